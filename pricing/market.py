@@ -1,0 +1,112 @@
+"""Market: one immutable snapshot of everything prices depend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pricing.arrays import MAX_EXPIRIES, FloatArray, IntArray, StrArray, freeze_fields, row_problems
+from pricing.errors import DataError, Problem
+
+UNDATED = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Market:
+    """A market snapshot.
+
+    valuation_time     int, ms UTC
+    underlying_id      (U,) names
+    spot               (U,) quote currency per unit
+    expiry_underlying  (X,) -> U, not decreasing: rows of one underlying stand together
+    expiry_time        (X,) ms UTC; UNDATED for the row that spot, cash and perpetuals point to
+    forward            (X,) quote currency per unit
+    discount           (X,) discount factor of the settlement currency, 1 at zero rates
+    svi                (X,5) a b rho m sigma of raw total variance; NaN where no slice exists
+    mark_vol           (N,) per sqrt(year), NaN = use the slice
+    currency_id        (C,) names; currency 0 is the margin currency
+    fx                 (C,) margin currency per unit of currency; fx[0] = 1
+    currency_underlying (C,) -> U whose price moves the currency, -1 for none
+
+    Raises DataError naming every bad row. mark_vol may hold NaN, nothing else may but svi.
+    """
+
+    valuation_time: int
+    underlying_id: StrArray
+    spot: FloatArray
+    expiry_underlying: IntArray
+    expiry_time: IntArray
+    forward: FloatArray
+    discount: FloatArray
+    svi: FloatArray
+    mark_vol: FloatArray
+    currency_id: StrArray
+    fx: FloatArray
+    currency_underlying: IntArray
+
+    def __post_init__(self) -> None:
+        strings = dict.fromkeys(("underlying_id", "currency_id"), np.str_)
+        integers = dict.fromkeys(("expiry_underlying", "expiry_time", "currency_underlying"), np.int64)
+        floats = dict.fromkeys(("spot", "forward", "discount", "svi", "mark_vol", "fx"), np.float64)
+        object.__setattr__(self, "valuation_time", int(self.valuation_time))
+        freeze_fields(self, {**strings, **integers, **floats})
+        problems = self._shape_problems() or self._value_problems()
+        if problems:
+            raise DataError(problems)
+
+    @property
+    def expiry_name(self) -> list[str]:
+        """(X,) underlying and date of each expiry row, for people: BTC-2026-03-27 or BTC-undated."""
+        dates = self.expiry_time.astype("datetime64[ms]").astype("datetime64[D]").astype(str)
+        return [
+            f"{self.underlying_id[u]}-{'undated' if time == UNDATED else date}"
+            for u, time, date in zip(self.expiry_underlying, self.expiry_time, dates, strict=True)
+        ]
+
+    def _shape_problems(self) -> list[Problem]:
+        lengths = {
+            "spot": self.underlying_id.shape,
+            "expiry_underlying": self.forward.shape,
+            "expiry_time": self.forward.shape,
+            "discount": self.forward.shape,
+            "svi": (*self.forward.shape, 5),
+            "fx": self.currency_id.shape,
+            "currency_underlying": self.currency_id.shape,
+        }
+        problems = [
+            Problem("market", None, name, getattr(self, name).shape, f"needs the shape {shape}")
+            for name, shape in lengths.items()
+            if getattr(self, name).shape != shape
+        ]
+        if len(self.forward) > MAX_EXPIRIES:
+            problems.append(Problem("market", None, "expiries", len(self.forward), f"at most {MAX_EXPIRIES}"))
+        return problems
+
+    def _value_problems(self) -> list[Problem]:
+        def positive(values: FloatArray) -> np.ndarray:
+            return (values > 0) & np.isfinite(values)
+
+        last_u = len(self.underlying_id) - 1
+        slice_state = np.isfinite(self.svi).sum(axis=1)
+        vol = self.mark_vol
+        expiry = np.array(self._safe_expiry_names(), dtype=np.str_)
+        problems = row_problems("market", "spot", ~positive(self.spot), self.spot, "must be above 0", self.underlying_id)
+        problems += row_problems("market", "fx", ~positive(self.fx), self.fx, "must be above 0", self.currency_id)
+        for field, bad, remedy in (
+            ("forward", ~positive(self.forward), "must be above 0"),
+            ("discount", ~positive(self.discount), "must be above 0"),
+            ("svi", ~np.isin(slice_state, (0, 5)), "give all five SVI numbers or none"),
+            ("expiry_underlying", (self.expiry_underlying < 0) | (self.expiry_underlying > last_u), "no such underlying"),
+        ):
+            problems += row_problems("market", field, bad, getattr(self, field), remedy, expiry)
+        if np.any(np.diff(self.expiry_underlying) < 0):
+            problems.append(Problem("market", None, "expiry_underlying", "unsorted", "sort expiry rows by underlying"))
+        problems += row_problems("market", "mark_vol", (vol < 0) | np.isinf(vol), vol, "must be 0 or more, decimal")
+        if len(self.fx) and self.fx[0] != 1.0:
+            problems.append(Problem("market", 0, "fx", self.fx[0], "currency 0 is the margin currency: its fx is 1"))
+        return problems
+
+    def _safe_expiry_names(self) -> list[str]:
+        known = np.all((self.expiry_underlying >= 0) & (self.expiry_underlying < len(self.underlying_id)))
+        return self.expiry_name if known else [str(row) for row in range(len(self.forward))]

@@ -1,0 +1,162 @@
+"""resolve: join contract terms with the market. What comes out holds numbers only."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from pricing.arrays import MILLISECONDS_PER_YEAR, BoolArray, FloatArray, IntArray, StrArray, row_problems
+from pricing.errors import ConfigError, DataError, Problem
+from pricing.instruments import Exercise, Instruments, Kind, Payoff
+from pricing.market import UNDATED, Market
+from pricing.surfaces import svi
+
+
+class PricingInputs(NamedTuple):
+    """Contract terms joined with the market, each (N,); no name, date or calendar left.
+
+    forward     quote currency per unit; 1 for cash
+    strike      quote currency; 1 where there is none
+    tau         years ACT/365 to expiry, never below 0; 0 for undated contracts
+    vol         per sqrt(year); 0 where there is none
+    discount    settlement-currency discount factor
+    sign        +1 call, -1 put, +1 everything else
+    multiplier  units of forward per contract; for inverse futures coins at the mark per contract
+    expiry_idx  -> X; X itself (one past the last row) for cash that no underlying moves
+    currency_idx -> C
+    inverse, settled   1.0 or 0.0: paid in coin; worth 0 because gains are paid as variation margin
+    """
+
+    forward: FloatArray
+    strike: FloatArray
+    tau: FloatArray
+    vol: FloatArray
+    discount: FloatArray
+    sign: FloatArray
+    multiplier: FloatArray
+    expiry_idx: IntArray
+    currency_idx: IntArray
+    inverse: FloatArray
+    settled: FloatArray
+
+    def rows(self, mask: BoolArray) -> PricingInputs:
+        """The rows where `mask` is true."""
+        return PricingInputs(*(np.ascontiguousarray(column[mask]) for column in self))
+
+
+def load_model(name: str) -> ModuleType:
+    """The pricing model in `pricing/models/<name>.py`. ConfigError where there is none."""
+    if not name.isidentifier() or importlib.util.find_spec(f"pricing.models.{name}") is None:
+        raise ConfigError(f"no pricing model named {name!r}: a model is a file in pricing/models")
+    return importlib.import_module(f"pricing.models.{name}")
+
+
+def model_names(instruments: Instruments) -> StrArray:
+    """(N,) name of the pricing model of each contract, which is the name of its file."""
+    option = instruments.is_option
+    american = option & (instruments.exercise == Exercise.AMERICAN)
+    return np.where(american, "american", np.where(option, "black76", "linear")).astype(np.str_)
+
+
+def years_to_expiry(market: Market) -> FloatArray:
+    """(X,) ACT/365 years to each expiry row; 0 for undated rows, negative once expired."""
+    undated = market.expiry_time == UNDATED
+    left = np.where(undated, market.valuation_time, market.expiry_time) - market.valuation_time
+    return left / MILLISECONDS_PER_YEAR
+
+
+def slice_vol(strike: FloatArray, forward: FloatArray, tau: FloatArray, parameters: FloatArray) -> FloatArray:
+    """Vol read from raw SVI slices, parameters (..., 5); NaN where total variance or tau is not positive."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        w = svi.total_variance(np, np.log(strike / forward), *np.moveaxis(parameters, -1, 0))
+        return np.where((w > 0) & (tau > 0), np.sqrt(np.maximum(w, 0.0) / tau), np.nan)
+
+
+def resolve(instruments: Instruments, market: Market) -> PricingInputs:
+    """Look up everything a price depends on.
+
+    The venue's own mark vol takes precedence over the slice. Raises DataError naming every contract
+    that points outside the market, has expired, or has neither a mark vol nor a slice.
+    """
+    _check_references(instruments, market)
+    dated_row = instruments.expiry_idx >= 0
+    row = np.where(dated_row, instruments.expiry_idx, 0)
+    option = instruments.is_option
+    years = years_to_expiry(market)[row] if len(market.forward) else np.zeros(len(instruments))
+    cash = instruments.kind == Kind.CASH
+    priced_off_row = dated_row & ~cash
+    forward = np.where(priced_off_row, market.forward[row] if len(market.forward) else 1.0, 1.0)
+    expired = priced_off_row & (years < 0)
+    problems = row_problems(
+        "instruments", "expiry_time", expired, _expiry_text(market, row), "expired before the valuation time", instruments.instrument_id
+    )
+    strike = np.where(option, instruments.strike, 1.0)
+    vol = _vols(instruments, market, row, strike, forward, years)
+    remedy = "no mark vol and no usable SVI slice for its expiry"
+    problems += row_problems("instruments", "vol", option & ~expired & ~np.isfinite(vol), vol, remedy, instruments.instrument_id)
+    if problems:
+        raise DataError(problems)
+    inverse = instruments.payoff == Payoff.INVERSE
+    settled = instruments.is_settled
+    multiplier = np.where(inverse & settled, instruments.multiplier / forward, instruments.multiplier)
+    return PricingInputs(
+        forward=forward,
+        strike=strike,
+        tau=np.where(option, np.maximum(years, 0.0), 0.0),
+        vol=np.where(option, vol, 0.0),
+        discount=np.where(option, market.discount[row] if len(market.forward) else 1.0, 1.0),
+        sign=instruments.sign.copy(),
+        multiplier=multiplier,
+        expiry_idx=np.where(priced_off_row, row, len(market.forward)),
+        currency_idx=instruments.currency_idx.copy(),
+        inverse=inverse.astype(np.float64),
+        settled=settled.astype(np.float64),
+    )
+
+
+def _vols(
+    instruments: Instruments, market: Market, row: IntArray, strike: FloatArray, forward: FloatArray, years: FloatArray
+) -> FloatArray:
+    """Mark vol, or the slice's where there is none; at expiry vol does not matter and is 0."""
+    from_slice = slice_vol(strike, forward, years, market.svi[row]) if len(market.forward) else np.full(len(row), np.nan)
+    vol = np.where(np.isnan(market.mark_vol), from_slice, market.mark_vol)
+    return np.where(~instruments.is_option | (years == 0), 0.0, vol)
+
+
+def _check_references(instruments: Instruments, market: Market) -> None:
+    if market.mark_vol.shape != (len(instruments),):
+        remedy = f"needs one vol per contract, {len(instruments)} in all (NaN = use the slice)"
+        raise DataError([Problem("market", None, "mark_vol", market.mark_vol.shape, remedy)])
+    problems: list[Problem] = []
+    for field, length in (
+        ("underlying_idx", len(market.underlying_id)),
+        ("expiry_idx", len(market.forward)),
+        ("currency_idx", len(market.currency_id)),
+    ):
+        values = getattr(instruments, field)
+        problems += row_problems(
+            "instruments", field, values >= length, values, f"the market has only {length}", instruments.instrument_id
+        )
+    if problems:
+        raise DataError(problems)
+    if len(market.forward):
+        row = np.maximum(instruments.expiry_idx, 0)
+        wrong = (instruments.expiry_idx >= 0) & (market.expiry_underlying[row] != instruments.underlying_idx)
+        remedy = "its expiry row belongs to another underlying"
+        problems += row_problems("instruments", "expiry_idx", wrong, instruments.expiry_idx, remedy, instruments.instrument_id)
+        dated = (instruments.kind == Kind.OPTION) | (instruments.kind == Kind.FUTURE)
+        undated = dated & (market.expiry_time[row] == UNDATED)
+        remedy = "an option or future needs a dated expiry row"
+        problems += row_problems("instruments", "expiry_idx", undated, instruments.expiry_idx, remedy, instruments.instrument_id)
+    if problems:
+        raise DataError(problems)
+
+
+def _expiry_text(market: Market, row: IntArray) -> StrArray:
+    if not len(market.forward):
+        return np.full(len(row), "", dtype=np.str_)
+    return market.expiry_time[row].astype("datetime64[ms]").astype(np.str_)

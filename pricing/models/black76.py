@@ -47,7 +47,7 @@ def greeks(xp, forward, strike, tau, vol, discount, sign):
     density = xp.where(alive, INVERSE_SQRT_TWO_PI * xp.exp(-0.5 * d1 * d1), 0.0)
     safe_tau = xp.where(tau > 0.0, tau, 1.0)
     safe_vol = xp.where(alive, vol, 1.0)
-    rate = -xp.log(discount) / safe_tau
+    rate = xp.where(tau > 0.0, -xp.log(discount) / safe_tau, 0.0)
     root = xp.sqrt(tau)
     price = value(xp, forward, strike, tau, vol, discount, sign)
     delta = discount * sign * cumulative_1

@@ -7,10 +7,11 @@ formula of `pricing.models` or `pricing.surfaces` as it stands, with these primi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import CellType, FunctionType, ModuleType
 from typing import Any
 
@@ -152,8 +153,17 @@ def normal_cdf(x):
 
 
 def compile_formula(formula: Callable[..., Any]) -> Any:
-    """The compiled twin of a formula `f(xp, ...)`, to be called inside a kernel as `f(XP, ...)`."""
-    return _inlined(formula)
+    """The compiled twin of a formula `f(xp, ...)`, to be called inside a kernel as `f(XP, ...)`.
+
+    Formulas of the same file that it calls are compiled with it.
+    """
+    called = {
+        name: compile_formula(value)
+        for name, value in formula.__globals__.items()
+        if name in formula.__code__.co_names and isinstance(value, FunctionType)
+    }
+    scope = {**formula.__globals__, **called}
+    return _inlined(FunctionType(formula.__code__, scope, formula.__name__, formula.__defaults__))
 
 
 def source_hash(*modules: ModuleType) -> str:
@@ -178,3 +188,14 @@ def compile_kernel(template: Callable[..., Any], tag: str, formula: Callable[...
     bound.__module__ = template.__module__
     settings = {"fastmath": set(FAST_FLAGS), "error_model": "numpy", "cache": True, "nogil": True, **options}
     return numba.njit(**settings)(bound)
+
+
+@contextlib.contextmanager
+def thread_count(threads: int) -> Iterator[None]:
+    """Run parallel kernels on this many threads, at most what the process was started with."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)

@@ -1,0 +1,59 @@
+# make demo    margin statements of the shipped sample exchange
+# make test    lint, types, layers, tidy test, tests
+# make bench   benchmarks, as ratios against peers in the same run
+# make clean   remove the environment and everything that was generated
+#
+# Needs Python 3.11 or newer and make; the rest goes into .venv. PYTHON=... picks another interpreter.
+
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(shell for candidate in python3 python3.13 python3.12 python3.11 python; do \
+	$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$candidate && break; done)
+endif
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+PROJECT_FILES := pyproject.toml constraints.txt
+
+.PHONY: demo test bench clean
+.NOTPARALLEL:
+
+demo: $(VENV)/.installed
+	$(BIN)/portfolio-margin margin
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest -q -n $(WORKERS)
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.created:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Python 3.11 or newer is needed and none was found: install one, or name it with make PYTHON=<path>."; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) || { \
+		echo "$(PYTHON) cannot create a virtual environment: install its venv module (Debian and Ubuntu: python3-venv)."; exit 1; }
+	@touch $@
+
+# constraints.txt holds the tested versions for Python 3.11; newer Pythons take the newest releases.
+define install
+	@echo "Installing into $(VENV); the first time this fetches about 900 MB and takes a minute or more."
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then pins="-c constraints.txt"; fi; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check $$pins -e '.[$(1)]'
+endef
+
+$(VENV)/.installed: $(PROJECT_FILES) | $(VENV)/.created
+	$(call install,io)
+	@touch $@
+
+$(VENV)/.installed-dev: $(PROJECT_FILES) | $(VENV)/.created
+	$(call install,all$(comma)dev)
+	@touch $(VENV)/.installed $@
+
+comma := ,

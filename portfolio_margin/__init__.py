@@ -1,0 +1,47 @@
+"""Open portfolio margin for options: exact, fast, explained."""
+
+from importlib.util import find_spec as _find_spec
+from pathlib import Path as _Path
+
+
+def _check_siblings() -> None:
+    """Refuse to run on a foreign `pricing` or `scenarios` that stands in front of ours."""
+    home = _Path(__file__).resolve().parent.parent
+    for name in ("pricing", "scenarios"):
+        spec = _find_spec(name)
+        origin = None if spec is None or spec.origin is None else _Path(spec.origin).resolve()
+        if origin is None or origin.parent.parent != home:
+            raise ImportError(
+                f"portfolio_margin needs its own package {name!r} beside it, but Python finds "
+                f"{origin or 'none'}: rename that file or change its place on the import path"
+            )
+
+
+_check_siblings()
+
+from portfolio_margin.aggregate import account_pnl, worst_loss  # noqa: E402
+from portfolio_margin.book import Book  # noqa: E402
+from portfolio_margin.explain import Explanation, explain  # noqa: E402
+from portfolio_margin.margin import margin  # noqa: E402
+from portfolio_margin.requirement import Requirement  # noqa: E402
+from portfolio_margin.sample import Sample, load_sample  # noqa: E402
+from portfolio_margin.sensitivities import WhatIf, what_if  # noqa: E402
+from portfolio_margin.statement import AccountStatus, MarginStatement  # noqa: E402
+from portfolio_margin.version import VERSION as __version__  # noqa: E402
+
+__all__ = [
+    "AccountStatus",
+    "Book",
+    "Explanation",
+    "MarginStatement",
+    "Requirement",
+    "Sample",
+    "WhatIf",
+    "__version__",
+    "account_pnl",
+    "explain",
+    "load_sample",
+    "margin",
+    "what_if",
+    "worst_loss",
+]

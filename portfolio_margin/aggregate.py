@@ -1,0 +1,131 @@
+"""aggregate: positions meet risk arrays. P&L and worst loss of every account, exact to the tick."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from portfolio_margin.book import UNGROUPED, Book
+from portfolio_margin.kernel_inputs import EXACT_LIMIT, Faults, Positions, Table
+from pricing.arrays import FloatArray, IntArray
+from pricing.errors import ConfigError, DataError, NumericalError, Problem
+from pricing.price import default_threads, load_backend
+from scenarios.risk_arrays import RiskArrays
+
+PARALLEL_PRODUCTS = 1_000_000
+NETTING = ("joint", "per_underlying")
+
+
+def worst_loss(
+    book: Book,
+    arrays: RiskArrays,
+    *,
+    netting: str = "joint",
+    haircut: FloatArray | None = None,
+    backend: str = "numba",
+    threads: int | None = None,
+) -> tuple[FloatArray, IntArray]:
+    """Worst loss of every account over the scenarios, and the scenario it happens in.
+
+    netting  "joint": one worst scenario for the whole account; "per_underlying": the worst scenario of
+             each underlying on its own, losses added, gains of one never offsetting another
+    haircut  (N,) share of a long collateral balance that does not count, or None
+    Returns (A,) margin currency, 0 or more, and (A,) -> S of the netting set that loses most, -1 where
+    nothing is lost. Exactly equal for every backend, number of threads and order of positions.
+    """
+    positions = kernel_positions(book, arrays, netting)
+    table = kernel_table(arrays, arrays.rows, haircut)
+    module = load_backend("portfolio_margin", backend)
+    loss, scenario, found = module.worst_loss(positions, table, _threads(book, arrays.rows.shape[1], threads))
+    check_faults(book, arrays, found)
+    return loss * arrays.tick_size, scenario
+
+
+def account_pnl(
+    book: Book,
+    arrays: RiskArrays,
+    *,
+    haircut: FloatArray | None = None,
+    backend: str = "numba",
+    threads: int | None = None,
+) -> FloatArray:
+    """(A,S) P&L of every account in every scenario, margin currency, gain positive."""
+    return account_sums(book, arrays, arrays.rows, haircut=haircut, backend=backend, threads=threads)
+
+
+def account_sums(
+    book: Book,
+    arrays: RiskArrays,
+    rows: FloatArray,
+    *,
+    haircut: FloatArray | None = None,
+    backend: str = "numba",
+    threads: int | None = None,
+) -> FloatArray:
+    """(A,K) sums over positions of any rows (N,K) in ticks per unit; in margin currency."""
+    positions = kernel_positions(book, arrays, "joint")
+    table = kernel_table(arrays, rows, haircut)
+    module = load_backend("portfolio_margin", backend)
+    sums, found = module.account_sums(positions, table, _threads(book, rows.shape[1], threads))
+    check_faults(book, arrays, found)
+    return np.asarray(sums * arrays.tick_size)
+
+
+def kernel_positions(book: Book, arrays: RiskArrays, netting: str) -> Positions:
+    """The book as the kernels take it, with the netting set of each group."""
+    if netting not in NETTING:
+        raise ConfigError(f"netting = {netting!r}: must be one of {', '.join(NETTING)}")
+    if len(book.instrument_idx) and book.instrument_idx.max() >= len(arrays):
+        top = int(book.instrument_idx.max())
+        raise DataError([Problem("book", None, "instrument_idx", top, f"the risk arrays hold only {len(arrays)}")])
+    netting_set = np.zeros(len(book.group_key), dtype=np.int64)
+    if netting == "per_underlying":
+        if np.any(book.group_key == UNGROUPED):
+            raise ConfigError(
+                "netting per underlying needs a book with groups: "
+                "Book.from_arrays(..., group_of_instrument=instruments.expiry_idx)"
+            )
+        # Groups are sorted by expiry row and expiry rows by underlying, so sets stand together.
+        first = book.instrument_idx[book.group_ptr[:-1]]
+        netting_set = arrays.underlying_idx[first]
+    return Positions(book.account_ptr, book.group_ptr, netting_set, book.instrument_idx, book.quantity)
+
+
+def kernel_table(arrays: RiskArrays, rows: FloatArray, haircut: FloatArray | None) -> Table:
+    """Rows as the kernels take them."""
+    asset = arrays.is_collateral
+    weight = np.ones(len(arrays)) if haircut is None else 1.0 - np.asarray(haircut, dtype=np.float64)
+    return Table(
+        rows=np.ascontiguousarray(rows),
+        unit=arrays.unit,
+        contract=~asset,
+        long_weight=np.where(asset, weight, 1.0),
+        magnitude=np.abs(rows).max(axis=1),
+        rounded=arrays.tick is not None,
+    )
+
+
+def check_faults(book: Book, arrays: RiskArrays, found: Faults) -> None:
+    """DataError for quantities off their step, NumericalError for sums that ticks cannot hold exactly."""
+    bad = found.off_step[found.off_step >= 0]
+    if len(bad):
+        raise DataError([_off_step_problem(book, arrays, int(position)) for position in bad])
+    if arrays.tick is not None and len(found.magnitude) and found.magnitude.max() > EXACT_LIMIT:
+        row = int(np.argmax(found.magnitude))
+        needed = arrays.tick * 2.0 ** np.ceil(np.log2(found.magnitude[row] / EXACT_LIMIT) + 1)
+        raise NumericalError(
+            f"account {book.account_id[row]} is too large for exact sums at tick {arrays.tick:g}: "
+            f"revalue with tick={needed:.1e} or more"
+        )
+
+
+def _off_step_problem(book: Book, arrays: RiskArrays, position: int) -> Problem:
+    row = book.instrument_idx[position]
+    account = int(np.searchsorted(book.position_ptr, position, side="right")) - 1
+    remedy = f"{arrays.instrument_id[row]} trades in whole multiples of {arrays.quantity_step[row]:g}"
+    return Problem("book", str(book.account_id[account]), "quantity", float(book.quantity[position]), remedy)
+
+
+def _threads(book: Book, columns: int, threads: int | None) -> int:
+    if threads is not None:
+        return threads
+    return default_threads(len(book.quantity) * columns, PARALLEL_PRODUCTS)

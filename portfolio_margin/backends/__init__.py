@@ -1,0 +1,1 @@
+"""The account kernels, one module per backend, and the inputs they share."""

@@ -1,0 +1,149 @@
+"""Book: accounts -> groups -> positions, sorted once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pricing.arrays import MAX_ACCOUNTS, FloatArray, IntArray, StrArray, freeze_fields
+from pricing.errors import DataError, Problem
+
+UNGROUPED = -2
+
+
+@dataclass(frozen=True)
+class Book:
+    """The positions of all accounts, rows sorted by account, group and instrument.
+
+    account_id      (A,) unique names, sorted
+    account_ptr     (A+1,) first group of each account
+    group_key       (G,) expiry row of the group -> X, -1 for cash that no underlying moves,
+                    UNGROUPED where the book was built without groups
+    group_ptr       (G+1,) first position of each group
+    instrument_idx  (P,) -> N
+    quantity        (P,) contracts, + long; units of currency for collateral
+
+    Built by `Book.from_arrays`; an account without positions is an account with no groups.
+    """
+
+    account_id: StrArray
+    account_ptr: IntArray
+    group_key: IntArray
+    group_ptr: IntArray
+    instrument_idx: IntArray
+    quantity: FloatArray
+
+    def __post_init__(self) -> None:
+        integers = dict.fromkeys(("account_ptr", "group_key", "group_ptr", "instrument_idx"), np.int64)
+        freeze_fields(self, {"account_id": np.str_, "quantity": np.float64, **integers})
+
+    @classmethod
+    def from_arrays(
+        cls,
+        account_id: ArrayLike,
+        instrument_idx: ArrayLike,
+        quantity: ArrayLike,
+        group_of_instrument: ArrayLike | None = None,
+        accounts: ArrayLike | None = None,
+    ) -> Book:
+        """A book from loose positions, in any order.
+
+        account_id           (P,) account of each position: names or integers
+        instrument_idx       (P,) -> N
+        quantity             (P,) contracts, + long
+        group_of_instrument  (N,) margin group of each instrument, `instruments.expiry_idx` for a margin
+                             model that looks inside an account by underlying or expiry
+        accounts             further accounts that may hold nothing
+
+        Raises DataError for unequal lengths, quantities that are not finite, instruments outside the
+        table and the same (account, instrument) twice.
+        """
+        names = np.asarray(account_id)
+        instrument = np.asarray(instrument_idx, dtype=np.int64)
+        amount = np.asarray(quantity, dtype=np.float64)
+        keys = None if group_of_instrument is None else np.asarray(group_of_instrument, dtype=np.int64)
+        _check_columns(names, instrument, amount, None if keys is None else len(keys))
+        listed = np.unique(np.concatenate([names, np.asarray(accounts)]) if accounts is not None else names)
+        if len(listed) > MAX_ACCOUNTS:
+            raise DataError([Problem("book", None, "accounts", len(listed), f"at most {MAX_ACCOUNTS}")])
+        account = np.searchsorted(listed, names)
+        group = np.full(len(instrument), UNGROUPED, dtype=np.int64) if keys is None else keys[instrument]
+        order = np.lexsort((instrument, group, account))
+        account, group, instrument, amount = account[order], group[order], instrument[order], amount[order]
+        _check_duplicates(listed, account, instrument)
+        starts = np.ones(len(account), dtype=bool)
+        starts[1:] = (np.diff(account) != 0) | (np.diff(group) != 0)
+        first = np.flatnonzero(starts)
+        return cls(
+            account_id=listed.astype(np.str_),
+            account_ptr=np.searchsorted(account[first], np.arange(len(listed) + 1)),
+            group_key=group[first],
+            group_ptr=np.append(first, len(account)),
+            instrument_idx=instrument,
+            quantity=amount,
+        )
+
+    def __len__(self) -> int:
+        return len(self.account_id)
+
+    @property
+    def position_ptr(self) -> IntArray:
+        """(A+1,) first position of each account."""
+        return self.group_ptr[self.account_ptr]
+
+    def row_of(self, account: str) -> int:
+        """Row number of an account. DataError with the nearest names where there is none."""
+        row = int(np.searchsorted(self.account_id, account))
+        if row < len(self) and self.account_id[row] == account:
+            return row
+        import difflib
+
+        near = difflib.get_close_matches(account, [str(name) for name in self.account_id], 3)
+        remedy = f"no such account; did you mean {' or '.join(near)}?" if near else "no such account"
+        raise DataError([Problem("book", None, "account", account, remedy)])
+
+    def select(self, account: str) -> Book:
+        """The book of one account alone."""
+        row = self.row_of(account)
+        groups = slice(self.account_ptr[row], self.account_ptr[row + 1])
+        first, last = self.position_ptr[row], self.position_ptr[row + 1]
+        return Book(
+            account_id=self.account_id[row : row + 1],
+            account_ptr=np.array([0, groups.stop - groups.start]),
+            group_key=self.group_key[groups],
+            group_ptr=self.group_ptr[groups.start : groups.stop + 1] - first,
+            instrument_idx=self.instrument_idx[first:last],
+            quantity=self.quantity[first:last],
+        )
+
+
+def _check_columns(names: np.ndarray, instrument: IntArray, amount: FloatArray, instruments: int | None) -> None:
+    if not (names.shape == instrument.shape == amount.shape) or names.ndim != 1:
+        shapes = f"{names.shape}, {instrument.shape}, {amount.shape}"
+        remedy = "account_id, instrument_idx and quantity need one row a position"
+        raise DataError([Problem("book", None, "shapes", shapes, remedy)])
+    outside = instrument < 0 if instruments is None else (instrument < 0) | (instrument >= instruments)
+    problems = [
+        Problem("book", int(row), "instrument_idx", int(instrument[row]), "no such instrument row")
+        for row in np.flatnonzero(outside)
+    ]
+    problems += [
+        Problem("book", int(row), "quantity", float(amount[row]), "must be a finite number")
+        for row in np.flatnonzero(~np.isfinite(amount))
+    ]
+    if problems:
+        raise DataError(problems)
+
+
+def _check_duplicates(listed: np.ndarray, account: IntArray, instrument: IntArray) -> None:
+    """Rows are sorted by account, group and instrument, and an instrument has one group."""
+    repeated = np.flatnonzero((np.diff(account) == 0) & (np.diff(instrument) == 0))
+    if len(repeated):
+        raise DataError(
+            [
+                Problem("book", str(listed[account[row]]), "instrument_idx", int(instrument[row]), "listed twice")
+                for row in repeated
+            ]
+        )

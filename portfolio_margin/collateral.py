@@ -1,0 +1,59 @@
+"""Collateral: what the assets of an account are worth, before and after haircuts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from portfolio_margin.aggregate import account_sums
+from portfolio_margin.book import Book
+from pricing.arrays import FloatArray
+from pricing.errors import ConfigError
+from scenarios.risk_arrays import RiskArrays
+
+
+class Equity(NamedTuple):
+    """(A,) each, margin currency.
+
+    equity        value of everything the account holds
+    collateral    value of its cash, coins and spot before haircuts
+    haircut       what does not count of it; margin balance = equity - haircut
+    delta         gain for a relative move of 1.00 of every underlying
+    """
+
+    equity: FloatArray
+    collateral: FloatArray
+    haircut: FloatArray
+    delta: FloatArray
+
+
+def equity(
+    book: Book, arrays: RiskArrays, haircut: FloatArray, *, backend: str = "numba", threads: int | None = None
+) -> Equity:
+    """Equity of every account at the base scenario; haircut (N,) applies to long collateral balances."""
+    asset = arrays.is_collateral
+    delta_rows = arrays.delta * arrays.unit / arrays.tick_size
+    if arrays.tick is not None:
+        delta_rows = np.where(asset, delta_rows, np.rint(delta_rows))
+    gross = np.column_stack([arrays.value_rows, np.where(asset, arrays.value_rows, 0.0), delta_rows])
+    before = account_sums(book, arrays, gross, backend=backend, threads=threads)
+    after = account_sums(book, arrays, gross[:, 1:2], haircut=haircut, backend=backend, threads=threads)
+    return Equity(before[:, 0], before[:, 1], before[:, 1] - after[:, 0], before[:, 2])
+
+
+def haircuts(arrays: RiskArrays, default: float, by_asset: Mapping[str, float]) -> FloatArray:
+    """(N,) haircut of each row: none on contracts and the margin currency, `default` on other assets.
+
+    ConfigError for a name that is no asset of these arrays: a misspelt haircut must not be lost.
+    """
+    asset = arrays.is_collateral
+    names = {str(name) for name in arrays.instrument_id[asset]}
+    unknown = sorted(set(by_asset) - names)
+    if unknown:
+        raise ConfigError(f"haircut for {', '.join(unknown)}: not an asset here; assets are {', '.join(sorted(names))}")
+    result = np.where(asset & (arrays.instrument_id != arrays.currency), default, 0.0)
+    for name, value in by_asset.items():
+        result[asset & (arrays.instrument_id == name)] = value
+    return result

@@ -1,0 +1,122 @@
+"""explain: from a requirement down to charge, netting set, position and scenario; everything sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Context, Decimal, localcontext
+from typing import TYPE_CHECKING, Any
+
+from portfolio_margin.book import Book
+from portfolio_margin.requirement import Contribution
+from portfolio_margin.statement import MarginStatement
+from pricing.errors import DataError, Problem
+from scenarios.risk_arrays import RiskArrays
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Wide enough that no sum of ticks times factors is ever rounded.
+EXACT = Context(prec=60)
+LEVELS = ("requirement", "charge", "netting_set", "expiry", "position")
+
+
+@dataclass(frozen=True)
+class ExplainedLine:
+    """One line of the tree; `depth` 0 is the requirement, its children follow it one deeper."""
+
+    depth: int
+    level: str
+    name: str
+    quantity: float | None
+    scenario: str
+    initial: Decimal
+    maintenance: Decimal
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why one account is required to hold what it is, in exact decimals of the margin currency.
+
+    Each line is the exact sum of the lines one deeper below it; the line "rounding" is what rounding
+    up to the money step adds to the two totals.
+    """
+
+    account: str
+    currency: str
+    model_id: str
+    margin_balance: float
+    status: str
+    lines: tuple[ExplainedLine, ...]
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The lines as named columns; amounts as Decimal."""
+        names = ("depth", "level", "name", "quantity", "scenario", "initial", "maintenance")
+        return {name: [getattr(line, name) for line in self.lines] for name in names}
+
+    def frame(self) -> pd.DataFrame:
+        """pandas frame, one row a line."""
+        from portfolio_margin.io.frames import frame
+
+        return frame(self.columns(), {"account": self.account, "currency": self.currency, "model_id": self.model_id})
+
+
+def explain(statement: MarginStatement, book: Book, arrays: RiskArrays, account: str) -> Explanation:
+    """Explain one account of a statement. DataError where book or arrays are not the statement's."""
+    row = book.row_of(account)
+    if row >= len(statement) or statement.account[row] != account:
+        raise DataError([Problem("statement", None, "account", account, "the statement was made for another book")])
+    contributions = statement.model.contributions(book.select(account), arrays)
+    totals = (Decimal(repr(float(statement.initial_margin[row]))), Decimal(repr(float(statement.maintenance_margin[row]))))
+    with localcontext(EXACT):
+        exact = _sum(contributions)
+        rounding = (totals[0] - exact[0], totals[1] - exact[1])
+        if any(not abs(amount) <= Decimal("0.02") for amount in rounding):
+            raise DataError(
+                [Problem("statement", None, "initial_margin", str(totals[0]), f"positions and arrays give {exact[0]}")]
+            )
+        lines = [
+            ExplainedLine(0, "requirement", account, None, "", *totals),
+            *_tree(contributions, 1),
+            ExplainedLine(1, "rounding", "up to the money step", None, "", *rounding),
+        ]
+    columns = statement.columns()
+    return Explanation(
+        account=account,
+        currency=statement.currency,
+        model_id=statement.model.model_id,
+        margin_balance=float(statement.margin_balance[row]),
+        status=str(columns["status"][row]),
+        lines=tuple(lines),
+    )
+
+
+_KEYS: tuple[tuple[str, Callable[[Contribution], str]], ...] = (
+    ("charge", lambda line: line.charge),
+    ("netting_set", lambda line: line.netting_set),
+    ("expiry", lambda line: line.expiry),
+)
+
+
+def _tree(contributions: list[Contribution], depth: int) -> list[ExplainedLine]:
+    """Lines of the levels from `depth` on, parents before children, in order of appearance."""
+    if depth > len(_KEYS):
+        return [
+            ExplainedLine(depth, "position", c.instrument, c.quantity, c.scenario, c.initial, c.maintenance)
+            for c in contributions
+        ]
+    level, key = _KEYS[depth - 1]
+    lines: list[ExplainedLine] = []
+    for name in dict.fromkeys(key(c) for c in contributions):
+        members = [c for c in contributions if key(c) == name]
+        scenarios = {c.scenario for c in members}
+        scenario = scenarios.pop() if len(scenarios) == 1 else ""
+        lines.append(ExplainedLine(depth, level, name, None, scenario, *_sum(members)))
+        lines += _tree(members, depth + 1)
+    return lines
+
+
+def _sum(contributions: Iterable[Contribution]) -> tuple[Decimal, Decimal]:
+    members = list(contributions)
+    zero = Decimal(0)
+    return sum((c.initial for c in members), zero), sum((c.maintenance for c in members), zero)

@@ -1,0 +1,275 @@
+"""CSV and Parquet files into frames: what a file really is, which columns it has, which line a row stands on."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import gzip
+import io
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CSV, PARQUET, JSON = "CSV", "Parquet", "JSON"
+ENDINGS = {".csv": CSV, ".csv.gz": CSV, ".parquet": PARQUET, ".json": JSON, ".json.gz": JSON}
+COLUMNS_SHOWN = 12
+OVERFLOW = "\0more"
+
+
+class Table(NamedTuple):
+    """A frame and where it came from.
+
+    file   what messages call it
+    frame  one row per data row; the columns of a CSV file hold text
+    row    (R,) number of each row for messages: the line of a CSV file with the header as line 1, and
+           otherwise the data row counted from 1
+    """
+
+    file: str
+    frame: pd.DataFrame
+    row: IntArray
+
+
+def read_table(source: str | Path | pd.DataFrame, name: str = "frame") -> Table:
+    """A CSV (plain or gzip) or Parquet file, or a pandas frame; `name` is what messages call a frame.
+
+    Raises DataError for a missing or empty file, a file that is not what its name says, text that is not
+    UTF-8, and lines with more fields than the header.
+    """
+    if not isinstance(source, (str, Path)):
+        return _from_frame(source, name)
+    kind = kind_of_name(source)
+    if kind == JSON:
+        refuse(str(source), "file type", "JSON", "expected a table; give a .csv, .csv.gz or .parquet file")
+    content = read_bytes(source)
+    return _read_parquet(str(source), content) if kind == PARQUET else _read_csv(str(source), content)
+
+
+def kind_of_name(path: str | Path) -> str:
+    """CSV, Parquet or JSON, by the ending of the name. DataError for any other ending."""
+    lowered = str(path).lower()
+    for ending, kind in ENDINGS.items():
+        if lowered.endswith(ending):
+            return kind
+    refuse(str(path), "file type", Path(path).suffix, f"unknown ending; known: {', '.join(ENDINGS)}")
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file, decompressed where it is gzip, once it is what its name says.
+
+    Raises DataError for a file that is missing, unreadable, empty, damaged, or of another type.
+    """
+    file = Path(path)
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        near = difflib.get_close_matches(file.name, _names_beside(file), 1)
+        refuse(str(path), "file", file.name, f"no such file{did_you_mean(near)}")
+    except OSError as error:
+        refuse(str(path), "file", error.strerror or str(error), "cannot be read")
+    if not content.strip():
+        refuse(str(path), "file", "empty", "the file holds nothing")
+    if file.name.lower().endswith(".gz"):
+        if content[:2] != b"\x1f\x8b":
+            refuse(str(path), "file type", _kind_of_content(content), "its name says gzip; take .gz off the name")
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            refuse(str(path), "file", str(error), "damaged gzip file; fetch it again")
+    if not content.strip():
+        refuse(str(path), "file", "empty", "the file holds nothing")
+    expected, found = kind_of_name(path), _kind_of_content(content)
+    if found != expected:
+        refuse(str(path), "file type", found, f"its name says {expected}; rename it or save it as {expected}")
+    return content
+
+
+def require_columns(table: Table, expected: Sequence[str], *, only: bool) -> None:
+    """DataError unless every expected column is there once and, with `only`, no other one is."""
+    found = [str(column) for column in table.frame.columns]
+    problems = []
+    for column in [column for column in expected if column not in found]:
+        others = [name for name in found if name not in expected]
+        near = difflib.get_close_matches(column, others, 1, cutoff=0.5) or [n for n in others if n.lower() == column]
+        remedy = f"missing column{did_you_mean(near)}; expected {', '.join(expected)}{_separator_hint(found)}"
+        problems.append(Problem(table.file, None, column, f"columns {_shown(found)}", remedy))
+    if not problems and only:
+        remedy = f"this column is not read and might change what a row means; delete it, expected {', '.join(expected)}"
+        problems += [Problem(table.file, 1, name, "extra column", remedy) for name in found if name not in expected]
+    repeated = sorted({column for column in expected if found.count(column) > 1})
+    problems += [Problem(table.file, 1, name, "column given twice", "keep one") for name in repeated]
+    if problems:
+        raise DataError(problems)
+
+
+def text_column(table: Table, column: str) -> pd.Series[str]:
+    """A column as text, white space around it removed, nothing where there is none."""
+    import pandas as pd
+
+    values = table.frame[column]
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    missing = values.isna()
+    text = values.astype("str").str.strip()
+    return text.mask(missing, "") if missing.any() else text
+
+
+def number_column(table: Table, column: str) -> tuple[FloatArray, BoolArray]:
+    """(R,) numbers, NaN where the cell is blank, and (R,) True where a cell is not blank and no number."""
+    import pandas as pd
+
+    values = table.frame[column]
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return np.full(len(values), np.nan), np.ones(len(values), dtype=np.bool_)
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        # Single precision holds seven digits; what stands behind them is not data.
+        return (np.round(numbers, 6) if values.dtype == np.float32 else numbers), np.zeros(len(values), dtype=np.bool_)
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    blank = values.isna().to_numpy()
+    unread = np.flatnonzero(np.isnan(numbers) & ~blank)
+    no_number = np.zeros(len(values), dtype=np.bool_)
+    cells = values.iloc[unread].astype("str").str.strip()
+    no_number[unread] = (cells != "").to_numpy(dtype=np.bool_)
+    return numbers, no_number
+
+
+def row_problems_of(table: Table, column: str, bad: BoolArray, remedy: str) -> list[Problem]:
+    """One `Problem` for every row of a table where `bad` is true, showing what stands in the file."""
+    positions = np.flatnonzero(bad)
+    values = table.frame[column].iloc[positions].tolist()
+    rows = table.row[positions].tolist()
+    return [Problem(table.file, row, column, value, remedy) for row, value in zip(rows, values, strict=True)]
+
+
+def did_you_mean(near: Iterable[str]) -> str:
+    """The end of a sentence that offers the nearest names, or nothing."""
+    names = list(near)
+    return f"; did you mean {' or '.join(names)}?" if names else ""
+
+
+def refuse(file: str, field: str, value: object, remedy: str, row: int | str | None = None) -> NoReturn:
+    """Raise a DataError with one problem."""
+    raise DataError([Problem(file, row, field, value, remedy)])
+
+
+def _names_beside(file: Path) -> list[str]:
+    try:
+        return [other.name for other in file.parent.iterdir()]
+    except OSError:
+        return []
+
+
+def _kind_of_content(content: bytes) -> str:
+    """What the first bytes say; text that is no JSON counts as CSV."""
+    if content[:4] == b"PAR1":
+        return PARQUET
+    if content[:2] == b"\x1f\x8b":
+        return "gzip"
+    if content[:4] == b"PK\x03\x04":
+        return "zip or Excel"
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "UTF-16 text"
+    if b"\0" in content[:4096]:
+        return "binary"
+    return JSON if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") else CSV
+
+
+def _from_frame(source: Any, name: str) -> Table:
+    import pandas as pd
+
+    if not isinstance(source, pd.DataFrame):
+        refuse(name, "type", type(source).__name__, "expected a file name or a pandas DataFrame")
+    return Table(name, source, np.arange(1, len(source) + 1))
+
+
+def _read_parquet(file: str, content: bytes) -> Table:
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(io.BytesIO(content))
+    except ImportError:
+        refuse(file, "file type", PARQUET, "reading Parquet needs pyarrow: install portfolio-margin[io]")
+    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
+        refuse(file, "file", str(error).splitlines()[0], "damaged Parquet file; fetch or write it again")
+    return Table(file, frame, np.arange(1, len(frame) + 1))
+
+
+def _read_csv(file: str, content: bytes) -> Table:
+    """Every cell as text, so that messages can show what stands in the file and names like 007 survive."""
+    import pandas as pd
+
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        refuse(file, "text", content[error.start : error.start + 1], "not UTF-8; save the file as UTF-8", line)
+    header = next(csv.reader(io.StringIO(text)))
+    names = [column.strip() for column in header]
+    # One column more than the header has catches the lines that are too long instead of shifting them.
+    reading = {"header": None, "names": [*range(len(names)), OVERFLOW], "index_col": False, "skiprows": 1}
+    as_text = {"dtype": "str", "keep_default_na": False, "na_filter": False, "skip_blank_lines": False}
+    try:
+        frame = pd.read_csv(io.StringIO(text), **reading, **as_text)  # type: ignore[call-overload]
+    except pd.errors.ParserError as error:
+        raise DataError(_uneven_lines(file, text, len(names)) or [_unreadable(file, error)]) from error
+    too_long = (frame[OVERFLOW] != "").to_numpy()
+    if too_long.any():
+        raise DataError(_uneven_lines(file, text, len(names)))
+    frame = frame.drop(columns=OVERFLOW)
+    frame.columns = pd.Index(names)
+    line = _line_numbers(frame, text)
+    blank = np.ones(len(frame), dtype=np.bool_)
+    for position in range(len(names)):
+        blank &= (frame.iloc[:, position] == "").to_numpy()
+    if blank.any():
+        frame, line = frame[~blank].reset_index(drop=True), line[~blank]
+    return Table(file, frame, line)
+
+
+def _unreadable(file: str, error: Exception) -> Problem:
+    return Problem(file, None, "text", str(error).strip(), "cannot be read as CSV; look for an open quotation mark")
+
+
+def _line_numbers(frame: pd.DataFrame, text: str) -> IntArray:
+    """(R,) line each row begins on; quoted cells may span lines."""
+    extra = np.zeros(len(frame), dtype=np.int64)
+    if text.count("\n") > len(frame) + 1:
+        for position in range(frame.shape[1]):
+            extra += frame.iloc[:, position].str.count("\n").to_numpy(dtype=np.int64)
+    return 2 + np.arange(len(frame)) + np.concatenate([[0], np.cumsum(extra)[:-1]]) if len(frame) else extra
+
+
+def _uneven_lines(file: str, text: str, width: int) -> list[Problem]:
+    """Every line with more fields than the header."""
+    reader = csv.reader(io.StringIO(text))
+    remedy = f"more fields than the {width} columns of the header; look for commas inside names or numbers"
+    return [
+        Problem(file, reader.line_num, "line", ",".join(fields), remedy)
+        for fields in reader
+        if len(fields) > width + 1 or any(fields[width:])
+    ]
+
+
+def _separator_hint(found: Collection[str]) -> str:
+    only = next(iter(found)) if len(found) == 1 else ""
+    named = {";": "semicolons", "\t": "tabs", "|": "bars"}
+    for mark, word in named.items():
+        if mark in only:
+            return f"; the columns are separated by {word}, save the file with commas"
+    return ""
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = len(names) - COLUMNS_SHOWN
+    return ", ".join(names[:COLUMNS_SHOWN]) + (f" and {more} more" if more > 0 else "")

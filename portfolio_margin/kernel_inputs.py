@@ -1,0 +1,105 @@
+"""What the account kernels of all backends take: numbers only."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pricing.arrays import BoolArray, FloatArray, IntArray
+
+# Every whole number up to here has an exact double, so sums of ticks below it are exact.
+EXACT_LIMIT = 2.0**53
+STEP_TOLERANCE = 1e-9
+
+
+class Positions(NamedTuple):
+    """A book and the netting set each group belongs to.
+
+    account_ptr (A+1,) -> groups, group_ptr (G+1,) -> positions, netting_set (G,) any labels such that
+    groups of one set stand together inside an account, instrument_idx (P,), quantity (P,).
+    """
+
+    account_ptr: IntArray
+    group_ptr: IntArray
+    netting_set: IntArray
+    instrument_idx: IntArray
+    quantity: FloatArray
+
+
+class Table(NamedTuple):
+    """Rows that positions are multiplied with.
+
+    rows        (N,K) ticks per unit
+    unit        (N,) quantity one row stands for
+    contract    (N,) True: quantities are whole multiples of the unit and rows whole ticks
+    long_weight (N,) factor on long balances of collateral: 1 - haircut
+    magnitude   (N,) largest absolute value of the row
+    rounded     True where products of collateral are rounded to whole ticks
+    """
+
+    rows: FloatArray
+    unit: FloatArray
+    contract: BoolArray
+    long_weight: FloatArray
+    magnitude: FloatArray
+    rounded: bool
+
+
+class Faults(NamedTuple):
+    """(A,) each: first position that is no whole multiple of its step, or -1; sum of magnitudes."""
+
+    off_step: IntArray
+    magnitude: FloatArray
+
+
+def units_held(positions: Positions, table: Table) -> FloatArray:
+    """(P,) rows each position holds: whole steps of a contract, weighted balance of an asset."""
+    quantity, row = positions.quantity, positions.instrument_idx
+    steps = np.rint(quantity / table.unit[row])
+    balance = np.where(quantity > 0, quantity * table.long_weight[row], quantity)
+    return np.where(table.contract[row], steps, balance)
+
+
+def faults(positions: Positions, table: Table, held: FloatArray) -> Faults:
+    """The checks of the numba kernel, for the array backends."""
+    quantity, row = positions.quantity, positions.instrument_idx
+    off = table.contract[row] & (
+        np.abs(held * table.unit[row] - quantity) > STEP_TOLERANCE * np.maximum(1.0, np.abs(quantity))
+    )
+    first = positions.group_ptr[positions.account_ptr]
+    candidate = np.where(off, np.arange(len(quantity)), len(quantity))
+    accounts = len(first) - 1
+    off_step, magnitude = np.full(accounts, -1), np.zeros(accounts)
+    filled = np.flatnonzero(np.diff(first) > 0)
+    if len(filled):
+        lowest = np.minimum.reduceat(candidate, first[filled])
+        off_step[filled] = np.where(lowest < len(quantity), lowest, -1)
+        magnitude[filled] = np.add.reduceat(np.abs(held) * table.magnitude[row], first[filled])
+    return Faults(off_step, magnitude)
+
+
+def segment_starts(positions: Positions) -> tuple[IntArray, IntArray]:
+    """First position and account of every (account, netting set) that holds anything."""
+    groups = len(positions.group_ptr) - 1
+    account_of_group = np.repeat(np.arange(len(positions.account_ptr) - 1), np.diff(positions.account_ptr))
+    opens = np.ones(groups, dtype=bool)
+    opens[1:] = (np.diff(account_of_group) != 0) | (np.diff(positions.netting_set) != 0)
+    return positions.group_ptr[:-1][opens], account_of_group[opens]
+
+
+def worst_of_segments(sums: FloatArray, account: IntArray, accounts: int) -> tuple[FloatArray, IntArray]:
+    """(A,) loss summed over netting sets and the worst scenario of the set that loses most, -1 for none.
+
+    sums is (segments, K), account is the account of each segment.
+    """
+    scenario = np.argmin(sums, axis=1)
+    loss = np.maximum(-sums[np.arange(len(sums)), scenario], 0.0)
+    total = np.zeros(accounts)
+    np.add.at(total, account, loss)
+    worst = np.full(accounts, -1)
+    # Later writes win, so segments go in order of rising loss; equal losses keep the first segment.
+    order = np.lexsort((-np.arange(len(loss)), loss))
+    order = order[loss[order] > 0]
+    worst[account[order]] = scenario[order]
+    return total, worst

@@ -1,0 +1,84 @@
+"""margin: book, risk arrays and a margin model become a statement."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+
+from portfolio_margin.book import Book
+from portfolio_margin.collateral import equity
+from portfolio_margin.requirement import MarginModel
+from portfolio_margin.statement import MarginStatement, account_status, down, ratio, up
+from portfolio_margin.version import VERSION
+from pricing.errors import DataError, NumericalError, Problem
+from pricing.market import Market
+from scenarios.risk_arrays import RiskArrays, hash_parts
+
+
+def margin(
+    book: Book,
+    arrays: RiskArrays,
+    market: Market | None,
+    model: MarginModel,
+    *,
+    backend: str = "numba",
+    threads: int | None = None,
+    positions_excluded: tuple[str, ...] = (),
+) -> MarginStatement:
+    """The margin statement of every account of the book.
+
+    market  the snapshot the arrays were made from, to check that they belong together; None where the
+            arrays come from a file
+    Raises DataError where arrays and market do not belong together or a quantity is off its step, and
+    NumericalError where a margin cannot be computed exactly: never a small number instead.
+    """
+    if market is not None:
+        _check_same_moment(arrays, market)
+    required = model.requirement(book, arrays, backend=backend, threads=threads)
+    held = equity(book, arrays, model.haircut(arrays), backend=backend, threads=threads)
+    value, haircut = down(held.equity), up(held.haircut)
+    balance = down(value - haircut)
+    initial, maintenance = up(required.initial), up(required.maintenance)
+    if not (np.all(np.isfinite(initial)) and np.all(np.isfinite(balance))):
+        raise NumericalError("a margin came out as no finite number; nothing is reported")
+    return MarginStatement(
+        account=book.account_id,
+        equity=value,
+        collateral_value_before_haircut=down(held.collateral),
+        haircut=haircut,
+        margin_balance=balance,
+        initial_margin=initial,
+        maintenance_margin=maintenance,
+        available_funds=down(balance - initial),
+        excess_liquidity=down(balance - maintenance),
+        mm_rate=ratio(maintenance, balance),
+        health=np.where(maintenance > 0, balance / np.where(maintenance > 0, maintenance, 1.0), np.inf),
+        status=account_status(value, balance, initial, maintenance),
+        delta_total=held.delta,
+        worst_scenario=required.worst_scenario,
+        charges=required.charges,
+        scenario_label=arrays.scenario_set.label,
+        as_of_ms=arrays.valuation_time,
+        currency=arrays.currency,
+        model=model,
+        parameters_hash=hash_parts([model.model_id, _parameters(model)])[:16],
+        input_hash=hash_parts([arrays.digest, *(getattr(book, f.name) for f in fields(book))])[:16],
+        engine_version=VERSION,
+        positions_excluded=positions_excluded,
+    )
+
+
+def _parameters(model: MarginModel) -> list[tuple[str, object]]:
+    """Names and values of the parameter set in a fixed order."""
+    named = vars(model.params)
+    return [(name, dict(value) if hasattr(value, "items") else value) for name, value in sorted(named.items())]
+
+
+def _check_same_moment(arrays: RiskArrays, market: Market) -> None:
+    if arrays.valuation_time != market.valuation_time:
+        remedy = f"the market is of {market.valuation_time}; revalue it, or pass the market the arrays came from"
+        raise DataError([Problem("risk arrays", None, "valuation_time", arrays.valuation_time, remedy)])
+    if arrays.currency != str(market.currency_id[0]):
+        remedy = f"the market's margin currency is {market.currency_id[0]}"
+        raise DataError([Problem("risk arrays", None, "currency", arrays.currency, remedy)])

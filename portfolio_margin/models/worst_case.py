@@ -1,0 +1,159 @@
+"""worst_case: the worst loss over the scenarios, with a floor for short options.
+
+scan loss = sum over netting sets of max(0, -min over scenarios of the P&L), collateral included
+requirement = factor x max(scan loss, short option minimum)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import MappingProxyType
+
+import numpy as np
+
+from portfolio_margin.aggregate import NETTING, kernel_positions, kernel_table, worst_loss
+from portfolio_margin.book import Book
+from portfolio_margin.charges import short_option_minimum, short_option_rows
+from portfolio_margin.collateral import haircuts
+from portfolio_margin.kernel_inputs import segment_starts, units_held
+from portfolio_margin.requirement import Contribution, Requirement
+from pricing.arrays import FloatArray
+from pricing.errors import ConfigError
+from scenarios.risk_arrays import RiskArrays
+from scenarios.shocks import check_bounds
+
+
+@dataclass(frozen=True)
+class Params:
+    """Parameters, with their bounds.
+
+    netting               "per_underlying": losses of underlyings add, gains of one never offset
+                          another; "joint": the whole account shares one worst scenario
+    initial_factor        initial margin per unit of worst loss, 1 to 5
+    maintenance_factor    maintenance margin per unit of worst loss, 0.01 to initial_factor
+    short_option_minimum  share of the notional of each short option, 0 to 1
+    haircut               of every asset but the margin currency, 0 to 1
+    haircut_by_asset      asset -> haircut, 0 to 1, in place of `haircut`
+    """
+
+    netting: str = "per_underlying"
+    initial_factor: float = 1.0
+    maintenance_factor: float = 0.8
+    short_option_minimum: float = 0.003
+    haircut: float = 0.05
+    haircut_by_asset: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.netting not in NETTING:
+            raise ConfigError(f"netting = {self.netting!r}: must be one of {', '.join(NETTING)}")
+        check_bounds(
+            self,
+            {
+                "initial_factor": (1.0, 5.0),
+                "maintenance_factor": (0.01, 5.0),
+                "short_option_minimum": (0.0, 1.0),
+                "haircut": (0.0, 1.0),
+            },
+        )
+        if self.maintenance_factor > self.initial_factor:
+            raise ConfigError(
+                f"maintenance_factor = {self.maintenance_factor!r}: must not exceed initial_factor = {self.initial_factor!r}"
+            )
+        for name, value in self.haircut_by_asset.items():
+            if not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
+                raise ConfigError(f"haircut_by_asset {name} = {value!r}: must be a number from 0 to 1")
+        object.__setattr__(self, "haircut_by_asset", MappingProxyType(dict(self.haircut_by_asset)))
+
+
+@dataclass(frozen=True)
+class Model:
+    """The worst-case margin model."""
+
+    params: Params = field(default_factory=Params)
+    model_id: str = field(default="worst_case", init=False)
+
+    def haircut(self, arrays: RiskArrays) -> FloatArray:
+        """(N,) share of a long balance of collateral that does not count."""
+        return haircuts(arrays, self.params.haircut, self.params.haircut_by_asset)
+
+    def requirement(
+        self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
+    ) -> Requirement:
+        """Requirement of every account; charges "scan" and "short_option_minimum" (what it adds)."""
+        loss, scenario = worst_loss(
+            book, arrays, netting=self.params.netting, haircut=self.haircut(arrays), backend=backend, threads=threads
+        )
+        floor = short_option_minimum(book, arrays, self.params.short_option_minimum, backend=backend, threads=threads)
+        factors = np.array([self.params.initial_factor, self.params.maintenance_factor])
+        charges = {
+            "scan": loss[:, None] * factors,
+            "short_option_minimum": np.maximum(floor - loss, 0.0)[:, None] * factors,
+        }
+        total = sum(charges.values())
+        return Requirement(total[:, 0], total[:, 1], scenario, charges)
+
+    def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
+        """Each position's loss in the worst scenario of its netting set; what the floor adds, if it binds."""
+        scan, scan_ticks = self._scan_contributions(book, arrays)
+        floor = self._floor_contributions(book, arrays, scan_ticks)
+        return scan + floor
+
+    def _amounts(self, ticks: float, arrays: RiskArrays) -> tuple[Decimal, Decimal]:
+        loss = Decimal(ticks) * Decimal(repr(arrays.tick_size))
+        factors = (self.params.initial_factor, self.params.maintenance_factor)
+        initial, maintenance = (loss * Decimal(repr(factor)) for factor in factors)
+        return initial, maintenance
+
+    def _scan_contributions(self, book: Book, arrays: RiskArrays) -> tuple[list[Contribution], Decimal]:
+        positions = kernel_positions(book, arrays, self.params.netting)
+        table = kernel_table(arrays, arrays.rows, self.haircut(arrays))
+        product = units_held(positions, table)[:, None] * arrays.rows[book.instrument_idx]
+        if table.rounded:
+            product = np.where(table.contract[book.instrument_idx, None], product, np.rint(product))
+        starts, _ = segment_starts(positions)
+        lines: list[Contribution] = []
+        total = Decimal(0)
+        for first, last in zip(starts, np.append(starts[1:], len(product)), strict=True):
+            sums = product[first:last].sum(axis=0)
+            worst = int(np.argmin(sums))
+            if sums[worst] >= 0.0:
+                continue
+            name = "account" if self.params.netting == "joint" else _underlying(arrays, book.instrument_idx[first])
+            for position in range(first, last):
+                total -= Decimal(product[position, worst])
+                label, ticks = str(arrays.scenario_set.label[worst]), -product[position, worst]
+                lines.append(self._line(book, arrays, position, "scan", name, label, ticks))
+        return lines, total
+
+    def _floor_contributions(self, book: Book, arrays: RiskArrays, scan_ticks: Decimal) -> list[Contribution]:
+        rows = short_option_rows(arrays, self.params.short_option_minimum)
+        table = kernel_table(arrays, rows[:, None], None)
+        held = units_held(kernel_positions(book, arrays, "joint"), table)
+        charged = np.maximum(-held * rows[book.instrument_idx], 0.0)
+        floor_ticks = sum((Decimal(value) for value in charged), Decimal(0))
+        if floor_ticks <= scan_ticks:
+            return []
+        lines = [
+            self._line(book, arrays, int(position), "short_option_minimum", "account", "", charged[position])
+            for position in np.flatnonzero(charged)
+        ]
+        covered = self._amounts(float(-scan_ticks), arrays)
+        lines.append(Contribution("short_option_minimum", "account", "", "less scan loss", 0.0, "", *covered))
+        return lines
+
+    def _line(
+        self, book: Book, arrays: RiskArrays, position: int, charge: str, netting_set: str, scenario: str, ticks: float
+    ) -> Contribution:
+        row = book.instrument_idx[position]
+        expiry = "" if arrays.expiry_idx[row] < 0 else str(arrays.expiry_name[arrays.expiry_idx[row]])
+        instrument, quantity = str(arrays.instrument_id[row]), float(book.quantity[position])
+        # Adding 0 turns -0 into 0.
+        amounts = self._amounts(float(ticks) + 0.0, arrays)
+        return Contribution(charge, netting_set, expiry, instrument, quantity, scenario, *amounts)
+
+
+def _underlying(arrays: RiskArrays, row: int) -> str:
+    underlying = arrays.underlying_idx[row]
+    return arrays.currency if underlying < 0 else str(arrays.underlying_id[underlying])

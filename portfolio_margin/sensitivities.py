@@ -1,0 +1,168 @@
+"""what_if: the margin of an account after orders that have not been sent."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from portfolio_margin.book import Book
+from portfolio_margin.margin import margin
+from portfolio_margin.requirement import MarginModel
+from portfolio_margin.statement import MarginStatement
+from pricing.errors import DataError, Problem
+from pricing.market import Market
+from scenarios.risk_arrays import RiskArrays
+
+COMPARED = (
+    "equity",
+    "margin_balance",
+    "initial_margin",
+    "maintenance_margin",
+    "available_funds",
+    "excess_liquidity",
+    "mm_rate",
+    "delta_total",
+)
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """An account before and after orders: `pre`, `post`, `change` by column of the statement.
+
+    fits  True where the account covers its initial margin afterwards, or is no worse off than before
+    """
+
+    account: str
+    currency: str
+    pre: dict[str, float]
+    post: dict[str, float]
+    change: dict[str, float]
+    pre_status: str
+    post_status: str
+    pre_worst_scenario: str
+    post_worst_scenario: str
+    fits: bool
+
+    def columns(self) -> dict[str, float | str | bool]:
+        """pre_*, post_* and change_* by name."""
+        named: dict[str, float | str | bool] = {}
+        for name in COMPARED:
+            named[f"pre_{name}"] = self.pre[name]
+            named[f"post_{name}"] = self.post[name]
+            named[f"change_{name}"] = self.change[name]
+        named |= {"pre_status": self.pre_status, "post_status": self.post_status}
+        named |= {"pre_worst_scenario": self.pre_worst_scenario, "post_worst_scenario": self.post_worst_scenario}
+        return {**named, "fits": self.fits}
+
+
+def what_if(
+    book: Book,
+    arrays: RiskArrays,
+    market: Market | None,
+    model: MarginModel,
+    account: str,
+    orders: Sequence[tuple[str, float]],
+    *,
+    backend: str = "numba",
+) -> WhatIf:
+    """The margin of one account before and after orders filled at the mark.
+
+    orders  (instrument, quantity) with quantity in contracts, + buy; premiums are paid or received in
+            the settlement currency of the contract, so that equity does not change by trading at mark
+    Raises DataError naming every order with an unknown instrument or a quantity off its step.
+    """
+    before = book.select(account)
+    after = with_orders(before, arrays, orders)
+    pre = margin(before, arrays, market, model, backend=backend)
+    post = margin(after, arrays, market, model, backend=backend)
+    values = [{name: float(getattr(s, name)[0]) for name in COMPARED} for s in (pre, post)]
+    covered = values[1]["available_funds"] >= 0
+    return WhatIf(
+        account=account,
+        currency=pre.currency,
+        pre=values[0],
+        post=values[1],
+        change={name: _difference(values[1][name], values[0][name]) for name in COMPARED},
+        pre_status=_text(pre, "status"),
+        post_status=_text(post, "status"),
+        pre_worst_scenario=_text(pre, "worst_scenario"),
+        post_worst_scenario=_text(post, "worst_scenario"),
+        fits=covered or values[1]["available_funds"] >= values[0]["available_funds"],
+    )
+
+
+def with_orders(book: Book, arrays: RiskArrays, orders: Sequence[tuple[str, float]]) -> Book:
+    """The book of one account with orders filled at the mark and their premiums paid."""
+    rows, quantities = _order_rows(arrays, orders)
+    cash_rows, premiums = _premiums(arrays, rows, quantities)
+    instrument = np.concatenate([book.instrument_idx, rows, cash_rows])
+    quantity = np.concatenate([book.quantity, quantities, premiums])
+    held, position = np.unique(instrument, return_inverse=True)
+    total = np.zeros(len(held))
+    np.add.at(total, position, quantity)
+    contract = ~arrays.is_collateral[held]
+    # Decimal steps such as 0.1 do not add exactly: a quantity is again the nearest whole multiple.
+    step = arrays.quantity_step[held]
+    total = np.where(contract, np.rint(total / step) * step, total)
+    keep = total != 0
+    ungrouped = len(book.group_key) > 0 and book.group_key.min() < -1
+    name = str(book.account_id[0])
+    return Book.from_arrays(
+        np.full(int(keep.sum()), name),
+        held[keep],
+        total[keep],
+        group_of_instrument=None if ungrouped else arrays.expiry_idx,
+        accounts=[name],
+    )
+
+
+def _order_rows(arrays: RiskArrays, orders: Sequence[tuple[str, float]]) -> tuple[np.ndarray, np.ndarray]:
+    row_of = {str(name): row for row, name in enumerate(arrays.instrument_id)}
+    problems: list[Problem] = []
+    rows, quantities = [], []
+    for number, (name, quantity) in enumerate(orders, start=1):
+        row = row_of.get(str(name))
+        if row is None:
+            near = difflib.get_close_matches(str(name), row_of, 3)
+            remedy = "no such instrument" + (f"; did you mean {' or '.join(near)}?" if near else "")
+            problems.append(Problem("orders", number, "instrument", name, remedy))
+            continue
+        if not np.isfinite(quantity):
+            problems.append(Problem("orders", number, "quantity", quantity, "must be a finite number"))
+            continue
+        step = float(arrays.quantity_step[row])
+        off = abs(np.rint(quantity / step) * step - quantity) > 1e-9 * max(1.0, abs(quantity))
+        if not arrays.is_collateral[row] and off:
+            problems.append(Problem("orders", number, "quantity", quantity, f"{name} trades in multiples of {step:g}"))
+            continue
+        rows.append(row)
+        quantities.append(float(quantity))
+    if problems:
+        raise DataError(problems)
+    return np.asarray(rows, dtype=np.int64), np.asarray(quantities, dtype=np.float64)
+
+
+def _premiums(arrays: RiskArrays, rows: np.ndarray, quantities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cash rows and amounts that pay for the orders, in the settlement currency of each."""
+    cost = quantities * arrays.value[rows]
+    paid = (cost != 0) & ~arrays.is_collateral[rows]
+    cash = arrays.cash_row[rows]
+    missing = np.flatnonzero(paid & (cash < 0))
+    if len(missing):
+        remedy = "its settlement currency is not among the instruments, so its premium cannot be booked"
+        raise DataError(
+            [Problem("orders", int(m) + 1, "instrument", str(arrays.instrument_id[rows[m]]), remedy) for m in missing]
+        )
+    return cash[paid], -cost[paid] / arrays.value[cash[paid]]
+
+
+def _text(statement: MarginStatement, column: str) -> str:
+    return str(statement.columns()[column][0])
+
+
+def _difference(after: float, before: float) -> float:
+    """after - before without the binary noise of two decimals subtracted."""
+    return 0.0 if after == before else round(after - before, 8)

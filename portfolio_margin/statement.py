@@ -1,0 +1,163 @@
+"""MarginStatement: one row per account. Amounts are rounded here, once, in the house's favour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from portfolio_margin.requirement import MarginModel
+from pricing.arrays import FloatArray, IntArray, StrArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MONEY_STEP = 0.01
+# Binary noise of a product of two doubles, in money steps: far below any tick, so it is not money.
+ROUNDING_NOISE_DIGITS = 6
+REDUCE_ONLY_LEVEL = 1.10
+
+
+class AccountStatus(IntEnum):
+    """What an account may do, from healthy to lost.
+
+    NORMAL       margin balance covers initial margin
+    MARGIN_CALL  below initial margin: no new risk
+    REDUCE_ONLY  below 1.10 times maintenance margin: orders that close only
+    LIQUIDATION  below maintenance margin
+    BANKRUPT     equity below zero
+    """
+
+    NORMAL = 0
+    MARGIN_CALL = 1
+    REDUCE_ONLY = 2
+    LIQUIDATION = 3
+    BANKRUPT = 4
+
+
+@dataclass(frozen=True)
+class MarginStatement:
+    """Margin of every account, columns (A,) in margin currency.
+
+    equity                         value of everything the account holds
+    collateral_value_before_haircut, haircut   of its assets
+    margin_balance                 equity - haircut
+    initial_margin, maintenance_margin
+    available_funds                margin_balance - initial_margin: free for new risk
+    excess_liquidity               margin_balance - maintenance_margin
+    mm_rate                        maintenance_margin / margin_balance; liquidation at 1, inf if balance <= 0
+    health                         margin_balance / maintenance_margin, inf where nothing is required
+    status                         codes of AccountStatus
+    delta_total                    gain for a relative move of 1.00 of every underlying
+    worst_scenario                 -> S, -1 where no scenario loses
+    charges                        name -> (A,2) initial and maintenance part, before rounding
+    positions_excluded             what was left out of the computation, always listed
+    """
+
+    account: StrArray
+    equity: FloatArray
+    collateral_value_before_haircut: FloatArray
+    haircut: FloatArray
+    margin_balance: FloatArray
+    initial_margin: FloatArray
+    maintenance_margin: FloatArray
+    available_funds: FloatArray
+    excess_liquidity: FloatArray
+    mm_rate: FloatArray
+    health: FloatArray
+    status: IntArray
+    delta_total: FloatArray
+    worst_scenario: IntArray
+    charges: dict[str, FloatArray]
+    scenario_label: StrArray
+    as_of_ms: int
+    currency: str
+    model: MarginModel
+    parameters_hash: str
+    input_hash: str
+    engine_version: str
+    positions_excluded: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.account)
+
+    @property
+    def below_maintenance(self) -> np.ndarray:
+        """(A,) True where the margin balance does not cover the maintenance margin."""
+        return self.margin_balance < self.maintenance_margin
+
+    def columns(self) -> dict[str, Any]:
+        """The statement as named columns, in the one order every output uses."""
+        labels = np.append(self.scenario_label, "")
+        return {
+            "as_of_ms": np.full(len(self), self.as_of_ms),
+            "account": self.account,
+            "margin_mode": np.full(len(self), "portfolio"),
+            "currency": np.full(len(self), self.currency),
+            "equity": self.equity,
+            "collateral_value_before_haircut": self.collateral_value_before_haircut,
+            "haircut": self.haircut,
+            "margin_balance": self.margin_balance,
+            "initial_margin": self.initial_margin,
+            "maintenance_margin": self.maintenance_margin,
+            "available_funds": self.available_funds,
+            "excess_liquidity": self.excess_liquidity,
+            "mm_rate": self.mm_rate,
+            "health": self.health,
+            "status": np.array([AccountStatus(code).name for code in self.status], dtype=np.str_),
+            "delta_total": self.delta_total,
+            "worst_scenario": labels[self.worst_scenario],
+            **{f"charge_{name}": up(parts[:, 0]) for name, parts in self.charges.items()},
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """What reproduces the statement: model, hashes, version, and what was excluded."""
+        return {
+            "model_id": self.model.model_id,
+            "parameters_hash": self.parameters_hash,
+            "input_hash": self.input_hash,
+            "engine_version": self.engine_version,
+            "positions_excluded": list(self.positions_excluded),
+        }
+
+    def frame(self) -> pd.DataFrame:
+        """pandas frame, one row an account; `identity()` is in its attrs."""
+        from portfolio_margin.io.frames import frame
+
+        return frame(self.columns(), self.identity())
+
+
+def up(amount: FloatArray) -> FloatArray:
+    """Rounded up to the money step: requirements."""
+    return _rounded(amount, np.ceil)
+
+
+def down(amount: FloatArray) -> FloatArray:
+    """Rounded down to the money step: equity."""
+    return _rounded(amount, np.floor)
+
+
+def _rounded(amount: FloatArray, direction: Any) -> FloatArray:
+    steps = direction(np.round(amount / MONEY_STEP, ROUNDING_NOISE_DIGITS))
+    return np.asarray(np.round(steps * MONEY_STEP, 2) + 0.0)
+
+
+def account_status(equity: FloatArray, balance: FloatArray, initial: FloatArray, maintenance: FloatArray) -> IntArray:
+    """(A,) codes of AccountStatus, the gravest that applies."""
+    status = np.full(len(equity), int(AccountStatus.NORMAL))
+    status[balance < initial] = AccountStatus.MARGIN_CALL
+    status[balance < REDUCE_ONLY_LEVEL * maintenance] = AccountStatus.REDUCE_ONLY
+    status[balance < maintenance] = AccountStatus.LIQUIDATION
+    status[equity < 0] = AccountStatus.BANKRUPT
+    return status
+
+
+def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """numerator / denominator; 0 where nothing is required, inf where the denominator is not positive."""
+    positive = denominator > 0
+    result = np.full(len(numerator), np.inf)
+    np.divide(numerator, denominator, out=result, where=positive)
+    result[(numerator == 0) & (denominator >= 0)] = 0.0
+    return result

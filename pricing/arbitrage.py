@@ -1,0 +1,110 @@
+"""Static-arbitrage checks of raw SVI slices: butterfly within a slice, calendar between two.
+
+Butterfly (Gatheral and Jacquier 2014, lemma 2.2): g(k) >= 0 for all k, w > 0, and wing slopes of at most
+2 (Lee 2004). Towards a wing of slope s > 0, w ~ s |k| and so g -> 1/4 - s^2 / 16 in closed form; the
+limit is 1 where the slope is 0. Calendar: w of the later expiry is nowhere below w of the earlier one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from pricing.arrays import FloatArray
+from pricing.surfaces import svi
+
+LEE_SLOPE = 2.0
+GRID_POINTS = 601
+FARTHEST_SIGMAS = 1e8
+CALENDAR_DEVIATIONS = 10.0
+BRACKETS = 6
+REFINEMENTS = 9
+REFINED_POINTS = 21
+
+
+class Minimum(NamedTuple):
+    """Smallest value per slice (X,) and the log-moneyness where it lies; k is -inf or inf for a wing limit."""
+
+    value: FloatArray
+    k: FloatArray
+
+
+def butterfly_minimum(slices: FloatArray, k_low: float = -np.inf, k_high: float = np.inf) -> Minimum:
+    """Smallest g of raw slices (X,5) on [k_low, k_high], by default on the whole line with both wing limits.
+
+    Found on a grid that is even near m and geometric towards the wings, then by refining every bracket
+    of a local minimum. NaN rows give NaN. Where w falls to 0 or below on the interval there is no
+    density: the value is -inf, the location that of the smallest w.
+    """
+    slices = np.asarray(slices, dtype=np.float64).reshape(-1, 5)
+    columns = slices.T[:, :, None]
+    found = _minimum(lambda k: svi.butterfly_g(np, k, *columns), _grid(slices, k_low, k_high))
+    if np.isinf(k_low):
+        found = _lower_of(found, _wing_limit(slices, 0), -np.inf)
+    if np.isinf(k_high):
+        found = _lower_of(found, _wing_limit(slices, 1), np.inf)
+    lowest = _minimum(lambda k: svi.total_variance(np, k, *columns), _grid(slices, k_low, k_high))
+    empty = lowest.value <= 0
+    return Minimum(np.where(empty, -np.inf, found.value), np.where(empty, lowest.k, found.k))
+
+
+def calendar_minimum(earlier: FloatArray, later: FloatArray) -> Minimum:
+    """Smallest w_later - w_earlier of slice pairs (X,5), over 10 standard deviations of the later one at the money.
+
+    Farther out the wing slopes decide: see `wing_slopes`.
+    """
+    earlier, later = (np.asarray(slices, dtype=np.float64).reshape(-1, 5) for slices in (earlier, later))
+    near, far = earlier.T[:, :, None], later.T[:, :, None]
+    deviation = np.sqrt(np.maximum(svi.total_variance(np, 0.0, *later.T), 0.0))
+    reach = CALENDAR_DEVIATIONS * deviation[:, None]
+    grids = [_grid(slices, -np.inf, np.inf) for slices in (earlier, later)]
+    grid = np.sort(np.clip(np.concatenate(grids, axis=1), -reach, reach), axis=1)
+    return _minimum(lambda k: svi.total_variance(np, k, *far) - svi.total_variance(np, k, *near), grid)
+
+
+def wing_slopes(slices: FloatArray) -> FloatArray:
+    """(X,2) slopes of w towards k -> -inf and k -> inf of raw slices (X,5), as positive numbers."""
+    return np.stack(svi.wing_slopes(*np.asarray(slices, dtype=np.float64).reshape(-1, 5).T), axis=1)
+
+
+def _wing_limit(slices: FloatArray, wing: int) -> FloatArray:
+    slope = wing_slopes(slices)[:, wing]
+    return np.where(slope == 0.0, 1.0, 0.25 - slope * slope / 16.0)
+
+
+def _lower_of(found: Minimum, limit: FloatArray, k: float) -> Minimum:
+    lower = limit < found.value
+    return Minimum(np.where(lower, limit, found.value), np.where(lower, k, found.k))
+
+
+def _grid(slices: FloatArray, k_low: float, k_high: float) -> FloatArray:
+    """(X,GRID_POINTS) increasing: m + sigma sinh(t) with t even, between the bounds given."""
+    m, sigma = slices[:, 3:4], slices[:, 4:5]
+    scale = np.where(sigma > 0, sigma, 1.0)
+    low, high = (np.clip((bound - m) / scale, -FARTHEST_SIGMAS, FARTHEST_SIGMAS) for bound in (k_low, k_high))
+    share = np.linspace(0.0, 1.0, GRID_POINTS)
+    t = np.arcsinh(low) + share * (np.arcsinh(high) - np.arcsinh(low))
+    return np.clip(m + scale * np.sinh(t), k_low, k_high)
+
+
+def _minimum(function: Callable[[FloatArray], FloatArray], grid: FloatArray) -> Minimum:
+    """Smallest value over an increasing grid (X,K), each of the lowest local minima refined in its bracket."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        values = function(grid)
+        padded = np.pad(values, ((0, 0), (1, 1)), constant_values=np.inf)
+        local = (values <= padded[:, :-2]) & (values <= padded[:, 2:])
+        lowest = np.argsort(np.where(local, values, np.inf), axis=1, kind="stable")[:, :BRACKETS]
+        left = np.take_along_axis(grid, np.maximum(lowest - 1, 0), axis=1)
+        right = np.take_along_axis(grid, np.minimum(lowest + 1, grid.shape[1] - 1), axis=1)
+        share = np.linspace(0.0, 1.0, REFINED_POINTS)
+        for _ in range(REFINEMENTS):
+            inner = left[:, :, None] + share * (right - left)[:, :, None]
+            at = np.argmin(function(inner.reshape(len(grid), -1)).reshape(inner.shape), axis=2)[:, :, None]
+            left = np.take_along_axis(inner, np.maximum(at - 1, 0), axis=2)[:, :, 0]
+            right = np.take_along_axis(inner, np.minimum(at + 1, REFINED_POINTS - 1), axis=2)[:, :, 0]
+        k = np.concatenate([np.take_along_axis(inner, at, axis=2)[:, :, 0], np.take_along_axis(grid, lowest[:, :1], axis=1)], axis=1)
+        values = function(k)
+        best = np.argmin(np.where(np.isnan(values), np.inf, values), axis=1)[:, None]
+        return Minimum(np.take_along_axis(values, best, axis=1)[:, 0], np.take_along_axis(k, best, axis=1)[:, 0])

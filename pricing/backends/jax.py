@@ -1,0 +1,30 @@
+"""value and greeks of flat arrays on jax."""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+from typing import Any
+
+import jax
+import numpy as np
+
+from pricing.arrays import FloatArray
+from pricing.xp import jax as xp
+
+
+@functools.cache
+def _compiled(model: ModuleType, name: str) -> Any:
+    return jax.jit(functools.partial(getattr(model, name), xp))
+
+
+def value(model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1) -> FloatArray:
+    """Value of each row; see the numpy backend."""
+    with xp.double_precision():
+        return np.asarray(_compiled(model, "value")(*columns))
+
+
+def greeks(model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1) -> tuple[FloatArray, ...]:
+    """value and eight Greeks of each row; see the numpy backend."""
+    with xp.double_precision():
+        return tuple(np.asarray(column) for column in _compiled(model, "greeks")(*columns))

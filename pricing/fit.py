@@ -1,0 +1,254 @@
+"""Fit raw SVI slices to the option quotes of one moment, with diagnostics that hide nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from pricing.arbitrage import butterfly_minimum, calendar_minimum, wing_slopes
+from pricing.arrays import BoolArray, FloatArray, IntArray, freeze_fields, row_problems
+from pricing.errors import DataError
+from pricing.market import UNDATED, Market
+from pricing.quotes import QuoteUse, Quotes, Selection, quotes_from_prices, select_quotes
+from pricing.resolve import slice_vol, years_to_expiry
+from pricing.slice_fit import SliceData, fit_slice, flat_slice, remove_butterfly
+from pricing.surfaces import svi
+
+__all__ = ["Expiries", "FitDiagnostics", "QuoteUse", "Quotes", "SliceStatus", "Surface", "expiries_of", "fit", "quotes_from_prices"]
+
+FEWEST_STRIKES = 5
+VOL_POINTS = 100.0
+
+
+class SliceStatus(IntEnum):
+    """How the slice of one expiry came about."""
+
+    NO_QUOTES = 0
+    FLAT = 1
+    FITTED = 2
+    REPAIRED = 3
+    ARBITRAGE = 4
+
+
+@dataclass(frozen=True)
+class Expiries:
+    """The expiry rows a surface is fitted for: underlying_idx (X,) and tau (X,) years ACT/365, NaN where undated."""
+
+    underlying_idx: IntArray
+    tau: FloatArray
+
+    def __post_init__(self) -> None:
+        freeze_fields(self, {"underlying_idx": np.int64, "tau": np.float64})
+        if self.underlying_idx.shape != self.tau.shape or self.tau.ndim != 1:
+            raise AssertionError("underlying_idx and tau are both (X,)")
+
+    def __len__(self) -> int:
+        return len(self.tau)
+
+
+@dataclass(frozen=True)
+class FitDiagnostics:
+    """What a fit did with the quotes and how good the slices are.
+
+    Per expiry (X,), NaN where there is no slice:
+      status            `SliceStatus`
+      converged         the search ended by its tolerance, not by its limit (true where none was needed)
+      quote_count       (X, len(QuoteUse)) quotes by what became of them; MID + MARK are the ones used
+      k_low, k_high     range of ln(K/F) of the quotes used
+      rmse              vol points, fitted vol less the mid or mark used, every used quote alike
+      rmse_mid          the same over quotes fitted to their mid only
+      rmse_vega         the same over used quotes, squares weighted by vega: what prices feel
+      rmse_unconstrained   `rmse` of the slice before butterfly arbitrage was removed
+      inside_count      used quotes with both sides, which `inside_share` is a share of
+      inside_share      share of those whose fitted vol lies in [bid_vol, ask_vol]
+      minimum_g, minimum_g_k   smallest Durrleman g on the whole line, and where; below 0 = arbitrage
+      minimum_g_unconstrained  the same before butterfly arbitrage was removed
+      minimum_total_variance   smallest w of the slice
+      wing_slope        (X,2) slopes of w to the left and right; Lee's bound is 2
+      calendar_gap, calendar_gap_k   smallest w less w of the preceding fitted expiry of the underlying,
+                        within 10 standard deviations, and where; below 0 = arbitrage; NaN for the first
+      calendar_slope_gap   (X,2) wing slopes less those of the preceding expiry; below 0 the slices
+                        cross somewhere in that wing
+    Per quote (Q,): quote_use (`QuoteUse`), target_vol (NaN unless used), fitted_vol.
+    """
+
+    status: IntArray
+    converged: BoolArray
+    quote_count: IntArray
+    k_low: FloatArray
+    k_high: FloatArray
+    rmse: FloatArray
+    rmse_mid: FloatArray
+    rmse_vega: FloatArray
+    rmse_unconstrained: FloatArray
+    inside_count: IntArray
+    inside_share: FloatArray
+    minimum_g: FloatArray
+    minimum_g_k: FloatArray
+    minimum_g_unconstrained: FloatArray
+    minimum_total_variance: FloatArray
+    wing_slope: FloatArray
+    calendar_gap: FloatArray
+    calendar_gap_k: FloatArray
+    calendar_slope_gap: FloatArray
+    quote_use: IntArray
+    target_vol: FloatArray
+    fitted_vol: FloatArray
+
+    def __post_init__(self) -> None:
+        kinds = {"FloatArray": np.float64, "IntArray": np.int64, "BoolArray": np.bool_}
+        freeze_fields(self, {name: kinds[str(field.type)] for name, field in self.__dataclass_fields__.items()})
+
+    @property
+    def used_count(self) -> IntArray:
+        """(X,) quotes the slice was fitted to."""
+        return self.quote_count[:, QuoteUse.MID] + self.quote_count[:, QuoteUse.MARK]
+
+    @property
+    def rejected_count(self) -> IntArray:
+        """(X,) quotes that could not be used; the in-the-money twin of a used quote is not among them."""
+        return self.quote_count.sum(axis=1) - self.used_count - self.quote_count[:, QuoteUse.TWIN]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Fitted slices svi (X,5), a b rho m sigma of raw total variance, NaN rows where there is none; diagnostics."""
+
+    svi: FloatArray
+    diagnostics: FitDiagnostics
+
+    def __post_init__(self) -> None:
+        freeze_fields(self, {"svi": np.float64})
+
+
+def expiries_of(market: Market) -> Expiries:
+    """The expiry rows of a market, at its valuation time."""
+    undated = market.expiry_time == UNDATED
+    return Expiries(market.expiry_underlying, np.where(undated, np.nan, years_to_expiry(market)))
+
+
+def fit(quotes: Quotes, expiries: Expiries) -> Surface:
+    """Raw SVI slices for one moment's quotes.
+
+    Per expiry: weighted least squares in vol, to first order, over `select_quotes`, on slices with w > 0
+    and wing slopes of at most 2; where the best of them has g(k) < 0 somewhere, a refit that removes it
+    (REPAIRED), or that is reported where it cannot (ARBITRAGE). Fewer than five strikes give a flat slice
+    (FLAT), no usable quote a row of NaN (NO_QUOTES). Slices are fitted one by one: calendar arbitrage is
+    measured, not prevented.
+
+    A slice stands for vol = sqrt(w / tau) with the tau of its expiry row and k = ln(K/F) with the
+    forward of the quote's own row. Raises DataError for quotes that point to no dated expiry.
+    """
+    _check_rows(quotes, expiries)
+    quote_tau = expiries.tau[quotes.expiry_idx]
+    selection = select_quotes(quotes, quote_tau)
+    slices = np.full((len(expiries), 5), np.nan)
+    unconstrained = slices.copy()
+    status = np.full(len(expiries), SliceStatus.NO_QUOTES)
+    converged = np.ones(len(expiries), dtype=np.bool_)
+    for x in np.unique(quotes.expiry_idx[selection.used]):
+        row = selection.used & (quotes.expiry_idx == x)
+        vol = selection.target_vol[row]
+        weight = selection.weight[row] / (2.0 * vol * expiries.tau[x])
+        data = SliceData(quotes.log_moneyness[row], vol * vol * expiries.tau[x], weight)
+        slices[x], unconstrained[x], status[x], converged[x] = _fit_expiry(data)
+    fitted = slice_vol(quotes.strike, quotes.forward, quote_tau, slices[quotes.expiry_idx])
+    before = slice_vol(quotes.strike, quotes.forward, quote_tau, unconstrained[quotes.expiry_idx])
+    butterfly = butterfly_minimum(slices)
+    diagnostics = FitDiagnostics(
+        status=status,
+        converged=converged,
+        rmse_unconstrained=_rms(before - selection.target_vol, selection.used, quotes, len(expiries)),
+        minimum_g=butterfly.value,
+        minimum_g_k=butterfly.k,
+        minimum_g_unconstrained=butterfly_minimum(unconstrained).value,
+        minimum_total_variance=svi.minimum_total_variance(np, *slices.T),
+        wing_slope=wing_slopes(slices),
+        quote_use=selection.use,
+        target_vol=selection.target_vol,
+        fitted_vol=fitted,
+        **_quote_diagnostics(quotes, selection, fitted, len(expiries)),
+        **_calendar_diagnostics(slices, expiries),
+    )
+    return Surface(slices, diagnostics)
+
+
+def _check_rows(quotes: Quotes, expiries: Expiries) -> None:
+    row = quotes.expiry_idx
+    outside = (row < 0) | (row >= len(expiries))
+    problems = row_problems("quotes", "expiry_idx", outside, row, f"there are {len(expiries)} expiry rows")
+    if not problems:
+        undated = np.isnan(expiries.tau[row])
+        problems = row_problems("quotes", "expiry_idx", undated, row, "an option quote needs a dated expiry row")
+    if problems:
+        raise DataError(problems)
+
+
+def _fit_expiry(data: SliceData) -> tuple[FloatArray, FloatArray, SliceStatus, bool]:
+    """Final slice, slice before butterfly arbitrage was removed, status, converged."""
+    if len(np.unique(data.k)) < FEWEST_STRIKES:
+        flat = flat_slice(data)
+        return flat, flat, SliceStatus.FLAT, True
+    best = fit_slice(data)
+    if butterfly_minimum(best.raw).value[0] >= 0:
+        return best.raw, best.raw, SliceStatus.FITTED, best.converged
+    refit = remove_butterfly(data, best)
+    repaired = butterfly_minimum(refit.raw).value[0] >= 0
+    return refit.raw, best.raw, SliceStatus.REPAIRED if repaired else SliceStatus.ARBITRAGE, refit.converged
+
+
+def _quote_diagnostics(quotes: Quotes, selection: Selection, fitted: FloatArray, expiry_count: int) -> dict[str, FloatArray | IntArray]:
+    used, k = selection.used, quotes.log_moneyness
+    error = fitted - selection.target_vol
+    two_sided = used & (quotes.bid_vol > 0) & (quotes.ask_vol > 0)
+    inside = two_sided & (fitted >= quotes.bid_vol) & (fitted <= quotes.ask_vol)
+    count = np.zeros((expiry_count, len(QuoteUse)), dtype=np.int64)
+    np.add.at(count, (quotes.expiry_idx, selection.use), 1)
+    k_low, k_high = np.full(expiry_count, np.inf), np.full(expiry_count, -np.inf)
+    np.minimum.at(k_low, quotes.expiry_idx[used], k[used])
+    np.maximum.at(k_high, quotes.expiry_idx[used], k[used])
+    inside_count = _sums(two_sided.astype(np.float64), quotes, expiry_count)
+    return {
+        "quote_count": count,
+        "k_low": np.where(np.isfinite(k_low), k_low, np.nan),
+        "k_high": np.where(np.isfinite(k_high), k_high, np.nan),
+        "rmse": _rms(error, used, quotes, expiry_count),
+        "rmse_mid": _rms(error, selection.use == QuoteUse.MID, quotes, expiry_count),
+        "rmse_vega": _rms(error, used, quotes, expiry_count, selection.vega),
+        "inside_count": inside_count.astype(np.int64),
+        "inside_share": _ratio(_sums(inside.astype(np.float64), quotes, expiry_count), inside_count),
+    }
+
+
+def _calendar_diagnostics(slices: FloatArray, expiries: Expiries) -> dict[str, FloatArray]:
+    """Each fitted slice against the preceding fitted expiry of the same underlying."""
+    gap, k = np.full(len(expiries), np.nan), np.full(len(expiries), np.nan)
+    slope_gap = np.full((len(expiries), 2), np.nan)
+    fitted = np.flatnonzero(np.isfinite(slices).all(axis=1))
+    order = fitted[np.lexsort((expiries.tau[fitted], expiries.underlying_idx[fitted]))]
+    same = np.diff(expiries.underlying_idx[order]) == 0
+    earlier, later = order[:-1][same], order[1:][same]
+    if len(later):
+        gap[later], k[later] = calendar_minimum(slices[earlier], slices[later])
+        slope_gap[later] = wing_slopes(slices[later]) - wing_slopes(slices[earlier])
+    return {"calendar_gap": gap, "calendar_gap_k": k, "calendar_slope_gap": slope_gap}
+
+
+def _rms(
+    error: FloatArray, counted: BoolArray, quotes: Quotes, expiry_count: int, weight: FloatArray | None = None
+) -> FloatArray:
+    """(X,) root mean square of the errors counted, in vol points; NaN where there is none."""
+    share = counted.astype(np.float64) if weight is None else np.where(counted, weight, 0.0)
+    square = np.where(counted, error, 0.0) ** 2
+    return VOL_POINTS * np.sqrt(_ratio(_sums(share * square, quotes, expiry_count), _sums(share, quotes, expiry_count)))
+
+
+def _sums(values: FloatArray, quotes: Quotes, expiry_count: int) -> FloatArray:
+    return np.bincount(quotes.expiry_idx, weights=values, minlength=expiry_count)
+
+
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    positive = denominator > 0
+    return np.where(positive, numerator / np.where(positive, denominator, 1.0), np.nan)

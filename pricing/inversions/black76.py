@@ -1,0 +1,200 @@
+"""Implied volatility of Black-76 by a fixed number of steps, at the limit of double precision.
+
+With f = min(F, K), k = max(F, K), x = ln(k/f), s = vol sqrt(tau), h = x/s, t = s/2 and the Mills ratio
+M(z) = N(-z)/phi(z), the out-of-the-money value per f and its distance from the maximum are
+
+    c = phi(h - t) [M(h - t) - M(h + t)],      1 - c = phi(t - h) [M(t - h) + M(t + h)].
+
+A first value of s, right to a few percent anywhere, is refined by two Householder steps of third order
+(four times the digits each) on ln c, or on ln(1 - c) where h < t, because c alone says nothing there.
+Jaeckel, Let's Be Rational (2013), splits the plane likewise. Logarithms are taken of quotients near one
+and the exponent is subtracted, so no exponential is needed and tiny prices do not underflow.
+
+Where s and x are small, M(h - t) - M(h + t) cancels. From M(z + u) = exp(z u + u^2/2) [M(z) - integral
+of exp(-z v - v^2/2) over 0 < v < u], with y = x/2 = h t,
+
+    M(h - t) - M(h + t) = s exp(t^2/2) E,   E = (sinh y / y) (1 - h M(h)) - t^2 R(t^2, y^2),
+    sinh y / y - t^2 R = integral over 0 < v < 1 of exp(-t^2 v^2/2) cosh(y (1 - v)),
+
+and R is a short double power series. An error in E moves ln s by no more than itself.
+"""
+
+SQRT_TWO_PI = 2.5066282746310002
+NEAR = 1.0  # the series of E serves s and x below it
+TINY = 1.0e-150  # of c; below it c is scaled up by SCALE, so that no quotient overflows
+SCALE = 2.0**500
+LN_SCALE = 346.57359027997264
+SMALLEST_PRICE = 2.2250738585072014e-308  # below it doubles lose digits
+# price + ULP_FACTOR * price is always the next double above price.
+ULP_FACTOR = 2.0**-53 * (1.0 + 2.0**-52)
+# One more step would move s by less than about 100 times the fourth power of the last one: 1e-10.
+LARGEST_LAST_STEP = 1.0e-3
+
+# First value of s. Rational fits of this project; D is Abramowitz and Stegun (1964), 26.2.23.
+SHARE = 0.6  # assumed share of N(-d1) in 1 - c
+CLOSE = 1.0e-4  # spread/c below which the option counts as at the money
+A0, A1, A2, A3, A4 = (
+    0.3989598190372132,
+    0.015017950861026608,
+    0.04066027778875737,
+    0.011339705981391337,
+    0.007273724194429177,
+)
+B1, B2, B3, B4, B5 = (
+    0.03898922646812905,
+    0.09468947330775197,
+    0.042932421812271714,
+    0.008978385524047516,
+    0.005129021777698616,
+)
+C0, C1, C2, C3, C4 = 1.2555504, 0.79796347, 0.21391935, 1.44510238, 0.79907105
+D0, D1, D2, D3, D4, D5 = 2.515517, 0.802853, 0.010328, 1.432788, 0.189269, 0.001308
+J1, J2, J3, J4, J5 = 0.14497776, 0.01368426, 3.43158415, 0.55577875, 0.02758637
+
+# pricing.errors.Status; a formula imports nothing.
+OK = 0.0
+BELOW_INTRINSIC = 1.0
+ABOVE_MAXIMUM = 2.0
+NOT_CONVERGED = 3.0
+NOT_DETERMINED = 6.0
+
+
+def implied_vol(xp, price, forward, strike, tau, discount, sign, resolution):
+    """The vol and a status, one of the constants above; the vol means nothing unless the status is OK.
+
+    forward, strike, tau, discount > 0, all finite. NOT_DETERMINED where the spacing of doubles at
+    `price` moves vol by more than resolution * max(1, vol), and at both ends of the price's range.
+    """
+    maximum = xp.where(sign > 0.0, forward, strike)
+    # forward - strike as a sum of two doubles (Knuth 1969, TwoSum): the intrinsic value is subtracted exactly.
+    difference = forward - strike
+    shift = difference - forward
+    lost = (forward - (difference - shift)) - (strike + shift)
+    in_the_money = sign * difference > 0.0
+    below = price < discount * xp.maximum(sign * difference, 0.0)
+    above = price > discount * maximum
+    undiscounted = price / discount
+    time_value = xp.where(in_the_money, (undiscounted - sign * difference) - sign * lost, undiscounted)
+    complement = maximum - undiscounted
+    inside = (time_value > 0.0) & (complement > 0.0) & (price >= SMALLEST_PRICE)
+
+    low = xp.minimum(forward, strike)
+    x = xp.log_ratio(xp.maximum(forward, strike), low)
+    time_value = xp.where(inside, time_value, 0.5 * low)
+    complement = xp.where(inside, complement, 0.5 * low)
+    tiny = time_value < TINY * low
+    value = xp.where(tiny, time_value * SCALE, time_value) / low
+    log_scale = xp.where(tiny, LN_SCALE, 0.0)
+    rest = complement / low
+
+    first = _first_deviation(xp, x, xp.abs(difference) / low, value, log_scale, rest)
+    second, _, _, _ = _refined(xp, first, x, value, log_scale, rest)
+    deviation, last_step, slope, by_value = _refined(xp, second, x, value, log_scale, rest)
+
+    root = xp.sqrt(tau)
+    vol = deviation / root
+    # d price / d s = discount * target / (s * slope), with the target whose logarithm was fitted.
+    spacing = (price + price * ULP_FACTOR) - price
+    target = xp.where(by_value, time_value, complement)
+    movement = spacing * slope * deviation / (discount * target * root)
+    determined = inside & (movement <= resolution * xp.maximum(vol, 1.0))
+    converged = xp.abs(last_step) <= LARGEST_LAST_STEP
+    status = xp.where(determined, xp.where(converged, OK, NOT_CONVERGED), NOT_DETERMINED)
+    return vol, xp.where(below, BELOW_INTRINSIC, xp.where(above, ABOVE_MAXIMUM, status))
+
+
+def _refined(xp, s, x, value, log_scale, rest):
+    """One Householder step: s, the step relative to s, |d ln s / d ln(target)|, whether the target is c."""
+    inverse = 1.0 / s
+    h = x * inverse
+    t = 0.5 * s
+    near = (s < NEAR) & (x < NEAR)
+    by_value = near | (h > t)
+    gap = xp.abs(h - t)
+    mills_low = xp.mills_ratio(xp.where(near, h, gap))
+    mills_high = xp.mills_ratio(h + t)
+    t_squared = xp.where(near, t * t, 0.0)
+    difference = _near_difference(xp, h * mills_low, t_squared, xp.where(near, 0.25 * x * x, 0.0))
+    bracket = xp.where(by_value, mills_low - mills_high, mills_low + mills_high)
+    body = xp.where(near, s * difference, bracket)
+    exponent = xp.where(near, 0.5 * (h * h - x), 0.5 * gap * gap)
+    error = xp.log_ratio(body, SQRT_TWO_PI * xp.where(by_value, value, rest)) - exponent
+    error = xp.where(by_value, error + log_scale, error)
+
+    # Derivatives in units of s: u = s d(ln target)/ds, g = s d(ln phi(h - t))/ds.
+    growth = 1.0 + t_squared * (0.5 + t_squared * (0.125 + t_squared / 48.0))
+    slope = xp.where(near, difference * growth, bracket * inverse)
+    signed = xp.where(by_value, slope, -slope)
+    u = 1.0 / signed
+    newton = -error * signed
+    h_squared = h * h
+    quarter = t * t
+    g = h_squared - quarter
+    second = g - u
+    third = g * g - 3.0 * h_squared - quarter - 3.0 * g * u + 2.0 * u * u
+    step = newton * (1.0 + 0.5 * newton * second) / (1.0 + newton * (second + newton * third * (1.0 / 6.0)))
+    return s + s * step, step, slope, by_value
+
+
+def _near_difference(xp, h_mills, a, b):
+    """E of the head of this file for a = t^2 and b = y^2 up to 1/4, to 1e-16."""
+    sinh_ratio = 1.0 + b * (
+        1.0 / 6.0
+        + b * (1.0 / 120.0 + b * (1.0 / 5040.0 + b * (1.0 / 362880.0 + b * (1.0 / 39916800.0 + b / 6227020800.0))))
+    )
+    # Coefficient of a^n b^m: -(-1/2)^(n+1) (2n+2)! / ((n+1)! (2n+2m+3)!).
+    r = 1.0 / 3530096640.0
+    r = r * a + (-1.0 / 175472640.0 - b / 60011642880.0)
+    r = r * a + (1.0 / 9676800.0 + b / 2632089600.0)
+    r = r * a + (-1.0 / 599040.0 - b * (1.0 / 125798400.0 + b / 34217164800.0))
+    r = r * a + (1.0 / 42240.0 + b * (1.0 / 6589440.0 + b * (1.0 / 1383782400.0 + b / 376388812800.0)))
+    r = r * a + (-1.0 / 3456.0 - b * (1.0 / 380160.0 + b * (1.0 / 59304960.0 + b / 12454041600.0)))
+    r = r * a + (
+        1.0 / 336.0 + b * (1.0 / 24192.0 + b * (1.0 / 2661120.0 + b * (1.0 / 415134720.0 + b / 87178291200.0)))
+    )
+    r = r * a + (
+        -1.0 / 40.0
+        - b * (1.0 / 1680.0 + b * (1.0 / 120960.0 + b * (1.0 / 13305600.0 + b * (1.0 / 2075673600.0))))
+    )
+    r = r * a + (
+        1.0 / 6.0
+        + b * (1.0 / 120.0 + b * (1.0 / 5040.0 + b * (1.0 / 362880.0 + b * (1.0 / 39916800.0 + b / 6227020800.0))))
+    )
+    return sinh_ratio * (1.0 - h_mills) - a * r
+
+
+def _first_deviation(xp, x, spread, value, log_scale, rest):
+    """s to a few percent at worst: to 1e-3 or better where it is most often needed.
+
+    Below the middle of the price range: the implied normal deviation by a rational fit in
+    q = sqrt(ln(1 + spread/c)), then x/h_normal = h + t at leading order far from the money and
+    1 - s^2/24 near it (Hagan et al. 2002), both of which ln(sinh y / y) joins. Above: N(d) = c with a
+    guessed share of the second term, corrected once, and s = d + sqrt(d^2 + 2x).
+    """
+    high = rest < 0.5
+    close = spread < CLOSE * value
+    logarithm = xp.log_ratio(xp.where(high, 1.0, spread + value), xp.where(high, SHARE * rest, value))
+    logarithm = xp.where(high, 2.0 * logarithm, xp.where(close, 1.0, logarithm + log_scale))
+    q = xp.sqrt(logarithm)
+
+    q_low = xp.where(close, 0.0, q)
+    ratio = (A0 + q_low * (A1 + q_low * (A2 + q_low * (A3 + q_low * A4)))) / (
+        1.0 + q_low * (B1 + q_low * (B2 + q_low * (B3 + q_low * (B4 + q_low * B5))))
+    )
+    normal = xp.where(close, value, x) / (xp.where(close, 1.0, logarithm) * ratio)
+    joined = normal * normal * (1.0 + x * (J1 + x * J2)) / (24.0 + x * (J3 + x * (J4 + x * J5)))
+    below = 2.0 * normal / (1.0 + xp.sqrt(xp.maximum(1.0 - 4.0 * joined, 0.0)))
+
+    q_high = xp.where(high, q, 2.0)
+    d = q_high - (D0 + q_high * (D1 + q_high * D2)) / (1.0 + q_high * (D3 + q_high * (D4 + q_high * D5)))
+    mills_d = _rough_mills(d)
+    part = SHARE * (mills_d + _rough_mills(xp.sqrt(d * d + 2.0 * x)))
+    v = (mills_d - part) / (mills_d + part)
+    d = d - 2.0 * v * (1.0 + v * v * (1.0 / 3.0)) * mills_d
+    above = d + xp.sqrt(d * d + 2.0 * x)
+    return xp.where(high, above, below)
+
+
+def _rough_mills(z):
+    """The Mills ratio to 2e-4 on z > 0.3."""
+    return (C0 + z * (C1 + z * C2)) / (1.0 + z * (C3 + z * (C4 + z * C2)))

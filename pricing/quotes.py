@@ -1,0 +1,244 @@
+"""Option quotes of one snapshot as vols, and which of them a fit uses with what weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from pricing.arrays import BoolArray, FloatArray, IntArray, freeze, freeze_fields, row_problems
+from pricing.errors import DataError, Problem
+
+PERCENT_SUSPECTED = 3.0
+SHORTEST_TAU_YEARS = 30.0 / (365.0 * 24.0 * 60.0)
+SMALLEST_WIDTH_VOL = 0.005
+WIDEST_SHARE_OF_MID = 0.5
+SMALLEST_VEGA_SHARE = 1e-4
+
+
+class QuoteUse(IntEnum):
+    """What became of one quote in a fit."""
+
+    MID = 0
+    MARK = 1
+    TWIN = 2
+    CROSSED = 3
+    ONE_SIDED = 4
+    NO_VOL = 5
+    TOO_SHORT = 6
+
+
+USED = (QuoteUse.MID, QuoteUse.MARK)
+
+
+@dataclass(frozen=True)
+class Quotes:
+    """Option quotes of one moment, one row each (Q,).
+
+    expiry_idx  row of the market's expiry table
+    strike, forward   quote currency per unit; the forward is the row's own
+    sign        +1 call, -1 put
+    tau         years to expiry at the moment of the quote; 0 or less once expired
+    bid_vol, ask_vol, mark_vol   per sqrt(year), decimal; NaN or 0 where there is none
+    weight      relative trust in the row, above 0; all 1 where not given
+
+    Raises DataError naming every row that cannot be a quote: a negative vol, a strike or forward that
+    is not above 0, a sign other than 1 or -1, the same contract twice; and vols given in percent
+    (their median is above 3).
+    """
+
+    expiry_idx: IntArray
+    strike: FloatArray
+    sign: FloatArray
+    forward: FloatArray
+    tau: FloatArray
+    bid_vol: FloatArray
+    ask_vol: FloatArray
+    mark_vol: FloatArray
+    weight: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is None:
+            object.__setattr__(self, "weight", np.ones(np.shape(self.strike)))
+        floats = ("strike", "sign", "forward", "tau", "bid_vol", "ask_vol", "mark_vol", "weight")
+        freeze_fields(self, {"expiry_idx": np.int64, **dict.fromkeys(floats, np.float64)})
+        problems = self._shape_problems() or self._value_problems()
+        if problems:
+            raise DataError(problems)
+
+    def __len__(self) -> int:
+        return len(self.strike)
+
+    @property
+    def log_moneyness(self) -> FloatArray:
+        """(Q,) ln(strike / forward), each with the row's own forward."""
+        return np.log(self.strike / self.forward)
+
+    def _shape_problems(self) -> list[Problem]:
+        shape = (len(self.strike),) if self.strike.ndim == 1 else ("Q",)
+        problems = [
+            Problem("quotes", None, name, getattr(self, name).shape, f"needs the shape {shape}")
+            for name in self.__dataclass_fields__
+            if getattr(self, name).shape != shape
+        ]
+        if not problems and len(self) == 0:
+            problems.append(Problem("quotes", None, "rows", 0, "no quotes: nothing to fit a surface to"))
+        return problems
+
+    def _value_problems(self) -> list[Problem]:
+        assert self.weight is not None
+        problems: list[Problem] = []
+        for field in ("strike", "forward", "weight"):
+            values = getattr(self, field)
+            problems += row_problems("quotes", field, ~(np.isfinite(values) & (values > 0)), values, "must be above 0")
+        problems += row_problems("quotes", "sign", np.abs(self.sign) != 1.0, self.sign, "1 for a call, -1 for a put")
+        problems += row_problems("quotes", "tau", ~np.isfinite(self.tau), self.tau, "must be a number of years")
+        for field in ("bid_vol", "ask_vol", "mark_vol"):
+            values = getattr(self, field)
+            remedy = "must be 0 or more, decimal; NaN where there is none"
+            problems += row_problems("quotes", field, (values < 0) | np.isinf(values), values, remedy)
+        problems += row_problems("quotes", "strike", self._repeated(), self.strike, "the same contract twice")
+        middle = _median_vol(self)
+        if middle > PERCENT_SUSPECTED:
+            remedy = "volatility looks like percent: give it in decimal, 0.62 for 62 %"
+            problems.append(Problem("quotes", None, "median vol", round(middle, 4), remedy))
+        return problems
+
+    def _repeated(self) -> BoolArray:
+        columns = np.stack([self.expiry_idx.astype(np.float64), self.strike, self.sign])
+        _, first = np.unique(columns, axis=1, return_index=True)
+        repeated = np.ones(len(self), dtype=np.bool_)
+        repeated[first] = False
+        return repeated
+
+
+def _median_vol(quotes: Quotes) -> float:
+    """Median of the mark vols, of the mids where there is no mark at all; 0 where there is neither."""
+    for values in (quotes.mark_vol, 0.5 * (quotes.bid_vol + quotes.ask_vol)):
+        present = values[values > 0]
+        if len(present):
+            return float(np.median(present))
+    return 0.0
+
+
+def quotes_from_prices(
+    expiry_idx: IntArray,
+    strike: FloatArray,
+    sign: FloatArray,
+    forward: FloatArray,
+    tau: FloatArray,
+    bid: FloatArray,
+    ask: FloatArray,
+    mark_vol: FloatArray,
+    *,
+    model: str = "inverse",
+) -> Quotes:
+    """Quotes from bid and ask prices, by `implied_vol` with a discount of 1.
+
+    Prices are in coin for model "inverse", in the forward's currency for "black76"; NaN or 0 where a
+    side is empty. A price outside the no-arbitrage bounds, or one that determines no vol, gives an
+    empty side (a bid below intrinsic value says nothing about vol).
+    Raises DataError for a negative or infinite price, and whatever `Quotes` refuses.
+    """
+    bid, ask = freeze(bid, np.float64), freeze(ask, np.float64)
+    problems: list[Problem] = []
+    for field, price in (("bid", bid), ("ask", ask)):
+        remedy = "must be 0 or more; NaN where there is none"
+        problems += row_problems("quotes", field, (price < 0) | np.isinf(price), price, remedy)
+    if problems:
+        raise DataError(problems)
+    bid_vol, ask_vol = (_side_vol(price, forward, strike, tau, sign, model) for price in (bid, ask))
+    return Quotes(expiry_idx, strike, sign, forward, tau, bid_vol, ask_vol, mark_vol)
+
+
+def _side_vol(
+    price: FloatArray, forward: FloatArray, strike: FloatArray, tau: FloatArray, sign: FloatArray, model: str
+) -> FloatArray:
+    from pricing.implied_vol import implied_vol
+
+    row = np.flatnonzero((price > 0) & (np.asarray(tau) > 0))
+    vol = np.full(len(price), np.nan)
+    columns = (np.asarray(column, dtype=np.float64)[row] for column in (forward, strike, tau, sign))
+    vol[row] = implied_vol(price[row], *columns, model=model, backend="numpy")[0]
+    return vol
+
+
+class Selection(NamedTuple):
+    """Per quote (Q,): what became of it, the vol to fit (NaN unless used), the weight of an error of that vol, vega.
+
+    vega is relative to the forward and to sqrt(tau), exp(-d1^2 / 2); weight and vega are 0 unless used.
+    """
+
+    use: IntArray
+    target_vol: FloatArray
+    weight: FloatArray
+    vega: FloatArray
+
+    @property
+    def used(self) -> BoolArray:
+        """(Q,) whether the quote takes part in the fit."""
+        return np.isin(self.use, USED)
+
+
+def select_quotes(quotes: Quotes, expiry_tau: FloatArray) -> Selection:
+    """Choose one vol per strike and expiry, and say how much it counts.
+
+    expiry_tau (Q,) is the time to expiry of the row's expiry at the valuation time; half an hour before
+    expiry, when settlement averaging begins, vol has lost its meaning and quotes are not used.
+
+    A strike is represented by its out-of-the-money side (call for k >= 0, put for k < 0), and by the
+    other side only where that one is unusable. The vol is the mid where both sides stand and are no
+    wider apart than half the mid, else the venue's mark, else the wide mid.
+
+    The weight is 1 / width in vol. Width is ask less bid, floored; where the mark is used it is the
+    width in vol that the expiry's median bid-ask width in price has at this strike, so that a vol which
+    no price determines counts for next to nothing.
+    """
+    use, target = _usable(quotes, expiry_tau)
+    use = _without_twins(quotes, use)
+    used = np.isin(use, USED)
+    target = np.where(used, target, np.nan)
+    deviation = np.where(used, target * np.sqrt(np.maximum(quotes.tau, 0.0)), 1.0)
+    d1 = -quotes.log_moneyness / deviation + 0.5 * deviation
+    vega = np.where(used, np.exp(-0.5 * d1 * d1), 0.0)
+    return Selection(use, target, _weights(quotes, use, vega), vega)
+
+
+def _usable(quotes: Quotes, expiry_tau: FloatArray) -> tuple[IntArray, FloatArray]:
+    has_bid, has_ask, has_mark = quotes.bid_vol > 0, quotes.ask_vol > 0, quotes.mark_vol > 0
+    both = has_bid & has_ask
+    mid = 0.5 * (quotes.bid_vol + quotes.ask_vol)
+    width = quotes.ask_vol - quotes.bid_vol
+    too_short = np.minimum(quotes.tau, expiry_tau) < SHORTEST_TAU_YEARS
+    narrow = both & (width <= WIDEST_SHARE_OF_MID * mid)
+    use = np.select(
+        [too_short, both & (width < 0), narrow, has_mark, both, has_bid | has_ask],
+        [QuoteUse.TOO_SHORT, QuoteUse.CROSSED, QuoteUse.MID, QuoteUse.MARK, QuoteUse.MID, QuoteUse.ONE_SIDED],
+        QuoteUse.NO_VOL,
+    )
+    return use, np.where(use == QuoteUse.MID, mid, quotes.mark_vol)
+
+
+def _without_twins(quotes: Quotes, use: IntArray) -> IntArray:
+    """Of the usable call and put of one strike keep one: the out-of-the-money side if it is usable."""
+    out_of_the_money = (quotes.sign > 0) == (quotes.log_moneyness >= 0)
+    row = np.flatnonzero(np.isin(use, USED))
+    order = row[np.lexsort((~out_of_the_money[row], quotes.strike[row], quotes.expiry_idx[row]))]
+    same = (np.diff(quotes.strike[order]) == 0) & (np.diff(quotes.expiry_idx[order]) == 0)
+    use = use.copy()
+    use[order[1:][same]] = QuoteUse.TWIN
+    return use
+
+
+def _weights(quotes: Quotes, use: IntArray, vega: FloatArray) -> FloatArray:
+    assert quotes.weight is not None
+    used, quoted = np.isin(use, USED), use == QuoteUse.MID
+    width = np.maximum(np.where(quoted, quotes.ask_vol - quotes.bid_vol, SMALLEST_WIDTH_VOL), SMALLEST_WIDTH_VOL)
+    for expiry in np.unique(quotes.expiry_idx[used]):
+        here = used & (quotes.expiry_idx == expiry)
+        share = np.maximum(vega / vega[here].max(), SMALLEST_VEGA_SHARE)
+        price_width = np.median((width * share)[here & quoted]) if np.any(here & quoted) else SMALLEST_WIDTH_VOL
+        width = np.where(here & ~quoted, np.maximum(price_width / share, SMALLEST_WIDTH_VOL), width)
+    return np.where(used, quotes.weight / width, 0.0)

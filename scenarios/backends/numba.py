@@ -1,0 +1,51 @@
+"""unit_pnl compiled by numba: production. Parallel over contracts, sequential inside a contract."""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+from typing import Any
+
+import numba
+import numpy as np
+
+from pricing.arrays import FloatArray
+from pricing.resolve import PricingInputs
+from pricing.xp import numba as XP
+from scenarios.bind import ShockedInputs
+
+
+def _template(tag: str) -> Any:
+    def unit_pnl(inputs, shocked, out):
+        tag  # noqa: B018 - enters the key of the disk cache
+        for n in numba.prange(out.shape[0]):
+            x, c = inputs.expiry_idx[n], inputs.currency_idx[n]
+            strike, sign, multiplier = inputs.strike[n], inputs.sign[n], inputs.multiplier[n]
+            inverse = inputs.inverse[n] > 0.0
+            settled = inputs.settled[n]
+            f0 = inputs.forward[n]
+            base = FORMULA(XP, f0, strike, inputs.tau[n], inputs.vol[n], inputs.discount[n], sign)  # noqa: F821
+            kept = base * (shocked.base_fx[c] / (f0 if inverse else 1.0)) * (1.0 - settled)
+            base_settled = base * settled
+            forward, tau, discount = shocked.forward[x], shocked.tau[x], shocked.discount[x]
+            fx, vol, row, weight = shocked.fx[c], shocked.vol[n], out[n], shocked.weight
+            for s in range(row.shape[0]):
+                f = forward[s]
+                value = FORMULA(XP, f, strike, tau[s], vol[s], discount[s], sign)  # noqa: F821
+                conversion = fx[s] / (f if inverse else 1.0)
+                row[s] = weight[s] * (multiplier * ((value - base_settled) * conversion - kept))
+
+    return unit_pnl
+
+
+@functools.cache
+def _kernel(model: ModuleType) -> Any:
+    return XP.compile_kernel(_template(""), XP.source_hash(model), model.value, parallel=True)
+
+
+def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int = 1) -> FloatArray:
+    """(N,S) P&L of one long contract in margin currency, weighted; see the numpy backend."""
+    out = np.empty(shocked.vol.shape)
+    with XP.thread_count(threads):
+        _kernel(model)(inputs, shocked, out)
+    return out

@@ -1,0 +1,45 @@
+"""unit_pnl on numpy arrays: the reference, short and always available."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+
+from pricing.arrays import FloatArray
+from pricing.resolve import PricingInputs
+from pricing.xp import numpy as xp
+from scenarios.bind import ShockedInputs
+
+
+def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int = 1) -> FloatArray:
+    """(N,S) P&L of one long contract in margin currency, weighted; every row priced by `model`."""
+    row, column = inputs.expiry_idx, lambda values: values[:, None]
+    with np.errstate(under="ignore"):
+        base = model.value(xp, inputs.forward, inputs.strike, inputs.tau, inputs.vol, inputs.discount, inputs.sign)
+        value = model.value(
+            xp,
+            shocked.forward[row],
+            column(inputs.strike),
+            shocked.tau[row],
+            shocked.vol,
+            shocked.discount[row],
+            column(inputs.sign),
+        )
+    return weighted_gain(base, value, inputs, shocked)
+
+
+def weighted_gain(base: FloatArray, value: FloatArray, inputs: PricingInputs, shocked: ShockedInputs) -> FloatArray:
+    """(N,S) gain in margin currency from values (N,) before and (N,S) after, in quoted currency.
+
+    A contract that is paid for gains value' c' - value c, with c the margin currency per unit of what
+    the price is quoted in (fx, or fx / forward for inverse payoffs, before and after the shock). A
+    future gains (value' - value) c': only the variation margin is converted.
+    """
+    inverse = inputs.inverse > 0
+    shocked_unit = np.where(inverse[:, None], shocked.forward[inputs.expiry_idx], 1.0)
+    conversion = shocked.fx[inputs.currency_idx] / shocked_unit
+    base_conversion = shocked.base_fx[inputs.currency_idx] / np.where(inverse, inputs.forward, 1.0)
+    kept = (base * base_conversion * (1.0 - inputs.settled))[:, None]
+    gain = (value - (base * inputs.settled)[:, None]) * conversion - kept
+    return np.asarray(shocked.weight * (inputs.multiplier[:, None] * gain))

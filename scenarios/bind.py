@@ -1,0 +1,85 @@
+"""bind: a scenario set meets a market. What comes out are arrays that kernels index and nothing else."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pricing.arrays import FloatArray
+from pricing.errors import ConfigError
+from pricing.market import Market
+from pricing.resolve import PricingInputs, years_to_expiry
+from scenarios.dynamics import shocked_vol
+from scenarios.shocks import ScenarioSet
+
+
+class ShockedInputs(NamedTuple):
+    """The market in every scenario; scenarios last, so that a contract's row is contiguous.
+
+    forward, discount, tau  (X+1, S); row X belongs to cash that no underlying moves and never changes
+    fx                      (C, S) margin currency per unit of currency
+    vol                     (N, S)
+    weight                  (S,)
+    base_fx                 (C,) fx before the shocks
+    """
+
+    forward: FloatArray
+    discount: FloatArray
+    tau: FloatArray
+    fx: FloatArray
+    vol: FloatArray
+    weight: FloatArray
+    base_fx: FloatArray
+
+    def rows(self, mask: np.ndarray) -> ShockedInputs:
+        """The same shocks with the vols of some contracts only."""
+        return self._replace(vol=np.ascontiguousarray(self.vol[mask]))
+
+
+def bind(scenario_set: ScenarioSet, market: Market, inputs: PricingInputs) -> ShockedInputs:
+    """Forwards, discounts, times, fx and vols in every scenario.
+
+    A price move applies to the spot and to every forward of its underlying alike. ConfigError where
+    the scenario set was made for another number of underlyings.
+    """
+    underlyings = len(market.underlying_id)
+    for name in ("price_move", "vol_move", "vol_shift"):
+        width = getattr(scenario_set, name).shape[1]
+        if width not in (1, underlyings):
+            raise ConfigError(f"{name} has {width} columns: the market has {underlyings} underlyings")
+    price_move = _by_underlying(scenario_set.price_move, underlyings)
+    owner = np.append(market.expiry_underlying, underlyings)
+    base_tau = np.append(np.maximum(years_to_expiry(market), 0.0), 0.0)
+    tau = np.maximum(base_tau[:, None] - scenario_set.time_step_years, 0.0)
+    left = np.divide(tau, base_tau[:, None], out=np.ones_like(tau), where=base_tau[:, None] > 0)
+    base_forward = np.append(market.forward, 1.0)
+    forward = base_forward[:, None] * (1.0 + price_move[owner])
+    if scenario_set.dynamics.carry == "rolled":
+        carry = base_forward / np.append(market.spot[market.expiry_underlying], 1.0)
+        forward = forward * carry[:, None] ** (left - 1.0)
+    expiry = inputs.expiry_idx
+    vol = shocked_vol(
+        inputs,
+        _by_underlying(scenario_set.vol_move, underlyings)[owner[expiry]],
+        _by_underlying(scenario_set.vol_shift, underlyings)[owner[expiry]],
+        forward[expiry],
+        np.vstack([market.svi, np.full((1, 5), np.nan)])[expiry],
+        scenario_set.dynamics,
+    )
+    moved_fx = np.where(market.currency_underlying >= 0, market.currency_underlying, underlyings)
+    return ShockedInputs(
+        forward=forward,
+        discount=np.append(market.discount, 1.0)[:, None] ** left,
+        tau=tau,
+        fx=market.fx[:, None] * (1.0 + price_move[moved_fx]),
+        vol=vol,
+        weight=scenario_set.weight,
+        base_fx=market.fx,
+    )
+
+
+def _by_underlying(moves: FloatArray, underlyings: int) -> FloatArray:
+    """(U+1, S) moves by underlying; the last row is for what no underlying moves."""
+    spread = np.broadcast_to(moves, (len(moves), underlyings)) if underlyings else np.zeros((len(moves), 0))
+    return np.ascontiguousarray(np.vstack([spread.T, np.zeros((1, len(moves)))]))

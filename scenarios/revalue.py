@@ -1,0 +1,147 @@
+"""revalue: every instrument under every scenario, once per market snapshot."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from dataclasses import fields
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from pricing.arrays import FloatArray, IntArray
+from pricing.errors import ConfigError, NumericalError
+from pricing.instruments import Instruments, Kind
+from pricing.market import Market
+from pricing.price import default_threads, load_backend
+from pricing.resolve import PricingInputs, load_model, model_names, resolve
+from pricing.surfaces import svi
+from scenarios import dynamics
+from scenarios.bind import ShockedInputs, bind
+from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays, hash_parts
+from scenarios.shocks import ScenarioSet
+
+METHODS = ("full", "taylor")
+
+
+def revalue(
+    instruments: Instruments,
+    market: Market,
+    scenario_set: ScenarioSet,
+    *,
+    backend: str = "numba",
+    method: str = "full",
+    tick: float | None = DEFAULT_TICK,
+    threads: int | None = None,
+) -> RiskArrays:
+    """Risk arrays of all instruments.
+
+    backend  "numpy", "numba" (the backend of record) or "jax"; they agree to one tick
+    method   "full" revaluation, or "taylor" (numpy only) for screening
+    tick     margin currency per tick that rows are rounded to, per quantity step; None for no rounding
+    threads  None for one on small work and all cores on large; never changes a result
+
+    Raises DataError for instruments the market cannot price, ConfigError for parameters,
+    NumericalError where a result is not finite or too large for its tick.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"method = {method!r}: must be one of {', '.join(METHODS)}")
+    if tick is not None and not 0.0 < tick <= 1.0:
+        raise ConfigError(f"tick = {tick!r}: must be above 0 and at most 1, or None")
+    inputs = resolve(instruments, market)
+    shocked = bind(scenario_set, market, inputs)
+    names = model_names(instruments)
+    models = {str(name): load_model(str(name)) for name in np.unique(names)}
+    workers = default_threads(len(instruments) * len(scenario_set)) if threads is None else threads
+    pnl = np.empty((len(instruments), len(scenario_set)))
+    value, delta = np.empty(len(instruments)), np.empty(len(instruments))
+    for name, model in models.items():
+        mask = names == name
+        rows = inputs.rows(mask)
+        pnl[mask] = _unit_pnl(method, backend, model, rows, shocked.rows(mask), workers)
+        value[mask], delta[mask] = _base(model, rows, market)
+    settled = inputs.settled > 0
+    conversion = market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
+    unit = np.where(instruments.is_collateral, 1.0, instruments.quantity_step)
+    return RiskArrays(
+        instrument_id=instruments.instrument_id,
+        kind=instruments.kind,
+        underlying_idx=instruments.underlying_idx,
+        expiry_idx=instruments.expiry_idx,
+        cash_row=_cash_rows(instruments),
+        quantity_step=instruments.quantity_step,
+        underlying_id=market.underlying_id,
+        expiry_name=np.array(market.expiry_name, dtype=np.str_),
+        rows=to_ticks(pnl, unit[:, None], tick, ~instruments.is_collateral, instruments.instrument_id),
+        value_rows=to_ticks(
+            np.where(settled, 0.0, value)[:, None], unit[:, None], tick, ~instruments.is_collateral, instruments.instrument_id
+        )[:, 0],
+        delta=delta,
+        notional=inputs.multiplier * inputs.forward * conversion,
+        tick=tick,
+        scenario_set=scenario_set,
+        valuation_time=market.valuation_time,
+        currency=str(market.currency_id[0]),
+        digest=_digest(instruments, market, scenario_set, [method, backend, tick, *map(inspect.getsource, models.values())]),
+    )
+
+
+def to_ticks(
+    amount: FloatArray, unit: FloatArray, tick: float | None, contract: np.ndarray, names: np.ndarray
+) -> FloatArray:
+    """Amounts per contract as ticks per unit; whole numbers where `contract` is true."""
+    if not np.all(np.isfinite(amount)):
+        bad = names[~np.all(np.isfinite(amount), axis=1)]
+        raise NumericalError(f"the value is not finite for {', '.join(map(str, bad[:10]))}")
+    if tick is None:
+        return amount * unit
+    ticks = amount * unit / tick
+    if np.any(np.abs(ticks) > 2.0**53):
+        needed = tick * 2.0 ** np.ceil(np.log2(np.abs(ticks).max() / 2.0**52))
+        raise NumericalError(f"tick = {tick:g} is too fine for a double: {needed:.1e} would fit")
+    # Adding 0 turns -0 into 0, so that equal arrays have equal bits.
+    return np.where(contract[:, None], np.rint(ticks), ticks) + 0.0
+
+
+def _unit_pnl(
+    method: str, backend: str, model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int
+) -> FloatArray:
+    if method == "taylor":
+        from scenarios import taylor
+
+        return taylor.unit_pnl(model, inputs, shocked)
+    pnl: FloatArray = load_backend("scenarios", backend).unit_pnl(model, inputs, shocked, threads)
+    return pnl
+
+
+def _base(model: ModuleType, inputs: PricingInputs, market: Market) -> tuple[FloatArray, FloatArray]:
+    """Value and delta per contract in margin currency, by the reference formulas on every backend.
+
+    delta is the gain for a relative move of 1.00 of the underlying. An inverse value moves with the
+    ratio fx / forward, which a move of both leaves alone; any other value held in a coin moves with
+    the coin as well.
+    """
+    columns = (inputs.forward, inputs.strike, inputs.tau, inputs.vol, inputs.discount, inputs.sign)
+    value, unit_delta, *_ = load_backend("pricing", "numpy").greeks(model, columns)
+    conversion = inputs.multiplier * market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
+    moves = inputs.expiry_idx < len(market.forward)
+    coin = (market.currency_underlying[inputs.currency_idx] >= 0) & (inputs.inverse == 0) & (inputs.settled == 0)
+    delta = conversion * (np.where(moves, unit_delta * inputs.forward, 0.0) + np.where(coin, value, 0.0))
+    return conversion * value, delta
+
+
+def _cash_rows(instruments: Instruments) -> IntArray:
+    """(N,) row of the cash instrument of each settlement currency, -1 where the table has none."""
+    cash = np.flatnonzero(instruments.kind == Kind.CASH)
+    row_of_currency = np.full(instruments.currency_idx.max(initial=0) + 1, -1)
+    row_of_currency[instruments.currency_idx[cash]] = cash
+    return row_of_currency[instruments.currency_idx]
+
+
+def _digest(instruments: Instruments, market: Market, scenario_set: ScenarioSet, parameters: list[Any]) -> str:
+    """Hash of everything that goes in, and of the sources of the formulas."""
+    tables = [getattr(table, f.name) for table in (instruments, market, scenario_set) for f in fields(table)]
+    modules = (sys.modules[resolve.__module__], svi, dynamics, sys.modules[bind.__module__], sys.modules[__name__])
+    sources = [inspect.getsource(module) for module in modules]
+    return hash_parts([*tables, *parameters, *sources])

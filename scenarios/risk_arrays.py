@@ -1,0 +1,164 @@
+"""RiskArrays: unit P&L, contracts by scenarios, with what is needed to explain and reproduce it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from pricing.arrays import FloatArray, IntArray, StrArray, freeze_fields
+from pricing.errors import DataError, Problem
+from pricing.instruments import Kind
+from scenarios.shocks import ScenarioSet, VolDynamics
+
+FORMAT = "portfolio-margin risk arrays 1"
+DEFAULT_TICK = 1e-6
+SCENARIO_COLUMNS = ("label", "price_move", "vol_move", "vol_shift", "time_step_years", "weight", "tier")
+
+
+@dataclass(frozen=True)
+class RiskArrays:
+    """Unit P&L of every contract in every scenario; whoever holds it reproduces the margin.
+
+    instrument_id (N,), kind (N,), underlying_idx (N,), expiry_idx (N,), quantity_step (N,)  of contracts
+    cash_row    (N,) row of the cash instrument a contract settles in, -1 where there is none
+    underlying_id (U,), expiry_name (X,)  names behind the two index columns
+    rows        (N,S) P&L in ticks per quantity_step: whole numbers, so that sums are exact. Collateral
+                (cash, spot) has no step: its rows are ticks per unit and a position's product is
+                rounded instead. With tick = None: margin currency, not rounded.
+    value_rows  (N,) base value, same unit; 0 for futures and perpetuals
+    delta       (N,) margin currency per contract for a relative move of 1.00 of the underlying
+    notional    (N,) margin currency per contract: multiplier times forward
+    tick        margin currency per tick, or None
+    scenario_set, valuation_time (ms UTC), currency (margin currency)
+    digest      hash of inputs, parameters and formula sources behind the numbers
+    """
+
+    instrument_id: StrArray
+    kind: IntArray
+    underlying_idx: IntArray
+    expiry_idx: IntArray
+    cash_row: IntArray
+    quantity_step: FloatArray
+    underlying_id: StrArray
+    expiry_name: StrArray
+    rows: FloatArray
+    value_rows: FloatArray
+    delta: FloatArray
+    notional: FloatArray
+    tick: float | None
+    scenario_set: ScenarioSet
+    valuation_time: int
+    currency: str
+    digest: str
+
+    def __post_init__(self) -> None:
+        strings = dict.fromkeys(("instrument_id", "underlying_id", "expiry_name"), np.str_)
+        integers = dict.fromkeys(("kind", "underlying_idx", "expiry_idx", "cash_row"), np.int64)
+        floats = dict.fromkeys(("quantity_step", "rows", "value_rows", "delta", "notional"), np.float64)
+        freeze_fields(self, {**strings, **integers, **floats})
+        if self.rows.shape != (len(self.instrument_id), len(self.scenario_set)):
+            raise AssertionError("rows must be instruments by scenarios")
+
+    def __len__(self) -> int:
+        return len(self.instrument_id)
+
+    @property
+    def is_collateral(self) -> np.ndarray:
+        """(N,) True for assets held as such, whose balances come in no steps."""
+        return (self.kind == Kind.CASH) | (self.kind == Kind.SPOT)
+
+    @property
+    def unit(self) -> FloatArray:
+        """(N,) quantity that one row stands for: the quantity step of a contract, 1 of an asset."""
+        return np.where(self.is_collateral, 1.0, self.quantity_step)
+
+    @property
+    def tick_size(self) -> float:
+        """Margin currency per unit of `rows`; 1 where nothing is rounded."""
+        return 1.0 if self.tick is None else self.tick
+
+    @property
+    def pnl(self) -> FloatArray:
+        """(N,S) margin currency per one long contract, gain positive."""
+        return self.rows * (self.tick_size / self.unit)[:, None]
+
+    @property
+    def value(self) -> FloatArray:
+        """(N,) base value, margin currency per contract."""
+        return self.value_rows * (self.tick_size / self.unit)
+
+    def to_bytes(self) -> bytes:
+        """The file form: a numpy .npz archive, columns by field name plus `metadata` as JSON text."""
+        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if _is_array(self, f.name)}
+        columns |= {f"scenario_{name}": getattr(self.scenario_set, name) for name in SCENARIO_COLUMNS}
+        metadata = {
+            "format": FORMAT,
+            "tick": self.tick,
+            "valuation_time_ms": self.valuation_time,
+            "currency": self.currency,
+            "digest": self.digest,
+            "dynamics": vars(self.scenario_set.dynamics),
+            "checksum": _checksum(columns),
+            "meaning": "P&L in currency of q contracts in a scenario = tick * sum(q / quantity_step * rows); "
+            "for kinds 0 and 1 (cash, spot) tick * round(q * rows)",
+        }
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, metadata=np.array(json.dumps(metadata)), **columns)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, file: str = "risk arrays") -> RiskArrays:
+        """Read the file form. DataError where it is another format, cut short or altered."""
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                columns = {name: archive[name] for name in archive.files}
+            metadata = json.loads(str(columns.pop("metadata")))
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise _unreadable(file, "content", str(error), "is not a risk array file (.npz) or is cut short") from None
+        if metadata.get("format") != FORMAT:
+            raise _unreadable(file, "format", metadata.get("format"), f"this version reads {FORMAT!r}")
+        if metadata["checksum"] != _checksum(columns):
+            raise _unreadable(file, "checksum", metadata["checksum"], "the content does not match: the file was altered")
+        try:
+            scenario = {name: columns.pop(f"scenario_{name}") for name in SCENARIO_COLUMNS}
+            return cls(
+                **columns,
+                tick=metadata["tick"],
+                scenario_set=ScenarioSet(**scenario, dynamics=VolDynamics(**metadata["dynamics"])),
+                valuation_time=metadata["valuation_time_ms"],
+                currency=metadata["currency"],
+                digest=metadata["digest"],
+            )
+        except (KeyError, TypeError, AssertionError) as error:
+            raise _unreadable(file, "columns", str(error), "a column is missing or has the wrong shape") from None
+
+
+def _is_array(arrays: RiskArrays, name: str) -> bool:
+    return isinstance(getattr(arrays, name), np.ndarray)
+
+
+def _unreadable(file: str, field: str, value: object, remedy: str) -> DataError:
+    return DataError([Problem(file, None, field, value, remedy)])
+
+
+def _checksum(columns: dict[str, Any]) -> str:
+    return hash_parts([part for name in sorted(columns) for part in (name, columns[name])])
+
+
+def hash_parts(parts: list[Any]) -> str:
+    """SHA-256 over strings and arrays; arrays count with their dtype and shape."""
+    hasher = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            hasher.update(f"{part.dtype.str}{part.shape}".encode())
+            hasher.update(np.ascontiguousarray(part).tobytes())
+        else:
+            hasher.update(repr(part).encode())
+        hasher.update(b"\x00")
+    return hasher.hexdigest()

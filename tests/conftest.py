@@ -1,0 +1,44 @@
+"""What every test shares: the report of how many vectors ran and how far off the worst one was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+PROPERTY = "vectors"
+
+
+@pytest.fixture
+def report_vectors(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """A function record(count, largest_error, unit="", label="") to call once per set of vectors.
+
+    What it records is printed at the end of the run, passed or failed, on one process or many. A set
+    without a vector proves nothing and fails the test.
+    """
+
+    def record(count: int, largest_error: float, unit: str = "", label: str = "") -> None:
+        line = (label or request.node.name, int(count), float(largest_error), unit)
+        request.node.user_properties.append((PROPERTY, line))
+        assert count > 0, "no vector ran"
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = sorted(_recorded(terminalreporter))
+    if not lines:
+        return
+    terminalreporter.section("vectors")
+    width = max(len(label) for label, *_ in lines)
+    for label, count, largest_error, unit in lines:
+        terminalreporter.write_line(
+            f"{label:<{width}}  {count:>7,} ran  largest error {largest_error:.2e} {unit}".rstrip()
+        )
+
+
+def _recorded(terminalreporter: pytest.TerminalReporter) -> Iterator[tuple[str, int, float, str]]:
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) == "call":
+                yield from (tuple(value) for name, value in report.user_properties if name == PROPERTY)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
 from pricing.surfaces import svi
@@ -50,17 +51,22 @@ def butterfly_minimum(slices: FloatArray, k_low: float = -np.inf, k_high: float 
     return Minimum(np.where(empty, -np.inf, found.value), np.where(empty, lowest.k, found.k))
 
 
-def calendar_minimum(earlier: FloatArray, later: FloatArray) -> Minimum:
-    """Smallest w_later - w_earlier of slice pairs (X,5), over 10 standard deviations of the later one at the money.
+def calendar_minimum(
+    earlier: FloatArray, later: FloatArray, k_low: ArrayLike = -np.inf, k_high: ArrayLike = np.inf
+) -> Minimum:
+    """Smallest w_later - w_earlier of slice pairs (X,5) on [k_low, k_high], bounds () or (X,).
 
-    Farther out the wing slopes decide: see `wing_slopes`.
+    The interval never reaches beyond 10 standard deviations of the later slice at the money; farther out
+    the wing slopes decide, see `wing_slopes`. An empty interval gives NaN.
     """
     earlier, later = (np.asarray(slices, dtype=np.float64).reshape(-1, 5) for slices in (earlier, later))
     near, far = earlier.T[:, :, None], later.T[:, :, None]
-    deviation = np.sqrt(np.maximum(svi.total_variance(np, 0.0, *later.T), 0.0))
-    reach = CALENDAR_DEVIATIONS * deviation[:, None]
+    reach = CALENDAR_DEVIATIONS * np.sqrt(np.maximum(svi.total_variance(np, 0.0, *later.T), 0.0))
+    low = np.maximum(np.broadcast_to(k_low, reach.shape), -reach)[:, None]
+    high = np.minimum(np.broadcast_to(k_high, reach.shape), reach)[:, None]
+    low, high = (np.where(low > high, np.nan, bound) for bound in (low, high))
     grids = [_grid(slices, -np.inf, np.inf) for slices in (earlier, later)]
-    grid = np.sort(np.clip(np.concatenate(grids, axis=1), -reach, reach), axis=1)
+    grid = np.sort(np.clip(np.concatenate(grids, axis=1), low, high), axis=1)
     return _minimum(lambda k: svi.total_variance(np, k, *far) - svi.total_variance(np, k, *near), grid)
 
 
@@ -91,20 +97,28 @@ def _grid(slices: FloatArray, k_low: float, k_high: float) -> FloatArray:
 
 def _minimum(function: Callable[[FloatArray], FloatArray], grid: FloatArray) -> Minimum:
     """Smallest value over an increasing grid (X,K), each of the lowest local minima refined in its bracket."""
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        values = function(grid)
-        padded = np.pad(values, ((0, 0), (1, 1)), constant_values=np.inf)
-        local = (values <= padded[:, :-2]) & (values <= padded[:, 2:])
-        lowest = np.argsort(np.where(local, values, np.inf), axis=1, kind="stable")[:, :BRACKETS]
-        left = np.take_along_axis(grid, np.maximum(lowest - 1, 0), axis=1)
-        right = np.take_along_axis(grid, np.minimum(lowest + 1, grid.shape[1] - 1), axis=1)
-        share = np.linspace(0.0, 1.0, REFINED_POINTS)
-        for _ in range(REFINEMENTS):
-            inner = left[:, :, None] + share * (right - left)[:, :, None]
-            at = np.argmin(function(inner.reshape(len(grid), -1)).reshape(inner.shape), axis=2)[:, :, None]
-            left = np.take_along_axis(inner, np.maximum(at - 1, 0), axis=2)[:, :, 0]
-            right = np.take_along_axis(inner, np.minimum(at + 1, REFINED_POINTS - 1), axis=2)[:, :, 0]
-        k = np.concatenate([np.take_along_axis(inner, at, axis=2)[:, :, 0], np.take_along_axis(grid, lowest[:, :1], axis=1)], axis=1)
-        values = function(k)
-        best = np.argmin(np.where(np.isnan(values), np.inf, values), axis=1)[:, None]
-        return Minimum(np.take_along_axis(values, best, axis=1)[:, 0], np.take_along_axis(k, best, axis=1)[:, 0])
+
+    def values_at(k: FloatArray) -> FloatArray:
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            values = function(k)
+        return np.where(np.isnan(values), np.inf, values)
+
+    values = values_at(grid)
+    padded = np.pad(values, ((0, 0), (1, 1)), constant_values=np.inf)
+    local = (values <= padded[:, :-2]) & (values <= padded[:, 2:])
+    lowest = np.argsort(np.where(local, values, np.inf), axis=1, kind="stable")[:, :BRACKETS]
+    k = np.take_along_axis(grid, lowest, axis=1)
+    left = np.take_along_axis(grid, np.maximum(lowest - 1, 0), axis=1)
+    right = np.take_along_axis(grid, np.minimum(lowest + 1, grid.shape[1] - 1), axis=1)
+    share = np.linspace(0.0, 1.0, REFINED_POINTS)
+    for _ in range(REFINEMENTS):
+        inner = np.concatenate([left[:, :, None] + share * (right - left)[:, :, None], k[:, :, None]], axis=2)
+        inner.sort(axis=2)
+        at = np.argmin(values_at(inner.reshape(len(grid), -1)).reshape(inner.shape), axis=2)[:, :, None]
+        k = np.take_along_axis(inner, at, axis=2)[:, :, 0]
+        left = np.take_along_axis(inner, np.maximum(at - 1, 0), axis=2)[:, :, 0]
+        right = np.take_along_axis(inner, np.minimum(at + 1, REFINED_POINTS), axis=2)[:, :, 0]
+    values = values_at(k)
+    best = np.argmin(values, axis=1)[:, None]
+    value, k = np.take_along_axis(values, best, axis=1)[:, 0], np.take_along_axis(k, best, axis=1)[:, 0]
+    return Minimum(np.where(np.isinf(value), np.nan, value), k)

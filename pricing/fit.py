@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,22 @@ from pricing.arbitrage import butterfly_minimum, calendar_minimum, wing_slopes
 from pricing.arrays import BoolArray, FloatArray, IntArray, freeze_fields, row_problems
 from pricing.errors import DataError
 from pricing.market import UNDATED, Market
-from pricing.quotes import QuoteUse, Quotes, Selection, quotes_from_prices, select_quotes
+from pricing.quotes import Quotes, QuoteUse, Selection, quotes_from_prices, select_quotes
 from pricing.resolve import slice_vol, years_to_expiry
 from pricing.slice_fit import SliceData, fit_slice, flat_slice, remove_butterfly
 from pricing.surfaces import svi
 
-__all__ = ["Expiries", "FitDiagnostics", "QuoteUse", "Quotes", "SliceStatus", "Surface", "expiries_of", "fit", "quotes_from_prices"]
+__all__ = [
+    "Expiries",
+    "FitDiagnostics",
+    "QuoteUse",
+    "Quotes",
+    "SliceStatus",
+    "Surface",
+    "expiries_of",
+    "fit",
+    "quotes_from_prices",
+]
 
 FEWEST_STRIKES = 5
 VOL_POINTS = 100.0
@@ -69,6 +80,7 @@ class FitDiagnostics:
       wing_slope        (X,2) slopes of w to the left and right; Lee's bound is 2
       calendar_gap, calendar_gap_k   smallest w less w of the preceding fitted expiry of the underlying,
                         within 10 standard deviations, and where; below 0 = arbitrage; NaN for the first
+      calendar_gap_quoted      the same over the strikes that both expiries have quotes for
       calendar_slope_gap   (X,2) wing slopes less those of the preceding expiry; below 0 the slices
                         cross somewhere in that wing
     Per quote (Q,): quote_use (`QuoteUse`), target_vol (NaN unless used), fitted_vol.
@@ -92,6 +104,7 @@ class FitDiagnostics:
     wing_slope: FloatArray
     calendar_gap: FloatArray
     calendar_gap_k: FloatArray
+    calendar_gap_quoted: FloatArray
     calendar_slope_gap: FloatArray
     quote_use: IntArray
     target_vol: FloatArray
@@ -129,14 +142,14 @@ def expiries_of(market: Market) -> Expiries:
     return Expiries(market.expiry_underlying, np.where(undated, np.nan, years_to_expiry(market)))
 
 
-def fit(quotes: Quotes, expiries: Expiries) -> Surface:
+def fit(quotes: Quotes, expiries: Expiries, *, remove_arbitrage: bool = True) -> Surface:
     """Raw SVI slices for one moment's quotes.
 
     Per expiry: weighted least squares in vol, to first order, over `select_quotes`, on slices with w > 0
     and wing slopes of at most 2; where the best of them has g(k) < 0 somewhere, a refit that removes it
-    (REPAIRED), or that is reported where it cannot (ARBITRAGE). Fewer than five strikes give a flat slice
-    (FLAT), no usable quote a row of NaN (NO_QUOTES). Slices are fitted one by one: calendar arbitrage is
-    measured, not prevented.
+    (REPAIRED). Where that fails, or with `remove_arbitrage` off, the slice says so (ARBITRAGE). Fewer than
+    five strikes give a flat slice (FLAT), no usable quote a row of NaN (NO_QUOTES). Slices are fitted one
+    by one: calendar arbitrage is measured, not prevented.
 
     A slice stands for vol = sqrt(w / tau) with the tau of its expiry row and k = ln(K/F) with the
     forward of the quote's own row. Raises DataError for quotes that point to no dated expiry.
@@ -153,10 +166,11 @@ def fit(quotes: Quotes, expiries: Expiries) -> Surface:
         vol = selection.target_vol[row]
         weight = selection.weight[row] / (2.0 * vol * expiries.tau[x])
         data = SliceData(quotes.log_moneyness[row], vol * vol * expiries.tau[x], weight)
-        slices[x], unconstrained[x], status[x], converged[x] = _fit_expiry(data)
+        slices[x], unconstrained[x], status[x], converged[x] = _fit_expiry(data, remove_arbitrage)
     fitted = slice_vol(quotes.strike, quotes.forward, quote_tau, slices[quotes.expiry_idx])
     before = slice_vol(quotes.strike, quotes.forward, quote_tau, unconstrained[quotes.expiry_idx])
     butterfly = butterfly_minimum(slices)
+    about_quotes = _quote_diagnostics(quotes, selection, fitted, len(expiries))
     diagnostics = FitDiagnostics(
         status=status,
         converged=converged,
@@ -169,8 +183,8 @@ def fit(quotes: Quotes, expiries: Expiries) -> Surface:
         quote_use=selection.use,
         target_vol=selection.target_vol,
         fitted_vol=fitted,
-        **_quote_diagnostics(quotes, selection, fitted, len(expiries)),
-        **_calendar_diagnostics(slices, expiries),
+        **about_quotes,
+        **_calendar_diagnostics(slices, expiries, about_quotes["k_low"], about_quotes["k_high"]),
     )
     return Surface(slices, diagnostics)
 
@@ -186,20 +200,22 @@ def _check_rows(quotes: Quotes, expiries: Expiries) -> None:
         raise DataError(problems)
 
 
-def _fit_expiry(data: SliceData) -> tuple[FloatArray, FloatArray, SliceStatus, bool]:
+def _fit_expiry(data: SliceData, remove_arbitrage: bool) -> tuple[FloatArray, FloatArray, SliceStatus, bool]:
     """Final slice, slice before butterfly arbitrage was removed, status, converged."""
-    if len(np.unique(data.k)) < FEWEST_STRIKES:
+    if len(data.k) < FEWEST_STRIKES:
         flat = flat_slice(data)
         return flat, flat, SliceStatus.FLAT, True
     best = fit_slice(data)
     if butterfly_minimum(best.raw).value[0] >= 0:
         return best.raw, best.raw, SliceStatus.FITTED, best.converged
+    if not remove_arbitrage:
+        return best.raw, best.raw, SliceStatus.ARBITRAGE, best.converged
     refit = remove_butterfly(data, best)
     repaired = butterfly_minimum(refit.raw).value[0] >= 0
     return refit.raw, best.raw, SliceStatus.REPAIRED if repaired else SliceStatus.ARBITRAGE, refit.converged
 
 
-def _quote_diagnostics(quotes: Quotes, selection: Selection, fitted: FloatArray, expiry_count: int) -> dict[str, FloatArray | IntArray]:
+def _quote_diagnostics(quotes: Quotes, selection: Selection, fitted: FloatArray, expiry_count: int) -> dict[str, Any]:
     used, k = selection.used, quotes.log_moneyness
     error = fitted - selection.target_vol
     two_sided = used & (quotes.bid_vol > 0) & (quotes.ask_vol > 0)
@@ -222,9 +238,11 @@ def _quote_diagnostics(quotes: Quotes, selection: Selection, fitted: FloatArray,
     }
 
 
-def _calendar_diagnostics(slices: FloatArray, expiries: Expiries) -> dict[str, FloatArray]:
+def _calendar_diagnostics(
+    slices: FloatArray, expiries: Expiries, k_low: FloatArray, k_high: FloatArray
+) -> dict[str, Any]:
     """Each fitted slice against the preceding fitted expiry of the same underlying."""
-    gap, k = np.full(len(expiries), np.nan), np.full(len(expiries), np.nan)
+    gap, k, quoted = (np.full(len(expiries), np.nan) for _ in range(3))
     slope_gap = np.full((len(expiries), 2), np.nan)
     fitted = np.flatnonzero(np.isfinite(slices).all(axis=1))
     order = fitted[np.lexsort((expiries.tau[fitted], expiries.underlying_idx[fitted]))]
@@ -232,8 +250,10 @@ def _calendar_diagnostics(slices: FloatArray, expiries: Expiries) -> dict[str, F
     earlier, later = order[:-1][same], order[1:][same]
     if len(later):
         gap[later], k[later] = calendar_minimum(slices[earlier], slices[later])
+        low, high = np.maximum(k_low[earlier], k_low[later]), np.minimum(k_high[earlier], k_high[later])
+        quoted[later] = calendar_minimum(slices[earlier], slices[later], low, high).value
         slope_gap[later] = wing_slopes(slices[later]) - wing_slopes(slices[earlier])
-    return {"calendar_gap": gap, "calendar_gap_k": k, "calendar_slope_gap": slope_gap}
+    return {"calendar_gap": gap, "calendar_gap_k": k, "calendar_gap_quoted": quoted, "calendar_slope_gap": slope_gap}
 
 
 def _rms(
@@ -246,7 +266,7 @@ def _rms(
 
 
 def _sums(values: FloatArray, quotes: Quotes, expiry_count: int) -> FloatArray:
-    return np.bincount(quotes.expiry_idx, weights=values, minlength=expiry_count)
+    return np.bincount(quotes.expiry_idx, weights=values, minlength=expiry_count).astype(np.float64)
 
 
 def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:

@@ -91,9 +91,7 @@ def resolve(instruments: Instruments, market: Market) -> PricingInputs:
     priced_off_row = dated_row & ~cash
     forward = np.where(priced_off_row, market.forward[row] if len(market.forward) else 1.0, 1.0)
     expired = priced_off_row & (years < 0)
-    problems = row_problems(
-        "instruments", "expiry_time", expired, _expiry_text(market, row), "expired before the valuation time", instruments.instrument_id
-    )
+    problems = _expired_problems(instruments, market, row, expired)
     strike = np.where(option, instruments.strike, 1.0)
     vol = _vols(instruments, market, row, strike, forward, years)
     remedy = "no mark vol and no usable SVI slice for its expiry"
@@ -156,7 +154,10 @@ def _check_references(instruments: Instruments, market: Market) -> None:
         raise DataError(problems)
 
 
-def _expiry_text(market: Market, row: IntArray) -> StrArray:
-    if not len(market.forward):
-        return np.full(len(row), "", dtype=np.str_)
-    return market.expiry_time[row].astype("datetime64[ms]").astype(np.str_)
+def _expired_problems(instruments: Instruments, market: Market, row: IntArray, expired: BoolArray) -> list[Problem]:
+    if not np.any(expired):
+        return []
+    text = market.expiry_time[row].astype("datetime64[ms]").astype(np.str_)
+    now = np.datetime64(market.valuation_time, "ms")
+    remedy = f"expired before the valuation time {now}; remove it"
+    return row_problems("instruments", "expiry_time", expired, text, remedy, instruments.instrument_id)

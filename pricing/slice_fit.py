@@ -103,7 +103,8 @@ def wing_jacobian(k: FloatArray, wings: FloatArray) -> tuple[FloatArray, FloatAr
     b = 0.5 * (left * left + right * right)
     slope = 0.5 * (left * left * (tilt - 1.0) + right * right * (tilt + 1.0))
     zero = np.zeros_like(x)
-    w = (zero + 1.0, left * (root - x) - sigma * right, right * (root + x) - sigma * left, -slope, b * sigma / root - left * right)
+    by_left, by_right = left * (root - x) - sigma * right, right * (root + x) - sigma * left
+    w = (zero + 1.0, by_left, by_right, -slope, b * sigma / root - left * right)
     first = (zero, left * (tilt - 1.0), right * (tilt + 1.0), -b * bend, -b * tilt * sigma / (root * root))
     by_sigma = b * (2.0 * sigma / root**3 - 3.0 * sigma**3 / root**5)
     second = (zero, left * bend, right * bend, 3.0 * b * x * bend / (root * root), by_sigma)
@@ -136,8 +137,8 @@ def _polish(data: SliceData, start: FloatArray, watched: FloatArray | None = Non
 
     def jacobian(wings: FloatArray) -> FloatArray:
         g, gradient = butterfly_gradient(points, wings)
-        active = (g < G_MARGIN)[:, None]
-        return np.concatenate([data.weight[:, None] * wing_jacobian(data.k, wings)[0], np.where(active, -penalty * gradient, 0.0)])
+        shortfall = np.where((g < G_MARGIN)[:, None], -penalty * gradient, 0.0)
+        return np.concatenate([data.weight[:, None] * wing_jacobian(data.k, wings)[0], shortfall])
 
     bounds = _bounds(data)
     result = least_squares(
@@ -211,7 +212,7 @@ def _solve_cells(
 def _box_least_squares(
     pp: FloatArray, pq: FloatArray, qq: FloatArray, p_target: FloatArray, q_target: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Minimise pp p^2 + 2 pq p q + qq q^2 - 2 (p_target p + q_target q) over 0 <= p, q <= 2, elementwise: p, q, value."""
+    """The p, q in [0, 2] with the least pp p^2 + 2 pq p q + qq q^2 - 2 (p_target p + q_target q), and that value."""
     determinant = pp * qq - pq * pq
     regular = determinant > 1e-14 * pp * qq
     safe = np.where(regular, determinant, 1.0)

@@ -10,7 +10,7 @@ from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
 from pricing.market import Market
 from pricing.resolve import PricingInputs, years_to_expiry
-from scenarios.dynamics import shocked_vol
+from scenarios.dynamics import shocked_vol, vol_terms
 from scenarios.shocks import ScenarioSet
 
 
@@ -58,22 +58,20 @@ def bind(scenario_set: ScenarioSet, market: Market, inputs: PricingInputs) -> Sh
     if scenario_set.dynamics.carry == "rolled":
         carry = base_forward / np.append(market.spot[market.expiry_underlying], 1.0)
         forward = forward * carry[:, None] ** (left - 1.0)
-    expiry = inputs.expiry_idx
-    vol = shocked_vol(
-        inputs,
-        _by_underlying(scenario_set.vol_move, underlyings)[owner[expiry]],
-        _by_underlying(scenario_set.vol_shift, underlyings)[owner[expiry]],
-        forward[expiry],
-        np.vstack([market.svi, np.full((1, 5), np.nan)])[expiry],
+    terms = vol_terms(
+        base_tau,
+        _by_underlying(scenario_set.vol_move, underlyings)[owner],
+        _by_underlying(scenario_set.vol_shift, underlyings)[owner],
         scenario_set.dynamics,
     )
+    svi = np.vstack([market.svi, np.full((1, 5), np.nan)])
     moved_fx = np.where(market.currency_underlying >= 0, market.currency_underlying, underlyings)
     return ShockedInputs(
         forward=forward,
         discount=np.append(market.discount, 1.0)[:, None] ** left,
         tau=tau,
         fx=market.fx[:, None] * (1.0 + price_move[moved_fx]),
-        vol=vol,
+        vol=shocked_vol(inputs, terms, forward, svi, scenario_set.dynamics),
         weight=scenario_set.weight,
         base_fx=market.fx,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from pricing.arrays import DAYS_PER_YEAR, FloatArray
@@ -9,6 +11,14 @@ from pricing.resolve import PricingInputs, slice_vol
 from scenarios.shocks import VolDynamics
 
 REFERENCE_DAYS = 30.0
+
+
+class VolTerms(NamedTuple):
+    """(X+1,S) each: vol' = max(vol factor, floor) + shift, never below 0."""
+
+    factor: FloatArray
+    floor: FloatArray
+    shift: FloatArray
 
 
 def tenor_scale(tau: FloatArray, dynamics: VolDynamics) -> FloatArray:
@@ -19,25 +29,31 @@ def tenor_scale(tau: FloatArray, dynamics: VolDynamics) -> FloatArray:
 
 
 def shocked_vol(
-    inputs: PricingInputs,
-    vol_move: FloatArray,
-    vol_shift: FloatArray,
-    forward: FloatArray,
-    svi: FloatArray,
-    dynamics: VolDynamics,
+    inputs: PricingInputs, terms: VolTerms, forward: FloatArray, svi: FloatArray, dynamics: VolDynamics
 ) -> FloatArray:
     """(N,S) vol of every contract in every scenario, never below 0.
 
-    vol_move, vol_shift, forward are (N,S) for each contract's underlying and expiry; svi is (N,5).
+    terms and forward are by expiry row, (X+1,S); svi is (X+1,5).
     """
+    expiry = inputs.expiry_idx
     base = inputs.vol[:, None]
     if dynamics.rule == "sticky_moneyness":
-        base = np.maximum(base + _slice_change(inputs, forward, svi), 0.0)
-    moved = base * (1.0 + vol_move * tenor_scale(inputs.tau, dynamics)[:, None])
-    moved = np.maximum(moved, dynamics.vol_floor)
-    if dynamics.minimum_vol_up > 0.0:
-        moved = np.where(vol_move > 0.0, np.maximum(moved, dynamics.minimum_vol_up), moved)
-    return np.maximum(moved + vol_shift, 0.0)
+        base = np.maximum(base + _slice_change(inputs, forward[expiry], svi[expiry]), 0.0)
+    vol = base * terms.factor[expiry]
+    np.maximum(vol, terms.floor[expiry], out=vol)
+    if np.any(terms.shift):
+        vol += terms.shift[expiry]
+        np.maximum(vol, 0.0, out=vol)
+    return np.asarray(vol)
+
+
+def vol_terms(tau: FloatArray, vol_move: FloatArray, vol_shift: FloatArray, dynamics: VolDynamics) -> VolTerms:
+    """What a scenario does to any vol of an expiry; tau is (X+1,), moves are (X+1,S)."""
+    return VolTerms(
+        factor=1.0 + vol_move * tenor_scale(tau, dynamics)[:, None],
+        floor=np.where(vol_move > 0.0, max(dynamics.minimum_vol_up, dynamics.vol_floor), dynamics.vol_floor),
+        shift=vol_shift,
+    )
 
 
 def _slice_change(inputs: PricingInputs, forward: FloatArray, svi: FloatArray) -> FloatArray:

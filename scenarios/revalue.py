@@ -23,6 +23,8 @@ from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays, hash_parts
 from scenarios.shocks import ScenarioSet
 
 METHODS = ("full", "taylor")
+# Every whole number up to here has an exact double.
+EXACT_LIMIT = 2.0**53
 
 
 def revalue(
@@ -58,8 +60,8 @@ def revalue(
     value, delta = np.empty(len(instruments)), np.empty(len(instruments))
     for name, model in models.items():
         mask = names == name
-        rows = inputs.rows(mask)
-        pnl[mask] = _unit_pnl(method, backend, model, rows, shocked.rows(mask), workers)
+        rows, moves = (inputs, shocked) if mask.all() else (inputs.rows(mask), shocked.rows(mask))
+        pnl[mask] = _unit_pnl(method, backend, model, rows, moves, workers)
         value[mask], delta[mask] = _base(model, rows, market)
     settled = inputs.settled > 0
     conversion = market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
@@ -91,17 +93,20 @@ def to_ticks(
     amount: FloatArray, unit: FloatArray, tick: float | None, contract: np.ndarray, names: np.ndarray
 ) -> FloatArray:
     """Amounts per contract as ticks per unit; whole numbers where `contract` is true."""
-    if not np.all(np.isfinite(amount)):
-        bad = names[~np.all(np.isfinite(amount), axis=1)]
+    ticks = np.asarray(amount * (unit / (1.0 if tick is None else tick)))
+    largest = max(ticks.max(initial=0.0), -ticks.min(initial=0.0))
+    if not np.isfinite(largest):
+        bad = names[~np.all(np.isfinite(ticks), axis=1)]
         raise NumericalError(f"the value is not finite for {', '.join(map(str, bad[:10]))}")
     if tick is None:
-        return amount * unit
-    ticks = amount * unit / tick
-    if np.any(np.abs(ticks) > 2.0**53):
-        needed = tick * 2.0 ** np.ceil(np.log2(np.abs(ticks).max() / 2.0**52))
+        return ticks
+    if largest > EXACT_LIMIT:
+        needed = tick * 2.0 ** np.ceil(np.log2(largest / EXACT_LIMIT) + 1)
         raise NumericalError(f"tick = {tick:g} is too fine for a double: {needed:.1e} would fit")
+    np.rint(ticks, out=ticks, where=contract[:, None])
     # Adding 0 turns -0 into 0, so that equal arrays have equal bits.
-    return np.where(contract[:, None], np.rint(ticks), ticks) + 0.0
+    ticks += 0.0
+    return ticks
 
 
 def _unit_pnl(

@@ -54,12 +54,17 @@ class _Names(NamedTuple):
 
 
 def read_book(
-    positions: Source, collateral: Source | None, instruments: Instruments, market: Market, venue: str = "deribit"
+    positions: Source,
+    collateral: Source | None,
+    instruments: Instruments,
+    market: Market | None = None,
+    venue: str = "deribit",
 ) -> Book:
     """The book of all accounts in a positions table and, where given, a collateral table.
 
     positions   columns account, instrument, quantity (contracts, + long)
     collateral  columns account, currency, amount (units of the currency, a debt is negative)
+    market      tells which contracts have expired; without it they are found when they are priced
     venue       whose names the instruments have; tells an expired contract from an unknown one
 
     Each is a .csv, .csv.gz or .parquet file or a pandas frame. White space around names does not count. A
@@ -82,7 +87,9 @@ def read_book(
     )
 
 
-def read_positions(positions: Source, instruments: Instruments, market: Market, venue: str = "deribit") -> Holdings:
+def read_positions(
+    positions: Source, instruments: Instruments, market: Market | None = None, venue: str = "deribit"
+) -> Holdings:
     """The rows of a positions table; see `read_book`."""
     held, problems = _positions(read_table(positions, "positions"), instruments, market, venue)
     if problems:
@@ -99,7 +106,7 @@ def read_collateral(collateral: Source, instruments: Instruments) -> Holdings:
 
 
 def _positions(
-    table: Table, instruments: Instruments, market: Market, venue: str
+    table: Table, instruments: Instruments, market: Market | None, venue: str
 ) -> tuple[Holdings, list[Problem]]:
     require_columns(table, POSITION_COLUMNS, only=True)
     if not len(table.frame):
@@ -109,10 +116,10 @@ def _positions(
     held, problems = _holdings(table, names, lambda name: _unknown_remedy(name, names, instruments, market, venue))
     row = held.instrument_idx
     known = row >= 0
-    dated = known & (instruments.expiry_idx[row] >= 0)
-    expiry = np.where(dated, market.expiry_time[instruments.expiry_idx[row]], np.iinfo(np.int64).max)
-    expired = expiry < market.valuation_time
-    problems += row_problems_of(table, "instrument", expired, _expired_remedy(market.valuation_time))
+    if market is not None:
+        dated = known & (instruments.expiry_idx[row] >= 0)
+        expired = dated & (market.expiry_time[instruments.expiry_idx[row]] < market.valuation_time)
+        problems += row_problems_of(table, "instrument", expired, _expired_remedy(market.valuation_time))
     step = instruments.quantity_step[row]
     steps = held.quantity / step
     with np.errstate(invalid="ignore"):
@@ -209,15 +216,16 @@ def _duplicates(table: Table, names: _Names, account_code: IntArray, row: IntArr
     ]
 
 
-def _unknown_remedy(name: str, names: _Names, instruments: Instruments, market: Market, venue: str) -> str:
+def _unknown_remedy(name: str, names: _Names, instruments: Instruments, market: Market | None, venue: str) -> str:
     if name in instruments.instrument_id[instruments.kind == Kind.CASH]:
         return "a currency; put it into the collateral table"
     try:
         record = parse_symbol(name, venue)
     except DataError:
         record = None
-    if record is not None and record.expiry_ms is not None and record.expiry_ms < market.valuation_time:
-        return _expired_remedy(market.valuation_time)
+    if market is not None and record is not None and record.expiry_ms is not None:
+        if record.expiry_ms < market.valuation_time:
+            return _expired_remedy(market.valuation_time)
     near = difflib.get_close_matches(name.upper(), names.row_of, 1)
     return f"unknown instrument{did_you_mean(near)}"
 

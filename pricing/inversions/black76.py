@@ -21,7 +21,7 @@ and R is a short double power series. An error in E moves ln s by no more than i
 
 SQRT_TWO_PI = 2.5066282746310002
 NEAR = 1.0  # the series of E serves s and x below it
-TINY = 1.0e-150  # of c; below it c is scaled up by SCALE, so that no quotient overflows
+TINY = 1.0e-200  # of c; below it c is scaled up by SCALE, so that no quotient overflows
 SCALE = 2.0**500
 LN_SCALE = 346.57359027997264
 SMALLEST_PRICE = 2.2250738585072014e-308  # below it doubles lose digits
@@ -73,7 +73,7 @@ def implied_vol(xp, price, forward, strike, tau, discount, sign, resolution):
     in_the_money = sign * difference > 0.0
     below = price < discount * xp.maximum(sign * difference, 0.0)
     above = price > discount * maximum
-    undiscounted = price / discount
+    undiscounted = xp.where(below | above, 0.0, price) / discount
     time_value = xp.where(in_the_money, (undiscounted - sign * difference) - sign * lost, undiscounted)
     complement = maximum - undiscounted
     inside = (time_value > 0.0) & (complement > 0.0) & (price >= SMALLEST_PRICE)
@@ -96,7 +96,7 @@ def implied_vol(xp, price, forward, strike, tau, discount, sign, resolution):
     # d price / d s = discount * target / (s * slope), with the target whose logarithm was fitted.
     spacing = (price + price * ULP_FACTOR) - price
     target = xp.where(by_value, time_value, complement)
-    movement = spacing * slope * deviation / (discount * target * root)
+    movement = spacing / (discount * target) * slope * (deviation / root)
     determined = inside & (movement <= resolution * xp.maximum(vol, 1.0))
     converged = xp.abs(last_step) <= LARGEST_LAST_STEP
     status = xp.where(determined, xp.where(converged, OK, NOT_CONVERGED), NOT_DETERMINED)
@@ -122,7 +122,8 @@ def _refined(xp, s, x, value, log_scale, rest):
     error = xp.where(by_value, error + log_scale, error)
 
     # Derivatives in units of s: u = s d(ln target)/ds, g = s d(ln phi(h - t))/ds.
-    growth = 1.0 + t_squared * (0.5 + t_squared * (0.125 + t_squared / 48.0))
+    half = 0.5 * t_squared
+    growth = 1.0 + half * (1.0 + half * (0.5 + half * (1.0 / 6.0 + half * (1.0 / 24.0 + half * (1.0 / 120.0)))))
     slope = xp.where(near, difference * growth, bracket * inverse)
     signed = xp.where(by_value, slope, -slope)
     u = 1.0 / signed

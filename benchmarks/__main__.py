@@ -1,0 +1,25 @@
+"""Run the benchmarks: `python -m benchmarks [--contracts 2000 --scenarios 64 ...]`."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks import revalue, startup, worst_loss
+
+
+def main() -> None:
+    """Parse the sizes and run everything."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--contracts", type=int, default=2_000)
+    parser.add_argument("--scenarios", type=int, default=64)
+    parser.add_argument("--accounts", type=int, default=100_000)
+    parser.add_argument("--positions", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    sizes = parser.parse_args()
+    revalue.run(sizes.contracts, sizes.scenarios, sizes.rounds)
+    worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
+    startup.run(sizes.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Implied vols of flat arrays on numpy: the reference."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pricing.arrays import FloatArray
+from pricing.xp import numpy as xp
+
+
+def implied_vol(
+    inversion: ModuleType, columns: tuple[FloatArray, ...], resolution: float, threads: int = 1
+) -> tuple[FloatArray, NDArray[np.int8]]:
+    """vol and status of each row; columns are price, forward, strike, tau, discount, sign, all of one shape (n,)."""
+    # Branches that are not taken may overflow; a scaled price beside a plain one may underflow.
+    with np.errstate(all="ignore"):
+        vol, status = inversion.implied_vol(xp, *columns, resolution)
+    return np.asarray(vol, dtype=np.float64), np.asarray(status).astype(np.int8)

@@ -22,10 +22,7 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
     "derive-pmrm-v1.json": ("vectors",),
     "derive-pmrm-v2.json": ("vectors",),
     "derive-standard.json": ("vectors",),
-    "derive-svi.json": (
-        "forward_feed_vectors",
-        "slices",
-    ),
+    "derive-svi.json": ("forward_feed_vectors",),
     "literature-vectors.json": (
         "adl_order",
         "adl_score",
@@ -99,9 +96,7 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
         "ssvi_butterfly_flag",
         "ssvi_implied_vol",
         "ssvi_max_psi",
-        "svi_butterfly_check",
         "svi_calibration_recovery",
-        "svi_eval",
         "svi_jw_to_raw",
         "svi_natural_roundtrip",
         "svi_raw_to_jw",
@@ -144,6 +139,7 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
     ),
 }
 
+ASKING = ("literature_vectors", "worked_examples", "parametrize")
 GROUP_FIELDS = {LITERATURE: ("vectors", "kind"), WORKED: ("examples", "system")}
 
 
@@ -156,25 +152,30 @@ def groups(name: str) -> set[str]:
     return {section for section, vectors in content.items() if isinstance(vectors, list) and vectors}
 
 
-def texts(path: Path) -> set[str]:
-    """Every string constant of a test file."""
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+def texts(node: ast.AST) -> set[str]:
+    """Every string constant below a node."""
+    return {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 
 
-def answered(name: str, named: list[set[str]]) -> set[str]:
-    """The groups of a file that one and the same test file names; a derive file by its own name and its section."""
+def asked_for(module: ast.Module) -> set[str]:
+    """The groups that a test file asks for by name, itself or through the parameters of a test."""
+    calls = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
+    return {text for call in calls if ast.unparse(call.func).split(".")[-1] in ASKING for text in texts(call)}
+
+
+def answered(name: str, modules: list[ast.Module]) -> set[str]:
+    """The groups of a vector file that some test file asks for; a derive file by its own name and its section."""
     if name in GROUP_FIELDS:
-        return groups(name) & set().union(*named)
-    return groups(name) & set().union(*(strings for strings in named if name in strings))
+        return groups(name) & set().union(*(asked_for(module) for module in modules))
+    return groups(name) & set().union(*(texts(module) for module in modules if name in texts(module)))
 
 
 def test_every_group_of_vectors_is_answered_or_listed() -> None:
     here = Path(__file__).name
     files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if path.name != here]
-    named = [texts(path) for path in files]
+    modules = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
     found = {(name, group) for name in reference_files() for group in groups(name)}
-    run = {(name, group) for name in reference_files() for group in answered(name, named)}
+    run = {(name, group) for name in reference_files() for group in answered(name, modules)}
     listed = {(name, group) for name, names in UNANSWERED.items() for group in names}
     assert found, f"no vector file found; set {REFERENCE_VARIABLE}"
     unknown = sorted(found - run - listed)

@@ -47,8 +47,8 @@ def _segment_sums(positions: Positions, table: Table, held: FloatArray, starts: 
         block = slice(starts[low], ends[high - 1])
         row = positions.instrument_idx[block]
         product = held[block, None] * table.rows[row]
-        if table.rounded:
-            asset = ~table.contract[row]
+        asset = np.flatnonzero(~table.contract[row])
+        if table.rounded and len(asset):
             product[asset] = np.rint(product[asset])
         out[low:high] = np.add.reduceat(product, starts[low:high] - starts[low], axis=0)
         low = high

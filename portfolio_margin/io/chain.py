@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from portfolio_margin.io.chain_rows import (
+    FUTURE_STEP,
     NO_TIME,
     ChainRows,
     Findings,
@@ -21,7 +22,7 @@ from portfolio_margin.io.chain_rows import (
     with_known_terms,
 )
 from portfolio_margin.io.symbols import FUTURE, OPTION, PERPETUAL, SymbolRecord, format_symbol, parse_symbol
-from pricing.arrays import MILLISECONDS_PER_YEAR, BoolArray, FloatArray, IntArray, StrArray, freeze_fields
+from pricing.arrays import MILLISECONDS_PER_YEAR, FloatArray, IntArray, freeze_fields
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
@@ -38,7 +39,7 @@ class ChainQuotes:
     """Option prices of a snapshot, one row per option: row i belongs to row i of the instruments.
 
     bid, ask, mark   settlement currency per unit of underlying (coin for inverse options), NaN = none
-    forward, index   quote currency per unit, the row's own
+    forward, index_price   quote currency per unit, the row's own
     mark_vol         per sqrt(year), decimal, NaN = none
     time_ms          ms UTC of the row's own prices
     """
@@ -47,12 +48,12 @@ class ChainQuotes:
     ask: FloatArray
     mark: FloatArray
     forward: FloatArray
-    index: FloatArray
+    index_price: FloatArray
     mark_vol: FloatArray
     time_ms: IntArray
 
     def __post_init__(self) -> None:
-        floats = dict.fromkeys(("bid", "ask", "mark", "forward", "index", "mark_vol"), np.float64)
+        floats = dict.fromkeys(("bid", "ask", "mark", "forward", "index_price", "mark_vol"), np.float64)
         freeze_fields(self, {**floats, "time_ms": np.int64})
 
     def __len__(self) -> int:
@@ -123,7 +124,8 @@ def build_snapshot(
     instruments = _instruments(listed, market, expiry_of)
     options = listed.position[: int(np.sum(instruments.is_option))]
     quotes = ChainQuotes(*(getattr(rows, name)[options] for name in ChainQuotes.__dataclass_fields__))
-    vol = np.concatenate([quotes.mark_vol, np.full(len(instruments) - len(options), np.nan)])
+    vol = market.mark_vol.copy()
+    vol[: len(options)] = quotes.mark_vol
     added = [*notes, *_notes(listed, market)]
     return Snapshot(source, instruments, replace(market, mark_vol=vol), quotes, excluded, tuple(added))
 
@@ -188,7 +190,7 @@ def _listed(rows: ChainRows, records: list[SymbolRecord]) -> _Listed:
             records.append(record)
             position.append(-1)
             multiplier.append(record.multiplier)
-            step.append(1.0)
+            step.append(FUTURE_STEP)
     rank = {OPTION: 0, FUTURE: 1, PERPETUAL: 2}
 
     def key(i: int) -> tuple[object, ...]:
@@ -225,8 +227,8 @@ def _spots(rows: ChainRows, listed: _Listed) -> dict[str, float]:
     index: dict[str, list[float]] = {}
     for record, position in zip(listed.record, listed.position, strict=True):
         values = index.setdefault(_underlying(record), [])
-        if position >= 0 and np.isfinite(rows.index[position]):
-            values.append(float(rows.index[position]))
+        if position >= 0 and np.isfinite(rows.index_price[position]):
+            values.append(float(rows.index_price[position]))
     problems = [
         Problem(rows.file[0], None, "index", name, "no row of this underlying has an index price")
         for name, values in index.items()
@@ -243,6 +245,36 @@ def _market(
     """The market without mark vols, and the expiry row of every (underlying, time)."""
     valuation_time, settle, fx = terms
     underlyings = list(spot_of)
+    forward = _forwards(rows, listed, spot_of)
+    pairs = sorted(forward)
+    currencies = [MARGIN_CURRENCY, *(name for name in settle if name != MARGIN_CURRENCY)]
+    rates = {MARGIN_CURRENCY: 1.0, **fx, **spot_of}
+    problems = [
+        Problem(rows.file[0], None, "fx", name, f'no USD rate of this settlement currency; pass fx={{"{name}": ...}}')
+        for name in currencies
+        if name not in rates
+    ]
+    if problems:
+        raise DataError(problems)
+    market = Market(
+        valuation_time=valuation_time,
+        underlying_id=np.array(underlyings, dtype=np.str_),
+        spot=np.array(list(spot_of.values())),
+        expiry_underlying=np.array([underlyings.index(name) for name, _ in pairs]),
+        expiry_time=np.array([moment for _, moment in pairs]),
+        forward=np.array([forward[pair] for pair in pairs]),
+        discount=np.ones(len(pairs)),
+        svi=np.full((len(pairs), 5), np.nan),
+        mark_vol=np.full(len(listed.name) + len(currencies), np.nan),
+        currency_id=np.array(currencies, dtype=np.str_),
+        fx=np.array([rates[name] for name in currencies]),
+        currency_underlying=np.array([underlyings.index(name) if name in underlyings else -1 for name in currencies]),
+    )
+    return market, {pair: row for row, pair in enumerate(pairs)}
+
+
+def _forwards(rows: ChainRows, listed: _Listed, spot_of: dict[str, float]) -> dict[tuple[str, int], float]:
+    """By (underlying, expiry): median forward of its options; the mark of its future where there are none; spot."""
     quoted: dict[tuple[str, int], list[float]] = {(name, UNDATED): [spot] for name, spot in spot_of.items()}
     marks: dict[tuple[str, int], float] = {}
     for record, position in zip(listed.record, listed.position, strict=True):
@@ -251,38 +283,7 @@ def _market(
             quoted.setdefault(pair, []).append(float(rows.forward[position]))
         elif record.kind == FUTURE and position >= 0:
             marks[pair] = float(rows.mark[position])
-    problems = []
-    for pair, mark in marks.items():
-        if pair not in quoted:
-            quoted[pair] = [mark]
-            if not mark > 0:
-                name = next(n for n, r in zip(listed.name, listed.record, strict=True) if (_underlying(r), r.expiry_ms) == pair)
-                problems.append(Problem(rows.file[0], None, "mark", name, "a future needs a mark price"))
-    currencies = [MARGIN_CURRENCY, *(name for name in settle if name != MARGIN_CURRENCY)]
-    rates = {MARGIN_CURRENCY: 1.0, **fx, **{name: spot_of[name] for name in settle if name in spot_of}}
-    problems += [
-        Problem(rows.file[0], None, "fx", name, f'no USD rate of this settlement currency; pass fx={{"{name}": ...}}')
-        for name in currencies
-        if name not in rates
-    ]
-    if problems:
-        raise DataError(problems)
-    pairs = sorted(quoted)
-    market = Market(
-        valuation_time=valuation_time,
-        underlying_id=np.array(underlyings, dtype=np.str_),
-        spot=np.array(list(spot_of.values())),
-        expiry_underlying=np.array([underlyings.index(name) for name, _ in pairs]),
-        expiry_time=np.array([moment for _, moment in pairs]),
-        forward=np.array([np.median(quoted[pair]) for pair in pairs]),
-        discount=np.ones(len(pairs)),
-        svi=np.full((len(pairs), 5), np.nan),
-        mark_vol=np.zeros(0),
-        currency_id=np.array(currencies, dtype=np.str_),
-        fx=np.array([rates[name] for name in currencies]),
-        currency_underlying=np.array([underlyings.index(name) if name in underlyings else -1 for name in currencies]),
-    )
-    return market, {pair: row for row, pair in enumerate(pairs)}
+    return {**marks, **{pair: float(np.median(values)) for pair, values in quoted.items()}}
 
 
 def _instruments(listed: _Listed, market: Market, expiry_of: dict[tuple[str, int], int]) -> Instruments:

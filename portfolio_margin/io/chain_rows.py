@@ -36,7 +36,7 @@ class ChainRows(NamedTuple):
     file, row        where the row stands, for messages
     instrument       venue's name
     bid, ask, mark   option: settlement currency; future: quote currency per unit
-    forward, index   quote currency per unit, the row's own
+    forward, index_price   quote currency per unit, the row's own
     mark_vol         per sqrt(year), decimal
     time_ms          ms UTC of the row's prices
     underlying_name  the future the forward was read from: BTC-27MAR26, SYN.BTC-29MAY26, index_price
@@ -51,7 +51,7 @@ class ChainRows(NamedTuple):
     ask: FloatArray
     mark: FloatArray
     forward: FloatArray
-    index: FloatArray
+    index_price: FloatArray
     mark_vol: FloatArray
     time_ms: IntArray
     underlying_name: StrArray
@@ -67,7 +67,7 @@ class ChainRows(NamedTuple):
         picked = [
             [column[i] for i in position] if isinstance(column, list) else column[position] for column in self
         ]
-        return ChainRows(*picked)
+        return ChainRows._make(picked)
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,9 @@ def check_rows(
     rows: ChainRows, records: list[SymbolRecord | None], valuation_time: int, findings: Findings
 ) -> None:
     """Add everything wrong with the prices, times and terms of the rows to the findings."""
-    read = np.array([record is not None for record in records], dtype=np.bool_)
-    option = np.array([record is not None and record.kind == OPTION for record in records], dtype=np.bool_)
-    _check_prices(rows, read, option, findings)
+    kind = np.array(["" if record is None else record.kind for record in records], dtype=np.str_)
+    read = kind != ""
+    _check_prices(rows, kind, findings)
     _check_terms(rows, records, findings)
     expired = np.array([_has_expired(record, valuation_time) for record in records], dtype=np.bool_)
     moment = np.datetime64(valuation_time, "ms").astype("datetime64[s]")
@@ -164,15 +164,16 @@ def check_vol_unit(vol: FloatArray, unit: str, file: str, column: str) -> Proble
     return Problem(file, None, column, f"median {middle:g}", remedy)
 
 
-def _check_prices(rows: ChainRows, read: BoolArray, option: BoolArray, findings: Findings) -> None:
+def _check_prices(rows: ChainRows, kind: StrArray, findings: Findings) -> None:
+    read, option, marked = kind != "", kind == OPTION, (kind == OPTION) | (kind == FUTURE)
     for name in ("bid", "ask", "mark"):
         price = getattr(rows, name)
         findings.add(rows, name, read & ((price < 0) | np.isinf(price)), price, "must be a finite price, 0 or more")
-    findings.add(rows, "mark", option & np.isnan(rows.mark), rows.mark, "missing mark price")
+    findings.add(rows, "mark", marked & np.isnan(rows.mark), rows.mark, "missing mark price")
     crossed = read & (rows.bid > rows.ask)
     asks = [f"{bid:g} above ask {ask:g}" for bid, ask in zip(rows.bid, rows.ask, strict=True)]
     findings.add(rows, "bid", crossed, asks, "crossed quote; bid must not be above ask")
-    for name, noun in (("forward", "forward (underlying price)"), ("index", "index price")):
+    for name, noun in (("forward", "forward (underlying price)"), ("index_price", "index price")):
         price = getattr(rows, name)
         findings.add(rows, name, option & np.isnan(price), price, f"missing {noun}")
         given = read & ~np.isnan(price)

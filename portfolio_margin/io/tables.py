@@ -212,8 +212,8 @@ def _read_csv(file: str, content: bytes) -> Table:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        refuse(file, "text", content[error.start : error.start + 1], "not UTF-8; save the file as UTF-8", line)
+        broken = content.count(b"\n", 0, error.start) + 1
+        refuse(file, "text", content[error.start : error.start + 1], "not UTF-8; save the file as UTF-8", broken)
     header = next(csv.reader(io.StringIO(text)))
     names = [column.strip() for column in header]
     # One column more than the header has catches the lines that are too long instead of shifting them.

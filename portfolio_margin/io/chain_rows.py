@@ -83,13 +83,21 @@ class Findings:
     problems: list[tuple[int | None, Problem]] = field(default_factory=list)
     skipped: list[tuple[int, Problem]] = field(default_factory=list)
 
-    def add(self, rows: ChainRows, name: str, bad: BoolArray, values: object, remedy: str) -> None:
-        """One problem for every row where `bad` is true."""
+    def add(
+        self, rows: ChainRows, name: str, bad: BoolArray, values: object, remedy: str, offset: int = 0
+    ) -> None:
+        """One problem for every row where `bad` is true, unless its field has one already.
+
+        `offset` is the position of the first of these rows among all rows.
+        """
         column = self.columns.get(name, name)
+        known = {position for position, problem in self.problems if problem.field == column}
         for i in np.flatnonzero(bad):
+            if i + offset in known:
+                continue
             value = values[i] if isinstance(values, (np.ndarray, list)) else values
             value = value.item() if isinstance(value, np.generic) else value
-            self.problems.append((int(i), Problem(rows.file[i], rows.row[i], column, value, remedy)))
+            self.problems.append((int(i) + offset, Problem(rows.file[i], rows.row[i], column, value, remedy)))
 
     def in_order(self) -> list[Problem]:
         """Problems of no single row first, then by row."""

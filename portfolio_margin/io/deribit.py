@@ -7,25 +7,31 @@ option type are compared with it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from portfolio_margin.io.chain import REFUSE, Snapshot, build_snapshot
 from portfolio_margin.io.chain_rows import DECIMAL, NO_TIME, PERCENT, ChainRows, Findings, check_vol_unit
-from portfolio_margin.io.tables import Table, number_column, read_table, refuse, row_problems_of, text_column
+from portfolio_margin.io.tables import (
+    Table,
+    number_column,
+    read_table,
+    refuse,
+    require_columns,
+    row_problems_of,
+    text_column,
+)
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
-from pricing.errors import ConfigError, DataError, Problem
+from pricing.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     Source = str | Path | pd.DataFrame
-    Column = TypeVar("Column")
 
 NUMBERS = ("bid", "ask", "mark", "forward", "index_price", "mark_vol", "strike", "multiplier", "quantity_step")
 TEXTS = ("underlying_name", "option_type")
@@ -160,12 +166,117 @@ def snapshot_times(source: Source) -> IntArray:
 def _layout_of(table: Table) -> Layout:
     """The layout all of whose columns are there. DataError naming what the nearest one misses."""
     found = {str(column) for column in table.frame.columns}
-    missing = {layout: [c for c in layout.columns.values() if c not in found] for layout in ()}
-    lacking = [(sum(c not in found for c in layout.columns.values()), n) for n, layout in enumerate(LAYOUTS)]
-    fewest, nearest = min(lacking)
-    del missing
-    if fewest:
-        _require(table, LAYOUTS[nearest])
+    nearest = min(LAYOUTS, key=lambda layout: len(set(layout.columns.values()) - found))
+    _require(table, nearest)
     if not len(table.frame):
         refuse(table.file, "rows", 0, "the chain holds no row")
-    return LAYOUTS[nearest]
+    return nearest
+
+
+def _require(table: Table, layout: Layout) -> None:
+    require_columns(table, list(layout.columns.values()), only=False)
+
+
+def _one_moment(table: Table, layout: Layout, snapshot: int | str | datetime | None) -> tuple[Table, int]:
+    """The rows of one snapshot and its time."""
+    column = layout.columns["time_ms"]
+    times, bad = _times(table, column)
+    if bad.any():
+        raise DataError(row_problems_of(table, column, bad, "not a time; write ISO 8601 or ms UTC"))
+    known = np.unique(times)
+    if snapshot is None:
+        if len(known) > 1:
+            remedy = f"choose one with snapshot=, from {_iso(known[0])} to {_iso(known[-1])}"
+            refuse(table.file, column, f"{len(known)} snapshots", remedy)
+        moment = int(known[0])
+    else:
+        moment = _moment(snapshot, table.file)
+    if moment not in known:
+        nearest = known[np.argmin(np.abs(known - moment))]
+        refuse(table.file, column, _iso(moment), f"no snapshot of this time; the nearest one is {_iso(nearest)}")
+    here = times == moment
+    return Table(table.file, table.frame[here].reset_index(drop=True), table.row[here]), moment
+
+
+def _moment(snapshot: int | str | datetime, file: str) -> int:
+    """ms UTC of a time given as ms, ISO text or a datetime; without a zone it is UTC."""
+    if isinstance(snapshot, str):
+        try:
+            snapshot = datetime.fromisoformat(snapshot)
+        except ValueError:
+            refuse(file, "snapshot", snapshot, "not a time; write ISO 8601 or ms UTC")
+    if isinstance(snapshot, datetime):
+        aware = snapshot if snapshot.tzinfo else snapshot.replace(tzinfo=UTC)
+        return int(np.datetime64(aware.astimezone(UTC).replace(tzinfo=None), "ms").astype(np.int64))
+    return int(snapshot)
+
+
+def _iso(moment: int) -> str:
+    return f"{np.datetime64(int(moment), 'ms').astype('datetime64[s]')}Z"
+
+
+def _times(table: Table, column: str) -> tuple[IntArray, BoolArray]:
+    """(R,) ms UTC from numbers in ms, ISO text or datetimes, NO_TIME where blank; (R,) True where unreadable."""
+    import pandas as pd
+
+    values = table.frame[column]
+    if not pd.api.types.is_datetime64_any_dtype(values.dtype):
+        numbers, no_number = number_column(table, column)
+        if not no_number.any():
+            blank = np.isnan(numbers)
+            return np.where(blank, NO_TIME, np.where(blank, 0, numbers).astype(np.int64)), np.isinf(numbers)
+        text = text_column(table, column)
+        values = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce")
+        unreadable = (values.isna() & (text != "")).to_numpy(dtype=np.bool_)
+    else:
+        unreadable = np.zeros(len(values), dtype=np.bool_)
+    moments = (values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz is not None else values).dt.as_unit("ms")
+    return moments.to_numpy().astype("datetime64[ms]").astype(np.int64), unreadable
+
+
+def _rows(table: Table, layout: Layout, iv_unit: str, findings: Findings, offset: int = 0) -> ChainRows:
+    """The rows of a table in our fields; cells that are no numbers or times enter the findings."""
+    columns = {**layout.columns, **{name: c for name, c in layout.optional.items() if c in table.frame.columns}}
+    count = len(table.frame)
+    unread: dict[str, BoolArray] = {}
+    numbers: dict[str, FloatArray] = {}
+    times: dict[str, IntArray] = {}
+    texts: dict[str, StrArray] = {}
+    for name in NUMBERS:
+        numbers[name] = np.full(count, np.nan)
+        if name in columns:
+            numbers[name], unread[name] = number_column(table, columns[name])
+    for name in TIMES:
+        times[name] = np.full(count, NO_TIME)
+        if name in columns:
+            times[name], unread[name] = _times(table, columns[name])
+    for name in TEXTS:
+        column = text_column(table, columns[name]).to_numpy() if name in columns else np.full(count, "")
+        texts[name] = column.astype(np.str_)
+    unit_problem = check_vol_unit(numbers["mark_vol"], iv_unit, table.file, columns.get("mark_vol", ""))
+    if unit_problem is not None:
+        findings.problems.append((None, unit_problem))
+    if iv_unit == PERCENT:
+        numbers["mark_vol"] = numbers["mark_vol"] / 100.0
+    for side in ("bid", "ask"):  # the venue writes 0 where nobody quotes
+        numbers[side] = np.where(numbers[side] == 0, np.nan, numbers[side])
+    numbers["quantity_step"] = numbers["quantity_step"] / numbers["multiplier"]
+    texts["option_type"] = np.strings.upper(texts["option_type"].astype("<U1"))
+    instrument = text_column(table, columns["instrument"]).to_numpy().astype(np.str_)
+    label: list[int | str] = [f"{row} ({name})" for row, name in zip(table.row, instrument, strict=True)]
+    rows = ChainRows(
+        file=[table.file] * count, row=label, instrument=instrument, inverse=np.full(count, np.nan),
+        **numbers, **times, **texts,
+    )  # fmt: skip
+    for name, bad in unread.items():
+        if bad.any():
+            remedy = "not a time; write ISO 8601 or ms UTC" if name in TIMES else "not a number"
+            findings.add(rows, name, bad, table.frame[columns[name]].tolist(), remedy, offset)
+    return rows
+
+
+def _stacked(first: ChainRows, second: ChainRows) -> ChainRows:
+    joined = (
+        [*a, *b] if isinstance(a, list) else np.concatenate([a, b]) for a, b in zip(first, second, strict=True)
+    )
+    return ChainRows._make(joined)

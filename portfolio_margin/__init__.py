@@ -9,11 +9,12 @@ def _check_siblings() -> None:
     home = _Path(__file__).resolve().parent.parent
     for name in ("pricing", "scenarios"):
         spec = _find_spec(name)
-        origin = None if spec is None or spec.origin is None else _Path(spec.origin).resolve()
-        if origin is None or origin.parent.parent != home:
+        places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
+        found = [_Path(place).resolve() for place in places if place]
+        if home / name / "__init__.py" not in found:
             raise ImportError(
                 f"portfolio_margin needs its own package {name!r} beside it, but Python finds "
-                f"{origin or 'none'}: rename that file or change its place on the import path"
+                f"{found[0] if found else 'none'}: rename that file or change its place on the import path"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ UNGROUPED = -2
 class Book:
     """The positions of all accounts, rows sorted by account, group and instrument.
 
-    account_id      (A,) unique names, sorted
+    account_id      (A,) unique names, sorted (integers by size)
     account_ptr     (A+1,) first group of each account
     group_key       (G,) expiry row of the group -> X, -1 for cash that no underlying moves,
                     UNGROUPED where the book was built without groups
@@ -98,8 +99,10 @@ class Book:
         row = int(np.searchsorted(self.account_id, account))
         if row < len(self) and self.account_id[row] == account:
             return row
-        import difflib
-
+        # Integer accounts are sorted as numbers, not as names.
+        found = np.flatnonzero(self.account_id == account)
+        if len(found):
+            return int(found[0])
         near = difflib.get_close_matches(account, [str(name) for name in self.account_id], 3)
         remedy = f"no such account; did you mean {' or '.join(near)}?" if near else "no such account"
         raise DataError([Problem("book", None, "account", account, remedy)])

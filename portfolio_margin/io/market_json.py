@@ -1,0 +1,301 @@
+"""Our own market snapshot: one JSON document with contracts, forwards, slices and vols, columns by name.
+
+Vols are decimals, SVI parameters are of total variance, times are ms UTC, null is "none". Numbers are written with
+the shortest digits that read back to the same double, so writing and reading a market loses nothing.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from portfolio_margin.io.atomic import write_whole
+from portfolio_margin.io.tables import JSON, kind_of_name, read_bytes, refuse
+from pricing.errors import DataError, Problem
+from pricing.instruments import Exercise, Instruments, Kind, Payoff
+from pricing.market import UNDATED, Market
+
+FORMAT = "portfolio-margin market 1"
+VARIANCE = "total"
+PERCENT_SUSPECTED = 3.0
+TABLES = {
+    "currencies": ("currency", "fx", "underlying"),
+    "underlyings": ("underlying", "spot"),
+    "expiries": ("underlying", "expiry_time_ms", "forward", "discount", "svi"),
+    "instruments": (
+        "instrument",
+        "kind",
+        "payoff",
+        "underlying",
+        "expiry",
+        "strike",
+        "option_type",
+        "exercise",
+        "multiplier",
+        "quantity_step",
+        "currency",
+        "mark_vol",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class MarketFile:
+    """What a market file holds: the two tables and where they come from."""
+
+    instruments: Instruments
+    market: Market
+    source: str
+
+
+def write_market(path: str | Path, instruments: Instruments, market: Market, source: str) -> None:
+    """Write a market whole or not at all; compressed where the name ends in .gz, the same bytes each time."""
+    text = market_text(instruments, market, source)
+    content = text.encode("utf-8")
+    write_whole(path, gzip.compress(content, mtime=0) if str(path).endswith(".gz") else content)
+
+
+def market_text(instruments: Instruments, market: Market, source: str) -> str:
+    """The document, one line a column."""
+    tables = {
+        "currencies": {
+            "currency": market.currency_id.tolist(),
+            "fx": market.fx.tolist(),
+            "underlying": _named(market.underlying_id, market.currency_underlying),
+        },
+        "underlyings": {"underlying": market.underlying_id.tolist(), "spot": market.spot.tolist()},
+        "expiries": {
+            "underlying": _named(market.underlying_id, market.expiry_underlying),
+            "expiry_time_ms": [None if time == UNDATED else int(time) for time in market.expiry_time],
+            "forward": market.forward.tolist(),
+            "discount": market.discount.tolist(),
+            "svi": [None if np.isnan(row).all() else row.tolist() for row in market.svi],
+        },
+        "instruments": _instrument_columns(instruments, market),
+    }
+    header = {
+        "format": FORMAT,
+        "source": source,
+        "valuation_time_ms": market.valuation_time,
+        "variance": VARIANCE,
+        "margin_currency": str(market.currency_id[0]),
+    }
+    lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in header.items()]
+    for table, columns in tables.items():
+        inner = [f"    {json.dumps(name)}: {json.dumps(values, allow_nan=False)}" for name, values in columns.items()]
+        lines.append(f"  {json.dumps(table)}: {{\n" + ",\n".join(inner) + "\n  }")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def read_market(path: str | Path) -> tuple[Instruments, Market]:
+    """Instruments and market of a file. DataError listing every bad entry by table, row, field and value."""
+    read = read_market_file(path)
+    return read.instruments, read.market
+
+
+def read_market_file(path: str | Path) -> MarketFile:
+    """The whole content of a market file; see `read_market`."""
+    file = str(path)
+    if kind_of_name(path) != JSON:
+        refuse(file, "file type", Path(path).suffix, "a market snapshot is a .json or .json.gz file")
+    document = _document(file, read_bytes(path))
+    reader = _Reader(file, document)
+    columns = {name: reader.table(name, fields) for name, fields in TABLES.items()}
+    reader.stop_if_bad()
+    currencies, underlyings = columns["currencies"], columns["underlyings"]
+    underlying_of = {name: row for row, name in enumerate(underlyings["underlying"])}
+    currency_of = {name: row for row, name in enumerate(currencies["currency"])}
+    market_fields = {
+        "valuation_time": reader.whole("valuation_time_ms"),
+        "underlying_id": reader.texts("underlyings", "underlying"),
+        "spot": reader.numbers("underlyings", "spot"),
+        "currency_id": reader.texts("currencies", "currency"),
+        "fx": reader.numbers("currencies", "fx"),
+        "currency_underlying": reader.codes("currencies", "underlying", underlying_of, none=-1),
+        "expiry_underlying": reader.codes("expiries", "underlying", underlying_of),
+        "expiry_time": reader.times("expiries", "expiry_time_ms"),
+        "forward": reader.numbers("expiries", "forward"),
+        "discount": reader.numbers("expiries", "discount"),
+        "svi": reader.slices("expiries", "svi"),
+        "mark_vol": reader.numbers("instruments", "mark_vol", none=np.nan),
+    }
+    expiry_of = {row: row for row in range(len(columns["expiries"]["forward"]))}
+    terms = {
+        "instrument_id": reader.texts("instruments", "instrument"),
+        "kind": reader.codes("instruments", "kind", {kind.name.lower(): int(kind) for kind in Kind}),
+        "payoff": reader.codes("instruments", "payoff", {payoff.name.lower(): int(payoff) for payoff in Payoff}),
+        "underlying_idx": reader.codes("instruments", "underlying", underlying_of, none=-1),
+        "expiry_idx": reader.codes("instruments", "expiry", expiry_of, none=-1),
+        "strike": reader.numbers("instruments", "strike", none=np.nan),
+        "sign": reader.codes("instruments", "option_type", {"C": 1, "P": -1}, none=1),
+        "exercise": reader.codes("instruments", "exercise", {e.name.lower(): int(e) for e in Exercise}),
+        "multiplier": reader.numbers("instruments", "multiplier"),
+        "quantity_step": reader.numbers("instruments", "quantity_step"),
+        "currency_idx": reader.codes("instruments", "currency", currency_of),
+    }
+    reader.stop_if_bad()
+    _refuse_percent(file, market_fields["mark_vol"])
+    try:
+        return MarketFile(Instruments(**terms), Market(**market_fields), str(document.get("source", "")))
+    except DataError as error:
+        problems = [Problem(f"{file}, {p.file}", p.row, p.field, p.value, p.remedy) for p in error.problems]
+        raise DataError(problems) from None
+
+
+class _Reader:
+    """Columns of a document as arrays; what is wrong is collected and raised at once."""
+
+    def __init__(self, file: str, document: dict[str, Any]) -> None:
+        self.file = file
+        self.document = document
+        self.problems: list[Problem] = []
+
+    def stop_if_bad(self) -> None:
+        """Raise what was found so far."""
+        if self.problems:
+            raise DataError(self.problems)
+
+    def table(self, name: str, fields: Iterable[str]) -> dict[str, list[Any]]:
+        """A table whose columns are all there, known and of one length."""
+        content = self.document.get(name)
+        if not isinstance(content, dict):
+            self._note(name, None, type(content).__name__, "must be an object of columns")
+            return {}
+        wanted = tuple(fields)
+        for field in wanted:
+            if not isinstance(content.get(field), list):
+                self._note(f"{name}.{field}", None, content.get(field), "this column is missing or is no list")
+        for field in content:
+            if field not in wanted:
+                self._note(f"{name}.{field}", None, "", f"unknown column; known: {', '.join(wanted)}")
+        lengths = {field: len(values) for field, values in content.items() if isinstance(values, list)}
+        if len(set(lengths.values())) > 1:
+            self._note(name, None, lengths, "the columns have different lengths")
+        return content
+
+    def whole(self, field: str) -> int:
+        """A whole number of the document itself."""
+        value = self.document.get(field)
+        if not isinstance(value, int) or isinstance(value, bool):
+            self._note(field, None, value, "must be a whole number, ms UTC")
+            return 0
+        return value
+
+    def texts(self, table: str, field: str) -> np.ndarray:
+        """(R,) names."""
+        return np.array(self._column(table, field, "", _text, "must be a text that is not empty"), dtype=np.str_)
+
+    def numbers(self, table: str, field: str, none: float | None = None) -> np.ndarray:
+        """(R,) float64; null becomes `none` where that is given."""
+        remedy = "must be a number" if none is None else "must be a number or null"
+        return np.array(self._column(table, field, np.nan, _number, remedy, none), dtype=np.float64)
+
+    def codes(self, table: str, field: str, known: dict[Any, int], none: int | None = None) -> np.ndarray:
+        """(R,) int64 codes of known values."""
+        shown = ", ".join(map(str, list(known)[:8])) + (" ..." if len(known) > 8 else "")
+        remedy = f"must be one of {shown}" + ("" if none is None else " or null")
+
+        def code(value: Any) -> int | None:
+            return known.get(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else None
+
+        return np.array(self._column(table, field, 0, code, remedy, none), dtype=np.int64)
+
+    def times(self, table: str, field: str) -> np.ndarray:
+        """(R,) ms UTC, UNDATED for null."""
+        return np.array(self._column(table, field, 0, _whole, "must be whole ms UTC or null", UNDATED), dtype=np.int64)
+
+    def slices(self, table: str, field: str) -> np.ndarray:
+        """(R,5) SVI parameters, NaN for null."""
+        empty = [np.nan] * 5
+        rows = self._column(table, field, empty, _slice, "must be the five numbers a b rho m sigma or null", empty)
+        return np.array(rows, dtype=np.float64).reshape(-1, 5)
+
+    def _column(
+        self, table: str, field: str, fill: Any, parse: Callable[[Any], Any], remedy: str, none: Any = None
+    ) -> list[Any]:
+        parsed = []
+        for row, value in enumerate(self.document[table][field]):
+            if value is None and none is not None:
+                parsed.append(none)
+                continue
+            result = parse(value)
+            if result is None:
+                self._note(f"{table}.{field}", row, value, remedy)
+                result = fill
+            parsed.append(result)
+        return parsed
+
+    def _note(self, field: str, row: int | None, value: object, remedy: str) -> None:
+        self.problems.append(Problem(self.file, row, field, value, remedy))
+
+
+def _document(file: str, content: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        refuse(file, "content", str(error), "this is not valid JSON text in UTF-8")
+    if not isinstance(document, dict):
+        refuse(file, "content", type(document).__name__, "a market snapshot is one JSON object")
+    if document.get("format") != FORMAT:
+        refuse(file, "format", document.get("format"), f"this version reads {FORMAT!r}")
+    if document.get("variance") != VARIANCE:
+        refuse(file, "variance", document.get("variance"), 'SVI must be of total variance: "variance": "total"')
+    return document
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON; write null where there is no number")
+
+
+def _refuse_percent(file: str, vol: np.ndarray) -> None:
+    given = vol[np.isfinite(vol)]
+    if len(given) and np.median(given) > PERCENT_SUSPECTED:
+        remedy = "median vol: volatility looks like percent; write decimals, 0.55 for 55 %"
+        refuse(file, "instruments.mark_vol", float(np.median(given)), remedy)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < UNDATED else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _slice(value: Any) -> list[float] | None:
+    if not isinstance(value, list) or len(value) != 5 or any(_number(number) is None for number in value):
+        return None
+    return [float(number) for number in value]
+
+
+def _named(names: np.ndarray, index: np.ndarray) -> list[str | None]:
+    return [None if i < 0 else str(names[i]) for i in index]
+
+
+def _instrument_columns(instruments: Instruments, market: Market) -> dict[str, list[Any]]:
+    option = instruments.is_option
+    types = np.where(instruments.sign > 0, "C", "P")
+    return {
+        "instrument": instruments.instrument_id.tolist(),
+        "kind": [Kind(code).name.lower() for code in instruments.kind],
+        "payoff": [Payoff(code).name.lower() for code in instruments.payoff],
+        "underlying": _named(market.underlying_id, instruments.underlying_idx),
+        "expiry": [None if row < 0 else int(row) for row in instruments.expiry_idx],
+        "strike": [None if np.isnan(strike) else float(strike) for strike in instruments.strike],
+        "option_type": [str(name) if is_option else None for name, is_option in zip(types, option, strict=True)],
+        "exercise": [Exercise(code).name.lower() for code in instruments.exercise],
+        "multiplier": instruments.multiplier.tolist(),
+        "quantity_step": instruments.quantity_step.tolist(),
+        "currency": _named(market.currency_id, instruments.currency_idx),
+        "mark_vol": [None if np.isnan(vol) else float(vol) for vol in market.mark_vol],
+    }

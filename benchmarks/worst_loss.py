@@ -57,6 +57,8 @@ def run(contracts: int, scenarios: int, accounts: int, positions: int, rounds: i
         "plain numpy take + matmul, chunked": lambda: numpy_worst_loss(instrument, quantity, pnl),
     }
     seconds = best_seconds(contestants, rounds)
-    title = f"worst loss: {accounts:,} accounts x {positions} positions, {contracts:,} contracts x {scenarios} scenarios"
+    title = (
+        f"worst loss: {accounts:,} accounts x {positions} positions, {contracts:,} contracts x {scenarios} scenarios"
+    )
     report(title, seconds, "worst_loss, numba, 1 thread")
     print(f"  largest relative difference from scipy.sparse: {gap:.1e}")

@@ -67,7 +67,10 @@ def explain(statement: MarginStatement, book: Book, arrays: RiskArrays, account:
     if row >= len(statement) or statement.account[row] != account:
         raise DataError([Problem("statement", None, "account", account, "the statement was made for another book")])
     contributions = statement.model.contributions(book.select(account), arrays)
-    totals = (Decimal(repr(float(statement.initial_margin[row]))), Decimal(repr(float(statement.maintenance_margin[row]))))
+    totals = (
+        Decimal(repr(float(statement.initial_margin[row]))),
+        Decimal(repr(float(statement.maintenance_margin[row]))),
+    )
     with localcontext(EXACT):
         exact = _sum(contributions)
         rounding = (totals[0] - exact[0], totals[1] - exact[1])

@@ -120,7 +120,7 @@ def with_orders(book: Book, arrays: RiskArrays, orders: Sequence[tuple[str, floa
 
 
 def _order_rows(arrays: RiskArrays, orders: Sequence[tuple[str, float]]) -> tuple[np.ndarray, np.ndarray]:
-    row_of = {str(name): row for row, name in enumerate(arrays.instrument_id)}
+    row_of = arrays.index_of()
     problems: list[Problem] = []
     rows, quantities = [], []
     for number, (name, quantity) in enumerate(orders, start=1):

@@ -112,9 +112,7 @@ class Instruments:
         repeated = np.zeros(len(self), dtype=bool)
         repeated[first[counts > 1]] = True
         remedy = "listed more than once; keep one row"
-        return row_problems(
-            "instruments", "instrument_id", repeated, self.instrument_id, remedy, self.instrument_id
-        )
+        return row_problems("instruments", "instrument_id", repeated, self.instrument_id, remedy, self.instrument_id)
 
     def _term_problems(self) -> list[Problem]:
         option = self.is_option

@@ -91,13 +91,19 @@ class Market:
         slice_state = np.isfinite(self.svi).sum(axis=1)
         vol = self.mark_vol
         expiry = np.array(self._safe_expiry_names(), dtype=np.str_)
-        problems = row_problems("market", "spot", ~positive(self.spot), self.spot, "must be above 0", self.underlying_id)
+        problems = row_problems(
+            "market", "spot", ~positive(self.spot), self.spot, "must be above 0", self.underlying_id
+        )
         problems += row_problems("market", "fx", ~positive(self.fx), self.fx, "must be above 0", self.currency_id)
         for field, bad, remedy in (
             ("forward", ~positive(self.forward), "must be above 0"),
             ("discount", ~positive(self.discount), "must be above 0"),
             ("svi", ~np.isin(slice_state, (0, 5)), "give all five SVI numbers or none"),
-            ("expiry_underlying", (self.expiry_underlying < 0) | (self.expiry_underlying > last_u), "no such underlying"),
+            (
+                "expiry_underlying",
+                (self.expiry_underlying < 0) | (self.expiry_underlying > last_u),
+                "no such underlying",
+            ),
         ):
             problems += row_problems("market", field, bad, getattr(self, field), remedy, expiry)
         if np.any(np.diff(self.expiry_underlying) < 0):

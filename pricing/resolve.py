@@ -95,7 +95,9 @@ def resolve(instruments: Instruments, market: Market) -> PricingInputs:
     strike = np.where(option, instruments.strike, 1.0)
     vol = _vols(instruments, market, row, strike, forward, years)
     remedy = "no mark vol and no usable SVI slice for its expiry"
-    problems += row_problems("instruments", "vol", option & ~expired & ~np.isfinite(vol), vol, remedy, instruments.instrument_id)
+    problems += row_problems(
+        "instruments", "vol", option & ~expired & ~np.isfinite(vol), vol, remedy, instruments.instrument_id
+    )
     if problems:
         raise DataError(problems)
     inverse = instruments.payoff == Payoff.INVERSE
@@ -120,7 +122,9 @@ def _vols(
     instruments: Instruments, market: Market, row: IntArray, strike: FloatArray, forward: FloatArray, years: FloatArray
 ) -> FloatArray:
     """Mark vol, or the slice's where there is none; at expiry vol does not matter and is 0."""
-    from_slice = slice_vol(strike, forward, years, market.svi[row]) if len(market.forward) else np.full(len(row), np.nan)
+    from_slice = (
+        slice_vol(strike, forward, years, market.svi[row]) if len(market.forward) else np.full(len(row), np.nan)
+    )
     vol = np.where(np.isnan(market.mark_vol), from_slice, market.mark_vol)
     return np.where(~instruments.is_option | (years == 0), 0.0, vol)
 
@@ -145,11 +149,15 @@ def _check_references(instruments: Instruments, market: Market) -> None:
         row = np.maximum(instruments.expiry_idx, 0)
         wrong = (instruments.expiry_idx >= 0) & (market.expiry_underlying[row] != instruments.underlying_idx)
         remedy = "its expiry row belongs to another underlying"
-        problems += row_problems("instruments", "expiry_idx", wrong, instruments.expiry_idx, remedy, instruments.instrument_id)
+        problems += row_problems(
+            "instruments", "expiry_idx", wrong, instruments.expiry_idx, remedy, instruments.instrument_id
+        )
         dated = (instruments.kind == Kind.OPTION) | (instruments.kind == Kind.FUTURE)
         undated = dated & (market.expiry_time[row] == UNDATED)
         remedy = "an option or future needs a dated expiry row"
-        problems += row_problems("instruments", "expiry_idx", undated, instruments.expiry_idx, remedy, instruments.instrument_id)
+        problems += row_problems(
+            "instruments", "expiry_idx", undated, instruments.expiry_idx, remedy, instruments.instrument_id
+        )
     if problems:
         raise DataError(problems)
 

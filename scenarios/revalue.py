@@ -77,7 +77,11 @@ def revalue(
         expiry_name=np.array(market.expiry_name, dtype=np.str_),
         rows=to_ticks(pnl, unit[:, None], tick, ~instruments.is_collateral, instruments.instrument_id),
         value_rows=to_ticks(
-            np.where(settled, 0.0, value)[:, None], unit[:, None], tick, ~instruments.is_collateral, instruments.instrument_id
+            np.where(settled, 0.0, value)[:, None],
+            unit[:, None],
+            tick,
+            ~instruments.is_collateral,
+            instruments.instrument_id,
         )[:, 0],
         delta=delta,
         notional=inputs.multiplier * inputs.forward * conversion,
@@ -85,7 +89,9 @@ def revalue(
         scenario_set=scenario_set,
         valuation_time=market.valuation_time,
         currency=str(market.currency_id[0]),
-        digest=_digest(instruments, market, scenario_set, [method, backend, tick, *map(inspect.getsource, models.values())]),
+        digest=_digest(
+            instruments, market, scenario_set, [method, backend, tick, *map(inspect.getsource, models.values())]
+        ),
     )
 
 

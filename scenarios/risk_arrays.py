@@ -68,6 +68,10 @@ class RiskArrays:
     def __len__(self) -> int:
         return len(self.instrument_id)
 
+    def index_of(self) -> dict[str, int]:
+        """Row number by instrument_id."""
+        return {str(name): row for row, name in enumerate(self.instrument_id)}
+
     @property
     def is_collateral(self) -> np.ndarray:
         """(N,) True for assets held as such, whose balances come in no steps."""
@@ -124,7 +128,9 @@ class RiskArrays:
         if metadata.get("format") != FORMAT:
             raise _unreadable(file, "format", metadata.get("format"), f"this version reads {FORMAT!r}")
         if metadata["checksum"] != _checksum(columns):
-            raise _unreadable(file, "checksum", metadata["checksum"], "the content does not match: the file was altered")
+            raise _unreadable(
+                file, "checksum", metadata["checksum"], "the content does not match: the file was altered"
+            )
         try:
             scenario = {name: columns.pop(f"scenario_{name}") for name in SCENARIO_COLUMNS}
             return cls(

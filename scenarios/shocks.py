@@ -93,9 +93,7 @@ class ScenarioSet:
 
     @property
     def shocks(self) -> Shocks:
-        return Shocks(
-            self.price_move, self.vol_move, self.vol_shift, self.time_step_years, self.weight, self.tier
-        )
+        return Shocks(self.price_move, self.vol_move, self.vol_shift, self.time_step_years, self.weight, self.tier)
 
     def _check(self) -> None:
         rows = len(self.label)

@@ -71,9 +71,7 @@ def _account_sums_kernel(positions: Any, table: Any, out: Any, off_step: Any, ma
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _worst_loss_kernel(
-    positions: Any, table: Any, loss: Any, scenario: Any, off_step: Any, magnitude: Any
-) -> None:
+def _worst_loss_kernel(positions: Any, table: Any, loss: Any, scenario: Any, off_step: Any, magnitude: Any) -> None:
     # Arrays are taken out of the tuples once: taking them out per position costs more than the sums.
     account_ptr, group_ptr, netting_set, instrument_idx, quantity = positions
     rows, unit, contract, long_weight, row_magnitude, rounded = table
@@ -128,3 +126,19 @@ def worst_loss(positions: Positions, table: Table, threads: int = 1) -> tuple[Fl
     with XP.thread_count(threads):
         _worst_loss_kernel(positions, table, loss, scenario, *found)
     return loss, scenario, found
+
+
+def threading_state() -> tuple[int, str]:
+    """Threads that kernels may use, and the threading layer numba chose."""
+    kernel_inputs = Positions(*(np.zeros(1, np.int64) for _ in range(4)), np.zeros(0))
+    table = Table(np.zeros((1, 1)), np.ones(1), np.ones(1, np.bool_), np.ones(1), np.zeros(1), True)
+    account_sums(kernel_inputs, table)
+    return numba.get_num_threads(), numba.threading_layer()
+
+
+def kernels_compiled_here() -> tuple[int, int]:
+    """How many kernels this process compiled itself, and how many it loaded from disk."""
+    kernels = [*XP.COMPILED, _account_sums_kernel, _worst_loss_kernel]
+    used = [kernel.stats for kernel in kernels if kernel.signatures]
+    compiled = sum(1 for stats in used if not stats.cache_hits)
+    return compiled, len(used) - compiled

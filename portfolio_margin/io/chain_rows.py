@@ -64,9 +64,7 @@ class ChainRows(NamedTuple):
 
     def take(self, position: IntArray) -> ChainRows:
         """The rows at these positions."""
-        picked = [
-            [column[i] for i in position] if isinstance(column, list) else column[position] for column in self
-        ]
+        picked = [[column[i] for i in position] if isinstance(column, list) else column[position] for column in self]
         return ChainRows._make(picked)
 
 
@@ -83,9 +81,7 @@ class Findings:
     problems: list[tuple[int | None, Problem]] = field(default_factory=list)
     skipped: list[tuple[int, Problem]] = field(default_factory=list)
 
-    def add(
-        self, rows: ChainRows, name: str, bad: BoolArray, values: object, remedy: str, offset: int = 0
-    ) -> None:
+    def add(self, rows: ChainRows, name: str, bad: BoolArray, values: object, remedy: str, offset: int = 0) -> None:
         """One problem for every row where `bad` is true, unless its field has one already.
 
         `offset` is the position of the first of these rows among all rows.
@@ -141,9 +137,7 @@ def with_known_terms(rows: ChainRows, records: list[SymbolRecord | None]) -> Cha
     return rows._replace(multiplier=multiplier, quantity_step=step)
 
 
-def check_rows(
-    rows: ChainRows, records: list[SymbolRecord | None], valuation_time: int, findings: Findings
-) -> None:
+def check_rows(rows: ChainRows, records: list[SymbolRecord | None], valuation_time: int, findings: Findings) -> None:
     """Add everything wrong with the prices, times and terms of the rows to the findings."""
     kind = np.array(["" if record is None else record.kind for record in records], dtype=np.str_)
     read = kind != ""
@@ -187,7 +181,13 @@ def _check_prices(rows: ChainRows, kind: StrArray, findings: Findings) -> None:
         given = read & ~np.isnan(price)
         findings.add(rows, name, given & ~((price > 0) & np.isfinite(price)), price, "must be above 0")
     vol = rows.mark_vol
-    findings.add(rows, "mark_vol", option & ((vol <= 0) | np.isinf(vol)), vol, "must be above 0; leave it blank to use the surface")
+    findings.add(
+        rows,
+        "mark_vol",
+        option & ((vol <= 0) | np.isinf(vol)),
+        vol,
+        "must be above 0; leave it blank to use the surface",
+    )
     no_time = read & (rows.time_ms == NO_TIME)
     findings.add(rows, "time_ms", no_time, "no time", "needs the time of its prices")
 

@@ -230,7 +230,9 @@ def _times(table: Table, column: str) -> tuple[IntArray, BoolArray]:
         unreadable = (values.isna() & (text != "")).to_numpy(dtype=np.bool_)
     else:
         unreadable = np.zeros(len(values), dtype=np.bool_)
-    moments = (values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz is not None else values).dt.as_unit("ms")
+    moments = (values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz is not None else values).dt.as_unit(
+        "ms"
+    )
     return moments.to_numpy().astype("datetime64[ms]").astype(np.int64), unreadable
 
 
@@ -276,7 +278,5 @@ def _rows(table: Table, layout: Layout, iv_unit: str, findings: Findings, offset
 
 
 def _stacked(first: ChainRows, second: ChainRows) -> ChainRows:
-    joined = (
-        [*a, *b] if isinstance(a, list) else np.concatenate([a, b]) for a, b in zip(first, second, strict=True)
-    )
+    joined = ([*a, *b] if isinstance(a, list) else np.concatenate([a, b]) for a, b in zip(first, second, strict=True))
     return ChainRows._make(joined)

@@ -299,3 +299,10 @@ def _instrument_columns(instruments: Instruments, market: Market) -> dict[str, l
         "currency": _named(market.currency_id, instruments.currency_idx),
         "mark_vol": [None if np.isnan(vol) else float(vol) for vol in market.mark_vol],
     }
+
+
+def is_market_file(path: str | Path) -> bool:
+    """True for a JSON file that states our format; the venue's own JSON does not."""
+    if kind_of_name(path) != JSON:
+        return False
+    return b'"format"' in read_bytes(path)[:200]

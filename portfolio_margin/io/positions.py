@@ -25,6 +25,7 @@ from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import PROBLEMS_SHOWN, DataError, Problem
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
+from scenarios.risk_arrays import RiskArrays
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 POSITION_COLUMNS = ("account", "instrument", "quantity")
 COLLATERAL_COLUMNS = ("account", "currency", "amount")
 STEP_TOLERANCE = 1e-9
+
+# Contracts by name: the table of terms, or the risk arrays made from it.
+Listed = Instruments | RiskArrays
 
 
 class Holdings(NamedTuple):
@@ -56,7 +60,7 @@ class _Names(NamedTuple):
 def read_book(
     positions: Source,
     collateral: Source | None,
-    instruments: Instruments,
+    instruments: Listed,
     market: Market | None = None,
     venue: str = "deribit",
 ) -> Book:
@@ -88,7 +92,7 @@ def read_book(
 
 
 def read_positions(
-    positions: Source, instruments: Instruments, market: Market | None = None, venue: str = "deribit"
+    positions: Source, instruments: Listed, market: Market | None = None, venue: str = "deribit"
 ) -> Holdings:
     """The rows of a positions table; see `read_book`."""
     held, problems = _positions(read_table(positions, "positions"), instruments, market, venue)
@@ -97,7 +101,7 @@ def read_positions(
     return held
 
 
-def read_collateral(collateral: Source, instruments: Instruments) -> Holdings:
+def read_collateral(collateral: Source, instruments: Listed) -> Holdings:
     """The rows of a collateral table; see `read_book`."""
     owned, problems = _collateral(read_table(collateral, "collateral"), instruments)
     if problems:
@@ -105,9 +109,7 @@ def read_collateral(collateral: Source, instruments: Instruments) -> Holdings:
     return owned
 
 
-def _positions(
-    table: Table, instruments: Instruments, market: Market | None, venue: str
-) -> tuple[Holdings, list[Problem]]:
+def _positions(table: Table, instruments: Listed, market: Market | None, venue: str) -> tuple[Holdings, list[Problem]]:
     require_columns(table, POSITION_COLUMNS, only=True)
     if not len(table.frame):
         return _nothing(), [Problem(table.file, None, "rows", 0, "an empty portfolio; give at least one position")]
@@ -123,13 +125,17 @@ def _positions(
     step = instruments.quantity_step[row]
     steps = held.quantity / step
     with np.errstate(invalid="ignore"):
-        off = known & np.isfinite(steps) & (np.abs(steps - np.rint(steps)) > STEP_TOLERANCE * np.maximum(np.abs(steps), 1.0))
+        off = (
+            known
+            & np.isfinite(steps)
+            & (np.abs(steps - np.rint(steps)) > STEP_TOLERANCE * np.maximum(np.abs(steps), 1.0))
+        )
     for size in np.unique(step[off]):
         problems += row_problems_of(table, "quantity", off & (step == size), f"must be a whole multiple of {size:g}")
     return held, _in_order(problems)
 
 
-def _collateral(table: Table, instruments: Instruments) -> tuple[Holdings, list[Problem]]:
+def _collateral(table: Table, instruments: Listed) -> tuple[Holdings, list[Problem]]:
     require_columns(table, COLLATERAL_COLUMNS, only=True)
     held_as_such = np.flatnonzero(instruments.is_collateral)
     row_of = {str(instruments.instrument_id[row]): int(row) for row in held_as_such}
@@ -143,9 +149,7 @@ def _nothing() -> Holdings:
     return Holdings(np.zeros(0, np.str_), np.zeros(0, np.int64), np.zeros(0))
 
 
-def _holdings(
-    table: Table, names: _Names, remedy_of: Callable[[str], str]
-) -> tuple[Holdings, list[Problem]]:
+def _holdings(table: Table, names: _Names, remedy_of: Callable[[str], str]) -> tuple[Holdings, list[Problem]]:
     import pandas as pd
 
     problems: list[Problem] = []
@@ -158,7 +162,9 @@ def _holdings(
     problems += _account_type_problems(table)
     problems += _unknown_names(table, names, np.asarray(unique_names, dtype=np.str_)[name_code], row < 0, remedy_of)
     quantity, no_number = number_column(table, names.number)
-    problems += row_problems_of(table, names.number, no_number, "not a number; write it with a point and without separators")
+    problems += row_problems_of(
+        table, names.number, no_number, "not a number; write it with a point and without separators"
+    )
     missing = np.isnan(quantity) & ~no_number
     problems += row_problems_of(table, names.number, missing, "missing; give a finite number")
     problems += row_problems_of(table, names.number, np.isinf(quantity), "not finite; give a finite number")
@@ -216,7 +222,7 @@ def _duplicates(table: Table, names: _Names, account_code: IntArray, row: IntArr
     ]
 
 
-def _unknown_remedy(name: str, names: _Names, instruments: Instruments, market: Market | None, venue: str) -> str:
+def _unknown_remedy(name: str, names: _Names, instruments: Listed, market: Market | None, venue: str) -> str:
     if name in instruments.instrument_id[instruments.kind == Kind.CASH]:
         return "a currency; put it into the collateral table"
     try:

@@ -26,7 +26,9 @@ OSI_ROOT_LENGTH = 6
 OSI_MULTIPLIER = 100.0
 
 # Cash-settled index roots whose options are European; every other listed root is taken as American.
-OSI_EUROPEAN_ROOTS = frozenset({"SPX", "SPXW", "NDX", "NDXP", "RUT", "RUTW", "VIX", "VIXW", "XSP", "DJX", "MRUT", "XEO"})
+OSI_EUROPEAN_ROOTS = frozenset(
+    {"SPX", "SPXW", "NDX", "NDXP", "RUT", "RUTW", "VIX", "VIXW", "XSP", "DJX", "MRUT", "XEO"}
+)
 
 # Contract sizes of Deribit's coin-settled instruments: coins per option; USD per future or perpetual.
 DERIBIT_OPTION_COINS = 1.0
@@ -143,7 +145,15 @@ def _remedy_for(text: str, venue: str) -> str:
 
 
 def _describe(record: SymbolRecord) -> str:
-    parts = (record.underlying, record.quote, record.settle, record.kind, record.expiry_ms, record.strike, record.option_type)
+    parts = (
+        record.underlying,
+        record.quote,
+        record.settle,
+        record.kind,
+        record.expiry_ms,
+        record.strike,
+        record.option_type,
+    )
     return " ".join(str(part) for part in parts if part is not None)
 
 
@@ -314,7 +324,9 @@ def _parse_osi(text: str) -> SymbolRecord | None:
     exercise = "european" if root in OSI_EUROPEAN_ROOTS else "american"
     # A digit at the end of the root marks terms adjusted after a corporate action.
     multiplier = None if root[-1].isdigit() else OSI_MULTIPLIER
-    return SymbolRecord("osi", root, "USD", "USD", OPTION, expiry_ms, strike, match["type"], exercise, multiplier, False)
+    return SymbolRecord(
+        "osi", root, "USD", "USD", OPTION, expiry_ms, strike, match["type"], exercise, multiplier, False
+    )
 
 
 def _format_osi(record: SymbolRecord) -> str | None:
@@ -324,7 +336,9 @@ def _format_osi(record: SymbolRecord) -> str | None:
     if thousandths != int(thousandths) or len(str(int(thousandths))) > OSI_STRIKE_DIGITS:
         return None
     date_text = _utc_date(record.expiry_ms).strftime("%y%m%d")
-    return f"{record.underlying:<{OSI_ROOT_LENGTH}}{date_text}{record.option_type}{int(thousandths):0{OSI_STRIKE_DIGITS}d}"
+    return (
+        f"{record.underlying:<{OSI_ROOT_LENGTH}}{date_text}{record.option_type}{int(thousandths):0{OSI_STRIKE_DIGITS}d}"
+    )
 
 
 Grammar = tuple[Callable[[str], SymbolRecord | None], Callable[[SymbolRecord], str | None]]

@@ -127,7 +127,7 @@ def _income(market: Listing) -> Iterator[Account]:
     yield Account("short-strangle-stressed", strangle(market, BTC, WEEK, 0.25, -12.0), {}, 0.95)
     wings = together(strangle(market, BTC, MONTH, 0.03, -60.0), strangle(market, BTC, QUARTER, 0.05, -30.0))
     yield Account("naked-wing-seller-01", wings, {BTC: 4.0}, 1.15)
-    yield Account("naked-wing-seller-call", strangle(market, ETH, MONTH, 0.05, -800.0), {}, 0.92)
+    yield Account("naked-wing-seller-call", strangle(market, ETH, MONTH, 0.05, -800.0), {}, 0.84)
     yield Account("naked-wing-seller-underwater", strangle(market, BTC, WEEK, 0.08, -80.0), {BTC: 1.0}, 0.70)
     yield Account("short-straddle-bankrupt", straddle(market, ETH, WEEK, -400.0), {}, BANKRUPT_SHARE)
 
@@ -154,7 +154,7 @@ def _spreads(market: Listing) -> Iterator[Account]:
     for name, terms in vertical.items():
         yield Account(name, spread(market, *terms), {}, 1.6)
     yield Account("calendar-01", calendar(market, BTC, (MONTH, QUARTER), CALL, 1.05, 8.0), {}, 1.7)
-    yield Account("calendar-02", calendar(market, ETH, (WEEK, MONTH), PUT, 0.95, 100.0), {}, 0.86)
+    yield Account("calendar-02", calendar(market, ETH, (WEEK, MONTH), PUT, 0.95, 100.0), {}, 1.3)
 
 
 def _volatility(market: Listing) -> Iterator[Account]:
@@ -162,7 +162,8 @@ def _volatility(market: Listing) -> Iterator[Account]:
     yield Account("long-straddle-01", straddle(market, BTC, MONTH, 6.0), {}, 1.5)
     yield Account("long-strangle-01", strangle(market, ETH, QUARTER, 0.20, 120.0), {}, 1.5)
     for number, (coin, days, size, cover) in enumerate(
-        [(BTC, MONTH, 12.0, 1.5), (ETH, WEEK, 250.0, 1.3), (BTC, WEEK, -6.0, 1.2), (ETH, QUARTER, -120.0, 0.75)], start=1
+        [(BTC, MONTH, 12.0, 1.5), (ETH, WEEK, 250.0, 1.3), (BTC, WEEK, -6.0, 1.2), (ETH, QUARTER, -120.0, 0.75)],
+        start=1,
     ):
         legs = straddle(market, coin, days, size)
         hedged = together(legs, delta_hedge(market, legs, {}))
@@ -199,7 +200,7 @@ def _mixed(market: Listing) -> Iterator[Account]:
     hedge = delta_hedge(market, relative, {})
     yield Account("cross-underlying-01", together(relative, hedge), {}, 1.4)
     days, deltas = (WEEK, MONTH, QUARTER, HALF_YEAR), (0.10, 0.25, 0.40)
-    for number, (scale, cover) in enumerate([(1.0, 1.8), (3.0, 1.3), (6.0, 0.84)], start=1):
+    for number, (scale, cover) in enumerate([(1.0, 1.8), (3.0, 1.3), (6.0, 1.2)], start=1):
         btc = quoted_strip(market, BTC, days, deltas, tuple(scale * size for size in (1.5, -2.0, 0.8, -1.2, 2.5)))
         eth = quoted_strip(market, ETH, days, deltas, tuple(scale * size for size in (-20.0, 35.0, -15.0, 10.0)))
         legs = together(btc, eth)

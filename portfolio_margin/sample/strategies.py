@@ -124,7 +124,9 @@ def premium_coins(listing: Listing, legs: Legs) -> dict[str, float]:
     for name, quantity in legs.items():
         row = row_of[name]
         if listing.instruments.is_option[row]:
-            coins[str(listing.market.underlying_id[listing.instruments.underlying_idx[row]])] += quantity * listing.coins[row]
+            coins[str(listing.market.underlying_id[listing.instruments.underlying_idx[row]])] += (
+                quantity * listing.coins[row]
+            )
     return coins
 
 
@@ -139,7 +141,12 @@ def straddle(listing: Listing, underlying: str, days: float, quantity: float) ->
 
 
 def spread(
-    listing: Listing, underlying: str, days: float, sign: float, moneyness: tuple[float, ...], quantities: tuple[float, ...]
+    listing: Listing,
+    underlying: str,
+    days: float,
+    sign: float,
+    moneyness: tuple[float, ...],
+    quantities: tuple[float, ...],
 ) -> Legs:
     """Calls or puts of one expiry at several strikes: vertical spreads, ratios, butterflies."""
     names = [listing.strike(underlying, days, sign, level) for level in moneyness]
@@ -157,7 +164,9 @@ def iron_condor(
     )
 
 
-def calendar(listing: Listing, underlying: str, days: tuple[float, float], sign: float, moneyness: float, quantity: float) -> Legs:
+def calendar(
+    listing: Listing, underlying: str, days: tuple[float, float], sign: float, moneyness: float, quantity: float
+) -> Legs:
     """Short the near expiry, long the far one, at about the same strike."""
     near, far = (listing.strike(underlying, day, sign, moneyness) for day in days)
     return {near: -quantity, far: quantity}

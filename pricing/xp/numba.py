@@ -33,6 +33,9 @@ ROUND_MAGIC = 6755399441055744.0  # 1.5 * 2^52: adding it leaves the nearest int
 EXP_LOWEST = -708.0
 INVERSE_SQRT_TWO_PI = 0.3989422804014327
 
+# Kernels that `compile_kernel` made in this process, for reports on the state of the cache.
+COMPILED: list[Any] = []
+
 P0, P1, P2, P3, P4, P5, P6, P7, P8, P9 = MILLS_NUMERATOR
 Q0, Q1, Q2, Q3, Q4, Q5, Q6, Q7, Q8, Q9, Q10 = MILLS_DENOMINATOR
 
@@ -187,7 +190,9 @@ def compile_kernel(template: Callable[..., Any], tag: str, formula: Callable[...
     bound.__qualname__ = template.__qualname__
     bound.__module__ = template.__module__
     settings = {"fastmath": set(FAST_FLAGS), "error_model": "numpy", "cache": True, "nogil": True, **options}
-    return numba.njit(**settings)(bound)
+    kernel = numba.njit(**settings)(bound)
+    COMPILED.append(kernel)
+    return kernel
 
 
 @contextlib.contextmanager

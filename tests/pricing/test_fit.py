@@ -151,7 +151,11 @@ def test_calendar_arbitrage_is_measured_against_the_preceding_expiry() -> None:
     """Rows out of time order, a second underlying in between, and one expiry without quotes."""
     k = np.linspace(-0.3, 0.3, 15)
     later, lower = np.array([0.006, 0.06, -0.2, 0.02, 0.1]), np.array([0.002, 0.06, -0.2, 0.02, 0.1])
-    parts = (quotes_on(later, k, 0.2, expiry=0), quotes_on(TYPICAL, k, 0.1, expiry=1), quotes_on(lower, k, 0.4, expiry=2))
+    parts = (
+        quotes_on(later, k, 0.2, expiry=0),
+        quotes_on(TYPICAL, k, 0.1, expiry=1),
+        quotes_on(lower, k, 0.4, expiry=2),
+    )
     other = quotes_on(lower, k, 0.15, expiry=4)
     expiries = Expiries(np.array([0, 0, 0, 0, 1]), np.array([0.2, 0.1, 0.4, 0.3, 0.15]))
     done = fit(joined(*parts, other), expiries).diagnostics

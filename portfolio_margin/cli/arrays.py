@@ -1,0 +1,48 @@
+"""arrays: write the risk array file that reproduces every margin."""
+
+from __future__ import annotations
+
+import click
+
+from portfolio_margin.cli.inputs import MARKET_OPTIONS, read_market_option, with_options
+from portfolio_margin.cli.output import progress
+from portfolio_margin.cli.parameters import assignments, build, load_registered, read_parameters
+from portfolio_margin.io.arrays_file import write_arrays
+from pricing.price import BACKENDS
+from scenarios.revalue import METHODS, revalue
+from scenarios.risk_arrays import DEFAULT_TICK
+
+
+@click.command("arrays")
+@with_options(*MARKET_OPTIONS)
+@click.option("--output", "output_file", metavar="FILE", required=True, help="Where the .npz file goes.")
+@click.option("--family", default="grid", show_default=True, help="Scenario family.")
+@click.option("--params", "params_file", metavar="FILE", help="TOML with a table for the family.")
+@click.option("--scenario", metavar="NAME=VALUE", multiple=True, help="A parameter of the family; repeatable.")
+@click.option("--backend", type=click.Choice(BACKENDS), default="numba", show_default=True)
+@click.option("--method", type=click.Choice(METHODS), default="full", show_default=True)
+@click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays.")
+def command(
+    market: str | None,
+    snapshot: str | None,
+    on_bad_row: str,
+    output_file: str,
+    family: str,
+    params_file: str | None,
+    scenario: tuple[str, ...],
+    **method: str,
+) -> None:
+    """Write the risk array file: numpy .npz, one row per instrument, one column per scenario."""
+    module = load_registered("scenarios.families", family)
+    tables = read_parameters(params_file, (family,))
+    params = build(module.Params, tables.get(family, {}), assignments(scenario))
+    instruments, read, _, source = read_market_option(market, snapshot, on_bad_row)
+    with progress("revaluing", 2) as step:
+        arrays = revalue(instruments, read, module.scenarios(params, read), **method)  # type: ignore[arg-type]
+        step("writing")
+        write_arrays(output_file, arrays)
+        step("done")
+    rows, columns = arrays.rows.shape
+    click.echo(
+        f"wrote {output_file}: {rows} instruments x {columns} scenarios of {source}, digest {arrays.digest[:16]}"
+    )

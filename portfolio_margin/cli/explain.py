@@ -1,0 +1,62 @@
+"""explain: from the requirement of one account down to its positions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from portfolio_margin.cli.inputs import (
+    BOOK_OPTIONS,
+    MARGIN_OPTIONS,
+    MARKET_OPTIONS,
+    collect,
+    open_session,
+    statement_of,
+    with_options,
+)
+from portfolio_margin.cli.output import Column, chosen_output, deliver, money, output_options, show_table
+from portfolio_margin.explain import Explanation, explain
+
+
+@click.command("explain")
+@click.argument("account")
+@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
+@output_options
+def command(
+    account: str, as_json: bool, as_csv: bool, parquet_file: str | None, output_file: str | None, **shared: Any
+) -> None:
+    """Why ACCOUNT must hold what it must: charge, netting set, expiry, position and scenario."""
+    output = chosen_output(as_json, as_csv, parquet_file, output_file)
+    options = collect(shared)
+    session = open_session(options)
+    statement = statement_of(session, options)
+    explanation = explain(statement, session.book, session.arrays, account)
+    identity = {
+        "account": account,
+        "currency": explanation.currency,
+        "status": explanation.status,
+        "margin_balance": f"{explanation.margin_balance:.2f}",
+        **statement.identity(),
+    }
+    if not deliver(output, explanation.columns(), identity, ("initial", "maintenance"), "lines"):
+        _show(explanation)
+
+
+def _show(explanation: Explanation) -> None:
+    lines = explanation.lines
+    unit = f" [{explanation.currency}]"
+    columns = [
+        Column("what", ["  " * line.depth + _name(line.level, line.name) for line in lines], right=False),
+        Column("quantity", ["" if line.quantity is None else f"{line.quantity:g}" for line in lines]),
+        Column("initial" + unit, money([line.initial for line in lines])),
+        Column("maintenance" + unit, money([line.maintenance for line in lines])),
+        Column("scenario", [line.scenario for line in lines], right=False, keep=False),
+    ]
+    title = f"{explanation.account}: {explanation.status}, margin balance {money([explanation.margin_balance])[0]}"
+    footer = "A positive amount adds to the requirement; lines sum exactly (see --json), cents are rounded for display."
+    show_table(f"{title} {explanation.currency}, model {explanation.model_id}", columns, footer)
+
+
+def _name(level: str, name: str) -> str:
+    return f"{level} {name}" if level in ("requirement", "charge", "netting_set") else name or level

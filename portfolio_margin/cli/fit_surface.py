@@ -1,0 +1,120 @@
+"""fit-surface: raw SVI slices of an option chain, with diagnostics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import numpy as np
+
+from portfolio_margin.cli.chain import fitted_chain
+from portfolio_margin.cli.output import Column, chosen_output, deliver, number, output_options, show_table
+from portfolio_margin.io.chain import Snapshot
+from pricing.errors import ConfigError
+from pricing.fit import SliceStatus, Surface
+
+
+@click.command("fit-surface")
+@click.argument("chain")
+@click.option("--snapshot", metavar="TIME", help="Which moment of a chain that holds several (ISO or ms UTC).")
+@click.option("--futures", metavar="FILE", help="Ticker table of futures and perpetuals, for option tickers.")
+@click.option("--on-bad-row", type=click.Choice(["refuse", "exclude"]), default="refuse", show_default=True)
+@click.option("--market", "market_file", metavar="FILE", help="Write our market .json or .json.gz with the slices.")
+@click.option("--keep-marks", is_flag=True, help="Keep the venue's mark vols in the market file.")
+@output_options
+def command(
+    chain: str,
+    snapshot: str | None,
+    futures: str | None,
+    on_bad_row: str,
+    market_file: str | None,
+    keep_marks: bool,
+    as_json: bool,
+    as_csv: bool,
+    parquet_file: str | None,
+    output_file: str | None,
+) -> None:
+    """Fit raw SVI slices to CHAIN, one moment of a Deribit option chain; --output market.json writes the market."""
+    if market_file is None and output_file is not None and _is_json(output_file) and not as_json:
+        market_file, output_file = output_file, None
+    if market_file is not None and not _is_json(market_file):
+        raise ConfigError(f"{market_file}: a market file ends in .json or .json.gz")
+    output = chosen_output(as_json, as_csv, parquet_file, output_file)
+    read, surface = fitted_chain(chain, snapshot, on_bad_row, futures)
+    if market_file is not None:
+        _write(market_file, read, keep_marks)
+    columns = diagnostics(read, surface)
+    identity = {
+        "source": read.source,
+        "excluded": [str(problem) for problem in read.excluded],
+        "notes": list(read.notes),
+    }
+    if not deliver(output, columns, identity, (), "expiries"):
+        _show(read, columns)
+
+
+def diagnostics(read: Snapshot, surface: Surface) -> dict[str, Any]:
+    """Slices and diagnostics by expiry as named columns; undated rows are left out."""
+    d = surface.diagnostics
+    names = np.array(read.market.expiry_name)
+    dated = ~np.char.endswith(names, "undated")
+    columns = {
+        "expiry": names,
+        "status": np.array([SliceStatus(code).name for code in d.status]),
+        "quotes_used": d.used_count,
+        "quotes_rejected": d.rejected_count,
+        "rmse_vol_points": d.rmse,
+        "rmse_mid_vol_points": d.rmse_mid,
+        "rmse_vega_vol_points": d.rmse_vega,
+        "inside_share": d.inside_share,
+        "minimum_g": d.minimum_g,
+        "minimum_g_k": d.minimum_g_k,
+        "calendar_gap_quoted": d.calendar_gap_quoted,
+        "wing_slope_left": d.wing_slope[:, 0],
+        "wing_slope_right": d.wing_slope[:, 1],
+        **{name: surface.svi[:, i] for i, name in enumerate(("a", "b", "rho", "m", "sigma"))},
+    }
+    return {name: values[dated] for name, values in columns.items()}
+
+
+def _show(read: Snapshot, columns: dict[str, Any]) -> None:
+    def text(name: str) -> list[str]:
+        return [str(value) for value in columns[name]]
+
+    shown = [
+        Column("expiry", text("expiry"), right=False),
+        Column("status", text("status"), right=False),
+        Column("used", text("quotes_used")),
+        Column("rejected", text("quotes_rejected"), keep=False),
+        Column("rmse [vol pt]", number(columns["rmse_vol_points"], 3)),
+        Column("rmse by vega", number(columns["rmse_vega_vol_points"], 3), keep=False),
+        Column("inside [%]", number(100 * columns["inside_share"], 1)),
+        Column("min g", number(columns["minimum_g"], 4)),
+        Column("at k", number(columns["minimum_g_k"], 2), keep=False),
+        Column("calendar gap", number(columns["calendar_gap_quoted"], 5), keep=False),
+        Column("a", number(columns["a"], 6), keep=False),
+        Column("b", number(columns["b"], 5), keep=False),
+        Column("rho", number(columns["rho"], 4), keep=False),
+        Column("m", number(columns["m"], 4), keep=False),
+        Column("sigma", number(columns["sigma"], 4), keep=False),
+    ]
+    footer = [
+        "min g below 0: butterfly arbitrage; calendar gap below 0: the slice crosses the one before it",
+        f"rows left out: {len(read.excluded) or 'none'}",
+        *(str(problem) for problem in read.excluded[:10]),
+    ]
+    show_table(f"raw SVI slices of {read.source}", shown, "\n".join(footer))
+
+
+def _write(path: str, read: Snapshot, keep_marks: bool) -> None:
+    from dataclasses import replace
+
+    from portfolio_margin.io.market_json import write_market
+
+    vol = read.market.mark_vol if keep_marks else np.full(len(read.instruments), np.nan)
+    write_market(path, read.instruments, replace(read.market, mark_vol=vol), f"fitted to {read.source}")
+    click.echo(f"wrote {path}", err=True)
+
+
+def _is_json(path: str) -> bool:
+    return path.endswith((".json", ".json.gz"))

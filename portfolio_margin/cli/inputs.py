@@ -1,0 +1,199 @@
+"""What commands read: market, book, risk arrays and parameters; without files, the shipped sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from portfolio_margin.book import Book
+from portfolio_margin.cli.output import progress
+from portfolio_margin.cli.parameters import assignments, build, load_registered, read_parameters
+from portfolio_margin.margin import margin
+from portfolio_margin.requirement import MarginModel
+from portfolio_margin.statement import MarginStatement
+from pricing.errors import ConfigError
+from pricing.instruments import Instruments
+from pricing.market import Market
+from pricing.price import BACKENDS
+from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
+from scenarios.shocks import ScenarioSet
+
+SAMPLE = "the shipped sample"
+EXCLUDED_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options every command on a book shares."""
+
+    market: str | None
+    snapshot: str | None
+    on_bad_row: str
+    positions: str | None
+    collateral: str | None
+    arrays: str | None
+    model: str
+    family: str
+    params_file: str | None
+    params: tuple[str, ...]
+    scenario: tuple[str, ...]
+    backend: str
+    threads: int | None
+    tick: float
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything a command computes with; market and instruments are None where arrays came from a file."""
+
+    instruments: Instruments | None
+    market: Market | None
+    arrays: RiskArrays
+    book: Book
+    model: MarginModel
+    excluded: tuple[str, ...]
+    source: str
+
+
+MARKET_OPTIONS = (
+    click.option(
+        "--market", metavar="FILE", help="Market: our .json, a Deribit chain (.csv, .csv.gz, .parquet, .json)."
+    ),
+    click.option("--snapshot", metavar="TIME", help="Which moment of a chain that holds several (ISO or ms UTC)."),
+    click.option(
+        "--on-bad-row",
+        type=click.Choice(["refuse", "exclude"]),
+        default="refuse",
+        show_default=True,
+        help="Bad rows of a chain: refuse the file, or leave them out and list them.",
+    ),
+)
+BOOK_OPTIONS = (
+    click.option("--positions", metavar="FILE", help="account, instrument, quantity (.csv, .csv.gz, .parquet)."),
+    click.option("--collateral", metavar="FILE", help="account, currency, amount (.csv, .csv.gz, .parquet)."),
+)
+MARGIN_OPTIONS = (
+    click.option("--arrays", metavar="FILE", help="Risk array file to use instead of a market."),
+    click.option("--model", default="worst_case", show_default=True, help="Margin model."),
+    click.option("--family", default="grid", show_default=True, help="Scenario family."),
+    click.option("--params", "params_file", metavar="FILE", help="TOML with a table for the model and the family."),
+    click.option(
+        "--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter of the model; repeatable."
+    ),
+    click.option("--scenario", metavar="NAME=VALUE", multiple=True, help="A parameter of the family; repeatable."),
+    click.option("--backend", type=click.Choice(BACKENDS), default="numba", show_default=True),
+    click.option("--threads", type=click.IntRange(1), help="Threads; by default one for small work, else all cores."),
+    click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays."),
+)
+
+
+def with_options(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that adds options in the order given."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def collect(values: dict[str, Any]) -> Options:
+    """Take the shared options out of the keyword arguments of a command."""
+    return Options(**{name: values.pop(name) for name in Options.__dataclass_fields__})
+
+
+def open_session(options: Options) -> Session:
+    """Read what the options name and revalue, with a progress bar where it takes long."""
+    module = load_registered("portfolio_margin.models", options.model)
+    family = load_registered("scenarios.families", options.family)
+    tables = read_parameters(options.params_file, (options.model, options.family))
+    params = build(module.Params, tables.get(options.model, {}), assignments(options.params))
+    family_values = (tables.get(options.family, {}), assignments(options.scenario))
+    _check_combination(options)
+    with progress("reading", 4) as step:
+        if options.arrays is not None:
+            from portfolio_margin.io.arrays_file import read_arrays
+
+            arrays = read_arrays(options.arrays)
+            step("book")
+            book = _read_book(options, arrays, None)
+            return Session(None, None, arrays, book, module.Model(params), (), options.arrays)
+        instruments, market, excluded, source = read_market_option(options.market, options.snapshot, options.on_bad_row)
+        step("book")
+        book = _read_book(options, instruments, market)
+        step("scenarios")
+        moves: ScenarioSet = family.scenarios(build(family.Params, *family_values), market)
+        step("revaluing")
+        from scenarios.revalue import revalue
+
+        arrays = revalue(
+            instruments, market, moves, backend=options.backend, tick=options.tick, threads=options.threads
+        )
+        step("done")
+    return Session(instruments, market, arrays, book, module.Model(params), excluded, source)
+
+
+def statement_of(session: Session, options: Options) -> MarginStatement:
+    """The margin statement of a session."""
+    with progress("margin", 1) as step:
+        statement = margin(
+            session.book,
+            session.arrays,
+            session.market,
+            session.model,
+            backend=options.backend,
+            threads=options.threads,
+            positions_excluded=session.excluded,
+        )
+        step("done")
+    return statement
+
+
+def read_market_option(
+    market: str | None, snapshot: str | None, on_bad_row: str
+) -> tuple[Instruments, Market, tuple[str, ...], str]:
+    """Instruments and market of a file or of the sample, what was left out, and where they come from.
+
+    A chain is fitted first, so that contracts without a vol of the venue take that of their slice.
+    """
+    from portfolio_margin.io.market_json import is_market_file, read_market
+    from portfolio_margin.sample import MARKET_FILE, sample_path
+
+    if market is None or is_market_file(market):
+        if snapshot is not None:
+            raise ConfigError("--snapshot chooses a moment of a chain; a market file holds one moment")
+        instruments, read = read_market(sample_path(MARKET_FILE) if market is None else market)
+        return instruments, read, (), SAMPLE if market is None else market
+    from portfolio_margin.cli.chain import fitted_chain
+
+    snapshot_read, _ = fitted_chain(market, snapshot, on_bad_row)
+    excluded = tuple(str(problem) for problem in snapshot_read.excluded)
+    for line in excluded[:EXCLUDED_SHOWN]:
+        click.echo(f"left out: {line}", err=True)
+    if len(excluded) > EXCLUDED_SHOWN:
+        click.echo(f"left out: {len(excluded) - EXCLUDED_SHOWN} more rows", err=True)
+    return snapshot_read.instruments, snapshot_read.market, excluded, snapshot_read.source
+
+
+def _check_combination(options: Options) -> None:
+    if options.arrays is not None and options.market is not None:
+        raise ConfigError("--arrays is used instead of --market; give one of the two")
+    if options.arrays is not None and options.scenario:
+        raise ConfigError("--scenario has no effect on ready risk arrays; leave it out or revalue a --market")
+    if options.collateral is not None and options.positions is None:
+        raise ConfigError("--collateral needs --positions FILE beside it")
+    if options.market is not None and options.positions is None:
+        raise ConfigError("--market needs --positions FILE: the sample's accounts hold other contracts")
+
+
+def _read_book(options: Options, listed: Instruments | RiskArrays, market: Market | None) -> Book:
+    from portfolio_margin.io.positions import read_book
+    from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, sample_path
+
+    if options.positions is None:
+        return read_book(sample_path(POSITIONS_FILE), sample_path(COLLATERAL_FILE), listed, market)
+    return read_book(options.positions, options.collateral, listed, market)

@@ -1,0 +1,80 @@
+"""The command group, and how errors end: one clear text on standard error and exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+
+import click
+
+from portfolio_margin.version import VERSION
+from pricing.errors import EngineError
+
+BAD_INPUT = 2
+COMMANDS = {
+    "margin": "Margin statements of every account.",
+    "explain": "Why one account must hold what it must.",
+    "what-if": "Margin of an account before and after orders.",
+    "greeks": "Greeks of contracts, positions and accounts.",
+    "fit-surface": "Fit SVI slices to an option chain.",
+    "arrays": "Write the risk array file.",
+    "warmup": "Compile every kernel once.",
+    "doctor": "Versions, cores, state of the compilation cache.",
+}
+
+
+class CommandGroup(click.Group):
+    """Commands are files of this folder, imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"portfolio_margin.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        near = difflib.get_close_matches(args[0], COMMANDS, 3)
+        if args[0] not in COMMANDS and near:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(near)}?")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(VERSION, prog_name="portfolio-margin")
+def group() -> None:
+    """Open portfolio margin for options. Without file arguments every command uses the shipped sample.
+
+    Exit codes: 0 fine, 1 an account is below maintenance margin (with --check), 2 bad input.
+    """
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        group(prog_name="portfolio-margin", standalone_mode=True)
+    except EngineError as error:
+        stop(str(error))
+    except BrokenPipeError:
+        # The reader of our output went away; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        stop(f"{error.filename or 'input or output'}: {error.strerror or error}")
+
+
+def stop(message: str) -> None:
+    """Say what is wrong and end with the exit code of bad input."""
+    click.echo(f"error: {message}" if "\n" not in message else f"errors:\n{message}", err=True)
+    sys.exit(BAD_INPUT)

@@ -1,0 +1,111 @@
+"""what-if: margin before and after orders that have not been sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from portfolio_margin.cli.inputs import (
+    BOOK_OPTIONS,
+    MARGIN_OPTIONS,
+    MARKET_OPTIONS,
+    collect,
+    open_session,
+    with_options,
+)
+from portfolio_margin.cli.output import Column, chosen_output, deliver, money, number, output_options, show_table
+from portfolio_margin.sensitivities import COMPARED, what_if
+from pricing.errors import ConfigError, DataError, Problem
+
+RATIOS = ("mm_rate",)
+
+
+@click.command("what-if")
+@click.argument("account")
+@click.option("--order", "orders", metavar="INSTRUMENT=QUANTITY", multiple=True, help="+ buy, - sell; repeatable.")
+@click.option("--orders", "orders_file", metavar="FILE", help="CSV or Parquet with instrument, quantity.")
+@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
+@output_options
+def command(
+    account: str,
+    orders: tuple[str, ...],
+    orders_file: str | None,
+    as_json: bool,
+    as_csv: bool,
+    parquet_file: str | None,
+    output_file: str | None,
+    **shared: Any,
+) -> None:
+    """Margin of ACCOUNT before and after orders filled at the mark."""
+    output = chosen_output(as_json, as_csv, parquet_file, output_file)
+    options = collect(shared)
+    wanted = [*_parsed(orders), *(_read(orders_file) if orders_file else [])]
+    if not wanted:
+        raise ConfigError("give at least one --order INSTRUMENT=QUANTITY, or --orders FILE")
+    session = open_session(options)
+    result = what_if(
+        session.book, session.arrays, session.market, session.model, account, wanted, backend=options.backend
+    )
+    columns = {
+        "measure": list(COMPARED),
+        "pre": [result.pre[name] for name in COMPARED],
+        "post": [result.post[name] for name in COMPARED],
+        "change": [result.change[name] for name in COMPARED],
+    }
+    identity = {
+        "account": account,
+        "currency": result.currency,
+        "orders": [list(order) for order in wanted],
+        "pre_status": result.pre_status,
+        "post_status": result.post_status,
+        "pre_worst_scenario": result.pre_worst_scenario,
+        "post_worst_scenario": result.post_worst_scenario,
+        "fits": result.fits,
+        "model_id": session.model.model_id,
+    }
+    if not deliver(output, columns, identity, (), "measures"):
+        _show(columns, identity)
+
+
+def _show(columns: dict[str, Any], identity: dict[str, Any]) -> None:
+    def texts(name: str) -> list[str]:
+        pairs = zip(columns["measure"], columns[name], strict=True)
+        return [(number([value], 4) if measure in RATIOS else money([value]))[0] for measure, value in pairs]
+
+    names = [name if name in RATIOS else f"{name} [{identity['currency']}]" for name in columns["measure"]]
+    table = [Column("measure", names, right=False), *(Column(name, texts(name)) for name in ("pre", "post", "change"))]
+    footer = (
+        f"status {identity['pre_status']} -> {identity['post_status']}, "
+        f"worst scenario {identity['pre_worst_scenario'] or 'none'} -> {identity['post_worst_scenario'] or 'none'}\n"
+        f"the orders {'fit' if identity['fits'] else 'do not fit'} the account's initial margin"
+    )
+    orders = ", ".join(f"{name} {quantity:+g}" for name, quantity in identity["orders"])
+    show_table(f"{identity['account']} and {orders}", table, footer)
+
+
+def _parsed(orders: tuple[str, ...]) -> list[tuple[str, float]]:
+    problems, parsed = [], []
+    for number_, order in enumerate(orders, start=1):
+        name, separator, text = order.rpartition("=")
+        try:
+            parsed.append((name, float(text)))
+        except ValueError:
+            separator = ""
+        if not separator or not name:
+            problems.append(Problem("--order", number_, "order", order, "write INSTRUMENT=QUANTITY, + buy, - sell"))
+    if problems:
+        raise DataError(problems)
+    return parsed
+
+
+def _read(path: str) -> list[tuple[str, float]]:
+    from portfolio_margin.io.tables import number_column, read_table, require_columns, row_problems_of, text_column
+
+    table = read_table(path)
+    require_columns(table, ("instrument", "quantity"), only=True)
+    quantity, bad = number_column(table, "quantity")
+    if bad.any():
+        raise DataError(row_problems_of(table, "quantity", bad, "must be a number"))
+    names = text_column(table, "instrument")
+    return [(str(name).strip(), float(value)) for name, value in zip(names, quantity, strict=True)]

@@ -1,0 +1,34 @@
+"""Risk array files: what a venue publishes and anybody reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from portfolio_margin.io.atomic import write_whole
+from portfolio_margin.io.tables import refuse
+from scenarios.risk_arrays import RiskArrays
+
+ENDING = ".npz"
+
+
+def write_arrays(path: str | Path, arrays: RiskArrays) -> None:
+    """Write risk arrays as .npz, whole or not at all."""
+    _check_ending(path)
+    write_whole(path, arrays.to_bytes())
+
+
+def read_arrays(path: str | Path) -> RiskArrays:
+    """Read risk arrays. DataError where the file is missing, of another format, cut short or altered."""
+    _check_ending(path)
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        refuse(str(path), "file", Path(path).name, "no such file")
+    except OSError as error:
+        refuse(str(path), "file", Path(path).name, f"cannot be read: {error.strerror or error}")
+    return RiskArrays.from_bytes(content, str(path))
+
+
+def _check_ending(path: str | Path) -> None:
+    if not str(path).endswith(ENDING):
+        refuse(str(path), "file type", Path(path).suffix, f"a risk array file ends in {ENDING}")

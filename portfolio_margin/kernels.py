@@ -1,0 +1,86 @@
+"""Every compiled kernel of the engine and the smallest call that compiles it."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import pricing.models
+from portfolio_margin.aggregate import account_sums, worst_loss
+from portfolio_margin.book import Book
+from pricing.implied_vol import implied_vol
+from pricing.instruments import Instruments, Kind, Payoff
+from pricing.market import UNDATED, Market
+from pricing.price import greeks, price
+from scenarios.revalue import revalue
+from scenarios.risk_arrays import RiskArrays
+from scenarios.shocks import ScenarioSet, make
+
+DAY_MS = 86_400_000
+
+
+def compile_jobs(backends: Sequence[str]) -> list[tuple[str, Callable[[], Any]]]:
+    """(name, call) of every kernel on every backend; a call compiles or loads its kernel and computes next to nothing."""
+    jobs: list[tuple[str, Callable[[], Any]]] = []
+    instruments, market = _two_contracts()
+    moves = _one_move()
+    arrays = revalue(instruments, market, moves, backend="numpy")
+    book = Book.from_arrays(["a", "a"], [0, 1], [1.0, 1.0], group_of_instrument=instruments.expiry_idx)
+    for backend in backends:
+        for model in sorted(module.name for module in pkgutil.iter_modules(pricing.models.__path__)):
+            terms = (100.0, 100.0, 1.0, 0.2, 1.0)
+            jobs.append((f"{backend}: price {model}", partial(price, *terms, model=model, backend=backend)))
+            jobs.append((f"{backend}: greeks {model}", partial(greeks, *terms, model=model, backend=backend)))
+        jobs.append(
+            (f"{backend}: implied_vol black76", partial(implied_vol, 8.0, 100.0, 100.0, 1.0, 1, backend=backend))
+        )
+        jobs.append((f"{backend}: unit_pnl", partial(revalue, instruments, market, moves, backend=backend)))
+        jobs += _account_jobs(book, arrays, backend)
+    return jobs
+
+
+def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> list[tuple[str, Callable[[], Any]]]:
+    return [
+        (f"{backend}: worst_loss", partial(worst_loss, book, arrays, backend=backend)),
+        (f"{backend}: account_sums", partial(account_sums, book, arrays, arrays.rows, backend=backend)),
+    ]
+
+
+def _one_move() -> ScenarioSet:
+    return make(["none"], np.zeros((1, 1)))
+
+
+def _two_contracts() -> tuple[Instruments, Market]:
+    """An option and a perpetual: one row for each pricing model that revaluation uses."""
+    instruments = Instruments(
+        instrument_id=np.array(["option", "perpetual"]),
+        kind=np.array([Kind.OPTION, Kind.PERPETUAL]),
+        payoff=np.full(2, Payoff.LINEAR),
+        underlying_idx=np.zeros(2),
+        expiry_idx=np.arange(2),
+        strike=np.array([100.0, np.nan]),
+        sign=np.ones(2),
+        exercise=np.zeros(2),
+        multiplier=np.ones(2),
+        quantity_step=np.ones(2),
+        currency_idx=np.zeros(2),
+    )
+    market = Market(
+        valuation_time=0,
+        underlying_id=np.array(["U"]),
+        spot=np.array([100.0]),
+        expiry_underlying=np.zeros(2),
+        expiry_time=np.array([365 * DAY_MS, UNDATED]),
+        forward=np.full(2, 100.0),
+        discount=np.ones(2),
+        svi=np.full((2, 5), np.nan),
+        mark_vol=np.array([0.2, np.nan]),
+        currency_id=np.array(["USD"]),
+        fx=np.ones(1),
+        currency_underlying=np.array([-1]),
+    )
+    return instruments, market

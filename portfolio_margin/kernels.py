@@ -24,7 +24,7 @@ DAY_MS = 86_400_000
 
 
 def compile_jobs(backends: Sequence[str]) -> list[tuple[str, Callable[[], Any]]]:
-    """(name, call) of every kernel on every backend; a call compiles or loads its kernel and computes next to nothing."""
+    """(name, call) of every kernel on every backend; a call compiles its kernel and computes next to nothing."""
     jobs: list[tuple[str, Callable[[], Any]]] = []
     instruments, market = _two_contracts()
     moves = _one_move()

@@ -1,6 +1,8 @@
 """What is one contract worth?"""
 
 from pricing.errors import ConfigError, DataError, EngineError, NumericalError, Status
+from pricing.fit import Quotes, Surface, fit, quotes_from_prices
+from pricing.implied_vol import implied_vol
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
 from pricing.price import greeks, price
@@ -18,8 +20,13 @@ __all__ = [
     "NumericalError",
     "Payoff",
     "PricingInputs",
+    "Quotes",
     "Status",
+    "Surface",
+    "fit",
     "greeks",
+    "implied_vol",
     "price",
+    "quotes_from_prices",
     "resolve",
 ]

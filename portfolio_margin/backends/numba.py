@@ -108,6 +108,9 @@ def _worst_loss_kernel(positions: Any, table: Any, loss: Any, scenario: Any, off
             magnitude[a] = size
 
 
+KERNELS = (_account_sums_kernel, _worst_loss_kernel)
+
+
 def account_sums(positions: Positions, table: Table, threads: int = 1) -> tuple[FloatArray, Faults]:
     """(A,K) sums in ticks; see the numpy backend."""
     accounts = len(positions.account_ptr) - 1
@@ -126,19 +129,3 @@ def worst_loss(positions: Positions, table: Table, threads: int = 1) -> tuple[Fl
     with XP.thread_count(threads):
         _worst_loss_kernel(positions, table, loss, scenario, *found)
     return loss, scenario, found
-
-
-def threading_state() -> tuple[int, str]:
-    """Threads that kernels may use, and the threading layer numba chose."""
-    kernel_inputs = Positions(*(np.zeros(1, np.int64) for _ in range(4)), np.zeros(0))
-    table = Table(np.zeros((1, 1)), np.ones(1), np.ones(1, np.bool_), np.ones(1), np.zeros(1), True)
-    account_sums(kernel_inputs, table)
-    return numba.get_num_threads(), numba.threading_layer()
-
-
-def kernels_compiled_here() -> tuple[int, int]:
-    """How many kernels this process compiled itself, and how many it loaded from disk."""
-    kernels = [*XP.COMPILED, _account_sums_kernel, _worst_loss_kernel]
-    used = [kernel.stats for kernel in kernels if kernel.signatures]
-    compiled = sum(1 for stats in used if not stats.cache_hits)
-    return compiled, len(used) - compiled

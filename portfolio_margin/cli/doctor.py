@@ -41,8 +41,7 @@ def command() -> None:
 
 
 def _threads_and_precision() -> bool:
-    from portfolio_margin.backends.numba import threading_state
-    from pricing.backends.jax import double_precision_works
+    from portfolio_margin.backends.state import double_precision_works, threading_state
 
     threads, layer = threading_state()
     works = double_precision_works()
@@ -52,7 +51,7 @@ def _threads_and_precision() -> bool:
 
 
 def _cache() -> None:
-    from portfolio_margin.backends.numba import kernels_compiled_here
+    from portfolio_margin.backends.state import kernels_compiled_here
     from portfolio_margin.kernels import compile_jobs
 
     for _, job in compile_jobs(("numba",)):

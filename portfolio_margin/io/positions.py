@@ -216,7 +216,7 @@ def _duplicates(table: Table, names: _Names, account_code: IntArray, row: IntArr
     return [
         replace(
             problem,
-            remedy=f"account {account!r} has this {names.noun} in row {first_row[position]} already; merge the two rows",
+            remedy=f"account {account!r} has this {names.noun} in row {first_row[position]} already; merge them",
         )
         for problem, account, position in listed
     ]
@@ -229,9 +229,9 @@ def _unknown_remedy(name: str, names: _Names, instruments: Listed, market: Marke
         record = parse_symbol(name, venue)
     except DataError:
         record = None
-    if market is not None and record is not None and record.expiry_ms is not None:
-        if record.expiry_ms < market.valuation_time:
-            return _expired_remedy(market.valuation_time)
+    expiry = None if record is None else record.expiry_ms
+    if market is not None and expiry is not None and expiry < market.valuation_time:
+        return _expired_remedy(market.valuation_time)
     near = difflib.get_close_matches(name.upper(), names.row_of, 1)
     return f"unknown instrument{did_you_mean(near)}"
 

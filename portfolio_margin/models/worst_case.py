@@ -59,7 +59,8 @@ class Params:
         )
         if self.maintenance_factor > self.initial_factor:
             raise ConfigError(
-                f"maintenance_factor = {self.maintenance_factor!r}: must not exceed initial_factor = {self.initial_factor!r}"
+                f"maintenance_factor = {self.maintenance_factor!r}: must not exceed "
+                f"initial_factor = {self.initial_factor!r}"
             )
         for name, value in self.haircut_by_asset.items():
             if not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:

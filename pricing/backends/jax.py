@@ -28,9 +28,3 @@ def greeks(model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1)
     """value and eight Greeks of each row; see the numpy backend."""
     with xp.double_precision():
         return tuple(np.asarray(column) for column in _compiled(model, "greeks")(*columns))
-
-
-def double_precision_works() -> bool:
-    """True where jax computes in float64 inside our context."""
-    with xp.double_precision():
-        return bool(jax.numpy.asarray(1.0).dtype == np.float64)

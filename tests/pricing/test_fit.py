@@ -16,7 +16,7 @@ from pricing.arbitrage import butterfly_minimum
 from pricing.errors import DataError
 from pricing.fit import Expiries, Quotes, QuoteUse, SliceStatus, Surface, expiries_of, fit, quotes_from_prices
 from pricing.models import black76
-from pricing.slice_fit import SliceData, butterfly_gradient, raw_from_wings, wing_jacobian
+from pricing.slice_fit import butterfly_gradient, raw_from_wings, wing_jacobian
 from pricing.surfaces import svi
 from pricing.xp import numpy as xp
 from tests.examples import market_and_instruments

@@ -1,0 +1,35 @@
+"""What numba and jax say about themselves, for reports."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from portfolio_margin.backends import numba as account_kernels
+from portfolio_margin.kernel_inputs import Positions, Table
+from pricing.xp import numba as compiler
+from pricing.xp.jax import double_precision
+
+
+def threading_state() -> tuple[int, str]:
+    """Threads that kernels may use, and the threading layer numba chose."""
+    nobody = Positions(*(np.zeros(1, np.int64) for _ in range(4)), np.zeros(0))
+    table = Table(np.zeros((1, 1)), np.ones(1), np.ones(1, np.bool_), np.ones(1), np.zeros(1), True)
+    account_kernels.account_sums(nobody, table)
+    return numba.get_num_threads(), numba.threading_layer()
+
+
+def kernels_compiled_here() -> tuple[int, int]:
+    """How many kernels this process compiled itself, and how many it loaded from disk."""
+    kernels = [*compiler.COMPILED, *account_kernels.KERNELS]
+    used = [kernel.stats for kernel in kernels if kernel.signatures]
+    compiled = sum(1 for stats in used if not stats.cache_hits)
+    return compiled, len(used) - compiled
+
+
+def double_precision_works() -> bool:
+    """True where jax computes in float64 inside our context."""
+    import jax.numpy
+
+    with double_precision():
+        return bool(jax.numpy.asarray(1.0).dtype == np.float64)

@@ -114,7 +114,10 @@ def position_greeks(
 
 def sums_by(key: IntArray, positions: dict[str, FloatArray], count: int) -> dict[str, FloatArray]:
     """Sums of position Greeks (P,) over equal keys (P,) in [0, count), each (count,)."""
-    return {name: np.bincount(key, weights=values, minlength=count) for name, values in positions.items()}
+    return {
+        name: np.asarray(np.bincount(key, weights=values, minlength=count), dtype=np.float64)
+        for name, values in positions.items()
+    }
 
 
 def account_rows(book: Book) -> IntArray:

@@ -53,6 +53,10 @@ class MarginStatement:
     delta_total                    gain for a relative move of 1.00 of every underlying
     worst_scenario                 -> S, -1 where no scenario loses
     charges                        name -> (A,2) initial and maintenance part, before rounding
+    scenario_label                 (S,) names behind worst_scenario
+    as_of_ms, currency             moment (ms UTC) and margin currency
+    model                          the margin model, with its parameters
+    parameters_hash, input_hash, engine_version   what reproduces the statement
     positions_excluded             what was left out of the computation, always listed
     """
 

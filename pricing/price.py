@@ -64,6 +64,7 @@ def price(
     sign              +1 call, -1 put
     discount          discount factor of the settlement currency, above 0
     model             a file of pricing/models, or "inverse" for Black-76 settled in coin
+    backend           "numpy", "numba" or "jax"
 
     Everything broadcasts; scalars, lists, numpy arrays and pandas series are accepted. Returns float64
     of the broadcast shape, in quote currency, in coin for "inverse". Raises DataError for inputs that

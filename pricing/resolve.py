@@ -45,7 +45,7 @@ class PricingInputs(NamedTuple):
 
     def rows(self, mask: BoolArray) -> PricingInputs:
         """The rows where `mask` is true."""
-        return PricingInputs(*(np.ascontiguousarray(column[mask]) for column in self))
+        return PricingInputs._make(np.ascontiguousarray(column[mask]) for column in self)
 
 
 def load_model(name: str) -> ModuleType:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pricing.arrays import MAX_SCENARIOS, FloatArray, IntArray, StrArray, freeze, freeze_fields
 from pricing.errors import ConfigError
@@ -117,9 +118,7 @@ class ScenarioSet:
             raise ConfigError("weight must be within [0, 1]")
 
 
-def product(
-    price_moves: Sequence[float], vol_moves: Sequence[float], days: Sequence[float]
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def product(price_moves: ArrayLike, vol_moves: ArrayLike, days: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Every combination of price move, vol move and days passed, price slowest; each of shape (S,)."""
     price, vol, time = np.meshgrid(
         np.asarray(price_moves, float), np.asarray(vol_moves, float), np.asarray(days, float), indexing="ij"

@@ -96,7 +96,6 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
         "ssvi_butterfly_flag",
         "ssvi_implied_vol",
         "ssvi_max_psi",
-        "svi_calibration_recovery",
         "svi_jw_to_raw",
         "svi_natural_roundtrip",
         "svi_raw_to_jw",

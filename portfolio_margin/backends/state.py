@@ -13,7 +13,8 @@ from pricing.xp.jax import double_precision
 
 def threading_state() -> tuple[int, str]:
     """Threads that kernels may use, and the threading layer numba chose."""
-    nobody = Positions(*(np.zeros(1, np.int64) for _ in range(4)), np.zeros(0))
+    none = np.zeros(1, np.int64)
+    nobody = Positions(none, none, none, none, np.zeros(0))
     table = Table(np.zeros((1, 1)), np.ones(1), np.ones(1, np.bool_), np.ones(1), np.zeros(1), True)
     account_kernels.account_sums(nobody, table)
     return numba.get_num_threads(), numba.threading_layer()

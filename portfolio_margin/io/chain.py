@@ -102,10 +102,12 @@ def build_snapshot(
 ) -> Snapshot:
     """The snapshot these rows describe.
 
+    source          what messages and statements call it
     valuation_time  ms UTC, by default the median time of the rows
     on_bad_row      "refuse": DataError listing every bad row. "exclude": leave the bad ones out and list them
                     in `Snapshot.excluded`; problems that are no single row's are refused all the same
     fx              USD per unit of settlement currencies that are no underlying coin, such as USDC
+    notes           what the reader added or assumed, for people
     """
     if on_bad_row not in (REFUSE, EXCLUDE):
         raise ConfigError(f'on_bad_row = {on_bad_row!r}: must be "refuse" or "exclude"')

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -142,7 +142,7 @@ def read_chain(
         table, valuation_time = _one_moment(table, layout, snapshot)
     elif snapshot is not None:
         refuse(table.file, "snapshot", snapshot, "these tickers are one moment; leave snapshot out")
-    findings = Findings({name: column for name, column in (*layout.columns.items(), *layout.optional.items())})
+    findings = Findings({**layout.columns, **layout.optional})
     rows = _rows(table, layout, iv_unit or layout.iv_unit, findings)
     label = table.file
     if futures is not None:
@@ -266,10 +266,10 @@ def _rows(table: Table, layout: Layout, iv_unit: str, findings: Findings, offset
     texts["option_type"] = np.strings.upper(texts["option_type"].astype("<U1"))
     instrument = text_column(table, columns["instrument"]).to_numpy().astype(np.str_)
     label: list[int | str] = [f"{row} ({name})" for row, name in zip(table.row, instrument, strict=True)]
+    named: dict[str, Any] = {**numbers, **times, **texts}
     rows = ChainRows(
-        file=[table.file] * count, row=label, instrument=instrument, inverse=np.full(count, np.nan),
-        **numbers, **times, **texts,
-    )  # fmt: skip
+        file=[table.file] * count, row=label, instrument=instrument, inverse=np.full(count, np.nan), **named
+    )
     for name, bad in unread.items():
         if bad.any():
             remedy = "not a time; write ISO 8601 or ms UTC" if name in TIMES else "not a number"
@@ -278,5 +278,6 @@ def _rows(table: Table, layout: Layout, iv_unit: str, findings: Findings, offset
 
 
 def _stacked(first: ChainRows, second: ChainRows) -> ChainRows:
-    joined = ([*a, *b] if isinstance(a, list) else np.concatenate([a, b]) for a, b in zip(first, second, strict=True))
+    pairs: list[tuple[Any, Any]] = list(zip(first, second, strict=True))
+    joined = ([*a, *b] if isinstance(a, list) else np.concatenate([a, b]) for a, b in pairs)
     return ChainRows._make(joined)

@@ -111,7 +111,7 @@ def read_market_file(path: str | Path) -> MarketFile:
     currencies, underlyings = columns["currencies"], columns["underlyings"]
     underlying_of = {name: row for row, name in enumerate(underlyings["underlying"])}
     currency_of = {name: row for row, name in enumerate(currencies["currency"])}
-    market_fields = {
+    market_fields: dict[str, Any] = {
         "valuation_time": reader.whole("valuation_time_ms"),
         "underlying_id": reader.texts("underlyings", "underlying"),
         "spot": reader.numbers("underlyings", "spot"),
@@ -126,7 +126,7 @@ def read_market_file(path: str | Path) -> MarketFile:
         "mark_vol": reader.numbers("instruments", "mark_vol", none=np.nan),
     }
     expiry_of = {row: row for row in range(len(columns["expiries"]["forward"]))}
-    terms = {
+    terms: dict[str, Any] = {
         "instrument_id": reader.texts("instruments", "instrument"),
         "kind": reader.codes("instruments", "kind", {kind.name.lower(): int(kind) for kind in Kind}),
         "payoff": reader.codes("instruments", "payoff", {payoff.name.lower(): int(payoff) for payoff in Payoff}),

@@ -24,6 +24,7 @@ def write_result(
 ) -> None:
     """Write columns to a .json, .csv or .parquet file, whole or not at all.
 
+    path      name of the file; its ending says the format
     identity  what reproduces the result; inside the document for JSON and in the schema for Parquet
     money     columns that are amounts: decimal texts in JSON
     """

@@ -44,6 +44,7 @@ BANKRUPT_SHARE = -0.25
 class Account(NamedTuple):
     """One account before it is funded.
 
+    name   says what it holds
     legs   instrument -> contracts
     coins  coin -> amount held
     cover  margin balance wanted, as a multiple of initial margin; reached with USD, but never by owing any,

@@ -23,6 +23,7 @@ Legs = dict[str, float]
 class Listing:
     """The listed contracts with what a choice among them needs, each (N,).
 
+    instruments, market   what is listed
     days   days to expiry, infinite where there is none
     delta  Black-76 delta with respect to the forward, 0 for cash, 1 for futures and perpetuals
     coins  value of one option in coins of its underlying, 0 for everything else

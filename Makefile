@@ -44,7 +44,7 @@ $(VENV)/.created:
 # constraints.txt holds the tested versions for Python 3.11; newer Pythons take the newest releases.
 define install
 	@echo "Installing into $(VENV); the first time this fetches about 900 MB and takes a minute or more."
-	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then pins="-c constraints.txt"; fi; \
+	@pins=; if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then pins="-c constraints.txt"; fi; \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check $$pins -e '.[$(1)]'
 endef
 

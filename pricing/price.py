@@ -31,6 +31,7 @@ TRADER_DIVISOR = {
     "charm": DAYS_PER_YEAR,
 }
 PARALLEL_ROWS = 50_000
+SMALLEST_PRICE = 1e-300
 
 
 def load_backend(package: str, name: str) -> ModuleType:
@@ -58,7 +59,7 @@ def price(
 ) -> FloatArray:
     """Value of one unit.
 
-    forward, strike   quote currency per unit, above 0
+    forward, strike   quote currency per unit, 0 or more
     tau               years to expiry, 0 or more; at 0 the value is intrinsic
     vol               per sqrt(year), decimal, 0 or more
     sign              +1 call, -1 put
@@ -165,13 +166,18 @@ def _columns(*values: Any) -> tuple[tuple[FloatArray, ...], tuple[int, ...]]:
     forward, strike, tau, vol, sign, discount = (np.ascontiguousarray(array).ravel() for array in spread)
     named = dict(zip(COLUMNS, (forward, strike, tau, vol, sign, discount), strict=True))
     _check_finite_bounds(named)
+    worthless = (forward == 0) | (strike == 0)
+    if worthless.any():
+        # The limit is the intrinsic value; the logarithm of the formulas wants numbers above 0.
+        vol = np.where(worthless, 0.0, vol)
+        forward, strike = np.maximum(forward, SMALLEST_PRICE), np.maximum(strike, SMALLEST_PRICE)
     return (forward, strike, tau, vol, discount, sign), spread[0].shape
 
 
 def _check_finite_bounds(named: dict[str, FloatArray]) -> None:
     remedies = {
-        "forward": (named["forward"] > 0, "must be a finite number above 0"),
-        "strike": (named["strike"] > 0, "must be a finite number above 0"),
+        "forward": (named["forward"] >= 0, "must be a finite number, 0 or more"),
+        "strike": (named["strike"] >= 0, "must be a finite number, 0 or more"),
         "tau": (named["tau"] >= 0, "must be finite years, 0 or more"),
         "vol": (named["vol"] >= 0, "must be a finite decimal vol, 0 or more"),
         "sign": (np.abs(named["sign"]) == 1, "must be +1 (call) or -1 (put)"),

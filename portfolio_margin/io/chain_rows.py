@@ -20,6 +20,8 @@ from pricing.errors import DataError, Problem
 
 VENUE = "deribit"
 NO_TIME = np.iinfo(np.int64).min
+# A number of ms beyond the year 33,000 is no time.
+LATEST_MS = 10.0**15
 DECIMAL, PERCENT = "decimal", "percent"
 # A market whose median vol is above 300 %, or below 3 %, is one whose unit was mistaken.
 DECIMAL_MEDIAN_MAX = 3.0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from portfolio_margin.io.chain import REFUSE, Snapshot, build_snapshot
-from portfolio_margin.io.chain_rows import DECIMAL, NO_TIME, PERCENT, ChainRows, Findings, check_vol_unit
+from portfolio_margin.io.chain_rows import DECIMAL, LATEST_MS, NO_TIME, PERCENT, ChainRows, Findings, check_vol_unit
 from portfolio_margin.io.tables import (
     Table,
     number_column,
@@ -223,8 +223,9 @@ def _times(table: Table, column: str) -> tuple[IntArray, BoolArray]:
     if not pd.api.types.is_datetime64_any_dtype(values.dtype):
         numbers, no_number = number_column(table, column)
         if not no_number.any():
-            blank = np.isnan(numbers)
-            return np.where(blank, NO_TIME, np.where(blank, 0, numbers).astype(np.int64)), np.isinf(numbers)
+            known = np.abs(numbers) <= LATEST_MS
+            whole = np.where(known, numbers, 0.0).astype(np.int64)
+            return np.where(known, whole, NO_TIME), np.abs(numbers) > LATEST_MS
         text = text_column(table, column)
         values = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce")
         unreadable = (values.isna() & (text != "")).to_numpy(dtype=np.bool_)

@@ -8,6 +8,7 @@ JSON-RPC envelope. Rows about the same instrument are joined: a ticker wins over
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from portfolio_margin.io.chain import REFUSE, Snapshot, build_snapshot
-from portfolio_margin.io.chain_rows import NO_TIME, PERCENT, ChainRows, Findings, check_vol_unit
+from portfolio_margin.io.chain_rows import LATEST_MS, NO_TIME, PERCENT, ChainRows, Findings, check_vol_unit
 from portfolio_margin.io.tables import read_bytes, refuse
-from pricing.errors import Problem
+from pricing.errors import DataError, Problem
 
 # Our field -> the venue's, in the order they are looked for; vols are in percent.
 NUMBERS = {
@@ -31,9 +32,14 @@ NUMBERS = {
     "quantity_step": ("min_trade_amount",),
     "strike": ("strike",),
 }
-TIMES = {"time_ms": ("timestamp", "creation_timestamp_ms"), "expiry_ms": ("expiration_timestamp",)}
+# creation_timestamp is when a summary was made; in get_instruments it is when the contract was listed.
+TIMES = {"time_ms": ("timestamp", "creation_timestamp"), "expiry_ms": ("expiration_timestamp",)}
 UNDERLYING_NAMES = ("underlying_index",)
-FIELD_NAMES = {name: names[0] for name, names in (*NUMBERS.items(), *TIMES.items())}
+TICKER, SUMMARY, TERMS = "ticker", "book summary", "instrument list"
+# What an answer of each sort may say about a contract; a ticker is the freshest.
+PRECEDENCE = (TICKER, SUMMARY, TERMS)
+LARGEST = sys.float_info.max
+LISTING_DATE = "creation_timestamp"
 
 
 def read_payloads(
@@ -57,27 +63,35 @@ def from_payloads(
     fx: Mapping[str, float] | None = None,
 ) -> Snapshot:
     """The same from parsed answers by name; the name is what messages call them."""
-    merged: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     origin: dict[str, str] = {}
     problems: list[Problem] = []
     for file, document in documents.items():
-        for position, answer in enumerate(_answers(document)):
-            name = answer.get("instrument_name")
+        for number, answer in enumerate(_answers(document, file), start=1):
+            name, sort = answer.get("instrument_name"), _sort(answer)
             if not isinstance(name, str) or not name:
-                remedy = "an answer about an instrument names it"
-                problems.append(Problem(file, position, "instrument_name", name, remedy))
-                continue
-            origin.setdefault(name, file)
-            known = merged.setdefault(name, {})
-            # A ticker has greeks and a time of its own: it is fresher than a summary and wins.
-            known.update(answer if "greeks" in answer or not known else {**answer, **known})
-    if not merged and not problems:
+                problems.append(Problem(file, number, "instrument_name", name, "must be the name of an instrument"))
+            elif sort in found.setdefault(name, {}):
+                remedy = f"a second {sort} of this instrument; give the answers of one moment"
+                problems.append(Problem(file, name, "instrument_name", name, remedy))
+            else:
+                found[name][sort] = answer
+                origin.setdefault(name, file)
+    if not found and not problems:
         refuse(", ".join(documents), "content", "no instruments", "this holds no answer about an instrument")
-    findings = Findings(FIELD_NAMES)
-    findings.problems.extend((None, problem) for problem in problems)
+    if problems:
+        raise DataError(problems)
+    merged = {name: _merged(answers) for name, answers in found.items()}
+    findings = Findings(_field_names(merged.values()))
     rows = _rows(merged, origin, findings)
+    listed_only = sorted(name for name, answers in found.items() if set(answers) == {TERMS})
+    notes = [f"listed but not quoted, left out: {', '.join(listed_only)}"] if listed_only else []
+    if findings.columns["index_price"] != "index_price":
+        notes.append(f"the index is the {findings.columns['index_price']} of the book summaries")
     label = ", ".join(documents)
-    return build_snapshot(rows, findings, label, valuation_time=valuation_time, on_bad_row=on_bad_row, fx=fx)
+    return build_snapshot(
+        rows, findings, label, valuation_time=valuation_time, on_bad_row=on_bad_row, fx=fx, notes=notes
+    )
 
 
 def _document(path: str | Path) -> Any:
@@ -88,25 +102,53 @@ def _document(path: str | Path) -> Any:
         refuse(str(path), "content", str(error), "this is not valid JSON text in UTF-8")
 
 
-def _answers(document: Any) -> Iterator[dict[str, Any]]:
-    """Every object about an instrument, whatever it is wrapped in."""
+def _answers(document: Any, file: str) -> Iterator[dict[str, Any]]:
+    """Every object about an instrument, whatever it is wrapped in. DataError for an answer that is an error."""
     if isinstance(document, list):
         for item in document:
-            yield from _answers(item)
+            yield from _answers(item, file)
     elif isinstance(document, dict):
         if "instrument_name" in document:
             yield document
+        elif isinstance(document.get("error"), dict):
+            error = document["error"]
+            refuse(file, "error", error.get("message"), f"the venue refused the request (code {error.get('code')})")
         elif "result" in document:
-            yield from _answers(document["result"])
+            yield from _answers(document["result"], file)
         else:
             for value in document.values():
-                if isinstance(value, (list, dict)):
-                    yield from _answers(value)
+                yield from _answers(value, file)
+
+
+def _sort(answer: Mapping[str, Any]) -> str:
+    if "greeks" in answer or "best_bid_price" in answer:
+        return TICKER
+    return SUMMARY if "mark_price" in answer or "mid_price" in answer else TERMS
+
+
+def _merged(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """One object per instrument; a null never hides what another answer says."""
+    merged: dict[str, Any] = {}
+    for sort in PRECEDENCE:
+        for key, value in answers.get(sort, {}).items():
+            if merged.get(key) is None and not (sort == TERMS and key == LISTING_DATE):
+                merged[key] = value
+    if set(answers) != {TERMS}:
+        merged.setdefault("mark_price", None)
+    return merged
+
+
+def _field_names(merged: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Our field -> the name the answers use for it, for messages."""
+    known = {key for answer in merged for key, value in answer.items() if value is not None}
+    fields = {**NUMBERS, **TIMES, "option_type": ("option_type",), "inverse": ("instrument_type",)}
+    names = {field: next((key for key in keys if key in known), keys[0]) for field, keys in fields.items()}
+    return {**names, "instrument": "instrument_name"}
 
 
 def _rows(merged: dict[str, dict[str, Any]], origin: dict[str, str], findings: Findings) -> ChainRows:
-    """Instruments with terms and no prices (get_instruments alone) are not quoted and left out."""
-    quoted = {name: answer for name, answer in merged.items() if _first(answer, NUMBERS["mark"]) is not None}
+    """Instruments with terms and no prices (get_instruments alone) are no rows of a chain."""
+    quoted = {name: answer for name, answer in merged.items() if "mark_price" in answer}
     if not quoted:
         refuse(", ".join(sorted(set(origin.values()))), "mark_price", None, "no instrument has a price")
     answers, names = list(quoted.values()), list(quoted)
@@ -117,7 +159,9 @@ def _rows(merged: dict[str, dict[str, Any]], origin: dict[str, str], findings: F
         numbers[field], unread[field] = _numbers([_first(answer, keys) for answer in answers])
     for field, keys in TIMES.items():
         values, unread[field] = _numbers([_first(answer, keys) for answer in answers])
-        times[field] = np.where(np.isnan(values), NO_TIME, np.nan_to_num(values)).astype(np.int64)
+        unread[field] |= np.abs(values) > LATEST_MS
+        known = np.abs(values) <= LATEST_MS
+        times[field] = np.where(known, np.where(known, values, 0.0).astype(np.int64), NO_TIME)
     unit_problem = check_vol_unit(numbers["mark_vol"], PERCENT, next(iter(origin.values())), "mark_iv")
     if unit_problem is not None:
         findings.problems.append((None, unit_problem))
@@ -148,7 +192,7 @@ def _first(answer: Mapping[str, Any], keys: Iterable[str]) -> Any:
 
 def _numbers(values: list[Any]) -> tuple[np.ndarray, np.ndarray]:
     """float64 with NaN for null, and where a value is neither a number nor null."""
-    good = [isinstance(value, (int, float)) and not isinstance(value, bool) for value in values]
+    good = [isinstance(v, (int, float)) and not isinstance(v, bool) and not abs(v) > LARGEST for v in values]
     bad = np.array([not ok and value is not None for ok, value in zip(good, values, strict=True)], dtype=bool)
     return np.array([float(v) if ok else np.nan for ok, v in zip(good, values, strict=True)]), bad
 

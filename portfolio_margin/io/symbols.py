@@ -50,7 +50,7 @@ BYBIT = re.compile(
 BINANCE = re.compile(r"(?P<base>[A-Z0-9]+)-(?P<date>\d{6})-(?P<strike>\d+(?:\.\d+)?)-(?P<type>[CP])", re.ASCII)
 DERIVE = re.compile(r"(?P<base>[A-Z0-9]+)-(?P<date>\d{8})-(?P<strike>\d+(?:\.\d+)?)-(?P<type>[CP])", re.ASCII)
 OSI = re.compile(r"(?P<base>[A-Z0-9./]{1,6}?) *(?P<date>\d{6})(?P<type>[CP])(?P<strike>\d{8})", re.ASCII)
-COMBINATION = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)?-(?!PERPETUAL$)[A-Z]+-.+")
+COMBINATION = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)?-[A-Z]+-\d{1,2}[A-Z]{3}\d{2}[_-].+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def format_symbol(record: SymbolRecord, venue: str | None = None) -> str:
 
 def is_combination(text: str) -> bool:
     """True for the name of a Deribit combination (BTC-FS-27MAR26_PERP), whose legs are listed by themselves."""
-    return COMBINATION.fullmatch(text) is not None and DERIBIT.fullmatch(text) is None
+    return COMBINATION.fullmatch(text) is not None
 
 
 def decimal_text(value: float) -> str:

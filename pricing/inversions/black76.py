@@ -27,8 +27,8 @@ LN_SCALE = 346.57359027997264
 SMALLEST_PRICE = 2.2250738585072014e-308  # below it doubles lose digits
 # price + ULP_FACTOR * price is always the next double above price.
 ULP_FACTOR = 2.0**-53 * (1.0 + 2.0**-52)
-# One more step would move s by less than about 100 times the fourth power of the last one: 1e-10.
-LARGEST_LAST_STEP = 1.0e-3
+# A further step would move s by some 200 times the fourth power of the last one: 1e-11, relative.
+LARGEST_LAST_STEP = 5.0e-4
 
 # First value of s. Rational fits of this project; D is Abramowitz and Stegun (1964), 26.2.23.
 SHARE = 0.6  # assumed share of N(-d1) in 1 - c

@@ -44,7 +44,6 @@ def test_derive_black76(report_vectors: Any) -> None:
     vectors = reference_json("derive-black76.json")["vectors"]
     column = {name: np.array([v[name] for v in vectors], float) for name in ("forward", "strike", "vol", "discount")}
     tau = np.array([v["time_to_expiry_sec"] for v in vectors]) / 31_536_000
-    total = column["vol"] * np.sqrt(tau)
     # The contract caps total vol: from 24 on a call is worth the discounted forward. Beyond about 17 so is Black-76.
     terms = (column["forward"], column["strike"], tau, column["vol"])
     worst = 0.0
@@ -52,9 +51,8 @@ def test_derive_black76(report_vectors: Any) -> None:
         ours = price(*terms, sign, column["discount"])
         expected = np.array([v["expected"][field] for v in vectors])
         worst = max(worst, float((np.abs(ours - expected) / np.maximum(column["forward"], column["strike"])).max()))
-    alive = total > 0
-    delta = greeks(*terms, 1.0, column["discount"], order=1)["delta"][alive]
-    expected_delta = np.array([v["expected"]["call_delta"] for v in vectors])[alive]
+    delta = greeks(*terms, 1.0, column["discount"], order=1)["delta"]
+    expected_delta = np.array([v["expected"]["call_delta"] for v in vectors])
     report_vectors(len(vectors), worst, "of max(forward, strike)")
     assert worst < 2e-14
     assert np.abs(delta - expected_delta).max() < 1e-13
@@ -116,20 +114,7 @@ def test_literature_european_greek(kind: str, report_vectors: Any) -> None:
                 other.add(name)
     report_vectors(len(errors), max(errors), f"of the tolerance; not answered yet: {sorted(third_order | other)}")
     assert max(errors) <= 1
-    assert other <= {
-        "dual_delta",
-        "dual_gamma",
-        "elasticity",
-        "strike_delta",
-        "strike_gamma",
-        "carry_rho",
-        "phi",
-        "dvega_dtime",
-        "ddelta_dvol",
-        "dvega_dvol",
-        "ddelta_dtime",
-        "dgamma_dvol",
-    }
+    assert other <= {"dual_delta", "dual_gamma", "elasticity"}
 
 
 @pytest.mark.reference
@@ -367,7 +352,7 @@ def test_extreme_moneyness_is_finite() -> None:
     ("change", "field"),
     [
         ({"forward": math.nan}, "forward"),
-        ({"forward": 0.0}, "forward"),
+        ({"forward": -1.0}, "forward"),
         ({"strike": -1.0}, "strike"),
         ({"tau": -0.1}, "tau"),
         ({"vol": math.inf}, "vol"),

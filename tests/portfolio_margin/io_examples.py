@@ -1,0 +1,94 @@
+"""A small option chain in the shapes that readers take, and what a refused input says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from portfolio_margin.io.chain import Snapshot
+from portfolio_margin.io.deribit import read_chain
+from portfolio_margin.io.symbols import parse_symbol
+from pricing.errors import DataError
+
+NOW_MS = 1_772_098_865_000
+NOW_TEXT = "2026-02-26T09:41:05Z"
+MILLISECONDS_PER_YEAR = 365 * 86_400_000
+INDEX = {"BTC": 68_400.0, "ETH": 2_050.0}
+# Name of the underlying and forward of every expiry.
+FORWARD = {
+    "BTC-6MAR26": ("SYN.BTC-6MAR26", 68_450.0),
+    "BTC-27MAR26": ("BTC-27MAR26", 68_700.0),
+    "ETH-27MAR26": ("ETH-27MAR26", 2_060.0),
+}
+STRIKES = {"BTC": (60_000, 68_000, 76_000), "ETH": (1_800, 2_100)}
+
+
+def normal_cdf(x: float) -> float:
+    return 0.5 * math.erfc(-x / math.sqrt(2.0))
+
+
+def coin_price(forward: float, strike: float, tau: float, vol: float, option_type: str) -> float:
+    deviation = vol * math.sqrt(tau)
+    d1 = math.log(forward / strike) / deviation + 0.5 * deviation
+    call = normal_cdf(d1) - strike / forward * normal_cdf(d1 - deviation)
+    return call if option_type == "C" else call - 1.0 + strike / forward
+
+
+def option_names() -> list[str]:
+    return [
+        f"{expiry}-{strike}-{option_type}"
+        for expiry in FORWARD
+        for strike in STRIKES[expiry[:3]]
+        for option_type in "CP"
+    ]
+
+
+def chain_frame() -> pd.DataFrame:
+    """Sixteen options in the columns of a collected snapshot; row 1 is BTC-6MAR26-60000-C."""
+    rows = []
+    for number, name in enumerate(option_names()):
+        record = parse_symbol(name, "deribit")
+        assert record.expiry_ms is not None and record.strike is not None and record.option_type is not None
+        underlying_name, forward = FORWARD[name.rsplit("-", 2)[0]]
+        tau = (record.expiry_ms - NOW_MS) / MILLISECONDS_PER_YEAR
+        vol = 0.5 + 0.01 * number
+        mark = coin_price(forward, record.strike, tau, vol, record.option_type)
+        rows.append(
+            {
+                "snapshot_utc": pd.Timestamp(NOW_MS, unit="ms", tz="UTC"),
+                "instrument": name,
+                "bid": mark * 0.99,
+                "ask": mark * 1.01,
+                "mark": mark,
+                "underlying": forward,
+                "index": INDEX[record.underlying],
+                "mark_iv": vol,
+                "underlying_name": underlying_name,
+                "strike": record.strike,
+                "expiry_utc": pd.Timestamp(record.expiry_ms, unit="ms", tz="UTC"),
+                "cp": record.option_type,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def snapshot() -> Snapshot:
+    return read_chain(chain_frame())
+
+
+def refused(call: Callable[[], Any]) -> list[tuple[int | str | None, str, object, str]]:
+    """Row, field, value and remedy of every problem of the DataError that the call must raise."""
+    with pytest.raises(DataError) as caught:
+        call()
+    return [(problem.row, problem.field, problem.value, problem.remedy) for problem in caught.value.problems]
+
+
+def refused_files(call: Callable[[], Any]) -> list[str]:
+    """The files that the DataError of a call names."""
+    with pytest.raises(DataError) as caught:
+        call()
+    return [problem.file for problem in caught.value.problems]

@@ -84,8 +84,8 @@ def implied_vol(
 
     Everything broadcasts; scalars, lists, numpy arrays and pandas series are accepted. Returns
     (vol, status), float64 per sqrt(year) and int8, of the broadcast shape; vol is NaN wherever status
-    is not OK. Statuses: NOT_FINITE (an input is not finite or out of the bounds above, or its magnitude
-    is beyond 1e150), EXPIRED (tau = 0), BELOW_INTRINSIC, ABOVE_MAXIMUM, NOT_DETERMINED (resolution;
+    is not OK. Statuses: NOT_FINITE (an input is not finite or out of the bounds above; magnitudes count
+    as zero below 1e-150 and as infinite above 1e150), EXPIRED (tau = 0), BELOW_INTRINSIC, ABOVE_MAXIMUM, NOT_DETERMINED (resolution;
     also a price exactly at either end of its range), NOT_CONVERGED. With "nan" no value raises; shapes
     that do not broadcast do. Method and sources: pricing/inversions/black76.py.
     """

@@ -38,8 +38,8 @@ def test_import_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_import_is_quick(tmp_path: Path) -> None:
-    """Under 0.3 s more than the bare interpreter; one quiet attempt is enough on a busy machine."""
-    code = "import time; start = time.perf_counter(); import portfolio_margin; print(time.perf_counter() - start)"
+    """Under 0.3 s more than the bare interpreter, in processor time: other work on the machine does not count."""
+    code = "import time; start = time.process_time(); import portfolio_margin; print(time.process_time() - start)"
     best = float("inf")
     for _ in range(IMPORT_ATTEMPTS):
         done = run_python(code, tmp_path)

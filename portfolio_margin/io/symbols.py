@@ -48,7 +48,7 @@ BYBIT = re.compile(
     re.ASCII,
 )
 BINANCE = re.compile(r"(?P<base>[A-Z0-9]+)-(?P<date>\d{6})-(?P<strike>\d+(?:\.\d+)?)-(?P<type>[CP])", re.ASCII)
-DERIVE = re.compile(r"(?P<base>[A-Z0-9]+)-(?P<date>\d{8})-(?P<strike>\d+(?:\.\d+)?)-(?P<type>[CP])", re.ASCII)
+DERIVE = re.compile(r"(?P<base>[A-Z0-9]+)-(?P<date>20\d{6})-(?P<strike>\d+(?:\.\d+)?)-(?P<type>[CP])", re.ASCII)
 OSI = re.compile(r"(?P<base>[A-Z0-9./]{1,6}?) *(?P<date>\d{6})(?P<type>[CP])(?P<strike>\d{8})", re.ASCII)
 COMBINATION = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)?-[A-Z]+-\d{1,2}[A-Z]{3}\d{2}[_-].+", re.ASCII)
 
@@ -185,7 +185,7 @@ def _named_month_ms(match: re.Match[str]) -> int | None:
 def _digits_ms(digits: str) -> int | None:
     """Of YYMMDD or YYYYMMDD."""
     year = int(digits[:-4]) + (2000 if len(digits) == 6 else 0)
-    return _crypto_expiry_ms(year, int(digits[-4:-2]), int(digits[-2:])) if year > 0 else None
+    return _crypto_expiry_ms(year, int(digits[-4:-2]), int(digits[-2:]))
 
 
 def _new_york_ms(digits: str) -> int | None:

@@ -6,7 +6,8 @@ import csv
 import difflib
 import gzip
 import io
-from collections.abc import Collection, Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -22,6 +23,7 @@ CSV, PARQUET, JSON = "CSV", "Parquet", "JSON"
 ENDINGS = {".csv": CSV, ".csv.gz": CSV, ".parquet": PARQUET, ".json": JSON, ".json.gz": JSON}
 COLUMNS_SHOWN = 12
 OVERFLOW = "\0more"
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 class Table(NamedTuple):
@@ -99,7 +101,7 @@ def require_columns(table: Table, expected: Sequence[str], *, only: bool) -> Non
     for column in [column for column in expected if column not in found]:
         others = [name for name in found if name not in expected]
         near = difflib.get_close_matches(column, others, 1, cutoff=0.5) or [n for n in others if n.lower() == column]
-        remedy = f"missing column{did_you_mean(near)}; expected {', '.join(expected)}{_separator_hint(found)}"
+        remedy = f"missing column{did_you_mean(near)}; expected {', '.join(expected)}"
         problems.append(Problem(table.file, None, column, f"columns {_shown(found)}", remedy))
     if not problems and only:
         remedy = f"this column is not read and might change what a row means; delete it, expected {', '.join(expected)}"
@@ -216,16 +218,21 @@ def _read_csv(file: str, content: bytes) -> Table:
         refuse(file, "text", content[error.start : error.start + 1], "not UTF-8; save the file as UTF-8", broken)
     header = next(csv.reader(io.StringIO(text)))
     names = [column.strip() for column in header]
+    for mark, word in SEPARATORS.items():
+        if len(names) == 1 and mark in names[0]:
+            refuse(file, "columns", names[0], f"separated by {word}; save the file with commas", 1)
     # One column more than the header has catches the lines that are too long instead of shifting them.
     reading = {"header": None, "names": [*range(len(names)), OVERFLOW], "index_col": False, "skiprows": 1}
     as_text = {"dtype": "str", "keep_default_na": False, "na_filter": False, "skip_blank_lines": False}
     try:
-        frame = pd.read_csv(io.StringIO(text), **reading, **as_text)  # type: ignore[call-overload]
-    except pd.errors.ParserError as error:
+        with warnings.catch_warnings():  # the warning says that fields were dropped
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(io.StringIO(text), **reading, **as_text)  # type: ignore[call-overload]
+        too_long = bool((frame[OVERFLOW] != "").any())
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise DataError(_uneven_lines(file, text, len(names)) or [_unreadable(file, error)]) from error
-    too_long = (frame[OVERFLOW] != "").to_numpy()
-    if too_long.any():
-        raise DataError(_uneven_lines(file, text, len(names)))
+    if too_long:
+        raise DataError(_uneven_lines(file, text, len(names)) or [_unreadable(file, "more fields than columns")])
     frame = frame.drop(columns=OVERFLOW)
     frame.columns = pd.Index(names)
     line = _line_numbers(frame, text)
@@ -237,8 +244,8 @@ def _read_csv(file: str, content: bytes) -> Table:
     return Table(file, frame, line)
 
 
-def _unreadable(file: str, error: Exception) -> Problem:
-    return Problem(file, None, "text", str(error).strip(), "cannot be read as CSV; look for an open quotation mark")
+def _unreadable(file: str, reason: Exception | str) -> Problem:
+    return Problem(file, None, "text", str(reason).strip(), "cannot be read as CSV; look for an open quotation mark")
 
 
 def _line_numbers(frame: pd.DataFrame, text: str) -> IntArray:
@@ -259,15 +266,6 @@ def _uneven_lines(file: str, text: str, width: int) -> list[Problem]:
         for fields in reader
         if len(fields) > width + 1 or any(fields[width:])
     ]
-
-
-def _separator_hint(found: Collection[str]) -> str:
-    only = next(iter(found)) if len(found) == 1 else ""
-    named = {";": "semicolons", "\t": "tabs", "|": "bars"}
-    for mark, word in named.items():
-        if mark in only:
-            return f"; the columns are separated by {word}, save the file with commas"
-    return ""
 
 
 def _shown(names: Sequence[str]) -> str:

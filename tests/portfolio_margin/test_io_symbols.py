@@ -91,7 +91,9 @@ def test_text_of_several_venues_needs_the_venue() -> None:
     assert "deribit (BTC-settled option)" in remedy and "bybit (USDC-settled option)" in remedy
 
 
-@pytest.mark.parametrize("text", ["BTC-USD-220309-33000-C", "BTC-PERPETUAL", "ETH-20261030-3000-C", "BTC-251120-126000-C"])
+@pytest.mark.parametrize(
+    "text", ["BTC-USD-220309-33000-C", "BTC-PERPETUAL", "ETH-20261030-3000-C", "BTC-251120-126000-C"]
+)
 def test_text_of_one_venue_does_not(text: str) -> None:
     assert format_symbol(parse_symbol(text)) == text
 
@@ -190,7 +192,7 @@ def test_every_osi_name_reads_back(root: str, day: date, thousandths: int, optio
 
 @given(base=BASES, day=DAYS, quote=st.sampled_from(["", "_USDC"]), dated=st.booleans())
 def test_every_deribit_future_reads_back(base: str, day: date, quote: str, dated: bool) -> None:
-    month = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()[day.month - 1]
+    month = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"][day.month - 1]
     text = f"{base}{quote}-" + (f"{day.day}{month}{day:%y}" if dated else "PERPETUAL")
     record = parse_symbol(text, "deribit")
     assert record.kind == ("future" if dated else "perpetual")
@@ -198,7 +200,10 @@ def test_every_deribit_future_reads_back(base: str, day: date, quote: str, dated
     assert format_symbol(record) == text
 
 
-@given(text=st.text(max_size=30) | st.from_regex(r"[A-Z]{3}-\d{1,2}[A-Z]{3}\d\d(-\d+-[CP])?"), venue=st.sampled_from(VENUES))
+@given(
+    text=st.text(max_size=30) | st.from_regex(r"[A-Z]{3}-\d{1,2}[A-Z]{3}\d\d(-\d+-[CP])?"),
+    venue=st.sampled_from(VENUES),
+)
 def test_any_text_is_a_record_or_a_data_error(text: str, venue: str) -> None:
     try:
         record = parse_symbol(text, venue)

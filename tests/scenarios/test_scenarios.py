@@ -34,7 +34,7 @@ def family_set(name: str) -> ScenarioSet:
 
 
 def one_option(
-    forward: float, strike: float, tau: float, vol: float, sign: float, **market: Any
+    price: float, strike: float, tau: float, vol: float, sign: float, **market: Any
 ) -> tuple[Instruments, Market]:
     """A linear European option on one underlying, multiplier 1."""
     instruments = Instruments(
@@ -52,8 +52,8 @@ def one_option(
     )
     years_ms = 365 * DAY_MS
     fields = {
-        "spot": np.array([forward]),
-        "forward": np.array([forward, forward]),
+        "spot": np.array([price]),
+        "forward": np.array([price, price]),
         "discount": np.ones(2),
         **market,
     }
@@ -84,12 +84,10 @@ def test_contract_of_a_family(name: str) -> None:
 
 
 def test_span_order_and_weights() -> None:
-    moves = span.scenarios(
-        span.Params(price_scan_range=6.0, vol_scan_range=0.2, extreme_multiplier=3.0), replace_spot()
-    )
-    assert moves.price_move[[0, 2, 4, 6, 8, 10, 12, 14, 15], 0] * 100 == pytest.approx(
-        [0, 2, -2, 4, -4, 6, -6, 18, -18]
-    )
+    params = span.Params(price_scan_range=6.0, vol_scan_range=0.2, extreme_multiplier=3.0)
+    moves = span.scenarios(params, replace_spot())
+    points = moves.price_move[[0, 2, 4, 6, 8, 10, 12, 14, 15], 0] * 100
+    assert points == pytest.approx([0, 2, -2, 4, -4, 6, -6, 18, -18])
     assert moves.vol_move[:4, 0].tolist() == [0.2, -0.2, 0.2, -0.2]
     assert moves.vol_move[14:, 0].tolist() == [0, 0]
     assert moves.weight[13:].tolist() == [1, 0.35, 0.35]

@@ -13,6 +13,8 @@ from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
 
+DELTA_DIGITS = 4
+
 
 class Equity(NamedTuple):
     """(A,) each, margin currency.
@@ -34,13 +36,12 @@ def equity(
 ) -> Equity:
     """Equity of every account at the base scenario; haircut (N,) applies to long collateral balances."""
     asset = arrays.is_collateral
+    # Delta is for information: not rounded by contract, since a million small contracts would add up the rounding.
     delta_rows = arrays.delta * arrays.unit / arrays.tick_size
-    if arrays.tick is not None:
-        delta_rows = np.where(asset, delta_rows, np.rint(delta_rows))
     gross = np.column_stack([arrays.value_rows, np.where(asset, arrays.value_rows, 0.0), delta_rows])
     before = account_sums(book, arrays, gross, backend=backend, threads=threads)
     after = account_sums(book, arrays, gross[:, 1:2], haircut=haircut, backend=backend, threads=threads)
-    return Equity(before[:, 0], before[:, 1], before[:, 1] - after[:, 0], before[:, 2])
+    return Equity(before[:, 0], before[:, 1], before[:, 1] - after[:, 0], np.round(before[:, 2], DELTA_DIGITS) + 0.0)
 
 
 def haircuts(arrays: RiskArrays, default: float, by_asset: Mapping[str, float]) -> FloatArray:

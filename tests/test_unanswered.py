@@ -166,5 +166,6 @@ def test_every_group_of_vectors_is_answered_or_listed() -> None:
         if unknown:
             warnings.warn(f"no test runs {unknown}", stacklevel=1)
     else:
-        assert not unknown, "neither run by a test nor listed as unanswered"
-    assert not sorted(run & listed), "run by a test now: take these off the list"
+        assert not unknown, f"neither run by a test nor listed as unanswered: {unknown}"
+    answered_now = sorted(run & listed)
+    assert not answered_now, f"run by a test now, take off the list: {answered_now}"

@@ -13,13 +13,13 @@ ENDING = ".npz"
 
 def write_arrays(path: str | Path, arrays: RiskArrays) -> None:
     """Write risk arrays as .npz, whole or not at all."""
-    _check_ending(path)
+    check_arrays_name(path)
     write_whole(path, arrays.to_bytes())
 
 
 def read_arrays(path: str | Path) -> RiskArrays:
     """Read risk arrays. DataError where the file is missing, of another format, cut short or altered."""
-    _check_ending(path)
+    check_arrays_name(path)
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:
@@ -29,6 +29,7 @@ def read_arrays(path: str | Path) -> RiskArrays:
     return RiskArrays.from_bytes(content, str(path))
 
 
-def _check_ending(path: str | Path) -> None:
+def check_arrays_name(path: str | Path) -> None:
+    """DataError unless the name is one of a risk array file."""
     if not str(path).endswith(ENDING):
         refuse(str(path), "file type", Path(path).suffix, f"a risk array file ends in {ENDING}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,14 +109,16 @@ def read_market_file(path: str | Path) -> MarketFile:
     reader = _Reader(file, document)
     columns = {name: reader.table(name, fields) for name, fields in TABLES.items()}
     reader.stop_if_bad()
-    currencies, underlyings = columns["currencies"], columns["underlyings"]
-    underlying_of = {name: row for row, name in enumerate(underlyings["underlying"])}
-    currency_of = {name: row for row, name in enumerate(currencies["currency"])}
+    underlyings = reader.names("underlyings", "underlying")
+    currencies = reader.names("currencies", "currency")
+    reader.stop_if_bad()
+    underlying_of = {str(name): row for row, name in enumerate(underlyings)}
+    currency_of = {str(name): row for row, name in enumerate(currencies)}
     market_fields: dict[str, Any] = {
         "valuation_time": reader.whole("valuation_time_ms"),
-        "underlying_id": reader.texts("underlyings", "underlying"),
+        "underlying_id": underlyings,
         "spot": reader.numbers("underlyings", "spot"),
-        "currency_id": reader.texts("currencies", "currency"),
+        "currency_id": currencies,
         "fx": reader.numbers("currencies", "fx"),
         "currency_underlying": reader.codes("currencies", "underlying", underlying_of, none=-1),
         "expiry_underlying": reader.codes("expiries", "underlying", underlying_of),
@@ -181,15 +184,22 @@ class _Reader:
 
     def whole(self, field: str) -> int:
         """A whole number of the document itself."""
-        value = self.document.get(field)
-        if not isinstance(value, int) or isinstance(value, bool):
-            self._note(field, None, value, "must be a whole number, ms UTC")
-            return 0
-        return value
+        value = _whole(self.document.get(field))
+        if value is None:
+            self._note(field, None, self.document.get(field), "must be a whole number, ms UTC")
+        return value or 0
 
     def texts(self, table: str, field: str) -> np.ndarray:
         """(R,) names."""
         return np.array(self._column(table, field, "", _text, "must be a text that is not empty"), dtype=np.str_)
+
+    def names(self, table: str, field: str) -> np.ndarray:
+        """(R,) names that other tables refer to, each once."""
+        names = self.texts(table, field)
+        for row, name in enumerate(names):
+            if name and name in names[:row]:
+                self._note(f"{table}.{field}", row, str(name), "listed more than once; keep one row")
+        return names
 
     def numbers(self, table: str, field: str, none: float | None = None) -> np.ndarray:
         """(R,) float64; null becomes `none` where that is given."""
@@ -261,7 +271,9 @@ def _refuse_percent(file: str, vol: np.ndarray) -> None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) <= sys.float_info.max:
+        return None
+    return float(value)
 
 
 def _whole(value: Any) -> int | None:

@@ -76,9 +76,8 @@ def test_every_moment_of_the_crash(crash_times: list[int], report_vectors: Any) 
         assert np.all(np.isfinite(statement.initial_margin))
         assert np.all(statement.initial_margin >= statement.maintenance_margin)
         totals.append(float(statement.initial_margin.sum()))
-    report_vectors(
-        len(totals), float(excluded), f"rows left out in all; initial margin {min(totals):.3g} to {max(totals):.3g}"
-    )
+    span = f"initial margin {min(totals):.3g} to {max(totals):.3g}"
+    report_vectors(len(totals), float(excluded), f"rows left out in all; {span}")
 
 
 def test_a_refused_row_is_named(crash_times: list[int]) -> None:

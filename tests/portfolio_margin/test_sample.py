@@ -46,7 +46,7 @@ def test_figures_make_sense() -> None:
     perpetual = of("perpetual-long-01")
     assert initial[perpetual] == pytest.approx(0.16 * STATEMENT.delta_total[perpetual], rel=1e-3)
     assert initial[of("empty")] == 0
-    positions = {name: q for name, q in _positions("iron-condor-01")}
+    positions = dict(_positions("iron-condor-01"))
     strikes = sorted(float(name.split("-")[2]) for name in positions)
     width = max(strikes[1] - strikes[0], strikes[3] - strikes[2]) * max(positions.values())
     assert 0 < initial[of("iron-condor-01")] < width
@@ -67,9 +67,7 @@ def test_the_script_gives_the_shipped_files(tmp_path: Any) -> None:
 
     derive(data_file(SNAPSHOT_FILE).parent.parent, tmp_path)
     for name in (POSITIONS_FILE, COLLATERAL_FILE):
-        shipped, derived = (
-            folder.joinpath(name).read_text().splitlines() for folder in (sample_path(".").parent, tmp_path)
-        )
+        shipped, derived = (path.read_text().splitlines() for path in (sample_path(name), tmp_path / name))
         assert [line.rsplit(",", 1)[0] for line in derived] == [line.rsplit(",", 1)[0] for line in shipped]
         amounts = [[float(line.rsplit(",", 1)[1]) for line in lines[1:]] for lines in (derived, shipped)]
         assert amounts[0] == pytest.approx(amounts[1], rel=1e-3, abs=25)

@@ -15,7 +15,6 @@ PERCENT_SUSPECTED = 3.0
 SHORTEST_TAU_YEARS = 30.0 / (365.0 * 24.0 * 60.0)
 SMALLEST_WIDTH_VOL = 0.005
 WIDEST_SHARE_OF_MID = 0.5
-WIDEST_MARK = 2.0
 SMALLEST_VEGA_SHARE = 1e-4
 
 
@@ -194,9 +193,8 @@ def select_quotes(quotes: Quotes, expiry_tau: FloatArray) -> Selection:
     wider apart than half the mid, else the venue's mark, else the wide mid.
 
     The weight is 1 / width in vol. Width is ask less bid, floored; where the mark is used it is the
-    width in vol that the expiry's median bid-ask width in price has at this strike, but never more than
-    twice the vol: a vol which no price determines counts for little, yet it is all there is to hold a
-    wing without quotes.
+    width in vol that the expiry's median bid-ask width in price has at this strike, so that a vol which
+    no price determines counts for next to nothing.
     """
     use, target = _usable(quotes, expiry_tau)
     use = _without_twins(quotes, use)
@@ -205,7 +203,7 @@ def select_quotes(quotes: Quotes, expiry_tau: FloatArray) -> Selection:
     deviation = np.where(used, target * np.sqrt(np.maximum(quotes.tau, 0.0)), 1.0)
     d1 = -quotes.log_moneyness / deviation + 0.5 * deviation
     vega = np.where(used, np.exp(-0.5 * d1 * d1), 0.0)
-    return Selection(use, target, _weights(quotes, use, target, vega), vega)
+    return Selection(use, target, _weights(quotes, use, vega), vega)
 
 
 def _usable(quotes: Quotes, expiry_tau: FloatArray) -> tuple[IntArray, FloatArray]:
@@ -234,7 +232,7 @@ def _without_twins(quotes: Quotes, use: IntArray) -> IntArray:
     return use
 
 
-def _weights(quotes: Quotes, use: IntArray, target: FloatArray, vega: FloatArray) -> FloatArray:
+def _weights(quotes: Quotes, use: IntArray, vega: FloatArray) -> FloatArray:
     assert quotes.weight is not None
     used, quoted = np.isin(use, USED), use == QuoteUse.MID
     width = np.maximum(np.where(quoted, quotes.ask_vol - quotes.bid_vol, SMALLEST_WIDTH_VOL), SMALLEST_WIDTH_VOL)
@@ -242,6 +240,5 @@ def _weights(quotes: Quotes, use: IntArray, target: FloatArray, vega: FloatArray
         here = used & (quotes.expiry_idx == expiry)
         share = np.maximum(vega / vega[here].max(), SMALLEST_VEGA_SHARE)
         price_width = np.median((width * share)[here & quoted]) if np.any(here & quoted) else SMALLEST_WIDTH_VOL
-        of_mark = np.minimum(price_width / share, WIDEST_MARK * target)
-        width = np.where(here & ~quoted, np.maximum(of_mark, SMALLEST_WIDTH_VOL), width)
+        width = np.where(here & ~quoted, np.maximum(price_width / share, SMALLEST_WIDTH_VOL), width)
     return np.where(used, quotes.weight / width, 0.0)

@@ -36,6 +36,13 @@ def freeze(values: ArrayLike, dtype: Any) -> NDArray[Any]:
     return array
 
 
+def read_only(column: FloatArray) -> FloatArray:
+    """The same numbers, read-only: numba compiles anew for every mixture of writeable and read-only columns."""
+    view = column.view()
+    view.flags.writeable = False
+    return view
+
+
 def freeze_fields(table: object, dtypes: dict[str, Any]) -> None:
     """Freeze the named array fields of a frozen dataclass in place, once, in its __post_init__."""
     for name, dtype in dtypes.items():

@@ -3,10 +3,13 @@
 symbols       instrument names of the venues, to a record and back
 tables        CSV and Parquet files into frames, with line numbers
 positions     positions and collateral into a Book
-chain         rows of an option chain into a Snapshot: instruments, market, quotes
+chain_rows    rows of an option chain as read, and everything that can be wrong with one
+chain         those rows into a Snapshot: instruments, market, quotes
 deribit       Deribit chains from CSV, Parquet and frames
 deribit_json  Deribit chains from the venue's own JSON payloads
 market_json   our own market snapshot file
+arrays_file   risk array files
+frames        named columns into frames
 results       frames and documents out: CSV, Parquet, JSON
 atomic        files that are there whole or not at all
 """

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from pricing.arrays import FloatArray
+from pricing.arrays import FloatArray, read_only
 from pricing.xp import numba as XP
 
 
@@ -39,12 +39,5 @@ def implied_vol(
     vol = np.empty(columns[0].shape)
     status = np.empty(columns[0].shape, dtype=np.int8)
     with XP.thread_count(threads):
-        _kernel(inversion)(tuple(_read_only(column) for column in columns), float(resolution), vol, status)
+        _kernel(inversion)(tuple(read_only(column) for column in columns), float(resolution), vol, status)
     return vol, status
-
-
-def _read_only(column: FloatArray) -> FloatArray:
-    """The same numbers, read-only: numba compiles anew for every mixture of writeable and read-only columns."""
-    view = column.view()
-    view.flags.writeable = False
-    return view

@@ -9,7 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from pricing.arrays import FloatArray
+from pricing.arrays import FloatArray, read_only
 from pricing.xp import numba as XP
 
 GREEKS = 9
@@ -50,7 +50,7 @@ def value(model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1) 
     """Value of each row; see the numpy backend."""
     out = np.empty(columns[0].shape)
     with XP.thread_count(threads):
-        _value_kernel(model)(*columns, out)
+        _value_kernel(model)(*(read_only(column) for column in columns), out)
     return out
 
 
@@ -58,5 +58,5 @@ def greeks(model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1)
     """value and eight Greeks of each row; see the numpy backend."""
     out = tuple(np.empty(columns[0].shape) for _ in range(GREEKS))
     with XP.thread_count(threads):
-        _greeks_kernel(model)(columns, *out)
+        _greeks_kernel(model)(tuple(read_only(column) for column in columns), *out)
     return out

@@ -27,33 +27,47 @@ def at_eight(year: int, month: int, day: int) -> int:
     return calendar.timegm((year, month, day, 8, 0, 0)) * 1_000
 
 
-# name, venue, underlying, quote, settle, kind, expiry, strike, type, exercise, multiplier, inverse
+def crypto(venue: str, money: str, day: int, strike: float, option_type: str, size: float | None) -> SymbolRecord:
+    """A European option; money is base, quote and settlement currency."""
+    base, quote, settle = money.split()
+    inverse = settle == base
+    return SymbolRecord(venue, base, quote, settle, "option", day, strike, option_type, "european", size, inverse)
+
+
+def without_strike(money: str, kind: str, size: float | None, day: int | None = None) -> SymbolRecord:
+    base, quote, settle = money.split()
+    return SymbolRecord("deribit", base, quote, settle, kind, day, None, None, None, size, settle == base)
+
+
+def listed(root: str, day: int, strike: float, option_type: str, exercise: str, size: float | None) -> SymbolRecord:
+    return SymbolRecord("osi", root, "USD", "USD", "option", day, strike, option_type, exercise, size, False)
+
+
+# 16:00 in New York is 20:00 UTC in summer and 21:00 UTC in winter.
+SUMMER, WINTER = at_eight(2027, 6, 18) + 12 * 3_600_000, at_eight(2027, 1, 15) + 13 * 3_600_000
 KNOWN = [
-    ("BTC-27JUN25-100000-C", "deribit", "BTC", "USD", "BTC", "option", at_eight(2025, 6, 27), 1e5, "C", "european", 1.0, True),
-    ("BTC-2JUN21-37000-P", "deribit", "BTC", "USD", "BTC", "option", at_eight(2021, 6, 2), 37e3, "P", "european", 1.0, True),
-    ("BTC_USDC-27JUN25-100000-C", "deribit", "BTC", "USDC", "USDC", "option", at_eight(2025, 6, 27), 1e5, "C", "european", None, False),
-    ("XRP_USDC-30JUN23-0d625-C", "deribit", "XRP", "USDC", "USDC", "option", at_eight(2023, 6, 30), 0.625, "C", "european", None, False),
-    ("BTC-27MAR26", "deribit", "BTC", "USD", "BTC", "future", at_eight(2026, 3, 27), None, None, None, 10.0, True),
-    ("ETH-27MAR26", "deribit", "ETH", "USD", "ETH", "future", at_eight(2026, 3, 27), None, None, None, 1.0, True),
-    ("BTC-PERPETUAL", "deribit", "BTC", "USD", "BTC", "perpetual", None, None, None, None, 10.0, True),
-    ("BTC_USDC-PERPETUAL", "deribit", "BTC", "USDC", "USDC", "perpetual", None, None, None, None, None, False),
-    ("BTC_USDC", "deribit", "BTC", "USDC", "USDC", "spot", None, None, None, None, 1.0, False),
-    ("BTC-USD-220309-33000-C", "okx", "BTC", "USD", "BTC", "option", at_eight(2022, 3, 9), 33e3, "C", "european", None, True),
-    ("BTC-30DEC22-18000-C", "bybit", "BTC", "USDC", "USDC", "option", at_eight(2022, 12, 30), 18e3, "C", "european", 1.0, False),
-    ("BTC-13FEB25-89000-P-USDT", "bybit", "BTC", "USDT", "USDT", "option", at_eight(2025, 2, 13), 89e3, "P", "european", 1.0, False),
-    ("BTC-251120-126000-C", "binance", "BTC", "USDT", "USDT", "option", at_eight(2025, 11, 20), 126e3, "C", "european", 1.0, False),
-    ("ETH-20261030-3000-C", "derive", "ETH", "USDC", "USDC", "option", at_eight(2026, 10, 30), 3e3, "C", "european", 1.0, False),
-    # 16:00 in New York is 20:00 UTC in summer and 21:00 UTC in winter.
-    ("AAPL  270618C00150500", "osi", "AAPL", "USD", "USD", "option", at_eight(2027, 6, 18) + 12 * 3_600_000, 150.5, "C", "american", 100.0, False),
-    ("SPXW  270115P05000000", "osi", "SPXW", "USD", "USD", "option", at_eight(2027, 1, 15) + 13 * 3_600_000, 5e3, "P", "european", 100.0, False),
-    ("SDS1  270618C00012000", "osi", "SDS1", "USD", "USD", "option", at_eight(2027, 6, 18) + 12 * 3_600_000, 12.0, "C", "american", None, False),
-]  # fmt: skip
+    ("BTC-27JUN25-100000-C", crypto("deribit", "BTC USD BTC", at_eight(2025, 6, 27), 1e5, "C", 1.0)),
+    ("BTC-2JUN21-37000-P", crypto("deribit", "BTC USD BTC", at_eight(2021, 6, 2), 37e3, "P", 1.0)),
+    ("BTC_USDC-27JUN25-100000-C", crypto("deribit", "BTC USDC USDC", at_eight(2025, 6, 27), 1e5, "C", None)),
+    ("XRP_USDC-30JUN23-0d625-C", crypto("deribit", "XRP USDC USDC", at_eight(2023, 6, 30), 0.625, "C", None)),
+    ("BTC-27MAR26", without_strike("BTC USD BTC", "future", 10.0, at_eight(2026, 3, 27))),
+    ("ETH-27MAR26", without_strike("ETH USD ETH", "future", 1.0, at_eight(2026, 3, 27))),
+    ("BTC-PERPETUAL", without_strike("BTC USD BTC", "perpetual", 10.0)),
+    ("BTC_USDC-PERPETUAL", without_strike("BTC USDC USDC", "perpetual", None)),
+    ("BTC_USDC", without_strike("BTC USDC USDC", "spot", 1.0)),
+    ("BTC-USD-220309-33000-C", crypto("okx", "BTC USD BTC", at_eight(2022, 3, 9), 33e3, "C", None)),
+    ("BTC-30DEC22-18000-C", crypto("bybit", "BTC USDC USDC", at_eight(2022, 12, 30), 18e3, "C", 1.0)),
+    ("BTC-13FEB25-89000-P-USDT", crypto("bybit", "BTC USDT USDT", at_eight(2025, 2, 13), 89e3, "P", 1.0)),
+    ("BTC-251120-126000-C", crypto("binance", "BTC USDT USDT", at_eight(2025, 11, 20), 126e3, "C", 1.0)),
+    ("ETH-20261030-3000-C", crypto("derive", "ETH USDC USDC", at_eight(2026, 10, 30), 3e3, "C", 1.0)),
+    ("AAPL  270618C00150500", listed("AAPL", SUMMER, 150.5, "C", "american", 100.0)),
+    ("SPXW  270115P05000000", listed("SPXW", WINTER, 5e3, "P", "european", 100.0)),
+    ("SDS1  270618C00012000", listed("SDS1", SUMMER, 12.0, "C", "american", None)),
+]
 
 
-@pytest.mark.parametrize("row", KNOWN, ids=[row[0] for row in KNOWN])
-def test_known_names(row: tuple) -> None:
-    text, *fields = row
-    record = SymbolRecord(*fields)
+@pytest.mark.parametrize(("text", "record"), KNOWN, ids=[text for text, _ in KNOWN])
+def test_known_names(text: str, record: SymbolRecord) -> None:
     assert parse_symbol(text, record.venue) == record
     assert format_symbol(record) == text
 
@@ -117,9 +131,9 @@ def test_combinations_are_named_as_such(text: str) -> None:
     assert remedy == "a combination; use its legs"
 
 
-@pytest.mark.parametrize("row", KNOWN, ids=[row[0] for row in KNOWN])
-def test_contracts_are_no_combinations(row: tuple) -> None:
-    assert not is_combination(row[0])
+@pytest.mark.parametrize("text", [text for text, _ in KNOWN])
+def test_contracts_are_no_combinations(text: str) -> None:
+    assert not is_combination(text)
 
 
 def test_unpadded_osi_is_read_and_padded_osi_written() -> None:
@@ -151,15 +165,6 @@ DAYS = st.dates(date(2000, 1, 1), date(2099, 12, 31))
 THOUSANDTHS = st.integers(1, 99_999_999)
 
 
-def crypto_record(venue: str, base: str, day: date, strike: float, option_type: str, linear: str) -> SymbolRecord:
-    inverse = linear == ""
-    settle = base if inverse else linear
-    size = {"okx": None, "deribit": 1.0 if inverse else None}.get(venue, 1.0)
-    moment = at_eight(day.year, day.month, day.day)
-    quote = "USD" if inverse else linear
-    return SymbolRecord(venue, base, quote, settle, "option", moment, strike, option_type, "european", size, inverse)
-
-
 SETTLEMENT = {
     "deribit": ["", "USDC", "USDT"],
     "okx": ["", "USDT"],
@@ -175,7 +180,10 @@ def test_every_option_reads_back(data: st.DataObject, base: str, day: date, thou
     linear = data.draw(st.sampled_from(SETTLEMENT[venue]))
     if base == linear:
         base = base + "X"
-    record = crypto_record(venue, base, day, thousandths / 1_000, option_type, linear)
+    size = {"okx": None, "deribit": None if linear else 1.0}.get(venue, 1.0)
+    money = f"{base} {linear} {linear}" if linear else f"{base} USD {base}"
+    expiry_ms = at_eight(day.year, day.month, day.day)
+    record = crypto(venue, money, expiry_ms, thousandths / 1_000, option_type, size)
     text = format_symbol(record)
     assert parse_symbol(text, venue) == record
     assert format_symbol(parse_symbol(text, venue)) == text

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from portfolio_margin import io as io_package
 from portfolio_margin.io.tables import kind_of_name, number_column, read_table, require_columns, text_column
 from tests.portfolio_margin.io_examples import refused, refused_files
+from tests.vectors import ROOT
 
 COLUMNS = ("account", "instrument", "quantity")
 GOOD = b"account,instrument,quantity\nalice,X,1\nbob,Y,-2.5\n"
@@ -210,3 +214,13 @@ def test_extra_and_repeated_columns(tmp_path: Path) -> None:
     assert missing_column("account,instrument,quantity,quantity", tmp_path) == [
         (1, "quantity", "column given twice", "keep one")
     ]
+
+
+def test_reading_code_loads_pandas_only_when_it_reads() -> None:
+    modules = sorted(path.stem for path in Path(io_package.__path__[0]).glob("*.py") if path.stem != "__init__")
+    assert {"chain", "deribit", "deribit_json", "market_json", "positions", "results", "symbols"} <= set(modules)
+    imports = ", ".join(f"portfolio_margin.io.{name}" for name in modules)
+    heavy = "{'pandas', 'pyarrow', 'numba', 'jax', 'scipy'}"
+    code = f"import sys, {imports}; print(sorted({heavy} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.stdout.strip() == "[]"

@@ -64,7 +64,7 @@ def contract_greeks(
     delta_pa  premium-adjusted delta: delta less the coins the contract itself is worth; what is left to hedge
               for someone who counts in coin. Equal to delta where no coin is held: linear contracts, futures.
     units     "trader": vega and vanna per vol point, volga per vol point squared, theta and charm per day,
-              rho per 1 %, theta within the last day no more than the value; "raw": per 1.00 and per year.
+              rho per 1 %, theta of a day or the remaining life and no more than the value; "raw": per 1.00, per year.
     """
     if units not in UNITS:
         raise ConfigError(f"units = {units!r}: must be one of {', '.join(UNITS)}")

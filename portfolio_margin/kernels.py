@@ -44,9 +44,14 @@ def compile_jobs(backends: Sequence[str]) -> list[tuple[str, Callable[[], Any]]]
 
 
 def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> list[tuple[str, Callable[[], Any]]]:
+    """Rows of the arrays are read-only and other rows are not, which to numba are two signatures."""
+    sums = {"account_sums": arrays.rows.copy(), "account_pnl": arrays.rows}
     return [
         (f"{backend}: worst_loss", partial(worst_loss, book, arrays, backend=backend)),
-        (f"{backend}: account_sums", partial(account_sums, book, arrays, arrays.rows, backend=backend)),
+        *(
+            (f"{backend}: {name}", partial(account_sums, book, arrays, rows, backend=backend))
+            for name, rows in sums.items()
+        ),
     ]
 
 

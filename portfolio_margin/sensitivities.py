@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from pricing.errors import DataError, Problem
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 
+NEAR_NAMES = 50
 COMPARED = (
     "equity",
     "margin_balance",
@@ -126,7 +128,7 @@ def _order_rows(arrays: RiskArrays, orders: Sequence[tuple[str, float]]) -> tupl
     for number, (name, quantity) in enumerate(orders, start=1):
         row = row_of.get(str(name))
         if row is None:
-            near = difflib.get_close_matches(str(name), row_of, 3)
+            near = _nearest(str(name), row_of)
             remedy = "no such instrument" + (f"; did you mean {' or '.join(near)}?" if near else "")
             problems.append(Problem("orders", number, "instrument", name, remedy))
             continue
@@ -143,6 +145,15 @@ def _order_rows(arrays: RiskArrays, orders: Sequence[tuple[str, float]]) -> tupl
     if problems:
         raise DataError(problems)
     return np.asarray(rows, dtype=np.int64), np.asarray(quantities, dtype=np.float64)
+
+
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three names that are near; of equally near ones those that agree longest from the left."""
+
+    def agreeing(other: str) -> int:
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, other, strict=False)))
+
+    return sorted(difflib.get_close_matches(name, known, NEAR_NAMES), key=lambda other: -agreeing(other))[:3]
 
 
 def _premiums(arrays: RiskArrays, rows: np.ndarray, quantities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from portfolio_margin.cli.inputs import MARKET_OPTIONS, read_market_option, with_options
+from portfolio_margin.cli.inputs import MARKET_OPTIONS, layers, read_market_option, with_options
 from portfolio_margin.cli.output import progress
-from portfolio_margin.cli.parameters import assignments, build, load_registered, read_parameters
-from portfolio_margin.io.arrays_file import write_arrays
+from portfolio_margin.cli.parameters import FAMILIES, MODELS, build, load_registered, read_parameters, registered
+from portfolio_margin.io.arrays_file import check_arrays_name, write_arrays
 from pricing.price import BACKENDS
 from scenarios.revalue import METHODS, revalue
 from scenarios.risk_arrays import DEFAULT_TICK
@@ -17,9 +19,12 @@ from scenarios.risk_arrays import DEFAULT_TICK
 @with_options(*MARKET_OPTIONS)
 @click.option("--output", "output_file", metavar="FILE", required=True, help="Where the .npz file goes.")
 @click.option("--family", default="grid", show_default=True, help="Scenario family.")
-@click.option("--params", "params_file", metavar="FILE", help="TOML with a table for the family.")
+@click.option(
+    "--params", "params_file", metavar="FILE", help="TOML with a table for the family; those of models are passed over."
+)
 @click.option("--scenario", metavar="NAME=VALUE", multiple=True, help="A parameter of the family; repeatable.")
 @click.option("--backend", type=click.Choice(BACKENDS), default="numba", show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="Threads; by default one for small work, else all cores.")
 @click.option("--method", type=click.Choice(METHODS), default="full", show_default=True)
 @click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays.")
 def command(
@@ -30,15 +35,16 @@ def command(
     family: str,
     params_file: str | None,
     scenario: tuple[str, ...],
-    **method: str,
+    **method: Any,
 ) -> None:
     """Write the risk array file: numpy .npz, one row per instrument, one column per scenario."""
-    module = load_registered("scenarios.families", family)
-    tables = read_parameters(params_file, (family,))
-    params = build(module.Params, tables.get(family, {}), assignments(scenario))
+    check_arrays_name(output_file)
+    module = load_registered(FAMILIES, family)
+    tables = read_parameters(params_file, (*registered(MODELS), family))
+    params = build(module.Params, *layers(params_file, tables, family, ("--scenario", scenario)))
     instruments, read, _, source = read_market_option(market, snapshot, on_bad_row)
     with progress("revaluing", 2) as step:
-        arrays = revalue(instruments, read, module.scenarios(params, read), **method)  # type: ignore[arg-type]
+        arrays = revalue(instruments, read, module.scenarios(params, read), **method)
         step("writing")
         write_arrays(output_file, arrays)
         step("done")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from portfolio_margin.cli.output import progress
 from portfolio_margin.version import VERSION
 
 NOT_READY = 1
@@ -21,7 +22,10 @@ KERNEL_FOLDERS = ("pricing", "scenarios", "portfolio_margin")
 
 @click.command("doctor")
 def command() -> None:
-    """Versions, cores, threads and the state of the compilation cache. Exits 1 where something is missing."""
+    """Versions, cores, threads and the state of the compilation cache. Exits 1 where something is missing.
+
+    Kernels that are not in the cache yet are compiled, which takes a while the first time.
+    """
     healthy = True
     _line("portfolio-margin", VERSION)
     _line("python", f"{platform.python_version()} ({sys.executable})")
@@ -34,10 +38,10 @@ def command() -> None:
     for name in KERNEL_FOLDERS:
         spec = importlib.util.find_spec(name)
         _line(f"package {name}", str(Path(spec.origin).parent) if spec and spec.origin else "MISSING")
-    healthy &= _threads_and_precision()
-    _cache()
-    if not healthy:
+    # The rest runs kernels, which takes what was found missing.
+    if not (healthy and _threads_and_precision()):
         sys.exit(NOT_READY)
+    _cache()
 
 
 def _threads_and_precision() -> bool:
@@ -54,16 +58,21 @@ def _cache() -> None:
     from portfolio_margin.backends.state import kernels_compiled_here
     from portfolio_margin.kernels import compile_jobs
 
-    for _, job in compile_jobs(("numba",)):
-        job()
+    jobs = compile_jobs(("numba",))
+    with progress("looking at the kernels", len(jobs)) as step:
+        for name, job in jobs:
+            job()
+            step(name)
     compiled, loaded = kernels_compiled_here()
     state = "warm: every kernel came from disk" if not compiled else f"was cold: {compiled} kernels compiled just now"
     _line("numba cache", f"{state} ({compiled + loaded} kernels)")
+    given = os.environ.get("NUMBA_CACHE_DIR")
     home = Path(__file__).resolve().parent.parent.parent
-    files = [path for name in KERNEL_FOLDERS for path in (home / name).rglob("__pycache__/*.nbc")]
+    folders = [Path(given)] if given else [home / name for name in KERNEL_FOLDERS]
+    files = [path for folder in folders for path in folder.rglob("*.nbc")]
     size = sum(path.stat().st_size for path in files)
-    where = os.environ.get("NUMBA_CACHE_DIR") or "__pycache__ beside each kernel"
-    _line("numba cache files", f"{len(files)} in {where}, {size / 1e6:.1f} MB")
+    _line("numba cache files", f"{len(files)} in {given or '__pycache__ beside each kernel'}, {size / 1e6:.1f} MB")
+    _line("jax cache", os.environ.get("JAX_COMPILATION_CACHE_DIR", "none"))
 
 
 def _version(name: str) -> str | None:

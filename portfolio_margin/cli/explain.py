@@ -15,7 +15,16 @@ from portfolio_margin.cli.inputs import (
     statement_of,
     with_options,
 )
-from portfolio_margin.cli.output import Column, chosen_output, deliver, money, output_options, show_table
+from portfolio_margin.cli.output import (
+    Column,
+    chosen_output,
+    deliver,
+    money,
+    output_options,
+    quantity_text,
+    rows_document,
+    show_table,
+)
 from portfolio_margin.explain import Explanation, explain
 
 
@@ -39,7 +48,8 @@ def command(
         "margin_balance": f"{explanation.margin_balance:.2f}",
         **statement.identity(),
     }
-    if not deliver(output, explanation.columns(), identity, ("initial", "maintenance"), "lines"):
+    columns = explanation.columns()
+    if not deliver(output, columns, identity, rows_document(identity, "lines", columns, ("initial", "maintenance"))):
         _show(explanation)
 
 
@@ -48,13 +58,13 @@ def _show(explanation: Explanation) -> None:
     unit = f" [{explanation.currency}]"
     columns = [
         Column("what", ["  " * line.depth + _name(line.level, line.name) for line in lines], right=False),
-        Column("quantity", ["" if line.quantity is None else f"{line.quantity:g}" for line in lines]),
+        Column("quantity", ["" if line.quantity is None else quantity_text(line.quantity) for line in lines]),
         Column("initial" + unit, money([line.initial for line in lines])),
         Column("maintenance" + unit, money([line.maintenance for line in lines])),
         Column("scenario", [line.scenario for line in lines], right=False, keep=False),
     ]
     title = f"{explanation.account}: {explanation.status}, margin balance {money([explanation.margin_balance])[0]}"
-    footer = "A positive amount adds to the requirement; lines sum exactly (see --json), cents are rounded for display."
+    footer = "A positive amount adds to the requirement. Lines sum exactly; --json has every digit."
     show_table(f"{title} {explanation.currency}, model {explanation.model_id}", columns, footer)
 
 

@@ -8,7 +8,15 @@ import click
 import numpy as np
 
 from portfolio_margin.cli.chain import fitted_chain
-from portfolio_margin.cli.output import Column, chosen_output, deliver, number, output_options, show_table
+from portfolio_margin.cli.output import (
+    Column,
+    chosen_output,
+    deliver,
+    number,
+    output_options,
+    rows_document,
+    show_table,
+)
 from portfolio_margin.io.chain import Snapshot
 from pricing.errors import ConfigError
 from pricing.fit import SliceStatus, Surface
@@ -49,7 +57,7 @@ def command(
         "excluded": [str(problem) for problem in read.excluded],
         "notes": list(read.notes),
     }
-    if not deliver(output, columns, identity, (), "expiries"):
+    if not deliver(output, columns, identity, rows_document(identity, "expiries", columns)):
         _show(read, columns)
 
 
@@ -87,7 +95,7 @@ def _show(read: Snapshot, columns: dict[str, Any]) -> None:
         Column("used", text("quotes_used")),
         Column("rejected", text("quotes_rejected"), keep=False),
         Column("rmse [vol pt]", number(columns["rmse_vol_points"], 3)),
-        Column("rmse by vega", number(columns["rmse_vega_vol_points"], 3), keep=False),
+        Column("by vega [vol pt]", number(columns["rmse_vega_vol_points"], 3)),
         Column("inside [%]", number(100 * columns["inside_share"], 1)),
         Column("min g", number(columns["minimum_g"], 4)),
         Column("at k", number(columns["minimum_g_k"], 2), keep=False),

@@ -7,8 +7,24 @@ from typing import Any
 import click
 import numpy as np
 
-from portfolio_margin.cli.inputs import BOOK_OPTIONS, MARKET_OPTIONS, read_market_option, with_options
-from portfolio_margin.cli.output import Column, Output, chosen_output, deliver, number, output_options, show_table
+from portfolio_margin.book import Book
+from portfolio_margin.cli.inputs import (
+    BOOK_OPTIONS,
+    MARKET_OPTIONS,
+    read_book_option,
+    read_market_option,
+    with_options,
+)
+from portfolio_margin.cli.output import (
+    Column,
+    chosen_output,
+    deliver,
+    number,
+    output_options,
+    quantity_text,
+    rows_document,
+    show_table,
+)
 from portfolio_margin.greeks import (
     CASH_UNIT,
     CONTRACT_UNIT,
@@ -18,17 +34,22 @@ from portfolio_margin.greeks import (
     position_greeks,
     sums_by,
 )
+from portfolio_margin.version import VERSION
 from pricing.errors import ConfigError
 from pricing.instruments import Instruments
 from pricing.market import Market
 from pricing.price import BACKENDS
 
-DIGITS = {"gamma": 8, "gamma_cash_1pct": 2, "vanna": 6, "charm": 6, "delta": 4, "delta_pa": 4, "price_coin": 6}
+# Decimals of contracts and positions; what is not named here is an amount of money.
+DIGITS = {"gamma": 8, "vanna": 6, "charm": 6, "delta": 4, "delta_pa": 4, "price_coin": 6, "volga": 4}
+DIGITS_OF_SUMS = {"volga": 2}
+# What a narrow terminal shows.
+ALWAYS_SHOWN = ("price", "quantity", "delta", "delta_cash", "vega")
 
 
 @click.command("greeks")
 @with_options(*MARKET_OPTIONS, *BOOK_OPTIONS)
-@click.option("--instruments", "by_instrument", is_flag=True, help="Greeks of one unit of every contract.")
+@click.option("--instruments", "by_instrument", is_flag=True, help="Greeks of one unit of every option.")
 @click.option("--by-position", is_flag=True, help="Greeks of every position instead of sums by account.")
 @click.option("--account", help="Only the positions of this account.")
 @click.option("--backend", type=click.Choice(BACKENDS), default="numba", show_default=True)
@@ -46,62 +67,93 @@ def command(
 ) -> None:
     """Greeks in trader units: vega per vol point, theta per day, rho per 1 %; cash sums in the margin currency."""
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
-    market_file, positions, collateral = (shared[name] for name in ("market", "positions", "collateral"))
-    instruments, market, excluded, source = read_market_option(market_file, shared["snapshot"], shared["on_bad_row"])
+    files = (shared["positions"], shared["collateral"])
+    if by_instrument and (by_position or account is not None or files != (None, None)):
+        raise ConfigError(
+            "--instruments shows contracts: leave out --positions, --collateral, --account, --by-position"
+        )
+    if not by_instrument and shared["market"] is not None and files[0] is None:
+        raise ConfigError("--market needs --positions FILE, or --instruments for the contracts themselves")
+    instruments, market, excluded, source = read_market_option(
+        shared["market"], shared["snapshot"], shared["on_bad_row"]
+    )
     contract = contract_greeks(instruments, market, backend=backend)
     if by_instrument:
-        option = instruments.is_option
-        columns = {"instrument": instruments.instrument_id[option]}
-        columns |= {name: values[option] for name, values in contract.items()}
-        _deliver(output, columns, CONTRACT_UNIT, f"contracts of {source}", excluded)
-        return
-    if market_file is not None and positions is None:
-        raise ConfigError("--market needs --positions FILE, or --instruments for the contracts themselves")
-    columns = _book_columns(positions, collateral, (instruments, market), contract, account, by_position)
-    units = POSITION_UNIT if by_position or account else CASH_UNIT
-    _deliver(output, columns, units, f"{'positions' if units is POSITION_UNIT else 'accounts'} of {source}", excluded)
-
-
-def _book_columns(
-    positions: str | None,
-    collateral: str | None,
-    listed: tuple[Instruments, Market],
-    contract: dict[str, Any],
-    account: str | None,
-    by_position: bool,
-) -> dict[str, Any]:
-    from portfolio_margin.io.positions import read_book
-    from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, sample_path
-
-    instruments, market = listed
-    if positions is None:
-        book = read_book(sample_path(POSITIONS_FILE), sample_path(COLLATERAL_FILE), instruments, market)
+        columns = _of_options(instruments, contract)
+        units, title = CONTRACT_UNIT, f"options of {source}, one unit of underlying each"
     else:
-        book = read_book(positions, collateral, instruments, market)
-    if account is not None:
-        book = book.select(account)
-    held = position_greeks(book, instruments, market, contract)
+        book = read_book_option(*files, instruments, market)
+        held = position_greeks(book, instruments, market, contract)
+        if by_position or account is not None:
+            columns, units = _of_positions(book, instruments, held, account), POSITION_UNIT
+            title = f"positions of {account or source}"
+        else:
+            columns, units, title = _of_accounts(book, held), CASH_UNIT, f"accounts of {source}"
+    units = _in_currency(units, str(market.currency_id[0]))
+    identity = {
+        "source": source,
+        "as_of_ms": market.valuation_time,
+        "units": units,
+        "excluded": list(excluded),
+        "engine_version": VERSION,
+    }
+    if not deliver(output, columns, identity, rows_document(identity, "rows", columns)):
+        _show(columns, units, f"Greeks of {title} at {_moment(market)}", single=account is not None)
+
+
+def _of_options(instruments: Instruments, contract: dict[str, Any]) -> dict[str, Any]:
+    option = instruments.is_option
+    return {
+        "instrument": instruments.instrument_id[option],
+        **{name: values[option] for name, values in contract.items()},
+    }
+
+
+def _of_positions(book: Book, instruments: Instruments, held: dict[str, Any], account: str | None) -> dict[str, Any]:
     owner = account_rows(book)
-    if by_position or account is not None:
-        columns = {"account": book.account_id[owner], "instrument": instruments.instrument_id[book.instrument_idx]}
-        return {**columns, "quantity": book.quantity, **held}
-    sums = sums_by(owner, held, len(book))
+    chosen = np.ones(len(owner), dtype=np.bool_) if account is None else owner == book.row_of(account)
+    columns = {
+        "account": book.account_id[owner],
+        "instrument": instruments.instrument_id[book.instrument_idx],
+        "quantity": book.quantity,
+        **held,
+    }
+    return {name: values[chosen] for name, values in columns.items()}
+
+
+def _of_accounts(book: Book, held: dict[str, Any]) -> dict[str, Any]:
+    sums = sums_by(account_rows(book), held, len(book))
     return {"account": book.account_id, **{name: sums[name] for name in CASH_UNIT}}
 
 
-def _deliver(
-    output: Output, columns: dict[str, Any], units: dict[str, str], title: str, excluded: tuple[str, ...]
-) -> None:
-    identity = {"units": units, "excluded": list(excluded)}
-    if deliver(output, columns, identity, (), "rows"):
-        return
+def _in_currency(units: dict[str, str], currency: str) -> dict[str, str]:
+    """The units with the margin currency by its name; the quote currency of a contract is its own."""
+    return {name: text if "quote" in text else text.replace("ccy", currency) for name, text in units.items()}
+
+
+def _moment(market: Market) -> str:
+    return f"{np.datetime64(market.valuation_time, 'ms').astype('datetime64[s]')}Z"
+
+
+def _show(columns: dict[str, Any], units: dict[str, str], title: str, single: bool) -> None:
+    digits = DIGITS if "instrument" in columns else DIGITS_OF_SUMS
     shown = []
     for name, values in columns.items():
-        if np.asarray(values).dtype.kind == "f":
-            unit = units.get(name, "")
-            header = f"{name} [{unit}]" if unit else name
-            keep = name in ("price", "quantity", "delta", "delta_cash", "vega")
-            shown.append(Column(header, number(values, DIGITS.get(name, 2)), keep=keep))
+        if name == "account" and single:
+            continue
+        header = f"{name} [{units[name]}]" if units.get(name) else name
+        if name == "quantity":
+            shown.append(Column(header, [quantity_text(value) for value in values]))
+        elif name in units:
+            shown.append(Column(header, number(values, digits.get(name, 2)), keep=name in ALWAYS_SHOWN))
         else:
-            shown.append(Column(name, [str(value) for value in values], right=False))
-    show_table(f"Greeks of {title}", shown)
+            shown.append(Column(header, [str(value) for value in values], right=False))
+    show_table(title, shown, _totals(columns, units))
+
+
+def _totals(columns: dict[str, Any], units: dict[str, str]) -> str:
+    """Sums of what may be added over everything shown; nothing for contracts."""
+    if "account" not in columns:
+        return ""
+    names = ("delta_cash", "gamma_cash_1pct", "vega_norm", "theta")
+    return "\n".join(f"total {name}: {number([columns[name].sum()], 2)[0]} {units[name]}" for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,15 @@ import click
 
 from portfolio_margin.book import Book
 from portfolio_margin.cli.output import progress
-from portfolio_margin.cli.parameters import assignments, build, load_registered, read_parameters
+from portfolio_margin.cli.parameters import (
+    FAMILIES,
+    MODELS,
+    Layer,
+    assignments,
+    build,
+    load_registered,
+    read_parameters,
+)
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement
@@ -22,6 +31,7 @@ from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
 from scenarios.shocks import ScenarioSet
 
 SAMPLE = "the shipped sample"
+STANDARD_INPUT = "-"
 EXCLUDED_SHOWN = 10
 
 
@@ -72,8 +82,12 @@ MARKET_OPTIONS = (
     ),
 )
 BOOK_OPTIONS = (
-    click.option("--positions", metavar="FILE", help="account, instrument, quantity (.csv, .csv.gz, .parquet)."),
-    click.option("--collateral", metavar="FILE", help="account, currency, amount (.csv, .csv.gz, .parquet)."),
+    click.option(
+        "--positions", metavar="FILE", help="account, instrument, quantity (.csv, .csv.gz, .parquet; - reads CSV)."
+    ),
+    click.option(
+        "--collateral", metavar="FILE", help="account, currency, amount (.csv, .csv.gz, .parquet; - reads CSV)."
+    ),
 )
 MARGIN_OPTIONS = (
     click.option("--arrays", metavar="FILE", help="Risk array file to use instead of a market."),
@@ -108,25 +122,25 @@ def collect(values: dict[str, Any]) -> Options:
 
 def open_session(options: Options) -> Session:
     """Read what the options name and revalue, with a progress bar where it takes long."""
-    module = load_registered("portfolio_margin.models", options.model)
-    family = load_registered("scenarios.families", options.family)
-    tables = read_parameters(options.params_file, (options.model, options.family))
-    params = build(module.Params, tables.get(options.model, {}), assignments(options.params))
-    family_values = (tables.get(options.family, {}), assignments(options.scenario))
     _check_combination(options)
+    module, family = load_registered(MODELS, options.model), load_registered(FAMILIES, options.family)
+    tables = read_parameters(options.params_file, (options.model, options.family))
+    params = build(module.Params, *layers(options.params_file, tables, options.model, ("--param", options.params)))
+    given = layers(options.params_file, tables, options.family, ("--scenario", options.scenario))
+    moves_params = None if options.arrays is not None else build(family.Params, *given)
     with progress("reading", 4) as step:
         if options.arrays is not None:
             from portfolio_margin.io.arrays_file import read_arrays
 
             arrays = read_arrays(options.arrays)
             step("book")
-            book = _read_book(options, arrays, None)
+            book = read_book_option(options.positions, options.collateral, arrays, None)
             return Session(None, None, arrays, book, module.Model(params), (), options.arrays)
         instruments, market, excluded, source = read_market_option(options.market, options.snapshot, options.on_bad_row)
         step("book")
-        book = _read_book(options, instruments, market)
+        book = read_book_option(options.positions, options.collateral, instruments, market)
         step("scenarios")
-        moves: ScenarioSet = family.scenarios(build(family.Params, *family_values), market)
+        moves: ScenarioSet = family.scenarios(moves_params, market)
         step("revaluing")
         from scenarios.revalue import revalue
 
@@ -135,6 +149,14 @@ def open_session(options: Options) -> Session:
         )
         step("done")
     return Session(instruments, market, arrays, book, module.Model(params), excluded, source)
+
+
+def layers(
+    file: str | None, tables: dict[str, dict[str, Any]], name: str, options: tuple[str, tuple[str, ...]]
+) -> tuple[Layer, Layer]:
+    """What the table `name` of a parameter file says, and over it the name=value options of one flag."""
+    flag, values = options
+    return Layer(f"{file} [{name}]", tables.get(name, {})), Layer(flag, assignments(values))
 
 
 def statement_of(session: Session, options: Options) -> MarginStatement:
@@ -184,16 +206,30 @@ def _check_combination(options: Options) -> None:
         raise ConfigError("--arrays is used instead of --market; give one of the two")
     if options.arrays is not None and options.scenario:
         raise ConfigError("--scenario has no effect on ready risk arrays; leave it out or revalue a --market")
-    if options.collateral is not None and options.positions is None:
-        raise ConfigError("--collateral needs --positions FILE beside it")
     if options.market is not None and options.positions is None:
         raise ConfigError("--market needs --positions FILE: the sample's accounts hold other contracts")
 
 
-def _read_book(options: Options, listed: Instruments | RiskArrays, market: Market | None) -> Book:
+def read_book_option(
+    positions: str | None, collateral: str | None, listed: Instruments | RiskArrays, market: Market | None
+) -> Book:
+    """The book of the files given, - being standard input, or of the sample; `listed` is what there is to hold."""
     from portfolio_margin.io.positions import read_book
     from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, sample_path
 
-    if options.positions is None:
+    if positions is None and collateral is not None:
+        raise ConfigError("--collateral needs --positions FILE beside it")
+    if positions is None:
         return read_book(sample_path(POSITIONS_FILE), sample_path(COLLATERAL_FILE), listed, market)
-    return read_book(options.positions, options.collateral, listed, market)
+    if positions == collateral == STANDARD_INPUT:
+        raise ConfigError("only one of --positions and --collateral can come from standard input")
+    return read_book(source(positions), None if collateral is None else source(collateral), listed, market)
+
+
+def source(path: str) -> Any:
+    """A path as it is, or the frame that stands on standard input where it is -."""
+    if path != STANDARD_INPUT:
+        return path
+    from portfolio_margin.io.frames import frame_from_csv
+
+    return frame_from_csv(sys.stdin.buffer.read(), "standard input")

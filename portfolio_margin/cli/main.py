@@ -13,6 +13,7 @@ from portfolio_margin.version import VERSION
 from pricing.errors import EngineError
 
 BAD_INPUT = 2
+PACKAGES = ("pricing", "scenarios", "portfolio_margin")
 COMMANDS = {
     "margin": "Margin statements of every account.",
     "explain": "Why one account must hold what it must.",
@@ -62,16 +63,29 @@ def group() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    keep_jax_compilations()
     try:
         group(prog_name="portfolio-margin", standalone_mode=True)
     except EngineError as error:
         stop(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in PACKAGES:
+            raise
+        stop(f"{error.name} is not installed: install portfolio-margin again, or portfolio-margin[io] for pyarrow")
     except BrokenPipeError:
         # The reader of our output went away; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         stop(f"{error.filename or 'input or output'}: {error.strerror or error}")
+
+
+def keep_jax_compilations() -> None:
+    """Have jax keep what it compiles on disk, unless the user chose a folder. Only here: a library has no say in it."""
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    if os.path.isabs(caches):  # a process without a home has no place to keep anything
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(caches, "portfolio-margin", "jax"))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def stop(message: str) -> None:

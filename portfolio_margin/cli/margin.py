@@ -8,6 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
+from portfolio_margin.book import Book
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
@@ -18,7 +19,11 @@ from portfolio_margin.cli.inputs import (
     with_options,
 )
 from portfolio_margin.cli.output import Column, chosen_output, deliver, money, number, output_options, show_table
-from portfolio_margin.statement import AccountStatus, MarginStatement
+from portfolio_margin.io.results import json_rows, money_text
+from portfolio_margin.statement import AccountStatus, MarginStatement, up
+from pricing.arrays import DAYS_PER_YEAR
+from pricing.errors import DataError, Problem
+from scenarios.risk_arrays import RiskArrays
 
 BELOW_MAINTENANCE = 1
 STYLES = {"MARGIN_CALL": "yellow", "REDUCE_ONLY": "yellow", "LIQUIDATION": "red", "BANKRUPT": "bold red"}
@@ -33,11 +38,6 @@ MONEY_COLUMNS = (
     "excess_liquidity",
     "delta_total",
 )
-
-
-def money_columns(statement: MarginStatement) -> list[str]:
-    """The columns of a statement that are amounts."""
-    return [*MONEY_COLUMNS, *(f"charge_{name}" for name in statement.charges)]
 
 
 @click.command("margin")
@@ -59,12 +59,69 @@ def command(
     options = collect(shared)
     session = open_session(options)
     statement = statement_of(session, options)
-    chosen = [session.book.row_of(name) for name in accounts] if accounts else list(range(len(statement)))
+    chosen = _rows_of(session.book, accounts) if accounts else list(range(len(statement)))
     columns = {name: np.asarray(values)[chosen] for name, values in statement.columns().items()}
-    if not deliver(output, columns, statement.identity(), money_columns(statement), "accounts"):
+    identity = statement.identity()
+    if not deliver(output, columns, identity, lambda: _document(statement, session.arrays, identity, chosen)):
         _show(statement, columns, session.source)
-    if check and np.any(statement.below_maintenance[chosen]):
+    below = [str(statement.account[row]) for row in chosen if statement.below_maintenance[row]]
+    if check and below:
+        click.echo(f"below maintenance margin: {', '.join(below)}", err=True)
         sys.exit(BELOW_MAINTENANCE)
+
+
+def _rows_of(book: Book, accounts: tuple[str, ...]) -> list[int]:
+    """Rows of the accounts named, each once; DataError listing every name that is none."""
+    rows: list[int] = []
+    problems: list[Problem] = []
+    for name in dict.fromkeys(accounts):
+        try:
+            rows.append(book.row_of(name))
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    return rows
+
+
+def _document(
+    statement: MarginStatement, arrays: RiskArrays, identity: dict[str, Any], chosen: list[int]
+) -> dict[str, Any]:
+    """The statement as JSON: worst scenario and components opened up, amounts as decimal texts."""
+    columns = {name: np.asarray(values)[chosen] for name, values in statement.columns().items()}
+    flat = {name: values for name, values in columns.items() if not name.startswith("charge_")}
+    accounts = json_rows(flat, MONEY_COLUMNS)
+    for account, row in zip(accounts, chosen, strict=True):
+        account["worst_scenario"] = _scenario(arrays, int(statement.worst_scenario[row]))
+        account["components"] = {
+            name: {
+                "initial": money_text(columns[f"charge_{name}"][chosen.index(row)]),
+                "maintenance": money_text(up(parts[row : row + 1, 1])[0]),
+            }
+            for name, parts in statement.charges.items()
+        }
+    return {**identity, "accounts": accounts}
+
+
+def _scenario(arrays: RiskArrays, scenario: int) -> dict[str, Any] | None:
+    """Label and moves of a scenario, by underlying where they differ; None where no scenario loses."""
+    if scenario < 0:
+        return None
+    moves = arrays.scenario_set
+
+    def of(values: Any) -> Any:
+        row = values[scenario]
+        if np.all(row == row[0]):
+            return float(row[0])
+        return {str(name): float(value) for name, value in zip(arrays.underlying_id, row, strict=True)}
+
+    return {
+        "id": str(moves.label[scenario]),
+        "spot_shift": of(moves.price_move),
+        "vol_shift": of(moves.vol_move),
+        "days": round(float(moves.time_step_years[scenario]) * DAYS_PER_YEAR, 9),
+        "weight": float(moves.weight[scenario]),
+    }
 
 
 def _show(statement: MarginStatement, columns: dict[str, Any], source: str) -> None:
@@ -79,7 +136,7 @@ def _show(statement: MarginStatement, columns: dict[str, Any], source: str) -> N
         Column("initial" + unit, money(columns["initial_margin"])),
         Column("maint." + unit, money(columns["maintenance_margin"])),
         Column("available" + unit, money(columns["available_funds"]), keep=False),
-        Column("mm_rate", number(columns["mm_rate"], 3), keep=False),
+        Column("mm rate", number(columns["mm_rate"], 3), keep=False),
         Column("delta" + unit, money(columns["delta_total"]), keep=False),
         Column("worst scenario", [str(name) for name in columns["worst_scenario"]], right=False, keep=False),
     ]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import math
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import click
 
-from portfolio_margin.io.results import csv_text, json_rows, json_text, write_result
+from portfolio_margin.io.atomic import write_whole
+from portfolio_margin.io.results import csv_text, json_rows, json_text, result_bytes
 from portfolio_margin.io.tables import CSV, JSON, PARQUET, kind_of_name
 from pricing.errors import ConfigError
 
-PLAIN_WIDTH = 200
+MONEY_DIGITS = 2
 PROGRESS_AFTER_SECONDS = 1.0
 
 
@@ -30,7 +32,10 @@ class Output:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table for people. `keep` False: left out where the terminal is too narrow."""
+    """One column of a table for people; the header is a name, or "name [unit]".
+
+    keep False: left out where the terminal is too narrow.
+    """
 
     header: str
     texts: list[str]
@@ -70,58 +75,87 @@ def chosen_output(as_json: bool, as_csv: bool, parquet_file: str | None, output_
 
 
 def deliver(
-    output: Output, columns: Mapping[str, Any], identity: Mapping[str, Any], money: Sequence[str], rows_name: str
+    output: Output, columns: Mapping[str, Any], identity: Mapping[str, Any], document: Callable[[], Mapping[str, Any]]
 ) -> bool:
-    """Print or write the result where a program asked for it; False where a table for people is wanted."""
-    if output.path is not None:
-        write_result(output.path, columns, identity, money)
-        click.echo(f"wrote {output.path}", err=True)
-    elif output.kind == JSON:
-        click.echo(json_text({**identity, rows_name: json_rows(columns, money)}))
-    elif output.kind == CSV:
-        click.echo(csv_text(columns), nl=False)
-    else:
+    """Print or write the result where a program asked for it; False where a table for people is wanted.
+
+    columns   the result as a table, for CSV and Parquet; identity, what reproduces it, goes with it into Parquet
+    document  the result as JSON; the same on standard output and in a file
+    """
+    if not output.kind:
         return False
+    if output.kind == PARQUET:
+        content = result_bytes(PARQUET, columns, identity, ())
+    else:
+        content = (csv_text(columns) if output.kind == CSV else json_text(document()) + "\n").encode()
+    if output.path is None:
+        click.echo(content.decode(), nl=False)
+        return True
+    if output.path.lower().endswith(".gz"):
+        # No time in the header: the same result is the same file.
+        content = gzip.compress(content, mtime=0)
+    write_whole(output.path, content)
+    click.echo(f"wrote {output.path}", err=True)
     return True
 
 
+def rows_document(
+    identity: Mapping[str, Any], name: str, columns: Mapping[str, Any], money: Sequence[str] = ()
+) -> Callable[[], Mapping[str, Any]]:
+    """A document for `deliver`: the identity, and under `name` one object a row; `money` columns as decimal texts."""
+    return lambda: {**identity, name: json_rows(columns, money)}
+
+
 def show_table(title: str, columns: Sequence[Column], footer: str = "") -> None:
-    """A table; columns that may go are left out, last first, until it fits the terminal."""
+    """A table. On a terminal units stand on a second line and columns that may go are left out, last first, until
+    the table fits; piped, every column is there and every row is one line."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
-    kept = list(columns)
+    terminal = sys.stdout.isatty()
+    between = "\n[" if terminal else " ["
+    shown = [replace(column, header=column.header.replace(" [", between, 1)) for column in columns]
+    kept = list(shown)
+    console = Console(width=None if terminal else max(_width(kept), len(title)), highlight=False)
     while _width(kept) > console.width and any(not column.keep for column in kept):
         kept.remove([column for column in kept if not column.keep][-1])
-    table = Table(
-        title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="bold"
-    )
+    fits = _width(kept) <= console.width
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for column in kept:
-        table.add_column(
-            Text(column.header), justify="right" if column.right else "left", no_wrap=_width(kept) <= console.width
-        )
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(Text(column.header), justify=justify, no_wrap=fits, overflow="fold")
     for row in range(len(kept[0].texts) if kept else 0):
         table.add_row(*(Text(c.texts[row], style=c.styles[row] if c.styles else "") for c in kept))
+    console.print(Text(title, style="italic"), soft_wrap=True)
     console.print(table)
-    left_out = [column.header for column in columns if column not in kept]
+    left_out = [column.header.partition("\n")[0] for column in shown if column not in kept]
     if left_out:
-        console.print(Text(f"not shown for lack of width: {', '.join(left_out)}", style="dim"))
+        console.print(Text(f"not shown for lack of width: {', '.join(left_out)}", style="dim"), soft_wrap=True)
     if footer:
         console.print(Text(footer), soft_wrap=True)
 
 
 def money(values: Any) -> list[str]:
     """Amounts with two decimals and, on a terminal, thousands separators."""
-    pattern = ",.2f" if sys.stdout.isatty() else ".2f"
-    return [format(float(value), pattern) if math.isfinite(value) else str(float(value)) for value in values]
+    return number(values, MONEY_DIGITS)
 
 
 def number(values: Any, digits: int) -> list[str]:
-    """Numbers with fixed decimals; nothing where there is none."""
+    """Numbers with fixed decimals and, on a terminal, thousands separators; nothing where there is none."""
     pattern = f",.{digits}f" if sys.stdout.isatty() else f".{digits}f"
-    return ["" if math.isnan(value) else format(float(value) + 0.0, pattern) for value in values]
+    return ["" if math.isnan(value) else _unsigned_zero(format(value, pattern)) for value in values]
+
+
+def _unsigned_zero(text: str) -> str:
+    """-0.00 is what rounding leaves of a small negative number; it reads as 0.00."""
+    return text.lstrip("-") if set(text) <= set("-0.") else text
+
+
+def quantity_text(value: float) -> str:
+    """A quantity with as many digits as it has, at most eight decimals."""
+    pattern = ",.8f" if sys.stdout.isatty() else ".8f"
+    return format(value, pattern).rstrip("0").rstrip(".")
 
 
 @contextlib.contextmanager
@@ -155,4 +189,5 @@ def progress(description: str, total: int) -> Iterator[Callable[[str], None]]:
 
 
 def _width(columns: Sequence[Column]) -> int:
-    return sum(max([len(column.header), *map(len, column.texts)]) + 2 for column in columns)
+    """Characters a table of these columns takes, two between columns."""
+    return sum(max(map(len, [*column.header.split("\n"), *column.texts])) + 2 for column in columns) - 2

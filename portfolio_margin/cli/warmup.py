@@ -15,7 +15,7 @@ from portfolio_margin.kernels import compile_jobs
 @click.command("warmup")
 @click.option("--jax/--no-jax", "with_jax", default=True, show_default=True, help="Also compile the jax backend.")
 def command(with_jax: bool) -> None:
-    """Compile every kernel once. numba keeps its results on disk; jax compiles again in each process."""
+    """Compile every kernel once. numba keeps its results on disk; jax keeps them by the shape of the arrays."""
     jobs: list[tuple[str, Callable[[], Any]]] = compile_jobs(("numba", "jax") if with_jax else ("numba",))
     took = []
     with progress("compiling", len(jobs)) as step:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+import numpy as np
 
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
@@ -12,10 +13,22 @@ from portfolio_margin.cli.inputs import (
     MARKET_OPTIONS,
     collect,
     open_session,
+    source,
     with_options,
 )
-from portfolio_margin.cli.output import Column, chosen_output, deliver, money, number, output_options, show_table
+from portfolio_margin.cli.output import (
+    Column,
+    chosen_output,
+    deliver,
+    money,
+    number,
+    output_options,
+    quantity_text,
+    show_table,
+)
+from portfolio_margin.io.results import json_rows, money_text
 from portfolio_margin.sensitivities import COMPARED, what_if
+from portfolio_margin.version import VERSION
 from pricing.errors import ConfigError, DataError, Problem
 
 RATIOS = ("mm_rate",)
@@ -24,7 +37,9 @@ RATIOS = ("mm_rate",)
 @click.command("what-if")
 @click.argument("account")
 @click.option("--order", "orders", metavar="INSTRUMENT=QUANTITY", multiple=True, help="+ buy, - sell; repeatable.")
-@click.option("--orders", "orders_file", metavar="FILE", help="CSV or Parquet with instrument, quantity.")
+@click.option(
+    "--orders", "orders_file", metavar="FILE", help="instrument, quantity (.csv, .csv.gz, .parquet; - reads CSV)."
+)
 @with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
 @output_options
 def command(
@@ -63,9 +78,19 @@ def command(
         "post_worst_scenario": result.post_worst_scenario,
         "fits": result.fits,
         "model_id": session.model.model_id,
+        "engine_version": VERSION,
     }
-    if not deliver(output, columns, identity, (), "measures"):
+    if not deliver(output, columns, identity, lambda: {**identity, "measures": _measures(columns)}):
         _show(columns, identity)
+
+
+def _measures(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """One object a measure for JSON, amounts as decimal texts."""
+    rows = json_rows(columns, ())
+    for row in rows:
+        if row["measure"] not in RATIOS:
+            row |= {name: money_text(row[name]) for name in ("pre", "post", "change")}
+    return rows
 
 
 def _show(columns: dict[str, Any], identity: dict[str, Any]) -> None:
@@ -80,8 +105,8 @@ def _show(columns: dict[str, Any], identity: dict[str, Any]) -> None:
         f"worst scenario {identity['pre_worst_scenario'] or 'none'} -> {identity['post_worst_scenario'] or 'none'}\n"
         f"the orders {'fit' if identity['fits'] else 'do not fit'} the account's initial margin"
     )
-    orders = ", ".join(f"{name} {quantity:+g}" for name, quantity in identity["orders"])
-    show_table(f"{identity['account']} and {orders}", table, footer)
+    bought = [f"{'+' if quantity > 0 else ''}{quantity_text(quantity)} {name}" for name, quantity in identity["orders"]]
+    show_table(f"{identity['account']} and {', '.join(bought)}", table, footer)
 
 
 def _parsed(orders: tuple[str, ...]) -> list[tuple[str, float]]:
@@ -102,10 +127,11 @@ def _parsed(orders: tuple[str, ...]) -> list[tuple[str, float]]:
 def _read(path: str) -> list[tuple[str, float]]:
     from portfolio_margin.io.tables import number_column, read_table, require_columns, row_problems_of, text_column
 
-    table = read_table(path)
+    table = read_table(source(path), "orders")
     require_columns(table, ("instrument", "quantity"), only=True)
     quantity, bad = number_column(table, "quantity")
-    if bad.any():
-        raise DataError(row_problems_of(table, "quantity", bad, "must be a number"))
+    problems = row_problems_of(table, "quantity", bad | ~np.isfinite(quantity), "must be a finite number")
+    if problems:
+        raise DataError(problems)
     names = text_column(table, "instrument")
     return [(str(name).strip(), float(value)) for name, value in zip(names, quantity, strict=True)]

@@ -1,0 +1,180 @@
+"""Chains on the command line: fit-surface, the market it writes, margin straight from a chain, warmup and doctor."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portfolio_margin.cli import doctor
+from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, sample_path
+from tests.portfolio_margin import test_cli
+from tests.portfolio_margin.test_cli import fails
+from tests.vectors import ROOT, data_file
+
+run = test_cli.run
+RAW = "deribit_chain/raw_snapshot_20260226T094105Z.csv.gz"
+CRASH = "deribit_chain/crash_20260131_20260208.parquet"
+BOOK = ("--positions", str(sample_path(POSITIONS_FILE)), "--collateral", str(sample_path(COLLATERAL_FILE)))
+
+
+@pytest.mark.data
+def test_fit_surface_and_the_market_it_writes(run: Any, tmp_path: Path) -> None:
+    chain = str(data_file(RAW))
+    done = run("fit-surface", chain, "--output", "market.json.gz", "--csv")
+    assert done.code == 0, done.err
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert len(rows) == 26
+    assert {row["status"] for row in rows} <= {"FITTED", "REPAIRED"}
+    assert all(float(row["minimum_g"]) >= 0 and float(row["rmse_vega_vol_points"]) < 2 for row in rows)
+    document = json.loads(gzip.decompress((tmp_path / "market.json.gz").read_bytes()))
+    written = [svi for svi in document["expiries"]["svi"] if svi is not None]
+    assert [[float(row[name]) for name in ("a", "b", "rho", "m", "sigma")] for row in rows] == written
+    # The sample was derived from this chain in the same way, so its accounts get the same statements.
+    ours = run("margin", "--market", "market.json.gz", *BOOK, "--csv")
+    assert ours.code == 0, ours.err
+    sample = {row["account"]: row for row in csv.DictReader(io.StringIO(run("margin", "--csv").out))}
+    for row in csv.DictReader(io.StringIO(ours.out)):
+        expected = float(sample[row["account"]]["initial_margin"])
+        assert float(row["initial_margin"]) == pytest.approx(expected, rel=1e-6, abs=0.05)
+
+
+@pytest.mark.data
+def test_fit_surface_outputs(run: Any, tmp_path: Path) -> None:
+    chain = str(data_file(RAW))
+    document = json.loads(run("fit-surface", chain, "--json").out)
+    assert document["excluded"] == []
+    assert len(document["expiries"]) == 26
+    assert run("fit-surface", chain, "--json", "--output", "fit.json").code == 0
+    assert json.loads((tmp_path / "fit.json").read_text()) == document
+    assert run("fit-surface", chain, "--parquet", "fit.parquet").code == 0
+    assert "min g" in run("fit-surface", chain).out
+    fails(run("fit-surface", chain, "--market", "market.csv"), "market.csv", ".json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.json", "fit.parquet"]
+
+
+@pytest.mark.data
+def test_one_moment_of_many(run: Any, tmp_path: Path) -> None:
+    chain = str(data_file(CRASH))
+    fails(run("fit-surface", chain, "--output", "m.json"), "35 snapshots")
+    fails(run("fit-surface", chain, "--snapshot", "2026-02-05T00:00:00Z"), "nearest one is 2026-02-04T21:33:08Z")
+    fails(run("fit-surface", chain, "--snapshot", "yesterday"), "yesterday", "ISO 8601")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "p.csv").write_text("account,instrument,quantity\na,BTC-27MAR26-90000-C,-1\n")
+    done = run("margin", "--market", chain, "--snapshot", "2026-02-04T21:33:08Z", "--positions", "p.csv", "--json")
+    assert done.code == 0, done.err
+    account = json.loads(done.out)["accounts"][0]
+    assert account["as_of_ms"] // 1000 == 1_770_240_788
+    assert float(account["initial_margin"]) > 1_000
+
+
+@pytest.mark.data
+def test_percent_in_a_decimal_column(run: Any, tmp_path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(gzip.decompress(data_file(RAW).read_bytes()).decode())))
+    vol = next(name for name in rows[0] if name in ("mark_iv", "implied_volatility"))
+    with (tmp_path / "percent.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({**row, vol: 100 * float(row[vol] or "nan")} for row in rows)
+    fails(run("fit-surface", "percent.csv", "--output", "m.json"), "percent.csv", vol, "percent")
+    fails(run("margin", "--market", "percent.csv", *BOOK), "percent.csv", "percent")
+    assert [path.name for path in tmp_path.iterdir()] == ["percent.csv"]
+
+
+def test_what_is_no_chain(run: Any, tmp_path: Path) -> None:
+    positions = str(sample_path(POSITIONS_FILE))
+    fails(run("fit-surface", positions, "--output", "m.json"), "positions.csv", "missing column")
+    fails(run("fit-surface", "none.parquet"), "none.parquet", "no such file")
+    fails(run("fit-surface", "chain.xlsx"), "chain.xlsx", "unknown ending")
+    (tmp_path / "chain.parquet").write_text("no")
+    fails(run("fit-surface", "chain.parquet"), "chain.parquet", "Parquet")
+    (tmp_path / "chain.json").write_text('{"result": 5}')
+    fails(run("fit-surface", "chain.json"), "chain.json")
+    fails(run("fit-surface"), "CHAIN")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["chain.json", "chain.parquet"]
+
+
+def test_warmup_compiles_all_that_the_commands_use(tmp_path: Path) -> None:
+    """After the jobs of warmup no command needs another compilation; a process of its own, as caches are shared."""
+    code = f"""
+import sys
+from portfolio_margin.backends import numba as accounts
+from portfolio_margin.backends.state import threading_state
+from portfolio_margin.cli import main
+from portfolio_margin.kernels import compile_jobs
+from pricing.xp import numba as compiler
+def ready():
+    return sum(len(kernel.signatures) for kernel in (*compiler.COMPILED, *accounts.KERNELS))
+for _, job in compile_jobs(("numba",)):
+    job()
+before = ready()
+order = ("what-if", "box-01", "--order", "BTC-PERPETUAL=10")
+arrays = ("arrays", "--output", {str(tmp_path / "a.npz")!r})
+for command in (("margin",), ("explain", "box-01"), order, ("greeks",), arrays):
+    sys.argv = ["portfolio-margin", *command]
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code, command
+threading_state()
+assert before >= 9, before
+assert ready() == before, (before, ready())
+"""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables)
+    assert done.returncode == 0, done.stderr[-2_000:]
+
+
+def test_warmup_covers_jax(run: Any) -> None:
+    out = run("warmup").out
+    for name in ("numba: unit_pnl", "jax: unit_pnl", "jax: implied_vol black76", "jax: worst_loss"):
+        assert name in out
+
+
+def test_doctor_states_versions_and_places(run: Any) -> None:
+    done = run("doctor")
+    assert done.code == 0
+    for name in (
+        "python",
+        "numpy",
+        "numba",
+        "llvmlite",
+        "jax",
+        "pandas",
+        "pyarrow",
+        "cores",
+        "jax float64",
+        "jax cache",
+    ):
+        assert name in done.out
+    assert str(ROOT / "pricing") in done.out
+
+
+def test_after_warmup_every_kernel_comes_from_disk(tmp_path: Path) -> None:
+    """In processes of their own and with a cache folder of their own: this one has compiled already."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path)}
+    ended = [
+        subprocess.run(
+            [sys.executable, "-m", "portfolio_margin", *arguments], capture_output=True, text=True, env=environment
+        )
+        for arguments in (("warmup", "--no-jax"), ("doctor",))
+    ]
+    assert [done.returncode for done in ended] == [0, 0], ended
+    assert "every kernel came from disk" in ended[1].stdout
+
+
+def test_doctor_finds_what_is_missing(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name in ("numba", "pyarrow") else known(name))
+    done = run("doctor")
+    assert done.code == 1
+    assert "MISSING" in next(line for line in done.out.splitlines() if line.startswith("numba"))
+    assert "optional" in next(line for line in done.out.splitlines() if line.startswith("pyarrow"))

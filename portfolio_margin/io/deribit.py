@@ -200,6 +200,8 @@ def _one_moment(table: Table, layout: Layout, snapshot: int | str | datetime | N
 
 def _moment(snapshot: int | str | datetime, file: str) -> int:
     """ms UTC of a time given as ms, ISO text or a datetime; without a zone it is UTC."""
+    if isinstance(snapshot, str) and snapshot.strip().isdigit():
+        snapshot = int(snapshot)
     if isinstance(snapshot, str):
         try:
             snapshot = datetime.fromisoformat(snapshot)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from portfolio_margin.book import Book
 from portfolio_margin.margin import margin
 from portfolio_margin.models import worst_case
@@ -39,6 +37,9 @@ WEEK, MONTH, QUARTER, HALF_YEAR = 7.0, 29.0, 120.0, 200.0
 BTC, ETH = "BTC", "ETH"
 NO_COVER = 0.0
 BANKRUPT_SHARE = -0.25
+# Round sums, so that the last digits of a fit move no balance.
+DEPOSIT_STEP = 100.0
+IDLE_CASH = 25_000.0
 
 
 class Account(NamedTuple):
@@ -75,34 +76,22 @@ def holdings(instruments: Instruments, market: Market) -> tuple[list[Holding], l
     wanted = accounts(Listing.of(instruments, market))
     positions = [Holding(a.name, name, quantity) for a in wanted for name, quantity in a.legs.items()]
     coins = [Holding(a.name, coin, amount) for a in wanted for coin, amount in a.coins.items()]
-    row_of = instruments.index_of()
-    rows = [*positions, *coins]
-    book = Book.from_arrays(
-        [row.account for row in rows],
-        [row_of[row.name] for row in rows],
-        [row.quantity for row in rows],
-        group_of_instrument=instruments.expiry_idx,
-        accounts=[a.name for a in wanted],
-    )
+    book = book_of(instruments, positions, coins, [a.name for a in wanted])
     arrays = revalue(instruments, market, grid.scenarios(grid.Params(), market), backend="numpy")
     statement = margin(book, arrays, market, worst_case.Model(), backend="numpy")
-    row = {str(name): index for index, name in enumerate(statement.account)}
-    cash = []
+    collateral = []
     for account in wanted:
-        initial, balance = statement.initial_margin[row[account.name]], statement.margin_balance[row[account.name]]
-        amount = float(np.round(account.cover * initial - balance, 0))
-        if account.cover > NO_COVER:
-            amount = max(amount, 0.0)
-        if account.cover == NO_COVER:
-            amount = 25_000.0
-        if amount:
-            cash.append(Holding(account.name, str(market.currency_id[0]), amount))
-    order = {account.name: index for index, account in enumerate(wanted)}
-    return positions, sorted([*coins, *cash], key=lambda holding: order[holding.account])
+        row = book.row_of(account.name)
+        amount = _deposit(account.cover, float(statement.initial_margin[row]), float(statement.margin_balance[row]))
+        collateral += [holding for holding in coins if holding.account == account.name]
+        collateral += [Holding(account.name, str(market.currency_id[0]), amount)] if amount else []
+    return positions, collateral
 
 
-def book_of(instruments: Instruments, positions: list[Holding], collateral: list[Holding]) -> Book:
-    """The book that the two files describe."""
+def book_of(
+    instruments: Instruments, positions: list[Holding], collateral: list[Holding], accounts: list[str] | None = None
+) -> Book:
+    """The book that the two files describe; `accounts` names further ones that may hold nothing."""
     row_of = instruments.index_of()
     rows = [*positions, *collateral]
     return Book.from_arrays(
@@ -110,7 +99,16 @@ def book_of(instruments: Instruments, positions: list[Holding], collateral: list
         [row_of[row.name] for row in rows],
         [row.quantity for row in rows],
         group_of_instrument=instruments.expiry_idx,
+        accounts=accounts,
     )
+
+
+def _deposit(cover: float, initial: float, balance: float) -> float:
+    """Margin currency that lifts a margin balance to `cover` times initial margin, in round hundreds."""
+    if cover == NO_COVER:
+        return IDLE_CASH
+    amount = DEPOSIT_STEP * round((cover * initial - balance) / DEPOSIT_STEP)
+    return max(amount, 0.0) if cover > NO_COVER else amount
 
 
 def _income(market: Listing) -> Iterator[Account]:
@@ -128,19 +126,25 @@ def _income(market: Listing) -> Iterator[Account]:
     yield Account("short-strangle-stressed", strangle(market, BTC, WEEK, 0.25, -12.0), {}, 0.95)
     wings = together(strangle(market, BTC, MONTH, 0.03, -60.0), strangle(market, BTC, QUARTER, 0.05, -30.0))
     yield Account("naked-wing-seller-01", wings, {BTC: 4.0}, 1.15)
-    yield Account("naked-wing-seller-call", strangle(market, ETH, MONTH, 0.05, -800.0), {}, 0.84)
+    yield Account("naked-call-seller-01", {market.option(ETH, MONTH, CALL, 0.05): -800.0}, {}, 0.84)
     yield Account("naked-wing-seller-underwater", strangle(market, BTC, WEEK, 0.08, -80.0), {BTC: 1.0}, 0.70)
     yield Account("short-straddle-bankrupt", straddle(market, ETH, WEEK, -400.0), {}, BANKRUPT_SHARE)
 
 
 def _spreads(market: Listing) -> Iterator[Account]:
     """Books whose loss is bounded by their wings."""
-    widths = [(0.80, 0.90, 1.10, 1.20), (0.70, 0.85, 1.15, 1.30), (0.85, 0.95, 1.05, 1.15), (0.60, 0.80, 1.20, 1.40)]
-    for number in range(1, 9):
-        coin, size = (BTC, 5.0) if number % 2 else (ETH, 100.0)
-        days = (MONTH, MONTH, QUARTER, HALF_YEAR)[(number - 1) % 4]
-        legs = iron_condor(market, coin, days, widths[(number - 1) // 2], size)
-        yield Account(f"iron-condor-{number:02d}", legs, {}, 1.2 + 0.2 * number)
+    condors = [
+        (BTC, MONTH, (0.80, 0.90, 1.10, 1.20), 5.0),
+        (ETH, MONTH, (0.80, 0.90, 1.10, 1.20), 100.0),
+        (BTC, QUARTER, (0.70, 0.85, 1.15, 1.30), 5.0),
+        (ETH, HALF_YEAR, (0.70, 0.85, 1.15, 1.30), 100.0),
+        (BTC, WEEK, (0.88, 0.94, 1.06, 1.12), 8.0),
+        (ETH, QUARTER, (0.60, 0.80, 1.20, 1.40), 100.0),
+        (BTC, MONTH, (0.70, 0.82, 1.18, 1.32), 5.0),
+        (ETH, WEEK, (0.85, 0.95, 1.05, 1.15), 150.0),
+    ]
+    for number, (coin, days, wings, size) in enumerate(condors, start=1):
+        yield Account(f"iron-condor-{number:02d}", iron_condor(market, coin, days, wings, size), {}, 1.2 + 0.2 * number)
     yield Account("box-01", box(market, BTC, QUARTER, (0.8, 1.2), 10.0), {BTC: 1.0}, 1.5)
     yield Account("box-02", box(market, ETH, MONTH, (0.9, 1.1), -100.0), {}, 2.0)
     vertical = {
@@ -200,12 +204,14 @@ def _mixed(market: Listing) -> Iterator[Account]:
     relative = together(straddle(market, BTC, MONTH, -5.0), straddle(market, ETH, MONTH, 160.0))
     hedge = delta_hedge(market, relative, {})
     yield Account("cross-underlying-01", together(relative, hedge), {}, 1.4)
-    days, deltas = (WEEK, MONTH, QUARTER, HALF_YEAR), (0.10, 0.25, 0.40)
-    for number, (scale, cover) in enumerate([(1.0, 1.8), (3.0, 1.3), (6.0, 1.2)], start=1):
-        btc = quoted_strip(market, BTC, days, deltas, tuple(scale * size for size in (1.5, -2.0, 0.8, -1.2, 2.5)))
-        eth = quoted_strip(market, ETH, days, deltas, tuple(scale * size for size in (-20.0, 35.0, -15.0, 10.0)))
-        legs = together(btc, eth)
-        coins = {BTC: 2.0 * scale, ETH: 20.0 * scale}
+    days = (WEEK, MONTH, QUARTER, HALF_YEAR)
+    makers = [
+        ((0.10, 0.25, 0.40), (1.5, -2.0, 0.8, -1.2, 2.5), (-20.0, 35.0, -15.0, 10.0, -12.0), {BTC: 0.5}, 1.8),
+        ((0.08, 0.20, 0.35), (-6.0, 4.5, -3.0, 5.5, -4.0), (90.0, -60.0, -75.0, 45.0, 20.0), {BTC: 1.0}, 1.3),
+        ((0.15, 0.30, 0.45), (9.0, -12.0, -7.0, 15.0, -8.0), (-200.0, 120.0, 150.0, -90.0, 60.0), {ETH: 50.0}, 1.15),
+    ]
+    for number, (deltas, btc, eth, coins, cover) in enumerate(makers, start=1):
+        legs = together(quoted_strip(market, BTC, days, deltas, btc), quoted_strip(market, ETH, days, deltas, eth))
         hedged = together(legs, delta_hedge(market, legs, coins))
         yield Account(f"market-maker-{number:02d}", hedged, coins, cover)
     fund = together(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle, product
 
 import numpy as np
 
-from pricing.arrays import MILLISECONDS_PER_YEAR, BoolArray, FloatArray
+from pricing.arrays import DAYS_PER_YEAR, MILLISECONDS_PER_YEAR, BoolArray, FloatArray
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from pricing.price import greeks
 from pricing.resolve import resolve
 
-DAYS_PER_YEAR = 365.0
 CALL, PUT = 1.0, -1.0
 
 # What is traded together: instrument -> contracts, + long.
@@ -26,14 +26,12 @@ class Listing:
     instruments, market   what is listed
     days   days to expiry, infinite where there is none
     delta  Black-76 delta with respect to the forward, 0 for cash, 1 for futures and perpetuals
-    coins  value of one option in coins of its underlying, 0 for everything else
     """
 
     instruments: Instruments
     market: Market
     days: FloatArray
     delta: FloatArray
-    coins: FloatArray
 
     @classmethod
     def of(cls, instruments: Instruments, market: Market) -> Listing:
@@ -41,8 +39,6 @@ class Listing:
         inputs = resolve(instruments, market)
         option = instruments.is_option
         terms = (inputs.forward, inputs.strike, inputs.tau, inputs.vol, inputs.sign)
-        columns = (np.where(option, column, 1.0) for column in terms)
-        named = greeks(*columns, model="inverse", backend="numpy", order=1)
         delta = greeks(*(np.where(option, column, 1.0) for column in terms), backend="numpy", order=1)["delta"]
         dated = option | (instruments.kind == Kind.FUTURE)
         expiry = np.where(dated, market.expiry_time[instruments.expiry_idx], 0)
@@ -52,12 +48,7 @@ class Listing:
             market=market,
             days=np.where(dated, years * DAYS_PER_YEAR, np.inf),
             delta=np.where(option, delta, np.where(instruments.is_settled, 1.0, 0.0)),
-            coins=np.where(option, named["price"], 0.0),
         )
-
-    def spot(self, underlying: str) -> float:
-        """Index of an underlying."""
-        return float(self.market.spot[self._underlying(underlying)])
 
     def option(self, underlying: str, days: float, sign: float, delta: float) -> str:
         """The option whose absolute delta is nearest to `delta`, of the expiry nearest to `days`."""
@@ -116,19 +107,6 @@ def together(*parts: Legs) -> Legs:
         for name, quantity in part.items():
             total[name] = round(total.get(name, 0.0) + quantity, 8)
     return {name: quantity for name, quantity in total.items() if quantity}
-
-
-def premium_coins(listing: Listing, legs: Legs) -> dict[str, float]:
-    """What the options of a trade are worth: coins paid for them by underlying, - received."""
-    row_of = listing.instruments.index_of()
-    coins = dict.fromkeys(map(str, listing.market.underlying_id), 0.0)
-    for name, quantity in legs.items():
-        row = row_of[name]
-        if listing.instruments.is_option[row]:
-            coins[str(listing.market.underlying_id[listing.instruments.underlying_idx[row]])] += (
-                quantity * listing.coins[row]
-            )
-    return coins
 
 
 def strangle(listing: Listing, underlying: str, days: float, delta: float, quantity: float) -> Legs:
@@ -202,10 +180,5 @@ def quoted_strip(
     listing: Listing, underlying: str, days: tuple[float, ...], deltas: tuple[float, ...], sizes: tuple[float, ...]
 ) -> Legs:
     """What is left of making markets: over many expiries a put and a call at each delta, sizes taken in turn."""
-    legs: Legs = {}
-    for day in days:
-        for delta in deltas:
-            for sign in (PUT, CALL):
-                size = sizes[len(legs) % len(sizes)]
-                legs = together(legs, {listing.option(underlying, day, sign, delta): size})
-    return legs
+    quoted = zip(product(days, deltas, (PUT, CALL)), cycle(sizes), strict=False)
+    return together(*({listing.option(underlying, day, sign, delta): size} for (day, delta, sign), size in quoted))

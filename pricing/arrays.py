@@ -60,4 +60,4 @@ def row_problems(
 
 
 def _plain(value: Any) -> object:
-    return value.item() if hasattr(value, "item") else value
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -10,6 +10,10 @@ from pricing.arrays import MAX_EXPIRIES, FloatArray, IntArray, StrArray, freeze_
 from pricing.errors import DataError, Problem
 
 UNDATED = np.iinfo(np.int64).max
+MAX_DISCOUNT = 2.0
+# 1,000 % a year; a vol in percent is above it, and no option market known has been.
+MAX_VOL = 10.0
+FX_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,13 @@ class Market:
     expiry_underlying  (X,) -> U, not decreasing: rows of one underlying stand together
     expiry_time        (X,) ms UTC; UNDATED for the row that spot, cash and perpetuals point to
     forward            (X,) quote currency per unit
-    discount           (X,) discount factor of the settlement currency, 1 at zero rates
+    discount           (X,) discount factor of the settlement currency, 1 at zero rates, at most 2
     svi                (X,5) a b rho m sigma of raw total variance; NaN where no slice exists
     mark_vol           (N,) per sqrt(year), NaN = use the slice
     currency_id        (C,) names; currency 0 is the margin currency
     fx                 (C,) margin currency per unit of currency; fx[0] = 1
-    currency_underlying (C,) -> U whose price moves the currency, -1 for none
+    currency_underlying (C,) -> U whose price moves the currency, -1 for none; the fx of such a coin is
+                       its spot, within 1 %
 
     Raises DataError naming every bad row. mark_vol may hold NaN, nothing else may but svi.
     """
@@ -95,9 +100,19 @@ class Market:
             "market", "spot", ~positive(self.spot), self.spot, "must be above 0", self.underlying_id
         )
         problems += row_problems("market", "fx", ~positive(self.fx), self.fx, "must be above 0", self.currency_id)
+        mover = self.currency_underlying
+        remedy = "must be an underlying, or -1 for none"
+        problems += row_problems(
+            "market", "currency_underlying", (mover < -1) | (mover > last_u), mover, remedy, self.currency_id
+        )
+        problems += self._contradicting_fx()
         for field, bad, remedy in (
             ("forward", ~positive(self.forward), "must be above 0"),
-            ("discount", ~positive(self.discount), "must be above 0"),
+            (
+                "discount",
+                ~positive(self.discount) | (self.discount > MAX_DISCOUNT),
+                f"must be above 0 and at most {MAX_DISCOUNT:g}",
+            ),
             ("svi", ~np.isin(slice_state, (0, 5)), "give all five SVI numbers or none"),
             (
                 "expiry_underlying",
@@ -109,9 +124,20 @@ class Market:
         if np.any(np.diff(self.expiry_underlying) < 0):
             problems.append(Problem("market", None, "expiry_underlying", "unsorted", "sort expiry rows by underlying"))
         problems += row_problems("market", "mark_vol", (vol < 0) | np.isinf(vol), vol, "must be 0 or more, decimal")
+        remedy = f"above {MAX_VOL:g} (1,000 %): looks like percent; vols are decimals"
+        problems += row_problems("market", "mark_vol", (vol > MAX_VOL) & np.isfinite(vol), vol, remedy)
         if len(self.fx) and self.fx[0] != 1.0:
             problems.append(Problem("market", 0, "fx", self.fx[0], "currency 0 is the margin currency: its fx is 1"))
         return problems
+
+    def _contradicting_fx(self) -> list[Problem]:
+        """A currency that an underlying moves is that coin, so its fx is the coin's spot."""
+        known = (self.currency_underlying >= 0) & (self.currency_underlying < len(self.spot))
+        spot = self.spot[np.where(known, self.currency_underlying, 0)] if len(self.spot) else np.ones(len(self.fx))
+        with np.errstate(invalid="ignore"):
+            apart = known & (np.abs(self.fx - spot) > FX_TOLERANCE * spot)
+        remedy = f"must be within {FX_TOLERANCE:.0%} of the spot of the underlying that moves it"
+        return row_problems("market", "fx", apart, self.fx, remedy, self.currency_id)
 
     def _safe_expiry_names(self) -> list[str]:
         known = np.all((self.expiry_underlying >= 0) & (self.expiry_underlying < len(self.underlying_id)))

@@ -16,7 +16,7 @@ from pricing.errors import DataError, Problem
 from pricing.instruments import Kind
 from scenarios.shocks import ScenarioSet, VolDynamics
 
-FORMAT = "portfolio-margin risk arrays 1"
+FORMAT = "portfolio-margin risk arrays 2"
 DEFAULT_TICK = 1e-6
 SCENARIO_COLUMNS = ("label", "price_move", "vol_move", "vol_shift", "time_step_years", "weight", "tier")
 
@@ -101,19 +101,19 @@ class RiskArrays:
         """The file form: a numpy .npz archive, columns by field name plus `metadata` as JSON text."""
         columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if _is_array(self, f.name)}
         columns |= {f"scenario_{name}": getattr(self.scenario_set, name) for name in SCENARIO_COLUMNS}
-        metadata = {
+        metadata: dict[str, Any] = {
             "format": FORMAT,
             "tick": self.tick,
             "valuation_time_ms": self.valuation_time,
             "currency": self.currency,
             "digest": self.digest,
             "dynamics": vars(self.scenario_set.dynamics),
-            "checksum": _checksum(columns),
             "meaning": "P&L in currency of q contracts in a scenario = tick * sum(q / quantity_step * rows); "
             "for kinds 0 and 1 (cash, spot) tick * round(q * rows)",
         }
+        metadata["checksum"] = _checksum(columns, metadata)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, metadata=np.array(json.dumps(metadata)), **columns)
+        np.savez_compressed(buffer, metadata=np.array(json.dumps(metadata)), **columns)
         return buffer.getvalue()
 
     @classmethod
@@ -125,12 +125,13 @@ class RiskArrays:
             metadata = json.loads(str(columns.pop("metadata")))
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise _unreadable(file, "content", str(error), "is not a risk array file (.npz) or is cut short") from None
-        if metadata.get("format") != FORMAT:
-            raise _unreadable(file, "format", metadata.get("format"), f"this version reads {FORMAT!r}")
-        if metadata["checksum"] != _checksum(columns):
-            raise _unreadable(
-                file, "checksum", metadata["checksum"], "the content does not match: the file was altered"
-            )
+        stated = metadata.get("format") if isinstance(metadata, dict) else type(metadata).__name__
+        if stated != FORMAT:
+            raise _unreadable(file, "format", stated, f"this version reads {FORMAT!r}")
+        if metadata.get("checksum") != _checksum(columns, metadata):
+            remedy = "the content does not match: the file was altered"
+            raise _unreadable(file, "checksum", metadata.get("checksum"), remedy)
+        _check_tick(file, metadata.get("tick"))
         try:
             scenario = {name: columns.pop(f"scenario_{name}") for name in SCENARIO_COLUMNS}
             return cls(
@@ -153,8 +154,17 @@ def _unreadable(file: str, field: str, value: object, remedy: str) -> DataError:
     return DataError([Problem(file, None, field, value, remedy)])
 
 
-def _checksum(columns: dict[str, Any]) -> str:
-    return hash_parts([part for name in sorted(columns) for part in (name, columns[name])])
+def _check_tick(file: str, tick: object) -> None:
+    good = tick is None or (isinstance(tick, float) and 0.0 < tick <= 1.0)
+    if not good:
+        raise _unreadable(file, "tick", tick, "must be a number above 0 and at most 1, or null")
+
+
+def _checksum(columns: dict[str, Any], metadata: dict[str, Any]) -> str:
+    """Hash of every column and of everything the metadata states but the checksum itself."""
+    stated = {name: value for name, value in metadata.items() if name != "checksum"}
+    parts = [part for name in sorted(columns) for part in (name, columns[name])]
+    return hash_parts([*parts, json.dumps(stated, sort_keys=True)])
 
 
 def hash_parts(parts: list[Any]) -> str:

@@ -50,6 +50,7 @@ def _segment_sums(positions: Positions, table: Table, held: FloatArray, starts: 
         asset = np.flatnonzero(~table.contract[row])
         if table.rounded and len(asset):
             product[asset] = np.rint(product[asset])
-        out[low:high] = np.add.reduceat(product, starts[low:high] - starts[low], axis=0)
+        # Adding 0 turns -0 into 0, as in the compiled sums, which start from 0.
+        out[low:high] = np.add.reduceat(product, starts[low:high] - starts[low], axis=0) + 0.0
         low = high
     return out

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import click
+
 from portfolio_margin.cli.output import progress
 from portfolio_margin.io.chain import Snapshot, vol_quotes, with_surface
 from portfolio_margin.io.tables import JSON, kind_of_name
 from pricing.errors import ConfigError
 from pricing.fit import Surface, expiries_of, fit
+
+EXCLUDED_SHOWN = 10
 
 
 def fitted_chain(
@@ -20,7 +24,16 @@ def fitted_chain(
         step("fitting")
         surface = fit(quotes, expiries_of(read.market))
         step("done")
+    _tell_excluded(read)
     return with_surface(read, surface.svi), surface
+
+
+def _tell_excluded(read: Snapshot) -> None:
+    """Every format of output goes with this: a row that is left out is never lost silently."""
+    for problem in read.excluded[:EXCLUDED_SHOWN]:
+        click.echo(f"left out: {problem}", err=True)
+    if len(read.excluded) > EXCLUDED_SHOWN:
+        click.echo(f"left out: {len(read.excluded) - EXCLUDED_SHOWN} more rows", err=True)
 
 
 def _read(file: str, snapshot: str | None, on_bad_row: str, futures: str | None) -> Snapshot:

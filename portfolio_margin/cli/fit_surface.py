@@ -109,7 +109,6 @@ def _show(read: Snapshot, columns: dict[str, Any]) -> None:
     footer = [
         "min g below 0: butterfly arbitrage; calendar gap below 0: the slice crosses the one before it",
         f"rows left out: {len(read.excluded) or 'none'}",
-        *(str(problem) for problem in read.excluded[:10]),
     ]
     show_table(f"raw SVI slices of {read.source}", shown, "\n".join(footer))
 

@@ -20,6 +20,7 @@ from portfolio_margin.cli.parameters import (
     load_registered,
     read_parameters,
 )
+from portfolio_margin.io.chain import REFUSE
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement
@@ -31,8 +32,8 @@ from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
 from scenarios.shocks import ScenarioSet
 
 SAMPLE = "the shipped sample"
+DEFAULT_FAMILY = "grid"
 STANDARD_INPUT = "-"
-EXCLUDED_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ BOOK_OPTIONS = (
 MARGIN_OPTIONS = (
     click.option("--arrays", metavar="FILE", help="Risk array file to use instead of a market."),
     click.option("--model", default="worst_case", show_default=True, help="Margin model."),
-    click.option("--family", default="grid", show_default=True, help="Scenario family."),
+    click.option("--family", default=DEFAULT_FAMILY, show_default=True, help="Scenario family."),
     click.option("--params", "params_file", metavar="FILE", help="TOML with a table for the model and the family."),
     click.option(
         "--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter of the model; repeatable."
@@ -125,6 +126,8 @@ def open_session(options: Options) -> Session:
     _check_combination(options)
     module, family = load_registered(MODELS, options.model), load_registered(FAMILIES, options.family)
     tables = read_parameters(options.params_file, (options.model, options.family))
+    if options.arrays is not None and options.family in tables:
+        raise ConfigError(f"[{options.family}] of {options.params_file} has no effect beside --arrays; leave it out")
     params = build(module.Params, *layers(options.params_file, tables, options.model, ("--param", options.params)))
     given = layers(options.params_file, tables, options.family, ("--scenario", options.scenario))
     moves_params = None if options.arrays is not None else build(family.Params, *given)
@@ -169,7 +172,6 @@ def statement_of(session: Session, options: Options) -> MarginStatement:
             session.model,
             backend=options.backend,
             threads=options.threads,
-            positions_excluded=session.excluded,
         )
         step("done")
     return statement
@@ -194,18 +196,23 @@ def read_market_option(
 
     snapshot_read, _ = fitted_chain(market, snapshot, on_bad_row)
     excluded = tuple(str(problem) for problem in snapshot_read.excluded)
-    for line in excluded[:EXCLUDED_SHOWN]:
-        click.echo(f"left out: {line}", err=True)
-    if len(excluded) > EXCLUDED_SHOWN:
-        click.echo(f"left out: {len(excluded) - EXCLUDED_SHOWN} more rows", err=True)
     return snapshot_read.instruments, snapshot_read.market, excluded, snapshot_read.source
 
 
 def _check_combination(options: Options) -> None:
     if options.arrays is not None and options.market is not None:
         raise ConfigError("--arrays is used instead of --market; give one of the two")
-    if options.arrays is not None and options.scenario:
-        raise ConfigError("--scenario has no effect on ready risk arrays; leave it out or revalue a --market")
+    if options.arrays is not None:
+        unused = {
+            "--scenario": bool(options.scenario),
+            "--family": options.family != DEFAULT_FAMILY,
+            "--tick": options.tick != DEFAULT_TICK,
+            "--snapshot": options.snapshot is not None,
+            "--on-bad-row": options.on_bad_row != REFUSE,
+        }
+        given = [name for name, used in unused.items() if used]
+        if given:
+            raise ConfigError(f"{', '.join(given)} has no effect beside --arrays; leave it out or revalue a --market")
     if options.market is not None and options.positions is None:
         raise ConfigError("--market needs --positions FILE: the sample's accounts hold other contracts")
 

@@ -13,6 +13,7 @@ from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
     MARKET_OPTIONS,
+    Session,
     collect,
     open_session,
     statement_of,
@@ -61,9 +62,9 @@ def command(
     statement = statement_of(session, options)
     chosen = _rows_of(session.book, accounts) if accounts else list(range(len(statement)))
     columns = {name: np.asarray(values)[chosen] for name, values in statement.columns().items()}
-    identity = statement.identity()
+    identity = {**statement.identity(), "market_rows_left_out": list(session.excluded)}
     if not deliver(output, columns, identity, lambda: _document(statement, session.arrays, identity, chosen)):
-        _show(statement, columns, session.source)
+        _show(statement, columns, session)
     below = [str(statement.account[row]) for row in chosen if statement.below_maintenance[row]]
     if check and below:
         click.echo(f"below maintenance margin: {', '.join(below)}", err=True)
@@ -124,7 +125,7 @@ def _scenario(arrays: RiskArrays, scenario: int) -> dict[str, Any] | None:
     }
 
 
-def _show(statement: MarginStatement, columns: dict[str, Any], source: str) -> None:
+def _show(statement: MarginStatement, columns: dict[str, Any], session: Session) -> None:
     moment = np.datetime64(statement.as_of_ms, "ms").astype("datetime64[s]")
     unit = f" [{statement.currency}]"
     status = [str(name) for name in columns["status"]]
@@ -140,11 +141,11 @@ def _show(statement: MarginStatement, columns: dict[str, Any], source: str) -> N
         Column("delta" + unit, money(columns["delta_total"]), keep=False),
         Column("worst scenario", [str(name) for name in columns["worst_scenario"]], right=False, keep=False),
     ]
-    title = f"{statement.model.model_id} margin of {source} at {moment}Z"
-    show_table(title, shown, _footer(statement, columns))
+    title = f"{statement.model.model_id} margin of {session.source} at {moment}Z"
+    show_table(title, shown, _footer(statement, columns, len(session.excluded)))
 
 
-def _footer(statement: MarginStatement, columns: dict[str, Any]) -> str:
+def _footer(statement: MarginStatement, columns: dict[str, Any], left_out: int) -> str:
     counts = [(name, int(np.sum(columns["status"] == name))) for name in AccountStatus.__members__]
     by_status = ", ".join(f"{count} {name}" for name, count in counts if count)
     totals = [money([columns[name].sum()])[0] for name in ("equity", "initial_margin", "maintenance_margin")]
@@ -153,5 +154,6 @@ def _footer(statement: MarginStatement, columns: dict[str, Any]) -> str:
         f"totals: equity {totals[0]}, initial {totals[1]}, maintenance {totals[2]} {statement.currency}",
         f"inputs {statement.input_hash}, parameters {statement.parameters_hash}, engine {statement.engine_version}",
         f"positions excluded: {len(statement.positions_excluded) or 'none'}",
+        f"market rows left out: {left_out or 'none'}",
     ]
     return "\n".join(lines)

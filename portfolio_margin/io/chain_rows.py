@@ -17,6 +17,7 @@ from portfolio_margin.io.symbols import (
 )
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import DataError, Problem
+from pricing.market import MAX_VOL
 
 VENUE = "deribit"
 NO_TIME = np.iinfo(np.int64).min
@@ -190,6 +191,11 @@ def _check_prices(rows: ChainRows, kind: StrArray, findings: Findings) -> None:
         vol,
         "must be above 0; leave it blank to use the surface",
     )
+    # Where the whole column is in percent, `check_vol_unit` says so once.
+    known = vol[np.isfinite(vol) & (vol > 0)]
+    decimals = len(known) > 0 and float(np.median(known)) <= DECIMAL_MEDIAN_MAX
+    remedy = f"above {MAX_VOL:g} (1,000 %): looks like percent in a column of decimals"
+    findings.add(rows, "mark_vol", option & (vol > MAX_VOL) & np.isfinite(vol) & decimals, vol, remedy)
     no_time = read & (rows.time_ms == NO_TIME)
     findings.add(rows, "time_ms", no_time, "no time", "needs the time of its prices")
 

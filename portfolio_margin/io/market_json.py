@@ -18,6 +18,7 @@ import numpy as np
 
 from portfolio_margin.io.atomic import write_whole
 from portfolio_margin.io.tables import JSON, kind_of_name, read_bytes, refuse
+from pricing.arrays import StrArray
 from pricing.errors import DataError, Problem
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
@@ -142,6 +143,8 @@ def read_market_file(path: str | Path) -> MarketFile:
         "quantity_step": reader.numbers("instruments", "quantity_step"),
         "currency_idx": reader.codes("instruments", "currency", currency_of),
     }
+    reader.options_without_type()
+    reader.margin_currency(currencies)
     reader.stop_if_bad()
     _refuse_percent(file, market_fields["mark_vol"])
     try:
@@ -181,6 +184,19 @@ class _Reader:
         if len(set(lengths.values())) > 1:
             self._note(name, None, lengths, "the columns have different lengths")
         return content
+
+    def options_without_type(self) -> None:
+        """An option is a call or a put; null is for everything else."""
+        columns = self.document["instruments"]
+        for row, (kind, given) in enumerate(zip(columns["kind"], columns["option_type"], strict=True)):
+            if kind == Kind.OPTION.name.lower() and given is None:
+                self._note("instruments.option_type", row, given, "an option is C or P")
+
+    def margin_currency(self, currencies: StrArray) -> None:
+        """The margin currency stated is the first of the currencies."""
+        stated = self.document.get("margin_currency")
+        if not len(currencies) or stated != str(currencies[0]):
+            self._note("margin_currency", None, stated, "must be the first of the currencies, whose fx is 1")
 
     def whole(self, field: str) -> int:
         """A whole number of the document itself."""

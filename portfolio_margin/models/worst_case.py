@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -116,7 +117,7 @@ class Model:
         starts, _ = segment_starts(positions)
         lines: list[Contribution] = []
         total = Decimal(0)
-        for first, last in zip(starts, np.append(starts[1:], len(product)), strict=True):
+        for first, last in pairwise(np.append(starts, len(product))):
             sums = product[first:last].sum(axis=0)
             worst = int(np.argmin(sums))
             if sums[worst] >= 0.0:

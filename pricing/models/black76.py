@@ -13,7 +13,8 @@ INVERSE_SQRT_TWO_PI = 0.3989422804014327
 
 def value(xp, forward, strike, tau, vol, discount, sign):
     """Value of one unit, in the currency the forward is quoted in."""
-    total = vol * xp.sqrt(tau)
+    # Guarded before the root, so that its derivative at expiry is 0 and not infinite.
+    total = vol * xp.where(tau > 0.0, xp.sqrt(xp.where(tau > 0.0, tau, 1.0)), 0.0)
     deviation = xp.where(total > 0.0, total, 1.0)
     low = xp.minimum(forward, strike)
     high = xp.maximum(forward, strike)

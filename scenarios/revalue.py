@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import sys
 from dataclasses import fields
@@ -17,6 +18,7 @@ from pricing.market import Market
 from pricing.price import default_threads, load_backend
 from pricing.resolve import PricingInputs, load_model, model_names, resolve
 from pricing.surfaces import svi
+from pricing.xp import coefficients
 from scenarios import dynamics
 from scenarios.bind import ShockedInputs, bind
 from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays, hash_parts
@@ -51,6 +53,8 @@ def revalue(
         raise ConfigError(f"method = {method!r}: must be one of {', '.join(METHODS)}")
     if tick is not None and not 0.0 < tick <= 1.0:
         raise ConfigError(f"tick = {tick!r}: must be above 0 and at most 1, or None")
+    # A plain number, so that one out of an array is written and hashed alike.
+    tick = None if tick is None else float(tick)
     inputs = resolve(instruments, market)
     shocked = bind(scenario_set, market, inputs)
     names = model_names(instruments)
@@ -89,9 +93,7 @@ def revalue(
         scenario_set=scenario_set,
         valuation_time=market.valuation_time,
         currency=str(market.currency_id[0]),
-        digest=_digest(
-            instruments, market, scenario_set, [method, backend, tick, *map(inspect.getsource, models.values())]
-        ),
+        digest=_digest([instruments, market, scenario_set], method, backend, tick, list(models.values())),
     )
 
 
@@ -119,6 +121,7 @@ def _unit_pnl(
     method: str, backend: str, model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int
 ) -> FloatArray:
     if method == "taylor":
+        # Loads scipy, which an import of the package must not.
         from scenarios import taylor
 
         return taylor.unit_pnl(model, inputs, shocked)
@@ -150,9 +153,16 @@ def _cash_rows(instruments: Instruments) -> IntArray:
     return row_of_currency[instruments.currency_idx]
 
 
-def _digest(instruments: Instruments, market: Market, scenario_set: ScenarioSet, parameters: list[Any]) -> str:
-    """Hash of everything that goes in, and of the sources of the formulas."""
-    tables = [getattr(table, f.name) for table in (instruments, market, scenario_set) for f in fields(table)]
-    modules = (sys.modules[resolve.__module__], svi, dynamics, sys.modules[bind.__module__], sys.modules[__name__])
-    sources = [inspect.getsource(module) for module in modules]
-    return hash_parts([*tables, *parameters, *sources])
+def _digest(tables: list[Any], method: str, backend: str, tick: float | None, models: list[ModuleType]) -> str:
+    """Hash of everything that goes in, and of the sources of formulas, primitives and kernels."""
+    columns = [getattr(table, f.name) for table in tables for f in fields(table)]
+    # The numpy modules stand behind the base values and the Taylor expansion on every backend.
+    names = dict.fromkeys(("numpy", backend))
+    modules = [
+        *models,
+        *(sys.modules[f.__module__] for f in (resolve, bind, revalue)),
+        *(svi, dynamics, coefficients, importlib.import_module("scenarios.taylor")),
+        *(importlib.import_module(f"pricing.xp.{name}") for name in names),
+        *(load_backend("scenarios", name) for name in names),
+    ]
+    return hash_parts([*columns, method, backend, tick, *map(inspect.getsource, modules)])

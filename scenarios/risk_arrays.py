@@ -6,18 +6,24 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import dataclass, fields
+import zlib
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from pricing.arrays import FloatArray, IntArray, StrArray, freeze_fields
+from pricing.arrays import FloatArray, IntArray, StrArray, freeze_fields, row_problems
 from pricing.errors import DataError, Problem
 from pricing.instruments import Kind
 from scenarios.shocks import ScenarioSet, VolDynamics
 
 FORMAT = "portfolio-margin risk arrays 2"
 DEFAULT_TICK = 1e-6
+# What numpy, zipfile and zlib raise over content that is damaged or something else; a single array is no context.
+UNREADABLE = (
+    *(ValueError, KeyError, OSError, EOFError, TypeError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 SCENARIO_COLUMNS = ("label", "price_move", "vol_move", "vol_shift", "time_step_years", "weight", "tier")
 
 
@@ -62,8 +68,14 @@ class RiskArrays:
         integers = dict.fromkeys(("kind", "underlying_idx", "expiry_idx", "cash_row"), np.int64)
         floats = dict.fromkeys(("quantity_step", "rows", "value_rows", "delta", "notional"), np.float64)
         freeze_fields(self, {**strings, **integers, **floats})
-        if self.rows.shape != (len(self.instrument_id), len(self.scenario_set)):
-            raise AssertionError("rows must be instruments by scenarios")
+        problems = self._shape_problems()
+        # A gain that is no number must not end as a margin of 0.
+        if not problems and not np.all(np.isfinite(self.rows)):
+            bad = ~np.all(np.isfinite(self.rows), axis=1)
+            remedy = "every gain must be a finite number"
+            problems = row_problems("risk arrays", "rows", bad, self.rows.max(axis=1), remedy, self.instrument_id)
+        if problems:
+            raise DataError(problems)
 
     def __len__(self) -> int:
         return len(self.instrument_id)
@@ -97,6 +109,43 @@ class RiskArrays:
         """(N,) base value, margin currency per contract."""
         return self.value_rows * (self.tick_size / self.unit)
 
+    def _shape_problems(self) -> list[Problem]:
+        count = (len(self.instrument_id),)
+        names = ("kind", "underlying_idx", "expiry_idx", "cash_row", "quantity_step", "value_rows", "delta", "notional")
+        shapes = {**dict.fromkeys(names, count), "rows": (*count, len(self.scenario_set))}
+        return [
+            Problem("risk arrays", None, name, getattr(self, name).shape, f"needs the shape {shape}")
+            for name, shape in shapes.items()
+            if getattr(self, name).shape != shape
+        ]
+
+    def _content_problems(self) -> list[Problem]:
+        """What `revalue` never makes, to be looked for in arrays that come from elsewhere."""
+        names, rows, values = self.instrument_id, self.rows, self.value_rows
+        parts = np.any(rows != np.rint(rows), axis=1) | (values != np.rint(values))
+        checks = [
+            ("value_rows", ~self.is_collateral & (self.tick is not None) & parts, "ticks of a contract must be whole"),
+            ("kind", ~np.isin(self.kind, [int(k) for k in Kind]), "not one of the known kinds"),
+            ("quantity_step", ~((self.quantity_step > 0) & np.isfinite(self.quantity_step)), "must be above 0"),
+            *(
+                (name, ~np.isfinite(getattr(self, name)), "must be finite")
+                for name in ("value_rows", "delta", "notional")
+            ),
+        ]
+        for name, length in (
+            ("cash_row", len(names)),
+            ("underlying_idx", len(self.underlying_id)),
+            ("expiry_idx", len(self.expiry_name)),
+        ):
+            column = getattr(self, name)
+            checks.append((name, (column < -1) | (column >= length), f"must be -1 or a row below {length}"))
+        problems = []
+        for field, bad, remedy in checks:
+            problems += row_problems("risk arrays", field, bad, getattr(self, field), remedy, names)
+        if len(np.unique(names)) < len(names):
+            problems.append(Problem("risk arrays", None, "instrument_id", len(names), "a contract is listed twice"))
+        return problems
+
     def to_bytes(self) -> bytes:
         """The file form: a numpy .npz archive, columns by field name plus `metadata` as JSON text."""
         columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if _is_array(self, f.name)}
@@ -123,7 +172,7 @@ class RiskArrays:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 columns = {name: archive[name] for name in archive.files}
             metadata = json.loads(str(columns.pop("metadata")))
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise _unreadable(file, "content", str(error), "is not a risk array file (.npz) or is cut short") from None
         stated = metadata.get("format") if isinstance(metadata, dict) else type(metadata).__name__
         if stated != FORMAT:
@@ -134,7 +183,7 @@ class RiskArrays:
         _check_tick(file, metadata.get("tick"))
         try:
             scenario = {name: columns.pop(f"scenario_{name}") for name in SCENARIO_COLUMNS}
-            return cls(
+            arrays = cls(
                 **columns,
                 tick=metadata["tick"],
                 scenario_set=ScenarioSet(**scenario, dynamics=VolDynamics(**metadata["dynamics"])),
@@ -142,8 +191,14 @@ class RiskArrays:
                 currency=metadata["currency"],
                 digest=metadata["digest"],
             )
-        except (KeyError, TypeError, AssertionError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise _unreadable(file, "columns", str(error), "a column is missing or has the wrong shape") from None
+        except DataError as error:
+            raise DataError([replace(problem, file=file) for problem in error.problems]) from None
+        problems = arrays._content_problems()
+        if problems:
+            raise DataError([replace(problem, file=file) for problem in problems])
+        return arrays
 
 
 def _is_array(arrays: RiskArrays, name: str) -> bool:
@@ -168,10 +223,12 @@ def _checksum(columns: dict[str, Any], metadata: dict[str, Any]) -> str:
 
 
 def hash_parts(parts: list[Any]) -> str:
-    """SHA-256 over strings and arrays; arrays count with their dtype and shape."""
+    """SHA-256 over strings and arrays; arrays count with their dtype and shape, names whatever their column's width."""
     hasher = hashlib.sha256()
     for part in parts:
-        if isinstance(part, np.ndarray):
+        if isinstance(part, np.ndarray) and part.dtype.kind == "U":
+            hasher.update(json.dumps(part.tolist()).encode())
+        elif isinstance(part, np.ndarray):
             hasher.update(f"{part.dtype.str}{part.shape}".encode())
             hasher.update(np.ascontiguousarray(part).tobytes())
         else:

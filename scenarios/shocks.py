@@ -153,15 +153,19 @@ def make(
     rows = len(label)
 
     def column(values: FloatArray | None, fill: float) -> FloatArray:
-        return np.full((rows, 1), fill) if values is None else np.asarray(values, float).reshape(rows, -1)
+        return np.full(rows, fill) if values is None else np.asarray(values, dtype=np.float64)
+
+    def by_underlying(values: FloatArray | None) -> FloatArray:
+        moves = column(values, 0.0)
+        return moves[:, None] if moves.ndim == 1 else moves
 
     return ScenarioSet(
         label=np.asarray(label, dtype=np.str_),
-        price_move=column(price_move, 0.0),
-        vol_move=column(vol_move, 0.0),
-        vol_shift=column(vol_shift, 0.0),
-        time_step_years=column(time_step_years, 0.0)[:, 0],
-        weight=column(weight, 1.0)[:, 0],
+        price_move=by_underlying(price_move),
+        vol_move=by_underlying(vol_move),
+        vol_shift=by_underlying(vol_shift),
+        time_step_years=column(time_step_years, 0.0),
+        weight=column(weight, 1.0),
         tier=freeze(np.zeros(rows), np.int64),
         dynamics=dynamics or VolDynamics(),
     )

@@ -56,6 +56,44 @@ def market_and_instruments(strikes: int = 9) -> tuple[Instruments, Market]:
     return instruments, market
 
 
+def one_option(
+    price: float, strike: float, tau: float, vol: float, sign: float, **market: Any
+) -> tuple[Instruments, Market]:
+    """A linear European option on one underlying, multiplier 1."""
+    instruments = Instruments(
+        instrument_id=np.array(["O"]),
+        kind=np.array([Kind.OPTION]),
+        payoff=np.array([Payoff.LINEAR]),
+        underlying_idx=np.array([0]),
+        expiry_idx=np.array([0]),
+        strike=np.array([strike]),
+        sign=np.array([sign]),
+        exercise=np.array([0]),
+        multiplier=np.array([market.pop("multiplier", 1.0)]),
+        quantity_step=np.array([1.0]),
+        currency_idx=np.array([0]),
+    )
+    years_ms = 365 * DAY_MS
+    fields = {
+        "spot": np.array([price]),
+        "forward": np.array([price, price]),
+        "discount": np.ones(2),
+        **market,
+    }
+    return instruments, Market(
+        valuation_time=NOW_MS,
+        underlying_id=np.array(["U"]),
+        expiry_underlying=np.array([0, 0]),
+        expiry_time=np.array([NOW_MS + round(tau * years_ms), UNDATED]),
+        svi=np.full((2, 5), np.nan),
+        mark_vol=np.array([vol]),
+        currency_id=np.array(["USD"]),
+        fx=np.ones(1),
+        currency_underlying=np.array([-1]),
+        **fields,
+    )
+
+
 def random_book(instruments: Instruments, accounts: int = 200, positions: int = 12, seed: int = 7) -> Book:
     """Accounts with some cash, some coins and random contracts in whole steps, both signs."""
     random = np.random.default_rng(seed)

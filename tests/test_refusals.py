@@ -62,12 +62,6 @@ def test_altered_metadata_is_refused(change: Any) -> None:
         RiskArrays.from_bytes(with_metadata(change), "a.npz")
 
 
-def test_array_file_holds_its_columns_and_nothing_else() -> None:
-    """An option of the writer that an older numpy does not know would be stored as a column."""
-    with np.load(io.BytesIO(ARRAYS.to_bytes()), allow_pickle=False) as archive:
-        assert "allow_pickle" not in archive.files
-
-
 @pytest.mark.parametrize(
     ("change", "field"),
     [

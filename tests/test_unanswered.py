@@ -51,7 +51,6 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
         "essvi_calendar_pair",
         "ewma_fhs",
         "funding_payment",
-        "fx_delta",
         "garch11_filter",
         "gaussian_tail",
         "gpd_fit",

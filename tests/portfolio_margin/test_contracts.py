@@ -1,0 +1,229 @@
+"""What every margin model promises; the test walks portfolio_margin/models, so a new file is put through it untouched.
+
+A model whose parameters have no defaults needs a sample in SAMPLES; its bounds stand in BOUNDS.
+"""
+
+from __future__ import annotations
+
+import math
+import pkgutil
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+from decimal import Decimal, localcontext
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import portfolio_margin.models
+from portfolio_margin import AccountStatus, MarginStatement, explain, margin
+from portfolio_margin.explain import EXACT, Explanation
+from pricing import ConfigError
+from tests.portfolio_margin.books import (
+    ARRAYS,
+    BACKENDS,
+    BOOK,
+    MARKET,
+    Held,
+    balances_held,
+    book_of,
+    contracts_held,
+    in_steps,
+    shuffled,
+)
+
+MODELS = sorted(module.name for module in pkgutil.iter_modules(portfolio_margin.models.__path__))
+SAMPLES: dict[str, dict[str, Any]] = {}
+BOUNDS: dict[str, dict[str, tuple[Any, Any]]] = {
+    "worst_case": {
+        "netting": ("joint", "per_underlying"),
+        "initial_factor": (1.0, 5.0),
+        "maintenance_factor": (0.01, 1.0),  # 5, but never above the initial factor
+        "short_option_minimum": (0.0, 1.0),
+        "haircut": (0.0, 1.0),
+        "haircut_by_asset": ({"BTC": 0.0, "ETH": 0.0}, {"BTC": 1.0, "ETH": 1.0, "USD": 1.0}),
+    },
+}
+OUTSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
+    "worst_case": {
+        "netting": ("gross", "", None),
+        "initial_factor": (0.99, 5.1, math.nan, "1", None, True),
+        "maintenance_factor": (0.0, 1.2, -1.0, math.nan),
+        "short_option_minimum": (-0.1, 1.1, math.inf),
+        "haircut": (-0.1, 1.5, math.nan),
+        "haircut_by_asset": ({"BTC": 2.0}, {"BTC": -0.1}, {"BTC": math.nan}, {"BTC": "0.1"}),
+    },
+}
+models = pytest.mark.parametrize("name", MODELS)
+
+
+def model_of(name: str, **change: Any) -> Any:
+    module = import_module(f"portfolio_margin.models.{name}")
+    return module.Model(module.Params(**{**SAMPLES.get(name, {}), **change}))
+
+
+def statement_of(name: str, accounts: dict[str, Held], **change: Any) -> MarginStatement:
+    return margin(book_of(accounts), ARRAYS, MARKET, model_of(name, **change))
+
+
+def test_there_are_models() -> None:
+    assert "worst_case" in MODELS
+    assert set(BOUNDS) <= set(MODELS)
+
+
+@models
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_requirements_are_ordered_and_charges_add_up(name: str, backend: str) -> None:
+    required = model_of(name).requirement(BOOK, ARRAYS, backend=backend)
+    assert np.all(required.initial >= required.maintenance)
+    assert np.all(required.maintenance >= 0)
+    assert required.initial.max() > 0
+    total = sum(required.charges.values())
+    assert np.array_equal(total, np.column_stack([required.initial, required.maintenance]))
+    for charge, parts in required.charges.items():
+        assert charge.isidentifier()
+        assert parts.shape == (len(BOOK), 2)
+        assert np.all(parts >= 0)
+    assert np.all((required.worst_scenario >= -1) & (required.worst_scenario < len(ARRAYS.scenario_set)))
+
+
+@models
+def test_every_backend_thread_and_order_gives_the_same_bits(name: str) -> None:
+    model = model_of(name)
+    reference = model.requirement(BOOK, ARRAYS, backend="numpy")
+    book = shuffled(BOOK, np.random.default_rng(5))
+    for backend in BACKENDS:
+        for threads in (1, 2):
+            other = model.requirement(book, ARRAYS, backend=backend, threads=threads)
+            assert other.initial.tobytes() == reference.initial.tobytes()
+            assert other.maintenance.tobytes() == reference.maintenance.tobytes()
+            assert np.array_equal(other.worst_scenario, reference.worst_scenario)
+            assert {k: v.tobytes() for k, v in other.charges.items()} == {
+                k: v.tobytes() for k, v in reference.charges.items()
+            }
+
+
+@models
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_empty_account_needs_nothing(name: str, backend: str) -> None:
+    model = model_of(name)
+    for held in ({}, {"BTC-PERPETUAL": 0.0, "USD": 0.0}, {"USD": 5.0}, {"USD": -5.0}):
+        required = model.requirement(book_of({"a": held}), ARRAYS, backend=backend)
+        assert (required.initial[0], required.maintenance[0], required.worst_scenario[0]) == (0.0, 0.0, -1)
+    assert len(model.requirement(book_of({}), ARRAYS, backend=backend).initial) == 0
+    assert margin(book_of({"a": {}}), ARRAYS, MARKET, model, backend=backend).status[0] == AccountStatus.NORMAL
+
+
+@models
+@settings(max_examples=20, deadline=None)
+@given(contracts_held, st.integers(2, 7))
+def test_the_scan_scales_with_the_position(name: str, steps: dict[str, int], factor: int) -> None:
+    required = model_of(name).requirement(book_of({"one": in_steps(steps), "scaled": in_steps(steps, factor)}), ARRAYS)
+    scan = required.charges["scan"][:, 0]
+    assert scan[1] == pytest.approx(factor * scan[0], rel=1e-14)
+
+
+@models
+@settings(max_examples=30, deadline=None)
+@given(contracts_held, balances_held, st.sampled_from(["USD", "BTC", "ETH"]), st.floats(0.01, 1e4))
+def test_more_collateral_never_lowers_excess(
+    name: str, steps: dict[str, int], cash: Held, asset: str, more: float
+) -> None:
+    """By the default parameters: a factor above the inverse of the price range would ask more than the coin adds."""
+    held = {**in_steps(steps), **cash}
+    richer = {**held, asset: held.get(asset, 0.0) + more}
+    statement = statement_of(name, {"poor": held, "rich": richer})
+    poor, rich = (statement.account.tolist().index(n) for n in ("poor", "rich"))
+    for column in (statement.margin_balance, statement.excess_liquidity, statement.available_funds):
+        assert column[rich] >= column[poor] - 0.03  # cents rounded in the house's favour on the way
+
+
+@models
+@settings(max_examples=20, deadline=None)
+@given(contracts_held, balances_held)
+def test_accounts_do_not_touch_each_other(name: str, steps: dict[str, int], cash: Held) -> None:
+    held = {**in_steps(steps), **cash}
+    alone = statement_of(name, {"a": held})
+    among = statement_of(name, {"0": {"BTC": 1.0}, "a": held, "z": in_steps(steps, 3)})
+    for column in ("equity", "haircut", "margin_balance", "initial_margin", "maintenance_margin", "delta_total"):
+        assert getattr(alone, column)[0] == getattr(among, column)[1]
+
+
+@models
+def test_parameters_are_frozen_and_all_have_bounds(name: str) -> None:
+    model = model_of(name)
+    assert model.model_id == name
+    assert is_dataclass(model.params)
+    for field in fields(model.params):
+        with pytest.raises(FrozenInstanceError):
+            setattr(model.params, field.name, getattr(model.params, field.name))
+    assert {field.name for field in fields(model.params)} <= set(BOUNDS[name]), "give the bounds of these parameters"
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name in BOUNDS for field in BOUNDS[name]])
+def test_parameters_at_their_bounds(name: str, field: str) -> None:
+    for value in BOUNDS[name][field]:
+        model = model_of(name, **{field: value})
+        statement = margin(BOOK, ARRAYS, MARKET, model)
+        assert np.all(np.isfinite(statement.initial_margin))
+        assert np.all(statement.initial_margin >= statement.maintenance_margin)
+        assert np.all(statement.maintenance_margin >= 0)
+        for account in BOOK.account_id[:3]:
+            check_tree(explain(statement, BOOK, ARRAYS, str(account)), statement, str(account))
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name in OUTSIDE for field in OUTSIDE[name]])
+def test_parameters_outside_their_bounds_are_refused(name: str, field: str) -> None:
+    for value in OUTSIDE[name][field]:
+        with pytest.raises(ConfigError, match=field):
+            model_of(name, **{field: value})
+
+
+def check_tree(explanation: Explanation, statement: MarginStatement, account: str) -> None:
+    """Every line is the exact sum of the lines one deeper below it, and the first line is the statement's."""
+    lines = explanation.lines
+    row = statement.account.tolist().index(account)
+    assert lines[0].initial == Decimal(repr(float(statement.initial_margin[row])))
+    assert lines[0].maintenance == Decimal(repr(float(statement.maintenance_margin[row])))
+    with localcontext(EXACT):
+        for position, line in enumerate(lines):
+            below = lines[position + 1 :]
+            end = next((n for n, other in enumerate(below) if other.depth <= line.depth), len(below))
+            children = [other for other in below[:end] if other.depth == line.depth + 1]
+            if children:
+                assert sum((c.initial for c in children), Decimal(0)) == line.initial
+                assert sum((c.maintenance for c in children), Decimal(0)) == line.maintenance
+    assert lines[-1].level == "rounding"
+    for amount in (lines[-1].initial, lines[-1].maintenance):
+        assert Decimal("-1e-7") < amount < Decimal("0.01")
+
+
+@models
+@settings(max_examples=25, deadline=None)
+@given(contracts_held, balances_held)
+def test_explanations_add_up_exactly(name: str, steps: dict[str, int], cash: Held) -> None:
+    accounts = {"a": {**in_steps(steps), **cash}}
+    statement = statement_of(name, accounts)
+    check_tree(explain(statement, book_of(accounts), ARRAYS, "a"), statement, "a")
+
+
+@models
+def test_contributions_name_every_position_of_the_charge(name: str) -> None:
+    for account in BOOK.account_id[:5]:
+        alone = BOOK.select(str(account))
+        lines = model_of(name).contributions(alone, ARRAYS)
+        scan = [line for line in lines if line.charge == "scan"]
+        held = dict(zip(ARRAYS.instrument_id[alone.instrument_idx].tolist(), alone.quantity.tolist(), strict=True))
+        assert {line.instrument: line.quantity for line in scan}.items() <= held.items()
+        assert all(line.scenario in ARRAYS.scenario_set.label for line in scan)
+
+
+@models
+def test_haircuts_are_shares(name: str) -> None:
+    haircut = model_of(name).haircut(ARRAYS)
+    assert haircut.shape == (len(ARRAYS),)
+    assert np.all((haircut >= 0) & (haircut <= 1))
+    assert np.all(haircut[~ARRAYS.is_collateral] == 0)
+    assert haircut[ARRAYS.index_of()["USD"]] == 0

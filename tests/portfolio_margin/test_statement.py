@@ -1,0 +1,178 @@
+"""The margin statement: every column by plain arithmetic, rounding in the house's favour, statuses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+
+import numpy as np
+import pytest
+
+from portfolio_margin import AccountStatus, MarginStatement, margin
+from portfolio_margin.models import worst_case
+from portfolio_margin.statement import account_status, down, ratio, up
+from pricing import DataError
+from tests.portfolio_margin.books import ARRAYS, BACKENDS, BOOK, MARKET, Held, book_of, loose
+
+MODEL = worst_case.Model()
+STATEMENT = margin(BOOK, ARRAYS, MARKET, MODEL)
+CENT = Decimal("0.01")
+
+
+def of(held: Held, params: worst_case.Params | None = None) -> MarginStatement:
+    return margin(book_of({"a": held}), ARRAYS, MARKET, worst_case.Model(params or worst_case.Params()))
+
+
+def cents(amount: float, rounding: str) -> float:
+    """An amount, free of binary noise beyond a tick, to the cent in exact decimals."""
+    return float(round(Decimal(repr(float(amount))), 8).quantize(CENT, rounding=rounding))
+
+
+def test_every_column_from_plain_arithmetic() -> None:
+    """Positions times values, haircuts on long coins, the model's requirement: to the cent, account by account."""
+    required = MODEL.requirement(BOOK, ARRAYS)
+    cut = MODEL.haircut(ARRAYS)
+    for a, positions in enumerate(loose(BOOK)):
+        worth = [round(q * ARRAYS.value[row], 6) for row, q in positions]
+        assets = [w for (row, _), w in zip(positions, worth, strict=True) if ARRAYS.is_collateral[row]]
+        lost = sum(w - round((1 - cut[row]) * w, 6) for (row, q), w in zip(positions, worth, strict=True) if q > 0)
+        assert STATEMENT.equity[a] == pytest.approx(cents(sum(worth), ROUND_FLOOR), abs=0.0101)
+        assert STATEMENT.collateral_value_before_haircut[a] == pytest.approx(sum(assets), abs=0.0101)
+        assert STATEMENT.haircut[a] == pytest.approx(lost, abs=0.0101)
+        assert STATEMENT.initial_margin[a] == cents(required.initial[a], ROUND_CEILING)
+        assert STATEMENT.maintenance_margin[a] == cents(required.maintenance[a], ROUND_CEILING)
+        balance = Decimal(repr(float(STATEMENT.equity[a]))) - Decimal(repr(float(STATEMENT.haircut[a])))
+        assert STATEMENT.margin_balance[a] == float(balance)
+        for name, need in (("available_funds", "initial_margin"), ("excess_liquidity", "maintenance_margin")):
+            assert getattr(STATEMENT, name)[a] == float(balance - Decimal(repr(float(getattr(STATEMENT, need)[a]))))
+
+
+def test_delta_is_the_sum_over_positions() -> None:
+    for a, positions in enumerate(loose(BOOK)[:20]):
+        assert STATEMENT.delta_total[a] == pytest.approx(sum(q * ARRAYS.delta[row] for row, q in positions), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("amount", "lower", "upper"),
+    [
+        (1.0, 1.0, 1.0),
+        (0.011, 0.01, 0.02),
+        (-0.011, -0.02, -0.01),
+        (0.1 + 0.2, 0.3, 0.3),  # a little more than 0.3 in binary, which is no money
+        (1.15 * 100, 115.0, 115.0),  # a little less than 115
+        (0.29 * 100, 29.0, 29.0),
+        (1e9 + 0.001, 1e9, 1e9 + 0.01),
+        (0.010001, 0.01, 0.02),  # one millionth is a tick, and money
+        (0.0, 0.0, 0.0),
+        (-0.0, 0.0, 0.0),
+    ],
+)
+def test_amounts_are_rounded_against_the_account(amount: float, lower: float, upper: float) -> None:
+    values = np.array([amount])
+    assert (down(values)[0], up(values)[0]) == (lower, upper)
+    assert not np.signbit(down(values)[0]) or lower < 0
+
+
+def test_statuses_begin_where_they_say() -> None:
+    """Balance against initial 100 and maintenance 80: a level that is exactly met is met."""
+    balance = np.array([100.0, 99.99, 88.01, 87.99, 80.0, 79.99, 0.0, -5.0])
+    count = len(balance)
+    equity = np.where(balance < 0, balance, balance + 1.0)
+    codes = account_status(equity, balance, np.full(count, 100.0), np.full(count, 80.0))
+    expected = "NORMAL MARGIN_CALL MARGIN_CALL REDUCE_ONLY REDUCE_ONLY LIQUIDATION LIQUIDATION BANKRUPT"
+    assert [AccountStatus(code).name for code in codes] == expected.split()
+    # Nothing held and nothing owed is nobody's trouble.
+    assert account_status(*np.zeros((4, 1)))[0] == AccountStatus.NORMAL
+
+
+def test_all_statuses_of_real_accounts() -> None:
+    need = of({"BTC-PERPETUAL": 1_000.0}).initial_margin[0]
+    shares = {"a": 1.1, "b": 0.95, "c": 0.85, "d": 0.5, "e": -0.1}
+    book = book_of({n: {"BTC-PERPETUAL": 1_000.0, "USD": round(f * need, 2)} for n, f in shares.items()})
+    statement = margin(book, ARRAYS, MARKET, MODEL)
+    assert statement.status.tolist() == [0, 1, 2, 3, 4]
+    assert statement.below_maintenance.tolist() == [False, False, False, True, True]
+    names = ["NORMAL", "MARGIN_CALL", "REDUCE_ONLY", "LIQUIDATION", "BANKRUPT"]
+    assert statement.columns()["status"].tolist() == names
+
+
+def test_rates_say_how_near_liquidation_is() -> None:
+    """mm_rate is 1 at liquidation and small when safe, health its inverse; both defined where something is zero."""
+    needed, balance = np.array([50.0, 50.0, 50.0, 0.0, 0.0, 0.0]), np.array([100.0, 50.0, 0.0, 10.0, 0.0, -1.0])
+    assert ratio(needed, balance).tolist() == [0.5, 1.0, math.inf, 0.0, 0.0, math.inf]
+    statement = of({"BTC-PERPETUAL": 1_000.0, "USD": 5_000.0})
+    assert statement.mm_rate[0] == statement.maintenance_margin[0] / 5_000.0
+    assert statement.health[0] == 5_000.0 / statement.maintenance_margin[0]
+    assert of({"USD": 1.0}).health[0] == math.inf
+    assert of({"USD": -1.0}).mm_rate[0] == math.inf
+
+
+def test_columns_stand_in_one_order() -> None:
+    columns = STATEMENT.columns()
+    assert list(columns)[:9] == [
+        "as_of_ms", "account", "margin_mode", "currency", "equity", "collateral_value_before_haircut", "haircut",
+        "margin_balance", "initial_margin",
+    ]  # fmt: skip
+    assert all(len(values) == len(BOOK) for values in columns.values())
+    frame = STATEMENT.frame()
+    assert list(frame.columns) == list(columns)
+    assert frame.attrs == STATEMENT.identity()
+    assert frame.worst_scenario.tolist() == [
+        "" if s < 0 else ARRAYS.scenario_set.label[s] for s in STATEMENT.worst_scenario
+    ]
+    # Charges are rounded up one by one: together at most a cent each above the total.
+    charges = sum(columns[f"charge_{name}"] for name in STATEMENT.charges)
+    assert np.all(charges >= STATEMENT.initial_margin - 1e-9)
+    assert np.all(charges <= STATEMENT.initial_margin + 0.01 * len(STATEMENT.charges) + 1e-9)
+
+
+def test_hashes_follow_parameters_and_inputs() -> None:
+    def hashes(book=BOOK, arrays=ARRAYS, model=MODEL):  # type: ignore[no-untyped-def]
+        statement = margin(book, arrays, MARKET, model)
+        return statement.parameters_hash, statement.input_hash
+
+    base = hashes()
+    assert hashes() == base
+    for change in (
+        {"haircut": 0.06},
+        {"initial_factor": 1.1},
+        {"netting": "joint"},
+        {"haircut_by_asset": {"BTC": 0.1}},
+    ):
+        other = hashes(model=worst_case.Model(worst_case.Params(**change)))
+        assert other[0] != base[0]
+        assert other[1] == base[1]
+    quantity = BOOK.quantity.copy()
+    quantity[0] += 0.5
+    for table in ({"book": replace(BOOK, quantity=quantity)}, {"arrays": replace(ARRAYS, digest="another")}):
+        other = hashes(**table)
+        assert other[0] == base[0]
+        assert other[1] != base[1]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_backend_prints_the_same_statement(backend: str) -> None:
+    for threads in (1, 2):
+        other = margin(BOOK, ARRAYS, MARKET, MODEL, backend=backend, threads=threads)
+        for name, values in STATEMENT.columns().items():
+            if name == "delta_total":  # for information, to four decimals
+                assert other.delta_total == pytest.approx(values, abs=1.01e-4)
+            else:
+                assert np.array_equal(other.columns()[name], values), name
+        assert other.identity() == STATEMENT.identity()
+
+
+def test_what_was_left_out_is_always_listed() -> None:
+    assert STATEMENT.identity()["positions_excluded"] == []
+    statement = margin(BOOK, ARRAYS, MARKET, MODEL, positions_excluded=("a: X",))
+    assert statement.identity()["positions_excluded"] == ["a: X"]
+
+
+def test_arrays_and_market_belong_together() -> None:
+    with pytest.raises(DataError, match="valuation_time"):
+        margin(BOOK, ARRAYS, replace(MARKET, valuation_time=MARKET.valuation_time + 1), MODEL)
+    with pytest.raises(DataError, match="currency"):
+        margin(BOOK, replace(ARRAYS, currency="EUR"), MARKET, MODEL)
+    without = margin(BOOK, ARRAYS, None, MODEL)
+    assert without.initial_margin.tobytes() == STATEMENT.initial_margin.tobytes()

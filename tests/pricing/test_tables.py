@@ -1,0 +1,190 @@
+"""Instruments and Market: frozen, checked at construction, every bad row named."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import FrozenInstanceError, fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pricing import DataError, Exercise, Instruments, Kind, Market, Payoff
+from pricing import arrays as limits
+from pricing.arrays import freeze
+from pricing.errors import PROBLEMS_SHOWN, Problem
+from tests.examples import market_and_instruments
+
+INSTRUMENTS, MARKET = market_and_instruments(strikes=3)
+OPTION = int(np.flatnonzero(INSTRUMENTS.is_option)[0])
+CASH = INSTRUMENTS.index_of()["USD"]
+
+
+def refused(table: Instruments | Market, **change: Any) -> list[Problem]:
+    with pytest.raises(DataError) as caught:
+        replace(table, **change)
+    assert all(problem.field and problem.remedy for problem in caught.value.problems)
+    return list(caught.value.problems)
+
+
+def with_row(values: np.ndarray, row: int, value: Any) -> np.ndarray:
+    changed = values.astype(np.result_type(values, type(value)) if values.dtype.kind in "if" else values.dtype)
+    changed[row] = value
+    return changed
+
+
+@pytest.mark.parametrize("table", [INSTRUMENTS, MARKET], ids=["instruments", "market"])
+def test_tables_are_frozen(table: Instruments | Market) -> None:
+    for field in fields(table):
+        value = getattr(table, field.name)
+        with pytest.raises(FrozenInstanceError):
+            setattr(table, field.name, value)
+        if isinstance(value, np.ndarray):
+            assert value.flags.c_contiguous
+            with pytest.raises(ValueError, match="read-only"):
+                value[...] = value
+
+
+def test_a_table_does_not_follow_its_source() -> None:
+    spot = np.array([68_000.0, 2_050.0])
+    market = replace(MARKET, spot=spot)
+    spot[0] = 1.0
+    assert market.spot[0] == 68_000.0
+    base = np.arange(10.0)
+    view = freeze(base[2:4], np.float64)
+    base[:] = -1.0
+    assert view.tolist() == [2.0, 3.0]
+
+
+def test_frozen_arrays_have_the_layout_of_kernels() -> None:
+    column = freeze(np.asfortranarray(np.arange(6, dtype=np.int32).reshape(2, 3)), np.float64)
+    assert column.dtype == np.float64
+    assert column.flags.c_contiguous
+    assert not column.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("field", "row", "value"),
+    [
+        ("kind", OPTION, 9),
+        ("kind", OPTION, -1),
+        ("payoff", OPTION, 2),
+        ("exercise", OPTION, 2),
+        ("strike", OPTION, math.nan),
+        ("strike", OPTION, 0.0),
+        ("strike", OPTION, -5.0),
+        ("strike", OPTION, math.inf),
+        ("sign", OPTION, 0.0),
+        ("sign", OPTION, math.nan),
+        ("multiplier", OPTION, 0.0),
+        ("multiplier", OPTION, math.inf),
+        ("quantity_step", OPTION, 0.0),
+        ("quantity_step", OPTION, math.nan),
+        ("expiry_idx", OPTION, -1),
+        ("underlying_idx", OPTION, -1),
+        ("currency_idx", CASH, -1),
+    ],
+)
+def test_bad_terms_are_named(field: str, row: int, value: float) -> None:
+    problems = refused(INSTRUMENTS, **{field: with_row(getattr(INSTRUMENTS, field), row, value)})
+    assert [(p.file, p.row, p.field) for p in problems] == [("instruments", INSTRUMENTS.instrument_id[row], field)]
+
+
+def test_every_bad_row_is_listed_at_once() -> None:
+    strike = INSTRUMENTS.strike.copy()
+    strike[INSTRUMENTS.is_option] = math.nan
+    step = np.zeros(len(INSTRUMENTS))
+    problems = refused(INSTRUMENTS, strike=strike, quantity_step=step)
+    assert sum(p.field == "strike" for p in problems) == INSTRUMENTS.is_option.sum()
+    assert sum(p.field == "quantity_step" for p in problems) == len(INSTRUMENTS)
+
+
+def test_a_long_list_is_cut_and_counted() -> None:
+    many = [Problem("f", row, "x", 1.0, "y") for row in range(PROBLEMS_SHOWN + 7)]
+    error = DataError(many)
+    assert len(error.problems) == PROBLEMS_SHOWN + 7
+    assert str(error).splitlines()[-1] == "... and 7 more rows of the same kinds"
+    assert str(error).splitlines()[0] == "f, row 0, x = 1.0: y"
+
+
+def test_a_name_listed_twice_is_named_once() -> None:
+    names = INSTRUMENTS.instrument_id.copy()
+    names[[3, 4, 5]] = names[6]
+    (problem,) = refused(INSTRUMENTS, instrument_id=names)
+    assert (problem.field, problem.row) == ("instrument_id", names[6])
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(Instruments)])
+def test_columns_have_one_length(field: str) -> None:
+    (problem,) = refused(INSTRUMENTS, **{field: getattr(INSTRUMENTS, field)[:-1]})
+    assert "shape" in problem.remedy
+
+
+def test_limits_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pricing.instruments.MAX_INSTRUMENTS", len(INSTRUMENTS) - 1)
+    monkeypatch.setattr("pricing.market.MAX_EXPIRIES", len(MARKET.forward) - 1)
+    assert "at most" in refused(INSTRUMENTS)[0].remedy
+    assert "at most" in refused(MARKET)[0].remedy
+    assert (limits.MAX_INSTRUMENTS, limits.MAX_EXPIRIES) == (200_000, 4_096)
+
+
+def test_kinds_of_contracts() -> None:
+    row = INSTRUMENTS.index_of()
+    assert INSTRUMENTS.is_settled[row["BTC-PERPETUAL"]]
+    assert INSTRUMENTS.is_settled[row["BTC-60D"]]
+    assert INSTRUMENTS.is_collateral[[row["USD"], row["BTC"], row["ETH"]]].all()
+    assert (INSTRUMENTS.is_option.sum(), INSTRUMENTS.is_collateral.sum(), INSTRUMENTS.is_settled.sum()) == (24, 3, 4)
+    assert (Kind.CASH, Kind.OPTION, Payoff.INVERSE, Exercise.AMERICAN) == (0, 4, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "row", "value", "name"),
+    [
+        ("spot", 1, math.nan, "ETH"),
+        ("spot", 0, 0.0, "BTC"),
+        ("spot", 0, math.inf, "BTC"),
+        ("forward", 2, -1.0, "BTC-undated"),
+        ("forward", 0, math.nan, "BTC-2026-03-05"),
+        ("discount", 1, 0.0, "BTC-2026-04-27"),
+        ("discount", 1, math.inf, "BTC-2026-04-27"),
+        ("fx", 2, math.nan, "ETH"),
+        ("fx", 1, -3.0, "BTC"),
+        ("mark_vol", 4, -0.1, 4),
+        ("mark_vol", 4, math.inf, 4),
+        ("currency_underlying", 1, 2, "BTC"),
+        ("currency_underlying", 1, -3, "BTC"),
+        ("expiry_underlying", 5, 2, "5"),
+        ("svi", 0, [math.nan, 0.1, 0.0, 0.0, 0.1], "BTC-2026-03-05"),
+        ("svi", 2, [math.nan, math.nan, math.nan, math.nan, 0.1], "BTC-undated"),
+        ("svi", 0, [math.inf, 0.1, 0.0, 0.0, 0.1], "BTC-2026-03-05"),
+    ],
+)
+def test_bad_market_rows_are_named(field: str, row: int, value: Any, name: Any) -> None:
+    changed = getattr(MARKET, field).copy()
+    changed[row] = value
+    problems = {(p.file, p.field, p.row) for p in refused(MARKET, **{field: changed})}
+    assert ("market", field, name) in problems
+    # Of a coin whose spot or fx is wrong it is also said that the two contradict each other.
+    assert problems <= {("market", field, name), ("market", "fx", name)}
+
+
+def test_rows_of_one_underlying_stand_together() -> None:
+    (problem,) = refused(MARKET, expiry_underlying=[0, 1, 0, 1, 1, 1])
+    assert "sort" in problem.remedy
+
+
+def test_the_margin_currency_comes_first() -> None:
+    (problem,) = refused(MARKET, fx=np.array([1.1, 68_000.0, 2_050.0]))
+    assert (problem.field, problem.row) == ("fx", 0)
+
+
+@pytest.mark.parametrize(
+    "field", ["spot", "expiry_underlying", "expiry_time", "discount", "svi", "fx", "currency_underlying"]
+)
+def test_market_columns_have_one_length(field: str) -> None:
+    problems = refused(MARKET, **{field: getattr(MARKET, field)[:-1]})
+    assert [(p.field, "shape" in p.remedy) for p in problems] == [(field, True)]
+
+
+def test_an_expiry_is_named_for_people() -> None:
+    assert MARKET.expiry_name[:3] == ["BTC-2026-03-05", "BTC-2026-04-27", "BTC-undated"]

@@ -1,0 +1,175 @@
+"""What every scenario family promises; the test walks scenarios/families, so a new file is put through it untouched.
+
+A family whose parameters have no defaults needs a sample in SAMPLES; its bounds stand in BOUNDS.
+"""
+
+from __future__ import annotations
+
+import math
+import pkgutil
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+
+import scenarios.families
+from pricing import ConfigError, Market
+from pricing.arrays import MAX_SCENARIOS
+from scenarios import ScenarioSet, revalue
+from tests.examples import market_and_instruments
+
+FAMILIES = sorted(module.name for module in pkgutil.iter_modules(scenarios.families.__path__))
+INSTRUMENTS, MARKET = market_and_instruments()
+BACKENDS = ("numpy", "numba", "jax")
+
+SAMPLES: dict[str, dict[str, Any]] = {
+    "span": {"price_scan_range": {"BTC": 7_000.0, "ETH": 300.0}, "vol_scan_range": 0.25},
+}
+# Lowest and highest value of every number; values just outside are refused.
+BOUNDS: dict[str, dict[str, tuple[Any, Any]]] = {
+    "grid": {
+        "price_range": (1e-3, 0.95),
+        "buckets": (1, 50),
+        "vol_up": (0.0, 5.0),
+        "vol_down": (0.0, 1.0),
+        "days": ((0.0,), (60.0,)),
+        "tail_moves": ((-0.999,), (100.0,)),
+        "tail_factor": (0.0, 1.0),
+    },
+    "span": {
+        "vol_scan_range": (0.0, 5.0),
+        "extreme_multiplier": (1.0, 6.8),  # 10, unless the move takes the price to 0
+        "cover_fraction": (0.0, 1.0),
+        "look_ahead_years": (0.0, 0.1),
+    },
+}
+OUTSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
+    "grid": {
+        "price_range": (0.0, 0.96, -0.1, math.nan, "0.1", {"BTC": 0.1, "ETH": 2.0}),
+        "buckets": (0, 51, 2.5, math.nan, True),
+        "vol_up": (-0.1, 5.1, math.inf),
+        "vol_down": (-0.1, 1.1),
+        "days": ((), (-1.0,), (61.0,), (math.nan,)),
+        "tail_moves": ((-1.0,), (-2.0,), (101.0,), (0.0,), (math.nan,)),
+        "tail_factor": (-0.1, 1.1),
+    },
+    "span": {
+        "vol_scan_range": (-0.1, 5.1, math.nan),
+        "vol_scan": ("both", ""),
+        "extreme_multiplier": (0.9, 10.1),
+        "cover_fraction": (-0.1, 1.1),
+        "look_ahead_years": (-0.1, 0.2),
+        "price_scan_range": (0.0, -5.0, math.nan, math.inf, {"BTC": 7_000.0}),
+        "carry": ("gone",),
+    },
+}
+
+
+def params_of(name: str, **change: Any) -> Any:
+    return import_module(f"scenarios.families.{name}").Params(**{**SAMPLES.get(name, {}), **change})
+
+
+def set_of(name: str, market: Market = MARKET, **change: Any) -> ScenarioSet:
+    return import_module(f"scenarios.families.{name}").scenarios(params_of(name, **change), market)
+
+
+def check(moves: ScenarioSet) -> None:
+    rows = len(moves)
+    assert 1 <= rows <= MAX_SCENARIOS
+    for name in ("price_move", "vol_move", "vol_shift"):
+        table = getattr(moves, name)
+        assert table.shape in ((rows, 1), (rows, len(MARKET.spot)))
+        assert np.all(np.isfinite(table))
+    assert np.all(moves.price_move > -1)
+    for name in ("label", "weight", "tier", "time_step_years"):
+        assert getattr(moves, name).shape == (rows,)
+    assert np.all((moves.weight >= 0) & (moves.weight <= 1))
+    assert np.all(moves.time_step_years >= 0)
+
+
+def test_there_are_families() -> None:
+    assert {"grid", "span"} <= set(FAMILIES)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_shapes_weights_and_labels(name: str) -> None:
+    moves = set_of(name)
+    check(moves)
+    assert len(set(moves.label.tolist())) == len(moves)
+    assert all(label for label in moves.label)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_deterministic_and_pure(name: str) -> None:
+    first, second = set_of(name), set_of(name)
+    for field in fields(first):
+        assert np.array_equal(getattr(first, field.name), getattr(second, field.name))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_prices_stand_still_somewhere(name: str) -> None:
+    """There is a scenario without a price move; without vol move and time it gains exactly nothing."""
+    moves = set_of(name)
+    still = np.all(moves.price_move == 0, axis=1)
+    assert np.any(still & (moves.weight > 0))
+    quiet = replace(
+        moves,
+        vol_move=np.where(still[:, None], 0.0, moves.vol_move),
+        vol_shift=np.where(still[:, None], 0.0, moves.vol_shift),
+        time_step_years=np.where(still, 0.0, moves.time_step_years),
+    )
+    floored = quiet.dynamics.vol_floor > 0
+    for backend in BACKENDS:
+        rows = revalue(INSTRUMENTS, MARKET, quiet, backend=backend).rows[:, still]
+        assert floored or np.all(rows == 0)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_says_what_moves_not_what_it_is_worth(name: str) -> None:
+    """Vols, slices and discounts of the market do not change the moves; only names and prices may."""
+    other = replace(MARKET, mark_vol=MARKET.mark_vol * 2, discount=MARKET.discount * 0.9, svi=MARKET.svi * 1.1)
+    first, second = set_of(name), set_of(name, other)
+    assert np.array_equal(first.price_move, second.price_move)
+    assert np.array_equal(first.vol_move, second.vol_move)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_parameters_are_frozen_and_all_have_bounds(name: str) -> None:
+    params = params_of(name)
+    assert is_dataclass(params)
+    field = fields(params)[0].name
+    with pytest.raises(FrozenInstanceError):
+        setattr(params, field, getattr(params, field))
+    numbers = {f.name for f in fields(params) if isinstance(getattr(params, f.name), (int, float, tuple))}
+    assert numbers - {"price_scan_range"} <= set(BOUNDS[name]), "give the bounds of these parameters"
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name in BOUNDS for field in BOUNDS[name]])
+def test_parameters_at_their_bounds(name: str, field: str) -> None:
+    for value in BOUNDS[name][field]:
+        moves = set_of(name, **{field: value})
+        check(moves)
+        arrays = revalue(INSTRUMENTS, MARKET, moves, tick=1e-3)
+        assert np.all(np.isfinite(arrays.rows))
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name in OUTSIDE for field in OUTSIDE[name]])
+def test_parameters_outside_their_bounds_are_refused(name: str, field: str) -> None:
+    for value in OUTSIDE[name][field]:
+        with pytest.raises(ConfigError, match=field):
+            set_of(name, **{field: value})
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_backends_agree_to_one_tick(name: str) -> None:
+    moves = set_of(name)
+    reference = revalue(INSTRUMENTS, MARKET, moves, backend="numpy")
+    contract = ~reference.is_collateral
+    for backend in ("numba", "jax"):
+        other = revalue(INSTRUMENTS, MARKET, moves, backend=backend)
+        assert np.abs(other.rows - reference.rows)[contract].max() <= 1
+        assert other.rows[~contract] == pytest.approx(reference.rows[~contract], rel=1e-14)
+        assert np.array_equal(other.value_rows, reference.value_rows)
+        assert np.array_equal(other.delta, reference.delta)

@@ -1,0 +1,216 @@
+"""The file of risk arrays: a stranger reads it, a damaged or doctored one is refused in words."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pricing import DataError, EngineError
+from scenarios import RiskArrays, VolDynamics, revalue
+from scenarios.families import grid
+from scenarios.risk_arrays import FORMAT, SCENARIO_COLUMNS, hash_parts
+from scenarios.shocks import make
+from tests.examples import market_and_instruments
+
+INSTRUMENTS, MARKET = market_and_instruments(strikes=3)
+MOVES = make(["up", "down"], np.array([[0.1, 0.2], [-0.1, -0.2]]), dynamics=VolDynamics(vol_floor=0.01))
+ARRAYS = revalue(INSTRUMENTS, MARKET, MOVES)
+CONTENT = ARRAYS.to_bytes()
+
+
+def same(first: RiskArrays, second: RiskArrays) -> bool:
+    """Every field, bit for bit."""
+    for field in fields(RiskArrays):
+        ours, theirs = getattr(first, field.name), getattr(second, field.name)
+        if isinstance(ours, np.ndarray):
+            if ours.dtype != theirs.dtype or ours.tobytes() != theirs.tobytes() or theirs.flags.writeable:
+                return False
+        elif field.name == "scenario_set":
+            if ours.dynamics != theirs.dynamics or not all(
+                np.array_equal(getattr(ours, name), getattr(theirs, name)) for name in SCENARIO_COLUMNS
+            ):
+                return False
+        elif ours != theirs:
+            return False
+    return True
+
+
+def rewritten(edit: Callable[[Any], Any] | None = None, drop: tuple[str, ...] = (), **columns: Any) -> bytes:
+    """The file with metadata or columns changed by somebody who knows the format and puts the right checksum."""
+    with np.load(io.BytesIO(CONTENT)) as archive:
+        content = {name: archive[name] for name in archive.files}
+    metadata: Any = json.loads(str(content.pop("metadata")))
+    del metadata["checksum"]
+    content = {name: values for name, values in {**content, **columns}.items() if name not in drop}
+    metadata = edit(metadata) if edit else metadata
+    parts = [part for name in sorted(content) for part in (name, content[name])]
+    checksum = hash_parts([*parts, json.dumps(metadata, sort_keys=True)])
+    buffer = io.BytesIO()
+    text = np.array(json.dumps({"checksum": checksum, **metadata}))
+    np.savez_compressed(buffer, metadata=text, **content)
+    return buffer.getvalue()
+
+
+def refused(content: bytes) -> str:
+    with pytest.raises(DataError) as caught:
+        RiskArrays.from_bytes(content, "arrays.npz")
+    (problem,) = caught.value.problems
+    assert problem.file == "arrays.npz"
+    assert problem.remedy
+    return problem.field
+
+
+@pytest.mark.parametrize("tick", [1e-6, 1e-3, None])
+def test_round_trip(tick: float | None) -> None:
+    for moves in (MOVES, grid.scenarios(grid.Params(), MARKET)):
+        arrays = revalue(INSTRUMENTS, MARKET, moves, tick=tick)
+        content = arrays.to_bytes()
+        assert content == arrays.to_bytes()
+        assert same(RiskArrays.from_bytes(content), arrays)
+        assert RiskArrays.from_bytes(content).to_bytes() == content
+
+
+def test_the_archive_holds_columns_and_nothing_else() -> None:
+    """An option of the writer that an older numpy does not know would be stored as a column."""
+    with np.load(io.BytesIO(CONTENT), allow_pickle=False) as archive:
+        names = set(archive.files)
+    columns = {f.name for f in fields(RiskArrays) if isinstance(getattr(ARRAYS, f.name), np.ndarray)}
+    assert names == columns | {f"scenario_{name}" for name in SCENARIO_COLUMNS} | {"metadata"}
+
+
+def test_a_stranger_reads_the_file_with_numpy_alone() -> None:
+    with np.load(io.BytesIO(CONTENT), allow_pickle=False) as archive:
+        metadata = json.loads(str(archive["metadata"]))
+        row = archive["instrument_id"].tolist().index("BTC-7D-68000-C")
+        steps = -2.0 / archive["quantity_step"][row]
+        pnl = metadata["tick"] * steps * archive["rows"][row]
+    assert metadata["format"] == FORMAT
+    assert pnl == pytest.approx(-2.0 * ARRAYS.pnl[ARRAYS.index_of()["BTC-7D-68000-C"]], rel=1e-15)
+
+
+def test_a_rewritten_file_is_the_same_file() -> None:
+    """The test's own writer changes nothing where it is told to change nothing."""
+    assert same(RiskArrays.from_bytes(rewritten()), ARRAYS)
+    assert same(RiskArrays.from_bytes(rewritten(rows=ARRAYS.rows)), ARRAYS)
+
+
+def test_cut_short_anywhere() -> None:
+    for length in range(0, len(CONTENT), 41):
+        refused(CONTENT[:length])
+
+
+def test_not_such_a_file_at_all() -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, a=np.ones(3))
+    for content in (b"", b"hello", b"PK\x03\x04", b"\x1f\x8b\x08", buffer.getvalue()):
+        refused(content)
+
+
+def test_a_single_array_is_refused() -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ones(3))
+    refused(buffer.getvalue())
+
+
+def outcome(content: bytes) -> str:
+    try:
+        return "as it was" if same(RiskArrays.from_bytes(content, "x"), ARRAYS) else "other numbers"
+    except DataError:
+        return "refused"
+    except Exception as error:
+        return type(error).__name__
+
+
+@pytest.mark.parametrize("mask", [0xFF, 0x01])
+def test_a_damaged_byte_is_refused_in_words(mask: int) -> None:
+    """Damage where no content lies (dates, names twice stored) does no harm."""
+    found = {outcome(CONTENT[:n] + bytes([CONTENT[n] ^ mask]) + CONTENT[n + 1 :]) for n in range(0, len(CONTENT), 3)}
+    assert "refused" in found
+    assert found <= {"refused", "as it was"}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"edit": lambda m: {**m, "format": "something else 2"}}, "format"),
+        ({"edit": lambda m: {**m, "checksum": "0" * 64}}, "checksum"),
+        ({"edit": lambda m: {k: v for k, v in m.items() if k != "dynamics"}}, "columns"),
+        ({"edit": lambda m: {**m, "dynamics": {"unheard_of": 1.0}}}, "columns"),
+        ({"drop": ("delta",)}, "columns"),
+        ({"drop": ("scenario_weight",)}, "columns"),
+        ({"rows": ARRAYS.rows[:, :1]}, "rows"),
+        ({"extra": np.ones(3)}, "columns"),
+    ],
+)
+def test_what_is_checked(change: dict[str, Any], field: str) -> None:
+    assert refused(rewritten(**change)) == field
+
+
+def test_bad_scenarios_in_a_file() -> None:
+    for change in ({"scenario_weight": np.array([2.0, 1.0])}, {"scenario_price_move": np.array([[-1.0], [0.0]])}):
+        with pytest.raises(EngineError):
+            RiskArrays.from_bytes(rewritten(**change))
+
+
+def replaced(field: str, row: Any, value: Any) -> dict[str, np.ndarray]:
+    changed = getattr(ARRAYS, field).copy()
+    changed[row] = value
+    return {field: changed}
+
+
+IMPOSSIBLE: dict[str, dict[str, Any]] = {
+    "a gain that is no number": replaced("rows", (7, 0), math.nan),
+    "an infinite gain": replaced("rows", (7, 0), math.inf),
+    "half a tick": replaced("rows", (7, 0), 0.5),
+    "a value that is no number": replaced("value_rows", 7, math.nan),
+    "half a tick of value": replaced("value_rows", 7, 0.5),
+    "a delta that is no number": replaced("delta", 7, math.nan),
+    "a kind that is none": replaced("kind", 7, 9),
+    "cash in no row": replaced("cash_row", 7, 10_000_000),
+    "an expiry without a name": replaced("expiry_idx", 7, 99),
+    "an underlying without a name": replaced("underlying_idx", 7, 99),
+    "a step of nothing": replaced("quantity_step", 7, 0.0),
+    "one contract twice": {"instrument_id": np.full(len(ARRAYS), "BTC")},
+    "a column cut short": {"kind": ARRAYS.kind[:-1]},
+    "a table of deltas": {"delta": np.ones((len(ARRAYS), 2))},
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_impossible_columns_are_refused(name: str) -> None:
+    """Someone else's file meets the same checks as our own tables: a NaN gain must not end as a margin of 0."""
+    with pytest.raises(EngineError):
+        RiskArrays.from_bytes(rewritten(**IMPOSSIBLE[name]))
+
+
+def test_amounts_per_contract() -> None:
+    row = ARRAYS.index_of()
+    option, coin = row["BTC-7D-68000-C"], row["BTC"]
+    assert (ARRAYS.unit[option], ARRAYS.unit[coin]) == (0.1, 1.0)
+    assert ARRAYS.pnl[option, 0] == pytest.approx(ARRAYS.rows[option, 0] * 1e-6 / 0.1)
+    assert ARRAYS.pnl[coin].tolist() == pytest.approx([6_800.0, -6_800.0])
+    assert ARRAYS.value[coin] == pytest.approx(68_000.0)
+    assert len(ARRAYS) == len(INSTRUMENTS)
+    assert ARRAYS.tick_size == 1e-6
+    assert revalue(INSTRUMENTS, MARKET, MOVES, tick=None).tick_size == 1.0
+
+
+def test_hashes_tell_things_apart() -> None:
+    pairs = [
+        (["ab", "c"], ["a", "bc"]),
+        ([np.zeros(2), np.zeros(1)], [np.zeros(1), np.zeros(2)]),
+        ([np.zeros(2)], [np.zeros((1, 2))]),
+        ([np.zeros(1, np.int64)], [np.zeros(1)]),
+        ([0.0], [-0.0]),
+        ([None], ["None"]),
+    ]
+    for first, second in pairs:
+        assert hash_parts(first) != hash_parts(second)
+        assert hash_parts(first) == hash_parts(list(first))

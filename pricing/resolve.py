@@ -166,17 +166,17 @@ def _check_references(instruments: Instruments, market: Market) -> None:
 def _currency_problems(instruments: Instruments, market: Market) -> list[Problem]:
     """An inverse contract pays in the coin of its underlying, and a coin stands with the underlying that moves it."""
     mover = market.currency_underlying[instruments.currency_idx]
-    # The margin currency may be the coin itself; its fx is 1 and nothing moves it.
-    owner = np.append(market.underlying_id, "")[instruments.underlying_idx]
-    coin = (mover == instruments.underlying_idx) | (
-        (mover < 0) & (market.currency_id[instruments.currency_idx] == owner)
-    )
-    remedy = "an inverse contract settles in the coin of its underlying"
+    apart = mover != instruments.underlying_idx
+    elsewhere = (instruments.payoff == Payoff.INVERSE) & apart
+    if np.any(elsewhere):
+        # The margin currency may be the coin itself; its fx is 1 and nothing moves it.
+        owner = np.append(market.underlying_id, "")[instruments.underlying_idx]
+        elsewhere &= (mover >= 0) | (market.currency_id[instruments.currency_idx] != owner)
     names = instruments.instrument_id
-    elsewhere = (instruments.payoff == Payoff.INVERSE) & ~coin
+    remedy = "an inverse contract settles in the coin of its underlying"
     problems = row_problems("instruments", "currency_idx", elsewhere, instruments.currency_idx, remedy, names)
     moved = (instruments.kind == Kind.CASH) & (mover >= 0)
-    astray = moved & ((mover != instruments.underlying_idx) | (instruments.expiry_idx < 0))
+    astray = moved & (apart | (instruments.expiry_idx < 0))
     remedy = "a coin needs the underlying that moves its currency, and that underlying's undated expiry row"
     return problems + row_problems("instruments", "underlying_idx", astray, instruments.underlying_idx, remedy, names)
 

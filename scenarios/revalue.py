@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import sys
@@ -165,4 +166,9 @@ def _digest(tables: list[Any], method: str, backend: str, tick: float | None, mo
         *(importlib.import_module(f"pricing.xp.{name}") for name in names),
         *(load_backend("scenarios", name) for name in names),
     ]
-    return hash_parts([*columns, method, backend, tick, *map(inspect.getsource, modules)])
+    return hash_parts([*columns, method, backend, tick, *map(_source, modules)])
+
+
+@functools.cache
+def _source(module: ModuleType) -> str:
+    return inspect.getsource(module)

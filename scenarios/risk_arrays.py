@@ -226,9 +226,9 @@ def hash_parts(parts: list[Any]) -> str:
     """SHA-256 over strings and arrays; arrays count with their dtype and shape, names whatever their column's width."""
     hasher = hashlib.sha256()
     for part in parts:
-        if isinstance(part, np.ndarray) and part.dtype.kind == "U":
-            hasher.update(json.dumps(part.tolist()).encode())
-        elif isinstance(part, np.ndarray):
+        if isinstance(part, np.ndarray):
+            if part.dtype.kind == "U":
+                part = part.astype(f"<U{np.strings.str_len(part).max(initial=1)}")
             hasher.update(f"{part.dtype.str}{part.shape}".encode())
             hasher.update(np.ascontiguousarray(part).tobytes())
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import inspect
 import sys
 from dataclasses import fields
@@ -11,15 +13,17 @@ from typing import Any
 import numpy as np
 
 from pricing.arrays import FloatArray, IntArray
+from pricing.digest import hash_parts
 from pricing.errors import ConfigError, NumericalError
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from pricing.price import default_threads, load_backend
 from pricing.resolve import PricingInputs, load_model, model_names, resolve
 from pricing.surfaces import svi
+from pricing.xp import coefficients
 from scenarios import dynamics
 from scenarios.bind import ShockedInputs, bind
-from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays, hash_parts
+from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
 from scenarios.shocks import ScenarioSet
 
 METHODS = ("full", "taylor")
@@ -89,9 +93,8 @@ def revalue(
         scenario_set=scenario_set,
         valuation_time=market.valuation_time,
         currency=str(market.currency_id[0]),
-        digest=_digest(
-            instruments, market, scenario_set, [method, backend, tick, *map(inspect.getsource, models.values())]
-        ),
+        digest=_digest((instruments, market, scenario_set), (method, backend, tick), list(models.values())),
+        market_digest=market.digest,
     )
 
 
@@ -150,9 +153,19 @@ def _cash_rows(instruments: Instruments) -> IntArray:
     return row_of_currency[instruments.currency_idx]
 
 
-def _digest(instruments: Instruments, market: Market, scenario_set: ScenarioSet, parameters: list[Any]) -> str:
-    """Hash of everything that goes in, and of the sources of the formulas."""
-    tables = [getattr(table, f.name) for table in (instruments, market, scenario_set) for f in fields(table)]
-    modules = (sys.modules[resolve.__module__], svi, dynamics, sys.modules[bind.__module__], sys.modules[__name__])
-    sources = [inspect.getsource(module) for module in modules]
-    return hash_parts([*tables, *parameters, *sources])
+def _digest(tables: tuple[Any, ...], how: tuple[str, str, float | None], models: list[ModuleType]) -> str:
+    """Hash of everything that goes in, and of the sources of every formula and kernel behind the numbers."""
+    content = [getattr(table, f.name) for table in tables for f in fields(table)]
+    return hash_parts([*content, *how, *(_source(module) for module in [*models, *_sources_of(how[0], how[1])])])
+
+
+def _sources_of(method: str, backend: str) -> list[ModuleType]:
+    arithmetic = importlib.import_module(f"pricing.xp.{backend}")
+    kernel = importlib.import_module("scenarios.taylor") if method == "taylor" else load_backend("scenarios", backend)
+    shared = (resolve.__module__, svi.__name__, dynamics.__name__, bind.__module__, __name__)
+    return [*(sys.modules[name] for name in shared), arithmetic, coefficients, kernel]
+
+
+@functools.cache
+def _source(module: ModuleType) -> str:
+    return inspect.getsource(module)

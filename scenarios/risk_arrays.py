@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from pricing.arrays import FloatArray, IntArray, StrArray, freeze_fields
-from pricing.errors import DataError, Problem
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray, freeze_fields, row_problems
+from pricing.digest import hash_parts
+from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Kind
 from scenarios.shocks import ScenarioSet, VolDynamics
 
-FORMAT = "portfolio-margin risk arrays 2"
+FORMAT = "portfolio-margin risk arrays 3"
 DEFAULT_TICK = 1e-6
+# What reading a damaged or foreign archive may raise.
+UNREADABLE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    OSError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 SCENARIO_COLUMNS = ("label", "price_move", "vol_move", "vol_shift", "time_step_years", "weight", "tier")
 
 
@@ -37,6 +51,7 @@ class RiskArrays:
     tick        margin currency per tick, or None
     scenario_set, valuation_time (ms UTC), currency (margin currency)
     digest      hash of inputs, parameters and formula sources behind the numbers
+    market_digest   `Market.digest` of the snapshot they were made from
     """
 
     instrument_id: StrArray
@@ -56,6 +71,7 @@ class RiskArrays:
     valuation_time: int
     currency: str
     digest: str
+    market_digest: str
 
     def __post_init__(self) -> None:
         strings = dict.fromkeys(("instrument_id", "underlying_id", "expiry_name"), np.str_)
@@ -64,6 +80,9 @@ class RiskArrays:
         freeze_fields(self, {**strings, **integers, **floats})
         if self.rows.shape != (len(self.instrument_id), len(self.scenario_set)):
             raise AssertionError("rows must be instruments by scenarios")
+        for name in ("kind", "underlying_idx", "expiry_idx", "cash_row", *floats):
+            if name != "rows" and getattr(self, name).shape != self.instrument_id.shape:
+                raise AssertionError(f"{name} must have one entry per instrument")
 
     def __len__(self) -> int:
         return len(self.instrument_id)
@@ -107,6 +126,7 @@ class RiskArrays:
             "valuation_time_ms": self.valuation_time,
             "currency": self.currency,
             "digest": self.digest,
+            "market_digest": self.market_digest,
             "dynamics": vars(self.scenario_set.dynamics),
             "meaning": "P&L in currency of q contracts in a scenario = tick * sum(q / quantity_step * rows); "
             "for kinds 0 and 1 (cash, spot) tick * round(q * rows)",
@@ -123,7 +143,7 @@ class RiskArrays:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 columns = {name: archive[name] for name in archive.files}
             metadata = json.loads(str(columns.pop("metadata")))
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise _unreadable(file, "content", str(error), "is not a risk array file (.npz) or is cut short") from None
         stated = metadata.get("format") if isinstance(metadata, dict) else type(metadata).__name__
         if stated != FORMAT:
@@ -134,16 +154,58 @@ class RiskArrays:
         _check_tick(file, metadata.get("tick"))
         try:
             scenario = {name: columns.pop(f"scenario_{name}") for name in SCENARIO_COLUMNS}
-            return cls(
+            arrays = cls(
                 **columns,
                 tick=metadata["tick"],
                 scenario_set=ScenarioSet(**scenario, dynamics=VolDynamics(**metadata["dynamics"])),
                 valuation_time=metadata["valuation_time_ms"],
                 currency=metadata["currency"],
                 digest=metadata["digest"],
+                market_digest=metadata["market_digest"],
             )
-        except (KeyError, TypeError, AssertionError) as error:
+        except (KeyError, TypeError, ValueError, AssertionError) as error:
             raise _unreadable(file, "columns", str(error), "a column is missing or has the wrong shape") from None
+        except ConfigError as error:
+            raise _unreadable(file, "scenarios", str(error), "no scenario set this version knows") from None
+        problems = impossible_rows(arrays, file)
+        if problems:
+            raise DataError(problems)
+        return arrays
+
+
+def impossible_rows(arrays: RiskArrays, file: str) -> list[Problem]:
+    """Every entry that no revaluation gives, by instrument; what a file from elsewhere is checked for."""
+    names = arrays.instrument_id
+    rounded = ~arrays.is_collateral & (arrays.tick is not None)
+    off = np.column_stack([_no_amount(column, rounded) for column in arrays.rows.T])
+    worst = arrays.rows[np.arange(len(arrays)), off.argmax(axis=1)]
+    _, first = np.unique(names, return_index=True)
+    whole = "must be finite, and a whole number of ticks for a contract"
+    problems = row_problems(file, "rows", np.asarray(off.any(axis=1)), worst, whole, names)
+    checks = {
+        "instrument_id": (~np.isin(np.arange(len(names)), first), "listed more than once"),
+        "kind": (~np.isin(arrays.kind, [int(kind) for kind in Kind]), "not one of the known kinds"),
+        "underlying_idx": (_outside(arrays.underlying_idx, len(arrays.underlying_id)), "no such underlying"),
+        "expiry_idx": (_outside(arrays.expiry_idx, len(arrays.expiry_name)), "no such expiry"),
+        "cash_row": (_outside(arrays.cash_row, len(arrays)), "no such instrument"),
+        "quantity_step": (~((arrays.quantity_step > 0) & np.isfinite(arrays.quantity_step)), "must be above 0"),
+        "value_rows": (_no_amount(arrays.value_rows, rounded), whole),
+        "delta": (~np.isfinite(arrays.delta), "must be finite"),
+        "notional": (~((arrays.notional >= 0) & np.isfinite(arrays.notional)), "must be 0 or more"),
+    }
+    for field, (bad, remedy) in checks.items():
+        problems += row_problems(file, field, np.asarray(bad), getattr(arrays, field), remedy, names)
+    return problems
+
+
+def _no_amount(values: FloatArray, rounded: BoolArray) -> BoolArray:
+    """Where a value is not finite or, if `rounded`, no whole number of ticks."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(~np.isfinite(values) | ((np.rint(values) != values) & rounded))
+
+
+def _outside(index: IntArray, count: int) -> BoolArray:
+    return np.asarray((index < -1) | (index >= count))
 
 
 def _is_array(arrays: RiskArrays, name: str) -> bool:
@@ -165,16 +227,3 @@ def _checksum(columns: dict[str, Any], metadata: dict[str, Any]) -> str:
     stated = {name: value for name, value in metadata.items() if name != "checksum"}
     parts = [part for name in sorted(columns) for part in (name, columns[name])]
     return hash_parts([*parts, json.dumps(stated, sort_keys=True)])
-
-
-def hash_parts(parts: list[Any]) -> str:
-    """SHA-256 over strings and arrays; arrays count with their dtype and shape."""
-    hasher = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            hasher.update(f"{part.dtype.str}{part.shape}".encode())
-            hasher.update(np.ascontiguousarray(part).tobytes())
-        else:
-            hasher.update(repr(part).encode())
-        hasher.update(b"\x00")
-    return hasher.hexdigest()

@@ -77,6 +77,6 @@ def _check_same_moment(arrays: RiskArrays, market: Market) -> None:
     if arrays.currency != str(market.currency_id[0]):
         remedy = f"the market's margin currency is {market.currency_id[0]}"
         raise DataError([Problem("risk arrays", None, "currency", arrays.currency, remedy)])
-    if arrays.market_digest != market.digest:
+    if arrays.market_digest not in ("", market.digest):
         remedy = "they were made from another market of the same time; revalue this one"
         raise DataError([Problem("risk arrays", None, "market_digest", arrays.market_digest[:16], remedy)])

@@ -17,6 +17,8 @@ MAX_DISCOUNT = 2.0
 MAX_VOL = 10.0
 # 0.1 % a year: below the vol of a pegged currency.
 MIN_VOL = 0.001
+# A vol so many times above or below the median of its expiry is a slip of the decimal point or of the unit.
+VOL_RATIO = 20.0
 FX_TOLERANCE = 0.01
 
 

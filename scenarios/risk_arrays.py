@@ -51,7 +51,7 @@ class RiskArrays:
     tick        margin currency per tick, or None
     scenario_set, valuation_time (ms UTC), currency (margin currency)
     digest      hash of inputs, parameters and formula sources behind the numbers
-    market_digest   `Market.digest` of the snapshot they were made from
+    market_digest   `Market.digest` of the snapshot they were made from, "" where there was none
     """
 
     instrument_id: StrArray
@@ -71,7 +71,7 @@ class RiskArrays:
     valuation_time: int
     currency: str
     digest: str
-    market_digest: str
+    market_digest: str = ""
 
     def __post_init__(self) -> None:
         strings = dict.fromkeys(("instrument_id", "underlying_id", "expiry_name"), np.str_)

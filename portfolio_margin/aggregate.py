@@ -109,6 +109,10 @@ def check_faults(book: Book, arrays: RiskArrays, found: Faults) -> None:
     bad = found.off_step[found.off_step >= 0]
     if len(bad):
         raise DataError([_off_step_problem(book, arrays, int(position)) for position in bad])
+    infinite = np.flatnonzero(~np.isfinite(found.magnitude))
+    if len(infinite):
+        account = book.account_id[infinite[0]]
+        raise NumericalError(f"account {account} holds a contract whose risk array is not finite")
     if arrays.tick is not None and len(found.magnitude) and found.magnitude.max() > EXACT_LIMIT:
         row = int(np.argmax(found.magnitude))
         needed = arrays.tick * 2.0 ** np.ceil(np.log2(found.magnitude[row] / EXACT_LIMIT) + 1)

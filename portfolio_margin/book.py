@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from portfolio_margin.nearest import did_you_mean_or_known
 from pricing.arrays import MAX_ACCOUNTS, FloatArray, IntArray, StrArray, freeze_fields
 from pricing.errors import DataError, Problem
 
@@ -61,12 +61,15 @@ class Book:
         Raises DataError for unequal lengths, quantities that are not finite, instruments outside the
         table and the same (account, instrument) twice.
         """
-        names = np.asarray(account_id)
-        instrument = np.asarray(instrument_idx, dtype=np.int64)
+        names = _account_names(account_id)
+        instrument = _whole_rows(instrument_idx)
         amount = np.asarray(quantity, dtype=np.float64)
         keys = None if group_of_instrument is None else np.asarray(group_of_instrument, dtype=np.int64)
         _check_columns(names, instrument, amount, None if keys is None else len(keys))
-        listed = np.unique(np.concatenate([names, np.asarray(accounts)]) if accounts is not None else names)
+        further = names[:0] if accounts is None else _account_names(accounts)
+        if len(names) and len(further) and names.dtype.kind != further.dtype.kind:
+            names, further = names.astype(np.str_), further.astype(np.str_)
+        listed = np.unique(np.concatenate([part for part in (names, further) if len(part)] or [names]))
         if len(listed) > MAX_ACCOUNTS:
             raise DataError([Problem("book", None, "accounts", len(listed), f"at most {MAX_ACCOUNTS}")])
         account = np.searchsorted(listed, names)
@@ -103,8 +106,7 @@ class Book:
         found = np.flatnonzero(self.account_id == account)
         if len(found):
             return int(found[0])
-        near = difflib.get_close_matches(account, [str(name) for name in self.account_id], 3)
-        remedy = f"no such account; did you mean {' or '.join(near)}?" if near else "no such account"
+        remedy = "no such account" + did_you_mean_or_known(account, [str(name) for name in self.account_id])
         raise DataError([Problem("book", None, "account", account, remedy)])
 
     def select(self, account: str) -> Book:
@@ -120,6 +122,29 @@ class Book:
             instrument_idx=self.instrument_idx[first:last],
             quantity=self.quantity[first:last],
         )
+
+
+def _account_names(values: ArrayLike) -> np.ndarray:
+    """Accounts as texts or whole numbers; a decimal number is no name."""
+    names = np.asarray(values)
+    if names.dtype.kind == "O":
+        names = names.astype(np.str_)
+    if len(names) and names.dtype.kind not in "Uiu":
+        remedy = "accounts are texts or whole numbers"
+        raise DataError([Problem("book", None, "account_id", str(names.dtype), remedy)])
+    return names
+
+
+def _whole_rows(values: ArrayLike) -> IntArray:
+    rows = np.asarray(values)
+    if rows.dtype.kind in "iu" or not rows.size:
+        return rows.astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        broken = np.flatnonzero(~(np.rint(rows.astype(np.float64)) == rows)) if rows.dtype.kind == "f" else [0]
+    if len(broken):
+        remedy = "must be a whole number, the row of an instrument"
+        raise DataError([Problem("book", int(row), "instrument_idx", rows[row].item(), remedy) for row in broken])
+    return rows.astype(np.int64)
 
 
 def _check_columns(names: np.ndarray, instrument: IntArray, amount: FloatArray, instruments: int | None) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from decimal import Context, Decimal, localcontext
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
 from portfolio_margin.book import Book
-from portfolio_margin.requirement import Contribution
+from portfolio_margin.requirement import EXACT, Contribution
 from portfolio_margin.statement import MarginStatement
 from pricing.errors import DataError, Problem
 from scenarios.risk_arrays import RiskArrays
@@ -16,8 +16,6 @@ from scenarios.risk_arrays import RiskArrays
 if TYPE_CHECKING:
     import pandas as pd
 
-# Wide enough that no sum of ticks times factors is ever rounded.
-EXACT = Context(prec=60)
 LEVELS = ("requirement", "charge", "netting_set", "expiry", "position")
 
 
@@ -66,12 +64,12 @@ def explain(statement: MarginStatement, book: Book, arrays: RiskArrays, account:
     row = book.row_of(account)
     if row >= len(statement) or statement.account[row] != account:
         raise DataError([Problem("statement", None, "account", account, "the statement was made for another book")])
-    contributions = statement.model.contributions(book.select(account), arrays)
     totals = (
         Decimal(repr(float(statement.initial_margin[row]))),
         Decimal(repr(float(statement.maintenance_margin[row]))),
     )
     with localcontext(EXACT):
+        contributions = statement.model.contributions(book.select(account), arrays)
         exact = _sum(contributions)
         rounding = (totals[0] - exact[0], totals[1] - exact[1])
         if any(not abs(amount) <= Decimal("0.02") for amount in rounding):

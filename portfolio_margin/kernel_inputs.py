@@ -10,7 +10,9 @@ from pricing.arrays import BoolArray, FloatArray, IntArray
 
 # Every whole number up to here has an exact double, so sums of ticks below it are exact.
 EXACT_LIMIT = 2.0**53
-STEP_TOLERANCE = 1e-9
+# A quantity is a whole multiple of its step up to this share of the step and a few roundings of its own.
+STEP_TOLERANCE = 1e-6
+QUANTITY_ROUNDING = 4.0 * 2.0**-52
 
 
 class Positions(NamedTuple):
@@ -53,6 +55,13 @@ class Faults(NamedTuple):
     magnitude: FloatArray
 
 
+def is_off_step(quantity: FloatArray, unit: FloatArray) -> BoolArray:
+    """Where a quantity is no whole multiple of its unit; true for one that is not finite."""
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(np.rint(quantity / unit) * unit - quantity)
+        return np.asarray(~(gap <= STEP_TOLERANCE * unit + QUANTITY_ROUNDING * np.abs(quantity)))
+
+
 def units_held(positions: Positions, table: Table) -> FloatArray:
     """(P,) rows each position holds: whole steps of a contract, weighted balance of an asset."""
     quantity, row = positions.quantity, positions.instrument_idx
@@ -64,9 +73,7 @@ def units_held(positions: Positions, table: Table) -> FloatArray:
 def faults(positions: Positions, table: Table, held: FloatArray) -> Faults:
     """The checks of the numba kernel, for the array backends."""
     quantity, row = positions.quantity, positions.instrument_idx
-    off = table.contract[row] & (
-        np.abs(held * table.unit[row] - quantity) > STEP_TOLERANCE * np.maximum(1.0, np.abs(quantity))
-    )
+    off = table.contract[row] & is_off_step(quantity, table.unit[row])
     first = positions.group_ptr[positions.account_ptr]
     candidate = np.where(off, np.arange(len(quantity)), len(quantity))
     accounts = len(first) - 1

@@ -11,9 +11,10 @@ from portfolio_margin.collateral import equity
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement, account_status, down, ratio, up
 from portfolio_margin.version import VERSION
+from pricing.digest import hash_parts
 from pricing.errors import DataError, NumericalError, Problem
 from pricing.market import Market
-from scenarios.risk_arrays import RiskArrays, hash_parts
+from scenarios.risk_arrays import RiskArrays
 
 
 def margin(
@@ -62,17 +63,11 @@ def margin(
         as_of_ms=arrays.valuation_time,
         currency=arrays.currency,
         model=model,
-        parameters_hash=hash_parts([model.model_id, _parameters(model)])[:16],
+        parameters_hash=hash_parts([model.model_id, vars(model.params)])[:16],
         input_hash=hash_parts([arrays.digest, *(getattr(book, f.name) for f in fields(book))])[:16],
         engine_version=VERSION,
         positions_excluded=positions_excluded,
     )
-
-
-def _parameters(model: MarginModel) -> list[tuple[str, object]]:
-    """Names and values of the parameter set in a fixed order."""
-    named = vars(model.params)
-    return [(name, dict(value) if hasattr(value, "items") else value) for name, value in sorted(named.items())]
 
 
 def _check_same_moment(arrays: RiskArrays, market: Market) -> None:
@@ -82,3 +77,6 @@ def _check_same_moment(arrays: RiskArrays, market: Market) -> None:
     if arrays.currency != str(market.currency_id[0]):
         remedy = f"the market's margin currency is {market.currency_id[0]}"
         raise DataError([Problem("risk arrays", None, "currency", arrays.currency, remedy)])
+    if arrays.market_digest not in ("", market.digest):
+        remedy = "they were made from another market of the same time; revalue this one"
+        raise DataError([Problem("risk arrays", None, "market_digest", arrays.market_digest[:16], remedy)])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import NamedTuple, Protocol
 
 from portfolio_margin.book import Book
 from pricing.arrays import FloatArray, IntArray
 from scenarios.risk_arrays import RiskArrays
+
+# Wide enough that no sum of ticks times factors is ever rounded.
+EXACT = Context(prec=60)
 
 
 class Requirement(NamedTuple):

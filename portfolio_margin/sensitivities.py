@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.kernel_inputs import is_off_step
 from portfolio_margin.margin import margin
+from portfolio_margin.nearest import did_you_mean
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement
 from pricing.errors import DataError, Problem
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 
-NEAR_NAMES = 50
 COMPARED = (
     "equity",
     "margin_balance",
@@ -128,16 +127,18 @@ def _order_rows(arrays: RiskArrays, orders: Sequence[tuple[str, float]]) -> tupl
     for number, (name, quantity) in enumerate(orders, start=1):
         row = row_of.get(str(name))
         if row is None:
-            near = _nearest(str(name), row_of)
-            remedy = "no such instrument" + (f"; did you mean {' or '.join(near)}?" if near else "")
+            remedy = "no such instrument" + did_you_mean(str(name), row_of)
             problems.append(Problem("orders", number, "instrument", name, remedy))
             continue
         if not np.isfinite(quantity):
             problems.append(Problem("orders", number, "quantity", quantity, "must be a finite number"))
             continue
+        if arrays.is_collateral[row]:
+            remedy = "an asset that is held, not a contract; its deposit or withdrawal is no order"
+            problems.append(Problem("orders", number, "instrument", name, remedy))
+            continue
         step = float(arrays.quantity_step[row])
-        off = abs(np.rint(quantity / step) * step - quantity) > 1e-9 * max(1.0, abs(quantity))
-        if not arrays.is_collateral[row] and off:
+        if is_off_step(np.array([quantity]), np.array([step]))[0]:
             problems.append(Problem("orders", number, "quantity", quantity, f"{name} trades in multiples of {step:g}"))
             continue
         rows.append(row)
@@ -145,15 +146,6 @@ def _order_rows(arrays: RiskArrays, orders: Sequence[tuple[str, float]]) -> tupl
     if problems:
         raise DataError(problems)
     return np.asarray(rows, dtype=np.int64), np.asarray(quantities, dtype=np.float64)
-
-
-def _nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Up to three names that are near; of equally near ones those that agree longest from the left."""
-
-    def agreeing(other: str) -> int:
-        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, other, strict=False)))
-
-    return sorted(difflib.get_close_matches(name, known, NEAR_NAMES), key=lambda other: -agreeing(other))[:3]
 
 
 def _premiums(arrays: RiskArrays, rows: np.ndarray, quantities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

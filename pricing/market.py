@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
 from pricing.arrays import MAX_EXPIRIES, FloatArray, IntArray, StrArray, freeze_fields, row_problems
+from pricing.digest import hash_parts
 from pricing.errors import DataError, Problem
 
 UNDATED = np.iinfo(np.int64).max
 MAX_DISCOUNT = 2.0
 # 1,000 % a year; a vol in percent is above it, and no option market known has been.
 MAX_VOL = 10.0
+# 0.1 % a year: below the vol of a pegged currency.
+MIN_VOL = 0.001
+# A vol so many times above or below the median of its expiry is a slip of the decimal point or of the unit.
+VOL_RATIO = 20.0
 FX_TOLERANCE = 0.01
 
 
@@ -28,7 +34,7 @@ class Market:
     forward            (X,) quote currency per unit
     discount           (X,) discount factor of the settlement currency, 1 at zero rates, at most 2
     svi                (X,5) a b rho m sigma of raw total variance; NaN where no slice exists
-    mark_vol           (N,) per sqrt(year), NaN = use the slice
+    mark_vol           (N,) per sqrt(year), NaN = use the slice; 0, or 0.001 to 10
     currency_id        (C,) names; currency 0 is the margin currency
     fx                 (C,) margin currency per unit of currency; fx[0] = 1
     currency_underlying (C,) -> U whose price moves the currency, -1 for none; the fx of such a coin is
@@ -59,6 +65,11 @@ class Market:
         problems = self._shape_problems() or self._value_problems()
         if problems:
             raise DataError(problems)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the whole snapshot: two markets with the same digest give the same prices."""
+        return hash_parts([getattr(self, f.name) for f in fields(self)])
 
     @property
     def expiry_name(self) -> list[str]:
@@ -126,6 +137,8 @@ class Market:
         problems += row_problems("market", "mark_vol", (vol < 0) | np.isinf(vol), vol, "must be 0 or more, decimal")
         remedy = f"above {MAX_VOL:g} (1,000 %): looks like percent; vols are decimals"
         problems += row_problems("market", "mark_vol", (vol > MAX_VOL) & np.isfinite(vol), vol, remedy)
+        remedy = f"below {MIN_VOL:g} (0.1 %): vols are decimals, 0.55 for 55 %"
+        problems += row_problems("market", "mark_vol", (vol > 0) & (vol < MIN_VOL), vol, remedy)
         if len(self.fx) and self.fx[0] != 1.0:
             problems.append(Problem("market", 0, "fx", self.fx[0], "currency 0 is the margin currency: its fx is 1"))
         return problems

@@ -94,6 +94,9 @@ def resolve(instruments: Instruments, market: Market) -> PricingInputs:
     problems = _expired_problems(instruments, market, row, expired)
     strike = np.where(option, instruments.strike, 1.0)
     vol = _vols(instruments, market, row, strike, forward, years)
+    lifeless = option & ~expired & (years > 0) & (vol == 0)
+    remedy = "a live option has a vol above 0; leave it blank to use the slice"
+    problems += row_problems("instruments", "vol", lifeless, vol, remedy, instruments.instrument_id)
     remedy = "no mark vol and no usable SVI slice for its expiry"
     problems += row_problems(
         "instruments", "vol", option & ~expired & ~np.isfinite(vol), vol, remedy, instruments.instrument_id
@@ -145,7 +148,6 @@ def _check_references(instruments: Instruments, market: Market) -> None:
         )
     if problems:
         raise DataError(problems)
-    problems += _currency_problems(instruments, market)
     if len(market.forward):
         row = np.maximum(instruments.expiry_idx, 0)
         wrong = (instruments.expiry_idx >= 0) & (market.expiry_underlying[row] != instruments.underlying_idx)
@@ -159,26 +161,26 @@ def _check_references(instruments: Instruments, market: Market) -> None:
         problems += row_problems(
             "instruments", "expiry_idx", undated, instruments.expiry_idx, remedy, instruments.instrument_id
         )
+    problems += _currency_problems(instruments, market)
     if problems:
         raise DataError(problems)
 
 
 def _currency_problems(instruments: Instruments, market: Market) -> list[Problem]:
-    """An inverse contract pays in the coin of its underlying, and a coin stands with the underlying that moves it."""
+    """A coin stands in the netting set of what moves it, and an inverse contract pays in its own coin."""
     mover = market.currency_underlying[instruments.currency_idx]
-    apart = mover != instruments.underlying_idx
-    elsewhere = (instruments.payoff == Payoff.INVERSE) & apart
-    if np.any(elsewhere):
-        # The margin currency may be the coin itself; its fx is 1 and nothing moves it.
-        owner = np.append(market.underlying_id, "")[instruments.underlying_idx]
-        elsewhere &= (mover >= 0) | (market.currency_id[instruments.currency_idx] != owner)
+    cash, inverse = instruments.kind == Kind.CASH, instruments.payoff == Payoff.INVERSE
     names = instruments.instrument_id
-    remedy = "an inverse contract settles in the coin of its underlying"
-    problems = row_problems("instruments", "currency_idx", elsewhere, instruments.currency_idx, remedy, names)
-    moved = (instruments.kind == Kind.CASH) & (mover >= 0)
-    astray = moved & (apart | (instruments.expiry_idx < 0))
-    remedy = "a coin needs the underlying that moves its currency, and that underlying's undated expiry row"
-    return problems + row_problems("instruments", "underlying_idx", astray, instruments.underlying_idx, remedy, names)
+    apart = cash & (instruments.underlying_idx != mover)
+    remedy = "cash belongs to the underlying that moves its currency, -1 where none does"
+    problems = row_problems("instruments", "underlying_idx", apart, instruments.underlying_idx, remedy, names)
+    homeless = cash & ~apart & (mover >= 0) & (instruments.expiry_idx < 0)
+    remedy = "a coin needs the undated expiry row of its underlying"
+    problems += row_problems("instruments", "expiry_idx", homeless, instruments.expiry_idx, remedy, names)
+    foreign = inverse & ~cash & (instruments.underlying_idx != mover)
+    remedy = "an inverse contract pays in the coin of its own underlying"
+    problems += row_problems("instruments", "currency_idx", foreign, instruments.currency_idx, remedy, names)
+    return problems
 
 
 def _expired_problems(instruments: Instruments, market: Market, row: IntArray, expired: BoolArray) -> list[Problem]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pricing.arrays import FloatArray, IntArray
+from pricing.digest import hash_parts
 from pricing.errors import ConfigError, NumericalError
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
@@ -22,7 +23,7 @@ from pricing.surfaces import svi
 from pricing.xp import coefficients
 from scenarios import dynamics
 from scenarios.bind import ShockedInputs, bind
-from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays, hash_parts
+from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
 from scenarios.shocks import ScenarioSet
 
 METHODS = ("full", "taylor")
@@ -54,8 +55,6 @@ def revalue(
         raise ConfigError(f"method = {method!r}: must be one of {', '.join(METHODS)}")
     if tick is not None and not 0.0 < tick <= 1.0:
         raise ConfigError(f"tick = {tick!r}: must be above 0 and at most 1, or None")
-    # A plain number, so that one out of an array is written and hashed alike.
-    tick = None if tick is None else float(tick)
     inputs = resolve(instruments, market)
     shocked = bind(scenario_set, market, inputs)
     names = model_names(instruments)
@@ -94,7 +93,8 @@ def revalue(
         scenario_set=scenario_set,
         valuation_time=market.valuation_time,
         currency=str(market.currency_id[0]),
-        digest=_digest([instruments, market, scenario_set], method, backend, tick, list(models.values())),
+        digest=_digest((instruments, market, scenario_set), (method, backend, tick), list(models.values())),
+        market_digest=market.digest,
     )
 
 
@@ -122,7 +122,6 @@ def _unit_pnl(
     method: str, backend: str, model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int
 ) -> FloatArray:
     if method == "taylor":
-        # Loads scipy, which an import of the package must not.
         from scenarios import taylor
 
         return taylor.unit_pnl(model, inputs, shocked)
@@ -154,19 +153,20 @@ def _cash_rows(instruments: Instruments) -> IntArray:
     return row_of_currency[instruments.currency_idx]
 
 
-def _digest(tables: list[Any], method: str, backend: str, tick: float | None, models: list[ModuleType]) -> str:
-    """Hash of everything that goes in, and of the sources of formulas, primitives and kernels."""
-    columns = [getattr(table, f.name) for table in tables for f in fields(table)]
-    # The numpy modules stand behind the base values and the Taylor expansion on every backend.
-    names = dict.fromkeys(("numpy", backend))
-    modules = [
-        *models,
-        *(sys.modules[f.__module__] for f in (resolve, bind, revalue)),
-        *(svi, dynamics, coefficients, importlib.import_module("scenarios.taylor")),
-        *(importlib.import_module(f"pricing.xp.{name}") for name in names),
-        *(load_backend("scenarios", name) for name in names),
-    ]
-    return hash_parts([*columns, method, backend, tick, *map(_source, modules)])
+def _digest(tables: tuple[Any, ...], how: tuple[str, str, float | None], models: list[ModuleType]) -> str:
+    """Hash of everything that goes in, and of the sources of every formula and kernel behind the numbers."""
+    content = [getattr(table, f.name) for table in tables for f in fields(table)]
+    return hash_parts([*content, *how, *(_source(module) for module in [*models, *_sources_of(how[0], how[1])])])
+
+
+def _sources_of(method: str, backend: str) -> list[ModuleType]:
+    # numpy stands behind base value and delta on every backend, and behind the Taylor expansion.
+    arithmetic = [importlib.import_module(f"pricing.xp.{name}") for name in dict.fromkeys(("numpy", backend))]
+    kernels = [load_backend("scenarios", backend)]
+    if method == "taylor":
+        kernels = [load_backend("scenarios", "numpy"), importlib.import_module("scenarios.taylor")]
+    shared = (resolve.__module__, svi.__name__, dynamics.__name__, bind.__module__, __name__)
+    return [*(sys.modules[name] for name in shared), *arithmetic, coefficients, *kernels]
 
 
 @functools.cache

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from pricing.arrays import FloatArray, IntArray, StrArray, freeze_fields, row_problems
-from pricing.errors import DataError, Problem
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray, freeze_fields, row_problems
+from pricing.digest import hash_parts
+from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Kind
 from scenarios.shocks import ScenarioSet, VolDynamics
 
-FORMAT = "portfolio-margin risk arrays 2"
+FORMAT = "portfolio-margin risk arrays 3"
 DEFAULT_TICK = 1e-6
-# What numpy, zipfile and zlib raise over content that is damaged or something else; a single array is no context.
+# What reading a damaged or foreign archive may raise.
 UNREADABLE = (
-    *(ValueError, KeyError, OSError, EOFError, TypeError, NotImplementedError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error),
+    ValueError,
+    KeyError,
+    TypeError,
+    OSError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
 SCENARIO_COLUMNS = ("label", "price_move", "vol_move", "vol_shift", "time_step_years", "weight", "tier")
 
@@ -43,6 +51,7 @@ class RiskArrays:
     tick        margin currency per tick, or None
     scenario_set, valuation_time (ms UTC), currency (margin currency)
     digest      hash of inputs, parameters and formula sources behind the numbers
+    market_digest   `Market.digest` of the snapshot they were made from, "" where there was none
     """
 
     instrument_id: StrArray
@@ -62,20 +71,18 @@ class RiskArrays:
     valuation_time: int
     currency: str
     digest: str
+    market_digest: str = ""
 
     def __post_init__(self) -> None:
         strings = dict.fromkeys(("instrument_id", "underlying_id", "expiry_name"), np.str_)
         integers = dict.fromkeys(("kind", "underlying_idx", "expiry_idx", "cash_row"), np.int64)
         floats = dict.fromkeys(("quantity_step", "rows", "value_rows", "delta", "notional"), np.float64)
         freeze_fields(self, {**strings, **integers, **floats})
-        problems = self._shape_problems()
-        # A gain that is no number must not end as a margin of 0.
-        if not problems and not np.all(np.isfinite(self.rows)):
-            bad = ~np.all(np.isfinite(self.rows), axis=1)
-            remedy = "every gain must be a finite number"
-            problems = row_problems("risk arrays", "rows", bad, self.rows.max(axis=1), remedy, self.instrument_id)
-        if problems:
-            raise DataError(problems)
+        if self.rows.shape != (len(self.instrument_id), len(self.scenario_set)):
+            raise AssertionError("rows must be instruments by scenarios")
+        for name in ("kind", "underlying_idx", "expiry_idx", "cash_row", *floats):
+            if name != "rows" and getattr(self, name).shape != self.instrument_id.shape:
+                raise AssertionError(f"{name} must have one entry per instrument")
 
     def __len__(self) -> int:
         return len(self.instrument_id)
@@ -109,43 +116,6 @@ class RiskArrays:
         """(N,) base value, margin currency per contract."""
         return self.value_rows * (self.tick_size / self.unit)
 
-    def _shape_problems(self) -> list[Problem]:
-        count = (len(self.instrument_id),)
-        names = ("kind", "underlying_idx", "expiry_idx", "cash_row", "quantity_step", "value_rows", "delta", "notional")
-        shapes = {**dict.fromkeys(names, count), "rows": (*count, len(self.scenario_set))}
-        return [
-            Problem("risk arrays", None, name, getattr(self, name).shape, f"needs the shape {shape}")
-            for name, shape in shapes.items()
-            if getattr(self, name).shape != shape
-        ]
-
-    def _content_problems(self) -> list[Problem]:
-        """What `revalue` never makes, to be looked for in arrays that come from elsewhere."""
-        names, rows, values = self.instrument_id, self.rows, self.value_rows
-        parts = np.any(rows != np.rint(rows), axis=1) | (values != np.rint(values))
-        checks = [
-            ("value_rows", ~self.is_collateral & (self.tick is not None) & parts, "ticks of a contract must be whole"),
-            ("kind", ~np.isin(self.kind, [int(k) for k in Kind]), "not one of the known kinds"),
-            ("quantity_step", ~((self.quantity_step > 0) & np.isfinite(self.quantity_step)), "must be above 0"),
-            *(
-                (name, ~np.isfinite(getattr(self, name)), "must be finite")
-                for name in ("value_rows", "delta", "notional")
-            ),
-        ]
-        for name, length in (
-            ("cash_row", len(names)),
-            ("underlying_idx", len(self.underlying_id)),
-            ("expiry_idx", len(self.expiry_name)),
-        ):
-            column = getattr(self, name)
-            checks.append((name, (column < -1) | (column >= length), f"must be -1 or a row below {length}"))
-        problems = []
-        for field, bad, remedy in checks:
-            problems += row_problems("risk arrays", field, bad, getattr(self, field), remedy, names)
-        if len(np.unique(names)) < len(names):
-            problems.append(Problem("risk arrays", None, "instrument_id", len(names), "a contract is listed twice"))
-        return problems
-
     def to_bytes(self) -> bytes:
         """The file form: a numpy .npz archive, columns by field name plus `metadata` as JSON text."""
         columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if _is_array(self, f.name)}
@@ -156,6 +126,7 @@ class RiskArrays:
             "valuation_time_ms": self.valuation_time,
             "currency": self.currency,
             "digest": self.digest,
+            "market_digest": self.market_digest,
             "dynamics": vars(self.scenario_set.dynamics),
             "meaning": "P&L in currency of q contracts in a scenario = tick * sum(q / quantity_step * rows); "
             "for kinds 0 and 1 (cash, spot) tick * round(q * rows)",
@@ -190,15 +161,51 @@ class RiskArrays:
                 valuation_time=metadata["valuation_time_ms"],
                 currency=metadata["currency"],
                 digest=metadata["digest"],
+                market_digest=metadata["market_digest"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AssertionError) as error:
             raise _unreadable(file, "columns", str(error), "a column is missing or has the wrong shape") from None
-        except DataError as error:
-            raise DataError([replace(problem, file=file) for problem in error.problems]) from None
-        problems = arrays._content_problems()
+        except ConfigError as error:
+            raise _unreadable(file, "scenarios", str(error), "no scenario set this version knows") from None
+        problems = impossible_rows(arrays, file)
         if problems:
-            raise DataError([replace(problem, file=file) for problem in problems])
+            raise DataError(problems)
         return arrays
+
+
+def impossible_rows(arrays: RiskArrays, file: str) -> list[Problem]:
+    """Every entry that no revaluation gives, by instrument; what a file from elsewhere is checked for."""
+    names = arrays.instrument_id
+    rounded = ~arrays.is_collateral & (arrays.tick is not None)
+    off = np.column_stack([_no_amount(column, rounded) for column in arrays.rows.T])
+    worst = arrays.rows[np.arange(len(arrays)), off.argmax(axis=1)]
+    _, first = np.unique(names, return_index=True)
+    whole = "must be finite, and a whole number of ticks for a contract"
+    problems = row_problems(file, "rows", np.asarray(off.any(axis=1)), worst, whole, names)
+    checks = {
+        "instrument_id": (~np.isin(np.arange(len(names)), first), "listed more than once"),
+        "kind": (~np.isin(arrays.kind, [int(kind) for kind in Kind]), "not one of the known kinds"),
+        "underlying_idx": (_outside(arrays.underlying_idx, len(arrays.underlying_id)), "no such underlying"),
+        "expiry_idx": (_outside(arrays.expiry_idx, len(arrays.expiry_name)), "no such expiry"),
+        "cash_row": (_outside(arrays.cash_row, len(arrays)), "no such instrument"),
+        "quantity_step": (~((arrays.quantity_step > 0) & np.isfinite(arrays.quantity_step)), "must be above 0"),
+        "value_rows": (_no_amount(arrays.value_rows, rounded), whole),
+        "delta": (~np.isfinite(arrays.delta), "must be finite"),
+        "notional": (~((arrays.notional >= 0) & np.isfinite(arrays.notional)), "must be 0 or more"),
+    }
+    for field, (bad, remedy) in checks.items():
+        problems += row_problems(file, field, np.asarray(bad), getattr(arrays, field), remedy, names)
+    return problems
+
+
+def _no_amount(values: FloatArray, rounded: BoolArray) -> BoolArray:
+    """Where a value is not finite or, if `rounded`, no whole number of ticks."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(~np.isfinite(values) | ((np.rint(values) != values) & rounded))
+
+
+def _outside(index: IntArray, count: int) -> BoolArray:
+    return np.asarray((index < -1) | (index >= count))
 
 
 def _is_array(arrays: RiskArrays, name: str) -> bool:
@@ -220,18 +227,3 @@ def _checksum(columns: dict[str, Any], metadata: dict[str, Any]) -> str:
     stated = {name: value for name, value in metadata.items() if name != "checksum"}
     parts = [part for name in sorted(columns) for part in (name, columns[name])]
     return hash_parts([*parts, json.dumps(stated, sort_keys=True)])
-
-
-def hash_parts(parts: list[Any]) -> str:
-    """SHA-256 over strings and arrays; arrays count with their dtype and shape, names whatever their column's width."""
-    hasher = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            if part.dtype.kind == "U":
-                part = part.astype(f"<U{np.strings.str_len(part).max(initial=1)}")
-            hasher.update(f"{part.dtype.str}{part.shape}".encode())
-            hasher.update(np.ascontiguousarray(part).tobytes())
-        else:
-            hasher.update(repr(part).encode())
-        hasher.update(b"\x00")
-    return hasher.hexdigest()

@@ -153,19 +153,18 @@ def make(
     rows = len(label)
 
     def column(values: FloatArray | None, fill: float) -> FloatArray:
-        return np.full(rows, fill) if values is None else np.asarray(values, dtype=np.float64)
-
-    def by_underlying(values: FloatArray | None) -> FloatArray:
-        moves = column(values, 0.0)
-        return moves[:, None] if moves.ndim == 1 else moves
+        if values is None:
+            return np.full((rows, 1), fill)
+        given = np.asarray(values, float)
+        return given[:, None] if given.ndim == 1 else given
 
     return ScenarioSet(
         label=np.asarray(label, dtype=np.str_),
-        price_move=by_underlying(price_move),
-        vol_move=by_underlying(vol_move),
-        vol_shift=by_underlying(vol_shift),
-        time_step_years=column(time_step_years, 0.0),
-        weight=column(weight, 1.0),
+        price_move=column(price_move, 0.0),
+        vol_move=column(vol_move, 0.0),
+        vol_shift=column(vol_shift, 0.0),
+        time_step_years=np.zeros(rows) if time_step_years is None else np.asarray(time_step_years, float),
+        weight=np.ones(rows) if weight is None else np.asarray(weight, float),
         tier=freeze(np.zeros(rows), np.int64),
         dynamics=dynamics or VolDynamics(),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from portfolio_margin.kernel_inputs import STEP_TOLERANCE, Faults, Positions, Table
+from portfolio_margin.kernel_inputs import QUANTITY_ROUNDING, STEP_TOLERANCE, Faults, Positions, Table
 from pricing.arrays import FloatArray, IntArray
 from pricing.xp import numba as XP
 
@@ -19,7 +19,7 @@ def _units_held(quantity: float, unit: float, contract: bool, long_weight: float
     """Rows one position holds, and whether its quantity is off its step."""
     if contract:
         held = np.rint(quantity / unit)
-        return held, abs(held * unit - quantity) > STEP_TOLERANCE * max(1.0, abs(quantity))
+        return held, abs(held * unit - quantity) > STEP_TOLERANCE * unit + QUANTITY_ROUNDING * abs(quantity)
     return (quantity * long_weight if quantity > 0.0 else quantity), False
 
 

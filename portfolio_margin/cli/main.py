@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
 
 import click
 
+from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.version import VERSION
 from pricing.errors import EngineError
 
@@ -46,9 +46,8 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        near = difflib.get_close_matches(args[0], COMMANDS, 3)
-        if args[0] not in COMMANDS and near:
-            ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(near)}?")
+        if args[0] not in COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}{did_you_mean_or_known(args[0], list(COMMANDS))}")
         return super().resolve_command(ctx, args)
 
 

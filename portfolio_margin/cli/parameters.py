@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import tomllib
@@ -11,6 +10,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
+from portfolio_margin.nearest import did_you_mean, did_you_mean_or_known
 from pricing.errors import ConfigError, DataError, Problem
 
 MODELS = "portfolio_margin.models"
@@ -33,7 +33,7 @@ def load_registered(package: str, name: str) -> Any:
     """The module `<package>.<name>`. ConfigError with the nearest names where there is none."""
     names = registered(package)
     if name not in names:
-        raise ConfigError(f"{name!r} is none of {package}{_hint(name, names)}")
+        raise ConfigError(f"{name!r} is none of {package}{did_you_mean_or_known(name, names)}")
     return importlib.import_module(f"{package}.{name}")
 
 
@@ -50,7 +50,7 @@ def read_parameters(path: str | None, known: Sequence[str]) -> dict[str, dict[st
     bad = [name for name, table in document.items() if name not in known or not isinstance(table, dict)]
     if bad:
         remedy = f"unknown; tables are {', '.join(f'[{name}]' for name in known)}"
-        raise DataError([Problem(path, None, "table", name, remedy + _hint(name, known, "")) for name in bad])
+        raise DataError([Problem(path, None, "table", name, remedy + did_you_mean(name, known)) for name in bad])
     return document
 
 
@@ -101,7 +101,7 @@ def _problems(params: type, values: Mapping[str, Any], prefix: str) -> list[str]
     for name, value in values.items():
         full = f"{prefix}{name}"
         if name not in types:
-            problems.append(f"unknown parameter {full}{_hint(name, list(types))}")
+            problems.append(f"unknown parameter {full}{did_you_mean_or_known(name, list(types))}")
         elif is_dataclass(types[name]) and isinstance(value, Mapping):
             problems += _problems(types[name], value, f"{full}.")
         elif not _fits(value, types[name]):
@@ -180,10 +180,3 @@ def _value(text: str) -> Any:
         except ValueError:
             continue
     return text
-
-
-def _hint(name: str, known: Sequence[str], otherwise: str | None = None) -> str:
-    near = difflib.get_close_matches(name, known, 2)
-    if near:
-        return f"; did you mean {' or '.join(near)}?"
-    return f"; known: {', '.join(known)}" if otherwise is None else otherwise

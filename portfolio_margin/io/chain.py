@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from portfolio_margin.io.chain_consistency import check_consistency
 from portfolio_margin.io.chain_rows import (
     FUTURE_STEP,
     NO_TIME,
@@ -117,6 +118,7 @@ def build_snapshot(
     if valuation_time is None:
         valuation_time = int(np.median(timed)) if len(timed) else 0
     check_rows(rows, records, valuation_time, findings)
+    check_consistency(rows, records, valuation_time, findings)
     kept, excluded = _keep(rows, records, findings, on_bad_row)
     rows, named = rows.take(kept), [record for i in kept if (record := records[i]) is not None]
     listed = _listed(rows, named)

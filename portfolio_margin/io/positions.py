@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +13,14 @@ from portfolio_margin.book import Book
 from portfolio_margin.io.symbols import parse_symbol
 from portfolio_margin.io.tables import (
     Table,
-    did_you_mean,
     number_column,
     read_table,
     require_columns,
     row_problems_of,
     text_column,
 )
+from portfolio_margin.kernel_inputs import is_off_step
+from portfolio_margin.nearest import did_you_mean
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import PROBLEMS_SHOWN, DataError, Problem
 from pricing.instruments import Instruments, Kind
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 POSITION_COLUMNS = ("account", "instrument", "quantity")
 COLLATERAL_COLUMNS = ("account", "currency", "amount")
-STEP_TOLERANCE = 1e-9
 
 # Contracts by name: the table of terms, or the risk arrays made from it.
 Listed = Instruments | RiskArrays
@@ -123,13 +122,7 @@ def _positions(table: Table, instruments: Listed, market: Market | None, venue: 
         expired = dated & (market.expiry_time[instruments.expiry_idx[row]] < market.valuation_time)
         problems += row_problems_of(table, "instrument", expired, _expired_remedy(market.valuation_time))
     step = instruments.quantity_step[row]
-    steps = held.quantity / step
-    with np.errstate(invalid="ignore"):
-        off = (
-            known
-            & np.isfinite(steps)
-            & (np.abs(steps - np.rint(steps)) > STEP_TOLERANCE * np.maximum(np.abs(steps), 1.0))
-        )
+    off = known & np.isfinite(held.quantity) & is_off_step(held.quantity, step)
     for size in np.unique(step[off]):
         problems += row_problems_of(table, "quantity", off & (step == size), f"must be a whole multiple of {size:g}")
     return held, _in_order(problems)
@@ -232,8 +225,7 @@ def _unknown_remedy(name: str, names: _Names, instruments: Listed, market: Marke
     expiry = None if record is None else record.expiry_ms
     if market is not None and expiry is not None and expiry < market.valuation_time:
         return _expired_remedy(market.valuation_time)
-    near = difflib.get_close_matches(name.upper(), names.row_of, 1)
-    return f"unknown instrument{did_you_mean(near)}"
+    return f"unknown instrument{did_you_mean(name, names.row_of, 2)}"
 
 
 def _expired_remedy(valuation_time: int) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import gzip
 import io
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from portfolio_margin.nearest import did_you_mean
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import DataError, Problem
 
@@ -73,8 +73,7 @@ def read_bytes(path: str | Path) -> bytes:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        near = difflib.get_close_matches(file.name, _names_beside(file), 1)
-        refuse(str(path), "file", file.name, f"no such file{did_you_mean(near)}")
+        refuse(str(path), "file", file.name, f"no such file{did_you_mean(file.name, _names_beside(file), 1)}")
     except OSError as error:
         refuse(str(path), "file", error.strerror or str(error), "cannot be read")
     if not content.strip():
@@ -100,8 +99,7 @@ def require_columns(table: Table, expected: Sequence[str], *, only: bool) -> Non
     problems = []
     for column in [column for column in expected if column not in found]:
         others = [name for name in found if name not in expected]
-        near = difflib.get_close_matches(column, others, 1, cutoff=0.5) or [n for n in others if n.lower() == column]
-        remedy = f"missing column{did_you_mean(near)}; expected {', '.join(expected)}"
+        remedy = f"missing column{did_you_mean(column, others, 1, cutoff=0.5)}; expected {', '.join(expected)}"
         problems.append(Problem(table.file, None, column, f"columns {_shown(found)}", remedy))
     if not problems and only:
         remedy = f"this column is not read and might change what a row means; delete it, expected {', '.join(expected)}"
@@ -152,12 +150,6 @@ def row_problems_of(table: Table, column: str, bad: BoolArray, remedy: str) -> l
     values = table.frame[column].iloc[positions].tolist()
     rows = table.row[positions].tolist()
     return [Problem(table.file, row, column, value, remedy) for row, value in zip(rows, values, strict=True)]
-
-
-def did_you_mean(near: Iterable[str]) -> str:
-    """The end of a sentence that offers the nearest names, or nothing."""
-    names = list(near)
-    return f"; did you mean {' or '.join(names)}?" if names else ""
 
 
 def refuse(file: str, field: str, value: object, remedy: str, row: int | str | None = None) -> NoReturn:

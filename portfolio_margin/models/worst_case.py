@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -19,7 +19,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_minimum, short_option_rows
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.kernel_inputs import segment_starts, units_held
-from portfolio_margin.requirement import Contribution, Requirement
+from portfolio_margin.requirement import EXACT, Contribution, Requirement
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
@@ -98,14 +98,14 @@ class Model:
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Each position's loss in the worst scenario of its netting set; what the floor adds, if it binds."""
-        scan, scan_ticks = self._scan_contributions(book, arrays)
-        floor = self._floor_contributions(book, arrays, scan_ticks)
-        return scan + floor
+        with localcontext(EXACT):
+            scan, scan_ticks = self._scan_contributions(book, arrays)
+            return scan + self._floor_contributions(book, arrays, scan_ticks)
 
     def _amounts(self, ticks: float, arrays: RiskArrays) -> tuple[Decimal, Decimal]:
-        loss = Decimal(ticks) * Decimal(repr(arrays.tick_size))
+        loss = Decimal(ticks) * Decimal(repr(float(arrays.tick_size)))
         factors = (self.params.initial_factor, self.params.maintenance_factor)
-        initial, maintenance = (loss * Decimal(repr(factor)) for factor in factors)
+        initial, maintenance = (loss * Decimal(repr(float(factor))) for factor in factors)
         return initial, maintenance
 
     def _scan_contributions(self, book: Book, arrays: RiskArrays) -> tuple[list[Contribution], Decimal]:

@@ -254,6 +254,24 @@ def test_quantities_off_their_step_are_named(backend: str) -> None:
         assert [problem.row for problem in caught.value.problems] == ["off"]
 
 
+@pytest.mark.parametrize("amount", [1e7 + 0.009, 1e8 + 0.05, 1e9 + 0.4])
+def test_parts_of_a_contract_are_refused_in_large_positions(amount: float) -> None:
+    for backend in BACKENDS:
+        with pytest.raises(DataError):
+            worst_loss(book_of({"a": {"BTC-PERPETUAL": amount}}), ARRAYS, backend=backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_arrays_that_are_not_finite_never_give_a_margin(backend: str, bad: float) -> None:
+    rows = ARRAYS.rows.copy()
+    rows[ROW["BTC-PERPETUAL"], 0] = bad
+    book = book_of({"a": {"BTC-PERPETUAL": 5.0}})
+    for function in (worst_loss, account_pnl):
+        with pytest.raises((DataError, NumericalError)):
+            function(book, replace(ARRAYS, rows=rows), backend=backend)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_sums_beyond_whole_doubles_are_refused(backend: str) -> None:
     """Up to 2^53 ticks a sum is exact; beyond it is an error that names the account and a tick that fits."""

@@ -103,6 +103,13 @@ def test_integer_accounts_are_sorted_by_size() -> None:
     assert book.select("9").quantity.tolist() == [2.0]
 
 
+@pytest.mark.parametrize("further", [[], [7], ["b"]])
+def test_integer_accounts_keep_their_names_beside_further_ones(further: list[object]) -> None:
+    book = Book.from_arrays([1, 2], [0, 1], [1.0, 1.0], accounts=further)
+    assert sorted(book.account_id.tolist()) == sorted(["1", "2", *map(str, further)])
+    assert loose(book.select("2")) == [[(1, 1.0)]]
+
+
 def test_an_account_is_found_or_its_neighbours_are_named() -> None:
     assert [BOOK.row_of(str(name)) for name in BOOK.account_id] == list(range(len(BOOK)))
     with pytest.raises(DataError, match=r"did you mean account-\d+"):
@@ -148,8 +155,14 @@ def test_no_contract_twice_in_one_account() -> None:
 
 
 def test_one_row_a_position() -> None:
-    for columns in ((["a", "b"], [0], [1.0]), (["a"], [0, 1], [1.0, 2.0]), ([["a"]], [[0]], [[1.0]]), ("a", 0, 1.0)):
+    for columns in ((["a", "b"], [0], [1.0]), (["a"], [0, 1], [1.0, 2.0]), ([["a"]], [[0]], [[1.0]])):
         assert refused(*columns) == [(None, "shapes")]
+
+
+def test_an_instrument_row_is_a_whole_number() -> None:
+    assert refused(["a", "b"], [1.7, 1.0], [1.0, 1.0]) == [(0, "instrument_idx")]
+    assert refused(["a"], [math.nan], [1.0]) == [(0, "instrument_idx")]
+    assert Book.from_arrays(["a"], [2.0], [1.0]).instrument_idx.tolist() == [2]
 
 
 def test_not_too_many_accounts(monkeypatch: pytest.MonkeyPatch) -> None:

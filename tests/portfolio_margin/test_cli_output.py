@@ -212,7 +212,7 @@ def test_bad_input_leaves_an_older_result_alone(run: Any, tmp_path: Path) -> Non
         (("what-if", "bx-01", "--order", f"{GOOD}=1"), ("did you mean box-01",)),
         (("what-if", "box-01", "--order", f"{GOOD}=inf"), ("finite",)),
         (("explain",), ("ACCOUNT",)),
-        (("what-iff",), ("Did you mean what-if",)),
+        (("what-iff",), ("did you mean what-if",)),
     ],
 )
 def test_bad_arguments(run: Any, tmp_path: Path, arguments: tuple[str, ...], texts: tuple[str, ...]) -> None:

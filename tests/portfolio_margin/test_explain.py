@@ -97,14 +97,6 @@ def test_who_needs_nothing_has_nothing_to_explain() -> None:
         assert all(line.initial == 0 for line in explanation.lines)
 
 
-def test_without_ticks_it_adds_up_too() -> None:
-    exact = revalue(INSTRUMENTS, MARKET, GRID, tick=None)
-    for params in (worst_case.Params(), worst_case.Params(short_option_minimum=0.5, initial_factor=1.1)):
-        statement = margin(BOOK, exact, MARKET, worst_case.Model(params))
-        for account in BOOK.account_id[:10]:
-            check_tree(explain(statement, BOOK, exact, str(account)), statement, str(account))
-
-
 def test_the_frame_is_the_lines() -> None:
     explanation = explained({"BTC-7D-68000-C": -2.0, "BTC": 0.5})
     frame = explanation.frame()
@@ -128,6 +120,11 @@ def test_another_book_or_other_arrays_are_refused() -> None:
         explain(statement, BOOK, doubled, account)
     with pytest.raises(DataError, match="did you mean"):
         explain(statement, BOOK, ARRAYS, "account-00003")
+
+
+@pytest.mark.parametrize("params", [{"initial_factor": np.float64(1.1)}, {"maintenance_factor": np.float64(0.5)}])
+def test_factors_from_an_array(params: dict[str, float]) -> None:
+    explained({"BTC": 1.0}, worst_case.Params(**params))
 
 
 def test_a_tick_from_an_array() -> None:

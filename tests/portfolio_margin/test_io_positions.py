@@ -137,7 +137,7 @@ alice,BTC,2
             2,
             "instrument",
             "BTC-27MAR26-68000-X",
-            "unknown instrument; did you mean BTC-27MAR26-68000-P?",
+            "unknown instrument; did you mean BTC-27MAR26-68000-P or BTC-27MAR26-68000-C?",
         ),
         ("positions.csv", 3, "account", "", "blank account name; fill it in"),
         ("positions.csv", 4, "quantity", "abc", "not a number; write it with a point and without separators"),

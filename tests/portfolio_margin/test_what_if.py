@@ -133,9 +133,9 @@ def test_an_order_fits_where_it_is_covered_or_helps() -> None:
 
 
 @pytest.mark.parametrize("asset", ["USD", "BTC"])
-def test_an_order_of_an_asset_is_a_deposit(asset: str) -> None:
-    result = what_if(BOOK, ARRAYS, MARKET, MODEL, "account-000003", [(asset, 2.5)])
-    assert result.change["equity"] == pytest.approx(2.5 * ARRAYS.value[ROW[asset]], abs=0.0101)
+def test_an_asset_is_no_order(asset: str) -> None:
+    with pytest.raises(DataError, match="held, not a contract"):
+        what_if(BOOK, ARRAYS, MARKET, MODEL, "account-000003", [(asset, 2.5)])
 
 
 def test_the_book_is_left_as_it_is() -> None:

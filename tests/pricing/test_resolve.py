@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,17 +109,6 @@ def test_expiry_to_the_millisecond() -> None:
 def test_references_outside_the_market_are_named(field: str, value: int) -> None:
     problems = refused(changed(INSTRUMENTS, field, OPTION, value), MARKET)
     assert (INSTRUMENTS.instrument_id[OPTION], field) in problems
-
-
-def test_the_coin_may_be_the_margin_currency() -> None:
-    """Then its fx is 1 and nothing moves it; values are in coin."""
-    keep = np.flatnonzero(INSTRUMENTS.underlying_idx == 0)
-    in_coin = {f.name: getattr(INSTRUMENTS, f.name)[keep] for f in fields(INSTRUMENTS)}
-    instruments = Instruments(**{**in_coin, "currency_idx": np.zeros(len(keep))})
-    coin = {"currency_id": np.array(["BTC"]), "fx": np.ones(1), "currency_underlying": np.array([-1])}
-    market = replace(MARKET, mark_vol=MARKET.mark_vol[keep], **coin)
-    assert resolve(instruments, market).inverse.sum() == len(keep) - 1
-    assert refused(instruments, replace(market, currency_id=np.array(["EUR"])))[0][1] == "currency_idx"
 
 
 @pytest.mark.parametrize("currency", [0, 2], ids=["USD", "ETH"])

@@ -294,13 +294,13 @@ def test_the_digest_does_not_follow_the_type_of_a_number() -> None:
     assert revalue(INSTRUMENTS, MARKET, GRID, tick=np.float64(1e-6)).digest == revalue(INSTRUMENTS, MARKET, GRID).digest
 
 
-def digest_after_an_edit(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> str:
+def digest_after_an_edit(module: ModuleType, monkeypatch: pytest.MonkeyPatch, method: str = "full") -> str:
     plain = inspect.getsource
     read = sys.modules["scenarios.revalue"]._source
     with monkeypatch.context() as patch:
         patch.setattr(inspect, "getsource", lambda m: plain(m) + ("# edited" if m is module else ""))
         read.cache_clear()
-        digest = revalue(INSTRUMENTS, MARKET, GRID).digest
+        digest = revalue(INSTRUMENTS, MARKET, GRID, method=method).digest
     read.cache_clear()
     return digest
 
@@ -325,6 +325,12 @@ def test_the_digest_follows_the_formulas(module: ModuleType, monkeypatch: pytest
     base = revalue(INSTRUMENTS, MARKET, GRID).digest
     assert digest_after_an_edit(module, monkeypatch) != base
     assert revalue(INSTRUMENTS, MARKET, GRID).digest == base
+
+
+def test_the_digest_of_an_expansion_follows_its_own_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = revalue(INSTRUMENTS, MARKET, GRID, method="taylor").digest
+    for name in ("scenarios.taylor", "scenarios.backends.numpy", "pricing.xp.numpy"):
+        assert digest_after_an_edit(sys.modules[name], monkeypatch, "taylor") != base
 
 
 def test_bad_choices_are_refused() -> None:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from pricing import DataError, EngineError
+from pricing.digest import hash_parts
 from scenarios import RiskArrays, VolDynamics, revalue
 from scenarios.families import grid
-from scenarios.risk_arrays import FORMAT, SCENARIO_COLUMNS, hash_parts
+from scenarios.risk_arrays import FORMAT, SCENARIO_COLUMNS
 from scenarios.shocks import make
 from tests.examples import market_and_instruments
 
@@ -145,7 +146,7 @@ def test_a_damaged_byte_is_refused_in_words(mask: int) -> None:
         ({"edit": lambda m: {**m, "dynamics": {"unheard_of": 1.0}}}, "columns"),
         ({"drop": ("delta",)}, "columns"),
         ({"drop": ("scenario_weight",)}, "columns"),
-        ({"rows": ARRAYS.rows[:, :1]}, "rows"),
+        ({"rows": ARRAYS.rows[:, :1]}, "columns"),
         ({"extra": np.ones(3)}, "columns"),
     ],
 )

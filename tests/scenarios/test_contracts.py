@@ -1,6 +1,7 @@
 """What every scenario family promises; the test walks scenarios/families, so a new file is put through it untouched.
 
-A family whose parameters have no defaults needs a sample in SAMPLES; its bounds stand in BOUNDS.
+A family whose parameters have no defaults needs a sample in SAMPLES. What its numbers state as their bounds is tried
+out; BOUNDS and OUTSIDE hold those of the known families once more, with what is neither a number nor a text.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import scenarios.families
 from pricing import ConfigError, Market
 from pricing.arrays import MAX_SCENARIOS
 from scenarios import ScenarioSet, revalue
+from tests.bounds import check_bounds_of_numbers
 from tests.examples import market_and_instruments
 
 FAMILIES = sorted(module.name for module in pkgutil.iter_modules(scenarios.families.__path__))
@@ -45,6 +47,7 @@ BOUNDS: dict[str, dict[str, tuple[Any, Any]]] = {
         "look_ahead_years": (0.0, 0.1),
     },
 }
+NARROWER = {("span", "extreme_multiplier")}
 OUTSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
     "grid": {
         "price_range": (0.0, 0.96, -0.1, math.nan, "0.1", {"BTC": 0.1, "ETH": 2.0}),
@@ -142,8 +145,10 @@ def test_parameters_are_frozen_and_all_have_bounds(name: str) -> None:
     field = fields(params)[0].name
     with pytest.raises(FrozenInstanceError):
         setattr(params, field, getattr(params, field))
-    numbers = {f.name for f in fields(params) if isinstance(getattr(params, f.name), (int, float, tuple))}
-    assert numbers - {"price_scan_range"} <= set(BOUNDS[name]), "give the bounds of these parameters"
+    stated = check_bounds_of_numbers(params, lambda **change: set_of(name, **change))
+    for field, (low, high) in BOUNDS.get(name, {}).items():
+        if field in stated and (name, field) not in NARROWER:
+            assert stated[field] == (low, high)
 
 
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name in BOUNDS for field in BOUNDS[name]])

@@ -215,6 +215,15 @@ def test_the_first_of_equal_scenarios_is_named() -> None:
             assert scenario.tolist() == [1, 1]
 
 
+def test_the_first_of_equal_netting_sets_names_the_scenario() -> None:
+    """A hundred dollars of either coin, each down by a tenth in a scenario of its own."""
+    arrays = revalue(INSTRUMENTS, MARKET, make(["ether", "bitcoin"], np.array([[0.0, -0.1], [-0.1, 0.0]])))
+    book = book_of({"a": {"BTC-PERPETUAL": 10.0, "ETH-PERPETUAL": 100.0}})
+    for backend in BACKENDS:
+        loss, scenario = worst_loss(book, arrays, netting="per_underlying", backend=backend)
+        assert (loss.tolist(), scenario.tolist()) == ([pytest.approx(20.0)], [1])
+
+
 def test_the_worst_netting_set_names_the_scenario() -> None:
     """Bitcoin up by a lot, Ether down by a little: the account's scenario is Bitcoin's."""
     book = book_of({"a": {"BTC-PERPETUAL": -100_000.0, "ETH-PERPETUAL": 1_000.0}})
@@ -242,6 +251,9 @@ def test_sums_of_any_rows() -> None:
     expected = [ROW["BTC-7D-68000-C"] * 7 + round(12.4 * ROW["USD"]), 7 + 12]
     for backend in BACKENDS:
         assert account_sums(book, ARRAYS, rows, backend=backend)[0] == pytest.approx(np.array(expected) * 1e-6)
+        # Only products of balances are rounded: seven quarters of a tick remain.
+        quarters = account_sums(book, ARRAYS, np.full((len(ARRAYS), 1), 0.25), backend=backend)[0]
+        assert quarters == pytest.approx([(7 * 0.25 + round(12.4 * 0.25)) * 1e-6], rel=1e-12)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -249,7 +261,8 @@ def test_quantities_off_their_step_are_named(backend: str) -> None:
     name = "BTC-7D-68000-C"
     book = book_of({"fine": {name: 0.3}, "off": {name: 0.15, "BTC-PERPETUAL": 0.5}, "cash": {"USD": 0.15}})
     for function in (worst_loss, account_pnl):
-        with pytest.raises(DataError, match=r"off, quantity = 0\.(15|5): \S+ trades in whole multiples of") as caught:
+        # The first one in the order of the book: by expiry, undated rows last.
+        with pytest.raises(DataError, match=r"off, quantity = 0\.15: \S+ trades in whole multiples of 0\.1") as caught:
             function(book, ARRAYS, backend=backend)
         assert [problem.row for problem in caught.value.problems] == ["off"]
 
@@ -289,9 +302,11 @@ def test_sums_beyond_whole_doubles_are_refused(backend: str) -> None:
 def test_gross_size_counts_towards_the_bound() -> None:
     """Two huge positions that cancel are no exact sum either."""
     pair = {"BTC-7D-68000-C": 4e6, "BTC-7D-68000-P": -4e6}
-    for backend in BACKENDS:
-        with pytest.raises(NumericalError, match="a is too large"):
-            worst_loss(book_of({"a": pair}), ARRAYS, backend=backend)
+    for held in (pair, {name: -amount for name, amount in pair.items()}, {"BTC-PERPETUAL": -1e11}):
+        for backend in BACKENDS:
+            for function in (worst_loss, account_pnl):
+                with pytest.raises(NumericalError, match="a is too large"):
+                    function(book_of({"a": held}), ARRAYS, backend=backend)
 
 
 def test_without_ticks_nothing_is_rounded() -> None:

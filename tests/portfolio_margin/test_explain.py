@@ -59,6 +59,18 @@ def test_a_contribution_is_the_loss_in_the_worst_scenario() -> None:
         assert line.quantity == held[line.name]
 
 
+@pytest.mark.parametrize("netting", ["joint", "per_underlying"])
+def test_contributions_are_the_requirement_to_the_tick(netting: str) -> None:
+    """Also of balances of any decimals, whose products are rounded one by one."""
+    params = worst_case.Params(netting=netting, short_option_minimum=0.0, maintenance_factor=0.7)
+    loss, _ = worst_loss(BOOK, ARRAYS, netting=netting, haircut=worst_case.Model(params).haircut(ARRAYS))
+    for account, lost in zip(BOOK.account_id[:60], np.rint(loss / ARRAYS.tick_size), strict=False):
+        lines = worst_case.Model(params).contributions(BOOK.select(str(account)), ARRAYS)
+        exact = int(lost) * Decimal("0.000001")
+        assert sum(line.initial for line in lines) == exact
+        assert sum(line.maintenance for line in lines) == exact * Decimal("0.7")
+
+
 def test_netting_sets_have_scenarios_of_their_own() -> None:
     explanation = explained({"BTC-PERPETUAL": -100.0, "ETH-PERPETUAL": 2_000.0})
     sets = {line.name: line.scenario for line in explanation.lines if line.level == "netting_set"}

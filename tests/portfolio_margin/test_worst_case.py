@@ -84,21 +84,22 @@ def test_the_short_option_minimum_is_a_floor(rate: float) -> None:
 
 
 def test_the_floor_is_of_whole_ticks_rounded_up() -> None:
-    rows = short_option_rows(ARRAYS, 0.0031)
+    rate = 0.00123456789  # so that no option's charge is a whole number of ticks by itself
+    rows = short_option_rows(ARRAYS, rate)
     option = INSTRUMENTS.is_option
     assert np.all(rows[~option] == 0)
     assert np.array_equal(rows, np.rint(rows))
-    exact = 0.0031 * ARRAYS.notional * 0.1 / ARRAYS.tick_size
-    assert np.all((rows[option] - exact[option] >= 0) & (rows[option] - exact[option] <= 1))
-    floors = [short_option_minimum(BOOK, ARRAYS, 0.0031, backend=backend) for backend in BACKENDS]
+    exact = rate * ARRAYS.notional * 0.1 / ARRAYS.tick_size
+    assert np.all((rows[option] - exact[option] > 0) & (rows[option] - exact[option] < 1))
+    floors = [short_option_minimum(BOOK, ARRAYS, rate, backend=backend) for backend in BACKENDS]
     assert floors[0].tobytes() == floors[1].tobytes() == floors[2].tobytes()
     assert floors[0].max() > 0
 
 
 def test_without_ticks_the_floor_is_not_rounded() -> None:
     exact = revalue(INSTRUMENTS, MARKET, GRID, tick=None)
-    floor = short_option_minimum(book_of({"a": {FAR_CALL: -0.3}}), exact, 0.01)
-    assert floor[0] == pytest.approx(0.01 * 0.3 * exact.notional[ROW[FAR_CALL]], rel=1e-14)
+    floor = short_option_minimum(book_of({"a": {FAR_CALL: -0.3}}), exact, 0.00123456789)
+    assert floor[0] == pytest.approx(0.00123456789 * 0.3 * exact.notional[ROW[FAR_CALL]], rel=1e-14)
 
 
 def test_coins_lose_with_the_market() -> None:

@@ -53,6 +53,15 @@ def test_one_column_moves_every_underlying() -> None:
             bind(replace(moves, **{name: np.zeros((1, 3))}), MARKET, INPUTS)
 
 
+def test_vols_move_with_their_own_underlying() -> None:
+    owner = INSTRUMENTS.underlying_idx[INSTRUMENTS.is_option]
+    base = INPUTS.vol[INSTRUMENTS.is_option]
+    moved = shocked(np.zeros(1), vol_move=np.array([[0.5, -0.2]])).vol[INSTRUMENTS.is_option, 0]
+    assert moved == pytest.approx(base * np.array([1.5, 0.8])[owner], rel=1e-14)
+    shifted = shocked(np.zeros(1), vol_shift=np.array([[0.1, -0.05]])).vol[INSTRUMENTS.is_option, 0]
+    assert shifted == pytest.approx(base + np.array([0.1, -0.05])[owner], rel=1e-14)
+
+
 def test_time_passes_to_expiry_and_not_beyond() -> None:
     s = shocked(np.zeros(3), time_step_years=np.array([0.0, 1 / 365, 30 / 365]))
     assert s.tau[0] * 365 == pytest.approx([7.0, 6.0, 0.0])
@@ -81,8 +90,8 @@ def test_carry_is_held_or_rolled() -> None:
 
 def test_tenor_scaling() -> None:
     dynamics = VolDynamics(short_power=0.5, long_power=0.25, days_floor=1.0)
-    days = np.array([0.1, 1.0, 7.5, 30.0, 30.0001, 120.0, 480.0])
-    expected = [30**0.5, 30**0.5, 2.0, 1.0, 1.0, 0.25**0.25, 0.5]
+    days = np.array([0.1, 1.0, 7.5, 20.0, 30.0, 30.0001, 120.0, 480.0])
+    expected = [30**0.5, 30**0.5, 2.0, 1.5**0.5, 1.0, 1.0, 0.25**0.25, 0.5]
     assert tenor_scale(days / 365, dynamics) == pytest.approx(expected, rel=1e-6)
     assert np.all(tenor_scale(days / 365, VolDynamics()) == 1.0)
     assert np.all(np.diff(tenor_scale(np.linspace(0, 2, 500), dynamics)) <= 1e-15)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import portfolio_margin.models
 from portfolio_margin import AccountStatus, MarginStatement, explain, margin
-from portfolio_margin.explain import EXACT, Explanation
+from portfolio_margin.explain import Explanation
 from pricing import ConfigError
 from tests.bounds import check_bounds_of_numbers
 from tests.portfolio_margin.books import (
@@ -193,7 +193,7 @@ def check_tree(explanation: Explanation, statement: MarginStatement, account: st
     row = statement.account.tolist().index(account)
     assert lines[0].initial == Decimal(repr(float(statement.initial_margin[row])))
     assert lines[0].maintenance == Decimal(repr(float(statement.maintenance_margin[row])))
-    with localcontext(EXACT):
+    with localcontext(prec=200):
         for position, line in enumerate(lines):
             below = lines[position + 1 :]
             end = next((n for n, other in enumerate(below) if other.depth <= line.depth), len(below))

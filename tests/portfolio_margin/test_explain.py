@@ -71,11 +71,23 @@ def test_contributions_are_the_requirement_to_the_tick(netting: str) -> None:
         assert sum(line.maintenance for line in lines) == exact * Decimal("0.7")
 
 
+def test_balance_and_status_are_the_statement_s() -> None:
+    need = margin(book_of({"x": {"BTC-PERPETUAL": 1_000.0}}), ARRAYS, MARKET, MODEL).initial_margin[0]
+    held = {"BTC-PERPETUAL": 1_000.0, "BTC": 0.5 * need / MARKET.spot[0]}
+    book = book_of({"rich": {"USD": 1e6}, "strapped": held})
+    statement = margin(book, ARRAYS, MARKET, MODEL)
+    explanation = explain(statement, book, ARRAYS, "strapped")
+    assert explanation.margin_balance == statement.margin_balance[1] < statement.equity[1]
+    assert (explanation.status, explanation.account) == ("LIQUIDATION", "strapped")
+
+
 def test_netting_sets_have_scenarios_of_their_own() -> None:
     explanation = explained({"BTC-PERPETUAL": -100.0, "ETH-PERPETUAL": 2_000.0})
     sets = {line.name: line.scenario for line in explanation.lines if line.level == "netting_set"}
     assert set(sets) == {"BTC", "ETH"}
     assert sets["BTC"].startswith("S+") and sets["ETH"].startswith("S-")
+    # A line over several scenarios names none.
+    assert [line.scenario for line in explanation.lines if line.level == "charge"] == [""]
     joint = explained({"BTC-PERPETUAL": -100.0, "ETH-PERPETUAL": 2_000.0}, worst_case.Params(netting="joint"))
     assert [line.name for line in joint.lines if line.level == "netting_set"] == ["account"]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Any
 
 import numpy as np
 import pytest
 
 from portfolio_margin import AccountStatus, MarginStatement, margin
 from portfolio_margin.models import worst_case
+from portfolio_margin.requirement import Requirement
 from portfolio_margin.statement import account_status, down, ratio, up
-from pricing import DataError
+from pricing import DataError, NumericalError
 from tests.portfolio_margin.books import ARRAYS, BACKENDS, BOOK, MARKET, Held, book_of, loose
 
 MODEL = worst_case.Model()
@@ -48,6 +50,27 @@ def test_every_column_from_plain_arithmetic() -> None:
             assert getattr(STATEMENT, name)[a] == float(balance - Decimal(repr(float(getattr(STATEMENT, need)[a]))))
 
 
+def test_a_coin_by_hand() -> None:
+    """0.12345678 coins at 68,000: 8,395.06104 dollars, of which a haircut of five per cent takes 419.753052."""
+    statement = of({"BTC": 0.12345678, "BTC-PERPETUAL": 100.0}, worst_case.Params(short_option_minimum=0.0))
+    assert statement.equity[0] == statement.collateral_value_before_haircut[0] == 8_395.06
+    assert statement.haircut[0] == 419.76
+    assert statement.margin_balance[0] == 7_975.30
+    assert statement.mm_rate[0] == statement.maintenance_margin[0] / 7_975.30
+    # A sixteenth hundredth of the coin after its haircut and of a thousand dollars of the perpetual.
+    assert statement.initial_margin[0] == pytest.approx(0.16 * (8_395.06104 - 419.753052 + 1_000.0), abs=0.0101)
+
+
+def test_what_is_not_finite_is_no_statement() -> None:
+    class Endless(worst_case.Model):
+        def requirement(self, *arguments: Any, **options: Any) -> Requirement:
+            required = super().requirement(*arguments, **options)
+            return required._replace(initial=required.initial * math.inf)
+
+    with pytest.raises(NumericalError, match="nothing is reported"), np.errstate(invalid="ignore"):
+        margin(BOOK, ARRAYS, MARKET, Endless())
+
+
 def test_delta_is_the_sum_over_positions() -> None:
     for a, positions in enumerate(loose(BOOK)[:20]):
         assert STATEMENT.delta_total[a] == pytest.approx(sum(q * ARRAYS.delta[row] for row, q in positions), abs=1e-3)
@@ -76,9 +99,10 @@ def test_amounts_are_rounded_against_the_account(amount: float, lower: float, up
 
 def test_statuses_begin_where_they_say() -> None:
     """Balance against initial 100 and maintenance 80: a level that is exactly met is met."""
-    balance = np.array([100.0, 99.99, 88.01, 87.99, 80.0, 79.99, 0.0, -5.0])
+    balance = np.array([100.0, 99.99, 88.01, 87.99, 80.0, 79.99, -0.5, -5.0])
     count = len(balance)
-    equity = np.where(balance < 0, balance, balance + 1.0)
+    # What haircuts take is not lost: equity decides on bankruptcy.
+    equity = np.where(balance < -1, balance, balance + 1.0)
     codes = account_status(equity, balance, np.full(count, 100.0), np.full(count, 80.0))
     expected = "NORMAL MARGIN_CALL MARGIN_CALL REDUCE_ONLY REDUCE_ONLY LIQUIDATION LIQUIDATION BANKRUPT"
     assert [AccountStatus(code).name for code in codes] == expected.split()
@@ -121,6 +145,7 @@ def test_columns_stand_in_one_order() -> None:
     assert frame.worst_scenario.tolist() == [
         "" if s < 0 else ARRAYS.scenario_set.label[s] for s in STATEMENT.worst_scenario
     ]
+    assert of({"USD": 1.0}).columns()["worst_scenario"].tolist() == [""]
     # Charges are rounded up one by one: together at most a cent each above the total.
     charges = sum(columns[f"charge_{name}"] for name in STATEMENT.charges)
     assert np.all(charges >= STATEMENT.initial_margin - 1e-9)
@@ -174,5 +199,7 @@ def test_arrays_and_market_belong_together() -> None:
         margin(BOOK, ARRAYS, replace(MARKET, valuation_time=MARKET.valuation_time + 1), MODEL)
     with pytest.raises(DataError, match="currency"):
         margin(BOOK, replace(ARRAYS, currency="EUR"), MARKET, MODEL)
+    with pytest.raises(DataError, match="another market of the same time"):
+        margin(BOOK, ARRAYS, replace(MARKET, forward=MARKET.forward * 1.0001), MODEL)
     without = margin(BOOK, ARRAYS, None, MODEL)
     assert without.initial_margin.tobytes() == STATEMENT.initial_margin.tobytes()

@@ -217,6 +217,11 @@ def test_delta_is_the_derivative_of_value() -> None:
     assert slope == pytest.approx(arrays.delta, rel=1e-5, abs=1e-2)
     assert arrays.notional[ROW["BTC-PERPETUAL"]] == pytest.approx(10.0)
     assert arrays.notional[ROW["BTC-60D-68000-C"]] == pytest.approx(MARKET.spot[0])
+    # Linear contracts settled in a coin: what is paid for moves with the coin, what is settled daily has no value to.
+    linear = replace(INSTRUMENTS, payoff=np.zeros(len(INSTRUMENTS)))
+    arrays = revalue(linear, MARKET, moves, tick=None)
+    slope = (arrays.pnl[:, 0] - arrays.pnl[:, 1]) / (2 * step)
+    assert slope == pytest.approx(arrays.delta, rel=1e-5, abs=1e-2)
 
 
 def test_each_contract_knows_its_cash(exact: RiskArrays) -> None:

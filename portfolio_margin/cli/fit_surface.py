@@ -7,7 +7,8 @@ from typing import Any
 import click
 import numpy as np
 
-from portfolio_margin.cli.chain import fitted_chain
+from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, fitted_chain
+from portfolio_margin.cli.inputs import with_options
 from portfolio_margin.cli.output import (
     Column,
     chosen_output,
@@ -24,23 +25,19 @@ from pricing.fit import SliceStatus, Surface
 
 @click.command("fit-surface")
 @click.argument("chain")
-@click.option("--snapshot", metavar="TIME", help="Which moment of a chain that holds several (ISO or ms UTC).")
-@click.option("--futures", metavar="FILE", help="Ticker table of futures and perpetuals, for option tickers.")
-@click.option("--on-bad-row", type=click.Choice(["refuse", "exclude"]), default="refuse", show_default=True)
+@with_options(*CHAIN_OPTIONS)
 @click.option("--market", "market_file", metavar="FILE", help="Write our market .json or .json.gz with the slices.")
 @click.option("--keep-marks", is_flag=True, help="Keep the venue's mark vols in the market file.")
 @output_options
 def command(
     chain: str,
-    snapshot: str | None,
-    futures: str | None,
-    on_bad_row: str,
     market_file: str | None,
     keep_marks: bool,
     as_json: bool,
     as_csv: bool,
     parquet_file: str | None,
     output_file: str | None,
+    **chain_options: Any,
 ) -> None:
     """Fit raw SVI slices to CHAIN, one moment of a Deribit option chain; --output market.json writes the market."""
     if market_file is None and output_file is not None and _is_json(output_file) and not as_json:
@@ -48,7 +45,7 @@ def command(
     if market_file is not None and not _is_json(market_file):
         raise ConfigError(f"{market_file}: a market file ends in .json or .json.gz")
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
-    read, surface = fitted_chain(chain, snapshot, on_bad_row, futures)
+    read, surface = fitted_chain(chain, ChainOptions.take(chain_options))
     if market_file is not None:
         _write(market_file, read, keep_marks)
     columns = diagnostics(read, surface)

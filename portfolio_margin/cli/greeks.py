@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.cli.chain import ChainOptions
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARKET_OPTIONS,
@@ -35,7 +36,7 @@ from portfolio_margin.greeks import (
     sums_by,
 )
 from portfolio_margin.version import VERSION
-from pricing.errors import ConfigError
+from pricing.errors import ConfigError, DataError
 from pricing.instruments import Instruments
 from pricing.market import Market
 from pricing.price import BACKENDS
@@ -74,15 +75,17 @@ def command(
         )
     if not by_instrument and shared["market"] is not None and files[0] is None:
         raise ConfigError("--market needs --positions FILE, or --instruments for the contracts themselves")
-    instruments, market, excluded, source = read_market_option(
-        shared["market"], shared["snapshot"], shared["on_bad_row"]
-    )
-    contract = contract_greeks(instruments, market, backend=backend)
+    given = read_market_option(shared["market"], ChainOptions.take(shared))
+    instruments, market, source = given.instruments, given.market, given.source
+    try:
+        contract = contract_greeks(instruments, market, backend=backend)
+    except DataError as error:
+        raise error.within(source) from None
     if by_instrument:
         columns = _of_options(instruments, contract)
         units, title = CONTRACT_UNIT, f"options of {source}, one unit of underlying each"
     else:
-        book = read_book_option(*files, instruments, market)
+        book = read_book_option(*files, instruments, market, given.left_out)
         held = position_greeks(book, instruments, market, contract)
         if by_position or account is not None:
             columns, units = _of_positions(book, instruments, held, account), POSITION_UNIT
@@ -94,7 +97,8 @@ def command(
         "source": source,
         "as_of_ms": market.valuation_time,
         "units": units,
-        "excluded": list(excluded),
+        "market_rows_left_out": list(given.excluded),
+        "notes": list(given.notes),
         "engine_version": VERSION,
     }
     if not deliver(output, columns, identity, rows_document(identity, "rows", columns)):

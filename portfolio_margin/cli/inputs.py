@@ -76,6 +76,7 @@ class Session:
 class MarketInput(NamedTuple):
     """A market and what is to be told of it.
 
+    instruments, market   the two tables
     source    what statements call it
     excluded  rows of the source that were left out, and why
     left_out  names of contracts among them, and why
@@ -146,8 +147,8 @@ def open_session(options: Options) -> Session:
         raise ConfigError(f"[{options.family}] of {options.params_file} has no effect beside --arrays; leave it out")
     wanted = [(module.Params, layers(options.params_file, tables, options.model, ("--param", options.params)))]
     if options.arrays is None:
-        given = layers(options.params_file, tables, options.family, ("--scenario", options.scenario))
-        wanted.append((family.Params, given))
+        moves_layers = layers(options.params_file, tables, options.family, ("--scenario", options.scenario))
+        wanted.append((family.Params, moves_layers))
     params, *moves_params = build_all(*wanted)
     with progress("reading", 4) as step:
         if options.arrays is not None:
@@ -214,9 +215,7 @@ def read_market_option(market: str | None, chain: ChainOptions) -> MarketInput:
     if market is None or is_market_file(market):
         useless = chain.given()
         if useless:
-            raise ConfigError(
-                f"{', '.join(useless)} is about a chain; {market or SAMPLE} is a market file of one moment"
-            )
+            raise ConfigError(f"{', '.join(useless)} is about a chain, and {market or SAMPLE} is none")
         return MarketInput(*read_market(sample_path(MARKET_FILE) if market is None else market), market or SAMPLE)
     read, _ = fitted_chain(market, chain)
     excluded = tuple(str(problem) for problem in read.excluded)

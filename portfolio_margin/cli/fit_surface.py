@@ -22,6 +22,9 @@ from portfolio_margin.io.chain import Snapshot
 from pricing.errors import ConfigError
 from pricing.fit import SliceStatus, Surface
 
+ROUGH_VOL_POINTS = 2.0
+ROUGH_WING_VOL_POINTS = 10.0
+
 
 @click.command("fit-surface")
 @click.argument("chain")
@@ -51,8 +54,9 @@ def command(
     columns = diagnostics(read, surface)
     identity = {
         "source": read.source,
-        "excluded": [str(problem) for problem in read.excluded],
+        "market_rows_left_out": [str(problem) for problem in read.excluded],
         "notes": list(read.notes),
+        "warnings": warnings_of(columns),
     }
     if not deliver(output, columns, identity, rows_document(identity, "expiries", columns)):
         _show(read, columns)
@@ -82,6 +86,27 @@ def diagnostics(read: Snapshot, surface: Surface) -> dict[str, Any]:
     return {name: values[dated] for name, values in columns.items()}
 
 
+def warnings_of(columns: dict[str, Any]) -> list[str]:
+    """What a reader of the slices should know before using them, with the expiries concerned."""
+    with np.errstate(invalid="ignore"):
+        checks = {
+            "a slice has butterfly arbitrage (g below 0)": columns["minimum_g"] < 0,
+            "a slice crosses the one before it within quoted strikes": columns["calendar_gap_quoted"] < 0,
+            f"a slice misses its quotes by more than {ROUGH_VOL_POINTS:g} vol points by vega": (
+                columns["rmse_vega_vol_points"] > ROUGH_VOL_POINTS
+            ),
+            f"a slice misses its wings by more than {ROUGH_WING_VOL_POINTS:g} vol points, every quote alike": (
+                columns["rmse_vol_points"] > ROUGH_WING_VOL_POINTS
+            ),
+            "no slice: no quote could be used": columns["quotes_used"] == 0,
+        }
+    return [
+        f"{text}: {', '.join(map(str, columns['expiry'][np.asarray(found)]))}"
+        for text, found in checks.items()
+        if np.any(found)
+    ]
+
+
 def _show(read: Snapshot, columns: dict[str, Any]) -> None:
     def text(name: str) -> list[str]:
         return [str(value) for value in columns[name]]
@@ -105,7 +130,9 @@ def _show(read: Snapshot, columns: dict[str, Any]) -> None:
     ]
     footer = [
         "min g below 0: butterfly arbitrage; calendar gap below 0: the slice crosses the one before it",
-        f"rows left out: {len(read.excluded) or 'none'}",
+        f"market rows left out: {len(read.excluded) or 'none'}",
+        *(f"note: {note}" for note in read.notes),
+        *(f"warning: {warning}" for warning in warnings_of(columns)),
     ]
     show_table(f"raw SVI slices of {read.source}", shown, "\n".join(footer))
 

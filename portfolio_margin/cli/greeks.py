@@ -102,7 +102,7 @@ def command(
         "engine_version": VERSION,
     }
     if not deliver(output, columns, identity, rows_document(identity, "rows", columns)):
-        _show(columns, units, f"Greeks of {title} at {_moment(market)}", single=account is not None)
+        _show(columns, units, f"Greeks of {title} at {_moment(market)}", single=account is not None, notes=given.notes)
 
 
 def _of_options(instruments: Instruments, contract: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _moment(market: Market) -> str:
     return f"{np.datetime64(market.valuation_time, 'ms').astype('datetime64[s]')}Z"
 
 
-def _show(columns: dict[str, Any], units: dict[str, str], title: str, single: bool) -> None:
+def _show(columns: dict[str, Any], units: dict[str, str], title: str, single: bool, notes: tuple[str, ...]) -> None:
     digits = DIGITS if "instrument" in columns else DIGITS_OF_SUMS
     shown = []
     for name, values in columns.items():
@@ -152,12 +152,12 @@ def _show(columns: dict[str, Any], units: dict[str, str], title: str, single: bo
             shown.append(Column(header, number(values, digits.get(name, 2)), keep=name in ALWAYS_SHOWN))
         else:
             shown.append(Column(header, [str(value) for value in values], right=False))
-    show_table(title, shown, _totals(columns, units))
+    show_table(title, shown, "\n".join([*_totals(columns, units), *(f"note: {note}" for note in notes)]))
 
 
-def _totals(columns: dict[str, Any], units: dict[str, str]) -> str:
+def _totals(columns: dict[str, Any], units: dict[str, str]) -> list[str]:
     """Sums of what may be added over everything shown; nothing for contracts."""
     if "account" not in columns:
-        return ""
+        return []
     names = ("delta_cash", "gamma_cash_1pct", "vega_norm", "theta")
-    return "\n".join(f"total {name}: {number([columns[name].sum()], 2)[0]} {units[name]}" for name in names)
+    return [f"total {name}: {number([columns[name].sum()], 2)[0]} {units[name]}" for name in names]

@@ -22,11 +22,16 @@ def contradictions(instruments: Instruments, market: Market) -> list[Problem]:
     problems = []
     for row in np.flatnonzero(~instruments.is_collateral):
         name = str(instruments.instrument_id[row])
-        readings = [record for parse, _ in GRAMMARS.values() if (record := parse(name)) is not None]
-        found = [_differences(record, instruments, market, int(row)) for record in readings if record.kind in KIND_OF]
-        if found and all(found):
-            nearest = min(found, key=len)
-            problems += [Problem("instruments", name, field, value, remedy) for field, value, remedy in nearest]
+        nearest: list[tuple[str, object, str]] | None = None
+        for parse, _ in GRAMMARS.values():
+            record = parse(name)
+            if record is None or record.kind not in KIND_OF:
+                continue
+            found = _differences(record, instruments, market, int(row))
+            nearest = found if nearest is None or len(found) < len(nearest) else nearest
+            if not found:  # one reading that agrees is enough
+                break
+        problems += [Problem("instruments", name, *difference) for difference in nearest or []]
     return problems + _stray_vols(instruments, market)
 
 

@@ -14,7 +14,7 @@ from pricing.errors import ConfigError
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from pricing.price import GREEK_NAMES, default_threads, load_backend, trader_units
-from pricing.resolve import PricingInputs, load_model, model_names, resolve
+from pricing.resolve import PricingInputs, models_of, resolve
 
 UNITS = ("trader", "raw")
 REFERENCE_DAYS = 30.0
@@ -128,11 +128,11 @@ def account_rows(book: Book) -> IntArray:
 def _by_model(instruments: Instruments, inputs: PricingInputs, backend: str) -> dict[str, FloatArray]:
     """Raw Greeks of each row by its own pricing model."""
     module = load_backend("pricing", backend)
-    names = model_names(instruments)
+    names, models = models_of(instruments)
     table = np.empty((len(GREEK_NAMES), len(instruments)))
-    for name in np.unique(names):
+    for name, model in models.items():
         mask = names == name
         rows = inputs.rows(mask)
         columns = (rows.forward, rows.strike, rows.tau, rows.vol, rows.discount, rows.sign)
-        table[:, mask] = module.greeks(load_model(str(name)), columns, default_threads(int(mask.sum())))
+        table[:, mask] = module.greeks(model, columns, default_threads(int(mask.sum())))
     return dict(zip(GREEK_NAMES, table, strict=True))

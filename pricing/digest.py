@@ -23,9 +23,9 @@ def hash_parts(parts: list[Any]) -> str:
 
 def _feed(hasher: Any, part: Any) -> None:
     if isinstance(part, np.ndarray) and part.dtype.kind == "U":
-        hasher.update(f"text{part.shape}".encode())
-        for text in part.ravel().tolist():
-            hasher.update(text.encode() + b"\x01")
+        # Lengths tell where one text ends and the next begins.
+        hasher.update(f"text{part.shape}".encode() + np.strings.str_len(part).tobytes())
+        hasher.update("".join(part.ravel().tolist()).encode())
     elif isinstance(part, np.ndarray):
         hasher.update(f"{part.dtype.str}{part.shape}".encode())
         hasher.update(np.ascontiguousarray(part).tobytes())

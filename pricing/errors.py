@@ -11,7 +11,7 @@ Inside kernels a failure is a status code per element; callers decide what it me
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 PROBLEMS_SHOWN = 50
@@ -64,6 +64,10 @@ class DataError(EngineError):
             raise AssertionError("a DataError needs at least one problem")
         self.problems = tuple(problems)
         super().__init__(self.problems)
+
+    def within(self, file: str) -> DataError:
+        """The same problems, said of the file that the tables came from."""
+        return DataError([replace(problem, file=f"{file}, {problem.file}") for problem in self.problems])
 
     def __str__(self) -> str:
         shown = [str(problem) for problem in self.problems[:PROBLEMS_SHOWN]]

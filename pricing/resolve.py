@@ -55,6 +55,20 @@ def load_model(name: str) -> ModuleType:
     return importlib.import_module(f"pricing.models.{name}")
 
 
+def models_of(instruments: Instruments) -> tuple[StrArray, dict[str, ModuleType]]:
+    """(N,) name of the pricing model of each contract, and the models by name.
+
+    DataError naming every contract that no pricing model of this version prices.
+    """
+    names = model_names(instruments)
+    found = {str(name): importlib.util.find_spec(f"pricing.models.{name}") for name in np.unique(names)}
+    missing = np.isin(names, [name for name, spec in found.items() if spec is None])
+    if missing.any():
+        remedy = "no pricing model of this name: leave the contract out"
+        raise DataError(row_problems("instruments", "pricing model", missing, names, remedy, instruments.instrument_id))
+    return names, {name: load_model(name) for name in found}
+
+
 def model_names(instruments: Instruments) -> StrArray:
     """(N,) name of the pricing model of each contract, which is the name of its file."""
     option = instruments.is_option

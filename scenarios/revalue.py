@@ -18,7 +18,7 @@ from pricing.errors import ConfigError, NumericalError
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from pricing.price import default_threads, load_backend
-from pricing.resolve import PricingInputs, load_model, model_names, resolve
+from pricing.resolve import PricingInputs, models_of, resolve
 from pricing.surfaces import svi
 from pricing.xp import coefficients
 from scenarios import dynamics
@@ -57,8 +57,7 @@ def revalue(
         raise ConfigError(f"tick = {tick!r}: must be above 0 and at most 1, or None")
     inputs = resolve(instruments, market)
     shocked = bind(scenario_set, market, inputs)
-    names = model_names(instruments)
-    models = {str(name): load_model(str(name)) for name in np.unique(names)}
+    names, models = models_of(instruments)
     workers = default_threads(len(instruments) * len(scenario_set)) if threads is None else threads
     pnl = np.empty((len(instruments), len(scenario_set)))
     value, delta = np.empty(len(instruments)), np.empty(len(instruments))

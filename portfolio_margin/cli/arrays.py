@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from portfolio_margin.cli.inputs import MARKET_OPTIONS, layers, read_market_option, with_options
-from portfolio_margin.cli.output import progress
+from portfolio_margin.cli.chain import ChainOptions
+from portfolio_margin.cli.inputs import MARKET_OPTIONS, layers, read_market_option, revalued, with_options
+from portfolio_margin.cli.output import progress, refuse_overwriting_inputs
 from portfolio_margin.cli.parameters import FAMILIES, MODELS, build, load_registered, read_parameters, registered
 from portfolio_margin.io.arrays_file import check_arrays_name, write_arrays
 from pricing.price import BACKENDS
-from scenarios.revalue import METHODS, revalue
+from scenarios.revalue import METHODS
 from scenarios.risk_arrays import DEFAULT_TICK
 
 
@@ -29,26 +30,25 @@ from scenarios.risk_arrays import DEFAULT_TICK
 @click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays.")
 def command(
     market: str | None,
-    snapshot: str | None,
-    on_bad_row: str,
     output_file: str,
     family: str,
     params_file: str | None,
     scenario: tuple[str, ...],
-    **method: Any,
+    **chain_and_method: Any,
 ) -> None:
     """Write the risk array file: numpy .npz, one row per instrument, one column per scenario."""
     check_arrays_name(output_file)
+    refuse_overwriting_inputs()
     module = load_registered(FAMILIES, family)
     tables = read_parameters(params_file, (*registered(MODELS), family))
     params = build(module.Params, *layers(params_file, tables, family, ("--scenario", scenario)))
-    instruments, read, _, source = read_market_option(market, snapshot, on_bad_row)
+    given = read_market_option(market, ChainOptions.take(chain_and_method))
     with progress("revaluing", 2) as step:
-        arrays = revalue(instruments, read, module.scenarios(params, read), **method)
+        arrays = revalued(given, module.scenarios(params, given.market), **chain_and_method)
         step("writing")
         write_arrays(output_file, arrays)
         step("done")
     rows, columns = arrays.rows.shape
     click.echo(
-        f"wrote {output_file}: {rows} instruments x {columns} scenarios of {source}, digest {arrays.digest[:16]}"
+        f"wrote {output_file}: {rows} instruments x {columns} scenarios of {given.source}, digest {arrays.digest[:16]}"
     )

@@ -47,6 +47,8 @@ def command(
         "status": explanation.status,
         "margin_balance": f"{explanation.margin_balance:.2f}",
         **statement.identity(),
+        "market_rows_left_out": list(session.excluded),
+        "notes": list(session.notes),
     }
     columns = explanation.columns()
     if not deliver(output, columns, identity, rows_document(identity, "lines", columns, ("initial", "maintenance"))):

@@ -7,7 +7,8 @@ from typing import Any
 import click
 import numpy as np
 
-from portfolio_margin.cli.chain import fitted_chain
+from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, fitted_chain
+from portfolio_margin.cli.inputs import with_options
 from portfolio_margin.cli.output import (
     Column,
     chosen_output,
@@ -21,26 +22,25 @@ from portfolio_margin.io.chain import Snapshot
 from pricing.errors import ConfigError
 from pricing.fit import SliceStatus, Surface
 
+ROUGH_VOL_POINTS = 2.0
+ROUGH_WING_VOL_POINTS = 10.0
+
 
 @click.command("fit-surface")
 @click.argument("chain")
-@click.option("--snapshot", metavar="TIME", help="Which moment of a chain that holds several (ISO or ms UTC).")
-@click.option("--futures", metavar="FILE", help="Ticker table of futures and perpetuals, for option tickers.")
-@click.option("--on-bad-row", type=click.Choice(["refuse", "exclude"]), default="refuse", show_default=True)
+@with_options(*CHAIN_OPTIONS)
 @click.option("--market", "market_file", metavar="FILE", help="Write our market .json or .json.gz with the slices.")
 @click.option("--keep-marks", is_flag=True, help="Keep the venue's mark vols in the market file.")
 @output_options
 def command(
     chain: str,
-    snapshot: str | None,
-    futures: str | None,
-    on_bad_row: str,
     market_file: str | None,
     keep_marks: bool,
     as_json: bool,
     as_csv: bool,
     parquet_file: str | None,
     output_file: str | None,
+    **chain_options: Any,
 ) -> None:
     """Fit raw SVI slices to CHAIN, one moment of a Deribit option chain; --output market.json writes the market."""
     if market_file is None and output_file is not None and _is_json(output_file) and not as_json:
@@ -48,14 +48,15 @@ def command(
     if market_file is not None and not _is_json(market_file):
         raise ConfigError(f"{market_file}: a market file ends in .json or .json.gz")
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
-    read, surface = fitted_chain(chain, snapshot, on_bad_row, futures)
+    read, surface = fitted_chain(chain, ChainOptions.take(chain_options))
     if market_file is not None:
         _write(market_file, read, keep_marks)
     columns = diagnostics(read, surface)
     identity = {
         "source": read.source,
-        "excluded": [str(problem) for problem in read.excluded],
+        "market_rows_left_out": [str(problem) for problem in read.excluded],
         "notes": list(read.notes),
+        "warnings": warnings_of(columns),
     }
     if not deliver(output, columns, identity, rows_document(identity, "expiries", columns)):
         _show(read, columns)
@@ -85,6 +86,27 @@ def diagnostics(read: Snapshot, surface: Surface) -> dict[str, Any]:
     return {name: values[dated] for name, values in columns.items()}
 
 
+def warnings_of(columns: dict[str, Any]) -> list[str]:
+    """What a reader of the slices should know before using them, with the expiries concerned."""
+    with np.errstate(invalid="ignore"):
+        checks = {
+            "a slice has butterfly arbitrage (g below 0)": columns["minimum_g"] < 0,
+            "a slice crosses the one before it within quoted strikes": columns["calendar_gap_quoted"] < 0,
+            f"a slice misses its quotes by more than {ROUGH_VOL_POINTS:g} vol points by vega": (
+                columns["rmse_vega_vol_points"] > ROUGH_VOL_POINTS
+            ),
+            f"a slice misses its wings by more than {ROUGH_WING_VOL_POINTS:g} vol points, every quote alike": (
+                columns["rmse_vol_points"] > ROUGH_WING_VOL_POINTS
+            ),
+            "no slice: no quote could be used": columns["quotes_used"] == 0,
+        }
+    return [
+        f"{text}: {', '.join(map(str, columns['expiry'][np.asarray(found)]))}"
+        for text, found in checks.items()
+        if np.any(found)
+    ]
+
+
 def _show(read: Snapshot, columns: dict[str, Any]) -> None:
     def text(name: str) -> list[str]:
         return [str(value) for value in columns[name]]
@@ -108,7 +130,9 @@ def _show(read: Snapshot, columns: dict[str, Any]) -> None:
     ]
     footer = [
         "min g below 0: butterfly arbitrage; calendar gap below 0: the slice crosses the one before it",
-        f"rows left out: {len(read.excluded) or 'none'}",
+        f"market rows left out: {len(read.excluded) or 'none'}",
+        *(f"note: {note}" for note in read.notes),
+        *(f"warning: {warning}" for warning in warnings_of(columns)),
     ]
     show_table(f"raw SVI slices of {read.source}", shown, "\n".join(footer))
 

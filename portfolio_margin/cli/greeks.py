@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.cli.chain import ChainOptions
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARKET_OPTIONS,
@@ -35,7 +36,7 @@ from portfolio_margin.greeks import (
     sums_by,
 )
 from portfolio_margin.version import VERSION
-from pricing.errors import ConfigError
+from pricing.errors import ConfigError, DataError
 from pricing.instruments import Instruments
 from pricing.market import Market
 from pricing.price import BACKENDS
@@ -74,15 +75,17 @@ def command(
         )
     if not by_instrument and shared["market"] is not None and files[0] is None:
         raise ConfigError("--market needs --positions FILE, or --instruments for the contracts themselves")
-    instruments, market, excluded, source = read_market_option(
-        shared["market"], shared["snapshot"], shared["on_bad_row"]
-    )
-    contract = contract_greeks(instruments, market, backend=backend)
+    given = read_market_option(shared["market"], ChainOptions.take(shared))
+    instruments, market, source = given.instruments, given.market, given.source
+    try:
+        contract = contract_greeks(instruments, market, backend=backend)
+    except DataError as error:
+        raise error.within(source) from None
     if by_instrument:
         columns = _of_options(instruments, contract)
         units, title = CONTRACT_UNIT, f"options of {source}, one unit of underlying each"
     else:
-        book = read_book_option(*files, instruments, market)
+        book = read_book_option(*files, instruments, market, given.left_out)
         held = position_greeks(book, instruments, market, contract)
         if by_position or account is not None:
             columns, units = _of_positions(book, instruments, held, account), POSITION_UNIT
@@ -94,11 +97,12 @@ def command(
         "source": source,
         "as_of_ms": market.valuation_time,
         "units": units,
-        "excluded": list(excluded),
+        "market_rows_left_out": list(given.excluded),
+        "notes": list(given.notes),
         "engine_version": VERSION,
     }
     if not deliver(output, columns, identity, rows_document(identity, "rows", columns)):
-        _show(columns, units, f"Greeks of {title} at {_moment(market)}", single=account is not None)
+        _show(columns, units, f"Greeks of {title} at {_moment(market)}", single=account is not None, notes=given.notes)
 
 
 def _of_options(instruments: Instruments, contract: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +139,7 @@ def _moment(market: Market) -> str:
     return f"{np.datetime64(market.valuation_time, 'ms').astype('datetime64[s]')}Z"
 
 
-def _show(columns: dict[str, Any], units: dict[str, str], title: str, single: bool) -> None:
+def _show(columns: dict[str, Any], units: dict[str, str], title: str, single: bool, notes: tuple[str, ...]) -> None:
     digits = DIGITS if "instrument" in columns else DIGITS_OF_SUMS
     shown = []
     for name, values in columns.items():
@@ -148,12 +152,12 @@ def _show(columns: dict[str, Any], units: dict[str, str], title: str, single: bo
             shown.append(Column(header, number(values, digits.get(name, 2)), keep=name in ALWAYS_SHOWN))
         else:
             shown.append(Column(header, [str(value) for value in values], right=False))
-    show_table(title, shown, _totals(columns, units))
+    show_table(title, shown, "\n".join([*_totals(columns, units), *(f"note: {note}" for note in notes)]))
 
 
-def _totals(columns: dict[str, Any], units: dict[str, str]) -> str:
+def _totals(columns: dict[str, Any], units: dict[str, str]) -> list[str]:
     """Sums of what may be added over everything shown; nothing for contracts."""
     if "account" not in columns:
-        return ""
+        return []
     names = ("delta_cash", "gamma_cash_1pct", "vega_norm", "theta")
-    return "\n".join(f"total {name}: {number([columns[name].sum()], 2)[0]} {units[name]}" for name in names)
+    return [f"total {name}: {number([columns[name].sum()], 2)[0]} {units[name]}" for name in names]

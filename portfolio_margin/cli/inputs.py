@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import click
 
 from portfolio_margin.book import Book
+from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, fitted_chain
 from portfolio_margin.cli.output import progress
 from portfolio_margin.cli.parameters import (
     FAMILIES,
     MODELS,
     Layer,
     assignments,
-    build,
+    build_all,
     load_registered,
     read_parameters,
 )
-from portfolio_margin.io.chain import REFUSE
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement
-from pricing.errors import ConfigError
+from pricing.errors import ConfigError, DataError
 from pricing.instruments import Instruments
 from pricing.market import Market
 from pricing.price import BACKENDS
@@ -41,8 +42,7 @@ class Options:
     """The options every command on a book shares."""
 
     market: str | None
-    snapshot: str | None
-    on_bad_row: str
+    chain: ChainOptions
     positions: str | None
     collateral: str | None
     arrays: str | None
@@ -58,29 +58,44 @@ class Options:
 
 @dataclass(frozen=True)
 class Session:
-    """Everything a command computes with; market and instruments are None where arrays came from a file."""
+    """Everything a command computes with; market and instruments are None where arrays came from a file.
+
+    excluded  rows of the market's source that were left out; notes, what was added or assumed
+    """
 
     instruments: Instruments | None
     market: Market | None
     arrays: RiskArrays
     book: Book
     model: MarginModel
-    excluded: tuple[str, ...]
     source: str
+    excluded: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class MarketInput(NamedTuple):
+    """A market and what is to be told of it.
+
+    instruments, market   the two tables
+    source    what statements call it
+    excluded  rows of the source that were left out, and why
+    left_out  names of contracts among them, and why
+    notes     what was added or assumed
+    """
+
+    instruments: Instruments
+    market: Market
+    source: str
+    excluded: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
 
 MARKET_OPTIONS = (
     click.option(
         "--market", metavar="FILE", help="Market: our .json, a Deribit chain (.csv, .csv.gz, .parquet, .json)."
     ),
-    click.option("--snapshot", metavar="TIME", help="Which moment of a chain that holds several (ISO or ms UTC)."),
-    click.option(
-        "--on-bad-row",
-        type=click.Choice(["refuse", "exclude"]),
-        default="refuse",
-        show_default=True,
-        help="Bad rows of a chain: refuse the file, or leave them out and list them.",
-    ),
+    *CHAIN_OPTIONS,
 )
 BOOK_OPTIONS = (
     click.option(
@@ -118,7 +133,9 @@ def with_options(*options: Callable[..., Any]) -> Callable[..., Any]:
 
 def collect(values: dict[str, Any]) -> Options:
     """Take the shared options out of the keyword arguments of a command."""
-    return Options(**{name: values.pop(name) for name in Options.__dataclass_fields__})
+    chain = ChainOptions.take(values)
+    others = [name for name in Options.__dataclass_fields__ if name != "chain"]
+    return Options(chain=chain, **{name: values.pop(name) for name in others})
 
 
 def open_session(options: Options) -> Session:
@@ -128,9 +145,11 @@ def open_session(options: Options) -> Session:
     tables = read_parameters(options.params_file, (options.model, options.family))
     if options.arrays is not None and options.family in tables:
         raise ConfigError(f"[{options.family}] of {options.params_file} has no effect beside --arrays; leave it out")
-    params = build(module.Params, *layers(options.params_file, tables, options.model, ("--param", options.params)))
-    given = layers(options.params_file, tables, options.family, ("--scenario", options.scenario))
-    moves_params = None if options.arrays is not None else build(family.Params, *given)
+    wanted = [(module.Params, layers(options.params_file, tables, options.model, ("--param", options.params)))]
+    if options.arrays is None:
+        moves_layers = layers(options.params_file, tables, options.family, ("--scenario", options.scenario))
+        wanted.append((family.Params, moves_layers))
+    params, *moves_params = build_all(*wanted)
     with progress("reading", 4) as step:
         if options.arrays is not None:
             from portfolio_margin.io.arrays_file import read_arrays
@@ -138,20 +157,28 @@ def open_session(options: Options) -> Session:
             arrays = read_arrays(options.arrays)
             step("book")
             book = read_book_option(options.positions, options.collateral, arrays, None)
-            return Session(None, None, arrays, book, module.Model(params), (), options.arrays)
-        instruments, market, excluded, source = read_market_option(options.market, options.snapshot, options.on_bad_row)
+            return Session(None, None, arrays, book, module.Model(params), options.arrays)
+        given = read_market_option(options.market, options.chain)
         step("book")
-        book = read_book_option(options.positions, options.collateral, instruments, market)
+        book = read_book_option(options.positions, options.collateral, given.instruments, given.market, given.left_out)
         step("scenarios")
-        moves: ScenarioSet = family.scenarios(moves_params, market)
+        moves: ScenarioSet = family.scenarios(*moves_params, given.market)
         step("revaluing")
-        from scenarios.revalue import revalue
-
-        arrays = revalue(
-            instruments, market, moves, backend=options.backend, tick=options.tick, threads=options.threads
-        )
+        how = {"backend": options.backend, "tick": options.tick, "threads": options.threads}
+        arrays = revalued(given, moves, **how)
         step("done")
-    return Session(instruments, market, arrays, book, module.Model(params), excluded, source)
+    model = module.Model(params)
+    return Session(given.instruments, given.market, arrays, book, model, given.source, given.excluded, given.notes)
+
+
+def revalued(given: MarketInput, moves: ScenarioSet, **how: Any) -> RiskArrays:
+    """The risk arrays of a market; what is wrong with a contract is said of the file it came from."""
+    from scenarios.revalue import revalue
+
+    try:
+        return revalue(given.instruments, given.market, moves, **how)
+    except DataError as error:
+        raise error.within(given.source) from None
 
 
 def layers(
@@ -177,10 +204,8 @@ def statement_of(session: Session, options: Options) -> MarginStatement:
     return statement
 
 
-def read_market_option(
-    market: str | None, snapshot: str | None, on_bad_row: str
-) -> tuple[Instruments, Market, tuple[str, ...], str]:
-    """Instruments and market of a file or of the sample, what was left out, and where they come from.
+def read_market_option(market: str | None, chain: ChainOptions) -> MarketInput:
+    """The market of a file or of the sample.
 
     A chain is fitted first, so that contracts without a vol of the venue take that of their slice.
     """
@@ -188,15 +213,13 @@ def read_market_option(
     from portfolio_margin.sample import MARKET_FILE, sample_path
 
     if market is None or is_market_file(market):
-        if snapshot is not None:
-            raise ConfigError("--snapshot chooses a moment of a chain; a market file holds one moment")
-        instruments, read = read_market(sample_path(MARKET_FILE) if market is None else market)
-        return instruments, read, (), SAMPLE if market is None else market
-    from portfolio_margin.cli.chain import fitted_chain
-
-    snapshot_read, _ = fitted_chain(market, snapshot, on_bad_row)
-    excluded = tuple(str(problem) for problem in snapshot_read.excluded)
-    return snapshot_read.instruments, snapshot_read.market, excluded, snapshot_read.source
+        useless = chain.given()
+        if useless:
+            raise ConfigError(f"{', '.join(useless)} is about a chain, and {market or SAMPLE} is none")
+        return MarketInput(*read_market(sample_path(MARKET_FILE) if market is None else market), market or SAMPLE)
+    read, _ = fitted_chain(market, chain)
+    excluded = tuple(str(problem) for problem in read.excluded)
+    return MarketInput(read.instruments, read.market, read.source, excluded, read.left_out, read.notes)
 
 
 def _check_combination(options: Options) -> None:
@@ -207,10 +230,8 @@ def _check_combination(options: Options) -> None:
             "--scenario": bool(options.scenario),
             "--family": options.family != DEFAULT_FAMILY,
             "--tick": options.tick != DEFAULT_TICK,
-            "--snapshot": options.snapshot is not None,
-            "--on-bad-row": options.on_bad_row != REFUSE,
         }
-        given = [name for name, used in unused.items() if used]
+        given = [name for name, used in unused.items() if used] + options.chain.given()
         if given:
             raise ConfigError(f"{', '.join(given)} has no effect beside --arrays; leave it out or revalue a --market")
     if options.market is not None and options.positions is None:
@@ -218,9 +239,16 @@ def _check_combination(options: Options) -> None:
 
 
 def read_book_option(
-    positions: str | None, collateral: str | None, listed: Instruments | RiskArrays, market: Market | None
+    positions: str | None,
+    collateral: str | None,
+    listed: Instruments | RiskArrays,
+    market: Market | None,
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> Book:
-    """The book of the files given, - being standard input, or of the sample; `listed` is what there is to hold."""
+    """The book of the files given, - being standard input, or of the sample.
+
+    listed is what there is to hold; left_out, contracts that the market's source has and the market has not, and why.
+    """
     from portfolio_margin.io.positions import read_book
     from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, sample_path
 
@@ -230,7 +258,8 @@ def read_book_option(
         return read_book(sample_path(POSITIONS_FILE), sample_path(COLLATERAL_FILE), listed, market)
     if positions == collateral == STANDARD_INPUT:
         raise ConfigError("only one of --positions and --collateral can come from standard input")
-    return read_book(source(positions), None if collateral is None else source(collateral), listed, market)
+    owned = None if collateral is None else source(collateral)
+    return read_book(source(positions), owned, listed, market, left_out=left_out)
 
 
 def source(path: str) -> Any:

@@ -21,6 +21,7 @@ COMMANDS = {
     "greeks": "Greeks of contracts, positions and accounts.",
     "fit-surface": "Fit SVI slices to an option chain.",
     "arrays": "Write the risk array file.",
+    "sample": "The sample's accounts on any market, as files.",
     "warmup": "Compile every kernel once.",
     "doctor": "Versions, cores, state of the compilation cache.",
 }

@@ -62,7 +62,8 @@ def command(
     statement = statement_of(session, options)
     chosen = _rows_of(session.book, accounts) if accounts else list(range(len(statement)))
     columns = {name: np.asarray(values)[chosen] for name, values in statement.columns().items()}
-    identity = {**statement.identity(), "market_rows_left_out": list(session.excluded)}
+    told = {"market_rows_left_out": list(session.excluded), "notes": list(session.notes)}
+    identity = {**statement.identity(), **told}
     if not deliver(output, columns, identity, lambda: _document(statement, session.arrays, identity, chosen)):
         _show(statement, columns, session)
     below = [str(statement.account[row]) for row in chosen if statement.below_maintenance[row]]
@@ -142,10 +143,10 @@ def _show(statement: MarginStatement, columns: dict[str, Any], session: Session)
         Column("worst scenario", [str(name) for name in columns["worst_scenario"]], right=False, keep=False),
     ]
     title = f"{statement.model.model_id} margin of {session.source} at {moment}Z"
-    show_table(title, shown, _footer(statement, columns, len(session.excluded)))
+    show_table(title, shown, _footer(statement, columns, session))
 
 
-def _footer(statement: MarginStatement, columns: dict[str, Any], left_out: int) -> str:
+def _footer(statement: MarginStatement, columns: dict[str, Any], session: Session) -> str:
     counts = [(name, int(np.sum(columns["status"] == name))) for name in AccountStatus.__members__]
     by_status = ", ".join(f"{count} {name}" for name, count in counts if count)
     totals = [money([columns[name].sum()])[0] for name in ("equity", "initial_margin", "maintenance_margin")]
@@ -154,6 +155,7 @@ def _footer(statement: MarginStatement, columns: dict[str, Any], left_out: int) 
         f"totals: equity {totals[0]}, initial {totals[1]}, maintenance {totals[2]} {statement.currency}",
         f"inputs {statement.input_hash}, parameters {statement.parameters_hash}, engine {statement.engine_version}",
         f"positions excluded: {len(statement.positions_excluded) or 'none'}",
-        f"market rows left out: {left_out or 'none'}",
+        f"market rows left out: {len(session.excluded) or 'none'}",
+        *(f"note: {note}" for note in session.notes),
     ]
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import math
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from pricing.errors import ConfigError
 
 MONEY_DIGITS = 2
 PROGRESS_AFTER_SECONDS = 1.0
+OUTPUT_PARAMETERS = ("output_file", "parquet_file", "market_file")
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def chosen_output(as_json: bool, as_csv: bool, parquet_file: str | None, output_
     """The one output these options ask for. ConfigError where they contradict each other."""
     if as_json + as_csv + (parquet_file is not None) > 1:
         raise ConfigError("--json, --csv and --parquet exclude each other; give one")
+    refuse_overwriting_inputs()
     kind = JSON if as_json else CSV if as_csv else PARQUET if parquet_file else ""
     path = parquet_file or output_file
     if parquet_file and output_file:
@@ -72,6 +75,22 @@ def chosen_output(as_json: bool, as_csv: bool, parquet_file: str | None, output_
             raise ConfigError(f"{path}: the name says {named}, the option says {kind}")
         kind = named
     return Output(kind, path)
+
+
+def refuse_overwriting_inputs() -> None:
+    """ConfigError where the running command would write over a file that it reads, or write one file twice."""
+    given = click.get_current_context().params
+    outputs = [str(given[name]) for name in OUTPUT_PARAMETERS if given.get(name)]
+    inputs = [value for name, value in given.items() if isinstance(value, str) and name not in OUTPUT_PARAMETERS]
+    for path in outputs:
+        if any(_same_file(path, other) for other in inputs):
+            raise ConfigError(f"{path} is an input of this command; write the result to another file")
+    if len({os.path.realpath(path) for path in outputs}) < len(outputs):
+        raise ConfigError(f"{outputs[0]} is named for two results; give each its own file")
+
+
+def _same_file(first: str, second: str) -> bool:
+    return os.path.isfile(first) and os.path.isfile(second) and os.path.samefile(first, second)
 
 
 def deliver(

@@ -47,10 +47,17 @@ def read_parameters(path: str | None, known: Sequence[str]) -> dict[str, dict[st
         raise DataError([Problem(path, None, "content", str(error), "this is not valid TOML")]) from None
     except UnicodeDecodeError:
         raise DataError([Problem(path, None, "content", "no text", "not UTF-8, so not TOML")]) from None
-    bad = [name for name, table in document.items() if name not in known or not isinstance(table, dict)]
-    if bad:
-        remedy = f"unknown; tables are {', '.join(f'[{name}]' for name in known)}"
-        raise DataError([Problem(path, None, "table", name, remedy + did_you_mean(name, known)) for name in bad])
+    remedy = f"unknown; tables are {', '.join(f'[{name}]' for name in known)}"
+    problems = [
+        Problem(path, None, "table", name, remedy + did_you_mean(name, known)) for name in document if name not in known
+    ]
+    problems += [
+        Problem(path, None, name, table, f"must be one table, written [{name}] on a line of its own")
+        for name, table in document.items()
+        if name in known and not isinstance(table, dict)
+    ]
+    if problems:
+        raise DataError(problems)
     return document
 
 
@@ -71,6 +78,19 @@ def assignments(options: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"{option!r}: {path} is given twice")
         target[name] = _value(text.strip())
     return values
+
+
+def build_all(*wanted: tuple[type, tuple[Layer, ...]]) -> list[Any]:
+    """Several parameter sets. ConfigError listing what is wrong with any of them."""
+    built, problems = [], []
+    for params, layers in wanted:
+        try:
+            built.append(build(params, *layers))
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return built
 
 
 def build(params: type, *layers: Layer) -> Any:
@@ -134,7 +154,7 @@ def _described(wanted: Any) -> str:
     if origin is tuple:
         return "a list of numbers"
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        return "given by name, such as NAME.BTC=0.1"
+        return "numbers given by name, such as NAME.BTC=0.1"
     if get_args(wanted):
         return " or ".join(_described(option) for option in get_args(wanted))
     return {int: "a number", float: "a number", str: "a text"}.get(wanted, wanted.__name__)

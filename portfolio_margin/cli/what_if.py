@@ -79,6 +79,8 @@ def command(
         "fits": result.fits,
         "model_id": session.model.model_id,
         "engine_version": VERSION,
+        "market_rows_left_out": list(session.excluded),
+        "notes": list(session.notes),
     }
     if not deliver(output, columns, identity, lambda: {**identity, "measures": _measures(columns)}):
         _show(columns, identity)

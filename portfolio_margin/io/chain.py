@@ -71,6 +71,7 @@ class Snapshot:
     quotes       of the options
     excluded     rows left out on purpose, and why
     notes        what was added or assumed, for people
+    left_out     the contracts that the rows left out are about, and why
     """
 
     source: str
@@ -79,6 +80,7 @@ class Snapshot:
     quotes: ChainQuotes
     excluded: tuple[Problem, ...]
     notes: tuple[str, ...]
+    left_out: Mapping[str, str]
 
 
 class _Listed(NamedTuple):
@@ -119,7 +121,9 @@ def build_snapshot(
         valuation_time = int(np.median(timed)) if len(timed) else 0
     check_rows(rows, records, valuation_time, findings)
     check_consistency(rows, records, valuation_time, findings)
-    kept, excluded = _keep(rows, records, findings, on_bad_row)
+    kept, out = _keep(rows, records, findings, on_bad_row)
+    excluded = tuple(problem for _, problem in out)
+    left_out = {str(rows.instrument[i]): f"{problem.field} = {problem.value!r}: {problem.remedy}" for i, problem in out}
     rows, named = rows.take(kept), [record for i in kept if (record := records[i]) is not None]
     listed = _listed(rows, named)
     settle = sorted({record.settle for record in listed.record})
@@ -131,7 +135,7 @@ def build_snapshot(
     vol = market.mark_vol.copy()
     vol[: len(options)] = quotes.mark_vol
     added = [*notes, *_notes(listed, market)]
-    return Snapshot(source, instruments, replace(market, mark_vol=vol), quotes, excluded, tuple(added))
+    return Snapshot(source, instruments, replace(market, mark_vol=vol), quotes, excluded, tuple(added), left_out)
 
 
 def with_surface(snapshot: Snapshot, svi: FloatArray) -> Snapshot:
@@ -161,8 +165,8 @@ def vol_quotes(snapshot: Snapshot) -> Quotes:
 
 def _keep(
     rows: ChainRows, records: list[SymbolRecord | None], findings: Findings, on_bad_row: str
-) -> tuple[IntArray, tuple[Problem, ...]]:
-    """Positions of the rows that stay, and what is said of the others."""
+) -> tuple[IntArray, list[tuple[int, Problem]]]:
+    """Positions of the rows that stay, and what is said of the others by position."""
     if findings.problems and (on_bad_row == REFUSE or any(i is None for i, _ in findings.problems)):
         raise DataError(findings.in_order())
     out = sorted([(i, p) for i, p in findings.problems if i is not None] + findings.skipped, key=lambda entry: entry[0])
@@ -172,7 +176,7 @@ def _keep(
         file = rows.file[0] if rows.file else "chain"
         nothing = Problem(file, None, "rows", len(kept), "no option left that can be used")
         raise DataError([nothing, *(problem for _, problem in out)])
-    return kept, tuple(problem for _, problem in out)
+    return kept, out
 
 
 def _underlying(record: SymbolRecord) -> str:
@@ -254,7 +258,13 @@ def _market(
     currencies = [MARGIN_CURRENCY, *(name for name in settle if name != MARGIN_CURRENCY)]
     rates = {MARGIN_CURRENCY: 1.0, **fx, **spot_of}
     problems = [
-        Problem(rows.file[0], None, "fx", name, f'no USD rate of this settlement currency; pass fx={{"{name}": ...}}')
+        Problem(
+            rows.file[0],
+            None,
+            "fx",
+            name,
+            f"no USD rate of this settlement currency; give --fx {name}=RATE (fx= in Python)",
+        )
         for name in currencies
         if name not in rates
     ]

@@ -20,7 +20,8 @@ from pricing.price import price
 FORWARD_SHARE = 0.05
 INDEX_SHARE = 0.05
 BASIS_FACTOR = 2.0
-MARK_SHARE = 0.03
+# A mark may be off by this share of the forward and this share of the value itself.
+MARK_SHARE, VALUE_SHARE = 0.01, 0.1
 
 
 def check_consistency(
@@ -53,7 +54,7 @@ def check_consistency(
     add("mark_vol", option & _apart(vol, _medians(vol, pair, option), VOL_RATIO), vol, remedy)
     value = _model_marks(rows, records, option, valuation_time)
     inverse = np.array([record is not None and record.inverse for record in records], dtype=np.bool_)
-    bad = np.abs(rows.mark - value) > MARK_SHARE * np.where(inverse, 1.0, forward)
+    bad = np.abs(rows.mark - value) > MARK_SHARE * np.where(inverse, 1.0, forward) + VALUE_SHARE * value
     shown = [f"{mark:g} beside {worth:.4f}" for mark, worth in zip(rows.mark, value, strict=True)]
     add("mark", bad, shown, "the mark price and the value at its forward and mark vol contradict each other")
 

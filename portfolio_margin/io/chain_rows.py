@@ -156,17 +156,26 @@ def check_rows(rows: ChainRows, records: list[SymbolRecord | None], valuation_ti
     findings.add(rows, "instrument", repeated & read, rows.instrument, "listed more than once; keep one row")
 
 
-def check_vol_unit(vol: FloatArray, unit: str, file: str, column: str) -> Problem | None:
-    """A problem where the median of vols as given, NaN apart, cannot be in the unit stated."""
+def check_vol_unit(vol: FloatArray, unit: str, where: tuple[str, list[int | str]], column: str) -> Problem | None:
+    """A problem where the median of vols as given, NaN apart, cannot be in the unit stated.
+
+    where is the file and the label of every row; the problem names the first row that has a vol.
+    """
     known = vol[np.isfinite(vol) & (vol > 0)]
     middle = float(np.median(known)) if len(known) else np.nan
     if unit == DECIMAL and middle > DECIMAL_MEDIAN_MAX:
-        remedy = 'volatility looks like percent; pass iv_unit="percent"'
+        looks, other = "percent", PERCENT
     elif unit == PERCENT and middle < PERCENT_MEDIAN_MIN:
-        remedy = 'volatility looks like decimal; pass iv_unit="decimal"'
+        looks, other = "decimal", DECIMAL
     else:
         return None
-    return Problem(file, None, column, f"median {middle:g}", remedy)
+    file, row = where
+    first = int(np.flatnonzero(np.isfinite(vol) & (vol > 0))[0])
+    remedy = (
+        f"volatility looks like {looks}, as in {len(known)} rows with a median of {middle:g}; "
+        f'give --iv-unit {other} (iv_unit="{other}" in Python)'
+    )
+    return Problem(file, row[first], column, float(vol[first]), remedy)
 
 
 def _check_prices(rows: ChainRows, kind: StrArray, findings: Findings) -> None:

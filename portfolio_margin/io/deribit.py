@@ -186,7 +186,9 @@ def _one_moment(table: Table, layout: Layout, snapshot: int | str | datetime | N
     known = np.unique(times)
     if snapshot is None:
         if len(known) > 1:
-            remedy = f"choose one with snapshot=, from {_iso(known[0])} to {_iso(known[-1])}"
+            remedy = (
+                f"choose one with --snapshot TIME (snapshot= in Python), from {_iso(known[0])} to {_iso(known[-1])}"
+            )
             refuse(table.file, column, f"{len(known)} snapshots", remedy)
         moment = int(known[0])
     else:
@@ -258,7 +260,9 @@ def _rows(table: Table, layout: Layout, iv_unit: str, findings: Findings, offset
     for name in TEXTS:
         column = text_column(table, columns[name]).to_numpy() if name in columns else np.full(count, "")
         texts[name] = column.astype(np.str_)
-    unit_problem = check_vol_unit(numbers["mark_vol"], iv_unit, table.file, columns.get("mark_vol", ""))
+    instrument = text_column(table, columns["instrument"]).to_numpy().astype(np.str_)
+    label: list[int | str] = [f"{row} ({name})" for row, name in zip(table.row, instrument, strict=True)]
+    unit_problem = check_vol_unit(numbers["mark_vol"], iv_unit, (table.file, label), columns.get("mark_vol", ""))
     if unit_problem is not None:
         findings.problems.append((None, unit_problem))
     if iv_unit == PERCENT:
@@ -267,8 +271,6 @@ def _rows(table: Table, layout: Layout, iv_unit: str, findings: Findings, offset
         numbers[side] = np.where(numbers[side] == 0, np.nan, numbers[side])
     numbers["quantity_step"] = numbers["quantity_step"] / numbers["multiplier"]
     texts["option_type"] = np.strings.upper(texts["option_type"].astype("<U1"))
-    instrument = text_column(table, columns["instrument"]).to_numpy().astype(np.str_)
-    label: list[int | str] = [f"{row} ({name})" for row, name in zip(table.row, instrument, strict=True)]
     named: dict[str, Any] = {**numbers, **times, **texts}
     rows = ChainRows(
         file=[table.file] * count, row=label, instrument=instrument, inverse=np.full(count, np.nan), **named

@@ -162,7 +162,7 @@ def _rows(merged: dict[str, dict[str, Any]], origin: dict[str, str], findings: F
         unread[field] |= np.abs(values) > LATEST_MS
         known = np.abs(values) <= LATEST_MS
         times[field] = np.where(known, np.where(known, values, 0.0).astype(np.int64), NO_TIME)
-    unit_problem = check_vol_unit(numbers["mark_vol"], PERCENT, next(iter(origin.values())), "mark_iv")
+    unit_problem = check_vol_unit(numbers["mark_vol"], PERCENT, (next(iter(origin.values())), list(names)), "mark_iv")
     if unit_problem is not None:
         findings.problems.append((None, unit_problem))
     numbers["mark_vol"] = numbers["mark_vol"] / 100.0

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from portfolio_margin.io.atomic import write_whole
+from portfolio_margin.io.market_terms import contradictions
 from portfolio_margin.io.tables import JSON, kind_of_name, read_bytes, refuse
 from pricing.arrays import StrArray
 from pricing.errors import DataError, Problem
@@ -148,10 +149,13 @@ def read_market_file(path: str | Path) -> MarketFile:
     reader.stop_if_bad()
     _refuse_percent(file, market_fields["mark_vol"])
     try:
-        return MarketFile(Instruments(**terms), Market(**market_fields), str(document.get("source", "")))
+        instruments, market = Instruments(**terms), Market(**market_fields)
+        problems = contradictions(instruments, market)
+        if problems:
+            raise DataError(problems)
+        return MarketFile(instruments, market, str(document.get("source", "")))
     except DataError as error:
-        problems = [Problem(f"{file}, {p.file}", p.row, p.field, p.value, p.remedy) for p in error.problems]
-        raise DataError(problems) from None
+        raise error.within(file) from None
 
 
 class _Reader:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -62,6 +63,7 @@ def read_book(
     instruments: Listed,
     market: Market | None = None,
     venue: str = "deribit",
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> Book:
     """The book of all accounts in a positions table and, where given, a collateral table.
 
@@ -69,12 +71,13 @@ def read_book(
     collateral  columns account, currency, amount (units of the currency, a debt is negative)
     market      tells which contracts have expired; without it they are found when they are priced
     venue       whose names the instruments have; tells an expired contract from an unknown one
+    left_out    contracts that the market's source has and the market has not, and why
 
     Each is a .csv, .csv.gz or .parquet file or a pandas frame. White space around names does not count. A
     quantity of zero is kept: it keeps the account in the book. Raises one DataError that lists every bad row
     of both tables by file and row.
     """
-    held, problems = _positions(read_table(positions, "positions"), instruments, market, venue)
+    held, problems = _positions(read_table(positions, "positions"), instruments, market, (venue, left_out))
     if collateral is None:
         owned = _nothing()
     else:
@@ -94,7 +97,7 @@ def read_positions(
     positions: Source, instruments: Listed, market: Market | None = None, venue: str = "deribit"
 ) -> Holdings:
     """The rows of a positions table; see `read_book`."""
-    held, problems = _positions(read_table(positions, "positions"), instruments, market, venue)
+    held, problems = _positions(read_table(positions, "positions"), instruments, market, (venue, {}))
     if problems:
         raise DataError(problems)
     return held
@@ -108,13 +111,15 @@ def read_collateral(collateral: Source, instruments: Listed) -> Holdings:
     return owned
 
 
-def _positions(table: Table, instruments: Listed, market: Market | None, venue: str) -> tuple[Holdings, list[Problem]]:
+def _positions(
+    table: Table, instruments: Listed, market: Market | None, naming: tuple[str, Mapping[str, str]]
+) -> tuple[Holdings, list[Problem]]:
     require_columns(table, POSITION_COLUMNS, only=True)
     if not len(table.frame):
         return _nothing(), [Problem(table.file, None, "rows", 0, "an empty portfolio; give at least one position")]
     row_of = {name: row for name, row in instruments.index_of().items() if instruments.kind[row] != Kind.CASH}
     names = _Names("instrument", "quantity", row_of, "instrument")
-    held, problems = _holdings(table, names, lambda name: _unknown_remedy(name, names, instruments, market, venue))
+    held, problems = _holdings(table, names, lambda name: _unknown_remedy(name, names, instruments, market, naming))
     row = held.instrument_idx
     known = row >= 0
     if market is not None:
@@ -215,7 +220,12 @@ def _duplicates(table: Table, names: _Names, account_code: IntArray, row: IntArr
     ]
 
 
-def _unknown_remedy(name: str, names: _Names, instruments: Listed, market: Market | None, venue: str) -> str:
+def _unknown_remedy(
+    name: str, names: _Names, instruments: Listed, market: Market | None, naming: tuple[str, Mapping[str, str]]
+) -> str:
+    venue, left_out = naming
+    if name in left_out:
+        return f"left out of the market, since {left_out[name]}"
     if name in instruments.instrument_id[instruments.kind == Kind.CASH]:
         return "a currency; put it into the collateral table"
     try:

@@ -73,13 +73,22 @@ def decimal_text(value: Decimal) -> str:
 
 
 def csv_text(columns: Mapping[str, Any]) -> str:
-    """The columns as CSV with a header; numbers with the shortest digits that read back to the same value."""
-    shown = {
-        name: [decimal_text(value) for value in values] if _decimals(values) else values
-        for name, values in columns.items()
-    }
-    text = frame(shown).to_csv(index=False, lineterminator="\n")
-    return str(text)
+    """The columns as CSV with a header; numbers with the shortest digits that read back to the same value, nothing
+    where a number is not finite."""
+    return str(frame(_tabular(columns)).to_csv(index=False, lineterminator="\n"))
+
+
+def _tabular(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns as tables hold them: Decimals as texts, no number where one is not finite, as null in JSON."""
+    shown: dict[str, Any] = {}
+    for name, values in columns.items():
+        if _decimals(values):
+            shown[name] = [decimal_text(value) for value in values]
+        elif isinstance(values, np.ndarray) and values.dtype.kind == "f":
+            shown[name] = np.where(np.isfinite(values), values, np.nan)
+        else:
+            shown[name] = values
+    return shown
 
 
 def plain(value: Any) -> Any:
@@ -105,11 +114,7 @@ def _parquet(columns: Mapping[str, Any], identity: Mapping[str, Any]) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
-    named = {
-        name: [decimal_text(value) for value in values] if _decimals(values) else values
-        for name, values in columns.items()
-    }
-    table = pyarrow.Table.from_pandas(frame(named), preserve_index=False)
+    table = pyarrow.Table.from_pandas(frame(_tabular(columns)), preserve_index=False)
     table = table.replace_schema_metadata({"portfolio_margin": json.dumps(plain(identity))})
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(table, buffer)

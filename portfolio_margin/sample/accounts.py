@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from portfolio_margin.book import Book
 from portfolio_margin.margin import margin
 from portfolio_margin.models import worst_case
@@ -28,7 +30,8 @@ from portfolio_margin.sample.strategies import (
     synthetic,
     together,
 )
-from pricing.instruments import Instruments
+from pricing.errors import DataError, Problem
+from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from scenarios.families import grid
 from scenarios.revalue import revalue
@@ -73,6 +76,7 @@ def accounts(listing: Listing) -> list[Account]:
 
 def holdings(instruments: Instruments, market: Market) -> tuple[list[Holding], list[Holding]]:
     """Positions and collateral of every account on a market, funded to its cover."""
+    _check_listed(instruments, market)
     wanted = accounts(Listing.of(instruments, market))
     positions = [Holding(a.name, name, quantity) for a in wanted for name, quantity in a.legs.items()]
     coins = [Holding(a.name, coin, amount) for a in wanted for coin, amount in a.coins.items()]
@@ -82,10 +86,41 @@ def holdings(instruments: Instruments, market: Market) -> tuple[list[Holding], l
     collateral = []
     for account in wanted:
         row = book.row_of(account.name)
-        amount = _deposit(account.cover, float(statement.initial_margin[row]), float(statement.margin_balance[row]))
+        # Where few strikes are listed, the legs of a spread may be one contract and cancel: the account stays.
+        cover = account.cover if account.legs or account.coins else NO_COVER
+        amount = _deposit(cover, float(statement.initial_margin[row]), float(statement.margin_balance[row]))
         collateral += [holding for holding in coins if holding.account == account.name]
         collateral += [Holding(account.name, str(market.currency_id[0]), amount)] if amount else []
     return positions, collateral
+
+
+def _check_listed(instruments: Instruments, market: Market) -> None:
+    """DataError where the market lacks a kind of contract that the accounts hold."""
+    problems = []
+    for coin in (BTC, ETH):
+        mine = np.flatnonzero(market.underlying_id == coin)
+        for kind in (Kind.OPTION, Kind.FUTURE, Kind.PERPETUAL):
+            if not len(mine) or not np.any((instruments.underlying_idx == mine[0]) & (instruments.kind == kind)):
+                remedy = f"the accounts of the sample hold {coin} {kind.name.lower()}s and this market lists none"
+                problems.append(Problem("market", None, "underlying", coin, remedy))
+    if problems:
+        raise DataError(problems)
+
+
+def files_of(positions: list[Holding], collateral: list[Holding]) -> tuple[bytes, bytes]:
+    """The positions file and the collateral file."""
+    return _text("account,instrument,quantity", positions), _text("account,currency,amount", collateral)
+
+
+def _text(header: str, rows: list[Holding]) -> bytes:
+    lines = [header, *(f"{row.account},{row.name},{row.quantity:.10g}" for row in rows)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def idle_accounts(instruments: Instruments, market: Market) -> list[str]:
+    """Accounts whose contracts cancel on a market, which lists too few strikes for them."""
+    wanted = accounts(Listing.of(instruments, market))
+    return [account.name for account in wanted if account.cover != NO_COVER and not (account.legs or account.coins)]
 
 
 def book_of(

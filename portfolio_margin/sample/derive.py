@@ -18,7 +18,7 @@ from portfolio_margin.io.chain import EXCLUDE, Snapshot, vol_quotes, with_surfac
 from portfolio_margin.io.deribit import read_chain
 from portfolio_margin.io.market_json import write_market
 from portfolio_margin.sample import COLLATERAL_FILE, MARKET_FILE, POSITIONS_FILE
-from portfolio_margin.sample.accounts import Holding, holdings
+from portfolio_margin.sample.accounts import files_of, holdings
 from pricing.fit import expiries_of, fit
 from pricing.instruments import Instruments
 from pricing.market import Market
@@ -39,8 +39,8 @@ def derive(data: Path, target: Path) -> None:
     market = replace(market, svi=np.round(market.svi, SLICE_DIGITS))
     positions, collateral = holdings(instruments, market)
     write_market(target / MARKET_FILE, instruments, market, SOURCE)
-    write_whole(target / POSITIONS_FILE, _text("account,instrument,quantity", positions))
-    write_whole(target / COLLATERAL_FILE, _text("account,currency,amount", collateral))
+    for name, content in zip((POSITIONS_FILE, COLLATERAL_FILE), files_of(positions, collateral), strict=True):
+        write_whole(target / name, content)
 
 
 def fitted_market(snapshot: Snapshot) -> tuple[Instruments, Market]:
@@ -48,11 +48,6 @@ def fitted_market(snapshot: Snapshot) -> tuple[Instruments, Market]:
     surface = fit(vol_quotes(snapshot), expiries_of(snapshot.market))
     market = with_surface(snapshot, surface.svi).market
     return snapshot.instruments, replace(market, mark_vol=np.full(len(snapshot.instruments), np.nan))
-
-
-def _text(header: str, rows: list[Holding]) -> bytes:
-    lines = [header, *(f"{row.account},{row.name},{row.quantity:.10g}" for row in rows)]
-    return ("\n".join(lines) + "\n").encode()
 
 
 def main() -> None:

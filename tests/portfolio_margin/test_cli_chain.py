@@ -51,7 +51,7 @@ def test_fit_surface_and_the_market_it_writes(run: Any, tmp_path: Path) -> None:
 def test_fit_surface_outputs(run: Any, tmp_path: Path) -> None:
     chain = str(data_file(RAW))
     document = json.loads(run("fit-surface", chain, "--json").out)
-    assert document["excluded"] == []
+    assert document["market_rows_left_out"] == []
     assert len(document["expiries"]) == 26
     assert run("fit-surface", chain, "--json", "--output", "fit.json").code == 0
     assert json.loads((tmp_path / "fit.json").read_text()) == document

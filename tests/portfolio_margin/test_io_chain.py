@@ -122,7 +122,7 @@ def test_a_file_of_several_snapshots(tmp_path: Path) -> None:
             None,
             "snapshot_utc",
             "2 snapshots",
-            "choose one with snapshot=, from 2026-02-26T09:41:05Z to 2026-02-26T09:42:05Z",
+            "choose one with --snapshot TIME (snapshot= in Python), from 2026-02-26T09:41:05Z to 2026-02-26T09:42:05Z",
         )
     ]
     assert refused(lambda: read_chain(both, snapshot="2026-02-26T09:41:55Z")) == [
@@ -228,17 +228,19 @@ def test_exclude_still_refuses_what_is_no_single_row() -> None:
     assert (field, value, remedy) == ("rows", 0, "no option left that can be used") and len(rows) == 16
     percent = chain_frame().assign(mark_iv=lambda f: 100 * f["mark_iv"])
     [(row, field, _, _)] = refused(lambda: read_chain(percent, on_bad_row="exclude"))
-    assert (row, field) == (None, "mark_iv")
+    assert (row, field) == ("1 (BTC-6MAR26-60000-C)", "mark_iv")
 
 
 def test_percent_and_decimal_are_not_mistaken() -> None:
     percent = chain_frame().assign(mark_iv=lambda f: 100 * f["mark_iv"])
-    assert refused(lambda: read_chain(percent)) == [
-        (None, "mark_iv", "median 57.5", 'volatility looks like percent; pass iv_unit="percent"')
-    ]
-    assert refused(lambda: read_chain(chain_frame(), iv_unit="percent")) == [
-        (None, "mark_iv", "median 0.575", 'volatility looks like decimal; pass iv_unit="decimal"')
-    ]
+    for frame, given, value, median, looks in (
+        (percent, None, 50.0, "57.5", "percent"),
+        (chain_frame(), "percent", 0.5, "0.575", "decimal"),
+    ):
+        remedy = f"volatility looks like {looks}, as in 16 rows with a median of {median}; "
+        option = f'give --iv-unit {looks} (iv_unit="{looks}" in Python)'
+        found = refused(lambda frame=frame, given=given: read_chain(frame, iv_unit=given))
+        assert found == [("1 (BTC-6MAR26-60000-C)", "mark_iv", value, remedy + option)]
     vol = read_chain(percent, iv_unit="percent").quotes.mark_vol
     assert np.allclose(vol, chain_frame()["mark_iv"], rtol=1e-15)
     with pytest.raises(ConfigError, match='must be "decimal" or "percent"'):
@@ -282,7 +284,7 @@ def test_linear_options_need_a_rate_and_terms() -> None:
     ]
     ticker = as_tickers(linear_frame(), min_trade_amount=0.01)
     assert refused(lambda: read_chain(ticker)) == [
-        (None, "fx", "USDC", 'no USD rate of this settlement currency; pass fx={"USDC": ...}')
+        (None, "fx", "USDC", "no USD rate of this settlement currency; give --fx USDC=RATE (fx= in Python)")
     ]
     snapshot = read_chain(ticker, fx={"USDC": 0.9998})
     market, instruments = snapshot.market, snapshot.instruments

@@ -245,7 +245,7 @@ def test_terms_that_contradict_the_name() -> None:
 def test_percent_is_what_the_venue_writes() -> None:
     decimal = summaries(quoted().assign(mark_iv=lambda f: f["mark_iv"] / 100))
     [(row, field, value, remedy)] = refused(lambda: from_payloads({"s": decimal}))
-    assert (row, field, value) == (None, "mark_iv", "median 0.575")
+    assert (row, field, value) == ("BTC-6MAR26-60000-C", "mark_iv", 0.5)
     assert remedy.startswith("volatility looks like decimal")
 
 

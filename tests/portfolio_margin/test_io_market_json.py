@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import arrays
 from portfolio_margin.io.chain import with_surface
 from portfolio_margin.io.market_json import is_market_file, market_text, read_market, read_market_file, write_market
 from pricing.instruments import Instruments
-from pricing.market import MIN_VOL, Market
+from pricing.market import Market
 from tests.examples import market_and_instruments
 from tests.portfolio_margin.io_examples import refused, refused_files, snapshot
 
@@ -64,7 +64,7 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 @given(
     svi=arrays(np.float64, 5, elements=FINITE),
-    vol=arrays(np.float64, 23, elements=st.floats(MIN_VOL, 3.0) | st.sampled_from([0.0, np.nan])),
+    vol=arrays(np.float64, 23, elements=st.floats(0.2, 3.0) | st.sampled_from([0.0, np.nan])),
     forward=arrays(np.float64, 5, elements=st.floats(5e-324, 1.7e308)),
     moment=st.integers(-(2**53), 2**60),
 )

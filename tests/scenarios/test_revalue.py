@@ -344,14 +344,14 @@ def test_bad_choices_are_refused() -> None:
             revalue(INSTRUMENTS, MARKET, GRID, **choice)
 
 
-def test_what_the_market_cannot_price_is_named() -> None:
+def test_what_the_market_cannot_price_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="expired"):
         revalue(INSTRUMENTS, replace(MARKET, valuation_time=NOW_MS + 8 * DAY_MS), GRID)
     with pytest.raises(DataError, match="no mark vol and no usable SVI slice"):
         revalue(INSTRUMENTS, replace(MARKET, svi=np.full_like(MARKET.svi, np.nan)), GRID)
-    american = replace(INSTRUMENTS, exercise=np.where(INSTRUMENTS.is_option, 1, 0))
-    with pytest.raises(ConfigError, match="american"):
-        revalue(american, MARKET, GRID)
+    monkeypatch.setattr("scenarios.revalue.model_names", lambda table: np.where(table.is_option, "heston", "linear"))
+    with pytest.raises(DataError, match="BTC-7D-40800-C, pricing model = 'heston'"):
+        revalue(INSTRUMENTS, MARKET, GRID)
 
 
 @pytest.mark.filterwarnings("ignore:overflow")

@@ -99,7 +99,7 @@ def test_many_accounts_cross_the_borders_of_blocks() -> None:
     """More positions than one block of any backend holds, some accounts empty, one account in two blocks."""
     contract = np.flatnonzero(~INSTRUMENTS.is_collateral)
     random = np.random.default_rng(3)
-    accounts, each = 9_000, 8
+    accounts, each = 9_500, 7
     instrument = np.concatenate([random.choice(contract, each, replace=False) for _ in range(accounts)])
     amount = random.integers(-50, 50, accounts * each) * INSTRUMENTS.quantity_step[instrument]
     owner = np.repeat(np.arange(accounts) * 2, each)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
@@ -79,6 +79,17 @@ def test_balance_and_status_are_the_statement_s() -> None:
     explanation = explain(statement, book, ARRAYS, "strapped")
     assert explanation.margin_balance == statement.margin_balance[1] < statement.equity[1]
     assert (explanation.status, explanation.account) == ("LIQUIDATION", "strapped")
+
+
+def test_large_amounts_and_long_factors_are_not_rounded() -> None:
+    """Fifteen digits of ticks times sixteen of a factor: more than a double, or the usual decimal, holds."""
+    params = worst_case.Params(initial_factor=1.1234567890123456, maintenance_factor=0.1234567890123456)
+    held = {"BTC-PERPETUAL": -500_000_001.0, "BTC-7D-68000-C": -12_345.6, "ETH-PERPETUAL": 123_456_789.0}
+    explanation = explained(held, params)
+    loss, _ = worst_loss(book_of({"a": held}), ARRAYS, netting="per_underlying")
+    with localcontext(prec=200):
+        exact = round(loss[0] / 1e-6) * Decimal("0.000001") * Decimal(repr(params.initial_factor))
+        assert sum(line.initial for line in explanation.lines if line.level == "position") == exact
 
 
 def test_netting_sets_have_scenarios_of_their_own() -> None:

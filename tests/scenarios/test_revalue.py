@@ -349,7 +349,8 @@ def test_what_the_market_cannot_price_is_named(monkeypatch: pytest.MonkeyPatch) 
         revalue(INSTRUMENTS, replace(MARKET, valuation_time=NOW_MS + 8 * DAY_MS), GRID)
     with pytest.raises(DataError, match="no mark vol and no usable SVI slice"):
         revalue(INSTRUMENTS, replace(MARKET, svi=np.full_like(MARKET.svi, np.nan)), GRID)
-    monkeypatch.setattr("scenarios.revalue.model_names", lambda table: np.where(table.is_option, "heston", "linear"))
+    module = sys.modules["pricing.resolve"]
+    monkeypatch.setattr(module, "model_names", lambda table: np.where(table.is_option, "heston", "linear"))
     with pytest.raises(DataError, match="BTC-7D-40800-C, pricing model = 'heston'"):
         revalue(INSTRUMENTS, MARKET, GRID)
 

@@ -309,6 +309,14 @@ def test_gross_size_counts_towards_the_bound() -> None:
                     function(book_of({"a": held}), ARRAYS, backend=backend)
 
 
+def test_losses_count_towards_the_bound_as_gains_do() -> None:
+    """Where a contract only loses."""
+    arrays = revalue(INSTRUMENTS, MARKET, make(["down"], np.array([-0.5])))
+    for backend in BACKENDS:
+        with pytest.raises(NumericalError, match="a is too large"):
+            worst_loss(book_of({"a": {"BTC-PERPETUAL": 1e11}}), arrays, backend=backend)
+
+
 def test_without_ticks_nothing_is_rounded() -> None:
     exact = revalue(INSTRUMENTS, MARKET, GRID, tick=None)
     held = {"BTC-7D-68000-C": -0.3, "BTC": 0.123456789, "USD": 0.001}

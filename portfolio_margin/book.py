@@ -127,9 +127,9 @@ class Book:
 def _account_names(values: ArrayLike) -> np.ndarray:
     """Accounts as texts or whole numbers; a decimal number is no name."""
     names = np.asarray(values)
-    if names.dtype.kind == "O":
+    if names.ndim == 1 and names.dtype.kind == "O":
         names = names.astype(np.str_)
-    if len(names) and names.dtype.kind not in "Uiu":
+    if names.size and names.dtype.kind not in "UiuO":
         remedy = "accounts are texts or whole numbers"
         raise DataError([Problem("book", None, "account_id", str(names.dtype), remedy)])
     return names

@@ -104,7 +104,10 @@ def position_greeks(
     days = inputs.tau[row] * DAYS_PER_YEAR
     norm = np.sqrt(np.divide(REFERENCE_DAYS, days, out=np.zeros(len(row)), where=days > 0))
     result = {name: units_held * contract[name][row] for name in UNDERLYING_UNIT}
-    result["delta_cash"] = result["delta"] * unit_price * rate
+    # What is paid in the margin currency loses its coin value as the coin's price in quote currency rises.
+    still = (inputs.inverse > 0) & (market.currency_underlying[inputs.currency_idx] < 0)
+    moving = np.where(still[row], result["delta_pa"], result["delta"])
+    result["delta_cash"] = moving * unit_price * rate
     result["gamma_cash_1pct"] = result["gamma"] * unit_price**2 * rate / 100.0
     for name in ("vega", "theta", "rho", "volga"):
         result[name] = units_held * contract[name][row] * rate

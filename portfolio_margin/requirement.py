@@ -10,8 +10,8 @@ from portfolio_margin.book import Book
 from pricing.arrays import FloatArray, IntArray
 from scenarios.risk_arrays import RiskArrays
 
-# Wide enough that no sum of ticks times factors is ever rounded.
-EXACT = Context(prec=60)
+# Every double has at most 1,075 significant decimal digits and a factor 17: no sum of their products is rounded.
+EXACT = Context(prec=1_200)
 
 
 class Requirement(NamedTuple):

@@ -181,7 +181,10 @@ def _check_references(instruments: Instruments, market: Market) -> None:
 
 
 def _currency_problems(instruments: Instruments, market: Market) -> list[Problem]:
-    """A coin stands in the netting set of what moves it, and an inverse contract pays in its own coin."""
+    """A coin stands in the netting set of what moves it, and an inverse contract pays in its own coin.
+
+    Where that coin is the margin currency itself nothing moves it, and its name tells.
+    """
     mover = market.currency_underlying[instruments.currency_idx]
     cash, inverse = instruments.kind == Kind.CASH, instruments.payoff == Payoff.INVERSE
     names = instruments.instrument_id
@@ -191,10 +194,18 @@ def _currency_problems(instruments: Instruments, market: Market) -> list[Problem
     homeless = cash & ~apart & (mover >= 0) & (instruments.expiry_idx < 0)
     remedy = "a coin needs the undated expiry row of its underlying"
     problems += row_problems("instruments", "expiry_idx", homeless, instruments.expiry_idx, remedy, names)
-    foreign = inverse & ~cash & (instruments.underlying_idx != mover)
+    foreign = inverse & ~cash & (instruments.underlying_idx != mover) & ~in_margin_coin(instruments, market)
     remedy = "an inverse contract pays in the coin of its own underlying"
     problems += row_problems("instruments", "currency_idx", foreign, instruments.currency_idx, remedy, names)
     return problems
+
+
+def in_margin_coin(instruments: Instruments, market: Market) -> BoolArray:
+    """(N,) True for contracts on the coin that is the margin currency, paid in it."""
+    if not len(market.underlying_id):
+        return np.zeros(len(instruments), dtype=np.bool_)
+    named = market.underlying_id[np.maximum(instruments.underlying_idx, 0)] == market.currency_id[0]
+    return (instruments.underlying_idx >= 0) & (instruments.currency_idx == 0) & named
 
 
 def _expired_problems(instruments: Instruments, market: Market, row: IntArray, expired: BoolArray) -> list[Problem]:

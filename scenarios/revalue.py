@@ -132,15 +132,17 @@ def _base(model: ModuleType, inputs: PricingInputs, market: Market) -> tuple[Flo
     """Value and delta per contract in margin currency, by the reference formulas on every backend.
 
     delta is the gain for a relative move of 1.00 of the underlying. An inverse value moves with the
-    ratio fx / forward, which a move of both leaves alone; any other value held in a coin moves with
-    the coin as well.
+    ratio fx / forward, which a move of both leaves alone, unless the coin is the margin currency and fx
+    does not move; any other value held in a coin moves with the coin as well.
     """
     columns = (inputs.forward, inputs.strike, inputs.tau, inputs.vol, inputs.discount, inputs.sign)
     value, unit_delta, *_ = load_backend("pricing", "numpy").greeks(model, columns)
     conversion = inputs.multiplier * market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
     moves = inputs.expiry_idx < len(market.forward)
-    coin = (market.currency_underlying[inputs.currency_idx] >= 0) & (inputs.inverse == 0) & (inputs.settled == 0)
-    delta = conversion * (np.where(moves, unit_delta * inputs.forward, 0.0) + np.where(coin, value, 0.0))
+    moved = market.currency_underlying[inputs.currency_idx] >= 0
+    held = inputs.settled == 0
+    with_coin = np.where(moved & (inputs.inverse == 0), 1.0, np.where(~moved & (inputs.inverse > 0), -1.0, 0.0))
+    delta = conversion * (np.where(moves, unit_delta * inputs.forward, 0.0) + np.where(held, with_coin * value, 0.0))
     return conversion * value, delta
 
 

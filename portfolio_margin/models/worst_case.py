@@ -102,7 +102,7 @@ class Model:
             scan, scan_ticks = self._scan_contributions(book, arrays)
             return scan + self._floor_contributions(book, arrays, scan_ticks)
 
-    def _amounts(self, ticks: float, arrays: RiskArrays) -> tuple[Decimal, Decimal]:
+    def _amounts(self, ticks: float | Decimal, arrays: RiskArrays) -> tuple[Decimal, Decimal]:
         loss = Decimal(ticks) * Decimal(repr(float(arrays.tick_size)))
         factors = (self.params.initial_factor, self.params.maintenance_factor)
         initial, maintenance = (loss * Decimal(repr(float(factor))) for factor in factors)
@@ -141,7 +141,7 @@ class Model:
             self._line(book, arrays, int(position), "short_option_minimum", "account", "", charged[position])
             for position in np.flatnonzero(charged)
         ]
-        covered = self._amounts(float(-scan_ticks), arrays)
+        covered = self._amounts(-scan_ticks, arrays)
         lines.append(Contribution("short_option_minimum", "account", "", "less scan loss", 0.0, "", *covered))
         return lines
 

@@ -155,7 +155,7 @@ def test_no_contract_twice_in_one_account() -> None:
 
 
 def test_one_row_a_position() -> None:
-    for columns in ((["a", "b"], [0], [1.0]), (["a"], [0, 1], [1.0, 2.0]), ([["a"]], [[0]], [[1.0]])):
+    for columns in ((["a", "b"], [0], [1.0]), (["a"], [0, 1], [1.0, 2.0]), ([["a"]], [[0]], [[1.0]]), ("a", 0, 1.0)):
         assert refused(*columns) == [(None, "shapes")]
 
 

@@ -125,6 +125,15 @@ def test_a_binding_floor_shows_what_it_adds() -> None:
     assert float(floor["less scan loss"].initial) == pytest.approx(-scan, abs=1e-6)
 
 
+def test_without_ticks_it_adds_up_too() -> None:
+    """Exact products of doubles have hundreds of digits; none is rounded on the way."""
+    exact = revalue(INSTRUMENTS, MARKET, GRID, tick=None)
+    for params in (worst_case.Params(), worst_case.Params(short_option_minimum=0.5, initial_factor=1.1)):
+        statement = margin(BOOK, exact, MARKET, worst_case.Model(params))
+        for account in BOOK.account_id[:10]:
+            check_tree(explain(statement, BOOK, exact, str(account)), statement, str(account))
+
+
 def test_who_needs_nothing_has_nothing_to_explain() -> None:
     for held in ({}, {"USD": 10.0}, {"BTC-PERPETUAL": 0.0}):
         explanation = explained(held)

@@ -1,0 +1,89 @@
+"""A market whose margin currency is the coin itself: everything is counted in coin, and nothing moves the coin."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from portfolio_margin import Book, margin
+from portfolio_margin.greeks import account_rows, contract_greeks, position_greeks
+from portfolio_margin.models import worst_case
+from pricing import DataError, Instruments, Kind, Market
+from pricing.market import UNDATED
+from pricing.resolve import resolve
+from scenarios import revalue
+from scenarios.shocks import make
+from tests.portfolio_margin.books import BACKENDS, INSTRUMENTS, MARKET
+
+# Moves small enough for a derivative, and one large one.
+STEP = 1e-5
+MOVES = make(["none", "up", "down", "crash"], np.array([0.0, STEP, -STEP, -0.4]))
+
+
+def coin_market() -> tuple[Instruments, Market]:
+    """The BTC contracts of the small exchange, margined in BTC."""
+    kept = (INSTRUMENTS.underlying_idx == 0) & (INSTRUMENTS.kind != Kind.CASH)
+    cash = INSTRUMENTS.instrument_id == "BTC"
+    rows = np.concatenate([np.flatnonzero(cash), np.flatnonzero(kept)])
+    columns = {f.name: getattr(INSTRUMENTS, f.name)[rows].copy() for f in fields(Instruments)}
+    columns["currency_idx"][:] = 0
+    columns["underlying_idx"][0], columns["expiry_idx"][0] = -1, -1
+    mine = MARKET.expiry_underlying == 0
+    by_expiry = {
+        name: getattr(MARKET, name)[mine] for name in ("expiry_underlying", "expiry_time", "forward", "discount")
+    }
+    market = replace(
+        MARKET,
+        underlying_id=MARKET.underlying_id[:1],
+        spot=MARKET.spot[:1],
+        svi=MARKET.svi[mine],
+        mark_vol=MARKET.mark_vol[rows],
+        currency_id=np.array(["BTC"]),
+        fx=np.ones(1),
+        currency_underlying=np.array([-1]),
+        **by_expiry,
+    )
+    return Instruments(**columns), market
+
+
+COIN, COIN_MARKET = coin_market()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gains_are_those_in_quote_currency_at_the_price_of_each_scenario(backend: str) -> None:
+    """value in coin = value / spot under the same scenario; in quote currency the coin moves as well."""
+    in_coin = revalue(COIN, COIN_MARKET, MOVES, backend=backend, tick=None)
+    in_quote = revalue(INSTRUMENTS, MARKET, MOVES, backend=backend, tick=None)
+    row_of = in_quote.index_of()
+    rows = [row_of[str(name)] for name in COIN.instrument_id]
+    spot = MARKET.spot[0] * (1.0 + MOVES.price_move[:, 0])
+    # Same coin value before and after: what is held is worth value * spot, and its coin value may change.
+    before = in_quote.value[rows]
+    after = (in_quote.pnl[rows] + before[:, None]) / spot - (before / MARKET.spot[0])[:, None]
+    assert np.allclose(in_coin.pnl, after, rtol=1e-9, atol=1e-10)
+
+
+def test_delta_is_the_slope_of_the_gains() -> None:
+    arrays = revalue(COIN, COIN_MARKET, MOVES, tick=None)
+    slope = (arrays.pnl[:, 1] - arrays.pnl[:, 2]) / (2 * STEP)
+    assert np.allclose(arrays.delta, slope, rtol=1e-5, atol=1e-7)
+
+
+def test_delta_of_an_account_is_the_sum_over_its_positions() -> None:
+    arrays = revalue(COIN, COIN_MARKET, MOVES, tick=1e-9)
+    held = np.arange(len(COIN))
+    quantity = np.where(held % 2, -3.0, 2.0)
+    book = Book.from_arrays(["a"] * len(held), held, quantity, COIN.expiry_idx)
+    statement = margin(book, arrays, COIN_MARKET, worst_case.Model(worst_case.Params(netting="joint")))
+    positions = position_greeks(book, COIN, COIN_MARKET, contract_greeks(COIN, COIN_MARKET))
+    total = np.bincount(account_rows(book), weights=positions["delta_cash"])
+    assert statement.delta_total[0] == pytest.approx(total[0], abs=1e-3)
+    assert statement.currency == "BTC"
+
+
+def test_only_the_coin_itself_may_be_its_margin_currency() -> None:
+    with pytest.raises(DataError, match="own underlying"):
+        resolve(COIN, replace(COIN_MARKET, currency_id=np.array(["USD"])))
+    assert COIN_MARKET.expiry_time[-1] == UNDATED

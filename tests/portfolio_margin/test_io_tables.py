@@ -81,7 +81,7 @@ LIES = [
     ("p.csv", b'{"a": 1}', "JSON", "CSV"),
     ("p.csv", b'  [{"a": 1}]', "JSON", "CSV"),
     ("p.csv", b"PK\x03\x04rest", "zip or Excel", "CSV"),
-    ("p.csv", gzip.compress(GOOD), "gzip", "CSV"),
+    ("p.csv", gzip.compress(GOOD, mtime=0), "gzip", "CSV"),
     ("p.csv", b"a,b\x00c\n", "binary", "CSV"),
     ("p.csv", "account,x\n".encode("utf-16"), "UTF-16 text", "CSV"),
     ("p.parquet", GOOD, "CSV", "Parquet"),

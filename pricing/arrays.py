@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pricing.errors import Problem
+from pricing.errors import DataError, Problem
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -44,9 +44,39 @@ def read_only(column: FloatArray) -> FloatArray:
 
 
 def freeze_fields(table: object, dtypes: dict[str, Any]) -> None:
-    """Freeze the named array fields of a frozen dataclass in place, once, in its __post_init__."""
+    """Freeze the named array fields of a frozen dataclass in place, once, in its __post_init__.
+
+    DataError where freezing would lose something: decimals of an index, an imaginary part, a mask, a character.
+    """
+    problems: list[Problem] = []
     for name, dtype in dtypes.items():
-        object.__setattr__(table, name, freeze(getattr(table, name), dtype))
+        values = getattr(table, name)
+        found = _unfit(type(table).__name__.lower(), name, values, np.dtype(dtype))
+        problems += found
+        if not found:
+            object.__setattr__(table, name, freeze(values, dtype))
+    if problems:
+        raise DataError(problems)
+
+
+def _unfit(table: str, name: str, values: Any, wanted: np.dtype[Any]) -> list[Problem]:
+    """What a column of this type cannot hold."""
+    given = np.ma.asarray(values) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+    if np.ma.is_masked(given):
+        return [Problem(table, None, name, "masked values", "fill them, or leave their rows out")]
+    if wanted.kind == "U":
+        return [] if given.dtype.kind in "UO" or not given.size else [_wrong_type(table, name, given, "texts")]
+    if given.dtype.kind not in "fiub" or (wanted.kind != "b" and given.dtype.kind == "b"):
+        return [_wrong_type(table, name, given, "numbers")] if given.size else []
+    if wanted.kind == "i" and given.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            broken = ~(np.rint(given) == given) | (np.abs(given) >= 2.0**63)
+        return row_problems(table, name, np.atleast_1d(broken), np.atleast_1d(given), "must be a whole number")
+    return []
+
+
+def _wrong_type(table: str, name: str, given: NDArray[Any], wanted: str) -> Problem:
+    return Problem(table, None, name, f"{given.dtype} {np.array2string(given.ravel()[:2])}", f"must hold {wanted}")
 
 
 def row_problems(

@@ -25,7 +25,7 @@ def _feed(hasher: Any, part: Any) -> None:
     if isinstance(part, np.ndarray) and part.dtype.kind == "U":
         # Lengths tell where one text ends and the next begins.
         hasher.update(f"text{part.shape}".encode() + np.strings.str_len(part).tobytes())
-        hasher.update("".join(part.ravel().tolist()).encode())
+        hasher.update("".join(part.ravel().tolist()).encode("utf-8", "surrogatepass"))
     elif isinstance(part, np.ndarray):
         hasher.update(f"{part.dtype.str}{part.shape}".encode())
         hasher.update(np.ascontiguousarray(part).tobytes())

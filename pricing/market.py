@@ -7,7 +7,15 @@ from functools import cached_property
 
 import numpy as np
 
-from pricing.arrays import MAX_EXPIRIES, FloatArray, IntArray, StrArray, freeze_fields, row_problems
+from pricing.arrays import (
+    MAX_EXPIRIES,
+    MILLISECONDS_PER_YEAR,
+    FloatArray,
+    IntArray,
+    StrArray,
+    freeze_fields,
+    row_problems,
+)
 from pricing.digest import hash_parts
 from pricing.errors import DataError, Problem
 
@@ -15,8 +23,15 @@ UNDATED = np.iinfo(np.int64).max
 MAX_DISCOUNT = 2.0
 # 1,000 % a year; a vol in percent is above it, and no option market known has been.
 MAX_VOL = 10.0
-# 0.1 % a year: below the vol of a pegged currency.
-MIN_VOL = 0.001
+# 1 % a year: below the vol of any listed option market; pegged currencies are outside this engine.
+MIN_VOL = 0.01
+# Rates, carries and yields beyond 200 % a year, and expiries beyond 50 years, are slips of a digit or a unit.
+MAX_RATE = 2.0
+MAX_YEARS = 50.0
+# Forward and discount may be off what a rate explains by this much: premiums of perpetuals, days to settlement.
+CARRY_SLACK = 0.2
+# A perpetual trades at its index.
+UNDATED_SLACK = 0.05
 # A vol so many times above or below the median of its expiry is a slip of the decimal point or of the unit.
 VOL_RATIO = 20.0
 FX_TOLERANCE = 0.01
@@ -33,8 +48,10 @@ class Market:
     expiry_time        (X,) ms UTC; UNDATED for the row that spot, cash and perpetuals point to
     forward            (X,) quote currency per unit
     discount           (X,) discount factor of the settlement currency, 1 at zero rates, at most 2
-    svi                (X,5) a b rho m sigma of raw total variance; NaN where no slice exists
-    mark_vol           (N,) per sqrt(year), NaN = use the slice; 0, or 0.001 to 10
+                       (forward and discount: a rate of at most 200 % a year, see MAX_RATE)
+    svi                (X,5) a b rho m sigma of raw total variance; NaN where no slice exists; its vol at
+                       the money within the bounds of mark_vol
+    mark_vol           (N,) per sqrt(year), NaN = use the slice; 0, or 0.01 to 10
     currency_id        (C,) names; currency 0 is the margin currency
     fx                 (C,) margin currency per unit of currency; fx[0] = 1
     currency_underlying (C,) -> U whose price moves the currency, -1 for none; the fx of such a coin is
@@ -60,8 +77,8 @@ class Market:
         strings = dict.fromkeys(("underlying_id", "currency_id"), np.str_)
         integers = dict.fromkeys(("expiry_underlying", "expiry_time", "currency_underlying"), np.int64)
         floats = dict.fromkeys(("spot", "forward", "discount", "svi", "mark_vol", "fx"), np.float64)
-        object.__setattr__(self, "valuation_time", int(self.valuation_time))
         freeze_fields(self, {**strings, **integers, **floats})
+        object.__setattr__(self, "valuation_time", _moment(self.valuation_time))
         problems = self._shape_problems() or self._value_problems()
         if problems:
             raise DataError(problems)
@@ -137,11 +154,11 @@ class Market:
         problems += row_problems("market", "mark_vol", (vol < 0) | np.isinf(vol), vol, "must be 0 or more, decimal")
         remedy = f"above {MAX_VOL:g} (1,000 %): looks like percent; vols are decimals"
         problems += row_problems("market", "mark_vol", (vol > MAX_VOL) & np.isfinite(vol), vol, remedy)
-        remedy = f"below {MIN_VOL:g} (0.1 %): vols are decimals, 0.55 for 55 %"
+        remedy = f"below {MIN_VOL:g} (1 %): vols are decimals, 0.55 for 55 %"
         problems += row_problems("market", "mark_vol", (vol > 0) & (vol < MIN_VOL), vol, remedy)
         if len(self.fx) and self.fx[0] != 1.0:
             problems.append(Problem("market", 0, "fx", self.fx[0], "currency 0 is the margin currency: its fx is 1"))
-        return problems
+        return problems or self._impossible_expiries(expiry)
 
     def _contradicting_fx(self) -> list[Problem]:
         """A currency that an underlying moves is that coin, so its fx is the coin's spot."""
@@ -152,6 +169,45 @@ class Market:
         remedy = f"must be within {FX_TOLERANCE:.0%} of the spot of the underlying that moves it"
         return row_problems("market", "fx", apart, self.fx, remedy, self.currency_id)
 
+    def _impossible_expiries(self, names: StrArray) -> list[Problem]:
+        """Expiry rows whose time, carry, discount or slice no market has."""
+        dated = self.expiry_time != UNDATED
+        # In floats: an absurd time must not overflow on its way to being refused.
+        left = np.where(dated, self.expiry_time.astype(np.float64) - float(self.valuation_time), 0.0)
+        years = left / MILLISECONDS_PER_YEAR
+        alive = np.maximum(years, 0.0)
+        allowed = np.where(dated, CARRY_SLACK, UNDATED_SLACK) + MAX_RATE * alive
+        spot = self.spot[self.expiry_underlying]
+        a, b, rho, m, sigma = self.svi.T
+        given = np.isfinite(self.svi).all(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            carry = np.abs(np.log(self.forward / spot))
+            rate = np.abs(np.log(self.discount))
+            improper = given & ((b < 0) | (np.abs(rho) > 1) | (sigma < 0))
+            variance = a + b * (np.sqrt(m * m + sigma * sigma) - rho * m)
+            vol = np.sqrt(variance / years)
+            far = given & ~improper & (years > 0) & ~((vol >= MIN_VOL) & (vol <= MAX_VOL))
+        remedy = "years to expiry: are times in ms mixed with seconds?"
+        problems = row_problems("market", "expiry_time", years > MAX_YEARS, years, remedy, names)
+        remedy = f"further from the spot than a carry of {MAX_RATE:.0%} a year explains"
+        problems += row_problems("market", "forward", carry > allowed, self.forward, remedy, names)
+        remedy = f"more than a rate of {MAX_RATE:.0%} a year explains"
+        wrong = rate > CARRY_SLACK + MAX_RATE * alive
+        problems += row_problems("market", "discount", wrong, self.discount, remedy, names)
+        remedy = "no slice: b and sigma must be 0 or more, rho within [-1, 1]"
+        problems += row_problems("market", "svi", improper, b, remedy, names)
+        remedy = f"vol at the money, must be {MIN_VOL:g} to {MAX_VOL:g}: are a and b total variance, and decimals?"
+        return problems + row_problems("market", "svi", far, vol, remedy, names)
+
     def _safe_expiry_names(self) -> list[str]:
         known = np.all((self.expiry_underlying >= 0) & (self.expiry_underlying < len(self.underlying_id)))
         return self.expiry_name if known else [str(row) for row in range(len(self.forward))]
+
+
+def _moment(value: object) -> int:
+    """ms UTC as a whole number. DataError for anything else."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and abs(int(value)) < UNDATED:
+        return int(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < UNDATED:
+        return int(value)
+    raise DataError([Problem("market", None, "valuation_time", value, "must be a whole number, ms UTC")])

@@ -6,9 +6,9 @@ import numpy as np
 
 from portfolio_margin.book import UNGROUPED, Book
 from portfolio_margin.kernel_inputs import EXACT_LIMIT, Faults, Positions, Table
-from pricing.arrays import FloatArray, IntArray
+from pricing.arrays import FloatArray, IntArray, freeze
 from pricing.errors import ConfigError, DataError, NumericalError, Problem
-from pricing.price import default_threads, load_backend
+from pricing.price import check_threads, default_threads, load_backend
 from scenarios.risk_arrays import RiskArrays
 
 PARALLEL_PRODUCTS = 1_000_000
@@ -78,6 +78,8 @@ def kernel_positions(book: Book, arrays: RiskArrays, netting: str) -> Positions:
         top = int(book.instrument_idx.max())
         raise DataError([Problem("book", None, "instrument_idx", top, f"the risk arrays hold only {len(arrays)}")])
     netting_set = np.zeros(len(book.group_key), dtype=np.int64)
+    # Read-only like the column of the arrays: a writeable one would be another signature to compile.
+    row_set = freeze(np.zeros(len(arrays)), np.int64)
     if netting == "per_underlying":
         if np.any(book.group_key == UNGROUPED):
             raise ConfigError(
@@ -86,8 +88,9 @@ def kernel_positions(book: Book, arrays: RiskArrays, netting: str) -> Positions:
             )
         # Groups are sorted by expiry row and expiry rows by underlying, so sets stand together.
         first = book.instrument_idx[book.group_ptr[:-1]]
-        netting_set = arrays.underlying_idx[first]
-    return Positions(book.account_ptr, book.group_ptr, netting_set, book.instrument_idx, book.quantity)
+        row_set = arrays.underlying_idx
+        netting_set = row_set[first]
+    return Positions(book.account_ptr, book.group_ptr, netting_set, book.instrument_idx, book.quantity, row_set)
 
 
 def kernel_table(arrays: RiskArrays, rows: FloatArray, haircut: FloatArray | None) -> Table:
@@ -106,6 +109,14 @@ def kernel_table(arrays: RiskArrays, rows: FloatArray, haircut: FloatArray | Non
 
 def check_faults(book: Book, arrays: RiskArrays, found: Faults) -> None:
     """DataError for quantities off their step, NumericalError for sums that ticks cannot hold exactly."""
+    apart = found.misplaced[found.misplaced >= 0]
+    if len(apart):
+        names = arrays.instrument_id[book.instrument_idx[apart]]
+        remedy = "stands in a group of another underlying: build the book with group_of_instrument=expiry_idx"
+        accounts = book.account_id[np.searchsorted(book.position_ptr, apart, side="right") - 1]
+        raise DataError(
+            [Problem("book", str(a), "group", str(n), remedy) for a, n in zip(accounts, names, strict=True)]
+        )
     bad = found.off_step[found.off_step >= 0]
     if len(bad):
         raise DataError([_off_step_problem(book, arrays, int(position)) for position in bad])
@@ -116,9 +127,9 @@ def check_faults(book: Book, arrays: RiskArrays, found: Faults) -> None:
     if arrays.tick is not None and len(found.magnitude) and found.magnitude.max() > EXACT_LIMIT:
         row = int(np.argmax(found.magnitude))
         needed = arrays.tick * 2.0 ** np.ceil(np.log2(found.magnitude[row] / EXACT_LIMIT) + 1)
+        remedy = f"revalue with tick={needed:.1e} or more" if needed <= 1.0 else "no tick up to 1 would fit"
         raise NumericalError(
-            f"account {book.account_id[row]} is too large for exact sums at tick {arrays.tick:g}: "
-            f"revalue with tick={needed:.1e} or more"
+            f"account {book.account_id[row]} is too large for exact sums at tick {arrays.tick:g}: {remedy}"
         )
 
 
@@ -130,6 +141,7 @@ def _off_step_problem(book: Book, arrays: RiskArrays, position: int) -> Problem:
 
 
 def _threads(book: Book, columns: int, threads: int | None) -> int:
+    check_threads(threads)
     if threads is not None:
         return threads
     return default_threads(len(book.quantity) * columns, PARALLEL_PRODUCTS)

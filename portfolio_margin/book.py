@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -63,8 +64,8 @@ class Book:
         """
         names = _account_names(account_id)
         instrument = _whole_rows(instrument_idx)
-        amount = np.asarray(quantity, dtype=np.float64)
-        keys = None if group_of_instrument is None else np.asarray(group_of_instrument, dtype=np.int64)
+        amount = _amounts(quantity)
+        keys = None if group_of_instrument is None else _whole_rows(group_of_instrument, "group_of_instrument")
         _check_columns(names, instrument, amount, None if keys is None else len(keys))
         further = names[:0] if accounts is None else _account_names(accounts)
         if len(names) and len(further) and names.dtype.kind != further.dtype.kind:
@@ -99,6 +100,7 @@ class Book:
 
     def row_of(self, account: str) -> int:
         """Row number of an account. DataError with the nearest names where there is none."""
+        account = str(account)
         row = int(np.searchsorted(self.account_id, account))
         if row < len(self) and self.account_id[row] == account:
             return row
@@ -125,25 +127,45 @@ class Book:
 
 
 def _account_names(values: ArrayLike) -> np.ndarray:
-    """Accounts as texts or whole numbers; a decimal number is no name."""
-    names = np.asarray(values)
-    if names.ndim == 1 and names.dtype.kind == "O":
-        names = names.astype(np.str_)
-    if names.size and names.dtype.kind not in "UiuO":
-        remedy = "accounts are texts or whole numbers"
+    """Accounts as texts or whole numbers; a decimal number is no name, and neither is nothing."""
+    # Before numpy takes them: it would turn a number beside a text into one, and drop a NUL at the end.
+    given = values if isinstance(values, np.ndarray) and values.dtype.kind != "O" else list(_plain(values))
+    names = np.asarray(given)
+    if names.ndim != 1 or not names.size:
+        return names
+    remedy = "accounts are texts that are not empty, or whole numbers"
+    if names.dtype.kind not in "Uiu" or (isinstance(given, list) and len({isinstance(v, str) for v in given}) > 1):
         raise DataError([Problem("book", None, "account_id", str(names.dtype), remedy)])
+    if names.dtype.kind == "U":
+        texts = given if isinstance(given, list) else names.tolist()
+        bad = [row for row, text in enumerate(texts) if not text or "\0" in text]
+        if bad:
+            raise DataError([Problem("book", row, "account_id", texts[row], remedy) for row in bad])
     return names
 
 
-def _whole_rows(values: ArrayLike) -> IntArray:
+def _plain(values: Any) -> Any:
+    return values.tolist() if hasattr(values, "tolist") else [values] if np.isscalar(values) else values
+
+
+def _amounts(values: ArrayLike) -> FloatArray:
+    amount = np.asarray(values)
+    if amount.size and amount.dtype.kind not in "fiu":
+        raise DataError([Problem("book", None, "quantity", str(amount.dtype), "must be numbers")])
+    return amount.astype(np.float64)
+
+
+def _whole_rows(values: ArrayLike, field: str = "instrument_idx") -> IntArray:
     rows = np.asarray(values)
+    if rows.dtype.kind not in "iuf" and rows.size:
+        raise DataError([Problem("book", None, field, str(rows.dtype), "must be whole numbers")])
     if rows.dtype.kind in "iu" or not rows.size:
         return rows.astype(np.int64)
     with np.errstate(invalid="ignore"):
-        broken = np.flatnonzero(~(np.rint(rows.astype(np.float64)) == rows)) if rows.dtype.kind == "f" else [0]
+        broken = np.flatnonzero(~(np.rint(rows) == rows))
     if len(broken):
-        remedy = "must be a whole number, the row of an instrument"
-        raise DataError([Problem("book", int(row), "instrument_idx", rows[row].item(), remedy) for row in broken])
+        remedy = "must be a whole number"
+        raise DataError([Problem("book", int(row), field, rows.ravel()[row].item(), remedy) for row in broken])
     return rows.astype(np.int64)
 
 

@@ -19,7 +19,8 @@ class Positions(NamedTuple):
     """A book and the netting set each group belongs to.
 
     account_ptr (A+1,) -> groups, group_ptr (G+1,) -> positions, netting_set (G,) any labels such that
-    groups of one set stand together inside an account, instrument_idx (P,), quantity (P,).
+    groups of one set stand together inside an account, instrument_idx (P,), quantity (P,), row_set (N,) the set
+    that each instrument belongs to, which must be that of its group.
     """
 
     account_ptr: IntArray
@@ -27,6 +28,7 @@ class Positions(NamedTuple):
     netting_set: IntArray
     instrument_idx: IntArray
     quantity: FloatArray
+    row_set: IntArray
 
 
 class Table(NamedTuple):
@@ -49,10 +51,12 @@ class Table(NamedTuple):
 
 
 class Faults(NamedTuple):
-    """(A,) each: first position that is no whole multiple of its step, or -1; sum of magnitudes."""
+    """(A,) each: first position that is no whole multiple of its step, or -1; sum of magnitudes; first position in a
+    group of another netting set, or -1."""
 
     off_step: IntArray
     magnitude: FloatArray
+    misplaced: IntArray
 
 
 def is_off_step(quantity: FloatArray, unit: FloatArray) -> BoolArray:
@@ -74,16 +78,23 @@ def faults(positions: Positions, table: Table, held: FloatArray) -> Faults:
     """The checks of the numba kernel, for the array backends."""
     quantity, row = positions.quantity, positions.instrument_idx
     off = table.contract[row] & is_off_step(quantity, table.unit[row])
+    placed = np.repeat(positions.netting_set, np.diff(positions.group_ptr))
     first = positions.group_ptr[positions.account_ptr]
-    candidate = np.where(off, np.arange(len(quantity)), len(quantity))
-    accounts = len(first) - 1
-    off_step, magnitude = np.full(accounts, -1), np.zeros(accounts)
+    filled = np.flatnonzero(np.diff(first) > 0)
+    magnitude = np.zeros(len(first) - 1)
+    if len(filled):
+        magnitude[filled] = np.add.reduceat(np.abs(held) * table.magnitude[row], first[filled])
+    return Faults(_first_of(off, first), magnitude, _first_of(positions.row_set[row] != placed, first))
+
+
+def _first_of(bad: BoolArray, first: IntArray) -> IntArray:
+    """(A,) first bad position of each account, -1 where there is none; `first` (A+1,) are the accounts' bounds."""
+    found = np.full(len(first) - 1, -1)
     filled = np.flatnonzero(np.diff(first) > 0)
     if len(filled):
-        lowest = np.minimum.reduceat(candidate, first[filled])
-        off_step[filled] = np.where(lowest < len(quantity), lowest, -1)
-        magnitude[filled] = np.add.reduceat(np.abs(held) * table.magnitude[row], first[filled])
-    return Faults(off_step, magnitude)
+        lowest = np.minimum.reduceat(np.where(bad, np.arange(len(bad)), len(bad)), first[filled])
+        found[filled] = np.where(lowest < len(bad), lowest, -1)
+    return found
 
 
 def segment_starts(positions: Positions) -> tuple[IntArray, IntArray]:

@@ -12,7 +12,7 @@ from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement, account_status, down, ratio, up
 from portfolio_margin.version import VERSION
 from pricing.digest import hash_parts
-from pricing.errors import DataError, NumericalError, Problem
+from pricing.errors import ConfigError, DataError, NumericalError, Problem
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 
@@ -34,6 +34,10 @@ def margin(
     Raises DataError where arrays and market do not belong together or a quantity is off its step, and
     NumericalError where a margin cannot be computed exactly: never a small number instead.
     """
+    if not hasattr(model, "requirement"):
+        raise ConfigError(f"model = {model!r}: must be a margin model, such as worst_case.Model(worst_case.Params())")
+    if arrays.method != "full":
+        raise ConfigError(f"the risk arrays are a {arrays.method} expansion, for screening: margin needs method='full'")
     if market is not None:
         _check_same_moment(arrays, market)
     required = model.requirement(book, arrays, backend=backend, threads=threads)

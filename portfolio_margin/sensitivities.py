@@ -124,7 +124,12 @@ def _order_rows(arrays: RiskArrays, orders: Sequence[tuple[str, float]]) -> tupl
     row_of = arrays.index_of()
     problems: list[Problem] = []
     rows, quantities = [], []
-    for number, (name, quantity) in enumerate(orders, start=1):
+    for number, order in enumerate(orders, start=1):
+        if not isinstance(order, (tuple, list)) or len(order) != 2 or not _is_number(order[1]):
+            remedy = "must be (instrument, quantity) with quantity a number, + buy"
+            problems.append(Problem("orders", number, "order", order, remedy))
+            continue
+        name, quantity = order
         row = row_of.get(str(name))
         if row is None:
             remedy = "no such instrument" + did_you_mean(str(name), row_of)
@@ -146,6 +151,10 @@ def _order_rows(arrays: RiskArrays, orders: Sequence[tuple[str, float]]) -> tupl
     if problems:
         raise DataError(problems)
     return np.asarray(rows, dtype=np.int64), np.asarray(quantities, dtype=np.float64)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def _premiums(arrays: RiskArrays, rows: np.ndarray, quantities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -41,6 +41,13 @@ def load_backend(package: str, name: str) -> ModuleType:
     return importlib.import_module(f"{package}.backends.{name}")
 
 
+def check_threads(threads: object) -> None:
+    """ConfigError unless threads is None or a whole number above 0."""
+    whole = isinstance(threads, (int, np.integer)) and not isinstance(threads, bool)
+    if threads is not None and not (whole and threads > 0):  # type: ignore[operator]
+        raise ConfigError(f"threads = {threads!r}: must be a whole number above 0, or None")
+
+
 def default_threads(work: int, threshold: int = PARALLEL_ROWS) -> int:
     """Threads worth starting for `work` elements: small work stays on one."""
     return 1 if work < threshold else os.cpu_count() or 1

@@ -17,18 +17,21 @@ from pricing.digest import hash_parts
 from pricing.errors import ConfigError, NumericalError
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
-from pricing.price import default_threads, load_backend
+from pricing.price import check_threads, default_threads, load_backend
 from pricing.resolve import PricingInputs, models_of, resolve
 from pricing.surfaces import svi
 from pricing.xp import coefficients
 from scenarios import dynamics
 from scenarios.bind import ShockedInputs, bind
-from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
+from scenarios.risk_arrays import DEFAULT_TICK, METHODS, RiskArrays
 from scenarios.shocks import ScenarioSet
 
-METHODS = ("full", "taylor")
 # Every whole number up to here has an exact double.
 EXACT_LIMIT = 2.0**53
+# Ticks in the notional of one step, at least: rows are rounded to ticks, and margin is a few percent of notional.
+FEWEST_TICKS = 1e5
+# Products of decimals are off by binary noise, which decides nothing.
+DECIMAL_NOISE = 1e-9
 
 
 def revalue(
@@ -53,8 +56,7 @@ def revalue(
     """
     if method not in METHODS:
         raise ConfigError(f"method = {method!r}: must be one of {', '.join(METHODS)}")
-    if tick is not None and not 0.0 < tick <= 1.0:
-        raise ConfigError(f"tick = {tick!r}: must be above 0 and at most 1, or None")
+    _check_numbers(tick, threads)
     inputs = resolve(instruments, market)
     shocked = bind(scenario_set, market, inputs)
     names, models = models_of(instruments)
@@ -69,6 +71,8 @@ def revalue(
     settled = inputs.settled > 0
     conversion = market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
     unit = np.where(instruments.is_collateral, 1.0, instruments.quantity_step)
+    notional = inputs.multiplier * inputs.forward * conversion
+    _check_resolution(instruments, notional * unit, tick)
     return RiskArrays(
         instrument_id=instruments.instrument_id,
         kind=instruments.kind,
@@ -87,14 +91,37 @@ def revalue(
             instruments.instrument_id,
         )[:, 0],
         delta=delta,
-        notional=inputs.multiplier * inputs.forward * conversion,
+        notional=notional,
         tick=tick,
         scenario_set=scenario_set,
         valuation_time=market.valuation_time,
         currency=str(market.currency_id[0]),
         digest=_digest((instruments, market, scenario_set), (method, backend, tick), list(models.values())),
         market_digest=market.digest,
+        method=method,
     )
+
+
+def _check_numbers(tick: object, threads: object) -> None:
+    number = isinstance(tick, (int, float, np.floating)) and not isinstance(tick, bool)
+    if tick is not None and not (number and 0.0 < float(tick) <= 1.0):  # type: ignore[arg-type]
+        raise ConfigError(f"tick = {tick!r}: must be a number above 0 and at most 1, or None")
+    check_threads(threads)
+
+
+def _check_resolution(instruments: Instruments, step_notional: FloatArray, tick: float | None) -> None:
+    """NumericalError where a tick is too coarse for the smallest trade of a contract: its margin would round away."""
+    if tick is None:
+        return
+    coarse = ~instruments.is_collateral & (step_notional < FEWEST_TICKS * tick * (1.0 - DECIMAL_NOISE))
+    if np.any(coarse):
+        smallest = int(np.argmin(np.where(coarse, step_notional, np.inf)))
+        fits = 10.0 ** np.floor(np.log10(step_notional[smallest] / FEWEST_TICKS) + DECIMAL_NOISE)
+        raise NumericalError(
+            f"tick = {tick:g} is too coarse for {instruments.instrument_id[smallest]}, whose smallest trade of "
+            f"{instruments.quantity_step[smallest]:g} has a notional of {step_notional[smallest]:.3g}: "
+            f"revalue with tick={fits:.0e}, or give the contract a larger quantity_step"
+        )
 
 
 def to_ticks(

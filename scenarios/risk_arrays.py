@@ -19,6 +19,9 @@ from scenarios.shocks import ScenarioSet, VolDynamics
 
 FORMAT = "portfolio-margin risk arrays 3"
 DEFAULT_TICK = 1e-6
+METHODS = ("full", "taylor")
+# Beyond the year 33,000 a number is no time in ms.
+LATEST_MS = 10**15
 # What reading a damaged or foreign archive may raise.
 UNREADABLE = (
     ValueError,
@@ -52,6 +55,7 @@ class RiskArrays:
     scenario_set, valuation_time (ms UTC), currency (margin currency)
     digest      hash of inputs, parameters and formula sources behind the numbers
     market_digest   `Market.digest` of the snapshot they were made from, "" where there was none
+    method      "full" revaluation, or "taylor": an expansion for screening, which no margin is computed from
     """
 
     instrument_id: StrArray
@@ -72,6 +76,7 @@ class RiskArrays:
     currency: str
     digest: str
     market_digest: str = ""
+    method: str = "full"
 
     def __post_init__(self) -> None:
         strings = dict.fromkeys(("instrument_id", "underlying_id", "expiry_name"), np.str_)
@@ -127,6 +132,7 @@ class RiskArrays:
             "currency": self.currency,
             "digest": self.digest,
             "market_digest": self.market_digest,
+            "method": self.method,
             "dynamics": vars(self.scenario_set.dynamics),
             "meaning": "P&L in currency of q contracts in a scenario = tick * sum(q / quantity_step * rows); "
             "for kinds 0 and 1 (cash, spot) tick * round(q * rows)",
@@ -152,6 +158,7 @@ class RiskArrays:
             remedy = "the content does not match: the file was altered"
             raise _unreadable(file, "checksum", metadata.get("checksum"), remedy)
         _check_tick(file, metadata.get("tick"))
+        _check_metadata(file, metadata, columns)
         try:
             scenario = {name: columns.pop(f"scenario_{name}") for name in SCENARIO_COLUMNS}
             arrays = cls(
@@ -162,6 +169,7 @@ class RiskArrays:
                 currency=metadata["currency"],
                 digest=metadata["digest"],
                 market_digest=metadata["market_digest"],
+                method=metadata["method"],
             )
         except (KeyError, TypeError, ValueError, AssertionError) as error:
             raise _unreadable(file, "columns", str(error), "a column is missing or has the wrong shape") from None
@@ -187,7 +195,7 @@ def impossible_rows(arrays: RiskArrays, file: str) -> list[Problem]:
         "kind": (~np.isin(arrays.kind, [int(kind) for kind in Kind]), "not one of the known kinds"),
         "underlying_idx": (_outside(arrays.underlying_idx, len(arrays.underlying_id)), "no such underlying"),
         "expiry_idx": (_outside(arrays.expiry_idx, len(arrays.expiry_name)), "no such expiry"),
-        "cash_row": (_outside(arrays.cash_row, len(arrays)), "no such instrument"),
+        "cash_row": (_no_cash(arrays), "must be the row of a cash instrument, -1 where there is none"),
         "quantity_step": (~((arrays.quantity_step > 0) & np.isfinite(arrays.quantity_step)), "must be above 0"),
         "value_rows": (_no_amount(arrays.value_rows, rounded), whole),
         "delta": (~np.isfinite(arrays.delta), "must be finite"),
@@ -202,6 +210,28 @@ def _no_amount(values: FloatArray, rounded: BoolArray) -> BoolArray:
     """Where a value is not finite or, if `rounded`, no whole number of ticks."""
     with np.errstate(invalid="ignore"):
         return np.asarray(~np.isfinite(values) | ((np.rint(values) != values) & rounded))
+
+
+def _no_cash(arrays: RiskArrays) -> BoolArray:
+    outside = _outside(arrays.cash_row, len(arrays))
+    row = np.where(outside | (arrays.cash_row < 0), 0, arrays.cash_row)
+    return np.asarray(outside | ((arrays.cash_row >= 0) & (arrays.kind[row] != Kind.CASH)))
+
+
+def _check_metadata(file: str, metadata: dict[str, Any], columns: dict[str, Any]) -> None:
+    """The single values of a file: time, currency, method."""
+    time = metadata.get("valuation_time_ms")
+    if not isinstance(time, int) or isinstance(time, bool) or abs(time) > LATEST_MS:
+        raise _unreadable(file, "valuation_time_ms", time, "must be a whole number, ms UTC")
+    currency = metadata.get("currency")
+    names = columns.get("instrument_id", np.array([], np.str_))
+    if not isinstance(currency, str) or not currency:
+        raise _unreadable(file, "currency", currency, "must be the name of the margin currency")
+    cash = names[columns["kind"] == Kind.CASH] if "kind" in columns and names.shape == columns["kind"].shape else []
+    if len(cash) and currency not in cash:
+        raise _unreadable(file, "currency", currency, f"none of the currencies here: {', '.join(map(str, cash))}")
+    if metadata.get("method") not in METHODS:
+        raise _unreadable(file, "method", metadata.get("method"), f"must be one of {', '.join(METHODS)}")
 
 
 def _outside(index: IntArray, count: int) -> BoolArray:

@@ -47,8 +47,9 @@ def _lowest(total: Any) -> tuple[float, int]:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _account_sums_kernel(positions: Any, table: Any, out: Any, off_step: Any, magnitude: Any) -> None:
-    account_ptr, group_ptr, _, instrument_idx, quantity = positions
+def _account_sums_kernel(positions: Any, table: Any, out: Any, found: Any) -> None:
+    account_ptr, group_ptr, netting_set, instrument_idx, quantity, row_set = positions
+    off_step, magnitude, misplaced = found
     rows, unit, contract, long_weight, row_magnitude, rounded = table
     accounts = out.shape[0]
     blocks = (accounts + BLOCK_ACCOUNTS - 1) // BLOCK_ACCOUNTS
@@ -58,30 +59,35 @@ def _account_sums_kernel(positions: Any, table: Any, out: Any, off_step: Any, ma
             for s in range(total.shape[0]):
                 total[s] = 0.0
             size = 0.0
-            bad = -1
-            for p in range(group_ptr[account_ptr[a]], group_ptr[account_ptr[a + 1]]):
-                n = instrument_idx[p]
-                held, off = _units_held(quantity[p], unit[n], contract[n], long_weight[n])
-                _add(total, rows[n], held, rounded and not contract[n])
-                size += abs(held) * row_magnitude[n]
-                if off and bad < 0:
-                    bad = p
+            bad, apart = -1, -1
+            for g in range(account_ptr[a], account_ptr[a + 1]):
+                for p in range(group_ptr[g], group_ptr[g + 1]):
+                    n = instrument_idx[p]
+                    held, off = _units_held(quantity[p], unit[n], contract[n], long_weight[n])
+                    _add(total, rows[n], held, rounded and not contract[n])
+                    size += abs(held) * row_magnitude[n]
+                    if off and bad < 0:
+                        bad = p
+                    if row_set[n] != netting_set[g] and apart < 0:
+                        apart = p
             off_step[a] = bad
+            misplaced[a] = apart
             magnitude[a] = size
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _worst_loss_kernel(positions: Any, table: Any, loss: Any, scenario: Any, off_step: Any, magnitude: Any) -> None:
+def _worst_loss_kernel(positions: Any, table: Any, loss: Any, scenario: Any, found: Any) -> None:
     # Arrays are taken out of the tuples once: taking them out per position costs more than the sums.
-    account_ptr, group_ptr, netting_set, instrument_idx, quantity = positions
+    account_ptr, group_ptr, netting_set, instrument_idx, quantity, row_set = positions
     rows, unit, contract, long_weight, row_magnitude, rounded = table
+    off_step, magnitude, misplaced = found
     accounts = loss.shape[0]
     blocks = (accounts + BLOCK_ACCOUNTS - 1) // BLOCK_ACCOUNTS
     for block in numba.prange(blocks):
         total = np.empty(rows.shape[1])
         for a in range(block * BLOCK_ACCOUNTS, min(accounts, (block + 1) * BLOCK_ACCOUNTS)):
             size, summed, largest = 0.0, 0.0, 0.0
-            bad, worst = -1, -1
+            bad, apart, worst = -1, -1, -1
             first, last = account_ptr[a], account_ptr[a + 1]
             for s in range(total.shape[0]):
                 total[s] = 0.0
@@ -93,6 +99,8 @@ def _worst_loss_kernel(positions: Any, table: Any, loss: Any, scenario: Any, off
                     size += abs(held) * row_magnitude[n]
                     if off and bad < 0:
                         bad = p
+                    if row_set[n] != netting_set[g] and apart < 0:
+                        apart = p
                 if g + 1 == last or netting_set[g + 1] != netting_set[g]:
                     lowest, where = _lowest(total)
                     if lowest < 0.0:
@@ -105,6 +113,7 @@ def _worst_loss_kernel(positions: Any, table: Any, loss: Any, scenario: Any, off
             loss[a] = summed
             scenario[a] = worst
             off_step[a] = bad
+            misplaced[a] = apart
             magnitude[a] = size
 
 
@@ -115,9 +124,9 @@ def account_sums(positions: Positions, table: Table, threads: int = 1) -> tuple[
     """(A,K) sums in ticks; see the numpy backend."""
     accounts = len(positions.account_ptr) - 1
     out = np.empty((accounts, table.rows.shape[1]))
-    found = Faults(np.empty(accounts, np.int64), np.empty(accounts))
+    found = Faults(np.empty(accounts, np.int64), np.empty(accounts), np.empty(accounts, np.int64))
     with XP.thread_count(threads):
-        _account_sums_kernel(positions, table, out, *found)
+        _account_sums_kernel(positions, table, out, found)
     return out, found
 
 
@@ -125,7 +134,7 @@ def worst_loss(positions: Positions, table: Table, threads: int = 1) -> tuple[Fl
     """(A,) worst loss in ticks and (A,) its scenario; see the numpy backend."""
     accounts = len(positions.account_ptr) - 1
     loss, scenario = np.empty(accounts), np.empty(accounts, np.int64)
-    found = Faults(np.empty(accounts, np.int64), np.empty(accounts))
+    found = Faults(np.empty(accounts, np.int64), np.empty(accounts), np.empty(accounts, np.int64))
     with XP.thread_count(threads):
-        _worst_loss_kernel(positions, table, loss, scenario, *found)
+        _worst_loss_kernel(positions, table, loss, scenario, found)
     return loss, scenario, found

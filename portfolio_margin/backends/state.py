@@ -16,7 +16,7 @@ def threading_state() -> tuple[int, str]:
     """Threads that kernels may use, and the threading layer numba chose."""
     # Read-only as in a book: writeable arrays would be another signature, compiled for this question alone.
     none = freeze(np.zeros(1), np.int64)
-    nobody = Positions(none, none, np.zeros(1, np.int64), none, freeze(np.zeros(0), np.float64))
+    nobody = Positions(none, none, np.zeros(1, np.int64), none, freeze(np.zeros(0), np.float64), none)
     table = Table(np.zeros((1, 1)), np.ones(1), np.ones(1, np.bool_), np.ones(1), np.zeros(1), True)
     account_kernels.account_sums(nobody, table)
     return numba.get_num_threads(), numba.threading_layer()

@@ -12,8 +12,7 @@ from portfolio_margin.cli.output import progress, refuse_overwriting_inputs
 from portfolio_margin.cli.parameters import FAMILIES, MODELS, build, load_registered, read_parameters, registered
 from portfolio_margin.io.arrays_file import check_arrays_name, write_arrays
 from pricing.price import BACKENDS
-from scenarios.revalue import METHODS
-from scenarios.risk_arrays import DEFAULT_TICK
+from scenarios.risk_arrays import DEFAULT_TICK, METHODS, RiskArrays
 
 
 @click.command("arrays")
@@ -48,7 +47,22 @@ def command(
         step("writing")
         write_arrays(output_file, arrays)
         step("done")
+    if arrays.method == "taylor":
+        _tell_error(
+            arrays, revalued(given, module.scenarios(params, given.market), **{**chain_and_method, "method": "full"})
+        )
     rows, columns = arrays.rows.shape
     click.echo(
         f"wrote {output_file}: {rows} instruments x {columns} scenarios of {given.source}, digest {arrays.digest[:16]}"
+    )
+
+
+def _tell_error(approximate: RiskArrays, full: RiskArrays) -> None:
+    from scenarios.taylor import taylor_error
+
+    error = taylor_error(full, approximate)
+    click.echo(
+        f"an expansion, for screening only: up to {error.largest:.2f} {full.currency} a contract from full revaluation "
+        f"({error.instrument} in {error.scenario}: {error.taylor_pnl:.2f} instead of {error.full_pnl:.2f})",
+        err=True,
     )

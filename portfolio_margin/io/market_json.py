@@ -27,6 +27,8 @@ from pricing.market import UNDATED, Market
 FORMAT = "portfolio-margin market 1"
 VARIANCE = "total"
 PERCENT_SUSPECTED = 3.0
+HEADER = ("format", "source", "valuation_time_ms", "variance", "margin_currency")
+OPTIONAL = ("market_rows_left_out", "notes", "warnings")
 TABLES = {
     "currencies": ("currency", "fx", "underlying"),
     "underlyings": ("underlying", "spot"),
@@ -267,15 +269,28 @@ class _Reader:
 
 def _document(file: str, content: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
+        document = json.loads(content.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_once)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         refuse(file, "content", str(error), "this is not valid JSON text in UTF-8")
     if not isinstance(document, dict):
         refuse(file, "content", type(document).__name__, "a market snapshot is one JSON object")
     if document.get("format") != FORMAT:
         refuse(file, "format", document.get("format"), f"this version reads {FORMAT!r}")
+    unknown = [name for name in document if name not in (*HEADER, *TABLES, *OPTIONAL)]
+    if unknown:
+        refuse(file, unknown[0], document[unknown[0]], f"unknown entry; known: {', '.join((*HEADER, *TABLES))}")
     if document.get("variance") != VARIANCE:
         refuse(file, "variance", document.get("variance"), 'SVI must be of total variance: "variance": "total"')
+    return document
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys differ; of two entries with one key JSON keeps the last without a word."""
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"{', '.join(repeated)} given twice")
     return document
 
 
@@ -301,7 +316,15 @@ def _whole(value: Any) -> int | None:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value.strip() else None
+    return value if isinstance(value, str) and value.strip() and _is_unicode(value) and "\0" not in value else None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _slice(value: Any) -> list[float] | None:

@@ -53,10 +53,12 @@ def _differences(
         "expiry": (date, named_date),
         "payoff": (Payoff(instruments.payoff[row]).name.lower(), "inverse" if record.inverse else "linear"),
         "currency": (str(market.currency_id[instruments.currency_idx[row]]), record.settle),
+        "multiplier": (float(instruments.multiplier[row]), record.multiplier),
         "underlying": (str(market.underlying_id[underlying]) if underlying >= 0 else "", record.underlying),
     }
-    if record.option_type is None:
-        del stated["option_type"]
+    for name, untold in (("option_type", record.option_type), ("multiplier", record.multiplier)):
+        if untold is None:  # the name does not say
+            del stated[name]
     differs = {name: pair for name, pair in stated.items() if pair[0] != pair[1]}
     if "underlying" in differs and str(differs["underlying"][0]).startswith(record.underlying):
         del differs["underlying"]  # BTC_USDC, BTC/USD: an index of that coin

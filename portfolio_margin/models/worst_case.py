@@ -63,6 +63,8 @@ class Params:
                 f"maintenance_factor = {self.maintenance_factor!r}: must not exceed "
                 f"initial_factor = {self.initial_factor!r}"
             )
+        if not isinstance(self.haircut_by_asset, Mapping):
+            raise ConfigError(f"haircut_by_asset = {self.haircut_by_asset!r}: must be a mapping from asset to haircut")
         for name, value in self.haircut_by_asset.items():
             if not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
                 raise ConfigError(f"haircut_by_asset {name} = {value!r}: must be a number from 0 to 1")

@@ -53,6 +53,12 @@ class Params:
         for name, value in ranges.items():
             if not isinstance(value, (int, float)) or not 1e-3 <= value <= 0.95:
                 raise ConfigError(f"price_range {name} = {value!r}: must be a number from 0.001 to 0.95")
+        if not isinstance(self.dynamics, VolDynamics):
+            raise ConfigError(f"dynamics = {self.dynamics!r}: must be VolDynamics(...)")
+        for name in ("days", "tail_moves"):
+            values = getattr(self, name)
+            if not isinstance(values, (tuple, list)) or any(not isinstance(v, (int, float)) for v in values):
+                raise ConfigError(f"{name} = {values!r}: must be a tuple of numbers")
         if not self.days or any(not 0 <= day <= 60 for day in self.days):
             raise ConfigError(f"days = {self.days!r}: needs horizons from 0 to 60 days")
         if any(not -1 < move <= 100 or move == 0 for move in self.tail_moves):

@@ -133,7 +133,7 @@ def test_a_ticker_is_fresher_than_a_summary() -> None:
     [one] = tickers(frame.iloc[[1]])
     fresh = {
         **one,
-        "mark_price": 2 * one["mark_price"],
+        "mark_price": 1.1 * one["mark_price"],
         "best_ask_price": 3 * one["mark_price"],
         "timestamp": NOW_MS + 5,
     }

@@ -156,7 +156,7 @@ def test_parameters_at_their_bounds(name: str, field: str) -> None:
     for value in BOUNDS[name][field]:
         moves = set_of(name, **{field: value})
         check(moves)
-        arrays = revalue(INSTRUMENTS, MARKET, moves, tick=1e-3)
+        arrays = revalue(INSTRUMENTS, MARKET, moves, tick=1e-6)
         assert np.all(np.isfinite(arrays.rows))
 
 

@@ -113,7 +113,7 @@ def test_what_does_not_count_is_zero(exact: RiskArrays) -> None:
     assert np.all(none.rows == 0)
 
 
-@pytest.mark.parametrize("tick", [1e-9, 1e-6, 1e-3, 0.01, 1.0])
+@pytest.mark.parametrize("tick", [1e-9, 1e-7, 1e-6, 5e-6])
 def test_rows_are_whole_ticks(tick: float, exact: RiskArrays) -> None:
     arrays = revalue(INSTRUMENTS, MARKET, GRID, tick=tick)
     contract = ~arrays.is_collateral
@@ -250,7 +250,7 @@ def test_the_digest_follows_every_input() -> None:
                 tables = {"instruments": INSTRUMENTS, "market": MARKET, "scenario_set": GRID, name: changed}
                 digests.append(revalue(**tables).digest)
     digests += [
-        revalue(INSTRUMENTS, MARKET, GRID, tick=1e-5).digest,
+        revalue(INSTRUMENTS, MARKET, GRID, tick=2e-6).digest,
         revalue(INSTRUMENTS, MARKET, GRID, tick=None).digest,
     ]
     digests.append(revalue(INSTRUMENTS, MARKET, GRID, method="taylor").digest)

@@ -25,7 +25,7 @@ def value(
 def greeks(
     model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, third_order: bool = False
 ) -> tuple[FloatArray, ...]:
-    """value, delta, gamma, vega, theta, rho, vanna, volga, charm, then veta, speed, zomma, color, ultima of each row."""
+    """value, delta, gamma, vega, theta, rho, vanna, volga, charm of each row; third order appends five more."""
     formula = model.greeks_to_third_order if third_order else model.greeks
     with np.errstate(under="ignore"):
         return tuple(np.asarray(column, dtype=np.float64) for column in formula(xp, *columns))

@@ -94,7 +94,5 @@ def _first_deviation(xp, distance, value, log_scale):
     close = distance < CLOSE * value
     logarithm = xp.where(close, 1.0, xp.log_ratio(distance + value, value) + log_scale)
     q = xp.where(close, 0.0, xp.sqrt(logarithm))
-    ratio = (A0 + q * (A1 + q * (A2 + q * (A3 + q * A4)))) / (
-        1.0 + q * (B1 + q * (B2 + q * (B3 + q * (B4 + q * B5))))
-    )
+    ratio = (A0 + q * (A1 + q * (A2 + q * (A3 + q * A4)))) / (1.0 + q * (B1 + q * (B2 + q * (B3 + q * (B4 + q * B5)))))
     return xp.where(close, value, distance) / (logarithm * ratio)

@@ -12,24 +12,36 @@ from numpy.typing import NDArray
 from pricing.arrays import FloatArray, read_only
 from pricing.xp import numba as XP
 
+STAGES = {"FIRST": "first_deviation", "REFINED": "refined_deviation"}
+BLOCK = 512  # rows; the four columns between stages stay in the fastest cache
+
 
 def _template(tag: str) -> Any:
-    def implied_vol(columns: Any, resolution: Any, vol: Any, status: Any) -> None:
+    def implied_vol(columns, resolution, scratch, vol, status):
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
         price, forward, strike, tau, discount, sign = columns
-        for n in range(vol.shape[0]):
-            row = FORMULA(  # type: ignore[name-defined]  # noqa: F821
-                XP, price[n], forward[n], strike[n], tau[n], discount[n], sign[n], resolution
-            )
-            vol[n], status[n] = row
+        s, x, value, rest = scratch
+        for start in range(0, vol.shape[0], BLOCK):
+            count = min(BLOCK, vol.shape[0] - start)
+            for m in range(count):
+                n = start + m
+                row = FIRST(XP, price[n], forward[n], strike[n], discount[n], sign[n])  # noqa: F821
+                s[m], x[m], value[m], rest[m] = row
+            for m in range(count):
+                s[m] = REFINED(XP, s[m], x[m], value[m], rest[m])  # noqa: F821
+            for m in range(count):
+                n = start + m
+                contract = (price[n], forward[n], strike[n], tau[n], discount[n], sign[n])
+                vol[n], status[n] = FORMULA(XP, (s[m], x[m], value[m], rest[m]), contract, resolution)  # noqa: F821
 
     return implied_vol
 
 
 @functools.cache
 def _kernel(inversion: ModuleType) -> Any:
-    return XP.compile_kernel(_template(""), XP.source_hash(inversion), inversion.implied_vol)
+    stages = {name: XP.compile_formula(getattr(inversion, formula)) for name, formula in STAGES.items()}
+    return XP.compile_kernel(_template(""), XP.source_hash(inversion), inversion.vol_and_status, stages)
 
 
 def implied_vol(
@@ -41,7 +53,8 @@ def implied_vol(
     kernel, given = _kernel(inversion), tuple(read_only(column) for column in columns)
 
     def run(rows: slice) -> None:
-        kernel(tuple(column[rows] for column in given), float(resolution), vol[rows], status[rows])
+        scratch = tuple(np.empty(BLOCK) for _ in range(4))
+        kernel(tuple(column[rows] for column in given), float(resolution), scratch, vol[rows], status[rows])
 
     XP.run_in_threads(run, vol.size, threads)
     return vol, status

@@ -93,10 +93,15 @@ def value(
 
 
 def greeks(
-    model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, third_order: bool = False
+    model: ModuleType,
+    columns: tuple[FloatArray, ...],
+    threads: int = 1,
+    third_order: bool = False,
+    out: tuple[FloatArray, ...] | None = None,
 ) -> tuple[FloatArray, ...]:
-    """value and eight Greeks of each row, or thirteen; the value is NaN as in `value`."""
-    out = tuple(np.empty(columns[0].shape) for _ in range(ALL_GREEKS if third_order else GREEKS))
+    """value and eight Greeks of each row, or thirteen, into `out` if given; the value is NaN as in `value`."""
+    if out is None:
+        out = tuple(np.empty(columns[0].shape) for _ in range(ALL_GREEKS if third_order else GREEKS))
     given = tuple(read_only(column) for column in columns)
     kernel = _all_greeks_kernel(model) if third_order else _greeks_kernel(model)
 

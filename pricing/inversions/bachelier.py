@@ -45,8 +45,57 @@ def implied_vol(xp, price, forward, strike, tau, discount, sign, resolution):
     """The vol, in price units, and a status, one of the constants above; the vol means nothing unless it is OK.
 
     tau, discount > 0, all finite. NOT_DETERMINED where the spacing of doubles at `price` moves vol by more than
-    resolution * vol, and at the lower end of the price's range; there is no upper one.
+    resolution * vol, and at the lower end of the price's range; there is no upper one. In stages, as for Black-76.
     """
+    first, distance, value, rest = first_deviation(xp, price, forward, strike, discount, sign)
+    second = refined_deviation(xp, first, distance, value, rest)
+    contract = (price, forward, strike, tau, discount, sign)
+    return vol_and_status(xp, (second, distance, value, rest), contract, resolution)
+
+
+def first_deviation(xp, price, forward, strike, discount, sign):
+    """A first value of v, |F - K|, and twice the value out of the money.
+
+    Where the value is tiny it is scaled up by SCALE, and negative as a sign of that.
+    """
+    distance, inside, time_value, _ = _targets(xp, price, forward, strike, discount, sign)
+    time_value = xp.where(inside, time_value, 0.5 * distance + SMALLEST_PRICE)
+    tiny = time_value < TINY * distance
+    value = xp.where(tiny, time_value * SCALE, time_value)
+    log_scale = xp.where(tiny, LN_SCALE, 0.0)
+    close = distance < CLOSE * value
+    logarithm = xp.where(close, 1.0, xp.log_ratio(distance + value, value) + log_scale)
+    q = xp.where(close, 0.0, logarithm * xp.rsqrt(logarithm))
+    ratio = (A0 + q * (A1 + q * (A2 + q * (A3 + q * A4)))) / (1.0 + q * (B1 + q * (B2 + q * (B3 + q * (B4 + q * B5)))))
+    first = xp.where(close, value, distance) / (logarithm * ratio)
+    marked = xp.where(tiny, -value, value)
+    return first, distance, marked, marked
+
+
+def refined_deviation(xp, deviation, distance, value, rest):
+    """The deviation after one step."""
+    refined, _, _ = _refined(xp, deviation, distance, xp.abs(value), xp.where(value < 0.0, LN_SCALE, 0.0))
+    return refined
+
+
+def vol_and_status(xp, stage, contract, resolution):
+    """The vol after another step, and its status, from what the first stage gave and the second refined."""
+    deviation, distance, value, _ = stage
+    price, forward, strike, tau, discount, sign = contract
+    log_scale = xp.where(value < 0.0, LN_SCALE, 0.0)
+    deviation, last_step, slope = _refined(xp, deviation, distance, xp.abs(value), log_scale)
+    _, inside, time_value, below = _targets(xp, price, forward, strike, discount, sign)
+    vol = deviation / xp.sqrt(tau)
+    # d ln v / d price = slope / (discount * value).
+    spacing = (price + price * ULP_FACTOR) - price
+    determined = inside & (spacing * slope <= resolution * (discount * time_value))
+    converged = xp.abs(last_step) <= LARGEST_LAST_STEP
+    status = xp.where(determined, xp.where(converged, OK, NOT_CONVERGED), NOT_DETERMINED)
+    return vol, xp.where(below, BELOW_INTRINSIC, status)
+
+
+def _targets(xp, price, forward, strike, discount, sign):
+    """|F - K|, whether the price is inside its range, the value out of the money, whether the price is below."""
     # forward - strike as a sum of two doubles (Knuth 1969, TwoSum): the intrinsic value is subtracted exactly.
     difference = forward - strike
     shift = difference - forward
@@ -56,22 +105,7 @@ def implied_vol(xp, price, forward, strike, tau, discount, sign, resolution):
     undiscounted = xp.where(below, 0.0, price) / discount
     time_value = xp.where(in_the_money, (undiscounted - sign * difference) - sign * lost, undiscounted)
     inside = (time_value > 0.0) & (price >= SMALLEST_PRICE)
-    distance = xp.abs(difference)
-    time_value = xp.where(inside, time_value, 0.5 * distance + SMALLEST_PRICE)
-    tiny = time_value < TINY * distance
-    value = xp.where(tiny, time_value * SCALE, time_value)
-    log_scale = xp.where(tiny, LN_SCALE, 0.0)
-
-    first = _first_deviation(xp, distance, value, log_scale)
-    second, _, _ = _refined(xp, first, distance, value, log_scale)
-    deviation, last_step, slope = _refined(xp, second, distance, value, log_scale)
-    vol = deviation / xp.sqrt(tau)
-    # d ln v / d price = slope / (discount * value).
-    spacing = (price + price * ULP_FACTOR) - price
-    determined = inside & (spacing * slope <= resolution * (discount * time_value))
-    converged = xp.abs(last_step) <= LARGEST_LAST_STEP
-    status = xp.where(determined, xp.where(converged, OK, NOT_CONVERGED), NOT_DETERMINED)
-    return vol, xp.where(below, BELOW_INTRINSIC, status)
+    return xp.abs(difference), inside, time_value, below
 
 
 def _refined(xp, v, distance, value, log_scale):
@@ -87,12 +121,3 @@ def _refined(xp, v, distance, value, log_scale):
     third = h_square * h_square - 3.0 * h_square - 3.0 * h_square * u + 2.0 * u * u
     step = newton * (1.0 + 0.5 * newton * second) / (1.0 + newton * (second + newton * third * (1.0 / 6.0)))
     return v + v * step, step, slope
-
-
-def _first_deviation(xp, distance, value, log_scale):
-    """v to 1e-4 at worst."""
-    close = distance < CLOSE * value
-    logarithm = xp.where(close, 1.0, xp.log_ratio(distance + value, value) + log_scale)
-    q = xp.where(close, 0.0, xp.sqrt(logarithm))
-    ratio = (A0 + q * (A1 + q * (A2 + q * (A3 + q * A4)))) / (1.0 + q * (B1 + q * (B2 + q * (B3 + q * (B4 + q * B5)))))
-    return xp.where(close, value, distance) / (logarithm * ratio)

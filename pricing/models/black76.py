@@ -58,10 +58,10 @@ def greeks_to_third_order(xp, forward, strike, tau, vol, discount, sign):
     """
     first, shared = _derivatives(xp, forward, strike, tau, vol, discount, sign)
     _, _, gamma, vega, _, _, _, _, _ = first
-    alive, per_deviation, d1, d2, rate, half_life, per_vol, root = shared
+    alive, per_deviation, d1, d2, rate, half_life, per_vol, root, per_forward = shared
     product = d1 * d2
     veta = vega * (rate - (1.0 + product) * half_life)
-    speed = -gamma / forward * (1.0 + d1 * per_deviation)
+    speed = -gamma * per_forward * (1.0 + d1 * per_deviation)
     zomma = gamma * (product - 1.0) * per_vol
     color = gamma * (rate + (1.0 - product) * half_life)
     # At vol = 0 at the money d1/vol = -d2/vol = sqrt(tau)/2 is all that is left.
@@ -91,10 +91,11 @@ def _derivatives(xp, forward, strike, tau, vol, discount, sign):
     half_life = 0.5 * per_tau
     rate = -xp.log(discount) * per_tau
     per_vol = xp.where(alive, root * per_deviation, 0.0)
+    per_forward = 1.0 / forward
     density = discount * weight * xp.where(call_outside, 1.0, ratio)
     price = discount * (xp.maximum(sign * (forward - strike), 0.0) + time_value * low)
     delta = discount * sign * cumulative_1
-    gamma = xp.where(alive, density * per_deviation / forward, 0.0)
+    gamma = xp.where(alive, density * per_deviation * per_forward, 0.0)
     spread = discount * weight * low
     vega = spread * root
     theta = rate * price - xp.where(alive, spread * deviation * half_life, 0.0)
@@ -103,7 +104,7 @@ def _derivatives(xp, forward, strike, tau, vol, discount, sign):
     volga = vega * d1 * d2 * per_vol
     charm = rate * delta + density * d2 * half_life
     first = (price, delta, gamma, vega, theta, rho, vanna, volga, charm)
-    return first, (alive, per_deviation, d1, d2, rate, half_life, per_vol, root)
+    return first, (alive, per_deviation, d1, d2, rate, half_life, per_vol, root, per_forward)
 
 
 def _state(xp, forward, strike, tau, vol):

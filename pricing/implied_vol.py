@@ -119,30 +119,46 @@ def implied_vol(
         raise ConfigError(f"on_error = {on_error!r}: must be one of {', '.join(ON_ERROR)}")
     if not resolution > 0:
         raise ConfigError(f"resolution = {resolution!r}: must be above 0")
-    solver = _load_solver(options.pop("backend", "numba"))
+    backend = options.pop("backend", "numba")
+    solver = _load_solver(backend)
     inversion = load_inversion(formula_name(model))
     out = options.pop("out", None)
     quotes, shape = _quotes(model, (price, forward, strike, tau, sign, discount), options)
     target = None if out is None else _writable_pair(out, shape)
     bounds = SIGNED_BOUNDS if getattr(inversion, "SIGNED_PRICES", False) else BOUNDS
-    usable = _usable(quotes, bounds)
-    alive = usable & (quotes.tau > 0.0)
-    safe = quotes if alive.all() else _Quotes(*(np.where(alive, *pair) for pair in zip(quotes, SAFE_ROW, strict=True)))
-    if model == "inverse":
-        safe = safe._replace(price=_quote_currency(safe))
-    vol, status = solver.implied_vol(inversion, tuple(safe), float(resolution), default_threads(usable.size))
-    status[~alive] = Status.EXPIRED
-    status[~usable] = Status.NOT_FINITE
-    failed = status != Status.OK
-    vol[failed] = np.nan
-    if on_error == "raise" and failed.any():
-        raise _error(quotes, status, shape, bounds)
-    if on_error == "clip":
-        _clip(vol, status, safe, bounds is BOUNDS)
+    if model == "inverse" or backend != "numba":
+        vol, status = _solved(solver, inversion, quotes, model == "inverse", float(resolution), bounds)
+    else:  # the kernel looks at the numbers itself, so that good input is read once
+        vol, status = solver.implied_vol(inversion, quotes, float(resolution), default_threads(quotes.price.size))
+    if on_error != "nan" and status.any():
+        if on_error == "raise":
+            raise _error(quotes, status, shape, bounds)
+        _clip(vol, status, quotes, model == "inverse", bounds is BOUNDS)
     if out is None or target is None:
         return vol.reshape(shape), status.reshape(shape)
     target[0][...], target[1][...] = vol.reshape(shape), status.reshape(shape)
     return out
+
+
+def _solved(
+    solver: ModuleType,
+    inversion: ModuleType,
+    quotes: _Quotes,
+    in_coin: bool,
+    resolution: float,
+    bounds: _Bounds,
+) -> tuple[FloatArray, StatusArray]:
+    """vol and status of each row, with a row that can be solved in the place of one that cannot."""
+    usable = _usable(quotes, bounds)
+    alive = usable & (quotes.tau > 0.0)
+    safe = quotes if alive.all() else _Quotes(*(np.where(alive, *pair) for pair in zip(quotes, SAFE_ROW, strict=True)))
+    if in_coin:
+        safe = safe._replace(price=_quote_currency(safe))
+    vol, status = solver.implied_vol(inversion, tuple(safe), resolution, default_threads(usable.size))
+    status[~alive] = Status.EXPIRED
+    status[~usable] = Status.NOT_FINITE
+    vol[status != Status.OK] = np.nan
+    return vol, status
 
 
 def load_inversion(name: str) -> ModuleType:
@@ -218,11 +234,13 @@ def _quote_currency(quotes: _Quotes) -> FloatArray:
     return price
 
 
-def _clip(vol: FloatArray, status: StatusArray, quotes: _Quotes, bounded: bool) -> None:
+def _clip(vol: FloatArray, status: StatusArray, quotes: _Quotes, in_coin: bool, bounded: bool) -> None:
     """Set vol to 0 or inf in place where the price is at an end of its range, if it has two, or outside it."""
     at_end = np.isin(status, (Status.BELOW_INTRINSIC, Status.ABOVE_MAXIMUM, Status.NOT_DETERMINED))
     rows = np.flatnonzero(at_end)
     part = _Quotes(*(column[rows] for column in quotes))
+    if in_coin:
+        part = part._replace(price=_quote_currency(part))
     intrinsic, maximum = _ends(part)
     vol[rows[part.price <= intrinsic]] = 0.0
     if bounded:

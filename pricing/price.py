@@ -48,8 +48,9 @@ TRADER_DIVISOR = {
     "ultima": 1_000_000.0,
 }
 PARALLEL_ROWS = 50_000
-# Below it, and for forwards and strikes further apart than its inverse, the option is worth its intrinsic value.
+# Of a forward or a strike, and of one over the other; below it the option is worth its intrinsic value.
 SMALLEST_PRICE = 1e-300
+SMALLEST_RATIO = 1e-290
 
 
 class Options(TypedDict, total=False):
@@ -251,12 +252,13 @@ def _evaluate(
 def _with_limits(terms: Terms) -> Terms:
     """Rows whose forward or strike is 0, or that are too far apart for a logarithm, at their intrinsic value."""
     low, high = np.minimum(terms.forward, terms.strike), np.maximum(terms.forward, terms.strike)
-    worthless = (low < SMALLEST_PRICE) | (low < SMALLEST_PRICE * high)
+    worthless = (low < SMALLEST_PRICE) | (low < SMALLEST_RATIO * high)
     if not worthless.any():
         return terms
+    least = np.where(worthless, np.maximum(SMALLEST_PRICE, 10.0 * SMALLEST_RATIO * high), 0.0)
     return terms._replace(
-        forward=np.maximum(terms.forward, SMALLEST_PRICE),
-        strike=np.maximum(terms.strike, SMALLEST_PRICE),
+        forward=np.maximum(terms.forward, least),
+        strike=np.maximum(terms.strike, least),
         vol=np.where(worthless, 0.0, terms.vol),
     )
 

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pricing.arrays import FloatArray, read_only
+from pricing.errors import Status
 from pricing.xp import numba as XP
 
+OK, EXPIRED, NOT_FINITE = float(Status.OK), float(Status.EXPIRED), float(Status.NOT_FINITE)
 STAGES = {"FIRST": "first_deviation", "REFINED": "refined_deviation"}
 BLOCK = 512  # rows; the four columns between stages stay in the fastest cache
 
@@ -33,7 +35,11 @@ def _template(tag: str) -> Any:
             for m in range(count):
                 n = start + m
                 contract = (price[n], forward[n], strike[n], tau[n], discount[n], sign[n])
-                vol[n], status[n] = FORMULA(XP, (s[m], x[m], value[m], rest[m]), contract, resolution)  # noqa: F821
+                root, outcome = FORMULA(XP, (s[m], x[m], value[m], rest[m]), contract, resolution)  # noqa: F821
+                fit = XP.fit_quote(price[n], forward[n], strike[n], tau[n], discount[n], sign[n], SIGNED)  # noqa: F821
+                outcome = (outcome if tau[n] > 0.0 else EXPIRED) if fit else NOT_FINITE
+                vol[n] = XP.nan_unless(outcome == OK, root)
+                status[n] = outcome
 
     return implied_vol
 
@@ -41,13 +47,14 @@ def _template(tag: str) -> Any:
 @functools.cache
 def _kernel(inversion: ModuleType) -> Any:
     stages = {name: XP.compile_formula(getattr(inversion, formula)) for name, formula in STAGES.items()}
-    return XP.compile_kernel(_template(""), XP.source_hash(inversion), inversion.vol_and_status, stages)
+    bound = {**stages, "SIGNED": getattr(inversion, "SIGNED_PRICES", False)}
+    return XP.compile_kernel(_template(""), XP.source_hash(inversion), inversion.vol_and_status, bound)
 
 
 def implied_vol(
     inversion: ModuleType, columns: tuple[FloatArray, ...], resolution: float, threads: int = 1
 ) -> tuple[FloatArray, NDArray[np.int8]]:
-    """vol and status of each row; see the numpy backend."""
+    """vol and status of each row, NaN where the status is not OK; any number will do, the status tells it."""
     vol = np.empty(columns[0].shape)
     status = np.empty(columns[0].shape, dtype=np.int8)
     kernel, given = _kernel(inversion), tuple(read_only(column) for column in columns)

@@ -34,7 +34,7 @@ FARTHEST = 100.0  # deviations from the money; phi is 0 there
 
 def value(xp, forward, strike, tau, vol, discount, sign):
     """Value of one unit, in the currency the forward is quoted in."""
-    _, _, _, _, _, time_value, _, _, _ = _state(xp, forward, strike, tau, vol)
+    _, _, _, _, _, time_value, _, _, _ = _state(xp, forward, strike, tau, vol, False)
     return discount * (xp.maximum(sign * (forward - strike), 0.0) + time_value * xp.minimum(forward, strike))
 
 
@@ -72,7 +72,9 @@ def greeks_to_third_order(xp, forward, strike, tau, vol, discount, sign):
 
 def _derivatives(xp, forward, strike, tau, vol, discount, sign):
     """The nine of `greeks`, and what the third order shares with them."""
-    alive, deviation, per_deviation, a, b, time_value, weight, lower, complement = _state(xp, forward, strike, tau, vol)
+    alive, deviation, per_deviation, a, b, time_value, weight, lower, complement = _state(
+        xp, forward, strike, tau, vol, True
+    )
     call_outside = forward <= strike
     low, high = xp.minimum(forward, strike), xp.maximum(forward, strike)
     d1 = xp.where(call_outside, -a, b)
@@ -107,10 +109,12 @@ def _derivatives(xp, forward, strike, tau, vol, discount, sign):
     return first, (alive, per_deviation, d1, d2, rate, half_life, per_vol, root, per_forward)
 
 
-def _state(xp, forward, strike, tau, vol):
+def _state(xp, forward, strike, tau, vol, tails):
     """Whether the option lives, v, 1/v, h - t, h + t, c, phi(h - t), phi(h - t) M(h + t), 1 - N(t - h).
 
     c is per min(F, K), as are the tails, and undiscounted. All is 0 or a limit where the option does not live.
+    The last two are to be used only where `tails` is true: the value needs M(h + t) only where h + t is large
+    enough to get it from G, and a compiler drops the rest.
     """
     vol, tau = xp.minimum(vol, LARGEST), xp.minimum(tau, LARGEST)
     square = vol * vol
@@ -138,7 +142,9 @@ def _state(xp, forward, strike, tau, vol):
     mills_a, rest_a, mills_b, rest_b = xp.mills_and_rest_of_two(xp.where(near, h, distance), b)
     inside = distance < 1.0
     far = xp.where(inside, 1.0, distance)
-    split = xp.where(inside, mills_a - mills_b, (s - rest_a * b + rest_b * far) / (far * b))
+    per_product = 1.0 / (far * b)
+    mills_b = xp.where(tails, mills_b, (1.0 - rest_b) * (far * per_product))
+    split = xp.where(inside, mills_a - mills_b, (s - rest_a * b + rest_b * far) * per_product)
     bracket = xp.where(near, s * _near_difference(xp, rest_a, 0.25 * s * s, x), split)
     beyond = near | (a > 0.0)
     lower = weight * mills_b

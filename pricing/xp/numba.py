@@ -18,6 +18,7 @@ from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -42,7 +43,9 @@ INFINITY = 0x7FF0000000000000
 ONE = 0x3FF0000000000000
 MAGNITUDE = 0x7FFFFFFFFFFFFFFF
 ALL_BITS = -1
-WIDEST = 996 << 52
+WIDEST = 965 << 52
+MINUS_ZERO = -(1 << 63)
+SMALLEST_QUOTE, LARGEST_QUOTE = (int(bits) for bits in np.array([1.0e-150, 1.0e150]).view(np.int64))
 
 # Kernels that `compile_kernel` made in this process, for reports on the state of the cache.
 COMPILED: list[Any] = []
@@ -275,9 +278,21 @@ def fit_row(forward, strike, tau, vol, discount, sign, signed):
     f, k = _float_bits(forward) & mask, _float_bits(strike) & mask
     t, v, d = _float_bits(tau), _float_bits(vol), _float_bits(discount)
     prices = (f > least) & (f < INFINITY) & (k > least) & (k < INFINITY)
-    # A quotient beyond 2^996 leaves no exponent for its logarithm.
+    # A quotient beyond 2^965, a little over 1e290, leaves no exponent for its logarithm.
     prices = prices & (signed | ((f - k < WIDEST) & (k - f < WIDEST)))
     rest = (t >= 0) & (t < INFINITY) & (v >= 0) & (v < INFINITY) & (d > 0) & (d < INFINITY)
+    return prices & rest & ((_float_bits(sign) & MAGNITUDE) == ONE)
+
+
+@_inlined
+def fit_quote(price, forward, strike, tau, discount, sign, signed):
+    """Whether the numbers of a quote are finite and between 1e-150 and 1e150 as `implied_vol` asks, from the bits."""
+    mask = MAGNITUDE if signed else ALL_BITS
+    least = 0 if signed else SMALLEST_QUOTE
+    f, k, t = _float_bits(forward) & mask, _float_bits(strike) & mask, _float_bits(tau)
+    d, p = _float_bits(discount), _float_bits(price) & MAGNITUDE
+    prices = (f >= least) & (f <= LARGEST_QUOTE) & (k >= least) & (k <= LARGEST_QUOTE) & (p <= LARGEST_QUOTE)
+    rest = (((t >= 0) & (t <= LARGEST_QUOTE)) | (t == MINUS_ZERO)) & (d >= SMALLEST_QUOTE) & (d <= LARGEST_QUOTE)
     return prices & rest & ((_float_bits(sign) & MAGNITUDE) == ONE)
 
 

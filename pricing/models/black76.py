@@ -151,7 +151,8 @@ def _state(xp, forward, strike, tau, vol, tails):
     time_value = xp.where(beyond, weight * bracket, 1.0 - weight * (mills_a + mills_b))
     time_value = xp.where(alive, xp.maximum(time_value, 0.0), 0.0)
     lower = xp.where(alive, lower, xp.where(x > 0.0, 0.0, 0.5))
-    complement = xp.where(beyond, 1.0 - time_value - lower, weight * mills_a)
+    left = 1.0 - time_value - lower
+    complement = xp.where(beyond, left, xp.where(alive, weight * mills_a, left))
     a, b = xp.where(alive, a, 0.0), xp.where(alive, b, 0.0)
     return alive, s, per_s, a, b, time_value, weight, lower, complement
 

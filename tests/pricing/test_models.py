@@ -256,7 +256,7 @@ def test_backends_agree_to_third_order(model: str) -> None:
 def test_limits_are_finite_at_every_order(model: str, backend: str) -> None:
     tau, vol, strike, sign = (
         grid.ravel()
-        for grid in np.meshgrid([0.0, 1e-12, 1.0], [0.0, 1e-300, 0.5, 1e200], [50.0, 100.0, 200.0], [1.0, -1.0])
+        for grid in np.meshgrid([0.0, 1e-12, 1.0], [0.0, 1e-300, 0.5, 1e200], [50.0, 97.0, 100.0, 104.0, 200.0], [1.0, -1.0])
     )
     options = EXTRA.get(model, {})
     ours = greeks(100.0, strike, tau, vol, sign, model=model, backend=backend, order=3, **options)
@@ -275,12 +275,15 @@ def test_limits_are_finite_at_every_order(model: str, backend: str) -> None:
             assert not ours[name][away].any(), name
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("model", ["black76", "bachelier"])
-def test_limits_at_the_money_are_those_of_a_vanishing_vol(model: str) -> None:
-    limit = greeks(100.0, 100.0, 0.5, 0.0, 1, 0.97, model=model, order=3)
-    close = greeks(100.0, 100.0, 0.5, 1e-7, 1, 0.97, model=model, order=3)
-    for name in ("price", "delta", "vega", "theta", "rho", "vanna", "volga", "charm", "veta", "ultima"):
-        assert float(limit[name]) == pytest.approx(float(close[name]), rel=1e-6, abs=1e-5), name
+def test_limits_at_the_money_are_those_of_a_vanishing_vol(model: str, backend: str) -> None:
+    for sign in (1, -1):
+        terms = {"sign": sign, "discount": 0.97, "model": model, "order": 3, "backend": backend}
+        limit = greeks(100.0, 100.0, 0.5, 0.0, **terms)
+        close = greeks(100.0, 100.0, 0.5, 1e-7, **terms)
+        for name in ("price", "delta", "vega", "theta", "rho", "vanna", "volga", "charm", "veta", "ultima"):
+            assert float(limit[name]) == pytest.approx(float(close[name]), rel=1e-6, abs=1e-5), name
 
 
 contracts = st.tuples(

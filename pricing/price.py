@@ -180,12 +180,25 @@ def greeks(
     columns, shape = _columns("greeks", model, (forward, strike, tau, vol, sign, discount), options)
     module, formula = load_backend("pricing", backend), load_model(formula_name(model))
 
+    # A kernel may write raw Greeks of the formula itself where they are wanted; others are derived and copied.
+    names = (*GREEK_NAMES, *THIRD_ORDER) if order == 3 else GREEK_NAMES
+    targets: tuple[FloatArray, ...] | None = None
+    if out is not None and backend == "numba" and units == "raw" and order > 1 and formula_name(model) == model:
+        own = writable_by_name("greeks", out, names, shape).values()
+        if all(direct(target, tuple(columns.values())) for target in own):
+            targets = tuple(target.reshape(-1) for target in own)
+
     def run(terms: Terms) -> tuple[FloatArray, ...]:
-        rows = module.greeks(formula, terms.columns, default_threads(terms.forward.size), order == 3)
+        threads = default_threads(terms.forward.size)
+        if targets is not None:
+            return tuple(module.greeks(formula, terms.columns, threads, order == 3, targets))
+        rows = module.greeks(formula, terms.columns, threads, order == 3)
         return (exact_value(rows[0], rows[1], terms), *rows[1:])
 
     rows, terms = _evaluate("greeks", model, columns, run, checks_rows=backend == "numba")
-    named = model_greeks(model, dict(zip((*GREEK_NAMES, *THIRD_ORDER), rows, strict=False)), terms, columns)
+    if out is not None and targets is not None:
+        return out
+    named = model_greeks(model, dict(zip(names, rows, strict=True)), terms, columns)
     if order == 1:
         named = {name: named[name] for name in named if name in (*FIRST_ORDER, *EVERY_ORDER)}
     if units == "trader":

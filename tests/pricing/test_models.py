@@ -256,7 +256,9 @@ def test_backends_agree_to_third_order(model: str) -> None:
 def test_limits_are_finite_at_every_order(model: str, backend: str) -> None:
     tau, vol, strike, sign = (
         grid.ravel()
-        for grid in np.meshgrid([0.0, 1e-12, 1.0], [0.0, 1e-300, 0.5, 1e200], [50.0, 97.0, 100.0, 104.0, 200.0], [1.0, -1.0])
+        for grid in np.meshgrid(
+            [0.0, 1e-12, 1.0], [0.0, 1e-300, 0.5, 1e200], [50.0, 97.0, 100.0, 104.0, 200.0], [1.0, -1.0]
+        )
     )
     options = EXTRA.get(model, {})
     ours = greeks(100.0, strike, tau, vol, sign, model=model, backend=backend, order=3, **options)
@@ -381,6 +383,9 @@ def test_out_is_filled_and_returned(model: str, backend: str) -> None:
     out = {name: np.empty((2, 3)) for name in named}
     assert greeks(*terms, order=3, units="trader", **options, out=out) is out
     assert all((out[name] == named[name]).all() for name in named)
+    raw, filled = greeks(*terms, order=3, **options), {name: np.empty((2, 3)) for name in named}
+    assert greeks(*terms, order=3, **options, out=filled) is filled
+    assert all((filled[name] == raw[name]).all() for name in named)
     vol, status = implied_vol(expected, *terms[:3], 1, **options)
     pair = (np.empty((2, 3)), np.empty((2, 3), dtype=np.int8))
     assert implied_vol(expected, *terms[:3], 1, **options, out=pair) is pair

@@ -315,9 +315,9 @@ def test_laws(contract: tuple[float, ...], model: str, power: int) -> None:
     assert np.abs(parity).max() <= 2 * size
     ours = values(sign)
     scale = 2.0**power
-    assert (values(sign, scale) == ours * (1.0 if model == "inverse" else scale)).all() or model == (
-        "black_scholes_merton"
-    )
+    if model != "black_scholes_merton":  # whose forward is an exponential's rounding away
+        normal = ours > 1e-290
+        assert (values(sign, scale) == ours * (1.0 if model == "inverse" else scale))[normal].all()
     steps = np.diff(ours)
     assert (sign * steps <= size).all()
     slopes = steps / np.diff(strikes)

@@ -23,6 +23,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from pricing.xp import coefficients
 from pricing.xp.coefficients import MILLS_DENOMINATOR, MILLS_NUMERATOR, MILLS_REST
 
 # Inputs are checked to be finite before a kernel runs; nothing here may reassociate sums.
@@ -317,12 +318,12 @@ def compile_formula(formula: Callable[..., Any]) -> Any:
 
 
 def source_hash(*modules: ModuleType) -> str:
-    """Hash of the sources of the modules and of this one.
+    """Hash of the sources of the modules, of this one and of the coefficients.
 
     A kernel closes over it, so that numba's disk cache notices an edit in a formula that stands in
     another file (numba includes the contents of closures in its cache key).
     """
-    sources = "".join(inspect.getsource(module) for module in (*modules, sys.modules[__name__]))
+    sources = "".join(inspect.getsource(module) for module in (*modules, coefficients, sys.modules[__name__]))
     return hashlib.sha256(sources.encode()).hexdigest()
 
 

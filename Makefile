@@ -1,6 +1,7 @@
 # make demo    margin statements of the shipped sample exchange
 # make test    lint, types, layers, tidy test, tests
 # make bench   benchmarks, as ratios against peers in the same run
+# make bench-peers   prices, Greeks and implied vols beside other packages, installed into an environment of their own
 # make clean   remove the environment and everything that was generated
 #
 # Needs Python 3.11 or newer and make; the rest goes into .venv. PYTHON=... picks another interpreter.
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PROJECT_FILES := pyproject.toml constraints.txt
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench bench-peers clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.installed
@@ -30,8 +31,26 @@ test: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
 
+# What performs the same jobs elsewhere; one that does not install is named and left out.
+PEER_VENV := .venv-peers
+PEERS := torch==2.13.0 QuantLib iv-engine lbriv pyvolr
+
+bench-peers: $(PEER_VENV)/.installed
+	$(PEER_VENV)/bin/python -m benchmarks.pricing --threads 1 --json build/bench-pricing-1.json
+	$(PEER_VENV)/bin/python -m benchmarks.pricing --json build/bench-pricing.json
+
+$(PEER_VENV)/.installed: $(PROJECT_FILES)
+	@"$(PYTHON)" -m venv $(PEER_VENV)
+	@echo "Installing the engine's needs and its peers into $(PEER_VENV); torch alone takes 750 MB."
+	@pins=; if $(PEER_VENV)/bin/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+		pins="-c constraints.txt"; fi; \
+	$(PEER_VENV)/bin/python -m pip install -qq --disable-pip-version-check $$pins numpy scipy numba mpmath
+	@for peer in $(PEERS); do \
+		$(PEER_VENV)/bin/python -m pip install -qq --disable-pip-version-check $$peer || echo "$$peer did not install"; done
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(PEER_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import revalue, startup, worst_loss
+from benchmarks import pricing, revalue, startup, worst_loss
 
 
 def main() -> None:
@@ -15,7 +15,9 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=100_000)
     parser.add_argument("--positions", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=1_000_000)
     sizes = parser.parse_args()
+    pricing.run_and_write(sizes.rows, sizes.rounds)
     revalue.run(sizes.contracts, sizes.scenarios, sizes.rounds)
     worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
     startup.run(sizes.rounds)

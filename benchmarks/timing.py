@@ -26,3 +26,19 @@ def report(title: str, seconds: dict[str, float], ours: str) -> None:
     print(f"  {'contestant':<44}{'ms':>12}{'over ours':>12}")
     for name, value in sorted(seconds.items(), key=lambda item: item[1]):
         print(f"  {name:<44}{1e3 * value:>12.3f}{value / seconds[ours]:>12.2f}")
+
+
+def every_second(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """All times of each contestant in alternating rounds, after one call that is not counted.
+
+    Seconds on the clock and of processor time, over all threads: a busy neighbour lengthens the first only.
+    """
+    for contestant in contestants.values():
+        contestant()
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, contestant in contestants.items():
+            start, busy = time.perf_counter(), time.process_time()
+            contestant()
+            seconds[name].append((time.perf_counter() - start, time.process_time() - busy))
+    return seconds

@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pricing import inverse
 from pricing.arrays import BoolArray, FloatArray
+from pricing.columns import flat_columns, writable
 from pricing.errors import PROBLEMS_SHOWN, ConfigError, DataError, NumericalError, Problem, Status
 from pricing.price import BACKENDS, default_threads
+from pricing.variables import SPOT_MODELS, extra_arguments, formula_name, formula_terms
 
 StatusArray = NDArray[np.int8]
 
@@ -44,7 +46,9 @@ class _Quotes(NamedTuple):
     sign: FloatArray
 
 
-BOUNDS = {
+_Bounds = dict[str, tuple[float, float, str]]
+
+BOUNDS: _Bounds = {
     "price": (-LARGEST, LARGEST, "must be a finite number"),
     "forward": (SMALLEST, LARGEST, "must be a finite number above 0"),
     "strike": (SMALLEST, LARGEST, "must be a finite number above 0"),
@@ -52,6 +56,24 @@ BOUNDS = {
     "discount": (SMALLEST, LARGEST, "must be a finite number above 0"),
     "sign": (-1.0, 1.0, "must be +1 (call) or -1 (put)"),
 }
+ANY_SIGN = (-LARGEST, LARGEST, "must be a finite number")
+SIGNED_BOUNDS = {**BOUNDS, "forward": ANY_SIGN, "strike": ANY_SIGN}
+
+
+class Options(TypedDict, total=False):
+    """Further keyword arguments of `implied_vol`.
+
+    backend         "numpy", "numba" or "jax"
+    displacement    of the model "displaced", quote currency
+    rate, dividend_yield   of the model "black_scholes_merton", continuously compounded, per year
+    out             two arrays to write vol (float64) and status (int8) into
+    """
+
+    backend: str
+    displacement: ArrayLike
+    rate: ArrayLike
+    dividend_yield: ArrayLike
+    out: tuple[FloatArray, StatusArray]
 
 
 def implied_vol(
@@ -63,24 +85,27 @@ def implied_vol(
     discount: ArrayLike = 1.0,
     *,
     model: str = "black76",
-    backend: str = "numba",
     on_error: str = "nan",
     resolution: float = RESOLUTION,
+    **options: Unpack[Options],
 ) -> tuple[FloatArray, StatusArray]:
     """The vol at which the model gives `price`, and a `Status` for each element.
 
     price             value of one unit, quote currency; coin for model "inverse"
-    forward, strike   quote currency per unit, above 0
+    forward, strike   quote currency per unit, above 0; of any sign for "bachelier"; for
+                      "black_scholes_merton" the first is the spot
     tau               years to expiry, 0 or more
     sign              +1 call, -1 put
     discount          discount factor of the settlement currency, above 0
-    model             a file of pricing/inversions, or "inverse" for Black-76 settled in coin
-    backend           "numpy", "numba" or "jax"
+    model             a file of pricing/inversions, or "inverse", "displaced", "black_scholes_merton" as in
+                      pricing.price
     on_error          what to return where there is no vol. "nan": NaN. "raise": DataError or
                       NumericalError naming the elements. "clip": 0 at and below the intrinsic value,
                       inf at and above the maximum, NaN elsewhere; the status stays
     resolution        a vol is returned only where one rounding of the price (the spacing of doubles
-                      there) moves it by no more than resolution * max(1, vol); inf returns every root
+                      there) moves it by no more than resolution * max(1, vol), for "bachelier" resolution * vol;
+                      inf returns every root
+    options           backend, displacement, rate, dividend_yield, out, as in `Options`
 
     Everything broadcasts; scalars, lists, numpy arrays and pandas series are accepted. Returns
     (vol, status), float64 per sqrt(year) and int8, of the broadcast shape; vol is NaN wherever status
@@ -88,30 +113,52 @@ def implied_vol(
     counts as infinite, a forward, strike or discount below 1e-150 as 0), EXPIRED (tau = 0),
     BELOW_INTRINSIC, ABOVE_MAXIMUM, NOT_DETERMINED (resolution; also a price exactly at either end of
     its range), NOT_CONVERGED (no market comes near it). With "nan" no value raises; shapes
-    that do not broadcast do. Method and sources: pricing/inversions/black76.py.
+    that do not broadcast do. Method and sources: pricing/inversions.
     """
     if on_error not in ON_ERROR:
         raise ConfigError(f"on_error = {on_error!r}: must be one of {', '.join(ON_ERROR)}")
     if not resolution > 0:
         raise ConfigError(f"resolution = {resolution!r}: must be above 0")
+    backend = options.pop("backend", "numba")
     solver = _load_solver(backend)
-    inversion = load_inversion("black76" if model == "inverse" else model)
-    quotes, shape = _broadcast(price, forward, strike, tau, sign, discount)
-    usable = _usable(quotes)
+    inversion = load_inversion(formula_name(model))
+    out = options.pop("out", None)
+    quotes, shape = _quotes(model, (price, forward, strike, tau, sign, discount), options)
+    target = None if out is None else _writable_pair(out, shape)
+    bounds = SIGNED_BOUNDS if getattr(inversion, "SIGNED_PRICES", False) else BOUNDS
+    if model == "inverse" or backend != "numba":
+        vol, status = _solved(solver, inversion, quotes, model == "inverse", float(resolution), bounds)
+    else:  # the kernel looks at the numbers itself, so that good input is read once
+        vol, status = solver.implied_vol(inversion, quotes, float(resolution), default_threads(quotes.price.size))
+    if on_error != "nan" and status.any():
+        if on_error == "raise":
+            raise _error(quotes, status, shape, bounds)
+        _clip(vol, status, quotes, model == "inverse", bounds is BOUNDS)
+    if out is None or target is None:
+        return vol.reshape(shape), status.reshape(shape)
+    target[0][...], target[1][...] = vol.reshape(shape), status.reshape(shape)
+    return out
+
+
+def _solved(
+    solver: ModuleType,
+    inversion: ModuleType,
+    quotes: _Quotes,
+    in_coin: bool,
+    resolution: float,
+    bounds: _Bounds,
+) -> tuple[FloatArray, StatusArray]:
+    """vol and status of each row, with a row that can be solved in the place of one that cannot."""
+    usable = _usable(quotes, bounds)
     alive = usable & (quotes.tau > 0.0)
     safe = quotes if alive.all() else _Quotes(*(np.where(alive, *pair) for pair in zip(quotes, SAFE_ROW, strict=True)))
-    if model == "inverse":
+    if in_coin:
         safe = safe._replace(price=_quote_currency(safe))
-    vol, status = solver.implied_vol(inversion, tuple(safe), float(resolution), default_threads(usable.size))
+    vol, status = solver.implied_vol(inversion, tuple(safe), resolution, default_threads(usable.size))
     status[~alive] = Status.EXPIRED
     status[~usable] = Status.NOT_FINITE
-    failed = status != Status.OK
-    vol[failed] = np.nan
-    if on_error == "raise" and failed.any():
-        raise _error(quotes, status, shape)
-    if on_error == "clip":
-        _clip(vol, status, safe)
-    return vol.reshape(shape), status.reshape(shape)
+    vol[status != Status.OK] = np.nan
+    return vol, status
 
 
 def load_inversion(name: str) -> ModuleType:
@@ -127,35 +174,47 @@ def _load_solver(backend: str) -> ModuleType:
     return importlib.import_module(f"pricing.backends.implied_{backend}")
 
 
-def _broadcast(
-    price: ArrayLike, forward: ArrayLike, strike: ArrayLike, tau: ArrayLike, sign: ArrayLike, discount: ArrayLike
+def _quotes(
+    model: str, values: tuple[ArrayLike, ...], options: dict[str, Any] | Any
 ) -> tuple[_Quotes, tuple[int, ...]]:
-    values = _Quotes(*(np.asarray(value, dtype=np.float64) for value in (price, forward, strike, tau, discount, sign)))
-    try:
-        shape = np.broadcast_shapes(*(array.shape for array in values))
-    except ValueError:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in values._asdict().items())
-        raise DataError([Problem("implied_vol", None, "shapes", shapes, "these do not broadcast")]) from None
-    return _Quotes(*(np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1) for array in values)), shape
+    """Flat columns in the variables of the formula, and the broadcast shape."""
+    unknown = sorted(set(options) - {"displacement", "rate", "dividend_yield"})
+    if unknown:
+        raise TypeError(f"implied_vol() got an unexpected keyword argument {unknown[0]!r}")
+    given = dict(zip(("price", "forward", "strike", "tau", "sign", "discount"), values, strict=True))
+    columns, shape = flat_columns("implied_vol", {**given, **extra_arguments(model, options)})
+    if model in SPOT_MODELS and (columns["discount"] != 1.0).any():
+        raise ConfigError(f"discount: {model!r} takes the rate and derives the discount from it")
+    with np.errstate(invalid="ignore", over="ignore"):  # a row that holds no usable number gets a status
+        terms = formula_terms(model, {**columns, "vol": columns["tau"]})
+    return _Quotes(columns["price"], terms.forward, terms.strike, terms.tau, terms.discount, terms.sign), shape
 
 
-def _usable(quotes: _Quotes) -> BoolArray:
+def _writable_pair(out: Any, shape: tuple[int, ...]) -> tuple[FloatArray, StatusArray]:
+    if not isinstance(out, tuple) or len(out) != 2:
+        remedy = "must be a tuple of two arrays, for vol and for status"
+        raise DataError([Problem("implied_vol", None, "out", type(out).__name__, remedy)])
+    vol = writable("implied_vol", "out[0]", out[0], shape, np.float64)
+    return vol, writable("implied_vol", "out[1]", out[1], shape, np.int8)
+
+
+def _usable(quotes: _Quotes, bounds: _Bounds) -> BoolArray:
     """(n,) whether every number of a row is finite and within its bounds."""
     usable = np.ones(quotes.price.shape, dtype=np.bool_)
     for name, column in quotes._asdict().items():
-        if column.size and not _all_within(name, column):
-            usable &= _within(name, column)
+        if column.size and not _all_within(name, column, bounds):
+            usable &= _within(name, column, bounds)
     return usable
 
 
-def _all_within(name: str, column: FloatArray) -> bool:
+def _all_within(name: str, column: FloatArray, bounds: _Bounds) -> bool:
     """Whether a whole column is fine, by its extremes: a NaN makes them NaN and the answer False."""
-    low, high, _ = BOUNDS[name]
+    low, high, _ = bounds[name]
     return name != "sign" and bool(low <= column.min()) and bool(column.max() <= high)
 
 
-def _within(name: str, column: FloatArray) -> BoolArray:
-    low, high, _ = BOUNDS[name]
+def _within(name: str, column: FloatArray, bounds: _Bounds) -> BoolArray:
+    low, high, _ = bounds[name]
     if name == "sign":
         return np.abs(column) == high
     return (column >= low) & (column <= high)
@@ -175,29 +234,32 @@ def _quote_currency(quotes: _Quotes) -> FloatArray:
     return price
 
 
-def _clip(vol: FloatArray, status: StatusArray, quotes: _Quotes) -> None:
-    """Set vol to 0 or inf in place where the price is at an end of its range or outside it."""
+def _clip(vol: FloatArray, status: StatusArray, quotes: _Quotes, in_coin: bool, bounded: bool) -> None:
+    """Set vol to 0 or inf in place where the price is at an end of its range, if it has two, or outside it."""
     at_end = np.isin(status, (Status.BELOW_INTRINSIC, Status.ABOVE_MAXIMUM, Status.NOT_DETERMINED))
     rows = np.flatnonzero(at_end)
     part = _Quotes(*(column[rows] for column in quotes))
+    if in_coin:
+        part = part._replace(price=_quote_currency(part))
     intrinsic, maximum = _ends(part)
     vol[rows[part.price <= intrinsic]] = 0.0
-    vol[rows[part.price >= maximum]] = np.inf
+    if bounded:
+        vol[rows[part.price >= maximum]] = np.inf
 
 
-def _error(quotes: _Quotes, status: StatusArray, shape: tuple[int, ...]) -> DataError | NumericalError:
+def _error(quotes: _Quotes, status: StatusArray, shape: tuple[int, ...], bounds: _Bounds) -> DataError | NumericalError:
     """DataError for prices and inputs that cannot be right, otherwise NumericalError."""
     wrong = np.flatnonzero(np.isin(status, WRONG_INPUT))
     if wrong.size:
-        return DataError([_problem(quotes, int(row), Status(status[row]), shape) for row in wrong])
+        return DataError([_problem(quotes, int(row), Status(status[row]), shape, bounds) for row in wrong])
     failed = np.flatnonzero(status != Status.OK)
-    lines = [str(_problem(quotes, int(row), Status(status[row]), shape)) for row in failed[:PROBLEMS_SHOWN]]
+    lines = [str(_problem(quotes, int(row), Status(status[row]), shape, bounds)) for row in failed[:PROBLEMS_SHOWN]]
     if failed.size > PROBLEMS_SHOWN:
         lines.append(f"... and {failed.size - PROBLEMS_SHOWN} more")
     return NumericalError("\n".join(lines))
 
 
-def _problem(quotes: _Quotes, row: int, status: Status, shape: tuple[int, ...]) -> Problem:
+def _problem(quotes: _Quotes, row: int, status: Status, shape: tuple[int, ...], bounds: _Bounds) -> Problem:
     index = tuple(int(i) for i in np.unravel_index(row, shape))
     where = None if not index else index[0] if len(index) == 1 else str(index)
     field, remedy = "price", REMEDY.get(status, "")
@@ -205,6 +267,6 @@ def _problem(quotes: _Quotes, row: int, status: Status, shape: tuple[int, ...]) 
         field = "tau"
     if status == Status.NOT_FINITE:
         columns = quotes._asdict()
-        field = next(name for name, column in columns.items() if not _within(name, column[row : row + 1]).all())
-        remedy = BOUNDS[field][2]
+        field = next(name for name, column in columns.items() if not _within(name, column[row : row + 1], bounds).all())
+        remedy = bounds[field][2]
     return Problem("implied_vol", where, field, float(getattr(quotes, field)[row]), remedy)

@@ -14,12 +14,26 @@ def coin_value(value, forward):
     return value / forward
 
 
-def coin_greeks(value, delta, gamma, vega, forward):
-    """dC/dF, d2C/dF2 and dC/dvol in coin, from Greeks in quote currency with respect to the forward."""
-    coin = value / forward
-    coin_delta = (delta - coin) / forward
-    coin_gamma = (gamma - 2.0 * coin_delta) / forward
-    return coin_delta, coin_gamma, vega / forward
+def coin_greeks(greeks, forward):
+    """Greeks in coin, by name, from those in quote currency with respect to the forward.
+
+    Every derivative of C = V/F by the quotient rule: C_F = (V_F - C)/F, C_FF = (V_FF - 2 C_F)/F,
+    C_FFF = (V_FFF - 3 C_FF)/F, and the same for vega (vanna, zomma) and for the decay (charm, color). rho is that
+    of the quote value at the forward as it stands. What `greeks` lacks of the third order the result lacks.
+    """
+    coin = {name: greeks[name] / forward for name in ("price", "vega", "theta", "rho", "volga")}
+    coin["delta"] = (greeks["delta"] - coin["price"]) / forward
+    coin["gamma"] = (greeks["gamma"] - 2.0 * coin["delta"]) / forward
+    coin["vanna"] = (greeks["vanna"] - coin["vega"]) / forward
+    coin["charm"] = (greeks["charm"] - coin["theta"]) / forward
+    if "speed" in greeks:
+        coin["veta"] = greeks["veta"] / forward
+        coin["speed"] = (greeks["speed"] - 3.0 * coin["gamma"]) / forward
+        coin["zomma"] = (greeks["zomma"] - 2.0 * coin["vanna"]) / forward
+        coin["color"] = (greeks["color"] - 2.0 * coin["charm"]) / forward
+        coin["ultima"] = greeks["ultima"] / forward
+    coin["delta_pa"] = premium_adjusted_delta(greeks["price"], greeks["delta"], forward)
+    return {**{name: coin[name] for name in greeks}, "delta_pa": coin["delta_pa"]}
 
 
 def premium_adjusted_delta(value, delta, forward):

@@ -4,34 +4,78 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing import inverse
-from pricing.arrays import DAYS_PER_YEAR, FloatArray
+from pricing.arrays import DAYS_PER_YEAR, BoolArray, FloatArray
+from pricing.columns import direct, flat_columns, writable, writable_by_name
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.resolve import load_model
+from pricing.variables import (
+    SPOT_MODELS,
+    Terms,
+    exact_value,
+    extra_arguments,
+    formula_name,
+    formula_terms,
+    model_greeks,
+    model_value,
+)
 
 BACKENDS = ("numpy", "numba", "jax")
 GREEK_NAMES = ("price", "delta", "gamma", "vega", "theta", "rho", "vanna", "volga", "charm")
+THIRD_ORDER = ("veta", "speed", "zomma", "color", "ultima")
 FIRST_ORDER = ("price", "delta", "vega", "theta", "rho")
-COLUMNS = ("forward", "strike", "tau", "vol", "sign", "discount")
+EVERY_ORDER = ("delta_pa", "dividend_rho")  # of the models that have them
 
 # Divisors from raw to trader units: vega per vol point, theta and charm per day, rho per 1 %,
-# vanna per vol point, volga per vol point squared.
+# vanna and zomma per vol point, volga per vol point squared, ultima cubed, veta per vol point and day.
 TRADER_DIVISOR = {
     "vega": 100.0,
     "theta": DAYS_PER_YEAR,
     "rho": 100.0,
+    "dividend_rho": 100.0,
     "vanna": 100.0,
     "volga": 10_000.0,
     "charm": DAYS_PER_YEAR,
+    "veta": 100.0 * DAYS_PER_YEAR,
+    "zomma": 100.0,
+    "color": DAYS_PER_YEAR,
+    "ultima": 1_000_000.0,
 }
 PARALLEL_ROWS = 50_000
+# Of a forward or a strike, and of one over the other; below it the option is worth its intrinsic value.
 SMALLEST_PRICE = 1e-300
+SMALLEST_RATIO = 1e-290
+
+
+class Options(TypedDict, total=False):
+    """Further keyword arguments of `greeks`.
+
+    backend         "numpy", "numba" or "jax"
+    displacement    of the model "displaced", quote currency
+    rate, dividend_yield   of the model "black_scholes_merton", continuously compounded, per year
+    out             arrays to write into, see `greeks`
+    """
+
+    backend: str
+    displacement: ArrayLike
+    rate: ArrayLike
+    dividend_yield: ArrayLike
+    out: dict[str, FloatArray]
+
+
+class PriceOptions(TypedDict, total=False):
+    """Further keyword arguments of `price`: those of `Options`, with one array as `out`."""
+
+    displacement: ArrayLike
+    rate: ArrayLike
+    dividend_yield: ArrayLike
+    out: FloatArray
 
 
 def load_backend(package: str, name: str) -> ModuleType:
@@ -63,25 +107,48 @@ def price(
     *,
     model: str = "black76",
     backend: str = "numba",
+    **options: Unpack[PriceOptions],
 ) -> FloatArray:
     """Value of one unit.
 
-    forward, strike   quote currency per unit, 0 or more
+    forward, strike   quote currency per unit, 0 or more; of any sign for "bachelier"; for
+                      "black_scholes_merton" the first is the spot
     tau               years to expiry, 0 or more; at 0 the value is intrinsic
-    vol               per sqrt(year), decimal, 0 or more
+    vol               per sqrt(year), decimal, 0 or more; for "bachelier" in price units
     sign              +1 call, -1 put
     discount          discount factor of the settlement currency, above 0
-    model             a file of pricing/models, or "inverse" for Black-76 settled in coin
+    model             "black76", "bachelier", "displaced" (Black-76 with `displacement` added to forward and
+                      strike), "black_scholes_merton" (with `rate` and `dividend_yield`, from which the discount
+                      follows), "inverse" (Black-76 settled in coin), or any file of pricing/models
     backend           "numpy", "numba" or "jax"
+    options           displacement, rate, dividend_yield: 0 where not given, broadcast like the rest;
+                      out: a float64 array of the broadcast shape, which is filled and returned
 
     Everything broadcasts; scalars, lists, numpy arrays and pandas series are accepted. Returns float64
-    of the broadcast shape, in quote currency, in coin for "inverse". Raises DataError for inputs that
-    are not finite or out of these bounds.
+    of the broadcast shape, in quote currency, in coin for "inverse". Out of the money the relative error is
+    below 1e-13 down to values of 1e-300. Raises DataError for inputs that are not finite or out of these bounds.
     """
-    columns, shape = _columns(forward, strike, tau, vol, sign, discount)
-    value = _backend_values(model, backend, columns)
-    result = inverse.coin_value(value, columns[0]) if model == "inverse" else value
-    return result.reshape(shape)
+    out = options.pop("out", None)
+    columns, shape = _columns("price", model, (forward, strike, tau, vol, sign, discount), options)
+    target = None if out is None else writable("price", "out", out, shape, np.float64)
+    module, formula = load_backend("pricing", backend), load_model(formula_name(model))
+
+    def run(terms: Terms) -> tuple[FloatArray, ...]:
+        threads = default_threads(terms.forward.size)
+        if terms.forward_rest is not None:
+            value, delta, *_ = module.greeks(formula, terms.columns, threads)
+            return (exact_value(value, delta, terms),)
+        if target is not None and model != "inverse" and direct(target, terms.columns):
+            return (module.value(formula, terms.columns, threads, target.reshape(-1)),)
+        return (module.value(formula, terms.columns, threads),)
+
+    (value,), terms = _evaluate("price", model, columns, run, checks_rows=backend == "numba")
+    result = model_value(model, value, terms).reshape(shape)
+    if target is None:
+        return result
+    if not np.may_share_memory(result, target):
+        target[...] = result
+    return target
 
 
 def greeks(
@@ -93,36 +160,62 @@ def greeks(
     discount: ArrayLike = 1.0,
     *,
     model: str = "black76",
-    backend: str = "numba",
     order: int = 2,
     units: str = "raw",
+    **options: Unpack[Options],
 ) -> dict[str, FloatArray]:
     """Closed-form Greeks of one unit by name, arguments as in `price`.
 
-    order 1: price, delta, vega, theta, rho; order 2: also gamma, vanna, volga, charm.
+    order 1: price, delta, vega, theta, rho; order 2: also gamma, vanna, volga, charm; order 3: also veta
+    (d vega/dt), speed (d gamma/dF), zomma (d gamma/dvol), color (d gamma/dt), ultima (d volga/dvol).
     Derivatives are with respect to the forward, at a constant forward as time passes; rho moves the
-    forward with the rate. Model "inverse" gives price, delta, gamma and vega in coin, with respect to
-    the forward, and `delta_pa`, the premium-adjusted delta in coins of forward.
-    units "raw": per 1.00 of price, vol and rate, per year. "trader": vega and vanna per vol point,
-    volga per vol point squared, theta and charm per day, rho per 1 %, and theta never below minus the
-    value within the last day (an option cannot lose more than it is worth).
+    forward with the rate. For "black_scholes_merton" they are with respect to the spot, at a constant spot, and
+    `dividend_rho` is added. Model "inverse" gives every Greek in coin, with respect to the forward, and
+    `delta_pa`, the premium-adjusted delta in coins of forward.
+    units "raw": per 1.00 of price, vol and rate, per year. "trader": vega, vanna, zomma and veta per vol point,
+    volga per vol point squared, ultima cubed, theta, charm, color and veta per day, rho per 1 %, and theta never
+    below minus the value within the last day (an option cannot lose more than it is worth).
+    options as in `price`, and backend; `out` is a dict with one float64 array of the broadcast shape for every
+    name of the result, which are filled and returned. At tau = 0 or vol = 0 Greeks take their limits, see
+    pricing/models; none is ever NaN.
     """
-    if order not in (1, 2):
-        raise ConfigError(f"order = {order!r}: must be 1 or 2")
+    if order not in (1, 2, 3):
+        raise ConfigError(f"order = {order!r}: must be 1, 2 or 3")
     if units not in ("raw", "trader"):
         raise ConfigError(f"units = {units!r}: must be raw or trader")
-    columns, shape = _columns(forward, strike, tau, vol, sign, discount)
-    rows = load_backend("pricing", backend).greeks(
-        load_model(_formula(model)), columns, default_threads(columns[0].size)
-    )
-    named = dict(zip(GREEK_NAMES, rows, strict=True))
-    if model == "inverse":
-        named = _coin_greeks(named, columns[0])
-    wanted = [name for name in named if order == 2 or name in (*FIRST_ORDER, "delta_pa")]
-    result = {name: named[name] for name in wanted}
+    out, backend = options.pop("out", None), options.pop("backend", "numba")
+    columns, shape = _columns("greeks", model, (forward, strike, tau, vol, sign, discount), options)
+    module, formula = load_backend("pricing", backend), load_model(formula_name(model))
+
+    # A kernel may write raw Greeks of the formula itself where they are wanted; others are derived and copied.
+    names = (*GREEK_NAMES, *THIRD_ORDER) if order == 3 else GREEK_NAMES
+    targets: tuple[FloatArray, ...] | None = None
+    if out is not None and backend == "numba" and units == "raw" and order > 1 and formula_name(model) == model:
+        own = writable_by_name("greeks", out, names, shape).values()
+        if all(direct(target, tuple(columns.values())) for target in own):
+            targets = tuple(target.reshape(-1) for target in own)
+
+    def run(terms: Terms) -> tuple[FloatArray, ...]:
+        threads = default_threads(terms.forward.size)
+        if targets is not None:
+            return tuple(module.greeks(formula, terms.columns, threads, order == 3, targets))
+        rows = module.greeks(formula, terms.columns, threads, order == 3)
+        return (exact_value(rows[0], rows[1], terms), *rows[1:])
+
+    rows, terms = _evaluate("greeks", model, columns, run, checks_rows=backend == "numba")
+    if out is not None and targets is not None:
+        return out
+    named = model_greeks(model, dict(zip(names, rows, strict=True)), terms, columns)
+    if order == 1:
+        named = {name: named[name] for name in named if name in (*FIRST_ORDER, *EVERY_ORDER)}
     if units == "trader":
-        result = trader_units(result, tau=columns[2])
-    return {name: values.reshape(shape) for name, values in result.items()}
+        named = trader_units(named, tau=terms.tau)
+    result = {name: values.reshape(shape) for name, values in named.items()}
+    if out is None:
+        return result
+    for name, target in writable_by_name("greeks", out, list(result), shape).items():
+        target[...] = result[name]
+    return out
 
 
 def trader_units(raw: dict[str, FloatArray], tau: FloatArray) -> dict[str, FloatArray]:
@@ -138,60 +231,76 @@ def trader_units(raw: dict[str, FloatArray], tau: FloatArray) -> dict[str, Float
     return scaled
 
 
-def _formula(model: str) -> str:
-    return "black76" if model == "inverse" else model
+def _columns(
+    function: str, model: str, values: tuple[ArrayLike, ...], options: Mapping[str, Any]
+) -> tuple[dict[str, FloatArray], tuple[int, ...]]:
+    """The arguments by name, flat and of one length."""
+    unknown = sorted(set(options) - {"displacement", "rate", "dividend_yield"})
+    if unknown:
+        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
+    given = dict(zip(("forward", "strike", "tau", "vol", "sign", "discount"), values, strict=True))
+    columns, shape = flat_columns(function, {**given, **extra_arguments(model, options)})
+    if model in SPOT_MODELS and (columns["discount"] != 1.0).any():
+        raise ConfigError(f"discount: {model!r} takes the rate and derives the discount from it")
+    return columns, shape
 
 
-def _backend_values(model: str, backend: str, columns: tuple[FloatArray, ...]) -> FloatArray:
-    module = load_backend("pricing", backend)
-    values: FloatArray = module.value(load_model(_formula(model)), columns, default_threads(columns[0].size))
-    return values
+def _evaluate(
+    function: str,
+    model: str,
+    columns: dict[str, FloatArray],
+    run: Callable[[Terms], tuple[FloatArray, ...]],
+    checks_rows: bool,
+) -> tuple[tuple[FloatArray, ...], Terms]:
+    """Results for rows that are within bounds.
+
+    A kernel that checks its rows gives NaN as the value of one that it should not have been asked for; only then
+    are the columns looked through, so that good input is read once.
+    """
+    terms = formula_terms(model, columns)
+    if checks_rows:
+        results = run(terms)
+        if not results[0].size or np.isfinite(results[0].min()):
+            return results, terms
+    signed = getattr(load_model(formula_name(model)), "SIGNED_PRICES", False)
+    _check_bounds(function, {**columns, "forward": terms.forward, "strike": terms.strike}, signed)
+    if not signed:
+        terms = _with_limits(terms)
+    return run(terms), terms
 
 
-def _coin_greeks(named: dict[str, FloatArray], forward: FloatArray) -> dict[str, FloatArray]:
-    price_quote, delta, gamma, vega = (named[name] for name in ("price", "delta", "gamma", "vega"))
-    coin_delta, coin_gamma, coin_vega = inverse.coin_greeks(price_quote, delta, gamma, vega, forward)
-    return {
-        "price": inverse.coin_value(price_quote, forward),
-        "delta": coin_delta,
-        "gamma": coin_gamma,
-        "vega": coin_vega,
-        "theta": named["theta"] / forward,
-        "rho": named["rho"] / forward,
-        "delta_pa": inverse.premium_adjusted_delta(price_quote, delta, forward),
-    }
+def _with_limits(terms: Terms) -> Terms:
+    """Rows whose forward or strike is 0, or that are too far apart for a logarithm, at their intrinsic value."""
+    low, high = np.minimum(terms.forward, terms.strike), np.maximum(terms.forward, terms.strike)
+    worthless = (low < SMALLEST_PRICE) | (low < SMALLEST_RATIO * high)
+    if not worthless.any():
+        return terms
+    least = np.where(worthless, np.maximum(SMALLEST_PRICE, 10.0 * SMALLEST_RATIO * high), 0.0)
+    return terms._replace(
+        forward=np.maximum(terms.forward, least),
+        strike=np.maximum(terms.strike, least),
+        vol=np.where(worthless, 0.0, terms.vol),
+    )
 
 
-def _columns(*values: Any) -> tuple[tuple[FloatArray, ...], tuple[int, ...]]:
-    """Broadcast, flatten and check the inputs; returned in the order formulas take them."""
-    arrays = [np.asarray(value, dtype=np.float64) for value in values]
-    try:
-        spread = np.broadcast_arrays(*arrays)
-    except ValueError:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(COLUMNS, arrays, strict=True))
-        raise DataError([Problem("price", None, "shapes", shapes, "these do not broadcast")]) from None
-    forward, strike, tau, vol, sign, discount = (np.ascontiguousarray(array).ravel() for array in spread)
-    named = dict(zip(COLUMNS, (forward, strike, tau, vol, sign, discount), strict=True))
-    _check_finite_bounds(named)
-    worthless = (forward == 0) | (strike == 0)
-    if worthless.any():
-        # The limit is the intrinsic value; the logarithm of the formulas wants numbers above 0.
-        vol = np.where(worthless, 0.0, vol)
-        forward, strike = np.maximum(forward, SMALLEST_PRICE), np.maximum(strike, SMALLEST_PRICE)
-    return (forward, strike, tau, vol, discount, sign), spread[0].shape
-
-
-def _check_finite_bounds(named: dict[str, FloatArray]) -> None:
-    remedies = {
-        "forward": (named["forward"] >= 0, "must be a finite number, 0 or more"),
-        "strike": (named["strike"] >= 0, "must be a finite number, 0 or more"),
+def _check_bounds(function: str, named: dict[str, FloatArray], signed: bool) -> None:
+    anything = np.ones(named["tau"].shape, dtype=np.bool_)
+    at_least_0 = "must be a finite number, 0 or more"
+    remedies: dict[str, tuple[BoolArray, str]] = {
+        "forward": (anything, "must be a finite number") if signed else (named["forward"] >= 0, at_least_0),
+        "strike": (anything, "must be a finite number") if signed else (named["strike"] >= 0, at_least_0),
         "tau": (named["tau"] >= 0, "must be finite years, 0 or more"),
         "vol": (named["vol"] >= 0, "must be a finite decimal vol, 0 or more"),
         "sign": (np.abs(named["sign"]) == 1, "must be +1 (call) or -1 (put)"),
         "discount": (named["discount"] > 0, "must be a finite number above 0"),
+        **{
+            name: (anything, "must be a finite number")
+            for name in ("displacement", "rate", "dividend_yield")
+            if name in named
+        },
     }
     problems = [
-        Problem("price", int(row), name, float(named[name][row]), remedy)
+        Problem(function, int(row), name, float(named[name][row]), remedy)
         for name, (good, remedy) in remedies.items()
         for row in np.flatnonzero(~(good & np.isfinite(named[name])))
     ]

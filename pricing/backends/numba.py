@@ -1,4 +1,8 @@
-"""value and greeks of flat arrays compiled by numba: production."""
+"""value and greeks of flat arrays compiled by numba: production.
+
+Kernels are serial loops over one array per column and output, which LLVM turns into full-width vector code;
+rows are shared out among threads outside, because a parallel kernel takes three times as long to compile.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,23 @@ import functools
 from types import ModuleType
 from typing import Any
 
-import numba
 import numpy as np
 
 from pricing.arrays import FloatArray, read_only
 from pricing.xp import numba as XP
 
 GREEKS = 9
+ALL_GREEKS = 14
 
 
 def _value_template(tag: str) -> Any:
     def value(forward, strike, tau, vol, discount, sign, out):
         tag  # noqa: B018 - enters the key of the disk cache
-        for n in numba.prange(out.shape[0]):
-            out[n] = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
+        XP.vector_loop()
+        for n in range(out.shape[0]):
+            value = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
+            fit = XP.fit_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n], SIGNED)  # noqa: F821
+            out[n] = XP.nan_unless(fit, value)
 
     return value
 
@@ -28,35 +35,79 @@ def _greeks_template(tag: str) -> Any:
     # Nine separate outputs: the compiler cannot prove the rows of one array apart.
     def greeks(columns, price, delta, gamma, vega, theta, rho, vanna, volga, charm):
         tag  # noqa: B018 - enters the key of the disk cache
+        XP.vector_loop()
         forward, strike, tau, vol, discount, sign = columns
-        for n in numba.prange(price.shape[0]):
+        for n in range(price.shape[0]):
             row = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
-            price[n], delta[n], gamma[n], vega[n], theta[n], rho[n], vanna[n], volga[n], charm[n] = row
+            fit = XP.fit_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n], SIGNED)  # noqa: F821
+            price[n] = XP.nan_unless(fit, row[0])
+            delta[n], gamma[n], vega[n], theta[n], rho[n], vanna[n], volga[n], charm[n] = row[1:]
 
     return greeks
 
 
+def _all_greeks_template(tag: str) -> Any:
+    def greeks(columns, first, charm, veta, speed, zomma, color, ultima):
+        tag  # noqa: B018 - enters the key of the disk cache
+        XP.vector_loop()
+        forward, strike, tau, vol, discount, sign = columns
+        price, delta, gamma, vega, theta, rho, vanna, volga = first
+        for n in range(price.shape[0]):
+            row = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
+            fit = XP.fit_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n], SIGNED)  # noqa: F821
+            price[n] = XP.nan_unless(fit, row[0])
+            delta[n], gamma[n], vega[n], theta[n], rho[n], vanna[n], volga[n] = row[1:8]
+            charm[n], veta[n], speed[n], zomma[n], color[n], ultima[n] = row[8:]
+
+    return greeks
+
+
+def _compiled(template: Any, model: ModuleType, formula: Any) -> Any:
+    bound = {"SIGNED": getattr(model, "SIGNED_PRICES", False)}
+    return XP.compile_kernel(template, XP.source_hash(model), formula, bound)
+
+
 @functools.cache
 def _value_kernel(model: ModuleType) -> Any:
-    return XP.compile_kernel(_value_template(""), XP.source_hash(model), model.value, parallel=True)
+    return _compiled(_value_template(""), model, model.value)
 
 
 @functools.cache
 def _greeks_kernel(model: ModuleType) -> Any:
-    return XP.compile_kernel(_greeks_template(""), XP.source_hash(model), model.greeks, parallel=True)
+    return _compiled(_greeks_template(""), model, model.greeks)
 
 
-def value(model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1) -> FloatArray:
-    """Value of each row; see the numpy backend."""
-    out = np.empty(columns[0].shape)
-    with XP.thread_count(threads):
-        _value_kernel(model)(*(read_only(column) for column in columns), out)
-    return out
+@functools.cache
+def _all_greeks_kernel(model: ModuleType) -> Any:
+    return _compiled(_all_greeks_template(""), model, model.greeks_to_third_order)
 
 
-def greeks(model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1) -> tuple[FloatArray, ...]:
-    """value and eight Greeks of each row; see the numpy backend."""
-    out = tuple(np.empty(columns[0].shape) for _ in range(GREEKS))
-    with XP.thread_count(threads):
-        _greeks_kernel(model)(tuple(read_only(column) for column in columns), *out)
+def value(
+    model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, out: FloatArray | None = None
+) -> FloatArray:
+    """Value of each row, into `out` if given; NaN where an input is not finite or out of bounds."""
+    result = np.empty(columns[0].shape) if out is None else out
+    kernel, given = _value_kernel(model), tuple(read_only(column) for column in columns)
+    XP.run_in_threads(lambda rows: kernel(*(column[rows] for column in given), result[rows]), result.size, threads)
+    return result
+
+
+def greeks(
+    model: ModuleType,
+    columns: tuple[FloatArray, ...],
+    threads: int = 1,
+    third_order: bool = False,
+    out: tuple[FloatArray, ...] | None = None,
+) -> tuple[FloatArray, ...]:
+    """value and eight Greeks of each row, or thirteen, into `out` if given; the value is NaN as in `value`."""
+    if out is None:
+        out = tuple(np.empty(columns[0].shape) for _ in range(ALL_GREEKS if third_order else GREEKS))
+    given = tuple(read_only(column) for column in columns)
+    kernel = _all_greeks_kernel(model) if third_order else _greeks_kernel(model)
+
+    def run(rows: slice) -> None:
+        parts = tuple(column[rows] for column in out)
+        kernel(tuple(column[rows] for column in given), *((parts[:8], *parts[8:]) if third_order else parts))
+
+    XP.run_in_threads(run, columns[0].size, threads)
     return out

@@ -29,6 +29,7 @@ SMALLEST_PRICE = 2.2250738585072014e-308  # below it doubles lose digits
 ULP_FACTOR = 2.0**-53 * (1.0 + 2.0**-52)
 # A further step would move s by some 200 times the fourth power of the last one: 1e-11, relative.
 LARGEST_LAST_STEP = 5.0e-4
+FARTHEST = 1.0e10  # of the arguments of the Mills ratio, which is 1/x long before
 
 # First value of s. Rational fits of this project; D is Abramowitz and Stegun (1964), 26.2.23.
 SHARE = 0.6  # assumed share of N(-d1) in 1 - c
@@ -64,7 +65,57 @@ def implied_vol(xp, price, forward, strike, tau, discount, sign, resolution):
 
     forward, strike, tau, discount > 0, all finite. NOT_DETERMINED where the spacing of doubles at
     `price` moves vol by more than resolution * max(1, vol), and at both ends of the price's range.
+    The three stages are apart so that a kernel can run each over a block of rows: together they are longer than
+    what a processor looks ahead, and one row would wait for the other.
     """
+    first, x, value, rest = first_deviation(xp, price, forward, strike, discount, sign)
+    second = refined_deviation(xp, first, x, value, rest)
+    contract = (price, forward, strike, tau, discount, sign)
+    return vol_and_status(xp, (second, x, value, rest), contract, resolution)
+
+
+def first_deviation(xp, price, forward, strike, discount, sign):
+    """A first value of s, x, the value out of the money and the distance from the maximum, per min(F, K).
+
+    Where the value is tiny it is scaled up by SCALE, and negative as a sign of that.
+    """
+    difference, inside, time_value, complement, _, _ = _targets(xp, price, forward, strike, discount, sign)
+    low = xp.minimum(forward, strike)
+    x = xp.log_ratio(xp.maximum(forward, strike), low)
+    time_value = xp.where(inside, time_value, 0.5 * low)
+    tiny = time_value < TINY * low
+    value = xp.where(tiny, time_value * SCALE, time_value) / low
+    log_scale = xp.where(tiny, LN_SCALE, 0.0)
+    rest = xp.where(inside, complement, 0.5 * low) / low
+    first = _guess(xp, x, xp.abs(difference) / low, value, log_scale, rest)
+    return first, x, xp.where(tiny, -value, value), rest
+
+
+def refined_deviation(xp, deviation, x, value, rest):
+    """The deviation after one step."""
+    refined, _, _, _ = _refined(xp, deviation, x, xp.abs(value), xp.where(value < 0.0, LN_SCALE, 0.0), rest)
+    return refined
+
+
+def vol_and_status(xp, stage, contract, resolution):
+    """The vol after another step, and its status, from what the first stage gave and the second refined."""
+    deviation, x, value, rest = stage
+    price, forward, strike, tau, discount, sign = contract
+    log_scale = xp.where(value < 0.0, LN_SCALE, 0.0)
+    deviation, last_step, slope, by_value = _refined(xp, deviation, x, xp.abs(value), log_scale, rest)
+    _, inside, time_value, complement, below, above = _targets(xp, price, forward, strike, discount, sign)
+    vol = deviation / xp.sqrt(tau)
+    # d price / d s = discount * target / (s * slope), with the target whose logarithm was fitted.
+    spacing = (price + price * ULP_FACTOR) - price
+    target = xp.where(inside, xp.where(by_value, time_value, complement), 1.0)
+    determined = inside & (spacing * slope * vol <= resolution * xp.maximum(vol, 1.0) * (discount * target))
+    converged = xp.abs(last_step) <= LARGEST_LAST_STEP
+    status = xp.where(determined, xp.where(converged, OK, NOT_CONVERGED), NOT_DETERMINED)
+    return vol, xp.where(below, BELOW_INTRINSIC, xp.where(above, ABOVE_MAXIMUM, status))
+
+
+def _targets(xp, price, forward, strike, discount, sign):
+    """F - K, whether the price is inside its range, value out of the money, distance from the maximum, below, above."""
     maximum = xp.where(sign > 0.0, forward, strike)
     # forward - strike as a sum of two doubles (Knuth 1969, TwoSum): the intrinsic value is subtracted exactly.
     difference = forward - strike
@@ -77,30 +128,7 @@ def implied_vol(xp, price, forward, strike, tau, discount, sign, resolution):
     time_value = xp.where(in_the_money, (undiscounted - sign * difference) - sign * lost, undiscounted)
     complement = maximum - undiscounted
     inside = (time_value > 0.0) & (complement > 0.0) & (price >= SMALLEST_PRICE)
-
-    low = xp.minimum(forward, strike)
-    x = xp.log_ratio(xp.maximum(forward, strike), low)
-    time_value = xp.where(inside, time_value, 0.5 * low)
-    complement = xp.where(inside, complement, 0.5 * low)
-    tiny = time_value < TINY * low
-    value = xp.where(tiny, time_value * SCALE, time_value) / low
-    log_scale = xp.where(tiny, LN_SCALE, 0.0)
-    rest = complement / low
-
-    first = _first_deviation(xp, x, xp.abs(difference) / low, value, log_scale, rest)
-    second, _, _, _ = _refined(xp, first, x, value, log_scale, rest)
-    deviation, last_step, slope, by_value = _refined(xp, second, x, value, log_scale, rest)
-
-    root = xp.sqrt(tau)
-    vol = deviation / root
-    # d price / d s = discount * target / (s * slope), with the target whose logarithm was fitted.
-    spacing = (price + price * ULP_FACTOR) - price
-    target = xp.where(by_value, time_value, complement)
-    movement = spacing / (discount * target) * slope * (deviation / root)
-    determined = inside & (movement <= resolution * xp.maximum(vol, 1.0))
-    converged = xp.abs(last_step) <= LARGEST_LAST_STEP
-    status = xp.where(determined, xp.where(converged, OK, NOT_CONVERGED), NOT_DETERMINED)
-    return vol, xp.where(below, BELOW_INTRINSIC, xp.where(above, ABOVE_MAXIMUM, status))
+    return difference, inside, time_value, complement, below, above
 
 
 def _refined(xp, s, x, value, log_scale, rest):
@@ -111,34 +139,34 @@ def _refined(xp, s, x, value, log_scale, rest):
     near = (s < NEAR) & (x < NEAR)
     by_value = near | (h > t)
     gap = xp.abs(h - t)
-    mills_low = xp.mills_ratio(xp.where(near, h, gap))
-    mills_high = xp.mills_ratio(h + t)
+    low = xp.minimum(xp.where(near, h, gap), FARTHEST)
+    mills_low, rest_low, mills_high, _ = xp.mills_and_rest_of_two(low, xp.minimum(h + t, FARTHEST))
     t_squared = xp.where(near, t * t, 0.0)
-    difference = _near_difference(xp, h * mills_low, t_squared, xp.where(near, 0.25 * x * x, 0.0))
+    difference = _near_difference(xp, rest_low, t_squared, xp.where(near, 0.25 * x * x, 0.0))
     bracket = xp.where(by_value, mills_low - mills_high, mills_low + mills_high)
     body = xp.where(near, s * difference, bracket)
     exponent = xp.where(near, 0.5 * (h * h - x), 0.5 * gap * gap)
     error = xp.log_ratio(body, SQRT_TWO_PI * xp.where(by_value, value, rest)) - exponent
     error = xp.where(by_value, error + log_scale, error)
 
-    # Derivatives in units of s: u = s d(ln target)/ds, g = s d(ln phi(h - t))/ds.
+    # Derivatives in units of s: 1/u with u = s d(ln target)/ds, g = s d(ln phi(h - t))/ds.
     half = 0.5 * t_squared
     growth = 1.0 + half * (1.0 + half * (0.5 + half * (1.0 / 6.0 + half * (1.0 / 24.0 + half * (1.0 / 120.0)))))
     slope = xp.where(near, difference * growth, bracket * inverse)
     signed = xp.where(by_value, slope, -slope)
-    u = 1.0 / signed
-    newton = -error * signed
     h_squared = h * h
     quarter = t * t
     g = h_squared - quarter
-    second = g - u
-    third = g * g - 3.0 * h_squared - quarter - 3.0 * g * u + 2.0 * u * u
-    step = newton * (1.0 + 0.5 * newton * second) / (1.0 + newton * (second + newton * third * (1.0 / 6.0)))
+    # The two ratios of derivatives, g - u and g^2 - 3 h^2 - t^2 - 3 g u + 2 u^2, times newton u and its square.
+    second = g * signed - 1.0
+    third = (g * g - 3.0 * h_squared - quarter) * signed * signed - 3.0 * g * signed + 2.0
+    damping = 1.0 / (1.0 - error * (second - error * third * (1.0 / 6.0)))
+    step = -error * signed * (1.0 - 0.5 * error * second) * damping
     return s + s * step, step, slope, by_value
 
 
-def _near_difference(xp, h_mills, a, b):
-    """E of the head of this file for a = t^2 and b = y^2 up to 1/4, to 1e-16."""
+def _near_difference(xp, rest, a, b):
+    """E of the head of this file for a = t^2 and b = y^2 up to 1/4, to 1e-16; rest is 1 - h M(h)."""
     sinh_ratio = 1.0 + b * (
         1.0 / 6.0
         + b * (1.0 / 120.0 + b * (1.0 / 5040.0 + b * (1.0 / 362880.0 + b * (1.0 / 39916800.0 + b / 6227020800.0))))
@@ -160,10 +188,10 @@ def _near_difference(xp, h_mills, a, b):
         1.0 / 6.0
         + b * (1.0 / 120.0 + b * (1.0 / 5040.0 + b * (1.0 / 362880.0 + b * (1.0 / 39916800.0 + b / 6227020800.0))))
     )
-    return sinh_ratio * (1.0 - h_mills) - a * r
+    return sinh_ratio * rest - a * r
 
 
-def _first_deviation(xp, x, spread, value, log_scale, rest):
+def _guess(xp, x, spread, value, log_scale, rest):
     """s to a few percent at worst: to 1e-3 or better where it is most often needed.
 
     Below the middle of the price range: the implied normal deviation by a rational fit in
@@ -175,26 +203,29 @@ def _first_deviation(xp, x, spread, value, log_scale, rest):
     close = spread < CLOSE * value
     logarithm = xp.log_ratio(xp.where(high, 1.0, spread + value), xp.where(high, SHARE * rest, value))
     logarithm = xp.where(high, 2.0 * logarithm, xp.where(close, 1.0, logarithm + log_scale))
-    q = xp.sqrt(logarithm)
+    q = logarithm * xp.rsqrt(logarithm)
 
     q_low = xp.where(close, 0.0, q)
-    ratio = (A0 + q_low * (A1 + q_low * (A2 + q_low * (A3 + q_low * A4)))) / (
-        1.0 + q_low * (B1 + q_low * (B2 + q_low * (B3 + q_low * (B4 + q_low * B5))))
-    )
-    normal = xp.where(close, value, x) / (xp.where(close, 1.0, logarithm) * ratio)
-    joined = normal * normal * (1.0 + x * (J1 + x * J2)) / (24.0 + x * (J3 + x * (J4 + x * J5)))
-    below = 2.0 * normal / (1.0 + xp.sqrt(xp.maximum(1.0 - 4.0 * joined, 0.0)))
+    numerator = A0 + q_low * (A1 + q_low * (A2 + q_low * (A3 + q_low * A4)))
+    denominator = 1.0 + q_low * (B1 + q_low * (B2 + q_low * (B3 + q_low * (B4 + q_low * B5))))
+    scale = xp.where(close, 1.0, logarithm) * numerator
+    normal = xp.where(close, value, x) * denominator * (1.0 / (scale))
+    joined = normal * normal * (1.0 + x * (J1 + x * J2)) * (1.0 / (24.0 + x * (J3 + x * (J4 + x * J5))))
+    left = xp.maximum(1.0 - 4.0 * joined, SMALLEST_PRICE)
+    below = 2.0 * normal * (1.0 / (1.0 + left * xp.rsqrt(left)))
 
     q_high = xp.where(high, q, 2.0)
-    d = q_high - (D0 + q_high * (D1 + q_high * D2)) / (1.0 + q_high * (D3 + q_high * (D4 + q_high * D5)))
-    mills_d = _rough_mills(d)
-    part = SHARE * (mills_d + _rough_mills(xp.sqrt(d * d + 2.0 * x)))
-    v = (mills_d - part) / (mills_d + part)
+    spread_of_d = 1.0 + q_high * (D3 + q_high * (D4 + q_high * D5))
+    d = q_high - (D0 + q_high * (D1 + q_high * D2)) * (1.0 / (spread_of_d))
+    mills_d = _rough_mills(xp, d)
+    outer = d * d + 2.0 * x
+    part = SHARE * (mills_d + _rough_mills(xp, outer * xp.rsqrt(outer)))
+    v = (mills_d - part) * (1.0 / (mills_d + part))
     d = d - 2.0 * v * (1.0 + v * v * (1.0 / 3.0)) * mills_d
-    above = d + xp.sqrt(d * d + 2.0 * x)
-    return xp.where(high, above, below)
+    outer = d * d + 2.0 * x
+    return xp.where(high, d + outer * xp.rsqrt(outer), below)
 
 
-def _rough_mills(z):
+def _rough_mills(xp, z):
     """The Mills ratio to 2e-4 on z > 0.3."""
-    return (C0 + z * (C1 + z * C2)) / (1.0 + z * (C3 + z * (C4 + z * C2)))
+    return (C0 + z * (C1 + z * C2)) * (1.0 / (1.0 + z * (C3 + z * (C4 + z * C2))))

@@ -2,30 +2,40 @@
 
 value = D [ s F N(s d1) - s K N(s d2) ],  d1 = ln(F/K)/v + v/2,  d2 = d1 - v,  v = vol sqrt(tau).
 
-Computed as intrinsic value plus the out-of-the-money option. With f = min(F, K), k = max(F, K),
-a1 = -|ln(F/K)|/v + v/2 and a2 = a1 - v, one has f phi(a1) = k phi(a2), so both cumulative normals
-come from one exponential and two Mills ratios M(x) = N(-x)/phi(x). Nothing cancels deep in or out
-of the money. tau = 0 or vol = 0 gives the discounted intrinsic value and the limits of the Greeks.
+Computed as intrinsic value plus the out-of-the-money option. With f = min(F, K), k = max(F, K), x = ln(k/f),
+h = x/v, t = v/2, the Mills ratio M(z) = N(-z)/phi(z) and G(z) = 1 - z M(z), that option is worth per f
+
+    c = phi(h - t) [M(h - t) - M(h + t)],  or  1 - phi(t - h) [M(t - h) + M(t + h)]  where h < t,
+
+because f phi(h - t) = k phi(h + t): one exponential serves both cumulative normals. The difference of the Mills
+ratios is taken in the form that does not cancel, with a = h - t and b = h + t:
+
+    a < 1:   M(a) - M(b);
+    else:    v/(ab) - G(a)/a + G(b)/b, because M(z) = 1/z - G(z)/z;
+    small v and x:   v exp(t^2/2) [ (sinh y / y) G(h) - t^2 R(t^2, y^2) ],  y = h t = x/2,
+
+the last from M(z + u) = exp(z u + u^2/2) [M(z) - integral of exp(-z w - w^2/2) over 0 < w < u], where R is a short
+double power series (sinh y / y - t^2 R = integral over 0 < w < 1 of exp(-t^2 w^2/2) cosh(y (1 - w))). The exponent
+-(h - t)^2/2 reaches -690, so the roundings of x, sqrt(tau), v, h, their difference and its square are carried
+along to first order. What is left is below 1e-13 of the price, down to prices of 1e-300.
+
+tau = 0 or vol = 0 gives the discounted intrinsic value and the limits of the Greeks; one that grows without bound
+there (at the money: gamma, speed, zomma, color, and at tau = 0 theta and charm) is given without the unbounded part.
 """
 
 INVERSE_SQRT_TWO_PI = 0.3989422804014327
+NEAR = 0.25  # the series serve v and x below it
+SMALLEST_VARIANCE = 1.0e-290  # of the logarithm; at and below it the option has its value at expiry
+LARGEST_VARIANCE = 1.0e6  # beyond it a call is worth its forward anyhow
+LARGEST_DEVIATION = 1.0e3
+LARGEST = 1.0e100  # of vol and of tau, so that their product stays finite
+FARTHEST = 100.0  # deviations from the money; phi is 0 there
 
 
 def value(xp, forward, strike, tau, vol, discount, sign):
     """Value of one unit, in the currency the forward is quoted in."""
-    # Guarded before the root, so that its derivative at expiry is 0 and not infinite.
-    total = vol * xp.where(tau > 0.0, xp.sqrt(xp.where(tau > 0.0, tau, 1.0)), 0.0)
-    deviation = xp.where(total > 0.0, total, 1.0)
-    low = xp.minimum(forward, strike)
-    high = xp.maximum(forward, strike)
-    a1 = xp.log_ratio(low, high) / deviation + 0.5 * deviation
-    a2 = a1 - deviation
-    weight = low * (INVERSE_SQRT_TWO_PI * xp.exp(-0.5 * a1 * a1))
-    upper = weight * xp.mills_ratio(xp.abs(a1))
-    lower = weight * xp.mills_ratio(-a2)
-    out_of_the_money = xp.where(a1 < 0.0, upper, low - upper) - lower
-    time_value = xp.where(total > 0.0, xp.maximum(out_of_the_money, 0.0), 0.0)
-    return discount * (xp.maximum(sign * (forward - strike), 0.0) + time_value)
+    _, _, _, _, _, time_value, _, _, _ = _state(xp, forward, strike, tau, vol, False)
+    return discount * (xp.maximum(sign * (forward - strike), 0.0) + time_value * xp.minimum(forward, strike))
 
 
 def greeks(xp, forward, strike, tau, vol, discount, sign):
@@ -36,27 +46,138 @@ def greeks(xp, forward, strike, tau, vol, discount, sign):
     the forward moving with the rate at a fixed spot (dV/dr with F = S exp(r tau)), which is
     sign * tau * K * D * N(sign d2).
     """
-    total = vol * xp.sqrt(tau)
-    alive = total > 0.0
-    deviation = xp.where(alive, total, 1.0)
-    moneyness = xp.log_ratio(forward, strike)
-    d1 = moneyness / deviation + 0.5 * deviation
-    d2 = d1 - deviation
-    payoff_sign = xp.where(forward > strike, 1.0, xp.where(forward < strike, -1.0, 0.0))
-    cumulative_1 = xp.where(alive, xp.normal_cdf(sign * d1), 0.5 + 0.5 * sign * payoff_sign)
-    cumulative_2 = xp.where(alive, xp.normal_cdf(sign * d2), 0.5 + 0.5 * sign * payoff_sign)
-    density = xp.where(alive, INVERSE_SQRT_TWO_PI * xp.exp(-0.5 * d1 * d1), 0.0)
-    safe_tau = xp.where(tau > 0.0, tau, 1.0)
-    safe_vol = xp.where(alive, vol, 1.0)
-    rate = xp.where(tau > 0.0, -xp.log(discount) / safe_tau, 0.0)
-    root = xp.sqrt(tau)
-    price = value(xp, forward, strike, tau, vol, discount, sign)
+    first, _ = _derivatives(xp, forward, strike, tau, vol, discount, sign)
+    return first
+
+
+def greeks_to_third_order(xp, forward, strike, tau, vol, discount, sign):
+    """What `greeks` gives, then veta, speed, zomma, color, ultima.
+
+    veta and color are the changes of vega and gamma per year of passing time, speed d gamma/dF,
+    zomma d gamma/dvol, ultima d volga/dvol.
+    """
+    first, shared = _derivatives(xp, forward, strike, tau, vol, discount, sign)
+    _, _, gamma, vega, _, _, _, _, _ = first
+    alive, per_deviation, d1, d2, rate, half_life, per_vol, root, per_forward = shared
+    product = d1 * d2
+    veta = vega * (rate - (1.0 + product) * half_life)
+    speed = -gamma * per_forward * (1.0 + d1 * per_deviation)
+    zomma = gamma * (product - 1.0) * per_vol
+    color = gamma * (rate + (1.0 - product) * half_life)
+    # At vol = 0 at the money d1/vol = -d2/vol = sqrt(tau)/2 is all that is left.
+    bend = (product * (1.0 - product) + d1 * d1 + d2 * d2) * per_vol * per_vol
+    ultima = -vega * xp.where(alive, bend, 0.25 * root * root)
+    return (*first, veta, speed, zomma, color, ultima)
+
+
+def _derivatives(xp, forward, strike, tau, vol, discount, sign):
+    """The nine of `greeks`, and what the third order shares with them."""
+    alive, deviation, per_deviation, a, b, time_value, weight, lower, complement = _state(
+        xp, forward, strike, tau, vol, True
+    )
+    call_outside = forward <= strike
+    low, high = xp.minimum(forward, strike), xp.maximum(forward, strike)
+    d1 = xp.where(call_outside, -a, b)
+    d2 = xp.where(call_outside, -b, a)
+    # N of the side that is out of the money, for the smaller and the larger of F and K.
+    ratio = low / high
+    inner, outer = time_value + lower, lower * ratio
+    outside = call_outside == (sign > 0.0)
+    towards, away = xp.where(outside, inner, complement), xp.where(outside, outer, 1.0 - outer)
+    cumulative_1 = xp.where(call_outside, towards, away)
+    cumulative_2 = xp.where(call_outside, away, towards)
+    dated = tau > 0.0
+    per_root = xp.rsqrt(xp.where(dated, tau, 1.0))
+    root = xp.where(dated, tau * per_root, 0.0)
+    per_tau = xp.where(dated, per_root * per_root, 0.0)
+    half_life = 0.5 * per_tau
+    rate = -xp.log(discount) * per_tau
+    per_vol = xp.where(alive, root * per_deviation, 0.0)
+    per_forward = 1.0 / forward
+    density = discount * weight * xp.where(call_outside, 1.0, ratio)
+    price = discount * (xp.maximum(sign * (forward - strike), 0.0) + time_value * low)
     delta = discount * sign * cumulative_1
-    gamma = discount * density / (forward * deviation)
-    vega = discount * forward * density * root
-    theta = rate * price - 0.5 * gamma * forward * forward * safe_vol * safe_vol
+    gamma = xp.where(alive, density * per_deviation * per_forward, 0.0)
+    spread = discount * weight * low
+    vega = spread * root
+    theta = rate * price - xp.where(alive, spread * deviation * half_life, 0.0)
     rho = sign * tau * strike * discount * cumulative_2
-    vanna = -discount * density * d2 / safe_vol
-    volga = vega * d1 * d2 / safe_vol
-    charm = rate * delta + discount * density * d2 / (2.0 * safe_tau)
-    return price, delta, gamma, vega, theta, rho, vanna, volga, charm
+    vanna = -density * xp.where(alive, d2 * per_vol, -0.5 * root)
+    volga = vega * d1 * d2 * per_vol
+    charm = rate * delta + density * d2 * half_life
+    first = (price, delta, gamma, vega, theta, rho, vanna, volga, charm)
+    return first, (alive, per_deviation, d1, d2, rate, half_life, per_vol, root, per_forward)
+
+
+def _state(xp, forward, strike, tau, vol, tails):
+    """Whether the option lives, v, 1/v, h - t, h + t, c, phi(h - t), phi(h - t) M(h + t), 1 - N(t - h).
+
+    c is per min(F, K), as are the tails, and undiscounted. All is 0 or a limit where the option does not live.
+    The last two are to be used only where `tails` is true: the value needs M(h + t) only where h + t is large
+    enough to get it from G, and a compiler drops the rest.
+    """
+    vol, tau = xp.minimum(vol, LARGEST), xp.minimum(tau, LARGEST)
+    square = vol * vol
+    variance = square * tau
+    alive = variance > SMALLEST_VARIANCE
+    bounded = alive & (variance < LARGEST_VARIANCE)
+    # Guarded before the root, so that its derivative at expiry is 0 and not infinite.
+    safe_variance = xp.where(bounded, variance, xp.where(alive, LARGEST_VARIANCE, 1.0))
+    per_s = xp.rsqrt(safe_variance)
+    s = xp.where(bounded, safe_variance * per_s, xp.where(alive, LARGEST_DEVIATION, 1.0))
+    lost = xp.product_minus(square, tau, variance) + tau * xp.product_minus(vol, vol, square)
+    lost = xp.where(bounded, lost - xp.product_minus(s, s, safe_variance), 0.0)
+    s_error = 0.5 * lost * per_s * per_s
+
+    low, high = xp.minimum(forward, strike), xp.maximum(forward, strike)
+    x, x_rest = xp.log_ratio_parts(high, low)
+    ratio = x * per_s
+    close = ratio < FARTHEST
+    h = xp.where(close, ratio, FARTHEST)
+    a, b, weight = _density(xp, h, 0.5 * s, (x_rest - xp.product_minus(h, s, x)) * per_s, s_error)
+    weight = xp.where(close & alive, weight, xp.where(x > 0.0, 0.0, INVERSE_SQRT_TWO_PI))
+
+    near = (s < NEAR) & (x < NEAR)
+    distance = xp.abs(a)
+    mills_a, rest_a, mills_b, rest_b = xp.mills_and_rest_of_two(xp.where(near, h, distance), b)
+    inside = distance < 1.0
+    far = xp.where(inside, 1.0, distance)
+    per_product = 1.0 / (far * b)
+    mills_b = xp.where(tails, mills_b, (1.0 - rest_b) * (far * per_product))
+    split = xp.where(inside, mills_a - mills_b, (s - rest_a * b + rest_b * far) * per_product)
+    bracket = xp.where(near, s * _near_difference(xp, rest_a, 0.25 * s * s, x), split)
+    beyond = near | (a > 0.0)
+    lower = weight * mills_b
+    time_value = xp.where(beyond, weight * bracket, 1.0 - weight * (mills_a + mills_b))
+    time_value = xp.where(alive, xp.maximum(time_value, 0.0), 0.0)
+    lower = xp.where(alive, lower, xp.where(x > 0.0, 0.0, 0.5))
+    left = 1.0 - time_value - lower
+    complement = xp.where(beyond, left, xp.where(alive, weight * mills_a, left))
+    a, b = xp.where(alive, a, 0.0), xp.where(alive, b, 0.0)
+    return alive, s, per_s, a, b, time_value, weight, lower, complement
+
+
+def _density(xp, h, t, h_error, s_error):
+    """h - t, h + t and phi(h - t), for the exact h = h + h_error - h s_error and t = t + t s_error."""
+    a, b = h - t, h + t
+    back = a - h
+    error = (h - (a - back)) - (t + back) + h_error - b * s_error
+    square = a * a
+    square_error = xp.product_minus(a, a, square) + 2.0 * a * error
+    return a, b, INVERSE_SQRT_TWO_PI * xp.exp(-0.5 * square) * (1.0 - 0.5 * square_error)
+
+
+def _near_difference(xp, rest, t_squared, x):
+    """(M(h - t) - M(h + t)) / v for v and x below NEAR, to 1e-16; rest is G(h)."""
+    a, b = t_squared, 0.25 * x * x
+    sinh_ratio = 1.0 + b * (1.0 / 6.0 + b * (1.0 / 120.0 + b * (1.0 / 5040.0 + b / 362880.0)))
+    # Coefficient of a^n b^m: -(-1/2)^(n+1) (2n+2)! / ((n+1)! (2n+2m+3)!).
+    r = -1.0 / 599040.0
+    r = r * a + (1.0 / 42240.0 + b / 6589440.0)
+    r = r * a + (-1.0 / 3456.0 - b * (1.0 / 380160.0 + b / 59304960.0))
+    r = r * a + (1.0 / 336.0 + b * (1.0 / 24192.0 + b / 2661120.0))
+    r = r * a + (-1.0 / 40.0 - b * (1.0 / 1680.0 + b * (1.0 / 120960.0 + b / 13305600.0)))
+    r = r * a + (1.0 / 6.0 + b * (1.0 / 120.0 + b * (1.0 / 5040.0 + b * (1.0 / 362880.0 + b / 39916800.0))))
+    half = 0.5 * a
+    growth = 1.0 + half * (1.0 + half * (0.5 + half * (1.0 / 6.0 + half * (1.0 / 24.0 + half / 120.0))))
+    return growth * (sinh_ratio * rest - a * r)

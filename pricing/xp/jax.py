@@ -10,7 +10,15 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr
 
-from pricing.xp.coefficients import MILLS_DENOMINATOR, MILLS_NUMERATOR
+from pricing.xp.coefficients import MILLS_DENOMINATOR, MILLS_NUMERATOR, MILLS_REST
+
+LN2_HIGH = 0.6931471803691238
+LN2_LOW = 1.9082149292705877e-10
+ARTANH = tuple(2.0 / (2 * n + 3) for n in range(11))  # lowest power first; eleven terms leave 2e-18
+SPLITTER = 134217729.0  # 2^27 + 1
+LARGEST_TO_SPLIT = 1.0e290
+SQRT_HALF = 0.7071067811865476
+FAR = 1.0e20  # beyond it the Mills ratio is 1/x to the last digit
 
 where = jnp.where
 sqrt = jnp.sqrt
@@ -49,7 +57,7 @@ def _horner(coefficients: tuple[float, ...], x: Any) -> Any:
 @jax.custom_jvp
 def mills_ratio(x: Any) -> Any:
     """N(-x) / phi(x) for x >= 0; its derivative is x M(x) - 1."""
-    near = jnp.minimum(x, 1.0e20)
+    near = jnp.minimum(x, FAR)
     return _horner(MILLS_NUMERATOR, near) / _horner(MILLS_DENOMINATOR, near)
 
 
@@ -58,3 +66,75 @@ def _mills_ratio_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, An
     (x,), (x_dot,) = primals, tangents
     ratio = mills_ratio(x)
     return ratio, (x * ratio - 1.0) * x_dot
+
+
+@jax.custom_jvp
+def mills_and_rest(x: Any) -> tuple[Any, Any]:
+    """M = N(-x) / phi(x) and G = 1 - x M for x >= 0; their derivatives are -G and x G - M."""
+    near = jnp.minimum(x, FAR)
+    denominator = _horner(MILLS_DENOMINATOR, near)
+    return _horner(MILLS_NUMERATOR, near) / denominator, _horner(MILLS_REST, near) / denominator
+
+
+@mills_and_rest.defjvp
+def _mills_and_rest_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+    (x,), (x_dot,) = primals, tangents
+    ratio, rest = mills_and_rest(x)
+    return (ratio, rest), (-rest * x_dot, (x * rest - ratio) * x_dot)
+
+
+def mills_and_rest_of_two(x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
+    """`mills_and_rest` of two numbers."""
+    return (*mills_and_rest(x), *mills_and_rest(y))
+
+
+def rsqrt(x: Any) -> Any:
+    """1 / sqrt(x)."""
+    return 1.0 / jnp.sqrt(x)
+
+
+def _halves(x: Any) -> tuple[Any, Any]:
+    """x as a sum of two numbers of 26 bits (Veltkamp 1968)."""
+    scaled = SPLITTER * x
+    high = scaled - (scaled - x)
+    return high, x - high
+
+
+@jax.custom_jvp
+def product_minus(a: Any, b: Any, c: Any) -> Any:
+    """a b - c, all but rounded once: what rounding took from c, where c is about a b (Dekker 1971)."""
+    a_high, a_low = _halves(jnp.minimum(a, LARGEST_TO_SPLIT))
+    b_high, b_low = _halves(jnp.minimum(b, LARGEST_TO_SPLIT))
+    return ((a_high * b_high - c) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+@product_minus.defjvp
+def _product_minus_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+    (a, b, _), (a_dot, b_dot, c_dot) = primals, tangents
+    return product_minus(*primals), a_dot * b + a * b_dot - c_dot
+
+
+@jax.custom_jvp
+def log_ratio_parts(numerator: Any, denominator: Any) -> tuple[Any, Any]:
+    """ln(numerator / denominator) for positive numbers as a sum of two, right to 1e-17 of the logarithm."""
+    mantissa, exponent = jnp.frexp(numerator / denominator)
+    exponent = jnp.where(mantissa < SQRT_HALF, exponent - 1, exponent)
+    scaled = jnp.ldexp(denominator, exponent)
+    difference, total = numerator - scaled, numerator + scaled
+    s = difference / total
+    larger, smaller = jnp.maximum(numerator, scaled), jnp.minimum(numerator, scaled)
+    rest = -(product_minus(s, total, difference) + s * ((larger - total) + smaller)) / total
+    tail = s * (s * s) * _horner(ARTANH, s * s)
+    whole = exponent * LN2_HIGH
+    high = whole + 2.0 * s
+    low = ((whole - high) + 2.0 * s) + (exponent * LN2_LOW + (2.0 * rest + tail))
+    logarithm = high + low
+    return logarithm, (high - logarithm) + low
+
+
+@log_ratio_parts.defjvp
+def _log_ratio_parts_jvp(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
+    (numerator, denominator), (numerator_dot, denominator_dot) = primals, tangents
+    parts = log_ratio_parts(numerator, denominator)
+    slope = numerator_dot / numerator - denominator_dot / denominator
+    return parts, (slope, jnp.zeros_like(slope))

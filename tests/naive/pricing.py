@@ -36,3 +36,49 @@ def greeks(forward: float, strike: float, tau: float, vol: float, discount: floa
     volga = vega * d1 * d2 / vol
     charm = rate * delta + discount * density * d2 / (2 * tau)
     return price, delta, gamma, vega, theta, rho, vanna, volga, charm
+
+
+def third_order(
+    forward: float, strike: float, tau: float, vol: float, discount: float, sign: float
+) -> tuple[float, ...]:
+    """veta, speed, zomma, color, ultima of a living option."""
+    deviation = vol * math.sqrt(tau)
+    d1 = math.log(forward / strike) / deviation + deviation / 2
+    d2 = d1 - deviation
+    rate = -math.log(discount) / tau
+    _, _, gamma, vega, *_ = greeks(forward, strike, tau, vol, discount, sign)
+    veta = vega * (rate - (1 + d1 * d2) / (2 * tau))
+    speed = -gamma / forward * (1 + d1 / deviation)
+    zomma = gamma * (d1 * d2 - 1) / vol
+    color = gamma * (rate + (1 - d1 * d2) / (2 * tau))
+    ultima = -vega / vol**2 * (d1 * d2 * (1 - d1 * d2) + d1**2 + d2**2)
+    return veta, speed, zomma, color, ultima
+
+
+def normal_greeks(
+    forward: float, strike: float, tau: float, vol: float, discount: float, sign: float
+) -> tuple[float, ...]:
+    """Bachelier: value, delta, gamma, vega, theta, rho, vanna, volga, charm, veta, speed, zomma, color, ultima."""
+    deviation = vol * math.sqrt(tau)
+    d = (forward - strike) / deviation
+    rate = -math.log(discount) / tau
+    density = discount * NORMAL.pdf(d)
+    price = discount * sign * (forward - strike) * NORMAL.cdf(sign * d) + density * deviation
+    delta = discount * sign * NORMAL.cdf(sign * d)
+    gamma, vega = density / deviation, density * math.sqrt(tau)
+    return (
+        price,
+        delta,
+        gamma,
+        vega,
+        rate * price - density * vol / (2 * math.sqrt(tau)),
+        tau * (forward * delta - price),
+        -density * d / vol,
+        vega * d * d / vol,
+        rate * delta + density * d / (2 * tau),
+        vega * (rate - (1 + d * d) / (2 * tau)),
+        -gamma * d / deviation,
+        gamma * (d * d - 1) / vol,
+        gamma * (rate + (1 - d * d) / (2 * tau)),
+        vega * d * d * (d * d - 3) / vol**2,
+    )

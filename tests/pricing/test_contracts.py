@@ -133,7 +133,7 @@ def test_the_time_derivative_is_finite_at_expiry(name: str) -> None:
 def test_rho_moves_the_forward_with_the_rate(name: str) -> None:
     """dV/dr at a fixed spot, F = S exp(r tau), D = exp(-r tau); a contract that is not discounted has none."""
     spot, strike, tau, vol, sign = points(50)
-    step = 1e-5
+    step = 1e-6
 
     def value(rate: float) -> np.ndarray:
         return price(spot * np.exp(rate * tau), strike, tau, vol, sign, np.exp(-rate * tau), model=name)

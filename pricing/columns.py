@@ -1,0 +1,61 @@
+"""Arguments of the array functions as flat columns, and arrays of the caller to write results into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from pricing.arrays import FloatArray
+from pricing.errors import DataError, Problem
+
+
+def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[str, FloatArray], tuple[int, ...]]:
+    """Every argument as a contiguous float64 column of the broadcast size, and the broadcast shape.
+
+    Scalars, lists, numpy arrays and pandas series are accepted. DataError names what is not numbers, and the
+    shapes where they do not broadcast.
+    """
+    arrays = {name: _numbers(function, name, value) for name, value in named.items()}
+    try:
+        shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise DataError([Problem(function, None, "shapes", shapes, "these do not broadcast")]) from None
+    return {
+        name: np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1) for name, array in arrays.items()
+    }, shape
+
+
+def _numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        shown = repr(value)[:60]
+        raise DataError([Problem(function, None, name, shown, "must be a number or an array of numbers")]) from None
+
+
+def writable(function: str, field: str, array: Any, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """`array` if results of that shape and type can be written into it. DataError otherwise."""
+    wanted = f"must be a writeable numpy array of {np.dtype(dtype).name} and of shape {shape}"
+    if not isinstance(array, np.ndarray):
+        raise DataError([Problem(function, None, field, type(array).__name__, wanted)])
+    if array.shape != shape or array.dtype != np.dtype(dtype) or not array.flags.writeable:
+        state = "writeable" if array.flags.writeable else "read-only"
+        raise DataError([Problem(function, None, field, f"{state} {array.dtype.name} {array.shape}", wanted)])
+    return array
+
+
+def writable_by_name(function: str, arrays: Any, names: Sequence[str], shape: tuple[int, ...]) -> dict[str, FloatArray]:
+    """The arrays of a dict that holds exactly `names`, each fit for results of that shape. DataError otherwise."""
+    if not isinstance(arrays, dict) or set(arrays) != set(names):
+        given = sorted(arrays) if isinstance(arrays, dict) else type(arrays).__name__
+        raise DataError([Problem(function, None, "out", given, f"must be a dict of arrays named {', '.join(names)}")])
+    return {name: writable(function, f"out[{name!r}]", arrays[name], shape, np.float64) for name in names}
+
+
+def direct(array: NDArray[Any], inputs: Sequence[FloatArray]) -> bool:
+    """Whether a kernel may write into the array itself: contiguous, and apart from everything it reads."""
+    return array.flags.c_contiguous and not any(np.may_share_memory(array, column) for column in inputs)

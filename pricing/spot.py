@@ -1,0 +1,45 @@
+"""Black-Scholes-Merton as Black-76 in other variables: F = S exp((r - q) tau), D = exp(-r tau).
+
+Black and Scholes (1973), Merton (1973, eq. 40 for the dividend yield q). Greeks with respect to the spot S follow
+from those with respect to the forward by the chain rule: with c = dF/dS = exp(b tau), b = r - q, every derivative by
+S carries a factor c, and as time passes at a constant spot the forward slides by -b F and c by -b c a year.
+"""
+
+
+def forward_of(xp, spot, rate, dividend_yield, tau):
+    """The forward and what its double lacks, as a share of it; right to 1e-17 while |b| tau is below some 100."""
+    carry = rate - dividend_yield
+    shift = carry - rate
+    carry_rest = (rate - (carry - shift)) - (dividend_yield + shift)
+    growth = carry * tau
+    growth_rest = xp.product_minus(carry, tau, growth) + carry_rest * tau
+    forward = spot * xp.exp(growth)
+    logarithm, logarithm_rest = xp.log_ratio_parts(forward, spot)
+    return forward, (growth - logarithm) + (growth_rest - logarithm_rest)
+
+
+def discount_of(xp, rate, tau):
+    """The discount factor of a continuously compounded rate."""
+    return xp.exp(-rate * tau)
+
+
+def spot_greeks(greeks, spot, forward, tau, carry):
+    """Greeks with respect to the spot, by name, from those with respect to the forward.
+
+    rho moves the rate at a constant spot and yield; dividend_rho is dV/dq. theta, charm, veta and color are the
+    changes per year at a constant spot. `greeks` holds the nine of second order, or the fourteen of third.
+    """
+    c, slide = forward / spot, carry * forward
+    spot_terms = dict(greeks)
+    spot_terms["delta"] = c * greeks["delta"]
+    spot_terms["gamma"] = c * c * greeks["gamma"]
+    spot_terms["vanna"] = c * greeks["vanna"]
+    spot_terms["theta"] = greeks["theta"] - slide * greeks["delta"]
+    spot_terms["charm"] = c * (greeks["charm"] - slide * greeks["gamma"] - carry * greeks["delta"])
+    if "speed" in greeks:
+        spot_terms["veta"] = greeks["veta"] - slide * greeks["vanna"]
+        spot_terms["speed"] = c * c * c * greeks["speed"]
+        spot_terms["zomma"] = c * c * greeks["zomma"]
+        spot_terms["color"] = c * c * (greeks["color"] - slide * greeks["speed"] - 2.0 * carry * greeks["gamma"])
+    spot_terms["dividend_rho"] = -tau * forward * greeks["delta"]
+    return spot_terms

@@ -1,0 +1,122 @@
+"""Models that are a formula in other variables: what goes into the formula, and what its results are in theirs.
+
+| model | formula | variables |
+|---|---|---|
+| inverse | black76 | the value in quote currency over the forward: pricing/inverse.py |
+| displaced | black76 | forward and strike, both plus the displacement (Rubinstein 1983) |
+| black_scholes_merton | black76 | the forward and discount of a spot, a rate and a yield: pricing/spot.py |
+
+Every other name is a file of pricing/models and takes the variables as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pricing import inverse, spot
+from pricing.arrays import FloatArray
+from pricing.errors import ConfigError
+
+EXTRA = {"displaced": ("displacement",), "black_scholes_merton": ("rate", "dividend_yield")}
+FORMULA = {"inverse": "black76", "displaced": "black76", "black_scholes_merton": "black76"}
+SPOT_MODELS = ("black_scholes_merton",)
+
+
+class Terms(NamedTuple):
+    """What a formula is called with, each (n,), and what rounding took from the forward and the strike, or None."""
+
+    forward: FloatArray
+    strike: FloatArray
+    tau: FloatArray
+    vol: FloatArray
+    discount: FloatArray
+    sign: FloatArray
+    forward_rest: FloatArray | None = None
+    strike_rest: FloatArray | None = None
+
+    @property
+    def columns(self) -> tuple[FloatArray, ...]:
+        """The six columns in the order formulas take them."""
+        return self[:6]
+
+
+def formula_name(model: str) -> str:
+    """The file of pricing/models, and of pricing/inversions, that a model is computed with."""
+    return FORMULA.get(model, model)
+
+
+def extra_arguments(model: str, given: Mapping[str, ArrayLike | None]) -> dict[str, ArrayLike]:
+    """The arguments that the model takes beyond the usual, 0 where not given. ConfigError for another model's."""
+    own = EXTRA.get(model, ())
+    for name, value in given.items():
+        if value is not None and name not in own:
+            owner = next(other for other, names in EXTRA.items() if name in names)
+            raise ConfigError(f"{name} = {value!r}: belongs to the model {owner!r}, not to {model!r}")
+    return {name: 0.0 if (value := given.get(name)) is None else value for name in own}
+
+
+def formula_terms(model: str, columns: Mapping[str, FloatArray]) -> Terms:
+    """The variables of the formula from those of the model, by name."""
+    forward, strike, discount = columns["forward"], columns["strike"], columns["discount"]
+    tau, vol, sign = columns["tau"], columns["vol"], columns["sign"]
+    if model == "displaced":
+        shifted, forward_rest = _sum(forward, columns["displacement"])
+        raised, strike_rest = _sum(strike, columns["displacement"])
+        return Terms(shifted, raised, tau, vol, discount, sign, forward_rest, strike_rest)
+    if model == "black_scholes_merton":
+        from pricing.xp import numpy as xp
+
+        safe = np.where(forward > 0.0, forward, 1.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            at, share = spot.forward_of(xp, safe, columns["rate"], columns["dividend_yield"], tau)
+            at = np.where(forward > 0.0, at, 0.0)
+            return Terms(at, strike, tau, vol, spot.discount_of(xp, columns["rate"], tau), sign, at * share)
+    return Terms(forward, strike, tau, vol, discount, sign)
+
+
+def model_value(model: str, value: FloatArray, terms: Terms) -> FloatArray:
+    """The value in the model's own unit."""
+    return inverse.coin_value(value, terms.forward) if model == "inverse" else value
+
+
+def exact_value(value: FloatArray, delta: FloatArray, terms: Terms) -> FloatArray:
+    """The value at the exact forward and strike, from that at their doubles: right to second order in roundings."""
+    if terms.forward_rest is not None:
+        value = value + delta * terms.forward_rest
+    if terms.strike_rest is not None:
+        # Homogeneity: F V_F + K V_K = V.
+        value = value + (value - terms.forward * delta) / terms.strike * terms.strike_rest
+    return value
+
+
+def model_greeks(
+    model: str, greeks: dict[str, FloatArray], terms: Terms, columns: Mapping[str, FloatArray]
+) -> dict[str, FloatArray]:
+    """Greeks by name in the model's own variables, from those of the formula."""
+    if model == "inverse":
+        return inverse.coin_greeks(greeks, terms.forward)
+    if model == "displaced":
+        # The rate moves the forward, not the displacement.
+        return {**greeks, "rho": greeks["rho"] - terms.tau * columns["displacement"] * greeks["delta"]}
+    if model == "black_scholes_merton":
+        carry = columns["rate"] - columns["dividend_yield"]
+        # At expiry the discount no longer tells the rate.
+        rate = np.where(terms.tau > 0.0, 0.0, columns["rate"])
+        greeks = {
+            **greeks,
+            "theta": greeks["theta"] + rate * greeks["price"],
+            "charm": greeks["charm"] + rate * greeks["delta"],
+        }
+        return spot.spot_greeks(greeks, columns["forward"], terms.forward, terms.tau, carry)
+    return greeks
+
+
+def _sum(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """a + b as a sum of two doubles (Knuth 1969, TwoSum)."""
+    total = a + b
+    shift = total - a
+    return total, (a - (total - shift)) + (b - shift)

@@ -15,7 +15,7 @@ from pricing.errors import ConfigError, NumericalError
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from pricing.price import default_threads, load_backend
-from pricing.resolve import PricingInputs, load_model, model_names, resolve
+from pricing.resolve import PricingInputs, is_solved, load_model, model_columns, model_names, resolve
 from pricing.surfaces import svi
 from scenarios import dynamics
 from scenarios.bind import ShockedInputs, bind
@@ -62,7 +62,7 @@ def revalue(
         mask = names == name
         rows, moves = (inputs, shocked) if mask.all() else (inputs.rows(mask), shocked.rows(mask))
         pnl[mask] = _unit_pnl(method, backend, model, rows, moves, workers)
-        value[mask], delta[mask] = _base(model, rows, market)
+        value[mask], delta[mask] = _base(model, rows, market, backend)
     settled = inputs.settled > 0
     conversion = market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
     unit = np.where(instruments.is_collateral, 1.0, instruments.quantity_step)
@@ -126,15 +126,16 @@ def _unit_pnl(
     return pnl
 
 
-def _base(model: ModuleType, inputs: PricingInputs, market: Market) -> tuple[FloatArray, FloatArray]:
-    """Value and delta per contract in margin currency, by the reference formulas on every backend.
+def _base(model: ModuleType, inputs: PricingInputs, market: Market, backend: str) -> tuple[FloatArray, FloatArray]:
+    """Value and delta per contract in margin currency, by the reference formulas on every backend; only a model that
+    needs a solver, which is slow in the reference, by the solver of the backend.
 
     delta is the gain for a relative move of 1.00 of the underlying. An inverse value moves with the
     ratio fx / forward, which a move of both leaves alone; any other value held in a coin moves with
     the coin as well.
     """
-    columns = (inputs.forward, inputs.strike, inputs.tau, inputs.vol, inputs.discount, inputs.sign)
-    value, unit_delta, *_ = load_backend("pricing", "numpy").greeks(model, columns)
+    module = load_backend("pricing", backend if is_solved(model) else "numpy")
+    value, unit_delta, *_ = module.greeks(model, model_columns(model, inputs))
     conversion = inputs.multiplier * market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
     moves = inputs.expiry_idx < len(market.forward)
     coin = (market.currency_underlying[inputs.currency_idx] >= 0) & (inputs.inverse == 0) & (inputs.settled == 0)

@@ -9,7 +9,11 @@ from typing import Any
 import numba
 import numpy as np
 
+from pricing import exercise
 from pricing.arrays import FloatArray, read_only
+from pricing.backends import american_numba
+from pricing.models import black76
+from pricing.resolve import is_solved
 from pricing.xp import numba as XP
 
 GREEKS = 9
@@ -48,6 +52,9 @@ def _greeks_kernel(model: ModuleType) -> Any:
 
 def value(model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1) -> FloatArray:
     """Value of each row; see the numpy backend."""
+    if is_solved(model):
+        european = value(black76, columns[:6], threads)
+        return exercise.value(american_numba, columns, european, threads=threads)
     out = np.empty(columns[0].shape)
     with XP.thread_count(threads):
         _value_kernel(model)(*(read_only(column) for column in columns), out)
@@ -56,6 +63,9 @@ def value(model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1) 
 
 def greeks(model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1) -> tuple[FloatArray, ...]:
     """value and eight Greeks of each row; see the numpy backend."""
+    if is_solved(model):
+        european = greeks(black76, columns[:6], threads)
+        return exercise.greeks(american_numba, columns, european, threads=threads)
     out = tuple(np.empty(columns[0].shape) for _ in range(GREEKS))
     with XP.thread_count(threads):
         _greeks_kernel(model)(tuple(read_only(column) for column in columns), *out)

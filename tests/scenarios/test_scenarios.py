@@ -427,7 +427,7 @@ def test_what_the_market_cannot_price_is_named() -> None:
     with pytest.raises(DataError, match="no mark vol and no usable SVI slice"):
         revalue(INSTRUMENTS, no_slice, moves)
     american = replace(INSTRUMENTS, exercise=np.where(INSTRUMENTS.is_option, 1, 0))
-    with pytest.raises(ConfigError, match="american"):
+    with pytest.raises(DataError, match="early exercise into coins"):
         revalue(american, MARKET, moves)
     with pytest.raises(DataError, match="mark_vol"):
         revalue(INSTRUMENTS, replace(MARKET, mark_vol=MARKET.mark_vol[:-1]), moves)

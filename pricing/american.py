@@ -34,6 +34,7 @@ def american_price(
     *,
     accuracy: str = "default",
     backend: str = "numba",
+    threads: int | None = None,
 ) -> FloatArray:
     """Value of one unit of an American option on a spot with a continuous yield.
 
@@ -46,6 +47,7 @@ def american_price(
     accuracy        "fast", "default" or "accurate": error below 1e-6, 1e-9, 1e-12 of the spot for vols of 10-90 %,
                     rates and yields of 0-8 % and up to two years
     backend         "numpy", "numba" or "jax"
+    threads         None for one on small work and all cores on large; never changes a result
 
     Everything broadcasts. At tau = 0 the intrinsic value; at vol = 0 the best exercise along the forward. Where
     early exercise never pays (a call without yield, a put without rate) exactly the European value. DataError for
@@ -54,7 +56,7 @@ def american_price(
     from pricing import exercise  # with scipy, which importing the package does not load
 
     columns, shape = _columns(spot, strike, tau, vol, sign, rate, dividend_yield)
-    threads = default_threads(SOLVE_COST * columns[0].size)
+    threads = default_threads(SOLVE_COST * columns[0].size) if threads is None else threads
     european = load_backend("pricing", backend).value(black76, columns[:6], threads)
     return exercise.value(_solver(backend), columns, european, accuracy=accuracy, threads=threads).reshape(shape)
 

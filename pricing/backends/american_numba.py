@@ -46,6 +46,7 @@ def _formula(formula: Any) -> Any:
 
 
 LIMIT_CHANGES = _formula(american.limit_changes)
+PERPETUAL = _formula(american.perpetual_distance)
 START = _formula(american.first_distance)
 POINT = _formula(american.point)
 POINT_CHANGES = _formula(american.point_changes)
@@ -136,38 +137,43 @@ def _spread(y, points, out):
 
 @compiled
 def _system(terms, limit, y, scheme, work, matrix, column):
-    """Jacobian and residual of the equation; also leaves one side of it in the work space."""
+    """Jacobian and residual of the equation; each row times one side of it, which is left in the work space."""
     rate, payout, vol, tau = terms
-    time, deviation, weight, y_u, y_node, gain, slope, pay, cross, totals = work
+    time, deviation, weight, y_u, y_node, gain, slope, pay, cross, pull, nodes = work
     n, points = y.shape[0], scheme.root.shape[0]
     _distances(y, scheme.basis, y_u)
     _spread(y, points, y_node)
     for e in range(y_u.shape[0]):
-        row = POINT(XP, rate, payout, time[e], deviation[e], y_u[e], y_node[e])
-        gain[e], slope[e], pay[e], cross[e] = row
+        a, b, c, d = POINT(XP, rate, payout, time[e], deviation[e], y_u[e], y_node[e])
+        gain[e], slope[e], pay[e], cross[e] = weight[e] * a, weight[e] * b, weight[e] * c, weight[e] * d
+        pull[e] = -weight[e] * b / y_u[e]
+    for i in range(n):
+        a, b, c, d = 0.0, 0.0, 0.0, 0.0
+        for e in range(i * points, (i + 1) * points):
+            a += gain[e]
+            b += slope[e]
+            c += pay[e]
+            d += cross[e]
+        nodes[0, i], nodes[1, i], nodes[2, i], nodes[3, i] = a, b, c, d
     for i in range(n):
         node_tau = tau * scheme.node[i] * scheme.node[i]
-        node_deviation = vol * node_tau**0.5
-        cumulative, density, _ = ENDS(XP, rate, payout, limit, node_tau, node_deviation, y[i])
+        deviation_i = vol * node_tau**0.5
+        cumulative, density, _ = ENDS(XP, rate, payout, limit, node_tau, deviation_i, y[i])
+        sums = (nodes[0, i], nodes[1, i], nodes[2, i], nodes[3, i])
         boundary = limit * XP.exp(-y[i])
-        g, s, p, c = 0.0, 0.0, 0.0, 0.0
-        for e in range(i * points, (i + 1) * points):
-            g += weight[e] * gain[e]
-            s += weight[e] * slope[e]
-            p += weight[e] * pay[e]
-            c += weight[e] * cross[e]
-        total, paid, own = BALANCE(XP, payout, boundary, cumulative, density / node_deviation, (g, s, p, c))
-        totals[i] = total
+        total, paid, own = BALANCE(XP, payout, boundary, cumulative, density / deviation_i, sums)
+        # Every row is multiplied by its total, which saves a division by it.
+        nodes[0, i], nodes[1, i] = total, total * own
+        column[i, 0] = total * XP.log_ratio(total, paid)
+    for i in range(n):
         for k in range(n):
             matrix[i, k] = 0.0
         for e in range(i * points, (i + 1) * points):
-            pull = -weight[e] * slope[e] / (y_u[e] * total)
             for k in range(n):
-                matrix[i, k] += pull * scheme.points[e, k]
+                matrix[i, k] += pull[e] * scheme.points[e, k]
         for k in range(n):
             matrix[i, k] *= y[k]
-        matrix[i, i] += own
-        column[i, 0] = XP.log_ratio(total, paid)
+        matrix[i, i] += nodes[1, i]
 
 
 @compiled
@@ -175,9 +181,9 @@ def _boundary_of(terms, limit, scheme, work, y, matrix, column):
     """Newton's method from the first guess; returns whether it ended by itself."""
     rate, payout, vol, tau = terms
     n = y.shape[0]
+    perpetual = PERPETUAL(XP, rate, payout, vol, limit)
     for i in range(n):
-        node_tau = tau * scheme.node[i] * scheme.node[i]
-        y[i] = START(XP, rate, payout, vol, node_tau, limit)
+        y[i] = START(XP, rate, payout, vol, tau * scheme.node[i] * scheme.node[i], perpetual)
     _places(terms, scheme, work)
     enough = scheme.tolerance * vol * tau**0.5
     for _ in range(scheme.steps):
@@ -200,7 +206,7 @@ def _boundary_of(terms, limit, scheme, work, y, matrix, column):
 def _changes_of(terms, limit, y, scheme, work, matrix, changes):
     """Derivatives of y by relative vol, rate and payout into changes (n,3)."""
     rate, payout, vol, tau = terms
-    time, deviation, weight, y_u, y_node, _, _, _, _, totals = work
+    time, deviation, weight, y_u, y_node, _, _, _, _, _, nodes = work
     points = scheme.root.shape[0]
     limit_rate, limit_payout = LIMIT_CHANGES(XP, rate, payout)
     _places(terms, scheme, work)
@@ -222,9 +228,9 @@ def _changes_of(terms, limit, y, scheme, work, matrix, changes):
             p1 += weight[e] * f
             p2 += weight[e] * g
         boundary = limit * XP.exp(-y[i])
-        changes[i, 0] = (boundary * p0 - g0) / totals[i]
-        changes[i, 1] = (boundary * p1 - g1) / totals[i] + limit_rate
-        changes[i, 2] = (boundary * p2 - g2) / totals[i] + limit_payout
+        changes[i, 0] = boundary * p0 - g0
+        changes[i, 1] = boundary * p1 - g1 + limit_rate * nodes[0, i]
+        changes[i, 2] = boundary * p2 - g2 + limit_payout * nodes[0, i]
     _eliminate(matrix, changes)
 
 
@@ -272,11 +278,11 @@ def _greeks_row(terms, limit, log_spot, y_u, y_moves, scheme, out):
 
 @compiled
 def _work_space(scheme):
-    """Arrays for one group: nine numbers a point and one a node; the matrix, and its right sides."""
+    """Arrays for one group: ten numbers a point and four a node; the matrix, and its right sides."""
     size, n = scheme.basis.shape[1], scheme.node.shape[0]
     new = np.empty
     by_point = (new(size), new(size), new(size), new(size), new(size), new(size), new(size), new(size), new(size))
-    return (*by_point, new(n)), new((n, n)), new((n, 1)), new((n, 3))
+    return (*by_point, new(size), new((4, n))), new((n, n)), new((n, 1)), new((n, 3))
 
 
 def _solve_template(tag: str) -> Any:

@@ -28,7 +28,7 @@ CARRY = True
 # accuracy: nodes, quadrature points of a node, of the premium, power of sqrt(u) taken out of H, power of the node
 # variable s in sqrt(u) = s^power, Newton steps at most, step in y sqrt(u/tau) / (vol sqrt(tau)) that ends them.
 SCHEMES = {
-    "fast": (9, 8, 32, 0.6, 1, 20, 3e-3),
+    "fast": (8, 7, 24, 0.4, 1, 20, 4e-3),
     "default": (28, 40, 80, 0.75, 1, 40, 1e-9),
     "accurate": (64, 80, 160, 1.0, 2, 80, 1e-10),
 }

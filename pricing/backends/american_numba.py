@@ -8,6 +8,8 @@ work: its result depends on nothing else, neither on threads nor on other rows.
 from __future__ import annotations
 
 import functools
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from types import FunctionType
 from typing import Any
 
@@ -21,13 +23,12 @@ from pricing.models import american
 from pricing.models.american import LEAST_DISTANCE
 from pricing.xp import numba as XP
 
-# Work space is allocated once for so many groups.
-BLOCK = 16
 # A failed Newton step shows as NaN, so the two flags that assume there is none are left out.
 FLAGS = XP.FAST_FLAGS - {"nnan", "ninf"}
 
 SETTINGS = {"fastmath": set(FLAGS), "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-compiled = numba.njit(nogil=True, **SETTINGS)
+compiled = numba.njit(**SETTINGS)
+inlined = numba.njit(inline="always", **SETTINGS)
 
 
 def _formula(formula: Any) -> Any:
@@ -85,7 +86,7 @@ def _eliminate(matrix, columns):
             columns[c, k] = total / matrix[c, c]
 
 
-@compiled
+@inlined
 def _places(terms, scheme, work):
     """Time, deviation and weight of every point of every node into the work space."""
     _, _, vol, tau = terms
@@ -101,7 +102,7 @@ def _places(terms, scheme, work):
             weight[e] = node_tau * scheme.weight[j]
 
 
-@compiled
+@inlined
 def _distances(y, basis, out):
     """y at the points from y at the nodes: the square is interpolated."""
     for e in range(out.shape[0]):
@@ -114,7 +115,7 @@ def _distances(y, basis, out):
         out[e] = XP.sqrt(XP.maximum(out[e], LEAST_DISTANCE))
 
 
-@compiled
+@inlined
 def _distance_moves(y, changes, g, basis, y_u, out):
     """Derivatives (3,p) of y at the points from those at the nodes of group g."""
     for c in range(3):
@@ -127,7 +128,7 @@ def _distance_moves(y, changes, g, basis, y_u, out):
             out[c, e] /= y_u[e]
 
 
-@compiled
+@inlined
 def _spread(y, points, out):
     """The y of its node at every point."""
     for i in range(y.shape[0]):
@@ -276,7 +277,7 @@ def _greeks_row(terms, limit, log_spot, y_u, y_moves, scheme, out):
     out[5] /= spot * vol
 
 
-@compiled
+@inlined
 def _work_space(scheme):
     """Arrays for one group: ten numbers a point and four a node; the matrix, and its right sides."""
     size, n = scheme.basis.shape[1], scheme.node.shape[0]
@@ -286,65 +287,60 @@ def _work_space(scheme):
 
 
 def _solve_template(tag: str) -> Any:
-    def solve(terms, scheme, y, converged):
+    def solve(first, last, terms, scheme, y, converged):
         tag  # noqa: B018 - enters the key of the disk cache
-        count = y.shape[0]
-        for block in numba.prange((count + BLOCK - 1) // BLOCK):
-            work, matrix, column, _ = _work_space(scheme)
-            for g in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
-                here = (terms[0][g], terms[1][g], terms[2][g], terms[3][g])
-                limit = FORMULA(XP, here[0], here[1])  # noqa: F821
-                converged[g] = _boundary_of(here, limit, scheme, work, y[g], matrix, column)
+        work, matrix, column, _ = _work_space(scheme)
+        for g in range(first, last):
+            here = (terms[0][g], terms[1][g], terms[2][g], terms[3][g])
+            limit = FORMULA(XP, here[0], here[1])  # noqa: F821
+            converged[g] = _boundary_of(here, limit, scheme, work, y[g], matrix, column)
 
     return solve
 
 
 def _changes_template(tag: str) -> Any:
-    def solve_changes(terms, scheme, y, changes):
+    def solve_changes(first, last, terms, scheme, y, changes):
         tag  # noqa: B018 - enters the key of the disk cache
-        count, n = y.shape
-        for block in numba.prange((count + BLOCK - 1) // BLOCK):
-            work, matrix, _, moves = _work_space(scheme)
-            for g in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
-                here = (terms[0][g], terms[1][g], terms[2][g], terms[3][g])
-                limit = FORMULA(XP, here[0], here[1])  # noqa: F821
-                _changes_of(here, limit, y[g], scheme, work, matrix, moves)
-                for i in range(n):
-                    for k in range(3):
-                        changes[k, g, i] = moves[i, k]
+        n = y.shape[1]
+        work, matrix, _, moves = _work_space(scheme)
+        for g in range(first, last):
+            here = (terms[0][g], terms[1][g], terms[2][g], terms[3][g])
+            limit = FORMULA(XP, here[0], here[1])  # noqa: F821
+            _changes_of(here, limit, y[g], scheme, work, matrix, moves)
+            for i in range(n):
+                for k in range(3):
+                    changes[k, g, i] = moves[i, k]
 
     return solve_changes
 
 
 def _premium_template(tag: str) -> Any:
-    def premium(terms, ptr, log_spot, scheme, y, out):
+    def premium(first, last, terms, ptr, log_spot, scheme, y, out):
         tag  # noqa: B018 - enters the key of the disk cache
-        count, points = y.shape[0], scheme.premium_root.shape[0]
-        for block in numba.prange((count + BLOCK - 1) // BLOCK):
-            y_u, held = np.empty(points), np.empty(points)
-            for g in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
-                here = (terms[0][g], terms[1][g], terms[2][g], terms[3][g])
-                limit = FORMULA(XP, here[0], here[1])  # noqa: F821
-                _distances(y[g], scheme.premium_basis, y_u)
-                for n in range(ptr[g], ptr[g + 1]):
-                    out[n] = _premium_row(here, limit, log_spot[n], y_u, scheme, held)
+        points = scheme.premium_root.shape[0]
+        y_u, held = np.empty(points), np.empty(points)
+        for g in range(first, last):
+            here = (terms[0][g], terms[1][g], terms[2][g], terms[3][g])
+            limit = FORMULA(XP, here[0], here[1])  # noqa: F821
+            _distances(y[g], scheme.premium_basis, y_u)
+            for n in range(ptr[g], ptr[g + 1]):
+                out[n] = _premium_row(here, limit, log_spot[n], y_u, scheme, held)
 
     return premium
 
 
 def _greeks_template(tag: str) -> Any:
-    def premium_greeks(terms, ptr, log_spot, scheme, y, changes, out):
+    def premium_greeks(first, last, terms, ptr, log_spot, scheme, y, changes, out):
         tag  # noqa: B018 - enters the key of the disk cache
-        count, points = y.shape[0], scheme.premium_root.shape[0]
-        for block in numba.prange((count + BLOCK - 1) // BLOCK):
-            y_u, y_moves = np.empty(points), np.empty((3, points))
-            for g in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
-                here = (terms[0][g], terms[1][g], terms[2][g], terms[3][g])
-                limit = FORMULA(XP, here[0], here[1])  # noqa: F821
-                _distances(y[g], scheme.premium_basis, y_u)
-                _distance_moves(y[g], changes, g, scheme.premium_basis, y_u, y_moves)
-                for n in range(ptr[g], ptr[g + 1]):
-                    _greeks_row(here, limit, log_spot[n], y_u, y_moves, scheme, out[n])
+        points = scheme.premium_root.shape[0]
+        y_u, y_moves = np.empty(points), np.empty((3, points))
+        for g in range(first, last):
+            here = (terms[0][g], terms[1][g], terms[2][g], terms[3][g])
+            limit = FORMULA(XP, here[0], here[1])  # noqa: F821
+            _distances(y[g], scheme.premium_basis, y_u)
+            _distance_moves(y[g], changes, g, scheme.premium_basis, y_u, y_moves)
+            for n in range(ptr[g], ptr[g + 1]):
+                _greeks_row(here, limit, log_spot[n], y_u, y_moves, scheme, out[n])
 
     return premium_greeks
 
@@ -353,7 +349,7 @@ def _greeks_template(tag: str) -> Any:
 def _kernel(template: Any) -> Any:
     # The formula of the limit is bound by the compiler of kernels; the others are globals of this file.
     tag = XP.source_hash(american)
-    return XP.compile_kernel(template(""), tag, american.limit_at_expiry, parallel=True, fastmath=set(FLAGS))
+    return XP.compile_kernel(template(""), tag, american.limit_at_expiry, fastmath=set(FLAGS))
 
 
 def solve(
@@ -363,18 +359,17 @@ def solve(
     y = np.empty((len(terms[0]), len(scheme.node)))
     changes = np.empty((3 if with_changes else 0, *y.shape))
     converged = np.empty(len(y), bool)
-    with XP.thread_count(threads):
-        _kernel(_solve_template)(_read_only(terms), scheme, y, converged)
-        if with_changes:
-            _kernel(_changes_template)(_read_only(terms), scheme, y, changes)
+    _run(_solve_template, threads, len(y), _read_only(terms), scheme, y, converged)
+    if with_changes:
+        _run(_changes_template, threads, len(y), _read_only(terms), scheme, y, changes)
     return y, changes, converged
 
 
 def premium(scheme: Scheme, groups: Groups, log_spot: FloatArray, y: FloatArray, threads: int = 1) -> FloatArray:
     """(R,) premium of sorted rows; see the numpy solver."""
     out = np.empty(len(log_spot))
-    with XP.thread_count(threads):
-        _kernel(_premium_template)(_read_only(groups.terms), groups.ptr, read_only(log_spot), scheme, y, out)
+    spots = read_only(log_spot)
+    _run(_premium_template, threads, len(y), _read_only(groups.terms), groups.ptr, spots, scheme, y, out)
     return out
 
 
@@ -383,10 +378,24 @@ def premium_greeks(
 ) -> FloatArray:
     """(8,R) premium and derivatives of sorted rows; see the numpy solver."""
     out = np.empty((len(log_spot), 8))
-    with XP.thread_count(threads):
-        terms = _read_only(groups.terms)
-        _kernel(_greeks_template)(terms, groups.ptr, read_only(log_spot), scheme, y, changes, out)
+    spots = read_only(log_spot)
+    _run(_greeks_template, threads, len(y), _read_only(groups.terms), groups.ptr, spots, scheme, y, changes, out)
     return np.ascontiguousarray(out.T)
+
+
+def _run(template: Any, threads: int, count: int, *arguments: Any) -> None:
+    """Groups 0 to count in shares, one a thread.
+
+    Threads of Python's around a kernel that holds no lock: numba's own parallel loop doubles the time of compiling.
+    """
+    kernel = _kernel(template)
+    if threads <= 1 or count < 2:
+        kernel(0, count, *arguments)
+        return
+    edges = [count * share // threads for share in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        for job in [pool.submit(kernel, *share, *arguments) for share in itertools.pairwise(edges)]:
+            job.result()
 
 
 def _read_only(terms: Terms) -> tuple[FloatArray, ...]:

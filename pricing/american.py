@@ -77,7 +77,7 @@ def american_greeks(
 
     Raw derivatives by the spot: theta and charm per year of passing time at a constant spot, rho at a constant spot
     and yield. The boundary moves with vol and rate; its derivatives come from the solved equation, so that nothing
-    but volga is a difference (of four vegas, about 1e-7 of itself). In the exercise region they are the payoff's.
+    but volga is a difference (of two vegas, right to about 1e-7). In the exercise region they are the payoff's.
     """
     from pricing import exercise  # with scipy, which importing the package does not load
 

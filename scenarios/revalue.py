@@ -62,7 +62,7 @@ def revalue(
         mask = names == name
         rows, moves = (inputs, shocked) if mask.all() else (inputs.rows(mask), shocked.rows(mask))
         pnl[mask] = _unit_pnl(method, backend, model, rows, moves, workers)
-        value[mask], delta[mask] = _base(model, rows, market, backend)
+        value[mask], delta[mask] = _base(model, rows, market, backend, workers)
     settled = inputs.settled > 0
     conversion = market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
     unit = np.where(instruments.is_collateral, 1.0, instruments.quantity_step)
@@ -126,7 +126,9 @@ def _unit_pnl(
     return pnl
 
 
-def _base(model: ModuleType, inputs: PricingInputs, market: Market, backend: str) -> tuple[FloatArray, FloatArray]:
+def _base(
+    model: ModuleType, inputs: PricingInputs, market: Market, backend: str, threads: int
+) -> tuple[FloatArray, FloatArray]:
     """Value and delta per contract in margin currency, by the reference formulas on every backend; only a model that
     needs a solver, which is slow in the reference, by the solver of the backend.
 
@@ -135,7 +137,7 @@ def _base(model: ModuleType, inputs: PricingInputs, market: Market, backend: str
     the coin as well.
     """
     module = load_backend("pricing", backend if is_solved(model) else "numpy")
-    value, unit_delta, *_ = module.greeks(model, model_columns(model, inputs))
+    value, unit_delta, *_ = module.greeks(model, model_columns(model, inputs), threads)
     conversion = inputs.multiplier * market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
     moves = inputs.expiry_idx < len(market.forward)
     coin = (market.currency_underlying[inputs.currency_idx] >= 0) & (inputs.inverse == 0) & (inputs.settled == 0)

@@ -384,10 +384,7 @@ def premium_greeks(
 
 
 def _run(template: Any, threads: int, count: int, *arguments: Any) -> None:
-    """Groups 0 to count in shares, one a thread.
-
-    Threads of Python's around a kernel that holds no lock: numba's own parallel loop doubles the time of compiling.
-    """
+    """Groups in shares, one a thread; numba's own parallel loop would double the time of compiling."""
     kernel = _kernel(template)
     if threads <= 1 or count < 2:
         kernel(0, count, *arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import pricing, revalue, startup, worst_loss
+from benchmarks import american, pricing, revalue, startup, worst_loss
 
 
 def main() -> None:
@@ -20,6 +20,7 @@ def main() -> None:
     pricing.run_and_write(sizes.rows, sizes.rounds)
     revalue.run(sizes.contracts, sizes.scenarios, sizes.rounds)
     worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
+    american.run(5_000, sizes.rounds)
     startup.run(sizes.rounds)
 
 

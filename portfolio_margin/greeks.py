@@ -14,7 +14,7 @@ from pricing.errors import ConfigError
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from pricing.price import GREEK_NAMES, default_threads, load_backend, trader_units
-from pricing.resolve import PricingInputs, models_of, resolve
+from pricing.resolve import PricingInputs, model_columns, models_of, resolve
 
 UNITS = ("trader", "raw")
 REFERENCE_DAYS = 30.0
@@ -135,7 +135,6 @@ def _by_model(instruments: Instruments, inputs: PricingInputs, backend: str) -> 
     table = np.empty((len(GREEK_NAMES), len(instruments)))
     for name, model in models.items():
         mask = names == name
-        rows = inputs.rows(mask)
-        columns = (rows.forward, rows.strike, rows.tau, rows.vol, rows.discount, rows.sign)
+        columns = model_columns(model, inputs.rows(mask))
         table[:, mask] = module.greeks(model, columns, default_threads(int(mask.sum())))
     return dict(zip(GREEK_NAMES, table, strict=True))

@@ -1,5 +1,7 @@
 """What is one contract worth?"""
 
+from pricing.american import american_greeks, american_price, exercise_boundary
+from pricing.dividends import american_call_with_dividend
 from pricing.errors import ConfigError, DataError, EngineError, NumericalError, Status
 from pricing.fit import Quotes, Surface, fit, quotes_from_prices
 from pricing.implied_vol import implied_vol
@@ -23,6 +25,10 @@ __all__ = [
     "Quotes",
     "Status",
     "Surface",
+    "american_call_with_dividend",
+    "american_greeks",
+    "american_price",
+    "exercise_boundary",
     "fit",
     "greeks",
     "implied_vol",

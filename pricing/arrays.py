@@ -43,6 +43,14 @@ def read_only(column: FloatArray) -> FloatArray:
     return view
 
 
+def into(out: FloatArray | None, values: FloatArray) -> FloatArray:
+    """The values, written into `out` where there is one."""
+    if out is None:
+        return values
+    out[:] = values
+    return out
+
+
 def freeze_fields(table: object, dtypes: dict[str, Any]) -> None:
     """Freeze the named array fields of a frozen dataclass in place, once, in its __post_init__.
 

@@ -29,10 +29,12 @@ class Payoff(IntEnum):
 
 
 class Exercise(IntEnum):
-    """EUROPEAN pays at expiry only; AMERICAN may be exercised before."""
+    """EUROPEAN pays at expiry only. The others may be exercised before: AMERICAN into the underlying at its spot,
+    AMERICAN_ON_FUTURE into the future of the expiry at its price."""
 
     EUROPEAN = 0
     AMERICAN = 1
+    AMERICAN_ON_FUTURE = 2
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,15 @@ class Instruments:
     def _term_problems(self) -> list[Problem]:
         option = self.is_option
         dated = option | (self.kind == Kind.FUTURE)
+        codes = "must be 0 European, 1 American or 2 American on the future"
         checks = [
             ("kind", ~np.isin(self.kind, [int(k) for k in Kind]), "not one of the known kinds"),
             ("payoff", ~np.isin(self.payoff, [int(p) for p in Payoff]), "must be 0 linear or 1 inverse"),
-            ("exercise", ~np.isin(self.exercise, [int(e) for e in Exercise]), "must be 0 European or 1 American"),
+            (
+                "exercise",
+                ~np.isin(self.exercise, [int(e) for e in Exercise]),
+                codes,
+            ),
             ("strike", option & ~((self.strike > 0) & np.isfinite(self.strike)), "an option needs a strike above 0"),
             ("sign", ~np.isin(self.sign, (-1.0, 1.0)), "must be +1 (call) or -1 (put)"),
             ("multiplier", ~((self.multiplier > 0) & np.isfinite(self.multiplier)), "must be above 0"),

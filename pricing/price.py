@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from pricing.arrays import DAYS_PER_YEAR, BoolArray, FloatArray
 from pricing.columns import direct, flat_columns, writable, writable_by_name
 from pricing.errors import ConfigError, DataError, Problem
-from pricing.resolve import load_model
+from pricing.resolve import is_solved, load_model
 from pricing.variables import (
     SPOT_MODELS,
     Terms,
@@ -142,7 +142,7 @@ def price(
             return (module.value(formula, terms.columns, threads, target.reshape(-1)),)
         return (module.value(formula, terms.columns, threads),)
 
-    (value,), terms = _evaluate("price", model, columns, run, checks_rows=backend == "numba")
+    (value,), terms = _evaluate("price", model, columns, run, checks_rows=_checks_rows(backend, formula))
     result = model_value(model, value, terms).reshape(shape)
     if target is None:
         return result
@@ -202,7 +202,7 @@ def greeks(
         rows = module.greeks(formula, terms.columns, threads, order == 3)
         return (exact_value(rows[0], rows[1], terms), *rows[1:])
 
-    rows, terms = _evaluate("greeks", model, columns, run, checks_rows=backend == "numba")
+    rows, terms = _evaluate("greeks", model, columns, run, checks_rows=_checks_rows(backend, formula))
     if out is not None and targets is not None:
         return out
     named = model_greeks(model, dict(zip(names, rows, strict=True)), terms, columns)
@@ -243,6 +243,10 @@ def _columns(
     if model in SPOT_MODELS and (columns["discount"] != 1.0).any():
         raise ConfigError(f"discount: {model!r} takes the rate and derives the discount from it")
     return columns, shape
+
+
+def _checks_rows(backend: str, formula: ModuleType) -> bool:
+    return backend == "numba" and not is_solved(formula)
 
 
 def _evaluate(

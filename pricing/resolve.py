@@ -28,6 +28,8 @@ class PricingInputs(NamedTuple):
     multiplier  units of forward per contract; for inverse futures coins at the mark per contract
     expiry_idx  -> X; X itself (one past the last row) for cash that no underlying moves
     currency_idx -> C
+    carry       cost of carry per year of what early exercise delivers, ln(forward/spot)/tau; 0 on futures, and where
+                there is no early exercise
     inverse, settled   1.0 or 0.0: paid in coin; worth 0 because gains are paid as variation margin
     """
 
@@ -42,6 +44,7 @@ class PricingInputs(NamedTuple):
     currency_idx: IntArray
     inverse: FloatArray
     settled: FloatArray
+    carry: FloatArray
 
     def rows(self, mask: BoolArray) -> PricingInputs:
         """The rows where `mask` is true."""
@@ -72,8 +75,19 @@ def models_of(instruments: Instruments) -> tuple[StrArray, dict[str, ModuleType]
 def model_names(instruments: Instruments) -> StrArray:
     """(N,) name of the pricing model of each contract, which is the name of its file."""
     option = instruments.is_option
-    american = option & (instruments.exercise == Exercise.AMERICAN)
+    american = option & (instruments.exercise != Exercise.EUROPEAN)
     return np.where(american, "american", np.where(option, "black76", "linear")).astype(np.str_)
+
+
+def is_solved(model: ModuleType) -> bool:
+    """Whether the model's value is the solution of an equation, for which each backend has a solver of its own."""
+    return hasattr(model, "SCHEMES")
+
+
+def model_columns(model: ModuleType, inputs: PricingInputs) -> tuple[FloatArray, ...]:
+    """forward, strike, tau, vol, discount, sign of each contract, and its carry where the model takes it."""
+    columns = (inputs.forward, inputs.strike, inputs.tau, inputs.vol, inputs.discount, inputs.sign)
+    return (*columns, inputs.carry) if getattr(model, "CARRY", False) else columns
 
 
 def years_to_expiry(market: Market) -> FloatArray:
@@ -115,9 +129,18 @@ def resolve(instruments: Instruments, market: Market) -> PricingInputs:
     problems += row_problems(
         "instruments", "vol", option & ~expired & ~np.isfinite(vol), vol, remedy, instruments.instrument_id
     )
+    inverse = instruments.payoff == Payoff.INVERSE
+    remedy = "early exercise into coins is another problem than the one solved here: must be linear or European"
+    problems += row_problems(
+        "instruments",
+        "exercise",
+        option & inverse & (instruments.exercise != Exercise.EUROPEAN),
+        instruments.exercise,
+        remedy,
+        instruments.instrument_id,
+    )
     if problems:
         raise DataError(problems)
-    inverse = instruments.payoff == Payoff.INVERSE
     settled = instruments.is_settled
     multiplier = np.where(inverse & settled, instruments.multiplier / forward, instruments.multiplier)
     return PricingInputs(
@@ -132,7 +155,17 @@ def resolve(instruments: Instruments, market: Market) -> PricingInputs:
         currency_idx=instruments.currency_idx.copy(),
         inverse=inverse.astype(np.float64),
         settled=settled.astype(np.float64),
+        carry=_carry(instruments, market, forward, years),
     )
+
+
+def _carry(instruments: Instruments, market: Market, forward: FloatArray, years: FloatArray) -> FloatArray:
+    """Per year, of options exercised into the underlying; a dividend yield lowers it, borrowing cost raises it."""
+    delivers_spot = instruments.is_option & (instruments.exercise == Exercise.AMERICAN) & (years > 0)
+    carry = np.zeros(len(instruments))
+    row = np.flatnonzero(delivers_spot)
+    carry[row] = np.log(forward[row] / market.spot[instruments.underlying_idx[row]]) / years[row]
+    return carry
 
 
 def _vols(

@@ -18,7 +18,7 @@ from pricing.errors import ConfigError, NumericalError
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from pricing.price import check_threads, default_threads, load_backend
-from pricing.resolve import PricingInputs, models_of, resolve
+from pricing.resolve import PricingInputs, is_solved, model_columns, models_of, resolve
 from pricing.surfaces import svi
 from pricing.xp import coefficients
 from scenarios import dynamics
@@ -67,7 +67,7 @@ def revalue(
         mask = names == name
         rows, moves = (inputs, shocked) if mask.all() else (inputs.rows(mask), shocked.rows(mask))
         pnl[mask] = _unit_pnl(method, backend, model, rows, moves, workers)
-        value[mask], delta[mask] = _base(model, rows, market)
+        value[mask], delta[mask] = _base(model, rows, market, backend, workers)
     settled = inputs.settled > 0
     conversion = market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
     unit = np.where(instruments.is_collateral, 1.0, instruments.quantity_step)
@@ -155,15 +155,18 @@ def _unit_pnl(
     return pnl
 
 
-def _base(model: ModuleType, inputs: PricingInputs, market: Market) -> tuple[FloatArray, FloatArray]:
-    """Value and delta per contract in margin currency, by the reference formulas on every backend.
+def _base(
+    model: ModuleType, inputs: PricingInputs, market: Market, backend: str, threads: int
+) -> tuple[FloatArray, FloatArray]:
+    """Value and delta per contract in margin currency, by the reference formulas on every backend; only a model that
+    needs a solver, which is slow in the reference, by the solver of the backend.
 
     delta is the gain for a relative move of 1.00 of the underlying. An inverse value moves with the
     ratio fx / forward, which a move of both leaves alone, unless the coin is the margin currency and fx
     does not move; any other value held in a coin moves with the coin as well.
     """
-    columns = (inputs.forward, inputs.strike, inputs.tau, inputs.vol, inputs.discount, inputs.sign)
-    value, unit_delta, *_ = load_backend("pricing", "numpy").greeks(model, columns)
+    module = load_backend("pricing", backend if is_solved(model) else "numpy")
+    value, unit_delta, *_ = module.greeks(model, model_columns(model, inputs), threads)
     conversion = inputs.multiplier * market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
     moves = inputs.expiry_idx < len(market.forward)
     moved = market.currency_underlying[inputs.currency_idx] >= 0

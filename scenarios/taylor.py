@@ -14,9 +14,9 @@ from types import ModuleType
 import numpy as np
 
 from pricing.arrays import FloatArray
+from pricing.backends import numpy as pricing_numpy
 from pricing.errors import ConfigError
-from pricing.resolve import PricingInputs
-from pricing.xp import numpy as xp
+from pricing.resolve import PricingInputs, model_columns
 from scenarios.backends.numpy import weighted_gain
 from scenarios.bind import ShockedInputs
 from scenarios.risk_arrays import RiskArrays
@@ -24,8 +24,8 @@ from scenarios.risk_arrays import RiskArrays
 
 def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs) -> FloatArray:
     """(N,S) P&L of one long contract in margin currency from Greeks, weighted like full revaluation."""
-    columns = (inputs.forward, inputs.strike, inputs.tau, inputs.vol, inputs.discount, inputs.sign)
-    base, delta, gamma, vega, theta, _, vanna, volga, _ = (np.asarray(c)[:, None] for c in model.greeks(xp, *columns))
+    greeks = pricing_numpy.greeks(model, model_columns(model, inputs))
+    base, delta, gamma, vega, theta, _, vanna, volga, _ = (column[:, None] for column in greeks)
     change = taylor_change(
         (delta, gamma, vega, theta, vanna, volga),
         shocked.forward[inputs.expiry_idx] - inputs.forward[:, None],

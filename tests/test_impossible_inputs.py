@@ -100,6 +100,13 @@ def test_a_tick_too_coarse_for_a_contract() -> None:
     assert np.allclose(advised.pnl, exact.pnl, rtol=1e-4, atol=1e-9)
 
 
+def test_a_tick_too_fine_for_doubles() -> None:
+    largest = float(np.abs(revalue(INSTRUMENTS, MARKET, GRID, tick=None).rows).max())
+    with pytest.raises(NumericalError, match="too fine"):
+        revalue(INSTRUMENTS, MARKET, GRID, tick=largest / 2.0**53 / 1.1)
+    assert revalue(INSTRUMENTS, MARKET, GRID, tick=largest / 2.0**53 * 1.1).tick is not None
+
+
 @pytest.mark.parametrize("number", [True, "1e-6", 0, -1, 2.0, math.nan])
 def test_ticks_are_numbers(number: Any) -> None:
     with pytest.raises(ConfigError, match="tick"):

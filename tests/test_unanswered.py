@@ -25,11 +25,6 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
     "literature-vectors.json": (
         "adl_order",
         "adl_score",
-        "american_exercise_boundary",
-        "american_premium",
-        "american_premium_convergence",
-        "american_price",
-        "american_price_approx",
         "apc_metrics",
         "asset_paid_for_liability",
         "auction_bid_price",

@@ -9,7 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from pricing.arrays import FloatArray
+from pricing import exercise
+from pricing.arrays import FloatArray, into
+from pricing.backends import american_jax
+from pricing.models import black76
+from pricing.resolve import is_solved
 from pricing.xp import jax as xp
 
 
@@ -22,18 +26,19 @@ def value(
     model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, out: FloatArray | None = None
 ) -> FloatArray:
     """Value of each row, into `out` if given; see the numpy backend."""
+    if is_solved(model):
+        return into(out, exercise.value(american_jax, columns, value(black76, columns[:6])))
     with xp.double_precision():
-        values = np.asarray(_compiled(model, "value")(*columns))
-    if out is None:
-        return values
-    out[:] = values
-    return out
+        return into(out, np.asarray(_compiled(model, "value")(*columns)))
 
 
 def greeks(
     model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, third_order: bool = False
 ) -> tuple[FloatArray, ...]:
     """value and eight Greeks of each row, or thirteen; see the numpy backend."""
+    if is_solved(model):
+        exercise.check_order(third_order)
+        return exercise.greeks(american_jax, columns, greeks(black76, columns[:6]))
     name = "greeks_to_third_order" if third_order else "greeks"
     with xp.double_precision():
         return tuple(np.asarray(column) for column in _compiled(model, name)(*columns))

@@ -12,7 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from pricing.arrays import FloatArray, read_only
+from pricing import exercise
+from pricing.arrays import FloatArray, into, read_only
+from pricing.backends import american_numba
+from pricing.models import black76
+from pricing.resolve import is_solved
 from pricing.xp import numba as XP
 
 GREEKS = 9
@@ -86,6 +90,9 @@ def value(
     model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, out: FloatArray | None = None
 ) -> FloatArray:
     """Value of each row, into `out` if given; NaN where an input is not finite or out of bounds."""
+    if is_solved(model):
+        european = value(black76, columns[:6], threads)
+        return into(out, exercise.value(american_numba, columns, european, threads=threads))
     result = np.empty(columns[0].shape) if out is None else out
     kernel, given = _value_kernel(model), tuple(read_only(column) for column in columns)
     XP.run_in_threads(lambda rows: kernel(*(column[rows] for column in given), result[rows]), result.size, threads)
@@ -100,6 +107,10 @@ def greeks(
     out: tuple[FloatArray, ...] | None = None,
 ) -> tuple[FloatArray, ...]:
     """value and eight Greeks of each row, or thirteen, into `out` if given; the value is NaN as in `value`."""
+    if is_solved(model):
+        exercise.check_order(third_order)
+        rows = exercise.greeks(american_numba, columns, greeks(black76, columns[:6], threads), threads=threads)
+        return rows if out is None else tuple(into(t, row) for t, row in zip(out, rows, strict=True))
     if out is None:
         out = tuple(np.empty(columns[0].shape) for _ in range(ALL_GREEKS if third_order else GREEKS))
     given = tuple(read_only(column) for column in columns)

@@ -6,26 +6,34 @@ from types import ModuleType
 
 import numpy as np
 
-from pricing.arrays import FloatArray
+from pricing import exercise
+from pricing.arrays import FloatArray, into
+from pricing.backends import american_numpy
+from pricing.models import black76
+from pricing.resolve import is_solved
 from pricing.xp import numpy as xp
 
 
 def value(
     model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, out: FloatArray | None = None
 ) -> FloatArray:
-    """Value of each row, into `out` if given; columns are forward, strike, tau, vol, discount, sign, each (n,)."""
+    """Value of each row, into `out` if given; columns are forward, strike, tau, vol, discount, sign, each (n,).
+
+    A model with CARRY takes a seventh, the cost of carry per year; without it the option is on the future itself.
+    """
+    if is_solved(model):
+        return into(out, exercise.value(american_numpy, columns, value(black76, columns[:6])))
     with np.errstate(under="ignore"):
-        values = np.asarray(model.value(xp, *columns), dtype=np.float64)
-    if out is None:
-        return values
-    out[:] = values
-    return out
+        return into(out, np.asarray(model.value(xp, *columns), dtype=np.float64))
 
 
 def greeks(
     model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, third_order: bool = False
 ) -> tuple[FloatArray, ...]:
     """value, delta, gamma, vega, theta, rho, vanna, volga, charm of each row; third order appends five more."""
+    if is_solved(model):
+        exercise.check_order(third_order)
+        return exercise.greeks(american_numpy, columns, greeks(black76, columns[:6]))
     formula = model.greeks_to_third_order if third_order else model.greeks
     with np.errstate(under="ignore"):
         return tuple(np.asarray(column, dtype=np.float64) for column in formula(xp, *columns))

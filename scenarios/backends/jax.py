@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from pricing.arrays import FloatArray
-from pricing.resolve import PricingInputs
+from pricing.backends import jax as pricing_jax
+from pricing.resolve import PricingInputs, is_solved
 from pricing.xp import jax as xp
+from scenarios.backends.numpy import solved_pnl
 from scenarios.bind import ShockedInputs
 
 
@@ -35,5 +37,7 @@ def _compiled(model: ModuleType) -> Any:
 
 def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int = 1) -> FloatArray:
     """(N,S) P&L of one long contract in margin currency, weighted; see the numpy backend."""
+    if is_solved(model):
+        return solved_pnl(pricing_jax.value, model, inputs, shocked)
     with xp.double_precision():
         return np.asarray(_compiled(model)(inputs, shocked))

@@ -10,8 +10,10 @@ import numba
 import numpy as np
 
 from pricing.arrays import FloatArray
-from pricing.resolve import PricingInputs
+from pricing.backends import numba as pricing_numba
+from pricing.resolve import PricingInputs, is_solved
 from pricing.xp import numba as XP
+from scenarios.backends.numpy import solved_pnl
 from scenarios.bind import ShockedInputs
 
 
@@ -45,6 +47,8 @@ def _kernel(model: ModuleType) -> Any:
 
 def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int = 1) -> FloatArray:
     """(N,S) P&L of one long contract in margin currency, weighted; see the numpy backend."""
+    if is_solved(model):
+        return solved_pnl(functools.partial(pricing_numba.value, threads=threads), model, inputs, shocked)
     out = np.empty(shocked.vol.shape)
     with XP.thread_count(threads):
         _kernel(model)(inputs, shocked, out)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 
 from pricing.arrays import FloatArray
-from pricing.resolve import PricingInputs
+from pricing.backends import numpy as pricing_numpy
+from pricing.resolve import PricingInputs, is_solved, model_columns
 from pricing.xp import numpy as xp
 from scenarios.bind import ShockedInputs
 
 
 def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int = 1) -> FloatArray:
     """(N,S) P&L of one long contract in margin currency, weighted; every row priced by `model`."""
+    if is_solved(model):
+        return solved_pnl(pricing_numpy.value, model, inputs, shocked)
     row, column = inputs.expiry_idx, lambda values: values[:, None]
     with np.errstate(under="ignore"):
         base = model.value(xp, inputs.forward, inputs.strike, inputs.tau, inputs.vol, inputs.discount, inputs.sign)
@@ -27,6 +31,29 @@ def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, t
             column(inputs.sign),
         )
     return weighted_gain(base, value, inputs, shocked)
+
+
+def solved_pnl(
+    price: Callable[..., FloatArray], model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs
+) -> FloatArray:
+    """unit_pnl of a model that a solver prices: `price(model, columns)` sees all contracts and scenarios at once, so
+    that those with the same terms share one solution."""
+    row, shape = inputs.expiry_idx, shocked.vol.shape
+
+    def spread(column: FloatArray) -> FloatArray:
+        return np.repeat(column, shape[1])
+
+    columns = (
+        shocked.forward[row].ravel(),
+        spread(inputs.strike),
+        shocked.tau[row].ravel(),
+        shocked.vol.ravel(),
+        shocked.discount[row].ravel(),
+        spread(inputs.sign),
+        spread(inputs.carry),
+    )
+    base = price(model, model_columns(model, inputs))
+    return weighted_gain(base, price(model, columns).reshape(shape), inputs, shocked)
 
 
 def weighted_gain(base: FloatArray, value: FloatArray, inputs: PricingInputs, shocked: ShockedInputs) -> FloatArray:

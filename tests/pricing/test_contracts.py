@@ -20,7 +20,8 @@ from pricing.price import BACKENDS, GREEK_NAMES
 from pricing.resolve import load_model
 from tests.vectors import ROOT
 
-MODELS = sorted(module.name for module in pkgutil.iter_modules(pricing.models.__path__))
+FILES = sorted(module.name for module in pkgutil.iter_modules(pricing.models.__path__))
+MODELS = [name for name in FILES if hasattr(load_model(name), "value")]
 RATE = 0.03
 
 
@@ -38,6 +39,12 @@ def has_strike(name: str) -> bool:
 
 
 OPTIONS = [name for name in MODELS if has_strike(name)]
+
+
+def test_a_model_is_a_formula_or_is_solved_and_tested_by_itself() -> None:
+    for name in sorted(set(FILES) - set(MODELS)):
+        assert hasattr(load_model(name), "SCHEMES"), name
+        assert (ROOT / "tests" / "pricing" / f"test_{name}.py").is_file(), name
 
 
 def test_there_are_models() -> None:

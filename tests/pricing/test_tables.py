@@ -69,7 +69,7 @@ def test_frozen_arrays_have_the_layout_of_kernels() -> None:
         ("kind", OPTION, 9),
         ("kind", OPTION, -1),
         ("payoff", OPTION, 2),
-        ("exercise", OPTION, 2),
+        ("exercise", OPTION, 3),
         ("strike", OPTION, math.nan),
         ("strike", OPTION, 0.0),
         ("strike", OPTION, -5.0),

@@ -1,0 +1,156 @@
+"""American options in market terms: price, Greeks by the spot, and the exercise boundary.
+
+The model itself is `pricing.models.american`; `pricing.price` takes it by its name for options on futures. Here are
+the terms of equities: spot, rate and dividend yield. The time that passes before a known dividend in cash is paid is
+in `pricing.dividends`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pricing.arrays import FloatArray
+from pricing.errors import DataError, Problem
+from pricing.models import black76
+from pricing.price import GREEK_NAMES, SMALLEST_PRICE, default_threads, load_backend
+
+FIELDS = ("spot", "strike", "tau", "vol", "sign", "rate", "dividend_yield")
+# A boundary takes about as long as this many European prices.
+SOLVE_COST = 100
+
+
+def american_price(
+    spot: ArrayLike,
+    strike: ArrayLike,
+    tau: ArrayLike,
+    vol: ArrayLike,
+    sign: ArrayLike,
+    rate: ArrayLike,
+    dividend_yield: ArrayLike = 0.0,
+    *,
+    accuracy: str = "default",
+    backend: str = "numba",
+    threads: int | None = None,
+) -> FloatArray:
+    """Value of one unit of an American option on a spot with a continuous yield.
+
+    spot, strike    quote currency, 0 or more
+    tau             years to expiry, 0 or more
+    vol             per sqrt(year), decimal, 0 or more
+    sign            +1 call, -1 put
+    rate            continuous, per year, of either sign
+    dividend_yield  continuous, per year, of either sign; equal to the rate for an option on a future
+    accuracy        "fast", "default" or "accurate": error below 1e-6, 1e-9, 1e-12 of the spot for vols of 10-90 %,
+                    rates and yields of 0-8 % and up to two years
+    backend         "numpy", "numba" or "jax"
+    threads         None for one on small work and all cores on large; never changes a result
+
+    Everything broadcasts. At tau = 0 the intrinsic value; at vol = 0 the best exercise along the forward. Where
+    early exercise never pays (a call without yield, a put without rate) exactly the European value. DataError for
+    inputs out of bounds; NumericalError where the rates make two exercise boundaries: yield < rate < 0 for a put.
+    """
+    from pricing import exercise  # with scipy, which importing the package does not load
+
+    columns, shape = _columns(spot, strike, tau, vol, sign, rate, dividend_yield)
+    threads = default_threads(SOLVE_COST * columns[0].size) if threads is None else threads
+    european = load_backend("pricing", backend).value(black76, columns[:6], threads)
+    return exercise.value(_solver(backend), columns, european, accuracy=accuracy, threads=threads).reshape(shape)
+
+
+def american_greeks(
+    spot: ArrayLike,
+    strike: ArrayLike,
+    tau: ArrayLike,
+    vol: ArrayLike,
+    sign: ArrayLike,
+    rate: ArrayLike,
+    dividend_yield: ArrayLike = 0.0,
+    *,
+    accuracy: str = "default",
+    backend: str = "numba",
+) -> dict[str, FloatArray]:
+    """price, delta, gamma, vega, theta, rho, vanna, volga, charm of one unit by name; arguments as `american_price`.
+
+    Raw derivatives by the spot: theta and charm per year of passing time at a constant spot, rho at a constant spot
+    and yield. The boundary moves with vol and rate; its derivatives come from the solved equation, so that nothing
+    but volga is a difference (of two vegas, right to about 1e-7). In the exercise region they are the payoff's.
+    """
+    from pricing import exercise  # with scipy, which importing the package does not load
+
+    columns, shape = _columns(spot, strike, tau, vol, sign, rate, dividend_yield)
+    threads = default_threads(SOLVE_COST * columns[0].size)
+    european = load_backend("pricing", backend).greeks(black76, columns[:6], threads)
+    rows = exercise.greeks(_solver(backend), columns, european, accuracy=accuracy, threads=threads)
+    g = dict(zip(GREEK_NAMES, rows, strict=True))
+    forward, carry = columns[0], columns[6]
+    grow = np.exp(carry * columns[2])
+    # At a constant spot the forward slides by -carry of itself a year.
+    g["theta"] = g["theta"] - carry * forward * g["delta"]
+    g["charm"] = (g["charm"] - carry * (forward * g["gamma"] + g["delta"])) * grow
+    for name, power in (("delta", 1), ("gamma", 2), ("vanna", 1)):
+        g[name] = g[name] * grow**power
+    return {name: values.reshape(shape) for name, values in g.items()}
+
+
+def exercise_boundary(
+    strike: ArrayLike,
+    tau: ArrayLike,
+    vol: ArrayLike,
+    sign: ArrayLike,
+    rate: ArrayLike,
+    dividend_yield: ArrayLike = 0.0,
+    *,
+    accuracy: str = "default",
+    backend: str = "numba",
+) -> FloatArray:
+    """Spot at which exercise is optimal with `tau` years left: for a put at and below it, for a call at and above.
+
+    Arguments as in `american_price`. NaN where exercise before expiry never pays, and where tau or vol is 0.
+    """
+    from pricing import exercise  # with scipy, which importing the package does not load
+
+    columns, shape = _columns(strike, strike, tau, vol, sign, rate, dividend_yield)
+    threads = default_threads(SOLVE_COST * columns[0].size)
+    return exercise.boundary(_solver(backend), columns, accuracy=accuracy, threads=threads).reshape(shape)
+
+
+def _solver(backend: str) -> Any:
+    load_backend("pricing", backend)
+    return importlib.import_module(f"pricing.backends.american_{backend}")
+
+
+def _columns(*values: ArrayLike) -> tuple[tuple[FloatArray, ...], tuple[int, ...]]:
+    """forward, strike, tau, vol, discount, sign and carry, flat, and their shape, from the terms of `FIELDS`."""
+    arrays = [np.asarray(value, dtype=np.float64) for value in values]
+    try:
+        spread = np.broadcast_arrays(*arrays)
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(FIELDS, arrays, strict=True))
+        raise DataError([Problem("american", None, "shapes", shapes, "these do not broadcast")]) from None
+    flat = [np.ascontiguousarray(array).ravel() for array in spread]
+    spot, strike, tau, vol, sign, rate, payout = flat
+    remedies = (
+        (spot >= 0, "must be a finite number, 0 or more"),
+        (strike >= 0, "must be a finite number, 0 or more"),
+        (tau >= 0, "must be finite years, 0 or more"),
+        (vol >= 0, "must be a finite decimal vol, 0 or more"),
+        (np.abs(sign) == 1, "must be +1 (call) or -1 (put)"),
+        (np.ones(len(rate), bool), "must be a finite number"),
+        (np.ones(len(rate), bool), "must be a finite number"),
+    )
+    problems = [
+        Problem("american", int(row), name, float(column[row]), remedy)
+        for name, column, (good, remedy) in zip(FIELDS, flat, remedies, strict=True)
+        for row in np.flatnonzero(~(good & np.isfinite(column)))
+    ]
+    if problems:
+        raise DataError(problems)
+    # The limit of an option whose spot or strike is 0 is that without vol; the logarithms want numbers above 0.
+    vol = np.where((spot == 0) | (strike == 0), 0.0, vol)
+    spot, strike = np.maximum(spot, SMALLEST_PRICE), np.maximum(strike, SMALLEST_PRICE)
+    carry = rate - payout
+    return (spot * np.exp(carry * tau), strike, tau, vol, np.exp(-rate * tau), sign, carry), spread[0].shape

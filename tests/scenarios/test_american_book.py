@@ -1,0 +1,154 @@
+"""Risk arrays of American options: on equities with a dividend yield and on futures, beside European ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from portfolio_margin.greeks import contract_greeks
+from pricing import DataError, Exercise, Instruments, Kind, Market, Payoff
+from pricing.american import american_greeks, american_price
+from pricing.market import UNDATED
+from pricing.resolve import resolve
+from scenarios.revalue import revalue
+from scenarios.risk_arrays import DEFAULT_TICK
+from scenarios.shocks import ScenarioSet, VolDynamics, make
+from scenarios.taylor import taylor_error
+
+DAY_MS = 86_400_000
+RATE, YIELD, LIFE = 0.05, 0.02, 0.5
+STRIKES = (85.0, 100.0, 115.0)
+
+
+def market_and_options(exercise: Exercise, vol: float = 0.25) -> tuple[Instruments, Market]:
+    """Calls and puts of half a year and the stock itself, spot 100, rate 5 %, yield 2 %."""
+    strike = np.array([*STRIKES, *STRIKES, np.nan])
+    rows = len(strike)
+    option = np.arange(rows) < rows - 1
+    instruments = Instruments(
+        instrument_id=np.array([*(f"call-{k:g}" for k in STRIKES), *(f"put-{k:g}" for k in STRIKES), "stock"]),
+        kind=np.where(option, Kind.OPTION, Kind.SPOT),
+        payoff=np.full(rows, Payoff.LINEAR),
+        underlying_idx=np.zeros(rows, np.int64),
+        expiry_idx=np.where(option, 0, 1),
+        strike=strike,
+        sign=np.array([1.0] * 3 + [-1.0] * 3 + [1.0]),
+        exercise=np.where(option, exercise, Exercise.EUROPEAN),
+        multiplier=np.where(option, 100.0, 1.0),
+        quantity_step=np.ones(rows),
+        currency_idx=np.zeros(rows, np.int64),
+    )
+    market = Market(
+        valuation_time=0,
+        underlying_id=np.array(["U"]),
+        spot=np.array([100.0]),
+        expiry_underlying=np.zeros(2, np.int64),
+        expiry_time=np.array([int(LIFE * 365 * DAY_MS), UNDATED]),
+        forward=np.array([100.0 * math.exp((RATE - YIELD) * LIFE), 100.0]),
+        discount=np.array([math.exp(-RATE * LIFE), 1.0]),
+        svi=np.full((2, 5), np.nan),
+        mark_vol=np.where(option, vol, np.nan),
+        currency_id=np.array(["USD"]),
+        fx=np.ones(1),
+        currency_underlying=np.array([-1]),
+    )
+    return instruments, market
+
+
+def moves(carry: str = "rolled") -> ScenarioSet:
+    """Price, vol and time moves; among them none, and one far enough to be in the exercise region."""
+    return make(
+        ["none", "down", "up", "crash", "day"],
+        np.array([[0.0], [-0.1], [0.1], [-0.6], [-0.05]]),
+        vol_move=np.array([[0.0], [0.3], [-0.3], [0.0], [0.1]]),
+        time_step_years=np.array([0.0, 0.0, 0.0, 0.0, 7 / 365]),
+        dynamics=VolDynamics(carry=carry),
+    )
+
+
+@pytest.mark.parametrize(
+    ("exercise", "rate", "payout", "price_is"),
+    [(Exercise.AMERICAN, RATE, YIELD, "spot"), (Exercise.AMERICAN_ON_FUTURE, RATE, RATE, "forward")],
+)
+def test_every_scenario_is_the_price_in_its_market(
+    exercise: Exercise, rate: float, payout: float, price_is: str
+) -> None:
+    instruments, market = market_and_options(exercise)
+    scenario_set = moves()
+    arrays = revalue(instruments, market, scenario_set)
+    strike, sign = instruments.strike[:6], instruments.sign[:6]
+    tau = LIFE - scenario_set.time_step_years
+    for s, move in enumerate(scenario_set.price_move[:, 0]):
+        shocked = 100.0 * (1 + move)
+        if price_is == "forward":
+            shocked *= math.exp((RATE - YIELD) * tau[s])
+        vol = 0.25 * (1 + scenario_set.vol_move[s, 0])
+        after = american_price(shocked, strike, tau[s], vol, sign, rate, payout)
+        assert arrays.value[:6] + arrays.pnl[:6, s] == pytest.approx(100.0 * after, abs=2e-6)
+    assert arrays.pnl[6] == pytest.approx(scenario_set.price_move[:, 0] * 100.0, abs=1e-6)
+    crash = arrays.value[3:6] + arrays.pnl[3:6, 3]
+    paid = 100.0 * (1 - 0.6) if price_is == "spot" else 40.0 * math.exp((RATE - YIELD) * LIFE)
+    assert crash == pytest.approx(100.0 * (np.array(STRIKES) - paid), abs=2e-6)
+
+
+@pytest.mark.parametrize("exercise", [Exercise.AMERICAN, Exercise.AMERICAN_ON_FUTURE])
+def test_backends_agree_to_a_tick(exercise: Exercise) -> None:
+    instruments, market = market_and_options(exercise)
+    record = revalue(instruments, market, moves())
+    for backend in ("numpy", "jax"):
+        other = revalue(instruments, market, moves(), backend=backend)
+        assert np.abs(other.rows - record.rows).max() <= 1
+        assert np.abs(other.value_rows - record.value_rows).max() <= 1
+        assert other.delta == pytest.approx(record.delta, rel=1e-9)
+    assert record.rows.tobytes() == revalue(instruments, market, moves(), threads=2).rows.tobytes()
+    assert record.tick == DEFAULT_TICK
+
+
+def test_held_carry_keeps_the_forward() -> None:
+    """A week passes and the forward stays, so the spot is what leads to it at the same carry."""
+    instruments, market = market_and_options(Exercise.AMERICAN)
+    arrays = revalue(instruments, market, moves("held"))
+    week = 7 / 365
+    spot = 95.0 * math.exp((RATE - YIELD) * week)
+    after = american_price(spot, instruments.strike[:6], LIFE - week, 0.275, instruments.sign[:6], RATE, YIELD)
+    assert arrays.value[:6] + arrays.pnl[:6, 4] == pytest.approx(100.0 * after, abs=2e-6)
+
+
+def test_never_worth_less_than_european() -> None:
+    american, market = market_and_options(Exercise.AMERICAN)
+    european = replace(american, exercise=np.zeros(len(american), np.int64))
+    early, late = (revalue(table, market, moves()) for table in (american, european))
+    gap = (early.value[:, None] + early.pnl) - (late.value[:, None] + late.pnl)
+    assert gap.min() >= -2e-6
+    assert gap[3:6, 3].min() > 10.0
+    assert early.digest != late.digest
+
+
+def test_greeks_of_contracts() -> None:
+    instruments, market = market_and_options(Exercise.AMERICAN)
+    ours = contract_greeks(instruments, market, units="raw")
+    expected = american_greeks(100.0, instruments.strike[:6], LIFE, 0.25, instruments.sign[:6], RATE, YIELD)
+    grow = math.exp((RATE - YIELD) * LIFE)
+    assert ours["price"][:6] == pytest.approx(expected["price"], abs=1e-9)
+    assert ours["delta"][:6] * grow == pytest.approx(expected["delta"], abs=1e-9)
+    assert ours["vega"][:6] == pytest.approx(expected["vega"], abs=1e-7)
+    assert resolve(instruments, market).carry[:6] == pytest.approx(np.full(6, RATE - YIELD), abs=1e-12)
+
+
+def test_taylor_is_near_for_small_moves() -> None:
+    instruments, market = market_and_options(Exercise.AMERICAN)
+    small = make(["none", "up"], np.array([[0.0], [0.002]]), vol_move=np.array([[0.0], [0.01]]))
+    full = revalue(instruments, market, small, tick=None)
+    approximate = revalue(instruments, market, small, tick=None, method="taylor")
+    assert taylor_error(full, approximate).largest < 1e-2
+
+
+def test_coin_settled_american_is_refused() -> None:
+    instruments, market = market_and_options(Exercise.AMERICAN)
+    inverse = replace(instruments, payoff=np.where(instruments.is_option, Payoff.INVERSE, Payoff.LINEAR))
+    with pytest.raises(DataError, match="early exercise into coins") as caught:
+        resolve(inverse, replace(market, currency_id=np.array(["U"])))
+    assert {problem.field for problem in caught.value.problems} == {"exercise"}

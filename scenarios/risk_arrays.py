@@ -52,6 +52,7 @@ class RiskArrays:
     scenario_set, valuation_time (ms UTC), currency (margin currency)
     digest      hash of inputs, parameters and formula sources behind the numbers
     market_digest   `Market.digest` of the snapshot they were made from, "" where there was none
+    notes       what is told of the market behind the numbers, one text a line; no number depends on them
     """
 
     instrument_id: StrArray
@@ -72,6 +73,7 @@ class RiskArrays:
     currency: str
     digest: str
     market_digest: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         strings = dict.fromkeys(("instrument_id", "underlying_id", "expiry_name"), np.str_)
@@ -127,6 +129,7 @@ class RiskArrays:
             "currency": self.currency,
             "digest": self.digest,
             "market_digest": self.market_digest,
+            "notes": list(self.notes),
             "dynamics": vars(self.scenario_set.dynamics),
             "meaning": "P&L in currency of q contracts in a scenario = tick * sum(q / quantity_step * rows); "
             "for kinds 0 and 1 (cash, spot) tick * round(q * rows)",
@@ -152,6 +155,9 @@ class RiskArrays:
             remedy = "the content does not match: the file was altered"
             raise _unreadable(file, "checksum", metadata.get("checksum"), remedy)
         _check_tick(file, metadata.get("tick"))
+        notes = metadata.get("notes", [])
+        if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+            raise _unreadable(file, "notes", notes, "must be a list of texts")
         try:
             scenario = {name: columns.pop(f"scenario_{name}") for name in SCENARIO_COLUMNS}
             arrays = cls(
@@ -162,6 +168,7 @@ class RiskArrays:
                 currency=metadata["currency"],
                 digest=metadata["digest"],
                 market_digest=metadata["market_digest"],
+                notes=tuple(notes),
             )
         except (KeyError, TypeError, ValueError, AssertionError) as error:
             raise _unreadable(file, "columns", str(error), "a column is missing or has the wrong shape") from None

@@ -49,6 +49,8 @@ def command(
         write_arrays(output_file, arrays)
         step("done")
     rows, columns = arrays.rows.shape
+    for line in given.told.remarks():
+        click.echo(line, err=True)
     click.echo(
         f"wrote {output_file}: {rows} instruments x {columns} scenarios of {given.source}, digest {arrays.digest[:16]}"
     )

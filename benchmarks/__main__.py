@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import revalue, startup, worst_loss
+from benchmarks import revalue, startup, what_if, worst_loss
 
 
 def main() -> None:
@@ -18,6 +18,7 @@ def main() -> None:
     sizes = parser.parse_args()
     revalue.run(sizes.contracts, sizes.scenarios, sizes.rounds)
     worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
+    what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
     startup.run(sizes.rounds)
 
 

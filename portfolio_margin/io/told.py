@@ -49,11 +49,11 @@ class Told(NamedTuple):
         }
 
     def left_out_by_name(self) -> Mapping[str, str]:
-        """The texts of the rows left out by every name of a contract in them."""
+        """The texts of the rows left out by the names of contracts in them; a remedy may name others as examples."""
         return {
             name: text
             for text in reversed(self.left_out)
-            for name in re.split(r"[\s(),='\"]+", text)
+            for name in re.split(r"[\s(),='\"]+", text.partition(": ")[0])
             if "-" in name.strip("-")
         }
 

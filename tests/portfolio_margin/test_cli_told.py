@@ -41,7 +41,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_lines_of_what_is_told_read_back() -> None:
-    told = Told(("x, row 3 (BTC-1JAN26-5-C), mark = -1: bad", "y"), ("n", "warning of a sort"), ("w",))
+    told = Told(
+        ("x, row 3 (BTC-1JAN26-5-C), mark = -1: bad, unlike BTC-2JAN26-5-C", "y"), ("n", "warning of a sort"), ("w",)
+    )
     assert Told.of_lines(told.lines()) == told
     assert Told.of_lines(["plain"]) == Told(notes=("plain",))
     assert told.left_out_by_name() == {"BTC-1JAN26-5-C": told.left_out[0]}

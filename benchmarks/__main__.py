@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import american, pricing, revalue, startup, worst_loss
+from benchmarks import american, pricing, revalue, startup, what_if, worst_loss
 
 
 def main() -> None:
@@ -21,6 +21,7 @@ def main() -> None:
     revalue.run(sizes.contracts, sizes.scenarios, sizes.rounds)
     worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
     american.run(5_000, sizes.rounds)
+    what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
     startup.run(sizes.rounds)
 
 

@@ -10,11 +10,18 @@ Inside kernels a failure is a status code per element; callers decide what it me
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-PROBLEMS_SHOWN = 50
+PROBLEMS_SHOWN = 200
+SHOWN_OF_A_KIND = 3
+# What differs between the remedies of one kind: near names, names in quotes, numbers.
+NEAR_NAMES = re.compile(r"; did you mean .*")
+PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\S*\d\S*")
 
 
 class Status(IntEnum):
@@ -43,6 +50,11 @@ class Problem:
         where = self.file if self.row is None else f"{self.file}, row {self.row}"
         return f"{where}, {self.field} = {self.value!r}: {self.remedy}"
 
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What problems of the same sort share: the field, and the remedy without names and numbers."""
+        return self.field, PARTICULARS.sub("...", NEAR_NAMES.sub("", self.remedy))
+
 
 class EngineError(Exception):
     """Base of every exception the engine raises on purpose."""
@@ -70,8 +82,22 @@ class DataError(EngineError):
         return DataError([replace(problem, file=f"{file}, {problem.file}") for problem in self.problems])
 
     def __str__(self) -> str:
-        shown = [str(problem) for problem in self.problems[:PROBLEMS_SHOWN]]
-        left = len(self.problems) - len(shown)
-        if left:
-            shown.append(f"... and {left} more rows of the same kinds")
-        return "\n".join(shown)
+        """One line a problem: up to PROBLEMS_SHOWN, at least three of every kind; the rest counted by kind."""
+        shown = _shown(self.problems)
+        left = Counter(problem.kind for i, problem in enumerate(self.problems) if i not in shown)
+        more = [f"... and {count} more with {field}: {remedy}" for (field, remedy), count in left.items()]
+        return "\n".join([*(str(self.problems[i]) for i in sorted(shown)), *more])
+
+
+def _shown(problems: Sequence[Problem]) -> set[int]:
+    """Positions of the problems a message shows: the first of every kind, then the first ones."""
+    if len(problems) <= PROBLEMS_SHOWN:
+        return set(range(len(problems)))
+    seen: Counter[tuple[str, str]] = Counter()
+    shown: set[int] = set()
+    for i, problem in enumerate(problems):
+        seen[problem.kind] += 1
+        if seen[problem.kind] <= SHOWN_OF_A_KIND:
+            shown.add(i)
+    others = (i for i in range(len(problems)) if i not in shown)
+    return shown | set(itertools.islice(others, max(PROBLEMS_SHOWN - len(shown), 0)))

@@ -56,6 +56,7 @@ class RiskArrays:
     digest      hash of inputs, parameters and formula sources behind the numbers
     market_digest   `Market.digest` of the snapshot they were made from, "" where there was none
     method      "full" revaluation, or "taylor": an expansion for screening, which no margin is computed from
+    notes       what is told of the market behind the numbers, one text a line; no number depends on them
     """
 
     instrument_id: StrArray
@@ -77,6 +78,7 @@ class RiskArrays:
     digest: str
     market_digest: str = ""
     method: str = "full"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         strings = dict.fromkeys(("instrument_id", "underlying_id", "expiry_name"), np.str_)
@@ -133,6 +135,7 @@ class RiskArrays:
             "digest": self.digest,
             "market_digest": self.market_digest,
             "method": self.method,
+            "notes": list(self.notes),
             "dynamics": vars(self.scenario_set.dynamics),
             "meaning": "P&L in currency of q contracts in a scenario = tick * sum(q / quantity_step * rows); "
             "for kinds 0 and 1 (cash, spot) tick * round(q * rows)",
@@ -159,6 +162,9 @@ class RiskArrays:
             raise _unreadable(file, "checksum", metadata.get("checksum"), remedy)
         _check_tick(file, metadata.get("tick"))
         _check_metadata(file, metadata, columns)
+        notes = metadata.get("notes", [])
+        if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+            raise _unreadable(file, "notes", notes, "must be a list of texts")
         try:
             scenario = {name: columns.pop(f"scenario_{name}") for name in SCENARIO_COLUMNS}
             arrays = cls(
@@ -170,6 +176,7 @@ class RiskArrays:
                 digest=metadata["digest"],
                 market_digest=metadata["market_digest"],
                 method=metadata["method"],
+                notes=tuple(notes),
             )
         except (KeyError, TypeError, ValueError, AssertionError) as error:
             raise _unreadable(file, "columns", str(error), "a column is missing or has the wrong shape") from None

@@ -101,7 +101,8 @@ def test_a_tick_too_coarse_for_a_contract() -> None:
 
 
 def test_a_tick_too_fine_for_doubles() -> None:
-    largest = float(np.abs(revalue(INSTRUMENTS, MARKET, GRID, tick=None).rows).max())
+    exact = revalue(INSTRUMENTS, MARKET, GRID, tick=None)
+    largest = float(max(np.abs(exact.rows).max(), np.abs(exact.value_rows).max()))
     with pytest.raises(NumericalError, match="too fine"):
         revalue(INSTRUMENTS, MARKET, GRID, tick=largest / 2.0**53 / 1.1)
     assert revalue(INSTRUMENTS, MARKET, GRID, tick=largest / 2.0**53 * 1.1).tick is not None

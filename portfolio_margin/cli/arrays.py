@@ -52,6 +52,8 @@ def command(
             arrays, revalued(given, module.scenarios(params, given.market), **{**chain_and_method, "method": "full"})
         )
     rows, columns = arrays.rows.shape
+    for line in given.told.remarks():
+        click.echo(line, err=True)
     click.echo(
         f"wrote {output_file}: {rows} instruments x {columns} scenarios of {given.source}, digest {arrays.digest[:16]}"
     )

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import click
+import numpy as np
 
 from portfolio_margin.cli.output import progress
 from portfolio_margin.io.chain import EXCLUDE, REFUSE, Snapshot, vol_quotes, with_surface
 from portfolio_margin.io.chain_rows import DECIMAL, PERCENT
+from portfolio_margin.io.market_json import is_market_file
 from portfolio_margin.io.tables import JSON, kind_of_name
+from portfolio_margin.io.told import LEFT_OUT, Told
 from pricing.errors import ConfigError
-from pricing.fit import Surface, expiries_of, fit
+from pricing.fit import SliceStatus, Surface, expiries_of, fit
 
 EXCLUDED_SHOWN = 10
+ROUGH_VOL_POINTS = 2.0
+ROUGH_WING_VOL_POINTS = 10.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,10 @@ CHAIN_OPTIONS: tuple[Callable[..., Any], ...] = (
     ),
     click.option("--iv-unit", type=click.Choice([DECIMAL, PERCENT]), help="Unit of a chain's vols, if not the usual."),
     click.option(
-        "--fx", metavar="CURRENCY=RATE", multiple=True, help="USD per unit of a settlement currency; repeatable."
+        "--fx",
+        metavar="CURRENCY=RATE",
+        multiple=True,
+        help="USD per unit of a currency that is no coin of the chain, such as USDC; repeatable.",
     ),
     click.option("--futures", metavar="FILE", help="Ticker table of futures and perpetuals, for option tickers."),
 )
@@ -66,21 +74,75 @@ def fitted_chain(file: str, options: ChainOptions) -> tuple[Snapshot, Surface]:
         step("fitting")
         surface = fit(quotes, expiries_of(read.market))
         step("done")
-    _tell_excluded(read)
+    tell_left_out([str(problem) for problem in read.excluded])
     return with_surface(read, surface.svi), surface
 
 
-def _tell_excluded(read: Snapshot) -> None:
+def tell_left_out(texts: Sequence[str]) -> None:
     """Every format of output goes with this: a row that is left out is never lost silently."""
-    for problem in read.excluded[:EXCLUDED_SHOWN]:
-        click.echo(f"left out: {problem}", err=True)
-    if len(read.excluded) > EXCLUDED_SHOWN:
-        click.echo(f"left out: {len(read.excluded) - EXCLUDED_SHOWN} more rows", err=True)
+    for text in texts[:EXCLUDED_SHOWN]:
+        click.echo(f"{LEFT_OUT}{text}", err=True)
+    if len(texts) > EXCLUDED_SHOWN:
+        click.echo(f"{LEFT_OUT}{len(texts) - EXCLUDED_SHOWN} more rows", err=True)
+
+
+def told_of(read: Snapshot, surface: Surface) -> Told:
+    """What is told of a chain and its slices, with every output and in every file made from them."""
+    excluded = tuple(str(problem) for problem in read.excluded)
+    return Told(excluded, read.notes, tuple(warnings_of(diagnostics(read, surface))))
+
+
+def diagnostics(read: Snapshot, surface: Surface) -> dict[str, Any]:
+    """Slices and diagnostics by expiry as named columns; undated rows are left out."""
+    d = surface.diagnostics
+    names = np.array(read.market.expiry_name)
+    dated = ~np.char.endswith(names, "undated")
+    columns = {
+        "expiry": names,
+        "status": np.array([SliceStatus(code).name for code in d.status]),
+        "quotes_used": d.used_count,
+        "quotes_rejected": d.rejected_count,
+        "rmse_vol_points": d.rmse,
+        "rmse_mid_vol_points": d.rmse_mid,
+        "rmse_vega_vol_points": d.rmse_vega,
+        "inside_share": d.inside_share,
+        "minimum_g": d.minimum_g,
+        "minimum_g_k": d.minimum_g_k,
+        "calendar_gap_quoted": d.calendar_gap_quoted,
+        "wing_slope_left": d.wing_slope[:, 0],
+        "wing_slope_right": d.wing_slope[:, 1],
+        **{name: surface.svi[:, i] for i, name in enumerate(("a", "b", "rho", "m", "sigma"))},
+    }
+    return {name: values[dated] for name, values in columns.items()}
+
+
+def warnings_of(columns: dict[str, Any]) -> list[str]:
+    """What a reader of the slices should know before using them, with the expiries concerned."""
+    with np.errstate(invalid="ignore"):
+        checks = {
+            "a slice has butterfly arbitrage (g below 0)": columns["minimum_g"] < 0,
+            "a slice crosses the one before it within quoted strikes": columns["calendar_gap_quoted"] < 0,
+            f"a slice misses its quotes by more than {ROUGH_VOL_POINTS:g} vol points by vega": (
+                columns["rmse_vega_vol_points"] > ROUGH_VOL_POINTS
+            ),
+            f"a slice misses its wings by more than {ROUGH_WING_VOL_POINTS:g} vol points, every quote alike": (
+                columns["rmse_vol_points"] > ROUGH_WING_VOL_POINTS
+            ),
+            "no slice: no quote could be used": columns["quotes_used"] == 0,
+        }
+    return [
+        f"{text}: {', '.join(map(str, columns['expiry'][np.asarray(found)]))}"
+        for text, found in checks.items()
+        if np.any(found)
+    ]
 
 
 def _read(file: str, options: ChainOptions) -> Snapshot:
     fx = _rates(options.fx)
     if kind_of_name(file) == JSON:
+        if is_market_file(file):
+            text = f"{file} is a market file of ours, which holds slices already: it goes to --market of other commands"
+            raise ConfigError(f"{text}, and fit-surface takes an option chain")
         useless = [name for name in options.given() if name in ("--snapshot", "--futures", "--iv-unit")]
         if useless:
             raise ConfigError(f"the venue's JSON holds one moment, vols in percent: leave {' and '.join(useless)} out")

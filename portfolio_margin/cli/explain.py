@@ -10,6 +10,7 @@ from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
     MARKET_OPTIONS,
+    Session,
     collect,
     open_session,
     statement_of,
@@ -19,6 +20,7 @@ from portfolio_margin.cli.output import (
     Column,
     chosen_output,
     deliver,
+    moment_text,
     money,
     output_options,
     quantity_text,
@@ -46,16 +48,16 @@ def command(
         "currency": explanation.currency,
         "status": explanation.status,
         "margin_balance": f"{explanation.margin_balance:.2f}",
+        "as_of_ms": statement.as_of_ms,
         **statement.identity(),
-        "market_rows_left_out": list(session.excluded),
-        "notes": list(session.notes),
+        **session.told.document(),
     }
     columns = explanation.columns()
     if not deliver(output, columns, identity, rows_document(identity, "lines", columns, ("initial", "maintenance"))):
-        _show(explanation)
+        _show(explanation, session, moment_text(statement.as_of_ms))
 
 
-def _show(explanation: Explanation) -> None:
+def _show(explanation: Explanation, session: Session, moment: str) -> None:
     lines = explanation.lines
     unit = f" [{explanation.currency}]"
     columns = [
@@ -66,8 +68,13 @@ def _show(explanation: Explanation) -> None:
         Column("scenario", [line.scenario for line in lines], right=False, keep=False),
     ]
     title = f"{explanation.account}: {explanation.status}, margin balance {money([explanation.margin_balance])[0]}"
-    footer = "A positive amount adds to the requirement. Lines sum exactly; --json has every digit."
-    show_table(f"{title} {explanation.currency}, model {explanation.model_id}", columns, footer)
+    footer = [
+        "A positive amount adds to the requirement. Lines sum exactly; --json has every digit.",
+        f"market rows left out: {len(session.told.left_out) or 'none'}",
+        *session.told.remarks(),
+    ]
+    title = f"{title} {explanation.currency}, model {explanation.model_id}, market {session.source} at {moment}"
+    show_table(title, columns, "\n".join(footer))
 
 
 def _name(level: str, name: str) -> str:

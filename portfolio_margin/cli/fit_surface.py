@@ -7,7 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
-from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, fitted_chain
+from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, diagnostics, fitted_chain, told_of
 from portfolio_margin.cli.inputs import with_options
 from portfolio_margin.cli.output import (
     Column,
@@ -19,11 +19,8 @@ from portfolio_margin.cli.output import (
     show_table,
 )
 from portfolio_margin.io.chain import Snapshot
+from portfolio_margin.io.told import Told
 from pricing.errors import ConfigError
-from pricing.fit import SliceStatus, Surface
-
-ROUGH_VOL_POINTS = 2.0
-ROUGH_WING_VOL_POINTS = 10.0
 
 
 @click.command("fit-surface")
@@ -49,65 +46,15 @@ def command(
         raise ConfigError(f"{market_file}: a market file ends in .json or .json.gz")
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     read, surface = fitted_chain(chain, ChainOptions.take(chain_options))
+    columns, told = diagnostics(read, surface), told_of(read, surface)
     if market_file is not None:
-        _write(market_file, read, keep_marks)
-    columns = diagnostics(read, surface)
-    identity = {
-        "source": read.source,
-        "market_rows_left_out": [str(problem) for problem in read.excluded],
-        "notes": list(read.notes),
-        "warnings": warnings_of(columns),
-    }
+        _write(market_file, read, told, keep_marks)
+    identity = {"source": read.source, **told.document()}
     if not deliver(output, columns, identity, rows_document(identity, "expiries", columns)):
-        _show(read, columns)
+        _show(read.source, told, columns)
 
 
-def diagnostics(read: Snapshot, surface: Surface) -> dict[str, Any]:
-    """Slices and diagnostics by expiry as named columns; undated rows are left out."""
-    d = surface.diagnostics
-    names = np.array(read.market.expiry_name)
-    dated = ~np.char.endswith(names, "undated")
-    columns = {
-        "expiry": names,
-        "status": np.array([SliceStatus(code).name for code in d.status]),
-        "quotes_used": d.used_count,
-        "quotes_rejected": d.rejected_count,
-        "rmse_vol_points": d.rmse,
-        "rmse_mid_vol_points": d.rmse_mid,
-        "rmse_vega_vol_points": d.rmse_vega,
-        "inside_share": d.inside_share,
-        "minimum_g": d.minimum_g,
-        "minimum_g_k": d.minimum_g_k,
-        "calendar_gap_quoted": d.calendar_gap_quoted,
-        "wing_slope_left": d.wing_slope[:, 0],
-        "wing_slope_right": d.wing_slope[:, 1],
-        **{name: surface.svi[:, i] for i, name in enumerate(("a", "b", "rho", "m", "sigma"))},
-    }
-    return {name: values[dated] for name, values in columns.items()}
-
-
-def warnings_of(columns: dict[str, Any]) -> list[str]:
-    """What a reader of the slices should know before using them, with the expiries concerned."""
-    with np.errstate(invalid="ignore"):
-        checks = {
-            "a slice has butterfly arbitrage (g below 0)": columns["minimum_g"] < 0,
-            "a slice crosses the one before it within quoted strikes": columns["calendar_gap_quoted"] < 0,
-            f"a slice misses its quotes by more than {ROUGH_VOL_POINTS:g} vol points by vega": (
-                columns["rmse_vega_vol_points"] > ROUGH_VOL_POINTS
-            ),
-            f"a slice misses its wings by more than {ROUGH_WING_VOL_POINTS:g} vol points, every quote alike": (
-                columns["rmse_vol_points"] > ROUGH_WING_VOL_POINTS
-            ),
-            "no slice: no quote could be used": columns["quotes_used"] == 0,
-        }
-    return [
-        f"{text}: {', '.join(map(str, columns['expiry'][np.asarray(found)]))}"
-        for text, found in checks.items()
-        if np.any(found)
-    ]
-
-
-def _show(read: Snapshot, columns: dict[str, Any]) -> None:
+def _show(source: str, told: Told, columns: dict[str, Any]) -> None:
     def text(name: str) -> list[str]:
         return [str(value) for value in columns[name]]
 
@@ -130,20 +77,19 @@ def _show(read: Snapshot, columns: dict[str, Any]) -> None:
     ]
     footer = [
         "min g below 0: butterfly arbitrage; calendar gap below 0: the slice crosses the one before it",
-        f"market rows left out: {len(read.excluded) or 'none'}",
-        *(f"note: {note}" for note in read.notes),
-        *(f"warning: {warning}" for warning in warnings_of(columns)),
+        f"market rows left out: {len(told.left_out) or 'none'}",
+        *told.remarks(),
     ]
-    show_table(f"raw SVI slices of {read.source}", shown, "\n".join(footer))
+    show_table(f"raw SVI slices of {source}", shown, "\n".join(footer))
 
 
-def _write(path: str, read: Snapshot, keep_marks: bool) -> None:
+def _write(path: str, read: Snapshot, told: Told, keep_marks: bool) -> None:
     from dataclasses import replace
 
     from portfolio_margin.io.market_json import write_market
 
     vol = read.market.mark_vol if keep_marks else np.full(len(read.instruments), np.nan)
-    write_market(path, read.instruments, replace(read.market, mark_vol=vol), f"fitted to {read.source}")
+    write_market(path, read.instruments, replace(read.market, mark_vol=vol), f"fitted to {read.source}", told)
     click.echo(f"wrote {path}", err=True)
 
 

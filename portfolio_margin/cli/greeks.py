@@ -14,12 +14,15 @@ from portfolio_margin.cli.inputs import (
     MARKET_OPTIONS,
     read_book_option,
     read_market_option,
+    rows_of,
+    with_book_notes,
     with_options,
 )
 from portfolio_margin.cli.output import (
     Column,
     chosen_output,
     deliver,
+    moment_text,
     number,
     output_options,
     quantity_text,
@@ -35,10 +38,10 @@ from portfolio_margin.greeks import (
     position_greeks,
     sums_by,
 )
+from portfolio_margin.io.told import Told
 from portfolio_margin.version import VERSION
 from pricing.errors import ConfigError, DataError
 from pricing.instruments import Instruments
-from pricing.market import Market
 from pricing.price import BACKENDS
 
 # Decimals of contracts and positions; what is not named here is an amount of money.
@@ -52,13 +55,13 @@ ALWAYS_SHOWN = ("price", "quantity", "delta", "delta_cash", "vega")
 @with_options(*MARKET_OPTIONS, *BOOK_OPTIONS)
 @click.option("--instruments", "by_instrument", is_flag=True, help="Greeks of one unit of every option.")
 @click.option("--by-position", is_flag=True, help="Greeks of every position instead of sums by account.")
-@click.option("--account", help="Only the positions of this account.")
+@click.option("--account", "accounts", multiple=True, help="Only the positions of this account; repeatable.")
 @click.option("--backend", type=click.Choice(BACKENDS), default="numba", show_default=True)
 @output_options
 def command(
     by_instrument: bool,
     by_position: bool,
-    account: str | None,
+    accounts: tuple[str, ...],
     backend: str,
     as_json: bool,
     as_csv: bool,
@@ -69,7 +72,7 @@ def command(
     """Greeks in trader units: vega per vol point, theta per day, rho per 1 %; cash sums in the margin currency."""
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     files = (shared["positions"], shared["collateral"])
-    if by_instrument and (by_position or account is not None or files != (None, None)):
+    if by_instrument and (by_position or accounts or files != (None, None)):
         raise ConfigError(
             "--instruments shows contracts: leave out --positions, --collateral, --account, --by-position"
         )
@@ -87,22 +90,28 @@ def command(
     else:
         book = read_book_option(*files, instruments, market, given.left_out)
         held = position_greeks(book, instruments, market, contract)
-        if by_position or account is not None:
-            columns, units = _of_positions(book, instruments, held, account), POSITION_UNIT
-            title = f"positions of {account or source}"
+        if by_position or accounts:
+            columns, units = _of_positions(book, instruments, held, accounts), POSITION_UNIT
+            title = f"positions of {', '.join(accounts) or source}"
         else:
             columns, units, title = _of_accounts(book, held), CASH_UNIT, f"accounts of {source}"
+    told = with_book_notes(given.told, *files)
     units = _in_currency(units, str(market.currency_id[0]))
     identity = {
         "source": source,
         "as_of_ms": market.valuation_time,
         "units": units,
-        "market_rows_left_out": list(given.excluded),
-        "notes": list(given.notes),
+        **told.document(),
         "engine_version": VERSION,
     }
     if not deliver(output, columns, identity, rows_document(identity, "rows", columns)):
-        _show(columns, units, f"Greeks of {title} at {_moment(market)}", single=account is not None, notes=given.notes)
+        _show(
+            columns,
+            units,
+            f"Greeks of {title} at {moment_text(market.valuation_time)}",
+            single=len(accounts) == 1,
+            told=told,
+        )
 
 
 def _of_options(instruments: Instruments, contract: dict[str, Any]) -> dict[str, Any]:
@@ -113,9 +122,12 @@ def _of_options(instruments: Instruments, contract: dict[str, Any]) -> dict[str,
     }
 
 
-def _of_positions(book: Book, instruments: Instruments, held: dict[str, Any], account: str | None) -> dict[str, Any]:
+def _of_positions(
+    book: Book, instruments: Instruments, held: dict[str, Any], accounts: tuple[str, ...]
+) -> dict[str, Any]:
+    """Greeks by position, of the accounts named or of all, in the order of the book."""
     owner = account_rows(book)
-    chosen = np.ones(len(owner), dtype=np.bool_) if account is None else owner == book.row_of(account)
+    chosen = np.isin(owner, rows_of(book, accounts)) if accounts else np.ones(len(owner), dtype=np.bool_)
     columns = {
         "account": book.account_id[owner],
         "instrument": instruments.instrument_id[book.instrument_idx],
@@ -135,11 +147,7 @@ def _in_currency(units: dict[str, str], currency: str) -> dict[str, str]:
     return {name: text if "quote" in text else text.replace("ccy", currency) for name, text in units.items()}
 
 
-def _moment(market: Market) -> str:
-    return f"{np.datetime64(market.valuation_time, 'ms').astype('datetime64[s]')}Z"
-
-
-def _show(columns: dict[str, Any], units: dict[str, str], title: str, single: bool, notes: tuple[str, ...]) -> None:
+def _show(columns: dict[str, Any], units: dict[str, str], title: str, single: bool, told: Told) -> None:
     digits = DIGITS if "instrument" in columns else DIGITS_OF_SUMS
     shown = []
     for name, values in columns.items():
@@ -152,7 +160,7 @@ def _show(columns: dict[str, Any], units: dict[str, str], title: str, single: bo
             shown.append(Column(header, number(values, digits.get(name, 2)), keep=name in ALWAYS_SHOWN))
         else:
             shown.append(Column(header, [str(value) for value in values], right=False))
-    show_table(title, shown, "\n".join([*_totals(columns, units), *(f"note: {note}" for note in notes)]))
+    show_table(title, shown, "\n".join([*_totals(columns, units), *told.remarks()]))
 
 
 def _totals(columns: dict[str, Any], units: dict[str, str]) -> list[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import click
 
 from portfolio_margin.book import Book
-from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, fitted_chain
+from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, fitted_chain, tell_left_out, told_of
 from portfolio_margin.cli.output import progress
 from portfolio_margin.cli.parameters import (
     FAMILIES,
@@ -22,10 +22,11 @@ from portfolio_margin.cli.parameters import (
     load_registered,
     read_parameters,
 )
+from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement
-from pricing.errors import ConfigError, DataError
+from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Instruments
 from pricing.market import Market
 from pricing.price import BACKENDS
@@ -60,7 +61,9 @@ class Options:
 class Session:
     """Everything a command computes with; market and instruments are None where arrays came from a file.
 
-    excluded  rows of the market's source that were left out; notes, what was added or assumed
+    model     the margin model with its parameters; source, what statements call the market
+    told      what is told of the market and the book with every result
+    left_out  names of contracts among the rows left out, and why
     """
 
     instruments: Instruments | None
@@ -69,8 +72,8 @@ class Session:
     book: Book
     model: MarginModel
     source: str
-    excluded: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    told: Told = NOTHING
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 class MarketInput(NamedTuple):
@@ -78,17 +81,15 @@ class MarketInput(NamedTuple):
 
     instruments, market   the two tables
     source    what statements call it
-    excluded  rows of the source that were left out, and why
-    left_out  names of contracts among them, and why
-    notes     what was added or assumed
+    told      rows of the source that were left out, what was added or assumed, what is rough about it
+    left_out  names of contracts among the rows left out, and why
     """
 
     instruments: Instruments
     market: Market
     source: str
-    excluded: tuple[str, ...] = ()
+    told: Told = NOTHING
     left_out: Mapping[str, str] = MappingProxyType({})
-    notes: tuple[str, ...] = ()
 
 
 MARKET_OPTIONS = (
@@ -155,9 +156,13 @@ def open_session(options: Options) -> Session:
             from portfolio_margin.io.arrays_file import read_arrays
 
             arrays = read_arrays(options.arrays)
+            told = Told.of_lines(arrays.notes)
+            left_out = told.left_out_by_name()
+            tell_left_out(told.left_out)
             step("book")
-            book = read_book_option(options.positions, options.collateral, arrays, None)
-            return Session(None, None, arrays, book, module.Model(params), options.arrays)
+            book = read_book_option(options.positions, options.collateral, arrays, None, left_out)
+            told = with_book_notes(told, options.positions, options.collateral)
+            return Session(None, None, arrays, book, module.Model(params), options.arrays, told, left_out)
         given = read_market_option(options.market, options.chain)
         step("book")
         book = read_book_option(options.positions, options.collateral, given.instruments, given.market, given.left_out)
@@ -168,17 +173,29 @@ def open_session(options: Options) -> Session:
         arrays = revalued(given, moves, **how)
         step("done")
     model = module.Model(params)
-    return Session(given.instruments, given.market, arrays, book, model, given.source, given.excluded, given.notes)
+    told = with_book_notes(given.told, options.positions, options.collateral)
+    return Session(given.instruments, given.market, arrays, book, model, given.source, told, given.left_out)
+
+
+def with_book_notes(told: Told, positions: str | None, collateral: str | None) -> Told:
+    """What is told of a market, and of the book beside it."""
+    if positions is None or collateral is not None:
+        return told
+    return told._replace(notes=(*told.notes, "no --collateral was given, so the accounts hold none"))
 
 
 def revalued(given: MarketInput, moves: ScenarioSet, **how: Any) -> RiskArrays:
-    """The risk arrays of a market; what is wrong with a contract is said of the file it came from."""
+    """The risk arrays of a market, with what is told of it.
+
+    What is wrong with a contract is said of the file it came from.
+    """
     from scenarios.revalue import revalue
 
     try:
-        return revalue(given.instruments, given.market, moves, **how)
+        arrays = revalue(given.instruments, given.market, moves, **how)
     except DataError as error:
         raise error.within(given.source) from None
+    return replace(arrays, notes=given.told.lines())
 
 
 def layers(
@@ -209,17 +226,18 @@ def read_market_option(market: str | None, chain: ChainOptions) -> MarketInput:
 
     A chain is fitted first, so that contracts without a vol of the venue take that of their slice.
     """
-    from portfolio_margin.io.market_json import is_market_file, read_market
+    from portfolio_margin.io.market_json import is_market_file, read_market_file
     from portfolio_margin.sample import MARKET_FILE, sample_path
 
     if market is None or is_market_file(market):
         useless = chain.given()
         if useless:
             raise ConfigError(f"{', '.join(useless)} is about a chain, and {market or SAMPLE} is none")
-        return MarketInput(*read_market(sample_path(MARKET_FILE) if market is None else market), market or SAMPLE)
-    read, _ = fitted_chain(market, chain)
-    excluded = tuple(str(problem) for problem in read.excluded)
-    return MarketInput(read.instruments, read.market, read.source, excluded, read.left_out, read.notes)
+        file = read_market_file(sample_path(MARKET_FILE) if market is None else market)
+        tell_left_out(file.told.left_out)
+        return MarketInput(file.instruments, file.market, market or SAMPLE, file.told, file.told.left_out_by_name())
+    read, surface = fitted_chain(market, chain)
+    return MarketInput(read.instruments, read.market, read.source, told_of(read, surface), read.left_out)
 
 
 def _check_combination(options: Options) -> None:
@@ -255,17 +273,37 @@ def read_book_option(
     if positions is None and collateral is not None:
         raise ConfigError("--collateral needs --positions FILE beside it")
     if positions is None:
-        return read_book(sample_path(POSITIONS_FILE), sample_path(COLLATERAL_FILE), listed, market)
+        try:
+            return read_book(sample_path(POSITIONS_FILE), sample_path(COLLATERAL_FILE), listed, market)
+        except DataError:
+            if isinstance(listed, RiskArrays):
+                text = "--arrays needs --positions FILE: the sample's accounts hold contracts that these arrays lack"
+                raise ConfigError(text) from None
+            raise
     if positions == collateral == STANDARD_INPUT:
         raise ConfigError("only one of --positions and --collateral can come from standard input")
     owned = None if collateral is None else source(collateral)
     return read_book(source(positions), owned, listed, market, left_out=left_out)
 
 
+def rows_of(book: Book, accounts: tuple[str, ...]) -> list[int]:
+    """Rows of the accounts named, each once; DataError listing every name that is none."""
+    rows: list[int] = []
+    problems: list[Problem] = []
+    for name in dict.fromkeys(accounts):
+        try:
+            rows.append(book.row_of(name))
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    return rows
+
+
 def source(path: str) -> Any:
-    """A path as it is, or the frame that stands on standard input where it is -."""
+    """A path as it is, or the table that stands on standard input where it is -."""
     if path != STANDARD_INPUT:
         return path
-    from portfolio_margin.io.frames import frame_from_csv
+    from portfolio_margin.io.tables import table_from_csv
 
-    return frame_from_csv(sys.stdin.buffer.read(), "standard input")
+    return table_from_csv("standard input", sys.stdin.buffer.read())

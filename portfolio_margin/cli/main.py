@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -21,7 +22,7 @@ COMMANDS = {
     "greeks": "Greeks of contracts, positions and accounts.",
     "fit-surface": "Fit SVI slices to an option chain.",
     "arrays": "Write the risk array file.",
-    "sample": "The sample's accounts on any market, as files.",
+    "sample": "The sample's accounts on any BTC and ETH market, as files.",
     "warmup": "Compile every kernel once.",
     "doctor": "Versions, cores, state of the compilation cache.",
 }
@@ -44,6 +45,19 @@ class CommandGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a reader of its output who has gone away is no error of ours (click would exit with 1)."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            hint = _hint(error)
+            if not hint:
+                raise
+            raise click.UsageError(f"{error.message}: {hint}", error.ctx) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -61,6 +75,15 @@ def group() -> None:
     """
 
 
+def _hint(error: click.UsageError) -> str:
+    """Where a file goes that was given without its option."""
+    if "unexpected extra argument" not in error.message or error.ctx is None:
+        return ""
+    known = {option for parameter in error.ctx.command.params for option in parameter.opts}
+    hints = {"--positions": "positions go after --positions", "--output": "a file for the result after --output"}
+    return ", ".join(hint for option, hint in hints.items() if option in known)
+
+
 def main() -> None:
     """Entry point of the console script."""
     keep_jax_compilations()
@@ -72,10 +95,6 @@ def main() -> None:
         if (error.name or "").partition(".")[0] in PACKAGES:
             raise
         stop(f"{error.name} is not installed: install portfolio-margin again, or portfolio-margin[io] for pyarrow")
-    except BrokenPipeError:
-        # The reader of our output went away; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
         stop(f"{error.filename or 'input or output'}: {error.strerror or error}")
 

@@ -8,7 +8,6 @@ from typing import Any
 import click
 import numpy as np
 
-from portfolio_margin.book import Book
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
@@ -16,14 +15,23 @@ from portfolio_margin.cli.inputs import (
     Session,
     collect,
     open_session,
+    rows_of,
     statement_of,
     with_options,
 )
-from portfolio_margin.cli.output import Column, chosen_output, deliver, money, number, output_options, show_table
+from portfolio_margin.cli.output import (
+    Column,
+    chosen_output,
+    deliver,
+    moment_text,
+    money,
+    number,
+    output_options,
+    show_table,
+)
 from portfolio_margin.io.results import json_rows, money_text
 from portfolio_margin.statement import AccountStatus, MarginStatement, up
 from pricing.arrays import DAYS_PER_YEAR
-from pricing.errors import DataError, Problem
 from scenarios.risk_arrays import RiskArrays
 
 BELOW_MAINTENANCE = 1
@@ -60,30 +68,15 @@ def command(
     options = collect(shared)
     session = open_session(options)
     statement = statement_of(session, options)
-    chosen = _rows_of(session.book, accounts) if accounts else list(range(len(statement)))
+    chosen = rows_of(session.book, accounts) if accounts else list(range(len(statement)))
     columns = {name: np.asarray(values)[chosen] for name, values in statement.columns().items()}
-    told = {"market_rows_left_out": list(session.excluded), "notes": list(session.notes)}
-    identity = {**statement.identity(), **told}
+    identity = {**statement.identity(), **session.told.document()}
     if not deliver(output, columns, identity, lambda: _document(statement, session.arrays, identity, chosen)):
         _show(statement, columns, session)
     below = [str(statement.account[row]) for row in chosen if statement.below_maintenance[row]]
     if check and below:
         click.echo(f"below maintenance margin: {', '.join(below)}", err=True)
         sys.exit(BELOW_MAINTENANCE)
-
-
-def _rows_of(book: Book, accounts: tuple[str, ...]) -> list[int]:
-    """Rows of the accounts named, each once; DataError listing every name that is none."""
-    rows: list[int] = []
-    problems: list[Problem] = []
-    for name in dict.fromkeys(accounts):
-        try:
-            rows.append(book.row_of(name))
-        except DataError as error:
-            problems += error.problems
-    if problems:
-        raise DataError(problems)
-    return rows
 
 
 def _document(
@@ -127,7 +120,6 @@ def _scenario(arrays: RiskArrays, scenario: int) -> dict[str, Any] | None:
 
 
 def _show(statement: MarginStatement, columns: dict[str, Any], session: Session) -> None:
-    moment = np.datetime64(statement.as_of_ms, "ms").astype("datetime64[s]")
     unit = f" [{statement.currency}]"
     status = [str(name) for name in columns["status"]]
     shown = [
@@ -142,7 +134,7 @@ def _show(statement: MarginStatement, columns: dict[str, Any], session: Session)
         Column("delta" + unit, money(columns["delta_total"]), keep=False),
         Column("worst scenario", [str(name) for name in columns["worst_scenario"]], right=False, keep=False),
     ]
-    title = f"{statement.model.model_id} margin of {session.source} at {moment}Z"
+    title = f"{statement.model.model_id} margin of {session.source} at {moment_text(statement.as_of_ms)}"
     show_table(title, shown, _footer(statement, columns, session))
 
 
@@ -155,7 +147,7 @@ def _footer(statement: MarginStatement, columns: dict[str, Any], session: Sessio
         f"totals: equity {totals[0]}, initial {totals[1]}, maintenance {totals[2]} {statement.currency}",
         f"inputs {statement.input_hash}, parameters {statement.parameters_hash}, engine {statement.engine_version}",
         f"positions excluded: {len(statement.positions_excluded) or 'none'}",
-        f"market rows left out: {len(session.excluded) or 'none'}",
-        *(f"note: {note}" for note in session.notes),
+        f"market rows left out: {len(session.told.left_out) or 'none'}",
+        *session.told.remarks(),
     ]
     return "\n".join(lines)

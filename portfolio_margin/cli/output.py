@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import click
+import numpy as np
 
 from portfolio_margin.io.atomic import write_whole
 from portfolio_margin.io.results import csv_text, json_rows, json_text, result_bytes
 from portfolio_margin.io.tables import CSV, JSON, PARQUET, kind_of_name
+from portfolio_margin.io.told import Told
 from pricing.errors import ConfigError
 
 MONEY_DIGITS = 2
@@ -107,8 +109,12 @@ def deliver(
         content = result_bytes(PARQUET, columns, identity, ())
     else:
         content = (csv_text(columns) if output.kind == CSV else json_text(document()) + "\n").encode()
+    if output.kind == CSV:  # which has no place for them
+        remarks = Told(notes=tuple(identity.get("notes", ())), warnings=tuple(identity.get("warnings", ()))).remarks()
+        for line in remarks:
+            click.echo(line, err=True)
     if output.path is None:
-        click.echo(content.decode(), nl=False)
+        emit(content.decode())
         return True
     if output.path.lower().endswith(".gz"):
         # No time in the header: the same result is the same file.
@@ -116,6 +122,22 @@ def deliver(
     write_whole(output.path, content)
     click.echo(f"wrote {output.path}", err=True)
     return True
+
+
+def emit(text: str) -> None:
+    """Print a result; where its reader has gone away, go on without output: the exit code is still to be decided."""
+    try:
+        click.echo(text, nl=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
+
+
+def drop_output() -> None:
+    """Send what is still to be printed nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def rows_document(
@@ -146,13 +168,21 @@ def show_table(title: str, columns: Sequence[Column], footer: str = "") -> None:
         table.add_column(Text(column.header), justify=justify, no_wrap=fits, overflow="fold")
     for row in range(len(kept[0].texts) if kept else 0):
         table.add_row(*(Text(c.texts[row], style=c.styles[row] if c.styles else "") for c in kept))
-    console.print(Text(title, style="italic"), soft_wrap=True)
-    console.print(table)
     left_out = [column.header.partition("\n")[0] for column in shown if column not in kept]
-    if left_out:
-        console.print(Text(f"not shown for lack of width: {', '.join(left_out)}", style="dim"), soft_wrap=True)
-    if footer:
-        console.print(Text(footer), soft_wrap=True)
+    # Captured, since rich itself ends the process with code 1 where the reader has gone away.
+    with console.capture() as captured:
+        console.print(Text(title, style="italic"), soft_wrap=True)
+        console.print(table)
+        if left_out:
+            console.print(Text(f"not shown for lack of width: {', '.join(left_out)}", style="dim"), soft_wrap=True)
+        if footer:
+            console.print(Text(footer), soft_wrap=True)
+    emit(captured.get())
+
+
+def moment_text(milliseconds: int) -> str:
+    """A moment given in ms UTC, to the second."""
+    return f"{np.datetime64(milliseconds, 'ms').astype('datetime64[s]')}Z"
 
 
 def money(values: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""sample: the accounts of the shipped sample on any market."""
+"""sample: the accounts of the shipped sample on any BTC and ETH market."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ def command(market: str | None, folder: str, force: bool, **chain_options: Any) 
     """
     from portfolio_margin.sample.accounts import files_of, holdings, idle_accounts
 
+    if Path(folder).is_file():
+        raise ConfigError(f"--output {folder} is a file: name a folder for {POSITIONS_FILE} and {COLLATERAL_FILE}")
     targets = [Path(folder) / name for name in (POSITIONS_FILE, COLLATERAL_FILE)]
     there = [str(target) for target in targets if target.exists()]
     if there and not force:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -11,15 +13,18 @@ from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
     MARKET_OPTIONS,
+    Session,
     collect,
     open_session,
     source,
+    statement_of,
     with_options,
 )
 from portfolio_margin.cli.output import (
     Column,
     chosen_output,
     deliver,
+    moment_text,
     money,
     number,
     output_options,
@@ -27,11 +32,19 @@ from portfolio_margin.cli.output import (
     show_table,
 )
 from portfolio_margin.io.results import json_rows, money_text
-from portfolio_margin.sensitivities import COMPARED, what_if
-from portfolio_margin.version import VERSION
+from portfolio_margin.sensitivities import COMPARED, WhatIf, what_if
 from pricing.errors import ConfigError, DataError, Problem
 
 RATIOS = ("mm_rate",)
+
+
+class _Order(NamedTuple):
+    """An order and where it was given."""
+
+    instrument: str
+    quantity: float
+    file: str
+    row: int
 
 
 @click.command("what-if")
@@ -55,13 +68,12 @@ def command(
     """Margin of ACCOUNT before and after orders filled at the mark."""
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     options = collect(shared)
-    wanted = [*_parsed(orders), *(_read(orders_file) if orders_file else [])]
-    if not wanted:
+    given = [*_parsed(orders), *(_read(orders_file) if orders_file else [])]
+    if not given:
         raise ConfigError("give at least one --order INSTRUMENT=QUANTITY, or --orders FILE")
     session = open_session(options)
-    result = what_if(
-        session.book, session.arrays, session.market, session.model, account, wanted, backend=options.backend
-    )
+    result = _result(session, account, given, options.backend)
+    statement = statement_of(session, options)
     columns = {
         "measure": list(COMPARED),
         "pre": [result.pre[name] for name in COMPARED],
@@ -71,19 +83,18 @@ def command(
     identity = {
         "account": account,
         "currency": result.currency,
-        "orders": [list(order) for order in wanted],
+        "orders": [[order.instrument, order.quantity] for order in given],
         "pre_status": result.pre_status,
         "post_status": result.post_status,
         "pre_worst_scenario": result.pre_worst_scenario,
         "post_worst_scenario": result.post_worst_scenario,
         "fits": result.fits,
-        "model_id": session.model.model_id,
-        "engine_version": VERSION,
-        "market_rows_left_out": list(session.excluded),
-        "notes": list(session.notes),
+        "as_of_ms": statement.as_of_ms,
+        **statement.identity(),
+        **session.told.document(),
     }
     if not deliver(output, columns, identity, lambda: {**identity, "measures": _measures(columns)}):
-        _show(columns, identity)
+        _show(columns, identity, session)
 
 
 def _measures(columns: dict[str, Any]) -> list[dict[str, Any]]:
@@ -95,28 +106,50 @@ def _measures(columns: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _show(columns: dict[str, Any], identity: dict[str, Any]) -> None:
+def _show(columns: dict[str, Any], identity: dict[str, Any], session: Session) -> None:
     def texts(name: str) -> list[str]:
         pairs = zip(columns["measure"], columns[name], strict=True)
         return [(number([value], 4) if measure in RATIOS else money([value]))[0] for measure, value in pairs]
 
     names = [name if name in RATIOS else f"{name} [{identity['currency']}]" for name in columns["measure"]]
     table = [Column("measure", names, right=False), *(Column(name, texts(name)) for name in ("pre", "post", "change"))]
-    footer = (
+    footer = [
         f"status {identity['pre_status']} -> {identity['post_status']}, "
-        f"worst scenario {identity['pre_worst_scenario'] or 'none'} -> {identity['post_worst_scenario'] or 'none'}\n"
-        f"the orders {'fit' if identity['fits'] else 'do not fit'} the account's initial margin"
-    )
+        f"worst scenario {identity['pre_worst_scenario'] or 'none'} -> {identity['post_worst_scenario'] or 'none'}",
+        f"the orders {'fit' if identity['fits'] else 'do not fit'} the account's initial margin",
+        f"market rows left out: {len(session.told.left_out) or 'none'}",
+        *session.told.remarks(),
+    ]
     bought = [f"{'+' if quantity > 0 else ''}{quantity_text(quantity)} {name}" for name, quantity in identity["orders"]]
-    show_table(f"{identity['account']} and {', '.join(bought)}", table, footer)
+    title = f"{identity['account']} and {', '.join(bought)}, market {session.source}"
+    show_table(f"{title} at {moment_text(identity['as_of_ms'])}", table, "\n".join(footer))
 
 
-def _parsed(orders: tuple[str, ...]) -> list[tuple[str, float]]:
-    problems, parsed = [], []
+def _result(session: Session, account: str, given: list[_Order], backend: str) -> WhatIf:
+    """What the orders do; what is wrong with one is said of where it was given, and why its contract is not there."""
+    orders = [(order.instrument, order.quantity) for order in given]
+    try:
+        return what_if(session.book, session.arrays, session.market, session.model, account, orders, backend=backend)
+    except DataError as error:
+        raise DataError([_located(problem, given, session.left_out) for problem in error.problems]) from None
+
+
+def _located(problem: Problem, given: list[_Order], left_out: Mapping[str, str]) -> Problem:
+    if problem.file != "orders" or not isinstance(problem.row, int):
+        return problem
+    order = given[problem.row - 1]
+    if problem.field == "instrument" and order.instrument in left_out:
+        problem = replace(problem, remedy=f"left out of the market, since {left_out[order.instrument]}")
+    return replace(problem, file=order.file, row=order.row)
+
+
+def _parsed(orders: tuple[str, ...]) -> list[_Order]:
+    problems: list[Problem] = []
+    parsed: list[_Order] = []
     for number_, order in enumerate(orders, start=1):
         name, separator, text = order.rpartition("=")
         try:
-            parsed.append((name, float(text)))
+            parsed.append(_Order(name, float(text), "--order", number_))
         except ValueError:
             separator = ""
         if not separator or not name:
@@ -126,7 +159,7 @@ def _parsed(orders: tuple[str, ...]) -> list[tuple[str, float]]:
     return parsed
 
 
-def _read(path: str) -> list[tuple[str, float]]:
+def _read(path: str) -> list[_Order]:
     from portfolio_margin.io.tables import number_column, read_table, require_columns, row_problems_of, text_column
 
     table = read_table(source(path), "orders")
@@ -136,4 +169,5 @@ def _read(path: str) -> list[tuple[str, float]]:
     if problems:
         raise DataError(problems)
     names = text_column(table, "instrument")
-    return [(str(name).strip(), float(value)) for name, value in zip(names, quantity, strict=True)]
+    rows = zip(names.tolist(), quantity.tolist(), table.row.tolist(), strict=True)
+    return [_Order(name, value, table.file, row) for name, value, row in rows]

@@ -109,7 +109,7 @@ def build_snapshot(
     valuation_time  ms UTC, by default the median time of the rows
     on_bad_row      "refuse": DataError listing every bad row. "exclude": leave the bad ones out and list them
                     in `Snapshot.excluded`; problems that are no single row's are refused all the same
-    fx              USD per unit of settlement currencies that are no underlying coin, such as USDC
+    fx              USD per unit of currencies that are no underlying coin, such as USDC or EUR; each can be held
     notes           what the reader added or assumed, for people
     """
     if on_bad_row not in (REFUSE, EXCLUDE):
@@ -134,7 +134,7 @@ def build_snapshot(
     quotes = ChainQuotes(*(getattr(rows, name)[options] for name in ChainQuotes.__dataclass_fields__))
     vol = market.mark_vol.copy()
     vol[: len(options)] = quotes.mark_vol
-    added = [*notes, *_notes(listed, market)]
+    added = [*notes, *_notes(listed, market, fx or {})]
     return Snapshot(source, instruments, replace(market, mark_vol=vol), quotes, excluded, tuple(added), left_out)
 
 
@@ -253,9 +253,10 @@ def _market(
     """The market without mark vols, and the expiry row of every (underlying, time)."""
     valuation_time, settle, fx = terms
     underlyings = list(spot_of)
+    _check_fx(fx, spot_of)
     forward = _forwards(rows, listed, spot_of)
     pairs = sorted(forward)
-    currencies = [MARGIN_CURRENCY, *(name for name in settle if name != MARGIN_CURRENCY)]
+    currencies = [MARGIN_CURRENCY, *sorted({*settle, *fx} - {MARGIN_CURRENCY})]
     rates = {MARGIN_CURRENCY: 1.0, **fx, **spot_of}
     problems = [
         Problem(
@@ -285,6 +286,19 @@ def _market(
         currency_underlying=np.array([underlyings.index(name) if name in underlyings else -1 for name in currencies]),
     )
     return market, {pair: row for row, pair in enumerate(pairs)}
+
+
+def _check_fx(fx: Mapping[str, float], spot_of: Mapping[str, float]) -> None:
+    """A stated rate stands still in every scenario: none for a coin that has an index, nor for the margin currency."""
+    coins = {name.partition("_")[0]: f"it has its own index in this chain, {spot:g}" for name, spot in spot_of.items()}
+    coins[MARGIN_CURRENCY] = "it is the margin currency, whose rate is 1"
+    bad = [
+        f"--fx {name}={rate:g} (fx= in Python): {coins[name]}; leave it out"
+        for name, rate in fx.items()
+        if name in coins
+    ]
+    if bad:
+        raise ConfigError("\n".join(bad))
 
 
 def _forwards(rows: ChainRows, listed: _Listed, spot_of: dict[str, float]) -> dict[tuple[str, int], float]:
@@ -326,9 +340,11 @@ def _instruments(listed: _Listed, market: Market, expiry_of: dict[tuple[str, int
     )
 
 
-def _notes(listed: _Listed, market: Market) -> list[str]:
+def _notes(listed: _Listed, market: Market, fx: Mapping[str, float]) -> list[str]:
     added = [name for name, position in zip(listed.name, listed.position, strict=True) if position < 0]
     notes = [f"cash rows added: {', '.join(map(str, market.currency_id))}"]
+    if fx:
+        notes.append(f"at the rate given in every scenario: {', '.join(sorted(fx))}")
     if added:
         notes.append(f"the source lists options only; added with the venue's contract sizes: {', '.join(added)}")
     return notes

@@ -78,11 +78,17 @@ class Findings:
     columns   our field -> what the source calls it
     problems  (position, Problem); position is None where no single row is to blame
     skipped   (position, Problem) of rows that are right but no option, future or perpetual
+    stated    our field -> position -> what the source states, where that is not what we compute with (percent)
     """
 
     columns: dict[str, str]
     problems: list[tuple[int | None, Problem]] = field(default_factory=list)
     skipped: list[tuple[int, Problem]] = field(default_factory=list)
+    stated: dict[str, dict[int, object]] = field(default_factory=dict)
+
+    def state(self, name: str, values: list[object], offset: int = 0) -> None:
+        """Keep what the source states in a field, for messages; `offset` as in `add`."""
+        self.stated.setdefault(name, {}).update(enumerate(values, start=offset))
 
     def add(self, rows: ChainRows, name: str, bad: BoolArray, values: object, remedy: str, offset: int = 0) -> None:
         """One problem for every row where `bad` is true, unless its field has one already.
@@ -91,11 +97,13 @@ class Findings:
         """
         column = self.columns.get(name, name)
         known = {position for position, problem in self.problems if problem.field == column}
+        stated = self.stated.get(name, {}) if values is getattr(rows, name, None) else {}
         for i in np.flatnonzero(bad):
             if i + offset in known:
                 continue
             value = values[i] if isinstance(values, (np.ndarray, list)) else values
             value = value.item() if isinstance(value, np.generic) else value
+            value = stated.get(int(i) + offset, value)
             self.problems.append((int(i) + offset, Problem(rows.file[i], rows.row[i], column, value, remedy)))
 
     def in_order(self) -> list[Problem]:
@@ -150,8 +158,10 @@ def check_rows(rows: ChainRows, records: list[SymbolRecord | None], valuation_ti
     moment = np.datetime64(valuation_time, "ms").astype("datetime64[s]")
     remedy = f"expired before the valuation time {moment}Z; remove the row"
     findings.add(rows, "instrument", expired, rows.instrument, remedy)
-    order = np.argsort(rows.instrument, kind="stable")
-    repeated = np.zeros(len(order), dtype=np.bool_)
+    # A row without a time is named for that, and its name is not held against the row that has one.
+    timed = np.flatnonzero(rows.time_ms != NO_TIME)
+    order = timed[np.argsort(rows.instrument[timed], kind="stable")]
+    repeated = np.zeros(len(read), dtype=np.bool_)
     repeated[order[1:]] = rows.instrument[order[1:]] == rows.instrument[order[:-1]]
     findings.add(rows, "instrument", repeated & read, rows.instrument, "listed more than once; keep one row")
 

@@ -31,11 +31,12 @@ from pricing.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-    Source = str | Path | pd.DataFrame
+    Source = str | Path | pd.DataFrame | Table
 
 NUMBERS = ("bid", "ask", "mark", "forward", "index_price", "mark_vol", "strike", "multiplier", "quantity_step")
 TEXTS = ("underlying_name", "option_type")
 TIMES = ("time_ms", "expiry_ms")
+MOMENTS_SHOWN = 40
 
 
 class Layout(NamedTuple):
@@ -129,7 +130,7 @@ def read_chain(
                 are added with the venue's terms
     iv_unit     "decimal" or "percent", by default that of the layout
     on_bad_row  "refuse" or "exclude", see `build_snapshot`
-    fx          USD per unit of settlement currencies such as USDC
+    fx          USD per unit of currencies such as USDC or EUR
 
     Raises DataError listing every bad row, and for a file that is no chain.
     """
@@ -147,6 +148,9 @@ def read_chain(
     label = table.file
     if futures is not None:
         future_table = read_table(futures, "futures")
+        if set(TICKER.columns.values()) <= {str(column) for column in future_table.frame.columns}:
+            remedy = "a table of options; futures takes the tickers of futures and perpetuals (--futures)"
+            refuse(future_table.file, "columns", "option tickers", remedy)
         _require(future_table, FUTURE_TICKER)
         rows = _stacked(rows, _rows(future_table, FUTURE_TICKER, PERCENT, findings, len(rows.row)))
         label = f"{label} and {future_table.file}"
@@ -167,6 +171,10 @@ def _layout_of(table: Table) -> Layout:
     """The layout all of whose columns are there. DataError naming what the nearest one misses."""
     found = {str(column) for column in table.frame.columns}
     nearest = min(LAYOUTS, key=lambda layout: len(set(layout.columns.values()) - found))
+    futures = set(FUTURE_TICKER.columns.values()) <= found and not set(nearest.columns.values()) <= found
+    if futures:
+        remedy = "a table of futures; give it as --futures (futures= in Python) beside a chain of options"
+        refuse(table.file, "columns", "future tickers", remedy)
     _require(table, nearest)
     if not len(table.frame):
         refuse(table.file, "rows", 0, "the chain holds no row")
@@ -183,12 +191,18 @@ def _one_moment(table: Table, layout: Layout, snapshot: int | str | datetime | N
     times, bad = _times(table, column)
     if bad.any():
         raise DataError(row_problems_of(table, column, bad, "not a time; write ISO 8601 or ms UTC"))
-    known = np.unique(times)
+    timeless = times == NO_TIME
+    known = np.unique(times[~timeless])
+    if not len(known):
+        refuse(table.file, column, "blank", "no row has a time; write ISO 8601 or ms UTC")
     if snapshot is None:
         if len(known) > 1:
-            remedy = (
-                f"choose one with --snapshot TIME (snapshot= in Python), from {_iso(known[0])} to {_iso(known[-1])}"
+            moments = (
+                ", ".join(map(_iso, known))
+                if len(known) <= MOMENTS_SHOWN
+                else f"from {_iso(known[0])} to {_iso(known[-1])}"
             )
+            remedy = f"choose one with --snapshot TIME (snapshot= in Python): {moments}"
             refuse(table.file, column, f"{len(known)} snapshots", remedy)
         moment = int(known[0])
     else:
@@ -196,7 +210,8 @@ def _one_moment(table: Table, layout: Layout, snapshot: int | str | datetime | N
     if moment not in known:
         nearest = known[np.argmin(np.abs(known - moment))]
         refuse(table.file, column, _iso(moment), f"no snapshot of this time; the nearest one is {_iso(nearest)}")
-    here = times == moment
+    # A row without a time may belong to any moment: it goes along, to be named or left out as a bad row.
+    here = (times == moment) | timeless
     return Table(table.file, table.frame[here].reset_index(drop=True), table.row[here]), moment
 
 
@@ -265,6 +280,9 @@ def _rows(table: Table, layout: Layout, iv_unit: str, findings: Findings, offset
     unit_problem = check_vol_unit(numbers["mark_vol"], iv_unit, (table.file, label), columns.get("mark_vol", ""))
     if unit_problem is not None:
         findings.problems.append((None, unit_problem))
+    findings.state("mark_vol", numbers["mark_vol"].tolist(), offset)
+    findings.state("quantity_step", numbers["quantity_step"].tolist(), offset)
+    findings.state("option_type", texts["option_type"].tolist(), offset)
     if iv_unit == PERCENT:
         numbers["mark_vol"] = numbers["mark_vol"] / 100.0
     for side in ("bid", "ask"):  # the venue writes 0 where nobody quotes

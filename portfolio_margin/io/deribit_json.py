@@ -165,6 +165,10 @@ def _rows(merged: dict[str, dict[str, Any]], origin: dict[str, str], findings: F
     unit_problem = check_vol_unit(numbers["mark_vol"], PERCENT, (next(iter(origin.values())), list(names)), "mark_iv")
     if unit_problem is not None:
         findings.problems.append((None, unit_problem))
+    kinds = _texts(answers, ("option_type",))
+    findings.state("mark_vol", numbers["mark_vol"].tolist())
+    findings.state("quantity_step", numbers["quantity_step"].tolist())
+    findings.state("option_type", kinds.tolist())
     numbers["mark_vol"] = numbers["mark_vol"] / 100.0
     for side in ("bid", "ask"):  # the venue writes 0 or null where nobody quotes
         numbers[side] = np.where(numbers[side] == 0, np.nan, numbers[side])
@@ -174,7 +178,7 @@ def _rows(merged: dict[str, dict[str, Any]], origin: dict[str, str], findings: F
         row=list(names),
         instrument=np.array(names, dtype=np.str_),
         underlying_name=_texts(answers, UNDERLYING_NAMES),
-        option_type=np.strings.upper(_texts(answers, ("option_type",)).astype("<U1")),
+        option_type=np.strings.upper(kinds.astype("<U1")),
         inverse=np.array([_inverse(answer) for answer in answers]),
         **numbers,
         **times,

@@ -19,6 +19,7 @@ import numpy as np
 from portfolio_margin.io.atomic import write_whole
 from portfolio_margin.io.market_terms import contradictions
 from portfolio_margin.io.tables import JSON, kind_of_name, read_bytes, refuse
+from portfolio_margin.io.told import NOTHING, Told
 from pricing.arrays import StrArray
 from pricing.errors import DataError, Problem
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
@@ -52,22 +53,25 @@ TABLES = {
 
 @dataclass(frozen=True)
 class MarketFile:
-    """What a market file holds: the two tables and where they come from."""
+    """What a market file holds: the two tables, where they come from and what is told of them."""
 
     instruments: Instruments
     market: Market
     source: str
+    told: Told = NOTHING
 
 
-def write_market(path: str | Path, instruments: Instruments, market: Market, source: str) -> None:
+def write_market(
+    path: str | Path, instruments: Instruments, market: Market, source: str, told: Told | None = None
+) -> None:
     """Write a market whole or not at all; compressed where the name ends in .gz, the same bytes each time."""
-    text = market_text(instruments, market, source)
+    text = market_text(instruments, market, source, told)
     content = text.encode("utf-8")
     write_whole(path, gzip.compress(content, mtime=0) if str(path).endswith(".gz") else content)
 
 
-def market_text(instruments: Instruments, market: Market, source: str) -> str:
-    """The document, one line a column."""
+def market_text(instruments: Instruments, market: Market, source: str, told: Told | None = None) -> str:
+    """The document, one line a column; lists of what is told of it where there is something to tell."""
     tables = {
         "currencies": {
             "currency": market.currency_id.tolist(),
@@ -84,12 +88,13 @@ def market_text(instruments: Instruments, market: Market, source: str) -> str:
         },
         "instruments": _instrument_columns(instruments, market),
     }
-    header = {
+    header: dict[str, Any] = {
         "format": FORMAT,
         "source": source,
         "valuation_time_ms": market.valuation_time,
         "variance": VARIANCE,
         "margin_currency": str(market.currency_id[0]),
+        **{name: texts for name, texts in (told or NOTHING).document().items() if texts},
     }
     lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in header.items()]
     for table, columns in tables.items():
@@ -146,6 +151,7 @@ def read_market_file(path: str | Path) -> MarketFile:
         "quantity_step": reader.numbers("instruments", "quantity_step"),
         "currency_idx": reader.codes("instruments", "currency", currency_of),
     }
+    told = Told(*(reader.remarks(name) for name in NOTHING.document()))
     reader.options_without_type()
     reader.margin_currency(currencies)
     reader.stop_if_bad()
@@ -155,7 +161,7 @@ def read_market_file(path: str | Path) -> MarketFile:
         problems = contradictions(instruments, market)
         if problems:
             raise DataError(problems)
-        return MarketFile(instruments, market, str(document.get("source", "")))
+        return MarketFile(instruments, market, str(document.get("source", "")), told)
     except DataError as error:
         raise error.within(file) from None
 
@@ -210,6 +216,14 @@ class _Reader:
         if value is None:
             self._note(field, None, self.document.get(field), "must be a whole number, ms UTC")
         return value or 0
+
+    def remarks(self, field: str) -> tuple[str, ...]:
+        """A list of texts of the document itself, which may be missing."""
+        given = self.document.get(field, [])
+        if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
+            self._note(field, None, given, "must be a list of texts")
+            return ()
+        return tuple(given)
 
     def texts(self, table: str, field: str) -> np.ndarray:
         """(R,) names."""

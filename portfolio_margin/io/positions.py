@@ -31,7 +31,7 @@ from scenarios.risk_arrays import RiskArrays
 if TYPE_CHECKING:
     import pandas as pd
 
-    Source = str | Path | pd.DataFrame
+    Source = str | Path | pd.DataFrame | Table
 
 POSITION_COLUMNS = ("account", "instrument", "quantity")
 COLLATERAL_COLUMNS = ("account", "currency", "amount")

@@ -40,28 +40,35 @@ class Table(NamedTuple):
     row: IntArray
 
 
-def read_table(source: str | Path | pd.DataFrame, name: str = "frame") -> Table:
-    """A CSV (plain or gzip) or Parquet file, or a pandas frame; `name` is what messages call a frame.
+def read_table(source: str | Path | pd.DataFrame | Table, name: str = "frame") -> Table:
+    """A CSV (plain or gzip) or Parquet file, a pandas frame, or a table that was read already.
+
+    name   what messages call a frame
 
     Raises DataError for a missing or empty file, a file that is not what its name says, text that is not
     UTF-8, and lines with more fields than the header.
     """
+    if isinstance(source, Table):
+        return source
     if not isinstance(source, (str, Path)):
         return _from_frame(source, name)
-    kind = kind_of_name(source)
+    kind = kind_of_name(source, (CSV, PARQUET))
     if kind == JSON:
         refuse(str(source), "file type", "JSON", "expected a table; give a .csv, .csv.gz or .parquet file")
     content = read_bytes(source)
-    return _read_parquet(str(source), content) if kind == PARQUET else _read_csv(str(source), content)
+    return _read_parquet(str(source), content) if kind == PARQUET else table_from_csv(str(source), content)
 
 
-def kind_of_name(path: str | Path) -> str:
-    """CSV, Parquet or JSON, by the ending of the name. DataError for any other ending."""
+def kind_of_name(path: str | Path, wanted: Sequence[str] = (CSV, PARQUET, JSON)) -> str:
+    """CSV, Parquet or JSON, by the ending of the name. DataError for any other ending, naming those of `wanted`."""
     lowered = str(path).lower()
     for ending, kind in ENDINGS.items():
         if lowered.endswith(ending):
             return kind
-    refuse(str(path), "file type", Path(path).suffix, f"unknown ending; known: {', '.join(ENDINGS)}")
+    if Path(path).is_dir():
+        refuse(str(path), "file", "a folder", "name a file, not the folder it is in")
+    known = ", ".join(ending for ending, kind in ENDINGS.items() if kind in wanted)
+    refuse(str(path), "file type", Path(path).suffix, f"unknown ending; known: {known}")
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -89,18 +96,27 @@ def read_bytes(path: str | Path) -> bytes:
         refuse(str(path), "file", "empty", "the file holds nothing")
     expected, found = kind_of_name(path), _kind_of_content(content)
     if found != expected:
-        refuse(str(path), "file type", found, f"its name says {expected}; rename it or save it as {expected}")
+        refuse(str(path), "file type", found, _other_kind(found, expected))
     return content
+
+
+def _other_kind(found: str, expected: str) -> str:
+    """What to do with a file that is not what its name says; another name helps only where its kind can be read."""
+    rename = "rename it or " if found in (CSV, PARQUET, JSON) else ""
+    return f"its name says {expected}; {rename}save it as {expected}"
 
 
 def require_columns(table: Table, expected: Sequence[str], *, only: bool) -> None:
     """DataError unless every expected column is there once and, with `only`, no other one is."""
     found = [str(column) for column in table.frame.columns]
     problems = []
-    for column in [column for column in expected if column not in found]:
+    missing = [column for column in expected if column not in found]
+    if missing:
         others = [name for name in found if name not in expected]
-        remedy = f"missing column{did_you_mean(column, others, 1, cutoff=0.5)}; expected {', '.join(expected)}"
-        problems.append(Problem(table.file, None, column, f"columns {_shown(found)}", remedy))
+        near = (did_you_mean(column, others, 1, cutoff=0.5).removeprefix("; ").removesuffix("?") for column in missing)
+        named = (f"{column} ({hint}?)" if hint else column for column, hint in zip(missing, near, strict=True))
+        remedy = f"missing column{'s' if len(missing) > 1 else ''} {', '.join(named)}"
+        problems.append(Problem(table.file, None, "columns", _shown(found), remedy))
     if not problems and only:
         remedy = f"this column is not read and might change what a row means; delete it, expected {', '.join(expected)}"
         problems += [Problem(table.file, 1, name, "extra column", remedy) for name in found if name not in expected]
@@ -129,7 +145,7 @@ def number_column(table: Table, column: str) -> tuple[FloatArray, BoolArray]:
     values = table.frame[column]
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
-    if pd.api.types.is_bool_dtype(values.dtype):
+    if pd.api.types.is_bool_dtype(values.dtype) or values.dtype.kind in "mM":  # times, which count as nanoseconds
         return np.full(len(values), np.nan), np.ones(len(values), dtype=np.bool_)
     if pd.api.types.is_numeric_dtype(values.dtype):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -174,7 +190,7 @@ def _kind_of_content(content: bytes) -> str:
         return "zip or Excel"
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "UTF-16 text"
-    if b"\0" in content[:4096]:
+    if b"\0" in content:
         return "binary"
     return JSON if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") else CSV
 
@@ -199,16 +215,27 @@ def _read_parquet(file: str, content: bytes) -> Table:
     return Table(file, frame, np.arange(1, len(frame) + 1))
 
 
-def _read_csv(file: str, content: bytes) -> Table:
-    """Every cell as text, so that messages can show what stands in the file and names like 007 survive."""
+def table_from_csv(file: str, content: bytes) -> Table:
+    """The table of CSV bytes; `file` is what messages call it. DataError for what is no CSV in UTF-8.
+
+    Every cell is text, so that messages can show what stands in the file and names like 007 survive.
+    """
     import pandas as pd
 
+    if not content.strip():
+        refuse(file, "file", "empty", "it holds nothing; give CSV with a header")
+    found = _kind_of_content(content)
+    if found != CSV:
+        refuse(file, "file type", found, "expected CSV; save it as CSV in UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        broken = content.count(b"\n", 0, error.start) + 1
+        broken = len(content[: error.start + 1].splitlines())
         refuse(file, "text", content[error.start : error.start + 1], "not UTF-8; save the file as UTF-8", broken)
-    header = next(csv.reader(io.StringIO(text)))
+    try:
+        header = next(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise DataError([_unreadable(file, error)]) from None
     names = [column.strip() for column in header]
     for mark, word in SEPARATORS.items():
         if len(names) == 1 and mark in names[0]:
@@ -251,13 +278,16 @@ def _line_numbers(frame: pd.DataFrame, text: str) -> IntArray:
 
 def _uneven_lines(file: str, text: str, width: int) -> list[Problem]:
     """Every line with more fields than the header."""
-    reader = csv.reader(io.StringIO(text))
+    reader = csv.reader(io.StringIO(text, newline=""))
     remedy = f"more fields than the {width} columns of the header; look for commas inside names or numbers"
-    return [
-        Problem(file, reader.line_num, "line", ",".join(fields), remedy)
-        for fields in reader
-        if len(fields) > width + 1 or any(fields[width:])
-    ]
+    try:
+        return [
+            Problem(file, reader.line_num, "line", ",".join(fields), remedy)
+            for fields in reader
+            if len(fields) > width + 1 or any(fields[width:])
+        ]
+    except csv.Error as error:
+        return [_unreadable(file, error)]
 
 
 def _shown(names: Sequence[str]) -> str:

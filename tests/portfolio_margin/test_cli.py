@@ -77,7 +77,8 @@ def test_margin_outputs_agree(run: Any, tmp_path: Path) -> None:
 def test_arrays_reproduce_the_statement(run: Any) -> None:
     assert run("arrays", "--output", "a.npz").code == 0
     assert run("margin", "--arrays", "a.npz", "--json").out == run("margin", "--json").out
-    assert run("explain", "box-01", "--arrays", "a.npz").out == run("explain", "box-01").out
+    ours, theirs = (run("explain", "box-01", *origin).out.splitlines() for origin in (("--arrays", "a.npz"), ()))
+    assert ours[0] == theirs[0].replace("the shipped sample", "a.npz") and ours[1:] == theirs[1:]
 
 
 def test_explain_sums_exactly(run: Any) -> None:

@@ -169,7 +169,7 @@ def test_standard_input(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     orders = run("what-if", "box-01", "--csv", "--orders", "-")
     assert orders.out == run("what-if", "box-01", "--csv", "--order", f"{GOOD}=-2").out
     typed(f"{HEADER}a,{GOOD},1\nb,NOPE,1\n".encode())
-    fails(run("margin", "--positions", "-"), "row 2", "NOPE")
+    fails(run("margin", "--positions", "-"), "standard input, row 3", "NOPE")
     for content, text in ((b"", "empty"), (b"\xff\xfe\x00", "UTF-8")):
         typed(content)
         fails(run("margin", "--positions", "-"), "standard input", text)

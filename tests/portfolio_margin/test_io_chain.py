@@ -122,7 +122,7 @@ def test_a_file_of_several_snapshots(tmp_path: Path) -> None:
             None,
             "snapshot_utc",
             "2 snapshots",
-            "choose one with --snapshot TIME (snapshot= in Python), from 2026-02-26T09:41:05Z to 2026-02-26T09:42:05Z",
+            "choose one with --snapshot TIME (snapshot= in Python): 2026-02-26T09:41:05Z, 2026-02-26T09:42:05Z",
         )
     ]
     assert refused(lambda: read_chain(both, snapshot="2026-02-26T09:41:55Z")) == [
@@ -266,13 +266,51 @@ def test_single_precision_vols_are_read_to_their_digits() -> None:
 
 def test_a_table_that_is_no_chain() -> None:
     [(_, field, _, remedy)] = refused(lambda: read_chain(chain_frame().rename(columns={"mark": "mark_px"})))
-    assert field == "mark" and remedy.startswith(
-        "missing column; did you mean mark_px?; expected snapshot_utc, instrument"
-    )
+    assert (field, remedy) == ("columns", "missing column mark (did you mean mark_px?)")
     [(_, field, value, remedy)] = refused(lambda: read_chain(chain_frame().iloc[:0]))
     assert (field, value, remedy) == ("rows", 0, "the chain holds no row")
     [(row, field, value, _)] = refused(lambda: read_chain(chain_frame().assign(snapshot_utc="26/02/2026")))[:1]
     assert (row, field, value) == (1, "snapshot_utc", "26/02/2026")
+
+
+def test_futures_and_options_are_not_taken_for_each_other() -> None:
+    options = as_tickers(chain_frame())
+    futures = options.drop(columns=["underlying_price", "mark_iv", "strike", "option_type"])
+    [(_, field, value, remedy)] = refused(lambda: read_chain(futures))
+    assert (field, value) == ("columns", "future tickers") and "--futures" in remedy and "beside a chain" in remedy
+    [(_, field, value, remedy)] = refused(lambda: read_chain(options, futures=options))
+    assert (field, value) == ("columns", "option tickers") and "futures and perpetuals" in remedy
+
+
+def test_values_shown_are_those_of_the_source() -> None:
+    tickers = as_tickers(chain_frame())
+    tickers.loc[0, "mark_iv"] = -3.0
+    tickers.loc[1, "option_type"] = "call"
+    tickers.loc[2, "min_trade_amount"] = -0.1
+    tickers["contract_size"] = 2.0
+    found = refused(lambda: read_chain(tickers))
+    shown = {(row, field): value for row, field, value, _ in found}
+    assert shown[("1 (BTC-6MAR26-60000-C)", "mark_iv")] == -3.0
+    assert shown[("2 (BTC-6MAR26-60000-P)", "option_type")] == "call"
+    assert shown[("3 (BTC-6MAR26-68000-C)", "min_trade_amount")] == -0.1
+
+
+def test_a_row_without_a_time_is_named() -> None:
+    frame = chain_frame()
+    later = frame.assign(snapshot_utc=frame["snapshot_utc"] + pd.Timedelta(minutes=1))
+    frame.loc[2, "snapshot_utc"] = pd.NaT
+    bad = (f"3 ({option_names()[2]})", "snapshot_utc", "no time", "needs the time of its prices")
+    assert refused(lambda: read_chain(frame)) == [bad]
+    left = read_chain(frame, on_bad_row="exclude")
+    assert [problem.row for problem in left.excluded] == [bad[0]] and len(left.quotes) == len(frame) - 1
+    both = pd.concat([frame, later], ignore_index=True)
+    moment = "2026-02-26T09:42:05Z"
+    assert refused(lambda: read_chain(both, snapshot=moment)) == [bad]
+    assert len(read_chain(both, snapshot=moment, on_bad_row="exclude").quotes) == len(frame)
+    [(_, _, value, _)] = refused(lambda: read_chain(both))
+    assert value == "2 snapshots"
+    [(_, field, value, _)] = refused(lambda: read_chain(frame.assign(snapshot_utc=pd.NaT)))
+    assert (field, value) == ("snapshot_utc", "blank")
 
 
 def test_linear_options_need_a_rate_and_terms() -> None:

@@ -209,7 +209,7 @@ BAD = [
     ({"mark_price": "0.1"}, "mark_price", "0.1", "not a number"),
     ({"mark_price": True}, "mark_price", True, "not a number"),
     ({"mark_price": 10**400}, "mark_price", 10**400, "not a number"),
-    ({"mark_iv": -50.0}, "mark_iv", -0.5, "must be above 0; leave it blank to use the surface"),
+    ({"mark_iv": -50.0}, "mark_iv", -50.0, "must be above 0; leave it blank to use the surface"),
     (
         {"bid_price": 0.5, "ask_price": 0.25},
         "bid_price",

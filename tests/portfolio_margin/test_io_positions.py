@@ -183,8 +183,8 @@ def test_an_empty_portfolio(tmp_path: Path, chain: Snapshot) -> None:
 def test_wrong_columns(tmp_path: Path, chain: Snapshot) -> None:
     positions, collateral = files(tmp_path, "account,symbol,quantity\n", "account,currency,amount,haircut\n")
     [(row, field, value, remedy)] = refused(lambda: read_positions(positions, chain.instruments))
-    assert (row, field, value) == (None, "instrument", "columns account, symbol, quantity")
-    assert remedy == "missing column; expected account, instrument, quantity"
+    assert (row, field, value) == (None, "columns", "account, symbol, quantity")
+    assert remedy == "missing column instrument"
     [(row, field, value, _)] = refused(lambda: read_collateral(collateral, chain.instruments))
     assert (row, field, value) == (1, "haircut", "extra column")
 

@@ -12,7 +12,14 @@ import pandas as pd
 import pytest
 
 from portfolio_margin import io as io_package
-from portfolio_margin.io.tables import kind_of_name, number_column, read_table, require_columns, text_column
+from portfolio_margin.io.tables import (
+    kind_of_name,
+    number_column,
+    read_table,
+    require_columns,
+    table_from_csv,
+    text_column,
+)
 from tests.portfolio_margin.io_examples import refused, refused_files
 from tests.vectors import ROOT
 
@@ -94,8 +101,9 @@ def test_a_file_that_is_not_what_its_name_says(
     tmp_path: Path, name: str, content: bytes | str, found: str, expected: str
 ) -> None:
     path = written(tmp_path, name, parquet_bytes(tmp_path) if isinstance(content, str) else content)
+    rename = "rename it or " if found in ("CSV", "Parquet", "JSON") else ""
     assert refused(lambda: read_table(path)) == [
-        (None, "file type", found, f"its name says {expected}; rename it or save it as {expected}")
+        (None, "file type", found, f"its name says {expected}; {rename}save it as {expected}")
     ]
     assert refused_files(lambda: read_table(path)) == [str(path)]
 
@@ -138,7 +146,7 @@ def test_unknown_endings(tmp_path: Path) -> None:
     path = written(tmp_path, "positions.xlsx", b"PK\x03\x04")
     [(row, field, value, remedy)] = refused(lambda: read_table(path))
     assert (row, field, value) == (None, "file type", ".xlsx")
-    assert remedy == "unknown ending; known: .csv, .csv.gz, .parquet, .json, .json.gz"
+    assert remedy == "unknown ending; known: .csv, .csv.gz, .parquet"
     [(_, _, _, remedy)] = refused(lambda: read_table(written(tmp_path, "p.json", b"{}")))
     assert remedy == "expected a table; give a .csv, .csv.gz or .parquet file"
     assert kind_of_name("a/b.JSON.GZ") == "JSON"
@@ -182,19 +190,58 @@ def missing_column(header: str, tmp_path: Path) -> list[tuple]:
 
 
 def test_wrong_columns(tmp_path: Path) -> None:
-    expected = "expected account, instrument, quantity"
     assert missing_column("account,instrument,qty", tmp_path) == [
-        (None, "quantity", "columns account, instrument, qty", f"missing column; did you mean qty?; {expected}")
+        (None, "columns", "account, instrument, qty", "missing column quantity (did you mean qty?)")
     ]
+    remedy = "missing columns account (did you mean Account?), instrument (did you mean instrumnt?)"
     assert missing_column("Account,instrumnt,quantity", tmp_path) == [
-        (None, "account", "columns Account, instrumnt, quantity", f"missing column; did you mean Account?; {expected}"),
-        (
-            None,
-            "instrument",
-            "columns Account, instrumnt, quantity",
-            f"missing column; did you mean instrumnt?; {expected}",
-        ),
+        (None, "columns", "Account, instrumnt, quantity", remedy)
     ]
+    remedy = "missing columns account, instrument, quantity"
+    assert missing_column("x,y,z", tmp_path) == [(None, "columns", "x, y, z", remedy)]
+
+
+def test_lines_that_end_in_a_carriage_return(tmp_path: Path) -> None:
+    table = read_table(written(tmp_path, "p.csv", b"account,instrument,quantity\ra,X,1\rb,Y,2\r"))
+    assert table.frame.to_numpy().tolist() == [["a", "X", "1"], ["b", "Y", "2"]]
+    assert table.row.tolist() == [2, 3]
+    too_long = written(tmp_path, "q.csv", b"account,instrument,quantity\ra,X,1\rb,Y,2,5\r")
+    assert [row for row, *_ in refused(lambda: read_table(too_long))] == [3]
+    latin = written(tmp_path, "r.csv", b"account,instrument,quantity\ra,X,1\r\xe9,Y,2\r")
+    assert [row for row, *_ in refused(lambda: read_table(latin))] == [3]
+
+
+def test_a_header_that_no_reader_takes(tmp_path: Path) -> None:
+    path = written(tmp_path, "p.csv", b"a" * 200_000 + b",b\n1,2\n")
+    [(_, field, value, _)] = refused(lambda: read_table(path))
+    assert field == "text" and "field larger" in str(value)
+
+
+def test_nul_characters_anywhere(tmp_path: Path) -> None:
+    path = written(tmp_path, "p.csv", b"account,instrument,quantity\n" + b"a,X,1\n" * 2_000 + b"b\0,X,1\n")
+    [(_, field, value, _)] = refused(lambda: read_table(path))
+    assert (field, value) == ("file type", "binary")
+
+
+def test_times_are_no_numbers() -> None:
+    frame = pd.DataFrame({"quantity": pd.to_datetime(["2026-01-01", None]), "held": pd.to_timedelta([1, 2], "D")})
+    for column in frame:
+        numbers, bad = number_column(read_table(frame), str(column))
+        assert np.isnan(numbers).all() and bad.all()
+
+
+def test_folders_are_named_as_such(tmp_path: Path) -> None:
+    [(_, field, value, remedy)] = refused(lambda: read_table(tmp_path))
+    assert (field, value, remedy) == ("file", "a folder", "name a file, not the folder it is in")
+
+
+def test_a_table_that_was_read_keeps_its_lines() -> None:
+    table = table_from_csv("standard input", b"a,b\n1,2\n\n3,4\n")
+    assert read_table(table) is table
+    assert table.row.tolist() == [2, 4]
+    for content in (b"", b"PK\x03\x04", b"a,b\n\0,1\n", b"{}"):
+        [(_, field, _, _)] = refused(lambda content=content: table_from_csv("standard input", content))
+        assert field.startswith("file")
 
 
 @pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])

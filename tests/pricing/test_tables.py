@@ -103,8 +103,27 @@ def test_a_long_list_is_cut_and_counted() -> None:
     many = [Problem("f", row, "x", 1.0, "y") for row in range(PROBLEMS_SHOWN + 7)]
     error = DataError(many)
     assert len(error.problems) == PROBLEMS_SHOWN + 7
-    assert str(error).splitlines()[-1] == "... and 7 more rows of the same kinds"
+    assert str(error).splitlines()[-1] == "... and 7 more with x: y"
     assert str(error).splitlines()[0] == "f, row 0, x = 1.0: y"
+    assert str(DataError(many[:PROBLEMS_SHOWN])).splitlines() == [str(problem) for problem in many[:PROBLEMS_SHOWN]]
+
+
+def test_a_long_list_hides_no_kind() -> None:
+    many = [Problem("f", row, "x", row, f"unknown; did you mean {row}?") for row in range(300)]
+    rare = [Problem("f", row, "x", "NOPE", f"account 'a{row}' has it in row {row}") for row in range(300, 305)]
+    last = [Problem("f", 305, "y", None, "missing")]
+    lines = str(DataError([*many, *rare, *last])).splitlines()
+    shown = [line for line in lines if not line.startswith("...")]
+    assert len(shown) == PROBLEMS_SHOWN
+    assert sum("has it" in line for line in shown) == 3 and str(last[0]) in shown
+    assert lines[PROBLEMS_SHOWN:] == [
+        f"... and {300 - PROBLEMS_SHOWN + 4} more with x: unknown",
+        "... and 2 more with x: account ... has it in row ...",
+    ]
+    kinds = [Problem("f", row, f"field-{row // 4}", 1, "bad") for row in range(4 * 100)]
+    lines = str(DataError(kinds)).splitlines()
+    assert lines[:3] == [str(problem) for problem in kinds[:3]]
+    assert len(lines) == 300 + 100
 
 
 def test_a_name_listed_twice_is_named_once() -> None:

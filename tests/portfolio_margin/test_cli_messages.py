@@ -1,0 +1,78 @@
+"""One clear sentence where something goes to the wrong place: a file, a folder, an option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.portfolio_margin import test_cli
+from tests.portfolio_margin.io_examples import as_tickers, chain_frame
+from tests.portfolio_margin.test_cli import GOOD, HEADER, changed_market, fails
+
+run = test_cli.run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (("margin", "--positions", "adir"), ("adir", "a folder")),
+        (("margin", "--market", "adir", "--positions", "p.csv"), ("adir", "a folder")),
+        (("margin", "--positions", "p.txt"), ("unknown ending; known: .csv, .csv.gz, .parquet\n",)),
+        (("margin", "--positions", "book.csv"), ("zip or Excel", "its name says CSV; save it as CSV")),
+        (("fit-surface", "market.json"), ("market.json is a market file of ours", "option chain")),
+        (("margin", "p.csv"), ("unexpected extra argument", "positions go after --positions")),
+        (("margin", "--csv", "out.csv"), ("unexpected extra argument", "a file for the result after --output")),
+        (("sample", "--output", "p.csv"), ("--output p.csv is a file", "name a folder")),
+        (("margin", "--market", "futures.csv", "--positions", "p.csv"), ("table of futures", "--futures")),
+        (("fit-surface", "options.csv", "--futures", "options.csv"), ("table of options", "futures and perpetuals")),
+        (("margin", "--positions", "times.parquet"), ("row 1", "quantity", "not a number")),
+    ],
+)
+def test_what_goes_to_the_wrong_place(
+    run: Any, tmp_path: Path, arguments: tuple[str, ...], texts: tuple[str, ...]
+) -> None:
+    (tmp_path / "adir").mkdir()
+    (tmp_path / "p.csv").write_text(f"{HEADER}a,{GOOD},1\n")
+    (tmp_path / "p.txt").write_text(f"{HEADER}a,{GOOD},1\n")
+    (tmp_path / "book.csv").write_bytes(b"PK\x03\x04 and so on")
+    changed_market(tmp_path)
+    options = as_tickers(chain_frame())
+    options.to_csv(tmp_path / "options.csv", index=False)
+    options.drop(columns=["underlying_price", "mark_iv", "strike"]).to_csv(tmp_path / "futures.csv", index=False)
+    held = pd.DataFrame({"account": ["a"], "instrument": [GOOD], "quantity": pd.to_datetime(["2026-01-01"])})
+    held.to_parquet(tmp_path / "times.parquet")
+    done = run(*arguments)
+    fails(done, *texts)
+    assert sum(line != "" and not line.startswith(("Usage", "Try")) for line in done.err.splitlines()) == 1
+
+
+def test_arrays_of_another_market_need_positions(run: Any, tmp_path: Path) -> None:
+    chain_frame().to_parquet(tmp_path / "chain.parquet")
+    assert run("arrays", "--market", "chain.parquet", "--output", "a.npz").code == 0
+    done = run("margin", "--arrays", "a.npz")
+    fails(done, "--arrays needs --positions FILE", "the sample's accounts")
+    assert len(done.err.splitlines()) == 1
+
+
+def test_standard_input_is_numbered_like_a_file(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+    import sys
+
+    text = f"{HEADER}a,{GOOD},1\n\nb,{GOOD},x\n"
+    (tmp_path / "p.csv").write_text(text)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    typed = run("margin", "--positions", "-").err
+    assert typed.replace("standard input", "p.csv") == run("margin", "--positions", "p.csv").err
+    assert "row 4" in typed
+
+
+def test_moments_are_listed_where_they_are_few(run: Any, tmp_path: Path) -> None:
+    frame = chain_frame()
+    moments = [frame.assign(snapshot_utc=frame["snapshot_utc"] + pd.Timedelta(minutes=m)) for m in range(41)]
+    pd.concat(moments[:40]).to_parquet(tmp_path / "few.parquet")
+    pd.concat(moments).to_parquet(tmp_path / "many.parquet")
+    fails(run("fit-surface", "few.parquet"), "40 snapshots", ", 2026-02-26T09:52:05Z, ")
+    fails(run("fit-surface", "many.parquet"), "41 snapshots", "from 2026-02-26T09:41:05Z to 2026-02-26T10:21:05Z")

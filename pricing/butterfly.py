@@ -21,16 +21,13 @@ and mu kept, a slice is freed by scaling it up.
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import pairwise
-from math import gcd
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arbitrage import LEE_SLOPE, smallest_on_grid
 from pricing.arrays import BoolArray, FloatArray
-
-Polynomial = list[int]  # whole coefficients, lowest power first, the last one not 0
+from pricing.polynomials import Polynomial, never_negative, product, total, whole
 
 FARTHEST_T = 20.0
 T_POINTS = 401
@@ -140,106 +137,8 @@ def _butterfly_polynomial(a: Fraction, b: Fraction, rho: Fraction, m: Fraction, 
     w = [b * sigma * (1 - rho), 2 * a, b * sigma * (1 + rho)]
     k = [-sigma, 2 * m, sigma]
     p = [rho - 1, Fraction(0), 1 + rho]
-    inner = _sum(_times([Fraction(2)], _times(w, one)), _times([-b], _times(k, p)))
-    steep = _times(_times([-b * b], _times(p, p)), _times(w, _sum([Fraction(0), Fraction(8)], w)))
-    g = _times(_times([sigma], one), _sum(_times([Fraction(4)], _times(inner, inner)), steep))
-    g = _sum(g, _times([Fraction(0)] * 3 + [64 * b], _times(w, w)))
-    denominator = max(value.denominator for value in g)
-    return _reduced([int(value * denominator) for value in g])
-
-
-def _times(left: list[Fraction], right: list[Fraction]) -> list[Fraction]:
-    product = [Fraction(0)] * (len(left) + len(right) - 1)
-    for i, x in enumerate(left):
-        for j, y in enumerate(right):
-            product[i + j] += x * y
-    return product
-
-
-def _sum(left: list[Fraction], right: list[Fraction]) -> list[Fraction]:
-    longer, shorter = (left, right) if len(left) >= len(right) else (right, left)
-    return [x + (shorter[i] if i < len(shorter) else 0) for i, x in enumerate(longer)]
-
-
-def _reduced(coefficients: Polynomial) -> Polynomial:
-    """Without zeros at the top and without a common factor."""
-    while coefficients and coefficients[-1] == 0:
-        coefficients = coefficients[:-1]
-    common = gcd(*coefficients) if coefficients else 1
-    return [value // common for value in coefficients]
-
-
-def never_negative(polynomial: Polynomial) -> bool:
-    """Whether a polynomial is >= 0 for all positive arguments, without rounding."""
-    while polynomial and polynomial[0] == 0:  # a root at 0 is outside the open half line
-        polynomial = polynomial[1:]
-    if not polynomial or min(polynomial) >= 0:
-        return True
-    if polynomial[0] < 0 or polynomial[-1] < 0:
-        return False
-    # Roots of even multiplicity do not change the sign: f = prod f_i^i, take the f_i with odd i (Yun's algorithm).
-    derivative = _derivative(polynomial)
-    common = _greatest_common(polynomial, derivative)
-    if len(common) == 1:
-        return _positive_roots(polynomial) == 0
-    rest, multiplicity = _quotient(polynomial, common), 1
-    while len(rest) > 1:
-        shared = _greatest_common(rest, common)
-        factor = _quotient(rest, shared)
-        if multiplicity % 2 and len(factor) > 1 and _positive_roots(factor) > 0:
-            return False
-        rest, common, multiplicity = shared, _quotient(common, shared), multiplicity + 1
-    return True
-
-
-def _positive_roots(polynomial: Polynomial) -> int:
-    """Number of distinct roots above 0, by Sturm's theorem; no root at 0."""
-    chain = [polynomial, _derivative(polynomial)]
-    while len(chain[-1]) > 1:
-        remainder = _remainder(chain[-2], chain[-1])
-        if not remainder:
-            break
-        chain.append([-value for value in remainder])
-    return _sign_changes([part[0] for part in chain]) - _sign_changes([part[-1] for part in chain])
-
-
-def _sign_changes(values: Polynomial) -> int:
-    signs = [value > 0 for value in values if value]
-    return sum(first != second for first, second in pairwise(signs))
-
-
-def _derivative(polynomial: Polynomial) -> Polynomial:
-    return [power * value for power, value in enumerate(polynomial)][1:]
-
-
-def _remainder(dividend: Polynomial, divisor: Polynomial) -> Polynomial:
-    """A positive multiple of the remainder, with whole coefficients."""
-    rest, lead = list(dividend), abs(divisor[-1])
-    sign = 1 if divisor[-1] > 0 else -1
-    while len(rest) >= len(divisor):
-        factor, shift = sign * rest[-1], len(rest) - len(divisor)
-        rest = [lead * value for value in rest]
-        for power, value in enumerate(divisor):
-            rest[power + shift] -= factor * value
-        rest = rest[:-1]
-    return _reduced(rest)
-
-
-def _greatest_common(left: Polynomial, right: Polynomial) -> Polynomial:
-    while right:
-        left, right = right, _remainder(left, right)
-    return left
-
-
-def _quotient(dividend: Polynomial, divisor: Polynomial) -> Polynomial:
-    """dividend / divisor where it leaves no remainder, up to a positive factor."""
-    rest = [Fraction(value) for value in dividend]
-    found = [Fraction(0)] * (len(dividend) - len(divisor) + 1)
-    for shift in range(len(found) - 1, -1, -1):
-        found[shift] = rest[shift + len(divisor) - 1] / divisor[-1]
-        for power, value in enumerate(divisor):
-            rest[power + shift] -= found[shift] * value
-    common = 1
-    for coefficient in found:
-        common = common * coefficient.denominator // gcd(common, coefficient.denominator)
-    return _reduced([int(coefficient * common) for coefficient in found])
+    inner = total(product([Fraction(2)], product(w, one)), product([-b], product(k, p)))
+    steep = product(product([-b * b], product(p, p)), product(w, total([Fraction(0), Fraction(8)], w)))
+    g = product(product([sigma], one), total(product([Fraction(4)], product(inner, inner)), steep))
+    g = total(g, product([Fraction(0)] * 3 + [64 * b], product(w, w)))
+    return whole(g)

@@ -1,20 +1,26 @@
-"""Fit raw SVI slices to the option quotes of one moment, with diagnostics that hide nothing."""
+"""Fit raw SVI slices to the option quotes of one moment, with diagnostics that hide nothing.
+
+Whatever the method, a surface is one raw SVI slice per expiry; methods differ in what they promise.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pricing.arbitrage import butterfly_minimum, calendar_minimum, wing_slopes
 from pricing.arrays import BoolArray, FloatArray, IntArray, freeze_fields, row_problems
-from pricing.errors import DataError
+from pricing.errors import ConfigError, DataError
+from pricing.joint_fit import fit_joint, wings_from_raw
 from pricing.market import UNDATED, Market
-from pricing.quotes import Quotes, QuoteUse, Selection, quotes_from_prices, select_quotes
+from pricing.quotes import Quotes, QuoteUse, Selection, quotes_from_prices, select_quotes, without_outliers
 from pricing.resolve import slice_vol, years_to_expiry
 from pricing.slice_fit import SliceData, fit_slice, flat_slice, remove_butterfly
+from pricing.ssvi_fit import SurfaceFit, fit_essvi, fit_ssvi
 from pricing.surfaces import svi
 
 __all__ = [
@@ -29,7 +35,9 @@ __all__ = [
     "quotes_from_prices",
 ]
 
+METHODS = ("svi", "svi_joint", "essvi", "ssvi_power_law", "ssvi_heston_like")
 FEWEST_STRIKES = 5
+OUTLIER_ROUNDS = 3
 VOL_POINTS = 100.0
 
 
@@ -142,42 +150,129 @@ def expiries_of(market: Market) -> Expiries:
     return Expiries(market.expiry_underlying, np.where(undated, np.nan, years_to_expiry(market)))
 
 
-def fit(quotes: Quotes, expiries: Expiries, *, remove_arbitrage: bool = True) -> Surface:
-    """Raw SVI slices for one moment's quotes.
+def fit(
+    quotes: Quotes,
+    expiries: Expiries,
+    *,
+    method: str = "svi",
+    remove_arbitrage: bool = True,
+    reject_outliers: bool = False,
+    oldest_seconds: float = np.inf,
+) -> Surface:
+    """Raw SVI slices for one moment's quotes, by weighted least squares in vol, to first order.
 
-    Per expiry: weighted least squares in vol, to first order, over `select_quotes`, on slices with w > 0
-    and wing slopes of at most 2; where the best of them has g(k) < 0 somewhere, a refit that removes it
-    (REPAIRED). Where that fails, or with `remove_arbitrage` off, the slice says so (ARBITRAGE). Fewer than
-    five strikes give a flat slice (FLAT), no usable quote a row of NaN (NO_QUOTES). Slices are fitted one
-    by one: calendar arbitrage is measured, not prevented.
+    method            what is fitted, and what it promises
+      "svi"              each expiry on its own, w > 0, wing slopes of at most 2; where g(k) < 0 somewhere, a refit
+                         that removes it (REPAIRED). Calendar arbitrage is measured, not prevented
+      "svi_joint"        the same slices where they are free of butterfly and calendar arbitrage, else all slices of
+                         an underlying together until they are (REPAIRED)
+      "essvi"            extended SSVI, three numbers per expiry, free of both by construction
+      "ssvi_power_law", "ssvi_heston_like"   SSVI, free of both by construction; smoothest, and coarsest
+    remove_arbitrage  off, with "svi": the best slice, whatever its g
+    reject_outliers   fit again without quotes that lie far from the first fit, see `without_outliers`
+    oldest_seconds    quotes made earlier than this before the valuation time are not used (STALE)
+
+    Where arbitrage could not be removed the slice says so (ARBITRAGE). Fewer than five strikes give a flat slice
+    (FLAT) where the method does not lean on the other expiries, no usable quote a row of NaN (NO_QUOTES).
 
     A slice stands for vol = sqrt(w / tau) with the tau of its expiry row and k = ln(K/F) with the
-    forward of the quote's own row. Raises DataError for quotes that point to no dated expiry.
+    forward of the quote's own row. Raises DataError for quotes that point to no dated expiry, ConfigError for a
+    method that does not exist.
     """
+    if method not in METHODS:
+        raise ConfigError(f"method = {method!r}: must be one of {', '.join(METHODS)}")
+    if method != "svi" and not remove_arbitrage:
+        raise ConfigError(f'remove_arbitrage is a choice of method "svi"; {method!r} is free of arbitrage by itself')
     _check_rows(quotes, expiries)
-    quote_tau = expiries.tau[quotes.expiry_idx]
-    selection = select_quotes(quotes, quote_tau)
+    every = selection = select_quotes(quotes, expiries.tau[quotes.expiry_idx], oldest_seconds)
+    found = _fit_selection(quotes, expiries, selection, method, remove_arbitrage)
+    for _ in range(OUTLIER_ROUNDS if reject_outliers else 0):
+        # Judged among all quotes again: what an outlier had bent the first fit away from comes back.
+        kept = without_outliers(quotes, every, _vols(quotes, expiries, found.slices))
+        if np.array_equal(kept.use, selection.use):
+            break
+        selection = kept
+        found = _fit_selection(quotes, expiries, selection, method, remove_arbitrage)
+    return Surface(found.slices, _diagnostics(quotes, expiries, selection, found))
+
+
+class _Slices(NamedTuple):
+    """Raw slices (X,5), the same before arbitrage was removed, status and convergence (X,)."""
+
+    slices: FloatArray
+    unconstrained: FloatArray
+    status: IntArray
+    converged: BoolArray
+
+
+def _fit_selection(
+    quotes: Quotes, expiries: Expiries, selection: Selection, method: str, remove_arbitrage: bool
+) -> _Slices:
     slices = np.full((len(expiries), 5), np.nan)
-    unconstrained = slices.copy()
-    status = np.full(len(expiries), SliceStatus.NO_QUOTES)
-    converged = np.ones(len(expiries), dtype=np.bool_)
-    for x in np.unique(quotes.expiry_idx[selection.used]):
-        row = selection.used & (quotes.expiry_idx == x)
-        vol = selection.target_vol[row]
-        weight = selection.weight[row] / (2.0 * vol * expiries.tau[x])
-        data = SliceData(quotes.log_moneyness[row], vol * vol * expiries.tau[x], weight)
-        slices[x], unconstrained[x], status[x], converged[x] = _fit_expiry(data, remove_arbitrage)
-    fitted = slice_vol(quotes.strike, quotes.forward, quote_tau, slices[quotes.expiry_idx])
-    before = slice_vol(quotes.strike, quotes.forward, quote_tau, unconstrained[quotes.expiry_idx])
+    found = _Slices(
+        slices,
+        slices.copy(),
+        np.full(len(expiries), SliceStatus.NO_QUOTES, dtype=np.int64),
+        np.ones(len(expiries), dtype=np.bool_),
+    )
+    rows = np.unique(quotes.expiry_idx[selection.used])
+    rows = rows[np.lexsort((expiries.tau[rows], expiries.underlying_idx[rows]))]
+    for underlying in np.unique(expiries.underlying_idx[rows]):
+        here = rows[expiries.underlying_idx[rows] == underlying]
+        data = [_slice_data(quotes, selection, x, expiries.tau[x]) for x in here]
+        if method in ("svi", "svi_joint"):
+            free = method == "svi" and remove_arbitrage
+            parts = [_fit_expiry(one, free) for one in data]
+            part = _Slices(*(np.array(column) for column in zip(*parts, strict=True)))
+            part = _joined(data, part) if method == "svi_joint" else part
+        else:
+            part = _by_construction(fit_essvi(data) if method == "essvi" else fit_ssvi(data, method[5:]))
+        for whole, values in zip(found, part, strict=True):
+            whole[here] = values
+    return found
+
+
+def _slice_data(quotes: Quotes, selection: Selection, expiry: int, tau: float) -> SliceData:
+    row = selection.used & (quotes.expiry_idx == expiry)
+    vol = selection.target_vol[row]
+    return SliceData(quotes.log_moneyness[row], vol * vol * tau, selection.weight[row] / (2.0 * vol * tau))
+
+
+def _by_construction(fitted: SurfaceFit) -> _Slices:
+    count = len(fitted.parameters)
+    status = np.full(count, SliceStatus.FITTED, dtype=np.int64)
+    return _Slices(fitted.raw, fitted.raw, status, np.full(count, fitted.converged))
+
+
+def _joined(data: Sequence[SliceData], apart: _Slices) -> _Slices:
+    """The slices of one underlying in the order of time, free of both arbitrages; from eSSVI where that fails."""
+    joint = fit_joint(data, wings_from_raw(apart.slices))
+    if not joint.free.all():
+        joint = fit_joint(data, wings_from_raw(fit_essvi(data).raw))
+    slices = joint.raw
+    same = np.all(np.isclose(slices, apart.slices, rtol=1e-6, atol=1e-9), axis=1)
+    kept = np.where(apart.status == SliceStatus.FLAT, SliceStatus.FLAT, SliceStatus.FITTED)
+    status = np.where(~joint.free, SliceStatus.ARBITRAGE, np.where(same, kept, SliceStatus.REPAIRED))
+    return _Slices(slices, apart.slices, status, apart.converged & joint.converged)
+
+
+def _vols(quotes: Quotes, expiries: Expiries, slices: FloatArray) -> FloatArray:
+    row = quotes.expiry_idx
+    return slice_vol(quotes.strike, quotes.forward, expiries.tau[row], slices[row])
+
+
+def _diagnostics(quotes: Quotes, expiries: Expiries, selection: Selection, found: _Slices) -> FitDiagnostics:
+    slices = found.slices
+    fitted, before = (_vols(quotes, expiries, of) for of in (slices, found.unconstrained))
     butterfly = butterfly_minimum(slices)
     about_quotes = _quote_diagnostics(quotes, selection, fitted, len(expiries))
-    diagnostics = FitDiagnostics(
-        status=status,
-        converged=converged,
+    return FitDiagnostics(
+        status=found.status,
+        converged=found.converged,
         rmse_unconstrained=_rms(before - selection.target_vol, selection.used, quotes, len(expiries)),
         minimum_g=butterfly.value,
         minimum_g_k=butterfly.k,
-        minimum_g_unconstrained=butterfly_minimum(unconstrained).value,
+        minimum_g_unconstrained=butterfly_minimum(found.unconstrained).value,
         minimum_total_variance=svi.minimum_total_variance(np, *slices.T),
         wing_slope=wing_slopes(slices),
         quote_use=selection.use,
@@ -186,7 +281,6 @@ def fit(quotes: Quotes, expiries: Expiries, *, remove_arbitrage: bool = True) ->
         **about_quotes,
         **_calendar_diagnostics(slices, expiries, about_quotes["k_low"], about_quotes["k_high"]),
     )
-    return Surface(slices, diagnostics)
 
 
 def _check_rows(quotes: Quotes, expiries: Expiries) -> None:

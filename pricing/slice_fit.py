@@ -72,7 +72,7 @@ def flat_slice(data: SliceData) -> FloatArray:
 
 def fit_slice(data: SliceData) -> SliceFit:
     """The least-squares slice with w > 0 everywhere and wing slopes in [0, 2], from five strikes or more."""
-    low, high = _bounds(data)
+    low, high = slice_bounds(data)
     return min((_polish(data, start) for start in _starts(data, low, high)), key=lambda fit: fit.cost)
 
 
@@ -140,7 +140,7 @@ def _polish(data: SliceData, start: FloatArray, watched: FloatArray | None = Non
         shortfall = np.where((g < G_MARGIN)[:, None], -penalty * gradient, 0.0)
         return np.concatenate([data.weight[:, None] * wing_jacobian(data.k, wings)[0], shortfall])
 
-    bounds = _bounds(data)
+    bounds = slice_bounds(data)
     result = least_squares(
         residuals,
         np.clip(start, *bounds),
@@ -156,7 +156,7 @@ def _polish(data: SliceData, start: FloatArray, watched: FloatArray | None = Non
     return SliceFit(result.x, 0.5 * float(left_over @ left_over), bool(result.success))
 
 
-def _bounds(data: SliceData) -> tuple[FloatArray, FloatArray]:
+def slice_bounds(data: SliceData) -> tuple[FloatArray, FloatArray]:
     """Lowest and highest wing parameters (v, P, Q, m, sigma)."""
     deviation, span = _scales(data)
     steepest = np.sqrt(LEE_SLOPE)

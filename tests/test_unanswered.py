@@ -81,7 +81,6 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
         "riskiest_positions",
         "spot_liability_transfer",
         "takeover_pnl",
-        "vol_surface_calibration_target",
         "z2_critical",
     ),
     "worked-examples.json": (

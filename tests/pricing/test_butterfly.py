@@ -10,7 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pricing.arbitrage import butterfly_minimum, wing_slopes
-from pricing.butterfly import butterfly_free, largest_psi, mass_interval, never_negative, smallest_sigma
+from pricing.butterfly import butterfly_free, largest_psi, mass_interval, smallest_sigma
+from pricing.polynomials import never_negative
 from pricing.surfaces import ssvi, svi
 from tests.vectors import data_file
 

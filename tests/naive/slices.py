@@ -1,4 +1,4 @@
-"""Least-squares fit of raw SVI slices, slow and simple: a grid over (m, sigma), then Gauss-Newton from the best cells."""
+"""Least-squares fit of raw SVI slices, slow and simple: a grid over (m, sigma), Gauss-Newton from its best cells."""
 
 from __future__ import annotations
 

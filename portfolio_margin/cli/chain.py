@@ -14,15 +14,15 @@ EXCLUDED_SHOWN = 10
 
 
 def fitted_chain(
-    file: str, snapshot: str | None, on_bad_row: str, futures: str | None = None
+    file: str, snapshot: str | None, on_bad_row: str, futures: str | None = None, method: str = "svi"
 ) -> tuple[Snapshot, Surface]:
-    """One moment of a chain with our slices in its market, and the fit."""
+    """One moment of a chain with our slices in its market, and the fit by `method`."""
     with progress("reading the chain", 3) as step:
         read = _read(file, snapshot, on_bad_row, futures)
         step("quotes to vols")
         quotes = vol_quotes(read)
         step("fitting")
-        surface = fit(quotes, expiries_of(read.market))
+        surface = fit(quotes, expiries_of(read.market), method=method)
         step("done")
     _tell_excluded(read)
     return with_surface(read, surface.svi), surface

@@ -19,7 +19,7 @@ from portfolio_margin.cli.output import (
 )
 from portfolio_margin.io.chain import Snapshot
 from pricing.errors import ConfigError
-from pricing.fit import SliceStatus, Surface
+from pricing.fit import METHODS, SliceStatus, Surface, expiries_of
 
 
 @click.command("fit-surface")
@@ -27,6 +27,8 @@ from pricing.fit import SliceStatus, Surface
 @click.option("--snapshot", metavar="TIME", help="Which moment of a chain that holds several (ISO or ms UTC).")
 @click.option("--futures", metavar="FILE", help="Ticker table of futures and perpetuals, for option tickers.")
 @click.option("--on-bad-row", type=click.Choice(["refuse", "exclude"]), default="refuse", show_default=True)
+@click.option("--method", type=click.Choice(METHODS), default="svi", show_default=True, help="What is fitted.")
+@click.option("--plots", "plots_folder", metavar="DIR", help="Write pictures of every smile and of each surface.")
 @click.option("--market", "market_file", metavar="FILE", help="Write our market .json or .json.gz with the slices.")
 @click.option("--keep-marks", is_flag=True, help="Keep the venue's mark vols in the market file.")
 @output_options
@@ -35,20 +37,22 @@ def command(
     snapshot: str | None,
     futures: str | None,
     on_bad_row: str,
+    method: str,
+    plots_folder: str | None,
     market_file: str | None,
     keep_marks: bool,
-    as_json: bool,
-    as_csv: bool,
-    parquet_file: str | None,
     output_file: str | None,
+    **forms: Any,
 ) -> None:
     """Fit raw SVI slices to CHAIN, one moment of a Deribit option chain; --output market.json writes the market."""
-    if market_file is None and output_file is not None and _is_json(output_file) and not as_json:
+    if market_file is None and output_file is not None and _is_json(output_file) and not forms["as_json"]:
         market_file, output_file = output_file, None
     if market_file is not None and not _is_json(market_file):
         raise ConfigError(f"{market_file}: a market file ends in .json or .json.gz")
-    output = chosen_output(as_json, as_csv, parquet_file, output_file)
-    read, surface = fitted_chain(chain, snapshot, on_bad_row, futures)
+    output = chosen_output(output_file=output_file, **forms)
+    read, surface = fitted_chain(chain, snapshot, on_bad_row, futures, method)
+    if plots_folder is not None:
+        _draw(plots_folder, read, surface)
     if market_file is not None:
         _write(market_file, read, keep_marks)
     columns = diagnostics(read, surface)
@@ -111,6 +115,29 @@ def _show(read: Snapshot, columns: dict[str, Any]) -> None:
         f"rows left out: {len(read.excluded) or 'none'}",
     ]
     show_table(f"raw SVI slices of {read.source}", shown, "\n".join(footer))
+
+
+def _draw(folder: str, read: Snapshot, surface: Surface) -> None:
+    """A smile for every expiry with a slice, and for every underlying the fan, g and the residuals."""
+    from pathlib import Path
+
+    from portfolio_margin.io.chain import vol_quotes
+    from portfolio_margin.plots import butterfly, fan, residuals, smile
+
+    target, quotes, expiries = Path(folder), vol_quotes(read), expiries_of(read.market)
+    target.mkdir(parents=True, exist_ok=True)
+    pictures = {
+        f"smile-{name}": smile(quotes, expiries, surface, row, name)
+        for row, name in enumerate(read.market.expiry_name)
+        if np.isfinite(surface.svi[row]).all()
+    }
+    for row, name in enumerate(read.market.underlying_id.tolist()):
+        pictures[f"fan-{name}"] = fan(expiries, surface, row, f"{name}: total variance")
+        pictures[f"butterfly-{name}"] = butterfly(expiries, surface, row, f"{name}: g")
+        pictures[f"residuals-{name}"] = residuals(quotes, expiries, surface, row, f"{name}: residuals")
+    for name, picture in pictures.items():
+        picture.save(target / f"{name}.png")
+    click.echo(f"wrote {len(pictures)} pictures to {folder}", err=True)
 
 
 def _write(path: str, read: Snapshot, keep_marks: bool) -> None:

@@ -25,10 +25,11 @@ PENALTIES = (1e1, 1e2, 1e3, 1e4, 1e4, 1e4, 1e5)
 G_MARGIN = 1e-4
 CALENDAR_MARGIN = 1e-5
 SLOPE_MARGIN = 1e-5
+SMALLEST_WING_SHARE = 0.02
 FARTHEST_T = 8.0
 WATCHED_POINTS = 141
 PAIR_POINTS = 601
-MAX_ITERATIONS = 60
+MAX_ITERATIONS = 100
 SMALLEST_GAIN = 1e-9
 HIGHEST_DAMPING = 1e10
 
@@ -49,13 +50,13 @@ class JointFit(NamedTuple):
 def fit_joint(expiries: Sequence[SliceData], start: FloatArray) -> JointFit:
     """Slices of one underlying in the order of time, from the wing parameters `start` (X,5).
 
-    Expiries need five strikes each. Where the last penalty still leaves a violation the slices concerned are
-    marked; a calendar violation marks the later slice.
+    Slices that violate nothing are left as they are. Where the last penalty still leaves a violation the slices
+    concerned are marked; a calendar violation marks the later slice.
     """
-    bounds = [slice_bounds(data) for data in expiries]
-    low, high = (np.stack(column) for column in zip(*bounds, strict=True))
-    wings, converged = np.clip(start, low, high), True
+    wings, converged = start, True
     free = ~_violated(wings)
+    bounds = [_bounds(data) for data in expiries]
+    low, high = (np.stack(column) for column in zip(*bounds, strict=True))
     watched = _watched(expiries, wings)
     for penalty in PENALTIES:
         if free.all():
@@ -64,6 +65,7 @@ def fit_joint(expiries: Sequence[SliceData], start: FloatArray) -> JointFit:
         watched = [
             np.concatenate([points, lowest]) for points, lowest in zip(watched, _lowest_points(wings), strict=True)
         ]
+        wings = np.clip(wings, low, high)
         problem = _Problem(expiries, low, high, watched[: len(wings)], watched[len(wings) :], penalty)
         wings, converged = _search(problem, wings)
         free = ~_violated(wings)
@@ -84,6 +86,13 @@ class _Problem(NamedTuple):
     slice_points: list[FloatArray]
     pair_points: list[FloatArray]
     penalty: float
+
+
+def _bounds(data: SliceData) -> tuple[FloatArray, FloatArray]:
+    """Those of one slice, with wings that are never quite flat: w does not change with P or Q where both are 0."""
+    low, high = slice_bounds(data)
+    low[1:3] = SMALLEST_WING_SHARE * np.sqrt(_deviation(data))
+    return low, high
 
 
 def _violated(wings: FloatArray) -> BoolArray:

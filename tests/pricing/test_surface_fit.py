@@ -268,10 +268,11 @@ def test_real_snapshots_free_of_arbitrage(name: str, report_vectors: Callable[..
     step = 12 if name.startswith("crash") else 36
     inside, worst, count = [], 0.0, 0
     for time, quotes, expiries in snapshots(name, step):
-        found = fit(quotes, expiries, method="svi_joint")
+        found, apart = (fit(quotes, expiries, method=method, backend="numba") for method in ("svi_joint", "svi"))
         done = found.diagnostics
         assert set(done.status) <= {SliceStatus.FITTED, SliceStatus.REPAIRED}, time
         assert_free(found.svi, expiries.underlying_idx, expiries.tau)
+        assert np.all(done.rmse_vega < apart.diagnostics.rmse_vega + 1.0), time
         inside.append(np.average(done.inside_share, weights=done.inside_count))
         worst, count = max(worst, float(done.rmse_vega.max())), count + len(expiries)
     assert np.mean(inside) > 0.94

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import revalue, startup, worst_loss
+from benchmarks import revalue, startup, surfaces, worst_loss
 
 
 def main() -> None:
@@ -14,10 +14,12 @@ def main() -> None:
     parser.add_argument("--scenarios", type=int, default=64)
     parser.add_argument("--accounts", type=int, default=100_000)
     parser.add_argument("--positions", type=int, default=20)
+    parser.add_argument("--slices", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=5)
     sizes = parser.parse_args()
     revalue.run(sizes.contracts, sizes.scenarios, sizes.rounds)
     worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
+    surfaces.run(sizes.slices, sizes.rounds)
     startup.run(sizes.rounds)
 
 

@@ -1,12 +1,17 @@
 """What is one contract worth?"""
 
+from pricing.butterfly import butterfly_free
+from pricing.calendar_spread import calendar_free
 from pricing.errors import ConfigError, DataError, EngineError, NumericalError, Status
 from pricing.fit import Quotes, Surface, fit, quotes_from_prices
+from pricing.forwards import ForwardCurve, forward_at, implied_forwards
 from pricing.implied_vol import implied_vol
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
+from pricing.interpolation import total_variance_at, vol_at
 from pricing.market import UNDATED, Market
 from pricing.price import greeks, price
 from pricing.resolve import PricingInputs, resolve
+from pricing.slice_sensitivities import parameter_derivatives
 
 __all__ = [
     "UNDATED",
@@ -14,6 +19,7 @@ __all__ = [
     "DataError",
     "EngineError",
     "Exercise",
+    "ForwardCurve",
     "Instruments",
     "Kind",
     "Market",
@@ -23,10 +29,17 @@ __all__ = [
     "Quotes",
     "Status",
     "Surface",
+    "butterfly_free",
+    "calendar_free",
     "fit",
+    "forward_at",
     "greeks",
+    "implied_forwards",
     "implied_vol",
+    "parameter_derivatives",
     "price",
     "quotes_from_prices",
     "resolve",
+    "total_variance_at",
+    "vol_at",
 ]

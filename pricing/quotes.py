@@ -234,6 +234,11 @@ def without_outliers(quotes: Quotes, selection: Selection, fitted: FloatArray) -
     return Selection(np.where(far, QuoteUse.OUTLIER, selection.use), *kept)
 
 
+def vega_share(vega: FloatArray) -> FloatArray:
+    """Vegas of one expiry relative to the largest, floored so that no quote is quite without weight."""
+    return np.maximum(vega / vega.max(), SMALLEST_VEGA_SHARE)
+
+
 def _usable(quotes: Quotes, expiry_tau: FloatArray, oldest_seconds: float) -> tuple[IntArray, FloatArray]:
     has_bid, has_ask, has_mark = quotes.bid_vol > 0, quotes.ask_vol > 0, quotes.mark_vol > 0
     both = has_bid & has_ask

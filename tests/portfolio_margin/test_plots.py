@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from portfolio_margin.io.surface_frame import surface_frame
 from portfolio_margin.plots import butterfly, fan, residuals, smile
 from pricing.fit import Expiries, Quotes, Surface, fit
 from pricing.surfaces import svi
@@ -56,3 +57,14 @@ def test_residuals(fitted: tuple[Quotes, Expiries, Surface]) -> None:
 
 def test_an_expiry_without_a_slice(fitted: tuple[Quotes, Expiries, Surface]) -> None:
     assert len(smile(*fitted, 2).frame) == 0
+
+
+def test_frame_of_diagnostics(fitted: tuple[Quotes, Expiries, Surface]) -> None:
+    _, expiries, surface = fitted
+    found = surface_frame(surface, expiries, ["near", "middle", "far"])
+    assert found["status"].tolist() == ["FITTED", "FITTED", "NO_QUOTES"]
+    assert found.filter(like="quotes_").sum(axis=1).tolist() == [17, 17, 0]
+    assert np.allclose(found.loc[1, ["a", "b", "rho", "m", "sigma"]].astype(float), surface.svi[1])
+    assert found.loc[1, "calendar_gap"] > 0
+    per_expiry = {name for name, value in vars(surface.diagnostics).items() if len(value) == 3} - {"quote_count"}
+    assert {name for name in per_expiry if surface.diagnostics.__dict__[name].ndim == 1} <= set(found.columns)

@@ -168,6 +168,26 @@ def test_methods_that_do_not_exist_or_contradict() -> None:
         fit(quotes, one_expiry(), method="essvi", remove_arbitrage=False)
 
 
+def test_weights_by_vega_ignore_the_spread() -> None:
+    """Wings quoted tightly but off the slice: they rule the fit by spread, and hardly touch it by vega."""
+    k = np.linspace(-0.5, 0.5, 33)
+    quotes = quotes_on(TYPICAL, k, half_width=0.03)
+    wing = np.abs(k) > 0.35
+    tight = np.where(wing, 0.08, 0.0)
+    wrong = replace(
+        quotes,
+        bid_vol=np.where(wing, quotes.mark_vol - 0.003, quotes.bid_vol) + tight,
+        ask_vol=np.where(wing, quotes.mark_vol + 0.003, quotes.ask_vol) + tight,
+    )
+    by_spread, by_vega = (fit(wrong, one_expiry(), weighting=name).diagnostics for name in ("spread", "vega"))
+    near = np.abs(k) < 0.2
+    errors = [np.abs(done.fitted_vol - quotes.mark_vol)[near].max() for done in (by_spread, by_vega)]
+    assert errors[1] < 0.5 * errors[0]
+    assert by_vega.rmse_vega[0] < by_spread.rmse_vega[0]
+    with pytest.raises(ConfigError, match="must be one of spread, vega"):
+        fit(quotes, one_expiry(), weighting="volume")
+
+
 def test_outliers_are_left_out_and_told() -> None:
     quotes = quotes_on(TYPICAL, np.linspace(-0.4, 0.4, 33), half_width=0.005)
     wrong = changed(quotes, 20, bid_vol=0.95, ask_vol=0.96)

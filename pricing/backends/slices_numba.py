@@ -19,16 +19,18 @@ from pricing.arrays import BoolArray, FloatArray, IntArray, read_only
 from pricing.surfaces import wings as FORMULAS
 from pricing.xp import numba as XP
 
-M_CELLS, SIGMA_CELLS = 9, 6
+M_CELLS, SIGMA_CELLS = 9, 5
 M_DEVIATIONS = 3.0
 STARTS = 2
 MAX_ITERATIONS = 60
-SMALLEST_GAIN = 1e-10
+SMALLEST_GAIN = 1e-9
 HIGHEST_DAMPING = 1e12
 SMALLEST_VARIANCE_SHARE = 1e-3
 SMALLEST_SIGMA_DEVIATIONS = 0.05
 LEE_SLOPE = 2.0
 REGULAR = 1e-14
+LANES = 16
+SAME_COST, SAME_POINT = 1e-3, 1e-2
 # Sums over quotes become vectors only where their order is free; what is fitted is no sum of record.
 FAST_FLAGS = {*XP.FAST_FLAGS, "reassoc"}
 
@@ -141,7 +143,8 @@ def _starts(k, w, square, low, high, deviation, starts):
 @_fast
 def _solve(normal, gradient, damping, fixed, factor, step):
     """Step of the damped normal equations by Cholesky, 0 where `fixed`; False where they are not regular."""
-    for i in range(5):
+    size = gradient.shape[0]  # a length the compiler does not know: it would unroll all three loops
+    for i in range(size):
         for j in range(i + 1):
             value = normal[i, j]
             if fixed[i] or fixed[j]:
@@ -156,14 +159,14 @@ def _solve(normal, gradient, damping, fixed, factor, step):
                 factor[i, i] = value**0.5
             else:
                 factor[i, j] = value / factor[j, j]
-    for i in range(5):
+    for i in range(size):
         value = 0.0 if fixed[i] else -gradient[i]
         for n in range(i):
             value -= factor[i, n] * step[n]
         step[i] = value / factor[i, i]
-    for i in range(4, -1, -1):
+    for i in range(size - 1, -1, -1):
         value = step[i]
-        for n in range(i + 1, 5):
+        for n in range(i + 1, size):
             value -= factor[n, i] * step[n]
         step[i] = value / factor[i, i]
     return True
@@ -210,8 +213,11 @@ def _system(k, w, square, point, normal, gradient):
 
 
 @_fast
-def _polish(k, w, square, low, high, point):
-    """Projected Levenberg-Marquardt from `point`, in place; half the weighted sum of squares, and if it ended."""
+def _polish(k, w, square, low, high, point, known, known_cost):
+    """Projected Levenberg-Marquardt from `point`, in place; half the weighted sum of squares, and if it ended.
+
+    A search that comes close to the minimum `known` with its cost, from above, ends there: it is the same one.
+    """
     normal, trial_normal, factor = np.empty((5, 5)), np.empty((5, 5)), np.empty((5, 5))
     gradient, trial_gradient, step, moved = np.empty(5), np.empty(5), np.empty(5), np.empty(5)
     fixed = np.empty(5, dtype=np.bool_)
@@ -240,6 +246,12 @@ def _polish(k, w, square, low, high, point):
         damping = max(0.1 * damping, 1e-14)
         if gain <= SMALLEST_GAIN * cost:
             return trial, True
+        if known_cost <= trial <= known_cost * (1.0 + SAME_COST):
+            near = True
+            for i in range(5):
+                near = near and abs(point[i] - known[i]) <= SAME_POINT * (abs(known[i]) + known[4])
+            if near:
+                return trial, True
         cost = trial
     return cost, False
 
@@ -248,16 +260,26 @@ def _template(tag):
     def fit_slices(quotes, first_quote, wings, costs, converged):
         tag  # noqa: B018 - enters the key of the disk cache
         k_all, w_all, weight_all = quotes
+        longest = 0
+        for s in range(wings.shape[0]):
+            longest = max(longest, first_quote[s + 1] - first_quote[s])
+        # Rows without weight fill the last vector: no quote is left for a scalar remainder.
+        room = (longest + LANES - 1) // LANES * LANES
+        k_row, w_row, square_row = np.empty(room), np.empty(room), np.empty(room)
+        low, high, starts = np.empty(5), np.empty(5), np.zeros((STARTS, 5))
         for s in range(wings.shape[0]):
             begin, end = first_quote[s], first_quote[s + 1]
-            k, w = k_all[begin:end], w_all[begin:end]
-            square = weight_all[begin:end] * weight_all[begin:end]
-            low, high, starts = np.empty(5), np.empty(5), np.zeros((STARTS, 5))
+            count = (end - begin + LANES - 1) // LANES * LANES
+            k, w, square = k_row[:count], w_row[:count], square_row[:count]
+            for q in range(count):
+                real = begin + q < end
+                at = begin + q if real else begin
+                k[q], w[q], square[q] = k_all[at], w_all[at], weight_all[at] * weight_all[at] if real else 0.0
             deviation = _scale_bounds(k, w, low, high)
             _starts(k, w, square, low, high, deviation, starts)
-            costs[s] = np.inf
+            costs[s], wings[s] = np.inf, 0.0
             for start in range(STARTS):
-                cost, ended = _polish(k, w, square, low, high, starts[start])
+                cost, ended = _polish(k, w, square, low, high, starts[start], wings[s], costs[s])
                 if cost < costs[s]:
                     costs[s], converged[s], wings[s] = cost, ended, starts[start]
 

@@ -285,7 +285,7 @@ def test_arbitrageable_slices_of_others_are_repaired(report_vectors: Callable[..
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["crash_20260131_20260208.parquet", "daily_20251230_20260415.parquet"])
 def test_real_snapshots_free_of_arbitrage(name: str, report_vectors: Callable[..., None]) -> None:
-    step = 12 if name.startswith("crash") else 36
+    step = 12 if name.startswith("crash") else 54
     inside, worst, count = [], 0.0, 0
     for time, quotes, expiries in snapshots(name, step):
         found, apart = (fit(quotes, expiries, method=method, backend="numba") for method in ("svi_joint", "svi"))

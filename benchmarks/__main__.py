@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import american, pricing, revalue, startup, what_if, worst_loss
+from benchmarks import american, pricing, revalue, startup, surfaces, what_if, worst_loss
 
 
 def main() -> None:
@@ -14,6 +14,7 @@ def main() -> None:
     parser.add_argument("--scenarios", type=int, default=64)
     parser.add_argument("--accounts", type=int, default=100_000)
     parser.add_argument("--positions", type=int, default=20)
+    parser.add_argument("--slices", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=1_000_000)
     sizes = parser.parse_args()
@@ -22,6 +23,7 @@ def main() -> None:
     worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
     american.run(5_000, sizes.rounds)
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
+    surfaces.run(sizes.slices, sizes.rounds)
     startup.run(sizes.rounds)
 
 

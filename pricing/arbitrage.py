@@ -23,6 +23,7 @@ CALENDAR_DEVIATIONS = 10.0
 BRACKETS = 6
 REFINEMENTS = 9
 REFINED_POINTS = 21
+SAME_POINT_SHARE = 1e-6
 
 
 class Minimum(NamedTuple):
@@ -41,12 +42,12 @@ def butterfly_minimum(slices: FloatArray, k_low: float = -np.inf, k_high: float 
     """
     slices = np.asarray(slices, dtype=np.float64).reshape(-1, 5)
     columns = slices.T[:, :, None]
-    found = _minimum(lambda k: svi.butterfly_g(np, k, *columns), _grid(slices, k_low, k_high))
+    found = smallest_on_grid(lambda k: svi.butterfly_g(np, k, *columns), _grid(slices, k_low, k_high))
     if np.isinf(k_low):
         found = _lower_of(found, _wing_limit(slices, 0), -np.inf)
     if np.isinf(k_high):
         found = _lower_of(found, _wing_limit(slices, 1), np.inf)
-    lowest = _minimum(lambda k: svi.total_variance(np, k, *columns), _grid(slices, k_low, k_high))
+    lowest = smallest_on_grid(lambda k: svi.total_variance(np, k, *columns), _grid(slices, k_low, k_high))
     empty = lowest.value <= 0
     return Minimum(np.where(empty, -np.inf, found.value), np.where(empty, lowest.k, found.k))
 
@@ -67,7 +68,7 @@ def calendar_minimum(
     low, high = (np.where(low > high, np.nan, bound) for bound in (low, high))
     grids = [_grid(slices, -np.inf, np.inf) for slices in (earlier, later)]
     grid = np.sort(np.clip(np.concatenate(grids, axis=1), low, high), axis=1)
-    return _minimum(lambda k: svi.total_variance(np, k, *far) - svi.total_variance(np, k, *near), grid)
+    return smallest_on_grid(lambda k: svi.total_variance(np, k, *far) - svi.total_variance(np, k, *near), grid)
 
 
 def wing_slopes(slices: FloatArray) -> FloatArray:
@@ -95,7 +96,12 @@ def _grid(slices: FloatArray, k_low: float, k_high: float) -> FloatArray:
     return np.clip(m + scale * np.sinh(t), k_low, k_high)
 
 
-def _minimum(function: Callable[[FloatArray], FloatArray], grid: FloatArray) -> Minimum:
+def smallest_on_grid(
+    function: Callable[[FloatArray], FloatArray],
+    grid: FloatArray,
+    brackets: int = BRACKETS,
+    refinements: int = REFINEMENTS,
+) -> Minimum:
     """Smallest value over an increasing grid (X,K), each of the lowest local minima refined in its bracket."""
 
     def values_at(k: FloatArray) -> FloatArray:
@@ -106,18 +112,22 @@ def _minimum(function: Callable[[FloatArray], FloatArray], grid: FloatArray) -> 
     values = values_at(grid)
     padded = np.pad(values, ((0, 0), (1, 1)), constant_values=np.inf)
     local = (values <= padded[:, :-2]) & (values <= padded[:, 2:])
-    lowest = np.argsort(np.where(local, values, np.inf), axis=1, kind="stable")[:, :BRACKETS]
+    lowest = np.argsort(np.where(local, values, np.inf), axis=1, kind="stable")[:, :brackets]
     k = np.take_along_axis(grid, lowest, axis=1)
     left = np.take_along_axis(grid, np.maximum(lowest - 1, 0), axis=1)
     right = np.take_along_axis(grid, np.minimum(lowest + 1, grid.shape[1] - 1), axis=1)
     share = np.linspace(0.0, 1.0, REFINED_POINTS)
-    for _ in range(REFINEMENTS):
+    for _ in range(refinements):
         inner = np.concatenate([left[:, :, None] + share * (right - left)[:, :, None], k[:, :, None]], axis=2)
         inner.sort(axis=2)
         at = np.argmin(values_at(inner.reshape(len(grid), -1)).reshape(inner.shape), axis=2)[:, :, None]
         k = np.take_along_axis(inner, at, axis=2)[:, :, 0]
-        left = np.take_along_axis(inner, np.maximum(at - 1, 0), axis=2)[:, :, 0]
-        right = np.take_along_axis(inner, np.minimum(at + 1, REFINED_POINTS), axis=2)[:, :, 0]
+        # The point kept may stand beside a new one that is the same but for rounding: the neighbours that
+        # count are the nearest distinct ones, else the bracket collapses onto one side.
+        same = SAME_POINT_SHARE * (inner[:, :, -1] - inner[:, :, 0])
+        below, above = inner < (k - same)[:, :, None], inner > (k + same)[:, :, None]
+        left = np.where(below, inner, inner[:, :, :1]).max(axis=2)
+        right = np.where(above, inner, inner[:, :, -1:]).min(axis=2)
     values = values_at(k)
     best = np.argmin(values, axis=1)[:, None]
     value, k = np.take_along_axis(values, best, axis=1)[:, 0], np.take_along_axis(k, best, axis=1)[:, 0]

@@ -16,6 +16,11 @@ SHORTEST_TAU_YEARS = 30.0 / (365.0 * 24.0 * 60.0)
 SMALLEST_WIDTH_VOL = 0.005
 WIDEST_SHARE_OF_MID = 0.5
 SMALLEST_VEGA_SHARE = 1e-4
+SECONDS_PER_YEAR = 365.0 * 86_400.0
+OUTLIER_SPREADS = 2.0
+OUTLIER_SCALES = 6.0
+SCALE_OF_MEDIAN = 1.4826
+LARGEST_OUTLIER_SHARE = 0.2
 
 
 class QuoteUse(IntEnum):
@@ -28,6 +33,8 @@ class QuoteUse(IntEnum):
     ONE_SIDED = 4
     NO_VOL = 5
     TOO_SHORT = 6
+    STALE = 7
+    OUTLIER = 8
 
 
 USED = (QuoteUse.MID, QuoteUse.MARK)
@@ -182,11 +189,12 @@ class Selection(NamedTuple):
         return np.isin(self.use, USED)
 
 
-def select_quotes(quotes: Quotes, expiry_tau: FloatArray) -> Selection:
+def select_quotes(quotes: Quotes, expiry_tau: FloatArray, oldest_seconds: float = np.inf) -> Selection:
     """Choose one vol per strike and expiry, and say how much it counts.
 
     expiry_tau (Q,) is the time to expiry of the row's expiry at the valuation time; half an hour before
-    expiry, when settlement averaging begins, vol has lost its meaning and quotes are not used.
+    expiry, when settlement averaging begins, vol has lost its meaning and quotes are not used. By the same
+    token a quote was made tau - expiry_tau before the valuation; beyond oldest_seconds it is not used.
 
     A strike is represented by its out-of-the-money side (call for k >= 0, put for k < 0), and by the
     other side only where that one is unusable. The vol is the mid where both sides stand and are no
@@ -196,7 +204,7 @@ def select_quotes(quotes: Quotes, expiry_tau: FloatArray) -> Selection:
     width in vol that the expiry's median bid-ask width in price has at this strike, so that a vol which
     no price determines counts for next to nothing.
     """
-    use, target = _usable(quotes, expiry_tau)
+    use, target = _usable(quotes, expiry_tau, oldest_seconds)
     use = _without_twins(quotes, use)
     used = np.isin(use, USED)
     target = np.where(used, target, np.nan)
@@ -206,18 +214,49 @@ def select_quotes(quotes: Quotes, expiry_tau: FloatArray) -> Selection:
     return Selection(use, target, _weights(quotes, use, vega), vega)
 
 
-def _usable(quotes: Quotes, expiry_tau: FloatArray) -> tuple[IntArray, FloatArray]:
+def without_outliers(quotes: Quotes, selection: Selection, fitted: FloatArray) -> Selection:
+    """The selection without quotes that lie far from fitted vols (Q,).
+
+    A quote is an outlier where its error is above 2 widths and above 6 robust standard deviations (1.4826 times
+    the median size) of the errors of its expiry, both in units of the quotes' own widths. Where more than a fifth
+    of an expiry would go, it is the fit that is wrong, and none goes.
+    """
+    used = selection.used
+    error = np.where(used, np.abs(fitted - selection.target_vol) * selection.weight, 0.0)
+    far = np.zeros(len(quotes), dtype=np.bool_)
+    for expiry in np.unique(quotes.expiry_idx[used]):
+        here = used & (quotes.expiry_idx == expiry)
+        scale = SCALE_OF_MEDIAN * np.median(error[here])
+        beyond = here & (error > max(OUTLIER_SPREADS, OUTLIER_SCALES * scale))
+        if beyond.sum() <= LARGEST_OUTLIER_SHARE * here.sum():
+            far |= beyond
+    kept = [np.where(far, nothing, values) for values, nothing in zip(selection[1:], (np.nan, 0.0, 0.0), strict=True)]
+    return Selection(np.where(far, QuoteUse.OUTLIER, selection.use), *kept)
+
+
+def vega_share(vega: FloatArray) -> FloatArray:
+    """Vegas of one expiry relative to the largest, floored so that no quote is quite without weight."""
+    return np.maximum(vega / vega.max(), SMALLEST_VEGA_SHARE)
+
+
+def _usable(quotes: Quotes, expiry_tau: FloatArray, oldest_seconds: float) -> tuple[IntArray, FloatArray]:
     has_bid, has_ask, has_mark = quotes.bid_vol > 0, quotes.ask_vol > 0, quotes.mark_vol > 0
     both = has_bid & has_ask
     mid = 0.5 * (quotes.bid_vol + quotes.ask_vol)
     width = quotes.ask_vol - quotes.bid_vol
     too_short = np.minimum(quotes.tau, expiry_tau) < SHORTEST_TAU_YEARS
     narrow = both & (width <= WIDEST_SHARE_OF_MID * mid)
-    use = np.select(
-        [too_short, both & (width < 0), narrow, has_mark, both, has_bid | has_ask],
-        [QuoteUse.TOO_SHORT, QuoteUse.CROSSED, QuoteUse.MID, QuoteUse.MARK, QuoteUse.MID, QuoteUse.ONE_SIDED],
-        QuoteUse.NO_VOL,
+    stale = (quotes.tau - expiry_tau) * SECONDS_PER_YEAR > oldest_seconds
+    cases = (
+        (too_short, QuoteUse.TOO_SHORT),
+        (stale, QuoteUse.STALE),
+        (both & (width < 0), QuoteUse.CROSSED),
+        (narrow, QuoteUse.MID),
+        (has_mark, QuoteUse.MARK),
+        (both, QuoteUse.MID),
+        (has_bid | has_ask, QuoteUse.ONE_SIDED),
     )
+    use = np.select([case for case, _ in cases], [code for _, code in cases], QuoteUse.NO_VOL)
     return use, np.where(use == QuoteUse.MID, mid, quotes.mark_vol)
 
 

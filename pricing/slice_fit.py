@@ -17,6 +17,7 @@ wider than their own span from a parabola, so sigma ends there; else the wings w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,8 +73,18 @@ def flat_slice(data: SliceData) -> FloatArray:
 
 def fit_slice(data: SliceData) -> SliceFit:
     """The least-squares slice with w > 0 everywhere and wing slopes in [0, 2], from five strikes or more."""
-    low, high = _bounds(data)
+    low, high = slice_bounds(data)
     return min((_polish(data, start) for start in _starts(data, low, high)), key=lambda fit: fit.cost)
+
+
+def fit_slices(slices: Sequence[SliceData], threads: int = 1) -> list[SliceFit]:
+    """`fit_slice` of many slices in compiled code; the same minimum to rounding, some hundred times as fast."""
+    from pricing.backends import slices_numba
+
+    k, w, weight = (np.concatenate(column) for column in zip(*slices, strict=True))
+    first_quote = np.concatenate([[0], np.cumsum([len(data.k) for data in slices])])
+    wings, cost, converged = slices_numba.fit_slices(k, w, weight, first_quote, threads)
+    return [SliceFit(*row) for row in zip(wings, cost.tolist(), converged.tolist(), strict=True)]
 
 
 def remove_butterfly(data: SliceData, fit: SliceFit) -> SliceFit:
@@ -140,7 +151,7 @@ def _polish(data: SliceData, start: FloatArray, watched: FloatArray | None = Non
         shortfall = np.where((g < G_MARGIN)[:, None], -penalty * gradient, 0.0)
         return np.concatenate([data.weight[:, None] * wing_jacobian(data.k, wings)[0], shortfall])
 
-    bounds = _bounds(data)
+    bounds = slice_bounds(data)
     result = least_squares(
         residuals,
         np.clip(start, *bounds),
@@ -156,7 +167,7 @@ def _polish(data: SliceData, start: FloatArray, watched: FloatArray | None = Non
     return SliceFit(result.x, 0.5 * float(left_over @ left_over), bool(result.success))
 
 
-def _bounds(data: SliceData) -> tuple[FloatArray, FloatArray]:
+def slice_bounds(data: SliceData) -> tuple[FloatArray, FloatArray]:
     """Lowest and highest wing parameters (v, P, Q, m, sigma)."""
     deviation, span = _scales(data)
     steepest = np.sqrt(LEE_SLOPE)

@@ -65,14 +65,14 @@ CHAIN_OPTIONS: tuple[Callable[..., Any], ...] = (
 )
 
 
-def fitted_chain(file: str, options: ChainOptions) -> tuple[Snapshot, Surface]:
-    """One moment of a chain with our slices in its market, and the fit."""
+def fitted_chain(file: str, options: ChainOptions, method: str = "svi") -> tuple[Snapshot, Surface]:
+    """One moment of a chain with our slices in its market, and the fit by `method`."""
     with progress("reading the chain", 3) as step:
         read = _read(file, options)
         step("quotes to vols")
         quotes = vol_quotes(read)
         step("fitting")
-        surface = fit(quotes, expiries_of(read.market))
+        surface = fit(quotes, expiries_of(read.market), method=method)
         step("done")
     tell_left_out([str(problem) for problem in read.excluded])
     return with_surface(read, surface.svi), surface

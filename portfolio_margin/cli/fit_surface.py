@@ -21,31 +21,36 @@ from portfolio_margin.cli.output import (
 from portfolio_margin.io.chain import Snapshot
 from portfolio_margin.io.told import Told
 from pricing.errors import ConfigError
+from pricing.fit import METHODS, Surface, expiries_of
 
 
 @click.command("fit-surface")
 @click.argument("chain")
 @with_options(*CHAIN_OPTIONS)
+@click.option("--method", type=click.Choice(METHODS), default="svi", show_default=True, help="What is fitted.")
+@click.option("--plots", "plots_folder", metavar="DIR", help="Write pictures of every smile and of each surface.")
 @click.option("--market", "market_file", metavar="FILE", help="Write our market .json or .json.gz with the slices.")
 @click.option("--keep-marks", is_flag=True, help="Keep the venue's mark vols in the market file.")
 @output_options
 def command(
     chain: str,
+    method: str,
+    plots_folder: str | None,
     market_file: str | None,
     keep_marks: bool,
-    as_json: bool,
-    as_csv: bool,
-    parquet_file: str | None,
     output_file: str | None,
-    **chain_options: Any,
+    **forms_and_chain: Any,
 ) -> None:
     """Fit raw SVI slices to CHAIN, one moment of a Deribit option chain; --output market.json writes the market."""
-    if market_file is None and output_file is not None and _is_json(output_file) and not as_json:
+    if market_file is None and output_file is not None and _is_json(output_file) and not forms_and_chain["as_json"]:
         market_file, output_file = output_file, None
     if market_file is not None and not _is_json(market_file):
         raise ConfigError(f"{market_file}: a market file ends in .json or .json.gz")
-    output = chosen_output(as_json, as_csv, parquet_file, output_file)
-    read, surface = fitted_chain(chain, ChainOptions.take(chain_options))
+    chain_options = ChainOptions.take(forms_and_chain)
+    output = chosen_output(output_file=output_file, **forms_and_chain)
+    read, surface = fitted_chain(chain, chain_options, method)
+    if plots_folder is not None:
+        _draw(plots_folder, read, surface)
     columns, told = diagnostics(read, surface), told_of(read, surface)
     if market_file is not None:
         _write(market_file, read, told, keep_marks)
@@ -81,6 +86,29 @@ def _show(source: str, told: Told, columns: dict[str, Any]) -> None:
         *told.remarks(),
     ]
     show_table(f"raw SVI slices of {source}", shown, "\n".join(footer))
+
+
+def _draw(folder: str, read: Snapshot, surface: Surface) -> None:
+    """A smile for every expiry with a slice, and for every underlying the fan, g and the residuals."""
+    from pathlib import Path
+
+    from portfolio_margin.io.chain import vol_quotes
+    from portfolio_margin.plots import butterfly, fan, residuals, smile
+
+    target, quotes, expiries = Path(folder), vol_quotes(read), expiries_of(read.market)
+    target.mkdir(parents=True, exist_ok=True)
+    pictures = {
+        f"smile-{name}": smile(quotes, expiries, surface, row, name)
+        for row, name in enumerate(read.market.expiry_name)
+        if np.isfinite(surface.svi[row]).all()
+    }
+    for row, name in enumerate(read.market.underlying_id.tolist()):
+        pictures[f"fan-{name}"] = fan(expiries, surface, row, f"{name}: total variance")
+        pictures[f"butterfly-{name}"] = butterfly(expiries, surface, row, f"{name}: g")
+        pictures[f"residuals-{name}"] = residuals(quotes, expiries, surface, row, f"{name}: residuals")
+    for name, picture in pictures.items():
+        picture.save(target / f"{name}.png")
+    click.echo(f"wrote {len(pictures)} pictures to {folder}", err=True)
 
 
 def _write(path: str, read: Snapshot, told: Told, keep_marks: bool) -> None:

@@ -62,6 +62,19 @@ def test_fit_surface_outputs(run: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.data
+def test_fit_surface_by_another_method_with_pictures(run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    done = run("fit-surface", str(data_file(RAW)), "--method", "svi_joint", "--plots", "pictures", "--csv")
+    assert done.code == 0, done.err
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert {row["status"] for row in rows} == {"FITTED", "REPAIRED"}
+    assert all(float(row["calendar_gap_quoted"] or 0.0) >= 0 for row in rows)
+    names = {path.stem for path in (tmp_path / "pictures").iterdir()}
+    assert {f"{kind}-{coin}" for kind in ("fan", "butterfly", "residuals") for coin in ("BTC", "ETH")} <= names
+    assert len(names) == 6 + 26
+
+
+@pytest.mark.data
 def test_one_moment_of_many(run: Any, tmp_path: Path) -> None:
     chain = str(data_file(CRASH))
     fails(run("fit-surface", chain, "--output", "m.json"), "35 snapshots")

@@ -1,0 +1,35 @@
+"""A picture and its frame, drawn without any global state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pricing.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Picture(NamedTuple):
+    """A matplotlib figure and the tidy frame it shows, one row a point."""
+
+    figure: Any
+    frame: pd.DataFrame
+
+    def save(self, path: str | Path) -> None:
+        """Write the figure; the ending says the format, .png or .svg or .pdf."""
+        self.figure.savefig(path)
+
+
+def new_axes(title: str, across: str, up: str) -> tuple[Any, Any]:
+    """A figure with one pair of axes. ConfigError where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("pictures need matplotlib: install portfolio-margin[plot]") from error
+    figure = Figure(figsize=(8.0, 5.0), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=across, ylabel=up)
+    axes.grid(visible=True, alpha=0.3)
+    return figure, axes

@@ -1,0 +1,69 @@
+"""Freedom from calendar arbitrage of two raw SVI slices, as an exact decision.
+
+The difference of total variances is D(k) = A(k) + sqrt(B2(k)) - sqrt(B1(k)) with A linear and B1, B2 quadratic in k.
+Squared twice, D = 0 becomes a quartic, (A^2 + B2 - B1)^2 = 4 A^2 B2, whose real roots hold every crossing; between
+them the sign of D does not change. Roots are separated by Sturm's theorem and signs compared as rational numbers, so
+nothing is rounded and no window is chosen.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from pricing.arrays import BoolArray, FloatArray
+from pricing.polynomials import product, sample_points, total, whole
+
+Linear = list[Fraction]
+
+
+def calendar_free(earlier: FloatArray, later: FloatArray) -> BoolArray:
+    """Whether w of the later slice is nowhere below w of the earlier one; raw slices (X,5) each, b >= 0.
+
+    Exact for the numbers given. A pair with NaN is not free.
+    """
+    first, second = (np.asarray(slices, dtype=np.float64).reshape(-1, 5) for slices in (earlier, later))
+    free = np.isfinite(np.concatenate([first, second], axis=1)).all(axis=1)
+    for row in np.flatnonzero(free):
+        free[row] = _never_crosses(first[row], second[row])
+    return free
+
+
+def _never_crosses(earlier: FloatArray, later: FloatArray) -> bool:
+    (a1, line1, square1), (a2, line2, square2) = _parts(earlier), _parts(later)
+    linear = [a2[0] - a1[0] + line2[0] - line1[0], line2[1] - line1[1]]
+    minus = [Fraction(-1)]
+    inner = total(total(product(linear, linear), square2), product(minus, square1))
+    quartic = total(product(inner, inner), product([Fraction(-4)], product(product(linear, linear), square2)))
+    points = sample_points(whole(quartic))
+    return all(_sign(_at(linear, k), _at(square2, k), _at(square1, k)) >= 0 for k in points)
+
+
+def _parts(row: FloatArray) -> tuple[Linear, Linear, Linear]:
+    """a, b rho (k - m) and b^2 [(k - m)^2 + sigma^2] as polynomials in k."""
+    a, b, rho, m, sigma = (Fraction(float(value)) for value in row)
+    return [a], [-b * rho * m, b * rho], [b * b * (m * m + sigma * sigma), -2 * b * b * m, b * b]
+
+
+def _at(polynomial: list[Fraction], k: Fraction) -> Fraction:
+    value = Fraction(0)
+    for coefficient in reversed(polynomial):
+        value = value * k + coefficient
+    return value
+
+
+def _sign(linear: Fraction, added: Fraction, taken: Fraction) -> int:
+    """Sign of linear + sqrt(added) - sqrt(taken)."""
+    if linear < 0 and linear * linear >= added:  # the first two are not above 0
+        return -1 if taken > 0 or linear * linear > added else 0
+    return _sign_with_root(linear * linear + added - taken, 2 * linear, added)
+
+
+def _sign_with_root(rational: Fraction, factor: Fraction, radicand: Fraction) -> int:
+    """Sign of rational + factor sqrt(radicand)."""
+    left, right = rational * rational, factor * factor * radicand
+    first, second = (rational > 0) - (rational < 0), (right != 0) * ((factor > 0) - (factor < 0))
+    if first * second >= 0:
+        return first or second
+    return first * ((left > right) - (left < right))

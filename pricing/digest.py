@@ -31,6 +31,8 @@ def _feed(hasher: Any, part: Any) -> None:
         hasher.update(np.ascontiguousarray(part).tobytes())
     elif isinstance(part, Mapping):
         _feed(hasher, sorted(part.items()))
+    elif isinstance(part, str):
+        hasher.update(f"text{len(part)}".encode() + part.encode("utf-8", "surrogatepass"))
     elif isinstance(part, (list, tuple)):
         hasher.update(f"sequence{len(part)}".encode())
         for item in part:

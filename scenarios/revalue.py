@@ -141,6 +141,8 @@ def to_ticks(
     np.rint(ticks, out=ticks, where=contract[:, None])
     # Adding 0 turns -0 into 0, so that equal arrays have equal bits.
     ticks += 0.0
+    # Nobody else holds it: read-only from here on, it is not copied again.
+    ticks.flags.writeable = False
     return ticks
 
 

@@ -21,6 +21,7 @@ def _template(tag: str) -> Any:
     def unit_pnl(inputs, shocked, out):
         tag  # noqa: B018 - enters the key of the disk cache
         for n in numba.prange(out.shape[0]):
+            XP.vector_loop()
             x, c = inputs.expiry_idx[n], inputs.currency_idx[n]
             strike, sign, multiplier = inputs.strike[n], inputs.sign[n], inputs.multiplier[n]
             inverse = inputs.inverse[n] > 0.0

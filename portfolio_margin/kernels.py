@@ -16,6 +16,8 @@ from pricing.implied_vol import implied_vol
 from pricing.instruments import Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
 from pricing.price import greeks, price
+from pricing.resolve import load_model
+from pricing.slice_fit import SliceData, fit_slices
 from scenarios.revalue import revalue
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import ScenarioSet, make
@@ -35,9 +37,14 @@ def compile_jobs(backends: Sequence[str]) -> list[tuple[str, Callable[[], Any]]]
             terms = (100.0, 100.0, 1.0, 0.2, 1.0)
             jobs.append((f"{backend}: price {model}", partial(price, *terms, model=model, backend=backend)))
             jobs.append((f"{backend}: greeks {model}", partial(greeks, *terms, model=model, backend=backend)))
-        jobs.append(
-            (f"{backend}: implied_vol black76", partial(implied_vol, 8.0, 100.0, 100.0, 1.0, 1, backend=backend))
-        )
+            if hasattr(load_model(model), "greeks_to_third_order"):
+                third = partial(greeks, *terms, model=model, order=3, backend=backend)
+                jobs.append((f"{backend}: greeks to third order {model}", third))
+        for model in ("black76", "bachelier"):
+            invert = partial(implied_vol, 8.0, 100.0, 100.0, 1.0, 1, model=model, backend=backend)
+            jobs.append((f"{backend}: implied_vol {model}", invert))
+        if backend == "numba":
+            jobs.append(("numba: fit of slices", partial(fit_slices, [_five_quotes()])))
         jobs.append((f"{backend}: unit_pnl", partial(revalue, instruments, market, moves, backend=backend)))
         jobs += _account_jobs(book, arrays, backend)
     return jobs
@@ -53,6 +60,11 @@ def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> list[tuple[st
             for name, rows in sums.items()
         ),
     ]
+
+
+def _five_quotes() -> SliceData:
+    k = np.linspace(-0.2, 0.2, 5)
+    return SliceData(k, 0.04 + 0.1 * k * k, np.ones(5))
 
 
 def _one_move() -> ScenarioSet:

@@ -25,7 +25,7 @@ from scenarios.families import grid
 from scenarios.risk_arrays import _checksum
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.books import ARRAYS, BACKENDS, BOOK, GRID, INSTRUMENTS, MARKET, ROW
-from tests.portfolio_margin.test_cli import fails
+from tests.portfolio_margin.test_cli import check_fails
 
 run = test_cli.run
 MODEL = worst_case.Model()
@@ -213,7 +213,7 @@ def test_a_margin_is_never_computed_from_an_expansion(run: Any) -> None:
         margin(BOOK, arrays, MARKET, MODEL)
     done = run("arrays", "--method", "taylor", "--output", "t.npz")
     assert done.code == 0 and "from full revaluation" in done.err
-    fails(run("margin", "--arrays", "t.npz"), "taylor", "full")
+    check_fails(run("margin", "--arrays", "t.npz"), "taylor", "full")
 
 
 def test_arrays_belong_to_one_market() -> None:
@@ -268,7 +268,7 @@ def test_market_files_that_say_two_things(run: Any, tmp_path: Path, old: str, ne
     text = gzip.decompress(sample_path(MARKET_FILE).read_bytes()).decode()
     assert old in text
     (tmp_path / "m.json").write_text(text.replace(old, new, 1))
-    fails(run("greeks", "--instruments", "--market", "m.json"), "m.json", *texts)
+    check_fails(run("greeks", "--instruments", "--market", "m.json"), "m.json", *texts)
 
 
 def test_texts_of_any_kind_have_a_digest() -> None:

@@ -19,7 +19,7 @@ from scenarios import RiskArrays, revalue
 from scenarios.families import grid
 from tests.examples import market_and_instruments
 from tests.portfolio_margin import test_cli
-from tests.portfolio_margin.test_cli import changed_market, fails
+from tests.portfolio_margin.test_cli import changed_market, check_fails
 from tests.vectors import data_file
 
 run = test_cli.run
@@ -96,7 +96,7 @@ def test_an_account_that_holds_nothing_is_explained() -> None:
 def test_bad_market_files_are_refused(run: Any, tmp_path: Path, columns: dict[str, Any], expected: list[str]) -> None:
     name = changed_market(tmp_path, **columns)
     done = run("greeks", "--instruments", "--market", name)
-    fails(done, *expected)
+    check_fails(done, *expected)
     assert done.code == 2
 
 
@@ -105,7 +105,7 @@ def test_margin_currency_of_the_file_is_read(run: Any, tmp_path: Path) -> None:
     document = json.loads((tmp_path / name).read_text())
     (tmp_path / name).write_text(json.dumps({**document, "margin_currency": "BTC"}))
     done = run("greeks", "--instruments", "--market", name)
-    fails(done, "margin_currency", "BTC")
+    check_fails(done, "margin_currency", "BTC")
     assert done.code == 2
 
 
@@ -115,7 +115,7 @@ def test_margin_currency_of_the_file_is_read(run: Any, tmp_path: Path) -> None:
 def test_options_without_effect_on_ready_arrays_are_refused(run: Any, options: tuple[str, str]) -> None:
     assert run("arrays", "--output", "a.npz").code == 0
     done = run("margin", "--arrays", "a.npz", *options)
-    fails(done, options[0], "--arrays")
+    check_fails(done, options[0], "--arrays")
     assert done.code == 2
 
 
@@ -123,7 +123,7 @@ def test_a_grid_table_for_ready_arrays_is_refused(run: Any, tmp_path: Path) -> N
     assert run("arrays", "--output", "a.npz").code == 0
     (tmp_path / "p.toml").write_text("[grid]\nprice_range = 0.9\n")
     done = run("margin", "--arrays", "a.npz", "--params", "p.toml")
-    fails(done, "grid", "--arrays")
+    check_fails(done, "grid", "--arrays")
     assert done.code == 2
 
 
@@ -137,7 +137,7 @@ def test_rows_left_out_are_told_in_every_format(run: Any, tmp_path: Path, output
         cells[vol] = value
         lines[row] = ",".join(cells)
     (tmp_path / "b.csv").write_text("\n".join(lines) + "\n")
-    fails(run("fit-surface", "b.csv"), "row 5", "-0.3", "row 6", "55", "percent")
+    check_fails(run("fit-surface", "b.csv"), "row 5", "-0.3", "row 6", "55", "percent")
     done = run("fit-surface", "b.csv", "--on-bad-row", "exclude", *output)
     assert done.code == 0
     assert lines[4].split(",")[1] in done.err

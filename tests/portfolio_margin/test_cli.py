@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return call
 
 
-def fails(done: Done, *texts: str) -> None:
+def check_fails(done: Done, *texts: str) -> None:
     """Bad input: exit code 2, every text in the message, no traceback, nothing printed as a result."""
     assert done.code == 2, done
     assert "Traceback" not in done.err
@@ -103,9 +103,11 @@ def test_what_if(run: Any, tmp_path: Path) -> None:
         json.loads(run("what-if", "iron-condor-07", "--orders", "o.csv", "--json").out)["measures"]
         == document["measures"]
     )
-    fails(run("what-if", "iron-condor-07"), "--order")
-    fails(run("what-if", "iron-condor-07", "--order", "BTC-27MAR26-90000-C"), "INSTRUMENT=QUANTITY")
-    fails(run("what-if", "iron-condor-07", "--order", "BTC-27MAR26-90001-C=1"), "did you mean", "BTC-27MAR26-90000-C")
+    check_fails(run("what-if", "iron-condor-07"), "--order")
+    check_fails(run("what-if", "iron-condor-07", "--order", "BTC-27MAR26-90000-C"), "INSTRUMENT=QUANTITY")
+    check_fails(
+        run("what-if", "iron-condor-07", "--order", "BTC-27MAR26-90001-C=1"), "did you mean", "BTC-27MAR26-90000-C"
+    )
 
 
 def test_greeks(run: Any) -> None:
@@ -130,15 +132,15 @@ def test_parameters(run: Any, tmp_path: Path) -> None:
     assert float(twice["initial_margin"]) == pytest.approx(2 * float(base["initial_margin"]), abs=0.02)
     narrow = ("margin", "--json", "--account", "perpetual-long-01", "--scenario", "price_range=0.08")
     assert float(json.loads(run(*narrow).out)["accounts"][0]["initial_margin"]) == pytest.approx(27_374.4, rel=1e-3)
-    fails(run("margin", "--param", "inital_factor=2"), "initial_factor")
-    fails(run("margin", "--param", "initial_factor=0.5"), "initial_factor", "1 to 5")
-    fails(run("margin", "--param", "initial_factor=high"), "initial_factor", "high")
-    fails(run("margin", "--scenario", "price_range=nan"), "price_range")
-    fails(run("margin", "--model", "guess"), "guess")
+    check_fails(run("margin", "--param", "inital_factor=2"), "initial_factor")
+    check_fails(run("margin", "--param", "initial_factor=0.5"), "initial_factor", "1 to 5")
+    check_fails(run("margin", "--param", "initial_factor=high"), "initial_factor", "high")
+    check_fails(run("margin", "--scenario", "price_range=nan"), "price_range")
+    check_fails(run("margin", "--model", "guess"), "guess")
     (tmp_path / "q.toml").write_text("[worstcase]\ninitial_factor = 2.0\n")
-    fails(run("margin", "--params", "q.toml"), "q.toml", "worstcase", "[worst_case]")
+    check_fails(run("margin", "--params", "q.toml"), "q.toml", "worstcase", "[worst_case]")
     (tmp_path / "r.toml").write_text("[worst_case\n")
-    fails(run("margin", "--params", "r.toml"), "r.toml", "TOML")
+    check_fails(run("margin", "--params", "r.toml"), "r.toml", "TOML")
 
 
 def test_help_and_unknown_commands(run: Any) -> None:
@@ -184,7 +186,7 @@ GOOD = "BTC-27MAR26-90000-C"
 )
 def test_bad_positions(run: Any, positions: Any, text: str, expected: list[str], tmp_path: Path) -> None:
     name = positions(text)
-    fails(run("margin", "--positions", name, "--output", "out.csv"), "p.csv", *expected)
+    check_fails(run("margin", "--positions", name, "--output", "out.csv"), "p.csv", *expected)
     assert not (tmp_path / "out.csv").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
 
@@ -192,22 +194,22 @@ def test_bad_positions(run: Any, positions: Any, text: str, expected: list[str],
 def test_bad_collateral(run: Any, positions: Any) -> None:
     held = positions(f"{HEADER}a,{GOOD},1\n")
     owned = positions("account,currency,amount\na,DOGE,5\na,USD,nan\n", "c.csv")
-    fails(run("margin", "--positions", held, "--collateral", owned), "c.csv", "DOGE", "row 3")
+    check_fails(run("margin", "--positions", held, "--collateral", owned), "c.csv", "DOGE", "row 3")
 
 
 def test_files_that_are_not_what_they_say(run: Any, positions: Any, tmp_path: Path) -> None:
-    fails(run("margin", "--positions", "missing.csv"), "missing.csv")
-    fails(run("margin", "--positions", str(tmp_path)), str(tmp_path))
-    fails(run("margin", "--positions", positions(f"{HEADER}a,{GOOD},1\n", "p.parquet")), "p.parquet", "Parquet")
+    check_fails(run("margin", "--positions", "missing.csv"), "missing.csv")
+    check_fails(run("margin", "--positions", str(tmp_path)), str(tmp_path))
+    check_fails(run("margin", "--positions", positions(f"{HEADER}a,{GOOD},1\n", "p.parquet")), "p.parquet", "Parquet")
     (tmp_path / "b.csv").write_bytes(bytes(range(256)) * 10)
-    fails(run("margin", "--positions", "b.csv"), "b.csv")
+    check_fails(run("margin", "--positions", "b.csv"), "b.csv")
     held = positions(f"{HEADER}a,{GOOD},1\n")
-    fails(run("margin", "--market", positions("{", "m.json"), "--positions", held), "m.json")
-    fails(run("margin", "--arrays", positions("x", "a.npz")), "a.npz")
-    fails(run("margin", "--output", "no/such/folder/x.csv"), "folder")
-    fails(run("margin", "--output", "x.xlsx"), "xlsx")
-    fails(run("explain", "iron-condor-77"), "did you mean")
-    fails(run("margin", "--json", "--csv"), "--json")
+    check_fails(run("margin", "--market", positions("{", "m.json"), "--positions", held), "m.json")
+    check_fails(run("margin", "--arrays", positions("x", "a.npz")), "a.npz")
+    check_fails(run("margin", "--output", "no/such/folder/x.csv"), "folder")
+    check_fails(run("margin", "--output", "x.xlsx"), "xlsx")
+    check_fails(run("explain", "iron-condor-77"), "did you mean")
+    check_fails(run("margin", "--json", "--csv"), "--json")
 
 
 def changed_market(tmp_path: Path, **columns: Any) -> str:
@@ -236,12 +238,12 @@ def changed_market(tmp_path: Path, **columns: Any) -> str:
 def test_bad_markets(run: Any, tmp_path: Path, columns: dict[str, Any], expected: list[str]) -> None:
     name = changed_market(tmp_path, **columns)
     positions, collateral = (str(sample_path(f)) for f in (POSITIONS_FILE, COLLATERAL_FILE))
-    fails(run("margin", "--market", name, "--positions", positions, "--collateral", collateral), *expected)
+    check_fails(run("margin", "--market", name, "--positions", positions, "--collateral", collateral), *expected)
 
 
 def test_nan_in_a_market_is_refused(run: Any, tmp_path: Path) -> None:
     name = changed_market(tmp_path, underlyings__spot=lambda v: [float("nan"), *v[1:]])
-    fails(run("margin", "--market", name, "--positions", str(sample_path(POSITIONS_FILE))), "market.json", "NaN")
+    check_fails(run("margin", "--market", name, "--positions", str(sample_path(POSITIONS_FILE))), "market.json", "NaN")
 
 
 def test_market_round_trip_is_bit_for_bit(tmp_path: Path) -> None:
@@ -260,7 +262,7 @@ def test_market_round_trip_is_bit_for_bit(tmp_path: Path) -> None:
 
 def test_a_market_needs_its_own_positions(run: Any, tmp_path: Path) -> None:
     name = changed_market(tmp_path)
-    fails(run("margin", "--market", name), "--positions")
+    check_fails(run("margin", "--market", name), "--positions")
     same = (
         "--market",
         name,

@@ -17,7 +17,7 @@ import pytest
 from portfolio_margin.cli import doctor
 from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, sample_path
 from tests.portfolio_margin import test_cli
-from tests.portfolio_margin.test_cli import fails
+from tests.portfolio_margin.test_cli import check_fails
 from tests.vectors import ROOT, data_file
 
 run = test_cli.run
@@ -57,7 +57,7 @@ def test_fit_surface_outputs(run: Any, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "fit.json").read_text()) == document
     assert run("fit-surface", chain, "--parquet", "fit.parquet").code == 0
     assert "min g" in run("fit-surface", chain).out
-    fails(run("fit-surface", chain, "--market", "market.csv"), "market.csv", ".json")
+    check_fails(run("fit-surface", chain, "--market", "market.csv"), "market.csv", ".json")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.json", "fit.parquet"]
 
 
@@ -77,9 +77,9 @@ def test_fit_surface_by_another_method_with_pictures(run: Any, tmp_path: Path) -
 @pytest.mark.data
 def test_one_moment_of_many(run: Any, tmp_path: Path) -> None:
     chain = str(data_file(CRASH))
-    fails(run("fit-surface", chain, "--output", "m.json"), "35 snapshots")
-    fails(run("fit-surface", chain, "--snapshot", "2026-02-05T00:00:00Z"), "nearest one is 2026-02-04T21:33:08Z")
-    fails(run("fit-surface", chain, "--snapshot", "yesterday"), "yesterday", "ISO 8601")
+    check_fails(run("fit-surface", chain, "--output", "m.json"), "35 snapshots")
+    check_fails(run("fit-surface", chain, "--snapshot", "2026-02-05T00:00:00Z"), "nearest one is 2026-02-04T21:33:08Z")
+    check_fails(run("fit-surface", chain, "--snapshot", "yesterday"), "yesterday", "ISO 8601")
     assert not list(tmp_path.iterdir())
     (tmp_path / "p.csv").write_text("account,instrument,quantity\na,BTC-27MAR26-90000-C,-1\n")
     done = run("margin", "--market", chain, "--snapshot", "2026-02-04T21:33:08Z", "--positions", "p.csv", "--json")
@@ -97,21 +97,21 @@ def test_percent_in_a_decimal_column(run: Any, tmp_path: Path) -> None:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows({**row, vol: 100 * float(row[vol] or "nan")} for row in rows)
-    fails(run("fit-surface", "percent.csv", "--output", "m.json"), "percent.csv", vol, "percent")
-    fails(run("margin", "--market", "percent.csv", *BOOK), "percent.csv", "percent")
+    check_fails(run("fit-surface", "percent.csv", "--output", "m.json"), "percent.csv", vol, "percent")
+    check_fails(run("margin", "--market", "percent.csv", *BOOK), "percent.csv", "percent")
     assert [path.name for path in tmp_path.iterdir()] == ["percent.csv"]
 
 
 def test_what_is_no_chain(run: Any, tmp_path: Path) -> None:
     positions = str(sample_path(POSITIONS_FILE))
-    fails(run("fit-surface", positions, "--output", "m.json"), "positions.csv", "missing column")
-    fails(run("fit-surface", "none.parquet"), "none.parquet", "no such file")
-    fails(run("fit-surface", "chain.xlsx"), "chain.xlsx", "unknown ending")
+    check_fails(run("fit-surface", positions, "--output", "m.json"), "positions.csv", "missing column")
+    check_fails(run("fit-surface", "none.parquet"), "none.parquet", "no such file")
+    check_fails(run("fit-surface", "chain.xlsx"), "chain.xlsx", "unknown ending")
     (tmp_path / "chain.parquet").write_text("no")
-    fails(run("fit-surface", "chain.parquet"), "chain.parquet", "Parquet")
+    check_fails(run("fit-surface", "chain.parquet"), "chain.parquet", "Parquet")
     (tmp_path / "chain.json").write_text('{"result": 5}')
-    fails(run("fit-surface", "chain.json"), "chain.json")
-    fails(run("fit-surface"), "CHAIN")
+    check_fails(run("fit-surface", "chain.json"), "chain.json")
+    check_fails(run("fit-surface"), "CHAIN")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["chain.json", "chain.parquet"]
 
 

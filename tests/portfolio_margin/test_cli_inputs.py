@@ -12,7 +12,7 @@ import pytest
 
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.io_examples import as_tickers, chain_frame, linear_frame
-from tests.portfolio_margin.test_cli import changed_market, fails
+from tests.portfolio_margin.test_cli import changed_market, check_fails
 from tests.vectors import data_file
 
 run = test_cli.run
@@ -40,20 +40,22 @@ def test_a_result_never_overwrites_an_input(run: Any, tmp_path: Path, command: A
     name = positions(tmp_path, f"a,{NAME},1")
     before = (tmp_path / name).read_bytes()
     chain_frame().to_parquet(tmp_path / "chain.parquet")
-    fails(run(*command, "--market", "chain.parquet", "--positions", name, "--output", target), "input", target)
+    check_fails(run(*command, "--market", "chain.parquet", "--positions", name, "--output", target), "input", target)
     assert (tmp_path / name).read_bytes() == before
 
 
 def test_other_results_never_overwrite_an_input(run: Any, tmp_path: Path, chain: Path) -> None:
     market = changed_market(tmp_path)
     before = (tmp_path / market).read_bytes()
-    fails(run("fit-surface", str(chain), "--parquet", "chain.parquet"), "chain.parquet", "input")
-    fails(run("greeks", "--instruments", "--market", market, "--json", "--output", market), "input")
-    fails(run("fit-surface", str(chain), "--market", "m.json", "--json", "--output", "m.json"), "m.json", "two results")
+    check_fails(run("fit-surface", str(chain), "--parquet", "chain.parquet"), "chain.parquet", "input")
+    check_fails(run("greeks", "--instruments", "--market", market, "--json", "--output", market), "input")
+    check_fails(
+        run("fit-surface", str(chain), "--market", "m.json", "--json", "--output", "m.json"), "m.json", "two results"
+    )
     assert run("arrays", "--market", market, "--output", "a.npz").code == 0
     content = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "link.csv").symlink_to(tmp_path / "a.npz")
-    fails(run("margin", "--arrays", "a.npz", "--csv", "--output", "link.csv"), "link.csv", "input")
+    check_fails(run("margin", "--arrays", "a.npz", "--csv", "--output", "link.csv"), "link.csv", "input")
     assert (tmp_path / "a.npz").read_bytes() == content and (tmp_path / market).read_bytes() == before
 
 
@@ -64,7 +66,7 @@ def test_contracts_left_out_are_not_called_unknown(run: Any, tmp_path: Path) -> 
     name = positions(tmp_path, f"a,{NAME},1", "a,BTC-6MAR26-68000-C,1")
     options = ("--market", "chain.parquet", "--positions", name, "--on-bad-row", "exclude")
     for command in (("margin",), ("greeks",), ("what-if", "a", "--order", "BTC-6MAR26-68000-C=1")):
-        fails(run(*command, *options), "p.csv, row 2", "left out of the market", "mark_iv = -0.3")
+        check_fails(run(*command, *options), "p.csv, row 2", "left out of the market", "mark_iv = -0.3")
 
 
 def test_what_was_added_to_a_chain_is_told(run: Any, tmp_path: Path, chain: Path) -> None:
@@ -79,7 +81,7 @@ def test_what_was_added_to_a_chain_is_told(run: Any, tmp_path: Path, chain: Path
 
 def test_the_unit_of_vols_is_an_option(run: Any, tmp_path: Path) -> None:
     chain_frame().assign(mark_iv=lambda f: 100 * f["mark_iv"]).to_parquet(tmp_path / "c.parquet")
-    fails(run("fit-surface", "c.parquet"), "row 1 (BTC-6MAR26-60000-C)", "mark_iv = 50.0", "--iv-unit percent")
+    check_fails(run("fit-surface", "c.parquet"), "row 1 (BTC-6MAR26-60000-C)", "mark_iv = 50.0", "--iv-unit percent")
     assert run("fit-surface", "c.parquet", "--iv-unit", "percent").code == 0
     book = ("--positions", positions(tmp_path, f"a,{NAME},1"))
     chain_frame().to_parquet(tmp_path / "d.parquet")
@@ -89,9 +91,9 @@ def test_the_unit_of_vols_is_an_option(run: Any, tmp_path: Path) -> None:
 
 def test_the_rate_of_a_settlement_currency_is_an_option(run: Any, tmp_path: Path) -> None:
     as_tickers(linear_frame(), min_trade_amount=0.01).to_parquet(tmp_path / "c.parquet")
-    fails(run("fit-surface", "c.parquet"), "USDC", "--fx USDC=RATE")
+    check_fails(run("fit-surface", "c.parquet"), "USDC", "--fx USDC=RATE")
     for text in ("USDC", "USDC=0", "USDC=x", "=1", "USDC=inf", "USDC=nan"):
-        fails(run("fit-surface", "c.parquet", "--fx", text), "--fx", "CURRENCY=RATE")
+        check_fails(run("fit-surface", "c.parquet", "--fx", text), "--fx", "CURRENCY=RATE")
     assert run("fit-surface", "c.parquet", "--fx", "USDC=0.9998", "--market", "m.json").code == 0
     assert json.loads((tmp_path / "m.json").read_text())["currencies"]["fx"] == [1.0, 0.9998]
 
@@ -100,22 +102,24 @@ def test_the_rate_of_a_settlement_currency_is_an_option(run: Any, tmp_path: Path
     "option", [("--snapshot", "0"), ("--iv-unit", "percent"), ("--fx", "A=1"), ("--on-bad-row", "exclude")]
 )
 def test_options_of_a_chain_without_a_chain_are_refused(run: Any, tmp_path: Path, option: tuple[str, str]) -> None:
-    fails(run("margin", *option), option[0], "chain")
-    fails(run("greeks", "--instruments", "--market", changed_market(tmp_path), *option), option[0], "chain")
+    check_fails(run("margin", *option), option[0], "chain")
+    check_fails(run("greeks", "--instruments", "--market", changed_market(tmp_path), *option), option[0], "chain")
 
 
 def test_a_contract_that_cannot_be_priced_is_said_of_its_file(run: Any, tmp_path: Path) -> None:
     dead = changed_market(tmp_path, instruments__mark_vol=lambda v: [0.0, *v[1:]])
     for command in (("greeks", "--instruments"), ("arrays", "--output", "a.npz")):
-        fails(run(*command, "--market", dead), dead, "vol = 0.0", "above 0")
+        check_fails(run(*command, "--market", dead), dead, "vol = 0.0", "above 0")
     assert not (tmp_path / "a.npz").exists()
 
 
 def test_every_wrong_parameter_is_listed_at_once(run: Any, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text("[grid]\ndays = [0, 'x']\n[worst_case]\nhaircutt = 1\n")
-    fails(run("margin", "--params", "p.toml"), "p.toml [grid]: days", "p.toml [worst_case]: unknown parameter haircutt")
+    check_fails(
+        run("margin", "--params", "p.toml"), "p.toml [grid]: days", "p.toml [worst_case]: unknown parameter haircutt"
+    )
     (tmp_path / "p.toml").write_text("[[grid]]\ndays = [0]\n")
-    fails(run("margin", "--params", "p.toml"), "p.toml", "grid", "one table")
+    check_fails(run("margin", "--params", "p.toml"), "p.toml", "grid", "one table")
 
 
 def test_no_number_where_one_is_not_finite(run: Any, tmp_path: Path) -> None:
@@ -133,7 +137,7 @@ def test_the_sample_accounts_on_another_market(run: Any, tmp_path: Path) -> None
     chain = ("--market", str(data_file(CRASH)), "--snapshot", "2026-02-05T21:29:37Z")
     done = run("sample", *chain, "--output", "s")
     assert done.code == 0 and "56 accounts" in done.out, done
-    fails(run("sample", *chain, "--output", "s"), "exist already")
+    check_fails(run("sample", *chain, "--output", "s"), "exist already")
     files = ("--positions", "s/positions.csv", "--collateral", "s/collateral.csv")
     rows = list(csv.DictReader(run("margin", *chain, *files, "--csv").out.splitlines()))
     assert len(rows) == 56
@@ -145,7 +149,7 @@ def test_the_sample_accounts_on_another_market(run: Any, tmp_path: Path) -> None
 def test_the_sample_accounts_need_their_contracts(run: Any, tmp_path: Path, chain: Path) -> None:
     frame = chain_frame()
     frame[frame.instrument.str.startswith("BTC")].to_parquet(tmp_path / "btc.parquet")
-    fails(run("sample", "--market", "btc.parquet", "--output", "s"), "ETH", "option")
+    check_fails(run("sample", "--market", "btc.parquet", "--output", "s"), "ETH", "option")
     assert not (tmp_path / "s").exists()
 
 

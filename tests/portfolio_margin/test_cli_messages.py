@@ -10,7 +10,7 @@ import pytest
 
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.io_examples import as_tickers, chain_frame
-from tests.portfolio_margin.test_cli import GOOD, HEADER, changed_market, fails
+from tests.portfolio_margin.test_cli import GOOD, HEADER, changed_market, check_fails
 
 run = test_cli.run
 
@@ -45,7 +45,7 @@ def test_what_goes_to_the_wrong_place(
     held = pd.DataFrame({"account": ["a"], "instrument": [GOOD], "quantity": pd.to_datetime(["2026-01-01"])})
     held.to_parquet(tmp_path / "times.parquet")
     done = run(*arguments)
-    fails(done, *texts)
+    check_fails(done, *texts)
     assert sum(line != "" and not line.startswith(("Usage", "Try")) for line in done.err.splitlines()) == 1
 
 
@@ -53,7 +53,7 @@ def test_arrays_of_another_market_need_positions(run: Any, tmp_path: Path) -> No
     chain_frame().to_parquet(tmp_path / "chain.parquet")
     assert run("arrays", "--market", "chain.parquet", "--output", "a.npz").code == 0
     done = run("margin", "--arrays", "a.npz")
-    fails(done, "--arrays needs --positions FILE", "the sample's accounts")
+    check_fails(done, "--arrays needs --positions FILE", "the sample's accounts")
     assert len(done.err.splitlines()) == 1
 
 
@@ -74,5 +74,5 @@ def test_moments_are_listed_where_they_are_few(run: Any, tmp_path: Path) -> None
     moments = [frame.assign(snapshot_utc=frame["snapshot_utc"] + pd.Timedelta(minutes=m)) for m in range(41)]
     pd.concat(moments[:40]).to_parquet(tmp_path / "few.parquet")
     pd.concat(moments).to_parquet(tmp_path / "many.parquet")
-    fails(run("fit-surface", "few.parquet"), "40 snapshots", ", 2026-02-26T09:52:05Z, ")
-    fails(run("fit-surface", "many.parquet"), "41 snapshots", "from 2026-02-26T09:41:05Z to 2026-02-26T10:21:05Z")
+    check_fails(run("fit-surface", "few.parquet"), "40 snapshots", ", 2026-02-26T09:52:05Z, ")
+    check_fails(run("fit-surface", "many.parquet"), "41 snapshots", "from 2026-02-26T09:41:05Z to 2026-02-26T10:21:05Z")

@@ -21,7 +21,7 @@ import pytest
 from portfolio_margin.cli.output import quantity_text
 from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, load_sample, sample_path
 from tests.portfolio_margin import test_cli
-from tests.portfolio_margin.test_cli import GOOD, HEADER, fails
+from tests.portfolio_margin.test_cli import GOOD, HEADER, check_fails
 from tests.vectors import ROOT
 
 run = test_cli.run
@@ -99,7 +99,7 @@ def test_parquet_without_pyarrow(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_
     for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    fails(run("margin", "--parquet", "x.parquet"), "pyarrow", "install")
+    check_fails(run("margin", "--parquet", "x.parquet"), "pyarrow", "install")
     assert not list(tmp_path.iterdir())
 
 
@@ -155,7 +155,7 @@ def test_check_names_the_accounts(run: Any) -> None:
 def test_accounts_are_chosen_once_and_missing_ones_all_listed(run: Any) -> None:
     done = run("margin", "--csv", "--account", "box-02", "--account", "box-01", "--account", "box-02")
     assert [row["account"] for row in csv.DictReader(io.StringIO(done.out))] == ["box-02", "box-01"]
-    fails(run("margin", "--account", "bx-01", "--account", "nobody"), "bx-01", "did you mean box-01", "nobody")
+    check_fails(run("margin", "--account", "bx-01", "--account", "nobody"), "bx-01", "did you mean box-01", "nobody")
 
 
 def test_standard_input(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,19 +169,19 @@ def test_standard_input(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     orders = run("what-if", "box-01", "--csv", "--orders", "-")
     assert orders.out == run("what-if", "box-01", "--csv", "--order", f"{GOOD}=-2").out
     typed(f"{HEADER}a,{GOOD},1\nb,NOPE,1\n".encode())
-    fails(run("margin", "--positions", "-"), "standard input, row 3", "NOPE")
+    check_fails(run("margin", "--positions", "-"), "standard input, row 3", "NOPE")
     for content, text in ((b"", "empty"), (b"\xff\xfe\x00", "UTF-8")):
         typed(content)
-        fails(run("margin", "--positions", "-"), "standard input", text)
-    fails(run("margin", "--positions", "-", "--collateral", "-"), "only one")
+        check_fails(run("margin", "--positions", "-"), "standard input", text)
+    check_fails(run("margin", "--positions", "-", "--collateral", "-"), "only one")
 
 
 def test_bad_input_leaves_an_older_result_alone(run: Any, tmp_path: Path) -> None:
     for name in ("out.json", "out.npz"):
         (tmp_path / name).write_text("older")
     (tmp_path / "p.csv").write_text(f"{HEADER}a,NOPE,1\n")
-    fails(run("margin", "--positions", "p.csv", "--output", "out.json"), "NOPE")
-    fails(run("arrays", "--market", "p.csv", "--output", "out.npz"), "p.csv")
+    check_fails(run("margin", "--positions", "p.csv", "--output", "out.json"), "NOPE")
+    check_fails(run("arrays", "--market", "p.csv", "--output", "out.npz"), "p.csv")
     assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.name != "p.csv"} == {
         "out.json": "older",
         "out.npz": "older",
@@ -218,27 +218,27 @@ def test_bad_input_leaves_an_older_result_alone(run: Any, tmp_path: Path) -> Non
 def test_bad_arguments(run: Any, tmp_path: Path, arguments: tuple[str, ...], texts: tuple[str, ...]) -> None:
     for name in ("folder.npz", "folder.json"):
         (tmp_path / name).mkdir()
-    fails(run(*arguments), *texts)
+    check_fails(run(*arguments), *texts)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.json", "folder.npz"]
 
 
 def test_bad_orders_file(run: Any, tmp_path: Path) -> None:
     (tmp_path / "o.csv").write_text(f"instrument,quantity\n{GOOD},x\n{GOOD},\n{GOOD},1\n")
-    fails(run("what-if", "box-01", "--orders", "o.csv"), "o.csv, row 2", "o.csv, row 3")
+    check_fails(run("what-if", "box-01", "--orders", "o.csv"), "o.csv, row 2", "o.csv, row 3")
     (tmp_path / "o.csv").write_text(f"instrument,qty\n{GOOD},1\n")
-    fails(run("what-if", "box-01", "--orders", "o.csv"), "o.csv", "did you mean qty")
+    check_fails(run("what-if", "box-01", "--orders", "o.csv"), "o.csv", "did you mean qty")
 
 
 def test_altered_arrays_are_refused(run: Any, tmp_path: Path) -> None:
     assert run("arrays", "--output", "a.npz").code == 0
     content = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
-    fails(run("margin", "--arrays", "cut.npz"), "cut.npz")
+    check_fails(run("margin", "--arrays", "cut.npz"), "cut.npz")
     with np.load(tmp_path / "a.npz") as archive:
         columns = {name: archive[name].copy() for name in archive.files}
     columns["rows"][0, 0] += 1
     np.savez(tmp_path / "altered.npz", **columns)
-    fails(run("margin", "--arrays", "altered.npz"), "altered.npz", "altered")
+    check_fails(run("margin", "--arrays", "altered.npz"), "altered.npz", "altered")
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

@@ -14,7 +14,7 @@ from portfolio_margin.sample import load_sample
 from pricing.errors import ConfigError
 from scenarios.families import grid
 from tests.portfolio_margin import test_cli
-from tests.portfolio_margin.test_cli import fails
+from tests.portfolio_margin.test_cli import check_fails
 
 run = test_cli.run
 
@@ -95,7 +95,7 @@ def test_every_wrong_parameter_is_listed_with_its_place() -> None:
     ],
 )
 def test_bad_parameters(run: Any, option: tuple[str, str], texts: tuple[str, ...]) -> None:
-    fails(run("margin", *option), *texts)
+    check_fails(run("margin", *option), *texts)
 
 
 @pytest.mark.parametrize(
@@ -111,16 +111,16 @@ def test_bad_parameters(run: Any, option: tuple[str, str], texts: tuple[str, ...
 )
 def test_bad_parameter_files(run: Any, tmp_path: Path, text: str, texts: tuple[str, ...]) -> None:
     (tmp_path / "p.toml").write_text(text)
-    fails(run("margin", "--params", "p.toml", "--output", "out.json"), *texts)
+    check_fails(run("margin", "--params", "p.toml", "--output", "out.json"), *texts)
     assert [path.name for path in tmp_path.iterdir()] == ["p.toml"]
 
 
 def test_parameter_files_that_cannot_be_read(run: Any, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_bytes(b"\xff\xfe[\0")
-    fails(run("margin", "--params", "p.toml"), "p.toml", "UTF-8")
-    fails(run("margin", "--params", "none.toml"), "none.toml", "No such file")
+    check_fails(run("margin", "--params", "p.toml"), "p.toml", "UTF-8")
+    check_fails(run("margin", "--params", "none.toml"), "none.toml", "No such file")
     (tmp_path / "folder.toml").mkdir()
-    fails(run("margin", "--params", "folder.toml"), "folder.toml", "directory")
+    check_fails(run("margin", "--params", "folder.toml"), "folder.toml", "directory")
 
 
 def test_options_stand_over_the_file(run: Any, tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_arrays_share_the_parameter_file_of_margin(run: Any, tmp_path: Path) -> 
     (tmp_path / "m.toml").write_text("[worst_case]\nhaircut = 0.2\n")
     ready = run("margin", "--arrays", "a.npz", "--params", "m.toml", "--csv")
     assert ready.out == run("margin", "--params", "p.toml", "--csv").out
-    fails(run("margin", "--arrays", "a.npz", "--scenario", "price_range=0.1"), "--scenario")
+    check_fails(run("margin", "--arrays", "a.npz", "--scenario", "price_range=0.1"), "--scenario")
     (tmp_path / "q.toml").write_text("[grd]\n")
-    fails(run("arrays", "--output", "b.npz", "--params", "q.toml"), "q.toml", "grd")
+    check_fails(run("arrays", "--output", "b.npz", "--params", "q.toml"), "q.toml", "grd")
     assert not (tmp_path / "b.npz").exists()
 
 

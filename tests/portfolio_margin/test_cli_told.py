@@ -18,7 +18,7 @@ from pricing.errors import DataError
 from scenarios import RiskArrays
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.io_examples import as_tickers, chain_frame, linear_frame
-from tests.portfolio_margin.test_cli import GOOD, changed_market, fails
+from tests.portfolio_margin.test_cli import GOOD, changed_market, check_fails
 from tests.vectors import ROOT
 
 run = test_cli.run
@@ -73,7 +73,7 @@ def test_warnings_go_with_a_market_file(run: Any, tmp_path: Path) -> None:
     done = run("arrays", "--market", market.name, "--output", "a.npz")
     assert done.err.splitlines() == ["note: added", "warning: rough"]
     market.write_text(json.dumps(document | {"notes": [1], "warnings": "x"}))
-    fails(run("margin", *options), "notes = [1]", "warnings = 'x'", "list of texts")
+    check_fails(run("margin", *options), "notes = [1]", "warnings = 'x'", "list of texts")
 
 
 def test_every_output_tells(run: Any, folder: Path) -> None:
@@ -111,23 +111,23 @@ def test_an_order_for_a_contract_that_was_left_out(run: Any, folder: Path) -> No
     assert run("arrays", *CHAIN, "--output", "a.npz").code == 0
     for origin in (CHAIN, ("--market", "m.json"), ("--arrays", "a.npz")):
         told = ("left out of the market, since", "mark_iv = -0.3")
-        fails(run("what-if", "a", "--order", f"{BAD}=1", *origin, *BOOK), "--order, row 1", *told)
-        fails(run("what-if", "a", "--orders", "o.csv", *origin, *BOOK), "o.csv, row 4", *told)
-    fails(run("what-if", "a", "--order", "BTC-6MAR26-68001-P=1", *CHAIN, *BOOK), "no such instrument", NAME)
+        check_fails(run("what-if", "a", "--order", f"{BAD}=1", *origin, *BOOK), "--order, row 1", *told)
+        check_fails(run("what-if", "a", "--orders", "o.csv", *origin, *BOOK), "o.csv, row 4", *told)
+    check_fails(run("what-if", "a", "--order", "BTC-6MAR26-68001-P=1", *CHAIN, *BOOK), "no such instrument", NAME)
 
 
 def test_greeks_of_several_accounts(run: Any) -> None:
     done = run("greeks", "--account", "iron-condor-01", "--account", "box-01", "--csv")
     assert {row["account"] for row in csv.DictReader(done.out.splitlines())} == {"iron-condor-01", "box-01"}
     assert "box-01" in run("greeks", "--account", "iron-condor-01", "--account", "box-01").out
-    fails(run("greeks", "--account", "bx-01", "--account", "nobody"), "bx-01", "nobody")
+    check_fails(run("greeks", "--account", "bx-01", "--account", "nobody"), "bx-01", "nobody")
 
 
 def test_rates_are_for_currencies_without_an_index(run: Any, folder: Path) -> None:
-    fails(run("margin", *CHAIN, *BOOK, "--fx", "BTC=50000"), "--fx BTC=50000", "its own index")
-    fails(run("fit-surface", "chain.parquet", *CHAIN[2:], "--fx", "USD=2"), "--fx USD=2", "margin currency")
+    check_fails(run("margin", *CHAIN, *BOOK, "--fx", "BTC=50000"), "--fx BTC=50000", "its own index")
+    check_fails(run("fit-surface", "chain.parquet", *CHAIN[2:], "--fx", "USD=2"), "--fx USD=2", "margin currency")
     as_tickers(linear_frame(), min_trade_amount=0.01).to_parquet(folder / "linear.parquet")
-    fails(run("fit-surface", "linear.parquet", "--fx", "USDC=1", "--fx", "BTC=5"), "--fx BTC=5", "its own index")
+    check_fails(run("fit-surface", "linear.parquet", "--fx", "USDC=1", "--fx", "BTC=5"), "--fx BTC=5", "its own index")
 
 
 def test_currencies_with_a_rate_can_be_collateral(run: Any, folder: Path) -> None:

@@ -88,7 +88,7 @@ def unknown(vector: str, name: str) -> None:
     warnings.warn(text, stacklevel=2)
 
 
-def settle(report_vectors: Any, errors: list[float], unit: str = "of the tolerance") -> None:
+def check_settled(report_vectors: Any, errors: list[float], unit: str = "of the tolerance") -> None:
     assert errors
     report_vectors(len(errors), max(errors), unit)
     assert max(errors) <= 1
@@ -116,7 +116,7 @@ def test_derive_black76(backend: str, report_vectors: Any) -> None:
 @pytest.mark.parametrize("kind", ["european_price", "european_greek", "european_price_and_all_greeks"])
 def test_literature_european(kind: str, report_vectors: Any) -> None:
     errors = [e for v in literature_vectors(kind) for e in compare(spot_greeks(v["inputs"], signed(v["inputs"])), v)]
-    settle(report_vectors, errors)
+    check_settled(report_vectors, errors)
 
 
 def test_literature_european_price_and_greeks(report_vectors: Any) -> None:
@@ -124,7 +124,7 @@ def test_literature_european_price_and_greeks(report_vectors: Any) -> None:
     for v in literature_vectors("european_price_and_greeks"):
         errors += compare(spot_greeks(v["inputs"], 1.0), v, "call_", ("put_",))
         errors += compare(spot_greeks(v["inputs"], -1.0), v, "put_", ("call_",))
-    settle(report_vectors, errors)
+    check_settled(report_vectors, errors)
 
 
 @pytest.mark.parametrize("kind", ["black76_price", "black76_greek"])
@@ -144,7 +144,7 @@ def test_literature_black76(kind: str, report_vectors: Any) -> None:
         # A spot is what the formula of a price is not about: take it from the forward as it is given.
         ours["price"] = float(price(i["forward"], i["strike"], t, vol, signed(i), discount))
         errors += compare(ours, v)
-    settle(report_vectors, errors)
+    check_settled(report_vectors, errors)
 
 
 def test_literature_fx_delta(report_vectors: Any) -> None:
@@ -169,7 +169,7 @@ def test_literature_fx_delta(report_vectors: Any) -> None:
         errors += compare({"delta": float(known[i["convention"]])}, v)
         paid = domestic["delta"] * carry - domestic["price"] / i["spot"]
         assert known["premium_adjusted_spot"] == pytest.approx(paid, rel=1e-13)
-    settle(report_vectors, errors)
+    check_settled(report_vectors, errors)
 
 
 def test_literature_coin_settled_black(report_vectors: Any) -> None:
@@ -193,7 +193,7 @@ def test_literature_coin_settled_black(report_vectors: Any) -> None:
         }
         errors += compare({name: float(value) for name, value in ours.items()}, v)
         assert float(coin_value(usd["price"], i["spot"])) == pytest.approx(float(coin["price"]), rel=1e-14)
-    settle(report_vectors, errors)
+    check_settled(report_vectors, errors)
 
 
 def test_worked_black76_values(report_vectors: Any) -> None:
@@ -209,4 +209,4 @@ def test_worked_black76_values(report_vectors: Any) -> None:
         if row == 0:
             errors.append(abs(float(g["gamma"]) - expected["gamma_first"]) / tolerance)
             errors.append(abs(float(g["vega"]) / 100 - expected["vega_per_point_first"]) / tolerance)
-    settle(report_vectors, errors)
+    check_settled(report_vectors, errors)

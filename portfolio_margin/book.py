@@ -40,6 +40,23 @@ class Book:
     def __post_init__(self) -> None:
         integers = dict.fromkeys(("account_ptr", "group_key", "group_ptr", "instrument_idx"), np.int64)
         freeze_fields(self, {"account_id": np.str_, "quantity": np.float64, **integers})
+        levels = (
+            ("account_ptr", self.account_ptr, len(self.account_id), len(self.group_key)),
+            ("group_ptr", self.group_ptr, len(self.group_key), len(self.instrument_idx)),
+        )
+        for name, pointers, rows, end in levels:
+            whole = (
+                len(pointers) == rows + 1
+                and pointers[0] == 0
+                and pointers[-1] == end
+                and not np.any(np.diff(pointers) < 0)
+            )
+            if not whole:
+                remedy = "does not lead from 0 through the rows to their end: build a book with Book.from_arrays"
+                raise DataError([Problem("book", None, name, pointers[:8].tolist(), remedy)])
+        if self.quantity.shape != self.instrument_idx.shape:
+            remedy = "needs one quantity a position: build a book with Book.from_arrays"
+            raise DataError([Problem("book", None, "quantity", self.quantity.shape, remedy)])
 
     @classmethod
     def from_arrays(
@@ -129,6 +146,9 @@ class Book:
 def _account_names(values: ArrayLike) -> np.ndarray:
     """Accounts as texts or whole numbers; a decimal number is no name, and neither is nothing."""
     # Before numpy takes them: it would turn a number beside a text into one, and drop a NUL at the end.
+    if np.ma.is_masked(values) or values is None:
+        remedy = "accounts are texts that are not empty, or whole numbers"
+        raise DataError([Problem("book", None, "account_id", "masked" if values is not None else None, remedy)])
     given = values if isinstance(values, np.ndarray) and values.dtype.kind != "O" else list(_plain(values))
     names = np.asarray(given)
     if names.ndim != 1 or not names.size:
@@ -148,15 +168,25 @@ def _plain(values: Any) -> Any:
     return values.tolist() if hasattr(values, "tolist") else [values] if np.isscalar(values) else values
 
 
+def _array(values: Any, field: str) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise DataError([Problem("book", None, field, str(error), "must be one array")]) from None
+    if np.ma.is_masked(values):
+        raise DataError([Problem("book", None, field, "masked values", "leave their rows out")])
+    return array
+
+
 def _amounts(values: ArrayLike) -> FloatArray:
-    amount = np.asarray(values)
+    amount = _array(values, "quantity")
     if amount.size and amount.dtype.kind not in "fiu":
         raise DataError([Problem("book", None, "quantity", str(amount.dtype), "must be numbers")])
     return amount.astype(np.float64)
 
 
 def _whole_rows(values: ArrayLike, field: str = "instrument_idx") -> IntArray:
-    rows = np.asarray(values)
+    rows = _array(values, field)
     if rows.dtype.kind not in "iuf" and rows.size:
         raise DataError([Problem("book", None, field, str(rows.dtype), "must be whole numbers")])
     if rows.dtype.kind in "iu" or not rows.size:

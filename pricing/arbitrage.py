@@ -109,6 +109,8 @@ def smallest_on_grid(
             values = function(k)
         return np.where(np.isnan(values), np.inf, values)
 
+    if not len(grid):
+        return Minimum(np.empty(0), np.empty(0))
     values = values_at(grid)
     padded = np.pad(values, ((0, 0), (1, 1)), constant_values=np.inf)
     local = (values <= padded[:, :-2]) & (values <= padded[:, 2:])

@@ -69,7 +69,10 @@ def freeze_fields(table: object, dtypes: dict[str, Any]) -> None:
 
 def _unfit(table: str, name: str, values: Any, wanted: np.dtype[Any]) -> list[Problem]:
     """What a column of this type cannot hold."""
-    given = np.ma.asarray(values) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+    try:
+        given = np.ma.asarray(values) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+    except (ValueError, OverflowError) as error:
+        return [Problem(table, None, name, str(error), "must be one array")]
     if np.ma.is_masked(given):
         return [Problem(table, None, name, "masked values", "fill them, or leave their rows out")]
     if wanted.kind == "U":

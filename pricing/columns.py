@@ -31,8 +31,11 @@ def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[st
 
 def _numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
     try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+        given = np.asarray(value)
+        if np.ma.is_masked(value) or given.dtype.kind not in "fiuO":
+            raise TypeError
+        return given.astype(np.float64, copy=False)
+    except (TypeError, ValueError, OverflowError):
         shown = repr(value)[:60]
         raise DataError([Problem(function, None, name, shown, "must be a number or an array of numbers")]) from None
 

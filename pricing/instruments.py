@@ -114,7 +114,19 @@ class Instruments:
         repeated = np.zeros(len(self), dtype=bool)
         repeated[first[counts > 1]] = True
         remedy = "listed more than once; keep one row"
-        return row_problems("instruments", "instrument_id", repeated, self.instrument_id, remedy, self.instrument_id)
+        problems = row_problems(
+            "instruments", "instrument_id", repeated, self.instrument_id, remedy, self.instrument_id
+        )
+        blank = self.instrument_id == ""
+        problems += row_problems("instruments", "instrument_id", blank, self.instrument_id, "needs a name")
+        cash = np.flatnonzero(self.kind == Kind.CASH)
+        _, first = np.unique(self.currency_idx[cash], return_index=True)
+        second = np.zeros(len(self), dtype=bool)
+        second[np.delete(cash, first)] = True
+        remedy = "a second cash row of its currency"
+        return problems + row_problems(
+            "instruments", "currency_idx", second, self.currency_idx, remedy, self.instrument_id
+        )
 
     def _term_problems(self) -> list[Problem]:
         option = self.is_option
@@ -130,6 +142,9 @@ class Instruments:
             ),
             ("strike", option & ~((self.strike > 0) & np.isfinite(self.strike)), "an option needs a strike above 0"),
             ("sign", ~np.isin(self.sign, (-1.0, 1.0)), "must be +1 (call) or -1 (put)"),
+            ("sign", ~option & (self.sign != 1.0), "must be +1: only a put has -1"),
+            ("multiplier", (self.kind == Kind.CASH) & (self.multiplier != 1.0), "must be 1 for cash"),
+            ("payoff", (self.kind == Kind.CASH) & (self.payoff != Payoff.LINEAR), "must be linear for cash"),
             ("multiplier", ~((self.multiplier > 0) & np.isfinite(self.multiplier)), "must be above 0"),
             ("quantity_step", ~((self.quantity_step > 0) & np.isfinite(self.quantity_step)), "must be above 0"),
             ("expiry_idx", (self.kind != Kind.CASH) & (self.expiry_idx < 0), "needs an expiry row of the market"),

@@ -28,12 +28,14 @@ MIN_VOL = 0.01
 # Rates, carries and yields beyond 200 % a year, and expiries beyond 50 years, are slips of a digit or a unit.
 MAX_RATE = 2.0
 MAX_YEARS = 50.0
+# Of total variance in log-moneyness, a little above Lee's 2 for the rounding of a fit that ends there.
+LEE_SLOPE = 2.0 + 1e-9
 # Forward and discount may be off what a rate explains by this much: premiums of perpetuals, days to settlement.
 CARRY_SLACK = 0.2
 # A perpetual trades at its index.
 UNDATED_SLACK = 0.05
 # A vol so many times above or below the median of its expiry is a slip of the decimal point or of the unit.
-VOL_RATIO = 20.0
+VOL_RATIO = 6.0
 FX_TOLERANCE = 0.01
 
 
@@ -158,7 +160,25 @@ class Market:
         problems += row_problems("market", "mark_vol", (vol > 0) & (vol < MIN_VOL), vol, remedy)
         if len(self.fx) and self.fx[0] != 1.0:
             problems.append(Problem("market", 0, "fx", self.fx[0], "currency 0 is the margin currency: its fx is 1"))
-        return problems or self._impossible_expiries(expiry)
+        return problems or self._name_problems() or self._impossible_expiries(expiry)
+
+    def _name_problems(self) -> list[Problem]:
+        """Names and expiries that stand twice or are empty; other currencies beside a coin that margins itself."""
+        problems: list[Problem] = []
+        for field in ("underlying_id", "currency_id"):
+            names = getattr(self, field)
+            _, first = np.unique(names, return_index=True)
+            bad = ~np.isin(np.arange(len(names)), first) | (names == "")
+            problems += row_problems("market", field, bad, names, "names must differ and not be empty")
+        rows = np.stack([self.expiry_underlying, self.expiry_time])
+        _, first = np.unique(rows, axis=1, return_index=True)
+        repeated = ~np.isin(np.arange(len(self.expiry_time)), first)
+        remedy = "a second expiry row of this underlying and time"
+        problems += row_problems("market", "expiry_time", repeated, self.expiry_time, remedy)
+        if len(self.currency_id) > 1 and self.currency_id[0] in self.underlying_id:
+            remedy = "a coin as margin currency must be the only currency: others would have to move against it"
+            problems.append(Problem("market", 0, "currency_id", str(self.currency_id[0]), remedy))
+        return problems
 
     def _contradicting_fx(self) -> list[Problem]:
         """A currency that an underlying moves is that coin, so its fx is the coin's spot."""
@@ -183,7 +203,7 @@ class Market:
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             carry = np.abs(np.log(self.forward / spot))
             rate = np.abs(np.log(self.discount))
-            improper = given & ((b < 0) | (np.abs(rho) > 1) | (sigma < 0))
+            improper = given & ((b < 0) | (np.abs(rho) > 1) | (sigma < 0) | (b * (1.0 + np.abs(rho)) > LEE_SLOPE))
             variance = a + b * (np.sqrt(m * m + sigma * sigma) - rho * m)
             vol = np.sqrt(variance / years)
             far = given & ~improper & (years > 0) & ~((vol >= MIN_VOL) & (vol <= MAX_VOL))
@@ -194,7 +214,7 @@ class Market:
         remedy = f"more than a rate of {MAX_RATE:.0%} a year explains"
         wrong = rate > CARRY_SLACK + MAX_RATE * alive
         problems += row_problems("market", "discount", wrong, self.discount, remedy, names)
-        remedy = "no slice: b and sigma must be 0 or more, rho within [-1, 1]"
+        remedy = "no slice: b and sigma must be 0 or more, rho within [-1, 1], wing slopes b (1 + |rho|) at most 2"
         problems += row_problems("market", "svi", improper, b, remedy, names)
         remedy = f"vol at the money, must be {MIN_VOL:g} to {MAX_VOL:g}: are a and b total variance, and decimals?"
         return problems + row_problems("market", "svi", far, vol, remedy, names)

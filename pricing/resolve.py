@@ -53,7 +53,11 @@ class PricingInputs(NamedTuple):
 
 def load_model(name: str) -> ModuleType:
     """The pricing model in `pricing/models/<name>.py`. ConfigError where there is none."""
-    if not name.isidentifier() or importlib.util.find_spec(f"pricing.models.{name}") is None:
+    if (
+        not isinstance(name, str)
+        or not name.isidentifier()
+        or importlib.util.find_spec(f"pricing.models.{name}") is None
+    ):
         raise ConfigError(f"no pricing model named {name!r}: a model is a file in pricing/models")
     return importlib.import_module(f"pricing.models.{name}")
 

@@ -37,6 +37,7 @@ DERIVATIVE_STEP = 1e-5
 STARTING_RHO = (-0.7, -0.3, 0.0, 0.3, 0.7)
 STARTING_SHARE = (0.1, 0.3, 0.7)
 MAX_EVALUATIONS = 150
+EDGE_DISTANCES = (0.05, 1e-4)
 TOLERANCE = 1e-9
 
 
@@ -65,7 +66,10 @@ class Box(NamedTuple):
 
 def fit_essvi(expiries: Sequence[SliceData]) -> SurfaceFit:
     """Extended SSVI for the expiries of one underlying, in the order of time, each with one quote or more."""
-    return _search(expiries, _essvi_box(_separate_slices(expiries)))
+    separate = _separate_slices(expiries)
+    # The box has kinks where a search from its edge, or one that must reach it, can stop: the better of the two.
+    fits = [_search(expiries, _essvi_box(separate, distance)) for distance in EDGE_DISTANCES]
+    return min(fits, key=lambda fit: fit.cost)
 
 
 def fit_ssvi(expiries: Sequence[SliceData], phi: str) -> SurfaceFit:
@@ -152,8 +156,11 @@ def _caps(theta: FloatArray, rho: FloatArray, d_theta: FloatArray, d_rho: FloatA
     return cap, by_theta[:, None] * d_theta + by_rho[:, None] * d_rho
 
 
-def _essvi_box(separate: FloatArray) -> Box:
-    """Mingone's box around slices fitted one by one: the start is the point of the box nearest to them in turn."""
+def _essvi_box(separate: FloatArray, distance: float) -> Box:
+    """Mingone's box around slices fitted one by one: the start is the point of the box nearest to them in turn.
+
+    The start keeps this distance from the edges of the box, as a share of its width and of a fifth of theta.
+    """
     count = len(separate)
     theta, rho, psi = separate.T
     rho = np.clip(rho, -0.97, 0.97)
@@ -165,7 +172,7 @@ def _essvi_box(separate: FloatArray) -> Box:
     start[count] = found
     for i in range(1, count):
         least = found * float(ssvi.wing_ratio(np, rho[i - 1], rho[i]))
-        start[count + i] = max(theta[i] - least, 0.01 * found)
+        start[count + i] = max(theta[i] - least, 0.2 * distance * found)
         found = least + start[count + i]
     for i in range(count):  # psi is linear in its own share once the earlier ones are set
         bounds = []
@@ -173,7 +180,7 @@ def _essvi_box(separate: FloatArray) -> Box:
             start[2 * count + i] = share
             bounds.append(essvi_surface(start)[0][i, 2])
         width = max(bounds[1] - bounds[0], 1e-300)
-        start[2 * count + i] = np.clip((psi[i] - bounds[0]) / width, 0.05, 0.95)
+        start[2 * count + i] = np.clip((psi[i] - bounds[0]) / width, distance, 1.0 - distance)
     return Box(low, high, start, essvi_surface)
 
 

@@ -23,15 +23,11 @@ from pricing.surfaces import svi
 from pricing.xp import coefficients
 from scenarios import dynamics
 from scenarios.bind import ShockedInputs, bind
-from scenarios.risk_arrays import DEFAULT_TICK, METHODS, RiskArrays
+from scenarios.risk_arrays import DECIMAL_NOISE, DEFAULT_TICK, FEWEST_TICKS, METHODS, RiskArrays
 from scenarios.shocks import ScenarioSet
 
 # Every whole number up to here has an exact double.
 EXACT_LIMIT = 2.0**53
-# Ticks in the notional of one step, at least: rows are rounded to ticks, and margin is a few percent of notional.
-FEWEST_TICKS = 1e5
-# Products of decimals are off by binary noise, which decides nothing.
-DECIMAL_NOISE = 1e-9
 
 
 def revalue(

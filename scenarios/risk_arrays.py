@@ -20,6 +20,10 @@ from scenarios.shocks import ScenarioSet, VolDynamics
 FORMAT = "portfolio-margin risk arrays 3"
 DEFAULT_TICK = 1e-6
 METHODS = ("full", "taylor")
+# Ticks in the notional of one step, at least: rows are rounded to ticks, and margin is a few percent of notional.
+FEWEST_TICKS = 1e5
+# Products of decimals are off by binary noise, which decides nothing.
+DECIMAL_NOISE = 1e-9
 # Beyond the year 33,000 a number is no time in ms.
 LATEST_MS = 10**15
 # What reading a damaged or foreign archive may raise.
@@ -153,7 +157,9 @@ class RiskArrays:
                 columns = {name: archive[name] for name in archive.files}
             metadata = json.loads(str(columns.pop("metadata")))
         except UNREADABLE as error:
-            raise _unreadable(file, "content", str(error), "is not a risk array file (.npz) or is cut short") from None
+            # What numpy says of an unknown format is advice to load it unsafely.
+            said = "no numpy archive" if "pickle" in str(error) else str(error)
+            raise _unreadable(file, "content", said, "is not a risk array file (.npz) or is cut short") from None
         stated = metadata.get("format") if isinstance(metadata, dict) else type(metadata).__name__
         if stated != FORMAT:
             raise _unreadable(file, "format", stated, f"this version reads {FORMAT!r}")
@@ -208,9 +214,40 @@ def impossible_rows(arrays: RiskArrays, file: str) -> list[Problem]:
         "delta": (~np.isfinite(arrays.delta), "must be finite"),
         "notional": (~((arrays.notional >= 0) & np.isfinite(arrays.notional)), "must be 0 or more"),
     }
+    if not any(np.any(bad) for bad, _ in checks.values()) and not problems:
+        checks = _contradictions(arrays)
     for field, (bad, remedy) in checks.items():
         problems += row_problems(file, field, np.asarray(bad), getattr(arrays, field), remedy, names)
     return problems
+
+
+def _contradictions(arrays: RiskArrays) -> dict[str, tuple[BoolArray, str]]:
+    """Columns that are possible each by itself and not beside the others."""
+    asset, kind, value = arrays.is_collateral, arrays.kind, arrays.value_rows
+    settled = (kind == Kind.FUTURE) | (kind == Kind.PERPETUAL)
+    owner, expiry = np.maximum(arrays.underlying_idx, 0), np.maximum(arrays.expiry_idx, 0)
+    named = (arrays.underlying_idx >= 0) & (arrays.expiry_idx >= 0)
+    if named.any():
+        begins = np.char.add(arrays.underlying_id[owner], "-")
+        named &= ~np.char.startswith(arrays.expiry_name[expiry], begins)
+    moves = arrays.scenario_set
+    live = np.any((moves.price_move != 0) & (moves.weight > 0)[:, None])
+    still = settled & bool(live) & np.all(arrays.rows == 0, axis=1)
+    own = asset & (arrays.instrument_id == arrays.currency)
+    money = own & ((np.abs(value * arrays.tick_size - 1.0) > DECIMAL_NOISE) | np.any(arrays.rows != 0, axis=1))
+    coarse = np.zeros(len(arrays), dtype=np.bool_)
+    if arrays.tick is not None:
+        step = arrays.notional * arrays.quantity_step
+        coarse = ~asset & (step < FEWEST_TICKS * arrays.tick * (1.0 - DECIMAL_NOISE))
+    return {
+        "underlying_idx": (named, "its expiry belongs to another underlying"),
+        "rows": (still, "a future that gains and loses nothing while prices move"),
+        "value_rows": (
+            (settled & (value != 0)) | (~settled & (value < 0)) | (asset & (value <= 0)) | money,
+            "0 for a future, 0 or more for an option, above 0 for an asset, 1 for the margin currency",
+        ),
+        "notional": (coarse, "too small for this tick: its margin would round away"),
+    }
 
 
 def _no_amount(values: FloatArray, rounded: BoolArray) -> BoolArray:

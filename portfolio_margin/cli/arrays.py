@@ -10,6 +10,7 @@ from portfolio_margin.cli.chain import ChainOptions
 from portfolio_margin.cli.inputs import MARKET_OPTIONS, layers, read_market_option, revalued, with_options
 from portfolio_margin.cli.output import progress, refuse_overwriting_inputs
 from portfolio_margin.cli.parameters import FAMILIES, MODELS, build, load_registered, read_parameters, registered
+from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.arrays_file import check_arrays_name, write_arrays
 from pricing.price import BACKENDS
 from scenarios.risk_arrays import DEFAULT_TICK, METHODS, RiskArrays
@@ -53,7 +54,7 @@ def command(
         )
     rows, columns = arrays.rows.shape
     for line in given.told.remarks():
-        click.echo(line, err=True)
+        tell(line)
     click.echo(
         f"wrote {output_file}: {rows} instruments x {columns} scenarios of {given.source}, digest {arrays.digest[:16]}"
     )
@@ -63,8 +64,7 @@ def _tell_error(approximate: RiskArrays, full: RiskArrays) -> None:
     from scenarios.taylor import taylor_error
 
     error = taylor_error(full, approximate)
-    click.echo(
+    tell(
         f"an expansion, for screening only: up to {error.largest:.2f} {full.currency} a contract from full revaluation "
-        f"({error.instrument} in {error.scenario}: {error.taylor_pnl:.2f} instead of {error.full_pnl:.2f})",
-        err=True,
+        f"({error.instrument} in {error.scenario}: {error.taylor_pnl:.2f} instead of {error.full_pnl:.2f})"
     )

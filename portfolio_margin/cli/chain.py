@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from portfolio_margin.cli.output import progress
+from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.chain import EXCLUDE, REFUSE, Snapshot, vol_quotes, with_surface
 from portfolio_margin.io.chain_rows import DECIMAL, PERCENT
 from portfolio_margin.io.market_json import is_market_file
@@ -81,9 +82,9 @@ def fitted_chain(file: str, options: ChainOptions, method: str = "svi") -> tuple
 def tell_left_out(texts: Sequence[str]) -> None:
     """Every format of output goes with this: a row that is left out is never lost silently."""
     for text in texts[:EXCLUDED_SHOWN]:
-        click.echo(f"{LEFT_OUT}{text}", err=True)
+        tell(f"{LEFT_OUT}{text}")
     if len(texts) > EXCLUDED_SHOWN:
-        click.echo(f"{LEFT_OUT}{len(texts) - EXCLUDED_SHOWN} more rows", err=True)
+        tell(f"{LEFT_OUT}{len(texts) - EXCLUDED_SHOWN} more rows")
 
 
 def told_of(read: Snapshot, surface: Surface) -> Told:
@@ -166,8 +167,10 @@ def _rates(texts: tuple[str, ...]) -> dict[str, float]:
     rates: dict[str, float] = {}
     for text in texts:
         name, _, number = text.partition("=")
+        if name in rates:
+            raise ConfigError(f"--fx {text}: {name} is given twice")
         try:
-            rate = float(number)
+            rate = float(number if "_" not in number else "")
         except ValueError:
             rate = 0.0
         if not name or not 0.0 < rate < float("inf"):

@@ -18,6 +18,7 @@ from portfolio_margin.cli.output import (
     rows_document,
     show_table,
 )
+from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.chain import Snapshot
 from portfolio_margin.io.told import Told
 from pricing.errors import ConfigError
@@ -108,7 +109,7 @@ def _draw(folder: str, read: Snapshot, surface: Surface) -> None:
         pictures[f"residuals-{name}"] = residuals(quotes, expiries, surface, row, f"{name}: residuals")
     for name, picture in pictures.items():
         picture.save(target / f"{name}.png")
-    click.echo(f"wrote {len(pictures)} pictures to {folder}", err=True)
+    tell(f"wrote {len(pictures)} pictures to {folder}")
 
 
 def _write(path: str, read: Snapshot, told: Told, keep_marks: bool) -> None:
@@ -118,7 +119,7 @@ def _write(path: str, read: Snapshot, told: Told, keep_marks: bool) -> None:
 
     vol = read.market.mark_vol if keep_marks else np.full(len(read.instruments), np.nan)
     write_market(path, read.instruments, replace(read.market, mark_vol=vol), f"fitted to {read.source}", told)
-    click.echo(f"wrote {path}", err=True)
+    tell(f"wrote {path}")
 
 
 def _is_json(path: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from portfolio_margin.cli.tell import tell
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.version import VERSION
 from pricing.errors import EngineError
@@ -87,6 +88,7 @@ def _hint(error: click.UsageError) -> str:
 def main() -> None:
     """Entry point of the console script."""
     keep_jax_compilations()
+    open_streams()
     try:
         group(prog_name="portfolio-margin", standalone_mode=True)
     except EngineError as error:
@@ -99,6 +101,13 @@ def main() -> None:
         stop(f"{error.filename or 'input or output'}: {error.strerror or error}")
 
 
+def open_streams() -> None:
+    """Standard output and error that were closed by the caller go nowhere, instead of ending the command."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - open until the process ends
+
+
 def keep_jax_compilations() -> None:
     """Have jax keep what it compiles on disk, unless the user chose a folder. Only here: a library has no say in it."""
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -109,5 +118,5 @@ def keep_jax_compilations() -> None:
 
 def stop(message: str) -> None:
     """Say what is wrong and end with the exit code of bad input."""
-    click.echo(f"error: {message}" if "\n" not in message else f"errors:\n{message}", err=True)
+    tell(f"error: {message}" if "\n" not in message else f"errors:\n{message}")
     sys.exit(BAD_INPUT)

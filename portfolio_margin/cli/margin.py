@@ -29,6 +29,7 @@ from portfolio_margin.cli.output import (
     output_options,
     show_table,
 )
+from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.results import json_rows, money_text
 from portfolio_margin.statement import AccountStatus, MarginStatement, up
 from pricing.arrays import DAYS_PER_YEAR
@@ -75,7 +76,7 @@ def command(
         _show(statement, columns, session)
     below = [str(statement.account[row]) for row in chosen if statement.below_maintenance[row]]
     if check and below:
-        click.echo(f"below maintenance margin: {', '.join(below)}", err=True)
+        tell(f"below maintenance margin: {', '.join(below)}")
         sys.exit(BELOW_MAINTENANCE)
 
 

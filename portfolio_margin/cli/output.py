@@ -15,6 +15,7 @@ from typing import Any, Literal
 import click
 import numpy as np
 
+from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.atomic import write_whole
 from portfolio_margin.io.results import csv_text, json_rows, json_text, result_bytes
 from portfolio_margin.io.tables import CSV, JSON, PARQUET, kind_of_name
@@ -111,8 +112,9 @@ def deliver(
         content = (csv_text(columns) if output.kind == CSV else json_text(document()) + "\n").encode()
     if output.kind == CSV:  # which has no place for them
         remarks = Told(notes=tuple(identity.get("notes", ())), warnings=tuple(identity.get("warnings", ()))).remarks()
-        for line in remarks:
-            click.echo(line, err=True)
+        stated = [f"{name}: {value}" for name, value in identity.items() if not isinstance(value, (list, tuple, dict))]
+        for line in [*stated, *remarks]:
+            tell(line)
     if output.path is None:
         emit(content.decode())
         return True
@@ -120,7 +122,7 @@ def deliver(
         # No time in the header: the same result is the same file.
         content = gzip.compress(content, mtime=0)
     write_whole(output.path, content)
-    click.echo(f"wrote {output.path}", err=True)
+    tell(f"wrote {output.path}")
     return True
 
 
@@ -155,10 +157,13 @@ def show_table(title: str, columns: Sequence[Column], footer: str = "") -> None:
     from rich.text import Text
 
     terminal = sys.stdout.isatty()
-    between = "\n[" if terminal else " ["
+    between = "\n["
+    if not terminal:
+        emit(_plain_table(title, columns, footer))
+        return
     shown = [replace(column, header=column.header.replace(" [", between, 1)) for column in columns]
     kept = list(shown)
-    console = Console(width=None if terminal else max(_width(kept), len(title)), highlight=False)
+    console = Console(highlight=False)
     while _width(kept) > console.width and any(not column.keep for column in kept):
         kept.remove([column for column in kept if not column.keep][-1])
     fits = _width(kept) <= console.width
@@ -178,6 +183,16 @@ def show_table(title: str, columns: Sequence[Column], footer: str = "") -> None:
         if footer:
             console.print(Text(footer), soft_wrap=True)
     emit(captured.get())
+
+
+def _plain_table(title: str, columns: Sequence[Column], footer: str) -> str:
+    """The table as lines of text, one a row, every column as wide as its widest cell."""
+    cells = [[column.header, *column.texts] for column in columns]
+    widths = [max(map(len, texts)) for texts in cells]
+    sides = [str.rjust if column.right else str.ljust for column in columns]
+    padded = [[side(text, width) for text in texts] for texts, width, side in zip(cells, widths, sides, strict=True)]
+    lines = ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
+    return "\n".join([title, *lines, *([footer] if footer else [])]) + "\n"
 
 
 def moment_text(milliseconds: int) -> str:

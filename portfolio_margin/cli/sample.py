@@ -9,6 +9,7 @@ import click
 
 from portfolio_margin.cli.chain import ChainOptions
 from portfolio_margin.cli.inputs import MARKET_OPTIONS, read_market_option, with_options
+from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.atomic import write_whole
 from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE
 from pricing.errors import ConfigError
@@ -38,8 +39,10 @@ def command(market: str | None, folder: str, force: bool, **chain_options: Any) 
     Path(folder).mkdir(parents=True, exist_ok=True)
     for target, content in zip(targets, contents, strict=True):
         write_whole(target, content)
+    for note in given.told.remarks():
+        tell(note)
     accounts = len({row.account for row in [*positions, *collateral]})
     idle = idle_accounts(given.instruments, given.market)
     if idle:
-        click.echo(f"too few strikes are listed for {', '.join(idle)}: cash and no contract", err=True)
+        tell(f"too few strikes are listed for {', '.join(idle)}: cash and no contract")
     click.echo(f"wrote {targets[0]} and {targets[1]}: {accounts} accounts on {given.source}")

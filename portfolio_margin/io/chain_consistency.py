@@ -15,7 +15,7 @@ import numpy as np
 from portfolio_margin.io.chain_rows import NO_TIME, ChainRows, Findings
 from portfolio_margin.io.symbols import OPTION, SymbolRecord
 from pricing.arrays import MILLISECONDS_PER_YEAR, BoolArray, FloatArray, StrArray
-from pricing.market import CARRY_SLACK, MAX_RATE, UNDATED_SLACK, VOL_RATIO
+from pricing.market import MAX_RATE, UNDATED_SLACK, VOL_RATIO
 from pricing.price import greeks
 
 FORWARD_SHARE = 0.05
@@ -48,7 +48,7 @@ def check_consistency(
     bad = option & _apart(forward, _medians(forward, pair, option), 1.0 + FORWARD_SHARE)
     add("forward", bad, forward, f"more than {FORWARD_SHARE:.0%} from the other rows of its expiry")
     years = np.array([_years(record, valuation_time) for record in records])
-    basis = np.exp(np.where(np.isnan(years), UNDATED_SLACK, CARRY_SLACK) + MAX_RATE * np.nan_to_num(years))
+    basis = np.exp(UNDATED_SLACK + MAX_RATE * np.nan_to_num(years))
     remedy = f"further from the index price than a carry of {MAX_RATE:.0%} a year explains"
     add("forward", option & _apart(forward, index, basis), forward, remedy)
     add("mark", known & ~option & _apart(rows.mark, index, basis), rows.mark, remedy)

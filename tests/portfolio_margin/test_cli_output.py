@@ -146,7 +146,7 @@ def test_check_names_the_accounts(run: Any) -> None:
     assert len(below) >= 3
     done = run("margin", "--check", "--csv")
     assert done.code == 1
-    assert done.err.strip() == f"below maintenance margin: {', '.join(below)}"
+    assert done.err.splitlines()[-1] == f"below maintenance margin: {', '.join(below)}"
     assert done.out == run("margin", "--csv").out
     healthy = run("margin", "--check", "--account", "box-01", "--account", "box-02")
     assert (healthy.code, healthy.err) == (0, "")

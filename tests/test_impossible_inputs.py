@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import math
+import subprocess
+import sys
 from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 from portfolio_margin import Book, margin, what_if, worst_loss
 from portfolio_margin.models import worst_case
 from portfolio_margin.sample import MARKET_FILE, sample_path
-from pricing import ConfigError, DataError, Instruments, Market, NumericalError
+from pricing import ConfigError, DataError, Instruments, Kind, Market, NumericalError, Payoff, price
 from pricing.digest import hash_parts
 from pricing.market import UNDATED
 from scenarios import RiskArrays, revalue
@@ -26,6 +28,7 @@ from scenarios.risk_arrays import _checksum
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.books import ARRAYS, BACKENDS, BOOK, GRID, INSTRUMENTS, MARKET, ROW
 from tests.portfolio_margin.test_cli import check_fails
+from tests.vectors import ROOT
 
 run = test_cli.run
 MODEL = worst_case.Model()
@@ -245,6 +248,17 @@ def rewritten(change: dict[str, Any], metadata: dict[str, Any]) -> bytes:
         ({"cash_row": np.full(len(ARRAYS), ROW["BTC-PERPETUAL"])}, {}, "cash_row"),
         ({"kind": ARRAYS.kind + 0.5}, {}, "kind"),
         ({"rows": ARRAYS.rows + 1j}, {}, "rows"),
+        ({"rows": np.where(ARRAYS.kind[:, None] == Kind.PERPETUAL, 0.0, ARRAYS.rows)}, {}, "rows"),
+        (
+            {"rows": np.rint(ARRAYS.rows / 1e6), "value_rows": np.rint(ARRAYS.value_rows / 1e6)},
+            {"tick": 1.0},
+            "notional",
+        ),
+        ({"underlying_idx": np.zeros(len(ARRAYS), int)}, {}, "underlying_idx"),
+        ({}, {"currency": "BTC"}, "value_rows"),
+        ({"value_rows": ARRAYS.value_rows * np.where(ARRAYS.instrument_id == "USD", 2.0, 1.0)}, {}, "value_rows"),
+        ({"value_rows": ARRAYS.value_rows + (ARRAYS.kind == Kind.FUTURE)}, {}, "value_rows"),
+        ({"value_rows": -ARRAYS.value_rows}, {}, "value_rows"),
     ],
 )
 def test_files_of_strangers_are_checked(change: dict[str, Any], metadata: dict[str, Any], field: str) -> None:
@@ -274,3 +288,83 @@ def test_market_files_that_say_two_things(run: Any, tmp_path: Path, old: str, ne
 def test_texts_of_any_kind_have_a_digest() -> None:
     assert hash_parts([np.array(["\ud800"])]) != hash_parts([np.array(["\ud801"])])
     assert {f.name for f in fields(Market)} and {f.name for f in fields(Instruments)}
+
+
+def test_a_coin_as_margin_currency_stands_alone() -> None:
+    """Beside it other currencies would have to move against it; standing still they would ask for no margin."""
+    with pytest.raises(DataError, match="only currency"):
+        replace(MARKET, currency_id=np.array(["BTC", "USD", "ETH"]), currency_underlying=np.array([-1, -1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("currency_id", ["USD", "USD", "ETH"]),
+        ("currency_id", ["USD", "", "ETH"]),
+        ("underlying_id", ["BTC", "BTC"]),
+        ("expiry_time", MARKET.expiry_time[[0, 0, 2, 3, 4, 5]]),
+    ],
+)
+def test_names_and_expiries_stand_once(field: str, values: Any) -> None:
+    with pytest.raises(DataError, match=field):
+        replace(MARKET, **{field: np.asarray(values)})
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "value"),
+    [
+        ("sign", "BTC-PERPETUAL", -1.0),
+        ("multiplier", "USD", 100.0),
+        ("payoff", "BTC", int(Payoff.INVERSE)),
+        ("instrument_id", "BTC-PERPETUAL", ""),
+        ("currency_idx", "ETH", 1),
+    ],
+)
+def test_terms_a_kind_cannot_have(field: str, name: str, value: Any) -> None:
+    with pytest.raises(DataError, match=field):
+        changed(INSTRUMENTS, field, ROW[name], value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"group_ptr": [0, 50]},
+        {"group_ptr": [1, 2]},
+        {"account_ptr": [0, 0]},
+        {"account_ptr": [0]},
+        {"quantity": [1.0]},
+    ],
+)
+def test_a_book_leads_to_its_positions(change: dict[str, Any]) -> None:
+    book = Book.from_arrays(["a", "a"], [1, 2], [1.0, 1.0])
+    with pytest.raises(DataError, match="from_arrays"):
+        replace(book, **{name: np.asarray(values) for name, values in change.items()})
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [np.ma.array([100.0, 101.0], mask=[False, True]), np.array([1 + 2j]), np.datetime64("2026-01-01"), True, "100"],
+)
+def test_prices_are_of_numbers(forward: Any) -> None:
+    with pytest.raises(DataError, match="forward"):
+        price(forward, 110.0, 0.5, 0.4, 1)
+    with pytest.raises(DataError, match="forward"):
+        price(10**400, 110.0, 0.5, 0.4, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "streams", "code"),
+    [
+        ("margin --check", "2>&1 >/dev/null | true", 1),
+        ("margin --check", ">&-", 1),
+        ("margin --check", "2>&-", 1),
+        ("margin --check --account box-01", ">&- 2>&-", 0),
+        ("margin --json", ">&-", 0),
+        ("margin --positions nowhere.csv", "2>&-", 2),
+        ("margin --positions nowhere.csv", "2>&1 >/dev/null | true", 2),
+    ],
+)
+def test_closed_streams_do_not_change_how_a_command_ends(arguments: str, streams: str, code: int) -> None:
+    command = f"{sys.executable} -m portfolio_margin {arguments} {streams}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, check=False)
+    assert done.returncode == code

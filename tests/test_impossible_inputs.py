@@ -265,7 +265,7 @@ def test_files_of_strangers_are_checked(change: dict[str, Any], metadata: dict[s
     assert RiskArrays.from_bytes(rewritten({}, {})).digest == ARRAYS.digest
     with pytest.raises(DataError) as caught:
         RiskArrays.from_bytes(rewritten(change, metadata), "a.npz")
-    assert {problem.field for problem in caught.value.problems} == {field}
+    assert field in {problem.field for problem in caught.value.problems}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from pricing.arrays import BoolArray, FloatArray, IntArray, freeze, freeze_field
 from pricing.errors import DataError, Problem
 
 PERCENT_SUSPECTED = 3.0
+# 0.01 %: below it, squares of errors are lost in rounding; so they are for prices and weights beyond a quadrillion.
+SMALLEST_VOL = 1e-4
+LARGEST_NUMBER = 1e15
 SHORTEST_TAU_YEARS = 30.0 / (365.0 * 24.0 * 60.0)
 SMALLEST_WIDTH_VOL = 0.005
 WIDEST_SHARE_OF_MID = 0.5
@@ -99,13 +102,17 @@ class Quotes:
         problems: list[Problem] = []
         for field in ("strike", "forward", "weight"):
             values = getattr(self, field)
-            problems += row_problems("quotes", field, ~(np.isfinite(values) & (values > 0)), values, "must be above 0")
+            sized = (values > 0) & (values < LARGEST_NUMBER)
+            remedy = f"must be above 0 and below {LARGEST_NUMBER:g}"
+            problems += row_problems("quotes", field, ~sized, values, remedy)
         problems += row_problems("quotes", "sign", np.abs(self.sign) != 1.0, self.sign, "1 for a call, -1 for a put")
         problems += row_problems("quotes", "tau", ~np.isfinite(self.tau), self.tau, "must be a number of years")
         for field in ("bid_vol", "ask_vol", "mark_vol"):
             values = getattr(self, field)
             remedy = "must be 0 or more, decimal; NaN where there is none"
             problems += row_problems("quotes", field, (values < 0) | np.isinf(values), values, remedy)
+            remedy = f"below {SMALLEST_VOL:g}: no vol; NaN where there is none"
+            problems += row_problems("quotes", field, (values > 0) & (values < SMALLEST_VOL), values, remedy)
         problems += row_problems("quotes", "strike", self._repeated(), self.strike, "the same contract twice")
         middle = _median_vol(self)
         if middle > PERCENT_SUSPECTED:

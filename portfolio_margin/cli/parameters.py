@@ -183,7 +183,10 @@ def _construct(params: type, values: Mapping[str, Any]) -> Any:
         given[field.name] = value
     missing = [field.name for field in fields(params) if field.name not in given and _default(field) is MISSING]
     if missing:
-        raise ConfigError(f"{params.__module__.rpartition('.')[2]} needs a value for {', '.join(missing)}")
+        raise ConfigError(
+            f"{params.__module__.rpartition('.')[2]} needs a value for {', '.join(missing)}: "
+            "give NAME=VALUE with --scenario (a family) or --param (a model), or a table of --params FILE"
+        )
     return params(**given)
 
 

@@ -297,3 +297,17 @@ def test_real_snapshots_free_of_arbitrage(name: str, report_vectors: Callable[..
         worst, count = max(worst, float(done.rmse_vega.max())), count + len(expiries)
     assert np.mean(inside) > 0.94
     report_vectors(count, worst, "vol points, by vega", f"joint {name[:5]} [{np.mean(inside):.1%} inside]")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("seed", [4, 5, 6])
+def test_quotes_that_are_mostly_crossed_end_in_slices_or_none(seed: int, method: str) -> None:
+    """Bids at random against orderly asks: whatever is left to fit, no row ends in an exception or in infinity."""
+    strike = np.tile(np.linspace(80.0, 120.0, 9), 2)
+    expiry, vol = np.repeat([0, 1], 9), 0.5 + 0.3 * np.log(strike / 100.0) ** 2
+    bid = np.random.default_rng(seed).uniform(0.01, 3.0, 18)
+    sign, forward, tau = np.where(strike < 100.0, -1.0, 1.0), np.full(18, 100.0), np.array([0.1, 0.3])
+    quotes = Quotes(expiry, strike, sign, forward, tau[expiry], bid, vol + 0.005, vol)
+    surface = fit(quotes, Expiries(np.zeros(2, np.int64), tau), method=method)
+    assert not np.isinf(surface.svi).any()
+    assert np.all(np.isfinite(surface.svi).all(axis=1) | np.isnan(surface.svi).all(axis=1))

@@ -24,6 +24,7 @@ from portfolio_margin.aggregate import account_pnl, worst_loss  # noqa: E402
 from portfolio_margin.book import Book  # noqa: E402
 from portfolio_margin.explain import Explanation, explain  # noqa: E402
 from portfolio_margin.margin import margin  # noqa: E402
+from portfolio_margin.position_margin import PositionMargins, position_margins  # noqa: E402
 from portfolio_margin.requirement import Requirement  # noqa: E402
 from portfolio_margin.sample import Sample, load_sample  # noqa: E402
 from portfolio_margin.sensitivities import WhatIf, what_if  # noqa: E402
@@ -35,6 +36,7 @@ __all__ = [
     "Book",
     "Explanation",
     "MarginStatement",
+    "PositionMargins",
     "Requirement",
     "Sample",
     "WhatIf",
@@ -43,6 +45,7 @@ __all__ = [
     "explain",
     "load_sample",
     "margin",
+    "position_margins",
     "what_if",
     "worst_loss",
 ]

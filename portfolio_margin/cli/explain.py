@@ -28,14 +28,22 @@ from portfolio_margin.cli.output import (
     show_table,
 )
 from portfolio_margin.explain import Explanation, explain
+from portfolio_margin.position_margin import PositionMargins, position_margins
 
 
 @click.command("explain")
 @click.argument("account")
 @with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
+@click.option("--by-position", is_flag=True, help="Each position by itself, at the margin, and its share.")
 @output_options
 def command(
-    account: str, as_json: bool, as_csv: bool, parquet_file: str | None, output_file: str | None, **shared: Any
+    account: str,
+    by_position: bool,
+    as_json: bool,
+    as_csv: bool,
+    parquet_file: str | None,
+    output_file: str | None,
+    **shared: Any,
 ) -> None:
     """Why ACCOUNT must hold what it must: charge, netting set, expiry, position and scenario."""
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
@@ -52,6 +60,12 @@ def command(
         **statement.identity(),
         **session.told.document(),
     }
+    if by_position:
+        parts = position_margins(statement, session.book, session.arrays, account)
+        table, money_columns = parts.columns(), tuple(name for name in parts.columns() if "_" in name)
+        if not deliver(output, table, identity, rows_document(identity, "positions", table, money_columns)):
+            _show_positions(parts, explanation, session)
+        return
     columns = explanation.columns()
     if not deliver(output, columns, identity, rows_document(identity, "lines", columns, ("initial", "maintenance"))):
         _show(explanation, session, moment_text(statement.as_of_ms))
@@ -75,6 +89,28 @@ def _show(explanation: Explanation, session: Session, moment: str) -> None:
     ]
     title = f"{title} {explanation.currency}, model {explanation.model_id}, market {session.source} at {moment}"
     show_table(title, columns, "\n".join(footer))
+
+
+def _show_positions(parts: PositionMargins, explanation: Explanation, session: Session) -> None:
+    table, unit = parts.columns(), f" [{parts.currency}]"
+
+    def amounts(name: str) -> list[str]:
+        return ["" if value is None else money([value])[0] for value in table[name]]
+
+    columns = [
+        Column("position", table["instrument"], right=False),
+        Column("quantity", ["" if q is None else quantity_text(q) for q in table["quantity"]]),
+        *(Column(f"{kind} initial{unit}", amounts(f"{kind}_initial")) for kind in ("standalone", "marginal", "share")),
+        *(
+            Column(f"{kind} maint.{unit}", amounts(f"{kind}_maintenance"), keep=False)
+            for kind in ("standalone", "marginal", "share")
+        ),
+    ]
+    footer = [
+        "standalone: the position alone; marginal: with less without it; shares add up to the requirement",
+        *session.told.remarks(),
+    ]
+    show_table(f"{parts.account}: margin by position, model {explanation.model_id}", columns, "\n".join(footer))
 
 
 def _name(level: str, name: str) -> str:

@@ -58,7 +58,9 @@ def json_rows(columns: Mapping[str, Any], money: Sequence[str]) -> list[dict[str
 
 
 def money_text(value: Any) -> str | None:
-    """An amount as a decimal text, to the money step; exact Decimals as they are; None where not finite."""
+    """An amount as a decimal text, to the money step; exact Decimals as they are; None where there is none."""
+    if value is None:
+        return None
     if isinstance(value, Decimal):
         return decimal_text(value)
     return f"{float(value):.{MONEY_DIGITS}f}" if math.isfinite(value) else None

@@ -185,16 +185,21 @@ def _cash_rows(instruments: Instruments) -> IntArray:
 def _digest(tables: tuple[Any, ...], how: tuple[str, str, float | None], models: list[ModuleType]) -> str:
     """Hash of everything that goes in, and of the sources of every formula and kernel behind the numbers."""
     content = [getattr(table, f.name) for table in tables for f in fields(table)]
-    return hash_parts([*content, *how, *(_source(module) for module in [*models, *_sources_of(how[0], how[1])])])
+    return hash_parts(
+        [*content, *how, *(_source(module) for module in [*models, *_sources_of(how[0], how[1], models)])]
+    )
 
 
-def _sources_of(method: str, backend: str) -> list[ModuleType]:
+def _sources_of(method: str, backend: str, models: list[ModuleType]) -> list[ModuleType]:
     # numpy stands behind base value and delta on every backend, and behind the Taylor expansion.
     arithmetic = [importlib.import_module(f"pricing.xp.{name}") for name in dict.fromkeys(("numpy", backend))]
     kernels = [load_backend("scenarios", backend)]
     if method == "taylor":
         kernels = [load_backend("scenarios", "numpy"), importlib.import_module("scenarios.taylor")]
     shared = (resolve.__module__, svi.__name__, dynamics.__name__, bind.__module__, __name__)
+    if any(is_solved(model) for model in models):
+        solver = ("pricing.exercise", "pricing.collocation", f"pricing.backends.american_{backend}")
+        kernels += [importlib.import_module(name) for name in solver]
     return [*(sys.modules[name] for name in shared), *arithmetic, coefficients, *kernels]
 
 

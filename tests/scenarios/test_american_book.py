@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -152,3 +153,18 @@ def test_coin_settled_american_is_refused() -> None:
     with pytest.raises(DataError, match="early exercise into coins") as caught:
         resolve(inverse, replace(market, currency_id=np.array(["U"])))
     assert {problem.field for problem in caught.value.problems} == {"exercise"}
+
+
+def test_the_digest_follows_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit of the solver is an edit of the numbers; a European book does not depend on it."""
+    module = sys.modules["scenarios.revalue"]
+
+    moves = make(["down"], np.array([-0.1]))
+    american, european = market_and_options(Exercise.AMERICAN), market_and_options(Exercise.EUROPEAN)
+    before = [revalue(*book, moves).digest for book in (american, european)]
+    source = module._source
+    edited = {"pricing.exercise", "pricing.collocation", "pricing.backends.american_numba"}
+    for name in edited:
+        monkeypatch.setattr(module, "_source", lambda m, name=name: source(m) + ("#" if m.__name__ == name else ""))
+        assert revalue(*american, moves).digest != before[0], name
+        assert revalue(*european, moves).digest == before[1], name

@@ -54,6 +54,9 @@ class Book:
             if not whole:
                 remedy = "does not lead from 0 through the rows to their end: build a book with Book.from_arrays"
                 raise DataError([Problem("book", None, name, pointers[:8].tolist(), remedy)])
+        if self.instrument_idx.ndim != 1 or np.any(self.instrument_idx < 0):
+            remedy = "must be one row of an instrument a position: build a book with Book.from_arrays"
+            raise DataError([Problem("book", None, "instrument_idx", self.instrument_idx.ravel()[:8].tolist(), remedy)])
         if self.quantity.shape != self.instrument_idx.shape:
             remedy = "needs one quantity a position: build a book with Book.from_arrays"
             raise DataError([Problem("book", None, "quantity", self.quantity.shape, remedy)])

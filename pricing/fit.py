@@ -122,7 +122,11 @@ def fit(
         raise ConfigError(f"method = {method!r}: must be one of {', '.join(METHODS)}")
     if method != "svi" and not remove_arbitrage:
         raise ConfigError(f'remove_arbitrage is a choice of method "svi"; {method!r} is free of arbitrage by itself')
-    if not isinstance(oldest_seconds, (int, float)) or isinstance(oldest_seconds, bool) or not oldest_seconds >= 0:
+    if (
+        not isinstance(oldest_seconds, (int, float, np.integer, np.floating))
+        or isinstance(oldest_seconds, bool)
+        or not oldest_seconds >= 0
+    ):
         raise ConfigError(f"oldest_seconds = {oldest_seconds!r}: must be a number, 0 or more")
     for name, value, known in (("backend", backend, BACKENDS), ("weighting", weighting, WEIGHTINGS)):
         if value not in known:

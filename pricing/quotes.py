@@ -287,4 +287,5 @@ def _weights(quotes: Quotes, use: IntArray, vega: FloatArray) -> FloatArray:
         share = np.maximum(vega / vega[here].max(), SMALLEST_VEGA_SHARE)
         price_width = np.median((width * share)[here & quoted]) if np.any(here & quoted) else SMALLEST_WIDTH_VOL
         width = np.where(here & ~quoted, np.maximum(price_width / share, SMALLEST_WIDTH_VOL), width)
-    return np.where(used, quotes.weight / width, 0.0)
+    # Only the ratios of weights count: scaled, so that the size they come in moves no penalty and no tolerance.
+    return np.where(used, quotes.weight / quotes.weight.max() / width, 0.0)

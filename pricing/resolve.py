@@ -228,6 +228,9 @@ def _currency_problems(instruments: Instruments, market: Market) -> list[Problem
     apart = cash & (instruments.underlying_idx != mover)
     remedy = "cash belongs to the underlying that moves its currency, -1 where none does"
     problems = row_problems("instruments", "underlying_idx", apart, instruments.underlying_idx, remedy, names)
+    misnamed = cash & (names != market.currency_id[instruments.currency_idx])
+    remedy = "a cash row has the name of its currency"
+    problems += row_problems("instruments", "instrument_id", misnamed, names, remedy, names)
     homeless = cash & ~apart & (mover >= 0) & (instruments.expiry_idx < 0)
     remedy = "a coin needs the undated expiry row of its underlying"
     problems += row_problems("instruments", "expiry_idx", homeless, instruments.expiry_idx, remedy, names)

@@ -23,11 +23,8 @@ from pricing.surfaces import svi
 from pricing.xp import coefficients
 from scenarios import dynamics
 from scenarios.bind import ShockedInputs, bind
-from scenarios.risk_arrays import DECIMAL_NOISE, DEFAULT_TICK, FEWEST_TICKS, METHODS, RiskArrays
+from scenarios.risk_arrays import DECIMAL_NOISE, DEFAULT_TICK, EXACT_LIMIT, FEWEST_TICKS, METHODS, RiskArrays
 from scenarios.shocks import ScenarioSet
-
-# Every whole number up to here has an exact double.
-EXACT_LIMIT = 2.0**53
 
 
 def revalue(
@@ -53,6 +50,7 @@ def revalue(
     if method not in METHODS:
         raise ConfigError(f"method = {method!r}: must be one of {', '.join(METHODS)}")
     _check_numbers(tick, threads)
+    tick = None if tick is None else float(tick)
     inputs = resolve(instruments, market)
     shocked = bind(scenario_set, market, inputs)
     names, models = models_of(instruments)

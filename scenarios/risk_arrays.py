@@ -24,6 +24,9 @@ METHODS = ("full", "taylor")
 FEWEST_TICKS = 1e5
 # Products of decimals are off by binary noise, which decides nothing.
 DECIMAL_NOISE = 1e-9
+SMALLEST_MOVE = 1e-3
+# Every whole number up to here has an exact double.
+EXACT_LIMIT = 2.0**53
 # Beyond the year 33,000 a number is no time in ms.
 LATEST_MS = 10**15
 # What reading a damaged or foreign archive may raise.
@@ -231,8 +234,9 @@ def _contradictions(arrays: RiskArrays) -> dict[str, tuple[BoolArray, str]]:
         begins = np.char.add(arrays.underlying_id[owner], "-")
         named &= ~np.char.startswith(arrays.expiry_name[expiry], begins)
     moves = arrays.scenario_set
-    live = np.any((moves.price_move != 0) & (moves.weight > 0)[:, None])
-    still = settled & bool(live) & np.all(arrays.rows == 0, axis=1)
+    # Of the contract's own underlying, and more than what may round to no tick.
+    live = np.any(np.abs(moves.price_move) * moves.weight[:, None] > SMALLEST_MOVE, axis=0)
+    still = settled & live[owner if len(live) > 1 else 0] & np.all(arrays.rows == 0, axis=1)
     own = asset & (arrays.instrument_id == arrays.currency)
     money = own & ((np.abs(value * arrays.tick_size - 1.0) > DECIMAL_NOISE) | np.any(arrays.rows != 0, axis=1))
     coarse = np.zeros(len(arrays), dtype=np.bool_)
@@ -240,7 +244,10 @@ def _contradictions(arrays: RiskArrays) -> dict[str, tuple[BoolArray, str]]:
         step = arrays.notional * arrays.quantity_step
         coarse = ~asset & (step < FEWEST_TICKS * arrays.tick * (1.0 - DECIMAL_NOISE))
     return {
-        "underlying_idx": (named, "its expiry belongs to another underlying"),
+        "underlying_idx": (
+            named | (~asset & ((arrays.underlying_idx < 0) | (arrays.expiry_idx < 0))),
+            "a contract has an underlying, and its expiry belongs to the same",
+        ),
         "rows": (still, "a future that gains and loses nothing while prices move"),
         "value_rows": (
             (settled & (value != 0)) | (~settled & (value < 0)) | (asset & (value <= 0)) | money,
@@ -253,7 +260,8 @@ def _contradictions(arrays: RiskArrays) -> dict[str, tuple[BoolArray, str]]:
 def _no_amount(values: FloatArray, rounded: BoolArray) -> BoolArray:
     """Where a value is not finite or, if `rounded`, no whole number of ticks."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(~np.isfinite(values) | ((np.rint(values) != values) & rounded))
+        odd = (np.rint(values) != values) | (np.abs(values) > EXACT_LIMIT)
+        return np.asarray(~np.isfinite(values) | (odd & rounded))
 
 
 def _no_cash(arrays: RiskArrays) -> BoolArray:

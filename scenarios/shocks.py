@@ -174,5 +174,6 @@ def check_bounds(params: object, bounds: dict[str, tuple[float, float]]) -> None
     """ConfigError naming the first field of a parameter set that is not a finite number in its bounds."""
     for name, (low, high) in bounds.items():
         value = getattr(params, name)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        if not number or not low <= value <= high:
             raise ConfigError(f"{name} = {value!r}: must be a number from {low:g} to {high:g}")

@@ -25,6 +25,7 @@ from pricing.market import UNDATED
 from scenarios import RiskArrays, revalue
 from scenarios.families import grid
 from scenarios.risk_arrays import _checksum
+from scenarios.shocks import make
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.books import ARRAYS, BACKENDS, BOOK, GRID, INSTRUMENTS, MARKET, ROW
 from tests.portfolio_margin.test_cli import check_fails
@@ -333,6 +334,8 @@ def test_terms_a_kind_cannot_have(field: str, name: str, value: Any) -> None:
         {"account_ptr": [0, 0]},
         {"account_ptr": [0]},
         {"quantity": [1.0]},
+        {"instrument_idx": [-1, 2]},
+        {"instrument_idx": [[1, 2]]},
     ],
 )
 def test_a_book_leads_to_its_positions(change: dict[str, Any]) -> None:
@@ -362,9 +365,27 @@ def test_prices_are_of_numbers(forward: Any) -> None:
         ("margin --json", ">&-", 0),
         ("margin --positions nowhere.csv", "2>&-", 2),
         ("margin --positions nowhere.csv", "2>&1 >/dev/null | true", 2),
+        ("margin --positions -", "<&-", 2),
     ],
 )
 def test_closed_streams_do_not_change_how_a_command_ends(arguments: str, streams: str, code: int) -> None:
     command = f"{sys.executable} -m portfolio_margin {arguments} {streams}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, check=False)
     assert done.returncode == code
+
+
+def test_our_own_files_are_read_whatever_moves() -> None:
+    """A stress of one underlying leaves the futures of the other alone, and a tiny move rounds to no tick."""
+    for moves in (np.array([[-0.3, 0.0]]), np.array([[1e-9, 1e-9]])):
+        arrays = revalue(INSTRUMENTS, MARKET, make(["s"], moves))
+        assert RiskArrays.from_bytes(arrays.to_bytes()).digest == arrays.digest
+    for tick in (np.float64(1e-6), np.float32(1e-6)):
+        arrays = revalue(INSTRUMENTS, MARKET, GRID, tick=tick)  # type: ignore[arg-type]
+        assert RiskArrays.from_bytes(arrays.to_bytes()).tick == float(tick)
+
+
+def test_cash_is_named_like_its_currency() -> None:
+    """Or it would not be found as the margin currency, and lose a haircut that does not apply to it."""
+    renamed = changed(INSTRUMENTS, "instrument_id", ROW["USD"], "USD-CASH")
+    with pytest.raises(DataError, match="name of its currency"):
+        revalue(renamed, MARKET, GRID)

@@ -102,10 +102,10 @@ def main() -> None:
 
 
 def open_streams() -> None:
-    """Standard output and error that were closed by the caller go nowhere, instead of ending the command."""
-    for name in ("stdout", "stderr"):
+    """Streams that were closed by the caller lead nowhere, instead of ending the command."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - open until the process ends
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open until the process ends
 
 
 def keep_jax_compilations() -> None:

@@ -189,7 +189,7 @@ def _slice_data(quotes: Quotes, selection: Selection, expiry: int, tau: float, w
     vol, weight = selection.target_vol[row], selection.weight[row]
     if weighting == "vega":
         assert quotes.weight is not None
-        weight = quotes.weight[row] * vega_share(selection.vega[row]) / SMALLEST_WIDTH_VOL
+        weight = quotes.weight[row] / quotes.weight.max() * vega_share(selection.vega[row]) / SMALLEST_WIDTH_VOL
     return SliceData(quotes.log_moneyness[row], vol * vol * tau, weight / (2.0 * vol * tau))
 
 

@@ -168,10 +168,13 @@ def test_another_book_or_other_arrays_are_refused() -> None:
 
 @pytest.mark.parametrize("params", [{"initial_factor": np.float64(1.1)}, {"maintenance_factor": np.float64(0.5)}])
 def test_factors_from_an_array(params: dict[str, float]) -> None:
-    explained({"BTC": 1.0}, worst_case.Params(**params))
+    plain = {name: float(value) for name, value in params.items()}
+    assert explained({"BTC": 1.0}, worst_case.Params(**params)) == explained({"BTC": 1.0}, worst_case.Params(**plain))
 
 
 def test_a_tick_from_an_array() -> None:
     arrays = revalue(INSTRUMENTS, MARKET, GRID, tick=np.float64(1e-6))
     statement = margin(BOOK, arrays, MARKET, MODEL)
-    explain(statement, BOOK, arrays, str(BOOK.account_id[0]))
+    account = str(BOOK.account_id[0])
+    found = explain(statement, BOOK, arrays, account)
+    assert found == explain(margin(BOOK, ARRAYS, MARKET, MODEL), BOOK, ARRAYS, account)

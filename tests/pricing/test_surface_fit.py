@@ -311,3 +311,15 @@ def test_quotes_that_are_mostly_crossed_end_in_slices_or_none(seed: int, method:
     surface = fit(quotes, Expiries(np.zeros(2, np.int64), tau), method=method)
     assert not np.isinf(surface.svi).any()
     assert np.all(np.isfinite(surface.svi).all(axis=1) | np.isnan(surface.svi).all(axis=1))
+
+
+@pytest.mark.parametrize("weighting", ["spread", "vega"])
+def test_only_the_ratios_of_weights_count(weighting: str) -> None:
+    quotes, expiries = crossing_expiries()
+    weight = np.random.default_rng(3).uniform(0.5, 2.0, len(quotes))
+    first, *others = (
+        fit(replace(quotes, weight=weight * scale), expiries, weighting=weighting).svi
+        for scale in (1.0, 2.0**-20, 2.0**20)
+    )
+    for other in others:
+        assert np.array_equal(first, other)

@@ -46,6 +46,9 @@ MAGNITUDE = 0x7FFFFFFFFFFFFFFF
 ALL_BITS = -1
 WIDEST = 965 << 52
 MINUS_ZERO = -(1 << 63)
+SMALLEST_USUAL, LARGEST_USUAL, LARGEST_VARIANCE = (
+    int(bits) for bits in np.array([1.0e-100, 1.0e100, 1.0e4]).view(np.int64)
+)
 SMALLEST_QUOTE, LARGEST_QUOTE = (int(bits) for bits in np.array([1.0e-150, 1.0e150]).view(np.int64))
 
 # Kernels that `compile_kernel` made in this process, for reports on the state of the cache.
@@ -78,7 +81,7 @@ def _bits_float(typing_context: Any, x: Any) -> Any:
 
 
 @intrinsic
-def _fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+def fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c, rounded once."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -182,7 +185,7 @@ def _artanh_tail(s):
 @_inlined
 def product_minus(a, b, c):
     """a b - c, rounded once: what rounding took from c, where c is about a b."""
-    return _fused(a, b, -c)
+    return fused(a, b, -c)
 
 
 @_inlined
@@ -196,7 +199,7 @@ def log_ratio_parts(numerator, denominator):
     s = difference * inverse
     s = s if s < 1.0 else 1.0
     lost = (numerator - total) + scaled if difference >= 0.0 else (scaled - total) + numerator
-    rest = -(_fused(s, total, -difference) + s * lost) * inverse
+    rest = -(fused(s, total, -difference) + s * lost) * inverse
     whole = exponent * LN2_HIGH
     high = whole + 2.0 * s
     low = ((whole - high) + 2.0 * s) + (exponent * LN2_LOW + (2.0 * rest + _artanh_tail(s)))
@@ -244,6 +247,25 @@ def _mills_polynomials(x):
 
 
 @_inlined
+def _mills_fraction(x):
+    y = x * x
+    p = ((((P10 * y + P8) * y + P6) * y + P4) * y + P2) * y + P0
+    p = p + x * ((((P9 * y + P7) * y + P5) * y + P3) * y + P1)
+    q = ((((Q10 * y + Q8) * y + Q6) * y + Q4) * y + Q2) * y + Q0
+    q = q + x * (((((Q11 * y + Q9) * y + Q7) * y + Q5) * y + Q3) * y + Q1)
+    return p, q
+
+
+@_inlined
+def mills_of_two(x, y):
+    """`mills_ratio` of two numbers up to 1e10, with one division."""
+    p, q = _mills_fraction(x)
+    v, w = _mills_fraction(y)
+    inverse = 1.0 / (q * w)
+    return p * (inverse * w), v * (inverse * q)
+
+
+@_inlined
 def mills_and_rest(x):
     """M = N(-x) / phi(x) and 1 - x M for x >= 0, both to a few roundings of themselves."""
     p, g, q = _mills_polynomials(x if x < FAR else FAR)
@@ -283,6 +305,23 @@ def fit_row(forward, strike, tau, vol, discount, sign, signed):
     prices = prices & (signed | ((f - k < WIDEST) & (k - f < WIDEST)))
     rest = (t >= 0) & (t < INFINITY) & (v >= 0) & (v < INFINITY) & (d > 0) & (d < INFINITY)
     return prices & rest & ((_float_bits(sign) & MAGNITUDE) == ONE)
+
+
+@_inlined
+def usual_row(forward, strike, tau, vol, discount, sign):
+    """Whether all numbers of a row are positive, finite and far from the ends of the range, seen from the bits."""
+    f, k, d = _float_bits(forward), _float_bits(strike), _float_bits(discount)
+    variance = _float_bits(vol * vol * tau)
+    prices = (f > SMALLEST_USUAL) & (f < LARGEST_USUAL) & (k > SMALLEST_USUAL) & (k < LARGEST_USUAL)
+    terms = (variance > SMALLEST_USUAL) & (variance < LARGEST_VARIANCE)
+    terms = terms & (_float_bits(vol) > 0) & (_float_bits(tau) < LARGEST_USUAL)
+    return prices & terms & (d > 0) & (d < INFINITY) & ((_float_bits(sign) & MAGNITUDE) == ONE)
+
+
+@_inlined
+def is_marked(value):
+    """Whether `nan_unless` put a NaN here."""
+    return _float_bits(value) == ALL_BITS
 
 
 @_inlined

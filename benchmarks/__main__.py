@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import american, pricing, revalue, startup, surfaces, what_if, worst_loss
+from benchmarks import american, pricing, revalue, slices, startup, what_if, worst_loss
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
     american.run(5_000, sizes.rounds)
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
-    surfaces.run(sizes.slices, sizes.rounds)
+    slices.run(sizes.slices, sizes.rounds)
     startup.run(sizes.rounds)
 
 

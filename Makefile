@@ -32,11 +32,12 @@ test: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
 
-# What performs the same jobs elsewhere; one that does not install is named and left out. Of two that share files the
-# order matters: py_vollib_vectorized runs on the old py_lets_be_rational only, and vollib brings the new one's twin.
+# What performs the same jobs elsewhere; one that does not install is named and left out. The order matters once: what
+# vollib brings along replaces py_lets_be_rational by a release on which py_vollib_vectorized does not run and vollib is
+# four times slower, so the older one comes after it.
 PEER_VENV := .venv-peers
-PEERS := torch==2.13.0 jax QuantLib iv-engine lbriv pyvolr py_lets_be_rational==1.0.1 vollib fast-vollib \
-	py_vollib_vectorized quantkit-rs vanilla-option-pricers pybaw
+PEERS := torch==2.13.0 jax QuantLib iv-engine lbriv pyvolr vollib py_lets_be_rational==1.0.1 py_vollib_vectorized \
+	fast-vollib quantkit-rs vanilla-option-pricers pybaw
 
 bench-peers: $(PEER_VENV)/.installed
 	$(PEER_VENV)/bin/python -m benchmarks.pricing --threads 1 --json build/bench-pricing-1.json
@@ -46,7 +47,7 @@ bench-peers: $(PEER_VENV)/.installed
 	$(PEER_VENV)/bin/python -m benchmarks.report
 
 $(PEER_VENV)/.installed: $(PROJECT_FILES) Makefile
-	@"$(PYTHON)" -m venv $(PEER_VENV)
+	@"$(PYTHON)" -m venv --clear $(PEER_VENV)
 	@echo "Installing the engine's needs and its peers into $(PEER_VENV); torch alone takes 750 MB, jax 350 MB."
 	@pins=; if $(PEER_VENV)/bin/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
 		pins="-c constraints.txt"; fi; \

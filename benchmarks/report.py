@@ -129,8 +129,11 @@ def goal_text(entry: Entry) -> str:
 
 
 def label(entry: Entry) -> str:
-    """Ours as code, peers with their version."""
-    return f"`{entry.name}`" if entry.ours else f"{entry.name} {entry.one['version']}".strip()
+    """Ours with the call as code, peers with their version."""
+    call, _, rest = entry.name.partition("), ")
+    if entry.ours:
+        return f"`{call})`, {rest}" if rest else f"`{entry.name}`" if entry.name.endswith(")") else entry.name
+    return f"{entry.name} {entry.one['version']}".strip()
 
 
 def short_table(races: list[dict[str, Any]], threads: int) -> list[str]:

@@ -9,7 +9,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from benchmarks import report
+from benchmarks import report, slices
 from benchmarks.accuracy import (
     black_greeks,
     exact_greeks,
@@ -45,6 +45,7 @@ def price_race(threads: int, torch_ratio: float) -> dict[str, Any]:
     errors = {"error / max(F, K)": 5e-16, "relative out of the money": 3e-15}
     contestants = {
         "price(out=...)": line(10.0, 1.0, ours=True, errors=errors),
+        "price(), more": line(12.0, 1.2, ours=True, errors=errors),
         "its kernel": line(9.0, 0.9, ours=True, errors=errors),
         "numpy + scipy": line(80.0, 8.0, version="2.4", errors=errors),
         "iv-engine": line(90.0, 9.0, version="0.1", errors=errors),
@@ -96,7 +97,9 @@ def test_the_short_table_is_the_one_of_the_figures() -> None:
 
 def test_the_full_table_has_every_contestant_of_every_run() -> None:
     _, full = report.sections(results())
-    assert full.count("| `its kernel` |") == 2 and full.count("| iv-engine 0.1 |") == 2
+    assert (
+        full.count("| its kernel |") == full.count("| `price()`, more |") == 2 and full.count("| iv-engine 0.1 |") == 2
+    )
     assert "| torch eager 2.13 | 4 | 36.0 | 36.0 | 36.0 | 3.60 | 3.60 | 3.60 |" in full
 
 
@@ -176,6 +179,16 @@ def test_failures_of_implied_vols_are_counted_and_the_rest_measured() -> None:
     assert vol_errors(truth, found) == {"failures per million": 0.0, "roundings": pytest.approx(0.25, abs=0.25)}
     found[3], found[5] = np.nan, 1.1 * found[5]
     assert vol_errors(truth, found)["failures per million"] == pytest.approx(2e6 / 40)
+
+
+def test_a_slice_that_did_not_reach_its_minimum_is_stuck() -> None:
+    data = slices.noisy_slices(4)
+    ours = slices.our_fits(data)
+    worse, outside = ours.copy(), ours.copy()
+    worse[1, 0] += 0.1  # far above the quotes
+    outside[2] = [-1.0, 5.0, 0.0, 0.0, 1.0]  # a slope of 5, which nobody may choose
+    assert slices.stuck(data, {"ours": ours, "worse": worse}) == {"ours": 0, "worse": 1}
+    assert slices.stuck(data, {"ours": ours, "outside": outside}) == {"ours": 0, "outside": 1}
 
 
 def test_a_contestant_that_fails_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,15 @@
 """One table of all races: `python -m benchmarks.report [--build build]`, the last step of `make bench-peers`.
 
 Reads the JSON files that the races wrote and puts the short table between two markers of README.md, the full one
-between those of docs/benchmarks.md. Ratios are of medians, and always of one run.
+between those of docs/benchmarks.md. Ratios are always of one run. A goal is met where the
+ratios of medians and of processor times both reach it: neither a busy neighbour nor a second thread is a merit.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ SHOWN_PEERS = 3
 ALL_GREEKS = 8
 RIGHT_GREEKS = 1e-9  # of the natural scale
 LARGEST_SHARE = 1.6
+QUIET_SHARE = 0.9  # of the time on the clock that a contestant computes
 GENERAL_VERSIONS = ("python", "numpy", "scipy", "numba")
 
 
@@ -51,8 +54,9 @@ class Entry(NamedTuple):
         return bool(self.one["ours"])
 
     def ratios(self) -> list[float]:
-        """Of medians, to our first contestant of the same run."""
-        return [line["ratios"]["median"] for line in (self.one, self.all) if line]
+        """To our first contestant of the same run: the smaller of those of medians and of processor times."""
+        ratios = [line["ratios"] for line in (self.one, self.all) if line]
+        return [min(ratio["median"], ratio["processor"]) for ratio in ratios]
 
 
 def answers_right(job: str, line: dict[str, Any]) -> bool:
@@ -92,6 +96,11 @@ def number(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def ratio_text(line: dict[str, Any]) -> str:
+    """The ratio of medians, and of processor times in parentheses."""
+    return f"{number(line['ratios']['median'])} ({number(line['ratios']['processor'])})"
 
 
 def error_text(job: str, line: dict[str, Any]) -> str:
@@ -145,7 +154,7 @@ def short_table(races: list[dict[str, Any]], threads: int) -> list[str]:
     for job, about in JOBS.items():
         for place, entry in enumerate(short(entries(job, races))):
             times = [number(line["median"]) if line else "" for line in (entry.one, entry.all)]
-            ratios = [number(line["ratios"]["median"]) if line else "" for line in (entry.one, entry.all)]
+            ratios = [ratio_text(line) if line else "" for line in (entry.one, entry.all)]
             cells = [about.title if place == 0 else "", label(entry), times[0], ratios[0], times[1], ratios[1]]
             rows.append("| " + " | ".join([*cells, goal_text(entry), error_text(job, entry.one)]) + " |")
     return rows
@@ -179,8 +188,20 @@ def heading(results: list[dict[str, Any]]) -> str:
     named = ", ".join(f"{name} {versions[name]}" for name in GENERAL_VERSIONS if name in versions)
     return (
         f"{about['date']}, {about['processor']}, {about['cores']} cores; {named}; "
-        f"medians of {' or '.join(map(str, rounds))} alternating rounds."
+        f"medians of {' or '.join(map(str, rounds))} alternating rounds, in parentheses ratios of processor times."
     )
+
+
+def busy_text(races: list[dict[str, Any]]) -> str:
+    """Which races other work on the machine disturbed: where half of the contestants waited for a processor."""
+    disturbed = []
+    for race in races:
+        shares = [line["processor"] / line["median"] for line in race["contestants"].values()]
+        if statistics.median(shares) < QUIET_SHARE:
+            disturbed.append(f"{JOBS[race['job']].title} on {race['threads']}")
+    if not disturbed:
+        return ""
+    return f" The machine was busy during {', '.join(disturbed)} thread(s): there processor times tell more."
 
 
 def share_text(races: list[dict[str, Any]]) -> str:
@@ -196,7 +217,7 @@ def sections(results: list[dict[str, Any]]) -> tuple[str, str]:
     """The short text for README.md and the full one for docs/benchmarks.md."""
     races = [race for result in results for race in result["races"]]
     threads = max(race["threads"] for race in races)
-    first, table, last = heading(results), short_table(races, threads), share_text(races)
+    first, table, last = heading(results) + busy_text(races), short_table(races, threads), share_text(races)
     full = [line for job in JOBS for line in full_table(job, races)]
     return "\n".join([first, "", *table, "", last]), "\n".join([first, "", *table, "", last, "", *full]).rstrip()
 

@@ -76,20 +76,23 @@ def results() -> list[dict[str, Any]]:
 def test_the_short_table_is_the_one_of_the_figures() -> None:
     section, _ = report.sections(results())
     assert section.splitlines() == [
-        "2026-01-02, A processor, 4 cores; python 3.11, numpy 2.4; medians of 7 alternating rounds.",
+        "2026-01-02, A processor, 4 cores; python 3.11, numpy 2.4; medians of 7 alternating rounds, "
+        "in parentheses ratios of processor times.",
         "",
         "| job | contestant | ms, 1 thread | times ours | ms, 4 threads | times ours | goal | errors |",
         "|---|---|--:|--:|--:|--:|---|---|",
-        "| price | `price(out=...)` | 10.0 | 1.00 | 10.0 | 1.00 |  | 5e-16 of max(F, K), 3e-15 of itself |",
-        "|  | torch eager 2.13 | 44.0 | 4.40 | 36.0 | 3.60 | 4, met on one thread only "
+        "| price | `price(out=...)` | 10.0 | 1.00 (1.00) | 10.0 | 1.00 (1.00) |  "
         "| 5e-16 of max(F, K), 3e-15 of itself |",
-        "|  | numpy + scipy 2.4 | 80.0 | 8.00 | 80.0 | 8.00 | 10, missed | 5e-16 of max(F, K), 3e-15 of itself |",
-        "|  | QuantLib blackFormula loop 1.44 | 1,234 | 123 | 1,234 | 123 | 45, met "
+        "|  | torch eager 2.13 | 44.0 | 4.40 (4.40) | 36.0 | 3.60 (3.60) | 4, met on one thread only "
         "| 5e-16 of max(F, K), 3e-15 of itself |",
-        "| price and seven Greeks | `greeks(out=...)` | 20.0 | 1.00 | 20.0 | 1.00 |  | 3e-15 (gamma) |",
-        "|  | wrong 1 | 21.0 | 1.05 | 21.0 | 1.05 |  | 3e-01 (gamma) |",
-        "|  | few fields 1 | 60.0 | 3.00 | 60.0 | 3.00 |  | 3e-15 (gamma), 6 of 8 |",
-        "|  | numpy + scipy 2.4 | 120 | 6.00 | 120 | 6.00 | 10, missed | 3e-15 (gamma) |",
+        "|  | numpy + scipy 2.4 | 80.0 | 8.00 (8.00) | 80.0 | 8.00 (8.00) | 10, missed "
+        "| 5e-16 of max(F, K), 3e-15 of itself |",
+        "|  | QuantLib blackFormula loop 1.44 | 1,234 | 123 (123) | 1,234 | 123 (123) | 45, met "
+        "| 5e-16 of max(F, K), 3e-15 of itself |",
+        "| price and seven Greeks | `greeks(out=...)` | 20.0 | 1.00 (1.00) | 20.0 | 1.00 (1.00) |  | 3e-15 (gamma) |",
+        "|  | wrong 1 | 21.0 | 1.05 (1.05) | 21.0 | 1.05 (1.05) |  | 3e-01 (gamma) |",
+        "|  | few fields 1 | 60.0 | 3.00 (3.00) | 60.0 | 3.00 (3.00) |  | 3e-15 (gamma), 6 of 8 |",
+        "|  | numpy + scipy 2.4 | 120 | 6.00 (6.00) | 120 | 6.00 (6.00) | 10, missed | 3e-15 (gamma) |",
         "",
         "Eight Greeks and the price over the price alone: 1.45 on 1 and 1.45 on 4 thread(s) (goal: at most 1.6).",
     ]
@@ -110,7 +113,23 @@ def test_a_job_of_one_run_has_empty_columns_for_all_threads() -> None:
         "QuantLib QdFp fast": line(70.0, 7.0, version="1.44", errors=errors),
     }
     section = report.short_table([race("american", 1, contestants)], 4)
-    assert section[-1] == "|  | QuantLib QdFp fast 1.44 | 70.0 | 7.00 |  |  | 5, met | largest 4e-05, rms 5e-06 |"
+    assert (
+        section[-1] == "|  | QuantLib QdFp fast 1.44 | 70.0 | 7.00 (7.00) |  |  | 5, met | largest 4e-05, rms 5e-06 |"
+    )
+
+
+def test_a_busy_machine_is_told() -> None:
+    busy, quiet = price_race(1, 4.0), greek_race(1)
+    for contestant in busy["contestants"].values():
+        contestant["processor"] = 0.5 * contestant["median"]
+    assert "busy during price on 1 thread(s)" in report.busy_text([busy, quiet])
+    assert report.busy_text([quiet]) == ""
+
+
+def test_a_goal_that_only_a_busy_neighbour_reaches_is_missed() -> None:
+    disturbed = line(50.0, 5.0, version="1")
+    disturbed["ratios"]["processor"] = 3.9
+    assert report.goal_text(report.Entry("torch eager", disturbed, None, 4.0)) == "4, missed"
 
 
 def test_only_inversions_without_a_failure_answer_right() -> None:

@@ -40,10 +40,10 @@ PEERS := torch==2.13.0 jax QuantLib iv-engine lbriv pyvolr vollib py_lets_be_rat
 	fast-vollib quantkit-rs vanilla-option-pricers pybaw
 
 bench-peers: $(PEER_VENV)/.installed
-	$(PEER_VENV)/bin/python -m benchmarks.pricing --threads 1 --json build/bench-pricing-1.json
-	$(PEER_VENV)/bin/python -m benchmarks.pricing --json build/bench-pricing.json
-	$(PEER_VENV)/bin/python -m benchmarks.slices --json build/bench-slices.json
-	$(PEER_VENV)/bin/python -m benchmarks.american --json build/bench-american.json
+	$(PEER_VENV)/bin/python -m benchmarks.pricing --threads 1 --json build/peers-pricing-1.json
+	$(PEER_VENV)/bin/python -m benchmarks.pricing --json build/peers-pricing.json
+	$(PEER_VENV)/bin/python -m benchmarks.slices --json build/peers-slices.json
+	$(PEER_VENV)/bin/python -m benchmarks.american --json build/peers-american.json
 	$(PEER_VENV)/bin/python -m benchmarks.report
 
 $(PEER_VENV)/.installed: $(PROJECT_FILES) Makefile

@@ -13,159 +13,29 @@ from typing import Any
 import numba
 import numpy as np
 
-from benchmarks.contestants import LOOP_ROWS, SLOW_ROWS, Columns, Peer, installed
+from benchmarks.contestants import SLOW_ROWS, Columns, Peer, installed
+from benchmarks.loop_peers import (
+    quantlib_greeks,
+    quantlib_implied,
+    quantlib_price,
+    vollib_functions,
+    vollib_greeks,
+    vollib_implied,
+    vollib_price,
+)
+from benchmarks.peer_columns import (
+    FIVE,
+    FIVE_FORWARD_HELD,
+    TRADER_UNITS,
+    Sides,
+    by_side,
+    joined,
+    quotes_with_flags,
+    rate_of,
+    with_flags,
+)
 
-TRADER_UNITS = {"vega": 100.0, "theta": 365.0, "rho": 100.0, "rho, forward held": 100.0}
-FIVE = ("price", "delta", "gamma", "vega", "theta", "rho")
-FIVE_FORWARD_HELD = ("price", "delta", "gamma", "vega", "theta", "rho, forward held")
 WIDEST_VOLS = (1e-9, 1e3)
-
-
-def _flags(sign: np.ndarray) -> np.ndarray:
-    return np.where(sign > 0, "c", "p")
-
-
-def _rate(tau: np.ndarray, discount: np.ndarray) -> np.ndarray:
-    return -np.log(discount) / tau
-
-
-def _with_flags(columns: Columns) -> tuple[np.ndarray, ...]:
-    """flags, then forward, strike, tau, rate, vol; the discount too, for packages that do not discount."""
-    forward, strike, tau, vol, discount, sign = columns
-    return _flags(sign), forward, strike, tau, _rate(tau, discount), vol, discount
-
-
-def _quotes_with_flags(columns: Columns) -> tuple[np.ndarray, ...]:
-    """price, forward, strike, tau, rate, flags."""
-    price, forward, strike, tau, discount, sign = columns
-    return price, forward, strike, tau, _rate(tau, discount), _flags(sign)
-
-
-Sides = list[tuple[bool, np.ndarray, tuple[np.ndarray, ...]]]
-
-
-def _by_side(columns: Columns, sign: np.ndarray) -> Sides:
-    """(is call, its rows, its columns) of calls and of puts, for packages that take one side a call."""
-    found = []
-    for call in (True, False):
-        rows = np.flatnonzero((sign > 0) == call)
-        found.append((call, rows, tuple(np.ascontiguousarray(column[rows]) for column in columns)))
-    return found
-
-
-def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    result = np.empty(sum(len(rows) for rows, _ in parts))
-    for rows, values in parts:
-        result[rows] = values
-    return result
-
-
-# QuantLib: loops over prebuilt arguments.
-
-
-def _quantlib_kinds(ql: Any, sign: np.ndarray) -> list[Any]:
-    return [ql.Option.Call if s > 0 else ql.Option.Put for s in sign]
-
-
-def _quantlib_price(ql: Any) -> Peer:
-    def prepare(columns: Columns) -> Any:
-        forward, strike, tau, vol, discount, sign = columns
-        lists = (column.tolist() for column in (strike, forward, vol * np.sqrt(tau), discount))
-        return list(zip(_quantlib_kinds(ql, sign), *lists, strict=True))
-
-    def run(rows: Any, threads: int) -> Any:
-        return np.array([ql.blackFormula(*row) for row in rows])
-
-    return Peer(run, LOOP_ROWS, "QuantLib", prepare)
-
-
-def _quantlib_greeks(ql: Any) -> Peer:
-    """BlackCalculator: price and five Greeks."""
-
-    def prepare(columns: Columns) -> Any:
-        forward, strike, tau, vol, discount, sign = columns
-        pairs = zip(_quantlib_kinds(ql, sign), strike.tolist(), strict=True)
-        payoffs = [ql.PlainVanillaPayoff(kind, k) for kind, k in pairs]
-        lists = (column.tolist() for column in (forward, vol * np.sqrt(tau), discount, tau))
-        return list(zip(payoffs, *lists, strict=True))
-
-    def one(payoff: Any, forward: float, deviation: float, discount: float, tau: float) -> tuple[float, ...]:
-        of = ql.BlackCalculator(payoff, forward, deviation, discount)
-        return (of.value(), of.deltaForward(), of.gammaForward(), of.vega(tau), of.theta(forward, tau), of.rho(tau))
-
-    def run(rows: Any, threads: int) -> Any:
-        return tuple(np.array([one(*row) for row in rows]).T)
-
-    return Peer(run, LOOP_ROWS, "QuantLib", prepare, FIVE)
-
-
-def _quantlib_implied(ql: Any) -> Peer:
-    """blackFormulaImpliedStdDev with its defaults; NaN where it raises."""
-
-    def prepare(columns: Columns) -> Any:
-        price, forward, strike, tau, discount, sign = columns
-        lists = (column.tolist() for column in (strike, forward, price, discount))
-        return list(zip(_quantlib_kinds(ql, sign), *lists, strict=True)), np.sqrt(tau)
-
-    def one(*row: Any) -> float:
-        try:
-            return ql.blackFormulaImpliedStdDev(*row)
-        except RuntimeError:
-            return np.nan
-
-    def run(prepared: Any, threads: int) -> Any:
-        rows, root = prepared
-        return np.array([one(*row) for row in rows]) / root
-
-    return Peer(run, LOOP_ROWS, "QuantLib", prepare)
-
-
-# vollib: scalar functions in a loop, vega and rho per 1 %, theta per day.
-
-
-def _vollib_rows(columns: Columns) -> Any:
-    flags, *numbers, _ = _with_flags(columns)
-    return list(zip(flags.tolist(), *(number.tolist() for number in numbers), strict=True))
-
-
-def _vollib_functions() -> Any:
-    """Its functions as they are now: py_vollib_vectorized puts its own in their places when it is imported."""
-    if not (black := installed("vollib.black")):
-        return None
-    from vollib.black.greeks import analytical
-    from vollib.black.implied_volatility import implied_volatility
-
-    greeks = tuple(getattr(analytical, name) for name in ("delta", "gamma", "vega", "theta", "rho"))
-    return {"price": black.black, "greeks": (black.black, *greeks), "implied_vol": implied_volatility}
-
-
-def _vollib_price(vollib: Any) -> Peer:
-    price = vollib["price"]
-    return Peer(lambda rows, _: np.array([price(*row) for row in rows]), LOOP_ROWS, "vollib", _vollib_rows)
-
-
-def _vollib_greeks(vollib: Any) -> Peer:
-    def run(rows: Any, threads: int) -> Any:
-        return tuple(np.array([function(*row) for row in rows]) for function in vollib["greeks"])
-
-    return Peer(run, LOOP_ROWS, "vollib", _vollib_rows, FIVE_FORWARD_HELD, TRADER_UNITS)
-
-
-def _vollib_implied(vollib: Any) -> Peer:
-    """NaN where it raises, which it does for prices out of bounds."""
-    invert = vollib["implied_vol"]
-
-    def prepare(columns: Columns) -> Any:
-        price, forward, strike, tau, rate, flags = _quotes_with_flags(columns)
-        return list(zip(*(column.tolist() for column in (price, forward, strike, rate, tau, flags)), strict=True))
-
-    def one(*row: Any) -> float:
-        try:
-            return invert(*row)
-        except Exception:
-            return np.nan
-
-    return Peer(lambda rows, _: np.array([one(*row) for row in rows]), LOOP_ROWS, "vollib", prepare)
 
 
 # py_vollib_vectorized: "black" is not discounted whatever the rate says.
@@ -173,7 +43,7 @@ def _vollib_implied(vollib: Any) -> Peer:
 
 def _vectorized_price(package: Any) -> Peer:
     def prepare(columns: Columns) -> Any:
-        flags, *numbers = _with_flags(columns)
+        flags, *numbers = with_flags(columns)
         return flags.tolist(), *numbers
 
     def run(prepared: Any, threads: int) -> Any:
@@ -185,7 +55,7 @@ def _vectorized_price(package: Any) -> Peer:
 
 def _vectorized_implied(package: Any) -> Peer:
     def prepare(columns: Columns) -> Any:
-        *numbers, flags = _quotes_with_flags(columns)
+        *numbers, flags = quotes_with_flags(columns)
         return *numbers, flags.tolist()
 
     def run(prepared: Any, threads: int) -> Any:
@@ -202,7 +72,7 @@ def _fast_vollib_price(package: Any, backend: str) -> Peer:
         numba.set_num_threads(threads)
         return package.fast_black(*prepared[:-1], return_as="numpy", backend=backend)
 
-    return Peer(run, None, "fast-vollib", _with_flags)
+    return Peer(run, None, "fast-vollib", with_flags)
 
 
 def _fast_vollib_greeks(package: Any, backend: str) -> Peer:
@@ -214,7 +84,7 @@ def _fast_vollib_greeks(package: Any, backend: str) -> Peer:
         found = package.get_all_greeks(*prepared[:-1], model="black", return_as="dict", backend=backend)
         return price, *(found[name] for name in FIVE[1:])
 
-    return Peer(run, None, "fast-vollib", _with_flags, FIVE, TRADER_UNITS)
+    return Peer(run, None, "fast-vollib", with_flags, FIVE, TRADER_UNITS)
 
 
 def _fast_vollib_implied(package: Any, backend: str) -> Peer:
@@ -224,7 +94,7 @@ def _fast_vollib_implied(package: Any, backend: str) -> Peer:
             *prepared, on_error="ignore", model="black", return_as="numpy", backend=backend
         )
 
-    return Peer(run, SLOW_ROWS, "fast-vollib", _quotes_with_flags)
+    return Peer(run, SLOW_ROWS, "fast-vollib", quotes_with_flags)
 
 
 def _fast_vollib_jackel() -> Peer:
@@ -247,13 +117,13 @@ def _fast_vollib_jackel() -> Peer:
 
 def _quantkit_terms(columns: Columns) -> Sides:
     forward, strike, tau, vol, discount, sign = columns
-    rate = _rate(tau, discount)
-    return _by_side((forward, strike, rate, vol, tau, rate), sign)
+    rate = rate_of(tau, discount)
+    return by_side((forward, strike, rate, vol, tau, rate), sign)
 
 
 def _quantkit_price(quantkit: Any) -> Peer:
     def run(sides: Any, threads: int) -> Any:
-        return _joined([(rows, quantkit.bs_price_batch(*terms[:5], call, terms[5])) for call, rows, terms in sides])
+        return joined([(rows, quantkit.bs_price_batch(*terms[:5], call, terms[5])) for call, rows, terms in sides])
 
     return Peer(run, SLOW_ROWS, "quantkit-rs", _quantkit_terms)
 
@@ -266,7 +136,7 @@ def _quantkit_greeks(quantkit: Any) -> Peer:
         for call, rows, terms in sides:
             prices.append((rows, quantkit.bs_price_batch(*terms[:5], call, terms[5])))
             greeks.append((rows, quantkit.bs_greeks_batch(*terms[:5], call, terms[5])))
-        return _joined(prices), *(_joined([(rows, found[name]) for rows, found in greeks]) for name in FIVE[1:])
+        return joined(prices), *(joined([(rows, found[name]) for rows, found in greeks]) for name in FIVE[1:])
 
     return Peer(run, SLOW_ROWS, "quantkit-rs", _quantkit_terms, FIVE)
 
@@ -274,11 +144,11 @@ def _quantkit_greeks(quantkit: Any) -> Peer:
 def _quantkit_implied(quantkit: Any) -> Peer:
     def prepare(columns: Columns) -> Any:
         price, forward, strike, tau, discount, sign = columns
-        rate = _rate(tau, discount)
-        return _by_side((price, forward, strike, rate, tau, rate), sign)
+        rate = rate_of(tau, discount)
+        return by_side((price, forward, strike, rate, tau, rate), sign)
 
     def run(sides: Any, threads: int) -> Any:
-        return _joined(
+        return joined(
             [(rows, quantkit.implied_vol_batch(*terms[:5], call, terms[5], "nan")) for call, rows, terms in sides]
         )
 
@@ -290,13 +160,13 @@ def _quantkit_implied(quantkit: Any) -> Peer:
 
 def _iv_engine_terms(columns: Columns) -> Any:
     forward, strike, tau, vol, discount, sign = columns
-    return _by_side((forward, strike, tau, vol), sign), discount
+    return by_side((forward, strike, tau, vol), sign), discount
 
 
 def _iv_engine_price(engine: Any) -> Peer:
     def run(prepared: Any, threads: int) -> Any:
         sides, discount = prepared
-        return discount * _joined(
+        return discount * joined(
             [(rows, engine.black_prices(*terms, call, threads > 1)) for call, rows, terms in sides]
         )
 
@@ -321,7 +191,7 @@ def _iv_engine_greeks(engine: Any) -> Peer:
     def run(prepared: Any, threads: int) -> Any:
         (sides, discount, terms), parallel = prepared, threads > 1
         first = [
-            _joined([(rows, function(*side, call, parallel)) for call, rows, side in sides]) for function in of_a_side
+            joined([(rows, function(*side, call, parallel)) for call, rows, side in sides]) for function in of_a_side
         ]
         return tuple(discount * values for values in (*first, *(function(*terms, parallel) for function in of_both)))
 
@@ -331,10 +201,10 @@ def _iv_engine_greeks(engine: Any) -> Peer:
 def _iv_engine_implied(engine: Any) -> Peer:
     def prepare(columns: Columns) -> Any:
         price, forward, strike, tau, discount, sign = columns
-        return _by_side((price / discount, forward, strike, tau), sign)
+        return by_side((price / discount, forward, strike, tau), sign)
 
     def run(sides: Any, threads: int) -> Any:
-        return _joined([(rows, engine.implied_volatilities(*terms, call, threads > 1)) for call, rows, terms in sides])
+        return joined([(rows, engine.implied_volatilities(*terms, call, threads > 1)) for call, rows, terms in sides])
 
     return Peer(run, None, "iv-engine", prepare)
 
@@ -344,10 +214,10 @@ def _lbriv_implied(lbriv: Any) -> Peer:
 
     def prepare(columns: Columns) -> Any:
         price, forward, strike, tau, discount, sign = columns
-        return _by_side((price / (discount * strike), forward / strike, np.sqrt(tau)), sign)
+        return by_side((price / (discount * strike), forward / strike, np.sqrt(tau)), sign)
 
     def run(sides: Any, threads: int) -> Any:
-        return _joined(
+        return joined(
             [
                 (rows, lbriv.vectorized_implied_vol(scaled, moneyness, 1.0, 1 if call else -1) / root)
                 for call, rows, (scaled, moneyness, root) in sides
@@ -362,7 +232,7 @@ def _lbriv_implied(lbriv: Any) -> Peer:
 
 def _pyvolr_terms(columns: Columns) -> Any:
     forward, strike, tau, vol, discount, sign = columns
-    return sign, forward, strike, tau, _rate(tau, discount), vol
+    return sign, forward, strike, tau, rate_of(tau, discount), vol
 
 
 def _pyvolr_price(black76: Any) -> Peer:
@@ -380,7 +250,7 @@ def _pyvolr_greeks(black76: Any) -> Peer:
 def _pyvolr_implied(black76: Any) -> Peer:
     def prepare(columns: Columns) -> Any:
         price, forward, strike, tau, discount, sign = columns
-        return price, sign, forward, strike, tau, _rate(tau, discount)
+        return price, sign, forward, strike, tau, rate_of(tau, discount)
 
     return Peer(lambda terms, _: black76.implied_vol(*terms, on_error="ignore"), SLOW_ROWS, "pyvolr", prepare)
 
@@ -434,7 +304,7 @@ MODULES = ("QuantLib", "py_vollib_vectorized", "fast_vollib", "quantkit", "iv_en
 
 def packages() -> dict[str, Any]:
     """Every package that is installed, by the name of its module; the others are named and left out."""
-    vollib = _vollib_functions()
+    vollib = vollib_functions()
     found = {"vollib": vollib} if vollib else {}
     return found | {name: module for name in MODULES if (module := installed(name))}
 
@@ -449,8 +319,8 @@ def package_prices(found: dict[str, Any]) -> dict[str, Peer]:
         "py_vollib_vectorized": ("py_vollib_vectorized", _vectorized_price),
         "quantkit-rs": ("quantkit", _quantkit_price),
         "pyvolr": ("pyvolr.black76", _pyvolr_price),
-        "QuantLib blackFormula loop": ("QuantLib", _quantlib_price),
-        "vollib loop": ("vollib", _vollib_price),
+        "QuantLib blackFormula loop": ("QuantLib", quantlib_price),
+        "vollib loop": ("vollib", vollib_price),
     }
     return {name: make(found[module]) for name, (module, make) in peers.items() if module in found}
 
@@ -462,8 +332,8 @@ def package_greeks(found: dict[str, Any]) -> dict[str, Peer]:
         "iv-engine": ("iv_engine", _iv_engine_greeks),
         "quantkit-rs": ("quantkit", _quantkit_greeks),
         "pyvolr": ("pyvolr.black76", _pyvolr_greeks),
-        "QuantLib BlackCalculator loop": ("QuantLib", _quantlib_greeks),
-        "vollib loop": ("vollib", _vollib_greeks),
+        "QuantLib BlackCalculator loop": ("QuantLib", quantlib_greeks),
+        "vollib loop": ("vollib", vollib_greeks),
     }
     return {name: make(found[module]) for name, (module, make) in peers.items() if module in found}
 
@@ -479,7 +349,7 @@ def package_vols(found: dict[str, Any]) -> dict[str, Peer]:
         "py_vollib_vectorized": ("py_vollib_vectorized", _vectorized_implied),
         "pyvolr": ("pyvolr.black76", _pyvolr_implied),
         "quantkit-rs": ("quantkit", _quantkit_implied),
-        "QuantLib ImpliedStdDev loop": ("QuantLib", _quantlib_implied),
-        "vollib loop": ("vollib", _vollib_implied),
+        "QuantLib ImpliedStdDev loop": ("QuantLib", quantlib_implied),
+        "vollib loop": ("vollib", vollib_implied),
     }
     return {name: make(found[module]) for name, (module, make) in peers.items() if module in found}

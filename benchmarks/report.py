@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("bench-pricing-1.json", "bench-pricing.json", "bench-slices.json", "bench-american.json")
+FILES = ("peers-pricing-1.json", "peers-pricing.json", "peers-slices.json", "peers-american.json")
 BEGIN, END = "<!-- benchmarks: begin, written by make bench-peers -->", "<!-- benchmarks: end -->"
 SHOWN_PEERS = 3
 ALL_GREEKS = 8

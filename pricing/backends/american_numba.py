@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from types import FunctionType
 from typing import Any
 
 import numba
@@ -31,30 +30,15 @@ compiled = numba.njit(**SETTINGS)
 inlined = numba.njit(inline="always", **SETTINGS)
 
 
-def _formula(formula: Any) -> Any:
-    """The compiled twin of a formula `f(xp, ...)` and of those it calls.
-
-    It is inlined by LLVM instead of numba, which takes a tenth of the time for a formula of this size.
-    """
-    called = {
-        name: _formula(value)
-        for name, value in formula.__globals__.items()
-        if name in formula.__code__.co_names and isinstance(value, FunctionType)
-    }
-    scope = {**formula.__globals__, **called}
-    function = FunctionType(formula.__code__, scope, formula.__name__, formula.__defaults__)
-    return numba.njit(forceinline=True, **SETTINGS)(function)
-
-
-LIMIT_CHANGES = _formula(american.limit_changes)
-PERPETUAL = _formula(american.perpetual_distance)
-START = _formula(american.first_distance)
-POINT = _formula(american.point)
-POINT_CHANGES = _formula(american.point_changes)
-ENDS = _formula(american.ends)
-BALANCE = _formula(american.balance)
-PREMIUM_POINT = _formula(american.premium_point)
-PREMIUM_POINT_GREEKS = _formula(american.premium_point_greeks)
+LIMIT_CHANGES = XP.compile_formula(american.limit_changes)
+PERPETUAL = XP.compile_formula(american.perpetual_distance)
+START = XP.compile_formula(american.first_distance)
+POINT = XP.compile_formula(american.point)
+POINT_CHANGES = XP.compile_formula(american.point_changes)
+ENDS = XP.compile_formula(american.ends)
+BALANCE = XP.compile_formula(american.balance)
+PREMIUM_POINT = XP.compile_formula(american.premium_point)
+PREMIUM_POINT_GREEKS = XP.compile_formula(american.premium_point_greeks)
 
 
 @compiled

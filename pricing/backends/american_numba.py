@@ -29,6 +29,10 @@ SETTINGS = {"fastmath": set(FLAGS), "error_model": "numpy", "no_cpython_wrapper"
 compiled = numba.njit(**SETTINGS)
 inlined = numba.njit(inline="always", **SETTINGS)
 
+# Rows of the work space, a number for every point of every node.
+TIME, DEVIATION, WEIGHT, Y_U, Y_NODE, GAIN, SLOPE, PAY, CROSS, PULL = range(10)
+ROWS = 10
+
 
 LIMIT_CHANGES = XP.compile_formula(american.limit_changes)
 PERPETUAL = XP.compile_formula(american.perpetual_distance)
@@ -74,7 +78,7 @@ def _eliminate(matrix, columns):
 def _places(terms, scheme, work):
     """Time, deviation and weight of every point of every node into the work space."""
     _, _, vol, tau = terms
-    time, deviation, weight = work[0], work[1], work[2]
+    time, deviation, weight = work[TIME], work[DEVIATION], work[WEIGHT]
     points = scheme.root.shape[0]
     for i in range(scheme.node.shape[0]):
         node_tau = tau * scheme.node[i] * scheme.node[i]
@@ -121,10 +125,11 @@ def _spread(y, points, out):
 
 
 @compiled
-def _system(terms, limit, y, scheme, work, matrix, column):
-    """Jacobian and residual of the equation; each row times one side of it, which is left in the work space."""
+def _system(terms, limit, y, scheme, work, nodes, matrix, column):
+    """Jacobian and residual of the equation; each row times one side of it, which is left in `nodes`."""
     rate, payout, vol, tau = terms
-    time, deviation, weight, y_u, y_node, gain, slope, pay, cross, pull, nodes = work
+    time, deviation, weight, y_u, y_node = work[TIME], work[DEVIATION], work[WEIGHT], work[Y_U], work[Y_NODE]
+    gain, slope, pay, cross, pull = work[GAIN], work[SLOPE], work[PAY], work[CROSS], work[PULL]
     n, points = y.shape[0], scheme.root.shape[0]
     _distances(y, scheme.basis, y_u)
     _spread(y, points, y_node)
@@ -161,18 +166,20 @@ def _system(terms, limit, y, scheme, work, matrix, column):
         matrix[i, i] += nodes[1, i]
 
 
-@compiled
-def _boundary_of(terms, limit, scheme, work, y, matrix, column):
+@inlined
+def _boundary_of(terms, limit, scheme, work, nodes, y, matrix, column):
     """Newton's method from the first guess; returns whether it ended by itself."""
     rate, payout, vol, tau = terms
     n = y.shape[0]
     perpetual = PERPETUAL(XP, rate, payout, vol, limit)
     for i in range(n):
         y[i] = START(XP, rate, payout, vol, tau * scheme.node[i] * scheme.node[i], perpetual)
-    _places(terms, scheme, work)
     enough = scheme.tolerance * vol * tau**0.5
-    for _ in range(scheme.steps):
-        _system(terms, limit, y, scheme, work, matrix, column)
+    ended = False
+    steps = scheme.steps
+    while steps > 0:
+        steps -= 1
+        _system(terms, limit, y, scheme, work, nodes, matrix, column)
         _eliminate(matrix, column)
         ended = True
         for i in range(n):
@@ -183,19 +190,17 @@ def _boundary_of(terms, limit, scheme, work, y, matrix, column):
             ended = ended and XP.abs(moved - y[i]) * scheme.node[i] <= enough
             y[i] = moved
         if ended:
-            return True
-    return False
+            steps = 0
+    return ended
 
 
-@compiled
-def _changes_of(terms, limit, y, scheme, work, matrix, changes):
-    """Derivatives of y by relative vol, rate and payout into changes (n,3)."""
+@inlined
+def _residual_changes(terms, limit, y, scheme, work, nodes, changes):
+    """Minus the derivatives of the residual by relative vol, rate and payout into changes (n,3), after `_system`."""
     rate, payout, vol, tau = terms
-    time, deviation, weight, y_u, y_node, _, _, _, _, _, nodes = work
+    time, deviation, weight, y_u, y_node = work[TIME], work[DEVIATION], work[WEIGHT], work[Y_U], work[Y_NODE]
     points = scheme.root.shape[0]
     limit_rate, limit_payout = LIMIT_CHANGES(XP, rate, payout)
-    _places(terms, scheme, work)
-    _system(terms, limit, y, scheme, work, matrix, changes)
     for i in range(y.shape[0]):
         node_tau = tau * scheme.node[i] * scheme.node[i]
         node_deviation = vol * node_tau**0.5
@@ -216,7 +221,6 @@ def _changes_of(terms, limit, y, scheme, work, matrix, changes):
         changes[i, 0] = boundary * p0 - g0
         changes[i, 1] = boundary * p1 - g1 + limit_rate * nodes[0, i]
         changes[i, 2] = boundary * p2 - g2 + limit_payout * nodes[0, i]
-    _eliminate(matrix, changes)
 
 
 @compiled
@@ -261,41 +265,26 @@ def _greeks_row(terms, limit, log_spot, y_u, y_moves, scheme, out):
     out[5] /= spot * vol
 
 
-@inlined
-def _work_space(scheme):
-    """Arrays for one group: ten numbers a point and four a node; the matrix, and its right sides."""
-    size, n = scheme.basis.shape[1], scheme.node.shape[0]
-    new = np.empty
-    by_point = (new(size), new(size), new(size), new(size), new(size), new(size), new(size), new(size), new(size))
-    return (*by_point, new(size), new((4, n))), new((n, n)), new((n, 1)), new((n, 3))
-
-
 def _solve_template(tag: str) -> Any:
-    def solve(first, last, terms, scheme, y, converged):
-        tag  # noqa: B018 - enters the key of the disk cache
-        work, matrix, column, _ = _work_space(scheme)
-        for g in range(first, last):
-            here = (terms[0][g], terms[1][g], terms[2][g], terms[3][g])
-            limit = FORMULA(XP, here[0], here[1])  # noqa: F821
-            converged[g] = _boundary_of(here, limit, scheme, work, y[g], matrix, column)
-
-    return solve
-
-
-def _changes_template(tag: str) -> Any:
-    def solve_changes(first, last, terms, scheme, y, changes):
+    def solve(first, last, terms, scheme, y, converged, changes):
         tag  # noqa: B018 - enters the key of the disk cache
         n = y.shape[1]
-        work, matrix, _, moves = _work_space(scheme)
+        work, nodes, matrix = np.empty((ROWS, scheme.basis.shape[1])), np.empty((4, n)), np.empty((n, n))
+        column, moves = np.empty((n, 1)), np.empty((n, 3))
         for g in range(first, last):
             here = (terms[0][g], terms[1][g], terms[2][g], terms[3][g])
             limit = FORMULA(XP, here[0], here[1])  # noqa: F821
-            _changes_of(here, limit, y[g], scheme, work, matrix, moves)
-            for i in range(n):
-                for k in range(3):
-                    changes[k, g, i] = moves[i, k]
+            _places(here, scheme, work)
+            converged[g] = _boundary_of(here, limit, scheme, work, nodes, y[g], matrix, column)
+            if changes.shape[0] > 0:
+                _system(here, limit, y[g], scheme, work, nodes, matrix, moves)
+                _residual_changes(here, limit, y[g], scheme, work, nodes, moves)
+                _eliminate(matrix, moves)
+                for i in range(n):
+                    for k in range(3):
+                        changes[k, g, i] = moves[i, k]
 
-    return solve_changes
+    return solve
 
 
 def _premium_template(tag: str) -> Any:
@@ -343,9 +332,7 @@ def solve(
     y = np.empty((len(terms[0]), len(scheme.node)))
     changes = np.empty((3 if with_changes else 0, *y.shape))
     converged = np.empty(len(y), bool)
-    _run(_solve_template, threads, len(y), _read_only(terms), scheme, y, converged)
-    if with_changes:
-        _run(_changes_template, threads, len(y), _read_only(terms), scheme, y, changes)
+    _run(_solve_template, threads, len(y), _read_only(terms), scheme, y, converged, changes)
     return y, changes, converged
 
 

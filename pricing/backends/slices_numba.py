@@ -38,10 +38,12 @@ _TERMS = XP.compile_formula(FORMULAS.total_variance_and_derivatives)
 
 
 def _fast(function: Any) -> Any:
-    return numba.njit(fastmath=FAST_FLAGS, error_model="numpy")(function)
+    return numba.njit(inline="always", fastmath=FAST_FLAGS, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+def _fastf(function: Any) -> Any:
+    return numba.njit(fastmath=FAST_FLAGS, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
-@_fast
+@_fastf
 def _scale_bounds(k, w, low, high):
     """Bounds of the box of one slice, as `slice_fit.slice_bounds`; returns the deviation at the money."""
     k_low, k_high, w_low, nearest, at_the_money = k[0], k[0], w[0], abs(k[0]), w[0]
@@ -58,12 +60,12 @@ def _scale_bounds(k, w, low, high):
     return deviation
 
 
-@_fast
+@_fastf
 def _clipped(numerator, denominator):
     return min(max(numerator / denominator, 0.0), LEE_SLOPE) if denominator > 0.0 else 0.0
 
 
-@_fast
+@_fastf
 def _best_slopes(pp, pq, qq, p_target, q_target):
     """The p, q in [0, 2] with the least pp p^2 + 2 pq p q + qq q^2 - 2 (p_target p + q_target q), and that value."""
     determinant = pp * qq - pq * pq
@@ -84,8 +86,8 @@ def _best_slopes(pp, pq, qq, p_target, q_target):
     return best_p, best_q, best
 
 
-@_fast
-def _cell(k, centred, square, total, mean, floor, m, sigma, wings):
+@_fastf
+def _cell(k, w, square, total, mean, floor, m, sigma, wings):
     """The best slice at this m and sigma into `wings`; returns the cost up to a constant."""
     left_sum = right_sum = pp = pq = qq = p_target = q_target = 0.0
     for q in range(k.shape[0]):
@@ -98,8 +100,8 @@ def _cell(k, centred, square, total, mean, floor, m, sigma, wings):
         pp += weighted_left * left
         pq += weighted_left * right
         qq += weighted_right * right
-        p_target += weighted_left * centred[q]
-        q_target += weighted_right * centred[q]
+        p_target += weighted_left * (w[q] - mean)
+        q_target += weighted_right * (w[q] - mean)
     left_mean, right_mean = left_sum / total, right_sum / total
     p, q, cost = _best_slopes(
         pp - left_sum * left_mean,
@@ -114,7 +116,7 @@ def _cell(k, centred, square, total, mean, floor, m, sigma, wings):
     return cost + total * lift * lift
 
 
-@_fast
+@_fastf
 def _starts(k, w, square, low, high, deviation, starts):
     """Wing parameters of the best cells of the grid into `starts`, no two of one m."""
     total = weighted = 0.0
@@ -122,25 +124,29 @@ def _starts(k, w, square, low, high, deviation, starts):
         total += square[q]
         weighted += square[q] * w[q]
     mean = weighted / total
-    centred = w - mean
-    costs, cell = np.full(starts.shape[0], np.inf), np.empty(5)
+    costs, cell = np.empty(2), np.empty(5)
     best = np.empty(5)
+    costs[0] = costs[1] = np.inf
     ratio = (high[4] / low[4]) ** (1.0 / (SIGMA_CELLS - 1))
     for i in range(M_CELLS):
         m = M_DEVIATIONS * deviation * (2.0 * i / (M_CELLS - 1) - 1.0)
         m = min(max(m, low[3]), high[3])
         lowest, sigma = np.inf, low[4]
         for _ in range(SIGMA_CELLS):
-            cost = _cell(k, centred, square, total, mean, low[0], m, sigma, cell)
+            cost = _cell(k, w, square, total, mean, low[0], m, sigma, cell)
             if cost < lowest:
-                lowest, best[:] = cost, cell
+                lowest = cost
+                for j in range(5):
+                    best[j] = cell[j]
             sigma *= ratio
-        worst = np.argmax(costs)
+        worst = 1 if costs[1] > costs[0] else 0
         if lowest < costs[worst]:
-            costs[worst], starts[worst] = lowest, best
+            costs[worst] = lowest
+            for j in range(5):
+                starts[worst,j] = best[j]
 
 
-@_fast
+@_fastf
 def _solve(normal, gradient, damping, fixed, factor, step):
     """Step of the damped normal equations by Cholesky, 0 where `fixed`; False where they are not regular."""
     size = gradient.shape[0]  # a length the compiler does not know: it would unroll all three loops
@@ -172,7 +178,7 @@ def _solve(normal, gradient, damping, fixed, factor, step):
     return True
 
 
-@_fast
+@_fastf
 def _system(k, w, square, point, normal, gradient):
     """J'J (lower half), J'r and half the weighted sum of squares at a point."""
     lowest, left, right, m, sigma = point[0], point[1], point[2], point[3], point[4]
@@ -212,7 +218,7 @@ def _system(k, w, square, point, normal, gradient):
     return 0.5 * cost
 
 
-@_fast
+@_fastf
 def _polish(k, w, square, low, high, point, known, known_cost):
     """Projected Levenberg-Marquardt from `point`, in place; half the weighted sum of squares, and if it ended.
 
@@ -242,7 +248,8 @@ def _polish(k, w, square, low, high, point, known, known_cost):
             return cost, True
         normal, trial_normal = trial_normal, normal
         gradient, trial_gradient = trial_gradient, gradient
-        point[:] = moved
+        for i in range(5):
+            point[i] = moved[i]
         damping = max(0.1 * damping, 1e-14)
         if gain <= SMALLEST_GAIN * cost:
             return trial, True
@@ -266,7 +273,7 @@ def _template(tag):
         # Rows without weight fill the last vector: no quote is left for a scalar remainder.
         room = (longest + LANES - 1) // LANES * LANES
         k_row, w_row, square_row = np.empty(room), np.empty(room), np.empty(room)
-        low, high, starts = np.empty(5), np.empty(5), np.zeros((STARTS, 5))
+        low, high, starts = np.empty(5), np.empty(5), np.empty((STARTS, 5))
         for s in range(wings.shape[0]):
             begin, end = first_quote[s], first_quote[s + 1]
             count = (end - begin + LANES - 1) // LANES * LANES
@@ -277,11 +284,15 @@ def _template(tag):
                 k[q], w[q], square[q] = k_all[at], w_all[at], weight_all[at] * weight_all[at] if real else 0.0
             deviation = _scale_bounds(k, w, low, high)
             _starts(k, w, square, low, high, deviation, starts)
-            costs[s], wings[s] = np.inf, 0.0
+            costs[s] = np.inf
+            for j in range(5):
+                wings[s, j] = 0.0
             for start in range(STARTS):
                 cost, ended = _polish(k, w, square, low, high, starts[start], wings[s], costs[s])
                 if cost < costs[s]:
-                    costs[s], converged[s], wings[s] = cost, ended, starts[start]
+                    costs[s], converged[s] = cost, ended
+                    for j in range(5):
+                        wings[s, j] = starts[start, j]
 
     return fit_slices
 

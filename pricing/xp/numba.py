@@ -104,11 +104,13 @@ def compile_kernel(
     return kernel
 
 
-def run_in_threads(run: Callable[[slice], Any], rows: int, threads: int) -> None:
-    """Call `run` with slices that make up the rows, one a thread, the last on this one; kernels release the lock."""
+def run_in_threads(run: Callable[[slice], Any], rows: int, threads: int, block: int = 64) -> None:
+    """Call `run` with slices that make up the rows, one a thread, the last on this one; kernels release the lock.
+
+    block   rows that stay together: 64 numbers fill whole cache lines, which threads should not share
+    """
     workers = max(1, min(threads, numba.config.NUMBA_NUM_THREADS))
-    # Whole blocks of 64 rows, so that threads never write to one cache line.
-    ends = [rows * part // workers // 64 * 64 for part in range(workers)] + [rows]
+    ends = [rows * part // workers // block * block for part in range(workers)] + [rows]
     slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
     if workers == 1:
         run(slices[0])

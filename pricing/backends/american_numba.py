@@ -45,10 +45,10 @@ PREMIUM_POINT = XP.compile_formula(american.premium_point)
 PREMIUM_POINT_GREEKS = XP.compile_formula(american.premium_point_greeks)
 
 
-@compiled
-def _eliminate(matrix, columns):
-    """Gauss with partial pivoting: replaces columns (n,m) by the solution of matrix @ x = columns."""
-    n, m = columns.shape
+@inlined
+def _eliminate(matrix, sides, m):
+    """Gauss with partial pivoting: replaces the first m columns of sides (n,3) by the solution of matrix @ x = sides."""
+    n = sides.shape[0]
     for c in range(n):
         pivot = c
         for r in range(c + 1, n):
@@ -58,20 +58,20 @@ def _eliminate(matrix, columns):
             for k in range(c, n):
                 matrix[c, k], matrix[pivot, k] = matrix[pivot, k], matrix[c, k]
             for k in range(m):
-                columns[c, k], columns[pivot, k] = columns[pivot, k], columns[c, k]
+                sides[c, k], sides[pivot, k] = sides[pivot, k], sides[c, k]
         scale = 1.0 / matrix[c, c]
         for r in range(c + 1, n):
             factor = matrix[r, c] * scale
             for k in range(c + 1, n):
                 matrix[r, k] -= factor * matrix[c, k]
             for k in range(m):
-                columns[r, k] -= factor * columns[c, k]
+                sides[r, k] -= factor * sides[c, k]
     for c in range(n - 1, -1, -1):
         for k in range(m):
-            total = columns[c, k]
+            total = sides[c, k]
             for r in range(c + 1, n):
-                total -= matrix[c, r] * columns[r, k]
-            columns[c, k] = total / matrix[c, c]
+                total -= matrix[c, r] * sides[r, k]
+            sides[c, k] = total / matrix[c, c]
 
 
 @inlined
@@ -124,8 +124,8 @@ def _spread(y, points, out):
             out[i * points + j] = y[i]
 
 
-@compiled
-def _system(terms, limit, y, scheme, work, nodes, matrix, column):
+@inlined
+def _system(terms, limit, y, scheme, work, nodes, matrix, sides):
     """Jacobian and residual of the equation; each row times one side of it, which is left in `nodes`."""
     rate, payout, vol, tau = terms
     time, deviation, weight, y_u, y_node = work[TIME], work[DEVIATION], work[WEIGHT], work[Y_U], work[Y_NODE]
@@ -154,7 +154,7 @@ def _system(terms, limit, y, scheme, work, nodes, matrix, column):
         total, paid, own = BALANCE(XP, payout, boundary, cumulative, density / deviation_i, sums)
         # Every row is multiplied by its total, which saves a division by it.
         nodes[0, i], nodes[1, i] = total, total * own
-        column[i, 0] = total * XP.log_ratio(total, paid)
+        sides[i, 0] = total * XP.log_ratio(total, paid)
     for i in range(n):
         for k in range(n):
             matrix[i, k] = 0.0
@@ -167,36 +167,31 @@ def _system(terms, limit, y, scheme, work, nodes, matrix, column):
 
 
 @inlined
-def _boundary_of(terms, limit, scheme, work, nodes, y, matrix, column):
-    """Newton's method from the first guess; returns whether it ended by itself."""
+def _start(terms, limit, scheme, y):
+    """The y that Newton's method starts from."""
     rate, payout, vol, tau = terms
-    n = y.shape[0]
     perpetual = PERPETUAL(XP, rate, payout, vol, limit)
-    for i in range(n):
+    for i in range(y.shape[0]):
         y[i] = START(XP, rate, payout, vol, tau * scheme.node[i] * scheme.node[i], perpetual)
-    enough = scheme.tolerance * vol * tau**0.5
-    ended = False
-    steps = scheme.steps
-    while steps > 0:
-        steps -= 1
-        _system(terms, limit, y, scheme, work, nodes, matrix, column)
-        _eliminate(matrix, column)
-        ended = True
-        for i in range(n):
-            moved = y[i] - column[i, 0]
-            # These comparisons are false for NaN, so that a failed step becomes a short one.
-            moved = moved if moved > 0.3 * y[i] else 0.3 * y[i]
-            moved = moved if moved < 3.0 * y[i] else 3.0 * y[i]
-            ended = ended and XP.abs(moved - y[i]) * scheme.node[i] <= enough
-            y[i] = moved
-        if ended:
-            steps = 0
+
+
+@inlined
+def _moved(y, sides, scheme, enough):
+    """Take Newton's step; whether it was small enough to be the last."""
+    ended = True
+    for i in range(y.shape[0]):
+        moved = y[i] - sides[i, 0]
+        # These comparisons are false for NaN, so that a failed step becomes a short one.
+        moved = moved if moved > 0.3 * y[i] else 0.3 * y[i]
+        moved = moved if moved < 3.0 * y[i] else 3.0 * y[i]
+        ended = ended and XP.abs(moved - y[i]) * scheme.node[i] <= enough
+        y[i] = moved
     return ended
 
 
 @inlined
-def _residual_changes(terms, limit, y, scheme, work, nodes, changes):
-    """Minus the derivatives of the residual by relative vol, rate and payout into changes (n,3), after `_system`."""
+def _residual_changes(terms, limit, y, scheme, work, nodes, sides):
+    """Minus the derivatives of the residual by relative vol, rate and payout into sides (n,3), after `_system`."""
     rate, payout, vol, tau = terms
     time, deviation, weight, y_u, y_node = work[TIME], work[DEVIATION], work[WEIGHT], work[Y_U], work[Y_NODE]
     points = scheme.root.shape[0]
@@ -218,9 +213,9 @@ def _residual_changes(terms, limit, y, scheme, work, nodes, changes):
             p1 += weight[e] * f
             p2 += weight[e] * g
         boundary = limit * XP.exp(-y[i])
-        changes[i, 0] = boundary * p0 - g0
-        changes[i, 1] = boundary * p1 - g1 + limit_rate * nodes[0, i]
-        changes[i, 2] = boundary * p2 - g2 + limit_payout * nodes[0, i]
+        sides[i, 0] = boundary * p0 - g0
+        sides[i, 1] = boundary * p1 - g1 + limit_rate * nodes[0, i]
+        sides[i, 2] = boundary * p2 - g2 + limit_payout * nodes[0, i]
 
 
 @compiled
@@ -266,23 +261,34 @@ def _greeks_row(terms, limit, log_spot, y_u, y_moves, scheme, out):
 
 
 def _solve_template(tag: str) -> Any:
-    def solve(first, last, terms, scheme, y, converged, changes):
+    def solve(first, last, terms, scheme, all_y, converged, changes):
         tag  # noqa: B018 - enters the key of the disk cache
-        n = y.shape[1]
-        work, nodes, matrix = np.empty((ROWS, scheme.basis.shape[1])), np.empty((4, n)), np.empty((n, n))
-        column, moves = np.empty((n, 1)), np.empty((n, 3))
+        n, wanted = all_y.shape[1], changes.shape[0] > 0
+        work, nodes = np.empty((ROWS, scheme.basis.shape[1])), np.empty((4, n))
+        matrix, sides = np.empty((n, n)), np.empty((n, 3))
         for g in range(first, last):
-            here = (terms[0][g], terms[1][g], terms[2][g], terms[3][g])
+            here, y = (terms[0][g], terms[1][g], terms[2][g], terms[3][g]), all_y[g]
             limit = FORMULA(XP, here[0], here[1])  # noqa: F821
+            enough = scheme.tolerance * here[2] * here[3] ** 0.5
             _places(here, scheme, work)
-            converged[g] = _boundary_of(here, limit, scheme, work, nodes, y[g], matrix, column)
-            if changes.shape[0] > 0:
-                _system(here, limit, y[g], scheme, work, nodes, matrix, moves)
-                _residual_changes(here, limit, y[g], scheme, work, nodes, moves)
-                _eliminate(matrix, moves)
+            _start(here, limit, scheme, y)
+            steps, ended = 0, False
+            # Once more after the last step where derivatives are wanted: they solve the same system.
+            while wanted or not (ended or steps == scheme.steps):
+                changing = ended or steps == scheme.steps
+                _system(here, limit, y, scheme, work, nodes, matrix, sides)
+                if changing:
+                    _residual_changes(here, limit, y, scheme, work, nodes, sides)
+                _eliminate(matrix, sides, 3 if changing else 1)
+                if changing:
+                    break
+                ended = _moved(y, sides, scheme, enough)
+                steps += 1
+            converged[g] = ended
+            if wanted:
                 for i in range(n):
                     for k in range(3):
-                        changes[k, g, i] = moves[i, k]
+                        changes[k, g, i] = sides[i, k]
 
     return solve
 

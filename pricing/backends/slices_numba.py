@@ -21,51 +21,62 @@ from pricing.xp import numba as XP
 
 M_CELLS, SIGMA_CELLS = 9, 5
 M_DEVIATIONS = 3.0
-STARTS = 2
 MAX_ITERATIONS = 200
 SMALLEST_GAIN = 1e-9
 HIGHEST_DAMPING = 1e12
 SMALLEST_VARIANCE_SHARE = 1e-3
 SMALLEST_SIGMA_DEVIATIONS = 0.05
 LEE_SLOPE = 2.0
+STEEPEST = LEE_SLOPE**0.5
 REGULAR = 1e-14
 LANES = 16
 SAME_COST, SAME_POINT = 1e-3, 1e-2
 # Sums over quotes become vectors only where their order is free; what is fitted is no sum of record.
 FAST_FLAGS = {*XP.FAST_FLAGS, "reassoc"}
 
+# Rows of five numbers in the work space of a thread.
+LOW, HIGH, CELL, BEST, STARTS, GRADIENT, TRIAL_GRADIENT, STEP, MOVED = 0, 1, 2, 3, 4, 6, 7, 8, 9
+NORMAL, TRIAL, FACTOR, ROWS = 10, 15, 20, 25
+
 _TERMS = XP.compile_formula(FORMULAS.total_variance_and_derivatives)
 
 
-def _fast(function: Any) -> Any:
-    return numba.njit(inline="always", fastmath=FAST_FLAGS, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
-def _fastf(function: Any) -> Any:
-    return numba.njit(fastmath=FAST_FLAGS, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
-@_fastf
+SETTINGS = {"fastmath": FAST_FLAGS, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+compiled = numba.njit(**SETTINGS)
+inlined = numba.njit(inline="always", **SETTINGS)
+
+
+@inlined
+def _copy(source, target):
+    for i in range(5):
+        target[i] = source[i]
+
+
+@compiled
 def _scale_bounds(k, w, low, high):
     """Bounds of the box of one slice, as `slice_fit.slice_bounds`; returns the deviation at the money."""
-    k_low, k_high, w_low, nearest, at_the_money = k[0], k[0], w[0], abs(k[0]), w[0]
+    k_low, k_high, w_low, nearest, at_the_money = k[0], k[0], w[0], XP.abs(k[0]), w[0]
     for q in range(1, k.shape[0]):
-        k_low, k_high, w_low = min(k_low, k[q]), max(k_high, k[q]), min(w_low, w[q])
-        if abs(k[q]) < nearest:
-            nearest, at_the_money = abs(k[q]), w[q]
-    deviation = at_the_money**0.5
-    span = max(k_high - k_low, deviation)
-    steepest = LEE_SLOPE**0.5
+        k_low, k_high, w_low = XP.minimum(k_low, k[q]), XP.maximum(k_high, k[q]), XP.minimum(w_low, w[q])
+        distance = XP.abs(k[q])
+        at_the_money = XP.where(distance < nearest, w[q], at_the_money)
+        nearest = XP.minimum(distance, nearest)
+    deviation = XP.sqrt(at_the_money)
+    span = XP.maximum(k_high - k_low, deviation)
     low[0], low[1], low[2] = SMALLEST_VARIANCE_SHARE * w_low, 0.0, 0.0
     low[3], low[4] = k_low - 0.5 * span, SMALLEST_SIGMA_DEVIATIONS * deviation
-    high[0], high[1], high[2], high[3], high[4] = np.inf, steepest, steepest, k_high + 0.5 * span, span
+    high[0], high[1], high[2], high[3], high[4] = np.inf, STEEPEST, STEEPEST, k_high + 0.5 * span, span
     return deviation
 
 
-@_fastf
+@compiled
 def _clipped(numerator, denominator):
-    return min(max(numerator / denominator, 0.0), LEE_SLOPE) if denominator > 0.0 else 0.0
+    return XP.bounded(numerator / denominator, 0.0, LEE_SLOPE) if denominator > 0.0 else 0.0
 
 
-@_fastf
+@compiled
 def _best_slopes(pp, pq, qq, p_target, q_target):
     """The p, q in [0, 2] with the least pp p^2 + 2 pq p q + qq q^2 - 2 (p_target p + q_target q), and that value."""
     determinant = pp * qq - pq * pq
@@ -86,7 +97,7 @@ def _best_slopes(pp, pq, qq, p_target, q_target):
     return best_p, best_q, best
 
 
-@_fastf
+@compiled
 def _cell(k, w, square, total, mean, floor, m, sigma, wings):
     """The best slice at this m and sigma into `wings`; returns the cost up to a constant."""
     left_sum = right_sum = pp = pq = qq = p_target = q_target = 0.0
@@ -111,42 +122,41 @@ def _cell(k, w, square, total, mean, floor, m, sigma, wings):
         q_target,
     )
     lowest = mean - p * left_mean - q * right_mean + sigma * (p * q) ** 0.5
-    lift = max(floor - lowest, 0.0)
+    lift = XP.maximum(floor - lowest, 0.0)
     wings[0], wings[1], wings[2], wings[3], wings[4] = lowest + lift, p**0.5, q**0.5, m, sigma
     return cost + total * lift * lift
 
 
-@_fastf
-def _starts(k, w, square, low, high, deviation, starts):
+@compiled
+def _starts(k, w, square, low, high, deviation, small, starts):
     """Wing parameters of the best cells of the grid into `starts`, no two of one m."""
     total = weighted = 0.0
     for q in range(k.shape[0]):
         total += square[q]
         weighted += square[q] * w[q]
     mean = weighted / total
-    costs, cell = np.empty(2), np.empty(5)
-    best = np.empty(5)
-    costs[0] = costs[1] = np.inf
+    cell, best = small[CELL], small[BEST]
+    first = second = np.inf
     ratio = (high[4] / low[4]) ** (1.0 / (SIGMA_CELLS - 1))
     for i in range(M_CELLS):
         m = M_DEVIATIONS * deviation * (2.0 * i / (M_CELLS - 1) - 1.0)
-        m = min(max(m, low[3]), high[3])
+        m = XP.bounded(m, low[3], high[3])
         lowest, sigma = np.inf, low[4]
         for _ in range(SIGMA_CELLS):
             cost = _cell(k, w, square, total, mean, low[0], m, sigma, cell)
             if cost < lowest:
                 lowest = cost
-                for j in range(5):
-                    best[j] = cell[j]
+                _copy(cell, best)
             sigma *= ratio
-        worst = 1 if costs[1] > costs[0] else 0
-        if lowest < costs[worst]:
-            costs[worst] = lowest
-            for j in range(5):
-                starts[worst,j] = best[j]
+        if first >= second and lowest < first:
+            first = lowest
+            _copy(best, starts[0])
+        elif lowest < second:
+            second = lowest
+            _copy(best, starts[1])
 
 
-@_fastf
+@compiled
 def _solve(normal, gradient, damping, fixed, factor, step):
     """Step of the damped normal equations by Cholesky, 0 where `fixed`; False where they are not regular."""
     size = gradient.shape[0]  # a length the compiler does not know: it would unroll all three loops
@@ -178,7 +188,7 @@ def _solve(normal, gradient, damping, fixed, factor, step):
     return True
 
 
-@_fastf
+@compiled
 def _system(k, w, square, point, normal, gradient):
     """J'J (lower half), J'r and half the weighted sum of squares at a point."""
     lowest, left, right, m, sigma = point[0], point[1], point[2], point[3], point[4]
@@ -218,17 +228,16 @@ def _system(k, w, square, point, normal, gradient):
     return 0.5 * cost
 
 
-@_fastf
-def _polish(k, w, square, low, high, point, known, known_cost):
+@compiled
+def _polish(k, w, square, low, high, point, known, known_cost, small, fixed):
     """Projected Levenberg-Marquardt from `point`, in place; half the weighted sum of squares, and if it ended.
 
     A search that comes close to the minimum `known` with its cost, from above, ends there: it is the same one.
     """
-    normal, trial_normal, factor = np.empty((5, 5)), np.empty((5, 5)), np.empty((5, 5))
-    gradient, trial_gradient, step, moved = np.empty(5), np.empty(5), np.empty(5), np.empty(5)
-    fixed = np.empty(5, dtype=np.bool_)
+    normal, trial_normal, factor = small[NORMAL : NORMAL + 5], small[TRIAL : TRIAL + 5], small[FACTOR : FACTOR + 5]
+    gradient, trial_gradient, step, moved = small[GRADIENT], small[TRIAL_GRADIENT], small[STEP], small[MOVED]
     for i in range(5):
-        point[i] = min(max(point[i], low[i]), high[i])
+        point[i] = XP.bounded(point[i], low[i], high[i])
     cost, damping = _system(k, w, square, point, normal, gradient), 1e-3
     for _ in range(MAX_ITERATIONS):
         for i in range(5):
@@ -238,7 +247,7 @@ def _polish(k, w, square, low, high, point, known, known_cost):
         while damping < HIGHEST_DAMPING:
             if _solve(normal, gradient, damping, fixed, factor, step):
                 for i in range(5):
-                    moved[i] = min(max(point[i] + step[i], low[i]), high[i])
+                    moved[i] = XP.bounded(point[i] + step[i], low[i], high[i])
                 trial = _system(k, w, square, moved, trial_normal, trial_gradient)
                 if trial < cost:
                     gain = cost - trial
@@ -248,15 +257,14 @@ def _polish(k, w, square, low, high, point, known, known_cost):
             return cost, True
         normal, trial_normal = trial_normal, normal
         gradient, trial_gradient = trial_gradient, gradient
-        for i in range(5):
-            point[i] = moved[i]
-        damping = max(0.1 * damping, 1e-14)
+        _copy(moved, point)
+        damping = XP.maximum(0.1 * damping, 1e-14)
         if gain <= SMALLEST_GAIN * cost:
             return trial, True
         if known_cost <= trial <= known_cost * (1.0 + SAME_COST):
             near = True
             for i in range(5):
-                near = near and abs(point[i] - known[i]) <= SAME_POINT * (abs(known[i]) + known[4])
+                near = near and XP.abs(point[i] - known[i]) <= SAME_POINT * (XP.abs(known[i]) + known[4])
             if near:
                 return trial, True
         cost = trial
@@ -264,35 +272,30 @@ def _polish(k, w, square, low, high, point, known, known_cost):
 
 
 def _template(tag):
-    def fit_slices(quotes, first_quote, wings, costs, converged):
+    def fit_slices(quotes, first_quote, padded, small, fixed, wings, costs, converged):
         tag  # noqa: B018 - enters the key of the disk cache
         k_all, w_all, weight_all = quotes
-        longest = 0
-        for s in range(wings.shape[0]):
-            longest = max(longest, first_quote[s + 1] - first_quote[s])
-        # Rows without weight fill the last vector: no quote is left for a scalar remainder.
-        room = (longest + LANES - 1) // LANES * LANES
-        k_row, w_row, square_row = np.empty(room), np.empty(room), np.empty(room)
-        low, high, starts = np.empty(5), np.empty(5), np.empty((STARTS, 5))
+        low, high, starts = small[LOW], small[HIGH], small[STARTS : STARTS + 2]
         for s in range(wings.shape[0]):
             begin, end = first_quote[s], first_quote[s + 1]
+            # Rows without weight fill the last vector: no quote is left for a scalar remainder.
             count = (end - begin + LANES - 1) // LANES * LANES
-            k, w, square = k_row[:count], w_row[:count], square_row[:count]
+            k, w, square = padded[0, :count], padded[1, :count], padded[2, :count]
             for q in range(count):
                 real = begin + q < end
                 at = begin + q if real else begin
                 k[q], w[q], square[q] = k_all[at], w_all[at], weight_all[at] * weight_all[at] if real else 0.0
             deviation = _scale_bounds(k, w, low, high)
-            _starts(k, w, square, low, high, deviation, starts)
+            _starts(k, w, square, low, high, deviation, small, starts)
             costs[s] = np.inf
-            for j in range(5):
-                wings[s, j] = 0.0
-            for start in range(STARTS):
-                cost, ended = _polish(k, w, square, low, high, starts[start], wings[s], costs[s])
+            for i in range(5):
+                wings[s, i] = 0.0
+            for start in range(2):
+                point = starts[start]
+                cost, ended = _polish(k, w, square, low, high, point, wings[s], costs[s], small, fixed)
                 if cost < costs[s]:
                     costs[s], converged[s] = cost, ended
-                    for j in range(5):
-                        wings[s, j] = starts[start, j]
+                    _copy(point, wings[s])
 
     return fit_slices
 
@@ -317,9 +320,13 @@ def fit_slices(
     quotes = tuple(read_only(np.ascontiguousarray(column, dtype=np.float64)) for column in (k, w, weight))
     first = np.ascontiguousarray(first_quote, dtype=np.int64)
     kernel, edges = _kernel(), np.linspace(0, count, max(1, min(threads, count)) + 1).astype(int)
+    room = int(-(-np.diff(first).max(initial=0) // LANES) * LANES)
 
     def part(low: int, high: int) -> None:
-        kernel(quotes, first[low : high + 1], wings[low:high], costs[low:high], converged[low:high])
+        padded, small, fixed = np.empty((3, room)), np.zeros((ROWS, 5)), np.empty(5, dtype=np.bool_)
+        kernel(
+            quotes, first[low : high + 1], padded, small, fixed, wings[low:high], costs[low:high], converged[low:high]
+        )
 
     if len(edges) == 2:
         part(0, count)

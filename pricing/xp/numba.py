@@ -59,12 +59,14 @@ def compile_formula(formula: Callable[..., Any]) -> Any:
 
 # The primitives that kernels call themselves.
 abs = compile_formula(arithmetic.abs)
+bounded = compile_formula(arithmetic.bounded)
 exp = compile_formula(arithmetic.exp)
 log = compile_formula(arithmetic.log)
 log_ratio = compile_formula(arithmetic.log_ratio)
 maximum = compile_formula(arithmetic.maximum)
 minimum = compile_formula(arithmetic.minimum)
 sqrt = compile_formula(arithmetic.sqrt)
+where = compile_formula(arithmetic.where)
 fit_row = compile_formula(arithmetic.fit_row)
 fit_quote = compile_formula(arithmetic.fit_quote)
 nan_unless = compile_formula(arithmetic.nan_unless)

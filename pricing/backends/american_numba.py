@@ -75,19 +75,19 @@ def _eliminate(matrix, sides, m):
 
 
 @inlined
-def _places(terms, scheme, work):
+def _places(terms, node, root, weights, work):
     """Time, deviation and weight of every point of every node into the work space."""
     _, _, vol, tau = terms
     time, deviation, weight = work[TIME], work[DEVIATION], work[WEIGHT]
-    points = scheme.root.shape[0]
-    for i in range(scheme.node.shape[0]):
-        node_tau = tau * scheme.node[i] * scheme.node[i]
+    points = root.shape[0]
+    for i in range(node.shape[0]):
+        node_tau = tau * node[i] * node[i]
         node_deviation = vol * node_tau**0.5
         for j in range(points):
             e = i * points + j
-            time[e] = node_tau * scheme.root[j] * scheme.root[j]
-            deviation[e] = node_deviation * scheme.root[j]
-            weight[e] = node_tau * scheme.weight[j]
+            time[e] = node_tau * root[j] * root[j]
+            deviation[e] = node_deviation * root[j]
+            weight[e] = node_tau * weights[j]
 
 
 @inlined
@@ -125,13 +125,14 @@ def _spread(y, points, out):
 
 
 @inlined
-def _system(terms, limit, y, scheme, work, nodes, matrix, sides):
-    """Jacobian and residual of the equation; each row times one side of it, which is left in `nodes`."""
+def _system(terms, limit, y, node, basis, basis_rows, points, work, nodes, matrix, sides):
+    """Jacobian and residual of the equation; each row times one side of it, which is left in `nodes`
+    with what the derivatives of the residual need."""
     rate, payout, vol, tau = terms
     time, deviation, weight, y_u, y_node = work[TIME], work[DEVIATION], work[WEIGHT], work[Y_U], work[Y_NODE]
     gain, slope, pay, cross, pull = work[GAIN], work[SLOPE], work[PAY], work[CROSS], work[PULL]
-    n, points = y.shape[0], scheme.root.shape[0]
-    _distances(y, scheme.basis, y_u)
+    n = y.shape[0]
+    _distances(y, basis, y_u)
     _spread(y, points, y_node)
     for e in range(y_u.shape[0]):
         a, b, c, d = POINT(XP, rate, payout, time[e], deviation[e], y_u[e], y_node[e])
@@ -146,37 +147,38 @@ def _system(terms, limit, y, scheme, work, nodes, matrix, sides):
             d += cross[e]
         nodes[0, i], nodes[1, i], nodes[2, i], nodes[3, i] = a, b, c, d
     for i in range(n):
-        node_tau = tau * scheme.node[i] * scheme.node[i]
+        node_tau = tau * node[i] * node[i]
         deviation_i = vol * node_tau**0.5
-        cumulative, density, _ = ENDS(XP, rate, payout, limit, node_tau, deviation_i, y[i])
+        cumulative, density, below = ENDS(XP, rate, payout, limit, node_tau, deviation_i, y[i])
         sums = (nodes[0, i], nodes[1, i], nodes[2, i], nodes[3, i])
         boundary = limit * XP.exp(-y[i])
         total, paid, own = BALANCE(XP, payout, boundary, cumulative, density / deviation_i, sums)
         # Every row is multiplied by its total, which saves a division by it.
         nodes[0, i], nodes[1, i] = total, total * own
+        nodes[4, i], nodes[5, i], nodes[6, i], nodes[7, i] = boundary, cumulative, density, below
         sides[i, 0] = total * XP.log_ratio(total, paid)
     for i in range(n):
         for k in range(n):
             matrix[i, k] = 0.0
         for e in range(i * points, (i + 1) * points):
             for k in range(n):
-                matrix[i, k] += pull[e] * scheme.points[e, k]
+                matrix[i, k] += pull[e] * basis_rows[e, k]
         for k in range(n):
             matrix[i, k] *= y[k]
         matrix[i, i] += nodes[1, i]
 
 
 @inlined
-def _start(terms, limit, scheme, y):
+def _start(terms, limit, node, y):
     """The y that Newton's method starts from."""
     rate, payout, vol, tau = terms
     perpetual = PERPETUAL(XP, rate, payout, vol, limit)
     for i in range(y.shape[0]):
-        y[i] = START(XP, rate, payout, vol, tau * scheme.node[i] * scheme.node[i], perpetual)
+        y[i] = START(XP, rate, payout, vol, tau * node[i] * node[i], perpetual)
 
 
 @inlined
-def _moved(y, sides, scheme, enough):
+def _moved(y, sides, node, enough):
     """Take Newton's step; whether it was small enough to be the last."""
     ended = True
     for i in range(y.shape[0]):
@@ -184,22 +186,21 @@ def _moved(y, sides, scheme, enough):
         # These comparisons are false for NaN, so that a failed step becomes a short one.
         moved = moved if moved > 0.3 * y[i] else 0.3 * y[i]
         moved = moved if moved < 3.0 * y[i] else 3.0 * y[i]
-        ended = ended and XP.abs(moved - y[i]) * scheme.node[i] <= enough
+        ended = ended and XP.abs(moved - y[i]) * node[i] <= enough
         y[i] = moved
     return ended
 
 
 @inlined
-def _residual_changes(terms, limit, y, scheme, work, nodes, sides):
+def _residual_changes(terms, y, node, points, work, nodes, sides):
     """Minus the derivatives of the residual by relative vol, rate and payout into sides (n,3), after `_system`."""
     rate, payout, vol, tau = terms
     time, deviation, weight, y_u, y_node = work[TIME], work[DEVIATION], work[WEIGHT], work[Y_U], work[Y_NODE]
-    points = scheme.root.shape[0]
     limit_rate, limit_payout = LIMIT_CHANGES(XP, rate, payout)
     for i in range(y.shape[0]):
-        node_tau = tau * scheme.node[i] * scheme.node[i]
+        node_tau = tau * node[i] * node[i]
         node_deviation = vol * node_tau**0.5
-        cumulative, density, below = ENDS(XP, rate, payout, limit, node_tau, node_deviation, y[i])
+        boundary, cumulative, density, below = nodes[4, i], nodes[5, i], nodes[6, i], nodes[7, i]
         g0, g1, g2 = 0.0, 0.0, 0.0
         p0 = -density * below
         p1 = density * (node_tau + limit_rate) / node_deviation
@@ -212,20 +213,19 @@ def _residual_changes(terms, limit, y, scheme, work, nodes, sides):
             p0 += weight[e] * d
             p1 += weight[e] * f
             p2 += weight[e] * g
-        boundary = limit * XP.exp(-y[i])
         sides[i, 0] = boundary * p0 - g0
         sides[i, 1] = boundary * p1 - g1 + limit_rate * nodes[0, i]
         sides[i, 2] = boundary * p2 - g2 + limit_payout * nodes[0, i]
 
 
 @compiled
-def _premium_row(terms, limit, log_spot, y_u, scheme, held):
+def _premium_row(terms, limit, log_spot, y_u, roots, weights, held):
     """Premium of one spot from y at the points of the premium."""
     rate, payout, vol, tau = terms
     spot, start, whole = XP.exp(log_spot), log_spot - XP.log(limit), vol * tau**0.5
     for e in range(y_u.shape[0]):
-        root = scheme.premium_root[e]
-        held[e] = scheme.premium_weight[e] * PREMIUM_POINT(
+        root = roots[e]
+        held[e] = weights[e] * PREMIUM_POINT(
             XP, rate, payout, start, tau * root * root, whole * root, y_u[e], spot, limit
         )
     total = 0.0
@@ -235,16 +235,16 @@ def _premium_row(terms, limit, log_spot, y_u, scheme, held):
 
 
 @compiled
-def _greeks_row(terms, limit, log_spot, y_u, y_moves, scheme, out):
+def _greeks_row(terms, limit, log_spot, y_u, y_moves, roots, weights, out):
     """Premium and seven derivatives of one spot into out (8,); y_moves (3,p) belongs to y_u (p,)."""
     rate, payout, vol, tau = terms
     spot, start, whole = XP.exp(log_spot), log_spot - XP.log(limit), vol * tau**0.5
     for k in range(8):
         out[k] = 0.0
     for e in range(y_u.shape[0]):
-        root = scheme.premium_root[e]
+        root = roots[e]
         row = PREMIUM_POINT_GREEKS(XP, rate, payout, start, tau * root * root, whole * root, y_u[e], spot, limit)
-        weight = tau * scheme.premium_weight[e]
+        weight = tau * weights[e]
         out[0] += weight * row[0]
         out[1] -= weight * row[1]
         out[2] += weight * row[2]
@@ -261,28 +261,29 @@ def _greeks_row(terms, limit, log_spot, y_u, y_moves, scheme, out):
 
 
 def _solve_template(tag: str) -> Any:
-    def solve(first, last, terms, scheme, all_y, converged, changes):
+    def solve(first, last, terms, arrays, most_steps, tolerance, all_y, converged, changes):
         tag  # noqa: B018 - enters the key of the disk cache
-        n, wanted = all_y.shape[1], changes.shape[0] > 0
-        work, nodes = np.empty((ROWS, scheme.basis.shape[1])), np.empty((4, n))
+        node, basis, basis_rows, root, weights = arrays
+        n, points, wanted = node.shape[0], root.shape[0], changes.shape[0] > 0
+        work, nodes = np.empty((ROWS, n * points)), np.empty((8, n))
         matrix, sides = np.empty((n, n)), np.empty((n, 3))
         for g in range(first, last):
-            here, y = (terms[0][g], terms[1][g], terms[2][g], terms[3][g]), all_y[g]
+            here, y = (terms[0, g], terms[1, g], terms[2, g], terms[3, g]), all_y[g]
             limit = FORMULA(XP, here[0], here[1])  # noqa: F821
-            enough = scheme.tolerance * here[2] * here[3] ** 0.5
-            _places(here, scheme, work)
-            _start(here, limit, scheme, y)
+            enough = tolerance * here[2] * here[3] ** 0.5
+            _places(here, node, root, weights, work)
+            _start(here, limit, node, y)
             steps, ended = 0, False
             # Once more after the last step where derivatives are wanted: they solve the same system.
-            while wanted or not (ended or steps == scheme.steps):
-                changing = ended or steps == scheme.steps
-                _system(here, limit, y, scheme, work, nodes, matrix, sides)
+            while wanted or not (ended or steps == most_steps):
+                changing = ended or steps == most_steps
+                _system(here, limit, y, node, basis, basis_rows, points, work, nodes, matrix, sides)
                 if changing:
-                    _residual_changes(here, limit, y, scheme, work, nodes, sides)
+                    _residual_changes(here, y, node, points, work, nodes, sides)
                 _eliminate(matrix, sides, 3 if changing else 1)
                 if changing:
                     break
-                ended = _moved(y, sides, scheme, enough)
+                ended = _moved(y, sides, node, enough)
                 steps += 1
             converged[g] = ended
             if wanted:
@@ -294,32 +295,36 @@ def _solve_template(tag: str) -> Any:
 
 
 def _premium_template(tag: str) -> Any:
-    def premium(first, last, terms, ptr, log_spot, scheme, y, out):
+    def premium(first, last, terms, ptr, log_spot, arrays, y, out):
         tag  # noqa: B018 - enters the key of the disk cache
-        points = scheme.premium_root.shape[0]
-        y_u, held = np.empty(points), np.empty(points)
+        basis, roots, weights = arrays
+        points = roots.shape[0]
+        work = np.empty((2, points))
+        y_u, held = work[0], work[1]
         for g in range(first, last):
-            here = (terms[0][g], terms[1][g], terms[2][g], terms[3][g])
+            here = (terms[0, g], terms[1, g], terms[2, g], terms[3, g])
             limit = FORMULA(XP, here[0], here[1])  # noqa: F821
-            _distances(y[g], scheme.premium_basis, y_u)
+            _distances(y[g], basis, y_u)
             for n in range(ptr[g], ptr[g + 1]):
-                out[n] = _premium_row(here, limit, log_spot[n], y_u, scheme, held)
+                out[n] = _premium_row(here, limit, log_spot[n], y_u, roots, weights, held)
 
     return premium
 
 
 def _greeks_template(tag: str) -> Any:
-    def premium_greeks(first, last, terms, ptr, log_spot, scheme, y, changes, out):
+    def premium_greeks(first, last, terms, ptr, log_spot, arrays, y, changes, out):
         tag  # noqa: B018 - enters the key of the disk cache
-        points = scheme.premium_root.shape[0]
-        y_u, y_moves = np.empty(points), np.empty((3, points))
+        basis, roots, weights = arrays
+        points = roots.shape[0]
+        work = np.empty((4, points))
+        y_u, y_moves = work[3], work[:3]
         for g in range(first, last):
-            here = (terms[0][g], terms[1][g], terms[2][g], terms[3][g])
+            here = (terms[0, g], terms[1, g], terms[2, g], terms[3, g])
             limit = FORMULA(XP, here[0], here[1])  # noqa: F821
-            _distances(y[g], scheme.premium_basis, y_u)
-            _distance_moves(y[g], changes, g, scheme.premium_basis, y_u, y_moves)
+            _distances(y[g], basis, y_u)
+            _distance_moves(y[g], changes, g, basis, y_u, y_moves)
             for n in range(ptr[g], ptr[g + 1]):
-                _greeks_row(here, limit, log_spot[n], y_u, y_moves, scheme, out[n])
+                _greeks_row(here, limit, log_spot[n], y_u, y_moves, roots, weights, out[n])
 
     return premium_greeks
 
@@ -338,7 +343,19 @@ def solve(
     y = np.empty((len(terms[0]), len(scheme.node)))
     changes = np.empty((3 if with_changes else 0, *y.shape))
     converged = np.empty(len(y), bool)
-    _run(_solve_template, threads, len(y), _read_only(terms), scheme, y, converged, changes)
+    arrays = (scheme.node, scheme.basis, scheme.points, scheme.root, scheme.weight)
+    _run(
+        _solve_template,
+        threads,
+        len(y),
+        read_only(np.array(terms)),
+        arrays,
+        scheme.steps,
+        scheme.tolerance,
+        y,
+        converged,
+        changes,
+    )
     return y, changes, converged
 
 
@@ -346,7 +363,17 @@ def premium(scheme: Scheme, groups: Groups, log_spot: FloatArray, y: FloatArray,
     """(R,) premium of sorted rows; see the numpy solver."""
     out = np.empty(len(log_spot))
     spots = read_only(log_spot)
-    _run(_premium_template, threads, len(y), _read_only(groups.terms), groups.ptr, spots, scheme, y, out)
+    _run(
+        _premium_template,
+        threads,
+        len(y),
+        read_only(np.array(groups.terms)),
+        groups.ptr,
+        spots,
+        _premium_arrays(scheme),
+        y,
+        out,
+    )
     return out
 
 
@@ -356,7 +383,18 @@ def premium_greeks(
     """(8,R) premium and derivatives of sorted rows; see the numpy solver."""
     out = np.empty((len(log_spot), 8))
     spots = read_only(log_spot)
-    _run(_greeks_template, threads, len(y), _read_only(groups.terms), groups.ptr, spots, scheme, y, changes, out)
+    _run(
+        _greeks_template,
+        threads,
+        len(y),
+        read_only(np.array(groups.terms)),
+        groups.ptr,
+        spots,
+        _premium_arrays(scheme),
+        y,
+        changes,
+        out,
+    )
     return np.ascontiguousarray(out.T)
 
 
@@ -372,5 +410,5 @@ def _run(template: Any, threads: int, count: int, *arguments: Any) -> None:
             job.result()
 
 
-def _read_only(terms: Terms) -> tuple[FloatArray, ...]:
-    return tuple(read_only(term) for term in terms)
+def _premium_arrays(scheme: Scheme) -> tuple[FloatArray, ...]:
+    return scheme.premium_basis, scheme.premium_root, scheme.premium_weight

@@ -41,8 +41,6 @@ NORMAL, TRIAL, FACTOR, ROWS = 10, 15, 20, 25
 _TERMS = XP.compile_formula(FORMULAS.total_variance_and_derivatives)
 
 
-
-
 SETTINGS = {"fastmath": FAST_FLAGS, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 compiled = numba.njit(**SETTINGS)
 inlined = numba.njit(inline="always", **SETTINGS)

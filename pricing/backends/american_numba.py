@@ -26,23 +26,120 @@ from pricing.xp import numba as XP
 FLAGS = XP.FAST_FLAGS - {"nnan", "ninf"}
 
 SETTINGS = {"fastmath": set(FLAGS), "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-compiled = numba.njit(**SETTINGS)
 inlined = numba.njit(inline="always", **SETTINGS)
 
-# Rows of the work space, a number for every point of every node.
-TIME, DEVIATION, WEIGHT, Y_U, Y_NODE, GAIN, SLOPE, PAY, CROSS, PULL = range(10)
-ROWS = 10
+ROWS = 10  # of the work space, a number for every point of every node
 
 
-LIMIT_CHANGES = XP.compile_formula(american.limit_changes)
-PERPETUAL = XP.compile_formula(american.perpetual_distance)
-START = XP.compile_formula(american.first_distance)
-POINT = XP.compile_formula(american.point)
-POINT_CHANGES = XP.compile_formula(american.point_changes)
-ENDS = XP.compile_formula(american.ends)
-BALANCE = XP.compile_formula(american.balance)
-PREMIUM_POINT = XP.compile_formula(american.premium_point)
-PREMIUM_POINT_GREEKS = XP.compile_formula(american.premium_point_greeks)
+def _place(xp, terms, node, root, weight):
+    """Time, deviation and weight of a point of a node."""
+    node_tau = terms[3] * node * node
+    return node_tau * root * root, terms[2] * xp.sqrt(node_tau) * root, node_tau * weight
+
+
+def _point(xp, terms, place, y_u, y_node):
+    """Weighted integrands of the equation at a point, and what the Jacobian takes from y_u^2 there, twice."""
+    gain, slope, pay, cross = american.point(xp, terms[0], terms[1], place[0], place[1], y_u, y_node)
+    weight = place[2]
+    return weight * gain, weight * slope, weight * pay, weight * cross, -weight * slope / y_u
+
+
+def _node(xp, terms, limit, node, y, sums):
+    """One side of the equation, the derivative by the node's own y and the residual, both times that side.
+
+    Then what the derivatives of the residual need: the boundary and `ends`.
+    """
+    rate, payout, vol, tau = terms
+    node_tau = tau * node * node
+    deviation = vol * xp.sqrt(node_tau)
+    cumulative, density, below = american.ends(xp, rate, payout, limit, node_tau, deviation, y)
+    boundary = limit * xp.exp(-y)
+    total, paid, own = american.balance(xp, payout, boundary, cumulative, density / deviation, sums)
+    return total, total * own, total * xp.log_ratio(total, paid), boundary, cumulative, density, below
+
+
+def _start(xp, terms, limit, node):
+    rate, payout, vol, tau = terms
+    perpetual = american.perpetual_distance(xp, rate, payout, vol, limit)
+    return american.first_distance(xp, rate, payout, vol, tau * node * node, perpetual)
+
+
+def _moved(xp, y, step):
+    """The next y. The comparisons are false for NaN, so that a failed step becomes a short one."""
+    moved = y - step
+    moved = xp.where(moved > 0.3 * y, moved, 0.3 * y)
+    return xp.where(moved < 3.0 * y, moved, 3.0 * y)
+
+
+def _end_changes(xp, terms, node, cumulative, density, below):
+    """What the ends give to the changes of both sides of the equation: three of gain, none, and three of pay."""
+    rate, payout, vol, tau = terms
+    limit_rate, limit_payout = american.limit_changes(xp, rate, payout)
+    node_tau = tau * node * node
+    deviation = vol * xp.sqrt(node_tau)
+    by_rate = density * (node_tau + limit_rate) / deviation
+    by_payout = density * (limit_payout - node_tau) / deviation - node_tau * cumulative
+    return 0.0 * density, 0.0 * density, 0.0 * density, -density * below, by_rate, by_payout
+
+
+def _add_changes(xp, sums, terms, place, y_u, y_node):
+    changes = american.point_changes(xp, terms[0], terms[1], place[0], place[1], y_u, y_node)
+    return tuple(total + place[2] * change for total, change in zip(sums, changes, strict=True))
+
+
+def _residual_changes(xp, terms, sums, total, boundary):
+    """Minus the derivatives of the residual by relative vol, rate and payout, times one side of the equation."""
+    limit_rate, limit_payout = american.limit_changes(xp, terms[0], terms[1])
+    by_vol, by_rate, by_payout = (boundary * sums[3 + k] - sums[k] for k in range(3))
+    return by_vol, by_rate + limit_rate * total, by_payout + limit_payout * total
+
+
+def _premium_here(xp, terms, limit, log_spot, root, y_u):
+    """What the formulas of the premium take at a point."""
+    rate, payout, vol, tau = terms
+    spot, start, whole = xp.exp(log_spot), log_spot - xp.log(limit), vol * xp.sqrt(tau)
+    return rate, payout, start, tau * root * root, whole * root, y_u, spot, limit
+
+
+def _premium_point(xp, terms, limit, log_spot, root, weight, y_u):
+    return weight * american.premium_point(xp, *_premium_here(xp, terms, limit, log_spot, root, y_u))
+
+
+def _add_greeks(xp, sums, terms, limit, log_spot, point, moves):
+    """Sums of the premium and its derivatives, and what one point gives to them; moves are those of its y."""
+    root, weight, y_u = point
+    row = american.premium_point_greeks(xp, *_premium_here(xp, terms, limit, log_spot, root, y_u))
+    weight = terms[3] * weight
+    return (
+        sums[0] + weight * row[0],
+        sums[1] - weight * row[1],
+        sums[2] + weight * row[2],
+        sums[3] + weight * row[3],
+        sums[4] + weight * (row[4] - row[8] * moves[0]),
+        sums[5] - weight * (row[5] - row[9] * moves[0]),
+        sums[6] + weight * (row[6] - row[8] * moves[1]),
+        sums[7] + weight * (row[7] - row[8] * moves[2]),
+    )
+
+
+def _greeks(xp, terms, log_spot, sums):
+    """The derivatives by spot and vol from those by their logarithms."""
+    spot, vol = xp.exp(log_spot), terms[2]
+    return (
+        sums[0],
+        sums[1] / spot,
+        sums[2] / (spot * spot),
+        sums[3] / (spot * spot * spot),
+        sums[4] / vol,
+        sums[5] / (spot * vol),
+        sums[6],
+        sums[7],
+    )
+
+
+PLACE, POINT, NODE, START, MOVED = map(XP.compile_formula, (_place, _point, _node, _start, _moved))
+END_CHANGES, ADD_CHANGES, CHANGES = map(XP.compile_formula, (_end_changes, _add_changes, _residual_changes))
+PREMIUM_POINT, ADD_GREEKS, GREEKS = map(XP.compile_formula, (_premium_point, _add_greeks, _greeks))
 
 
 @inlined
@@ -72,22 +169,6 @@ def _eliminate(matrix, sides, m):
             for r in range(c + 1, n):
                 total -= matrix[c, r] * sides[r, k]
             sides[c, k] = total / matrix[c, c]
-
-
-@inlined
-def _places(terms, node, root, weights, work):
-    """Time, deviation and weight of every point of every node into the work space."""
-    _, _, vol, tau = terms
-    time, deviation, weight = work[TIME], work[DEVIATION], work[WEIGHT]
-    points = root.shape[0]
-    for i in range(node.shape[0]):
-        node_tau = tau * node[i] * node[i]
-        node_deviation = vol * node_tau**0.5
-        for j in range(points):
-            e = i * points + j
-            time[e] = node_tau * root[j] * root[j]
-            deviation[e] = node_deviation * root[j]
-            weight[e] = node_tau * weights[j]
 
 
 @inlined
@@ -126,18 +207,17 @@ def _spread(y, points, out):
 
 @inlined
 def _system(terms, limit, y, node, basis, basis_rows, points, work, nodes, matrix, sides):
-    """Jacobian and residual of the equation; each row times one side of it, which is left in `nodes`
-    with what the derivatives of the residual need."""
-    rate, payout, vol, tau = terms
-    time, deviation, weight, y_u, y_node = work[TIME], work[DEVIATION], work[WEIGHT], work[Y_U], work[Y_NODE]
-    gain, slope, pay, cross, pull = work[GAIN], work[SLOPE], work[PAY], work[CROSS], work[PULL]
+    """Jacobian and residual of the equation; each row times one side of it."""
+    time, deviation, weight, y_u, y_node = work[0], work[1], work[2], work[3], work[4]
+    gain, slope, pay, cross, pull = work[5], work[6], work[7], work[8], work[9]
     n = y.shape[0]
     _distances(y, basis, y_u)
-    _spread(y, points, y_node)
+    for i in range(n):
+        for j in range(points):
+            y_node[i * points + j] = y[i]
     for e in range(y_u.shape[0]):
-        a, b, c, d = POINT(XP, rate, payout, time[e], deviation[e], y_u[e], y_node[e])
-        gain[e], slope[e], pay[e], cross[e] = weight[e] * a, weight[e] * b, weight[e] * c, weight[e] * d
-        pull[e] = -weight[e] * b / y_u[e]
+        place = (time[e], deviation[e], weight[e])
+        gain[e], slope[e], pay[e], cross[e], pull[e] = POINT(XP, terms, place, y_u[e], y_node[e])
     for i in range(n):
         a, b, c, d = 0.0, 0.0, 0.0, 0.0
         for e in range(i * points, (i + 1) * points):
@@ -147,16 +227,10 @@ def _system(terms, limit, y, node, basis, basis_rows, points, work, nodes, matri
             d += cross[e]
         nodes[0, i], nodes[1, i], nodes[2, i], nodes[3, i] = a, b, c, d
     for i in range(n):
-        node_tau = tau * node[i] * node[i]
-        deviation_i = vol * node_tau**0.5
-        cumulative, density, below = ENDS(XP, rate, payout, limit, node_tau, deviation_i, y[i])
         sums = (nodes[0, i], nodes[1, i], nodes[2, i], nodes[3, i])
-        boundary = limit * XP.exp(-y[i])
-        total, paid, own = BALANCE(XP, payout, boundary, cumulative, density / deviation_i, sums)
-        # Every row is multiplied by its total, which saves a division by it.
-        nodes[0, i], nodes[1, i] = total, total * own
-        nodes[4, i], nodes[5, i], nodes[6, i], nodes[7, i] = boundary, cumulative, density, below
-        sides[i, 0] = total * XP.log_ratio(total, paid)
+        row = NODE(XP, terms, limit, node[i], y[i], sums)
+        # Every row is multiplied by one side of the equation, which saves a division by it.
+        nodes[0, i], nodes[1, i], sides[i, 0], nodes[4, i], nodes[5, i], nodes[6, i], nodes[7, i] = row
     for i in range(n):
         for k in range(n):
             matrix[i, k] = 0.0
@@ -169,95 +243,14 @@ def _system(terms, limit, y, node, basis, basis_rows, points, work, nodes, matri
 
 
 @inlined
-def _start(terms, limit, node, y):
-    """The y that Newton's method starts from."""
-    rate, payout, vol, tau = terms
-    perpetual = PERPETUAL(XP, rate, payout, vol, limit)
-    for i in range(y.shape[0]):
-        y[i] = START(XP, rate, payout, vol, tau * node[i] * node[i], perpetual)
-
-
-@inlined
-def _moved(y, sides, node, enough):
-    """Take Newton's step; whether it was small enough to be the last."""
-    ended = True
-    for i in range(y.shape[0]):
-        moved = y[i] - sides[i, 0]
-        # These comparisons are false for NaN, so that a failed step becomes a short one.
-        moved = moved if moved > 0.3 * y[i] else 0.3 * y[i]
-        moved = moved if moved < 3.0 * y[i] else 3.0 * y[i]
-        ended = ended and XP.abs(moved - y[i]) * node[i] <= enough
-        y[i] = moved
-    return ended
-
-
-@inlined
-def _residual_changes(terms, y, node, points, work, nodes, sides):
-    """Minus the derivatives of the residual by relative vol, rate and payout into sides (n,3), after `_system`."""
-    rate, payout, vol, tau = terms
-    time, deviation, weight, y_u, y_node = work[TIME], work[DEVIATION], work[WEIGHT], work[Y_U], work[Y_NODE]
-    limit_rate, limit_payout = LIMIT_CHANGES(XP, rate, payout)
-    for i in range(y.shape[0]):
-        node_tau = tau * node[i] * node[i]
-        node_deviation = vol * node_tau**0.5
-        boundary, cumulative, density, below = nodes[4, i], nodes[5, i], nodes[6, i], nodes[7, i]
-        g0, g1, g2 = 0.0, 0.0, 0.0
-        p0 = -density * below
-        p1 = density * (node_tau + limit_rate) / node_deviation
-        p2 = density * (limit_payout - node_tau) / node_deviation - node_tau * cumulative
+def _change_sides(terms, node, points, work, nodes, sides):
+    """The right sides for the derivatives of y by relative vol, rate and payout, after `_system`."""
+    time, deviation, weight, y_u, y_node = work[0], work[1], work[2], work[3], work[4]
+    for i in range(node.shape[0]):
+        sums = END_CHANGES(XP, terms, node[i], nodes[5, i], nodes[6, i], nodes[7, i])
         for e in range(i * points, (i + 1) * points):
-            a, b, c, d, f, g = POINT_CHANGES(XP, rate, payout, time[e], deviation[e], y_u[e], y_node[e])
-            g0 += weight[e] * a
-            g1 += weight[e] * b
-            g2 += weight[e] * c
-            p0 += weight[e] * d
-            p1 += weight[e] * f
-            p2 += weight[e] * g
-        sides[i, 0] = boundary * p0 - g0
-        sides[i, 1] = boundary * p1 - g1 + limit_rate * nodes[0, i]
-        sides[i, 2] = boundary * p2 - g2 + limit_payout * nodes[0, i]
-
-
-@compiled
-def _premium_row(terms, limit, log_spot, y_u, roots, weights, held):
-    """Premium of one spot from y at the points of the premium."""
-    rate, payout, vol, tau = terms
-    spot, start, whole = XP.exp(log_spot), log_spot - XP.log(limit), vol * tau**0.5
-    for e in range(y_u.shape[0]):
-        root = roots[e]
-        held[e] = weights[e] * PREMIUM_POINT(
-            XP, rate, payout, start, tau * root * root, whole * root, y_u[e], spot, limit
-        )
-    total = 0.0
-    for e in range(y_u.shape[0]):
-        total += held[e]
-    return tau * total
-
-
-@compiled
-def _greeks_row(terms, limit, log_spot, y_u, y_moves, roots, weights, out):
-    """Premium and seven derivatives of one spot into out (8,); y_moves (3,p) belongs to y_u (p,)."""
-    rate, payout, vol, tau = terms
-    spot, start, whole = XP.exp(log_spot), log_spot - XP.log(limit), vol * tau**0.5
-    for k in range(8):
-        out[k] = 0.0
-    for e in range(y_u.shape[0]):
-        root = roots[e]
-        row = PREMIUM_POINT_GREEKS(XP, rate, payout, start, tau * root * root, whole * root, y_u[e], spot, limit)
-        weight = tau * weights[e]
-        out[0] += weight * row[0]
-        out[1] -= weight * row[1]
-        out[2] += weight * row[2]
-        out[3] += weight * row[3]
-        out[4] += weight * (row[4] - row[8] * y_moves[0, e])
-        out[5] -= weight * (row[5] - row[9] * y_moves[0, e])
-        out[6] += weight * (row[6] - row[8] * y_moves[1, e])
-        out[7] += weight * (row[7] - row[8] * y_moves[2, e])
-    out[1] /= spot
-    out[2] /= spot * spot
-    out[3] /= spot * spot * spot
-    out[4] /= vol
-    out[5] /= spot * vol
+            sums = ADD_CHANGES(XP, sums, terms, (time[e], deviation[e], weight[e]), y_u[e], y_node[e])
+        sides[i, 0], sides[i, 1], sides[i, 2] = CHANGES(XP, terms, sums, nodes[0, i], nodes[4, i])
 
 
 def _solve_template(tag: str) -> Any:
@@ -271,20 +264,26 @@ def _solve_template(tag: str) -> Any:
             here, y = (terms[0, g], terms[1, g], terms[2, g], terms[3, g]), all_y[g]
             limit = FORMULA(XP, here[0], here[1])  # noqa: F821
             enough = tolerance * here[2] * here[3] ** 0.5
-            _places(here, node, root, weights, work)
-            _start(here, limit, node, y)
+            for i in range(n):
+                y[i] = START(XP, here, limit, node[i])
+                for j in range(points):
+                    e = i * points + j
+                    work[0, e], work[1, e], work[2, e] = PLACE(XP, here, node[i], root[j], weights[j])
             steps, ended = 0, False
             # Once more after the last step where derivatives are wanted: they solve the same system.
             while wanted or not (ended or steps == most_steps):
                 changing = ended or steps == most_steps
                 _system(here, limit, y, node, basis, basis_rows, points, work, nodes, matrix, sides)
                 if changing:
-                    _residual_changes(here, y, node, points, work, nodes, sides)
+                    _change_sides(here, node, points, work, nodes, sides)
                 _eliminate(matrix, sides, 3 if changing else 1)
                 if changing:
                     break
-                ended = _moved(y, sides, node, enough)
-                steps += 1
+                steps, ended = steps + 1, True
+                for i in range(n):
+                    moved = MOVED(XP, y[i], sides[i, 0])
+                    ended = ended and XP.abs(moved - y[i]) * node[i] <= enough
+                    y[i] = moved
             converged[g] = ended
             if wanted:
                 for i in range(n):
@@ -306,7 +305,12 @@ def _premium_template(tag: str) -> Any:
             limit = FORMULA(XP, here[0], here[1])  # noqa: F821
             _distances(y[g], basis, y_u)
             for n in range(ptr[g], ptr[g + 1]):
-                out[n] = _premium_row(here, limit, log_spot[n], y_u, roots, weights, held)
+                for e in range(points):
+                    held[e] = PREMIUM_POINT(XP, here, limit, log_spot[n], roots[e], weights[e], y_u[e])
+                total = 0.0
+                for e in range(points):
+                    total += held[e]
+                out[n] = here[3] * total
 
     return premium
 
@@ -324,7 +328,13 @@ def _greeks_template(tag: str) -> Any:
             _distances(y[g], basis, y_u)
             _distance_moves(y[g], changes, g, basis, y_u, y_moves)
             for n in range(ptr[g], ptr[g + 1]):
-                _greeks_row(here, limit, log_spot[n], y_u, y_moves, roots, weights, out[n])
+                sums = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+                for e in range(points):
+                    point, moves = (roots[e], weights[e], y_u[e]), (y_moves[0, e], y_moves[1, e], y_moves[2, e])
+                    sums = ADD_GREEKS(XP, sums, here, limit, log_spot[n], point, moves)
+                row = GREEKS(XP, here, log_spot[n], sums)
+                for k in range(8):
+                    out[n, k] = row[k]
 
     return premium_greeks
 

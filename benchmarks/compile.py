@@ -1,7 +1,7 @@
 """Time to compile the pricing layer: every kernel there is, in a new process, without a cache and then from it.
 
-`python -m benchmarks.compile [--json FILE]` prints seconds on the clock and of processor time by kernel, of all kernels,
-and of the whole process with its imports.
+`python -m benchmarks.compile [--rounds N --json FILE]` prints seconds on the clock and of processor time by kernel, of
+all kernels, and of the whole process with its imports.
 """
 
 from __future__ import annotations

@@ -137,14 +137,14 @@ def _greeks(xp, terms, log_spot, sums):
     )
 
 
-PLACE, POINT, NODE, START, MOVED = map(XP.compile_formula, (_place, _point, _node, _start, _moved))
-END_CHANGES, ADD_CHANGES, CHANGES = map(XP.compile_formula, (_end_changes, _add_changes, _residual_changes))
-PREMIUM_POINT, ADD_GREEKS, GREEKS = map(XP.compile_formula, (_premium_point, _add_greeks, _greeks))
+PLACE, POINT, NODE, START, MOVED = (XP.compile_formula(one) for one in (_place, _point, _node, _start, _moved))
+END_CHANGES, ADD_CHANGES, CHANGES = (XP.compile_formula(one) for one in (_end_changes, _add_changes, _residual_changes))
+PREMIUM_POINT, ADD_GREEKS, GREEKS = (XP.compile_formula(one) for one in (_premium_point, _add_greeks, _greeks))
 
 
 @inlined
 def _eliminate(matrix, sides, m):
-    """Gauss with partial pivoting: replaces the first m columns of sides (n,3) by the solution of matrix @ x = sides."""
+    """Gauss with partial pivoting: the first m columns of sides (n,3) become the solution of matrix @ x = sides."""
     n = sides.shape[0]
     for c in range(n):
         pivot = c
@@ -198,19 +198,12 @@ def _distance_moves(y, changes, g, basis, y_u, out):
 
 
 @inlined
-def _spread(y, points, out):
-    """The y of its node at every point."""
-    for i in range(y.shape[0]):
-        for j in range(points):
-            out[i * points + j] = y[i]
-
-
-@inlined
-def _system(terms, limit, y, node, basis, basis_rows, points, work, nodes, matrix, sides):
+def _system(terms, limit, y, node, basis, basis_rows, work, nodes, matrix, sides):
     """Jacobian and residual of the equation; each row times one side of it."""
     time, deviation, weight, y_u, y_node = work[0], work[1], work[2], work[3], work[4]
     gain, slope, pay, cross, pull = work[5], work[6], work[7], work[8], work[9]
     n = y.shape[0]
+    points = y_u.shape[0] // n
     _distances(y, basis, y_u)
     for i in range(n):
         for j in range(points):
@@ -273,7 +266,7 @@ def _solve_template(tag: str) -> Any:
             # Once more after the last step where derivatives are wanted: they solve the same system.
             while wanted or not (ended or steps == most_steps):
                 changing = ended or steps == most_steps
-                _system(here, limit, y, node, basis, basis_rows, points, work, nodes, matrix, sides)
+                _system(here, limit, y, node, basis, basis_rows, work, nodes, matrix, sides)
                 if changing:
                     _change_sides(here, node, points, work, nodes, sides)
                 _eliminate(matrix, sides, 3 if changing else 1)
@@ -333,8 +326,8 @@ def _greeks_template(tag: str) -> Any:
                     point, moves = (roots[e], weights[e], y_u[e]), (y_moves[0, e], y_moves[1, e], y_moves[2, e])
                     sums = ADD_GREEKS(XP, sums, here, limit, log_spot[n], point, moves)
                 row = GREEKS(XP, here, log_spot[n], sums)
-                for k in range(8):
-                    out[n, k] = row[k]
+                out[n, 0], out[n, 1], out[n, 2], out[n, 3] = row[:4]
+                out[n, 4], out[n, 5], out[n, 6], out[n, 7] = row[4:]
 
     return premium_greeks
 

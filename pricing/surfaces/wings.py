@@ -108,8 +108,8 @@ def add_to_system(xp, sums, k, w, square, point):
     error = value - w
     weighted = square * error
     terms = [weighted * error, weighted, *(weighted * derivative for derivative in derivatives)]
-    for row, derivative in enumerate((1.0, *derivatives)):
-        scaled = square * derivative
+    # dw/dv is 1: the first column of each row is the weighted derivative itself.
+    for row, scaled in enumerate((square, *(square * derivative for derivative in derivatives))):
         terms += [scaled, *(scaled * other for other in derivatives[:row])]
     return tuple(total + term for total, term in zip(sums, terms, strict=True))
 
@@ -123,30 +123,25 @@ def damped_step(xp, sums, damping, point, low, high):
     fixed = [
         ((point[i] <= low[i]) & (gradient[i] > 0.0)) | ((point[i] >= high[i]) & (gradient[i] < 0.0)) for i in numbers
     ]
-    regular, factor, inverse = damping > 0.0, {}, []
+    step = [xp.where(fixed[i], 0.0, -gradient[i]) for i in numbers]
+    inverse, factor, regular = [1.0] * 5, [[0.0] * 5 for _ in numbers], damping > 0.0
     for i in numbers:
+        diagonal = normal[i * (i + 3) // 2]
+        rest = xp.where(fixed[i], 1.0, diagonal + damping * diagonal + SMALLEST)
         for j in range(i):
             value = xp.where(fixed[i] | fixed[j], 0.0, normal[i * (i + 1) // 2 + j])
             for n in range(j):
-                value = value - factor[i, n] * factor[j, n]
-            factor[i, j] = value * inverse[j]
-        diagonal = normal[i * (i + 1) // 2 + i]
-        value = xp.where(fixed[i], 1.0, diagonal + damping * diagonal + SMALLEST)
-        for n in range(i):
-            value = value - factor[i, n] * factor[i, n]
-        regular = regular & (value > 0.0)
-        inverse.append(1.0 / xp.sqrt(xp.where(value > 0.0, value, 1.0)))
-    step = []
-    for i in numbers:
-        value = xp.where(fixed[i], 0.0, -gradient[i])
-        for n in range(i):
-            value = value - factor[i, n] * step[n]
-        step.append(value * inverse[i])
+                value = value - factor[i][n] * factor[j][n]
+            factor[i][j] = value * inverse[j]
+            rest = rest - factor[i][j] * factor[i][j]
+            step[i] = step[i] - factor[i][j] * step[j]
+        regular = regular & (rest > 0.0)
+        inverse[i] = 1.0 / xp.sqrt(xp.where(rest > 0.0, rest, 1.0))
+        step[i] = step[i] * inverse[i]
     for i in reversed(numbers):
-        value = step[i]
         for n in range(i + 1, 5):
-            value = value - factor[n, i] * step[n]
-        step[i] = value * inverse[i]
+            step[i] = step[i] - factor[n][i] * step[n]
+        step[i] = step[i] * inverse[i]
     return regular, tuple(xp.minimum(xp.maximum(point[i] + step[i], low[i]), high[i]) for i in numbers)
 
 

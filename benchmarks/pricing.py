@@ -12,9 +12,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ import mpmath as mp
 import numba
 import numpy as np
 
+from benchmarks import compile as compilation
 from benchmarks.pricing_peers import Columns, Peer, greek_peers, implied_peers, price_peers, version
 from benchmarks.timing import every_second
 from pricing import Status, greeks, implied_vol, price
@@ -37,20 +35,6 @@ REPORT = Path("build/bench-pricing.json")
 CHECKED_ROWS = 1_000
 FIGURES = ("median", "best", "processor")
 SMALLEST_SHARE = 1e-12  # of the forward: smaller prices do not enter the relative error, as in the published table
-COMPILE = """
-import numpy as np, time
-one = np.ones(1)
-from pricing.backends import implied_numba, numba
-from pricing.resolve import load_model
-from pricing.implied_vol import load_inversion
-start, busy = time.perf_counter(), time.process_time()
-for name in ("black76", "bachelier", "linear"):
-    model = load_model(name)
-    numba.value(model, (one,) * 6), numba.greeks(model, (one,) * 6), numba.greeks(model, (one,) * 6, 1, True)
-for name in ("black76", "bachelier"):
-    implied_numba.implied_vol(load_inversion(name), (one * 0.4,) + (one,) * 5, 1e-10)
-print(time.perf_counter() - start, time.process_time() - busy)
-"""
 
 
 def contracts(rows: int) -> Columns:
@@ -208,25 +192,6 @@ def implied(settings: Any) -> dict[str, Any]:
     return {"times": table, "errors": errors}
 
 
-def compile_seconds() -> dict[str, float]:
-    """Every kernel of the pricing layer, in a new process: without a cache, and from it."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": folder, "PYTHONPATH": str(Path(__file__).parent.parent)}
-        command = [sys.executable, "-c", COMPILE]
-        cold, cached = (
-            [
-                float(text)
-                for text in subprocess.run(
-                    command, env=environment, check=True, capture_output=True, text=True
-                ).stdout.split()
-            ]
-            for _ in range(2)
-        )
-    print(f"\ncompiling the pricing layer (11 kernels): cold {cold[0]:.2f} s, processor time {cold[1]:.2f} s;")
-    print(f"  from cache {cached[0]:.2f} s, processor time {cached[1]:.2f} s")
-    return {"cold": cold[0], "cold, processor": cold[1], "cached": cached[0], "cached, processor": cached[1]}
-
-
 def run(settings: Any) -> dict[str, Any]:
     """Everything, as one dictionary."""
     usual, numba.config.NUMBA_NUM_THREADS = numba.config.NUMBA_NUM_THREADS, settings.threads
@@ -242,7 +207,7 @@ def run(settings: Any) -> dict[str, Any]:
             "price": prices(settings),
             "greeks": many_greeks(settings),
             "implied_vol": implied(settings),
-            "compile": compile_seconds(),
+            "compile": compilation.run(),
         }
     finally:
         numba.config.NUMBA_NUM_THREADS = usual

@@ -10,15 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 
+from benchmarks import compile as compilation
 from benchmarks.accuracy import exact_greeks, exact_prices, exact_vols, greek_errors, price_errors, vol_errors
 from benchmarks.contestants import (
     FIGURES,
@@ -42,20 +40,6 @@ from pricing.price import GREEK_NAMES
 REPORT = Path("build/bench-pricing.json")
 DISTRIBUTIONS = ("numpy", "scipy", "numba", "torch", "jax", "QuantLib", "iv-engine", "lbriv", "pyvolr", "vollib",
                  "fast-vollib", "py-vollib-vectorized", "quantkit-rs", "vanilla-option-pricers")  # fmt: skip
-COMPILE = """
-import numpy as np, time
-one = np.ones(1)
-from pricing.backends import implied_numba, numba
-from pricing.resolve import load_model
-from pricing.implied_vol import load_inversion
-start, busy = time.perf_counter(), time.process_time()
-for name in ("black76", "bachelier", "linear"):
-    model = load_model(name)
-    numba.value(model, (one,) * 6), numba.greeks(model, (one,) * 6), numba.greeks(model, (one,) * 6, 1, True)
-for name in ("black76", "bachelier"):
-    implied_numba.implied_vol(load_inversion(name), (one * 0.4,) + (one,) * 5, 1e-10)
-print(time.perf_counter() - start, time.process_time() - busy)
-"""
 
 
 def contracts(rows: int) -> Columns:
@@ -155,25 +139,6 @@ def implied(settings: Any, found: dict[str, Any]) -> dict[str, Any]:
     return {"job": "implied_vol", "size": settings.rows, "contestants": table}
 
 
-def compile_seconds() -> dict[str, float]:
-    """Every kernel of the pricing layer, in a new process: without a cache, and from it."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": folder, "PYTHONPATH": str(Path(__file__).parent.parent)}
-        command = [sys.executable, "-c", COMPILE]
-        cold, cached = (
-            [
-                float(text)
-                for text in subprocess.run(
-                    command, env=environment, check=True, capture_output=True, text=True
-                ).stdout.split()
-            ]
-            for _ in range(2)
-        )
-    print(f"\ncompiling the pricing layer (11 kernels): cold {cold[0]:.2f} s, processor time {cold[1]:.2f} s;")
-    print(f"  from cache {cached[0]:.2f} s, processor time {cached[1]:.2f} s")
-    return {"cold": cold[0], "cold, processor": cold[1], "cached": cached[0], "cached, processor": cached[1]}
-
-
 def run(settings: Any) -> dict[str, Any]:
     """Everything, as one dictionary."""
     usual, numba.config.NUMBA_NUM_THREADS = numba.config.NUMBA_NUM_THREADS, settings.threads
@@ -186,7 +151,7 @@ def run(settings: Any) -> dict[str, Any]:
         races = [prices(settings, found), many_greeks(settings, found), implied(settings, found)]
         for each in races:
             each |= {"threads": settings.threads, "rounds": settings.rounds}
-        return {"machine": about, "versions": versions, "races": races, "compile": compile_seconds()}
+        return {"machine": about, "versions": versions, "races": races, "compile": compilation.run()}
     finally:
         numba.config.NUMBA_NUM_THREADS = usual
 

@@ -25,32 +25,41 @@ from scenarios.shocks import ScenarioSet, make
 DAY_MS = 86_400_000
 
 
-def compile_jobs(backends: Sequence[str]) -> list[tuple[str, Callable[[], Any]]]:
+Jobs = list[tuple[str, Callable[[], Any]]]
+
+# forward, strike, tau, vol, sign, discount: at these terms an American option may be worth exercising early, and the
+# one that expires takes the long way of a formula that has a short one.
+TERMS = (100.0, 100.0, [1.0, 0.0], 0.2, 1.0, 0.95)
+
+
+def compile_jobs(backends: Sequence[str]) -> Jobs:
     """(name, call) of every kernel on every backend; a call compiles its kernel and computes next to nothing."""
-    jobs: list[tuple[str, Callable[[], Any]]] = []
     instruments, market = _two_contracts()
     moves = _one_move()
     arrays = revalue(instruments, market, moves, backend="numpy")
     book = Book.from_arrays(["a", "a"], [0, 1], [1.0, 1.0], group_of_instrument=instruments.expiry_idx)
-    for backend in backends:
-        for model in sorted(module.name for module in pkgutil.iter_modules(pricing.models.__path__)):
-            terms = (100.0, 100.0, 1.0, 0.2, 1.0)
-            jobs.append((f"{backend}: price {model}", partial(price, *terms, model=model, backend=backend)))
-            jobs.append((f"{backend}: greeks {model}", partial(greeks, *terms, model=model, backend=backend)))
-            if hasattr(load_model(model), "greeks_to_third_order"):
-                third = partial(greeks, *terms, model=model, order=3, backend=backend)
-                jobs.append((f"{backend}: greeks to third order {model}", third))
-        for model in ("black76", "bachelier"):
-            invert = partial(implied_vol, 8.0, 100.0, 100.0, 1.0, 1, model=model, backend=backend)
-            jobs.append((f"{backend}: implied_vol {model}", invert))
-        if backend == "numba":
-            jobs.append(("numba: fit of slices", partial(fit_slices, [_five_quotes()])))
-        jobs.append((f"{backend}: unit_pnl", partial(revalue, instruments, market, moves, backend=backend)))
-        jobs += _account_jobs(book, arrays, backend)
-    return jobs
+    return [job for backend in backends for job in (*pricing_jobs(backend), *_account_jobs(book, arrays, backend))]
 
 
-def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> list[tuple[str, Callable[[], Any]]]:
+def pricing_jobs(backend: str) -> Jobs:
+    """The kernels of `compile_jobs` that price: one contract, a slice of quotes, and every contract in scenarios."""
+    jobs: Jobs = []
+    for model in sorted(module.name for module in pkgutil.iter_modules(pricing.models.__path__)):
+        jobs.append((f"{backend}: price {model}", partial(price, *TERMS, model=model, backend=backend)))
+        jobs.append((f"{backend}: greeks {model}", partial(greeks, *TERMS, model=model, backend=backend)))
+        if hasattr(load_model(model), "greeks_to_third_order"):
+            third = partial(greeks, *TERMS, model=model, order=3, backend=backend)
+            jobs.append((f"{backend}: greeks to third order {model}", third))
+    for model in ("black76", "bachelier"):
+        invert = partial(implied_vol, 8.0, 100.0, 100.0, 1.0, 1, model=model, backend=backend)
+        jobs.append((f"{backend}: implied_vol {model}", invert))
+    if backend == "numba":
+        jobs.append(("numba: fit of slices", partial(fit_slices, [_five_quotes()])))
+    instruments, market = _two_contracts()
+    return [*jobs, (f"{backend}: unit_pnl", partial(revalue, instruments, market, _one_move(), backend=backend))]
+
+
+def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
     """Rows of the arrays are read-only and other rows are not, which to numba are two signatures."""
     sums = {"account_sums": arrays.rows.copy(), "account_pnl": arrays.rows}
     return [

@@ -190,7 +190,8 @@ def _digest(tables: tuple[Any, ...], how: tuple[str, str, float | None], models:
 
 def _sources_of(method: str, backend: str, models: list[ModuleType]) -> list[ModuleType]:
     # numpy stands behind base value and delta on every backend, and behind the Taylor expansion.
-    arithmetic = [importlib.import_module(f"pricing.xp.{name}") for name in dict.fromkeys(("numpy", backend))]
+    libraries = [importlib.import_module(f"pricing.xp.{name}") for name in dict.fromkeys(("numpy", backend))]
+    arithmetic = [source for library in libraries for source in getattr(library, "SOURCES", (library,))]
     kernels = [load_backend("scenarios", backend)]
     if method == "taylor":
         kernels = [load_backend("scenarios", "numpy"), importlib.import_module("scenarios.taylor")]

@@ -1,4 +1,4 @@
-"""unit_pnl compiled by numba: production. Parallel over contracts, sequential inside a contract."""
+"""unit_pnl compiled by numba: production. Contracts are shared out among threads, as in `pricing.backends.numba`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 from types import ModuleType
 from typing import Any
 
-import numba
 import numpy as np
 
 from pricing.arrays import FloatArray
@@ -18,10 +17,10 @@ from scenarios.bind import ShockedInputs
 
 
 def _template(tag: str) -> Any:
-    def unit_pnl(inputs, shocked, out):
+    def unit_pnl(first, last, inputs, shocked, out):
         tag  # noqa: B018 - enters the key of the disk cache
-        for n in numba.prange(out.shape[0]):
-            XP.vector_loop()
+        XP.vector_loop()
+        for n in range(first, last):
             x, c = inputs.expiry_idx[n], inputs.currency_idx[n]
             strike, sign, multiplier = inputs.strike[n], inputs.sign[n], inputs.multiplier[n]
             inverse = inputs.inverse[n] > 0.0
@@ -43,7 +42,7 @@ def _template(tag: str) -> Any:
 
 @functools.cache
 def _kernel(model: ModuleType) -> Any:
-    return XP.compile_kernel(_template(""), XP.source_hash(model), model.value, parallel=True)
+    return XP.compile_kernel(_template(""), XP.source_hash(model), model.value)
 
 
 def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int = 1) -> FloatArray:
@@ -51,6 +50,6 @@ def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, t
     if is_solved(model):
         return solved_pnl(functools.partial(pricing_numba.value, threads=threads), model, inputs, shocked)
     out = np.empty(shocked.vol.shape)
-    with XP.thread_count(threads):
-        _kernel(model)(inputs, shocked, out)
+    kernel = _kernel(model)
+    XP.run_in_threads(lambda rows: kernel(rows.start, rows.stop, inputs, shocked, out), len(out), threads, block=1)
     return out

@@ -14,9 +14,11 @@ import pytest
 
 import pricing.models.black76
 import pricing.surfaces.svi
+import pricing.xp.arithmetic
 import pricing.xp.coefficients
 import pricing.xp.numba
 import pricing.xp.numpy
+import pricing.xp.tracing
 import scenarios.backends.numba
 import scenarios.dynamics
 from pricing import ConfigError, DataError, Instruments, Market, NumericalError
@@ -322,9 +324,11 @@ def digest_after_an_edit(module: ModuleType, monkeypatch: pytest.MonkeyPatch, me
         sys.modules["scenarios.bind"],
         sys.modules["scenarios.revalue"],
         sys.modules["pricing.resolve"],
+        pricing.xp.arithmetic,
         pricing.xp.coefficients,
         pricing.xp.numba,
         pricing.xp.numpy,
+        pricing.xp.tracing,
         scenarios.backends.numba,
     ],
     ids=lambda module: module.__name__,

@@ -1,7 +1,8 @@
 # make demo    margin statements of the shipped sample exchange
 # make test    lint, types, layers, tidy test, tests
 # make bench   benchmarks, as ratios against peers in the same run
-# make bench-peers   prices, Greeks and implied vols beside other packages, installed into an environment of their own
+# make bench-peers   prices, Greeks, implied vols, slices and American options beside other packages, which are installed
+#                    into an environment of their own; writes the tables of README.md and docs/benchmarks.md
 # make clean   remove the environment and everything that was generated
 #
 # Needs Python 3.11 or newer and make; the rest goes into .venv. PYTHON=... picks another interpreter.
@@ -31,17 +32,23 @@ test: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
 
-# What performs the same jobs elsewhere; one that does not install is named and left out.
+# What performs the same jobs elsewhere; one that does not install is named and left out. The order matters once: what
+# vollib brings along replaces py_lets_be_rational by a release on which py_vollib_vectorized does not run and vollib is
+# four times slower, so the older one comes after it.
 PEER_VENV := .venv-peers
-PEERS := torch==2.13.0 QuantLib iv-engine lbriv pyvolr
+PEERS := torch==2.13.0 jax QuantLib iv-engine lbriv pyvolr vollib py_lets_be_rational==1.0.1 py_vollib_vectorized \
+	fast-vollib quantkit-rs vanilla-option-pricers pybaw
 
 bench-peers: $(PEER_VENV)/.installed
-	$(PEER_VENV)/bin/python -m benchmarks.pricing --threads 1 --json build/bench-pricing-1.json
-	$(PEER_VENV)/bin/python -m benchmarks.pricing --json build/bench-pricing.json
+	$(PEER_VENV)/bin/python -m benchmarks.pricing --threads 1 --json build/peers-pricing-1.json
+	$(PEER_VENV)/bin/python -m benchmarks.pricing --json build/peers-pricing.json
+	$(PEER_VENV)/bin/python -m benchmarks.slices --json build/peers-slices.json
+	$(PEER_VENV)/bin/python -m benchmarks.american --json build/peers-american.json
+	$(PEER_VENV)/bin/python -m benchmarks.report
 
-$(PEER_VENV)/.installed: $(PROJECT_FILES)
-	@"$(PYTHON)" -m venv $(PEER_VENV)
-	@echo "Installing the engine's needs and its peers into $(PEER_VENV); torch alone takes 750 MB."
+$(PEER_VENV)/.installed: $(PROJECT_FILES) Makefile
+	@"$(PYTHON)" -m venv --clear $(PEER_VENV)
+	@echo "Installing the engine's needs and its peers into $(PEER_VENV); torch alone takes 750 MB, jax 350 MB."
 	@pins=; if $(PEER_VENV)/bin/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
 		pins="-c constraints.txt"; fi; \
 	$(PEER_VENV)/bin/python -m pip install -qq --disable-pip-version-check $$pins numpy scipy numba mpmath

@@ -1,4 +1,4 @@
-"""American options: 5,000 unrelated contracts, beside the fast scheme of QuantLib's QdFp engine in the same run."""
+"""American options: 5,000 unrelated contracts, beside QuantLib's QdFp engine and pybaw in the same run."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import report
+from benchmarks.contestants import Table, first_results, installed, machine, show_errors, show_times, timed, version
 from pricing.american import american_greeks, american_price
 
 SPOT = 100.0
+QUANTLIB, PYBAW = "QuantLib QdFp fast", "pybaw loop"
+REFERENCE_ROWS, GREEK_ROWS = 100, 200
 COMPILE = (
     "import time, numba; s = time.perf_counter(); "
     "from pricing.american import american_price, american_greeks; "
@@ -35,14 +38,14 @@ def contracts(size: int, seed: int = 7) -> tuple[np.ndarray, ...]:
     return np.full(size, SPOT), strike, days / 365, vol, random.choice([-1.0, 1.0], size), *rates
 
 
-def quantlib_options(columns: tuple[np.ndarray, ...]) -> list[Any]:
+def quantlib_options(columns: tuple[np.ndarray, ...], scheme_name: str) -> list[Any]:
     """One option with a process and an engine of its own for each row, so that pricing is all that is left to do."""
     import QuantLib as ql
 
     today = ql.Date(1, 1, 2026)
     ql.Settings.instance().evaluationDate = today
     days, calendar = ql.Actual365Fixed(), ql.NullCalendar()
-    scheme = ql.QdFpAmericanEngine.fastScheme()
+    scheme = getattr(ql.QdFpAmericanEngine, scheme_name)()
     options = []
     for spot, strike, tau, vol, sign, rate, payout in zip(*(column.tolist() for column in columns), strict=True):
         process = ql.BlackScholesMertonProcess(
@@ -59,7 +62,7 @@ def quantlib_options(columns: tuple[np.ndarray, ...]) -> list[Any]:
     return options
 
 
-def compile_seconds() -> tuple[list[float], list[float]]:
+def compile_seconds() -> dict[str, list[float]]:
     """Seconds of the first price and the first Greeks in a new process: with an empty cache, and with a full one."""
     with tempfile.TemporaryDirectory() as folder:
         times = []
@@ -72,59 +75,81 @@ def compile_seconds() -> tuple[list[float], list[float]]:
                 env={**os.environ, "NUMBA_CACHE_DIR": folder},
             )
             times.append([float(word) for word in done.stdout.split()])
-    return times[0], times[1]
+    cold, cached = times
+    print(f"  first price and first Greeks in a new process: {cold[0]:.1f} s and {cold[1]:.1f} s")
+    print(f"  the same from the cache: {cached[0]:.2f} s and {cached[1]:.2f} s")
+    return {"cold": cold, "cached": cached}
+
+
+def pybaw_prices(pybaw: Any, rows: list[tuple[Any, ...]]) -> np.ndarray:
+    """The approximation of Barone-Adesi and Whaley; it has no vector form."""
+    return np.array([pybaw.baw_price(*row) for row in rows])
+
+
+def pybaw_rows(columns: tuple[np.ndarray, ...]) -> list[tuple[Any, ...]]:
+    """spot, strike, discount, forward, total deviation, flag."""
+    spot, strike, tau, vol, sign, rate, payout = columns
+    numbers = (spot, strike, np.exp(-rate * tau), spot * np.exp((rate - payout) * tau), vol * np.sqrt(tau))
+    return list(zip(*(number.tolist() for number in numbers), np.where(sign > 0, "c", "p").tolist(), strict=True))
+
+
+def reference_difference(columns: tuple[np.ndarray, ...], exact: np.ndarray) -> float:
+    """Largest difference of our accurate prices from QuantLib's high-precision scheme, on the first rows."""
+    some = tuple(column[:REFERENCE_ROWS] for column in columns)
+    theirs = [option.NPV() for option in quantlib_options(some, "highPrecisionScheme")]
+    return float(np.abs(np.array(theirs) - exact[:REFERENCE_ROWS]).max())
 
 
 def run(contracts_count: int, rounds: int, output: Path | None = None) -> dict[str, Any]:
-    """Time and error on one thread, in processor time, so that other work on the machine does not count.
-
-    Prints a table, and writes JSON where a path is given.
-    """
-    import QuantLib as ql
-
+    """Times and errors on one thread; prints a table, and writes JSON where a path is given."""
     columns = contracts(contracts_count)
     exact = american_price(*columns, accuracy="accurate")
-    ours = {f"ours, {accuracy}": accuracy for accuracy in ("fast", "default")}
-    seconds = dict.fromkeys((*ours, "QuantLib QdFp fast"), float("inf"))
-    values = {}
-    american_price(*columns, accuracy="fast", threads=1)
-    for _ in range(rounds):
-        options = quantlib_options(columns)
-        start = time.process_time()
-        values["QuantLib QdFp fast"] = np.array([option.NPV() for option in options])
-        seconds["QuantLib QdFp fast"] = min(seconds["QuantLib QdFp fast"], time.process_time() - start)
-        for name, accuracy in ours.items():
-            for _ in range(5 if accuracy == "fast" else 1):
-                start = time.process_time()
-                values[name] = american_price(*columns, accuracy=accuracy, threads=1)
-                seconds[name] = min(seconds[name], time.process_time() - start)
-    few = tuple(column[:200] for column in columns)
+    calls: dict[str, Callable[..., Any]] = {
+        'american_price(accuracy="fast")': lambda: american_price(*columns, accuracy="fast", threads=1),
+        "american_price()": lambda: american_price(*columns, threads=1),
+    }
+    ours, fresh, distributions = tuple(calls), {}, {}
+    if installed("QuantLib"):
+        # An option that has its value keeps it: each round gets new ones.
+        fresh[QUANTLIB] = lambda: quantlib_options(columns, "fastScheme")
+        calls[QUANTLIB] = lambda options=None: np.array([o.NPV() for o in options or fresh[QUANTLIB]()])
+        distributions[QUANTLIB] = "QuantLib"
+    if pybaw := installed("pybaw"):
+        rows = pybaw_rows(columns)
+        calls[PYBAW], distributions[PYBAW] = lambda: pybaw_prices(pybaw, rows), "pybaw"
+    values = first_results(calls)
+    table: Table = dict(timed(calls, rounds, {}, fresh).items())
+    for name, line in table.items():
+        error = np.abs(values[name] - exact)
+        line["errors"] = {"largest error": float(error.max()), "rms": float(np.sqrt(np.mean(error**2)))}
+        line["version"], line["ours"] = version(distributions.get(name, "")), name in ours
+    title = f"American: {contracts_count:,} unrelated contracts on a spot of 100, one thread, {rounds} rounds"
+    show_times(title, table, ours[0])
+    show_errors("errors against our accurate prices", table)
+    apart = reference_difference(columns, exact) if QUANTLIB in table else None
+    if apart is not None:
+        print(f"  those against QuantLib's high-precision scheme, {REFERENCE_ROWS} rows: {apart:.1e}")
+    seconds = compile_seconds()
+    job = {"job": "american", "size": contracts_count, "threads": 1, "rounds": rounds, "contestants": table}
+    job |= {"reference": apart, "greeks, microseconds a contract": greeks_micros(columns), "compile": seconds}
+    about = machine()
+    versions = {name: version(name) for name in ("numpy", "numba", "QuantLib", "pybaw") if version(name)}
+    result = {"machine": about, "versions": {"python": about["python"], **versions}, "races": [job]}
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def greeks_micros(columns: tuple[np.ndarray, ...]) -> float:
+    """Processor time of all nine Greeks of a contract."""
+    few = tuple(column[:GREEK_ROWS] for column in columns)
     american_greeks(*few)
     start = time.process_time()
     american_greeks(*few)
-    greeks_micros = (time.process_time() - start) / 200 * 1e6
-    report(f"American: {contracts_count:,} unrelated contracts on a spot of 100, one thread", seconds, "ours, fast")
-    errors = {name: np.abs(value - exact) for name, value in values.items()}
-    for name, error in errors.items():
-        rate = contracts_count / seconds[name]
-        print(f"  {name:<30}{rate:>12,.0f}/s  largest error {error.max():.1e}  rms {np.sqrt((error**2).mean()):.1e}")
-    cold, warm = compile_seconds()
-    print(f"  all nine Greeks, default accuracy: {greeks_micros:,.0f} us a contract")
-    print(f"  first price and first Greeks in a new process: {cold[0]:.1f} s and {cold[1]:.1f} s")
-    print(f"  the same from the cache: {warm[0]:.2f} s and {warm[1]:.2f} s")
-    result = {
-        "job": "american",
-        "contracts": contracts_count,
-        "versions": {"QuantLib": ql.__version__, "numpy": np.__version__},
-        "seconds": seconds,
-        "largest_error": {name: float(error.max()) for name, error in errors.items()},
-        "rms_error": {name: float(np.sqrt((error**2).mean())) for name, error in errors.items()},
-        "ratio_to_quantlib_fast": seconds["QuantLib QdFp fast"] / seconds["ours, fast"],
-        "first_price_and_greeks_seconds": {"cold": cold, "cached": warm},
-    }
-    if output is not None:
-        output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return result
+    micros = (time.process_time() - start) / GREEK_ROWS * 1e6
+    print(f"  all nine Greeks, default accuracy: {micros:,.0f} us a contract")
+    return micros
 
 
 def main() -> None:

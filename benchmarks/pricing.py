@@ -10,31 +10,36 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
 from pathlib import Path
 from typing import Any
 
-import mpmath as mp
 import numba
 import numpy as np
 
 from benchmarks import compile as compilation
-from benchmarks.pricing_peers import Columns, Peer, greek_peers, implied_peers, price_peers, version
-from benchmarks.timing import every_second
+from benchmarks.accuracy import exact_greeks, exact_prices, exact_vols, greek_errors, price_errors, vol_errors
+from benchmarks.contestants import (
+    FIGURES,
+    Columns,
+    Peer,
+    fewer_threads,
+    machine,
+    race,
+    show_errors,
+    version,
+)
+from benchmarks.formula_peers import formula_peers
+from benchmarks.package_peers import package_greeks, package_prices, package_vols, packages
 from pricing import Status, greeks, implied_vol, price
 from pricing.backends import implied_numba as solver
 from pricing.backends import numba as kernels
 from pricing.inversions import black76 as inversion
 from pricing.models import black76
 from pricing.price import GREEK_NAMES
-from tests.naive import exact
-from tests.naive.implied_vol import exact_vol
 
 REPORT = Path("build/bench-pricing.json")
-CHECKED_ROWS = 1_000
-FIGURES = ("median", "best", "processor")
-SMALLEST_SHARE = 1e-12  # of the forward: smaller prices do not enter the relative error, as in the published table
+DISTRIBUTIONS = ("numpy", "scipy", "numba", "torch", "jax", "QuantLib", "iv-engine", "lbriv", "pyvolr", "vollib",
+                 "fast-vollib", "py-vollib-vectorized", "quantkit-rs", "vanilla-option-pricers")  # fmt: skip
 
 
 def contracts(rows: int) -> Columns:
@@ -66,149 +71,87 @@ def quotes(rows: int) -> tuple[Columns, np.ndarray]:
     return (value, forward, strike, tau, discount, sign), vol
 
 
-def price_errors(columns: Columns, values: np.ndarray) -> dict[str, float]:
-    """Largest error over max(F, K), and relative out of the money, on rows spread over the whole."""
-    forward, strike, tau, vol, discount, sign = columns
-    absolute, relative = 0.0, 0.0
-    for row in np.linspace(0, len(values) - 1, CHECKED_ROWS).astype(int):
-        with mp.workdps(60):
-            terms = (mp.mpf(float(column[row])) for column in (forward, strike, tau, vol))
-            truth = mp.mpf(float(discount[row])) * exact.black(*terms, int(sign[row]))
-            off = float(abs(mp.mpf(float(values[row])) - truth))
-            absolute = max(absolute, off / max(forward[row], strike[row]))
-            if sign[row] * (forward[row] - strike[row]) <= 0 and truth > SMALLEST_SHARE * forward[row]:
-                relative = max(relative, off / float(truth))
-    return {"error / max(F, K)": absolute, "relative error out of the money": relative}
-
-
-def vol_errors(columns: Columns, vols: np.ndarray, found: np.ndarray) -> dict[str, float]:
-    """Failures among all rows, and the largest distance from the exact root in roundings of the price."""
-    value, forward, strike, tau, discount, sign = columns
-    # One rounding of the price moves these by less than 1e-9: the prices say what the vol is.
-    d1 = np.log(forward / strike) / (vols * np.sqrt(tau)) + 0.5 * vols * np.sqrt(tau)
-    with np.errstate(divide="ignore", over="ignore"):
-        movement = np.spacing(value) / (discount * forward * np.exp(-0.5 * d1 * d1) * 0.39894228 * np.sqrt(tau))
-    firm = movement < 1e-9
-    failures = int(np.sum(firm & ~(np.abs(found - vols) <= 1e-4 * vols)))
-    roundings = 0.0
-    for row in np.flatnonzero(firm)[:: max(1, int(firm.sum()) // CHECKED_ROWS)]:
-        if np.isfinite(found[row]):
-            terms = (float(column[row]) for column in (value, forward, strike, tau, discount, sign))
-            truth, slope = exact_vol(*terms, start=float(vols[row]))
-            moved = float(slope) * np.spacing(value[row]) + np.spacing(vols[row])
-            roundings = max(roundings, abs(float(found[row] - truth)) / moved)
-    return {"rows that tell their vol": int(firm.sum()), "failures": failures, "roundings": roundings}
-
-
-def race(title: str, ours: dict[str, Peer], peers: dict[str, Peer], columns: Columns, settings: Any) -> dict[str, Any]:
-    """Time everyone in alternating rounds and print medians, best times and ratios of medians to our first."""
-    rows = len(columns[0])
-    everyone = {**ours, **peers}
-    parts = {name: tuple(column[: peer.rows] for column in columns) for name, peer in everyone.items()}
-    calls = {name: (lambda n=name, p=peer: p.run(parts[n], settings.threads)) for name, peer in everyone.items()}
-    scale = {name: rows / len(parts[name][0]) for name in everyone}
-    seconds = every_second(calls, settings.rounds)
-    table: dict[str, dict[str, Any]] = {}
-    for name, times in seconds.items():
-        clock, busy = zip(*times, strict=True)
-        unit = 1e3 * scale[name]
-        figures = {"median": unit * statistics.median(clock), "best": unit * min(clock), "processor": unit * min(busy)}
-        table[name] = {**figures, "version": version(everyone[name].distribution)}
-    first = table[next(iter(ours))]
-    print(f"\n{title}: {rows:,} rows, {settings.threads} thread(s), {settings.rounds} rounds; ms, and times our first")
-    print(f"  {'contestant':<40}{'median':>9}{'best':>9}{'processor':>11}{'median':>10}{'best':>8}{'processor':>11}")
-    for name, line in sorted(table.items(), key=lambda item: item[1]["best"]):
-        line["ratios"] = {figure: line[figure] / first[figure] for figure in FIGURES}
-        label = f"{name} {line['version']}".strip()
-        milliseconds = f"{line['median']:>9.2f}{line['best']:>9.2f}{line['processor']:>11.2f}"
-        ratios = "".join(
-            f"{line['ratios'][figure]:>{width}.2f}" for figure, width in zip(FIGURES, (10, 8, 11), strict=True)
-        )
-        print(f"  {label:<40}{milliseconds}{ratios}")
-    return table
-
-
-def show(title: str, errors: dict[str, dict[str, float]]) -> None:
-    """Print one line of figures a contestant."""
-    print(f"  {title}")
-    for name, figures in errors.items():
-        print(f"    {name:<42}" + "   ".join(f"{key} {value:.3g}" for key, value in figures.items()))
-
-
-def prices(settings: Any) -> dict[str, Any]:
+def prices(settings: Any, found: dict[str, Any]) -> dict[str, Any]:
     """Prices: kernel, public function, peers; and their errors."""
     columns = contracts(settings.rows)
-    forward, strike, tau, vol, discount, sign = columns
     out = np.empty(settings.rows)
     ours = {
         "price(out=...)": Peer(lambda c, t: price(*c[:4], c[5], c[4], out=out)),
         "price()": Peer(lambda c, t: price(*c[:4], c[5], c[4])),
         "its kernel": Peer(lambda c, t: kernels.value(black76, c, t, out)),
     }
-    peers = price_peers()
-    table = race("price", ours, peers, columns, settings)
-    values = {"price()": price(forward, strike, tau, vol, sign, discount)}
-    values |= {name: np.asarray(peer.run(columns, settings.threads)) for name, peer in peers.items() if not peer.rows}
-    errors = {name: price_errors(columns, value) for name, value in values.items()}
-    show("errors against 60 digits", errors)
-    return {"times": table, "errors": errors}
+    peers = formula_peers(greeks=False) | package_prices(found)
+    table, results = race("price", ours, peers, columns, settings)
+    truth = exact_prices(columns)
+    for name, line in table.items():
+        line["errors"] = price_errors(truth, np.asarray(results[name]))
+    show_errors("errors against 60 digits", table)
+    return {"job": "price", "size": settings.rows, "contestants": table}
 
 
-def many_greeks(settings: Any) -> dict[str, Any]:
+def many_greeks(settings: Any, found: dict[str, Any]) -> dict[str, Any]:
     """Price and seven Greeks in one pass (ours holds an eighth, charm), beside our price alone."""
     columns = contracts(settings.rows)
     named = {name: np.empty(settings.rows) for name in GREEK_NAMES}
     value, out = np.empty(settings.rows), tuple(np.empty(settings.rows) for _ in range(kernels.GREEKS))
+    by_name = {"fields": tuple(GREEK_NAMES)}
     ours = {
-        "greeks(out=...), 9 outputs": Peer(lambda c, t: greeks(*c[:4], c[5], c[4], out=named)),
-        "its kernel": Peer(lambda c, t: kernels.greeks(black76, c, t, out=out)),
-        "greeks()": Peer(lambda c, t: greeks(*c[:4], c[5], c[4])),
-        "greeks(order=3), 14 outputs": Peer(lambda c, t: greeks(*c[:4], c[5], c[4], order=3)),
-        "the kernel of the price alone": Peer(lambda c, t: kernels.value(black76, c, t, value)),
+        "greeks(out=...), 9 outputs": Peer(lambda c, t: greeks(*c[:4], c[5], c[4], out=named).values(), **by_name),
+        "its kernel": Peer(lambda c, t: kernels.greeks(black76, c, t, out=out), **by_name),
+        "greeks()": Peer(lambda c, t: greeks(*c[:4], c[5], c[4]).values(), **by_name),
+        "greeks(order=3), 14 outputs": Peer(lambda c, t: greeks(*c[:4], c[5], c[4], order=3).values(), **by_name),
+        "the kernel of the price alone": Peer(lambda c, t: (kernels.value(black76, c, t, value),), fields=("price",)),
     }
-    table = race("price and seven Greeks", ours, greek_peers(), columns, settings)
+    peers = formula_peers(greeks=True) | package_greeks(found)
+    table, results = race("price and seven Greeks", ours, peers, columns, settings)
+    truth = exact_greeks(columns)
+    for name, line in table.items():
+        peer = {**ours, **peers}[name]
+        known = [i for i, field in enumerate(peer.fields) if field in truth.scales]
+        fields, values = tuple(peer.fields[i] for i in known), list(results[name])
+        line["errors"] = greek_errors(truth, peer._replace(fields=fields), tuple(values[i] for i in known))
+        line["outputs"] = len(values)
+    show_errors("largest errors against 60 digits, in natural scales", table)
     alone, kernel = table["the kernel of the price alone"], table["its kernel"]
     shares = {f"by {figure} time": kernel[figure] / alone[figure] for figure in FIGURES}
     print("  nine outputs over the price alone: " + ", ".join(f"{share:.2f} {name}" for name, share in shares.items()))
-    return {"times": table, "over the price alone": shares}
+    return {"job": "greeks", "size": settings.rows, "contestants": table, "over the price alone": shares}
 
 
-def implied(settings: Any) -> dict[str, Any]:
+def implied(settings: Any, found: dict[str, Any]) -> dict[str, Any]:
     """Implied vols of the four families, failures, and roundings from the exact root."""
     columns, vols = quotes(settings.rows)
-    value, forward, strike, tau, discount, sign = columns
     ours = {
         "implied_vol()": Peer(lambda c, t: implied_vol(*c[:4], c[5], c[4])),
         "its kernel": Peer(lambda c, t: solver.implied_vol(inversion, c, 1e-10, t)),
     }
-    peers = implied_peers()
-    table = race("implied vol", ours, peers, columns, settings)
-    found, status = implied_vol(value, forward, strike, tau, sign, discount, resolution=1e-9)
-    results = {"implied_vol(resolution=1e-9)": found}
-    results |= {name: np.asarray(peer.run(columns, settings.threads)) for name, peer in peers.items() if not peer.rows}
-    errors = {name: vol_errors(columns, vols, np.asarray(result, dtype=float)) for name, result in results.items()}
-    show("failures and largest error", errors)
+    table, results = race("implied vol", ours, package_vols(found), columns, settings)
+    value, forward, strike, tau, discount, sign = columns
+    # Ours refuses what its usual resolution does not tell; the race counts rows that tell a little less.
+    results["implied_vol()"] = implied_vol(value, forward, strike, tau, sign, discount, resolution=1e-9)[0]
+    status = results["its kernel"][1]
+    truth = exact_vols(columns, vols)
+    for name, line in table.items():
+        if name != "its kernel":
+            line["errors"] = vol_errors(truth, np.asarray(results[name], dtype=float))
+    show_errors("failures and largest error", table)
     print(f"    rows with status OK at the usual resolution: {np.mean(status == Status.OK):.6f}")
-    return {"times": table, "errors": errors}
+    return {"job": "implied_vol", "size": settings.rows, "contestants": table}
 
 
 def run(settings: Any) -> dict[str, Any]:
     """Everything, as one dictionary."""
     usual, numba.config.NUMBA_NUM_THREADS = numba.config.NUMBA_NUM_THREADS, settings.threads
-    distributions = ("numpy", "scipy", "numba", "torch", "QuantLib", "iv-engine", "lbriv", "pyvolr")
-    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-    versions = {name: version(name) for name in distributions if version(name)}
-    print("versions: python", platform.python_version(), *(f"{name} {number}" for name, number in versions.items()))
+    fewer_threads(settings.threads)
+    about = machine()
+    versions = {"python": about["python"], **{name: version(name) for name in DISTRIBUTIONS if version(name)}}
+    print("versions:", *(f"{name} {number}" for name, number in versions.items()))
+    found = packages()
     try:
-        return {
-            "settings": {"rows": settings.rows, "rounds": settings.rounds, "threads": settings.threads},
-            "machine": machine,
-            "versions": {"python": platform.python_version(), **versions},
-            "price": prices(settings),
-            "greeks": many_greeks(settings),
-            "implied_vol": implied(settings),
-            "compile": compilation.run(),
-        }
+        races = [prices(settings, found), many_greeks(settings, found), implied(settings, found)]
+        for each in races:
+            each |= {"threads": settings.threads, "rounds": settings.rounds}
+        return {"machine": about, "versions": versions, "races": races, "compile": compilation.run()}
     finally:
         numba.config.NUMBA_NUM_THREADS = usual
 
@@ -225,7 +168,7 @@ def main() -> None:
     """Parse the sizes, run, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pricing", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, default=REPORT)
     settings = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Surfaces: many slices at once against scipy in the same run, and how well surfaces fit real snapshots.
+"""Surfaces: how well each method fits real snapshots; without them the race of slices, benchmarks/slices.py.
 
 `python -m benchmarks.surfaces --data DIR` fits every daily snapshot of DIR/deribit_chain and the chains of
 DIR/equity_chain by each method and prints one row a method; `--output DIR` keeps the rows of every snapshot.
@@ -14,15 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import least_squares
 
-from benchmarks.timing import best_seconds, report
+from benchmarks import slices
 from pricing.butterfly import butterfly_free
 from pricing.calendar_spread import calendar_free
 from pricing.fit import METHODS, Expiries, Quotes, QuoteUse, expiries_of, fit
-from pricing.joint_fit import wings_from_raw
-from pricing.slice_fit import SliceData, fit_slice, fit_slices, raw_from_wings, slice_bounds
-from pricing.surfaces import svi
+from pricing.slice_fit import fit_slices
 
 DAILY = "deribit_chain/daily_20251230_20260415.parquet"
 EQUITY = {
@@ -30,84 +27,6 @@ EQUITY = {
     "SPY 2026-08-21": ("equity_chain/spy_otm_surface_20260821.csv.gz", datetime(2026, 8, 21, 17, 36, tzinfo=UTC)),
 }
 EQUITY_RATE = 0.042
-PEER_SHARE = 10
-
-
-def noisy_slices(count: int, quotes: int = 30, seed: int = 0) -> list[SliceData]:
-    """Slices with vol noise of 0.4 % times 1 + |z| at z standard deviations."""
-    random = np.random.default_rng(seed)
-    found = []
-    for _ in range(count):
-        tau = random.uniform(0.02, 1.0)
-        deviation = random.uniform(0.3, 1.0) * np.sqrt(tau)
-        left, right = np.sqrt(deviation * random.uniform(0.1, 0.8, 2))
-        shape = [deviation**2 * random.uniform(0.4, 1.0), left, right]
-        shape += [deviation * random.uniform(-0.7, 0.7), deviation * random.uniform(0.3, 1.5)]
-        z = np.sort(random.uniform(-3.0, 3.0, quotes))
-        vol = np.sqrt(svi.total_variance(np, deviation * z, *raw_from_wings(np.array(shape))) / tau)
-        vol = np.maximum(vol + 0.004 * (1.0 + np.abs(z)) * random.standard_normal(quotes), 0.02)
-        found.append(SliceData(deviation * z, vol * vol * tau, 1.0 / (2.0 * vol * tau)))
-    return found
-
-
-def scipy_fit(data: SliceData) -> np.ndarray:
-    """Raw parameters by scipy's Levenberg-Marquardt in a b rho m sigma, exact Jacobian, one usual start, no bounds."""
-
-    def residuals(raw: np.ndarray) -> np.ndarray:
-        return np.asarray(data.weight * (svi.total_variance(np, data.k, *raw) - data.w))
-
-    def jacobian(raw: np.ndarray) -> np.ndarray:
-        _, b, rho, m, sigma = raw
-        x = data.k - m
-        root = np.sqrt(x * x + sigma * sigma)
-        columns = (np.ones_like(x), rho * x + root, b * x, -b * (rho + x / root), b * sigma / root)
-        return np.asarray(data.weight[:, None] * np.stack(columns, axis=1))
-
-    lowest = int(np.argmin(data.w))
-    slope = max(float(np.ptp(data.w) / np.ptp(data.k)), 1e-3)
-    start = [0.5 * data.w[lowest], slope, 0.0, data.k[lowest], 0.3 * float(np.ptp(data.k))]
-    return np.asarray(least_squares(residuals, start, jacobian, method="lm").x)
-
-
-def in_the_box(data: SliceData, raw: np.ndarray) -> bool:
-    """Whether a slice is one that our fit may choose: w > 0, wing slopes in [0, 2], m and sigma of the quotes' size."""
-    low, high = slice_bounds(data)
-    with np.errstate(invalid="ignore"):
-        wings = wings_from_raw(raw[None, :])[0]
-    return bool(np.all((wings >= low) & (wings <= high)))
-
-
-def vol_rmse(data: SliceData, raw: np.ndarray) -> float:
-    """Root mean square of the vol errors, to first order; the weights are 1 / (2 vol tau)."""
-    return float(np.sqrt(np.mean((data.weight * (svi.total_variance(np, data.k, *raw) - data.w)) ** 2)))
-
-
-def run(slices: int, rounds: int, threads: int = 2) -> None:
-    """Time the compiled kernel beside scipy on the same slices, and compare their errors slice by slice."""
-    data = noisy_slices(slices)
-    some = data[:: max(1, PEER_SHARE)]
-    contestants = {
-        "fit_slices, numba, 1 thread": lambda: fit_slices(data),
-        f"fit_slices, numba, {threads} threads": lambda: fit_slices(data, threads),
-        "fit_slice, numpy and scipy (1/10)": lambda: [fit_slice(one) for one in some],
-        "scipy lm, exact Jacobian (1/10)": lambda: [scipy_fit(one) for one in some],
-    }
-    seconds = best_seconds(contestants, rounds)
-    for name in [name for name in seconds if name.endswith("(1/10)")]:
-        seconds[name.replace("(1/10)", "(times 10)")] = seconds.pop(name) * len(data) / len(some)
-    report(f"SVI: {slices:,} slices of 30 noisy quotes", seconds, "fit_slices, numba, 1 thread")
-    ours = np.array([vol_rmse(one, found.raw) for one, found in zip(data, fit_slices(data), strict=True)])
-    free = [scipy_fit(one) for one in data]
-    peer = np.array([vol_rmse(one, raw) for one, raw in zip(data, free, strict=True)])
-    above = np.flatnonzero(ours > peer * (1 + 1e-6))
-    admissible = sum(in_the_box(data[row], free[row]) for row in above)
-    searched = np.array([fit_slice(one).cost for one in some])
-    again = np.array([found.cost for found in fit_slices(some)])
-    print(f"  rmse in vol, median and largest: ours {np.median(ours):.5f} {ours.max():.5f}", end="")
-    print(f", scipy lm {np.median(peer):.5f} {peer.max():.5f}")
-    below, stuck = np.sum(ours < peer * (1 - 1e-6)), np.sum(again > searched * (1 + 1e-6))
-    print(f"  slices above scipy lm's rmse: {len(above)}, of which scipy's is admissible {admissible}", end="")
-    print(f"; below it: {below}; stuck: {stuck}")
 
 
 def moments(data: Path, step: int) -> Iterator[tuple[str, Quotes, Expiries]]:
@@ -191,14 +110,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
     if chosen.data is None:
-        run(1_000, chosen.rounds)
+        slices.run(1_000, chosen.rounds)
         return
     import json
 
     methods = chosen.methods.split(",")
     rows = json.loads(chosen.output.read_text()) if chosen.output and chosen.output.exists() else []
     rows = [row for row in rows if row["method"] not in methods]
-    fit_slices(noisy_slices(1))
+    fit_slices(slices.noisy_slices(1))
     for name, quotes, expiries in moments(chosen.data, chosen.step):
         rows += [score(name, method, quotes, expiries) for method in methods]
     if chosen.output:

@@ -28,17 +28,21 @@ def report(title: str, seconds: dict[str, float], ours: str) -> None:
         print(f"  {name:<44}{1e3 * value:>12.3f}{value / seconds[ours]:>12.2f}")
 
 
-def every_second(contestants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """All times of each contestant in alternating rounds, after one call that is not counted.
+def every_second(
+    contestants: dict[str, Callable[..., Any]], rounds: int, fresh: dict[str, Callable[[], Any]] | None = None
+) -> dict[str, list[tuple[float, float]]]:
+    """All times of each contestant in alternating rounds.
 
     Seconds on the clock and of processor time, over all threads: a busy neighbour lengthens the first only.
+    What a contestant in `fresh` needs is made anew for each round, untimed, and handed to it. The first call of each
+    is the caller's: it may compile.
     """
-    for contestant in contestants.values():
-        contestant()
+    fresh = fresh or {}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, contestant in contestants.items():
+            given = (fresh[name](),) if name in fresh else ()
             start, busy = time.perf_counter(), time.process_time()
-            contestant()
+            contestant(*given)
             seconds[name].append((time.perf_counter() - start, time.process_time() - busy))
     return seconds

@@ -7,20 +7,23 @@ rows are shared out among threads outside, because a parallel kernel takes three
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from pricing import exercise
-from pricing.arrays import FloatArray, into, read_only
+from pricing.arrays import FloatArray, IntArray, into, read_only
 from pricing.backends import american_numba
 from pricing.models import black76
 from pricing.resolve import is_solved
 from pricing.xp import numba as XP
 
+COLUMNS = 6
 GREEKS = 9
 ALL_GREEKS = 14
+BLOCK = 32_768
 
 
 def _value_template(tag: str) -> Any:
@@ -35,6 +38,39 @@ def _value_template(tag: str) -> Any:
     return value
 
 
+def _usual_value_template(tag: str) -> Any:
+    def value(forward, strike, tau, vol, discount, sign, out):
+        tag  # noqa: B018 - enters the key of the disk cache
+        XP.vector_loop()
+        left = 0
+        for n in range(out.shape[0]):
+            enough, value = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
+            usual = enough & XP.usual_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])
+            out[n] = XP.nan_unless(usual, value)
+            left += 0 if usual else 1
+        return left
+
+    return value
+
+
+def _left_value_template(tag: str) -> Any:
+    def value(forward, strike, tau, vol, discount, sign, out, rows):
+        tag  # noqa: B018 - enters the key of the disk cache
+        XP.vector_loop()
+        left = 0
+        for n in range(out.shape[0]):
+            if XP.is_marked(out[n]):
+                rows[left] = n
+                left += 1
+        for i in range(left):
+            n = rows[i]
+            value = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
+            fit = XP.fit_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n], False)
+            out[n] = XP.nan_unless(fit, value)
+
+    return value
+
+
 def _greeks_template(tag: str) -> Any:
     # Nine separate outputs: the compiler cannot prove the rows of one array apart.
     def greeks(columns, price, delta, gamma, vega, theta, rho, vanna, volga, charm):
@@ -44,6 +80,44 @@ def _greeks_template(tag: str) -> Any:
         for n in range(price.shape[0]):
             row = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
             fit = XP.fit_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n], SIGNED)  # noqa: F821
+            price[n] = XP.nan_unless(fit, row[0])
+            delta[n], gamma[n], vega[n], theta[n], rho[n], vanna[n], volga[n], charm[n] = row[1:]
+
+    return greeks
+
+
+def _usual_greeks_template(tag: str) -> Any:
+    def greeks(columns, price, delta, gamma, vega, theta, rho, vanna, volga, charm):
+        tag  # noqa: B018 - enters the key of the disk cache
+        XP.vector_loop()
+        forward, strike, tau, vol, discount, sign = columns
+        left = 0
+        for n in range(price.shape[0]):
+            enough, row = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
+            usual = enough & XP.usual_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])
+            price[n] = XP.nan_unless(usual, row[0])
+            delta[n], gamma[n], vega[n], theta[n], rho[n], vanna[n], volga[n], charm[n] = row[1:]
+            left += 0 if usual else 1
+        return left
+
+    return greeks
+
+
+def _left_greeks_template(tag: str) -> Any:
+    def greeks(columns, first, charm, rows):
+        tag  # noqa: B018 - enters the key of the disk cache
+        XP.vector_loop()
+        forward, strike, tau, vol, discount, sign = columns
+        price, delta, gamma, vega, theta, rho, vanna, volga = first
+        left = 0
+        for n in range(price.shape[0]):
+            if XP.is_marked(price[n]):
+                rows[left] = n
+                left += 1
+        for i in range(left):
+            n = rows[i]
+            row = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
+            fit = XP.fit_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n], False)
             price[n] = XP.nan_unless(fit, row[0])
             delta[n], gamma[n], vega[n], theta[n], rho[n], vanna[n], volga[n], charm[n] = row[1:]
 
@@ -86,6 +160,37 @@ def _all_greeks_kernel(model: ModuleType) -> Any:
     return _compiled(_all_greeks_template(""), model, model.greeks_to_third_order)
 
 
+@functools.cache
+def _usual_value_kernels(model: ModuleType) -> tuple[Any, Any]:
+    usual = _compiled(_usual_value_template(""), model, model.usual_value)
+    return usual, _compiled(_left_value_template(""), model, model.value)
+
+
+@functools.cache
+def _usual_greeks_kernels(model: ModuleType) -> tuple[Any, Any]:
+    usual = _compiled(_usual_greeks_template(""), model, model.usual_greeks)
+    return usual, _compiled(_left_greeks_template(""), model, model.greeks)
+
+
+def _in_two_ways(kernels: tuple[Any, Any], arrays: tuple[FloatArray, ...], call: Callable[..., Any]) -> None:
+    """The short way for every row of a block, then the long way for those that it is not enough for."""
+    usual, left = kernels
+    rows = arrays[0].size
+    for start in range(0, rows, BLOCK):
+        block = arrays if rows <= BLOCK else tuple(array[start : start + BLOCK] for array in arrays)
+        if call(usual, block):
+            call(left, block, np.empty(block[0].size, dtype=np.int64))
+
+
+def _call_value(kernel: Any, arrays: tuple[FloatArray, ...], *scratch: IntArray) -> Any:
+    return kernel(*arrays, *scratch)
+
+
+def _call_greeks(kernel: Any, arrays: tuple[FloatArray, ...], *scratch: IntArray) -> Any:
+    columns, results = arrays[:COLUMNS], arrays[COLUMNS:]
+    return kernel(columns, results[:-1], results[-1], *scratch) if scratch else kernel(columns, *results)
+
+
 def value(
     model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, out: FloatArray | None = None
 ) -> FloatArray:
@@ -94,8 +199,16 @@ def value(
         european = value(black76, columns[:6], threads)
         return into(out, exercise.value(american_numba, columns, european, threads=threads))
     result = np.empty(columns[0].shape) if out is None else out
-    kernel, given = _value_kernel(model), tuple(read_only(column) for column in columns)
-    XP.run_in_threads(lambda rows: kernel(*(column[rows] for column in given), result[rows]), result.size, threads)
+    given = tuple(read_only(column) for column in columns)
+
+    def run(rows: slice) -> None:
+        arrays = (*(column[rows] for column in given), result[rows])
+        if hasattr(model, "usual_value"):
+            _in_two_ways(_usual_value_kernels(model), arrays, _call_value)
+        else:
+            _value_kernel(model)(*arrays)
+
+    XP.run_in_threads(run, result.size, threads)
     return result
 
 
@@ -114,11 +227,15 @@ def greeks(
     if out is None:
         out = tuple(np.empty(columns[0].shape) for _ in range(ALL_GREEKS if third_order else GREEKS))
     given = tuple(read_only(column) for column in columns)
-    kernel = _all_greeks_kernel(model) if third_order else _greeks_kernel(model)
 
     def run(rows: slice) -> None:
-        parts = tuple(column[rows] for column in out)
-        kernel(tuple(column[rows] for column in given), *((parts[:8], *parts[8:]) if third_order else parts))
+        arrays = tuple(array[rows] for array in (*given, *out))
+        if third_order:
+            _all_greeks_kernel(model)(arrays[:COLUMNS], arrays[COLUMNS : COLUMNS + 8], *arrays[COLUMNS + 8 :])
+        elif hasattr(model, "usual_greeks"):
+            _in_two_ways(_usual_greeks_kernels(model), arrays, _call_greeks)
+        else:
+            _call_greeks(_greeks_kernel(model), arrays)
 
     XP.run_in_threads(run, columns[0].size, threads)
     return out

@@ -20,7 +20,7 @@ LARGEST = 1.0e100  # of vol and of tau, so that their product stays finite
 def value(xp, forward, strike, tau, vol, discount, sign):
     """Value of one unit, in the currency the forward is quoted in."""
     _, _, _, _, time_value, _, _ = _state(xp, forward, strike, tau, vol)
-    return discount * (xp.maximum(sign * (forward - strike), 0.0) + time_value)
+    return discount * xp.fused(sign, _inside(xp, forward, strike, sign), time_value)
 
 
 def greeks(xp, forward, strike, tau, vol, discount, sign):
@@ -47,6 +47,12 @@ def greeks_to_third_order(xp, forward, strike, tau, vol, discount, sign):
     return (*first, veta, speed, zomma, color, ultima)
 
 
+def _inside(xp, forward, strike, sign):
+    """forward - strike where the option is in the money, else 0."""
+    difference = forward - strike
+    return xp.where(sign * difference > 0.0, difference, 0.0)
+
+
 def _derivatives(xp, forward, strike, tau, vol, discount, sign):
     """The nine of `greeks`, and what the third order shares with them."""
     alive, deviation, per_deviation, h, time_value, density, tail = _state(xp, forward, strike, tau, vol)
@@ -61,12 +67,12 @@ def _derivatives(xp, forward, strike, tau, vol, discount, sign):
     rate = -xp.log(discount) * per_tau
     per_vol = xp.where(alive, root * per_deviation, 0.0)
     weight = discount * density
-    price = discount * (xp.maximum(sign * (forward - strike), 0.0) + time_value)
+    price = discount * xp.fused(sign, _inside(xp, forward, strike, sign), time_value)
     delta = discount * sign * cumulative
     gamma = xp.where(alive, weight * per_deviation, 0.0)
     vega = weight * root
-    theta = rate * price - xp.where(alive, weight * deviation * half_life, 0.0)
-    rho = tau * (forward * delta - price)
+    theta = xp.fused(rate, price, xp.where(alive, -weight * deviation * half_life, 0.0))
+    rho = tau * xp.fused(forward, delta, -price)
     vanna = -weight * d * per_vol
     volga = vega * d * d * per_vol
     charm = rate * delta + weight * d * half_life

@@ -19,6 +19,11 @@ double power series (sinh y / y - t^2 R = integral over 0 < w < 1 of exp(-t^2 w^
 -(h - t)^2/2 reaches -690, so the roundings of x, sqrt(tau), v, h, their difference and its square are carried
 along to first order. What is left is below 1e-13 of the price, down to prices of 1e-300.
 
+`usual_value` and `usual_greeks` are a short way for options within 8 deviations: there the roundings of the exponent
+and M(a) - M(b) for all but the smallest v stay below 6e-14 of the price by themselves (the exponent: a^2 roundings;
+the difference: a / v roundings), and the first of the two series can end earlier. They say of each option whether
+that is enough; a compiled loop takes the long way for the others.
+
 tau = 0 or vol = 0 gives the discounted intrinsic value and the limits of the Greeks; one that grows without bound
 there (at the money: gamma, speed, zomma, color, and at tau = 0 theta and charm) is given without the unbounded part.
 """
@@ -29,13 +34,17 @@ SMALLEST_VARIANCE = 1.0e-290  # of the logarithm; at and below it the option has
 LARGEST_VARIANCE = 1.0e6  # beyond it a call is worth its forward anyhow
 LARGEST_DEVIATION = 1.0e3
 LARGEST = 1.0e100  # of vol and of tau, so that their product stays finite
+# What the short way is good for: deviations, and those per v; the v in which the shorter series serves.
+FARTHEST_USUAL = 8.0
+FARTHEST_PER_V = 50.0
+CLOSE = 0.0625
 FARTHEST = 100.0  # deviations from the money; phi is 0 there
 
 
 def value(xp, forward, strike, tau, vol, discount, sign):
     """Value of one unit, in the currency the forward is quoted in."""
-    _, _, _, _, _, time_value, _, _, _ = _state(xp, forward, strike, tau, vol, False)
-    return discount * (xp.maximum(sign * (forward - strike), 0.0) + time_value * xp.minimum(forward, strike))
+    _, _, _, _, _, time_value, _, _, _ = _state(xp, forward, strike, tau, vol)
+    return discount * xp.fused(time_value, xp.minimum(forward, strike), xp.maximum(sign * (forward - strike), 0.0))
 
 
 def greeks(xp, forward, strike, tau, vol, discount, sign):
@@ -46,7 +55,8 @@ def greeks(xp, forward, strike, tau, vol, discount, sign):
     the forward moving with the rate at a fixed spot (dV/dr with F = S exp(r tau)), which is
     sign * tau * K * D * N(sign d2).
     """
-    first, _ = _derivatives(xp, forward, strike, tau, vol, discount, sign)
+    state = _state(xp, forward, strike, tau, vol)
+    first, _ = _derivatives(xp, forward, strike, tau, discount, sign, state)
     return first
 
 
@@ -56,7 +66,8 @@ def greeks_to_third_order(xp, forward, strike, tau, vol, discount, sign):
     veta and color are the changes of vega and gamma per year of passing time, speed d gamma/dF,
     zomma d gamma/dvol, ultima d volga/dvol.
     """
-    first, shared = _derivatives(xp, forward, strike, tau, vol, discount, sign)
+    state = _state(xp, forward, strike, tau, vol)
+    first, shared = _derivatives(xp, forward, strike, tau, discount, sign, state)
     _, _, gamma, vega, _, _, _, _, _ = first
     alive, per_deviation, d1, d2, rate, half_life, per_vol, root, per_forward = shared
     product = d1 * d2
@@ -70,11 +81,25 @@ def greeks_to_third_order(xp, forward, strike, tau, vol, discount, sign):
     return (*first, veta, speed, zomma, color, ultima)
 
 
-def _derivatives(xp, forward, strike, tau, vol, discount, sign):
-    """The nine of `greeks`, and what the third order shares with them."""
-    alive, deviation, per_deviation, a, b, time_value, weight, lower, complement = _state(
-        xp, forward, strike, tau, vol, True
+def usual_value(xp, forward, strike, tau, vol, discount, sign):
+    """`value` without what only far and faint options need, and whether that is enough for this one."""
+    usual, state = _usual_state(xp, forward, strike, tau, vol)
+    _, _, _, _, _, time_value, _, _, _ = state
+    return usual, discount * xp.fused(
+        time_value, xp.minimum(forward, strike), xp.maximum(sign * (forward - strike), 0.0)
     )
+
+
+def usual_greeks(xp, forward, strike, tau, vol, discount, sign):
+    """`greeks` from the state of `usual_value`, and whether that is enough."""
+    usual, state = _usual_state(xp, forward, strike, tau, vol)
+    first, _ = _derivatives(xp, forward, strike, tau, discount, sign, state)
+    return usual, first
+
+
+def _derivatives(xp, forward, strike, tau, discount, sign, state):
+    """The nine of `greeks` from `_state`, and what the third order shares with them."""
+    alive, deviation, per_deviation, a, b, time_value, weight, lower, complement = state
     call_outside = forward <= strike
     low, high = xp.minimum(forward, strike), xp.maximum(forward, strike)
     d1 = xp.where(call_outside, -a, b)
@@ -95,12 +120,12 @@ def _derivatives(xp, forward, strike, tau, vol, discount, sign):
     per_vol = xp.where(alive, root * per_deviation, 0.0)
     per_forward = 1.0 / forward
     density = discount * weight * xp.where(call_outside, 1.0, ratio)
-    price = discount * (xp.maximum(sign * (forward - strike), 0.0) + time_value * low)
+    price = discount * xp.fused(time_value, low, xp.maximum(sign * (forward - strike), 0.0))
     delta = discount * sign * cumulative_1
     gamma = xp.where(alive, density * per_deviation * per_forward, 0.0)
     spread = discount * weight * low
     vega = spread * root
-    theta = rate * price - xp.where(alive, spread * deviation * half_life, 0.0)
+    theta = xp.fused(rate, price, xp.where(alive, -spread * deviation * half_life, 0.0))
     rho = sign * tau * strike * discount * cumulative_2
     vanna = -density * xp.where(alive, d2 * per_vol, -0.5 * root)
     volga = vega * d1 * d2 * per_vol
@@ -109,12 +134,10 @@ def _derivatives(xp, forward, strike, tau, vol, discount, sign):
     return first, (alive, per_deviation, d1, d2, rate, half_life, per_vol, root, per_forward)
 
 
-def _state(xp, forward, strike, tau, vol, tails):
+def _state(xp, forward, strike, tau, vol):
     """Whether the option lives, v, 1/v, h - t, h + t, c, phi(h - t), phi(h - t) M(h + t), 1 - N(t - h).
 
     c is per min(F, K), as are the tails, and undiscounted. All is 0 or a limit where the option does not live.
-    The last two are to be used only where `tails` is true: the value needs M(h + t) only where h + t is large
-    enough to get it from G, and a compiler drops the rest.
     """
     vol, tau = xp.minimum(vol, LARGEST), xp.minimum(tau, LARGEST)
     square = vol * vol
@@ -143,18 +166,43 @@ def _state(xp, forward, strike, tau, vol, tails):
     inside = distance < 1.0
     far = xp.where(inside, 1.0, distance)
     per_product = 1.0 / (far * b)
-    mills_b = xp.where(tails, mills_b, (1.0 - rest_b) * (far * per_product))
     split = xp.where(inside, mills_a - mills_b, (s - rest_a * b + rest_b * far) * per_product)
     bracket = xp.where(near, s * _near_difference(xp, rest_a, 0.25 * s * s, x), split)
     beyond = near | (a > 0.0)
     lower = weight * mills_b
-    time_value = xp.where(beyond, weight * bracket, 1.0 - weight * (mills_a + mills_b))
+    time_value = xp.where(beyond, weight * bracket, xp.fused(-weight, mills_a + mills_b, 1.0))
     time_value = xp.where(alive, xp.maximum(time_value, 0.0), 0.0)
     lower = xp.where(alive, lower, xp.where(x > 0.0, 0.0, 0.5))
     left = 1.0 - time_value - lower
     complement = xp.where(beyond, left, xp.where(alive, weight * mills_a, left))
     a, b = xp.where(alive, a, 0.0), xp.where(alive, b, 0.0)
     return alive, s, per_s, a, b, time_value, weight, lower, complement
+
+
+def _usual_state(xp, forward, strike, tau, vol):
+    """Whether the option is a usual one, and what `_state` gives; without the roundings that far options feel.
+
+    Usual is what lies within 8 deviations and where the Mills ratios differ by more than their last digits.
+    """
+    variance = vol * vol * tau
+    per_s = xp.rsqrt(variance)
+    s = variance * per_s
+    x = xp.log_ratio(xp.maximum(forward, strike), xp.minimum(forward, strike))
+    h = x * per_s
+    t = 0.5 * s
+    a, b = h - t, h + t
+    weight = INVERSE_SQRT_TWO_PI * xp.exp(-0.5 * a * a)
+    near = (s < CLOSE) & (x < NEAR)
+    mills_a, mills_b = xp.mills_of_two(xp.where(near, h, xp.abs(a)), b)
+    beyond = near | (a > 0.0)
+    near_difference = s * _close_difference(xp, 1.0 - h * mills_a, 0.25 * variance, x)
+    bracket = xp.where(near, near_difference, xp.where(a > 0.0, mills_a - mills_b, mills_a + mills_b))
+    # Fused where it is: left to the compiler, rows in vectors and the rows after the last one could differ.
+    time_value = xp.where(beyond, weight * bracket, xp.fused(-weight, bracket, 1.0))
+    lower = weight * mills_b
+    complement = xp.where(beyond, 1.0 - time_value - lower, weight * mills_a)
+    usual = (a < FARTHEST_USUAL) & (near | (a < FARTHEST_PER_V * s))
+    return usual, (True, s, per_s, a, b, time_value, weight, lower, complement)
 
 
 def _density(xp, h, t, h_error, s_error):
@@ -181,3 +229,15 @@ def _near_difference(xp, rest, t_squared, x):
     half = 0.5 * a
     growth = 1.0 + half * (1.0 + half * (0.5 + half * (1.0 / 6.0 + half * (1.0 / 24.0 + half / 120.0))))
     return growth * (sinh_ratio * rest - a * r)
+
+
+def _close_difference(xp, rest, t_squared, x):
+    """`_near_difference` for v below CLOSE."""
+    b = 0.25 * x * x
+    sinh_ratio = 1.0 + b * (1.0 / 6.0 + b * (1.0 / 120.0 + b * (1.0 / 5040.0 + b / 362880.0)))
+    r = 1.0 / 336.0
+    r = r * t_squared + (-1.0 / 40.0 - b * (1.0 / 1680.0))
+    r = r * t_squared + (1.0 / 6.0 + b * (1.0 / 120.0 + b * (1.0 / 5040.0 + b / 362880.0)))
+    half = 0.5 * t_squared
+    growth = 1.0 + half * (1.0 + half * (0.5 + half * (1.0 / 6.0)))
+    return growth * (sinh_ratio * rest - t_squared * r)

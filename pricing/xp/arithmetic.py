@@ -28,6 +28,9 @@ MAGNITUDE = 0x7FFFFFFFFFFFFFFF
 ALL_BITS = -1
 WIDEST = 965 << 52
 MINUS_ZERO = -(1 << 63)
+SMALLEST_USUAL, LARGEST_USUAL, LARGEST_VARIANCE = (
+    int(bits) for bits in np.array([1.0e-100, 1.0e100, 1.0e4]).view(np.int64)
+)
 SMALLEST_QUOTE, LARGEST_QUOTE = (int(bits) for bits in np.array([1.0e-150, 1.0e150]).view(np.int64))
 
 P0, P1, P2, P3, P4, P5, P6, P7, P8, P9, P10 = MILLS_NUMERATOR
@@ -41,10 +44,6 @@ def minimum(a, b):
 
 def maximum(a, b):
     return where(a > b, a, b)
-
-
-def bounded(x, low, high):
-    return minimum(maximum(x, low), high)
 
 
 def abs(x):
@@ -157,6 +156,23 @@ def _mills_polynomials(x):
     return p, g, q
 
 
+def _mills_fraction(x):
+    y = x * x
+    p = ((((P10 * y + P8) * y + P6) * y + P4) * y + P2) * y + P0
+    p = p + x * ((((P9 * y + P7) * y + P5) * y + P3) * y + P1)
+    q = ((((Q10 * y + Q8) * y + Q6) * y + Q4) * y + Q2) * y + Q0
+    q = q + x * (((((Q11 * y + Q9) * y + Q7) * y + Q5) * y + Q3) * y + Q1)
+    return p, q
+
+
+def mills_of_two(x, y):
+    """`mills_ratio` of two numbers up to 1e10, with one division."""
+    p, q = _mills_fraction(x)
+    v, w = _mills_fraction(y)
+    inverse = 1.0 / (q * w)
+    return p * (inverse * w), v * (inverse * q)
+
+
 def mills_and_rest(x):
     """M = N(-x) / phi(x) and 1 - x M for x >= 0, both to a few roundings of themselves."""
     p, g, q = _mills_polynomials(where(x < FAR, x, FAR))
@@ -193,6 +209,21 @@ def fit_row(forward, strike, tau, vol, discount, sign, signed):
     prices = prices & (signed | ((f - k < WIDEST) & (k - f < WIDEST)))
     rest = (t >= 0) & (t < INFINITY) & (v >= 0) & (v < INFINITY) & (d > 0) & (d < INFINITY)
     return prices & rest & ((float_bits(sign) & MAGNITUDE) == ONE)
+
+
+def usual_row(forward, strike, tau, vol, discount, sign):
+    """Whether all numbers of a row are positive, finite and far from the ends of the range, seen from the bits."""
+    f, k, d = float_bits(forward), float_bits(strike), float_bits(discount)
+    variance = float_bits(vol * vol * tau)
+    prices = (f > SMALLEST_USUAL) & (f < LARGEST_USUAL) & (k > SMALLEST_USUAL) & (k < LARGEST_USUAL)
+    terms = (variance > SMALLEST_USUAL) & (variance < LARGEST_VARIANCE)
+    terms = terms & (float_bits(vol) > 0) & (float_bits(tau) < LARGEST_USUAL)
+    return prices & terms & (d > 0) & (d < INFINITY) & ((float_bits(sign) & MAGNITUDE) == ONE)
+
+
+def is_marked(value):
+    """Whether `nan_unless` put a NaN here."""
+    return float_bits(value) == ALL_BITS
 
 
 def fit_quote(price, forward, strike, tau, discount, sign, signed):

@@ -100,6 +100,11 @@ def _halves(x: Any) -> tuple[Any, Any]:
     return high, x - high
 
 
+def fused(a: Any, b: Any, c: Any) -> Any:
+    """a b + c, rounded as it comes."""
+    return a * b + c
+
+
 @jax.custom_jvp
 def product_minus(a: Any, b: Any, c: Any) -> Any:
     """a b - c, all but rounded once: what rounding took from c, where c is about a b (Dekker 1971)."""

@@ -71,6 +71,11 @@ def _halves(x: Any) -> tuple[Any, Any]:
     return high, x - high
 
 
+def fused(a: Any, b: Any, c: Any) -> Any:
+    """a b + c, rounded as it comes."""
+    return a * b + c
+
+
 def product_minus(a: Any, b: Any, c: Any) -> Any:
     """a b - c, all but rounded once: what rounding took from c, where c is about a b (Dekker 1971)."""
     a_high, a_low = _halves(np.minimum(a, LARGEST_TO_SPLIT))

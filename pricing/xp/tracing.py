@@ -123,9 +123,11 @@ def bits_float(x: Symbol) -> Symbol:
     return Symbol(x.builder, x.builder.bitcast(x.value, DOUBLE))
 
 
-def fused(a: Symbol, b: Symbol, c: Symbol) -> Symbol:
+def fused(a: Symbol | float, b: Symbol | float, c: Symbol | float) -> Symbol:
     """a b + c, rounded once."""
-    return Symbol(a.builder, a.builder.fma(a.as_float(), b.as_float(), c.as_float()))
+    builder = next(x.builder for x in (a, b, c) if isinstance(x, Symbol))
+    values = [x.as_float() if isinstance(x, Symbol) else ir.Constant(DOUBLE, float(x)) for x in (a, b, c)]
+    return Symbol(builder, builder.fma(*values))
 
 
 def traced(formula: Callable[..., Any], primitives: Any) -> Any:

@@ -13,6 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing import Status, implied_vol, price
+from pricing.backends import numba as kernels
+from pricing.backends.numba import BLOCK
+from pricing.models import black76
 from pricing.price import BACKENDS
 from tests.naive import exact
 from tests.vectors import literature_vectors
@@ -20,11 +23,11 @@ from tests.vectors import literature_vectors
 RELATIVE = 1e-13
 SMALLEST = 1e-300
 ROUNDINGS_ALLOWED = 10.0
-FAMILIES = ("anywhere", "core", "near", "at the money", "high vol", "far", "seam")
+FAMILIES = ("anywhere", "core", "near", "at the money", "high vol", "far", "seam", "edge")
 
 
 def deviations(family: str, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """vol sqrt(tau) and ln(K/F) of one family; "seam" lies on both sides of where the formula changes form."""
+    """vol sqrt(tau) and ln(K/F) of one family; "seam", "edge" lie where the formula changes form."""
     side = random.choice([-1.0, 1.0], count)
     if family == "anywhere":
         s = 10 ** random.uniform(-5, 0.7, count)
@@ -41,6 +44,12 @@ def deviations(family: str, count: int, random: np.random.Generator) -> tuple[np
     if family == "far":
         s = 10 ** random.uniform(-1.5, 0.5, count)
         return s, side * random.uniform(25, 37.3, count) * s
+    if family == "edge":
+        # Either side of what the short way is good for: deviations, deviations per v, the v of its series.
+        s, edges = 10 ** random.uniform(-6, 0.5, count), random.integers(0, 3, count)
+        far = np.where(edges == 0, random.uniform(6, 8.5, count), s * random.uniform(30, 60, count))
+        s = np.where(edges == 2, random.uniform(0.05, 0.07, count), s)
+        return s, side * np.where(edges == 2, random.uniform(0.2, 0.3, count), (far + s / 2) * s)
     return random.uniform(0.2, 0.3, count), side * random.uniform(0.2, 0.3, count)
 
 
@@ -67,6 +76,36 @@ def test_black_prices_to_thirteen_digits(family: str, report_vectors: Any) -> No
     report_vectors(len(absolute), max(absolute), "of max(F, K)", f"Black-76 in the money, {family}")
     assert max(errors) < RELATIVE
     assert max(absolute) < 1e-15
+
+
+def test_usual_rows_and_others_in_one_call() -> None:
+    """Rows the short way is not enough for, at any place and across blocks, beside rows that are no contracts."""
+    random = np.random.default_rng(8)
+    size = BLOCK + 1_000
+    forward, tau = random.uniform(50, 150, size), 10 ** random.uniform(-3, 0.3, size)
+    vol, sign = random.uniform(0.05, 2, size), np.ones(size)
+    far = random.uniform(size=size) < 0.3
+    deviation = np.where(far, random.uniform(8, 30, size), random.normal(0, 1, size))
+    strike, discount = forward * np.exp(deviation * vol * np.sqrt(tau)), np.exp(-0.03 * tau)
+    columns = tuple(column.copy() for column in (forward, strike, tau, vol, discount, sign))
+    columns[3][::7] = 0.0  # worth its intrinsic value
+    columns[2][5::7] = 0.0
+    columns[0][3::1_000] = -1.0
+    columns[4][4::1_000] = np.nan
+    columns[5][6::1_000] = 0.5
+    fast, careful = kernels.value(black76, columns), kernels.greeks(black76, columns, third_order=True)
+    nine = kernels.greeks(black76, columns)
+    bad = np.zeros(size, dtype=bool)
+    bad[3::1_000] = bad[4::1_000] = bad[6::1_000] = True
+    assert np.array_equal(np.isnan(fast), bad) and np.array_equal(np.isnan(nine[0]), bad)
+    good = ~bad
+    assert np.allclose(fast[good], nine[0][good], rtol=4e-15, atol=0)
+    assert np.max(np.abs(fast - careful[0])[good] / np.maximum(forward, strike)[good]) < 1.5e-15
+    for ours, theirs in zip(nine[1:], careful[1:9], strict=True):
+        natural = np.abs(theirs[good]) + 1e-3 * np.max(np.abs(theirs[good]))
+        assert np.max(np.abs(ours - theirs)[good] / natural) < 1e-12
+    for threads in (2, 3):
+        assert np.array_equal(kernels.value(black76, columns, threads)[good], fast[good])
 
 
 @settings(max_examples=300, deadline=None)

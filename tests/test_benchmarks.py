@@ -1,0 +1,216 @@
+"""What the benchmarks report: errors that are known beforehand are found, and figures become the table they should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+from benchmarks import report, slices
+from benchmarks.accuracy import (
+    black_greeks,
+    exact_greeks,
+    exact_prices,
+    exact_vols,
+    greek_errors,
+    price_errors,
+    vol_errors,
+)
+from benchmarks.contestants import Peer, first_results
+from benchmarks.formula_peers import textbook_greeks
+from benchmarks.pricing import contracts, quotes
+from tests.naive import exact
+from tests.vectors import ROOT
+
+
+def line(median: float, ratio: float, *, ours: bool = False, version: str = "", **more: Any) -> dict[str, Any]:
+    figures = ("median", "best", "processor")
+    return {
+        "ours": ours,
+        "version": version,
+        **dict.fromkeys(figures, median),
+        "ratios": dict.fromkeys(figures, ratio),
+        **more,
+    }
+
+
+def race(job: str, threads: int, contestants: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"job": job, "size": 1_000_000, "threads": threads, "rounds": 7, "contestants": contestants, **more}
+
+
+def price_race(threads: int, torch_ratio: float) -> dict[str, Any]:
+    errors = {"error / max(F, K)": 5e-16, "relative out of the money": 3e-15}
+    contestants = {
+        "price(out=...)": line(10.0, 1.0, ours=True, errors=errors),
+        "price(), more": line(12.0, 1.2, ours=True, errors=errors),
+        "its kernel": line(9.0, 0.9, ours=True, errors=errors),
+        "numpy + scipy": line(80.0, 8.0, version="2.4", errors=errors),
+        "iv-engine": line(90.0, 9.0, version="0.1", errors=errors),
+        "torch eager": line(10.0 * torch_ratio, torch_ratio, version="2.13", errors=errors),
+        "QuantLib blackFormula loop": line(1234.5, 123.4, version="1.44", errors=errors),
+    }
+    return race("price", threads, contestants)
+
+
+def greek_race(threads: int) -> dict[str, Any]:
+    right, wrong = {"price": 2e-16, "gamma": 3e-15}, {"price": 2e-16, "gamma": 0.3}
+    contestants = {
+        "greeks(out=...)": line(20.0, 1.0, ours=True, outputs=9, errors=right),
+        "wrong": line(21.0, 1.05, version="1", outputs=8, errors=wrong),
+        "few fields": line(60.0, 3.0, version="1", outputs=6, errors=right),
+        "numpy + scipy": line(120.0, 6.0, version="2.4", outputs=8, errors=right),
+    }
+    return race("greeks", threads, contestants, **{"over the price alone": {"by median time": 1.45}})
+
+
+def results() -> list[dict[str, Any]]:
+    machine = {"date": "2026-01-02", "processor": "A processor", "cores": 4, "python": "3.11"}
+    versions = {"python": "3.11", "numpy": "2.4", "lbriv": "1.0"}
+    one, all_threads = [price_race(1, 4.4), greek_race(1)], [price_race(4, 3.6), greek_race(4)]
+    return [{"machine": machine, "versions": versions, "races": races} for races in (one, all_threads)]
+
+
+def test_the_short_table_is_the_one_of_the_figures() -> None:
+    section, _ = report.sections(results())
+    assert section.splitlines() == [
+        "2026-01-02, A processor, 4 cores; python 3.11, numpy 2.4; medians of 7 alternating rounds, "
+        "in parentheses ratios of processor times.",
+        "",
+        "| job | contestant | ms, 1 thread | times ours | ms, 4 threads | times ours | goal | errors |",
+        "|---|---|--:|--:|--:|--:|---|---|",
+        "| price | `price(out=...)` | 10.0 | 1.00 (1.00) | 10.0 | 1.00 (1.00) |  "
+        "| 5e-16 of max(F, K), 3e-15 of itself |",
+        "|  | torch eager 2.13 | 44.0 | 4.40 (4.40) | 36.0 | 3.60 (3.60) | 4, met on one thread only "
+        "| 5e-16 of max(F, K), 3e-15 of itself |",
+        "|  | numpy + scipy 2.4 | 80.0 | 8.00 (8.00) | 80.0 | 8.00 (8.00) | 10, missed "
+        "| 5e-16 of max(F, K), 3e-15 of itself |",
+        "|  | QuantLib blackFormula loop 1.44 | 1,234 | 123 (123) | 1,234 | 123 (123) | 45, met "
+        "| 5e-16 of max(F, K), 3e-15 of itself |",
+        "| price and seven Greeks | `greeks(out=...)` | 20.0 | 1.00 (1.00) | 20.0 | 1.00 (1.00) |  | 3e-15 (gamma) |",
+        "|  | wrong 1 | 21.0 | 1.05 (1.05) | 21.0 | 1.05 (1.05) |  | 3e-01 (gamma) |",
+        "|  | few fields 1 | 60.0 | 3.00 (3.00) | 60.0 | 3.00 (3.00) |  | 3e-15 (gamma), 6 of 8 |",
+        "|  | numpy + scipy 2.4 | 120 | 6.00 (6.00) | 120 | 6.00 (6.00) | 10, missed | 3e-15 (gamma) |",
+        "",
+        "Eight Greeks and the price over the price alone: 1.45 on 1 and 1.45 on 4 thread(s) (goal: at most 1.6).",
+    ]
+
+
+def test_the_full_table_has_every_contestant_of_every_run() -> None:
+    _, full = report.sections(results())
+    assert (
+        full.count("| its kernel |") == full.count("| `price()`, more |") == 2 and full.count("| iv-engine 0.1 |") == 2
+    )
+    assert "| torch eager 2.13 | 4 | 36.0 | 36.0 | 36.0 | 3.60 | 3.60 | 3.60 |" in full
+
+
+def test_a_job_of_one_run_has_empty_columns_for_all_threads() -> None:
+    errors = {"largest error": 4e-5, "rms": 5e-6}
+    contestants = {
+        'american_price(accuracy="fast")': line(10.0, 1.0, ours=True, errors=errors),
+        "QuantLib QdFp fast": line(70.0, 7.0, version="1.44", errors=errors),
+    }
+    section = report.short_table([race("american", 1, contestants)], 4)
+    assert (
+        section[-1] == "|  | QuantLib QdFp fast 1.44 | 70.0 | 7.00 (7.00) |  |  | 5, met | largest 4e-05, rms 5e-06 |"
+    )
+
+
+def test_a_busy_machine_is_told() -> None:
+    busy, quiet = price_race(1, 4.0), greek_race(1)
+    for contestant in busy["contestants"].values():
+        contestant["processor"] = 0.5 * contestant["median"]
+    assert "busy during price on 1 thread(s)" in report.busy_text([busy, quiet])
+    assert report.busy_text([quiet]) == ""
+
+
+def test_a_goal_that_only_a_busy_neighbour_reaches_is_missed() -> None:
+    disturbed = line(50.0, 5.0, version="1")
+    disturbed["ratios"]["processor"] = 3.9
+    assert report.goal_text(report.Entry("torch eager", disturbed, None, 4.0)) == "4, missed"
+
+
+def test_only_inversions_without_a_failure_answer_right() -> None:
+    fails, solves = ({"errors": {"failures per million": count, "roundings": 3.0}} for count in (5.0, 0.0))
+    assert not report.answers_right("implied_vol", fails)
+    assert report.answers_right("implied_vol", solves)
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "docs" / "benchmarks.md"], ids=lambda path: path.name)
+def test_the_tables_have_their_place(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(report.BEGIN) == text.count(report.END) == 1
+    written = report.insert(text, "the table")
+    assert f"{report.BEGIN}\nthe table\n{report.END}" in written
+    assert report.insert(written, "the table") == written
+
+
+def test_a_text_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="benchmarks: begin"):
+        report.insert("no markers here", "the table")
+
+
+def test_exact_greeks_are_derivatives_of_the_price() -> None:
+    forward, strike, tau, vol, discount, sign = 100.0, 117.0, 0.7, 0.35, 0.96, -1.0
+    with mp.workdps(60):
+        rate = -mp.log(mp.mpf(discount)) / mp.mpf(tau)
+
+        def value(f: mp.mpf, t: mp.mpf, v: mp.mpf, r: mp.mpf = rate) -> mp.mpf:
+            return mp.exp(-r * t) * exact.black(f, mp.mpf(strike), t, v, int(sign))
+
+        numeric = exact.derivatives(value, (forward, tau, vol))
+        f, t, v = (mp.mpf(number) for number in (forward, tau, vol))
+        numeric["rho"] = float(mp.diff(lambda r: value(f * mp.exp((r - rate) * t), t, v, r), rate))
+        numeric["rho, forward held"] = float(mp.diff(lambda r: value(f, t, v, r), rate))
+    for name, greek in black_greeks(forward, strike, tau, vol, discount, sign).items():
+        assert float(greek) == pytest.approx(numeric[name], rel=1e-14), name
+
+
+def test_errors_that_were_put_in_are_found() -> None:
+    columns = contracts(50)
+    truth = exact_greeks(columns)
+    right = textbook_greeks(np, lambda x: np.array([float(exact.normal_cdf(mp.mpf(z))) for z in x]), columns)
+    assert max(greek_errors(truth, Peer(lambda c, t: None), right).values()) < 1e-13
+    wrong = tuple(
+        values + (1e-5 if name == "delta" else 0.0) for name, values in zip(Peer(print).fields, right, strict=True)
+    )
+    found = greek_errors(truth, Peer(print), wrong)
+    assert found["delta"] == pytest.approx(1e-5) and found["gamma"] < 1e-13
+    per_point = tuple(
+        values / 100 if name == "vega" else values for name, values in zip(Peer(print).fields, right, strict=True)
+    )
+    assert greek_errors(truth, Peer(print, units={"vega": 100.0}), per_point)["vega"] < 1e-13
+
+    prices = exact_prices(columns)
+    off = price_errors(prices, right[0] + 1e-7 * prices.size)
+    assert off["error / max(F, K)"] == pytest.approx(1e-7, rel=1e-6)
+
+
+def test_failures_of_implied_vols_are_counted_and_the_rest_measured() -> None:
+    columns, vols = quotes(40)
+    truth = exact_vols(columns, vols)
+    assert truth.firm.all()
+    found = np.empty(len(vols))
+    for row, root in zip(truth.rows, truth.root, strict=True):
+        found[row] = float(root)
+    assert vol_errors(truth, found) == {"failures per million": 0.0, "roundings": pytest.approx(0.25, abs=0.25)}
+    found[3], found[5] = np.nan, 1.1 * found[5]
+    assert vol_errors(truth, found)["failures per million"] == pytest.approx(2e6 / 40)
+
+
+def test_a_slice_that_did_not_reach_its_minimum_is_stuck() -> None:
+    data = slices.noisy_slices(4)
+    ours = slices.our_fits(data)
+    worse, outside = ours.copy(), ours.copy()
+    worse[1, 0] += 0.1  # far above the quotes
+    outside[2] = [-1.0, 5.0, 0.0, 0.0, 1.0]  # a slope of 5, which nobody may choose
+    assert slices.stuck(data, {"ours": ours, "worse": worse}) == {"ours": 0, "worse": 1}
+    assert slices.stuck(data, {"ours": ours, "outside": outside}) == {"ours": 0, "outside": 1}
+
+
+def test_a_contestant_that_fails_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    calls = {"works": lambda: 1, "fails": lambda: 1 / 0}
+    assert first_results(calls) == {"works": 1} and list(calls) == ["works"]
+    assert "fails: left out" in capsys.readouterr().out

@@ -27,8 +27,8 @@ DAY_MS = 86_400_000
 
 Jobs = list[tuple[str, Callable[[], Any]]]
 
-# forward, strike, tau, vol, sign, discount: at these terms an American option may be worth exercising early, and the
-# one that expires takes the long way of a formula that has a short one.
+# forward, strike, tau, vol, sign, discount. An American option on these terms may be worth exercising early; the
+# second option expires now, which kernels for usual terms leave to others.
 TERMS = (100.0, 100.0, [1.0, 0.0], 0.2, 1.0, 0.95)
 
 

@@ -46,10 +46,6 @@ def maximum(a, b):
     return where(a > b, a, b)
 
 
-def bounded(x, low, high):
-    return minimum(maximum(x, low), high)
-
-
 def abs(x):
     return where(x >= 0.0, x, -x)
 

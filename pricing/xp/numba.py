@@ -57,21 +57,29 @@ def compile_formula(formula: Callable[..., Any]) -> Any:
     return traced(formula, arithmetic)
 
 
-# The primitives that kernels call themselves.
-abs = compile_formula(arithmetic.abs)
-bounded = compile_formula(arithmetic.bounded)
-exp = compile_formula(arithmetic.exp)
-log = compile_formula(arithmetic.log)
-log_ratio = compile_formula(arithmetic.log_ratio)
-maximum = compile_formula(arithmetic.maximum)
-minimum = compile_formula(arithmetic.minimum)
-sqrt = compile_formula(arithmetic.sqrt)
+# The primitives by the names that kernels call them by.
 where = compile_formula(arithmetic.where)
+fused = compile_formula(arithmetic.fused)
+minimum = compile_formula(arithmetic.minimum)
+maximum = compile_formula(arithmetic.maximum)
+abs = compile_formula(arithmetic.abs)
+sqrt = compile_formula(arithmetic.sqrt)
+rsqrt = compile_formula(arithmetic.rsqrt)
+exp = compile_formula(arithmetic.exp)
+product_minus = compile_formula(arithmetic.product_minus)
+log_ratio_parts = compile_formula(arithmetic.log_ratio_parts)
+log_ratio = compile_formula(arithmetic.log_ratio)
+log = compile_formula(arithmetic.log)
+mills_ratio = compile_formula(arithmetic.mills_ratio)
+mills_of_two = compile_formula(arithmetic.mills_of_two)
+mills_and_rest = compile_formula(arithmetic.mills_and_rest)
+mills_and_rest_of_two = compile_formula(arithmetic.mills_and_rest_of_two)
+normal_cdf = compile_formula(arithmetic.normal_cdf)
 fit_row = compile_formula(arithmetic.fit_row)
-fit_quote = compile_formula(arithmetic.fit_quote)
-nan_unless = compile_formula(arithmetic.nan_unless)
 usual_row = compile_formula(arithmetic.usual_row)
 is_marked = compile_formula(arithmetic.is_marked)
+fit_quote = compile_formula(arithmetic.fit_quote)
+nan_unless = compile_formula(arithmetic.nan_unless)
 
 
 def source_hash(*modules: ModuleType) -> str:

@@ -123,13 +123,11 @@ def bits_float(x: Symbol) -> Symbol:
     return Symbol(x.builder, x.builder.bitcast(x.value, DOUBLE))
 
 
-def fused(a: Symbol, b: Symbol | float, c: Symbol | float) -> Symbol:
+def fused(a: Symbol | float, b: Symbol | float, c: Symbol | float) -> Symbol:
     """a b + c, rounded once."""
-    return Symbol(a.builder, a.builder.fma(a.as_float(), _float(b), _float(c)))
-
-
-def _float(x: Symbol | float) -> ir.Value:
-    return x.as_float() if isinstance(x, Symbol) else ir.Constant(DOUBLE, float(x))
+    builder = next(x.builder for x in (a, b, c) if isinstance(x, Symbol))
+    values = [x.as_float() if isinstance(x, Symbol) else ir.Constant(DOUBLE, float(x)) for x in (a, b, c)]
+    return Symbol(builder, builder.fma(*values))
 
 
 def traced(formula: Callable[..., Any], primitives: Any) -> Any:

@@ -58,7 +58,14 @@ def test_operations_are_those_of_python(a: float) -> None:
 def on_bits(x: Any) -> Any:
     bits = tracing.float_bits(x)
     exponent = (bits >> 52) & 2047
-    return exponent, exponent * 0.5, tracing.bits_float((exponent - 3) << 52), bits | 1, tracing.fused(x, x, -x * x)
+    return (
+        exponent,
+        exponent * 0.5,
+        tracing.bits_float((exponent - 3) << 52),
+        bits | 1,
+        tracing.fused(x, x, -x * x),
+        tracing.fused(3.0, x, 1.0),
+    )
 
 
 BITS = tracing.traced(on_bits, arithmetic)
@@ -72,8 +79,9 @@ def bits_of(x: float) -> Any:
 def test_bits_and_the_fused_product() -> None:
     for x in (1.0, 0.1, 12345.678):
         _, exponent = math.frexp(x)
-        biased, half, power, odd, lost = bits_of(x)
+        biased, half, power, odd, lost, constants = bits_of(x)
         assert (biased, half, power) == (exponent + 1022, (exponent + 1022) / 2, 2.0 ** (exponent - 4))
+        assert constants == pytest.approx(3.0 * x + 1.0, rel=1e-15)
         assert odd == int(np.float64(x).view(np.int64)) | 1
         exact = int(math.ldexp(x, 60)) ** 2 - int(math.ldexp(x * x, 120))
         assert lost == pytest.approx(math.ldexp(exact, -120), rel=1e-12)
@@ -109,6 +117,7 @@ for strike in (100, [95, 105], frozen, np.linspace(90.0, 110.0, 400)[::2], froze
     for model in ("black76", "bachelier", "linear", "american"):
         value = price(100.0, strike, 1.0, 0.2, 1, 0.95, model=model)
         greeks(100.0, strike, 1.0, 0.2, 1, 0.95, model=model)
+        greeks(100.0, strike, 0.0, 0.2, 1, 0.95, model=model)
     for model in ("black76", "bachelier"):
         greeks(100.0, strike, 1.0, 0.2, 1, 0.95, model=model, order=3)
         price(100.0, strike, 1.0, 0.2, 1, 0.95, model=model, out=np.empty(np.shape(strike)))
@@ -135,5 +144,5 @@ def test_every_kernel_is_compiled_once() -> None:
     assert done.returncode == 0, done.stderr[-2_000:]
     late, counts = json.loads(done.stdout)
     assert not late
-    assert len(counts) == 17
+    assert len(counts) == 19
     assert all(count == 1 for _, count in counts), counts

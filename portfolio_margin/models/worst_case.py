@@ -19,11 +19,11 @@ from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_minimum, short_option_rows
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.kernel_inputs import segment_starts, units_held
-from portfolio_margin.requirement import EXACT, Contribution, Requirement
-from pricing.arrays import FloatArray
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
+from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
-from scenarios.shocks import check_bounds
+from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,17 @@ class Model:
     """The worst-case margin model."""
 
     params: Params = field(default_factory=Params)
+    parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="worst_case", init=False)
+    traits: Traits = field(default=Traits(proportional=("scan", "short_option_minimum")), init=False)
+
+    def scenario_set(self, market: MarketRows) -> ScenarioSet | None:
+        """None: the worst loss is over whatever scenarios the arrays have."""
+        return None
+
+    def not_covered(self, arrays: RiskArrays) -> StrArray:
+        """(N,) nothing: a worst loss is a rule for every contract."""
+        return everything(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""

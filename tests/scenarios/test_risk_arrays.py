@@ -16,7 +16,7 @@ from pricing import DataError, EngineError
 from pricing.digest import hash_parts
 from scenarios import RiskArrays, VolDynamics, revalue
 from scenarios.families import grid
-from scenarios.risk_arrays import FORMAT, SCENARIO_COLUMNS
+from scenarios.risk_arrays import FORMAT, SCENARIO_COLUMNS, TERMS_COLUMNS
 from scenarios.shocks import make
 from tests.examples import market_and_instruments
 
@@ -36,6 +36,13 @@ def same(first: RiskArrays, second: RiskArrays) -> bool:
         elif field.name == "scenario_set":
             if ours.dynamics != theirs.dynamics or not all(
                 np.array_equal(getattr(ours, name), getattr(theirs, name)) for name in SCENARIO_COLUMNS
+            ):
+                return False
+        elif field.name == "terms":
+            if not all(
+                getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()
+                and not getattr(theirs, name).flags.writeable
+                for name in TERMS_COLUMNS
             ):
                 return False
         elif ours != theirs:
@@ -83,7 +90,8 @@ def test_the_archive_holds_columns_and_nothing_else() -> None:
     with np.load(io.BytesIO(CONTENT), allow_pickle=False) as archive:
         names = set(archive.files)
     columns = {f.name for f in fields(RiskArrays) if isinstance(getattr(ARRAYS, f.name), np.ndarray)}
-    assert names == columns | {f"scenario_{name}" for name in SCENARIO_COLUMNS} | {"metadata"}
+    columns |= {f"scenario_{name}" for name in SCENARIO_COLUMNS} | {f"terms_{name}" for name in TERMS_COLUMNS}
+    assert names == columns | {"metadata"}
 
 
 def test_a_stranger_reads_the_file_with_numpy_alone() -> None:

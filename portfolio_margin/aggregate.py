@@ -126,15 +126,15 @@ def check_faults(book: Book, arrays: RiskArrays, found: Faults, account: IntArra
         raise DataError([_off_step_problem(book, arrays, int(position)) for position in bad])
     infinite = np.flatnonzero(~np.isfinite(found.magnitude))
     if len(infinite):
-        raise NumericalError(f"account {book.account_id[account[infinite[0]]]} holds a contract whose risk array is not finite")
+        raise NumericalError(
+            f"account {book.account_id[account[infinite[0]]]} holds a contract whose risk array is not finite"
+        )
     if arrays.tick is not None and len(found.magnitude) and found.magnitude.max() > EXACT_LIMIT:
         row = int(np.argmax(found.magnitude))
         name = book.account_id[account[row]]
         needed = arrays.tick * 2.0 ** np.ceil(np.log2(found.magnitude[row] / EXACT_LIMIT) + 1)
         remedy = f"revalue with tick={needed:.1e} or more" if needed <= 1.0 else "no tick up to 1 would fit"
-        raise NumericalError(
-            f"account {name} is too large for exact sums at tick {arrays.tick:g}: {remedy}"
-        )
+        raise NumericalError(f"account {name} is too large for exact sums at tick {arrays.tick:g}: {remedy}")
 
 
 def _off_step_problem(book: Book, arrays: RiskArrays, position: int) -> Problem:

@@ -112,8 +112,7 @@ def _parts(book: Book, arrays: RiskArrays, by: str) -> _Parts:
         return _Parts(book.account_ptr, np.arange(len(book)), np.full(len(book), -1))
     if np.any(book.group_key == UNGROUPED):
         raise ConfigError(
-            f"sums by {by} need a book with groups: "
-            "Book.from_arrays(..., group_of_instrument=instruments.expiry_idx)"
+            f"sums by {by} need a book with groups: Book.from_arrays(..., group_of_instrument=instruments.expiry_idx)"
         )
     groups = np.arange(len(book.group_key) + 1)
     account = np.repeat(np.arange(len(book)), np.diff(book.account_ptr))

@@ -33,8 +33,9 @@ def margin(
             arrays come from a file
     positions_excluded  what the caller has left out already; the model adds the positions it has no rule for,
             whose value still counts in equity
-    Raises ConfigError where the model needs other scenarios than those of the arrays, DataError where arrays and market do not belong together or a quantity is off its step, and
-    NumericalError where a margin cannot be computed exactly: never a small number instead.
+    Raises ConfigError where the model needs other scenarios than those of the arrays, DataError where arrays and market
+    do not belong together or a quantity is off its step, and NumericalError where a margin cannot be computed exactly:
+    never a small number instead.
     """
     if not hasattr(model, "requirement"):
         raise ConfigError(f"model = {model!r}: must be a margin model, such as worst_case.Model(worst_case.Params())")

@@ -124,7 +124,7 @@ class MarginModel(Protocol):
         ...
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) why the model has no rule for a contract, "" where it has one; those positions are left out and listed."""
+        """(N,) why the model has no rule for a contract, "" where it has one; such positions are left out and listed."""
         ...
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:

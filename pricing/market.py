@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from dataclasses import field as column
 from functools import cached_property
 
 import numpy as np
@@ -79,7 +80,7 @@ class Market:
     currency_id: StrArray
     fx: FloatArray
     currency_underlying: IntArray
-    fixed_share: FloatArray = field(default_factory=lambda: NOTHING_FIXED)
+    fixed_share: FloatArray = column(default_factory=lambda: NOTHING_FIXED)
 
     def __post_init__(self) -> None:
         strings = dict.fromkeys(("underlying_id", "currency_id"), np.str_)

@@ -73,6 +73,15 @@ class ParameterSet:
     changed: tuple[str, ...] = ()
     applies: bool = True
 
+    def text(self) -> str:
+        """One line for people."""
+        second_hand = self.identity()["parameters_second_hand"]
+        parts = [f"parameter set {self.name}" if self.valid_from else "default parameters"]
+        parts += [] if self.applies else ["not valid at the time of this market"]
+        parts += [f"changed: {', '.join(self.changed)}"] if self.changed else []
+        parts += [f"second-hand: {', '.join(second_hand)}"] if second_hand else []
+        return "; ".join(parts)
+
     def identity(self) -> dict[str, Any]:
         """What a statement says of it; second-hand parameters as far as they are in use."""
         return {
@@ -124,7 +133,7 @@ class MarginModel(Protocol):
         ...
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) why the model has no rule for a contract, "" where it has one; such positions are left out and listed."""
+        """(N,) why the model has no rule for a contract, or ""; such positions are left out and named."""
         ...
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:

@@ -100,9 +100,10 @@ class ModelInput:
         """Parameters and layers as `build_all` takes them; at, ms UTC of the market, None where it is not known yet."""
         return self.module.Params, (find_parameter_set(self.name, self.parameter_set, at).layer(), *self._layers())
 
-    def model(self, at: int) -> MarginModel:
-        """The model with the parameters valid at `at`, and what was given over them."""
-        found = find_parameter_set(self.name, self.parameter_set, at)
+    def model(self, at: int, nearest: bool = False) -> MarginModel:
+        """The model with the parameters valid at `at`, and what was given over them; with `nearest`, the oldest ones
+        where none is old enough, which the statement then says."""
+        found = find_parameter_set(self.name, self.parameter_set, at, nearest=nearest)
         params = build(self.module.Params, found.layer(), *self._layers())
         changed = dict.fromkeys(name for layer in self._layers() for name in given_names(layer.values))
         model: MarginModel = self.module.Model(params, replace(found.info, changed=tuple(changed)))

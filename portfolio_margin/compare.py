@@ -11,7 +11,7 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
-from portfolio_margin.statement import MarginStatement
+from portfolio_margin.statement import MarginStatement, up
 from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError, EngineError
 from pricing.instruments import Instruments
@@ -189,4 +189,4 @@ def _largest_charge(statement: MarginStatement) -> tuple[StrArray, FloatArray]:
     amounts = np.array([parts[:, 0] for parts in statement.charges.values()])
     row = np.argmax(amounts, axis=0)
     amount = np.maximum(amounts[row, np.arange(len(statement))], 0.0)
-    return names[np.where(amount > 0, row, -1)], np.round(amount, 2) + 0.0
+    return names[np.where(amount > 0, row, -1)], up(amount)

@@ -23,7 +23,7 @@ UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 def margin_map(result: Comparison, scale: str = "notional", title: str = "") -> Picture:
     """Initial margin of every account under every model as colours, with the numbers in the cells.
 
-    scale  "notional": as a share of the notional of what the account holds, which tells strict models from lenient ones;
+    scale  "notional": as a share of the notional of what the account holds, which tells strict from lenient models;
            "amount": in the margin currency
     The frame: model, account, initial_margin, notional, value (NaN where nothing is required or held).
     Accounts without any requirement are left out of the picture; ConfigError for more than 120 accounts.

@@ -16,7 +16,14 @@ from pricing.digest import hash_parts
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Kind
 from scenarios.shocks import BY_EXPIRY, BY_SCENARIO, BY_UNDERLYING, ScenarioSet, VolDynamics
-from scenarios.terms import NOTIONAL_TOLERANCE, MarketSnapshotRows, Terms, implied_notional, impossible_terms
+from scenarios.terms import (
+    NOTIONAL_TOLERANCE,
+    MarketSnapshotRows,
+    Terms,
+    implied_notional,
+    impossible_carry,
+    impossible_terms,
+)
 
 FORMAT = "portfolio-margin risk arrays 4"
 DEFAULT_TICK = 1e-6
@@ -238,6 +245,8 @@ def impossible_rows(arrays: RiskArrays, file: str) -> list[Problem]:
     problems += impossible_terms(arrays.terms, arrays.kind, (names, arrays.underlying_id, arrays.expiry_name), file)
     if not any(np.any(bad) for bad, _ in checks.values()) and not problems:
         checks = _contradictions(arrays)
+        far, remedy = impossible_carry(arrays.terms, arrays.valuation_time), "further from the spot than any carry"
+        problems += row_problems(file, "terms forward", far, arrays.terms.forward, remedy, arrays.expiry_name)
     for field, (bad, remedy) in checks.items():
         problems += row_problems(file, field, np.asarray(bad), getattr(arrays, field), remedy, names)
     return problems

@@ -18,7 +18,7 @@ from pricing.arrays import (
 )
 from pricing.errors import Problem
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
-from pricing.market import MAX_DISCOUNT, UNDATED, Market
+from pricing.market import CARRY_SLACK, MAX_DISCOUNT, MAX_RATE, UNDATED, UNDATED_SLACK, Market
 from pricing.resolve import PricingInputs
 
 # A product of three numbers read from a file is off by a few roundings.
@@ -162,6 +162,13 @@ def implied_notional(terms: Terms, kind: IntArray, expiry_idx: IntArray) -> Floa
     units = np.where(terms.is_inverse & settled, terms.multiplier / forward, terms.multiplier)
     price = np.where(terms.is_inverse, 1.0, forward)
     return np.asarray(units * price * terms.fx[terms.currency_idx])
+
+
+def impossible_carry(terms: Terms, valuation_time: int) -> BoolArray:
+    """(X,) True where a forward is further from the spot than any rate explains, by the bounds of Market."""
+    slack = np.where(terms.expiry_time == UNDATED, UNDATED_SLACK, CARRY_SLACK)
+    carry = np.abs(np.log(terms.forward / terms.spot[terms.expiry_underlying]))
+    return np.asarray(carry > slack + MAX_RATE * terms.years_to_expiry(valuation_time))
 
 
 def _positive(values: FloatArray) -> BoolArray:

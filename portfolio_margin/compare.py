@@ -111,6 +111,7 @@ def compare(
     models        name -> model; names are for people and may stand for one model with several parameter sets
     scenario_set  for models without scenarios of their own
     reference     name of the model that savings are measured against; the first one where left out
+    backend, threads, tick   as `revalue` takes them
 
     A model that cannot be computed for this market (ConfigError, NumericalError, contracts it cannot price) is named in
     `left_out` with the reason. Raises ConfigError where none can, or the reference cannot.

@@ -65,11 +65,15 @@ def skew_factor(inputs: PricingInputs, skew: Skew, dynamics: VolDynamics) -> Flo
     Source: Derive v2 PMRM_2, skew scenarios "Linear" and "Abs".
     """
     root = np.sqrt(inputs.tau)
-    cap = dynamics.skew_cap + dynamics.skew_cap_slope * root
+    absolute = skew == Skew.ABSOLUTE
+    base, slope = (dynamics.linear_cap, dynamics.linear_cap_slope)
+    if absolute:
+        base, slope = (dynamics.absolute_cap, dynamics.absolute_cap_slope)
+    cap = base + slope * root
     spread = dynamics.skew_width_vol + root * dynamics.skew_width_vol_slope
     width = np.maximum(dynamics.skew_width_min, root * dynamics.skew_width_scale * spread)
     moneyness = np.log(inputs.strike / inputs.forward)
-    k = np.abs(moneyness) if skew == Skew.ABSOLUTE else moneyness
+    k = np.abs(moneyness) if absolute else moneyness
     return np.asarray(np.maximum(0.0, 1.0 + np.maximum(np.minimum(k * cap / width, cap), -cap)))
 
 

@@ -33,7 +33,8 @@ class VolDynamics:
     combine "sum": shift is added on top of the relative move; "larger": of the two changes of vol the one
             that is larger in size applies (OKX: points or percent)
     skew    in scenarios with a skew the vol is multiplied by max(0, 1 + clip(k cap / width, -cap, cap)), with
-            k = ln(strike / unshocked forward), or |k|; cap = skew_cap + skew_cap_slope sqrt(tau) and
+            k = ln(strike / unshocked forward), or |k| for an absolute one; cap = linear_cap + linear_cap_slope
+            sqrt(tau), or absolute_cap + absolute_cap_slope sqrt(tau), and
             width = max(skew_width_min, sqrt(tau) skew_width_scale (skew_width_vol + sqrt(tau) skew_width_vol_slope))
             (Derive PMRM_2)
     rule    "sticky_strike": a contract keeps its vol when the forward moves;
@@ -50,8 +51,10 @@ class VolDynamics:
     rule: str = "sticky_strike"
     carry: str = "held"
     combine: str = "sum"
-    skew_cap: float = 0.0
-    skew_cap_slope: float = 0.0
+    linear_cap: float = 0.0
+    linear_cap_slope: float = 0.0
+    absolute_cap: float = 0.0
+    absolute_cap_slope: float = 0.0
     skew_width_min: float = 0.01
     skew_width_scale: float = 4.0
     skew_width_vol: float = 0.0
@@ -64,8 +67,10 @@ class VolDynamics:
             "days_floor": (1e-3, 100.0),
             "minimum_vol_up": (0.0, 10.0),
             "vol_floor": (0.0, 10.0),
-            "skew_cap": (0.0, 10.0),
-            "skew_cap_slope": (-10.0, 10.0),
+            "linear_cap": (0.0, 10.0),
+            "linear_cap_slope": (-10.0, 10.0),
+            "absolute_cap": (0.0, 10.0),
+            "absolute_cap_slope": (-10.0, 10.0),
             "skew_width_min": (1e-9, 100.0),
             "skew_width_scale": (0.0, 1e3),
             "skew_width_vol": (0.0, 100.0),

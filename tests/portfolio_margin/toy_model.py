@@ -63,7 +63,7 @@ class Model:
         return make(
             [*(f"P{100 * move:+.1f}" for move in prices), "linear", "absolute", "basis"],
             np.append(prices, np.zeros(3)),
-            dynamics=VolDynamics(skew_cap=0.25, skew_cap_slope=-0.1, skew_width_vol=0.6),
+            dynamics=VolDynamics(linear_cap=0.25, absolute_cap=0.2, absolute_cap_slope=-0.1, skew_width_vol=0.6),
             skew=np.array([Skew.NONE] * PRICES + [Skew.LINEAR, Skew.ABSOLUTE, Skew.NONE]),
             basis_move=np.append(np.zeros(PRICES + 2), 0.02),
         )

@@ -20,14 +20,14 @@ INSTRUMENTS, MARKET = market_and_instruments(strikes=5)
 INPUTS = resolve(INSTRUMENTS, MARKET)
 DATED = MARKET.expiry_time != UNDATED
 SKEWED = VolDynamics(
-    skew_cap=0.25, skew_cap_slope=-0.1, skew_width_min=0.01, skew_width_scale=4.0, skew_width_vol=0.6,
+    linear_cap=0.25, linear_cap_slope=-0.1, absolute_cap=0.4, absolute_cap_slope=0.1, skew_width_min=0.01, skew_width_scale=4.0, skew_width_vol=0.6,
     skew_width_vol_slope=0.1,
 )  # fmt: skip
 
 
 def tilt(strike: float, forward: float, tau: float, absolute: bool) -> float:
     """The multiplier of Derive's PMRM_2 in plain words, with the numbers of SKEWED."""
-    cap = 0.25 - 0.1 * math.sqrt(tau)
+    cap = 0.4 + 0.1 * math.sqrt(tau) if absolute else 0.25 - 0.1 * math.sqrt(tau)
     width = max(0.01, math.sqrt(tau) * 4.0 * (0.6 + math.sqrt(tau) * 0.1))
     k = math.log(strike / forward)
     k = abs(k) if absolute else k
@@ -144,7 +144,13 @@ def test_a_set_for_other_expiries_is_refused() -> None:
 
 
 def test_dynamics_of_skews_have_bounds() -> None:
-    for change in ({"combine": "product"}, {"skew_cap": -0.1}, {"skew_width_min": 0.0}, {"skew_width_vol": math.nan}):
+    for change in (
+        {"combine": "product"},
+        {"linear_cap": -0.1},
+        {"absolute_cap": 11.0},
+        {"skew_width_min": 0.0},
+        {"skew_width_vol": math.nan},
+    ):
         with pytest.raises(ConfigError, match=next(iter(change))):
             VolDynamics(**change)
 

@@ -20,7 +20,8 @@ INSTRUMENTS, MARKET = market_and_instruments(strikes=5)
 INPUTS = resolve(INSTRUMENTS, MARKET)
 DATED = MARKET.expiry_time != UNDATED
 SKEWED = VolDynamics(
-    linear_cap=0.25, linear_cap_slope=-0.1, absolute_cap=0.4, absolute_cap_slope=0.1, skew_width_min=0.01, skew_width_scale=4.0, skew_width_vol=0.6,
+    linear_cap=0.25, linear_cap_slope=-0.1, absolute_cap=0.4, absolute_cap_slope=0.1,
+    skew_width_min=0.01, skew_width_scale=4.0, skew_width_vol=0.6,
     skew_width_vol_slope=0.1,
 )  # fmt: skip
 

@@ -21,11 +21,14 @@ def _check_siblings() -> None:
 _check_siblings()
 
 from portfolio_margin.aggregate import account_pnl, worst_loss  # noqa: E402
+from portfolio_margin.blocks import Block, blocks  # noqa: E402
 from portfolio_margin.book import Book  # noqa: E402
+from portfolio_margin.compare import Comparison, compare  # noqa: E402
 from portfolio_margin.explain import Explanation, explain  # noqa: E402
+from portfolio_margin.io.parameter_sets import load_parameters  # noqa: E402
 from portfolio_margin.margin import margin  # noqa: E402
 from portfolio_margin.position_margin import PositionMargins, position_margins  # noqa: E402
-from portfolio_margin.requirement import Requirement  # noqa: E402
+from portfolio_margin.requirement import ParameterSet, Requirement  # noqa: E402
 from portfolio_margin.sample import Sample, load_sample  # noqa: E402
 from portfolio_margin.sensitivities import WhatIf, what_if  # noqa: E402
 from portfolio_margin.statement import AccountStatus, MarginStatement  # noqa: E402
@@ -33,16 +36,22 @@ from portfolio_margin.version import VERSION as __version__  # noqa: E402
 
 __all__ = [
     "AccountStatus",
+    "Block",
     "Book",
+    "Comparison",
     "Explanation",
     "MarginStatement",
+    "ParameterSet",
     "PositionMargins",
     "Requirement",
     "Sample",
     "WhatIf",
     "__version__",
     "account_pnl",
+    "blocks",
+    "compare",
     "explain",
+    "load_parameters",
     "load_sample",
     "margin",
     "position_margins",

@@ -35,7 +35,7 @@ def worst_loss(
     positions = kernel_positions(book, arrays, netting)
     table = kernel_table(arrays, arrays.rows, haircut)
     module = load_backend("portfolio_margin", backend)
-    loss, scenario, found = module.worst_loss(positions, table, _threads(book, arrays.rows.shape[1], threads))
+    loss, scenario, found = module.worst_loss(positions, table, threads_for(book, arrays.rows.shape[1], threads))
     check_faults(book, arrays, found)
     return loss * arrays.tick_size, scenario
 
@@ -65,7 +65,7 @@ def account_sums(
     positions = kernel_positions(book, arrays, "joint")
     table = kernel_table(arrays, rows, haircut)
     module = load_backend("portfolio_margin", backend)
-    sums, found = module.account_sums(positions, table, _threads(book, rows.shape[1], threads))
+    sums, found = module.account_sums(positions, table, threads_for(book, rows.shape[1], threads))
     check_faults(book, arrays, found)
     return np.asarray(sums * arrays.tick_size)
 
@@ -107,8 +107,12 @@ def kernel_table(arrays: RiskArrays, rows: FloatArray, haircut: FloatArray | Non
     )
 
 
-def check_faults(book: Book, arrays: RiskArrays, found: Faults) -> None:
-    """DataError for quantities off their step, NumericalError for sums that ticks cannot hold exactly."""
+def check_faults(book: Book, arrays: RiskArrays, found: Faults, account: IntArray | None = None) -> None:
+    """DataError for quantities off their step, NumericalError for sums that ticks cannot hold exactly.
+
+    account  (R,) account of each row of `found`; None where rows are accounts
+    """
+    account = np.arange(len(book)) if account is None else account
     apart = found.misplaced[found.misplaced >= 0]
     if len(apart):
         names = arrays.instrument_id[book.instrument_idx[apart]]
@@ -122,15 +126,15 @@ def check_faults(book: Book, arrays: RiskArrays, found: Faults) -> None:
         raise DataError([_off_step_problem(book, arrays, int(position)) for position in bad])
     infinite = np.flatnonzero(~np.isfinite(found.magnitude))
     if len(infinite):
-        account = book.account_id[infinite[0]]
-        raise NumericalError(f"account {account} holds a contract whose risk array is not finite")
+        raise NumericalError(
+            f"account {book.account_id[account[infinite[0]]]} holds a contract whose risk array is not finite"
+        )
     if arrays.tick is not None and len(found.magnitude) and found.magnitude.max() > EXACT_LIMIT:
         row = int(np.argmax(found.magnitude))
+        name = book.account_id[account[row]]
         needed = arrays.tick * 2.0 ** np.ceil(np.log2(found.magnitude[row] / EXACT_LIMIT) + 1)
         remedy = f"revalue with tick={needed:.1e} or more" if needed <= 1.0 else "no tick up to 1 would fit"
-        raise NumericalError(
-            f"account {book.account_id[row]} is too large for exact sums at tick {arrays.tick:g}: {remedy}"
-        )
+        raise NumericalError(f"account {name} is too large for exact sums at tick {arrays.tick:g}: {remedy}")
 
 
 def _off_step_problem(book: Book, arrays: RiskArrays, position: int) -> Problem:
@@ -140,7 +144,8 @@ def _off_step_problem(book: Book, arrays: RiskArrays, position: int) -> Problem:
     return Problem("book", str(book.account_id[account]), "quantity", float(book.quantity[position]), remedy)
 
 
-def _threads(book: Book, columns: int, threads: int | None) -> int:
+def threads_for(book: Book, columns: int, threads: int | None) -> int:
+    """Threads for sums over a book: as asked for, else one where there is little to add."""
     check_threads(threads)
     if threads is not None:
         return threads

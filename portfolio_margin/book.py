@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from portfolio_margin.nearest import did_you_mean_or_known
-from pricing.arrays import MAX_ACCOUNTS, FloatArray, IntArray, StrArray, freeze_fields
+from pricing.arrays import MAX_ACCOUNTS, BoolArray, FloatArray, IntArray, StrArray, freeze_fields
 from pricing.errors import DataError, Problem
 
 UNGROUPED = -2
@@ -134,15 +134,33 @@ class Book:
     def select(self, account: str) -> Book:
         """The book of one account alone."""
         row = self.row_of(account)
-        groups = slice(self.account_ptr[row], self.account_ptr[row + 1])
-        first, last = self.position_ptr[row], self.position_ptr[row + 1]
+        return self.accounts(row, row + 1)
+
+    def accounts(self, first: int, last: int) -> Book:
+        """The book of the accounts in rows first to last - 1."""
+        groups = slice(self.account_ptr[first], self.account_ptr[last])
+        positions = slice(self.group_ptr[groups.start], self.group_ptr[groups.stop])
         return Book(
-            account_id=self.account_id[row : row + 1],
-            account_ptr=np.array([0, groups.stop - groups.start]),
+            account_id=self.account_id[first:last],
+            account_ptr=self.account_ptr[first : last + 1] - groups.start,
             group_key=self.group_key[groups],
-            group_ptr=self.group_ptr[groups.start : groups.stop + 1] - first,
-            instrument_idx=self.instrument_idx[first:last],
-            quantity=self.quantity[first:last],
+            group_ptr=self.group_ptr[groups.start : groups.stop + 1] - positions.start,
+            instrument_idx=self.instrument_idx[positions],
+            quantity=self.quantity[positions],
+        )
+
+    def keep(self, wanted: BoolArray) -> Book:
+        """The same accounts with the positions only where `wanted` (P,) is true."""
+        group = np.repeat(np.arange(len(self.group_key)), np.diff(self.group_ptr))[wanted]
+        left = np.unique(group)
+        account = np.repeat(np.arange(len(self)), np.diff(self.account_ptr))[left]
+        return Book(
+            account_id=self.account_id,
+            account_ptr=np.searchsorted(account, np.arange(len(self) + 1)),
+            group_key=self.group_key[left],
+            group_ptr=np.append(np.searchsorted(group, left), len(group)),
+            instrument_idx=self.instrument_idx[wanted],
+            quantity=self.quantity[wanted],
         )
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
 from portfolio_margin.book import Book
-from portfolio_margin.requirement import EXACT, Contribution
+from portfolio_margin.requirement import EXACT, Contribution, covered
 from portfolio_margin.statement import MarginStatement
 from pricing.errors import DataError, Problem
 from scenarios.risk_arrays import RiskArrays
@@ -69,7 +69,8 @@ def explain(statement: MarginStatement, book: Book, arrays: RiskArrays, account:
         Decimal(repr(float(statement.maintenance_margin[row]))),
     )
     with localcontext(EXACT):
-        contributions = statement.model.contributions(book.select(account), arrays)
+        seen, _ = covered(statement.model, book.select(account), arrays)
+        contributions = statement.model.contributions(seen, arrays)
         exact = _sum(contributions)
         rounding = (totals[0] - exact[0], totals[1] - exact[1])
         if any(not abs(amount) <= Decimal("0.02") for amount in rounding):

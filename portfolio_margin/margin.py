@@ -8,7 +8,7 @@ import numpy as np
 
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
-from portfolio_margin.requirement import MarginModel
+from portfolio_margin.requirement import MarginModel, check_scenarios, covered
 from portfolio_margin.statement import MarginStatement, account_status, down, ratio, up
 from portfolio_margin.version import VERSION
 from pricing.digest import hash_parts
@@ -31,8 +31,11 @@ def margin(
 
     market  the snapshot the arrays were made from, to check that they belong together; None where the
             arrays come from a file
-    Raises DataError where arrays and market do not belong together or a quantity is off its step, and
-    NumericalError where a margin cannot be computed exactly: never a small number instead.
+    positions_excluded  what the caller has left out already; the model adds the positions it has no rule for,
+            whose value still counts in equity
+    Raises ConfigError where the model needs other scenarios than those of the arrays, DataError where arrays and market
+    do not belong together or a quantity is off its step, and NumericalError where a margin cannot be computed exactly:
+    never a small number instead.
     """
     if not hasattr(model, "requirement"):
         raise ConfigError(f"model = {model!r}: must be a margin model, such as worst_case.Model(worst_case.Params())")
@@ -40,7 +43,9 @@ def margin(
         raise ConfigError(f"the risk arrays are a {arrays.method} expansion, for screening: margin needs method='full'")
     if market is not None:
         _check_same_moment(arrays, market)
-    required = model.requirement(book, arrays, backend=backend, threads=threads)
+    check_scenarios(model, arrays)
+    seen, unseen = covered(model, book, arrays)
+    required = model.requirement(seen, arrays, backend=backend, threads=threads)
     held = equity(book, arrays, model.haircut(arrays), backend=backend, threads=threads)
     value, haircut = down(held.equity), up(held.haircut)
     balance = down(value - haircut)
@@ -70,7 +75,7 @@ def margin(
         parameters_hash=hash_parts([model.model_id, vars(model.params)])[:16],
         input_hash=hash_parts([arrays.digest, *(getattr(book, f.name) for f in fields(book))])[:16],
         engine_version=VERSION,
-        positions_excluded=positions_excluded,
+        positions_excluded=(*positions_excluded, *unseen),
     )
 
 

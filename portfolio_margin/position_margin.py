@@ -10,7 +10,7 @@ import numpy as np
 
 from portfolio_margin.book import UNGROUPED, Book
 from portfolio_margin.explain import explain
-from portfolio_margin.requirement import EXACT
+from portfolio_margin.requirement import EXACT, covered
 from portfolio_margin.statement import MarginStatement, up
 from pricing.arrays import FloatArray
 from scenarios.risk_arrays import RiskArrays
@@ -110,7 +110,7 @@ def _reduced(own: Book, arrays: RiskArrays, statement: MarginStatement) -> tuple
             group_of_instrument=groups,
             accounts=np.arange(2 * len(chosen)),
         )
-        required = statement.model.requirement(book, arrays)
+        required = statement.model.requirement(covered(statement.model, book, arrays)[0], arrays)
         both = np.column_stack([up(required.initial), up(required.maintenance)])
         alone[chosen], without[chosen] = both[: len(chosen)], both[len(chosen) :]
     return alone, without

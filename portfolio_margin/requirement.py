@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Context, Decimal
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from portfolio_margin.book import Book
-from pricing.arrays import FloatArray, IntArray
+from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
+from scenarios.shocks import MarketRows, ScenarioSet, same_scenarios
 
 # Every double has at most 1,075 significant decimal digits and a factor 17: no sum of their products is rounded.
 EXACT = Context(prec=1_200)
@@ -46,6 +50,61 @@ class Contribution:
     maintenance: Decimal
 
 
+@dataclass(frozen=True)
+class ParameterSet:
+    """Where the parameters of a model come from.
+
+    name         of the file without its ending, "2024-06-28" or "2024-06-28-test"; "defaults" where there is none
+    valid_from   first day it applies, YYYY-MM-DD; "" for defaults
+    valid_to     last day, "" where it applies until the next set
+    source       who published it
+    note         what else there is to know
+    second_hand  parameters whose value is not from the venue itself
+    changed      parameters that were given another value than the set's
+    applies      False where it is not valid at the time of the market it was loaded for
+    """
+
+    name: str = "defaults"
+    valid_from: str = ""
+    valid_to: str = ""
+    source: str = ""
+    note: str = ""
+    second_hand: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    applies: bool = True
+
+    def text(self) -> str:
+        """One line for people."""
+        second_hand = self.identity()["parameters_second_hand"]
+        parts = [f"parameter set {self.name}" if self.valid_from else "default parameters"]
+        parts += [] if self.applies else ["not valid at the time of this market"]
+        parts += [f"changed: {', '.join(self.changed)}"] if self.changed else []
+        parts += [f"second-hand: {', '.join(second_hand)}"] if second_hand else []
+        return "; ".join(parts)
+
+    def identity(self) -> dict[str, Any]:
+        """What a statement says of it; second-hand parameters as far as they are in use."""
+        return {
+            "parameter_set": self.name,
+            "parameters_valid_from": self.valid_from,
+            "parameters_apply": self.applies,
+            "parameters_changed": list(self.changed),
+            "parameters_second_hand": [name for name in self.second_hand if name not in self.changed],
+        }
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What holds for a model in general, for those who test or display it.
+
+    proportional  charges that grow in proportion where every contract of an account is multiplied
+    credits       charges that may be negative; all others are 0 or more
+    """
+
+    proportional: tuple[str, ...] = ()
+    credits: tuple[str, ...] = ()
+
+
 class MarginModel(Protocol):
     """Parameters plus `requirement`: the policy. One file in portfolio_margin/models each."""
 
@@ -57,6 +116,24 @@ class MarginModel(Protocol):
     @property
     def params(self) -> object:
         """The frozen parameter set; every field is bounded."""
+        ...
+
+    @property
+    def parameter_set(self) -> ParameterSet:
+        """Where the parameters come from."""
+        ...
+
+    @property
+    def traits(self) -> Traits:
+        """What holds for the model in general."""
+        ...
+
+    def scenario_set(self, market: MarketRows) -> ScenarioSet | None:
+        """The scenarios the model needs, for risk arrays made under exactly these; None: those of the caller."""
+        ...
+
+    def not_covered(self, arrays: RiskArrays) -> StrArray:
+        """(N,) why the model has no rule for a contract, or ""; such positions are left out and named."""
         ...
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
@@ -72,3 +149,35 @@ class MarginModel(Protocol):
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The requirement of the one account of `book`, position by position; sums exactly."""
         ...
+
+
+def everything(arrays: RiskArrays) -> StrArray:
+    """(N,) `not_covered` of a model that has a rule for every contract."""
+    return np.full(len(arrays), "", dtype=np.str_)
+
+
+def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, tuple[str, ...]]:
+    """The book as far as the model has rules for it, and a line "account instrument: reason" for what is left out."""
+    reason = np.asarray(model.not_covered(arrays), dtype=np.str_)
+    if reason.shape != (len(arrays),):
+        raise ConfigError(f"{model.model_id}.not_covered gives {reason.shape}: needs one text an instrument")
+    if not np.any(reason != ""):
+        return book, ()
+    inside = book.instrument_idx < len(arrays)
+    row = np.where(inside, book.instrument_idx, 0)
+    out = inside & (reason[row] != "") & (book.quantity != 0)
+    if not np.any(out):
+        return book, ()
+    account = np.repeat(book.account_id, np.diff(book.position_ptr))
+    lines = tuple(f"{account[p]} {arrays.instrument_id[row[p]]}: {reason[row[p]]}" for p in np.flatnonzero(out))
+    return book.keep(~out), lines
+
+
+def check_scenarios(model: MarginModel, arrays: RiskArrays) -> None:
+    """ConfigError where the model needs other scenarios than those the arrays were made under."""
+    wanted = model.scenario_set(arrays.market_rows)
+    if wanted is not None and not same_scenarios(wanted, arrays.scenario_set):
+        raise ConfigError(
+            f"{model.model_id} has scenarios of its own, {len(wanted)} of them, and these risk arrays were made under "
+            f"others: revalue(instruments, market, model.scenario_set(market))"
+        )

@@ -117,9 +117,10 @@ class MarginStatement:
         }
 
     def identity(self) -> dict[str, Any]:
-        """What reproduces the statement: model, hashes, version, and what was excluded."""
+        """What reproduces the statement: model, parameter set, hashes, version, and what was excluded."""
         return {
             "model_id": self.model.model_id,
+            **self.model.parameter_set.identity(),
             "parameters_hash": self.parameters_hash,
             "input_hash": self.input_hash,
             "engine_version": self.engine_version,

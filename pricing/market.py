@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from dataclasses import field as column
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +14,7 @@ from pricing.arrays import (
     FloatArray,
     IntArray,
     StrArray,
+    freeze,
     freeze_fields,
     row_problems,
 )
@@ -37,6 +39,8 @@ UNDATED_SLACK = 0.05
 # A vol so many times above or below the median of its expiry is a slip of the decimal point or of the unit.
 VOL_RATIO = 6.0
 FX_TOLERANCE = 0.01
+# Stands for "no forward is fixed in part", until the number of expiries is known.
+NOTHING_FIXED = freeze(np.zeros(0), np.float64)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Market:
     fx                 (C,) margin currency per unit of currency; fx[0] = 1
     currency_underlying (C,) -> U whose price moves the currency, -1 for none; the fx of such a coin is
                        its spot, within 1 %
+    fixed_share        (X,) share of the forward that an average for settlement has already fixed, in [0, 1]; it takes
+                       no part in any move. Left out: 0; always 0 for undated rows
 
     Raises DataError naming every bad row. mark_vol may hold NaN, nothing else may but svi.
     """
@@ -74,11 +80,14 @@ class Market:
     currency_id: StrArray
     fx: FloatArray
     currency_underlying: IntArray
+    fixed_share: FloatArray = column(default_factory=lambda: NOTHING_FIXED)
 
     def __post_init__(self) -> None:
         strings = dict.fromkeys(("underlying_id", "currency_id"), np.str_)
         integers = dict.fromkeys(("expiry_underlying", "expiry_time", "currency_underlying"), np.int64)
-        floats = dict.fromkeys(("spot", "forward", "discount", "svi", "mark_vol", "fx"), np.float64)
+        if self.fixed_share is NOTHING_FIXED:
+            object.__setattr__(self, "fixed_share", np.zeros(len(self.forward)))
+        floats = dict.fromkeys(("spot", "forward", "discount", "svi", "mark_vol", "fx", "fixed_share"), np.float64)
         freeze_fields(self, {**strings, **integers, **floats})
         object.__setattr__(self, "valuation_time", _moment(self.valuation_time))
         problems = self._shape_problems() or self._value_problems()
@@ -105,6 +114,7 @@ class Market:
             "expiry_underlying": self.forward.shape,
             "expiry_time": self.forward.shape,
             "discount": self.forward.shape,
+            "fixed_share": self.forward.shape,
             "svi": (*self.forward.shape, 5),
             "fx": self.currency_id.shape,
             "currency_underlying": self.currency_id.shape,
@@ -142,6 +152,12 @@ class Market:
                 "discount",
                 ~positive(self.discount) | (self.discount > MAX_DISCOUNT),
                 f"must be above 0 and at most {MAX_DISCOUNT:g}",
+            ),
+            (
+                "fixed_share",
+                ~((self.fixed_share >= 0) & (self.fixed_share <= 1))
+                | ((self.expiry_time == UNDATED) & (self.fixed_share != 0)),
+                "must be in [0, 1], and 0 where nothing expires",
             ),
             ("svi", ~np.isin(slice_state, (0, 5)), "give all five SVI numbers or none"),
             (

@@ -25,6 +25,7 @@ from scenarios import dynamics
 from scenarios.bind import ShockedInputs, bind
 from scenarios.risk_arrays import DECIMAL_NOISE, DEFAULT_TICK, EXACT_LIMIT, FEWEST_TICKS, METHODS, RiskArrays
 from scenarios.shocks import ScenarioSet
+from scenarios.terms import terms_of
 
 
 def revalue(
@@ -86,6 +87,7 @@ def revalue(
         )[:, 0],
         delta=delta,
         notional=notional,
+        terms=terms_of(instruments, market, inputs),
         tick=tick,
         scenario_set=scenario_set,
         valuation_time=market.valuation_time,
@@ -157,9 +159,9 @@ def _base(
     """Value and delta per contract in margin currency, by the reference formulas on every backend; only a model that
     needs a solver, which is slow in the reference, by the solver of the backend.
 
-    delta is the gain for a relative move of 1.00 of the underlying. An inverse value moves with the
-    ratio fx / forward, which a move of both leaves alone, unless the coin is the margin currency and fx
-    does not move; any other value held in a coin moves with the coin as well.
+    delta is the gain for a relative move of 1.00 of the underlying; the share of a forward that settlement has fixed
+    does not move. An inverse value moves with the ratio fx / forward, which a move of both leaves alone, unless the
+    coin is the margin currency and fx does not move; any other value held in a coin moves with the coin as well.
     """
     module = load_backend("pricing", backend if is_solved(model) else "numpy")
     value, unit_delta, *_ = module.greeks(model, model_columns(model, inputs), threads)
@@ -167,8 +169,10 @@ def _base(
     moves = inputs.expiry_idx < len(market.forward)
     moved = market.currency_underlying[inputs.currency_idx] >= 0
     held = inputs.settled == 0
-    with_coin = np.where(moved & (inputs.inverse == 0), 1.0, np.where(~moved & (inputs.inverse > 0), -1.0, 0.0))
-    delta = conversion * (np.where(moves, unit_delta * inputs.forward, 0.0) + np.where(held, with_coin * value, 0.0))
+    free = 1.0 - np.append(market.fixed_share, 0.0)[inputs.expiry_idx]
+    with_coin = np.where(moved, 1.0, 0.0) - np.where(inputs.inverse > 0, free, 0.0)
+    direct = np.where(moves, unit_delta * inputs.forward * free, 0.0)
+    delta = conversion * (direct + np.where(held, with_coin * value, 0.0))
     return conversion * value, delta
 
 

@@ -15,9 +15,17 @@ from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray, freeze_fie
 from pricing.digest import hash_parts
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Kind
-from scenarios.shocks import ScenarioSet, VolDynamics
+from scenarios.shocks import BY_EXPIRY, BY_SCENARIO, BY_UNDERLYING, ScenarioSet, VolDynamics
+from scenarios.terms import (
+    NOTIONAL_TOLERANCE,
+    MarketSnapshotRows,
+    Terms,
+    implied_notional,
+    impossible_carry,
+    impossible_terms,
+)
 
-FORMAT = "portfolio-margin risk arrays 3"
+FORMAT = "portfolio-margin risk arrays 4"
 DEFAULT_TICK = 1e-6
 METHODS = ("full", "taylor")
 # Ticks in the notional of one step, at least: rows are rounded to ticks, and margin is a few percent of notional.
@@ -42,7 +50,8 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-SCENARIO_COLUMNS = ("label", "price_move", "vol_move", "vol_shift", "time_step_years", "weight", "tier")
+SCENARIO_COLUMNS = ("label", *BY_UNDERLYING, *BY_EXPIRY, *BY_SCENARIO)
+TERMS_COLUMNS = tuple(f.name for f in fields(Terms))
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class RiskArrays:
     value_rows  (N,) base value, same unit; 0 for futures and perpetuals
     delta       (N,) margin currency per contract for a relative move of 1.00 of the underlying
     notional    (N,) margin currency per contract: multiplier times forward
+    terms       contract terms and market that margin models look into: strikes, forwards, spots, currencies
     tick        margin currency per tick, or None
     scenario_set, valuation_time (ms UTC), currency (margin currency)
     digest      hash of inputs, parameters and formula sources behind the numbers
@@ -78,6 +88,7 @@ class RiskArrays:
     value_rows: FloatArray
     delta: FloatArray
     notional: FloatArray
+    terms: Terms
     tick: float | None
     scenario_set: ScenarioSet
     valuation_time: int
@@ -130,10 +141,22 @@ class RiskArrays:
         """(N,) base value, margin currency per contract."""
         return self.value_rows * (self.tick_size / self.unit)
 
+    @property
+    def years_to_expiry(self) -> FloatArray:
+        """(X,) ACT/365 years to each expiry row, 0 for undated rows."""
+        return self.terms.years_to_expiry(self.valuation_time)
+
+    @property
+    def market_rows(self) -> MarketSnapshotRows:
+        """What scenario sets are made from; the same as the market's."""
+        columns = [getattr(self.terms, name) for name in MarketSnapshotRows._fields[2:]]
+        return MarketSnapshotRows(self.valuation_time, self.underlying_id, *columns)
+
     def to_bytes(self) -> bytes:
         """The file form: a numpy .npz archive, columns by field name plus `metadata` as JSON text."""
         columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if _is_array(self, f.name)}
         columns |= {f"scenario_{name}": getattr(self.scenario_set, name) for name in SCENARIO_COLUMNS}
+        columns |= {f"terms_{name}": getattr(self.terms, name) for name in TERMS_COLUMNS}
         metadata: dict[str, Any] = {
             "format": FORMAT,
             "tick": self.tick,
@@ -176,8 +199,10 @@ class RiskArrays:
             raise _unreadable(file, "notes", notes, "must be a list of texts")
         try:
             scenario = {name: columns.pop(f"scenario_{name}") for name in SCENARIO_COLUMNS}
+            terms = Terms(**{name: columns.pop(f"terms_{name}") for name in TERMS_COLUMNS})
             arrays = cls(
                 **columns,
+                terms=terms,
                 tick=metadata["tick"],
                 scenario_set=ScenarioSet(**scenario, dynamics=VolDynamics(**metadata["dynamics"])),
                 valuation_time=metadata["valuation_time_ms"],
@@ -217,8 +242,11 @@ def impossible_rows(arrays: RiskArrays, file: str) -> list[Problem]:
         "delta": (~np.isfinite(arrays.delta), "must be finite"),
         "notional": (~((arrays.notional >= 0) & np.isfinite(arrays.notional)), "must be 0 or more"),
     }
+    problems += impossible_terms(arrays.terms, arrays.kind, (names, arrays.underlying_id, arrays.expiry_name), file)
     if not any(np.any(bad) for bad, _ in checks.values()) and not problems:
         checks = _contradictions(arrays)
+        far, remedy = impossible_carry(arrays.terms, arrays.valuation_time), "further from the spot than any carry"
+        problems += row_problems(file, "terms forward", far, arrays.terms.forward, remedy, arrays.expiry_name)
     for field, (bad, remedy) in checks.items():
         problems += row_problems(file, field, np.asarray(bad), getattr(arrays, field), remedy, names)
     return problems
@@ -239,6 +267,9 @@ def _contradictions(arrays: RiskArrays) -> dict[str, tuple[BoolArray, str]]:
     still = settled & live[owner if len(live) > 1 else 0] & np.all(arrays.rows == 0, axis=1)
     own = asset & (arrays.instrument_id == arrays.currency)
     money = own & ((np.abs(value * arrays.tick_size - 1.0) > DECIMAL_NOISE) | np.any(arrays.rows != 0, axis=1))
+    stated = implied_notional(arrays.terms, kind, arrays.expiry_idx)
+    other = np.abs(stated - arrays.notional) > NOTIONAL_TOLERANCE * arrays.notional
+    named |= (arrays.expiry_idx >= 0) & (arrays.terms.expiry_underlying[expiry] != arrays.underlying_idx)
     coarse = np.zeros(len(arrays), dtype=np.bool_)
     if arrays.tick is not None:
         step = arrays.notional * arrays.quantity_step
@@ -253,7 +284,10 @@ def _contradictions(arrays: RiskArrays) -> dict[str, tuple[BoolArray, str]]:
             (settled & (value != 0)) | (~settled & (value < 0)) | (asset & (value <= 0)) | money,
             "0 for a future, 0 or more for an option, above 0 for an asset, 1 for the margin currency",
         ),
-        "notional": (coarse, "too small for this tick: its margin would round away"),
+        "notional": (
+            coarse | other,
+            "not what its terms give (multiplier, forward, currency), or too small for this tick",
+        ),
     }
 
 
@@ -280,6 +314,9 @@ def _check_metadata(file: str, metadata: dict[str, Any], columns: dict[str, Any]
     if not isinstance(currency, str) or not currency:
         raise _unreadable(file, "currency", currency, "must be the name of the margin currency")
     cash = names[columns["kind"] == Kind.CASH] if "kind" in columns and names.shape == columns["kind"].shape else []
+    first = columns["terms_currency_id"][:1].tolist() if "terms_currency_id" in columns else [currency]
+    if first != [currency]:
+        raise _unreadable(file, "currency", currency, f"its terms are in {first[0] if first else 'none'}")
     if len(cash) and currency not in cash:
         raise _unreadable(file, "currency", currency, f"none of the currencies here: {', '.join(map(str, cash))}")
     if metadata.get("method") not in METHODS:

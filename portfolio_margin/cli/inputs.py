@@ -13,15 +13,8 @@ import click
 from portfolio_margin.book import Book
 from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, fitted_chain, tell_left_out, told_of
 from portfolio_margin.cli.output import progress
-from portfolio_margin.cli.parameters import (
-    FAMILIES,
-    MODELS,
-    Layer,
-    assignments,
-    build_all,
-    load_registered,
-    read_parameters,
-)
+from portfolio_margin.cli.parameters import build_all
+from portfolio_margin.cli.policy import DEFAULT_FAMILY, ModelInput, scenarios_for
 from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
@@ -34,7 +27,6 @@ from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
 from scenarios.shocks import ScenarioSet
 
 SAMPLE = "the shipped sample"
-DEFAULT_FAMILY = "grid"
 STANDARD_INPUT = "-"
 
 
@@ -48,7 +40,8 @@ class Options:
     collateral: str | None
     arrays: str | None
     model: str
-    family: str
+    parameter_set: str | None
+    family: str | None
     params_file: str | None
     params: tuple[str, ...]
     scenario: tuple[str, ...]
@@ -109,7 +102,12 @@ BOOK_OPTIONS = (
 MARGIN_OPTIONS = (
     click.option("--arrays", metavar="FILE", help="Risk array file to use instead of a market."),
     click.option("--model", default="worst_case", show_default=True, help="Margin model."),
-    click.option("--family", default=DEFAULT_FAMILY, show_default=True, help="Scenario family."),
+    click.option(
+        "--parameter-set", metavar="NAME", help="Parameter set of the model, such as 2024-06-28; by default by date."
+    ),
+    click.option(
+        "--family", help=f"Scenario family, for a model without scenarios of its own.  [default: {DEFAULT_FAMILY}]"
+    ),
     click.option("--params", "params_file", metavar="FILE", help="TOML with a table for the model and the family."),
     click.option(
         "--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter of the model; repeatable."
@@ -142,39 +140,44 @@ def collect(values: dict[str, Any]) -> Options:
 def open_session(options: Options) -> Session:
     """Read what the options name and revalue, with a progress bar where it takes long."""
     _check_combination(options)
-    module, family = load_registered(MODELS, options.model), load_registered(FAMILIES, options.family)
-    tables = read_parameters(options.params_file, (options.model, options.family))
-    if options.arrays is not None and options.family in tables:
-        raise ConfigError(f"[{options.family}] of {options.params_file} has no effect beside --arrays; leave it out")
-    wanted = [(module.Params, layers(options.params_file, tables, options.model, ("--param", options.params)))]
-    if options.arrays is None:
-        moves_layers = layers(options.params_file, tables, options.family, ("--scenario", options.scenario))
-        wanted.append((family.Params, moves_layers))
-    params, *moves_params = build_all(*wanted)
+    policy = ModelInput.read(options.model, options.parameter_set, options.params_file, options.params, options.family)
+    if options.arrays is not None:
+        return _session_of_arrays(options, options.arrays, policy)
+    family = policy.family_input(options.scenario)
+    build_all(policy.wanted(None), family.wanted())
     with progress("reading", 4) as step:
-        if options.arrays is not None:
-            from portfolio_margin.io.arrays_file import read_arrays
-
-            arrays = read_arrays(options.arrays)
-            told = Told.of_lines(arrays.notes)
-            left_out = told.left_out_by_name()
-            tell_left_out(told.left_out)
-            step("book")
-            book = read_book_option(options.positions, options.collateral, arrays, None, left_out)
-            told = with_book_notes(told, options.positions, options.collateral)
-            return Session(None, None, arrays, book, module.Model(params), options.arrays, told, left_out)
         given = read_market_option(options.market, options.chain)
         step("book")
         book = read_book_option(options.positions, options.collateral, given.instruments, given.market, given.left_out)
         step("scenarios")
-        moves: ScenarioSet = family.scenarios(*moves_params, given.market)
+        model = policy.model(given.market.valuation_time)
+        moves = scenarios_for(model, family, given.market)
         step("revaluing")
-        how = {"backend": options.backend, "tick": options.tick, "threads": options.threads}
-        arrays = revalued(given, moves, **how)
+        arrays = revalued(given, moves, backend=options.backend, tick=options.tick, threads=options.threads)
         step("done")
-    model = module.Model(params)
     told = with_book_notes(given.told, options.positions, options.collateral)
     return Session(given.instruments, given.market, arrays, book, model, given.source, told, given.left_out)
+
+
+def _session_of_arrays(options: Options, file: str, policy: ModelInput) -> Session:
+    """A session on a risk array file, which has its scenarios already."""
+    from portfolio_margin.io.arrays_file import read_arrays
+
+    family = policy.family_name
+    if family in policy.tables:
+        raise ConfigError(f"[{family}] of {options.params_file} has no effect beside --arrays; leave it out")
+    build_all(policy.wanted(None))
+    with progress("reading", 2) as step:
+        arrays = read_arrays(file)
+        told = Told.of_lines(arrays.notes)
+        left_out = told.left_out_by_name()
+        tell_left_out(told.left_out)
+        step("book")
+        book = read_book_option(options.positions, options.collateral, arrays, None, left_out)
+        step("done")
+    told = with_book_notes(told, options.positions, options.collateral)
+    model = policy.model(arrays.valuation_time)
+    return Session(None, None, arrays, book, model, file, told, left_out)
 
 
 def with_book_notes(told: Told, positions: str | None, collateral: str | None) -> Told:
@@ -196,14 +199,6 @@ def revalued(given: MarketInput, moves: ScenarioSet, **how: Any) -> RiskArrays:
     except DataError as error:
         raise error.within(given.source) from None
     return replace(arrays, notes=given.told.lines())
-
-
-def layers(
-    file: str | None, tables: dict[str, dict[str, Any]], name: str, options: tuple[str, tuple[str, ...]]
-) -> tuple[Layer, Layer]:
-    """What the table `name` of a parameter file says, and over it the name=value options of one flag."""
-    flag, values = options
-    return Layer(f"{file} [{name}]", tables.get(name, {})), Layer(flag, assignments(values))
 
 
 def statement_of(session: Session, options: Options) -> MarginStatement:
@@ -246,7 +241,7 @@ def _check_combination(options: Options) -> None:
     if options.arrays is not None:
         unused = {
             "--scenario": bool(options.scenario),
-            "--family": options.family != DEFAULT_FAMILY,
+            "--family": options.family is not None,
             "--tick": options.tick != DEFAULT_TICK,
         }
         given = [name for name, used in unused.items() if used] + options.chain.given()

@@ -19,6 +19,7 @@ PACKAGES = ("pricing", "scenarios", "portfolio_margin")
 COMMANDS = {
     "margin": "Margin statements of every account.",
     "explain": "Why one account must hold what it must.",
+    "compare": "Every account under every margin model.",
     "what-if": "Margin of an account before and after orders.",
     "greeks": "Greeks of contracts, positions and accounts.",
     "fit-surface": "Fit SVI slices to an option chain.",

@@ -36,6 +36,8 @@ from pricing.arrays import DAYS_PER_YEAR
 from scenarios.risk_arrays import RiskArrays
 
 BELOW_MAINTENANCE = 1
+# Lines of positions that the model has no rule for; JSON has them all.
+EXCLUDED_SHOWN = 10
 STYLES = {"MARGIN_CALL": "yellow", "REDUCE_ONLY": "yellow", "LIQUIDATION": "red", "BANKRUPT": "bold red"}
 MONEY_COLUMNS = (
     "equity",
@@ -147,7 +149,9 @@ def _footer(statement: MarginStatement, columns: dict[str, Any], session: Sessio
         f"{len(columns['account'])} accounts: {by_status or 'none'}",
         f"totals: equity {totals[0]}, initial {totals[1]}, maintenance {totals[2]} {statement.currency}",
         f"inputs {statement.input_hash}, parameters {statement.parameters_hash}, engine {statement.engine_version}",
+        f"{statement.model.model_id}: {statement.model.parameter_set.text()}",
         f"positions excluded: {len(statement.positions_excluded) or 'none'}",
+        *(f"  {line}" for line in statement.positions_excluded[:EXCLUDED_SHOWN]),
         f"market rows left out: {len(session.told.left_out) or 'none'}",
         *session.told.remarks(),
     ]

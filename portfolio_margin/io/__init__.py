@@ -9,6 +9,8 @@ deribit       Deribit chains from CSV, Parquet and frames
 deribit_json  Deribit chains from the venue's own JSON payloads
 market_json   our own market snapshot file
 arrays_file   risk array files
+parameters    parameter sets from plain values, name by name
+parameter_sets  dated parameter sets of the margin models
 told          what is told of the market behind a result
 frames        named columns into frames
 results       frames and documents out: CSV, Parquet, JSON

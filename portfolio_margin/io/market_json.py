@@ -30,6 +30,8 @@ VARIANCE = "total"
 PERCENT_SUSPECTED = 3.0
 HEADER = ("format", "source", "valuation_time_ms", "variance", "margin_currency")
 OPTIONAL = ("market_rows_left_out", "notes", "warnings")
+# Columns that a table may lack, and what stands for each of them then.
+OPTIONAL_COLUMNS = {("expiries", "fixed_share"): 0.0}
 TABLES = {
     "currencies": ("currency", "fx", "underlying"),
     "underlyings": ("underlying", "spot"),
@@ -85,6 +87,7 @@ def market_text(instruments: Instruments, market: Market, source: str, told: Tol
             "forward": market.forward.tolist(),
             "discount": market.discount.tolist(),
             "svi": [None if np.isnan(row).all() else row.tolist() for row in market.svi],
+            **({"fixed_share": market.fixed_share.tolist()} if np.any(market.fixed_share) else {}),
         },
         "instruments": _instrument_columns(instruments, market),
     }
@@ -135,6 +138,7 @@ def read_market_file(path: str | Path) -> MarketFile:
         "forward": reader.numbers("expiries", "forward"),
         "discount": reader.numbers("expiries", "discount"),
         "svi": reader.slices("expiries", "svi"),
+        "fixed_share": reader.numbers("expiries", "fixed_share"),
         "mark_vol": reader.numbers("instruments", "mark_vol", none=np.nan),
     }
     expiry_of = {row: row for row in range(len(columns["expiries"]["forward"]))}
@@ -186,16 +190,28 @@ class _Reader:
             self._note(name, None, type(content).__name__, "must be an object of columns")
             return {}
         wanted = tuple(fields)
+        content = {**content, **self._assumed(name, content, wanted)}
+        self.document[name] = content
+        for field in content:
+            if field not in wanted and (name, field) not in OPTIONAL_COLUMNS:
+                self._note(f"{name}.{field}", None, "", f"unknown column; known: {', '.join(wanted)}")
         for field in wanted:
             if not isinstance(content.get(field), list):
                 self._note(f"{name}.{field}", None, content.get(field), "this column is missing or is no list")
-        for field in content:
-            if field not in wanted:
-                self._note(f"{name}.{field}", None, "", f"unknown column; known: {', '.join(wanted)}")
         lengths = {field: len(values) for field, values in content.items() if isinstance(values, list)}
         if len(set(lengths.values())) > 1:
             self._note(name, None, lengths, "the columns have different lengths")
         return content
+
+    def _assumed(self, table: str, content: dict[str, Any], fields: tuple[str, ...]) -> dict[str, list[float]]:
+        """Columns that the table lacks and may lack, as long as the others."""
+        first = content.get(fields[0])
+        rows = len(first) if isinstance(first, list) else 0
+        return {
+            field: [fill] * rows
+            for (owner, field), fill in OPTIONAL_COLUMNS.items()
+            if owner == table and field not in content
+        }
 
     def options_without_type(self) -> None:
         """An option is a call or a put; null is for everything else."""

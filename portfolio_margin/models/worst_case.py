@@ -14,16 +14,17 @@ from types import MappingProxyType
 
 import numpy as np
 
-from portfolio_margin.aggregate import NETTING, kernel_positions, kernel_table, worst_loss
+from portfolio_margin.aggregate import NETTING, kernel_positions, worst_loss
 from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_minimum, short_option_rows
 from portfolio_margin.collateral import haircuts
-from portfolio_margin.kernel_inputs import segment_starts, units_held
-from portfolio_margin.requirement import EXACT, Contribution, Requirement
-from pricing.arrays import FloatArray
+from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
+from portfolio_margin.kernel_inputs import segment_starts
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
+from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
-from scenarios.shocks import check_bounds
+from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,17 @@ class Model:
     """The worst-case margin model."""
 
     params: Params = field(default_factory=Params)
+    parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="worst_case", init=False)
+    traits: Traits = field(default=Traits(proportional=("scan", "short_option_minimum")), init=False)
+
+    def scenario_set(self, market: MarketRows) -> ScenarioSet | None:
+        """None: the worst loss is over whatever scenarios the arrays have."""
+        return None
+
+    def not_covered(self, arrays: RiskArrays) -> StrArray:
+        """(N,) nothing: a worst loss is a rule for every contract."""
+        return everything(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""
@@ -104,18 +115,13 @@ class Model:
             scan, scan_ticks = self._scan_contributions(book, arrays)
             return scan + self._floor_contributions(book, arrays, scan_ticks)
 
-    def _amounts(self, ticks: float | Decimal, arrays: RiskArrays) -> tuple[Decimal, Decimal]:
-        loss = Decimal(ticks) * Decimal(repr(float(arrays.tick_size)))
-        factors = (self.params.initial_factor, self.params.maintenance_factor)
-        initial, maintenance = (loss * Decimal(repr(float(factor))) for factor in factors)
-        return initial, maintenance
+    @property
+    def _factors(self) -> tuple[float, float]:
+        return self.params.initial_factor, self.params.maintenance_factor
 
     def _scan_contributions(self, book: Book, arrays: RiskArrays) -> tuple[list[Contribution], Decimal]:
         positions = kernel_positions(book, arrays, self.params.netting)
-        table = kernel_table(arrays, arrays.rows, self.haircut(arrays))
-        product = units_held(positions, table)[:, None] * arrays.rows[book.instrument_idx]
-        if table.rounded:
-            product = np.where(table.contract[book.instrument_idx, None], product, np.rint(product))
+        product = position_ticks(book, arrays, haircut=self.haircut(arrays))
         starts, _ = segment_starts(positions)
         lines: list[Contribution] = []
         total = Decimal(0)
@@ -124,40 +130,28 @@ class Model:
             worst = int(np.argmin(sums))
             if sums[worst] >= 0.0:
                 continue
-            name = "account" if self.params.netting == "joint" else _underlying(arrays, book.instrument_idx[first])
+            joint = self.params.netting == "joint"
+            name = "account" if joint else underlying_name(arrays, book.instrument_idx[first])
+            label = str(arrays.scenario_set.label[worst])
             for position in range(first, last):
-                total -= Decimal(product[position, worst])
-                label, ticks = str(arrays.scenario_set.label[worst]), -product[position, worst]
-                lines.append(self._line(book, arrays, position, "scan", name, label, ticks))
+                ticks = -float(product[position, worst])
+                total += Decimal(ticks)
+                amounts = exact_amounts(ticks, arrays, self._factors)
+                line = position_line(book, arrays, position, "scan", amounts, netting_set=name, scenario=label)
+                lines.append(line)
         return lines, total
 
     def _floor_contributions(self, book: Book, arrays: RiskArrays, scan_ticks: Decimal) -> list[Contribution]:
         rows = short_option_rows(arrays, self.params.short_option_minimum)
-        table = kernel_table(arrays, rows[:, None], None)
-        held = units_held(kernel_positions(book, arrays, "joint"), table)
-        charged = np.maximum(-held * rows[book.instrument_idx], 0.0)
+        charged = np.maximum(-position_ticks(book, arrays, rows[:, None])[:, 0], 0.0)
         floor_ticks = sum((Decimal(value) for value in charged), Decimal(0))
         if floor_ticks <= scan_ticks:
             return []
+        name = "short_option_minimum"
         lines = [
-            self._line(book, arrays, int(position), "short_option_minimum", "account", "", charged[position])
-            for position in np.flatnonzero(charged)
+            position_line(book, arrays, int(p), name, exact_amounts(float(charged[p]), arrays, self._factors))
+            for p in np.flatnonzero(charged)
         ]
-        covered = self._amounts(-scan_ticks, arrays)
-        lines.append(Contribution("short_option_minimum", "account", "", "less scan loss", 0.0, "", *covered))
+        covered = exact_amounts(-scan_ticks, arrays, self._factors)
+        lines.append(Contribution(name, "account", "", "less scan loss", 0.0, "", *covered))
         return lines
-
-    def _line(
-        self, book: Book, arrays: RiskArrays, position: int, charge: str, netting_set: str, scenario: str, ticks: float
-    ) -> Contribution:
-        row = book.instrument_idx[position]
-        expiry = "" if arrays.expiry_idx[row] < 0 else str(arrays.expiry_name[arrays.expiry_idx[row]])
-        instrument, quantity = str(arrays.instrument_id[row]), float(book.quantity[position])
-        # Adding 0 turns -0 into 0.
-        amounts = self._amounts(float(ticks) + 0.0, arrays)
-        return Contribution(charge, netting_set, expiry, instrument, quantity, scenario, *amounts)
-
-
-def _underlying(arrays: RiskArrays, row: int) -> str:
-    underlying = arrays.underlying_idx[row]
-    return arrays.currency if underlying < 0 else str(arrays.underlying_id[underlying])

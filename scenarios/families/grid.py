@@ -14,8 +14,7 @@ import numpy as np
 
 from pricing.arrays import DAYS_PER_YEAR
 from pricing.errors import ConfigError
-from pricing.market import Market
-from scenarios.shocks import ScenarioSet, VolDynamics, check_bounds, concat, make, product
+from scenarios.shocks import MarketRows, ScenarioSet, VolDynamics, check_bounds, concat, make, product
 
 TAIL_MOVES = (-0.66, -0.33, 0.50, 1.00, 2.00, 3.00, 4.00, 5.00)
 
@@ -65,7 +64,7 @@ class Params:
             raise ConfigError(f"tail_moves = {self.tail_moves!r}: each must be above -1, at most 100 and not 0")
 
 
-def scenarios(params: Params, market: Market, history: None = None) -> ScenarioSet:
+def scenarios(params: Params, market: MarketRows, history: None = None) -> ScenarioSet:
     """The scenario set of the grid for every underlying of the market; all underlyings move together."""
     ranges = _price_ranges(params, market)
     steps = np.arange(-params.buckets, params.buckets + 1) / params.buckets
@@ -92,7 +91,7 @@ def scenarios(params: Params, market: Market, history: None = None) -> ScenarioS
     return concat(standard, tails)
 
 
-def _price_ranges(params: Params, market: Market) -> np.ndarray:
+def _price_ranges(params: Params, market: MarketRows) -> np.ndarray:
     if not isinstance(params.price_range, Mapping):
         return np.full(1, float(params.price_range))
     missing = [name for name in market.underlying_id if name not in params.price_range]

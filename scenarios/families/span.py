@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pricing.errors import ConfigError
-from pricing.market import Market
-from scenarios.shocks import ScenarioSet, VolDynamics, check_bounds, make
+from scenarios.shocks import MarketRows, ScenarioSet, VolDynamics, check_bounds, make
 
 PRICE_STEPS = np.array([0, 0, 1, 1, -1, -1, 2, 2, -2, -2, 3, 3, -3, -3]) / 3.0
 VOL_SIGNS = np.array([1, -1] * 7, dtype=np.float64)
@@ -53,7 +52,7 @@ class Params:
             raise ConfigError(f"vol_scan = {self.vol_scan!r}: must be relative or absolute")
 
 
-def scenarios(params: Params, market: Market, history: None = None) -> ScenarioSet:
+def scenarios(params: Params, market: MarketRows, history: None = None) -> ScenarioSet:
     """The 16 scenarios in SPAN order. ConfigError where a scan range would take a price below 0."""
     moves = _scan_ranges(params, market) / market.spot
     steps = np.concatenate([PRICE_STEPS, [params.extreme_multiplier, -params.extreme_multiplier]])
@@ -73,7 +72,7 @@ def scenarios(params: Params, market: Market, history: None = None) -> ScenarioS
     )
 
 
-def _scan_ranges(params: Params, market: Market) -> np.ndarray:
+def _scan_ranges(params: Params, market: MarketRows) -> np.ndarray:
     if isinstance(params.price_scan_range, Mapping):
         missing = [name for name in market.underlying_id if name not in params.price_scan_range]
         if missing:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from portfolio_margin import Book
 from scenarios import revalue
 from scenarios.families import grid
+from scenarios.terms import Terms
 from tests.examples import market_and_instruments, random_book
 
 BACKENDS = ("numpy", "numba", "jax")
@@ -62,3 +63,14 @@ def shuffled(book: Book, random: np.random.Generator) -> Book:
     order = random.permutation(len(book.quantity))
     columns: tuple[Any, ...] = (names_of(book)[order], book.instrument_idx[order], book.quantity[order])
     return Book.from_arrays(*columns, INSTRUMENTS.expiry_idx, accounts=book.account_id)
+
+
+def plain_terms(count: int) -> Terms:
+    """Terms of linear calls on one underlying with one expiry, for arrays that are known by their gains alone."""
+    ones, zeros = np.ones(count), np.zeros(count, np.int64)
+    market = {"spot": np.ones(1), "forward": np.ones(1), "discount": np.ones(1), "fixed_share": np.zeros(1)}
+    contracts = {"strike": ones, "sign": ones, "multiplier": ones, "vol": ones}
+    codes = {"payoff": zeros, "exercise": zeros, "currency_idx": zeros}
+    rows = {"expiry_underlying": np.zeros(1), "expiry_time": np.ones(1)}
+    money = {"currency_id": np.array(["USD"]), "fx": np.ones(1), "currency_underlying": np.array([-1])}
+    return Terms(**contracts, **codes, **market, **rows, **money)

@@ -39,6 +39,7 @@ def coin_market() -> tuple[Instruments, Market]:
         underlying_id=MARKET.underlying_id[:1],
         spot=MARKET.spot[:1],
         svi=MARKET.svi[mine],
+        fixed_share=MARKET.fixed_share[mine],
         mark_vol=MARKET.mark_vol[rows],
         currency_id=np.array(["BTC"]),
         fx=np.ones(1),

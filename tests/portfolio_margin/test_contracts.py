@@ -1,14 +1,16 @@
 """What every margin model promises; the test walks portfolio_margin/models, so a new file is put through it untouched.
 
-A model whose parameters have no defaults needs a sample in SAMPLES. What its numbers state as their bounds is tried
-out; BOUNDS and OUTSIDE hold those of the known models once more, with what is neither a number nor a text.
+A model is tested with its newest parameter set, and shortly with every other one; one whose parameters cannot be had
+without further input needs a sample in SAMPLES. It is asked what holds for it: its scenarios, what it has no rule for,
+its traits. What its numbers state as their bounds is tried out; BOUNDS and OUTSIDE hold those of the known models once
+more, with what is neither a number nor a text. A model of the tests uses everything a model may.
 """
 
 from __future__ import annotations
 
 import math
 import pkgutil
-from dataclasses import FrozenInstanceError, fields, is_dataclass
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 from decimal import Decimal, localcontext
 from importlib import import_module
 from typing import Any
@@ -19,14 +21,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import portfolio_margin.models
-from portfolio_margin import AccountStatus, MarginStatement, explain, margin
+from portfolio_margin import (
+    AccountStatus,
+    Book,
+    MarginStatement,
+    ParameterSet,
+    explain,
+    load_parameters,
+    margin,
+)
 from portfolio_margin.explain import Explanation
+from portfolio_margin.io.parameter_sets import parameter_files
+from portfolio_margin.requirement import EXACT, covered
 from pricing import ConfigError
+from scenarios import RiskArrays, revalue
+from scenarios.shocks import make, same_scenarios
 from tests.bounds import check_bounds_of_numbers
+from tests.portfolio_margin import toy_model
 from tests.portfolio_margin.books import (
     ARRAYS,
     BACKENDS,
     BOOK,
+    INSTRUMENTS,
     MARKET,
     Held,
     balances_held,
@@ -36,7 +52,9 @@ from tests.portfolio_margin.books import (
     shuffled,
 )
 
-MODELS = sorted(module.name for module in pkgutil.iter_modules(portfolio_margin.models.__path__))
+SHIPPED = sorted(module.name for module in pkgutil.iter_modules(portfolio_margin.models.__path__))
+MODELS = [*SHIPPED, "toy_model"]
+SETS = [(name, set_name) for name in SHIPPED for set_name in parameter_files(name)]
 SAMPLES: dict[str, dict[str, Any]] = {}
 BOUNDS: dict[str, dict[str, tuple[Any, Any]]] = {
     "worst_case": {
@@ -62,13 +80,36 @@ OUTSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
 models = pytest.mark.parametrize("name", MODELS)
 
 
-def model_of(name: str, **change: Any) -> Any:
-    module = import_module(f"portfolio_margin.models.{name}")
-    return module.Model(module.Params(**{**SAMPLES.get(name, {}), **change}))
+def model_of(name: str, set_name: str | None = None, **change: Any) -> Any:
+    """The model with its newest parameter set, or the one named, or its sample, and some parameters changed."""
+    module = toy_model if name == "toy_model" else import_module(f"portfolio_margin.models.{name}")
+    if name in SAMPLES or not parameter_files(name):
+        return module.Model(module.Params(**{**SAMPLES.get(name, {}), **change}))
+    params, info = load_parameters(name, set_name or list(parameter_files(name))[-1])
+    return module.Model(replace(params, **change), info)
+
+
+MADE: list[RiskArrays] = [ARRAYS]
+
+
+def arrays_of(model: Any) -> RiskArrays:
+    """Risk arrays under the scenarios that the model needs, or under the grid."""
+    moves = model.scenario_set(MARKET)
+    for known in MADE:
+        if moves is None or same_scenarios(known.scenario_set, moves):
+            return known
+    MADE.append(revalue(INSTRUMENTS, MARKET, moves))
+    return MADE[-1]
 
 
 def statement_of(name: str, accounts: dict[str, Held], **change: Any) -> MarginStatement:
-    return margin(book_of(accounts), ARRAYS, MARKET, model_of(name, **change))
+    model = model_of(name, **change)
+    return margin(book_of(accounts), arrays_of(model), MARKET, model)
+
+
+def seen(model: Any, book: Book) -> Book:
+    """The positions that the model has rules for."""
+    return covered(model, book, arrays_of(model))[0]
 
 
 def test_there_are_models() -> None:
@@ -76,10 +117,23 @@ def test_there_are_models() -> None:
     assert set(BOUNDS) <= set(MODELS)
 
 
+@pytest.mark.parametrize(("name", "set_name"), SETS)
+def test_every_parameter_set_can_be_used(name: str, set_name: str) -> None:
+    model = model_of(name, set_name)
+    assert model.parameter_set.name == set_name
+    statement = margin(BOOK, arrays_of(model), MARKET, model)
+    assert statement.identity()["parameter_set"] == set_name
+    assert np.all(statement.initial_margin >= statement.maintenance_margin)
+    account = str(BOOK.account_id[0])
+    check_tree(explain(statement, BOOK, arrays_of(model), account), statement, account)
+
+
 @models
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_requirements_are_ordered_and_charges_add_up(name: str, backend: str) -> None:
-    required = model_of(name).requirement(BOOK, ARRAYS, backend=backend)
+    model = model_of(name)
+    arrays = arrays_of(model)
+    required = model.requirement(seen(model, BOOK), arrays, backend=backend)
     assert np.all(required.initial >= required.maintenance)
     assert np.all(required.maintenance >= 0)
     assert required.initial.max() > 0
@@ -88,18 +142,20 @@ def test_requirements_are_ordered_and_charges_add_up(name: str, backend: str) ->
     for charge, parts in required.charges.items():
         assert charge.isidentifier()
         assert parts.shape == (len(BOOK), 2)
-        assert np.all(parts >= 0)
-    assert np.all((required.worst_scenario >= -1) & (required.worst_scenario < len(ARRAYS.scenario_set)))
+        assert np.all(parts >= 0) or charge in model.traits.credits
+    assert set(model.traits.proportional) | set(model.traits.credits) <= set(required.charges)
+    assert np.all((required.worst_scenario >= -1) & (required.worst_scenario < len(arrays.scenario_set)))
 
 
 @models
 def test_every_backend_thread_and_order_gives_the_same_bits(name: str) -> None:
     model = model_of(name)
-    reference = model.requirement(BOOK, ARRAYS, backend="numpy")
-    book = shuffled(BOOK, np.random.default_rng(5))
+    arrays = arrays_of(model)
+    reference = model.requirement(seen(model, BOOK), arrays, backend="numpy")
+    book = seen(model, shuffled(BOOK, np.random.default_rng(5)))
     for backend in BACKENDS:
         for threads in (1, 2):
-            other = model.requirement(book, ARRAYS, backend=backend, threads=threads)
+            other = model.requirement(book, arrays, backend=backend, threads=threads)
             assert other.initial.tobytes() == reference.initial.tobytes()
             assert other.maintenance.tobytes() == reference.maintenance.tobytes()
             assert np.array_equal(other.worst_scenario, reference.worst_scenario)
@@ -112,20 +168,61 @@ def test_every_backend_thread_and_order_gives_the_same_bits(name: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_empty_account_needs_nothing(name: str, backend: str) -> None:
     model = model_of(name)
+    arrays = arrays_of(model)
     for held in ({}, {"BTC-PERPETUAL": 0.0, "USD": 0.0}, {"USD": 5.0}, {"USD": -5.0}):
-        required = model.requirement(book_of({"a": held}), ARRAYS, backend=backend)
+        required = model.requirement(book_of({"a": held}), arrays, backend=backend)
         assert (required.initial[0], required.maintenance[0], required.worst_scenario[0]) == (0.0, 0.0, -1)
-    assert len(model.requirement(book_of({}), ARRAYS, backend=backend).initial) == 0
-    assert margin(book_of({"a": {}}), ARRAYS, MARKET, model, backend=backend).status[0] == AccountStatus.NORMAL
+    assert len(model.requirement(book_of({}), arrays, backend=backend).initial) == 0
+    assert margin(book_of({"a": {}}), arrays, MARKET, model, backend=backend).status[0] == AccountStatus.NORMAL
 
 
 @models
 @settings(max_examples=20, deadline=None)
 @given(contracts_held, st.integers(2, 7))
-def test_the_scan_scales_with_the_position(name: str, steps: dict[str, int], factor: int) -> None:
-    required = model_of(name).requirement(book_of({"one": in_steps(steps), "scaled": in_steps(steps, factor)}), ARRAYS)
-    scan = required.charges["scan"][:, 0]
-    assert scan[1] == pytest.approx(factor * scan[0], rel=1e-14)
+def test_charges_said_to_be_proportional_scale_with_the_position(name: str, steps: dict[str, int], factor: int) -> None:
+    model = model_of(name)
+    book = seen(model, book_of({"one": in_steps(steps), "scaled": in_steps(steps, factor)}))
+    required = model.requirement(book, arrays_of(model))
+    for charge in model.traits.proportional:
+        once, scaled = required.charges[charge][:, 0]
+        assert scaled == pytest.approx(factor * once, rel=1e-13)
+
+
+@models
+def test_a_contract_without_a_rule_is_named_and_left_out(name: str) -> None:
+    model = model_of(name)
+    arrays = arrays_of(model)
+    reason = model.not_covered(arrays)
+    statement = margin(BOOK, arrays, MARKET, model)
+    out = (reason != "")[BOOK.instrument_idx] & (BOOK.quantity != 0)
+    assert len(statement.positions_excluded) == out.sum()
+    for position, line in zip(np.flatnonzero(out), statement.positions_excluded, strict=True):
+        row = BOOK.instrument_idx[position]
+        assert line.endswith(f"{arrays.instrument_id[row]}: {reason[row]}")
+    again = margin(BOOK.keep(~out), arrays, MARKET, model)
+    assert again.initial_margin.tobytes() == statement.initial_margin.tobytes()
+    assert not again.positions_excluded
+
+
+@models
+def test_risk_arrays_under_other_scenarios_are_refused(name: str) -> None:
+    model = model_of(name)
+    other = revalue(INSTRUMENTS, MARKET, make(["up"], np.array([0.0123])))
+    if model.scenario_set(MARKET) is None:
+        assert len(margin(BOOK, other, MARKET, model)) == len(BOOK)
+        return
+    for market in (MARKET, None):
+        with pytest.raises(ConfigError, match="scenarios of its own"):
+            margin(BOOK, other, market, model)
+
+
+@models
+def test_the_array_file_and_the_parameters_reproduce_the_margin(name: str) -> None:
+    model = model_of(name)
+    arrays = RiskArrays.from_bytes(arrays_of(model).to_bytes())
+    ours, theirs = margin(BOOK, arrays, None, model), margin(BOOK, arrays_of(model), MARKET, model)
+    assert ours.initial_margin.tobytes() == theirs.initial_margin.tobytes()
+    assert ours.maintenance_margin.tobytes() == theirs.maintenance_margin.tobytes()
 
 
 @models
@@ -162,6 +259,7 @@ def test_parameters_are_frozen_and_all_have_bounds(name: str) -> None:
     for field in fields(model.params):
         with pytest.raises(FrozenInstanceError):
             setattr(model.params, field.name, getattr(model.params, field.name))
+    assert isinstance(model.parameter_set, ParameterSet)
     stated = check_bounds_of_numbers(model.params, lambda **change: model_of(name, **change))
     for field, (low, high) in BOUNDS.get(name, {}).items():
         if field in stated and (name, field) not in NARROWER:
@@ -172,12 +270,13 @@ def test_parameters_are_frozen_and_all_have_bounds(name: str) -> None:
 def test_parameters_at_their_bounds(name: str, field: str) -> None:
     for value in BOUNDS[name][field]:
         model = model_of(name, **{field: value})
-        statement = margin(BOOK, ARRAYS, MARKET, model)
+        arrays = arrays_of(model)
+        statement = margin(BOOK, arrays, MARKET, model)
         assert np.all(np.isfinite(statement.initial_margin))
         assert np.all(statement.initial_margin >= statement.maintenance_margin)
         assert np.all(statement.maintenance_margin >= 0)
         for account in BOOK.account_id[:3]:
-            check_tree(explain(statement, BOOK, ARRAYS, str(account)), statement, str(account))
+            check_tree(explain(statement, BOOK, arrays, str(account)), statement, str(account))
 
 
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name in OUTSIDE for field in OUTSIDE[name]])
@@ -212,23 +311,33 @@ def check_tree(explanation: Explanation, statement: MarginStatement, account: st
 def test_explanations_add_up_exactly(name: str, steps: dict[str, int], cash: Held) -> None:
     accounts = {"a": {**in_steps(steps), **cash}}
     statement = statement_of(name, accounts)
-    check_tree(explain(statement, book_of(accounts), ARRAYS, "a"), statement, "a")
+    check_tree(explain(statement, book_of(accounts), arrays_of(statement.model), "a"), statement, "a")
 
 
 @models
-def test_contributions_name_every_position_of_the_charge(name: str) -> None:
+def test_contributions_name_positions_charges_and_scenarios(name: str) -> None:
+    model = model_of(name)
+    arrays = arrays_of(model)
     for account in BOOK.account_id[:5]:
-        alone = BOOK.select(str(account))
-        lines = model_of(name).contributions(alone, ARRAYS)
-        scan = [line for line in lines if line.charge == "scan"]
-        held = dict(zip(ARRAYS.instrument_id[alone.instrument_idx].tolist(), alone.quantity.tolist(), strict=True))
-        assert {line.instrument: line.quantity for line in scan}.items() <= held.items()
-        assert all(line.scenario in ARRAYS.scenario_set.label for line in scan)
+        alone = seen(model, BOOK.select(str(account)))
+        required = model.requirement(alone, arrays)
+        lines = model.contributions(alone, arrays)
+        assert {line.charge for line in lines} <= set(required.charges)
+        held = dict(zip(arrays.instrument_id[alone.instrument_idx].tolist(), alone.quantity.tolist(), strict=True))
+        known = set(arrays.instrument_id.tolist())
+        assert {line.instrument: line.quantity for line in lines if line.instrument in known}.items() <= held.items()
+        assert all(line.scenario == "" or line.scenario in arrays.scenario_set.label for line in lines)
+        with localcontext(EXACT):
+            for charge, parts in required.charges.items():
+                mine = [line for line in lines if line.charge == charge]
+                assert float(sum(line.initial for line in mine)) == pytest.approx(parts[0, 0], abs=1e-6, rel=1e-12)
+                assert float(sum(line.maintenance for line in mine)) == pytest.approx(parts[0, 1], abs=1e-6, rel=1e-12)
 
 
 @models
 def test_haircuts_are_shares(name: str) -> None:
-    haircut = model_of(name).haircut(ARRAYS)
+    model = model_of(name)
+    haircut = model.haircut(arrays_of(model))
     assert haircut.shape == (len(ARRAYS),)
     assert np.all((haircut >= 0) & (haircut <= 1))
     assert np.all(haircut[~ARRAYS.is_collateral] == 0)

@@ -81,6 +81,17 @@ def test_any_double_reads_back(
     assert_same_bits(instruments, read.instruments)
 
 
+def test_a_share_fixed_for_settlement_is_written_where_there_is_one(tmp_path: Path) -> None:
+    instruments, market = market_and_instruments()
+    assert "fixed_share" not in market_text(instruments, market, SOURCE)
+    half = replace(market, fixed_share=np.where(np.arange(len(market.forward)) == 0, 0.5, 0.0))
+    write_market(tmp_path / "half.json", instruments, half, SOURCE)
+    assert_same_bits(half, read_market(tmp_path / "half.json")[1])
+    document = json.loads(market_text(instruments, half, SOURCE))
+    document["expiries"]["fixed_share"] = [0.5]
+    assert refused(lambda: read_market(saved(tmp_path, document)))
+
+
 def test_the_document_is_plain_json_for_people() -> None:
     document = documented()
     assert document["format"] == "portfolio-margin market 1" and document["variance"] == "total"

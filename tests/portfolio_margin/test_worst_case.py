@@ -25,6 +25,7 @@ from tests.portfolio_margin.books import (
     ROW,
     Held,
     book_of,
+    plain_terms,
 )
 from tests.vectors import literature_vectors
 
@@ -163,6 +164,7 @@ def arrays_of(pnl: np.ndarray, step: float) -> RiskArrays:
         value_rows=np.zeros(count),
         delta=np.zeros(count),
         notional=np.zeros(count),
+        terms=plain_terms(count),
         tick=None,
         scenario_set=make([f"s{n}" for n in range(scenarios)], np.zeros((scenarios, 1))),
         valuation_time=0,

@@ -281,6 +281,8 @@ def nudged(table: Any, field: str) -> Any:
         changed[last] = "?" + changed[last][1:]
     elif field == "sign":
         changed[last] = -changed[last]
+    elif field == "fixed_share":
+        changed[0] = 1e-9
     else:
         changed[last] = np.nextafter(changed[last], 0.0) if changed[last] else 1e-9
     return replace(table, **{field: changed})

@@ -14,10 +14,12 @@ import pytest
 
 from pricing import DataError, EngineError
 from pricing.digest import hash_parts
+from pricing.resolve import resolve
 from scenarios import RiskArrays, VolDynamics, revalue
-from scenarios.families import grid
-from scenarios.risk_arrays import FORMAT, SCENARIO_COLUMNS
-from scenarios.shocks import make
+from scenarios.families import grid, span
+from scenarios.risk_arrays import FORMAT, SCENARIO_COLUMNS, TERMS_COLUMNS
+from scenarios.shocks import make, same_scenarios
+from scenarios.terms import BY_EXPIRY, Terms, implied_notional
 from tests.examples import market_and_instruments
 
 INSTRUMENTS, MARKET = market_and_instruments(strikes=3)
@@ -36,6 +38,13 @@ def same(first: RiskArrays, second: RiskArrays) -> bool:
         elif field.name == "scenario_set":
             if ours.dynamics != theirs.dynamics or not all(
                 np.array_equal(getattr(ours, name), getattr(theirs, name)) for name in SCENARIO_COLUMNS
+            ):
+                return False
+        elif field.name == "terms":
+            if not all(
+                getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()
+                and not getattr(theirs, name).flags.writeable
+                for name in TERMS_COLUMNS
             ):
                 return False
         elif ours != theirs:
@@ -83,7 +92,8 @@ def test_the_archive_holds_columns_and_nothing_else() -> None:
     with np.load(io.BytesIO(CONTENT), allow_pickle=False) as archive:
         names = set(archive.files)
     columns = {f.name for f in fields(RiskArrays) if isinstance(getattr(ARRAYS, f.name), np.ndarray)}
-    assert names == columns | {f"scenario_{name}" for name in SCENARIO_COLUMNS} | {"metadata"}
+    columns |= {f"scenario_{name}" for name in SCENARIO_COLUMNS} | {f"terms_{name}" for name in TERMS_COLUMNS}
+    assert names == columns | {"metadata"}
 
 
 def test_a_stranger_reads_the_file_with_numpy_alone() -> None:
@@ -166,6 +176,12 @@ def replaced(field: str, row: Any, value: Any) -> dict[str, np.ndarray]:
     return {field: changed}
 
 
+def terms_replaced(field: str, row: int, value: Any) -> dict[str, np.ndarray]:
+    changed = getattr(ARRAYS.terms, field).copy()
+    changed[row] = value
+    return {f"terms_{field}": changed}
+
+
 IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "a gain that is no number": replaced("rows", (7, 0), math.nan),
     "an infinite gain": replaced("rows", (7, 0), math.inf),
@@ -181,6 +197,28 @@ IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "one contract twice": {"instrument_id": np.full(len(ARRAYS), "BTC")},
     "a column cut short": {"kind": ARRAYS.kind[:-1]},
     "a table of deltas": {"delta": np.ones((len(ARRAYS), 2))},
+    "an option without a strike": terms_replaced("strike", 7, math.nan),
+    "a future with a strike": {"terms_strike": np.full(len(ARRAYS), 100.0)},
+    "a sign of a half": terms_replaced("sign", 7, 0.5),
+    "another multiplier": terms_replaced("multiplier", 7, 2.0),
+    "a vol that is no number": terms_replaced("vol", 7, math.nan),
+    "a payoff that is none": terms_replaced("payoff", 7, 2),
+    "an exercise that is none": terms_replaced("exercise", 7, 5),
+    "a currency that is none": terms_replaced("currency_idx", 7, 9),
+    "a spot of nothing": terms_replaced("spot", 0, 0.0),
+    "an expiry of no underlying": terms_replaced("expiry_underlying", 0, 7),
+    "an expiry of another underlying": terms_replaced("expiry_underlying", 0, 1),
+    "another forward": terms_replaced("forward", 0, 1.0),
+    "a discount above 2": terms_replaced("discount", 0, 3.0),
+    "more than all of a forward fixed": terms_replaced("fixed_share", 0, 1.5),
+    "an index that is fixed": terms_replaced("fixed_share", 2, 0.5),
+    "a currency worth nothing": terms_replaced("fx", 1, 0.0),
+    "margin currency at another rate": terms_replaced("fx", 0, 2.0),
+    "terms in another currency": terms_replaced("currency_id", 0, "EUR"),
+    "a coin moved by nobody known": terms_replaced("currency_underlying", 1, 5),
+    "too few forwards": {f"terms_{name}": getattr(ARRAYS.terms, name)[:-1] for name in BY_EXPIRY},
+    "a forward too few": {"terms_forward": ARRAYS.terms.forward[:-1]},
+    "scenarios of other expiries": {"scenario_basis_move": np.zeros((3, 1))},
 }
 
 
@@ -189,6 +227,35 @@ def test_impossible_columns_are_refused(name: str) -> None:
     """Someone else's file meets the same checks as our own tables: a NaN gain must not end as a margin of 0."""
     with pytest.raises(EngineError):
         RiskArrays.from_bytes(rewritten(**IMPOSSIBLE[name]))
+
+
+def test_the_terms_are_those_of_contracts_and_market() -> None:
+    terms = ARRAYS.terms
+    for name in (f.name for f in fields(Terms) if f.name not in ("vol", "strike")):
+        source = INSTRUMENTS if hasattr(INSTRUMENTS, name) else MARKET
+        assert np.array_equal(getattr(terms, name), getattr(source, name))
+    option = INSTRUMENTS.is_option
+    assert np.array_equal(terms.strike[option], INSTRUMENTS.strike[option])
+    assert np.isnan(terms.strike[~option]).all()
+    assert np.array_equal(terms.vol, resolve(INSTRUMENTS, MARKET).vol)
+    assert terms.is_inverse.sum() == (INSTRUMENTS.payoff == 1).sum()
+    assert ARRAYS.years_to_expiry == pytest.approx([7 / 365, 60 / 365, 0.0] * 2)
+    assert implied_notional(terms, ARRAYS.kind, ARRAYS.expiry_idx) == pytest.approx(ARRAYS.notional, rel=1e-14)
+
+
+def test_scenarios_made_from_the_file_are_those_of_the_market() -> None:
+    rows = RiskArrays.from_bytes(CONTENT).market_rows
+    for name in rows._fields:
+        assert np.array_equal(getattr(rows, name), getattr(MARKET, name))
+    assert same_scenarios(grid.scenarios(grid.Params(), rows), grid.scenarios(grid.Params(), MARKET))
+    ranges = span.Params(price_scan_range=500.0, vol_scan_range=0.1)
+    assert same_scenarios(span.scenarios(ranges, rows), span.scenarios(ranges, MARKET))
+
+
+def test_the_format_before_is_refused_by_name() -> None:
+    content = rewritten(lambda m: {**m, "format": "portfolio-margin risk arrays 3"})
+    with pytest.raises(DataError, match=r"risk arrays 3': this version reads 'portfolio-margin risk arrays 4'"):
+        RiskArrays.from_bytes(content, "arrays.npz")
 
 
 def test_amounts_per_contract() -> None:

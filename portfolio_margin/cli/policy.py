@@ -1,0 +1,130 @@
+"""The margin model and scenario family that a command is told to use, and their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from portfolio_margin.cli.parameters import (
+    FAMILIES,
+    MODELS,
+    Layer,
+    assignments,
+    build,
+    load_registered,
+    read_parameters,
+    registered,
+)
+from portfolio_margin.io.parameter_sets import find_parameter_set, given_names
+from portfolio_margin.requirement import MarginModel
+from pricing.errors import ConfigError
+from pricing.market import Market
+from scenarios.shocks import ScenarioSet
+
+DEFAULT_FAMILY = "grid"
+
+
+class FamilyInput(NamedTuple):
+    """A scenario family and the layers of its parameters; given, the options that asked for any of it."""
+
+    module: Any
+    layers: tuple[Layer, ...]
+    given: tuple[str, ...]
+
+    def wanted(self) -> tuple[type, tuple[Layer, ...]]:
+        """As `build_all` takes it."""
+        return self.module.Params, self.layers
+
+    def scenarios(self, market: Market) -> ScenarioSet:
+        """The set of the family for a market."""
+        moves: ScenarioSet = self.module.scenarios(build(self.module.Params, *self.layers), market)
+        return moves
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """A margin model and where its parameters come from: a dated set, a file over it, options over both.
+
+    name, module        of the model
+    parameter_set       name of the set asked for, None for the one valid at the market's time
+    family              the scenario family asked for, None where none was
+    params_file, tables the parameter file and what it holds
+    params              name=value options
+    """
+
+    name: str
+    module: Any
+    parameter_set: str | None
+    family: str | None
+    params_file: str | None
+    tables: Mapping[str, Mapping[str, Any]]
+    params: tuple[str, ...]
+
+    @classmethod
+    def read(
+        cls,
+        name: str,
+        parameter_set: str | None,
+        params_file: str | None,
+        params: tuple[str, ...],
+        family: str | None,
+        every_model: bool = False,
+    ) -> ModelInput:
+        """Find the model and read the file; with `every_model` the file may hold tables of others as well."""
+        module = load_registered(MODELS, name)
+        load_registered(FAMILIES, family or DEFAULT_FAMILY)
+        models = registered(MODELS) if every_model else [name]
+        tables = read_parameters(params_file, (*models, family or DEFAULT_FAMILY))
+        return cls(name, module, parameter_set, family, params_file, tables, params)
+
+    @property
+    def family_name(self) -> str:
+        """The family asked for, or the usual one."""
+        return self.family or DEFAULT_FAMILY
+
+    def family_input(self, scenario: tuple[str, ...]) -> FamilyInput:
+        """The scenario family with name=value options."""
+        table = self.tables.get(self.family_name, {})
+        layers = (Layer(f"{self.params_file} [{self.family_name}]", table), Layer("--scenario", assignments(scenario)))
+        asked = {
+            "--family": self.family is not None,
+            "--scenario": bool(scenario),
+            f"[{self.family_name}]": bool(table),
+        }
+        return FamilyInput(
+            load_registered(FAMILIES, self.family_name), layers, tuple(name for name, given in asked.items() if given)
+        )
+
+    def wanted(self, at: int | None) -> tuple[type, tuple[Layer, ...]]:
+        """Parameters and layers as `build_all` takes them; at, ms UTC of the market, None where it is not known yet."""
+        return self.module.Params, (find_parameter_set(self.name, self.parameter_set, at).layer(), *self._layers())
+
+    def model(self, at: int, nearest: bool = False) -> MarginModel:
+        """The model with the parameters valid at `at`, and what was given over them; with `nearest`, the oldest ones
+        where none is old enough, which the statement then says."""
+        found = find_parameter_set(self.name, self.parameter_set, at, nearest=nearest)
+        params = build(self.module.Params, found.layer(), *self._layers())
+        changed = dict.fromkeys(name for layer in self._layers() for name in given_names(layer.values))
+        model: MarginModel = self.module.Model(params, replace(found.info, changed=tuple(changed)))
+        return model
+
+    def _layers(self) -> tuple[Layer, Layer]:
+        table = self.tables.get(self.name, {})
+        return Layer(f"{self.params_file} [{self.name}]", table), Layer("--param", assignments(self.params))
+
+
+def scenarios_for(model: MarginModel, family: FamilyInput, market: Market) -> ScenarioSet:
+    """The scenarios a model is computed under: its own, or those of the family.
+
+    ConfigError where a family was asked for beside a model with scenarios of its own.
+    """
+    own = model.scenario_set(market)
+    if own is None:
+        return family.scenarios(market)
+    if family.given:
+        raise ConfigError(
+            f"{', '.join(family.given)} has no effect beside {model.model_id}, which has scenarios of its own; "
+            "leave it out"
+        )
+    return own

@@ -1,0 +1,193 @@
+"""compare: what the same accounts must hold under several margin models, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from portfolio_margin.book import Book
+from portfolio_margin.margin import margin
+from portfolio_margin.requirement import MarginModel
+from portfolio_margin.statement import MarginStatement, up
+from pricing.arrays import FloatArray, StrArray
+from pricing.errors import ConfigError, EngineError
+from pricing.instruments import Instruments
+from pricing.market import Market
+from scenarios.revalue import revalue
+from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
+from scenarios.shocks import ScenarioSet, same_scenarios
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Revalue = Callable[[ScenarioSet], RiskArrays]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Margin of A accounts under M models, margin currency; rows are models in the order given.
+
+    statements           by name of the model, all of them
+    left_out             name of a model that could not be computed -> why
+    reference            name of the model that savings are measured against
+    account              (A,)
+    initial, maintenance (M,A) requirements
+    saving               (M,A) initial margin of the reference less that of the model: above 0 where the model asks less
+    worst_scenario       (M,A) label, "" where none loses
+    charge, charge_amount (M,A) the largest charge in initial margin and what it adds; "" and 0 where there is none
+    notional             (A,) sum of |quantity| x notional of the contracts held
+    """
+
+    statements: Mapping[str, MarginStatement]
+    left_out: Mapping[str, str]
+    reference: str
+    account: StrArray
+    initial: FloatArray
+    maintenance: FloatArray
+    saving: FloatArray
+    worst_scenario: StrArray
+    charge: StrArray
+    charge_amount: FloatArray
+    notional: FloatArray
+
+    @property
+    def model(self) -> list[str]:
+        """(M,) names of the models."""
+        return list(self.statements)
+
+    def select(self, rows: list[int]) -> Comparison:
+        """The comparison of some accounts; the statements stay whole."""
+        tables = ("initial", "maintenance", "saving", "worst_scenario", "charge", "charge_amount")
+        chosen = {name: getattr(self, name)[:, rows] for name in tables}
+        return replace(self, account=self.account[rows], notional=self.notional[rows], **chosen)
+
+    def columns(self) -> dict[str, Any]:
+        """Named columns, one row a model and account, models slowest."""
+        models, accounts = self.initial.shape
+        return {
+            "model": np.repeat(np.array(self.model, dtype=np.str_), accounts),
+            "account": np.tile(self.account, models),
+            "initial_margin": self.initial.ravel(),
+            "maintenance_margin": self.maintenance.ravel(),
+            "saving": self.saving.ravel(),
+            "worst_scenario": self.worst_scenario.ravel(),
+            "largest_charge": self.charge.ravel(),
+            "largest_charge_amount": self.charge_amount.ravel(),
+            "notional": np.tile(self.notional, models),
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """What reproduces each row: per model its parameter set and hashes, and what was left out."""
+        return {
+            "reference": self.reference,
+            "models": {name: statement.identity() for name, statement in self.statements.items()},
+            "models_left_out": dict(self.left_out),
+        }
+
+    def frame(self) -> pd.DataFrame:
+        """pandas frame, one row a model and account."""
+        from portfolio_margin.io.frames import frame
+
+        return frame(self.columns(), self.identity())
+
+
+def compare(
+    book: Book,
+    market: Market,
+    models: Mapping[str, MarginModel],
+    *,
+    instruments: Instruments,
+    scenario_set: ScenarioSet | None = None,
+    reference: str | None = None,
+    backend: str = "numba",
+    threads: int | None = None,
+    tick: float | None = DEFAULT_TICK,
+) -> Comparison:
+    """The margin of every account under every model, each under the scenarios it needs.
+
+    models        name -> model; names are for people and may stand for one model with several parameter sets
+    scenario_set  for models without scenarios of their own
+    reference     name of the model that savings are measured against; the first one where left out
+    backend, threads, tick   as `revalue` takes them
+
+    A model that cannot be computed for this market (ConfigError, NumericalError, contracts it cannot price) is named in
+    `left_out` with the reason. Raises ConfigError where none can, or the reference cannot.
+    """
+
+    def arrays_of(moves: ScenarioSet) -> RiskArrays:
+        return revalue(instruments, market, moves, backend=backend, threads=threads, tick=tick)
+
+    return comparison(book, market, models, arrays_of, scenario_set, reference, backend=backend, threads=threads)
+
+
+def comparison(
+    book: Book,
+    market: Market,
+    models: Mapping[str, MarginModel],
+    arrays_of: Revalue,
+    scenario_set: ScenarioSet | None,
+    reference: str | None = None,
+    *,
+    backend: str = "numba",
+    threads: int | None = None,
+) -> Comparison:
+    """`compare` with a revaluation of the caller's; one call for every distinct set of scenarios."""
+    made: list[RiskArrays] = []
+    statements: dict[str, MarginStatement] = {}
+    left_out: dict[str, str] = {}
+    for name, model in models.items():
+        try:
+            moves = model.scenario_set(market) or scenario_set
+            if moves is None:
+                raise ConfigError(f"{name} has no scenarios of its own: give a scenario_set")
+            arrays = next((known for known in made if same_scenarios(known.scenario_set, moves)), None)
+            if arrays is None:
+                arrays = arrays_of(moves)
+                made.append(arrays)
+            statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads)
+        except EngineError as error:
+            left_out[name] = str(error)
+    if not statements:
+        raise ConfigError("\n".join(["no model can be computed here:", *(f"{n}: {r}" for n, r in left_out.items())]))
+    chosen = reference or next(iter(statements))
+    if chosen not in statements:
+        why = left_out.get(chosen, f"none of {', '.join(models)}")
+        raise ConfigError(f"reference = {chosen!r}: {why}")
+    return _table(book, made[0], statements, left_out, chosen)
+
+
+def _table(
+    book: Book, arrays: RiskArrays, statements: Mapping[str, MarginStatement], left_out: Mapping[str, str], chosen: str
+) -> Comparison:
+    initial = np.array([s.initial_margin for s in statements.values()])
+    largest = [_largest_charge(s) for s in statements.values()]
+    size = np.where(arrays.is_collateral, 0.0, arrays.notional)[book.instrument_idx] * np.abs(book.quantity)
+    notional = np.zeros(len(book))
+    np.add.at(notional, np.repeat(np.arange(len(book)), np.diff(book.position_ptr)), size)
+    return Comparison(
+        statements=statements,
+        left_out=left_out,
+        reference=chosen,
+        account=book.account_id,
+        initial=initial,
+        maintenance=np.array([s.maintenance_margin for s in statements.values()]),
+        saving=np.round(statements[chosen].initial_margin - initial, 2) + 0.0,
+        worst_scenario=np.array([np.append(s.scenario_label, "")[s.worst_scenario] for s in statements.values()]),
+        charge=np.array([names for names, _ in largest]),
+        charge_amount=np.array([amounts for _, amounts in largest]),
+        notional=notional,
+    )
+
+
+def _largest_charge(statement: MarginStatement) -> tuple[StrArray, FloatArray]:
+    """(A,) name of the largest charge in initial margin, "" where none is above 0, and its amount."""
+    if not statement.charges:
+        return np.full(len(statement), "", dtype=np.str_), np.zeros(len(statement))
+    names = np.array([*statement.charges, ""], dtype=np.str_)
+    amounts = np.array([parts[:, 0] for parts in statement.charges.values()])
+    row = np.argmax(amounts, axis=0)
+    amount = np.maximum(amounts[row, np.arange(len(statement))], 0.0)
+    return names[np.where(amount > 0, row, -1)], up(amount)

@@ -1,0 +1,177 @@
+"""Dated parameter sets: portfolio_margin/parameters/<model>/<YYYY-MM-DD>[-name].toml.
+
+A file has two tables. [header] states source, note, valid_from (the date in the file's name), and where they apply
+valid_to (the last day) and second_hand (names of parameters whose value is not from the venue itself, parts joined by
+dots). [params] holds the parameters. An old set keeps its date and is never changed, so that a past day can be margined
+again as it was.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from portfolio_margin.io.parameters import MODELS, Layer, build, load_registered
+from portfolio_margin.nearest import did_you_mean_or_known
+from portfolio_margin.requirement import ParameterSet
+from pricing.errors import ConfigError, DataError, Problem
+
+FILE_NAME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-([a-z0-9][a-z0-9_-]*))?")
+HEADER = {"source": str, "note": str, "valid_from": date, "valid_to": date, "second_hand": list}
+REQUIRED = ("source", "note", "valid_from")
+
+
+class FoundSet(NamedTuple):
+    """A parameter set as its file has it."""
+
+    info: ParameterSet
+    values: Mapping[str, Any]
+
+    def layer(self) -> Layer:
+        """Its values as the lowest layer of parameters."""
+        return Layer(f"parameter set {self.info.name}" if self.values else "", self.values)
+
+
+def load_parameters(
+    model: str, name: str | None = None, at: int | None = None, folder: str | Path | None = None
+) -> tuple[Any, ParameterSet]:
+    """Parameters of a model and where they come from: Model(*load_parameters("worst_case")).
+
+    model   name of the file in portfolio_margin/models
+    name    None: the newest set without a name that is valid at `at`; a name such as "test": the newest of that name;
+            the whole "2024-06-28" or "2024-06-28-test": that one, whatever the time
+    at      ms UTC, `market.valuation_time`; None for the newest there is
+    folder  where the sets lie, an archive of one's own; by default those of this package
+
+    A model without sets has its defaults. ConfigError where no set is valid at that time, and for a parameter outside
+    its bounds, naming bound and value.
+    """
+    module = load_registered(MODELS, model)
+    found = find_parameter_set(model, name, at, folder)
+    return build(module.Params, found.layer()), found.info
+
+
+def find_parameter_set(
+    model: str,
+    name: str | None = None,
+    at: int | None = None,
+    folder: str | Path | None = None,
+    nearest: bool = False,
+) -> FoundSet:
+    """The set that `load_parameters` takes; with `nearest`, the oldest one where none is old enough, marked so."""
+    known = parameter_files(model, folder)
+    if not known and name is None:
+        return FoundSet(ParameterSet(), {})
+    if name is not None and FILE_NAME.fullmatch(name):
+        if name not in known:
+            raise ConfigError(_unknown(model, name, known))
+        found = read_parameter_set(known[name])
+        return found._replace(info=replace(found.info, applies=at is None or _valid(found.info, at)))
+    named = {stem: path for stem, path in known.items() if _suffix(stem) == (name or "")}
+    if not named:
+        raise ConfigError(_unknown(model, name or "without a name", known))
+    sets = [read_parameter_set(path) for _, path in sorted(named.items())]
+    valid = [found for found in sets if at is None or _valid(found.info, at)]
+    if valid:
+        return valid[-1]
+    if nearest:
+        return sets[0]._replace(info=replace(sets[0].info, applies=False))
+    raise ConfigError(
+        f"{model} has no parameter set valid at {np.datetime64(at, 'ms')}: {', '.join(named)}; "
+        "name one of them with --parameter-set (or name=...) to use it all the same"
+    )
+
+
+def parameter_files(model: str, folder: str | Path | None = None) -> dict[str, Path]:
+    """The files of a model's sets by name, oldest first; none where it has none. DataError for a name without date."""
+    root = Path(str(files("portfolio_margin"))) / "parameters" if folder is None else Path(folder)
+    place = root / model
+    paths = sorted(place.glob("*.toml")) if place.is_dir() else []
+    remedy = "the name of a parameter set is YYYY-MM-DD or YYYY-MM-DD-name"
+    bad = [Problem(str(p), None, "file name", p.stem, remedy) for p in paths if not FILE_NAME.fullmatch(p.stem)]
+    if bad:
+        raise DataError(bad)
+    return {path.stem: path for path in paths}
+
+
+def read_parameter_set(path: str | Path) -> FoundSet:
+    """One file. DataError where it is no TOML, or its header says too little or too much."""
+    file = str(path)
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError([Problem(file, None, "content", str(error), "this is not valid TOML in UTF-8")]) from None
+    header, values = document.get("header"), document.get("params")
+    if not isinstance(header, dict) or not isinstance(values, dict) or set(document) != {"header", "params"}:
+        remedy = "a parameter set has the tables [header] and [params] and no others"
+        raise DataError([Problem(file, None, "tables", ", ".join(document), remedy)])
+    problems = [
+        Problem(file, None, f"header {name}", header.get(name), f"must be a {kind.__name__}")
+        for name, kind in HEADER.items()
+        if (name in header or name in REQUIRED) and not isinstance(header.get(name), kind)
+    ]
+    problems += [
+        Problem(file, None, f"header {name}", value, f"unknown; known: {', '.join(HEADER)}")
+        for name, value in header.items()
+        if name not in HEADER
+    ]
+    if not problems:
+        problems = _header_problems(file, Path(path).stem, header, values)
+    if problems:
+        raise DataError(problems)
+    info = ParameterSet(
+        name=Path(path).stem,
+        valid_from=header["valid_from"].isoformat(),
+        valid_to=header["valid_to"].isoformat() if "valid_to" in header else "",
+        source=header["source"],
+        note=header["note"],
+        second_hand=tuple(header.get("second_hand", ())),
+    )
+    return FoundSet(info, values)
+
+
+def given_names(values: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
+    """Every single parameter in nested values, parts joined by dots."""
+    names: list[str] = []
+    for name, value in values.items():
+        nested = isinstance(value, Mapping)
+        names += given_names(value, f"{prefix}{name}.") if nested else [f"{prefix}{name}"]
+    return tuple(names)
+
+
+def _header_problems(file: str, stem: str, header: Mapping[str, Any], values: Mapping[str, Any]) -> list[Problem]:
+    problems = []
+    start = header["valid_from"].isoformat()
+    if not stem.startswith(start):
+        problems.append(Problem(file, None, "header valid_from", start, "must be the date in the name of the file"))
+    if "valid_to" in header and header["valid_to"] < header["valid_from"]:
+        problems.append(Problem(file, None, "header valid_to", str(header["valid_to"]), "before valid_from"))
+    stated = given_names(values)
+    for name in header.get("second_hand", ()):
+        if not any(known == name or known.startswith(f"{name}.") for known in stated):
+            problems.append(Problem(file, None, "header second_hand", name, "no parameter of this set"))
+    return problems
+
+
+def _valid(info: ParameterSet, at: int) -> bool:
+    day = str(np.datetime64(at, "ms").astype("datetime64[D]"))
+    return info.valid_from <= day and (not info.valid_to or day <= info.valid_to)
+
+
+def _suffix(stem: str) -> str:
+    match = FILE_NAME.fullmatch(stem)
+    return (match.group(2) or "") if match else ""
+
+
+def _unknown(model: str, name: str, known: Mapping[str, Path]) -> str:
+    if not known:
+        return f"{model} has no parameter sets, only its defaults; leave {name!r} out"
+    return f"{model} has no parameter set {name!r}{did_you_mean_or_known(name, list(known))}"

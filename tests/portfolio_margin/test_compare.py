@@ -1,0 +1,196 @@
+"""Models side by side: each under its own scenarios, savings, what is left out; the command and its picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import portfolio_margin.models
+from portfolio_margin import ParameterSet, compare, margin
+from portfolio_margin.compare import Comparison
+from portfolio_margin.models import worst_case
+from portfolio_margin.statement import up
+from pricing import ConfigError
+from scenarios import revalue
+from scenarios.families import grid
+from tests.portfolio_margin import test_cli, toy_model
+from tests.portfolio_margin.books import ARRAYS, BOOK, GRID, INSTRUMENTS, MARKET
+from tests.portfolio_margin.test_cli import check_fails
+
+run = test_cli.run
+TOY = toy_model.Model()
+MODELS = {
+    "worst_case": worst_case.Model(),
+    "lenient": worst_case.Model(worst_case.Params(netting="joint", short_option_minimum=0.0)),
+    "toy": TOY,
+}
+
+
+def compared(**models: Any) -> Comparison:
+    return compare(BOOK, MARKET, {**MODELS, **models}, instruments=INSTRUMENTS, scenario_set=GRID)
+
+
+def test_every_model_is_computed_under_its_own_scenarios() -> None:
+    result = compared()
+    own = revalue(INSTRUMENTS, MARKET, TOY.scenario_set(MARKET))
+    for name, arrays in (("worst_case", ARRAYS), ("lenient", ARRAYS), ("toy", own)):
+        alone = margin(BOOK, arrays, MARKET, MODELS[name])
+        row = result.model.index(name)
+        assert result.initial[row].tobytes() == alone.initial_margin.tobytes()
+        assert result.maintenance[row].tobytes() == alone.maintenance_margin.tobytes()
+        assert result.worst_scenario[row].tolist() == alone.columns()["worst_scenario"].tolist()
+    assert np.allclose(result.saving, result.initial[0] - result.initial, atol=0.005)
+    assert np.all(result.saving[1] >= 0)
+
+
+def test_the_largest_charge_is_named() -> None:
+    result = compared()
+    for row, name in enumerate(result.model):
+        charges = result.statements[name].charges
+        for account in range(0, len(BOOK), 17):
+            parts = {charge: values[account, 0] for charge, values in charges.items()}
+            assert parts[result.charge[row, account]] == max(parts.values())
+            assert result.charge_amount[row, account] == up(np.array([max(parts.values())]))[0]
+
+
+def test_equal_scenarios_are_revalued_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(*given: Any, **how: Any) -> Any:
+        calls.append(given[2])
+        return revalue(*given, **how)
+
+    monkeypatch.setattr(sys.modules["portfolio_margin.compare"], "revalue", counted)
+    compared(again=toy_model.Model(toy_model.Params(short_rate=0.5)))
+    assert len(calls) == 2
+
+
+@dataclass(frozen=True)
+class Unable(toy_model.Model):
+    """A model that nobody gave its table."""
+
+    def scenario_set(self, market: Any) -> Any:
+        """Refused."""
+        raise ConfigError("needs the table that the venue does not publish")
+
+
+def test_a_model_that_cannot_be_computed_is_left_out_with_the_reason() -> None:
+    result = compared(unable=Unable())
+    assert result.left_out == {"unable": "needs the table that the venue does not publish"}
+    assert result.model == list(MODELS)
+    assert result.identity()["models_left_out"] == dict(result.left_out)
+    with pytest.raises(ConfigError, match="no model can be computed"):
+        compare(BOOK, MARKET, {"unable": Unable()}, instruments=INSTRUMENTS)
+    with pytest.raises(ConfigError, match="give a scenario_set"):
+        compare(BOOK, MARKET, {"worst_case": MODELS["worst_case"]}, instruments=INSTRUMENTS)
+    with pytest.raises(ConfigError, match="reference = 'none'"):
+        compare(BOOK, MARKET, MODELS, instruments=INSTRUMENTS, scenario_set=GRID, reference="none")
+
+
+def test_the_frame_has_a_row_a_model_and_account() -> None:
+    result = compared().select([3, 5])
+    frame = result.frame()
+    assert frame["model"].tolist() == [name for name in MODELS for _ in range(2)]
+    assert frame["account"].tolist() == BOOK.account_id[[3, 5]].tolist() * 3
+    assert frame["initial_margin"].tolist() == result.initial.ravel().tolist()
+    held = slice(BOOK.position_ptr[3], BOOK.position_ptr[4])
+    row = BOOK.instrument_idx[held]
+    size = np.where(ARRAYS.is_collateral[row], 0.0, np.abs(BOOK.quantity[held]) * ARRAYS.notional[row]).sum()
+    assert result.notional[0] == pytest.approx(size)
+
+
+@pytest.fixture
+def with_toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The toy model as if it were shipped."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "toy_model.py").write_text("from tests.portfolio_margin.toy_model import Model, Params\n")
+    paths = [*portfolio_margin.models.__path__, str(folder)]
+    monkeypatch.setattr(portfolio_margin.models, "__path__", paths)
+    yield
+    sys.modules.pop("portfolio_margin.models.toy_model", None)
+    vars(portfolio_margin.models).pop("toy_model", None)
+
+
+@pytest.mark.usefixtures("with_toy")
+def test_the_command(run: Any, tmp_path: Path) -> None:
+    done = run("compare", "--plot", "map.png")
+    assert done.code == 0, done.err
+    assert "toy_model: " in done.out and "worst_case: 100.0 %" in done.out
+    rows = list(csv.DictReader(run("compare", "--csv").out.splitlines()))
+    document = json.loads(run("compare", "--json", "--account", "iron-condor-07").out)
+    assert {row["model"] for row in rows} >= {"worst_case", "toy_model"}
+    mine = {row["model"]: row for row in rows if row["account"] == "iron-condor-07"}
+    for row in document["rows"]:
+        assert row["initial_margin"] == f"{float(mine[row['model']]['initial_margin']):.2f}"
+    assert document["models"]["toy_model"]["parameter_set"] == "defaults"
+    assert run("compare", "--parquet", "c.parquet", "--model", "toy_model").code == 0
+    assert (tmp_path / "map.png").read_bytes()[:4] == b"\x89PNG"
+    check_fails(run("compare", "--account", "nobody"), "nobody")
+    check_fails(run("compare", "--reference", "nothing"), "nothing")
+
+
+@pytest.mark.usefixtures("with_toy")
+def test_a_model_with_scenarios_of_its_own_on_the_command_line(run: Any) -> None:
+    sample = ("--model", "toy_model", "--account", "iron-condor-07", "--json")
+    first = json.loads(run("margin", *sample).out)
+    assert first["parameters_changed"] == []
+    changed = json.loads(run("margin", *sample, "--param", "initial_factor=2.6").out)
+    assert changed["parameters_changed"] == ["initial_factor"]
+    amounts = [float(d["accounts"][0]["initial_margin"]) for d in (first, changed)]
+    assert amounts[1] == pytest.approx(2 * amounts[0], abs=0.02)
+    for options, text in (
+        (("--family", "grid"), "--family"),
+        (("--scenario", "buckets=3"), "--scenario"),
+    ):
+        check_fails(run("margin", *sample, *options), f"{text} has no effect beside toy_model", "scenarios of its own")
+    check_fails(run("margin", *sample, "--parameter-set", "2024-01-01"), "no parameter sets, only its defaults")
+    assert run("arrays", "--model", "toy_model", "--output", "toy.npz").code == 0
+    again = json.loads(run("margin", *sample, "--arrays", "toy.npz").out)
+    assert again["accounts"] == first["accounts"]
+    check_fails(run("margin", "--model", "worst_case", "--arrays", "toy.npz", "--family", "grid"), "--arrays")
+    assert run("arrays", "--output", "grid.npz").code == 0
+    check_fails(run("margin", *sample, "--arrays", "grid.npz"), "toy_model has scenarios of its own")
+
+
+def test_positions_without_a_rule_are_shown() -> None:
+    model = toy_model.Model(toy_model.Params(futures="off"))
+    statement = margin(BOOK, revalue(INSTRUMENTS, MARKET, model.scenario_set(MARKET)), MARKET, model)
+    held = (INSTRUMENTS.kind[BOOK.instrument_idx] == 2) & (BOOK.quantity != 0)
+    assert len(statement.positions_excluded) == held.sum() > 0
+    assert all(line.endswith(": futures are off") for line in statement.positions_excluded)
+    assert statement.identity()["positions_excluded"] == list(statement.positions_excluded)
+    with_all = margin(BOOK, revalue(INSTRUMENTS, MARKET, TOY.scenario_set(MARKET)), MARKET, TOY)
+    assert statement.equity.tobytes() == with_all.equity.tobytes()
+
+
+def test_a_set_that_is_not_valid_then_is_said_to_be() -> None:
+    late = replace(TOY, parameter_set=ParameterSet(name="2030-01-01", valid_from="2030-01-01", applies=False))
+    assert "not valid at the time of this market" in late.parameter_set.text()
+    assert compared(late=late).identity()["models"]["late"]["parameters_apply"] is False
+
+
+def test_the_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from portfolio_margin.plots import margin_map
+
+    result = compared().select(list(range(20)))
+    for scale in ("notional", "amount"):
+        picture = margin_map(result, scale)
+        shown = picture.frame
+        wanted = shown["initial_margin"] / (shown["notional"] if scale == "notional" else 1.0)
+        assert np.allclose(shown["value"], wanted, equal_nan=True)
+        picture.save(tmp_path / f"{scale}.png")
+        assert (tmp_path / f"{scale}.png").stat().st_size > 10_000
+    with pytest.raises(ConfigError, match="scale"):
+        margin_map(result, "colour")
+    many = compare(BOOK, MARKET, MODELS, instruments=INSTRUMENTS, scenario_set=grid.scenarios(grid.Params(), MARKET))
+    with pytest.raises(ConfigError, match="choose some"):
+        margin_map(many.select([*range(120), 0]))

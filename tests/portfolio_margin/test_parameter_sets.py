@@ -1,0 +1,184 @@
+"""Dated parameter sets: the one valid on the day, named ones, what is refused; what statements say of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portfolio_margin import load_parameters, margin
+from portfolio_margin.io.parameter_sets import find_parameter_set, parameter_files, read_parameter_set
+from portfolio_margin.io.parameters import Layer, build
+from portfolio_margin.models import worst_case
+from pricing import ConfigError, DataError
+from tests.portfolio_margin.books import ARRAYS, BOOK, MARKET
+from tests.portfolio_margin.test_cli import run  # noqa: F401 - a fixture
+
+HEADER = '[header]\nsource = "a page"\nnote = "a note"\nvalid_from = {start}\n'
+
+
+def at(day: str) -> int:
+    return int(np.datetime64(day, "ms").astype(int))
+
+
+def written(folder: Path, name: str, params: str, more: str = "") -> Path:
+    path = folder / "worst_case" / f"{name}.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(HEADER.format(start=name[:10]) + more + "[params]\n" + params)
+    return path
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    written(tmp_path, "2024-01-01", "haircut = 0.1\n", "valid_to = 2024-06-30\n")
+    written(tmp_path, "2024-07-01", 'haircut = 0.2\nhaircut_by_asset.ETH = 0.3\nnetting = "joint"\n',
+            'second_hand = ["haircut", "haircut_by_asset.ETH"]\n')  # fmt: skip
+    written(tmp_path, "2025-01-01", "haircut = 0.3\n", "valid_to = 2025-01-31\n")
+    written(tmp_path, "2024-03-01-test", "haircut = 0.9\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("day", "name"),
+    [
+        ("2024-01-01T00:00", "2024-01-01"),
+        ("2024-06-30T23:59:59.999", "2024-01-01"),
+        ("2024-07-01T00:00", "2024-07-01"),
+        ("2025-01-31T12:00", "2025-01-01"),
+        ("2025-02-01T00:00", "2024-07-01"),
+        ("2026-02-26T09:41", "2024-07-01"),
+    ],
+)
+def test_the_newest_set_valid_on_the_day(archive: Path, day: str, name: str) -> None:
+    params, info = load_parameters("worst_case", at=at(day), folder=archive)
+    assert (info.name, info.valid_from, info.applies) == (name, name, True)
+    assert params.haircut == {"2024-01-01": 0.1, "2024-07-01": 0.2, "2025-01-01": 0.3}[name]
+
+
+def test_names(archive: Path) -> None:
+    assert load_parameters("worst_case", folder=archive)[1].name == "2025-01-01"
+    assert load_parameters("worst_case", "test", at("2026-01-01"), archive)[0].haircut == 0.9
+    params, info = load_parameters("worst_case", "2024-01-01", at("2026-01-01"), archive)
+    assert (params.haircut, info.applies) == (0.1, False)
+    for name, text in (("2023-01-01", "no parameter set"), ("tset", "did you mean|known|2024")):
+        with pytest.raises(ConfigError, match=text):
+            load_parameters("worst_case", name, folder=archive)
+    assert list(parameter_files("worst_case", archive)) == ["2024-01-01", "2024-03-01-test", "2024-07-01", "2025-01-01"]
+
+
+def test_no_set_is_old_enough(archive: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no parameter set valid at 2020-01-01.*--parameter-set"):
+        load_parameters("worst_case", at=at("2020-01-01"), folder=archive)
+    found = find_parameter_set("worst_case", at=at("2020-01-01"), folder=archive, nearest=True)
+    assert (found.info.name, found.info.applies) == ("2024-01-01", False)
+
+
+def test_a_model_without_sets_has_its_defaults(tmp_path: Path) -> None:
+    params, info = load_parameters("worst_case", at=0, folder=tmp_path)
+    assert params == worst_case.Params()
+    assert (info.name, info.valid_from) == ("defaults", "")
+    with pytest.raises(ConfigError, match="only its defaults"):
+        load_parameters("worst_case", "2024-01-01", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "text"),
+    [
+        ("2024-01-01", "haircut = 1.5", ConfigError, r"2024-01-01.*haircut = 1.5: must be a number from 0 to 1"),
+        ("2024-01-01", "haircut = 'high'", ConfigError, "must be a number"),
+        ("2024-01-01", "hair_cut = 0.1", ConfigError, "unknown parameter hair_cut"),
+        ("2024-01-01", "haircut = ", DataError, "not valid TOML"),
+        ("2024-13-01x", "", DataError, "YYYY-MM-DD"),
+    ],
+)
+def test_a_set_with_mistakes(tmp_path: Path, name: str, content: str, error: type, text: str) -> None:
+    path = tmp_path / "worst_case" / f"{name}.toml"
+    path.parent.mkdir()
+    path.write_text(HEADER.format(start="2024-01-01") + "[params]\n" + content)
+    with pytest.raises(error, match=text):
+        load_parameters("worst_case", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ("[params]\nhaircut = 0.1\n", "header"),
+        (HEADER.format(start="2024-01-01"), "params"),
+        (HEADER.format(start="2024-01-02") + "[params]\n", "valid_from"),
+        (HEADER.format(start='"2024-01-01"') + "[params]\n", "valid_from"),
+        (HEADER.format(start="2024-01-01") + "valid_to = 2023-01-01\n[params]\n", "valid_to"),
+        (HEADER.format(start="2024-01-01") + "author = 1\n[params]\n", "author"),
+        (HEADER.format(start="2024-01-01") + 'second_hand = ["vol"]\n[params]\nhaircut = 0.1\n', "second_hand"),
+        (HEADER.format(start="2024-01-01") + "[params]\n[others]\n", "others"),
+    ],
+)
+def test_a_header_with_mistakes(tmp_path: Path, document: str, text: str) -> None:
+    path = tmp_path / "2024-01-01.toml"
+    path.write_text(document)
+    with pytest.raises(DataError, match=text):
+        read_parameter_set(path)
+
+
+def test_statements_name_the_set_and_what_is_second_hand(archive: Path) -> None:
+    params, info = load_parameters("worst_case", at=at("2024-08-01"), folder=archive)
+    identity = margin(BOOK, ARRAYS, MARKET, worst_case.Model(params, info)).identity()
+    assert identity["parameter_set"] == "2024-07-01"
+    assert identity["parameters_valid_from"] == "2024-07-01"
+    assert identity["parameters_second_hand"] == ["haircut", "haircut_by_asset.ETH"]
+    changed = worst_case.Model(params, replace(info, changed=("haircut",)))
+    assert margin(BOOK, ARRAYS, MARKET, changed).identity()["parameters_second_hand"] == ["haircut_by_asset.ETH"]
+    assert "second-hand: haircut_by_asset.ETH" in changed.parameter_set.text()
+    assert worst_case.Model().parameter_set.text() == "default parameters"
+
+
+def test_the_shipped_sets_can_be_read() -> None:
+    from portfolio_margin.io.parameters import MODELS, registered
+
+    for model in registered(MODELS):
+        for path in parameter_files(model).values():
+            assert read_parameter_set(path).info.source
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A part of a parameter set."""
+
+    ratio: float
+    side: str = "A"
+
+
+@dataclass(frozen=True)
+class Nested:
+    """Everything a parameter set may hold."""
+
+    legs: tuple[Leg, ...] = ()
+    by_asset: dict[str, Leg] | None = None
+    pairs: tuple[tuple[float, float], ...] = ()
+    strict: bool = False
+    names: tuple[str, ...] = ()
+    inner: Leg = field(default_factory=lambda: Leg(2.0, "B"))
+
+
+def built(**values: Any) -> Nested:
+    result: Nested = build(Nested, Layer("here", values))
+    return result
+
+
+def test_nested_parameters() -> None:
+    assert built(legs=[{"ratio": 1}, {"ratio": 2.0, "side": "B"}]).legs == (Leg(1), Leg(2.0, "B"))
+    assert build(Nested, Layer("", {"inner": {"ratio": 3.0}})).inner == Leg(3.0, "B")
+    given = built(pairs=[[1, 2], [3, 4]], strict=True, names=["a", "b"])
+    assert (given.pairs, given.strict, given.names) == (((1, 2), (3, 4)), True, ("a", "b"))
+    for values, text in (
+        ({"legs": [{"ratio": 1, "sied": "B"}]}, r"legs\[0\].sied"),
+        ({"legs": [{"side": "B"}]}, "needs a value for ratio"),
+        ({"legs": [3]}, "each given by its parts: ratio, side"),
+        ({"pairs": [[1, 2, 3]]}, "pairs"),
+        ({"strict": 1}, "true or false"),
+        ({"names": [1]}, "names"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            built(**values)

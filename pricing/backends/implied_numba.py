@@ -14,7 +14,7 @@ from pricing.errors import Status
 from pricing.xp import numba as XP
 
 OK, EXPIRED, NOT_FINITE = float(Status.OK), float(Status.EXPIRED), float(Status.NOT_FINITE)
-STAGES = {"FIRST": "first_deviation", "REFINED": "refined_deviation"}
+STAGES = {"MEASURED": "measured", "FIRST": "first_deviation", "REFINED": "refined_deviation"}
 BLOCK = 512  # rows; the four columns between stages stay in the fastest cache
 
 
@@ -24,12 +24,17 @@ def _template(tag: str) -> Any:
         XP.vector_loop()
         price, forward, strike, tau, discount, sign = columns
         s, x, value, rest = scratch
-        for start in range(0, vol.shape[0], BLOCK):
-            count = min(BLOCK, vol.shape[0] - start)
+        rows = np.uint64(vol.shape[0])
+        for block in range((vol.shape[0] + BLOCK - 1) // BLOCK):
+            # Unsigned, so that no index is looked at for whether it counts from the end: that halves the vectors.
+            start = np.uint64(block) * np.uint64(BLOCK)
+            count = min(np.uint64(BLOCK), rows - start)
             for m in range(count):
                 n = start + m
-                row = FIRST(XP, price[n], forward[n], strike[n], discount[n], sign[n])  # noqa: F821
+                row = MEASURED(XP, price[n], forward[n], strike[n], discount[n], sign[n])  # noqa: F821
                 s[m], x[m], value[m], rest[m] = row
+            for m in range(count):
+                s[m] = FIRST(XP, s[m], x[m], value[m], rest[m])  # noqa: F821
             for m in range(count):
                 s[m] = REFINED(XP, s[m], x[m], value[m], rest[m])  # noqa: F821
             for m in range(count):

@@ -47,14 +47,15 @@ def implied_vol(xp, price, forward, strike, tau, discount, sign, resolution):
     tau, discount > 0, all finite. NOT_DETERMINED where the spacing of doubles at `price` moves vol by more than
     resolution * vol, and at the lower end of the price's range; there is no upper one. In stages, as for Black-76.
     """
-    first, distance, value, rest = first_deviation(xp, price, forward, strike, discount, sign)
+    logarithm, distance, value, rest = measured(xp, price, forward, strike, discount, sign)
+    first = first_deviation(xp, logarithm, distance, value, rest)
     second = refined_deviation(xp, first, distance, value, rest)
     contract = (price, forward, strike, tau, discount, sign)
     return vol_and_status(xp, (second, distance, value, rest), contract, resolution)
 
 
-def first_deviation(xp, price, forward, strike, discount, sign):
-    """A first value of v, |F - K|, and twice the value out of the money.
+def measured(xp, price, forward, strike, discount, sign):
+    """ln(1 + |F - K|/c), negative at the money as a sign of that, |F - K|, and twice the value out of the money.
 
     Where the value is tiny it is scaled up by SCALE, and negative as a sign of that.
     """
@@ -63,13 +64,18 @@ def first_deviation(xp, price, forward, strike, discount, sign):
     tiny = time_value < TINY * distance
     value = xp.where(tiny, time_value * SCALE, time_value)
     log_scale = xp.where(tiny, LN_SCALE, 0.0)
-    close = distance < CLOSE * value
-    logarithm = xp.where(close, 1.0, xp.log_ratio(distance + value, value) + log_scale)
-    q = xp.where(close, 0.0, logarithm * xp.rsqrt(logarithm))
-    ratio = (A0 + q * (A1 + q * (A2 + q * (A3 + q * A4)))) / (1.0 + q * (B1 + q * (B2 + q * (B3 + q * (B4 + q * B5)))))
-    first = xp.where(close, value, distance) / (logarithm * ratio)
+    logarithm = xp.log_ratio(distance + value, value) + log_scale
     marked = xp.where(tiny, -value, value)
-    return first, distance, marked, marked
+    return xp.where(distance < CLOSE * value, -1.0, logarithm), distance, marked, marked
+
+
+def first_deviation(xp, logarithm, distance, value, rest):
+    """A first value of v."""
+    close = logarithm < 0.0
+    length = xp.abs(logarithm)
+    q = xp.where(close, 0.0, length * xp.rsqrt(length))
+    ratio = (A0 + q * (A1 + q * (A2 + q * (A3 + q * A4)))) / (1.0 + q * (B1 + q * (B2 + q * (B3 + q * (B4 + q * B5)))))
+    return xp.where(close, xp.abs(value), distance) / (length * ratio)
 
 
 def refined_deviation(xp, deviation, distance, value, rest):

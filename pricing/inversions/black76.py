@@ -65,30 +65,40 @@ def implied_vol(xp, price, forward, strike, tau, discount, sign, resolution):
 
     forward, strike, tau, discount > 0, all finite. NOT_DETERMINED where the spacing of doubles at
     `price` moves vol by more than resolution * max(1, vol), and at both ends of the price's range.
-    The three stages are apart so that a kernel can run each over a block of rows: together they are longer than
+    The four stages are apart so that a kernel can run each over a block of rows: together they are longer than
     what a processor looks ahead, and one row would wait for the other.
     """
-    first, x, value, rest = first_deviation(xp, price, forward, strike, discount, sign)
-    second = refined_deviation(xp, first, x, value, rest)
+    logarithm, x, value, rest = measured(xp, price, forward, strike, discount, sign)
+    second = refined_deviation(xp, first_deviation(xp, logarithm, x, value, rest), x, value, rest)
     contract = (price, forward, strike, tau, discount, sign)
     return vol_and_status(xp, (second, x, value, rest), contract, resolution)
 
 
-def first_deviation(xp, price, forward, strike, discount, sign):
-    """A first value of s, x, the value out of the money and the distance from the maximum, per min(F, K).
+def measured(xp, price, forward, strike, discount, sign):
+    """What a first value is a function of, x, the value out of the money and the distance from the maximum.
 
-    Where the value is tiny it is scaled up by SCALE, and negative as a sign of that.
+    The two are per min(F, K). Where the value is tiny it is scaled up by SCALE, and negative as a sign of that.
+    The first is the logarithm of `_guess`, negative as a sign of an option at the money.
     """
     difference, inside, time_value, complement, _, _ = _targets(xp, price, forward, strike, discount, sign)
     low = xp.minimum(forward, strike)
+    per_low = 1.0 / low
     x = xp.log_ratio(xp.maximum(forward, strike), low)
     time_value = xp.where(inside, time_value, 0.5 * low)
     tiny = time_value < TINY * low
-    value = xp.where(tiny, time_value * SCALE, time_value) / low
-    log_scale = xp.where(tiny, LN_SCALE, 0.0)
-    rest = xp.where(inside, complement, 0.5 * low) / low
-    first = _guess(xp, x, xp.abs(difference) / low, value, log_scale, rest)
-    return first, x, xp.where(tiny, -value, value), rest
+    value = xp.where(tiny, time_value * SCALE, time_value) * per_low
+    rest = xp.where(inside, complement, 0.5 * low) * per_low
+    spread = xp.abs(difference) * per_low
+    high = rest < 0.5
+    logarithm = xp.log_ratio(xp.where(high, 1.0, spread + value), xp.where(high, SHARE * rest, value))
+    logarithm = xp.where(high, 2.0 * logarithm, logarithm + xp.where(tiny, LN_SCALE, 0.0))
+    logarithm = xp.where((spread < CLOSE * value) & (rest >= 0.5), -1.0, logarithm)
+    return logarithm, x, xp.where(tiny, -value, value), rest
+
+
+def first_deviation(xp, logarithm, x, value, rest):
+    """A first value of s."""
+    return _guess(xp, logarithm, x, xp.abs(value), rest)
 
 
 def refined_deviation(xp, deviation, x, value, rest):
@@ -191,7 +201,7 @@ def _near_difference(xp, rest, a, b):
     return sinh_ratio * rest - a * r
 
 
-def _guess(xp, x, spread, value, log_scale, rest):
+def _guess(xp, logarithm, x, value, rest):
     """s to a few percent at worst: to 1e-3 or better where it is most often needed.
 
     Below the middle of the price range: the implied normal deviation by a rational fit in
@@ -200,32 +210,37 @@ def _guess(xp, x, spread, value, log_scale, rest):
     guessed share of the second term, corrected once, and s = d + sqrt(d^2 + 2x).
     """
     high = rest < 0.5
-    close = spread < CLOSE * value
-    logarithm = xp.log_ratio(xp.where(high, 1.0, spread + value), xp.where(high, SHARE * rest, value))
-    logarithm = xp.where(high, 2.0 * logarithm, xp.where(close, 1.0, logarithm + log_scale))
+    close = logarithm < 0.0
+    logarithm = xp.abs(logarithm)
     q = logarithm * xp.rsqrt(logarithm)
 
     q_low = xp.where(close, 0.0, q)
     numerator = A0 + q_low * (A1 + q_low * (A2 + q_low * (A3 + q_low * A4)))
     denominator = 1.0 + q_low * (B1 + q_low * (B2 + q_low * (B3 + q_low * (B4 + q_low * B5))))
-    scale = xp.where(close, 1.0, logarithm) * numerator
-    normal = xp.where(close, value, x) * denominator * (1.0 / (scale))
-    joined = normal * normal * (1.0 + x * (J1 + x * J2)) * (1.0 / (24.0 + x * (J3 + x * (J4 + x * J5))))
-    left = xp.maximum(1.0 - 4.0 * joined, SMALLEST_PRICE)
-    below = 2.0 * normal * (1.0 / (1.0 + left * xp.rsqrt(left)))
-
+    scale = logarithm * numerator
+    wide = 24.0 + x * (J3 + x * (J4 + x * J5))
     q_high = xp.where(high, q, 2.0)
     spread_of_d = 1.0 + q_high * (D3 + q_high * (D4 + q_high * D5))
-    d = q_high - (D0 + q_high * (D1 + q_high * D2)) * (1.0 / (spread_of_d))
-    mills_d = _rough_mills(xp, d)
+    # One division for three, here and below: divisions are most of the time of a first value.
+    inverse = 1.0 / (scale * wide * spread_of_d)
+    normal = xp.where(close, value, x) * denominator * (inverse * wide * spread_of_d)
+    joined = normal * normal * (1.0 + x * (J1 + x * J2)) * (inverse * scale * spread_of_d)
+    left = xp.maximum(1.0 - 4.0 * joined, SMALLEST_PRICE)
+    below = 1.0 + left * xp.rsqrt(left)
+
+    d = q_high - (D0 + q_high * (D1 + q_high * D2)) * (inverse * scale * wide)
     outer = d * d + 2.0 * x
-    part = SHARE * (mills_d + _rough_mills(xp, outer * xp.rsqrt(outer)))
+    over_d, under_d = _rough_mills(xp, d)
+    over_outer, under_outer = _rough_mills(xp, outer * xp.rsqrt(outer))
+    inverse = 1.0 / (below * under_d * under_outer)
+    mills_d = over_d * (inverse * below * under_outer)
+    part = SHARE * (mills_d + over_outer * (inverse * below * under_d))
     v = (mills_d - part) * (1.0 / (mills_d + part))
     d = d - 2.0 * v * (1.0 + v * v * (1.0 / 3.0)) * mills_d
     outer = d * d + 2.0 * x
-    return xp.where(high, d + outer * xp.rsqrt(outer), below)
+    return xp.where(high, d + outer * xp.rsqrt(outer), 2.0 * normal * (inverse * under_d * under_outer))
 
 
 def _rough_mills(xp, z):
-    """The Mills ratio to 2e-4 on z > 0.3."""
-    return (C0 + z * (C1 + z * C2)) * (1.0 / (1.0 + z * (C3 + z * (C4 + z * C2))))
+    """Numerator and denominator of the Mills ratio to 2e-4 on z > 0.3."""
+    return C0 + z * (C1 + z * C2), 1.0 + z * (C3 + z * (C4 + z * C2))

@@ -33,6 +33,7 @@ from portfolio_margin import (
 from portfolio_margin.explain import Explanation
 from portfolio_margin.io.parameter_sets import parameter_files
 from portfolio_margin.requirement import EXACT, covered
+from portfolio_margin.standard_margin import FutureRates, OptionRates
 from pricing import ConfigError
 from scenarios import RiskArrays, revalue
 from scenarios.shocks import make, same_scenarios
@@ -55,7 +56,10 @@ from tests.portfolio_margin.books import (
 SHIPPED = sorted(module.name for module in pkgutil.iter_modules(portfolio_margin.models.__path__))
 MODELS = [*SHIPPED, "toy_model"]
 SETS = [(name, set_name) for name in SHIPPED for set_name in parameter_files(name)]
-SAMPLES: dict[str, dict[str, Any]] = {}
+SAMPLES: dict[str, dict[str, Any]] = {
+    # The venue publishes no rates of futures.
+    "aevo_standard": {"options": {"any": OptionRates()}, "futures": {"any": FutureRates(0.1, 0.05)}},
+}
 BOUNDS: dict[str, dict[str, tuple[Any, Any]]] = {
     "worst_case": {
         "netting": ("joint", "per_underlying"),

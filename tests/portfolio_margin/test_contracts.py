@@ -1,7 +1,7 @@
 """What every margin model promises; the test walks portfolio_margin/models, so a new file is put through it untouched.
 
-A model is tested with its newest parameter set, and shortly with every other one; one whose parameters cannot be had
-without further input needs a sample in SAMPLES. It is asked what holds for it: its scenarios, what it has no rule for,
+A model is tested with its newest parameter set, and shortly with every other one; what these lack, because no venue
+publishes it, is in SAMPLES. It is asked what holds for it: its scenarios, what it has no rule for,
 its traits. What its numbers state as their bounds is tried out; BOUNDS and OUTSIDE hold those of the known models once
 more, with what is neither a number nor a text. A model of the tests uses everything a model may.
 """
@@ -87,8 +87,9 @@ models = pytest.mark.parametrize("name", MODELS)
 def model_of(name: str, set_name: str | None = None, **change: Any) -> Any:
     """The model with its newest parameter set, or the one named, or its sample, and some parameters changed."""
     module = toy_model if name == "toy_model" else import_module(f"portfolio_margin.models.{name}")
-    if name in SAMPLES or not parameter_files(name):
-        return module.Model(module.Params(**{**SAMPLES.get(name, {}), **change}))
+    change = {**SAMPLES.get(name, {}), **change}
+    if not parameter_files(name):
+        return module.Model(module.Params(**change))
     params, info = load_parameters(name, set_name or list(parameter_files(name))[-1])
     return module.Model(replace(params, **change), info)
 

@@ -59,6 +59,8 @@ SETS = [(name, set_name) for name in SHIPPED for set_name in parameter_files(nam
 SAMPLES: dict[str, dict[str, Any]] = {
     # The venue publishes no rates of futures.
     "aevo_standard": {"options": {"any": OptionRates()}, "futures": {"any": FutureRates(0.1, 0.05)}},
+    # Tables of the vega and rate charges and of collateral are not published.
+    "okx_pm": {"term_structure_vol": 0.05, "rate_move": 0.02, "haircut": {"any": 0.05}},
 }
 BOUNDS: dict[str, dict[str, tuple[Any, Any]]] = {
     "worst_case": {

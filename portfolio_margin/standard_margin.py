@@ -38,15 +38,18 @@ class OptionRates:
     initial_minimum  the least of it, 0 to 2
     maintenance      maintenance margin, 0 to 2
     put_mark         of a put, maintenance margin is at least this share of its mark, 0 to 2
+    liquidation      fee of closing that is added to the maintenance margin, 0 to 2
     """
 
     initial: float = 0.15
     initial_minimum: float = 0.1
     maintenance: float = 0.075
     put_mark: float = 0.075
+    liquidation: float = 0.0
 
     def __post_init__(self) -> None:
-        check_bounds(self, dict.fromkeys(("initial", "initial_minimum", "maintenance", "put_mark"), (0.0, 2.0)))
+        names = ("initial", "initial_minimum", "maintenance", "put_mark", "liquidation")
+        check_bounds(self, dict.fromkeys(names, (0.0, 2.0)))
 
 
 @dataclass(frozen=True)
@@ -131,18 +134,19 @@ def option_rows(arrays: RiskArrays, rates: Mapping[str, OptionRates]) -> FloatAr
     """(N,2) initial and maintenance margin of one short option per unit, in whole ticks rounded up; 0 for others.
 
     initial = max(initial - out of the money / index, initial_minimum) S + mark, at least the maintenance margin, which
-    is maintenance S + mark, of a put max(maintenance S, put_mark mark) + mark. S is the price of what one contract is
-    of: one coin where it pays in coin.
+    is maintenance S + mark, of a put max(maintenance S, put_mark mark) + mark, with liquidation S on top. S is the
+    price of what one contract is of: one coin where it pays in coin.
     """
     option = arrays.kind == Kind.OPTION
-    initial, least, maintenance, put_mark = _columns(arrays, rates, option, OptionRates(0.0, 0.0, 0.0, 0.0)).T
+    table = _columns(arrays, rates, option, OptionRates(0.0, 0.0, 0.0, 0.0))
+    initial, least, maintenance, put_mark, liquidation = table.T
     index = _index(arrays)
     strike = np.where(option, arrays.terms.strike, index)
     out_of_the_money = np.maximum(arrays.terms.sign * (strike - index), 0.0) / index
     value, put = arrays.value, arrays.terms.sign < 0.0
     base = _base(arrays, index)
     maintained = maintenance * base
-    maintained = np.where(put, np.maximum(maintained, put_mark * value), maintained) + value
+    maintained = np.where(put, np.maximum(maintained, put_mark * value), maintained) + value + liquidation * base
     first = np.maximum(initial - out_of_the_money, least) * base + value
     rows = np.where(option[:, None], np.column_stack([np.maximum(first, maintained), maintained]), 0.0)
     return _ticks(rows * arrays.unit[:, None], arrays)
@@ -167,11 +171,11 @@ def future_ticks(book: Book, arrays: RiskArrays, rates: Mapping[str, FutureRates
 
 
 def _columns(arrays: RiskArrays, rates: Mapping[str, Kinds], wanted: np.ndarray, none: Kinds) -> FloatArray:
-    """(N,4) rates of each contract by its coin, zeros where not wanted. ConfigError for a coin without rates."""
+    """(N,R) rates of each contract by its coin, zeros where not wanted. ConfigError for a coin without rates."""
     option, needed = isinstance(none, OptionRates), np.unique(arrays.underlying_idx[wanted])
     found = {int(u): _rates_of(str(arrays.underlying_id[u]), rates, option) for u in needed}
     rows = [found[int(u)] if w else none for u, w in zip(arrays.underlying_idx, wanted, strict=True)]
-    return np.array([list(vars(row).values()) for row in rows], dtype=np.float64).reshape(len(rows), 4)
+    return np.array([list(vars(row).values()) for row in rows], dtype=np.float64).reshape(len(rows), len(vars(none)))
 
 
 def _rates_of(underlying: str, rates: Mapping[str, Kinds], kind_is_option: bool) -> Kinds:

@@ -74,7 +74,6 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
         "z2_critical",
     ),
     "worked-examples.json": (
-        "Bybit options (classic, not portfolio margin)",
         "Dederi portfolio margin",
         "Deribit portfolio margin (legacy)",
         "Derive Dutch auction",

@@ -31,6 +31,7 @@ from portfolio_margin import (
     margin,
 )
 from portfolio_margin.explain import Explanation
+from portfolio_margin.grid_units import Grid
 from portfolio_margin.io.parameter_sets import parameter_files
 from portfolio_margin.requirement import EXACT, covered
 from portfolio_margin.standard_margin import FutureRates, OptionRates
@@ -59,6 +60,19 @@ SETS = [(name, set_name) for name in SHIPPED for set_name in parameter_files(nam
 SAMPLES: dict[str, dict[str, Any]] = {
     # The venue publishes no rates of futures.
     "aevo_standard": {"options": {"any": OptionRates()}, "futures": {"any": FutureRates(0.1, 0.05)}},
+    "bybit_standard": {"options": {"any": OptionRates()}, "futures": {"any": FutureRates(0.1, 0.05)}},
+    # Of grids and floors not more is published than that there are some.
+    "bybit_pm": {
+        "grids": {"any": Grid((-0.15, -0.05, 0.0, 0.05, 0.15), 0.3, 0.25)},
+        **dict.fromkeys(("short_option_coefficient", "futures_factor"), 0.002),
+        "initial_factor": 1.2,
+        "coin_haircut": 0.05,
+        "spreads": "left_out",
+    },
+    "delta_exchange_pm": {
+        "grids": {"any": Grid((-0.2, -0.1, 0.0, 0.1, 0.2), 0.3, 0.25)},
+        **dict.fromkeys(("futures_floor", "short_option_floor", "long_option_floor"), 0.01),
+    },
     # Tables of the vega and rate charges and of collateral are not published.
     "okx_pm": {"term_structure_vol": 0.05, "rate_move": 0.02, "haircut": {"any": 0.05}},
 }

@@ -77,6 +77,18 @@ def delta_rows(arrays: RiskArrays) -> FloatArray:
     return in_ticks(np.where(arrays.is_collateral, 0.0, delta * arrays.unit / arrays.tick_size)[:, None], arrays)[:, 0]
 
 
+def own_currency(arrays: RiskArrays) -> FloatArray:
+    """(N,S) P&L in the settlement currency at its value now, in ticks per unit.
+
+    A contract worth V that gains G in margin currency while its coin moves by m gains (V + G) / (1 + m) - V.
+    """
+    moves = np.broadcast_to(arrays.scenario_set.price_move, (arrays.rows.shape[1], len(arrays.underlying_id))).T
+    mover = arrays.terms.currency_underlying[arrays.terms.currency_idx]
+    moved = np.where((mover >= 0)[:, None], moves[np.maximum(mover, 0)], 0.0)
+    value = arrays.value_rows[:, None]
+    return np.asarray((arrays.rows + value) / (1.0 + moved) - value)
+
+
 def in_ticks(rows: FloatArray, arrays: RiskArrays) -> FloatArray:
     """Rows of contracts as whole ticks, where the arrays are rounded."""
     if arrays.tick is None:

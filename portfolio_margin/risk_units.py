@@ -196,6 +196,10 @@ def whole_ticks(amounts: FloatArray, arrays: RiskArrays) -> FloatArray:
 
 
 def spot_value(arrays: RiskArrays) -> FloatArray:
-    """(N,) what the underlying of one contract costs at the spot, margin currency."""
+    """(N,) what the underlying of one contract costs at the spot, margin currency.
+
+    A contract that pays in coin is of so many coins, those of an inverse future counted at its mark.
+    """
     forward = np.append(arrays.terms.forward, 1.0)[arrays.expiry_idx]
-    return np.asarray(arrays.notional * np.append(arrays.terms.spot, 1.0)[arrays.underlying_idx] / forward)
+    at_spot = np.append(arrays.terms.spot, 1.0)[arrays.underlying_idx] / forward
+    return np.asarray(arrays.notional * np.where(arrays.terms.is_inverse, 1.0, at_spot))

@@ -75,7 +75,6 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
     ),
     "worked-examples.json": (
         "Dederi portfolio margin",
-        "Deribit portfolio margin (legacy)",
         "Derive Dutch auction",
         "Derive PMRM (v1)",
         "Derive PMRM_2",
@@ -83,9 +82,6 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
         "NSE SPAN + exposure",
         "NSE SPAN with net option value",
         "NSE price scan range",
-        "Paradex cross margin",
-        "Paradex order deleveraging",
-        "Paradex order risk check",
         "Paradex socialised loss",
         "SPAN inter-commodity credit",
         "SPAN inter-commodity credit, leg-specific rates",

@@ -17,7 +17,7 @@ import numpy as np
 from portfolio_margin import deribit_matrix, deribit_vectors
 from portfolio_margin.book import Book
 from portfolio_margin.deribit_matrix import Params, settlement, terms_for
-from portfolio_margin.deribit_vectors import Portfolio, Vectors, delta_rows, in_ticks
+from portfolio_margin.deribit_vectors import Portfolio, Vectors, delta_rows, in_ticks, own_currency
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
 from pricing.arrays import FloatArray, StrArray
 from scenarios.risk_arrays import RiskArrays
@@ -72,16 +72,11 @@ class Model:
 
 
 def own_currency_rows(arrays: RiskArrays, terms: deribit_matrix.Terms) -> FloatArray:
-    """(N,S) P&L in the settlement currency at its value now, in ticks per unit; 0 for collateral.
+    """(N,S) cells of each contract in its settlement currency at its value now, in ticks per unit; 0 for collateral.
 
-    A contract worth V that gains G in margin currency while its coin moves by m gains (V + G) / (1 + m) - V. Extended
-    cells are scaled by factor range / |m|, in coin by (1 + m) / (1 +- range) as well.
+    Extended cells are scaled by factor range / |m|, in coin by (1 + m) / (1 +- range) as well.
     """
-    mover = arrays.terms.currency_underlying[arrays.terms.currency_idx]
     owner = np.maximum(arrays.underlying_idx, 0)
-    moved = np.where((mover >= 0)[:, None], terms.moves[np.maximum(mover, 0)], 0.0)
-    value = arrays.value_rows[:, None]
-    own = (arrays.rows + value) / (1.0 + moved) - value
     to_edge = np.where(arrays.terms.is_inverse[:, None], (1.0 + terms.moves[owner]) / terms.edge[owner], 1.0)
-    scaled = own * terms.scale[owner] * np.where(terms.extended, to_edge, 1.0)
+    scaled = own_currency(arrays) * terms.scale[owner] * np.where(terms.extended, to_edge, 1.0)
     return in_ticks(np.where(arrays.is_collateral[:, None], 0.0, scaled), arrays)

@@ -23,6 +23,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
+from portfolio_margin.risk_units import spot_value
 from pricing.arrays import MILLISECONDS_PER_YEAR, FloatArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
@@ -237,14 +238,14 @@ class Model:
         rate = np.zeros(len(arrays.underlying_id))
         for u in needed:
             rate[u] = self.params.funding(str(arrays.underlying_id[u]))
-        spot = _spot_value(arrays) * arrays.unit / arrays.tick_size
+        spot = spot_value(arrays) * arrays.unit / arrays.tick_size
         funding = np.where(perpetual, spot * rate[owner], 0.0)
         rows = np.column_stack([arrays.rows * weight[owner] * left[:, None], delta, funding])
         return _whole(np.where(contract[:, None], rows, 0.0), arrays)
 
     def _size_rows(self, arrays: RiskArrays) -> FloatArray:
         """(N,2) size of the delta and fee of closing, in ticks per unit; 0 for collateral."""
-        spot = _spot_value(arrays)
+        spot = spot_value(arrays)
         option_fee = np.minimum(self.params.option_fee_rate * spot, self.params.option_fee_cap * arrays.value)
         fee = np.where(arrays.kind == Kind.OPTION, option_fee, self.params.perpetual_fee_rate * arrays.notional)
         sizes = np.column_stack([np.abs(arrays.delta), fee]) * arrays.unit[:, None] / arrays.tick_size
@@ -269,12 +270,6 @@ def _of_base(table: Mapping[str, Kept], name: str, underlying: str) -> Kept:
         known = did_you_mean_or_known(base, list(table)) if table else ""
         raise ConfigError(f"no {name}.{base} among the parameters, which {underlying} needs{known}")
     return table[base] if base in table else table[ANY]
-
-
-def _spot_value(arrays: RiskArrays) -> FloatArray:
-    """(N,) what the underlying of one contract costs at the spot, margin currency."""
-    forward = np.append(arrays.terms.forward, 1.0)[arrays.expiry_idx]
-    return np.asarray(arrays.notional * np.append(arrays.terms.spot, 1.0)[arrays.underlying_idx] / forward)
 
 
 def _absolute(book: Book) -> Book:

@@ -73,6 +73,16 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "grids": {"any": Grid((-0.2, -0.1, 0.0, 0.1, 0.2), 0.3, 0.25)},
         **dict.fromkeys(("futures_floor", "short_option_floor", "long_option_floor"), 0.01),
     },
+    # Its eras have no dates.
+    "deribit_legacy_pm": {
+        "price_range": 0.1,
+        "vol_range": 0.38,
+        "vega_power": 0.3,
+        "initial_factor": 1.3,
+        "short_option_rate": 0.01,
+        "option_rate": 0.005,
+        "futures_rate": 0.01,
+    },
     # Tables of the vega and rate charges and of collateral are not published.
     "okx_pm": {"term_structure_vol": 0.05, "rate_move": 0.02, "haircut": {"any": 0.05}},
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from portfolio_margin.deribit_matrix import Params, scenario_set
-from portfolio_margin.io.deribit_margin import margin_parameters, params_from, simulate
+from portfolio_margin.io.deribit_margin import Simulation, margin_parameters, params_from, simulate
 from pricing import DataError, Instruments, Market
 from pricing.market import UNDATED
 from pricing.resolve import resolve
@@ -94,19 +94,18 @@ def test_worked_simulation(report_vectors: Any) -> None:
         pairs += [(details["risk_matrix_margin"], want["risk_matrix_margin"])]
         pairs += [(found[name], want[name]) for name in ("initial_margin", "maintenance_margin")]
         errors += [abs(a - b) / example["tolerance"]["abs"] for a, b in pairs]
-        in_dollars = dollar_model(example["inputs"])
-        for name, at in (("worst_case", in_dollars[0]), ("roll_shock", in_dollars[1])):
-            errors.append(abs(at - want[name]) / example["tolerance"]["abs"])
+        in_dollars = dollar_model(simulate(perpetual_reply(example["inputs"])), names)
+        errors += [
+            abs(at - want[name]) / example["tolerance"]["abs"] for name, at in zip(names, in_dollars, strict=True)
+        ]
     assert max(errors) <= 1.0
     report_vectors(len(errors), max(errors) * 1e-9, "coin", "worked examples, Deribit portfolio margin")
 
 
-def dollar_model(inputs: dict[str, Any]) -> tuple[float, float]:
-    """Worst case and roll shock in coins, from a market whose margin currency is the dollar."""
-    done = simulate(perpetual_reply(inputs))
-    coin, index = inputs["currency"], inputs["index_usd"]
-    count = len(done.instruments)
-    instruments = replace(done.instruments, currency_idx=np.ones(count))
+def dollar_model(done: Simulation, names: tuple[str, ...]) -> list[float]:
+    """Charges in coins, from a market whose margin currency is the dollar."""
+    (coin,), (index,) = done.market.currency_id.tolist(), done.market.spot
+    instruments = replace(done.instruments, currency_idx=np.ones(len(done.instruments)))
     market = replace(
         done.market,
         currency_id=np.array(["USD", coin]),
@@ -115,7 +114,23 @@ def dollar_model(inputs: dict[str, Any]) -> tuple[float, float]:
     )
     arrays = revalue(instruments, market, done.model.scenario_set(market), tick=None)
     required = done.model.requirement(done.book, arrays)
-    return tuple(float(required.charges[n][0, 0]) / index for n in ("worst_case", "roll_shock"))  # type: ignore[return-value]
+    return [float(required.charges[name][0, 0]) / index for name in names]
+
+
+def test_options_cost_the_same_in_coin_and_in_dollars() -> None:
+    """The premium is held in coin in one market and in dollars in the other; nothing else differs."""
+    reply = live_reply()
+    for name, size, vol in (("ETH-27MAR26-2000-C", -900.0, 60.0), ("ETH-25DEC26-1200-P", -2500.0, 75.0)):
+        reply["portfolio"]["position"][name] = size
+        reply["ticker"][name] = {"mark_iv": vol, "underlying_price": 1_955.0}
+    done = simulate(reply)
+    details = done.document["margins"]["eth"]["initial_margin_details"]["risk_matrix_margin_details"]
+    names = ("worst_case", "roll_shock", "delta_shock")
+    assert [details[name] for name in names] == pytest.approx(dollar_model(done, names), rel=1e-12)
+    assert details["worst_case"] > 100.0
+    assert details["roll_shock"] > 1.0
+    extended = done.document["aggregated_risk_vectors"]["eth_eth"]["extended"]
+    assert min(extended) < 0.0
 
 
 @pytest.mark.reference

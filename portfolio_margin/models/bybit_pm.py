@@ -5,7 +5,7 @@ short options        coefficient x index x coins of options sold net of options 
 perpetuals, futures  factor x index x coins, whatever their side
 
 The contingencies for spreads of vega, of delta and between stablecoins are not readable in full: the model runs only
-when told to leave them out. Source: docs/models/bybit.md.
+when told to leave them out. Source: docs/models/bybit_pm.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ maintenance: max(0.03 S, 0.03 mark) + mark + 0.002 S
 initial:     max(max(0.15 S - out of the money, 0.1 S) + mark, maintenance)
 
 The venue takes the entry price where it is above the mark; books know no entry prices. Rates of futures and perpetuals
-go by tiers of size and are parameters to be supplied. Source: docs/models/bybit.md.
+go by tiers of size and are parameters to be supplied. Source: docs/models/bybit_standard.md.
 """
 
 from __future__ import annotations

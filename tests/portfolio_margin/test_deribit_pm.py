@@ -228,3 +228,41 @@ def test_the_statement_says_what_is_second_hand(name: str) -> None:
     arrays = revalue(INSTRUMENTS, MARKET, model.scenario_set(MARKET))
     statement = margin(book_of({"a": {"BTC-PERPETUAL": 10.0}}), arrays, MARKET, model)
     assert {"vol_shock", "days_floor", "delta_shock"} <= set(statement.identity()["parameters_second_hand"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(quantities, balances, st.sampled_from(["pnl_offset", "max_offsetable_pnl", "extended_dampener"]))
+def test_more_offset_and_more_dampening_never_ask_for_more(
+    steps: dict[str, int], cash: dict[str, float], field: str
+) -> None:
+    held = {name: n * float(LINEAR.quantity_step[ROW[name]]) * 50 for name, n in steps.items()}
+    book, factor = linear_book({**held, **cash}), {"pnl_offset": 1.5}.get(field, 3.0)
+    more = {coin: {**values, field: factor * values[field]} for coin, values in RISKS.items()}
+    for model in MODELS.values():
+        asked, less = (
+            model(params_of(risks=risks)).requirement(book, EXACT_ARRAYS, backend="numpy").initial[0]
+            for risks in (RISKS, more)
+        )
+        assert less <= asked * (1 + 1e-12) + 1e-9
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.dictionaries(st.sampled_from([n for n in CONTRACTS if "USDC" in n]), st.integers(-400, 400), max_size=6))
+def test_linear_contracts_of_one_currency_cost_the_same_segregated_and_crossed(steps: dict[str, int]) -> None:
+    book = linear_book({name: n * float(LINEAR.quantity_step[ROW[name]]) * 50 for name, n in steps.items()})
+    segregated, crossed = (model(PARAMS).requirement(book, EXACT_ARRAYS, backend="numpy") for model in MODELS.values())
+    for name, parts in segregated.charges.items():
+        assert crossed.charges[name] == pytest.approx(parts, rel=1e-12, abs=1e-9)
+
+
+def test_what_settles_in_coin_and_in_dollars_nets_crossed_and_does_not_segregated() -> None:
+    """Long in coin, short as much in USDC: crossed the worst case is gone but for the roll shock of both."""
+    long = 20_000.0 / plain("ETH-PERPETUAL")["units"] / LINEAR_MARKET.forward[7]
+    book = linear_book(
+        {"ETH-PERPETUAL": round(long), "ETH_USDC-PERPETUAL": -20_000.0 / LINEAR_MARKET.forward[11] / 0.01 // 1}
+    )
+    segregated, crossed = (model(PARAMS).requirement(book, EXACT_ARRAYS).charges for model in MODELS.values())
+    assert segregated["worst_case"][0, 0] > 6_000.0
+    assert crossed["worst_case"][0, 0] < 10.0
+    assert crossed["roll_shock"][0, 0] == pytest.approx(segregated["roll_shock"][0, 0])
+    assert crossed["roll_shock"][0, 0] == pytest.approx(0.01 * 40_000.0, rel=0.01)

@@ -67,6 +67,7 @@ def bind(scenario_set: ScenarioSet, market: Market, inputs: PricingInputs) -> Sh
         _by_underlying(scenario_set.vol_move, underlyings)[owner],
         _by_underlying(scenario_set.vol_shift, underlyings)[owner] + _by_row(scenario_set.expiry_vol_shift, expiries),
         _by_row(scenario_set.expiry_vol_move, expiries),
+        _by_underlying(scenario_set.vol_floor, underlyings)[owner],
         scenario_set.dynamics,
     )
     svi = np.vstack([market.svi, np.full((1, 5), np.nan)])

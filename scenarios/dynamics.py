@@ -78,13 +78,19 @@ def skew_factor(inputs: PricingInputs, skew: Skew, dynamics: VolDynamics) -> Flo
 
 
 def vol_terms(
-    tau: FloatArray, vol_move: FloatArray, vol_shift: FloatArray, expiry_vol_move: FloatArray, dynamics: VolDynamics
+    tau: FloatArray,
+    vol_move: FloatArray,
+    vol_shift: FloatArray,
+    expiry_vol_move: FloatArray,
+    vol_floor: FloatArray,
+    dynamics: VolDynamics,
 ) -> VolTerms:
-    """What a scenario does to any vol of an expiry; tau is (X+1,), moves are (X+1,S)."""
+    """What a scenario does to any vol of an expiry; tau is (X+1,), moves and floors are (X+1,S)."""
     floor_up = max(dynamics.minimum_vol_up, dynamics.vol_floor)
+    floor = np.where(vol_move + expiry_vol_move > 0.0, floor_up, dynamics.vol_floor)
     return VolTerms(
         factor=1.0 + vol_move * tenor_scale(tau, dynamics)[:, None] + expiry_vol_move,
-        floor=np.where(vol_move + expiry_vol_move > 0.0, floor_up, dynamics.vol_floor),
+        floor=np.maximum(floor, vol_floor),
         shift=vol_shift,
     )
 

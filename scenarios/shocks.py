@@ -14,9 +14,11 @@ from pricing.arrays import MAX_SCENARIOS, FloatArray, IntArray, StrArray, freeze
 from pricing.errors import ConfigError
 
 # Columns of a scenario set by what their second dimension runs over; one column stands for all alike.
-BY_UNDERLYING = ("price_move", "vol_move", "vol_shift")
+BY_UNDERLYING = ("price_move", "vol_move", "vol_shift", "vol_floor")
 BY_EXPIRY = ("basis_move", "expiry_vol_move", "expiry_vol_shift")
 BY_SCENARIO = ("time_step_years", "weight", "tier", "skew")
+# Columns by underlying or expiry that may be left out.
+OPTIONAL = ("vol_floor", *BY_EXPIRY)
 # What a column holds that was left out, until the number of scenarios is known.
 NOTHING = freeze(np.zeros((0, 1)), np.float64)
 NO_SKEW = freeze(np.zeros(0), np.int64)
@@ -149,8 +151,10 @@ class ScenarioSet:
     expiry_vol_move  (S,X) or (S,1) relative, added to vol_move without tenor scaling
     expiry_vol_shift (S,X) or (S,1) absolute vol, added to vol_shift
     skew             (S,) code of `Skew`
+    vol_floor        (S,U) or (S,1) vols in the scenario are at least this, before shifts, beside the floors of the
+                     dynamics (Deribit: a minimum for vols that are shocked up, by currency pair)
 
-    The last four may be left out: none of that.
+    The last five may be left out: none of that.
     """
 
     label: StrArray
@@ -165,10 +169,11 @@ class ScenarioSet:
     expiry_vol_move: FloatArray = field(default_factory=lambda: NOTHING)
     expiry_vol_shift: FloatArray = field(default_factory=lambda: NOTHING)
     skew: IntArray = field(default_factory=lambda: NO_SKEW)
+    vol_floor: FloatArray = field(default_factory=lambda: NOTHING)
 
     def __post_init__(self) -> None:
         rows = len(self.label)
-        for name in BY_EXPIRY:
+        for name in OPTIONAL:
             if getattr(self, name) is NOTHING:
                 object.__setattr__(self, name, np.zeros((rows, 1)))
         if self.skew is NO_SKEW:
@@ -200,6 +205,8 @@ class ScenarioSet:
                 raise ConfigError(f"{name} holds a value that is not finite")
         if np.any(self.price_move <= -1.0):
             raise ConfigError("price_move must be above -1: a price cannot fall by all of itself")
+        if np.any(self.vol_floor < 0.0):
+            raise ConfigError("vol_floor must be 0 or more")
         if np.any(self.basis_move <= -1.0):
             raise ConfigError("basis_move must be above -1: a forward cannot fall by all of itself")
         if not np.all(np.isin(self.skew, [int(skew) for skew in Skew])):
@@ -254,7 +261,7 @@ def make(
 ) -> ScenarioSet:
     """A scenario set from the moves that matter; what is left out is no move, full weight.
 
-    more  basis_move, expiry_vol_move, expiry_vol_shift, skew, where a scenario has them; see ScenarioSet
+    more  basis_move, expiry_vol_move, expiry_vol_shift, skew, vol_floor, where a scenario has them; see ScenarioSet
     """
     rows = len(label)
 

@@ -1,4 +1,4 @@
-"""Parameters from a TOML file and from name=value options."""
+"""Parameters from a TOML file, from a reply of Deribit in JSON, and from name=value options."""
 
 from __future__ import annotations
 
@@ -33,9 +33,12 @@ __all__ = [
 
 
 def read_parameters(path: str | None, known: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The tables of a TOML file. DataError where it is no TOML or holds a table nobody asked for."""
+    """The tables of a TOML file; from a .json file, a reply of Deribit's get_params, one table for every model that
+    takes it. DataError where it is neither or holds a table nobody asked for."""
     if path is None:
         return {}
+    if path.lower().endswith(".json"):
+        return _margin_reply(path, known)
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
@@ -54,6 +57,17 @@ def read_parameters(path: str | None, known: Sequence[str]) -> dict[str, dict[st
     if problems:
         raise DataError(problems)
     return document
+
+
+def _margin_reply(path: str, known: Sequence[str]) -> dict[str, dict[str, Any]]:
+    from portfolio_margin.io.deribit_margin import MODEL_NAMES, read_margin_parameters
+
+    taken = [name for name in known if name in MODEL_NAMES]
+    if not taken:
+        remedy = f"JSON is a reply of Deribit's get_params, for the models {' and '.join(MODEL_NAMES)}; write TOML"
+        raise DataError([Problem(path, None, "content", "JSON", remedy)])
+    values = read_margin_parameters(path)
+    return dict.fromkeys(taken, values)
 
 
 def assignments(options: Sequence[str]) -> dict[str, Any]:

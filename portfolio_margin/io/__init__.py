@@ -7,6 +7,7 @@ chain_rows    rows of an option chain as read, and everything that can be wrong 
 chain         those rows into a Snapshot: instruments, market, quotes
 deribit       Deribit chains from CSV, Parquet and frames
 deribit_json  Deribit chains from the venue's own JSON payloads
+deribit_margin  parameters of Deribit's margin from its replies, and a simulate reply made again
 market_json   our own market snapshot file
 arrays_file   risk array files
 parameters    parameter sets from plain values, name by name

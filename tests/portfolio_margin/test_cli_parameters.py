@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from portfolio_margin import load_parameters
 from portfolio_margin.cli.parameters import FAMILIES, MODELS, Layer, assignments, build, load_registered, registered
 from portfolio_margin.models import worst_case
 from portfolio_margin.sample import load_sample
@@ -172,3 +173,24 @@ def test_the_file_name_is_the_registry() -> None:
     assert load_registered(MODELS, "worst_case") is worst_case
     with pytest.raises(ConfigError, match="known: "):
         load_registered(MODELS, "../os")
+
+
+def test_parameters_from_a_reply_of_the_venue(run: Any, tmp_path: Path) -> None:
+    """Of the models that take it; others refuse it, and they refuse what is no such reply."""
+    values, _ = load_parameters("deribit_spm", "2026-02-15")
+    names = ("btc", "eth")
+    pairs = {f"{name}_usd": {**vars(values.pair(name)), "price_range": 0.3} for name in names}
+    general = {"mm_factor": 0.5, "buckets_count": 2, "vol_scenarios_count": 3, "timestamp": 1}
+    reply = {"general": general, "currency_pair": pairs, "currency": {name: vars(values.risk(name)) for name in names}}
+    (tmp_path / "reply.json").write_text(json.dumps({"jsonrpc": "2.0", "result": reply}))
+    amounts = []
+    for options in ((), ("--params", "reply.json")):
+        done = run("margin", "--model", "deribit_spm", "--account", "perpetual-long-01", *options, "--json")
+        (row,) = json.loads(done.out)["accounts"]
+        amounts.append((float(row["initial_margin"]), float(row["maintenance_margin"])))
+    before, after = amounts
+    assert after[0] > 1.5 * before[0]
+    assert after[1] == pytest.approx(0.5 * after[0], abs=0.02)
+    check_fails(run("margin", "--params", "reply.json"), "reply.json", "get_params", "deribit_spm and deribit_xpm")
+    (tmp_path / "other.json").write_text("[]")
+    check_fails(run("margin", "--model", "deribit_xpm", "--params", "other.json"), "other.json", "currency_pair")

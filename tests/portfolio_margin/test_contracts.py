@@ -1,7 +1,7 @@
 """What every margin model promises; the test walks portfolio_margin/models, so a new file is put through it untouched.
 
-A model is tested with its newest parameter set, and shortly with every other one; one whose parameters cannot be had
-without further input needs a sample in SAMPLES. It is asked what holds for it: its scenarios, what it has no rule for,
+A model is tested with its newest parameter set, and shortly with every other one; what these lack, because no venue
+publishes it, is in SAMPLES. It is asked what holds for it: its scenarios, what it has no rule for,
 its traits. What its numbers state as their bounds is tried out; BOUNDS and OUTSIDE hold those of the known models once
 more, with what is neither a number nor a text. A model of the tests uses everything a model may.
 """
@@ -31,8 +31,10 @@ from portfolio_margin import (
     margin,
 )
 from portfolio_margin.explain import Explanation
+from portfolio_margin.grid_units import Grid
 from portfolio_margin.io.parameter_sets import parameter_files
 from portfolio_margin.requirement import EXACT, covered
+from portfolio_margin.standard_margin import FutureRates, OptionRates
 from pricing import ConfigError
 from scenarios import RiskArrays, revalue
 from scenarios.shocks import make, same_scenarios
@@ -55,7 +57,35 @@ from tests.portfolio_margin.books import (
 SHIPPED = sorted(module.name for module in pkgutil.iter_modules(portfolio_margin.models.__path__))
 MODELS = [*SHIPPED, "toy_model"]
 SETS = [(name, set_name) for name in SHIPPED for set_name in parameter_files(name)]
-SAMPLES: dict[str, dict[str, Any]] = {}
+SAMPLES: dict[str, dict[str, Any]] = {
+    # The venue publishes no rates of futures.
+    "aevo_standard": {"options": {"any": OptionRates()}, "futures": {"any": FutureRates(0.1, 0.05)}},
+    "bybit_standard": {"options": {"any": OptionRates()}, "futures": {"any": FutureRates(0.1, 0.05)}},
+    # Of grids and floors not more is published than that there are some.
+    "bybit_pm": {
+        "grids": {"any": Grid((-0.15, -0.05, 0.0, 0.05, 0.15), 0.3, 0.25)},
+        **dict.fromkeys(("short_option_coefficient", "futures_factor"), 0.002),
+        "initial_factor": 1.2,
+        "coin_haircut": 0.05,
+        "spreads": "left_out",
+    },
+    "delta_exchange_pm": {
+        "grids": {"any": Grid((-0.2, -0.1, 0.0, 0.1, 0.2), 0.3, 0.25)},
+        **dict.fromkeys(("futures_floor", "short_option_floor", "long_option_floor"), 0.01),
+    },
+    # Its eras have no dates.
+    "deribit_legacy_pm": {
+        "price_range": 0.1,
+        "vol_range": 0.38,
+        "vega_power": 0.3,
+        "initial_factor": 1.3,
+        "short_option_rate": 0.01,
+        "option_rate": 0.005,
+        "futures_rate": 0.01,
+    },
+    # Tables of the vega and rate charges and of collateral are not published.
+    "okx_pm": {"term_structure_vol": 0.05, "rate_move": 0.02, "haircut": {"any": 0.05}},
+}
 BOUNDS: dict[str, dict[str, tuple[Any, Any]]] = {
     "worst_case": {
         "netting": ("joint", "per_underlying"),
@@ -83,8 +113,9 @@ models = pytest.mark.parametrize("name", MODELS)
 def model_of(name: str, set_name: str | None = None, **change: Any) -> Any:
     """The model with its newest parameter set, or the one named, or its sample, and some parameters changed."""
     module = toy_model if name == "toy_model" else import_module(f"portfolio_margin.models.{name}")
-    if name in SAMPLES or not parameter_files(name):
-        return module.Model(module.Params(**{**SAMPLES.get(name, {}), **change}))
+    change = {**SAMPLES.get(name, {}), **change}
+    if not parameter_files(name):
+        return module.Model(module.Params(**change))
     params, info = load_parameters(name, set_name or list(parameter_files(name))[-1])
     return module.Model(replace(params, **change), info)
 

@@ -1,0 +1,322 @@
+"""Deribit's risk vectors: what the matrix and the shocks beside it cost an account.
+
+Every coin of an account has a vector of cells, all its underlyings together (BTC and BTC_USDC). Gains count in part
+(pnl_offset, at most max_offsetable_pnl), extended cells are damped towards zero, and the worst cell is what the coin
+costs. Coins add up; those in a correlation set share one worst cell, and part of what that saves is charged as
+correlation contingency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal, localcontext
+from typing import NamedTuple
+
+import numpy as np
+
+from portfolio_margin.blocks import BLOCK_NUMBERS, Block, blocks
+from portfolio_margin.book import Book
+from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
+from portfolio_margin.deribit_matrix import Params, Terms
+from portfolio_margin.requirement import EXACT, Contribution, Requirement
+from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.instruments import Kind
+from scenarios.risk_arrays import RiskArrays
+
+CHARGES = ("worst_case", "roll_shock", "delta_shock", "correlation_contingency")
+
+
+class Vectors(NamedTuple):
+    """One set of risk vectors: contracts that are summed together, underlying by underlying.
+
+    rows      (N,S) cells in ticks per unit; 0 for what does not belong here
+    delta     (N,) value of the delta at the index, in ticks per unit
+    dampener  (U,S) ticks
+    together  (U,) True for underlyings that share one worst cell
+    """
+
+    rows: FloatArray
+    delta: FloatArray
+    dampener: FloatArray
+    together: BoolArray
+
+
+@dataclass(frozen=True)
+class Portfolio:
+    """A book's view on the matrix: what one of the two models makes of risk arrays.
+
+    params, terms  parameters, and what they mean for the arrays
+    vectors        the sets of risk vectors; their costs add up
+    legs           (N,K) `delta` of each settlement leg, whose roll shocks add up without netting
+    haircut        (N,) share of a long balance that does not count, or None
+    """
+
+    params: Params
+    terms: Terms
+    vectors: tuple[Vectors, ...]
+    legs: FloatArray
+    haircut: FloatArray | None = None
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        """Of initial and maintenance margin."""
+        return 1.0, float(self.params.mm_factor)
+
+
+def delta_rows(arrays: RiskArrays) -> FloatArray:
+    """(N,) delta of each contract in coins, valued at the index, in ticks per unit; 0 for collateral.
+
+    Options count with their Black delta, also where the coin is the margin currency: a premium held in coin is equity.
+    """
+    terms = arrays.terms
+    held = terms.is_inverse & (terms.currency_underlying[terms.currency_idx] < 0)
+    expiry = np.maximum(arrays.expiry_idx, 0)
+    at_index = terms.spot[np.maximum(arrays.underlying_idx, 0)] / terms.forward[expiry]
+    delta = np.where(terms.is_inverse, arrays.delta + np.where(held, arrays.value, 0.0), arrays.delta * at_index)
+    return in_ticks(np.where(arrays.is_collateral, 0.0, delta * arrays.unit / arrays.tick_size)[:, None], arrays)[:, 0]
+
+
+def own_currency(arrays: RiskArrays) -> FloatArray:
+    """(N,S) P&L in the settlement currency at its value now, in ticks per unit.
+
+    A contract worth V that gains G in margin currency while its coin moves by m gains (V + G) / (1 + m) - V.
+    """
+    moves = np.broadcast_to(arrays.scenario_set.price_move, (arrays.rows.shape[1], len(arrays.underlying_id))).T
+    mover = arrays.terms.currency_underlying[arrays.terms.currency_idx]
+    moved = np.where((mover >= 0)[:, None], moves[np.maximum(mover, 0)], 0.0)
+    value = arrays.value_rows[:, None]
+    return np.asarray((arrays.rows + value) / (1.0 + moved) - value)
+
+
+def in_ticks(rows: FloatArray, arrays: RiskArrays) -> FloatArray:
+    """Rows of contracts as whole ticks, where the arrays are rounded."""
+    if arrays.tick is None:
+        return rows
+    return np.where(arrays.is_collateral[:, None], rows, np.rint(rows)) + 0.0
+
+
+def aggregated(cells: FloatArray, underlying: IntArray, vectors: Vectors, terms: Terms, tick: float) -> FloatArray:
+    """(R,S) cells with gains cut to what offsets and extended cells damped; cells in ticks of size `tick`."""
+    limit = (terms.cap / tick)[underlying, None]
+    gains = np.minimum(np.maximum(cells, 0.0) * terms.offset[underlying, None], limit)
+    cut = np.minimum(cells, 0.0) + gains
+    size = np.abs(cut)
+    return np.asarray(np.sign(cut) * (size - np.minimum(size, vectors.dampener[underlying])) + 0.0)
+
+
+def worst_cell(cells: FloatArray) -> tuple[FloatArray, IntArray]:
+    """(R,) loss in the worst cell, 0 or more, and its column; the first of equal ones."""
+    column = np.argmin(cells, axis=1)
+    return np.maximum(-cells[np.arange(len(cells)), column], 0.0), column
+
+
+def shock_of_delta(
+    total: FloatArray, long_options: FloatArray, terms: Terms, rows: IntArray, tick: float
+) -> FloatArray:
+    """(R,) delta shock in ticks, from deltas in ticks: long options may lessen the delta of the rest, not turn it.
+
+    min((|d| index - threshold)+ |d| m_inc, max_delta_shock |d| index), d in coins.
+    """
+    rest = total - long_options
+    lessened = np.where(rest < 0.0, np.minimum(np.maximum(total, rest), 0.0), np.maximum(np.minimum(total, rest), 0.0))
+    size = np.abs(lessened)
+    above = np.maximum(size - (terms.threshold / tick)[rows], 0.0)
+    coins = size * tick / terms.unit[rows]
+    return np.asarray(np.minimum(above * coins * terms.m_inc[rows], terms.max_shock[rows] * size))
+
+
+def requirement(
+    book: Book, arrays: RiskArrays, portfolio: Portfolio, *, backend: str, threads: int | None
+) -> Requirement:
+    """Requirement of every account; charges are those of CHARGES, in the venue's words."""
+    ticks = {name: np.zeros(len(book)) for name in CHARGES}
+    largest, scenario = np.zeros(len(book)), np.full(len(book), -1)
+    for vectors in portfolio.vectors:
+        for block, longs in _by_coin(book, arrays, vectors, portfolio, backend, threads):
+            here = slice(block.first, block.last)
+            loss, column, saved = _losses(block, vectors, portfolio.terms)
+            ticks["worst_case"][here] += block.by_account(loss)
+            if portfolio.params.correlation_contingency is not None:
+                ticks["correlation_contingency"][here] += saved * portfolio.params.correlation_contingency
+            if portfolio.params.delta_shock != "none":
+                deltas = block.ticks[:, -1], longs.ticks[:, 0]
+                shock = shock_of_delta(*deltas, portfolio.terms, block.key, arrays.tick_size)
+                ticks["delta_shock"][here] += block.by_account(shock)
+            _keep_largest(largest[here], scenario[here], block.account, loss, column)
+    for block in blocks(book, arrays, portfolio.legs, by="expiry", backend=backend, threads=threads):
+        factor = np.append(portfolio.terms.roll, 0.0)[block.key]
+        shock = np.abs(block.ticks).sum(axis=1) * factor
+        ticks["roll_shock"][block.first : block.last] = block.by_account(shock)
+    amounts = {name: values * arrays.tick_size for name, values in ticks.items()}
+    charges = {name: amount[:, None] * np.array(portfolio.factors) for name, amount in amounts.items()}
+    total = sum(charges.values())
+    return Requirement(total[:, 0], total[:, 1], scenario, charges)
+
+
+def contributions(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> list[Contribution]:
+    """The requirement of the one account of `book`: positions in the worst cell of their underlying, what dampener and
+    limits change of it, each position's share of the roll shock of its expiry, the delta shock by underlying."""
+    lines: list[Contribution] = []
+    with localcontext(EXACT):
+        for vectors in portfolio.vectors:
+            lines += _matrix_lines(book, arrays, vectors, portfolio)
+        lines += _roll_lines(book, arrays, portfolio)
+        for vectors in portfolio.vectors:
+            lines += _delta_lines(book, arrays, vectors, portfolio)
+    return lines
+
+
+def _by_coin(
+    book: Book, arrays: RiskArrays, vectors: Vectors, portfolio: Portfolio, backend: str, threads: int | None
+) -> Iterator[tuple[Block, Block]]:
+    """Blocks of cells and delta by coin, and the delta of long options in the same rows; cash that no underlying moves
+    gains nothing and stands with the first coin."""
+    rows = np.column_stack([vectors.rows, vectors.delta])
+    accounts = BLOCK_NUMBERS // rows.shape[1]
+    longs = replace(book, quantity=_long_options(book, arrays))
+    family = portfolio.terms.family
+
+    def sums(held: Book, values: FloatArray, haircut: FloatArray | None) -> Iterator[Block]:
+        numbers = accounts * values.shape[1]
+        by = {"by": "underlying", "backend": backend}
+        found = blocks(held, arrays, values, **by, haircut=haircut, threads=threads, numbers=numbers)
+        return (_merged(block, family) for block in found)
+
+    yield from zip(sums(book, rows, portfolio.haircut), sums(longs, vectors.delta[:, None], None), strict=True)
+
+
+def _merged(block: Block, family: IntArray) -> Block:
+    """The block with the rows of one coin in one, keyed by its first underlying; whole ticks add up exactly."""
+    if not len(family):
+        return replace(block, account=block.account[:0], key=block.key[:0], ticks=block.ticks[:0])
+    coin = family[np.maximum(block.key, 0)]
+    code = block.account * len(family) + coin
+    known, place = np.unique(code, return_inverse=True)
+    if len(known) == len(code):
+        return replace(block, key=coin)
+    ticks = np.zeros((len(known), block.ticks.shape[1]))
+    np.add.at(ticks, place, block.ticks)
+    return replace(block, account=known // len(family), key=known % len(family), ticks=ticks)
+
+
+def _long_options(book: Book, arrays: RiskArrays) -> FloatArray:
+    option = (arrays.kind == Kind.OPTION)[book.instrument_idx]
+    return np.where(option & (book.quantity > 0), book.quantity, 0.0)
+
+
+def _losses(block: Block, vectors: Vectors, terms: Terms) -> tuple[FloatArray, IntArray, FloatArray]:
+    """(R,) loss of each row, that of a correlation set in its first row, and the column; (accounts,) what sets save."""
+    cells = aggregated(block.ticks[:, :-1], block.key, vectors, terms, block.tick_size)
+    loss, column = worst_cell(cells)
+    saved = np.zeros(len(block))
+    member = vectors.together[block.key]
+    if np.any(member):
+        account = block.account[member]
+        joint = np.zeros((len(block), cells.shape[1]))
+        np.add.at(joint, account, cells[member])
+        held, first = np.unique(account, return_index=True)
+        shared, where = worst_cell(joint[held])
+        np.add.at(saved, account, loss[member])
+        saved[held] -= shared
+        place = np.flatnonzero(member)[first]
+        loss[member] = 0.0
+        loss[place], column[place] = shared, where
+    return loss, column, saved
+
+
+def _keep_largest(
+    largest: FloatArray, scenario: IntArray, account: IntArray, loss: FloatArray, column: IntArray
+) -> None:
+    """Enter the cell of the underlying that loses most, the first of equal ones, into `scenario`."""
+    before = largest.copy()
+    np.maximum.at(largest, account, loss)
+    rows = np.flatnonzero((loss > before[account]) & (loss == largest[account]))[::-1]
+    scenario[account[rows]] = column[rows]
+
+
+def _coin(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> IntArray:
+    """(P,) first underlying of the coin of each position, -1 for cash that none moves."""
+    owner = arrays.underlying_idx[book.instrument_idx]
+    return np.where(owner >= 0, np.append(portfolio.terms.family, -1)[owner], -1)
+
+
+def _matrix_lines(book: Book, arrays: RiskArrays, vectors: Vectors, portfolio: Portfolio) -> list[Contribution]:
+    product = position_ticks(book, arrays, vectors.rows, haircut=portfolio.haircut)
+    owner = _coin(book, arrays, portfolio)
+    known = np.unique(owner[owner >= 0])
+    sums = np.array([product[owner == u].sum(axis=0) for u in known]).reshape(len(known), product.shape[1])
+    cells = aggregated(sums, known, vectors, portfolio.terms, arrays.tick_size)
+    member = vectors.together[known]
+    sets = [known[[k]] for k in np.flatnonzero(~member)] + ([known[member]] if member.any() else [])
+    lines: list[Contribution] = []
+    for group in sets:
+        inside = np.isin(known, group)
+        loss, column = worst_cell(cells[inside].sum(axis=0, keepdims=True))
+        name = str(arrays.underlying_id[group[0]]) if len(group) == 1 else "correlation set"
+        if loss[0] > 0.0:
+            positions = np.flatnonzero(np.isin(owner, group) & (product[:, column[0]] != 0.0))
+            lines += _worst_lines(
+                book, arrays, product[:, column[0]], positions, (name, float(loss[0]), int(column[0])), portfolio
+            )
+        saved = float(worst_cell(cells[inside])[0].sum() - loss[0])
+        share = portfolio.params.correlation_contingency
+        if len(group) > 1 and share is not None and saved > 0.0:
+            amounts = exact_amounts(saved * share, arrays, portfolio.factors)
+            lines.append(
+                Contribution("correlation_contingency", name, "", "share of what the set saves", 0.0, "", *amounts)
+            )
+    return lines
+
+
+def _worst_lines(
+    book: Book,
+    arrays: RiskArrays,
+    ticks: FloatArray,
+    positions: IntArray,
+    worst: tuple[str, float, int],
+    portfolio: Portfolio,
+) -> list[Contribution]:
+    """Positions in the worst cell; one more line for what limits on gains and the dampener make of their sum."""
+    name, loss, column = worst
+    label = str(arrays.scenario_set.label[column])
+    lines, left = [], Decimal(loss)
+    for p in positions:
+        amounts = exact_amounts(-float(ticks[p]), arrays, portfolio.factors)
+        lines.append(position_line(book, arrays, int(p), "worst_case", amounts, netting_set=name, scenario=label))
+        left += Decimal(float(ticks[p]))
+    if left != 0:
+        amounts = exact_amounts(left, arrays, portfolio.factors)
+        lines.append(Contribution("worst_case", name, "", "dampener and limits on gains", 0.0, label, *amounts))
+    return lines
+
+
+def _roll_lines(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> list[Contribution]:
+    product = position_ticks(book, arrays, portfolio.legs)
+    expiry = arrays.expiry_idx[book.instrument_idx]
+    lines = []
+    for x in np.unique(expiry[expiry >= 0]):
+        here = np.flatnonzero(expiry == x)
+        side = np.sign(product[here].sum(axis=0))
+        share = (product[here] * side).sum(axis=1) * portfolio.terms.roll[x]
+        for p, ticks in zip(here[share != 0.0], share[share != 0.0], strict=True):
+            name = underlying_name(arrays, int(book.instrument_idx[p]))
+            amounts = exact_amounts(float(ticks), arrays, portfolio.factors)
+            lines.append(position_line(book, arrays, int(p), "roll_shock", amounts, netting_set=name))
+    return lines
+
+
+def _delta_lines(book: Book, arrays: RiskArrays, vectors: Vectors, portfolio: Portfolio) -> list[Contribution]:
+    if portfolio.params.delta_shock == "none":
+        return []
+    owner = _coin(book, arrays, portfolio)
+    longs = replace(book, quantity=_long_options(book, arrays))
+    total, options = (position_ticks(b, arrays, vectors.delta[:, None])[:, 0] for b in (book, longs))
+    lines = []
+    for u in np.unique(owner[owner >= 0]):
+        sums = [np.array([values[owner == u].sum()]) for values in (total, options)]
+        shock = shock_of_delta(sums[0], sums[1], portfolio.terms, np.array([u]), arrays.tick_size)[0]
+        if shock > 0.0:
+            name, amounts = str(arrays.underlying_id[u]), exact_amounts(float(shock), arrays, portfolio.factors)
+            lines.append(Contribution("delta_shock", name, "", "delta above the threshold", 0.0, "", *amounts))
+    return lines

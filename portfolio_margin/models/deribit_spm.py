@@ -1,0 +1,82 @@
+"""deribit_spm: Deribit's segregated portfolio margin, every settlement currency by itself.
+
+cells, per underlying and settlement currency, in that currency: P&L of the positions; gains count in part, extended
+cells are scaled to the price range and damped
+requirement = worst cell + roll shock + delta shock, per settlement currency; maintenance = mm_factor x requirement
+
+Amounts in a coin are counted at its index: the requirement of an account is the sum over its settlement currencies.
+Source: docs/models/deribit_spm.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from portfolio_margin import deribit_matrix, deribit_vectors
+from portfolio_margin.book import Book
+from portfolio_margin.deribit_matrix import Params, settlement, terms_for
+from portfolio_margin.deribit_vectors import Portfolio, Vectors, delta_rows, in_ticks, own_currency
+from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
+from pricing.arrays import FloatArray, StrArray
+from scenarios.risk_arrays import RiskArrays
+from scenarios.shocks import MarketRows, ScenarioSet
+
+__all__ = ["Model", "Params"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Segregated portfolio margin (S:PM)."""
+
+    params: Params
+    parameter_set: ParameterSet = field(default_factory=ParameterSet)
+    model_id: str = field(default="deribit_spm", init=False)
+    traits: Traits = field(default=Traits(proportional=("roll_shock",)), init=False)
+
+    def scenario_set(self, market: MarketRows) -> ScenarioSet:
+        """The cells of the risk matrix; ConfigError where an underlying has no parameters."""
+        return deribit_matrix.scenario_set(self.params, market)
+
+    def not_covered(self, arrays: RiskArrays) -> StrArray:
+        """(N,) nothing: what lacks parameters is refused."""
+        return everything(arrays)
+
+    def haircut(self, arrays: RiskArrays) -> FloatArray:
+        """(N,) none: a segregated account is margined in the coin it holds."""
+        return np.zeros(len(arrays))
+
+    def requirement(
+        self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
+    ) -> Requirement:
+        """Requirement of every account, its settlement currencies added up."""
+        return deribit_vectors.requirement(book, arrays, self.portfolio(arrays), backend=backend, threads=threads)
+
+    def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
+        """Position by position, underlying by underlying."""
+        return deribit_vectors.contributions(book, arrays, self.portfolio(arrays))
+
+    def portfolio(self, arrays: RiskArrays) -> Portfolio:
+        """The arrays as the model sees them: a set of vectors for every settlement leg."""
+        terms, (legs, leg) = terms_for(self.params, arrays), settlement(arrays)
+        rows, delta = own_currency_rows(arrays, terms), delta_rows(arrays)
+        vectors = []
+        for k, name in enumerate(legs):
+            here, coin = leg == k, name == "coin"
+            dampener = (terms.dampener / terms.edge if coin else terms.dampener) / arrays.tick_size
+            together = terms.together & (name != "coin")
+            vectors.append(Vectors(rows * here[:, None], delta * here, dampener, together))
+        by_leg = np.column_stack([v.delta for v in vectors]) if vectors else np.zeros((len(arrays), 1))
+        return Portfolio(self.params, terms, tuple(vectors), by_leg)
+
+
+def own_currency_rows(arrays: RiskArrays, terms: deribit_matrix.Terms) -> FloatArray:
+    """(N,S) cells of each contract in its settlement currency at its value now, in ticks per unit; 0 for collateral.
+
+    Extended cells are scaled by factor range / |m|, in coin by (1 + m) / (1 +- range) as well.
+    """
+    owner = np.maximum(arrays.underlying_idx, 0)
+    to_edge = np.where(arrays.terms.is_inverse[:, None], (1.0 + terms.moves[owner]) / terms.edge[owner], 1.0)
+    scaled = own_currency(arrays) * terms.scale[owner] * np.where(terms.extended, to_edge, 1.0)
+    return in_ticks(np.where(arrays.is_collateral[:, None], 0.0, scaled), arrays)

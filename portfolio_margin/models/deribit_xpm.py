@@ -1,0 +1,84 @@
+"""deribit_xpm: Deribit's cross portfolio margin, all currencies of an account in dollars.
+
+cells, per underlying, in USD: P&L of its positions whatever they settle in, and of the account's equity in its coin;
+gains count in part, extended cells are scaled to the price range and damped
+requirement = worst cells of the underlyings added up + roll shock + delta shock + correlation contingency
+maintenance = mm_factor x requirement; balances count after the haircut of their currency
+
+Source: docs/models/deribit_xpm.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from portfolio_margin import deribit_matrix, deribit_vectors
+from portfolio_margin.book import Book
+from portfolio_margin.deribit_matrix import Params, settlement, terms_for
+from portfolio_margin.deribit_vectors import Portfolio, Vectors, delta_rows, in_ticks
+from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
+from pricing.arrays import FloatArray, StrArray
+from pricing.instruments import Kind
+from scenarios.risk_arrays import RiskArrays
+from scenarios.shocks import MarketRows, ScenarioSet
+
+__all__ = ["Model", "Params"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Cross portfolio margin (X:PM)."""
+
+    params: Params
+    parameter_set: ParameterSet = field(default_factory=ParameterSet)
+    model_id: str = field(default="deribit_xpm", init=False)
+    traits: Traits = field(default=Traits(proportional=("roll_shock",)), init=False)
+
+    def scenario_set(self, market: MarketRows) -> ScenarioSet:
+        """The cells of the risk matrix; ConfigError where an underlying has no parameters."""
+        return deribit_matrix.scenario_set(self.params, market)
+
+    def not_covered(self, arrays: RiskArrays) -> StrArray:
+        """(N,) nothing: what lacks parameters is refused."""
+        return everything(arrays)
+
+    def haircut(self, arrays: RiskArrays) -> FloatArray:
+        """(N,) that of each currency; none on the margin currency. ConfigError for collateral without parameters."""
+        asset = arrays.is_collateral & (arrays.instrument_id != arrays.currency)
+        names = arrays.instrument_id
+        return np.array([self.params.risk(str(n)).haircut if a else 0.0 for n, a in zip(names, asset, strict=True)])
+
+    def requirement(
+        self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
+    ) -> Requirement:
+        """Requirement of every account."""
+        return deribit_vectors.requirement(book, arrays, self.portfolio(arrays), backend=backend, threads=threads)
+
+    def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
+        """Position by position, underlying by underlying."""
+        return deribit_vectors.contributions(book, arrays, self.portfolio(arrays))
+
+    def portfolio(self, arrays: RiskArrays) -> Portfolio:
+        """The arrays as the model sees them: one set of vectors over everything the account holds."""
+        terms, (legs, leg) = terms_for(self.params, arrays), settlement(arrays)
+        delta = delta_rows(arrays)
+        vectors = Vectors(self._rows(arrays, terms), delta, terms.dampener / arrays.tick_size, terms.together)
+        by_leg = [delta * (leg == k) for k in range(len(legs))] or [np.zeros(len(arrays))]
+        return Portfolio(self.params, terms, (vectors,), np.column_stack(by_leg), self.haircut(arrays))
+
+    def _rows(self, arrays: RiskArrays, terms: deribit_matrix.Terms) -> FloatArray:
+        """(N,S) P&L in margin currency, in ticks per unit.
+
+        It holds what equity in a coin gains as the coin moves: a balance, and the value of an option paid in coin.
+        Without impact of the equity that part is taken out.
+        """
+        owner = np.maximum(arrays.underlying_idx, 0)
+        mover = arrays.terms.currency_underlying[arrays.terms.currency_idx]
+        source = np.where(arrays.kind == Kind.SPOT, arrays.underlying_idx, mover)
+        impact = [self.params.risk(str(name)).equity_side_impact == "both" for name in arrays.underlying_id]
+        still = (source >= 0) & ~np.array(impact, dtype=np.bool_)[np.maximum(source, 0)]
+        equity = arrays.value_rows[:, None] * terms.moves[np.maximum(source, 0)]
+        rows = np.where(still[:, None], arrays.rows - equity, arrays.rows)
+        return in_ticks(rows * terms.scale[owner], arrays)

@@ -1,0 +1,212 @@
+"""Standard margin of crypto venues: every position by itself, as a share of its underlying's price.
+
+A short option costs a share of the underlying less what it is out of the money, at least a smaller share, plus its
+mark; a future a rate that grows with the size of the position. Long options are paid for and cost nothing. Deribit's
+form, which others have taken over with shares of their own; sources in the models' pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import localcontext
+from types import MappingProxyType
+from typing import TypeVar
+
+import numpy as np
+
+from portfolio_margin.aggregate import account_sums
+from portfolio_margin.book import Book
+from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
+from portfolio_margin.nearest import did_you_mean_or_known
+from portfolio_margin.requirement import EXACT, Contribution, Requirement
+from pricing.arrays import FloatArray
+from pricing.errors import ConfigError
+from pricing.instruments import Kind
+from scenarios.risk_arrays import RiskArrays
+from scenarios.shocks import check_bounds
+
+CHARGES = ("short_options", "futures")
+ANY = "any"
+
+
+@dataclass(frozen=True)
+class OptionRates:
+    """Shares of the underlying's price that a short option costs.
+
+    initial          initial margin of an option at the money, 0 to 2; what it is out of the money is taken off
+    initial_minimum  the least of it, 0 to 2
+    maintenance      maintenance margin, 0 to 2
+    put_mark         of a put, maintenance margin is at least this share of its mark, 0 to 2
+    liquidation      fee of closing that is added to the maintenance margin, 0 to 2
+    """
+
+    initial: float = 0.15
+    initial_minimum: float = 0.1
+    maintenance: float = 0.075
+    put_mark: float = 0.075
+    liquidation: float = 0.0
+
+    def __post_init__(self) -> None:
+        names = ("initial", "initial_minimum", "maintenance", "put_mark", "liquidation")
+        check_bounds(self, dict.fromkeys(names, (0.0, 2.0)))
+
+
+@dataclass(frozen=True)
+class FutureRates:
+    """Shares of the value of a future or perpetual that a position costs.
+
+    initial, maintenance   of a small position, 0 to 1; maintenance at most initial
+    initial_per_coin, maintenance_per_coin   growth of the two shares for every coin of the position, 0 to 1
+    """
+
+    initial: float
+    maintenance: float
+    initial_per_coin: float = 0.0
+    maintenance_per_coin: float = 0.0
+
+    def __post_init__(self) -> None:
+        names = ("initial", "maintenance", "initial_per_coin", "maintenance_per_coin")
+        check_bounds(self, dict.fromkeys(names, (0.0, 1.0)))
+        if self.maintenance > self.initial or self.maintenance_per_coin > self.initial_per_coin:
+            raise ConfigError(
+                f"maintenance = {self.maintenance!r}, maintenance_per_coin = {self.maintenance_per_coin!r}: "
+                f"must not exceed initial = {self.initial!r}, initial_per_coin = {self.initial_per_coin!r}"
+            )
+
+
+@dataclass(frozen=True)
+class Params:
+    """Rates by coin, for every coin that has such contracts; "any" stands for coins that are not named.
+
+    options  "btc" -> OptionRates
+    futures  "btc" -> FutureRates, of futures and perpetuals; none where the venue publishes none
+    """
+
+    options: Mapping[str, OptionRates]
+    futures: Mapping[str, FutureRates] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, kind in (("options", OptionRates), ("futures", FutureRates)):
+            table = getattr(self, name)
+            if not isinstance(table, Mapping) or not all(isinstance(value, kind) for value in table.values()):
+                raise ConfigError(f"{name} = {table!r}: must be a mapping from coin to {kind.__name__}")
+            object.__setattr__(self, name, MappingProxyType({str(k).lower(): v for k, v in table.items()}))
+
+
+Kinds = TypeVar("Kinds", OptionRates, FutureRates)
+
+
+def requirement(
+    book: Book, arrays: RiskArrays, params: Params, *, backend: str = "numba", threads: int | None = None
+) -> Requirement:
+    """Requirement of every account; charges "short_options" and "futures"."""
+    short = replace(book, quantity=_short_quantity(book, arrays))
+    options = account_sums(short, arrays, option_rows(arrays, params.options), backend=backend, threads=threads)
+    ticks = future_ticks(book, arrays, params.futures)
+    # Whole ticks add up exactly in any order.
+    account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
+    futures = np.zeros((len(book), 2))
+    np.add.at(futures, account, ticks)
+    amounts = dict(zip(CHARGES, (options, futures * arrays.tick_size), strict=True))
+    total = amounts["short_options"] + amounts["futures"]
+    return Requirement(total[:, 0], total[:, 1], np.full(len(book), -1), amounts)
+
+
+def contributions(book: Book, arrays: RiskArrays, params: Params) -> list[Contribution]:
+    """What every position of the one account of `book` costs."""
+    short = replace(book, quantity=_short_quantity(book, arrays))
+    ticks = {
+        "short_options": position_ticks(short, arrays, option_rows(arrays, params.options)),
+        "futures": future_ticks(book, arrays, params.futures),
+    }
+    lines = []
+    with localcontext(EXACT):
+        for charge, amounts in ticks.items():
+            for p in np.flatnonzero(amounts.any(axis=1)):
+                initial, _ = exact_amounts(float(amounts[p, 0]), arrays, (1.0, 1.0))
+                maintenance, _ = exact_amounts(float(amounts[p, 1]), arrays, (1.0, 1.0))
+                lines.append(position_line(book, arrays, int(p), charge, (initial, maintenance)))
+    return lines
+
+
+def option_rows(arrays: RiskArrays, rates: Mapping[str, OptionRates]) -> FloatArray:
+    """(N,2) initial and maintenance margin of one short option per unit, in whole ticks rounded up; 0 for others.
+
+    initial = max(initial - out of the money / index, initial_minimum) S + mark, at least the maintenance margin, which
+    is maintenance S + mark, of a put max(maintenance S, put_mark mark) + mark, with liquidation S on top. S is the
+    price of what one contract is of: one coin where it pays in coin.
+    """
+    option = arrays.kind == Kind.OPTION
+    table = _columns(arrays, rates, option, OptionRates(0.0, 0.0, 0.0, 0.0))
+    initial, least, maintenance, put_mark, liquidation = table.T
+    index = _index(arrays)
+    strike = np.where(option, arrays.terms.strike, index)
+    out_of_the_money = np.maximum(arrays.terms.sign * (strike - index), 0.0) / index
+    value, put = arrays.value, arrays.terms.sign < 0.0
+    base = _base(arrays, index)
+    maintained = maintenance * base
+    maintained = np.where(put, np.maximum(maintained, put_mark * value), maintained) + value + liquidation * base
+    first = np.maximum(initial - out_of_the_money, least) * base + value
+    rows = np.where(option[:, None], np.column_stack([np.maximum(first, maintained), maintained]), 0.0)
+    return _ticks(rows * arrays.unit[:, None], arrays)
+
+
+def future_ticks(book: Book, arrays: RiskArrays, rates: Mapping[str, FutureRates]) -> FloatArray:
+    """(P,2) initial and maintenance margin of every position in futures, in whole ticks rounded up.
+
+    (rate + rate per coin x |coins|) x |coins| x price of a coin; coins of an inverse contract are counted at its mark,
+    the price of a linear one is the index.
+    """
+    future = (arrays.kind == Kind.FUTURE) | (arrays.kind == Kind.PERPETUAL)
+    table = _columns(arrays, rates, future, FutureRates(0.0, 0.0))
+    forward = np.append(arrays.terms.forward, 1.0)[arrays.expiry_idx]
+    per_contract = np.where(arrays.terms.is_inverse, arrays.terms.multiplier / forward, arrays.terms.multiplier)
+    row = book.instrument_idx
+    coins = np.abs(book.quantity) * np.where(future, per_contract, 0.0)[row]
+    price = (arrays.terms.fx[arrays.terms.currency_idx] * np.where(arrays.terms.is_inverse, 1.0, _index(arrays)))[row]
+    initial, maintenance, initial_growth, maintenance_growth = table[row].T
+    shares = np.column_stack([initial + initial_growth * coins, maintenance + maintenance_growth * coins])
+    return _ticks(shares * (coins * price)[:, None], arrays)
+
+
+def _columns(arrays: RiskArrays, rates: Mapping[str, Kinds], wanted: np.ndarray, none: Kinds) -> FloatArray:
+    """(N,R) rates of each contract by its coin, zeros where not wanted. ConfigError for a coin without rates."""
+    option, needed = isinstance(none, OptionRates), np.unique(arrays.underlying_idx[wanted])
+    found = {int(u): _rates_of(str(arrays.underlying_id[u]), rates, option) for u in needed}
+    rows = [found[int(u)] if w else none for u, w in zip(arrays.underlying_idx, wanted, strict=True)]
+    return np.array([list(vars(row).values()) for row in rows], dtype=np.float64).reshape(len(rows), len(vars(none)))
+
+
+def _rates_of(underlying: str, rates: Mapping[str, Kinds], kind_is_option: bool) -> Kinds:
+    coin = underlying.lower().partition("_")[0]
+    if coin not in rates and ANY in rates:
+        return rates[ANY]
+    if coin not in rates:
+        known = did_you_mean_or_known(coin, list(rates)) if rates else ": the venue publishes none"
+        kind = "options" if kind_is_option else "futures"
+        raise ConfigError(f"no {kind}.{coin} among the parameters, which contracts on {underlying} need{known}")
+    return rates[coin]
+
+
+def _index(arrays: RiskArrays) -> FloatArray:
+    """(N,) index of the underlying, 1 for cash that none moves."""
+    return np.append(arrays.terms.spot, 1.0)[arrays.underlying_idx]
+
+
+def _base(arrays: RiskArrays, index: FloatArray) -> FloatArray:
+    """(N,) margin currency that the underlying of one contract costs: coins, or coins times index."""
+    price = np.where(arrays.terms.is_inverse, 1.0, index)
+    return np.asarray(arrays.terms.multiplier * arrays.terms.fx[arrays.terms.currency_idx] * price)
+
+
+def _ticks(amounts: FloatArray, arrays: RiskArrays) -> FloatArray:
+    """Amounts in ticks; rounded up where the arrays are rounded, but for the noise of a product of doubles."""
+    if arrays.tick is None:
+        return amounts
+    return np.asarray(np.ceil(np.round(amounts / arrays.tick, 6)) + 0.0)
+
+
+def _short_quantity(book: Book, arrays: RiskArrays) -> FloatArray:
+    option = (arrays.kind == Kind.OPTION)[book.instrument_idx]
+    return np.where(option, np.maximum(-book.quantity, 0.0), 0.0) + 0.0

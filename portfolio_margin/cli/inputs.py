@@ -26,15 +26,17 @@ from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement
-from pricing.errors import ConfigError, DataError, Problem
+from pricing.errors import ConfigError, DataError, Problem, UnsolvedError
 from pricing.instruments import Instruments
 from pricing.market import Market
+from pricing.models import american
 from pricing.price import BACKENDS
 from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
 from scenarios.shocks import ScenarioSet
 
 SAMPLE = "the shipped sample"
 DEFAULT_FAMILY = "grid"
+DEFAULT_ACCURACY = "default"
 STANDARD_INPUT = "-"
 
 
@@ -55,6 +57,7 @@ class Options:
     backend: str
     threads: int | None
     tick: float
+    american_accuracy: str
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,13 @@ BOOK_OPTIONS = (
         "--collateral", metavar="FILE", help="account, currency, amount (.csv, .csv.gz, .parquet; - reads CSV)."
     ),
 )
+ACCURACY_OPTION = click.option(
+    "--american-accuracy",
+    type=click.Choice(tuple(american.SCHEMES)),
+    default=DEFAULT_ACCURACY,
+    show_default=True,
+    help="Accuracy of contracts with early exercise.",
+)
 MARGIN_OPTIONS = (
     click.option("--arrays", metavar="FILE", help="Risk array file to use instead of a market."),
     click.option("--model", default="worst_case", show_default=True, help="Margin model."),
@@ -118,6 +128,7 @@ MARGIN_OPTIONS = (
     click.option("--backend", type=click.Choice(BACKENDS), default="numba", show_default=True),
     click.option("--threads", type=click.IntRange(1), help="Threads; by default one for small work, else all cores."),
     click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays."),
+    ACCURACY_OPTION,
 )
 
 
@@ -169,8 +180,8 @@ def open_session(options: Options) -> Session:
         step("scenarios")
         moves: ScenarioSet = family.scenarios(*moves_params, given.market)
         step("revaluing")
-        how = {"backend": options.backend, "tick": options.tick, "threads": options.threads}
-        arrays = revalued(given, moves, **how)
+        how = ("backend", "tick", "threads", "american_accuracy")
+        arrays = revalued(given, moves, **{name: getattr(options, name) for name in how})
         step("done")
     model = module.Model(params)
     told = with_book_notes(given.told, options.positions, options.collateral)
@@ -193,7 +204,7 @@ def revalued(given: MarketInput, moves: ScenarioSet, **how: Any) -> RiskArrays:
 
     try:
         arrays = revalue(given.instruments, given.market, moves, **how)
-    except DataError as error:
+    except (DataError, UnsolvedError) as error:
         raise error.within(given.source) from None
     return replace(arrays, notes=given.told.lines())
 
@@ -248,6 +259,7 @@ def _check_combination(options: Options) -> None:
             "--scenario": bool(options.scenario),
             "--family": options.family != DEFAULT_FAMILY,
             "--tick": options.tick != DEFAULT_TICK,
+            "--american-accuracy": options.american_accuracy != DEFAULT_ACCURACY,
         }
         given = [name for name, used in unused.items() if used] + options.chain.given()
         if given:

@@ -3,7 +3,7 @@
 from pricing.american import american_greeks, american_price, exercise_boundary
 from pricing.butterfly import butterfly_free
 from pricing.calendar_spread import calendar_free
-from pricing.dividends import american_call_with_dividend
+from pricing.dividends import american_call_with_dividend, american_with_dividends
 from pricing.errors import ConfigError, DataError, EngineError, NumericalError, Status, UnsolvedError
 from pricing.fit import Quotes, Surface, fit, quotes_from_prices
 from pricing.forwards import ForwardCurve, forward_at, implied_forwards
@@ -35,6 +35,7 @@ __all__ = [
     "american_call_with_dividend",
     "american_greeks",
     "american_price",
+    "american_with_dividends",
     "butterfly_free",
     "calendar_free",
     "exercise_boundary",

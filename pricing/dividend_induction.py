@@ -34,6 +34,7 @@ class Calls(NamedTuple):
     """Calls (R,1) with the same dividends before expiry, and these.
 
     spot     what moves lognormally
+    strike, tau, vol, rate   terms of the calls, vol that of this spot
     dates    (m,) years to the dividends, ascending
     added    (m,R,1) what exercise just before a dividend receives beside that spot
     lost     (m,) what that spot loses with the dividend

@@ -186,10 +186,12 @@ def puts_of(columns: tuple[FloatArray, ...]) -> Puts:
         xp, forward, strike, life, np.where(alive, discount, 1.0), sign, np.where(alive, carry, 0.0)
     )
     rate = np.where(np.abs(rate) * life < NO_RATE, 0.0, rate)
-    with np.errstate(all="ignore"):
+    double = alive & (payout < rate) & (rate < 0.0)
+    if double.any():
         # Two boundaries meet before (ln(r/q) / vol)^2 and gain less than r - q a year until then.
-        gained = (rate - payout) * np.minimum(life, (np.log(rate / payout) / vol) ** 2)
-    double = alive & (payout < rate) & (rate < 0.0) & (gained > NO_RATE)
+        row = np.flatnonzero(double)
+        apart = np.log(rate[row] / payout[row]) / vol[row]
+        double[row] = (rate[row] - payout[row]) * np.minimum(life[row], apart * apart) > NO_RATE
     spot = forward * np.exp(-carry * tau)
     return Puts(
         rate=rate,
@@ -224,12 +226,13 @@ def plan_of(solver: Solver, puts: Puts, accuracy: str) -> Plan:
     row = row[~steep]
     names = list(american.SCHEMES)
     hardness, double = american.hardness(xp, *_terms(puts, row)), puts.double[row]
-    finer = (hardness > HARD).astype(int) + (hardness > HARDER)
-    least = np.where(double, names.index("default"), 0)
-    level = np.minimum(np.maximum(names.index(accuracy) + finer, least), len(names) - 1)
+    level = names.index(accuracy) + (hardness > HARD).astype(int) + (hardness > HARDER)
+    level[double] = np.maximum(level[double], names.index("default"))
+    level = np.minimum(level, len(names) - 1)
+    kinds = ((False, solver), (True, two_boundaries)) if double.any() else ((False, solver),)
     parts = [
         Part(kind, scheme(american.SCHEMES[name]), row[(level == k) & (double == twice)])
-        for twice, kind in ((False, solver), (True, two_boundaries))
+        for twice, kind in kinds
         for k, name in enumerate(names)
     ]
     return Plan([part for part in parts if len(part.row)], problems)

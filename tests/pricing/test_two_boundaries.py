@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from pricing import UnsolvedError, price
 from pricing.american import american_greeks, american_price, exercise_boundary
-from pricing.price import BACKENDS
 from tests.naive.american import american_value
 
 # Spots of a put of strike 100: below, between and above both boundaries, of terms whose boundaries meet before, near
@@ -132,7 +131,7 @@ def test_greeks_are_the_derivatives(rate: float, payout: float, tau: float, spot
         assert ours["rho"] == pytest.approx(along["rate"]["price"], rel=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(terms)
 def test_bounds_symmetry_and_time(option: tuple[float, ...]) -> None:
     strike, tau, vol, sign, near, more = option
@@ -160,8 +159,8 @@ def test_continuous_where_the_second_boundary_comes_and_goes() -> None:
 
 
 def test_backends_agree() -> None:
-    columns = sample(12)
-    reference = american_greeks(*columns, backend="numpy")
-    for backend in BACKENDS:
-        for name, values in american_greeks(*columns, backend=backend).items():
-            assert values == pytest.approx(reference[name], rel=1e-9, abs=1e-9), (backend, name)
+    columns = sample(8)
+    reference, ours = american_greeks(*columns, backend="numpy"), american_greeks(*columns)
+    for name, values in ours.items():
+        assert values == pytest.approx(reference[name], rel=1e-9, abs=1e-9), name
+    assert american_price(*columns, backend="jax") == pytest.approx(reference["price"], rel=1e-12)

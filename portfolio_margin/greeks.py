@@ -10,7 +10,7 @@ import numpy as np
 
 from portfolio_margin.book import Book
 from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
-from pricing.errors import ConfigError
+from pricing.errors import ConfigError, UnsolvedError
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from pricing.price import GREEK_NAMES, default_threads, load_backend, trader_units
@@ -65,6 +65,8 @@ def contract_greeks(
               for someone who counts in coin. Equal to delta where no coin is held: linear contracts, futures.
     units     "trader": vega and vanna per vol point, volga per vol point squared, theta and charm per day,
               rho per 1 %, theta of a day or the remaining life and no more than the value; "raw": per 1.00, per year.
+
+    UnsolvedError naming every contract whose exercise boundary is not found.
     """
     if units not in UNITS:
         raise ConfigError(f"units = {units!r}: must be one of {', '.join(UNITS)}")
@@ -136,5 +138,8 @@ def _by_model(instruments: Instruments, inputs: PricingInputs, backend: str) -> 
     for name, model in models.items():
         mask = names == name
         columns = model_columns(model, inputs.rows(mask))
-        table[:, mask] = module.greeks(model, columns, default_threads(int(mask.sum())))
+        try:
+            table[:, mask] = module.greeks(model, columns, default_threads(int(mask.sum())))
+        except UnsolvedError as error:
+            raise error.named("instruments", instruments.instrument_id[mask]) from None
     return dict(zip(GREEK_NAMES, table, strict=True))

@@ -3,8 +3,8 @@
 from pricing.american import american_greeks, american_price, exercise_boundary
 from pricing.butterfly import butterfly_free
 from pricing.calendar_spread import calendar_free
-from pricing.dividends import american_call_with_dividend
-from pricing.errors import ConfigError, DataError, EngineError, NumericalError, Status
+from pricing.dividends import american_call_with_dividend, american_with_dividends
+from pricing.errors import ConfigError, DataError, EngineError, NumericalError, Status, UnsolvedError
 from pricing.fit import Quotes, Surface, fit, quotes_from_prices
 from pricing.forwards import ForwardCurve, forward_at, implied_forwards
 from pricing.implied_vol import implied_vol
@@ -31,9 +31,11 @@ __all__ = [
     "Quotes",
     "Status",
     "Surface",
+    "UnsolvedError",
     "american_call_with_dividend",
     "american_greeks",
     "american_price",
+    "american_with_dividends",
     "butterfly_free",
     "calendar_free",
     "exercise_boundary",

@@ -50,8 +50,10 @@ def american_price(
     threads         None for one on small work and all cores on large; never changes a result
 
     Everything broadcasts. At tau = 0 the intrinsic value; at vol = 0 the best exercise along the forward. Where
-    early exercise never pays (a call without yield, a put without rate) exactly the European value. DataError for
-    inputs out of bounds; NumericalError where the rates make two exercise boundaries: yield < rate < 0 for a put.
+    early exercise never pays (a call without yield, a put without rate) exactly the European value. Rates below 0
+    that make two exercise boundaries (yield < rate < 0 for a put, rate < yield < 0 for a call) are solved as well, by
+    the default scheme at least. DataError naming inputs out of bounds; UnsolvedError naming every row whose forward
+    drifts by more than 40 deviations to expiry, or for which no boundary was found.
     """
     from pricing import exercise  # with scipy, which importing the package does not load
 
@@ -106,16 +108,18 @@ def exercise_boundary(
     *,
     accuracy: str = "default",
     backend: str = "numba",
+    far: bool = False,
 ) -> FloatArray:
     """Spot at which exercise is optimal with `tau` years left: for a put at and below it, for a call at and above.
 
-    Arguments as in `american_price`. NaN where exercise before expiry never pays, and where tau or vol is 0.
+    Arguments as in `american_price`. NaN where exercise now never pays, and where tau or vol is 0.
+    far    the second boundary of options that have two, where exercise ends again; NaN for all others
     """
     from pricing import exercise  # with scipy, which importing the package does not load
 
     columns, shape = _columns(strike, strike, tau, vol, sign, rate, dividend_yield)
     threads = default_threads(SOLVE_COST * columns[0].size)
-    return exercise.boundary(_solver(backend), columns, accuracy=accuracy, threads=threads).reshape(shape)
+    return exercise.boundary(_solver(backend), columns, accuracy=accuracy, threads=threads, far=far).reshape(shape)
 
 
 def _solver(backend: str) -> Any:

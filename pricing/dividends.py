@@ -1,12 +1,16 @@
-"""An American call on a share that pays one known dividend in cash (Roll 1977, Geske 1979, Whaley 1981).
+"""American calls on a share that pays known dividends in cash.
 
-The part of the spot that is not the dividend, S - D exp(-r t1), moves lognormally (the "escrowed" model). Without a
-yield and with a rate of 0 or more, early exercise pays only just before the dividend is gone, so that the value is one
-integral over the price at that moment: of the larger of what exercise pays and the European call that is left.
+Two conventions say what moves lognormally, and so what vol is the vol of:
 
-This is as far as discrete dividends are carried: puts, and calls with more than one dividend, are exercised at times
-that no boundary of constant terms describes, and are not offered. A dividend that is a fixed share of the price is
-a yield.
+- "escrowed" (Roll 1977, Geske 1979, Whaley 1981): the spot less the value of the dividends to come before expiry;
+- "drop": the spot itself, which falls by the dividend, or to 0, when the share goes without it (Haug, Haug and Lewis
+  2003; Vellekoop and Nieuwenhuis 2006).
+
+With a rate of 0 or more and no yield a call is exercised early only just before the share goes without a dividend:
+`pricing.dividend_induction` finds the value from the last dividend to the first.
+
+Puts are not offered: they are exercised at any time, and no boundary of constant terms describes when. A dividend that
+is a share of the price is a yield.
 """
 
 from __future__ import annotations
@@ -14,15 +18,68 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing.arrays import FloatArray
-from pricing.errors import DataError, Problem
-from pricing.models import black76
+from pricing.arrays import BoolArray, FloatArray
+from pricing.dividend_induction import Calls, greeks
+from pricing.errors import ConfigError, DataError, Problem
+from pricing.price import load_backend
 
-PANEL_POINTS = 64
-FAR_DEVIATIONS = 10.0
-WIDTH_DEVIATIONS = 8.0
-BISECTIONS = 200
-FIELDS = ("spot", "strike", "tau", "vol", "rate", "dividend", "dividend_tau")
+CONVENTIONS = ("escrowed", "drop")
+FIELDS = ("spot", "strike", "tau", "vol", "sign", "rate")
+ONE_DIVIDEND_FIELDS = ("spot", "strike", "tau", "vol", "rate", "dividend", "dividend_tau")
+ROWS_AT_ONCE = 128
+
+
+def american_with_dividends(
+    spot: ArrayLike,
+    strike: ArrayLike,
+    tau: ArrayLike,
+    vol: ArrayLike,
+    sign: ArrayLike,
+    rate: ArrayLike,
+    dividend_tau: ArrayLike,
+    dividend: ArrayLike,
+    *,
+    convention: str = "escrowed",
+    backend: str = "numba",
+) -> dict[str, FloatArray]:
+    """price, delta and gamma, by name, of one unit of American calls on a share with known dividends and no yield.
+
+    spot, strike   quote currency, above 0; the spot with all dividends still in it
+    tau            years to expiry, above 0
+    vol            per sqrt(year), above 0, of what the convention says
+    sign           +1; puts are refused
+    rate           continuous, per year, 0 or more
+    dividend_tau   (M,) years until the share trades without each dividend, above 0, ascending
+    dividend       (M,) quote currency a share, 0 or more
+    convention     "escrowed" or "drop", see above
+    backend        of the European value that is left after the last dividend
+
+    The schedule is that of the share: a contract counts the dividends before its own expiry. Everything else
+    broadcasts. Right in the model to 1e-9 of the spot, 1e-8 where dividends are days apart. DataError for inputs out of
+    these bounds.
+    """
+    if convention not in CONVENTIONS:
+        raise ConfigError(f"convention = {convention!r}: must be one of {', '.join(CONVENTIONS)}")
+    module = load_backend("pricing", backend)
+    dates, amounts = _schedule(dividend_tau, dividend)
+    flat, shape = _columns(FIELDS, (spot, strike, tau, vol, sign, rate))
+    columns = tuple(flat[k] for k in (0, 1, 2, 3, 5))
+    counted = np.searchsorted(dates, columns[2])
+    escrowed = convention == "escrowed"
+    value = sum(
+        (np.where(counted > k, amounts[k] * np.exp(-columns[4] * dates[k]), 0.0) for k in range(len(dates))), 0.0
+    )
+    _check(FIELDS, flat, {"spot": (columns[0] > value, "must be above the value of the dividends before expiry")})
+    result = np.empty((3, len(columns[0])))
+    # Where the spot loses nothing at it, a dividend at which no call is exercised does not matter.
+    key = _paying(columns, dates, amounts) if escrowed else np.arange(len(dates))[:, None] < counted
+    for pattern in np.unique(key, axis=1).T:
+        rows = np.flatnonzero((key == pattern[:, None]).all(0))
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            row = rows[start : start + ROWS_AT_ONCE]
+            given = tuple(column[row] for column in columns)
+            result[:, row] = greeks(_calls(given, (dates, amounts), pattern, escrowed), module)
+    return {name: values.reshape(shape) for name, values in zip(("price", "delta", "gamma"), result, strict=True)}
 
 
 def american_call_with_dividend(
@@ -34,94 +91,110 @@ def american_call_with_dividend(
     dividend: ArrayLike,
     dividend_tau: ArrayLike,
 ) -> FloatArray:
-    """Value of one unit of an American call on a share with one known dividend before expiry and no yield.
+    """Value of one unit of an American call with one known dividend of its own, escrowed, and no yield.
 
-    spot, strike   quote currency, above 0; the spot with the dividend still in it
-    tau            years to expiry, above 0
-    vol            of the spot less the dividend's present value, per sqrt(year), above 0
-    rate           continuous, per year, 0 or more
-    dividend       quote currency a share, 0 or more, its present value below the spot
-    dividend_tau   years until the share trades without it, above 0 and below tau
-
-    Exact in the model to about 1e-11 of the spot. Everything broadcasts. DataError for inputs out of these bounds.
+    Arguments as in `american_with_dividends`, but that dividend and dividend_tau broadcast with the rest and that the
+    dividend is paid before expiry. DataError for inputs out of bounds.
     """
-    columns, shape = _columns(spot, strike, tau, vol, rate, dividend, dividend_tau)
-    return np.array([_value(*(float(column[row]) for column in columns)) for row in range(len(columns[0]))]).reshape(
-        shape
-    )
+    flat, shape = _columns(ONE_DIVIDEND_FIELDS, (spot, strike, tau, vol, rate, dividend, dividend_tau))
+    spots, strikes, lives, vols, rates, amounts, dates = flat
+    with np.errstate(over="ignore", invalid="ignore"):
+        _check(
+            ONE_DIVIDEND_FIELDS,
+            flat,
+            {
+                "spot": (spots > amounts * np.exp(-rates * dates), "must be above the dividend's value"),
+                "dividend": (amounts >= 0, "must be 0 or more"),
+                "dividend_tau": ((dates > 0) & (dates < lives), "must be above 0 and below tau"),
+            },
+        )
+    result, module = np.empty(len(spots)), load_backend("pricing", "numpy")
+    for row in range(len(spots)):
+        given = tuple(column[row : row + 1] for column in (spots, strikes, lives, vols, rates))
+        schedule = (dates[row : row + 1], amounts[row : row + 1])
+        result[row] = greeks(_calls(given, schedule, _paying(given, *schedule)[:, 0], True), module)[0, 0]
+    return result.reshape(shape)
 
 
-def _value(
-    spot: float, strike: float, tau: float, vol: float, rate: float, dividend: float, dividend_tau: float
-) -> float:
-    from pricing.xp import numpy as xp  # with scipy, which importing the package does not load
-
-    clean = spot - dividend * np.exp(-rate * dividend_tau)
-    left = tau - dividend_tau
-    late = np.exp(-rate * left)
-
-    def european(price: FloatArray) -> FloatArray:
-        return np.asarray(black76.value(xp, price / late, strike, left, vol, late, 1.0))
-
-    early = np.exp(-rate * dividend_tau)
-    if dividend <= strike * (1.0 - late):
-        whole = np.exp(-rate * tau)
-        return float(black76.value(xp, clean / whole, strike, tau, vol, whole, 1.0))
-    switch = _switch(european, strike, dividend)
-    spread, narrow = vol * np.sqrt(dividend_tau), vol * np.sqrt(left)
-
-    def deviation(price: float) -> float:
-        return float((np.log(price / clean) - rate * dividend_tau) / spread + 0.5 * spread)
-
-    top, middle, width = deviation(switch), deviation(strike * late), WIDTH_DEVIATIONS * narrow / spread
-    edges = np.array([-FAR_DEVIATIONS, middle - width, middle - width / 8, middle, middle + width / 8, middle + width])
-    edges = np.unique(np.clip(np.append(edges, top), -FAR_DEVIATIONS, min(top, FAR_DEVIATIONS)))
-    node, weight = np.polynomial.legendre.leggauss(PANEL_POINTS)
-    half = 0.5 * np.diff(edges)[:, None]
-    z = edges[:-1, None] + half * (node + 1.0)
-    density = np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
-    price = clean / early * np.exp(spread * z - 0.5 * spread * spread)
-    kept = early * float((half * weight * density * european(price)).sum())
-    exercised = clean * xp.normal_cdf(spread - top) - (strike - dividend) * early * xp.normal_cdf(-top)
-    return kept + float(exercised)
+def _paying(columns: tuple[FloatArray, ...], dates: FloatArray, amounts: FloatArray) -> BoolArray:
+    """(M,R) whether exercise before a dividend pays for large spots, and so for some: by what is received in excess
+    of the spot, net of all dividends."""
+    _, strike, tau, _, rate = columns
+    paying = np.zeros((len(dates), len(tau)), bool)
+    # In excess of the spot with what is to come: of waiting until the best later moment, as of now.
+    wait, until = -strike, tau
+    for k in range(len(dates) - 1, -1, -1):
+        counts = dates[k] < tau
+        wait = np.where(counts, wait * np.exp(-rate * np.maximum(until - dates[k], 0.0)) - amounts[k], wait)
+        until = np.where(counts, dates[k], until)
+        paying[k] = counts & (-strike > wait)
+        wait = np.where(counts, np.maximum(wait, -strike), wait)
+    return paying
 
 
-def _switch(european: object, strike: float, dividend: float) -> float:
-    """The price without the dividend above which exercise just before it pays, by bisection."""
-    low, high = 0.0, strike
-    while european(np.array(high)) > high + dividend - strike:  # type: ignore[operator]
-        low, high = high, 2.0 * high
-    for _ in range(BISECTIONS):
-        mid = 0.5 * (low + high)
-        if mid in (low, high):
-            break
-        low, high = (mid, high) if european(np.array(mid)) > mid + dividend - strike else (low, mid)  # type: ignore[operator]
-    return high
+def _calls(
+    columns: tuple[FloatArray, ...], schedule: tuple[FloatArray, FloatArray], pattern: BoolArray, escrowed: bool
+) -> Calls:
+    """Calls with the dividends of the pattern; the others that count are in the spot and in what exercise receives."""
+    spot, strike, tau, vol, rate = (column[:, None] for column in columns)
+    every, amounts = schedule
+    dates = every[pattern]
+    if not escrowed:
+        return Calls(spot, strike, tau, vol, rate, dates, np.zeros((len(dates), *spot.shape)), amounts[pattern])
+    worth = [
+        np.where(date < tau, amount * np.exp(-rate * date), 0.0) for date, amount in zip(every, amounts, strict=True)
+    ]
+    later = np.cumsum([np.zeros_like(spot), *worth[::-1]], axis=0)[::-1]
+    added = np.array([later[k] * np.exp(rate * every[k]) for k in np.flatnonzero(pattern)]).reshape(-1, *spot.shape)
+    return Calls(spot - later[0], strike, tau, vol, rate, dates, added, np.zeros(len(dates)))
 
 
-def _columns(*values: ArrayLike) -> tuple[list[FloatArray], tuple[int, ...]]:
-    """The terms of `FIELDS`, flat, and their shape."""
+def _schedule(dividend_tau: ArrayLike, dividend: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Dates and amounts. DataError for those out of bounds or of different lengths."""
+    dates, amounts = (np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (dividend_tau, dividend))
+    if dates.ndim != 1 or dates.shape != amounts.shape:
+        text = f"{dates.shape} and {amounts.shape}"
+        raise DataError([Problem("dividends", None, "shapes", text, "one amount for each date, in one row")])
+    with np.errstate(invalid="ignore"):
+        rising = (dates > np.append(0.0, dates[:-1])) & np.isfinite(dates)
+    good = {"dividend_tau": rising, "dividend": (amounts >= 0) & np.isfinite(amounts)}
+    remedies = {"dividend_tau": "must be above 0 and above the date before it", "dividend": "must be 0 or more"}
+    problems = [
+        Problem("dividends", int(row), name, float(values[row]), remedies[name])
+        for (name, fine), values in zip(good.items(), (dates, amounts), strict=True)
+        for row in np.flatnonzero(~fine)
+    ]
+    if problems:
+        raise DataError(problems)
+    return dates, amounts
+
+
+def _columns(fields: tuple[str, ...], values: tuple[ArrayLike, ...]) -> tuple[list[FloatArray], tuple[int, ...]]:
+    """The terms, flat, and their shape."""
     try:
         spread = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in values))
     except ValueError:
-        raise DataError([Problem("dividends", None, "shapes", "different", "these do not broadcast")]) from None
-    flat = [array.ravel() for array in spread]
-    spot, strike, tau, vol, rate, dividend, dividend_tau = flat
+        raise DataError([Problem("dividends", None, "shapes", ", ".join(fields), "these do not broadcast")]) from None
+    return [array.ravel() for array in spread], spread[0].shape
+
+
+def _check(fields: tuple[str, ...], flat: list[FloatArray], further: dict[str, tuple[BoolArray, str]]) -> None:
+    """DataError naming every row out of bounds: those of every call, and further ones."""
+    named = dict(zip(fields, flat, strict=True))
     with np.errstate(invalid="ignore"):
-        remedies = (
-            ((spot > 0) & (spot > dividend * np.exp(-rate * dividend_tau)), "must be above the dividend's value"),
-            (strike > 0, "must be above 0"),
-            (tau > 0, "must be above 0"),
-            (vol > 0, "must be above 0"),
-            (rate >= 0, "must be 0 or more: else exercise may pay at other times than the dividend's"),
-            (dividend >= 0, "must be 0 or more"),
-            ((dividend_tau > 0) & (dividend_tau < tau), "must be above 0 and below tau"),
+        remedies = {name: (named[name] > 0, "must be above 0") for name in ("spot", "strike", "tau", "vol")}
+        remedies["rate"] = (
+            named["rate"] >= 0,
+            "must be 0 or more: else exercise may pay at other times than a dividend's",
         )
-        problems = [
-            Problem("dividends", int(row), name, float(column[row]), remedy)
-            for name, column, (good, remedy) in zip(FIELDS, flat, remedies, strict=True)
-            for row in np.flatnonzero(~(good & np.isfinite(column)))
-        ]
+        if "sign" in named:
+            text = "must be +1: with dividends in cash only calls are offered, whose exercise is just before one"
+            remedies["sign"] = (named["sign"] == 1, text)
+        remedies.update(further)
+    problems = [
+        Problem("dividends", int(row), name, float(column[row]), remedies[name][1])
+        for name, column in named.items()
+        for row in np.flatnonzero(~(remedies[name][0] & np.isfinite(column)))
+    ]
     if problems:
         raise DataError(problems)
-    return flat, spread[0].shape

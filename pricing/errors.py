@@ -4,6 +4,7 @@ EngineError
  +- DataError        bad input; lists every offender with file, row, field and value
  +- ConfigError      a parameter out of its bounds
  +- NumericalError   a computation that cannot be carried out exactly or did not converge
+     +- UnsolvedError   rows whose value is the solution of an equation that was not solved; lists them like DataError
 
 Inside kernels a failure is a status code per element; callers decide what it means.
 """
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Self
 
 PROBLEMS_SHOWN = 200
 SHOWN_OF_A_KIND = 3
@@ -38,16 +40,21 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with the input: where it stands, what stands there, what to do."""
+    """One thing wrong with the input: where it stands, what stands there, what to do.
+
+    scenario is that of a shocked row, None for the row as it stands.
+    """
 
     file: str
     row: int | str | None
     field: str
     value: object
     remedy: str
+    scenario: int | str | None = None
 
     def __str__(self) -> str:
         where = self.file if self.row is None else f"{self.file}, row {self.row}"
+        where = where if self.scenario is None else f"{where}, scenario {self.scenario}"
         return f"{where}, {self.field} = {self.value!r}: {self.remedy}"
 
     @property
@@ -68,18 +75,18 @@ class NumericalError(EngineError):
     """A result cannot be computed exactly, or an iteration did not converge."""
 
 
-class DataError(EngineError):
-    """Bad input. Nothing is computed from a partly bad input; every offender is listed."""
+class _ListedError(EngineError):
+    """An error that lists every offender."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         if not problems:
-            raise AssertionError("a DataError needs at least one problem")
+            raise AssertionError(f"a {type(self).__name__} needs at least one problem")
         self.problems = tuple(problems)
         super().__init__(self.problems)
 
-    def within(self, file: str) -> DataError:
+    def within(self, file: str) -> Self:
         """The same problems, said of the file that the tables came from."""
-        return DataError([replace(problem, file=f"{file}, {problem.file}") for problem in self.problems])
+        return type(self)([replace(problem, file=f"{file}, {problem.file}") for problem in self.problems])
 
     def __str__(self) -> str:
         """One line a problem: up to PROBLEMS_SHOWN, at least three of every kind; the rest counted by kind."""
@@ -87,6 +94,18 @@ class DataError(EngineError):
         left = Counter(problem.kind for i, problem in enumerate(self.problems) if i not in shown)
         more = [f"... and {count} more with {field}: {remedy}" for (field, remedy), count in left.items()]
         return "\n".join([*(str(self.problems[i]) for i in sorted(shown)), *more])
+
+
+class DataError(_ListedError):
+    """Bad input. Nothing is computed from a partly bad input; every offender is listed."""
+
+
+class UnsolvedError(_ListedError, NumericalError):
+    """Rows whose value is the solution of an equation that was not solved. Nothing is computed; all are listed."""
+
+    def named(self, table: str, names: Sequence[str]) -> UnsolvedError:
+        """The same problems with rows, which are counted from 0, by their names in a table."""
+        return UnsolvedError([replace(p, file=table, row=str(names[int(p.row or 0)])) for p in self.problems])
 
 
 def _shown(problems: Sequence[Problem]) -> set[int]:

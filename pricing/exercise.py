@@ -2,21 +2,23 @@
 
 A solver is a module of `pricing.backends` that finds the exercise boundary and integrates the premium. What stands
 here is the same for all of them: which options are ever exercised early, which of them share a boundary (all strikes
-and spots of one rate, yield, vol and time do), and the limits that have a closed form.
+and spots of one rate, yield, vol and time do), which have two, and the limits that have a closed form.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from pricing import certain_exercise, two_boundaries
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.collocation import Scheme, scheme, scheme_of
-from pricing.errors import ConfigError, NumericalError
+from pricing.errors import ConfigError, Problem, UnsolvedError
 from pricing.models import american
 from pricing.xp import numpy as xp
 
+NAME = "american"
 # A rate that earns less than this over the whole life of the option is 0 to a double.
 NO_RATE = 1e-14
 # Below this deviation to expiry the price moves along its forward only, to 1e-10 of the spot.
@@ -24,9 +26,11 @@ NO_DEVIATION = 1e-10
 NO_GAIN = 2e-10
 # Relative to vol, for the difference of vegas: what it leaves out and what it magnifies of rounding are about equal.
 VOL_STEP = 2e-4
+RATE_DIGITS = 12
 # Terms harder than these take a scheme one and two steps finer than the one asked for.
 HARD, HARDER = 1.0, 10.0
 Terms = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
+Solution = tuple["Part", "Groups", FloatArray, FloatArray]
 
 
 class Puts(NamedTuple):
@@ -34,8 +38,9 @@ class Puts(NamedTuple):
 
     rate, payout, vol, tau   of the put: for a call rate and yield are exchanged
     log_spot, unit           log of its spot; how many puts the option is
-    now                      what exercise pays now
-    early, still             exercised early in some state; without vol or time, where the value has a closed form
+    now, put                 what exercise pays now; whether the option is a put itself
+    early, double            exercised early in some state: below a boundary, or between two
+    still                    without vol or time, where the value has a closed form
     """
 
     rate: FloatArray
@@ -45,7 +50,9 @@ class Puts(NamedTuple):
     log_spot: FloatArray
     unit: FloatArray
     now: FloatArray
+    put: BoolArray
     early: BoolArray
+    double: BoolArray
     still: BoolArray
 
 
@@ -57,8 +64,23 @@ class Groups(NamedTuple):
     ptr: IntArray
 
 
+class Part(NamedTuple):
+    """Rows that one solver solves by one scheme."""
+
+    solver: Solver
+    scheme: Scheme
+    row: IntArray
+
+
+class Plan(NamedTuple):
+    """What is solved, and the rows that are not."""
+
+    parts: list[Part]
+    refused: list[Problem]
+
+
 class Solver(Protocol):
-    """The functions of a backend: `american_numpy` and its twins."""
+    """The functions of a backend: `american_numpy` and its twins, and `two_boundaries`."""
 
     def solve(
         self, scheme: Scheme, terms: Terms, with_changes: bool, threads: int = 1
@@ -89,21 +111,17 @@ def value(
     accuracy: str = "default",
     threads: int = 1,
 ) -> FloatArray:
-    """(R,) American values. NumericalError where there are two boundaries, or none was found."""
+    """(R,) American values. UnsolvedError naming every row for which no boundary was found."""
     puts = puts_of(columns)
     result = european.copy()
-    for chosen, row in schemes_of(puts, accuracy):
-        groups = group(_terms(puts, row))
-        y, _, converged = solver.solve(chosen, groups.terms, False, threads)
-        check_converged(converged, groups.terms)
-        row = row[groups.order]
-        premium = solver.premium(chosen, groups, puts.log_spot[row], y, threads)
-        exercised = puts.log_spot[row] <= edge(groups, y)
+    for part, groups, y, _ in _solved(puts, plan_of(solver, puts, accuracy), threads):
+        row = part.row[groups.order]
+        premium = part.solver.premium(part.scheme, groups, puts.log_spot[row], y, threads)
         kept = np.maximum(european[row] + puts.unit[row] * premium, puts.now[row])
-        result[row] = np.where(exercised, puts.now[row], kept)
+        result[row] = np.where(_exercised(part, groups, y, puts.log_spot[row]), puts.now[row], kept)
     still = np.flatnonzero(puts.still)
     if len(still):
-        result[still] = _still_greeks(with_carry(columns), still)[0]
+        result[still] = certain_exercise.greeks(with_carry(columns), still)[0]
     return result
 
 
@@ -119,15 +137,19 @@ def greeks(
 
     All but volga are derivatives of the solved equation, exact to its own error; volga is a difference of two
     vegas, right to about 1e-7 of itself, and an average where 0.02 % of vol decides about exercise.
-    Inside the exercise region they are those of the payoff.
+    Inside the exercise region they are those of the payoff. UnsolvedError as in `value`.
     """
     puts = puts_of(columns)
     result = np.array(european)
-    for chosen, row in schemes_of(puts, accuracy):
-        result[:, row] = _early_greeks(solver, chosen, columns, puts, (row, result[:, row], threads))
+    plan = plan_of(solver, puts, accuracy)
+    at_vols = [_solved(puts, plan, threads, scale) for scale in (1.0, 1.0 + VOL_STEP, 1.0 - VOL_STEP)]
+    for solutions in zip(*at_vols, strict=True):
+        row = solutions[0][0].row
+        own = [_premium_greeks(puts, solution, threads) for solution in solutions]
+        result[:, row] = _early_greeks(columns, puts, row, own, result[:, row])
     still = np.flatnonzero(puts.still)
     if len(still):
-        result[:, still] = _still_greeks(with_carry(columns), still)
+        result[:, still] = certain_exercise.greeks(with_carry(columns), still)
     return tuple(result)
 
 
@@ -137,21 +159,25 @@ def check_order(third_order: bool) -> None:
         raise ConfigError("order = 3: American options have Greeks to second order")
 
 
-def boundary(solver: Solver, columns: tuple[FloatArray, ...], *, accuracy: str, threads: int = 1) -> FloatArray:
-    """(R,) spot at which exercise becomes optimal: puts at or below it, calls at or above it; NaN where none is."""
+def boundary(
+    solver: Solver, columns: tuple[FloatArray, ...], *, accuracy: str, threads: int = 1, far: bool = False
+) -> FloatArray:
+    """(R,) spot at which exercise becomes optimal: puts at or below it, calls at or above it; NaN where none is.
+
+    far: where exercise ends again, of options with two boundaries; NaN for all others.
+    """
     _, strike, _, _, _, sign, _ = with_carry(columns)
     puts = puts_of(columns)
     share = np.full(len(strike), np.nan)
-    for chosen, row in schemes_of(puts, accuracy):
-        groups = group(_terms(puts, row))
-        y, _, converged = solver.solve(chosen, groups.terms, False, threads)
-        check_converged(converged, groups.terms)
-        share[row[groups.order]] = np.exp(edge(groups, y))
+    for part, groups, y, _ in _solved(puts, plan_of(solver, puts, accuracy), threads):
+        near, end = _edges(part, groups, y)
+        share[part.row[groups.order]] = np.exp(end if far else near)
+    share[share == 0.0] = np.nan
     return np.asarray(np.where(sign > 0, strike / share, strike * share))
 
 
 def puts_of(columns: tuple[FloatArray, ...]) -> Puts:
-    """Options as puts of strike 1. NumericalError for those with two exercise boundaries."""
+    """Options as puts of strike 1."""
     forward, strike, tau, vol, discount, sign, carry = with_carry(columns)
     # Besides: what little vol adds to the best exercise along the forward is at most vol^2 / (2 |carry|) of the spot.
     alive = (vol * np.sqrt(tau) > NO_DEVIATION) & (vol * vol > NO_GAIN * np.abs(carry))
@@ -160,15 +186,12 @@ def puts_of(columns: tuple[FloatArray, ...]) -> Puts:
         xp, forward, strike, life, np.where(alive, discount, 1.0), sign, np.where(alive, carry, 0.0)
     )
     rate = np.where(np.abs(rate) * life < NO_RATE, 0.0, rate)
-    double = alive & (rate < 0.0) & (payout < rate)
+    double = alive & (payout < rate) & (rate < 0.0)
     if double.any():
-        first = int(np.flatnonzero(double)[0])
-        raise NumericalError(
-            f"{int(double.sum())} American options have two exercise boundaries, which is not solved: "
-            f"yield below rate below 0 for a put, rate below yield below 0 for a call; row {first}: "
-            f"strike {strike[first]:g}, sign {sign[first]:+g}, rate {-np.log(discount[first]) / tau[first]:g}, "
-            f"carry {carry[first]:g}"
-        )
+        # Two boundaries meet before (ln(r/q) / vol)^2 and gain less than r - q a year until then.
+        row = np.flatnonzero(double)
+        apart = np.log(rate[row] / payout[row]) / vol[row]
+        double[row] = (rate[row] - payout[row]) * np.minimum(life[row], apart * apart) > NO_RATE
     spot = forward * np.exp(-carry * tau)
     return Puts(
         rate=rate,
@@ -178,31 +201,41 @@ def puts_of(columns: tuple[FloatArray, ...]) -> Puts:
         log_spot=log_spot,
         unit=unit,
         now=np.maximum(sign * (spot - strike), 0.0),
+        put=sign < 0,
         early=alive & ((rate > 0.0) | ((rate == 0.0) & (payout * life < -NO_RATE))),
+        double=double,
         still=~alive,
     )
 
 
-def schemes_of(puts: Puts, accuracy: str) -> list[tuple[Scheme, IntArray]]:
-    """The rows that are exercised early, by the scheme that reaches the accuracy for their terms.
+def plan_of(solver: Solver, puts: Puts, accuracy: str) -> Plan:
+    """The rows that are exercised early, by what solves them: the scheme that reaches the accuracy for their terms.
 
-    NumericalError where none does: where the forward moves by more than `LARGEST_DRIFT` deviations to expiry.
+    Two boundaries are solved by the default scheme at least. Refused where no scheme reaches: where the forward moves
+    by more than `LARGEST_DRIFT` deviations to expiry.
     """
     scheme_of(american.SCHEMES, accuracy)
-    row = np.flatnonzero(puts.early)
-    terms = _terms(puts, row)
-    steep = american.drift(xp, *terms) > american.LARGEST_DRIFT
-    if steep.any():
-        raise NumericalError(
-            f"{int(steep.sum())} American options have too little vol for their drift; the first, as a put: "
-            f"{_words(terms, int(np.flatnonzero(steep)[0]))}"
-        )
+    row = np.flatnonzero(puts.early | puts.double)
+    drift = american.drift(xp, *_terms(puts, row))
+    steep = drift > american.LARGEST_DRIFT
+    remedy = "the forward drifts by {:.3g} deviations to expiry, and at most {:g} are solved"
+    problems = [
+        _problem(puts, int(n), remedy.format(deviations, american.LARGEST_DRIFT))
+        for n, deviations in zip(row[steep], drift[steep], strict=True)
+    ]
+    row = row[~steep]
     names = list(american.SCHEMES)
-    hardness = american.hardness(xp, *terms)
-    finer = (hardness > HARD).astype(int) + (hardness > HARDER)
-    level = np.minimum(names.index(accuracy) + finer, len(names) - 1)
-    chosen = ((american.SCHEMES[name], row[level == k]) for k, name in enumerate(names))
-    return [(scheme(parameters), rows) for parameters, rows in chosen if len(rows)]
+    hardness, double = american.hardness(xp, *_terms(puts, row)), puts.double[row]
+    level = names.index(accuracy) + (hardness > HARD).astype(int) + (hardness > HARDER)
+    level[double] = np.maximum(level[double], names.index("default"))
+    level = np.minimum(level, len(names) - 1)
+    kinds = ((False, solver), (True, two_boundaries)) if double.any() else ((False, solver),)
+    parts = [
+        Part(kind, scheme(american.SCHEMES[name]), row[(level == k) & (double == twice)])
+        for twice, kind in kinds
+        for k, name in enumerate(names)
+    ]
+    return Plan([part for part in parts if len(part.row)], problems)
 
 
 def group(terms: Terms) -> Groups:
@@ -221,54 +254,77 @@ def group(terms: Terms) -> Groups:
     return Groups((rate, payout, vol, tau), order, np.append(first, len(order)))
 
 
-def edge(groups: Groups, y: FloatArray) -> FloatArray:
-    """(R,) log of the boundary of each sorted row with the whole time to go."""
-    limit = american.limit_at_expiry(xp, groups.terms[0], groups.terms[1])
-    return np.asarray(np.repeat(np.log(limit) - y[:, 0], np.diff(groups.ptr)))
+def _solved(puts: Puts, plan: Plan, threads: int, scale: float | None = None) -> list[Solution]:
+    """The boundaries of every part, with their derivatives where a scale of vol is given.
+
+    UnsolvedError naming all rows without one, and those that are refused.
+    """
+    solutions, problems = [], list(plan.refused)
+    for part in plan.parts:
+        rate, payout, vol, tau = _terms(puts, part.row)
+        groups = group((rate, payout, vol if scale is None else vol * scale, tau))
+        y, changes, converged = part.solver.solve(part.scheme, groups.terms, scale is not None, threads)
+        failed = part.row[groups.order[np.repeat(~converged, np.diff(groups.ptr))]]
+        problems += [_problem(puts, int(row), "no exercise boundary found") for row in failed]
+        solutions.append((part, groups, y, changes))
+    if problems:
+        raise UnsolvedError(sorted(problems, key=lambda problem: int(problem.row or 0)))
+    return solutions
 
 
-def check_converged(converged: BoolArray, terms: Terms) -> None:
-    """NumericalError that names the first terms for which no boundary was found."""
-    if converged.all():
-        return
-    raise NumericalError(
-        f"no exercise boundary found for {int((~converged).sum())} sets of terms; the first, as a put: "
-        f"{_words(terms, int(np.flatnonzero(~converged)[0]))}"
-    )
+def _problem(puts: Puts, row: int, remedy: str) -> Problem:
+    """The row by its vol, with the rest of its terms as those of the option itself."""
+    own = (puts.rate, puts.payout) if puts.put[row] else (puts.payout, puts.rate)
+    # Rates come from a forward and a discount, with a rounding that nobody gave.
+    rate, payout = (round(float(column[row]), RATE_DIGITS) + 0.0 for column in own)
+    terms = f"{'put' if puts.put[row] else 'call'}, rate {rate:g}, yield {payout:g}, {float(puts.tau[row]):g} years"
+    return Problem(NAME, row, "vol", float(puts.vol[row]), f"{remedy} ({terms})")
 
 
-def _words(terms: Terms, row: int) -> str:
-    rate, payout, vol, tau = (float(term[row]) for term in terms)
-    return f"rate {rate:g}, yield {payout:g}, vol {vol:g}, tau {tau:g}"
+def _edges(part: Part, groups: Groups, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(R,) log of the boundary of each sorted row with the whole time to go, and of a second one, -inf without."""
+    if part.solver is two_boundaries:
+        near, end = two_boundaries.edges(groups.terms, y)
+    else:
+        near = np.log(american.limit_at_expiry(xp, groups.terms[0], groups.terms[1])) - y[:, 0]
+        end = np.full_like(near, -np.inf)
+    count = np.diff(groups.ptr)
+    return np.repeat(near, count), np.repeat(end, count)
+
+
+def _exercised(part: Part, groups: Groups, y: FloatArray, log_spot: FloatArray) -> BoolArray:
+    """(R,) whether exercise now is optimal."""
+    near, end = _edges(part, groups, y)
+    return np.asarray((log_spot <= near) & (log_spot >= end))
 
 
 def _terms(puts: Puts, row: IntArray) -> Terms:
     return puts.rate[row], puts.payout[row], puts.vol[row], puts.tau[row]
 
 
+def _premium_greeks(puts: Puts, solution: Solution, threads: int) -> tuple[FloatArray, BoolArray]:
+    """(8,R') premium and derivatives of the rows of a part, in its own order, and whether they are exercised."""
+    part, groups, y, changes = solution
+    spots, back = puts.log_spot[part.row][groups.order], np.argsort(groups.order)
+    ours = part.solver.premium_greeks(part.scheme, groups, spots, y, changes, threads)
+    return ours[:, back], _exercised(part, groups, y, spots)[back]
+
+
 def _early_greeks(
-    solver: Solver,
-    scheme: Scheme,
     columns: tuple[FloatArray, ...],
     puts: Puts,
-    job: tuple[IntArray, FloatArray, int],
+    row: IntArray,
+    own: list[tuple[FloatArray, BoolArray]],
+    european: FloatArray,
 ) -> FloatArray:
-    """(9,R') Greeks of the rows of the job that may be exercised early, from their European Greeks."""
-    row, european, threads = job
+    """(9,R') Greeks of rows that may be exercised early, from their European Greeks and those of the premium.
+
+    own holds the latter at the vol, and a step above and below it.
+    """
     forward, strike, tau, vol, discount, sign, carry = (column[row] for column in with_carry(columns))
-    rate, payout, _, _ = _terms(puts, row)
     log_spot, unit = puts.log_spot[row], puts.unit[row]
-
-    def at(scale: float) -> tuple[FloatArray, BoolArray]:
-        groups = group((rate, payout, vol * scale, tau))
-        y, changes, converged = solver.solve(scheme, groups.terms, True, threads)
-        check_converged(converged, groups.terms)
-        spots, back = log_spot[groups.order], np.argsort(groups.order)
-        ours = solver.premium_greeks(scheme, groups, spots, y, changes, threads)
-        return ours[:, back], (spots <= edge(groups, y))[back]
-
-    (premium, first, second, third, by_vol, by_vol_spot, by_rate, by_payout), exercised = at(1.0)
-    higher, lower = (np.where(out, 0.0, rows[4]) for rows, out in map(at, (1.0 + VOL_STEP, 1.0 - VOL_STEP)))
+    (premium, first, second, third, by_vol, by_vol_spot, by_rate, by_payout), exercised = own[0]
+    higher, lower = (np.where(out, 0.0, rows[4]) for rows, out in own[1:])
     volga = (higher - lower) / (2.0 * VOL_STEP * vol)
     call = sign > 0
     # From the put of strike 1 to the option, by its own spot S: a call is S puts on K/S, a put K puts on S/K.
@@ -293,35 +349,3 @@ def _early_greeks(
     slope, slide = sign * grow, sign * carry * spot
     held = np.array([now, slope, zero, zero, slide, zero, zero, zero, sign * carry * grow])
     return np.where(exercised, held, kept)
-
-
-def _still_greeks(columns: tuple[FloatArray, ...], row: IntArray) -> Any:
-    """(9,R') value and Greeks without vol or time: exercise at the best time, known in advance.
-
-    The holder receives s (S exp(-q t) - K exp(-r t)) at the t in [0, tau] of his choice: now, at expiry, or in
-    between at the stationary point.
-    """
-    forward, strike, tau, _, discount, sign, carry = (column[row] for column in columns)
-    log_discount = np.log(discount)
-    with np.errstate(all="ignore"):
-        rate = np.where(tau > 0, -log_discount / np.where(tau > 0, tau, 1.0), 0.0)
-        payout = rate - carry
-        spot = forward * np.exp(-carry * tau)
-        turn = np.log(rate * strike / (payout * spot)) / carry
-        inner = np.where(np.isfinite(turn), np.clip(turn, 0.0, tau), 0.0)
-    times = np.array([np.zeros_like(tau), tau, inner])
-    paid = sign * (spot * np.exp(-payout * times) - strike * np.exp(-rate * times))
-    best = paid.argmax(axis=0)
-    column = np.arange(len(row))
-    time, top = times[best, column], np.maximum(paid[best, column], 0.0)
-    alive = top > 0
-    waits, between = alive & (time > 0), alive & (time > 0) & (time < tau)
-    grow = np.exp(-carry * tau)
-    delta = np.where(alive, sign * np.exp(-payout * time), 0.0) * grow
-    with np.errstate(all="ignore"):
-        curved = np.where(between, sign * payout * np.exp(-payout * time) / (carry * spot), 0.0) * grow**2
-    zero = np.zeros_like(top)
-    theta = np.where(waits, rate * top, np.where(alive, sign * carry * spot, 0.0))
-    charm = np.where(waits, rate * delta, np.where(alive, carry * delta, 0.0))
-    rho = np.where(alive, sign * time * strike * np.exp(-rate * time), 0.0)
-    return np.array([top, delta, curved, zero, theta, rho, zero, zero, charm])

@@ -6,17 +6,19 @@ import functools
 import importlib
 import inspect
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from pricing.arrays import FloatArray, IntArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
+from pricing.collocation import scheme_of
 from pricing.digest import hash_parts
-from pricing.errors import ConfigError, NumericalError
+from pricing.errors import ConfigError, NumericalError, Problem, UnsolvedError
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
+from pricing.models import american
 from pricing.price import check_threads, default_threads, load_backend
 from pricing.resolve import PricingInputs, is_solved, model_columns, models_of, resolve
 from pricing.surfaces import svi
@@ -26,6 +28,9 @@ from scenarios.bind import ShockedInputs, bind
 from scenarios.risk_arrays import DECIMAL_NOISE, DEFAULT_TICK, EXACT_LIMIT, FEWEST_TICKS, METHODS, RiskArrays
 from scenarios.shocks import ScenarioSet
 from scenarios.terms import terms_of
+
+How = tuple[str, str, str, int]  # method, backend, accuracy of early exercise, threads
+EXERCISE_SOURCES = ("pricing.exercise", "pricing.two_boundaries", "pricing.certain_exercise", "pricing.collocation")
 
 
 def revalue(
@@ -37,6 +42,7 @@ def revalue(
     method: str = "full",
     tick: float | None = DEFAULT_TICK,
     threads: int | None = None,
+    american_accuracy: str = "default",
 ) -> RiskArrays:
     """Risk arrays of all instruments.
 
@@ -44,9 +50,12 @@ def revalue(
     method   "full" revaluation, or "taylor" (numpy only) for screening
     tick     margin currency per tick that rows are rounded to, per quantity step; None for no rounding
     threads  None for one on small work and all cores on large; never changes a result
+    american_accuracy   "fast", "default" or "accurate", see `pricing.american.american_price`: of contracts with early
+             exercise; others do not depend on it
 
-    Raises DataError for instruments the market cannot price, ConfigError for parameters,
-    NumericalError where a result is not finite or too large for its tick.
+    Raises DataError for instruments the market cannot price, ConfigError for parameters, UnsolvedError naming every
+    contract whose exercise boundary is not found and the scenario, NumericalError where a result is not finite or
+    too large for its tick.
     """
     if method not in METHODS:
         raise ConfigError(f"method = {method!r}: must be one of {', '.join(METHODS)}")
@@ -54,16 +63,14 @@ def revalue(
     tick = None if tick is None else float(tick)
     inputs = resolve(instruments, market)
     shocked = bind(scenario_set, market, inputs)
-    names, models = models_of(instruments)
+    scheme_of(american.SCHEMES, american_accuracy)
     workers = default_threads(len(instruments) * len(scenario_set)) if threads is None else threads
-    pnl = np.empty((len(instruments), len(scenario_set)))
-    value, delta = np.empty(len(instruments)), np.empty(len(instruments))
-    for name, model in models.items():
-        mask = names == name
-        rows, moves = (inputs, shocked) if mask.all() else (inputs.rows(mask), shocked.rows(mask))
-        pnl[mask] = _unit_pnl(method, backend, model, rows, moves, workers)
-        value[mask], delta[mask] = _base(model, rows, market, backend, workers)
-    settled = inputs.settled > 0
+    names, models = models_of(instruments)
+    parts = {model: names == name for name, model in models.items()}
+    how = (method, backend, american_accuracy, workers)
+    labels = (instruments.instrument_id, scenario_set.label)
+    pnl, value, delta = _by_model(parts, (inputs, shocked, market), labels, how)
+    held, contract = np.where(inputs.settled > 0, 0.0, value), ~instruments.is_collateral
     conversion = market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
     unit = np.where(instruments.is_collateral, 1.0, instruments.quantity_step)
     notional = inputs.multiplier * inputs.forward * conversion
@@ -77,14 +84,8 @@ def revalue(
         quantity_step=instruments.quantity_step,
         underlying_id=market.underlying_id,
         expiry_name=np.array(market.expiry_name, dtype=np.str_),
-        rows=to_ticks(pnl, unit[:, None], tick, ~instruments.is_collateral, instruments.instrument_id),
-        value_rows=to_ticks(
-            np.where(settled, 0.0, value)[:, None],
-            unit[:, None],
-            tick,
-            ~instruments.is_collateral,
-            instruments.instrument_id,
-        )[:, 0],
+        rows=to_ticks(pnl, unit[:, None], tick, contract, instruments.instrument_id),
+        value_rows=to_ticks(held[:, None], unit[:, None], tick, contract, instruments.instrument_id)[:, 0],
         delta=delta,
         notional=notional,
         terms=terms_of(instruments, market, inputs),
@@ -92,7 +93,9 @@ def revalue(
         scenario_set=scenario_set,
         valuation_time=market.valuation_time,
         currency=str(market.currency_id[0]),
-        digest=_digest((instruments, market, scenario_set), (method, backend, tick), list(models.values())),
+        digest=_digest(
+            (instruments, market, scenario_set), (method, backend, tick), american_accuracy, list(models.values())
+        ),
         market_digest=market.digest,
         method=method,
     )
@@ -142,20 +145,55 @@ def to_ticks(
     return ticks
 
 
-def _unit_pnl(
-    method: str, backend: str, model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int
-) -> FloatArray:
+def _by_model(
+    parts: dict[ModuleType, BoolArray],
+    joined: tuple[PricingInputs, ShockedInputs, Market],
+    labels: tuple[StrArray, StrArray],
+    how: How,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """pnl (N,S), value and delta (N,), each row by its own model; labels name contracts and scenarios."""
+    inputs, shocked, market = joined
+    pnl = np.empty(shocked.vol.shape)
+    value, delta = np.empty(len(pnl)), np.empty(len(pnl))
+    problems: list[Problem] = []
+    for model, mask in parts.items():
+        rows, moves = (inputs, shocked) if mask.all() else (inputs.rows(mask), shocked.rows(mask))
+        try:
+            pnl[mask] = _unit_pnl(model, rows, moves, how)
+            value[mask], delta[mask] = _base(model, rows, market, how)
+        except UnsolvedError as error:
+            problems += _named(error, labels[0][mask], labels[1])
+    if problems:
+        raise UnsolvedError(problems)
+    return pnl, value, delta
+
+
+def _named(error: UnsolvedError, names: StrArray, labels: StrArray) -> list[Problem]:
+    """The problems of an error with contracts and scenarios by name, one a contract: at base if it stands there."""
+    by_row: dict[int, list[Problem]] = {}
+    for problem in sorted(error.problems, key=lambda p: -1 if p.scenario is None else int(p.scenario)):
+        by_row.setdefault(int(problem.row or 0), []).append(problem)
+    found = []
+    for row, (first, *others) in sorted(by_row.items()):
+        scenario = None if first.scenario is None else str(labels[int(first.scenario)])
+        count = f"{len(others)} {'other ' if scenario else ''}scenario{'s' if len(others) > 1 else ''}"
+        more = f"; and in {count}" if others else ""
+        remedy = f"{first.remedy}{more}: leave the contract out, or correct its terms"
+        found.append(replace(first, file="instruments", row=str(names[row]), scenario=scenario, remedy=remedy))
+    return found
+
+
+def _unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, how: How) -> FloatArray:
+    method, backend, accuracy, threads = how
     if method == "taylor":
         from scenarios import taylor
 
-        return taylor.unit_pnl(model, inputs, shocked)
-    pnl: FloatArray = load_backend("scenarios", backend).unit_pnl(model, inputs, shocked, threads)
+        return taylor.unit_pnl(model, inputs, shocked, accuracy)
+    pnl: FloatArray = load_backend("scenarios", backend).unit_pnl(model, inputs, shocked, threads, accuracy)
     return pnl
 
 
-def _base(
-    model: ModuleType, inputs: PricingInputs, market: Market, backend: str, threads: int
-) -> tuple[FloatArray, FloatArray]:
+def _base(model: ModuleType, inputs: PricingInputs, market: Market, how: How) -> tuple[FloatArray, FloatArray]:
     """Value and delta per contract in margin currency, by the reference formulas on every backend; only a model that
     needs a solver, which is slow in the reference, by the solver of the backend.
 
@@ -163,8 +201,9 @@ def _base(
     does not move. An inverse value moves with the ratio fx / forward, which a move of both leaves alone, unless the
     coin is the margin currency and fx does not move; any other value held in a coin moves with the coin as well.
     """
+    _, backend, accuracy, threads = how
     module = load_backend("pricing", backend if is_solved(model) else "numpy")
-    value, unit_delta, *_ = module.greeks(model, model_columns(model, inputs), threads)
+    value, unit_delta, *_ = module.greeks(model, model_columns(model, inputs), threads, accuracy=accuracy)
     conversion = inputs.multiplier * market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
     moves = inputs.expiry_idx < len(market.forward)
     moved = market.currency_underlying[inputs.currency_idx] >= 0
@@ -184,12 +223,14 @@ def _cash_rows(instruments: Instruments) -> IntArray:
     return row_of_currency[instruments.currency_idx]
 
 
-def _digest(tables: tuple[Any, ...], how: tuple[str, str, float | None], models: list[ModuleType]) -> str:
+def _digest(
+    tables: tuple[Any, ...], how: tuple[str, str, float | None], accuracy: str, models: list[ModuleType]
+) -> str:
     """Hash of everything that goes in, and of the sources of every formula and kernel behind the numbers."""
     content = [getattr(table, f.name) for table in tables for f in fields(table)]
-    return hash_parts(
-        [*content, *how, *(_source(module) for module in [*models, *_sources_of(how[0], how[1], models)])]
-    )
+    solved = [accuracy] if any(is_solved(model) for model in models) else []
+    sources = (_source(module) for module in [*models, *_sources_of(how[0], how[1], models)])
+    return hash_parts([*content, *how, *solved, *sources])
 
 
 def _sources_of(method: str, backend: str, models: list[ModuleType]) -> list[ModuleType]:
@@ -201,7 +242,7 @@ def _sources_of(method: str, backend: str, models: list[ModuleType]) -> list[Mod
         kernels = [load_backend("scenarios", "numpy"), importlib.import_module("scenarios.taylor")]
     shared = (resolve.__module__, svi.__name__, dynamics.__name__, bind.__module__, __name__)
     if any(is_solved(model) for model in models):
-        solver = ("pricing.exercise", "pricing.collocation", f"pricing.backends.american_{backend}")
+        solver = (*EXERCISE_SOURCES, f"pricing.backends.american_{backend}")
         kernels += [importlib.import_module(name) for name in solver]
     return [*(sys.modules[name] for name in shared), *arithmetic, coefficients, *kernels]
 

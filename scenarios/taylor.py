@@ -22,9 +22,9 @@ from scenarios.bind import ShockedInputs
 from scenarios.risk_arrays import RiskArrays
 
 
-def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs) -> FloatArray:
+def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, accuracy: str = "default") -> FloatArray:
     """(N,S) P&L of one long contract in margin currency from Greeks, weighted like full revaluation."""
-    greeks = pricing_numpy.greeks(model, model_columns(model, inputs))
+    greeks = pricing_numpy.greeks(model, model_columns(model, inputs), accuracy=accuracy)
     base, delta, gamma, vega, theta, _, vanna, volga, _ = (column[:, None] for column in greeks)
     change = taylor_change(
         (delta, gamma, vega, theta, vanna, volga),

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from portfolio_margin.cli.chain import ChainOptions
-from portfolio_margin.cli.inputs import MARKET_OPTIONS, read_market_option, revalued, with_options
+from portfolio_margin.cli.inputs import ACCURACY_OPTION, MARKET_OPTIONS, read_market_option, revalued, with_options
 from portfolio_margin.cli.output import progress, refuse_overwriting_inputs
 from portfolio_margin.cli.parameters import build_all
 from portfolio_margin.cli.policy import DEFAULT_FAMILY, ModelInput, scenarios_for
@@ -34,6 +34,7 @@ from scenarios.risk_arrays import DEFAULT_TICK, METHODS, RiskArrays
 @click.option("--threads", type=click.IntRange(1), help="Threads; by default one for small work, else all cores.")
 @click.option("--method", type=click.Choice(METHODS), default="full", show_default=True)
 @click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays.")
+@with_options(ACCURACY_OPTION)
 def command(
     market: str | None,
     output_file: str,

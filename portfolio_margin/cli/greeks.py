@@ -40,7 +40,7 @@ from portfolio_margin.greeks import (
 )
 from portfolio_margin.io.told import Told
 from portfolio_margin.version import VERSION
-from pricing.errors import ConfigError, DataError
+from pricing.errors import ConfigError, DataError, UnsolvedError
 from pricing.instruments import Instruments
 from pricing.price import BACKENDS
 
@@ -82,7 +82,7 @@ def command(
     instruments, market, source = given.instruments, given.market, given.source
     try:
         contract = contract_greeks(instruments, market, backend=backend)
-    except DataError as error:
+    except (DataError, UnsolvedError) as error:
         raise error.within(source) from None
     if by_instrument:
         columns = _of_options(instruments, contract)

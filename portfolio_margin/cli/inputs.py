@@ -19,14 +19,16 @@ from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement
-from pricing.errors import ConfigError, DataError, Problem
+from pricing.errors import ConfigError, DataError, Problem, UnsolvedError
 from pricing.instruments import Instruments
 from pricing.market import Market
+from pricing.models import american
 from pricing.price import BACKENDS
 from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
 from scenarios.shocks import ScenarioSet
 
 SAMPLE = "the shipped sample"
+DEFAULT_ACCURACY = "default"
 STANDARD_INPUT = "-"
 
 
@@ -48,6 +50,7 @@ class Options:
     backend: str
     threads: int | None
     tick: float
+    american_accuracy: str
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,13 @@ BOOK_OPTIONS = (
         "--collateral", metavar="FILE", help="account, currency, amount (.csv, .csv.gz, .parquet; - reads CSV)."
     ),
 )
+ACCURACY_OPTION = click.option(
+    "--american-accuracy",
+    type=click.Choice(tuple(american.SCHEMES)),
+    default=DEFAULT_ACCURACY,
+    show_default=True,
+    help="Accuracy of contracts with early exercise.",
+)
 MARGIN_OPTIONS = (
     click.option("--arrays", metavar="FILE", help="Risk array file to use instead of a market."),
     click.option("--model", default="worst_case", show_default=True, help="Margin model."),
@@ -116,6 +126,7 @@ MARGIN_OPTIONS = (
     click.option("--backend", type=click.Choice(BACKENDS), default="numba", show_default=True),
     click.option("--threads", type=click.IntRange(1), help="Threads; by default one for small work, else all cores."),
     click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays."),
+    ACCURACY_OPTION,
 )
 
 
@@ -153,7 +164,8 @@ def open_session(options: Options) -> Session:
         model = policy.model(given.market.valuation_time)
         moves = scenarios_for(model, family, given.market)
         step("revaluing")
-        arrays = revalued(given, moves, backend=options.backend, tick=options.tick, threads=options.threads)
+        how = ("backend", "tick", "threads", "american_accuracy")
+        arrays = revalued(given, moves, **{name: getattr(options, name) for name in how})
         step("done")
     told = with_book_notes(given.told, options.positions, options.collateral)
     return Session(given.instruments, given.market, arrays, book, model, given.source, told, given.left_out)
@@ -196,7 +208,7 @@ def revalued(given: MarketInput, moves: ScenarioSet, **how: Any) -> RiskArrays:
 
     try:
         arrays = revalue(given.instruments, given.market, moves, **how)
-    except DataError as error:
+    except (DataError, UnsolvedError) as error:
         raise error.within(given.source) from None
     return replace(arrays, notes=given.told.lines())
 
@@ -243,6 +255,7 @@ def _check_combination(options: Options) -> None:
             "--scenario": bool(options.scenario),
             "--family": options.family is not None,
             "--tick": options.tick != DEFAULT_TICK,
+            "--american-accuracy": options.american_accuracy != DEFAULT_ACCURACY,
         }
         given = [name for name, used in unused.items() if used] + options.chain.given()
         if given:

@@ -23,22 +23,31 @@ def _compiled(model: ModuleType, name: str) -> Any:
 
 
 def value(
-    model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, out: FloatArray | None = None
+    model: ModuleType,
+    columns: tuple[FloatArray, ...],
+    threads: int = 1,
+    out: FloatArray | None = None,
+    accuracy: str = "default",
 ) -> FloatArray:
     """Value of each row, into `out` if given; see the numpy backend."""
     if is_solved(model):
-        return into(out, exercise.value(american_jax, columns, value(black76, columns[:6])))
+        european = value(black76, columns[:6])
+        return into(out, exercise.value(american_jax, columns, european, accuracy=accuracy))
     with xp.double_precision():
         return into(out, np.asarray(_compiled(model, "value")(*columns)))
 
 
 def greeks(
-    model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, third_order: bool = False
+    model: ModuleType,
+    columns: tuple[FloatArray, ...],
+    threads: int = 1,
+    third_order: bool = False,
+    accuracy: str = "default",
 ) -> tuple[FloatArray, ...]:
     """value and eight Greeks of each row, or thirteen; see the numpy backend."""
     if is_solved(model):
         exercise.check_order(third_order)
-        return exercise.greeks(american_jax, columns, greeks(black76, columns[:6]))
+        return exercise.greeks(american_jax, columns, greeks(black76, columns[:6]), accuracy=accuracy)
     name = "greeks_to_third_order" if third_order else "greeks"
     with xp.double_precision():
         return tuple(np.asarray(column) for column in _compiled(model, name)(*columns))

@@ -192,12 +192,16 @@ def _call_greeks(kernel: Any, arrays: tuple[FloatArray, ...], *scratch: IntArray
 
 
 def value(
-    model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, out: FloatArray | None = None
+    model: ModuleType,
+    columns: tuple[FloatArray, ...],
+    threads: int = 1,
+    out: FloatArray | None = None,
+    accuracy: str = "default",
 ) -> FloatArray:
     """Value of each row, into `out` if given; NaN where an input is not finite or out of bounds."""
     if is_solved(model):
         european = value(black76, columns[:6], threads)
-        return into(out, exercise.value(american_numba, columns, european, threads=threads))
+        return into(out, exercise.value(american_numba, columns, european, accuracy=accuracy, threads=threads))
     result = np.empty(columns[0].shape) if out is None else out
     given = tuple(read_only(column) for column in columns)
 
@@ -218,11 +222,13 @@ def greeks(
     threads: int = 1,
     third_order: bool = False,
     out: tuple[FloatArray, ...] | None = None,
+    accuracy: str = "default",
 ) -> tuple[FloatArray, ...]:
     """value and eight Greeks of each row, or thirteen, into `out` if given; the value is NaN as in `value`."""
     if is_solved(model):
         exercise.check_order(third_order)
-        rows = exercise.greeks(american_numba, columns, greeks(black76, columns[:6], threads), threads=threads)
+        european_rows = greeks(black76, columns[:6], threads)
+        rows = exercise.greeks(american_numba, columns, european_rows, accuracy=accuracy, threads=threads)
         return rows if out is None else tuple(into(t, row) for t, row in zip(out, rows, strict=True))
     if out is None:
         out = tuple(np.empty(columns[0].shape) for _ in range(ALL_GREEKS if third_order else GREEKS))

@@ -15,25 +15,35 @@ from pricing.xp import numpy as xp
 
 
 def value(
-    model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, out: FloatArray | None = None
+    model: ModuleType,
+    columns: tuple[FloatArray, ...],
+    threads: int = 1,
+    out: FloatArray | None = None,
+    accuracy: str = "default",
 ) -> FloatArray:
     """Value of each row, into `out` if given; columns are forward, strike, tau, vol, discount, sign, each (n,).
 
     A model with CARRY takes a seventh, the cost of carry per year; without it the option is on the future itself.
+    accuracy is that of a model that is solved.
     """
     if is_solved(model):
-        return into(out, exercise.value(american_numpy, columns, value(black76, columns[:6])))
+        european = value(black76, columns[:6])
+        return into(out, exercise.value(american_numpy, columns, european, accuracy=accuracy))
     with np.errstate(under="ignore"):
         return into(out, np.asarray(model.value(xp, *columns), dtype=np.float64))
 
 
 def greeks(
-    model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, third_order: bool = False
+    model: ModuleType,
+    columns: tuple[FloatArray, ...],
+    threads: int = 1,
+    third_order: bool = False,
+    accuracy: str = "default",
 ) -> tuple[FloatArray, ...]:
     """value, delta, gamma, vega, theta, rho, vanna, volga, charm of each row; third order appends five more."""
     if is_solved(model):
         exercise.check_order(third_order)
-        return exercise.greeks(american_numpy, columns, greeks(black76, columns[:6]))
+        return exercise.greeks(american_numpy, columns, greeks(black76, columns[:6]), accuracy=accuracy)
     formula = model.greeks_to_third_order if third_order else model.greeks
     with np.errstate(under="ignore"):
         return tuple(np.asarray(column, dtype=np.float64) for column in formula(xp, *columns))

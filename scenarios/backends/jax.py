@@ -35,9 +35,11 @@ def _compiled(model: ModuleType) -> Any:
     return jax.jit(unit_pnl)
 
 
-def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int = 1) -> FloatArray:
+def unit_pnl(
+    model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int = 1, accuracy: str = "default"
+) -> FloatArray:
     """(N,S) P&L of one long contract in margin currency, weighted; see the numpy backend."""
     if is_solved(model):
-        return solved_pnl(pricing_jax.value, model, inputs, shocked)
+        return solved_pnl(functools.partial(pricing_jax.value, accuracy=accuracy), model, inputs, shocked)
     with xp.double_precision():
         return np.asarray(_compiled(model)(inputs, shocked))

@@ -45,10 +45,13 @@ def _kernel(model: ModuleType) -> Any:
     return XP.compile_kernel(_template(""), XP.source_hash(model), model.value)
 
 
-def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int = 1) -> FloatArray:
+def unit_pnl(
+    model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int = 1, accuracy: str = "default"
+) -> FloatArray:
     """(N,S) P&L of one long contract in margin currency, weighted; see the numpy backend."""
     if is_solved(model):
-        return solved_pnl(functools.partial(pricing_numba.value, threads=threads), model, inputs, shocked)
+        price = functools.partial(pricing_numba.value, threads=threads, accuracy=accuracy)
+        return solved_pnl(price, model, inputs, shocked)
     out = np.empty(shocked.vol.shape)
     kernel = _kernel(model)
     XP.run_in_threads(lambda rows: kernel(rows.start, rows.stop, inputs, shocked, out), len(out), threads, block=1)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
 
 from pricing.arrays import FloatArray
 from pricing.backends import numpy as pricing_numpy
+from pricing.errors import Problem, UnsolvedError
 from pricing.resolve import PricingInputs, is_solved, model_columns
 from pricing.xp import numpy as xp
 from scenarios.bind import ShockedInputs
 
 
-def unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int = 1) -> FloatArray:
-    """(N,S) P&L of one long contract in margin currency, weighted; every row priced by `model`."""
+def unit_pnl(
+    model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, threads: int = 1, accuracy: str = "default"
+) -> FloatArray:
+    """(N,S) P&L of one long contract in margin currency, weighted; every row priced by `model`.
+
+    accuracy is that of a model that is solved.
+    """
     if is_solved(model):
-        return solved_pnl(pricing_numpy.value, model, inputs, shocked)
+        return solved_pnl(functools.partial(pricing_numpy.value, accuracy=accuracy), model, inputs, shocked)
     row, column = inputs.expiry_idx, lambda values: values[:, None]
     with np.errstate(under="ignore"):
         base = model.value(xp, inputs.forward, inputs.strike, inputs.tau, inputs.vol, inputs.discount, inputs.sign)
@@ -37,7 +45,10 @@ def solved_pnl(
     price: Callable[..., FloatArray], model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs
 ) -> FloatArray:
     """unit_pnl of a model that a solver prices: `price(model, columns)` sees all contracts and scenarios at once, so
-    that those with the same terms share one solution."""
+    that those with the same terms share one solution.
+
+    UnsolvedError naming contracts by row, and by scenario where it is not the contract as it stands.
+    """
     row, shape = inputs.expiry_idx, shocked.vol.shape
 
     def spread(column: FloatArray) -> FloatArray:
@@ -52,8 +63,21 @@ def solved_pnl(
         spread(inputs.sign),
         spread(inputs.carry),
     )
-    base = price(model, model_columns(model, inputs))
-    return weighted_gain(base, price(model, columns).reshape(shape), inputs, shocked)
+    values: list[FloatArray] = []
+    problems: list[Problem] = []
+    for given, width in ((model_columns(model, inputs), None), (columns, shape[1])):
+        try:
+            values.append(price(model, given))
+        except UnsolvedError as error:
+            problems += [problem if width is None else _of_scenario(problem, width) for problem in error.problems]
+    if problems:
+        raise UnsolvedError(problems)
+    return weighted_gain(values[0], values[1].reshape(shape), inputs, shocked)
+
+
+def _of_scenario(problem: Problem, width: int) -> Problem:
+    row, scenario = divmod(int(problem.row or 0), width)
+    return replace(problem, row=row, scenario=scenario)
 
 
 def weighted_gain(base: FloatArray, value: FloatArray, inputs: PricingInputs, shocked: ShockedInputs) -> FloatArray:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from portfolio_margin.io.market_json import write_market
+from pricing import Exercise
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.io_examples import as_tickers, chain_frame
 from tests.portfolio_margin.test_cli import GOOD, HEADER, changed_market, check_fails
+from tests.scenarios.test_american_book import market_and_options, steep
 
 run = test_cli.run
+ACCURACIES: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "default": ("--american-accuracy", "default"),
+    "fast": ("--american-accuracy", "fast"),
+}
 
 
 @pytest.mark.parametrize(
@@ -76,3 +85,29 @@ def test_moments_are_listed_where_they_are_few(run: Any, tmp_path: Path) -> None
     pd.concat(moments).to_parquet(tmp_path / "many.parquet")
     check_fails(run("fit-surface", "few.parquet"), "40 snapshots", ", 2026-02-26T09:52:05Z, ")
     check_fails(run("fit-surface", "many.parquet"), "41 snapshots", "from 2026-02-26T09:41:05Z to 2026-02-26T10:21:05Z")
+
+
+def test_a_contract_that_is_not_solved_is_named(run: Any, tmp_path: Path) -> None:
+    """One put with too little vol for its drift stops nothing but with its name, in one sentence."""
+    instruments, market = steep((0.015, 0.05))
+    write_market(tmp_path / "steep.json", instruments, market, "test")
+    (tmp_path / "p.csv").write_text(f"{HEADER}a,call-100,1\n")
+    for command in ("margin", "greeks"):
+        done = run(command, "--market", "steep.json", "--positions", "p.csv")
+        check_fails(done, "steep.json, instruments, row put-85, vol = 0.015: the forward drifts by 42.4 deviations")
+        assert len(done.err.splitlines()) == 1
+    check_fails(run("arrays", "--market", "steep.json", "--output", "a.npz"), "row put-85")
+
+
+def test_accuracy_of_early_exercise(run: Any, tmp_path: Path) -> None:
+    write_market(tmp_path / "american.json", *market_and_options(Exercise.AMERICAN), "test")
+    (tmp_path / "p.csv").write_text(f"{HEADER}a,put-100,-1\n")
+    book = ("--positions", "p.csv", "--tick", "1e-7", "--json")
+    done = {name: run("margin", "--market", "american.json", *book, *how) for name, how in ACCURACIES.items()}
+    digests = {name: json.loads(one.out)["input_hash"] for name, one in done.items()}
+    assert digests["default"] == digests["none"] != digests["fast"]
+    wrong = run("margin", "--american-accuracy", "perfect")
+    check_fails(wrong, "--american-accuracy", "fast")
+    assert run("arrays", "--market", "american.json", "--output", "a.npz", "--american-accuracy", "fast").code == 0
+    useless = run("margin", "--arrays", "a.npz", "--positions", "p.csv", "--american-accuracy", "fast")
+    check_fails(useless, "--american-accuracy has no effect beside --arrays")

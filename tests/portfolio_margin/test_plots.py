@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from portfolio_margin.io.surface_frame import surface_frame
-from portfolio_margin.plots import butterfly, fan, residuals, smile
+from portfolio_margin.plots import butterfly, exercise, fan, residuals, smile
+from pricing.american import exercise_boundary
 from pricing.fit import Expiries, Quotes, Surface, fit
 from pricing.surfaces import svi
 from tests.pricing.test_fit import TYPICAL, joined, quotes_on
@@ -68,3 +69,19 @@ def test_frame_of_diagnostics(fitted: tuple[Quotes, Expiries, Surface]) -> None:
     assert found.loc[1, "calendar_gap"] > 0
     per_expiry = {name for name, value in vars(surface.diagnostics).items() if len(value) == 3} - {"quote_count"}
     assert {name for name in per_expiry if surface.diagnostics.__dict__[name].ndim == 1} <= set(found.columns)
+
+
+def test_exercise(tmp_path: Path) -> None:
+    """One boundary, two that meet before the longest life, and none."""
+    put = exercise(100.0, 1.0, 0.2, -1, 0.05)
+    assert put.frame["boundary"].is_monotonic_decreasing
+    assert put.frame["boundary"].iloc[-1] == float(exercise_boundary(100.0, 1.0, 0.2, -1, 0.05))
+    assert put.frame["far_boundary"].isna().all()
+    both = exercise(100.0, 3.0, 0.2, -1, -0.005, -0.01)
+    met = both.frame["tau"] > 1.1991
+    assert both.frame.loc[met, ["boundary", "far_boundary"]].isna().all(axis=None)
+    assert (both.frame.loc[~met, "boundary"] > both.frame.loc[~met, "far_boundary"]).all()
+    assert len(both.figure.axes[0].lines) == 3
+    assert exercise(100.0, 1.0, 0.2, 1, 0.05).frame["boundary"].isna().all()
+    both.save(tmp_path / "exercise.png")
+    assert (tmp_path / "exercise.png").read_bytes()[:4] == b"\x89PNG"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from portfolio_margin.greeks import contract_greeks
-from pricing import DataError, Exercise, Instruments, Kind, Market, Payoff
+from pricing import ConfigError, DataError, Exercise, Instruments, Kind, Market, Payoff, UnsolvedError
 from pricing.american import american_greeks, american_price
 from pricing.market import UNDATED
 from pricing.resolve import resolve
@@ -155,6 +155,65 @@ def test_coin_settled_american_is_refused() -> None:
     assert {problem.field for problem in caught.value.problems} == {"exercise"}
 
 
+def steep(vols: tuple[float, float]) -> tuple[Instruments, Market]:
+    """Two puts with so little vol for a rate of 90 % that their forward drifts 42 and 30 deviations to expiry."""
+    instruments, market = market_and_options(Exercise.AMERICAN, vol=0.05)
+    mark_vol = market.mark_vol.copy()
+    mark_vol[[3, 5]] = vols
+    grown = np.array([100.0 * math.exp(0.9 * LIFE), 100.0])
+    return instruments, replace(
+        market, mark_vol=mark_vol, forward=grown, discount=np.array([math.exp(-0.9 * LIFE), 1.0])
+    )
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_contracts_that_are_not_solved_are_named(backend: str) -> None:
+    """One contract as it stands, another only where a scenario takes vol from it; every one of them, in one error."""
+    with pytest.raises(UnsolvedError) as caught:
+        revalue(*steep((0.015, 0.021)), moves(), backend=backend)
+    found = [(p.file, p.row, p.scenario, p.field) for p in caught.value.problems]
+    assert found == [("instruments", "put-85", None, "vol"), ("instruments", "put-115", "up", "vol")]
+    lines = str(caught.value).splitlines()
+    assert "vol = 0.015: the forward drifts by 42.4 deviations to expiry" in lines[0]
+    assert "(put, rate 0.9, yield 0, 0.5 years); and in 3 scenarios: leave the contract out" in lines[0]
+    assert lines[1].startswith("instruments, row put-115, scenario up, vol = 0.0147: ")
+    assert all(sum(line.count(word) for word in ("put-85", "put-115")) == 1 for line in lines)
+    for method in ("full", "taylor"):
+        with pytest.raises(UnsolvedError, match=r"instruments, row put-85, vol = 0\.015"):
+            revalue(*steep((0.015, 0.05)), moves(), method=method)
+    with pytest.raises(UnsolvedError, match=r"instruments, row put-85, vol = 0\.015"):
+        contract_greeks(*steep((0.015, 0.021)))
+
+
+def test_accuracy_of_early_exercise() -> None:
+    american, european = market_and_options(Exercise.AMERICAN), market_and_options(Exercise.EUROPEAN)
+    default, fast, finest = (
+        revalue(*american, moves(), tick=None, american_accuracy=accuracy)
+        for accuracy in ("default", "fast", "accurate")
+    )
+    assert default.digest == revalue(*american, moves(), tick=None).digest
+    assert len({arrays.digest for arrays in (default, fast, finest)}) == 3
+    assert 1e-9 < np.abs(fast.pnl - finest.pnl).max() < 100 * 100 * 1e-6
+    assert np.abs(default.pnl - finest.pnl).max() < 100 * 100 * 1e-9
+    late = [revalue(*european, moves(), american_accuracy=accuracy).digest for accuracy in ("default", "fast")]
+    assert late[0] == late[1]
+    for book in (american, european):
+        with pytest.raises(ConfigError, match="accuracy"):
+            revalue(*book, moves(), american_accuracy="perfect")
+
+
+def test_negative_rates_with_two_boundaries() -> None:
+    """A put on a spot that costs to lend, at a rate below 0: every scenario is its price there."""
+    instruments, market = market_and_options(Exercise.AMERICAN)
+    rate, payout = -0.01, -0.04
+    forward = np.array([100.0 * math.exp((rate - payout) * LIFE), 100.0])
+    market = replace(market, forward=forward, discount=np.array([math.exp(-rate * LIFE), 1.0]))
+    arrays = revalue(instruments, market, moves())
+    after = american_price(90.0, instruments.strike[:6], LIFE, 0.325, instruments.sign[:6], rate, payout)
+    assert arrays.value[:6] + arrays.pnl[:6, 1] == pytest.approx(100.0 * after, abs=2e-6)
+    assert np.all(after >= np.maximum(instruments.sign[:6] * (90.0 - instruments.strike[:6]), 0.0))
+
+
 def test_the_digest_follows_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     """An edit of the solver is an edit of the numbers; a European book does not depend on it."""
     module = sys.modules["scenarios.revalue"]
@@ -163,7 +222,8 @@ def test_the_digest_follows_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     american, european = market_and_options(Exercise.AMERICAN), market_and_options(Exercise.EUROPEAN)
     before = [revalue(*book, moves).digest for book in (american, european)]
     source = module._source
-    edited = {"pricing.exercise", "pricing.collocation", "pricing.backends.american_numba"}
+    edited = {"pricing.exercise", "pricing.two_boundaries", "pricing.certain_exercise", "pricing.collocation"}
+    edited |= {"pricing.backends.american_numba"}
     for name in edited:
         monkeypatch.setattr(module, "_source", lambda m, name=name: source(m) + ("#" if m.__name__ == name else ""))
         assert revalue(*american, moves).digest != before[0], name

@@ -1,0 +1,429 @@
+"""Derive's managers: against plain Python on random books, properties of the rules, edges, feeds, refusals."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portfolio_margin import load_parameters, margin
+from portfolio_margin.derive_feeds import Feeds, net_by_strike
+from portfolio_margin.models import derive_pmrm, derive_pmrm2, derive_standard
+from portfolio_margin.payoffs import lowest_payoffs
+from pricing import ConfigError
+from scenarios import revalue
+from scenarios.risk_arrays import RiskArrays
+from tests.bounds import check_bounds_of_numbers
+from tests.naive import derive as naive
+from tests.portfolio_margin.books import ARRAYS, BOOK, INSTRUMENTS, MARKET, ROW, book_of
+from tests.portfolio_margin.derive_cases import unrounded
+from tests.portfolio_margin.test_derive_vectors import params_of, portfolio_case, standard_case, wide_market
+
+MODULES = {"derive_pmrm": derive_pmrm, "derive_pmrm2": derive_pmrm2, "derive_standard": derive_standard}
+SETS = {"derive_pmrm": "2026-01-21", "derive_pmrm2": "2026-01-21-cases", "derive_standard": "2026-01-21"}
+models = pytest.mark.parametrize("name", list(MODULES))
+
+
+def model_of(name: str, feeds: Feeds | None = None, **change: Any) -> Any:
+    params, info = load_parameters(name, SETS[name])
+    params = replace(params, **change) if feeds is None else replace(params, feeds=feeds, **change)
+    return MODULES[name].Model(params, info)
+
+
+def arrays_of(model: Any, tick: float | None = 1e-6) -> RiskArrays:
+    moves = model.scenario_set(MARKET)
+    return ARRAYS if moves is None else revalue(INSTRUMENTS, MARKET, moves, tick=tick)
+
+
+def near(random: np.random.Generator, low: float, high: float) -> float:
+    return round(float(random.uniform(low, high)), 4)
+
+
+def confidence(random: np.random.Generator) -> float:
+    return near(random, 0.2, 1.0)
+
+
+def random_market(random: np.random.Generator) -> dict[str, Any]:
+    """A market as the vectors have them; some expiries over, some being averaged, some rates below 0."""
+    spot = near(random, 20.0, 60_000.0)
+    expiries = []
+    for seconds in sorted(random.choice([0, 900, 86_400, 604_800, 2_592_000, 2_592_001, 20_000_000], 3, replace=False)):
+        forward = spot * near(random, 0.95, 1.08)
+        fixed = forward * (0.5 if seconds == 900 else 0.0)
+        expiries.append(
+            {
+                "sec_to_expiry": int(seconds),
+                "forward_fixed": fixed,
+                "forward_variable": forward - fixed,
+                "rate": near(random, -0.02, 0.2),
+                **{f"{kind}_confidence": confidence(random) for kind in ("forward", "rate", "vol")},
+            }
+        )
+    return {
+        "spot": spot,
+        "spot_confidence": confidence(random),
+        "perp_confidence": confidence(random),
+        "perp_price": spot * near(random, 0.99, 1.01),
+        "stable_price": near(random, 0.9, 1.01),
+        "expiries": expiries,
+    }
+
+
+def random_options(random: np.random.Generator, market: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """Options on few strikes, so that calls and puts meet; no two of the same terms."""
+    options = {}
+    for _ in range(count):
+        index, strike = int(random.integers(3)), market["spot"] * float(random.choice([0.6, 0.9, 1.0, 1.2, 1.7]))
+        is_call = bool(random.integers(2))
+        amount = float(random.choice([-1.0, 1.0])) * near(random, 0.1, 20.0)
+        options[index, strike, is_call] = {
+            "expiry_index": index, "strike": strike, "is_call": is_call, "amount": amount,
+            "vol": near(random, 0.3, 1.8),
+        }  # fmt: skip
+    return list(options.values())
+
+
+def random_portfolio(random: np.random.Generator, market: dict[str, Any]) -> dict[str, Any]:
+    held = near(random, -30.0, 30.0) if random.integers(2) else 0.0
+    return {
+        "cash": near(random, -1e5, 1e5),
+        "perp_position": held,
+        "perp_unsettled_value": near(random, -1e3, 1e3),
+        "options": random_options(random, market, int(random.integers(0, 14))),
+    }
+
+
+def nested(params: Any) -> Any:
+    """Parameters as the plain dictionaries of the naive twin."""
+    if is_dataclass(params):
+        return {f.name: nested(getattr(params, f.name)) for f in fields(params)}
+    return [nested(item) for item in params] if isinstance(params, tuple) else params
+
+
+@pytest.mark.parametrize("name", ["derive_pmrm", "derive_pmrm2"])
+@pytest.mark.parametrize("seed", range(30))
+def test_portfolio_margins_are_those_of_plain_python(name: str, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    market = random_market(random)
+    portfolio = random_portfolio(random, market)
+    if name == "derive_pmrm":
+        portfolio["base_position"] = near(random, 0.0, 20.0)
+    else:
+        price = market["spot"] * near(random, 0.99, 1.01)
+        terms = {"mm_haircut": 0.04, "im_haircut": 0.02}
+        portfolio["collaterals"] = [
+            {"name": "COIN", "amount": near(random, 0, 9), "price": price, "confidence": confidence(random),
+             "is_risk_cancelling": True, **terms},
+            {"name": "OTHER", "amount": near(random, 0, 900), "price": 1.13, "confidence": confidence(random),
+             "is_risk_cancelling": False, **terms},
+        ]  # fmt: skip
+    case, collateral, _ = portfolio_case({"market": market, "portfolio": portfolio})
+    with wide_market():
+        instruments, tables, book, feeds = case.finish()
+    values = nested(load_parameters(name, ("2026-01-21", "2026-01-21-test")[seed % 2])[0])
+    values.pop("feeds")
+    if collateral:
+        values["collateral"] = collateral
+    model = MODULES[name].Model(params_of(MODULES[name], values, feeds))
+    arrays = unrounded(instruments, tables, model)
+    (part,) = model.portfolios(book, arrays)
+    found, expected = model.net_margin(book, arrays), naive.portfolio_margin(market, portfolio, values)
+    scale = 1e-11 * market["spot"] * 300
+    assert found.initial[0] == pytest.approx(expected["initial"], abs=scale)
+    assert found.maintenance[0] == pytest.approx(expected["maintenance"], abs=scale)
+    assert found.mark_to_market[0] == pytest.approx(expected["value"], abs=scale)
+    assert part.by_account(part.pnl)[0] == pytest.approx(expected["pnl"], abs=scale)
+    assert part.basis.sum() == pytest.approx(expected["basis"], abs=scale)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_standard_margins_are_those_of_plain_python(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    params = nested(load_parameters("derive_standard", ("2026-01-21", "2026-01-21-test")[seed % 2])[0])
+    account: dict[str, Any] = {"stable_price": near(random, 0.9, 1.01), "cash": near(random, -1e5, 1e5)}
+    account["depeg_params"], account["markets"] = params["depeg"], []
+    for name in ("BTC", "ETH")[: 1 + seed % 2]:
+        market = random_market(random)
+        portfolio = {**random_portfolio(random, market), "base_position": near(random, 0.0, 20.0)}
+        both = {"asset": name, "market": market, "portfolio": portfolio}
+        account["markets"].append({**both, "params": nested(params["markets"][name])})
+    with wide_market():
+        instruments, tables, book, feeds = standard_case(account)[0].finish()
+    values = {"markets": {m["asset"]: m["params"] for m in account["markets"]}, "depeg": params["depeg"]}
+    model = derive_standard.Model(params_of(derive_standard, values, feeds))
+    arrays = unrounded(instruments, tables, model)
+    found, expected = model.net_margin(book, arrays), naive.standard_margin(account)
+    for name in ("initial", "maintenance"):
+        assert getattr(found, name)[0] == pytest.approx(expected[name], rel=1e-12, abs=1e-5)
+    assert found.mark_to_market[0] == pytest.approx(expected["value"], rel=1e-12, abs=1e-5)
+
+
+legs = st.lists(
+    st.tuples(st.sampled_from([80.0, 90.0, 100.0, 110.0]), st.booleans(), st.integers(-5, 5).map(float)), max_size=9
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(legs, min_size=1, max_size=4))
+def test_the_lowest_payoff_is_at_zero_or_a_strike(groups: list[list[tuple[float, bool, float]]]) -> None:
+    """Against a dense grid of prices up to the last strike, group by group."""
+    flat = [leg for group in groups for leg in group]
+    columns = [np.array([leg[c] for leg in flat], dtype=float) for c in range(3)]
+    ptr = np.cumsum([0, *(len(group) for group in groups)])
+    found = lowest_payoffs(columns[0], np.where(columns[1] > 0, 1.0, -1.0), columns[2], ptr)
+    for row, group in enumerate(groups):
+        options = [{"strike": k, "is_call": c, "amount": a} for k, c, a in group]
+        last = max((k for k, _, _ in group), default=0.0)
+        grid = [naive.payoff(options, price) for price in np.arange(0.0, last + 0.25, 0.5)]
+        assert found.lowest[row] == min(grid)
+        assert naive.payoff(options, found.price[row]) == found.lowest[row]
+        assert found.net_calls[row] == sum(a for _, c, a in group if c)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(ROW)), st.integers(-9, 9).map(float), max_size=12))
+def test_shorts_are_naked_by_strike(held: dict[str, float]) -> None:
+    book = book_of({"a": held})
+    nets = net_by_strike(book, ARRAYS, book.quantity)
+    terms, row = ARRAYS.terms, book.instrument_idx
+    wanted = 0.0
+    for x in range(len(MARKET.forward)):
+        options = [
+            {"strike": terms.strike[r], "amount": q}
+            for r, q in zip(row, book.quantity, strict=True)
+            if INSTRUMENTS.is_option[r] and INSTRUMENTS.expiry_idx[r] == x
+        ]
+        wanted += naive.naked_shorts(options)
+    assert np.maximum(-nets.net, 0.0).sum() == wanted
+
+
+@models
+def test_unrounded_and_rounded_arrays_agree(name: str) -> None:
+    model = model_of(name)
+    seen = BOOK.keep((model.not_covered(arrays_of(model)) == "")[BOOK.instrument_idx])
+    exact, rounded = (model.requirement(seen, arrays_of(model, tick)) for tick in (None, 1e-6))
+    for side in ("initial", "maintenance"):
+        assert getattr(exact, side) == pytest.approx(getattr(rounded, side), rel=1e-7, abs=0.01)
+
+
+@models
+def test_available_funds_are_the_net_margin_of_the_venue(name: str) -> None:
+    """With a stable price off 1, doubts and unsettled gains: whatever moves the venue's mark moves our equity."""
+    names = [str(account) for account in BOOK.account_id]
+    unsettled = {account: {"BTC": 500.0, "ETH": -20.0} for account in names[:40]}
+    feeds = Feeds(stable_price=0.97, unsettled=unsettled, spot_confidence={"ETH": 0.3}, perp_confidence={"BTC": 0.4})
+    model = model_of(name, feeds)
+    arrays = arrays_of(model)
+    statement = margin(BOOK, arrays, MARKET, model)
+    seen = BOOK.keep((model.not_covered(arrays) == "")[BOOK.instrument_idx])
+    venue, plain = model.net_margin(seen, arrays), margin(BOOK, arrays_of(model_of(name)), MARKET, model_of(name))
+    floor = model.requirement(seen, arrays).charges.get("floor", np.zeros((len(BOOK), 2)))
+    assert statement.available_funds == pytest.approx(venue.initial - floor[:, 0], abs=0.03)
+    assert statement.excess_liquidity == pytest.approx(venue.maintenance - floor[:, 1], abs=0.03)
+    assert statement.equity == pytest.approx(venue.mark_to_market, abs=0.02)
+    assert np.any(np.abs(statement.equity - plain.equity) > 1.0)
+    perpetual = [sum(np.abs(book_quantity(account, f"{u}-PERPETUAL")) for u in ("BTC", "ETH")) for account in names]
+    assert np.count_nonzero(perpetual[:40]) > 0
+
+
+def book_quantity(account: str, instrument: str) -> float:
+    own = BOOK.select(account)
+    return float(own.quantity[own.instrument_idx == ROW[instrument]].sum())
+
+
+@models
+def test_what_is_unsettled_counts_only_beside_its_perpetual(name: str) -> None:
+    model = model_of(name, Feeds(unsettled={"with": {"BTC": 700.0}, "without": {"BTC": 700.0}}))
+    accounts = {"with": {"BTC-PERPETUAL": 10.0, "USD": 1e5}, "without": {"USD": 1e5}}
+    statement = margin(book_of(accounts), arrays_of(model), MARKET, model)
+    assert statement.equity.tolist() == [100_700.0, 100_000.0]
+    plain = margin(book_of(accounts), arrays_of(model), MARKET, model_of(name))
+    assert statement.initial_margin.tolist() == plain.initial_margin.tolist()
+
+
+@models
+@pytest.mark.parametrize(
+    ("feeds", "words"),
+    [
+        ({"spot_confidence": {"BTX": 0.5}}, "spot_confidence BTX"),
+        ({"vol_confidence": {"BTC-2031-01-01": 0.5}}, "BTC-2031-01-01"),
+        ({"collateral_confidence": {"USDX": 0.5}}, "USDX"),
+        ({"unsettled": {"account-000000": {"SOL": 1.0}}}, "SOL"),
+    ],
+)
+def test_feeds_of_another_market_are_refused(name: str, feeds: dict[str, Any], words: str) -> None:
+    model = model_of(name, Feeds(**feeds))
+    arrays = arrays_of(model)
+    seen = BOOK.keep((model.not_covered(arrays) == "")[BOOK.instrument_idx])
+    with pytest.raises(ConfigError, match=words):
+        model.requirement(seen, arrays)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "words"),
+    [
+        ({"stable_price": 0.0}, "stable_price"),
+        ({"stable_price": "1"}, "stable_price"),
+        ({"spot_confidence": {"BTC": 1.1}}, "spot_confidence BTC"),
+        ({"perp_confidence": {"BTC": np.nan}}, "perp_confidence BTC"),
+        ({"forward_confidence": 0.5}, "forward_confidence"),
+        ({"unsettled": {"a": {"BTC": np.inf}}}, "unsettled a BTC"),
+        ({"unsettled": 5.0}, "unsettled"),
+    ],
+)
+def test_impossible_feeds_are_refused(feeds: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Feeds(**feeds)
+
+
+def test_an_expiry_goes_by_its_day_or_its_time() -> None:
+    model = model_of("derive_pmrm2")
+    arrays, book = arrays_of(model), book_of({"a": {"BTC-60D-68000-C": 1.0}})
+    assert book.quantity[0] == 1.0
+    day = str(arrays.expiry_name[INSTRUMENTS.expiry_idx[book.instrument_idx[0]]])
+    time = MARKET.expiry_time[INSTRUMENTS.expiry_idx[book.instrument_idx[0]]]
+    moment = str(np.datetime64(int(time), "ms").astype("datetime64[s]"))
+    asked = []
+    for key in (day, f"BTC-{moment}"):
+        changed = model_of("derive_pmrm2", Feeds(vol_confidence={key: 0.3}))
+        asked.append(changed.requirement(book, arrays).charges["confidence"][0, 0])
+    assert asked[0] == asked[1] == pytest.approx(0.7 * MARKET.spot[0], rel=1e-14)
+
+
+def test_an_account_of_two_underlyings_is_margined_as_two(name: str = "derive_pmrm2") -> None:
+    model = model_of(name)
+    arrays = arrays_of(model)
+    seen = BOOK.keep((model.not_covered(arrays) == "")[BOOK.instrument_idx])
+    whole = model.requirement(seen, arrays)
+    parts = [
+        model.requirement(seen.keep(arrays.underlying_idx[seen.instrument_idx] == u), arrays)
+        for u in range(len(arrays.underlying_id))
+    ]
+    assert whole.initial == pytest.approx(parts[0].initial + parts[1].initial, rel=1e-13)
+    assert np.all(np.isin(whole.worst_scenario, [p.worst_scenario for p in parts]))
+
+
+def test_doubt_is_a_step() -> None:
+    """At the threshold nothing, just below it all of it."""
+    params, _ = load_parameters("derive_pmrm2", SETS["derive_pmrm2"])
+    threshold = params.other_contingency.conf_threshold
+    book = book_of({"a": {"BTC-PERPETUAL": 100.0}})
+    units = 100.0 * 10.0 / MARKET.forward[ARRAYS.expiry_idx[ROW["BTC-PERPETUAL"]]]
+    for value, share in ((threshold, 0.0), (threshold - 1e-9, 1.0 - threshold)):
+        model = model_of("derive_pmrm2", Feeds(spot_confidence={"BTC": value}))
+        found = model.requirement(book, arrays_of(model)).charges["confidence"][0]
+        assert found == pytest.approx([share * units * MARKET.spot[0], 0.0], rel=1e-8)
+
+
+def test_the_scripts_discounts_let_options_gain_from_nothing() -> None:
+    """What the set says of itself: long and short gain where nothing moves; with the case files' they lose."""
+    book = book_of({"long": {"BTC-60D-40800-C": 1.0}, "short": {"BTC-60D-40800-C": -1.0}})
+    for set_name, gains in (("2026-01-21", True), ("2026-01-21-cases", False)):
+        params, info = load_parameters("derive_pmrm2", set_name)
+        model = derive_pmrm2.Model(params, info)
+        arrays = arrays_of(model)
+        (part,) = model.portfolios(book, arrays)
+        assert np.all((part.trusted[:, 2] > 0) == gains), set_name
+        doubtful = info.identity()["parameters_doubtful"]
+        assert ("margin.long_base_static_discount" in doubtful) == gains
+
+
+def test_an_asset_the_venue_does_not_take_is_worth_nothing() -> None:
+    model = model_of("derive_pmrm2", collateral={})
+    statement = margin(book_of({"a": {"BTC": 2.0, "USD": 100.0}}), arrays_of(model), MARKET, model)
+    assert statement.margin_balance[0] == 100.0
+    assert statement.equity[0] == pytest.approx(100.0 + 2.0 * MARKET.spot[0])
+    assert len(statement.positions_excluded) == 1
+    assert "no haircut" in statement.positions_excluded[0]
+
+
+def test_collateral_that_nothing_moves_cancels_no_risk() -> None:
+    haircut = derive_pmrm2.Collateral(0.02, 0.01, True)
+    model = model_of("derive_pmrm2", collateral={"USD": haircut, "BTC": haircut, "ETH": haircut})
+    with pytest.raises(ConfigError, match="USD: is_risk_cancelling"):
+        model.requirement(BOOK, arrays_of(model_of("derive_pmrm2")))
+
+
+def test_a_market_without_parameters_cannot_be_margined() -> None:
+    params, info = load_parameters("derive_standard", SETS["derive_standard"])
+    model = derive_standard.Model(replace(params, markets={"ETH": params.markets["ETH"]}), info)
+    with pytest.raises(ConfigError, match=r"market BTC: give markets\.BTC"):
+        model.requirement(book_of({"a": {"BTC-PERPETUAL": 1.0}}), ARRAYS)
+    assert len(model.requirement(book_of({"a": {"ETH-PERPETUAL": 1.0, "BTC-PERPETUAL": 0.0}}), ARRAYS).initial) == 1
+
+
+@models
+def test_a_book_without_groups_is_refused(name: str) -> None:
+    model = model_of(name)
+    with pytest.raises(ConfigError, match="groups"):
+        model.requirement(book_of({"a": {"BTC-PERPETUAL": 1.0}}, grouped=False), arrays_of(model))
+
+
+def test_initial_margin_is_lifted_where_factors_contradict_each_other() -> None:
+    """A maintenance factor above the initial one, which the venue's setter takes."""
+    params, _ = load_parameters("derive_pmrm2", SETS["derive_pmrm2"])
+    model = model_of("derive_pmrm2", margin=replace(params.margin, mm_factor=4.0))
+    arrays = arrays_of(model)
+    seen = BOOK.keep((model.not_covered(arrays) == "")[BOOK.instrument_idx])
+    required, venue = model.requirement(seen, arrays), model.net_margin(seen, arrays)
+    lifted = required.charges["floor"][:, 0] > 0
+    assert lifted.sum() > len(BOOK) / 2
+    assert np.all(required.initial >= required.maintenance)
+    assert np.all(venue.initial[lifted] > venue.maintenance[lifted])
+    assert np.array_equal(sum(required.charges.values())[:, 0], required.initial)
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_every_parameter_has_bounds(name: str) -> None:
+    """The groups inside the parameters, which the contract tests see as one value."""
+    params, _ = load_parameters(name, SETS[name])
+    stack, seen = [params], 0
+    while stack:
+        group = stack.pop()
+        for value in vars(group).values():
+            inner = value.values() if hasattr(value, "values") else value if isinstance(value, tuple) else [value]
+            stack += [item for item in inner if is_dataclass(item)]
+        if group is not params:
+            numbers = [v for v in vars(group).values() if isinstance(v, float | int) and not isinstance(v, bool)]
+            bounds = check_bounds_of_numbers(group, lambda _group=group, **change: replace(_group, **change))
+            assert len(bounds) == len(numbers)
+            seen += len(numbers)
+    assert seen > 15
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"scenarios": ()}, "1 to 40"),
+        ({"scenarios": (derive_pmrm2.Scenario(1.0),) * 41}, "1 to 40"),
+        ({"scenarios": (derive_pmrm2.Scenario(1.0, "abs"),) * 2}, "abs"),
+        ({"scenarios": "up"}, "Scenario"),
+        ({"collateral": {"BTC": 0.1}}, "collateral BTC"),
+        ({"collateral": 0.1}, "collateral"),
+    ],
+)
+def test_impossible_parameters_are_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        model_of("derive_pmrm2", **change)
+
+
+def test_pmrm_refuses_what_only_pmrm_2_has() -> None:
+    params, _ = load_parameters("derive_pmrm", SETS["derive_pmrm"])
+    damped = (derive_pmrm2.Scenario(0.9, "up", 0.5),)
+    floored = replace(params.vol_shock, min_vol_up_shock=0.4)
+    for change in ({"scenarios": damped}, {"scenarios": (derive_pmrm2.Scenario(1.0, "abs"),)}, {"vol_shock": floored}):
+        with pytest.raises(ConfigError, match="PMRM_2"):
+            replace(params, **change)
+    with pytest.raises(ConfigError, match="vol_shock"):
+        derive_pmrm2.Scenario(1.0, "sideways")
+
+
+def test_a_margin_in_coins_is_refused() -> None:
+    model = model_of("derive_standard")
+    coin = replace(ARRAYS, currency="BTC")
+    with pytest.raises(ConfigError, match="stable currency"):
+        model.requirement(BOOK, coin)

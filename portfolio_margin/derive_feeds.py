@@ -108,6 +108,8 @@ def confidence_of(feeds: Feeds, arrays: RiskArrays, with_rates: bool) -> Confide
 def _by_row(name: str, values: Mapping[str, float], *names: StrArray) -> FloatArray:
     """(n,) values by row, 1 where none is given; rows go by any of their names, a later kind before an earlier."""
     result = np.ones(len(names[0]))
+    if not values:
+        return result
     given = np.array(list(values), dtype=np.str_)
     unknown = given[~np.any([np.isin(given, rows) for rows in names], axis=0)]
     if len(unknown):

@@ -34,6 +34,9 @@ from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.market import UNDATED
 from scenarios.risk_arrays import RiskArrays
 
+# Numbers in the sums of one block: a few MB, so that a dozen passes over them stay near the processor.
+NUMBERS_AT_ONCE = 500_000
+
 
 class Rule(NamedTuple):
     """How scenarios are counted: K = n + 2 columns, the last two the basis moves.
@@ -143,7 +146,8 @@ def portfolios(
 ) -> Iterator[Portfolio]:
     """Scenario results of every account, in blocks of accounts."""
     rows = scan_rows(arrays, rule)
-    for block in blocks(book, arrays, rows, by="expiry", backend=backend, threads=threads):
+    at_once = NUMBERS_AT_ONCE
+    for block in blocks(book, arrays, rows, by="expiry", backend=backend, threads=threads, numbers=at_once):
         yield _portfolio(book.accounts(block.first, block.last), block, arrays, rule)
 
 
@@ -161,14 +165,18 @@ def shocked_expiries(amounts: FloatArray, key: IntArray, rule: Rule) -> Shocked:
     gain, marked = amounts[:, :-2], amounts[:, -2]
     long, short, restate = rule.discount_long[key], rule.discount_short[key], rule.restate[key]
     value = marked * restate
-    shocked = (gain + marked[:, None]) * restate[:, None]
-    discounted = shocked * np.where(shocked > 0.0, long[:, None], short[:, None])
+    shocked = gain + marked[:, None]
+    shocked *= restate[:, None]
+    pnl = np.where(shocked > 0.0, long[:, None], short[:, None])
+    pnl *= shocked
+    pnl -= value[:, None]
     # What is not discounted is not taken apart either: gains are exact sums of ticks.
     plain = (long == 1.0) & (short == 1.0) & (restate == 1.0)
-    pnl = np.where(plain[:, None], gain, discounted - value[:, None])
+    pnl[plain] = gain[plain]
     pnl[:, rule.skew] = -np.abs(pnl[:, rule.skew])
+    pnl *= rule.dampening
     still = np.where(plain, 0.0, value * np.where(value > 0.0, long, short) - value)
-    return Shocked(pnl * rule.dampening, shocked, value, still)
+    return Shocked(pnl, shocked, value, still)
 
 
 def _portfolio(own: Book, block: Block, arrays: RiskArrays, rule: Rule) -> Portfolio:
@@ -181,11 +189,14 @@ def _portfolio(own: Book, block: Block, arrays: RiskArrays, rule: Rule) -> Portf
     count = state.pnl.shape[1] - 2
     up, down = state.shocked[:, count], state.shocked[:, count + 1]
     basis = _basis_losses(state, key, rule)
-    totals = _consecutive(np.column_stack([state.pnl, state.still, basis[0] + basis[1], *basis]), start)
-    pnl, contingency = totals[:, :count], totals[:, count + 3]
+    gains = _consecutive(state.pnl, start)
+    still, contingency, up_loss, down_loss = (
+        summed(of_expiry, values, len(start)) for values in (state.still, basis[0] + basis[1], *basis)
+    )
+    pnl = np.ascontiguousarray(gains[:, :count])
     column = np.argmin(pnl, axis=1) if len(start) else np.zeros(0, np.int64)
     lowest = pnl[np.arange(len(start)), column]
-    direction = count + (totals[:, count + 5] < totals[:, count + 4])
+    direction = count + (down_loss < up_loss)
     # The venue starts from the basis contingency and takes a scenario only where it is lower.
     column = np.where(contingency <= lowest, direction, column)
     worst = np.minimum(contingency, lowest)
@@ -201,7 +212,7 @@ def _portfolio(own: Book, block: Block, arrays: RiskArrays, rule: Rule) -> Portf
         account=block.account[start],
         underlying=owner[start],
         pnl=pnl,
-        trusted=totals[:, count : count + 3],
+        trusted=np.column_stack([gains[:, count:], still]),
         basis=contingency,
         worst=worst,
         worst_column=np.where(worst < 0.0, column, -1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import american, pricing, revalue, startup, surfaces, what_if, worst_loss
+from benchmarks import american, margin_models, pricing, revalue, startup, surfaces, what_if, worst_loss
 
 
 def main() -> None:
@@ -21,6 +21,7 @@ def main() -> None:
     pricing.run_and_write(sizes.rows, sizes.rounds)
     revalue.run(sizes.contracts, sizes.scenarios, sizes.rounds)
     worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
+    margin_models.run(sizes.accounts, sizes.positions, sizes.rounds)
     american.run(5_000, sizes.rounds)
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
     surfaces.run(sizes.slices, sizes.rounds)

@@ -68,3 +68,14 @@ def test_a_doubtful_parameter_is_told_until_it_is_given(run: Any) -> None:
     changed = statement(run, "derive_pmrm2", "--param", f"{long}=0.95", "--param", f"{short}=1.04")
     assert changed["parameters_doubtful"] == []
     assert statement(run, "derive_pmrm2", "--parameter-set", "cases")["parameters_doubtful"] == []
+
+
+def test_a_scenario_tells_its_vol_moves_by_expiry(run: Any) -> None:
+    (account,) = statement(run, "derive_pmrm2")["accounts"]
+    moves = account["worst_scenario"]
+    assert moves["id"] == "S-18.0%/V up"
+    assert moves["spot_shift"] == pytest.approx(-0.18)
+    shifts = moves["expiry_vol_shift"]
+    # The shorter the time left the larger the move, at most that of the floor of one day.
+    assert shifts["BTC-2026-02-27"] == pytest.approx(0.5 * 30**0.3)
+    assert shifts["BTC-2026-02-27"] > shifts["BTC-2026-03-27"] > shifts["BTC-2026-12-25"] > 0.3

@@ -15,11 +15,23 @@ from portfolio_margin.aggregate import account_sums
 from portfolio_margin.derive_feeds import Feeds, net_by_strike
 from portfolio_margin.models import derive_pmrm, derive_pmrm2, derive_standard
 from portfolio_margin.payoffs import lowest_payoffs
+from portfolio_margin.requirement import covered
 from pricing import UNDATED
 from scenarios import revalue
 from scenarios.risk_arrays import RiskArrays
 from tests.naive import derive as naive
-from tests.portfolio_margin.books import ARRAYS, BOOK, GRID, INSTRUMENTS, MARKET, ROW, book_of
+from tests.portfolio_margin.books import (
+    ARRAYS,
+    BOOK,
+    GRID,
+    INSTRUMENTS,
+    MARKET,
+    ROW,
+    balances_held,
+    book_of,
+    contracts_held,
+    in_steps,
+)
 from tests.portfolio_margin.derive_cases import unrounded
 from tests.portfolio_margin.test_contracts import check_tree
 from tests.portfolio_margin.test_derive_vectors import params_of, portfolio_case, standard_case, wide_market
@@ -273,6 +285,49 @@ def test_an_account_of_two_underlyings_is_margined_as_two(name: str = "derive_pm
     ]
     assert whole.initial == pytest.approx(parts[0].initial + parts[1].initial, rel=1e-13)
     assert np.all(np.isin(whole.worst_scenario, [p.worst_scenario for p in parts]))
+
+
+PRICED = {name: (model_of(name), arrays_of(model_of(name))) for name in MODULES}
+DOUBTS = Feeds(stable_price=0.96, spot_confidence={"BTC": 0.4}, vol_confidence={"ETH-2026-03-05": 0.2})
+
+
+@models
+@settings(max_examples=40, deadline=None)
+@given(contracts_held, balances_held, st.integers(2, 9), st.booleans())
+def test_margins_are_homogeneous(
+    name: str, steps: dict[str, int], cash: dict[str, float], factor: int, doubted: bool
+) -> None:
+    """Everything k times is margined k times: the rules know no size."""
+    model, arrays = PRICED[name]
+    model = model_of(name, DOUBTS) if doubted else model
+    assert "ETH-2026-03-05" in arrays.expiry_name.tolist()
+    held = {**in_steps(steps), **cash}
+    book = covered(model, book_of({"a": held, "b": {row: factor * q for row, q in held.items()}}), arrays)[0]
+    required = model.requirement(book, arrays)
+    for side in (required.initial, required.maintenance):
+        # Balances are rounded to ticks position by position.
+        assert side[1] == pytest.approx(factor * side[0], rel=1e-9, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["derive_pmrm", "derive_pmrm2"])
+@settings(max_examples=25, deadline=None)
+@given(contracts_held)
+def test_a_scenario_more_never_asks_less(name: str, steps: dict[str, int]) -> None:
+    """The worst over all scenarios is not below the worst over half of them, and what is shown is where it is."""
+    model, arrays = PRICED[name]
+    book = covered(model, book_of({"a": in_steps(steps)}), arrays)[0]
+    half = replace(model.params, scenarios=model.params.scenarios[::2])
+    fewer = MODULES[name].Model(half)
+    chosen = [*range(0, len(model.params.scenarios), 2), len(arrays.scenario_set) - 2, len(arrays.scenario_set) - 1]
+    part_of = replace(arrays, rows=arrays.rows[:, chosen], scenario_set=fewer.scenario_set(arrays.market_rows))
+    required = model.requirement(book, arrays)
+    assert np.all(required.initial >= fewer.requirement(book, part_of).initial)
+    (part,) = model.portfolios(book, arrays)
+    everything = np.column_stack([part.pnl, part.basis])
+    for row, column in enumerate(part.worst_column):
+        assert part.worst[row] == min(everything[row].min(), 0.0)
+        if column >= 0:
+            assert everything[row, min(int(column), everything.shape[1] - 1)] == part.worst[row]
 
 
 def test_doubt_is_a_step() -> None:

@@ -7,15 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from portfolio_margin import explain, load_parameters, margin
 from portfolio_margin.aggregate import account_sums
-from portfolio_margin.derive_feeds import Feeds, net_by_strike
+from portfolio_margin.derive_feeds import Feeds
 from portfolio_margin.models import derive_pmrm, derive_pmrm2, derive_standard
-from portfolio_margin.payoffs import lowest_payoffs
-from portfolio_margin.requirement import covered
 from pricing import UNDATED
 from scenarios import revalue
 from scenarios.risk_arrays import RiskArrays
@@ -27,10 +23,7 @@ from tests.portfolio_margin.books import (
     INSTRUMENTS,
     MARKET,
     ROW,
-    balances_held,
     book_of,
-    contracts_held,
-    in_steps,
 )
 from tests.portfolio_margin.derive_cases import unrounded
 from tests.portfolio_margin.test_contracts import check_tree
@@ -175,45 +168,6 @@ def test_standard_margins_are_those_of_plain_python(seed: int) -> None:
     assert found.mark_to_market[0] == pytest.approx(expected["value"], rel=1e-12, abs=1e-5)
 
 
-legs = st.lists(
-    st.tuples(st.sampled_from([80.0, 90.0, 100.0, 110.0]), st.booleans(), st.integers(-5, 5).map(float)), max_size=9
-)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(legs, min_size=1, max_size=4))
-def test_the_lowest_payoff_is_at_zero_or_a_strike(groups: list[list[tuple[float, bool, float]]]) -> None:
-    """Against a dense grid of prices up to the last strike, group by group."""
-    flat = [leg for group in groups for leg in group]
-    columns = [np.array([leg[c] for leg in flat], dtype=float) for c in range(3)]
-    ptr = np.cumsum([0, *(len(group) for group in groups)])
-    found = lowest_payoffs(columns[0], np.where(columns[1] > 0, 1.0, -1.0), columns[2], ptr)
-    for row, group in enumerate(groups):
-        options = [{"strike": k, "is_call": c, "amount": a} for k, c, a in group]
-        last = max((k for k, _, _ in group), default=0.0)
-        grid = [naive.payoff(options, price) for price in np.arange(0.0, last + 0.25, 0.5)]
-        assert found.lowest[row] == min(grid)
-        assert naive.payoff(options, found.price[row]) == found.lowest[row]
-        assert found.net_calls[row] == sum(a for _, c, a in group if c)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.dictionaries(st.sampled_from(sorted(ROW)), st.integers(-9, 9).map(float), max_size=12))
-def test_shorts_are_naked_by_strike(held: dict[str, float]) -> None:
-    book = book_of({"a": held})
-    nets = net_by_strike(book, ARRAYS, book.quantity)
-    terms, row = ARRAYS.terms, book.instrument_idx
-    wanted = 0.0
-    for x in range(len(MARKET.forward)):
-        options = [
-            {"strike": terms.strike[r], "amount": q}
-            for r, q in zip(row, book.quantity, strict=True)
-            if INSTRUMENTS.is_option[r] and INSTRUMENTS.expiry_idx[r] == x
-        ]
-        wanted += naive.naked_shorts(options)
-    assert np.maximum(-nets.net, 0.0).sum() == wanted
-
-
 @models
 def test_unrounded_and_rounded_arrays_agree(name: str) -> None:
     model = model_of(name)
@@ -285,49 +239,6 @@ def test_an_account_of_two_underlyings_is_margined_as_two(name: str = "derive_pm
     ]
     assert whole.initial == pytest.approx(parts[0].initial + parts[1].initial, rel=1e-13)
     assert np.all(np.isin(whole.worst_scenario, [p.worst_scenario for p in parts]))
-
-
-PRICED = {name: (model_of(name), arrays_of(model_of(name))) for name in MODULES}
-DOUBTS = Feeds(stable_price=0.96, spot_confidence={"BTC": 0.4}, vol_confidence={"ETH-2026-03-05": 0.2})
-
-
-@models
-@settings(max_examples=40, deadline=None)
-@given(contracts_held, balances_held, st.integers(2, 9), st.booleans())
-def test_margins_are_homogeneous(
-    name: str, steps: dict[str, int], cash: dict[str, float], factor: int, doubted: bool
-) -> None:
-    """Everything k times is margined k times: the rules know no size."""
-    model, arrays = PRICED[name]
-    model = model_of(name, DOUBTS) if doubted else model
-    assert "ETH-2026-03-05" in arrays.expiry_name.tolist()
-    held = {**in_steps(steps), **cash}
-    book = covered(model, book_of({"a": held, "b": {row: factor * q for row, q in held.items()}}), arrays)[0]
-    required = model.requirement(book, arrays)
-    for side in (required.initial, required.maintenance):
-        # Balances are rounded to ticks position by position.
-        assert side[1] == pytest.approx(factor * side[0], rel=1e-9, abs=1e-3)
-
-
-@pytest.mark.parametrize("name", ["derive_pmrm", "derive_pmrm2"])
-@settings(max_examples=25, deadline=None)
-@given(contracts_held)
-def test_a_scenario_more_never_asks_less(name: str, steps: dict[str, int]) -> None:
-    """The worst over all scenarios is not below the worst over half of them, and what is shown is where it is."""
-    model, arrays = PRICED[name]
-    book = covered(model, book_of({"a": in_steps(steps)}), arrays)[0]
-    half = replace(model.params, scenarios=model.params.scenarios[::2])
-    fewer = MODULES[name].Model(half)
-    chosen = [*range(0, len(model.params.scenarios), 2), len(arrays.scenario_set) - 2, len(arrays.scenario_set) - 1]
-    part_of = replace(arrays, rows=arrays.rows[:, chosen], scenario_set=fewer.scenario_set(arrays.market_rows))
-    required = model.requirement(book, arrays)
-    assert np.all(required.initial >= fewer.requirement(book, part_of).initial)
-    (part,) = model.portfolios(book, arrays)
-    everything = np.column_stack([part.pnl, part.basis])
-    for row, column in enumerate(part.worst_column):
-        assert part.worst[row] == min(everything[row].min(), 0.0)
-        if column >= 0:
-            assert everything[row, min(int(column), everything.shape[1] - 1)] == part.worst[row]
 
 
 def test_doubt_is_a_step() -> None:

@@ -52,7 +52,7 @@ from portfolio_margin.derive_scenarios import (
     dampening_of,
     scenario_table,
 )
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, covered
 from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
@@ -254,7 +254,8 @@ class Model:
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
     ) -> list[Portfolio]:
         """P&L of every scenario, contingencies and expiries of every account, in blocks of accounts."""
-        return list(portfolios(book, arrays, self.rule(arrays), backend=backend, threads=threads))
+        seen, _ = covered(self, book, arrays)
+        return list(portfolios(seen, arrays, self.rule(arrays), backend=backend, threads=threads))
 
     def requirement(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
@@ -277,7 +278,8 @@ class Model:
     def net_margin(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
     ) -> NetMargin:
-        """Equity less requirement of every account as the venue states it, cash included."""
+        """Equity less requirement of every account as the venue states it, cash included; of what it has rules for."""
+        book, _ = covered(self, book, arrays)
         required = self.requirement(book, arrays, backend=backend, threads=threads)
         rule, feeds = self.rule(arrays), self.params.feeds
         value, trusted = venue_value(book, arrays, rule, feeds, backend=backend, threads=threads)

@@ -42,7 +42,7 @@ from portfolio_margin.derive_feeds import (
     with_floor,
 )
 from portfolio_margin.derive_legs import Block, Legs, Rates, Standard, added, block_of, margin_shares, rates_of
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, covered
 from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
@@ -142,7 +142,11 @@ class Model:
     def net_margin(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
     ) -> NetMargin:
-        """Equity less requirement of every account as the venue states it, cash included; trusted is maintenance."""
+        """Equity less requirement of every account as the venue states it, cash included; of what it has rules for.
+
+        trusted is maintenance: this manager has no other.
+        """
+        book, _ = covered(self, book, arrays)
         required = self.requirement(book, arrays, backend=backend, threads=threads)
         held = account_sums(book, arrays, arrays.value_rows[:, None], backend=backend, threads=threads)[:, 0]
         value = held if required.revaluation is None else held + required.revaluation

@@ -49,8 +49,8 @@ from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
 CHARGES = ("perpetual", "base", "option", "depeg", "confidence")
-# Positions that are taken together, so that a million accounts never need everything at once.
-POSITIONS_AT_ONCE = 1_000_000
+# Positions that are taken together: columns of half a MB, so that many passes over them stay near the processor.
+POSITIONS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)

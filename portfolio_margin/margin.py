@@ -47,7 +47,8 @@ def margin(
     seen, unseen = covered(model, book, arrays)
     required = model.requirement(seen, arrays, backend=backend, threads=threads)
     held = equity(book, arrays, model.haircut(arrays), backend=backend, threads=threads)
-    value, haircut = down(held.equity), up(held.haircut)
+    marked = held.equity if required.revaluation is None else held.equity + required.revaluation
+    value, haircut = down(marked), up(held.haircut)
     balance = down(value - haircut)
     initial, maintenance = up(required.initial), up(required.maintenance)
     if not (np.all(np.isfinite(initial)) and np.all(np.isfinite(balance))):

@@ -24,12 +24,15 @@ class Requirement(NamedTuple):
     initial, maintenance  (A,) initial >= maintenance >= 0
     worst_scenario        (A,) -> S, -1 where no scenario loses
     charges               name -> (A,2) initial and maintenance part; the parts sum to the two totals
+    revaluation           (A,) what the venue's own mark to market has above the value of the arrays, part of equity;
+                          None where the two are the same
     """
 
     initial: FloatArray
     maintenance: FloatArray
     worst_scenario: IntArray
     charges: dict[str, FloatArray]
+    revaluation: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class ParameterSet:
     source       who published it
     note         what else there is to know
     second_hand  parameters whose value is not from the venue itself
+    doubtful     parameters that the venue publishes and that look wrong; the note says why
     changed      parameters that were given another value than the set's
     applies      False where it is not valid at the time of the market it was loaded for
     """
@@ -70,16 +74,18 @@ class ParameterSet:
     source: str = ""
     note: str = ""
     second_hand: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     applies: bool = True
 
     def text(self) -> str:
         """One line for people."""
-        second_hand = self.identity()["parameters_second_hand"]
+        second_hand, doubtful = (self.identity()[f"parameters_{name}"] for name in ("second_hand", "doubtful"))
         parts = [f"parameter set {self.name}" if self.valid_from else "default parameters"]
         parts += [] if self.applies else ["not valid at the time of this market"]
         parts += [f"changed: {', '.join(self.changed)}"] if self.changed else []
         parts += [f"second-hand: {', '.join(second_hand)}"] if second_hand else []
+        parts += [f"doubtful: {', '.join(doubtful)}"] if doubtful else []
         return "; ".join(parts)
 
     def identity(self) -> dict[str, Any]:
@@ -90,6 +96,7 @@ class ParameterSet:
             "parameters_apply": self.applies,
             "parameters_changed": list(self.changed),
             "parameters_second_hand": [name for name in self.second_hand if name not in self.changed],
+            "parameters_doubtful": [name for name in self.doubtful if name not in self.changed],
         }
 
 

@@ -6,7 +6,7 @@ from pricing.calendar_spread import calendar_free
 from pricing.dividends import american_call_with_dividend, american_with_dividends
 from pricing.errors import ConfigError, DataError, EngineError, NumericalError, Status, UnsolvedError
 from pricing.fit import Quotes, Surface, fit, quotes_from_prices
-from pricing.forwards import ForwardCurve, forward_at, implied_forwards
+from pricing.forwards import ForwardCurve, forward_at, implied_forwards, settlement_forward
 from pricing.implied_vol import implied_vol
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
 from pricing.interpolation import total_variance_at, vol_at
@@ -48,6 +48,7 @@ __all__ = [
     "price",
     "quotes_from_prices",
     "resolve",
+    "settlement_forward",
     "total_variance_at",
     "vol_at",
 ]

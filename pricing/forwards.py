@@ -101,6 +101,31 @@ def forward_at(tau: ArrayLike, expiry_tau: FloatArray, forward: FloatArray, spot
     return np.exp(np.interp(tau, times, logs) + last * beyond)
 
 
+def settlement_forward(
+    forward: ArrayLike, average_so_far: ArrayLike, seconds_to_expiry: ArrayLike, window_seconds: float = 1800.0
+) -> tuple[FloatArray, FloatArray]:
+    """Forward of an expiry that settles on the average price of its last seconds, and the share of it already fixed.
+
+    forward            quote currency per unit, of the price at expiry as it stands now
+    average_so_far     average of the spot since the window opened; what it is before does not matter
+    seconds_to_expiry  0 or more
+    window_seconds     length of the average, above 0
+
+    Returns the two as they stand in `Market.forward` and `Market.fixed_share`: only the share that is left moves.
+    Source: Derive v2, LyraForwardFeed at 7736900d (2026-01-21). ConfigError for a window or a time out of bounds.
+    """
+    left = np.asarray(seconds_to_expiry, dtype=np.float64)
+    if not window_seconds > 0.0 or not np.all(left >= 0.0):
+        raise ConfigError(
+            f"window_seconds = {window_seconds!r}: must be above 0, and seconds_to_expiry = {seconds_to_expiry!r}: "
+            "must be 0 or more"
+        )
+    share_left = np.minimum(left / window_seconds, 1.0)
+    fixed = np.where(share_left < 1.0, np.asarray(average_so_far, dtype=np.float64) * (1.0 - share_left), 0.0)
+    total = fixed + np.asarray(forward, dtype=np.float64) * share_left
+    return total, fixed / total
+
+
 def _check(row: IntArray, strike: FloatArray, sign: FloatArray, discount: FloatArray) -> None:
     outside = (row < 0) | (row >= len(discount))
     problems = row_problems("quotes", "expiry_idx", outside, row, f"there are {len(discount)} expiries")

@@ -74,7 +74,9 @@ def skew_factor(inputs: PricingInputs, skew: Skew, dynamics: VolDynamics) -> Flo
     width = np.maximum(dynamics.skew_width_min, root * dynamics.skew_width_scale * spread)
     moneyness = np.log(inputs.strike / inputs.forward)
     k = np.abs(moneyness) if absolute else moneyness
-    return np.asarray(np.maximum(0.0, 1.0 + np.maximum(np.minimum(k * cap / width, cap), -cap)))
+    tilt = k * cap / width
+    # With a cap below 0, which the venue's parameters allow, the two sides are not one clip.
+    return np.asarray(np.maximum(0.0, 1.0 + np.where(k < 0.0, np.maximum(tilt, -cap), np.minimum(tilt, cap))))
 
 
 def vol_terms(

@@ -34,9 +34,10 @@ class VolDynamics:
 
     combine "sum": shift is added on top of the relative move; "larger": of the two changes of vol the one
             that is larger in size applies (OKX: points or percent)
-    skew    in scenarios with a skew the vol is multiplied by max(0, 1 + clip(k cap / width, -cap, cap)), with
-            k = ln(strike / unshocked forward), or |k| for an absolute one; cap = linear_cap + linear_cap_slope
-            sqrt(tau), or absolute_cap + absolute_cap_slope sqrt(tau), and
+    skew    in scenarios with a skew the vol is multiplied by max(0, 1 + t), t = min(k cap / width, cap) for k >= 0 and
+            max(k cap / width, -cap) below, with k = ln(strike / unshocked forward), or |k| for an absolute one;
+            cap = linear_cap + linear_cap_slope sqrt(tau), or absolute_cap + absolute_cap_slope sqrt(tau), which may be
+            below 0, and
             width = max(skew_width_min, sqrt(tau) skew_width_scale (skew_width_vol + sqrt(tau) skew_width_vol_slope))
             (Derive PMRM_2)
     rule    "sticky_strike": a contract keeps its vol when the forward moves;
@@ -67,7 +68,7 @@ class VolDynamics:
             "short_power": (0.0, 1.0),
             "long_power": (0.0, 1.0),
             "days_floor": (1e-3, 100.0),
-            "minimum_vol_up": (0.0, 10.0),
+            "minimum_vol_up": (0.0, 20.0),
             "vol_floor": (0.0, 10.0),
             "linear_cap": (0.0, 10.0),
             "linear_cap_slope": (-10.0, 10.0),

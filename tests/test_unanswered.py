@@ -18,10 +18,6 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
         "auctions",
         "discount_curves",
     ),
-    "derive-pmrm-v1.json": ("vectors",),
-    "derive-pmrm-v2.json": ("vectors",),
-    "derive-standard.json": ("vectors",),
-    "derive-svi.json": ("forward_feed_vectors",),
     "literature-vectors.json": (
         "adl_order",
         "adl_score",
@@ -76,9 +72,6 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
     "worked-examples.json": (
         "Dederi portfolio margin",
         "Derive Dutch auction",
-        "Derive PMRM (v1)",
-        "Derive PMRM_2",
-        "Derive Standard Manager",
         "NSE SPAN + exposure",
         "NSE SPAN with net option value",
         "NSE price scan range",

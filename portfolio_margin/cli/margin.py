@@ -102,24 +102,27 @@ def _document(
 
 
 def _scenario(arrays: RiskArrays, scenario: int) -> dict[str, Any] | None:
-    """Label and moves of a scenario, by underlying where they differ; None where no scenario loses."""
+    """Label and moves of a scenario, by underlying or expiry where they differ; None where no scenario loses."""
     if scenario < 0:
         return None
     moves = arrays.scenario_set
 
-    def of(values: Any) -> Any:
+    def of(values: Any, names: Any = arrays.underlying_id) -> Any:
         row = values[scenario]
         if np.all(row == row[0]):
             return float(row[0])
-        return {str(name): float(value) for name, value in zip(arrays.underlying_id, row, strict=True)}
+        return {str(name): float(value) for name, value in zip(names, row, strict=True)}
 
-    return {
+    document = {
         "id": str(moves.label[scenario]),
         "spot_shift": of(moves.price_move),
         "vol_shift": of(moves.vol_move),
         "days": round(float(moves.time_step_years[scenario]) * DAYS_PER_YEAR, 9),
         "weight": float(moves.weight[scenario]),
     }
+    if np.any(moves.expiry_vol_move[scenario]):
+        document["expiry_vol_shift"] = of(moves.expiry_vol_move, arrays.expiry_name)
+    return document
 
 
 def _show(statement: MarginStatement, columns: dict[str, Any], session: Session) -> None:

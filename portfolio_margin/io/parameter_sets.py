@@ -1,9 +1,9 @@
 """Dated parameter sets: portfolio_margin/parameters/<model>/<YYYY-MM-DD>[-name].toml.
 
 A file has two tables. [header] states source, note, valid_from (the date in the file's name), and where they apply
-valid_to (the last day) and second_hand (names of parameters whose value is not from the venue itself, parts joined by
-dots). [params] holds the parameters. An old set keeps its date and is never changed, so that a past day can be margined
-again as it was.
+valid_to (the last day), second_hand (names of parameters whose value is not from the venue itself, parts joined by
+dots) and doubtful (names of parameters that the venue publishes and that look wrong). [params] holds the parameters.
+An old set keeps its date and is never changed, so that a past day can be margined again as it was.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from portfolio_margin.requirement import ParameterSet
 from pricing.errors import ConfigError, DataError, Problem
 
 FILE_NAME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-([a-z0-9][a-z0-9_-]*))?")
-HEADER = {"source": str, "note": str, "valid_from": date, "valid_to": date, "second_hand": list}
+HEADER = {"source": str, "note": str, "valid_from": date, "valid_to": date, "second_hand": list, "doubtful": list}
 REQUIRED = ("source", "note", "valid_from")
 
 
@@ -134,6 +134,7 @@ def read_parameter_set(path: str | Path) -> FoundSet:
         source=header["source"],
         note=header["note"],
         second_hand=tuple(header.get("second_hand", ())),
+        doubtful=tuple(header.get("doubtful", ())),
     )
     return FoundSet(info, values)
 
@@ -155,9 +156,10 @@ def _header_problems(file: str, stem: str, header: Mapping[str, Any], values: Ma
     if "valid_to" in header and header["valid_to"] < header["valid_from"]:
         problems.append(Problem(file, None, "header valid_to", str(header["valid_to"]), "before valid_from"))
     stated = given_names(values)
-    for name in header.get("second_hand", ()):
-        if not any(known == name or known.startswith(f"{name}.") for known in stated):
-            problems.append(Problem(file, None, "header second_hand", name, "no parameter of this set"))
+    for mark in ("second_hand", "doubtful"):
+        for name in header.get(mark, ()):
+            if not any(known == name or known.startswith(f"{name}.") for known in stated):
+                problems.append(Problem(file, None, f"header {mark}", name, "no parameter of this set"))
     return problems
 
 

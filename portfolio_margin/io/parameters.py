@@ -179,8 +179,9 @@ def _construct(params: type, values: Mapping[str, Any], base: Any) -> Any:
         elif default is MISSING:
             missing.append(field.name)
     if missing:
+        name = params.__module__.rpartition(".")[2] if params.__name__ == "Params" else params.__name__
         raise ConfigError(
-            f"{params.__module__.rpartition('.')[2]} needs a value for {', '.join(missing)}: "
+            f"{name} needs a value for {', '.join(missing)}: "
             "give NAME=VALUE with --scenario (a family) or --param (a model), or a table of --params FILE"
         )
     return params(**given)

@@ -112,6 +112,7 @@ def test_a_set_with_mistakes(tmp_path: Path, name: str, content: str, error: typ
         (HEADER.format(start="2024-01-01") + "valid_to = 2023-01-01\n[params]\n", "valid_to"),
         (HEADER.format(start="2024-01-01") + "author = 1\n[params]\n", "author"),
         (HEADER.format(start="2024-01-01") + 'second_hand = ["vol"]\n[params]\nhaircut = 0.1\n', "second_hand"),
+        (HEADER.format(start="2024-01-01") + 'doubtful = ["vol"]\n[params]\nhaircut = 0.1\n', "doubtful"),
         (HEADER.format(start="2024-01-01") + "[params]\n[others]\n", "others"),
     ],
 )

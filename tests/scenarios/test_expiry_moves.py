@@ -50,6 +50,24 @@ def test_a_skew_tilts_vols_by_moneyness(skew: Skew, absolute: bool) -> None:
     assert (min(factors) < 1.0) != absolute
 
 
+@pytest.mark.parametrize("skew", [Skew.LINEAR, Skew.ABSOLUTE])
+def test_a_cap_below_zero_bounds_each_side_of_the_money_from_one_side(skew: Skew) -> None:
+    """As the venue's own case files with such caps have it: at and above the money at most the cap, below it at least
+    its opposite, so that far from the money nothing is cut off."""
+    slopes = {"linear_cap": 0.0, "linear_cap_slope": -0.2, "absolute_cap": 0.0, "absolute_cap_slope": -0.2}
+    dynamics = VolDynamics(**slopes, skew_width_min=0.05, skew_width_scale=0.1, skew_width_vol=0.6)
+    shocked = bind(make(["tilt"], np.zeros(1), skew=np.array([skew]), dynamics=dynamics), MARKET, INPUTS)
+    far = 0
+    for row in np.flatnonzero(INSTRUMENTS.is_option):
+        root, k = math.sqrt(INPUTS.tau[row]), math.log(INPUTS.strike[row] / INPUTS.forward[row])
+        k = abs(k) if skew == Skew.ABSOLUTE else k
+        cap, width = -0.2 * root, max(0.05, root * 0.1 * 0.6)
+        wanted = 1.0 + (min(k * cap / width, cap) if k >= 0 else max(k * cap / width, -cap))
+        assert shocked.vol[row, 0] == pytest.approx(INPUTS.vol[row] * wanted, rel=1e-14)
+        far += abs(wanted - 1.0) > 2.0 * abs(cap)
+    assert far > 5
+
+
 def test_a_skew_comes_on_top_of_the_vol_move() -> None:
     moves = make(["both"], np.zeros(1), np.array([0.5]), skew=np.array([1]), dynamics=SKEWED)
     alone = make(["tilt"], np.zeros(1), skew=np.array([1]), dynamics=SKEWED)

@@ -65,7 +65,7 @@ def test_a_set_has_scenarios_but_not_too_many(monkeypatch: pytest.MonkeyPatch) -
         ("short_power", (0.0, 1.0)),
         ("long_power", (0.0, 1.0)),
         ("days_floor", (1e-3, 100.0)),
-        ("minimum_vol_up", (0.0, 10.0)),
+        ("minimum_vol_up", (0.0, 20.0)),
         ("vol_floor", (0.0, 10.0)),
     ],
 )

@@ -1,0 +1,126 @@
+"""What Derive's managers refuse: feeds and parameters that cannot be, books and markets they have no rule for."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portfolio_margin import load_parameters
+from portfolio_margin.derive_feeds import Feeds
+from portfolio_margin.models import derive_pmrm2, derive_standard
+from pricing import ConfigError
+from tests.bounds import check_bounds_of_numbers
+from tests.portfolio_margin.books import ARRAYS, BOOK, book_of
+from tests.portfolio_margin.test_derive_models import MODULES, SETS, arrays_of, model_of, models
+
+
+@models
+@pytest.mark.parametrize(
+    ("feeds", "words"),
+    [
+        ({"spot_confidence": {"BTX": 0.5}}, "spot_confidence BTX"),
+        ({"vol_confidence": {"BTC-2031-01-01": 0.5}}, "BTC-2031-01-01"),
+        ({"collateral_confidence": {"USDX": 0.5}}, "USDX"),
+        ({"unsettled": {"account-000000": {"SOL": 1.0}}}, "SOL"),
+    ],
+)
+def test_feeds_of_another_market_are_refused(name: str, feeds: dict[str, Any], words: str) -> None:
+    model = model_of(name, Feeds(**feeds))
+    arrays = arrays_of(model)
+    seen = BOOK.keep((model.not_covered(arrays) == "")[BOOK.instrument_idx])
+    with pytest.raises(ConfigError, match=words):
+        model.requirement(seen, arrays)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "words"),
+    [
+        ({"stable_price": 0.0}, "stable_price"),
+        ({"stable_price": "1"}, "stable_price"),
+        ({"spot_confidence": {"BTC": 1.1}}, "spot_confidence BTC"),
+        ({"perp_confidence": {"BTC": np.nan}}, "perp_confidence BTC"),
+        ({"forward_confidence": 0.5}, "forward_confidence"),
+        ({"unsettled": {"a": {"BTC": np.inf}}}, "unsettled a BTC"),
+        ({"unsettled": 5.0}, "unsettled"),
+    ],
+)
+def test_impossible_feeds_are_refused(feeds: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Feeds(**feeds)
+
+
+def test_collateral_that_nothing_moves_cancels_no_risk() -> None:
+    haircut = derive_pmrm2.Collateral(0.02, 0.01, True)
+    model = model_of("derive_pmrm2", collateral={"USD": haircut, "BTC": haircut, "ETH": haircut})
+    with pytest.raises(ConfigError, match="USD: is_risk_cancelling"):
+        model.requirement(BOOK, arrays_of(model_of("derive_pmrm2")))
+
+
+def test_a_market_without_parameters_cannot_be_margined() -> None:
+    params, info = load_parameters("derive_standard", SETS["derive_standard"])
+    model = derive_standard.Model(replace(params, markets={"ETH": params.markets["ETH"]}), info)
+    with pytest.raises(ConfigError, match=r"market BTC: give markets\.BTC"):
+        model.requirement(book_of({"a": {"BTC-PERPETUAL": 1.0}}), ARRAYS)
+    assert len(model.requirement(book_of({"a": {"ETH-PERPETUAL": 1.0, "BTC-PERPETUAL": 0.0}}), ARRAYS).initial) == 1
+
+
+@models
+def test_a_book_without_groups_is_refused(name: str) -> None:
+    model = model_of(name)
+    with pytest.raises(ConfigError, match="groups"):
+        model.requirement(book_of({"a": {"BTC-PERPETUAL": 1.0}}, grouped=False), arrays_of(model))
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_every_parameter_has_bounds(name: str) -> None:
+    """The groups inside the parameters, which the contract tests see as one value."""
+    params, _ = load_parameters(name, SETS[name])
+    stack, seen = [params], 0
+    while stack:
+        group = stack.pop()
+        for value in vars(group).values():
+            inner = value.values() if hasattr(value, "values") else value if isinstance(value, tuple) else [value]
+            stack += [item for item in inner if is_dataclass(item)]
+        if group is not params:
+            numbers = [v for v in vars(group).values() if isinstance(v, float | int) and not isinstance(v, bool)]
+            bounds = check_bounds_of_numbers(group, lambda _group=group, **change: replace(_group, **change))
+            assert len(bounds) == len(numbers)
+            seen += len(numbers)
+    assert seen > 15
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"scenarios": ()}, "1 to 40"),
+        ({"scenarios": (derive_pmrm2.Scenario(1.0),) * 41}, "1 to 40"),
+        ({"scenarios": (derive_pmrm2.Scenario(1.0, "abs"),) * 2}, "abs"),
+        ({"scenarios": "up"}, "Scenario"),
+        ({"collateral": {"BTC": 0.1}}, "collateral BTC"),
+        ({"collateral": 0.1}, "collateral"),
+    ],
+)
+def test_impossible_parameters_are_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        model_of("derive_pmrm2", **change)
+
+
+def test_pmrm_refuses_what_only_pmrm_2_has() -> None:
+    params, _ = load_parameters("derive_pmrm", SETS["derive_pmrm"])
+    damped = (derive_pmrm2.Scenario(0.9, "up", 0.5),)
+    floored = replace(params.vol_shock, min_vol_up_shock=0.4)
+    for change in ({"scenarios": damped}, {"scenarios": (derive_pmrm2.Scenario(1.0, "abs"),)}, {"vol_shock": floored}):
+        with pytest.raises(ConfigError, match="PMRM_2"):
+            replace(params, **change)
+    with pytest.raises(ConfigError, match="vol_shock"):
+        derive_pmrm2.Scenario(1.0, "sideways")
+
+
+def test_a_margin_in_coins_is_refused() -> None:
+    model = model_of("derive_standard")
+    coin = replace(ARRAYS, currency="BTC")
+    with pytest.raises(ConfigError, match="stable currency"):
+        model.requirement(BOOK, coin)

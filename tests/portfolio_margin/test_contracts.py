@@ -32,6 +32,7 @@ from portfolio_margin import (
 )
 from portfolio_margin.explain import Explanation
 from portfolio_margin.io.parameter_sets import parameter_files
+from portfolio_margin.models.tims import RANGES
 from portfolio_margin.requirement import EXACT, covered
 from pricing import ConfigError
 from scenarios import RiskArrays, revalue
@@ -55,7 +56,8 @@ from tests.portfolio_margin.books import (
 SHIPPED = sorted(module.name for module in pkgutil.iter_modules(portfolio_margin.models.__path__))
 MODELS = [*SHIPPED, "toy_model"]
 SETS = [(name, set_name) for name in SHIPPED for set_name in parameter_files(name)]
-SAMPLES: dict[str, dict[str, Any]] = {}
+# The securities rules know no coins: here BTC and ETH are taken for stocks, so that all of a model is tried.
+SAMPLES: dict[str, dict[str, Any]] = {"tims": {"default_class": "equity"}}
 BOUNDS: dict[str, dict[str, tuple[Any, Any]]] = {
     "worst_case": {
         "netting": ("joint", "per_underlying"),
@@ -64,6 +66,19 @@ BOUNDS: dict[str, dict[str, tuple[Any, Any]]] = {
         "short_option_minimum": (0.0, 1.0),
         "haircut": (0.0, 1.0),
         "haircut_by_asset": ({"BTC": 0.0, "ETH": 0.0}, {"BTC": 1.0, "ETH": 1.0, "USD": 1.0}),
+    },
+    "tims": {
+        "ranges": ({**RANGES, "equity": (-0.99, 0.0)}, {**RANGES, "equity": (0.0, 10.0)}),
+        "product_class": ({}, {"BTC": "equity", "ETH": "currency"}),
+        "points": (2, 100),
+        "spacing": ("halves", "range"),
+        "class_group": ({}, {"BTC": "coins", "ETH": "coins"}),
+        "product_group": ({}, {"BTC": "coins", "ETH": "coins"}),
+        "product_offset": ({"coins": 0.0}, {"BTC": 1.0, "ETH": 1.0}),
+        "portfolio_offset": ({"coins": 0.0}, {"BTC": 1.0}),
+        "contract_minimum": (0.0, 100.0),
+        "initial_factor": (1.0, 5.0),
+        "haircut": (0.0, 1.0),
     },
 }
 NARROWER = {("worst_case", "maintenance_factor")}
@@ -76,6 +91,19 @@ OUTSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
         "haircut": (-0.1, 1.5, math.nan),
         "haircut_by_asset": ({"BTC": 2.0}, {"BTC": -0.1}, {"BTC": math.nan}, {"BTC": "0.1"}),
     },
+    "tims": {
+        "ranges": ({"equity": (-1.0, 0.1)}, {"equity": (0.1, 0.2)}, {"equity": (-0.1,)}, {"equity": (-0.1, math.nan)}),
+        "product_class": ({"BTC": "coin"}, ["BTC"]),
+        "default_class": ("coin", None),
+        "points": (0, 1, 5, 102, True),
+        "spacing": ("", "even"),
+        "class_group": ({"BTC": 1}, "coins"),
+        "product_offset": ({"coins": 1.1}, {"coins": -0.1}, {"coins": math.nan}, {"coins": "1"}),
+        "portfolio_offset": ({"coins": 1.1}, {"coins": True}),
+        "contract_minimum": (-0.1, 101.0, math.nan),
+        "initial_factor": (0.9, 5.1),
+        "haircut": (-0.1, 1.1),
+    },
 }
 models = pytest.mark.parametrize("name", MODELS)
 
@@ -83,10 +111,11 @@ models = pytest.mark.parametrize("name", MODELS)
 def model_of(name: str, set_name: str | None = None, **change: Any) -> Any:
     """The model with its newest parameter set, or the one named, or its sample, and some parameters changed."""
     module = toy_model if name == "toy_model" else import_module(f"portfolio_margin.models.{name}")
-    if name in SAMPLES or not parameter_files(name):
-        return module.Model(module.Params(**{**SAMPLES.get(name, {}), **change}))
+    given = {**SAMPLES.get(name, {}), **change}
+    if not parameter_files(name):
+        return module.Model(module.Params(**given))
     params, info = load_parameters(name, set_name or list(parameter_files(name))[-1])
-    return module.Model(replace(params, **change), info)
+    return module.Model(replace(params, **given), info)
 
 
 MADE: list[RiskArrays] = [ARRAYS]

@@ -12,6 +12,7 @@ import math
 import pkgutil
 from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 from decimal import Decimal, localcontext
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -83,6 +84,21 @@ BOUNDS: dict[str, dict[str, tuple[Any, Any]]] = {
         "initial_factor": (1.0, 5.0),
         "haircut": (0.0, 1.0),
     },
+    "historical_simulation": {
+        "measure": ("var", "es"),
+        "quantile": ("order", "plotting"),
+        "subsamples": (1, 20),
+        "confidence": (0.5, 0.9999),
+        "combine": ("larger", "blend"),
+        "break_factor": (0.0, 5.0),
+        "break_window": (10, 4000),
+        "liquidity_alpha": (0.0, 1.0),
+        "liquidity_sizes": ((0.0, 0.5, 0.6, 0.7), (0.0, 1.0, 2.0, 3.0)),
+        "capacity": ({"BTC": 1.0}, {"BTC": 1e15}),
+        "default_daily_volume": (1.0, 1e15),
+        "stress_weight": (0.0, 2.0),
+        "maintenance_factor": (0.01, 1.0),
+    },
 }
 NARROWER = {("worst_case", "maintenance_factor")}
 OUTSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
@@ -107,10 +123,24 @@ OUTSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
         "initial_factor": (0.9, 5.1),
         "haircut": (-0.1, 1.1),
     },
+    "historical_simulation": {
+        "history": (None, "x"),
+        "subsamples": (0, 21, 1.5),
+        "break_floor": (0.6, -0.1),
+        "liquidity_sizes": ((), (0.1, 0.2, 0.3, 0.4), (0.0, 0.0, 0.1, 0.2)),
+        "liquidity_factors": ((0.0, 0.1, 0.2, 11.0), (0.0,)),
+        "capacity": ({"BTC": 0.0}, {"BTC": "1"}, 5.0),
+        "daily_volume": ({"BTC": math.nan},),
+        "combine": ("sum",),
+    },
 }
 models = pytest.mark.parametrize("name", MODELS)
 # A model with a solver for every account is tried on so many accounts.
-ACCOUNTS = {"reg_t": 12}
+ACCOUNTS = {"reg_t": 12, "historical_simulation": 24}
+
+
+# A file of a thousand scenarios is read once, not for every example.
+loaded = cache(load_parameters)
 
 
 def book_for(name: str) -> Book:
@@ -124,7 +154,7 @@ def model_of(name: str, set_name: str | None = None, **change: Any) -> Any:
     given = {**SAMPLES.get(name, {}), **change}
     if not parameter_files(name):
         return module.Model(module.Params(**given))
-    params, info = load_parameters(name, set_name or list(parameter_files(name))[-1])
+    params, info = loaded(name, set_name or list(parameter_files(name))[-1])
     return module.Model(replace(params, **given), info)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import american, pricing, revalue, startup, surfaces, what_if, worst_loss
+from benchmarks import american, pairing, pricing, revalue, startup, surfaces, what_if, worst_loss
 
 
 def main() -> None:
@@ -24,6 +24,7 @@ def main() -> None:
     american.run(5_000, sizes.rounds)
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
     surfaces.run(sizes.slices, sizes.rounds)
+    pairing.run(100, sizes.rounds)
     startup.run(sizes.rounds)
 
 

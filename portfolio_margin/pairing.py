@@ -1,8 +1,7 @@
-"""pairing: options and stock of one account on one underlying, cut into the strategies that ask for least.
+"""pairing: the ways in which options and stock of one account on one underlying form strategies.
 
-Every way to form one strategy is a column: which positions it uses, and what it asks for. The cheapest set of columns
-that uses every position exactly once is an integer program, solved by HiGHS through scipy.optimize.milp; its linear
-relaxation bounds the requirement from below. Combinations that ask for no less than their parts are no columns.
+Every way to form one strategy is a column: which positions it uses, and what it asks for. Combinations that ask for no
+less than their parts are no columns. `pairing_program` finds the cheapest set of columns that uses every position once.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csc_array
 
 from portfolio_margin.strategy_table import (
     SINGLES,
@@ -31,12 +28,7 @@ from pricing.errors import NumericalError
 # Amounts are whole millionths of the margin currency, so that sums are exact.
 MICRO = 1e6
 MAX_COLUMNS = 200_000
-# Branch and bound ends here with the best pairing found and a gap; a count, unlike a time, is the same everywhere.
-MAX_NODES = 20_000
 SAVING = 0.5 / MICRO
-# Counts off a whole number by less than this are whole; stock left over below this share is binary noise.
-WHOLE = 1e-6
-STOCK_NOISE = 1e-12
 
 
 class Holding(NamedTuple):
@@ -73,21 +65,9 @@ class Columns(NamedTuple):
         self.cost.append((max(cost[0], maintenance), maintenance))
 
 
-class Chosen(NamedTuple):
-    """The cheapest pairing: columns and how often each is used; lower bound and gap of the integer program, margin
-    currency; stock units that stand alone and what one asks for."""
-
-    columns: Columns
-    used: list[tuple[int, int]]
-    cost: FloatArray
-    stock_alone: float
-    stock_cost: float
-    bound: float
-    gap: float
-
-
-def columns_of(held: Holding) -> Columns:
-    """Every strategy that the positions allow and that saves anything."""
+def columns_of(held: Holding, spreads: bool) -> Columns:
+    """Every strategy that the positions allow and that saves anything; with `spreads`, those of options alone with two
+    and four legs among them."""
     found = Columns([], [], [], [])
     legs, naked = held.legs, naked_amount(held.legs, held.spot, held.rates)
     share = np.where(legs.long_dated, held.rates.long_dated, 1.0)
@@ -95,10 +75,11 @@ def columns_of(held: Holding) -> Columns:
     for row in range(len(legs.strike)):
         text = ("C" if legs.call[row] else "P") if legs.long[row] else ("c" if legs.call[row] else "p")
         found.add(_single(text), (row,), (float(alone[row]),) * 2)
-    pairs, loss, cost = _spreads(held, alone)
-    for (short, long), amount in zip(pairs, cost, strict=True):
-        found.add(_named(legs, (short, long)), (int(short), int(long)), (float(amount),) * 2)
-    _combinations(held, pairs, loss, alone, found)
+    if spreads:
+        pairs, loss, cost = _spreads(held, alone)
+        for (short, long), amount in zip(pairs, cost, strict=True):
+            found.add(named(legs, (short, long)), (int(short), int(long)), (float(amount),) * 2)
+        _combinations(held, pairs, loss, alone, found)
     _straddles(held, naked, found)
     if held.stock:
         _with_stock(held, found)
@@ -111,7 +92,8 @@ def _single(text: str) -> Strategy:
     return next(row for row in SINGLES if row.legs == text)
 
 
-def _named(legs: Legs, rows: tuple[int, ...]) -> Strategy:
+def named(legs: Legs, rows: tuple[int, ...]) -> Strategy:
+    """The row of the table that a spread of these legs, listed once per contract, falls under."""
     order = sorted(rows, key=lambda r: (legs.strike[r], not legs.call[r], not legs.long[r]))
     # A short iron butterfly lists its body as call before put, whichever is long.
     text = "".join((("C" if legs.call[r] else "P") if legs.long[r] else ("c" if legs.call[r] else "p")) for r in order)
@@ -167,7 +149,7 @@ def _combinations(held: Holding, pairs: IntArray, loss: FloatArray, alone: Float
         if len(seen) > MAX_COLUMNS:
             raise NumericalError(f"more than {MAX_COLUMNS} ways to pair {len(legs.strike)} options")
     for members, amount in seen.items():
-        found.add(_named(legs, members), members, (amount,) * 2)
+        found.add(named(legs, members), members, (amount,) * 2)
 
 
 def _straddles(held: Holding, naked: FloatArray, found: Columns) -> None:
@@ -229,63 +211,3 @@ def _hedged_cost(held: Holding, row: Strategy, members: tuple[int, ...]) -> tupl
     else:
         maintenance = min(rates.hedged * strike + away, amounts[1])
     return size * (amounts[0] + given) + value, size * (maintenance + given) + value
-
-
-def choose(held: Holding, columns: Columns, side: int) -> Chosen:
-    """The cheapest pairing by initial (side 0) or maintenance margin (side 1)."""
-    count = len(columns.strategy)
-    amounts = stock_amounts(held.spot, held.rates)[0 if held.stock > 0 else 1]
-    stock_cost = held.stock_size * amounts[side]
-    cost = np.array([*(c[side] for c in columns.cost), stock_cost])
-    if len(columns.strategy) == len(held.legs.strike):  # nothing pairs with anything
-        used = [(row, int(n)) for row, n in enumerate(held.legs.steps)]
-        total = float(cost[:count] @ held.legs.steps + stock_cost * abs(held.stock))
-        return Chosen(columns, used, cost[:count], abs(held.stock), stock_cost, total, 0.0)
-    table, target = _table(held, columns)
-    limits = LinearConstraint(table, target, target)
-    # The relaxation is whole more often than not, and then it is the answer.
-    result = milp(cost, constraints=limits, bounds=Bounds(0, np.inf))
-    if result.x is not None and np.abs(result.x[:count] - np.rint(result.x[:count])).max() > WHOLE:
-        result = milp(
-            cost,
-            constraints=limits,
-            integrality=np.append(np.ones(count), 0),
-            bounds=Bounds(0, np.inf),
-            options={"mip_rel_gap": 0.0, "node_limit": MAX_NODES},
-        )
-    if result.x is None:
-        raise NumericalError(f"no pairing of {len(held.legs.strike)} options was found: {result.message}")
-    counts = np.rint(result.x[:count]).astype(np.int64)
-    used = [(int(row), int(counts[row])) for row in np.flatnonzero(counts)]
-    alone = abs(held.stock) - sum(n * columns.shares[row] for row, n in used)
-    alone = alone if alone > STOCK_NOISE * abs(held.stock) else 0.0
-    total = float(cost[:count] @ counts + stock_cost * alone)
-    proved = result.fun if result.mip_dual_bound is None else result.mip_dual_bound
-    bound = total if proved is None else float(proved)
-    return Chosen(columns, used, cost[:count], alone, stock_cost, bound, max(total - bound, 0.0))
-
-
-def relaxation(held: Holding, columns: Columns, side: int) -> float:
-    """Lower bound of the linear relaxation: positions may be cut into fractions."""
-    amounts = stock_amounts(held.spot, held.rates)[0 if held.stock > 0 else 1]
-    cost = np.array([*(c[side] for c in columns.cost), held.stock_size * amounts[side]])
-    table, target = _table(held, columns)
-    result = milp(cost, constraints=LinearConstraint(table, target, target), bounds=Bounds(0, np.inf))
-    if result.fun is None:
-        raise NumericalError(f"the linear relaxation has no solution: {result.message}")
-    return float(result.fun)
-
-
-def _table(held: Holding, columns: Columns) -> tuple[csc_array, FloatArray]:
-    """Positions by columns: how many steps of each option, and units of stock, a column uses; the last column is stock
-    alone."""
-    rows = len(held.legs.strike)
-    count = [len(members) for members in columns.members]
-    place = np.repeat(np.arange(len(count)), count)
-    member = np.array([m for members in columns.members for m in members], dtype=np.int64)
-    share = np.array([*columns.shares, 1.0])
-    row = np.concatenate([member, np.full(len(share), rows)])
-    column = np.concatenate([place, np.arange(len(share))])
-    data = np.concatenate([np.ones(len(member)), share])
-    table = csc_array((data, (row, column)), shape=(rows + 1, len(share)))
-    return table, np.append(held.legs.steps, abs(held.stock))

@@ -39,6 +39,8 @@ from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
 CHARGES = ("historical", "correlation_break", "stress", "liquidity", "concentration")
 NONE: Mapping[str, float] = MappingProxyType({})
+# Contracts whose tails are sought at once, some 30 MB.
+ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,8 @@ class MarketRisk(NamedTuple):
 
 
 class Alone(NamedTuple):
-    """(N,) measure of one unit held by itself, long and short, ticks; (U,) standard deviation of the price moves."""
+    """(N,) measure of one unit held by itself, long and short, ticks, 0 for what the book does not hold; (U,) standard
+    deviation of the price moves."""
 
     long: FloatArray
     short: FloatArray
@@ -219,7 +222,7 @@ class Model:
             lowest = np.argmin(block.ticks, axis=1)
             loses = block.ticks[np.arange(len(block)), lowest] < 0
             worst[here] = np.where(loses, lowest, -1)
-        alone = self._alone(arrays)
+        alone = self._alone(book, arrays)
         positions = self._liquidity_ticks(book, arrays, alone, measure)
         account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
         np.add.at(ticks["liquidity"], account, positions)
@@ -257,7 +260,7 @@ class Model:
         found = self.market_risk(losses, tier)
         with localcontext(EXACT):
             lines = self._market_lines(book, arrays, -product, losses[0], found)
-            alone = self._alone(arrays)
+            alone = self._alone(book, arrays)
             charged = self._liquidity_ticks(book, arrays, alone, found.measure)
             for p in np.flatnonzero(charged):
                 amounts = exact_amounts(float(charged[p]), arrays, self._factors)
@@ -294,12 +297,18 @@ class Model:
         size = p.break_factor * np.sqrt(square / max(len(starts), 1))
         return np.asarray(np.clip(size, p.break_floor * measure, p.break_cap * measure))
 
-    def _alone(self, arrays: RiskArrays) -> Alone:
+    def _alone(self, book: Book, arrays: RiskArrays) -> Alone:
         chosen = arrays.scenario_set.tier == historical.HISTORY
-        rows = np.where(arrays.is_collateral[:, None], 0.0, arrays.rows[:, chosen])
-        sigma = np.broadcast_to(arrays.scenario_set.price_move[chosen], (rows.shape[1], len(arrays.underlying_id)))
-        long, short = (self._measure(side * rows, self.params.confidence) for side in (-1.0, 1.0))
-        return Alone(long, short, sigma.std(axis=0))
+        held = np.unique(book.instrument_idx)
+        held = held[~arrays.is_collateral[held]]
+        moves = arrays.scenario_set.price_move[chosen]
+        sigma = np.broadcast_to(moves, (len(moves), len(arrays.underlying_id))).std(axis=0)
+        long, short = np.zeros(len(arrays)), np.zeros(len(arrays))
+        for first in range(0, len(held), ROWS_AT_ONCE):
+            rows = held[first : first + ROWS_AT_ONCE]
+            gains = arrays.rows[np.ix_(rows, np.flatnonzero(chosen))]
+            long[rows], short[rows] = (self._measure(side * gains, self.params.confidence) for side in (-1.0, 1.0))
+        return Alone(long, short, sigma)
 
     def _liquidity_ticks(self, book: Book, arrays: RiskArrays, alone: Alone, measure: FloatArray) -> FloatArray:
         """(P,) liquidity add-on of every position, ticks; measure (A,) of the accounts."""

@@ -25,7 +25,8 @@ from portfolio_margin.aggregate import account_sums
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import underlying_name
-from portfolio_margin.pairing import MICRO, Chosen, Holding, choose, columns_of, relaxation
+from portfolio_margin.pairing import MICRO, Columns, Holding, columns_of
+from portfolio_margin.pairing_program import Chosen, choose, relaxation
 from portfolio_margin.product_classes import check_product_classes, classes_of, is_stock, without_class
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits
 from portfolio_margin.strategy_table import CHARGES, Legs, Rates, stock_amounts
@@ -64,6 +65,7 @@ class Params:
     collar               share of the call's strike at most for a collar, 0 to 1
     long_dated           share of the value that a long-dated option asks for, 0 to 1
     long_dated_days      days to expiry from which a long option is long-dated, 1 to 10,000
+    spread_legs          "any": a spread may have any number of legs, the rule since 2012; "four": two or four of them
     haircut              of every asset but the margin currency and stock, 0 to 1
     """
 
@@ -81,6 +83,7 @@ class Params:
     collar: float = 0.25
     long_dated: float = 0.75
     long_dated_days: float = 275.0
+    spread_legs: str = "any"
     haircut: float = 1.0
 
     def __post_init__(self) -> None:
@@ -88,6 +91,8 @@ class Params:
         money = ("short_share", "low_short_share", "low_price")
         bounds = {**dict.fromkeys(shares, (0.0, 1.0)), **dict.fromkeys(money, (0.0, 1000.0))}
         check_bounds(self, {**bounds, "stock_short": (0.0, 2.0), "long_dated_days": (1.0, 10_000.0)})
+        if self.spread_legs not in ("any", "four"):
+            raise ConfigError(f"spread_legs = {self.spread_legs!r}: must be any or four")
         if not isinstance(self.option_rates, Mapping):
             raise ConfigError(f"option_rates = {self.option_rates!r}: must be a mapping from class to two shares")
         for name, pair in self.option_rates.items():
@@ -138,13 +143,14 @@ class Pairing:
 
 
 class Solved(NamedTuple):
-    """One account on one underlying: rows of its options in the book, row of its stock or -1, the problem, and the
-    cheapest pairing for initial and maintenance margin."""
+    """One account on one underlying: rows of its options in the book, row of its stock or -1, the problem, its columns,
+    and the cheapest pairing for initial and maintenance margin."""
 
     account: int
     options: IntArray
     stock: int
     held: Holding
+    columns: Columns
     chosen: tuple[Chosen, Chosen]
 
 
@@ -210,9 +216,13 @@ class Model:
             amounts = _by_charge(chosen, solved.held, side)
             required += sum(amounts.values()) / MICRO
             bound += chosen.bound
-            relaxed += relaxation(solved.held, chosen.columns, side)
+            relaxed += relaxation(solved.held, solved.columns, side, self._any_legs)
             used += _strategies(book.select(account), arrays, solved, side)
         return Pairing(tuple(used), required, bound, relaxed)
+
+    @property
+    def _any_legs(self) -> bool:
+        return self.params.spread_legs == "any"
 
     def _classes(self, arrays: RiskArrays) -> StrArray:
         return classes_of(arrays.underlying_id, self.params.product_class, self.params.default_class)
@@ -241,12 +251,13 @@ class Model:
             rates = self.rates(name, str(classes[owner[book.instrument_idx[part[0]]]]))
             held, options, at = _holding(book, arrays, part, stock, rates, self.params.long_dated_days)
             try:
-                columns = columns_of(held)
-                initial = choose(held, columns, 0)
-                maintenance = _no_dearer(choose(held, columns, 1), initial, held) if held.stock else initial
+                columns = columns_of(held, spreads=not self._any_legs)
+                initial = choose(held, columns, 0, self._any_legs)
+                kept = choose(held, columns, 1, self._any_legs) if held.stock else initial
+                maintenance = _no_dearer(kept, initial, held) if held.stock else initial
             except NumericalError as error:
                 raise NumericalError(f"account {book.account_id[account[part[0]]]}, {name}: {error}") from None
-            yield Solved(int(account[part[0]]), options, at, held, (initial, maintenance))
+            yield Solved(int(account[part[0]]), options, at, held, columns, (initial, maintenance))
 
 
 def _no_dearer(maintenance: Chosen, initial: Chosen, held: Holding) -> Chosen:
@@ -332,8 +343,11 @@ def _lines(book: Book, arrays: RiskArrays, solved: Solved, side: int, same: bool
         parts = [_micro(v if long else -v) for v, long in _values(solved.held, members)]
         bearer = next((n for n, m in enumerate(members) if not solved.held.legs.long[m]), 0)
         rest = _micro(float(chosen.cost[column])) - sum(parts)
+        by_leg: dict[int, int] = {}
         for n, m in enumerate(members):
-            line(strategy.charge, name, int(solved.options[m]), count * (parts[n] + (rest if n == bearer else 0)))
+            by_leg[m] = by_leg.get(m, 0) + count * (parts[n] + (rest if n == bearer else 0))
+        for m, micro in by_leg.items():
+            line(strategy.charge, name, int(solved.options[m]), micro)
     if chosen.stock_alone > 0:
         name = "long stock" if solved.held.stock > 0 else "short stock"
         line("stock", name, solved.stock, _micro(chosen.stock_alone * chosen.stock_cost))

@@ -11,7 +11,7 @@ from itertools import combinations
 Option = tuple[str, float, float, bool, float]
 
 
-def cheapest(options: list[Option], shares: int, spot: float, rate: float, side: str) -> float:
+def cheapest(options: list[Option], shares: int, spot: float, rate: float, side: str, most_legs: int) -> float:
     """Requirement of single contracts, each listed once, and lots of a hundred shares (sign: long or short)."""
     stock_rate = 0.5 if side == "initial" else 0.25 if shares > 0 else max(0.30, 5.0 / spot)
     if side == "initial" and shares < 0:
@@ -23,7 +23,7 @@ def cheapest(options: list[Option], shares: int, spot: float, rate: float, side:
             return lots * 100 * stock_rate * spot
         first, rest = min(left), sorted(left)[1:]
         total = float("inf")
-        for size in range(4):
+        for size in range(most_legs):
             for others in combinations(rest, size):
                 legs = [options[n] for n in (first, *others)]
                 after = left - {first, *others}
@@ -51,7 +51,7 @@ def alone_or_spread(legs: list[Option], spot: float, rate: float) -> float | Non
         if {leg[0] for leg in legs} != {"C", "P"}:
             return None
         return max((naked(leg, spot, rate) + 100 * leg[4], naked(leg, spot, rate)) for leg in legs)[1]
-    if len(legs) not in (2, 4) or len(sold) != len(bought):
+    if len(sold) != len(bought):
         return None
     if sorted(leg[0] for leg in sold) != sorted(leg[0] for leg in bought):
         return None

@@ -16,7 +16,7 @@ from tests.portfolio_margin.equities import Listed, arrays_for, book_of
 from tests.portfolio_margin.test_tims import DAYS, IBM, POSITIONS, SPX, STOCK, STRADDLE
 
 EQUITY = reg_t.Model(reg_t.Params(default_class="equity"))
-BROAD = reg_t.Model(reg_t.Params(default_class="broad_index"))
+MODELS = {name: reg_t.Model(reg_t.Params(default_class="equity", spread_legs=name)) for name in ("any", "four")}
 
 # One account a row: class or leverage, spot, legs (right, strike, price, contracts, days), what the source prints, and
 # whether that includes what was received for naked options. Cboe margin manual, as coded in the tests of
@@ -153,7 +153,7 @@ SERIES = [
     for days in LIVES
 ]
 ARRAYS = arrays_for(EQUITY, {"U": 100.0}, SERIES)
-small = st.lists(st.tuples(st.integers(0, len(SERIES) - 1), st.booleans()), min_size=1, max_size=6)
+small = st.lists(st.tuples(st.integers(0, len(SERIES) - 1), st.booleans()), min_size=1, max_size=7)
 
 
 def holding(chosen: list[tuple[int, bool]]) -> dict[str, float]:
@@ -163,31 +163,34 @@ def holding(chosen: list[tuple[int, bool]]) -> dict[str, float]:
     return {name: q for name, q in held.items() if q}
 
 
-@settings(max_examples=250, deadline=None)
+@pytest.mark.parametrize("legs", ["any", "four"])
+@settings(max_examples=150, deadline=None)
 @given(small, st.sampled_from([0, 100, 200, -100]))
-def test_every_pairing_of_a_small_account_tried_out(chosen: list[tuple[int, bool]], shares: int) -> None:
+def test_every_pairing_of_a_small_account_tried_out(legs: str, chosen: list[tuple[int, bool]], shares: int) -> None:
     held = holding(chosen)
     book = book_of(ARRAYS, {"a": {**held, "U": float(shares)}})
-    ours = EQUITY.requirement(book, ARRAYS)
+    ours = MODELS[legs].requirement(book, ARRAYS)
     by_name = {o.name: o for o in SERIES}
     options = [
         (o.right, o.strike, o.days, q > 0, float(o.price or 0))
         for o, q in ((by_name[name], q) for name, q in held.items())
         for _ in range(round(abs(q)))
     ]
+    most = 4 if legs == "four" else 7
     for side, amount in (("initial", ours.initial[0]), ("maintenance", ours.maintenance[0])):
-        assert amount == pytest.approx(naive.cheapest(options, shares, 100.0, 0.2, side), abs=1e-4)
+        assert amount == pytest.approx(naive.cheapest(options, shares, 100.0, 0.2, side, most), abs=1e-4)
 
 
 many = st.dictionaries(st.sampled_from([o.name for o in SERIES]), st.integers(-20, 20), max_size=12)
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("legs", ["any", "four"])
+@settings(max_examples=25, deadline=None)
 @given(many, st.integers(-3000, 3000))
-def test_bounds_prove_the_pairing(held: dict[str, int], shares: int) -> None:
+def test_bounds_prove_the_pairing(legs: str, held: dict[str, int], shares: int) -> None:
     book = book_of(ARRAYS, {"a": {**{k: float(v) for k, v in held.items()}, "U": float(shares)}})
     for maintenance in (False, True):
-        found = EQUITY.pairing(book, ARRAYS, "a", maintenance=maintenance)
+        found = MODELS[legs].pairing(book, ARRAYS, "a", maintenance=maintenance)
         assert found.relaxation <= found.required + 1e-3
         assert found.bound == pytest.approx(found.required, abs=1e-3, rel=1e-9)
         used: dict[str, float] = {}

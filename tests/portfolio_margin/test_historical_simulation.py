@@ -200,16 +200,20 @@ def test_a_tail_that_gains_asks_for_nothing() -> None:
 
 
 @pytest.mark.data
-def test_shipped_scenarios_are_derived_from_the_data(tmp_path: Any) -> None:
-    """Again from the sources: the same file; and no column of it is a column of theirs."""
+@pytest.mark.parametrize(
+    ("name", "stem", "day"), [("coins", "2026-02-25", "2020-03-12"), ("spx", "2023-12-28-spx", "1987-10-19")]
+)
+def test_shipped_scenarios_are_derived_from_the_data(name: str, stem: str, day: str) -> None:
+    """Again from the sources: the same file, in which the crashes stand."""
     root = data_file("prices/dvol_btc_1d_deribit_20230101_20260622.csv.gz").parent.parent
-    shipped = parameter_files("historical_simulation")["2026-02-25"]
-    assert derive_history.text_of(derive_history.derive(root)) == shipped.read_text(encoding="utf-8")
+    shipped, source = parameter_files("historical_simulation")[stem], derive_history.SETS[name]
+    assert derive_history.text_of(derive_history.derive(root, source), source) == shipped.read_text(encoding="utf-8")
     values = tomllib.loads(shipped.read_text(encoding="utf-8"))["params"]["history"]
-    assert len(values["returns"]["BTC"]) == 1000
-    assert len(values["stress_returns"]["BTC"]) == 120
-    assert "2020-03-12" in values["stress_dates"] or "2020-03-13" in values["stress_dates"]
-    assert min(values["stress_returns"]["BTC"]) < -0.3
+    first = sorted(values["returns"])[0]
+    assert len(values["returns"][first]) == 1000
+    assert len(values["stress_returns"][first]) == source.stressed
+    crash = values["stress_returns"][first][values["stress_dates"].index(day)]
+    assert crash == min(values["stress_returns"][first]) < -0.2
 
 
 def test_the_shipped_set_stands_beside_the_grid() -> None:

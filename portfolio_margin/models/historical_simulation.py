@@ -117,6 +117,9 @@ class Params:
             raise ConfigError(f"break_floor = {self.break_floor!r}: must not exceed break_cap = {self.break_cap!r}")
         if not isinstance(self.history, historical.Params):
             raise ConfigError(f"history = {self.history!r}: must be scenarios.families.historical.Params(...)")
+        if self.subsamples > self.history.horizons:
+            text = f"must not exceed the {self.history.horizons} horizons of the history"
+            raise ConfigError(f"subsamples = {self.subsamples!r}: {text}")
         self._check_liquidity()
 
     def _check_liquidity(self) -> None:

@@ -103,6 +103,12 @@ class Params:
             raise ConfigError(f"dynamics = {self.dynamics!r}: must be VolDynamics(...)")
         self._check_histories()
 
+    @property
+    def horizons(self) -> int:
+        """Scenarios of the history: the horizons taken."""
+        steps = len(next(iter(self.returns.values())))
+        return int(min(self.windows, steps - self.horizon_steps + 1))
+
     def _check_histories(self) -> None:
         steps = _check_columns("returns", self.returns, None)
         if steps == 0:

@@ -17,6 +17,7 @@ from portfolio_margin.io.parameter_sets import parameter_files
 from portfolio_margin.models import historical_simulation
 from portfolio_margin.sample import derive_history
 from portfolio_margin.tail_measures import blended, scenario_weights, tail_measure, tail_weights
+from pricing import ConfigError
 from scenarios import revalue
 from scenarios.families import historical
 from scenarios.filters import ewma_variance, garch_variance, scaled_returns
@@ -192,6 +193,14 @@ def test_expected_shortfall_is_subadditive(first: dict[str, int], second: dict[s
     book = book_of({"a": in_steps(first), "b": in_steps(second), "c": in_steps(both)})
     one, two, sum_of_both = model.requirement(book, ARRAYS).charges["historical"][:, 0]
     assert sum_of_both <= one + two + 1e-4
+
+
+def test_no_sub_sample_is_empty() -> None:
+    """One without a scenario would lose nothing and pull the mean down."""
+    few = replace(HISTORY, windows=5)
+    with pytest.raises(ConfigError, match="subsamples = 6: must not exceed the 5 horizons"):
+        historical_simulation.Params(few, subsamples=6)
+    assert historical_simulation.Params(few, subsamples=5).subsamples == 5
 
 
 def test_a_tail_that_gains_asks_for_nothing() -> None:

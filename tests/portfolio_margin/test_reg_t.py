@@ -200,16 +200,32 @@ def test_bounds_prove_the_pairing(legs: str, held: dict[str, int], shares: int) 
         assert all(used.get(name, 0.0) == abs(q) for name, q in held.items())
 
 
-def test_taking_the_best_spread_first_asks_for_more() -> None:
-    """A short 95 call is cheapest with the 90 call, and so is the 100 call; together they need both longs placed."""
-    legs = [("C", 95, 7, -1, 30), ("C", 105, 3, -1, 30), ("C", 100, 5, 1, 30), ("C", 110, 2, 1, 30)]
-    model, value = EQUITY, -300.0
-    assert required(model, 100.0, legs).initial[0] == pytest.approx(1_000 + value)
-    # 105 covered by 100 first (nothing asked), and the 95 left to the 110: the same; by the butterfly of three, less.
+def test_spreads_that_lose_on_different_sides_ride_on_each_other() -> None:
+    """Calls 95/97 lose 200 and 105/120 lose 1,500, both where the price has risen: 1,700 together. A put spread 1,000
+    wide loses where it has fallen, and adds its value only. Two put spreads and one call spread: the width of the two.
+    """
+    calls = [("C", 95, 8, -1, 30), ("C", 97, 7, 1, 30), ("C", 105, 3, -1, 30), ("C", 120, 1, 1, 30)]
+    puts = [("P", 80, 1, 1, 30), ("P", 90, 2, -1, 30)]
+    assert required(EQUITY, 100.0, calls).initial[0] == pytest.approx(1_700 - 300)
+    assert required(EQUITY, 100.0, [*calls, *puts]).initial[0] == pytest.approx(1_700 - 300 - 100)
     wings = [("P", 90, 1, 2, 30), ("P", 95, 2, -2, 30), ("C", 105, 2, -1, 30), ("C", 110, 1, 1, 30)]
-    found = required(model, 100.0, wings)
-    assert found.initial[0] == pytest.approx(2 * 500 - 300)  # the call spread rides on one of the put spreads
+    found = required(EQUITY, 100.0, wings)
+    assert found.initial[0] == pytest.approx(2 * 500 - 300)
     assert found.charges["spreads"][0, 0] == found.initial[0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(many)
+def test_more_ways_never_ask_for_more(held: dict[str, int]) -> None:
+    """Any number of legs, four at most, and every option by itself."""
+    book = book_of(ARRAYS, {"a": {k: float(v) for k, v in held.items()}})
+    least, four = (MODELS[legs].requirement(book, ARRAYS).initial[0] for legs in ("any", "four"))
+    alone = sum(
+        float(EQUITY.requirement(book_of(ARRAYS, {"a": {k: float(v)}}), ARRAYS).initial[0])
+        for k, v in held.items()
+        if v
+    )
+    assert least <= four + 1e-4 <= alone + 2e-4
 
 
 def test_strategies_are_named() -> None:

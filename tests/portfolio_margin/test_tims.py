@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from portfolio_margin import load_parameters, load_sample, margin
-from portfolio_margin.models import tims
+from portfolio_margin import compare, load_parameters, load_sample, margin
+from portfolio_margin.models import tims, worst_case
 from pricing import Exercise, price
 from pricing.american import american_price
 from scenarios import revalue
@@ -146,5 +146,11 @@ def test_underlyings_without_a_class_are_named() -> None:
     statement = margin(sample.book, arrays, sample.market, model)
     assert "no product class for BTC: give product_class.BTC=..." in statement.positions_excluded[0]
     assert not statement.initial_margin.any()
+    worst = worst_case.Model(worst_case.Params())
+    models = {"worst_case": worst, "tims": model}
+    moves = model.scenario_set(sample.market)
+    result = compare(sample.book, sample.market, models, instruments=sample.instruments, scenario_set=moves)
+    assert result.model == ["worst_case"]
+    assert "no rule for any contract here; of the first, no product class for BTC" in result.left_out["tims"]
     stock = tims.Model(tims.Params(default_class="equity"))
     assert not np.any(stock.not_covered(arrays) != "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import american, margin_models, pricing, revalue, slices, startup, what_if, worst_loss
+from benchmarks import american, margin_models, pairing, pricing, revalue, slices, startup, what_if, worst_loss
 
 BUILD = Path("build")
 
@@ -28,6 +28,7 @@ def main() -> None:
     american.run(5_000, sizes.rounds, BUILD / "bench-american.json")
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
     slices.run(sizes.slices, sizes.rounds, output=BUILD / "bench-slices.json")
+    pairing.run(100, sizes.rounds)
     startup.run(sizes.rounds)
 
 

@@ -147,6 +147,7 @@ def comparison(
             if arrays is None:
                 arrays = arrays_of(moves)
                 made.append(arrays)
+            _check_covers(name, model, arrays)
             statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads)
         except EngineError as error:
             left_out[name] = str(error)
@@ -157,6 +158,13 @@ def comparison(
         why = left_out.get(chosen, f"none of {', '.join(models)}")
         raise ConfigError(f"reference = {chosen!r}: {why}")
     return _table(book, made[0], statements, left_out, chosen)
+
+
+def _check_covers(name: str, model: MarginModel, arrays: RiskArrays) -> None:
+    """ConfigError where a model has a rule for none of the contracts: margins of nothing are no comparison."""
+    reason = model.not_covered(arrays)[~arrays.is_collateral]
+    if len(reason) and np.all(reason != ""):
+        raise ConfigError(f"{name} has no rule for any contract here; of the first, {reason[0]}")
 
 
 def _table(

@@ -26,7 +26,14 @@ FAMILIES = sorted(module.name for module in pkgutil.iter_modules(scenarios.famil
 INSTRUMENTS, MARKET = market_and_instruments()
 BACKENDS = ("numpy", "numba", "jax")
 
+MADE_UP = [float(x) for x in np.random.default_rng(4).normal(0, 0.03, 40).round(5)]
 SAMPLES: dict[str, dict[str, Any]] = {
+    "historical": {
+        "returns": {"BTC": tuple(MADE_UP), "ETH": tuple(1.2 * x for x in MADE_UP)},
+        "vol_returns": {"BTC": tuple(-x for x in MADE_UP)},
+        "stress_returns": {"BTC": (-0.4, 0.3)},
+        "horizon_steps": 2,
+    },
     "span": {"price_scan_range": {"BTC": 7_000.0, "ETH": 300.0}, "vol_scan_range": 0.25},
 }
 # Lowest and highest value of every number; values just outside are refused.
@@ -46,8 +53,21 @@ BOUNDS: dict[str, dict[str, tuple[Any, Any]]] = {
         "cover_fraction": (0.0, 1.0),
         "look_ahead_years": (0.0, 0.1),
     },
+    "historical": {
+        "horizon_steps": (1, 40),  # 60, but no more than there are steps
+        "windows": (1, 4000),
+        "method": ("plain", "scaled"),
+        "filter": ("ewma", "garch"),
+        "scaling": ("each", "common"),
+        "passing": ("held", "passes"),
+        "decay": (0.0, 0.9999),
+        "garch_alpha": (0.0, 0.0999),  # 1, but alpha + beta below 1
+        "scale_floor": (0.0, 1.0),
+        "scale_cap": (1.0, 100.0),
+        "step_days": (1e-3, 30.0),
+    },
 }
-NARROWER = {("span", "extreme_multiplier")}
+NARROWER = {("historical", "horizon_steps"), ("historical", "garch_alpha"), ("span", "extreme_multiplier")}
 OUTSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
     "grid": {
         "price_range": (0.0, 0.96, -0.1, math.nan, "0.1", {"BTC": 0.1, "ETH": 2.0}),
@@ -66,6 +86,21 @@ OUTSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
         "look_ahead_years": (-0.1, 0.2),
         "price_scan_range": (0.0, -5.0, math.nan, math.inf, {"BTC": 7_000.0}),
         "carry": ("gone",),
+    },
+    "historical": {
+        "returns": ({}, {"BTC": ()}, {"BTC": (4.0,)}, {"BTC": (math.nan,)}, {"BTC": ("0.1",)}, {"BTC": 0.1}, None),
+        "vol_returns": ({"BTC": (0.1, 0.2)}, [0.1]),
+        "dates": (("2026-01-01",), 5),
+        "horizon_steps": (0, 41, 61, 1.5, math.nan),
+        "windows": (0, 4001, 2.5),
+        "method": ("filtered", ""),
+        "filter": ("none",),
+        "scaling": ("both",),
+        "passing": ("flies",),
+        "decay": (1.0, -0.1),
+        "garch_beta": (0.95,),
+        "stress_returns": ({"BTC": (-0.4,), "ETH": (0.1, 0.2)},),
+        "dynamics": (None,),
     },
 }
 

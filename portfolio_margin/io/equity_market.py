@@ -1,0 +1,86 @@
+"""A listed equity option chain as a market to margin books on: the stock, and calls and puts at every quoted strike."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from portfolio_margin.io.equity_chain import EquityChain
+from portfolio_margin.io.tables import refuse
+from pricing.instruments import Exercise, Instruments, Kind, Payoff
+from pricing.market import UNDATED, Market
+
+SHARES_PER_CONTRACT = 100.0
+
+
+def equity_market(
+    chain: EquityChain,
+    underlying: str,
+    *,
+    spot: float,
+    valuation_time: datetime,
+    rate: float = 0.0,
+    exercise: Exercise = Exercise.AMERICAN,
+    shares_per_contract: float = SHARES_PER_CONTRACT,
+) -> tuple[Instruments, Market]:
+    """Instruments and market of a chain that `read_equity_chain` has read.
+
+    underlying           name of the stock; its row has this name, options UNDERLYING-YYYY-MM-DD-STRIKE-C or -P
+    spot                 price of the stock, US dollars
+    valuation_time, rate as the chain was read with
+    exercise             of the options
+    shares_per_contract  what one option is on
+
+    A strike quoted on both sides gives a call and a put at its mid vol; other quotes are left out. DataError where
+    none is left.
+    """
+    quotes = chain.quotes
+    vol = 0.5 * (quotes.bid_vol + quotes.ask_vol)
+    good = np.isfinite(vol) & (quotes.bid_vol > 0) & (quotes.ask_vol >= quotes.bid_vol)
+    if not good.any():
+        refuse(chain.source, "bid", "none", "no option is quoted on both sides")
+    days = chain.expiry_ms.astype("datetime64[ms]").astype("datetime64[D]").astype(str)
+    undated = len(days)
+    rows: list[dict[str, Any]] = [_row("USD", Kind.CASH, -1, -1, 1e-8), _row(underlying, Kind.SPOT, 0, undated, 1e-4)]
+    vols = [np.nan, np.nan]
+    listed = zip(quotes.expiry_idx[good].tolist(), quotes.strike[good].tolist(), vol[good].tolist(), strict=True)
+    for (x, strike), mid in sorted({(x, strike): mid for x, strike, mid in listed}.items()):
+        for sign, letter in ((1.0, "C"), (-1.0, "P")):
+            row = _row(f"{underlying}-{days[x]}-{strike:g}-{letter}", Kind.OPTION, 0, x, 1.0)
+            terms = {"strike": strike, "sign": sign, "multiplier": shares_per_contract, "exercise": int(exercise)}
+            rows.append({**row, **terms})
+            vols.append(mid)
+    discount = np.exp(-rate * chain.expiries.tau)
+    market = Market(
+        valuation_time=int(valuation_time.timestamp() * 1000),
+        underlying_id=np.array([underlying]),
+        spot=np.array([spot]),
+        expiry_underlying=np.zeros(undated + 1, dtype=np.int64),
+        expiry_time=np.append(chain.expiry_ms, UNDATED),
+        forward=np.append(chain.forwards.forward, spot),
+        discount=np.append(discount, 1.0),
+        svi=np.full((undated + 1, 5), np.nan),
+        mark_vol=np.array(vols),
+        currency_id=np.array(["USD"]),
+        fx=np.ones(1),
+        currency_underlying=np.array([-1]),
+    )
+    return Instruments(**{name: np.array([row[name] for row in rows]) for name in rows[0]}), market
+
+
+def _row(name: str, kind: Kind, underlying: int, expiry: int, step: float) -> dict[str, Any]:
+    return {
+        "instrument_id": name,
+        "kind": int(kind),
+        "payoff": int(Payoff.LINEAR),
+        "underlying_idx": underlying,
+        "expiry_idx": expiry,
+        "strike": np.nan,
+        "sign": 1.0,
+        "exercise": int(Exercise.EUROPEAN),
+        "multiplier": 1.0,
+        "quantity_step": step,
+        "currency_idx": 0,
+    }

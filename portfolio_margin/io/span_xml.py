@@ -84,7 +84,9 @@ def read_spn(path: str | Path) -> tuple[RiskParameterFile, tuple[str, ...]]:
         except ElementTree.ParseError as error:
             line, column = error.position
             said = str(error).split(":")[0]
-            remedy = "the file is cut short" if "no element found" in said else "is no well-formed XML"
+            remedy = (
+                "the file is cut short" if said in ("no element found", "unclosed token") else "is no well-formed XML"
+            )
             refuse_record(str(path), f"line {line}, column {column + 1}", "XML", said, remedy)
     return reader.finished(), reader.notes()
 

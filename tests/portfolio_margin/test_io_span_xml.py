@@ -130,7 +130,7 @@ def replaced(old: str, new: str, count: int = 1) -> Change:
         (replaced("<a>3</a>", "<a>inf</a>"), ("inf", "opt[2]", "must be a number")),
         (replaced("<tn>2</tn><rs>", "<tn>3</tn><rs>"), ("tier = 3", "C & <o> has no intra tier", "ccDef", "line")),
         (replaced("<cc>W</cc><tn>", "<cc>X</cc><tn>"), ("commodity = 'X'", "no such combined commodity")),
-        (replaced("<pfLink><exch>EX</exch><pfId>2<", "<pfLink><exch>EX</exch><pfId>9<"), ("9", "no such product family")),
+        (replaced("<pfLink><exch>EX</exch><pfId>2<", "<pfLink><exch>EX</exch><pfId>9<"), ("9", "no such product")),
         (replaced("<opt>", "<opt><surprise>1</surprise>"), ("surprise", "unknown record", "opt", "line")),
         (replaced("<clearingOrg>", "<clearingOrg><mystery/>"), ("mystery", "unknown record", "clearingOrg")),
         (replaced("<k>105</k>", ""), ("strike", "opt needs it", "line")),

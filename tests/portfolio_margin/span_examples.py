@@ -178,3 +178,63 @@ def large_exchange(commodities: int, futures: int, series: int, strikes: int, se
                         vol=0.2,
                     )  # fmt: skip
     return exchange.built()
+
+
+MONTHS = ("202603", "202606", "202609", "202612")
+
+
+def exchange_with_every_rule(seed: int = 2, **head: Any) -> RiskParameterFile:
+    """Four commodities in two currencies and two scales, and every kind of spread, charge, credit and minimum."""
+    random = np.random.default_rng(seed)
+    exchange = Exchange()
+    exchange.add("conversions", from_currency="EUR", to_currency="USD", factor=1.25)
+    tiers = {1: ("202603", "202606"), 2: ("202609", "202609"), 3: ("202612", "")}
+    terms: dict[str, dict[str, Any]] = {
+        "AA": {"tiers": tiers, "weighted_price_risk_method": "NORMAL"},
+        "BB": {"tiers": tiers, "weighted_price_risk_method": "SCANRANGE CAP", "risk_exponent": 1,
+               "cap_option_value": True, "minimum_method": "MAX"},
+        "CC": {"weighted_price_risk_method": "SCANRANGE", "currency": "EUR"},
+        "DD": {},
+    }  # fmt: skip
+    rows = {}
+    for code, values in terms.items():
+        rows[code] = row = exchange.commodity(code, minimum=20.0, **values)
+        scan = float(random.integers(50, 150))
+        futures = exchange.family(row, "FUT", 10.0)
+        exchange.rows["families"].columns["currency"][futures] = values.get("currency", "USD")
+        for place, month in enumerate(MONTHS):
+            exchange.future(futures, month, 100.0 + place, scan + 5 * place)
+        kind = "OOF" if code in ("AA", "BB") else "OOP"
+        options = exchange.family(row, kind, 10.0, valuation="FUT" if code == "DD" else "EQTY")
+        exchange.rows["families"].columns["currency"][options] = values.get("currency", "USD")
+        for month in ("202605", "202609"):
+            future = "202606" if month == "202605" else "202609"
+            under = {"underlying_period": future} if kind == "OOF" else {}
+            period = exchange.period(options, month, scan, vol=0.2, **under)
+            if code == "AA":
+                exchange.rows["periods"].columns["delta_scale"][period] = 0.5
+            for strike in (90.0, 100.0, 110.0):
+                for right, sign in (("C", 1.0), ("P", -1.0)):
+                    delta = float(np.round(random.uniform(0.1, 0.9) * sign, 4))
+                    losses = np.round(-MOVES * WEIGHTS * scan * delta - VOLS * scan / 9 - np.abs(MOVES) * scan / 7, 3)
+                    exchange.contract(period, losses, delta, float(random.integers(1, 9)), right, strike, vol=0.2)
+    aa, bb = rows["AA"], rows["BB"]
+    exchange.spread("intra", [("AA", "202603", "A", 1), ("AA", "202606", "B", 1)], 11.0, commodity=aa)
+    exchange.spread("intra", [("AA", 1, "A", 1), ("AA", 2, "B", 2), ("AA", 3, "A", 1)], 7.0, commodity=aa)
+    exchange.spread("intra", [("AA", 1, "A", 1), ("AA", 1, "B", 1)], 5.0, commodity=aa)
+    exchange.spread("intra", [("AA", 0, "A", 1), ("AA", 0, "B", 1)], 0.3, "W", commodity=aa)
+    exchange.spread("intra", [("BB", 1, "A", 2), ("BB", 3, "B", 3)], 3.0, commodity=bb)
+    exchange.spread("intra", [("CC", 0, "A", 1), ("CC", 0, "B", 1)], 13.0, commodity=rows["CC"])
+    exchange.add("spot_rates", commodity_idx=aa, rate=1, period="202603", spread=2.0, outright=9.0)
+    exchange.add("spot_rates", commodity_idx=bb, rate=1, period="202606", spread=0.5, outright=0.25)
+    exchange.spread("super", [("AA", 0, "A", 3), ("CC", 0, "B", 2)], 0.4, "W")
+    exchange.spread("inter", [("AA", 1, "A", 1, 0.45), ("BB", 2, "B", 2, 0.55)], 0.5, "W")
+    exchange.spread("inter", [("AA", 0, "A", 1), ("BB", 0, "B", 1.5), ("CC", 0, "B", 0.5)], 0.6, "W")
+    exchange.spread("inter", [("CC", 0, "A", 1), ("DD", 0, "B", 1)], 4.0, "F")
+    exchange.spread("inter", [("DD", 1, "", 1), ("BB", 0, "", 1), ("CC", 0, "", 1)], 0.7, kind="scan")
+    tier = exchange.rows["tiers"].columns
+    for row in [r for r, p in enumerate(tier["purpose"]) if p == "som" and tier["commodity_idx"][r] == bb]:
+        tier["start"][row], tier["end"][row], tier["number"][row] = "202601", "202606", 1
+    second = exchange.add("tiers", commodity_idx=bb, purpose="som", number=2, start="202607")
+    exchange.add("tier_rates", tier_idx=second, rate=1, value=35.0)
+    return exchange.built(**head)

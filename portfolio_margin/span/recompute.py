@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from portfolio_margin.span.contracts import ContractView, look_ahead_years
-from portfolio_margin.span.tables import RiskParameterFile
+from portfolio_margin.span.tables import FUTURES_LIKE, RiskParameterFile
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.price import greeks, price
@@ -87,7 +87,8 @@ def recompute(
     if option.any():
         chosen = Terms(*(column[option] for column in terms))
         loss[option] = _option_losses(chosen, price_move, vol_move, weight, passed, backend)
-    delta = np.ones(len(contract))
+    # A future has one delta; what the file says of physicals follows no formula.
+    delta = np.where(np.isin(view.kind[contract], FUTURES_LIKE), 1.0, file.arrays.composite_delta[rows])
     if option.any():
         delta[option] = _composite_deltas(chosen, file, passed, point_multiple, backend)
     scan = np.where(terms.price_scan > 0, terms.price_scan, 1.0)

@@ -26,7 +26,7 @@ from portfolio_margin.io.span_rows import Rows, new_rows
 from portfolio_margin.io.span_rules import add_commodity_rules, add_inter_spreads
 from portfolio_margin.io.span_source import refuse_record
 from portfolio_margin.span.checks import findings
-from portfolio_margin.span.tables import OPTION_TYPES, SCENARIOS, Arrays, Header, RiskParameterFile
+from portfolio_margin.span.tables import FUTURES_LIKE, OPTION_TYPES, SCENARIOS, Arrays, Header, RiskParameterFile
 from pricing.arrays import FloatArray
 from pricing.errors import DataError, Problem
 
@@ -36,6 +36,8 @@ QUALIFIERS = {"E": "early", "F": "final", "C": "complete"}
 ACCOUNT_TYPES = (("M", "member"), ("H", "hedger"), ("S", "speculator"))
 MOVES = np.array([0, 0, 1, 1, -1, -1, 2, 2, -2, -2, 3, 3, -3, -3]) / 3.0
 EXPIRED_VOL = 99.999999
+# What stands in the second of the two records of a contract.
+SECOND_RECORD = frozenset({"price", "strike", "composite delta", *(f"array value {n}" for n in range(10, 17))})
 Key = tuple[str, str, str]
 
 
@@ -109,6 +111,7 @@ class _Reader:
         look_ahead = self._periods()
         arrays = self._contracts()
         self._levels()
+        self._underlyings()
         add_commodity_rules(self.rows, self.each, self.refuse)
         add_inter_spreads(self.rows, self.each)
         tables = {name: rows.frozen() for name, rows in self.rows.items()}
@@ -236,7 +239,8 @@ class _Reader:
             "underlying_period": future if option else "",
             "settlement_date": record["expiry"],
             "years": record["years"],
-            "vol": np.nan if record["base_vol"] >= EXPIRED_VOL else vol,
+            # The vol of a contract that is no option is its own.
+            "vol": vol if option and record["base_vol"] < EXPIRED_VOL else np.nan,
             "contract_value_factor": factor if factor > 0 else np.nan,
             "delta_scale": record["delta_scale"],
             "rate": record["rate"],
@@ -334,6 +338,29 @@ class _Reader:
         }
         return self.rows["contracts"].add(line, own)
 
+    def _underlyings(self) -> None:
+        """The future that an option is on: of the same combined commodity, by its month."""
+        families, periods = self.rows["families"].columns, self.rows["periods"].columns
+        contracts, links = self.rows["contracts"].columns, self.rows["links"].columns
+        owner = dict(zip(links["family_idx"], links["commodity_idx"], strict=True))
+        future_of: dict[tuple[int, str], tuple[int, int]] = {}
+        for period, number in zip(contracts["period_idx"], contracts["contract_id"], strict=True):
+            family = periods["family_idx"][period]
+            if families["kind"][family] in FUTURES_LIKE and family in owner:
+                future_of.setdefault((owner[family], periods["period"][period]), (family, number))
+        for row, (family, month) in enumerate(zip(periods["family_idx"], periods["underlying_period"], strict=True)):
+            found = future_of.get((owner.get(family, -1), month)) if month else None
+            if found is not None:
+                periods["underlying_family_id"][row] = families["family_id"][found[0]]
+                periods["underlying_exchange"][row] = self.codes[families["exchange_idx"][found[0]]]
+                periods["underlying_contract_id"][row] = found[1]
+                periods["underlying_side"][row], periods["underlying_ratio"][row] = "B", 1.0
+
+    @property
+    def codes(self) -> list[str]:
+        """Codes of the exchanges in their order."""
+        return self.rows["exchanges"].columns["code"]
+
     def _levels(self) -> None:
         """Maintenance is rate 1 to 3, initial 4 to 6: of members, hedgers and speculators."""
         for maintenance in (True, False):
@@ -351,6 +378,8 @@ class _Reader:
             arrays = finding.table == "arrays"
             row = int(file.arrays.contract_idx[finding.row]) if arrays else finding.row
             line = self.rows["contracts" if arrays else finding.table].places[row]
+            if finding.field in SECOND_RECORD:
+                line += 1
             value = finding.value.item() if hasattr(finding.value, "item") else finding.value
             place = None if line is None else f"line {line}"
             problems.append(Problem(self.file, place, finding.field, value, finding.remedy))

@@ -16,6 +16,7 @@ Refuse = Callable[[int, str, object, str], None]
 TIER_METHODS = {"10": (SCAN,), "20": (INTER,), "21": (SCAN, INTER), "22": (SCAN,), "23": (INTER,), "30": (MINIMUM,)}
 WEIGHTED_PRICE_RISK = {"1": "NORMAL", "2": "SCANRANGE CAP", "3": "SCANRANGE"}
 MINIMUM_METHODS = {"1": "GROSS", "2": "MAX"}
+PURPOSES = (SCAN, INTRA, INTER, MINIMUM)
 CLASSES = ("member", "hedger", "speculator")
 
 
@@ -54,6 +55,7 @@ def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> No
             initial = {**own, "rate": place + 4, "base_rate": place + 1, "factor": ratios[row][place]}
             rows["adjustments"].add(None, own)
             rows["adjustments"].add(None, initial)
+    _sort_tiers(rows)
     _add_intra_spreads(rows, each, commodity)
 
 
@@ -88,7 +90,7 @@ def _add_inter_leg(rows: dict[str, Rows], line: int, record: dict[str, Any], leg
         "commodity": code,
         "kind": "scan" if scanning else "tier",
         "tier": 0 if np.isnan(tier) else int(tier),
-        "side": record[f"side_{leg}"],
+        "side": "" if scanning else record[f"side_{leg}"],
         "ratio": record[f"ratio_{leg}"],
     }
     if scanning:
@@ -134,6 +136,23 @@ def _month_tiers(rows: dict[str, Rows], line: int, commodity: int, purpose: str)
     for number, month in enumerate(months, 1):
         values = {"commodity_idx": commodity, "purpose": purpose, "number": number, "start": month, "end": month}
         rows["tiers"].add(line, values)
+
+
+def _sort_tiers(rows: dict[str, Rows]) -> None:
+    """Tiers by commodity and purpose, in the order in which the other kind of file has them."""
+    tiers, rates = rows["tiers"], rows["tier_rates"]
+    keys = [(c, PURPOSES.index(p)) for c, p in zip(tiers.columns["commodity_idx"], tiers.columns["purpose"],
+                                                   strict=True)]  # fmt: skip
+    order = sorted(range(len(tiers)), key=keys.__getitem__)
+    place = {old: new for new, old in enumerate(order)}
+    for name, column in tiers.columns.items():
+        tiers.columns[name] = [column[row] for row in order]
+    tiers.places = [tiers.places[row] for row in order]
+    rates.columns["tier_idx"] = [place[row] for row in rates.columns["tier_idx"]]
+    by_tier = sorted(range(len(rates)), key=rates.columns["tier_idx"].__getitem__)
+    for name, column in rates.columns.items():
+        rates.columns[name] = [column[row] for row in by_tier]
+    rates.places = [rates.places[row] for row in by_tier]
 
 
 def _add_spot(rows: dict[str, Rows], line: int, commodity: int, record: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ from scenarios.families import span as family
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
-CHARGES = ("scan", "intra_spread", "delivery", "inter_credit", "short_option_minimum", "option_value")
+CHARGES = ("scan", "intra_spread", "delivery", "inter_credit", "short_option_minimum", "exposure", "option_value")
 # Charges are rounded to multiples of it, about 1e-6: sums of them are exact, so that they add up in any order.
 QUANTUM = 2.0**-20
 ACCOUNT_TYPE = re.compile(r"[A-Za-z0-9]{1,4}")
@@ -80,6 +80,10 @@ class Params:
     attribution           spreads between tiers take deltas from the "nearest" periods first, or "proportional"
     initial_ratio_applies "before_option_value" or "after_option_value"
 
+    exposure_rate         charged beside the risk: share of the notional of futures and short options, 0 to 1 (NSE: 0.02
+                          on indices, 0.035 on shares); nothing of it is in a risk parameter file
+    exposure_by_commodity combined commodity -> rate, 0 to 1, in place of `exposure_rate`
+
     haircut               of every asset but the margin currency, 0 to 1
     haircut_by_asset      asset -> haircut, 0 to 1, in place of `haircut`
     """
@@ -100,6 +104,8 @@ class Params:
     percent_of: str = ""
     attribution: str = NEAREST
     initial_ratio_applies: str = BEFORE_VALUE
+    exposure_rate: float = 0.0
+    exposure_by_commodity: Mapping[str, float] = field(default_factory=dict)
     haircut: float = 0.05
     haircut_by_asset: Mapping[str, float] = field(default_factory=dict)
 
@@ -115,6 +121,7 @@ class Params:
                 "spread_charge": (0.0, 1.0),
                 "short_option_minimum": (0.0, 1.0),
                 "initial_ratio": (1.0, 5.0),
+                "exposure_rate": (0.0, 1.0),
                 "haircut": (0.0, 1.0),
             },
         )
@@ -123,12 +130,8 @@ class Params:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(map(repr, known))}")
         if not isinstance(self.account_type, str) or not ACCOUNT_TYPE.fullmatch(self.account_type):
             raise ConfigError(f"account_type = {self.account_type!r}: must be a type of the file, such as H")
-        if not isinstance(self.haircut_by_asset, Mapping):
-            raise ConfigError(f"haircut_by_asset = {self.haircut_by_asset!r}: must be a mapping from asset to haircut")
-        for name, value in self.haircut_by_asset.items():
-            if not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
-                raise ConfigError(f"haircut_by_asset {name} = {value!r}: must be a number from 0 to 1")
-        object.__setattr__(self, "haircut_by_asset", MappingProxyType(dict(self.haircut_by_asset)))
+        for name, of in (("haircut_by_asset", "asset"), ("exposure_by_commodity", "combined commodity")):
+            object.__setattr__(self, name, _shares(name, of, getattr(self, name)))
 
     @property
     def choices(self) -> Choices:
@@ -139,6 +142,17 @@ class Params:
     def market_rules(self) -> MarketRules:
         """Rules for a market without a file."""
         return MarketRules(self.spread_charge, self.short_option_minimum, self.initial_ratio)
+
+
+def _shares(name: str, of: str, given: object) -> Mapping[str, float]:
+    """A mapping to numbers from 0 to 1, made unchangeable."""
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{name} = {given!r}: must be a mapping from {of} to a number")
+    for key, value in given.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not 0.0 <= value <= 1.0:
+            raise ConfigError(f"{name} {key} = {value!r}: must be a number from 0 to 1")
+    return MappingProxyType(dict(given))
 
 
 class _Parts(NamedTuple):
@@ -152,8 +166,9 @@ class _Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """The SPAN margin model.
+    """The SPAN margin model: parameters, and a risk parameter file where there is one.
 
+    params, parameter_set, model_id, traits   see `portfolio_margin.requirement.MarginModel`
     file       the risk parameter file; None: rules of the parameters, for risk arrays under the scenarios of the model
     prepared   rules looked up before for risk arrays of this digest, see `for_arrays`
     """
@@ -257,6 +272,8 @@ class Model:
         before = sum(rounded.values())
         floor = _quantized(risk.minimum[..., None] * factors)
         rounded["short_option_minimum"] = np.maximum(floor - before, 0.0)
+        rates = np.array([self._exposure_rate(str(code)) for code in rules.code])
+        rounded["exposure"] = _quantized((risk.exposure * rates[:, None])[..., None] + np.zeros(2))
         found = totals(rules, risk, initial_ratio=self.params.initial_ratio_applies)
         charged = (before + rounded["short_option_minimum"]).sum(axis=0)
         value = _quantized(np.maximum(found.requirement + found.option_value - found.risk, 0.0))
@@ -264,6 +281,9 @@ class Model:
         required = charged + value
         value[:, 0] += np.maximum(required[:, 1] - required[:, 0], 0.0)
         return _Parts(rounded, value, risk, found)
+
+    def _exposure_rate(self, code: str) -> float:
+        return float(self.params.exposure_by_commodity.get(code, self.params.exposure_rate))
 
     def _scan_lines(
         self,

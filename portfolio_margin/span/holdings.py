@@ -12,6 +12,7 @@ from portfolio_margin.contributions import position_ticks
 from portfolio_margin.span.requirement import Holdings
 from portfolio_margin.span.rules import SpanRules
 from pricing.arrays import FloatArray, IntArray
+from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 
 # Sums a block of accounts may hold, 16 MB.
@@ -61,7 +62,12 @@ def _block(
         _added(shape, rules.minimum_tier[instrument[chosen]], account[chosen], amount[chosen])
         for chosen in (short & call, short & ~call)
     )
-    return Holdings(loss, _tier_losses(book, arrays, rows, rules), delta, calls, puts, value)
+    settled = arrays.kind[instrument] == Kind.FUTURE
+    perpetual = arrays.kind[instrument] == Kind.PERPETUAL
+    option = arrays.kind[instrument] == Kind.OPTION
+    size = np.where(settled | perpetual, np.abs(quantity), np.where(option, np.maximum(-quantity, 0.0), 0.0))
+    exposure = _added((commodities, accounts), rules.commodity[instrument], account, size * rules.exposure[instrument])
+    return Holdings(loss, _tier_losses(book, arrays, rows, rules), delta, calls, puts, value, exposure)
 
 
 def _added(shape: tuple[int, int], row: IntArray, account: IntArray, amount: FloatArray) -> FloatArray:

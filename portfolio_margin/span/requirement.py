@@ -34,6 +34,7 @@ class Holdings(NamedTuple):
     delta        (D,A) scaled deltas by contract period
     short_calls, short_puts  (M,A) short option minimum of the calls, and of the puts, by tier
     option_value (U,A) net option value
+    exposure     (U,A) notional of futures, long or short, and of short options
     """
 
     loss: FloatArray
@@ -42,6 +43,7 @@ class Holdings(NamedTuple):
     short_calls: FloatArray
     short_puts: FloatArray
     option_value: FloatArray
+    exposure: FloatArray
 
 
 class CommodityRisk(NamedTuple):
@@ -54,6 +56,7 @@ class CommodityRisk(NamedTuple):
     minimum                   short option minimum
     risk                      max(scan + intra + delivery - both credits, minimum)
     option_value              net option value
+    exposure                  notional of futures, long or short, and of short options
     """
 
     active: IntArray
@@ -70,6 +73,7 @@ class CommodityRisk(NamedTuple):
     minimum: FloatArray
     risk: FloatArray
     option_value: FloatArray
+    exposure: FloatArray
 
 
 class Totals(NamedTuple):
@@ -127,6 +131,7 @@ def commodity_risk(rules: SpanRules, held: Holdings, *, attribution: str = NEARE
         minimum=minimum,
         risk=risk,
         option_value=held.option_value,
+        exposure=held.exposure,
     )
 
 

@@ -16,6 +16,7 @@ from portfolio_margin.span.spreads import FLAT, PERCENT, Leg, SpotCharge, Spread
 from portfolio_margin.span.tables import FUTURES_LIKE, INTER, INTRA, MINIMUM, SCAN, SUPER, RiskParameterFile
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
+from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 
 LARGER = "MAX"
@@ -50,6 +51,7 @@ class SpanRules:
     minimum_tier     (N,) -> M tier of the short option minimum, -1 for what is no option
     is_call          (N,) True for calls
     option_value     (N,) margin currency of one long contract paid by premium, 0 otherwise; physicals not counted
+    exposure         (N,) notional of one contract: of a future at its price, of an option at the spot
     code, currency   (U,) of the commodities
     paired           (U,16) scenario with the opposite vol move, from 0
     price_method     (U,) code of the weighted price risk method
@@ -73,6 +75,7 @@ class SpanRules:
     minimum_tier: IntArray
     is_call: BoolArray
     option_value: FloatArray
+    exposure: FloatArray
     code: StrArray
     currency: StrArray
     paired: IntArray
@@ -186,6 +189,7 @@ class _Builder:
             minimum_tier=np.where(known, tier[row], -1),
             is_call=known & (file.contracts.right[row] == "C"),
             option_value=np.where(known, (value * fx_of)[row], 0.0),
+            exposure=self._exposures(),
             code=file.commodities.code,
             currency=file.commodities.currency,
             paired=_paired(file, count),
@@ -203,6 +207,14 @@ class _Builder:
             before=before,
             between=between,
         )
+
+    def _exposures(self) -> FloatArray:
+        terms, arrays = self.arrays.terms, self.arrays
+        spot = terms.spot[np.maximum(arrays.underlying_idx, 0)] if len(terms.spot) else np.ones(len(arrays))
+        at_spot = terms.multiplier * spot * terms.fx[terms.currency_idx]
+        # A contract settled in coin is worth its multiplier in coins.
+        at_spot = np.where(terms.is_inverse, arrays.notional, at_spot)
+        return np.where(self.known, np.where(arrays.kind == Kind.OPTION, at_spot, arrays.notional), 0.0)
 
     def _price_methods(self) -> list[str]:
         names = self.file.commodities.weighted_price_risk_method.tolist()

@@ -1,0 +1,144 @@
+"""The complete risk parameter file of a clearing house: read, written, recomputed, and every commodity margined."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portfolio_margin import Book, margin
+from portfolio_margin.io.span_file import read_span_file
+from portfolio_margin.io.span_write import spn_bytes, write_spn
+from portfolio_margin.models import span
+from portfolio_margin.span.contracts import ContractView
+from portfolio_margin.span.file_arrays import FileArrays, conversions, file_arrays
+from portfolio_margin.span.holdings import holdings
+from portfolio_margin.span.recompute import recompute, within
+from portfolio_margin.span.requirement import commodity_risk, totals
+from portfolio_margin.span.rules import rules_of
+from portfolio_margin.span.tables import RiskParameterFile
+from tests.naive import span as naive
+from tests.vectors import data_file
+
+pytestmark = pytest.mark.data
+
+PARTS = ("scan", "time", "volatility", "price", "weighted_price", "net_delta", "intra", "delivery", "inter_credit",
+         "minimum", "risk", "option_value")  # fmt: skip
+
+
+@cache
+def takasbank() -> tuple[RiskParameterFile, FileArrays]:
+    file, notes = read_span_file(data_file("span/takasbank_20160517.spn.gz"))
+    assert notes == ()
+    return file, file_arrays(file)
+
+
+def test_read_write_read(tmp_path: Path) -> None:
+    file, _ = takasbank()
+    sizes = [len(file.commodities), len(file.contracts), len(file.spreads), len(file.currencies)]
+    assert sizes == [40, 2628 + 146 + 37, 96, 50]
+    write_spn(tmp_path / "again.spn.gz", file)
+    again, _ = read_span_file(tmp_path / "again.spn.gz")
+    assert file.differences(again) == []
+    assert spn_bytes(again) == spn_bytes(file)
+
+
+def test_every_array_and_composite_delta_is_recomputed(report_vectors: Any) -> None:
+    """Within the errors of the data's README: a few millionths of the scan range, 1.3e-4 for the one class XU030X."""
+    file, _ = takasbank()
+    view = ContractView(file)
+    found = recompute(file)
+    assert not found.skipped
+    option = view.is_option[found.contract]
+    assert option.sum() == 2628
+    coarse = file.families.code[view.family[found.contract]] == "XU030X"
+    fine = option & ~coarse
+    report_vectors(int(fine.sum()) * 16, float(found.loss_error[fine].max()), "of the scan range", "options")
+    report_vectors(int((option & coarse).sum()) * 16, float(found.loss_error[option & coarse].max()), "", "XU030X")
+    report_vectors(int(option.sum()), float(found.delta_error[option].max()), "of a delta", "composite deltas")
+    assert found.loss_error[fine].max() < 4.4e-6
+    assert found.delta_error[fine].max() < 1.3e-6
+    assert found.loss_error[option].max() < 1.4e-4
+    assert found.delta_error[option].max() < 1.1e-4
+    assert found.loss_error[~option].max() < 1e-7
+    assert within(found, 2e-4, 2e-4).all()
+    # Another look-ahead is clearly worse, so that it is tested too.
+    assert recompute(file, look_ahead=1 / 252).loss_error[fine].max() > 1e-4
+
+
+def test_the_risk_arrays_are_those_of_the_file() -> None:
+    file, made = takasbank()
+    rows = np.flatnonzero(made.contract >= 0)
+    assert len(rows) == len(file.contracts) and not made.left_out
+    assert np.array_equal(np.round(-made.arrays.pnl[rows], 6), file.arrays.loss[made.contract[rows]])
+    assert np.array_equal(np.rint(made.arrays.rows), made.arrays.rows)
+    assert made.arrays.currency == "TRY"
+
+
+def portfolios(file: RiskParameterFile, made: FileArrays) -> list[dict[int, float]]:
+    """Two of every combined commodity, and some across the market."""
+    random = np.random.default_rng(11)
+    view = ContractView(file)
+    result: list[dict[int, float]] = []
+    for commodity in range(len(file.commodities)):
+        mine = np.flatnonzero(view.commodity == commodity)
+        for most in (4, 12):
+            chosen = random.permutation(mine)[:most]
+            result.append({int(c): float(q) for c, q in zip(chosen, random.integers(-50, 51, len(chosen)),
+                                                            strict=True)})  # fmt: skip
+    futures = np.flatnonzero(np.isin(view.kind, ["FUT"]))
+    for size in (5, 20, 60):
+        for pool in (np.arange(len(file.contracts)), futures):
+            chosen = random.permutation(pool)[:size]
+            result.append({int(c): float(q) for c, q in zip(chosen, random.integers(-50, 51, size), strict=True)})
+    return result
+
+
+def test_every_combined_commodity_is_margined_like_by_the_naive_twin(report_vectors: Any) -> None:
+    file, made = takasbank()
+    held = portfolios(file, made)
+    row_of = {int(contract): row for row, contract in enumerate(made.contract) if contract >= 0}
+    loose = [(f"{n:03d}", row_of[c], q) for n, account in enumerate(held) for c, q in account.items()]
+    names, rows, quantities = (list(column) for column in zip(*loose, strict=True))
+    accounts = [f"{n:03d}" for n in range(len(held))]
+    book = Book.from_arrays(np.array(names), rows, np.array(quantities), made.arrays.expiry_idx, accounts=accounts)
+    rules = rules_of(file, made.arrays)
+    ((_, _, summed),) = holdings(book, made.arrays, rules)
+    risk = commodity_risk(rules, summed)
+    total = totals(rules, risk)
+    fx, largest, seen = conversions(file, "TRY"), 0.0, set()
+    for number, account in enumerate(held):
+        results = naive.Account(file, account, fx).computed()
+        size = 1.0 + max(abs(value) for result in results.values() for value in result.values())
+        for row, code in enumerate(rules.code):
+            for part in PARTS:
+                error = abs(float(getattr(risk, part)[row, number]) - results[str(code)][part]) / size
+                largest = max(largest, error)
+            if results[str(code)]["risk"] > 0:
+                seen.add(str(code))
+        expected = naive.requirement(file, results, 0.75)
+        largest = max(largest, abs(float(total.requirement[number, 1]) - expected) / size)
+    report_vectors(len(held) * len(rules.code) * len(PARTS), largest, "of the account")
+    assert largest < 1e-9
+    without_risk = set(file.commodities.code.tolist()) - seen
+    # Three hold a physical alone, and some physicals do not move in the file.
+    assert len(without_risk) <= 5
+    assert np.any(risk.inter_credit > 0) and np.any(risk.intra > 0)
+    assert np.any(risk.minimum > risk.scan)
+
+
+def test_statements_by_the_names_of_the_file() -> None:
+    file, made = takasbank()
+    model = span.Model(file=file)
+    row = made.arrays.index_of()
+    held = {"AKBNKE-FUT-201605S0": 10.0, "AKBNKE-FUT-201606S0": -4.0, "XU030-FUT-201606S0": -2.0}
+    book = Book.from_arrays(["a"] * 3, [row[name] for name in held], list(held.values()), made.arrays.expiry_idx)
+    statement = margin(book, made.arrays, None, model)
+    # 6 x 90 and 2 x 955 to scan, four spreads at 90; 6 deltas against 6/12.75 of the index at 60 %.
+    credit = 0.6 * (6 * 90 + 6 / 12.75 * 955)
+    assert statement.initial_margin[0] == pytest.approx(540 + 1910 + 360 - credit, abs=0.011)
+    assert statement.maintenance_margin[0] == pytest.approx(0.75 * (540 + 1910 + 360 - credit), abs=0.011)
+    assert statement.positions_excluded == ()

@@ -41,13 +41,9 @@ def _block(
     book: Book, arrays: RiskArrays, rows: FloatArray, rules: SpanRules, backend: str, threads: int | None
 ) -> Holdings:
     accounts, commodities = len(book), len(rules.code)
-    loss = np.zeros((commodities, accounts, rows.shape[1]))
-    for block in blocks(book, arrays, rows, by="underlying", backend=backend, threads=threads):
-        mine = block.key >= 0
-        # Adding 0 turns -0 into 0.
-        loss[block.key[mine], block.account[mine] + block.first] = -block.amounts[mine] + 0.0
     account = np.repeat(np.arange(accounts), np.diff(book.position_ptr))
     instrument, quantity = book.instrument_idx, book.quantity
+    loss = _losses(book, arrays, rows, rules, backend, threads)
     own = rules.covered[instrument] if len(instrument) else np.zeros(0, dtype=bool)
     account, instrument, quantity = account[own], instrument[own], quantity[own]
     delta = _added((len(rules.period_code), accounts), rules.period[instrument], account,
@@ -68,6 +64,26 @@ def _block(
     size = np.where(settled | perpetual, np.abs(quantity), np.where(option, np.maximum(-quantity, 0.0), 0.0))
     exposure = _added((commodities, accounts), rules.commodity[instrument], account, size * rules.exposure[instrument])
     return Holdings(loss, _tier_losses(book, arrays, rows, rules), delta, calls, puts, value, exposure)
+
+
+def _losses(
+    book: Book, arrays: RiskArrays, rows: FloatArray, rules: SpanRules, backend: str, threads: int | None
+) -> FloatArray:
+    """(U,A,16) losses; by the kernels where underlyings of the arrays are the commodities of the rules."""
+    loss = np.zeros((len(rules.code), len(book), rows.shape[1]))
+    covered = np.flatnonzero(rules.covered)
+    if np.array_equal(rules.commodity[covered], arrays.underlying_idx[covered]):
+        for block in blocks(book, arrays, rows, by="underlying", backend=backend, threads=threads):
+            mine = (block.key >= 0) & (block.key < len(loss))
+            loss[block.key[mine], block.account[mine] + block.first] = -block.amounts[mine]
+    else:
+        ticks = position_ticks(book, arrays, rows)
+        account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
+        mine = rules.covered[book.instrument_idx]
+        np.add.at(loss, (rules.commodity[book.instrument_idx[mine]], account[mine]), -ticks[mine])
+        loss *= arrays.tick_size
+    # Adding 0 turns -0 into 0.
+    return loss + 0.0
 
 
 def _added(shape: tuple[int, int], row: IntArray, account: IntArray, amount: FloatArray) -> FloatArray:

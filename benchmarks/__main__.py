@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import american, pricing, revalue, startup, surfaces, what_if, worst_loss
+from benchmarks import american, pricing, revalue, span, startup, surfaces, what_if, worst_loss
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=100_000)
     parser.add_argument("--positions", type=int, default=20)
     parser.add_argument("--slices", type=int, default=1_000)
+    parser.add_argument("--commodities", type=int, default=60, help="of the SPAN file; 239 as at NSE Clearing")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=1_000_000)
     sizes = parser.parse_args()
@@ -24,6 +25,7 @@ def main() -> None:
     american.run(5_000, sizes.rounds)
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
     surfaces.run(sizes.slices, sizes.rounds)
+    span.run(sizes.commodities, sizes.accounts // 5, sizes.positions, sizes.rounds)
     startup.run(sizes.rounds)
 
 

@@ -15,8 +15,9 @@ from pricing.arrays import FloatArray, IntArray
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 
-# Sums a block of accounts may hold, 16 MB.
+# Sums a block of accounts may hold, 16 MB; never fewer accounts than it takes to make a pass over all contracts cheap.
 BLOCK_NUMBERS = 2_000_000
+FEWEST_ACCOUNTS = 1_024
 
 
 def holdings(
@@ -28,7 +29,7 @@ def holdings(
     """
     rows = np.where(rules.covered[:, None], arrays.rows, 0.0)
     size = 16 * max(len(rules.code), 1) + 3 * max(len(rules.period_code), 1)
-    most = max(1, BLOCK_NUMBERS // size)
+    most = max(FEWEST_ACCOUNTS, BLOCK_NUMBERS // size)
     first = 0
     while first < len(book):
         last = min(first + most, len(book))

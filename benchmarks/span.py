@@ -57,7 +57,8 @@ def run(commodities: int, accounts: int, positions: int, rounds: int) -> None:
         seconds = best_seconds(contestants, max(1, rounds // 2))
         peak = subprocess.run([sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True)
         size = path.stat().st_size / 1e6
-        title = f"SPAN file of {size:.0f} MB, {16 * len(file.arrays):,} array values; peak {peak.stdout.strip() or 'unknown'} MB"
+        memory = peak.stdout.strip() or "unknown"
+        title = f"SPAN file of {size:.0f} MB, {16 * len(file.arrays):,} array values; peak memory {memory} MB"
         report(title, seconds, "read_spn")
     _margins("large exchange", file, accounts // 20, positions, rounds)
     _margins("every rule", exchange_with_every_rule(), accounts, min(positions, 8), rounds)

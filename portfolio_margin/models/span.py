@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,13 +45,14 @@ from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 CHARGES = ("scan", "intra_spread", "delivery", "inter_credit", "short_option_minimum", "exposure", "option_value")
 # Charges are rounded to multiples of it, about 1e-6: sums of them are exact, so that they add up in any order.
 QUANTUM = 2.0**-20
-ACCOUNT_TYPE = re.compile(r"[A-Za-z0-9]{1,4}")
+ACCOUNT_TYPE = re.compile(r"[A-Za-z0-9]{0,4}")
 CHOICES = {
     "vol_scan": ("relative", "absolute"),
     "adjustment": ("maintenance", "both"),
     "delta_scale": ("contract", "none"),
     "option_delta": ("underlying", "own"),
     "percent_of": ("", "far_leg_value"),
+    "option_value_cap": ("file", "always", "never"),
     "attribution": (NEAREST, PROPORTIONAL),
     "initial_ratio_applies": (BEFORE_VALUE, AFTER_VALUE),
 }
@@ -71,14 +72,16 @@ class Params:
     short_option_minimum  per short option, share of the price scan range of a contract, 0 to 1
     initial_ratio         initial over maintenance margin, 1 to 5
 
-    account_type          whose rates of the file apply, such as H hedger, M member, S speculator
+    account_type          whose rates of the file apply, such as H hedger, M member, S speculator; "" the first
     adjustment            of a file with a factor for one level only: "maintenance" leaves the risk itself as initial
                           margin, "both" applies the factor to both
     delta_scale           "contract": deltas times the scales of contract and family, "none"
     option_delta          an option on a future counts in the period of its "underlying", or in its "own"
     percent_of            what a percent charge is a share of: "far_leg_value", or "" to refuse such files
+    option_value_cap      whose option value helps no other commodity: as the "file" says, "always", "never"
     attribution           spreads between tiers take deltas from the "nearest" periods first, or "proportional"
     initial_ratio_applies "before_option_value" or "after_option_value"
+    rounding_unit         money that scan risks and the amount of every spread are rounded to, 0 (not) to 1000
 
     exposure_rate         charged beside the risk: share of the notional of futures and short options, 0 to 1 (NSE: 0.02
                           on indices, 0.035 on shares); nothing of it is in a risk parameter file
@@ -97,13 +100,15 @@ class Params:
     spread_charge: float = 0.1
     short_option_minimum: float = 0.02
     initial_ratio: float = 1.1
-    account_type: str = "H"
+    account_type: str = ""
     adjustment: str = "maintenance"
     delta_scale: str = "contract"
     option_delta: str = "underlying"
     percent_of: str = ""
+    option_value_cap: str = "file"
     attribution: str = NEAREST
     initial_ratio_applies: str = BEFORE_VALUE
+    rounding_unit: float = 0.0
     exposure_rate: float = 0.0
     exposure_by_commodity: Mapping[str, float] = field(default_factory=dict)
     haircut: float = 0.05
@@ -122,6 +127,7 @@ class Params:
                 "short_option_minimum": (0.0, 1.0),
                 "initial_ratio": (1.0, 5.0),
                 "exposure_rate": (0.0, 1.0),
+                "rounding_unit": (0.0, 1000.0),
                 "haircut": (0.0, 1.0),
             },
         )
@@ -136,7 +142,19 @@ class Params:
     @property
     def choices(self) -> Choices:
         """What the rules of a file leave open."""
-        return Choices(self.account_type, self.adjustment, self.delta_scale, self.option_delta, self.percent_of)
+        return Choices(
+            self.account_type,
+            self.adjustment,
+            self.delta_scale,
+            self.option_delta,
+            self.option_value_cap,
+            self.percent_of,
+        )
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What the algorithm itself leaves open."""
+        return {"attribution": self.attribution, "rounding_unit": self.rounding_unit}
 
     @property
     def market_rules(self) -> MarketRules:
@@ -212,7 +230,7 @@ class Model:
         if self.file is not None:
             return rules_of(self.file, arrays, self.params.choices)
         made = self.market_file(arrays)
-        return rules_of(made.file, arrays, replace(self.params.choices, account_type="H"), made.contract)
+        return rules_of(made.file, arrays, replace(self.params.choices, account_type=""), made.contract)
 
     def for_arrays(self, arrays: RiskArrays) -> Model:
         """The same model with the rules for these arrays looked up once and for all."""
@@ -234,7 +252,7 @@ class Model:
         charges = {name: np.zeros((len(book), 2)) for name in CHARGES}
         worst = np.full(len(book), -1, dtype=np.int64)
         for first, last, held in holdings(book, arrays, rules, backend=backend, threads=threads):
-            risk = commodity_risk(rules, held, attribution=self.params.attribution)
+            risk = commodity_risk(rules, held, **self.params.how)
             parts = self._parts(rules, risk)
             for name, amounts in parts.by_commodity.items():
                 charges[name][first:last] = amounts.sum(axis=0)
@@ -249,7 +267,7 @@ class Model:
         lines: list[Contribution] = []
         with localcontext(EXACT):
             for _, _, held in holdings(book, arrays, rules):
-                risk = commodity_risk(rules, held, attribution=self.params.attribution)
+                risk = commodity_risk(rules, held, **self.params.how)
                 parts = self._parts(rules, risk)
                 for commodity in range(len(rules.code)):
                     lines += self._scan_lines(book, arrays, rules, commodity, risk, parts.by_commodity["scan"])

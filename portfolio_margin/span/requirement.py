@@ -18,6 +18,7 @@ from portfolio_margin.span.spreads import (
     Spread,
     form_inter_spread,
     form_intra_spreads,
+    rounded,
     scan_together,
     spot_charges,
 )
@@ -91,16 +92,19 @@ class Totals(NamedTuple):
     requirement: FloatArray
 
 
-def commodity_risk(rules: SpanRules, held: Holdings, *, attribution: str = NEAREST) -> CommodityRisk:
+def commodity_risk(
+    rules: SpanRules, held: Holdings, *, attribution: str = NEAREST, rounding_unit: float = 0.0
+) -> CommodityRisk:
     """Risk of every combined commodity of a block of accounts.
 
-    attribution  whose deltas a spread between tiers takes: "nearest" periods first, or "proportional"
+    attribution    whose deltas a spread between tiers takes: "nearest" periods first, or "proportional"
+    rounding_unit  money that scan risks and the amount of every spread are rounded to, 0 for none
     """
     count, accounts = held.loss.shape[:2]
     paired = np.broadcast_to(rules.paired[:, None, :], held.loss.shape).reshape(-1, held.loss.shape[2])
     flat = scan_risk(held.loss.reshape(-1, held.loss.shape[2]), paired)
     shape = (count, accounts)
-    scan, price = flat.risk.reshape(shape), flat.price.reshape(shape)
+    scan, price = rounded(flat.risk, rounding_unit).reshape(shape), flat.price.reshape(shape)
     net = _sums_by_commodity(rules, held.delta)
     weighted = weighted_price_risk(price, net, rules.price_method[:, None], rules.scan_range[:, None])
     tier_weighted = _tier_weighted(rules, held)
@@ -108,10 +112,10 @@ def commodity_risk(rules: SpanRules, held: Holdings, *, attribution: str = NEARE
     # Scanning spreads merge losses.
     merges = any(isinstance(spread, ScanSpread) for spread in (*rules.before, *rules.between))
     loss = held.loss.copy() if merges else held.loss
-    state = _Credits(rules, loss, scan.copy(), weighted, tier_weighted, attribution)
+    state = _Credits(rules, loss, scan.copy(), weighted, tier_weighted, (attribution, rounding_unit))
     super_credit = state.form(rules.before, left)
     remaining = left.copy()
-    intra, used = form_intra_spreads(remaining, rules.intra, weighted, attribution)
+    intra, used = form_intra_spreads(remaining, rules.intra, weighted, attribution, rounding_unit)
     delivery = spot_charges(remaining, used, rules.spot, count)
     inter_credit = state.form(rules.between, left)
     minimum = _minimums(rules, held)
@@ -168,10 +172,10 @@ class _Credits:
 
     def __init__(
         self, rules: SpanRules, loss: FloatArray, scan: FloatArray, weighted: FloatArray, tier_weighted: FloatArray,
-        attribution: str,
+        how: tuple[str, float],
     ) -> None:  # fmt: skip
         self.rules, self.loss, self.scan, self.weighted = rules, loss, scan, weighted
-        self.tier_weighted, self.attribution = tier_weighted, attribution
+        self.tier_weighted, self.how = tier_weighted, how
 
     def form(self, spreads: tuple[Spread | ScanSpread, ...], left: FloatArray) -> FloatArray:
         """Credits (U,A) of spreads in their order; deltas left are changed in place."""
@@ -180,7 +184,7 @@ class _Credits:
             if isinstance(spread, ScanSpread):
                 self._scan(spread, credit)
             else:
-                form_inter_spread(left, spread, self.weighted, self.tier_weighted, credit, self.attribution)
+                form_inter_spread(left, spread, self.weighted, self.tier_weighted, credit, *self.how)
         return credit
 
     def _scan(self, spread: ScanSpread, credit: FloatArray) -> None:

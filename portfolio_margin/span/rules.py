@@ -98,19 +98,21 @@ class SpanRules:
 class Choices:
     """What the public description leaves open, and how it is taken here.
 
-    account_type     whose rates: H hedger, M member, S speculator, as the file calls them
+    account_type     whose rates: H hedger, M member, S speculator, as the file calls them; "" the first of the file
     adjustment       what the file's own factor of a single level is: "maintenance" leaves the risk itself as initial
                      margin (Takasbank: 0.75), "both" applies it to both
     delta_scale      "contract" counts a contract with the scale of its own and its family, "none" as one delta
     option_delta     where the delta of an option on a future belongs: "underlying" to the period of the future, "own"
                      to its own
+    option_value_cap whose option value helps no other commodity: those that the "file" says, "always" all, "never" any
     percent_of       what a percent charge is a share of: "far_leg_value", or "" where it is not to be guessed
     """
 
-    account_type: str = "H"
+    account_type: str = ""
     adjustment: str = "maintenance"
     delta_scale: str = "contract"
     option_delta: str = "underlying"
+    option_value_cap: str = "file"
     percent_of: str = ""
 
 
@@ -197,7 +199,7 @@ class _Builder:
             scan_range=self._scan_ranges(),
             larger_minimum=larger[tier_commodity] if len(tier_commodity) else np.zeros(0, dtype=bool),
             tier_commodity=tier_commodity,
-            cap_option_value=file.commodities.cap_option_value | file.header.cap_option_value,
+            cap_option_value=self._caps(),
             factors=self.factors,
             period_commodity=self.period_commodity,
             period_code=self.period_code,
@@ -207,6 +209,11 @@ class _Builder:
             before=before,
             between=between,
         )
+
+    def _caps(self) -> BoolArray:
+        stated = self.file.commodities.cap_option_value
+        always = {"always": True, "never": False}.get(self.choices.option_value_cap)
+        return stated if always is None else np.full(len(stated), always)
 
     def _exposures(self) -> FloatArray:
         terms, arrays = self.arrays.terms, self.arrays
@@ -333,10 +340,14 @@ class _Builder:
     def _leg_periods(self, leg: int, commodity: int, purposes: tuple[str, ...]) -> IntArray:
         legs = self.file.spread_legs
         if legs.kind[leg] == "period":
-            wanted = str(legs.period[leg])
-            mine = self.period_commodity == commodity
-            return np.flatnonzero(mine & np.char.startswith(self.period_code, wanted))
+            return self._named_periods(commodity, str(legs.period[leg]))
         return self._tier_periods(commodity, purposes, int(legs.tier[leg]))
+
+    def _named_periods(self, commodity: int, code: str) -> IntArray:
+        """Rows of the period with this code, or else of those whose codes begin with it."""
+        mine = self.period_commodity == commodity
+        exact = np.flatnonzero(mine & (self.period_code == code))
+        return exact if len(exact) else np.flatnonzero(mine & np.char.startswith(self.period_code, code))
 
     def _side(self, leg: int) -> float:
         return 1.0 if self.file.spread_legs.side[leg] == "A" else -1.0
@@ -395,8 +406,7 @@ class _Builder:
         result = []
         for row in np.flatnonzero(table.rate == chosen).tolist():
             commodity = int(table.commodity_idx[row])
-            mine = self.period_commodity == commodity
-            for period in np.flatnonzero(mine & np.char.startswith(self.period_code, str(table.period[row]))).tolist():
+            for period in self._named_periods(commodity, str(table.period[row])).tolist():
                 money = self.money[commodity]
                 result.append(SpotCharge(commodity, period, table.spread[row] * money, table.outright[row] * money))
         return tuple(result)
@@ -431,10 +441,11 @@ def array_rate(file: RiskParameterFile, choices: Choices | None = None) -> int:
 def _levels(file: RiskParameterFile, choices: Choices) -> tuple[FloatArray, int]:
     """Factors (U,2) of initial and maintenance margin on the risk, and the rate number the risk is computed with."""
     levels = file.levels
-    types = sorted(set(levels.account_type.tolist()))
-    if types and choices.account_type not in types:
-        raise ConfigError(f"account_type = {choices.account_type!r}: the file has {', '.join(types)}")
-    mine = [row for row in range(len(levels)) if levels.account_type[row] == choices.account_type]
+    types = list(dict.fromkeys(levels.account_type.tolist()))
+    wanted = choices.account_type or (types[0] if types else "")
+    if types and wanted not in types:
+        raise ConfigError(f"account_type = {wanted!r}: the file has {', '.join(types)}")
+    mine = [row for row in range(len(levels)) if levels.account_type[row] == wanted]
     held = set(file.arrays.rate.tolist())
     table = {
         (int(c), int(r)): (int(b), float(f))

@@ -62,14 +62,22 @@ class SpotCharge(NamedTuple):
     outright: float
 
 
+def rounded(amount: FloatArray, unit: float) -> FloatArray:
+    """Amounts rounded to whole units of money, halves away from 0; as they are where the unit is 0."""
+    if unit == 0.0:
+        return amount
+    return np.sign(amount) * np.floor(np.abs(amount) / unit + 0.5) * unit
+
+
 def form_intra_spreads(
-    left: FloatArray, spreads: Sequence[Spread], weighted: FloatArray, attribution: str
+    left: FloatArray, spreads: Sequence[Spread], weighted: FloatArray, attribution: str, unit: float = 0.0
 ) -> tuple[FloatArray, FloatArray]:
     """Charge of the spreads inside commodities, in the order given.
 
     left         (D,A) deltas left, changed in place
     weighted     (U,A) price risk of one delta
     attribution  "nearest" takes the deltas of a tier from its nearest periods first, "proportional" from all alike
+    unit         money that the charge of each spread is rounded to, 0 for none
 
     Returns the charge (U,A) and the deltas used (D,A), not negative.
     """
@@ -82,16 +90,15 @@ def form_intra_spreads(
                 continue
             for leg in spread.legs:
                 used[leg.periods] += _take(left, leg, direction, count, attribution)
-            if spread.method == WEIGHTED:
-                charge[commodity] += count * spread.rate * weighted[commodity]
-            else:
-                charge[commodity] += count * spread.rate
+            each = spread.rate * weighted[commodity] if spread.method == WEIGHTED else spread.rate
+            charge[commodity] += rounded(count * each, unit)
     return charge, used
 
 
 def form_inter_spread(
     left: FloatArray, spread: Spread, weighted: FloatArray, tier_weighted: FloatArray, credit: FloatArray,
     attribution: str,
+    unit: float = 0.0,
 ) -> None:  # fmt: skip
     """Form one spread between commodities from their net deltas, and add its credit.
 
@@ -100,6 +107,7 @@ def form_inter_spread(
     tier_weighted  (T,A) the same by tier, for legs on tiers
     credit         (U,A) credits so far, changed in place
     attribution    of deltas to periods
+    unit           money that each credit is rounded to, 0 for none
     """
     for direction in (1.0, -1.0):
         count = _net_count(left, spread, direction)
@@ -109,10 +117,10 @@ def form_inter_spread(
             _take(left, leg, direction, count, attribution)
             if spread.method == FLAT:
                 # One amount for all legs: each commodity gets an equal part of it.
-                credit[leg.commodity] += count * (leg.rate / len(spread.legs))
+                credit[leg.commodity] += rounded(count * (leg.rate / len(spread.legs)), unit)
             else:
                 price_risk = weighted[leg.commodity] if leg.tier < 0 else tier_weighted[leg.tier]
-                credit[leg.commodity] += price_risk * count * leg.ratio * leg.rate
+                credit[leg.commodity] += rounded(price_risk * count * leg.ratio * leg.rate, unit)
 
 
 def spot_charges(left: FloatArray, used: FloatArray, charges: Sequence[SpotCharge], commodities: int) -> FloatArray:

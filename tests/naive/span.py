@@ -155,7 +155,9 @@ class Account:
         legs, tiers = self.file.spread_legs, self.file.tiers
         mine = sorted({p for c, p in self.deltas if c == code})
         if legs.kind[leg] == "period":
-            return [p for p in mine if p.startswith(str(legs.period[leg]))]
+            wanted = str(legs.period[leg])
+            exact = wanted in self.known_periods(code)
+            return [p for p in mine if p == wanted or (not exact and p.startswith(wanted))]
         number = int(legs.tier[leg])
         if number == 0:
             return mine
@@ -167,6 +169,11 @@ class Account:
                     return [p for p in mine if (not start or p[: len(start)] >= start) and
                             (not end or p[: len(end)] <= end)]  # fmt: skip
         raise AssertionError("no such tier")
+
+    def known_periods(self, code: str) -> set[str]:
+        """Every period of a commodity, held or not."""
+        contracts = range(len(self.file.contracts))
+        return {self.delta_period(c) for c in contracts if self.code(c) == code}
 
     def take(self, pool: dict[tuple[str, str], float], code: str, periods: list[str], sign: float, wanted: float
              ) -> dict[str, float]:  # fmt: skip
@@ -221,7 +228,9 @@ class Account:
         for row in range(len(table)):
             code = self.codes[int(table.commodity_idx[row])]
             for c, period in list(self.deltas):
-                if c == code and period.startswith(str(table.period[row])):
+                wanted = str(table.period[row])
+                exact = wanted in self.known_periods(code)
+                if c == code and (period == wanted or (not exact and period.startswith(wanted))):
                     left, used = abs(self.remaining[c, period]), self.used[c, period]
                     charge = left * float(table.outright[row]) + used * float(table.spread[row])
                     self.results[code]["delivery"] += charge * self.money(code)
@@ -323,7 +332,7 @@ def requirement(file: Any, results: dict[str, dict[str, float]], factor: float) 
     for row, code in enumerate(file.commodities.code):
         result = results[str(code)]
         risk, value = result["risk"] * factor, result["option_value"]
-        if file.commodities.cap_option_value[row] or file.header.cap_option_value:
+        if file.commodities.cap_option_value[row]:
             value = min(value, risk)
         total[str(file.commodities.currency[row])] += risk - value
     return sum(max(amount, 0.0) for amount in total.values())

@@ -75,7 +75,7 @@ def test_the_algorithm_is_its_naive_twin(held: Held, attribution: str) -> None:
 
 @pytest.mark.parametrize("seed", range(3, 9))
 def test_the_twin_agrees_on_other_exchanges_and_large_books(seed: int) -> None:
-    file = exchange_with_every_rule(seed, cap_option_value=bool(seed % 2))
+    file = exchange_with_every_rule(seed)
     random = np.random.default_rng(seed)
     held = {int(c): int(q) for c, q in enumerate(random.integers(-30, 31, len(file.contracts)))}
     compare(file, file_arrays(file), held, "nearest")
@@ -214,6 +214,54 @@ def test_option_value_and_its_caps() -> None:
         risk, total = risk_of([{0: 3.0, 1: 1.0}], rules_of(file, made.arrays), made)
         assert risk.risk[:, 0].tolist() == [6.0, 80.0]
         assert total.requirement[0, 1] == pytest.approx(expected)
+
+
+def test_caps_of_option_value_by_choice() -> None:
+    for choice, expected in (("file", FILE.commodities.cap_option_value.tolist()), ("always", [True] * 4),
+                             ("never", [False] * 4)):  # fmt: skip
+        rules = rules_of(FILE, MADE.arrays, Choices(option_value_cap=choice))
+        assert rules.cap_option_value.tolist() == expected
+
+
+def test_amounts_rounded_to_whole_money() -> None:
+    """Scan risk and every spread by themselves, halves up."""
+    exchange, _ = two_months("F", 30.25)
+    file = exchange.built()
+    made = file_arrays(file)
+    rules = rules_of(file, made.arrays)
+    exact, _ = risk_of([{0: 5.0, 1: -2.0}], rules, made)
+    whole, _ = risk_of([{0: 5.0, 1: -2.0}], rules, made, rounding_unit=1.0)
+    assert (exact.intra[0, 0], whole.intra[0, 0]) == (60.5, 61.0)
+    tens, _ = risk_of([{0: 5.0, 1: -2.0}], rules, made, rounding_unit=100.0)
+    assert (tens.scan[0, 0], tens.intra[0, 0]) == (200.0, 100.0)
+
+
+def test_a_period_by_its_code_before_those_that_begin_with_it() -> None:
+    exchange = Exchange()
+    row = exchange.commodity("A")
+    family = exchange.family(row, "FUT", 10.0)
+    for month in ("202603", "20260315", "202606"):
+        exchange.future(family, month, 100.0, 80.0)
+    exchange.spread("intra", [("A", "202603", "A", 1), ("A", "202606", "B", 1)], 30.0, commodity=row)
+    assert risk_in(exchange, {1: 5.0, 2: -5.0}).intra[0, 0] == 0.0
+    assert risk_in(exchange, {0: 5.0, 2: -5.0}).intra[0, 0] == 150.0
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"haircut_by_asset": {"USD": 2.0}}, "haircut_by_asset"),
+        ({"exposure_by_commodity": {"A": -0.1}}, "exposure_by_commodity"),
+        ({"exposure_by_commodity": 3}, "exposure_by_commodity"),
+        ({"attribution": "furthest"}, "attribution"),
+        ({"account_type": "a long text"}, "account_type"),
+        ({"price_scan": 0.31}, "price_scan"),
+        ({"rounding_unit": -1.0}, "rounding_unit"),
+    ],
+)
+def test_parameters_that_are_refused(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        span.Params(**change)
 
 
 def test_levels_of_the_file() -> None:

@@ -40,7 +40,8 @@ class Spread(NamedTuple):
     """One spread between deltas.
 
     method   FLAT money per spread, WEIGHTED share of the price risk of the deltas, PERCENT share of a contract's value
-    rate     money per spread (FLAT), share (WEIGHTED), money per spread of the far leg's value (PERCENT)
+    rate     money per spread (FLAT), share (WEIGHTED), money per spread of the far leg's value (PERCENT). Inside a
+             commodity all are charges; between commodities FLAT is a charge and WEIGHTED a credit
     legs     two at least, with different deltas each
     """
 
@@ -116,8 +117,8 @@ def form_inter_spread(
         for leg in spread.legs:
             _take(left, leg, direction, count, attribution)
             if spread.method == FLAT:
-                # One amount for all legs: each commodity gets an equal part of it.
-                credit[leg.commodity] += rounded(count * (leg.rate / len(spread.legs)), unit)
+                # A charge, or a credit where it is below 0, of which each commodity gets an equal part.
+                credit[leg.commodity] -= rounded(count * (leg.rate / len(spread.legs)), unit)
             else:
                 price_risk = weighted[leg.commodity] if leg.tier < 0 else tier_weighted[leg.tier]
                 credit[leg.commodity] += rounded(price_risk * count * leg.ratio * leg.rate, unit)

@@ -262,7 +262,7 @@ class Account:
                 rate = self.rate(spread) if rate is None else rate
                 assert rate is not None
                 if flat:
-                    self.results[code][name] += count * rate * self.money(code) / len(legs)
+                    self.results[code][name] -= count * rate * self.money(code) / len(legs)
                 else:
                     self.results[code][name] += count * ratio * rate * self.leg_price_risk(leg, code, periods)
                 self.take(self.left, code, periods, sign, count * ratio)

@@ -230,7 +230,8 @@ def exchange_with_every_rule(seed: int = 2, **head: Any) -> RiskParameterFile:
     exchange.spread("super", [("AA", 0, "A", 3), ("CC", 0, "B", 2)], 0.4, "W")
     exchange.spread("inter", [("AA", 1, "A", 1, 0.45), ("BB", 2, "B", 2, 0.55)], 0.5, "W")
     exchange.spread("inter", [("AA", 0, "A", 1), ("BB", 0, "B", 1.5), ("CC", 0, "B", 0.5)], 0.6, "W")
-    exchange.spread("inter", [("CC", 0, "A", 1), ("DD", 0, "B", 1)], 4.0, "F")
+    exchange.spread("inter", [("CC", 0, "A", 1), ("DD", 0, "B", 1)], -4.0, "F")
+    exchange.spread("inter", [("BB", 0, "A", 1), ("DD", 0, "A", 1)], 1.5, "F")
     exchange.spread("inter", [("DD", 1, "", 1), ("BB", 0, "", 1), ("CC", 0, "", 1)], 0.7, kind="scan")
     tier = exchange.rows["tiers"].columns
     for row in [r for r, p in enumerate(tier["purpose"]) if p == "som" and tier["commodity_idx"][r] == bb]:

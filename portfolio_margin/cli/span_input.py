@@ -14,8 +14,8 @@ from portfolio_margin.io.told import Told
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.span.contracts import ContractView
 from portfolio_margin.span.file_arrays import file_arrays, valuation_time_ms
+from portfolio_margin.span.levels import array_rate
 from portfolio_margin.span.recompute import Recomputed, recompute, within, worst
-from portfolio_margin.span.rules import array_rate
 from portfolio_margin.span.tables import RiskParameterFile
 from scenarios.risk_arrays import RiskArrays
 
@@ -41,7 +41,8 @@ class SpanInput:
         choices = getattr(model.params, "choices", None)
         takes_rules = choices is not None and hasattr(model, "for_arrays")
         rate = array_rate(self.file, choices) if takes_rules else int(self.file.arrays.rate.min(initial=1))
-        made = file_arrays(self.file, rate=rate)
+        exponent = getattr(choices, "risk_exponent", "none") == "apply"
+        made = file_arrays(self.file, rate=rate, apply_exponent=exponent)
         notes = tuple(f"{name}: {reason}" for name, reason in made.left_out.items())
         told = Told.of_lines(made.arrays.notes)._replace(left_out=notes)
         told = told._replace(notes=(*told.notes, *self.notes))

@@ -189,7 +189,9 @@ class _Reader:
                 if key not in self.families:
                     self.refuse(line, "product", "/".join(key), "no record of type P states its prices")
                 places = record[f"decimals_{block}"]
-                self.decimals[key] = 0.0 if np.isnan(places) else places
+                # Arrays and scan ranges are digits: times ten to the exponent of the commodity.
+                exponent = self.rows["commodities"].columns["risk_exponent"][known[code]]
+                self.decimals[key] = (0.0 if np.isnan(places) else places) - exponent
                 values = {"commodity_idx": known[code], "family_idx": self.families[key], "delta_scale": 1.0}
                 self.rows["links"].add(line, {**values, "combination_method": "NONE"})
 

@@ -32,10 +32,11 @@ def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> No
         return position[record["cc"]]
 
     columns = rows["commodities"].columns
+    money = {row: 10.0**exponent for row, exponent in enumerate(columns["risk_exponent"])}
     for line, record in each("S"):
         row = commodity(line, record)
         columns["weighted_price_risk_method"][row] = WEIGHTED_PRICE_RISK.get(record["weighted_price_risk"], "NORMAL")
-        _add_tiers(rows, line, row, record)
+        _add_tiers(rows, line, row, record, money[row])
     for line, record in each("3"):
         row = commodity(line, record)
         ratios[row] = tuple(_stated(record[f"ratio_{name}"], 1.0) for name in CLASSES)
@@ -48,7 +49,7 @@ def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> No
     for line, record in each("4"):
         row = commodity(line, record)
         adjustment[row] = tuple(_stated(record[f"adjustment_{name}"], 1.0) for name in CLASSES)
-        _add_spot(rows, line, row, record)
+        _add_spot(rows, line, row, record, money[row])
     for row in position.values():
         for place in range(len(CLASSES)):
             own = {"commodity_idx": row, "rate": place + 1, "base_rate": 1, "factor": adjustment[row][place]}
@@ -56,7 +57,7 @@ def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> No
             rows["adjustments"].add(None, own)
             rows["adjustments"].add(None, initial)
     _sort_tiers(rows)
-    _add_intra_spreads(rows, each, commodity)
+    _add_intra_spreads(rows, each, commodity, money)
 
 
 def add_inter_spreads(rows: dict[str, Rows], each: Each) -> None:
@@ -101,7 +102,7 @@ def _add_inter_leg(rows: dict[str, Rows], line: int, record: dict[str, Any], leg
         rows["spread_rates"].add(line, {"spread_idx": spread, "leg": row, "rate": 1, "value": own / 100.0})
 
 
-def _add_tiers(rows: dict[str, Rows], line: int, commodity: int, record: dict[str, Any]) -> None:
+def _add_tiers(rows: dict[str, Rows], line: int, commodity: int, record: dict[str, Any], money: float) -> None:
     method = record["method"]
     if method in ("01", "02"):
         for purpose in (SCAN, INTER):
@@ -115,7 +116,9 @@ def _add_tiers(rows: dict[str, Rows], line: int, commodity: int, record: dict[st
             values = {"commodity_idx": commodity, "purpose": purpose, "number": number, "start": start, "end": end}
             tier = rows["tiers"].add(line, values)
             if purpose == MINIMUM:
-                rows["tier_rates"].add(line, {"tier_idx": tier, "rate": 1, "value": record[f"som_rate_{place}"]})
+                rows["tier_rates"].add(
+                    line, {"tier_idx": tier, "rate": 1, "value": money * record[f"som_rate_{place}"]}
+                )
 
 
 def _blocks(record: dict[str, Any], count: int) -> Iterator[tuple[int, str, str]]:
@@ -155,7 +158,7 @@ def _sort_tiers(rows: dict[str, Rows]) -> None:
     rates.places = [rates.places[row] for row in by_tier]
 
 
-def _add_spot(rows: dict[str, Rows], line: int, commodity: int, record: dict[str, Any]) -> None:
+def _add_spot(rows: dict[str, Rows], line: int, commodity: int, record: dict[str, Any], money: float) -> None:
     """Delivery months, and the short option minimum of the whole commodity where no tiers of it came before."""
     columns = rows["commodities"].columns
     columns["spot_method"][commodity] = {"00": "NONE", "10": "NORMAL", "11": "BASIS"}.get(
@@ -166,24 +169,28 @@ def _add_spot(rows: dict[str, Rows], line: int, commodity: int, record: dict[str
         for place in (1, 2):
             month, spread, outright = (record[f"{name}_{place}"] for name in ("month", "spread", "outright"))
             if month and np.isfinite(spread):
-                charges = {"spread": spread, "outright": _stated(outright, 0.0)}
+                charges = {"spread": money * spread, "outright": money * _stated(outright, 0.0)}
                 period = {"period": month + record[f"day_{place}"], "rate": 1, "commodity_idx": commodity}
                 rows["spot_rates"].add(line, {**period, **charges})
     tiers = rows["tiers"].columns
     tiered = any(c == commodity and p == MINIMUM for c, p in zip(tiers["commodity_idx"], tiers["purpose"], strict=True))
     if not tiered and np.isfinite(record["som_rate"]):
         tier = rows["tiers"].add(line, {"commodity_idx": commodity, "purpose": MINIMUM, "number": 0})
-        rows["tier_rates"].add(line, {"tier_idx": tier, "rate": 1, "value": record["som_rate"]})
+        rows["tier_rates"].add(line, {"tier_idx": tier, "rate": 1, "value": money * record["som_rate"]})
 
 
-def _add_intra_spreads(rows: dict[str, Rows], each: Each, commodity: Callable[..., int]) -> None:
+def _add_intra_spreads(
+    rows: dict[str, Rows], each: Each, commodity: Callable[..., int], money: dict[int, float]
+) -> None:
     """Spreads of contract periods come before those of tiers, each in the order of priority."""
     for kind, places in (("E", 4), ("C", 8)):
         for line, record in sorted(each(kind), key=lambda pair: (pair[1]["cc"], pair[1]["priority"])):
             owner = commodity(line, record)
             values = {"scope": INTRA, "commodity_idx": owner, "kind": "delta", "charge_method": "F"}
             spread = rows["spreads"].add(line, {**values, "number": str(int(record["priority"]))})
-            rows["spread_rates"].add(line, {"spread_idx": spread, "leg": -1, "rate": 1, "value": record["charge"]})
+            rows["spread_rates"].add(
+                line, {"spread_idx": spread, "leg": -1, "rate": 1, "value": money[owner] * record["charge"]}
+            )
             for leg in range(1, places + 1):
                 ratio, side = record[f"ratio_{leg}"], record[f"side_{leg}"]
                 if np.isnan(ratio) or not side:

@@ -375,7 +375,13 @@ class _Reader:
 
     def notes(self) -> tuple[str, ...]:
         """What stands in the file and is not computed."""
-        return tuple(f"{count} x {tag} of the file: not computed here" for tag, count in sorted(self.left_out.items()))
+        told = [f"{count} x {tag} of the file: not computed here" for tag, count in sorted(self.left_out.items())]
+        commodities = self.rows["commodities"].columns
+        scaled = [c for c, e in zip(commodities["code"], commodities["risk_exponent"], strict=True) if e != 0]
+        if scaled:
+            shown = ", ".join(scaled[:5]) + (" ..." if len(scaled) > 5 else "")
+            told.append(f"risk exponents of {shown} are not applied: amounts of XML files are taken as they stand")
+        return tuple(told)
 
     def finished(self) -> RiskParameterFile:
         """The tables, checked."""

@@ -23,6 +23,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import position_line
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
+from portfolio_margin.span.choices import Choices
 from portfolio_margin.span.holdings import holdings, position_losses
 from portfolio_margin.span.market_file import MarketFile, MarketRules, is_span_set, market_file
 from portfolio_margin.span.requirement import (
@@ -33,10 +34,10 @@ from portfolio_margin.span.requirement import (
     commodity_risk,
     totals,
 )
-from portfolio_margin.span.rules import Choices, SpanRules, rules_of
+from portfolio_margin.span.rules import SpanRules, rules_of
 from portfolio_margin.span.spreads import NEAREST, PROPORTIONAL
 from portfolio_margin.span.tables import RiskParameterFile
-from pricing.arrays import FloatArray, StrArray
+from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.families import span as family
 from scenarios.risk_arrays import RiskArrays
@@ -53,6 +54,8 @@ CHOICES = {
     "option_delta": ("underlying", "own"),
     "percent_of": ("", "far_leg_value"),
     "option_value_cap": ("file", "always", "never"),
+    "risk_exponent": ("none", "apply"),
+    "scan_tiers": ("apart", "together"),
     "attribution": (NEAREST, PROPORTIONAL),
     "initial_ratio_applies": (BEFORE_VALUE, AFTER_VALUE),
 }
@@ -78,6 +81,8 @@ class Params:
     delta_scale           "contract": deltas times the scales of contract and family, "none"
     option_delta          an option on a future counts in the period of its "underlying", or in its "own"
     percent_of            what a percent charge is a share of: "far_leg_value", or "" to refuse such files
+    risk_exponent         "none": amounts of a file are as they stand; "apply": times ten to the exponent it states
+    scan_tiers            "apart": scan risks of the tiers for scanning add up; "together": as if there were none
     option_value_cap      whose option value helps no other commodity: as the "file" says, "always", "never"
     attribution           spreads between tiers take deltas from the "nearest" periods first, or "proportional"
     initial_ratio_applies "before_option_value" or "after_option_value"
@@ -106,6 +111,8 @@ class Params:
     option_delta: str = "underlying"
     percent_of: str = ""
     option_value_cap: str = "file"
+    risk_exponent: str = "none"
+    scan_tiers: str = "apart"
     attribution: str = NEAREST
     initial_ratio_applies: str = BEFORE_VALUE
     rounding_unit: float = 0.0
@@ -148,6 +155,8 @@ class Params:
             self.delta_scale,
             self.option_delta,
             self.option_value_cap,
+            self.risk_exponent,
+            self.scan_tiers,
             self.percent_of,
         )
 
@@ -270,7 +279,7 @@ class Model:
                 risk = commodity_risk(rules, held, **self.params.how)
                 parts = self._parts(rules, risk)
                 for commodity in range(len(rules.code)):
-                    lines += self._scan_lines(book, arrays, rules, commodity, risk, parts.by_commodity["scan"])
+                    lines += self._scan_lines(book, arrays, rules, commodity, parts.by_commodity["scan"])
                     for name in CHARGES[1:-1]:
                         lines += _line(name, str(rules.code[commodity]), parts.by_commodity[name][commodity, 0])
                 lines += _line("option_value", "account", parts.option_value[0])
@@ -309,27 +318,40 @@ class Model:
         arrays: RiskArrays,
         rules: SpanRules,
         commodity: int,
-        risk: CommodityRisk,
         scan: FloatArray,
     ) -> list[Contribution]:
         total = scan[commodity, 0]
         if not np.any(total != 0.0):
             return []
-        active, name = int(risk.active[commodity, 0]), str(rules.code[commodity])
-        label = str(arrays.scenario_set.label[active])
-        gains = position_losses(book, arrays, rules)[:, active]
+        name = str(rules.code[commodity])
+        gains = position_losses(book, arrays, rules)
         factors = [Decimal(repr(float(f))) for f in rules.factors[commodity]]
         tick = Decimal(repr(float(arrays.tick_size)))
         lines, sums = [], [Decimal(0), Decimal(0)]
-        for position in np.flatnonzero(rules.commodity[book.instrument_idx] == commodity).tolist():
-            loss = Decimal(float(-gains[position]) + 0.0) * tick
-            amounts = (loss * factors[0], loss * factors[1])
-            sums = [sums[0] + amounts[0], sums[1] + amounts[1]]
-            lines.append(position_line(book, arrays, position, "scan", amounts, netting_set=name, scenario=label))
+        for mine in _parts_scanned(book, rules, commodity):
+            active = int(np.argmin(gains[mine].sum(axis=0)))
+            if gains[mine, active].sum() >= 0.0:
+                continue
+            label = str(arrays.scenario_set.label[active])
+            for position in mine.tolist():
+                loss = Decimal(float(-gains[position, active]) + 0.0) * tick
+                amounts = (loss * factors[0], loss * factors[1])
+                sums = [sums[0] + amounts[0], sums[1] + amounts[1]]
+                lines.append(position_line(book, arrays, position, "scan", amounts, netting_set=name, scenario=label))
         rest = (Decimal(float(total[0])) - sums[0], Decimal(float(total[1])) - sums[1])
         if any(rest):
-            lines.append(Contribution("scan", name, "", "rounding", 0.0, label, *rest))
+            lines.append(Contribution("scan", name, "", "rounding", 0.0, "", *rest))
         return lines
+
+
+def _parts_scanned(book: Book, rules: SpanRules, commodity: int) -> list[IntArray]:
+    """Positions of a commodity, of each part that is scanned apart where it has such parts."""
+    mine = rules.commodity[book.instrument_idx] == commodity
+    parts = np.flatnonzero(rules.scan_commodity == commodity)
+    if not len(parts):
+        return [np.flatnonzero(mine)]
+    period = rules.period[book.instrument_idx]
+    return [np.flatnonzero(mine & rules.scan_tier[part][period]) for part in parts]
 
 
 def _quantized(values: FloatArray) -> FloatArray:

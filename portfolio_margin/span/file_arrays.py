@@ -51,13 +51,19 @@ class _Rows(NamedTuple):
 
 
 def file_arrays(
-    file: RiskParameterFile, *, rate: int = 1, currency: str | None = None, tick: float | None = DEFAULT_TICK
+    file: RiskParameterFile,
+    *,
+    rate: int = 1,
+    currency: str | None = None,
+    tick: float | None = DEFAULT_TICK,
+    apply_exponent: bool = False,
 ) -> FileArrays:
     """Risk arrays of every contract of a combined commodity.
 
     rate      number of the arrays, where a contract has several
     currency  margin currency; by default the one most combined commodities are in
     tick      margin currency per tick, None for no rounding
+    apply_exponent  multiply arrays by ten to the risk exponent of their commodity; see `Choices.risk_exponent`
 
     Amounts in other currencies are converted by the file's own rates. Futures are worth 0, options paid by premium
     and physicals their price. DataError where a conversion is missing.
@@ -75,7 +81,14 @@ def file_arrays(
     fx = np.array([fx_of[str(code)] for code in view.currency[chosen]]) if len(chosen) else np.empty(0)
     rows = _Rows(chosen, view.commodity[chosen], expiry, file.contracts.price[chosen], view.factor[chosen], fx)
     return FileArrays(
-        _arrays(file, view, rows, (expiry_name, expiry_commodity, forward), fx_of, (array_row, currency, tick)),
+        _arrays(
+            file,
+            view,
+            rows,
+            (expiry_name, expiry_commodity, forward),
+            fx_of,
+            (array_row, currency, tick, apply_exponent),
+        ),
         np.concatenate([chosen, np.full(len(fx_of), -1)]).astype(np.int64),
         left_out,
     )
@@ -173,14 +186,14 @@ def _arrays(
     rows: _Rows,
     expiries: tuple[StrArray, IntArray, FloatArray],
     fx_of: dict[str, float],
-    how: tuple[IntArray, str, float | None],
+    how: tuple[IntArray, str, float | None, bool],
 ) -> RiskArrays:
-    array_row, currency, tick = how
+    array_row, currency, tick, apply_exponent = how
     expiry_name, expiry_commodity, forward = expiries
     spot = _spots(len(file.commodities), expiry_commodity, forward)
     forward = np.where(np.isnan(forward), spot[expiry_commodity] if len(expiry_commodity) else forward, forward)
     cash = len(fx_of)
-    exponent = 10.0 ** file.commodities.risk_exponent[rows.commodity]
+    exponent = 10.0 ** (file.commodities.risk_exponent[rows.commodity] * apply_exponent)
     loss = file.arrays.loss[array_row[rows.contract]] * (exponent * rows.fx)[:, None]
     value = np.where(view.pays_premium[rows.contract], rows.price * rows.factor * rows.fx, 0.0)
     names = np.concatenate([view.name[rows.contract], np.array(list(fx_of), dtype=np.str_)])
@@ -191,7 +204,6 @@ def _arrays(
     pnl = np.vstack([-loss, np.zeros((cash, 16))])
     delta = file.arrays.composite_delta[array_row[rows.contract]]
     notional = rows.factor * forward[rows.expiry] * rows.fx
-    fixed = np.array([Kind.SPOT, Kind.CASH])
     terms = _terms(file, view, rows, (expiry_commodity, forward, spot), fx_of)
     return RiskArrays(
         instrument_id=names,
@@ -211,7 +223,7 @@ def _arrays(
         scenario_set=_scenario_set(file, view, rows, spot),
         valuation_time=valuation_time_ms(file),
         currency=currency,
-        digest=file_digest(file, [currency, tick, fixed]),
+        digest=file_digest(file, [currency, tick, apply_exponent]),
         notes=(f"arrays of {file.header.clearing_org} of {file.header.date}",),
     )
 

@@ -11,7 +11,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.contributions import position_ticks
 from portfolio_margin.span.requirement import Holdings
 from portfolio_margin.span.rules import SpanRules
-from pricing.arrays import FloatArray, IntArray
+from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 
@@ -64,7 +64,8 @@ def _block(
     option = arrays.kind[instrument] == Kind.OPTION
     size = np.where(settled | perpetual, np.abs(quantity), np.where(option, np.maximum(-quantity, 0.0), 0.0))
     exposure = _added((commodities, accounts), rules.commodity[instrument], account, size * rules.exposure[instrument])
-    return Holdings(loss, _tier_losses(book, arrays, rows, rules), delta, calls, puts, value, exposure)
+    scanned, tiers = (_tier_losses(book, arrays, rows, rules, tier) for tier in (rules.scan_tier, rules.inter_tier))
+    return Holdings(loss, scanned, tiers, delta, calls, puts, value, exposure)
 
 
 def _losses(
@@ -93,9 +94,9 @@ def _added(shape: tuple[int, int], row: IntArray, account: IntArray, amount: Flo
     return total
 
 
-def _tier_losses(book: Book, arrays: RiskArrays, rows: FloatArray, rules: SpanRules) -> FloatArray:
-    """(T,A,16) losses of the positions in each tier that a leg between commodities is on."""
-    tiers = len(rules.inter_tier)
+def _tier_losses(book: Book, arrays: RiskArrays, rows: FloatArray, rules: SpanRules, inside: BoolArray) -> FloatArray:
+    """(T,A,16) losses of the positions whose periods are inside each of the tiers, (T,D)."""
+    tiers = len(inside)
     result = np.zeros((tiers, len(book), rows.shape[1]))
     if not tiers or not len(book.instrument_idx):
         return result
@@ -103,7 +104,7 @@ def _tier_losses(book: Book, arrays: RiskArrays, rows: FloatArray, rules: SpanRu
     account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
     covered = rules.covered[book.instrument_idx]
     for tier in range(tiers):
-        mine = covered & rules.inter_tier[tier][rules.period[book.instrument_idx]]
+        mine = covered & inside[tier][rules.period[book.instrument_idx]]
         np.add.at(result[tier], account[mine], -ticks[mine] * arrays.tick_size)
     return result + 0.0
 

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portfolio_margin.span.rules import ScanSpread, SpanRules
+from portfolio_margin.span.rules import SpanRules
 from portfolio_margin.span.scan import scan_risk, weighted_price_risk
 from portfolio_margin.span.spreads import (
     NEAREST,
+    ScanSpread,
     Spread,
     form_inter_spread,
     form_intra_spreads,
@@ -31,6 +32,7 @@ class Holdings(NamedTuple):
     """What a block of accounts holds, summed up.
 
     loss         (U,A,16) losses in every scenario
+    scan_loss    (K,A,16) the same by the parts that are scanned apart
     tier_loss    (T,A,16) the same by the tiers that legs between commodities are on
     delta        (D,A) scaled deltas by contract period
     short_calls, short_puts  (M,A) short option minimum of the calls, and of the puts, by tier
@@ -39,6 +41,7 @@ class Holdings(NamedTuple):
     """
 
     loss: FloatArray
+    scan_loss: FloatArray
     tier_loss: FloatArray
     delta: FloatArray
     short_calls: FloatArray
@@ -50,7 +53,7 @@ class Holdings(NamedTuple):
 class CommodityRisk(NamedTuple):
     """Risk of every commodity of every account, (U,A) each.
 
-    active                    scenario of the largest loss, from 0
+    active                    scenario of the largest loss of the whole commodity, from 0
     scan, time, volatility, price, weighted_price   see `portfolio_margin.span.scan`
     net_delta                 scaled deltas
     super_credit, intra, delivery, inter_credit     credits and charges, 0 or more
@@ -105,6 +108,7 @@ def commodity_risk(
     flat = scan_risk(held.loss.reshape(-1, held.loss.shape[2]), paired)
     shape = (count, accounts)
     scan, price = rounded(flat.risk, rounding_unit).reshape(shape), flat.price.reshape(shape)
+    scan = _scanned_apart(rules, held, scan, rounding_unit)
     net = _sums_by_commodity(rules, held.delta)
     weighted = weighted_price_risk(price, net, rules.price_method[:, None], rules.scan_range[:, None])
     tier_weighted = _tier_weighted(rules, held)
@@ -205,6 +209,17 @@ class _Credits:
             credit[row] += np.where(formed, self.scan[row], 0.0)
             self.scan[row] = np.where(formed, 0.0, self.scan[row])
             self.loss[row] = np.where(formed[:, None], 0.0, self.loss[row])
+
+
+def _scanned_apart(rules: SpanRules, held: Holdings, scan: FloatArray, unit: float) -> FloatArray:
+    """Scan risks, for commodities with parts that are scanned apart the sum of those of the parts."""
+    if not len(rules.scan_tier):
+        return scan
+    result = scan.copy()
+    result[rules.scan_commodity] = 0.0
+    for part, commodity in enumerate(rules.scan_commodity.tolist()):
+        result[commodity] += rounded(np.maximum(held.scan_loss[part].max(axis=1), 0.0), unit)
+    return result
 
 
 def _sums_by_commodity(rules: SpanRules, delta: FloatArray) -> FloatArray:

@@ -1,6 +1,6 @@
 """Tables of the rules of combined commodities: what belongs together, tiers, spreads, charges and minimums.
 
-Amounts are in the currency of the combined commodity before its risk exponent.
+Amounts are in the currency of the combined commodity.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 class Commodities(Columns):
     """Combined commodities: what is scanned together.
 
-    code, name, currency, risk_exponent   amounts are times 10 to the risk exponent
+    code, name, currency
+    risk_exponent       as in the file; amounts of positional files are multiplied by ten to it already
     cap_option_value    True where its available net option value is capped at its risk
     procedure           NORMAL, or another procedure of the clearing organisation
     weighted_price_risk_method   NORMAL, SCANRANGE CAP or SCANRANGE

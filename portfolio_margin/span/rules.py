@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from portfolio_margin.span.choices import Choices
 from portfolio_margin.span.contracts import ContractView
 from portfolio_margin.span.file_arrays import conversions
+from portfolio_margin.span.levels import levels
 from portfolio_margin.span.scan import METHODS, NORMAL
-from portfolio_margin.span.spreads import FLAT, PERCENT, Leg, SpotCharge, Spread
+from portfolio_margin.span.spreads import FLAT, PERCENT, Leg, ScanSpread, SpotCharge, Spread
 from portfolio_margin.span.tables import FUTURES_LIKE, INTER, INTRA, MINIMUM, SCAN, SUPER, RiskParameterFile
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
@@ -20,23 +22,6 @@ from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 
 LARGER = "MAX"
-
-
-@dataclass(frozen=True)
-class ScanSpread:
-    """A credit by scanning commodities together.
-
-    target, legs  -> U
-    rate          (legs + 1,) share of gains that counts, the target's last
-    required      (legs + 1,) True where the spread is not formed without the leg, the target's last
-    fewest        legs that must be held, 1 at least
-    """
-
-    target: int
-    legs: tuple[int, ...]
-    rate: FloatArray
-    required: tuple[bool, ...]
-    fewest: int
 
 
 @dataclass(frozen=True)
@@ -62,6 +47,8 @@ class SpanRules:
     factors          (U,2) initial and maintenance margin per unit of risk
     period_commodity (D,) -> U, not decreasing
     period_code      (D,) increasing within a commodity
+    scan_tier        (K, D) True for the periods of each part of a commodity that is scanned apart from its others
+    scan_commodity   (K,) -> U, every period of a commodity that has such parts being in one of them
     inter_tier       (T, D) True for the periods of each tier that a leg between commodities is on
     intra, spot      spreads and delivery charges inside commodities
     before, between  spreads between commodities, before and after those: `Spread` or `ScanSpread`
@@ -87,33 +74,13 @@ class SpanRules:
     factors: FloatArray
     period_commodity: IntArray
     period_code: StrArray
+    scan_tier: BoolArray
+    scan_commodity: IntArray
     inter_tier: BoolArray
     intra: tuple[Spread, ...]
     spot: tuple[SpotCharge, ...]
     before: tuple[Spread | ScanSpread, ...]
     between: tuple[Spread | ScanSpread, ...]
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the public description leaves open, and how it is taken here.
-
-    account_type     whose rates: H hedger, M member, S speculator, as the file calls them; "" the first of the file
-    adjustment       what the file's own factor of a single level is: "maintenance" leaves the risk itself as initial
-                     margin (Takasbank: 0.75), "both" applies it to both
-    delta_scale      "contract" counts a contract with the scale of its own and its family, "none" as one delta
-    option_delta     where the delta of an option on a future belongs: "underlying" to the period of the future, "own"
-                     to its own
-    option_value_cap whose option value helps no other commodity: those that the "file" says, "always" all, "never" any
-    percent_of       what a percent charge is a share of: "far_leg_value", or "" where it is not to be guessed
-    """
-
-    account_type: str = ""
-    adjustment: str = "maintenance"
-    delta_scale: str = "contract"
-    option_delta: str = "underlying"
-    option_value_cap: str = "file"
-    percent_of: str = ""
 
 
 def rules_of(
@@ -144,9 +111,9 @@ class _Builder:
         self.contract = contract
         self.known = (self.contract >= 0) & (view.commodity[self.contract] >= 0 if len(view.name) else False)
         self.row = np.where(self.known, self.contract, 0)
-        self.factors, self.rate = _levels(file, choices)
+        self.factors, self.rate = levels(file, choices)
         money = np.array([self.fx[str(code)] for code in file.commodities.currency])
-        self.money = money * 10.0**file.commodities.risk_exponent
+        self.money = money * 10.0 ** (file.commodities.risk_exponent * (choices.risk_exponent == "apply"))
         self.position = {str(code): row for row, code in enumerate(file.commodities.code)}
         self._periods()
         self.inter_tiers: list[IntArray] = []
@@ -179,6 +146,7 @@ class _Builder:
         fx_of = np.array([self.fx[str(code)] for code in view.currency])
         larger = file.commodities.minimum_method == LARGER
         before, between = (self._inter_spreads(scope) for scope in (SUPER, INTER))
+        scan_tier, scan_commodity = self._scan_tiers()
         masks = np.zeros((len(self.inter_tiers), len(self.period_code)), dtype=bool)
         for number, periods in enumerate(self.inter_tiers):
             masks[number, periods] = True
@@ -203,6 +171,8 @@ class _Builder:
             factors=self.factors,
             period_commodity=self.period_commodity,
             period_code=self.period_code,
+            scan_tier=scan_tier,
+            scan_commodity=scan_commodity,
             inter_tier=masks,
             intra=self._intra_spreads(),
             spot=self._spot_charges(),
@@ -343,6 +313,24 @@ class _Builder:
             return self._named_periods(commodity, str(legs.period[leg]))
         return self._tier_periods(commodity, purposes, int(legs.tier[leg]))
 
+    def _scan_tiers(self) -> tuple[BoolArray, IntArray]:
+        """Parts of commodities that are scanned apart; periods in none of the tiers are a part as well."""
+        tiers, parts, owners = self.file.tiers, [], []
+        for commodity in range(len(self.file.commodities)) if self.choices.scan_tiers == "apart" else ():
+            mine = self.period_commodity == commodity
+            rows = np.flatnonzero((tiers.commodity_idx == commodity) & (tiers.purpose == SCAN) & (tiers.number > 0))
+            left, found = mine.copy(), []
+            for row in rows.tolist():
+                part = left & self._inside(row, self.period_code)
+                left &= ~part
+                found.append(part)
+            found = [part for part in (*found, left) if part.any()]
+            if len(found) > 1:
+                parts += found
+                owners += [commodity] * len(found)
+        shape = (len(parts), len(self.period_code))
+        return np.array(parts, dtype=bool).reshape(shape), np.array(owners, dtype=np.int64)
+
     def _named_periods(self, commodity: int, code: str) -> IntArray:
         """Rows of the period with this code, or else of those whose codes begin with it."""
         mine = self.period_commodity == commodity
@@ -431,58 +419,3 @@ def _first_array(file: RiskParameterFile, rate: int) -> IntArray:
     mine = np.flatnonzero(file.arrays.rate == rate)
     row[file.arrays.contract_idx[mine]] = mine
     return row
-
-
-def array_rate(file: RiskParameterFile, choices: Choices | None = None) -> int:
-    """Number of the arrays that margin of the account type is computed from."""
-    return _levels(file, choices or Choices())[1]
-
-
-def _levels(file: RiskParameterFile, choices: Choices) -> tuple[FloatArray, int]:
-    """Factors (U,2) of initial and maintenance margin on the risk, and the rate number the risk is computed with."""
-    levels = file.levels
-    types = list(dict.fromkeys(levels.account_type.tolist()))
-    wanted = choices.account_type or (types[0] if types else "")
-    if types and wanted not in types:
-        raise ConfigError(f"account_type = {wanted!r}: the file has {', '.join(types)}")
-    mine = [row for row in range(len(levels)) if levels.account_type[row] == wanted]
-    held = set(file.arrays.rate.tolist())
-    table = {
-        (int(c), int(r)): (int(b), float(f))
-        for c, r, b, f in zip(
-            file.adjustments.commodity_idx, file.adjustments.rate, file.adjustments.base_rate,
-            file.adjustments.factor, strict=True,
-        )
-    }  # fmt: skip
-    count = len(file.commodities)
-    base_rates: list[int] = []
-    factors = np.full((count, 2), np.nan)
-    for row in mine:
-        column = 1 if levels.is_maintenance[row] else 0
-        for commodity in range(count):
-            base, factor = _chain(table, commodity, int(levels.rate[row]))
-            if base in held and np.isnan(factors[commodity, column]):
-                factors[commodity, column] = factor
-                base_rates.append(base)
-    if not base_rates:
-        base_rates = [min(held, default=1)]
-    alone = np.where(np.isnan(factors[:, 0]), factors[:, 1], factors[:, 0])
-    single = np.isnan(factors).any(axis=1)
-    alone = np.where(np.isnan(alone), 1.0, alone)
-    initial = np.maximum(alone, 1.0) if choices.adjustment == "maintenance" else alone
-    factors[single] = np.column_stack([initial, alone])[single]
-    factors[:, 0] = np.maximum(factors[:, 0], factors[:, 1])
-    return factors, max(set(base_rates), key=base_rates.count)
-
-
-def _chain(table: dict[tuple[int, int], tuple[int, float]], commodity: int, rate: int) -> tuple[int, float]:
-    """The rate at the end of the chain of adjustments, and the product of the factors on the way."""
-    product, seen = 1.0, set()
-    while (commodity, rate) in table and rate not in seen:
-        seen.add(rate)
-        base, factor = table[commodity, rate]
-        product *= factor
-        if base == rate:
-            break
-        rate = base
-    return rate, product

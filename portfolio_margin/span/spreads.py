@@ -50,6 +50,22 @@ class Spread(NamedTuple):
     legs: tuple[Leg, ...]
 
 
+class ScanSpread(NamedTuple):
+    """A credit by scanning commodities together.
+
+    target, legs  -> U
+    rate          (legs + 1,) share of gains that counts, the target's last
+    required      (legs + 1,) True where the spread is not formed without the leg, the target's last
+    fewest        legs that must be held, 1 at least
+    """
+
+    target: int
+    legs: tuple[int, ...]
+    rate: FloatArray
+    required: tuple[bool, ...]
+    fewest: int
+
+
 class SpotCharge(NamedTuple):
     """Charges of one contract period in its delivery month.
 

@@ -1,7 +1,7 @@
 """RiskParameterFile: what an exchange publishes for SPAN, whichever kind of file it came in.
 
-One long contract's array is its 16 losses, positive = loss, as in the file; amounts are in the currency of the
-combined commodity before its risk exponent. Index columns end in _idx and count from 0.
+One long contract's array is its 16 losses, positive = loss; amounts are in the currency of the combined commodity.
+Index columns end in _idx and count from 0.
 """
 
 from __future__ import annotations

@@ -15,8 +15,12 @@ OPTIONS = ("OOP", "OOF", "OOE", "OOC")
 class Account:
     """One account: positions by row of the contracts table, + long."""
 
-    def __init__(self, file: Any, held: dict[int, float], fx: dict[str, float], attribution: str = "nearest") -> None:
+    def __init__(
+        self, file: Any, held: dict[int, float], fx: dict[str, float], attribution: str = "nearest",
+        exponent: bool = False,
+    ) -> None:  # fmt: skip
         self.file, self.held, self.fx, self.attribution = file, held, fx, attribution
+        self.exponent = [int(e) if exponent else 0 for e in file.commodities.risk_exponent]
         self.codes = [str(c) for c in file.commodities.code]
         self.commodity_of_family = {
             int(f): int(c) for c, f in zip(file.links.commodity_idx, file.links.family_idx, strict=True)
@@ -39,7 +43,7 @@ class Account:
 
     def money(self, code: str) -> float:
         row = self.codes.index(code)
-        return self.fx[str(self.file.commodities.currency[row])] * 10.0 ** int(self.file.commodities.risk_exponent[row])
+        return self.fx[str(self.file.commodities.currency[row])] * 10.0 ** (self.exponent[row])
 
     def delta_period(self, contract: int) -> str:
         period = int(self.file.contracts.period_idx[contract])
@@ -110,6 +114,26 @@ class Account:
             net = sum(delta for (c, _), delta in self.deltas.items() if c == code)
             parts = self.risk_parts(code, self.losses[code], net)
             self.results[code].update(parts, net_delta=net)
+            self.results[code]["scan"] = self.scan_of_tiers(code, parts["scan"])
+
+    def scan_of_tiers(self, code: str, together: float) -> float:
+        """Tiers for scanning are scanned apart, and what is in none of them once more; the risks add up."""
+        tiers = self.file.tiers
+        rows = [r for r in range(len(tiers)) if tiers.purpose[r] == "scan" and tiers.number[r] > 0
+                and tiers.commodity_idx[r] == self.codes.index(code)]  # fmt: skip
+        known = self.known_periods(code) if rows else set()
+        parts: dict[int, list[str]] = defaultdict(list)
+        for period in known:
+            inside = [r for r in rows if (not tiers.start[r] or period[: len(tiers.start[r])] >= tiers.start[r])
+                      and (not tiers.end[r] or period[: len(tiers.end[r])] <= tiers.end[r])]  # fmt: skip
+            parts[inside[0] if inside else -1].append(period)
+        if len(parts) < 2:
+            return together
+        total = 0.0
+        for periods in parts.values():
+            losses = [self.period_losses[code, p] for p in periods if (code, p) in self.period_losses]
+            total += max(max((sum(loss[n] for loss in losses) for n in range(16)), default=0.0), 0.0)
+        return total
 
     def pair(self, code: str, scenario: int) -> int:
         points = self.file.scan_points

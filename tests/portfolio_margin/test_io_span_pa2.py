@@ -13,8 +13,10 @@ from portfolio_margin.io.span_layout import RECORDS
 from portfolio_margin.io.span_pa2 import read_pa2, settlement_price
 from portfolio_margin.io.span_write import write_spn
 from portfolio_margin.io.span_xml import read_spn
+from portfolio_margin.span.choices import Choices
 from portfolio_margin.span.file_arrays import file_arrays
-from portfolio_margin.span.rules import Choices, ScanSpread, Spread, rules_of
+from portfolio_margin.span.rules import rules_of
+from portfolio_margin.span.spreads import ScanSpread, Spread
 from portfolio_margin.span.tables import RiskParameterFile
 from pricing import DataError
 from tests.portfolio_margin.pa2_example import line, lines
@@ -35,8 +37,8 @@ def test_every_table(wide: bool, tmp_path: Path) -> None:
     assert (file.header.date, file.header.clearing_org, file.header.qualifier) == ("20260102", "CME", "final")
     assert file.header.look_ahead_years == 0.004
     assert file.header.cap_option_value
-    # The array's decimals are taken out, the exponent of the commodity is not.
-    np.testing.assert_allclose(file.arrays.loss[0], future_losses(800.0).round() / 10)
+    # One decimal of the array and an exponent of 1 of the commodity cancel.
+    np.testing.assert_allclose(file.arrays.loss[0], future_losses(800.0).round())
     assert file.arrays.composite_delta.tolist() == [1.0, 1.0, 0.4, -0.6]
     assert file.contracts.price.tolist() == pytest.approx([3.7575, 3.75875, 0.12, 0.17])
     assert file.contracts.right.tolist() == ["", "", "C", "P"]
@@ -44,7 +46,7 @@ def test_every_table(wide: bool, tmp_path: Path) -> None:
     assert file.families.contract_value_factor.tolist() == [5_000.0, 50.0]
     assert file.periods.period.tolist() == ["202603", "202605", "202602"]
     assert file.periods.underlying_period.tolist() == ["", "", "202603"]
-    assert file.scan_rates.price_scan.tolist() == [80.0] * 3
+    assert file.scan_rates.price_scan.tolist() == [800.0] * 3
     assert file.scan_rates.vol_scan_relative.tolist() == [0.25] * 3
     assert file.commodities.risk_exponent.tolist() == [1]
     assert file.commodities.weighted_price_risk_method.tolist() == ["SCANRANGE CAP"]

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from portfolio_margin import Book
 from portfolio_margin.models import span
+from portfolio_margin.span.choices import Choices
 from portfolio_margin.span.file_arrays import FileArrays, conversions, file_arrays
 from portfolio_margin.span.holdings import holdings
 from portfolio_margin.span.requirement import AFTER_VALUE, CommodityRisk, Totals, commodity_risk, totals
-from portfolio_margin.span.rules import Choices, SpanRules, rules_of
+from portfolio_margin.span.rules import SpanRules, rules_of
 from portfolio_margin.span.scan import scan_risk, weighted_price_risk
 from portfolio_margin.span.tables import RiskParameterFile
 from pricing import ConfigError
@@ -22,8 +23,9 @@ from tests.naive import span as naive
 from tests.portfolio_margin.span_examples import PAIRS, Exchange, exchange_with_every_rule, future_losses
 
 FILE = exchange_with_every_rule()
-MADE = file_arrays(FILE)
-RULES = rules_of(FILE, MADE.arrays)
+# BB states its amounts in tens.
+MADE = file_arrays(FILE, apply_exponent=True)
+RULES = rules_of(FILE, MADE.arrays, Choices(risk_exponent="apply"))
 CONTRACTS = len(FILE.contracts)
 Held = dict[int, int]
 held_positions = st.dictionaries(st.integers(0, CONTRACTS - 1), st.integers(-40, 40), max_size=9)
@@ -49,10 +51,13 @@ def risk_of(
     return risk, totals(rules, risk)
 
 
-def compare(file: RiskParameterFile, made: FileArrays, held: Held, attribution: str) -> None:
-    rules = rules_of(file, made.arrays)
+def compare(file: RiskParameterFile, held: Held, attribution: str, exponent: bool = True) -> None:
+    made = MADE if file is FILE and exponent else file_arrays(file, apply_exponent=exponent)
+    rules = rules_of(file, made.arrays, Choices(risk_exponent="apply" if exponent else "none"))
     risk, total = risk_of([held], rules, made, attribution=attribution)
-    account = naive.Account(file, {c: float(q) for c, q in held.items()}, conversions(file, "USD"), attribution)
+    account = naive.Account(
+        file, {c: float(q) for c, q in held.items()}, conversions(file, "USD"), attribution, exponent
+    )
     results = account.computed()
     names = ("scan", "time", "volatility", "price", "weighted_price", "net_delta", "super_credit", "intra",
              "delivery", "inter_credit", "minimum", "risk", "option_value")  # fmt: skip
@@ -70,7 +75,7 @@ def compare(file: RiskParameterFile, made: FileArrays, held: Held, attribution: 
 @settings(max_examples=150, deadline=None)
 @given(held_positions, st.sampled_from(["nearest", "proportional"]))
 def test_the_algorithm_is_its_naive_twin(held: Held, attribution: str) -> None:
-    compare(FILE, MADE, held, attribution)
+    compare(FILE, held, attribution)
 
 
 @pytest.mark.parametrize("seed", range(3, 9))
@@ -78,7 +83,7 @@ def test_the_twin_agrees_on_other_exchanges_and_large_books(seed: int) -> None:
     file = exchange_with_every_rule(seed)
     random = np.random.default_rng(seed)
     held = {int(c): int(q) for c, q in enumerate(random.integers(-30, 31, len(file.contracts)))}
-    compare(file, file_arrays(file), held, "nearest")
+    compare(file, held, "nearest", exponent=bool(seed % 2))
 
 
 @settings(max_examples=60, deadline=None)
@@ -216,6 +221,21 @@ def test_option_value_and_its_caps() -> None:
         assert total.requirement[0, 1] == pytest.approx(expected)
 
 
+def test_tiers_for_scanning_add_up() -> None:
+    """Long the near against short the far month: no risk together, both scan ranges apart."""
+    exchange, row = two_months()
+    exchange.add("tiers", commodity_idx=row, purpose="scan", number=1, start="202603", end="202603")
+    exchange.add("tiers", commodity_idx=row, purpose="scan", number=2, start="202606", end="202612")
+    held = {0: 5.0, 1: -3.0}
+    assert risk_in(exchange, held).scan[0, 0] == 8 * 80.0
+    assert risk_in(exchange, held, Choices(scan_tiers="together")).scan[0, 0] == 2 * 80.0
+    file = exchange.built()
+    made = file_arrays(file)
+    model = span.Model(file=file)
+    lines = [line for line in model.contributions(book_of([held], made), made.arrays) if line.charge == "scan"]
+    assert [(line.scenario, float(line.initial)) for line in lines] == [("SPAN-13", 400.0), ("SPAN-11", 240.0)]
+
+
 def test_caps_of_option_value_by_choice() -> None:
     for choice, expected in (("file", FILE.commodities.cap_option_value.tolist()), ("always", [True] * 4),
                              ("never", [False] * 4)):  # fmt: skip
@@ -305,7 +325,7 @@ def test_the_initial_ratio_before_or_after_option_value() -> None:
 
 def test_statement_and_span_requirement_leave_the_same_excess() -> None:
     """Equity holds the option value, so the model requires it on top of what SPAN requires."""
-    model = span.Model(file=FILE)
+    model = span.Model(span.Params(risk_exponent="apply"), file=FILE)
     random = np.random.default_rng(0)
     accounts = [{int(c): int(q) for c, q in zip(random.permutation(CONTRACTS)[:8], random.integers(-9, 10, 8),
                                                  strict=True)} for _ in range(40)]  # fmt: skip

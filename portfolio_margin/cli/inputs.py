@@ -154,6 +154,8 @@ def open_session(options: Options) -> Session:
         moves = scenarios_for(model, family, given.market)
         step("revaluing")
         arrays = revalued(given, moves, backend=options.backend, tick=options.tick, threads=options.threads)
+        # Rules that belong to the arrays are looked up once.
+        model = model.for_arrays(arrays) if hasattr(model, "for_arrays") else model
         step("done")
     told = with_book_notes(given.told, options.positions, options.collateral)
     return Session(given.instruments, given.market, arrays, book, model, given.source, told, given.left_out)

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from portfolio_margin.io.span_pa2 import settlement_price
@@ -16,6 +17,7 @@ from portfolio_margin.span.file_arrays import file_arrays
 from portfolio_margin.span.recompute import recompute
 from portfolio_margin.span.rules import rules_of
 from portfolio_margin.span.scan import scan_risk
+from pricing import implied_vol
 from scenarios.families.span import price_scan_share
 from tests.portfolio_margin.span_examples import MOVES, PAIRS, WEIGHTS, Exchange
 from tests.portfolio_margin.test_span import book_of, risk_of
@@ -265,3 +267,41 @@ def test_genuine_cme_records(report_vectors: Any) -> None:
         count += 1
     report_vectors(count, float(max(errors)), "USD")
     assert max(errors) < 1e-9
+
+
+@data
+def test_nse_banknifty_extract(report_vectors: Any) -> None:
+    """Largest losses of short options, from vols implied in the same file and one scan range for all.
+
+    The file's own vols and scan range are not in the extract, so this is no exact test.
+    """
+    table = pd.read_csv(data_file("span/nse_banknifty_20250808_span_extract.csv.gz"))
+    table = table[(table.file == "span_01") & (table.expiry == "2025-08-28") & (table.cp != "F")]
+    by_strike = {right: rows.set_index("strike").price for right, rows in table.groupby("cp")}
+    both = by_strike["C"].index.intersection(by_strike["P"].index).to_numpy()
+    near = both[np.argsort(np.abs(both - table.spot.iloc[0]))[:5]]
+    forward = float(np.median(near + by_strike["C"][near] - by_strike["P"][near]))
+    sign = np.where(table.cp == "C", 1.0, -1.0)
+    years, scan = 20 / 365, 6_264.0
+    vol, _ = implied_vol(table.price.to_numpy(), forward, table.strike.to_numpy(), years, sign)
+    table = table.assign(vol=vol)[np.isfinite(vol)]
+    exchange = Exchange()
+    index = exchange.commodity("BANKNIFTY")
+    cash = exchange.family(index, "PHY")
+    exchange.contract(exchange.period(cash, "00000S", 0.0), np.zeros(16), 1.0, forward)
+    options = exchange.family(index, "OOP")
+    period = exchange.period(options, "20250828", scan, years, rate=0.0, underlying_family_id=1)
+    exchange.rows["scan_rates"].columns["vol_scan"][-1] = 0.04
+    for row in table.itertuples():
+        exchange.contract(period, np.zeros(16), 0.5, row.price, row.cp, row.strike, vol=row.vol)
+    found = recompute(exchange.built(), look_ahead=2 / 365)
+    ours = -found.loss[1:].min(axis=1)
+    printed = table.worst_short_loss_per_unit.to_numpy()
+    far = np.abs(table.delta.to_numpy()) > 0.99
+    deep = np.abs(ours[far] / printed[far] - 1)
+    others = np.abs(ours[~far & (printed > 50)] / printed[~far & (printed > 50)] - 1)
+    report_vectors(len(deep), float(deep.max()), "of the loss", "NSE options that are all delta")
+    report_vectors(len(others), float(np.median(others)), "of the loss, median", "NSE other options")
+    # A scan range or a cover fraction of another venue would be off by tens of percent.
+    assert deep.max() < 0.03
+    assert np.median(others) < 0.02

@@ -6,8 +6,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.span.tables import INTER, INTRA, MINIMUM, SCAN, RiskParameterFile
-from pricing.arrays import BoolArray
+from portfolio_margin.span.tables import (
+    FUTURES_LIKE,
+    INTER,
+    INTRA,
+    MINIMUM,
+    OPTION_TYPES,
+    SCAN,
+    SCENARIOS,
+    RiskParameterFile,
+)
+from pricing.arrays import BoolArray, IntArray
+from pricing.errors import DataError, Problem
 
 
 class Finding(NamedTuple):
@@ -22,6 +32,20 @@ class Finding(NamedTuple):
     field: str
     value: Any
     remedy: str
+
+
+def scenario_rows(file: RiskParameterFile, commodity: int = -1) -> IntArray:
+    """Rows of the 16 scenarios of a commodity, or of the clearing organisation where it has none of its own.
+
+    DataError where there are none for either.
+    """
+    points = file.scan_points
+    for owner in (commodity, -1):
+        rows = np.flatnonzero(points.commodity_idx == owner)[:SCENARIOS]
+        if len(rows) == SCENARIOS:
+            return rows
+    remedy = "the file states no scenarios, which pair each with the opposite vol move"
+    raise DataError([Problem("SPAN file", None, "pointDef", len(points), remedy)])
 
 
 def findings(file: RiskParameterFile) -> list[Finding]:
@@ -94,7 +118,7 @@ def _contract_findings(file: RiskParameterFile) -> list[Finding]:
     return [
         *_rows("contracts", "right", option & ~np.isin(contracts.right, ("C", "P")), contracts.right, "C or P"),
         *_rows("contracts", "strike", option & ~np.isfinite(strike), strike, "an option needs a strike"),
-        *_rows("contracts", "price", ~np.isfinite(contracts.price), contracts.price, "must be a number"),
+        *_rows("contracts", "price", option & ~np.isfinite(contracts.price), contracts.price, "must be a number"),
     ]
 
 
@@ -111,8 +135,11 @@ def _array_findings(file: RiskParameterFile) -> list[Finding]:
     found += _rows("arrays", "composite delta", ~np.isfinite(delta), delta, "must be a number")
     with_array = np.zeros(len(file.contracts), dtype=bool)
     with_array[arrays.contract_idx] = True
+    # A physical may be there for its price alone.
+    kind = file.families.kind[file.periods.family_idx[file.contracts.period_idx]]
+    needed = np.isin(kind, (*FUTURES_LIKE, *OPTION_TYPES))
     identifiers = file.contracts.contract_id
-    return found + _rows("contracts", "array", ~with_array, identifiers, "the contract has no risk array")
+    return found + _rows("contracts", "array", needed & ~with_array, identifiers, "the contract has no risk array")
 
 
 def _commodity_findings(file: RiskParameterFile) -> list[Finding]:

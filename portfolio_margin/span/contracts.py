@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,6 @@ import numpy as np
 
 from portfolio_margin.span.tables import FUTURES_LIKE, OPTION_TYPES, RiskParameterFile
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
-from pricing.errors import DataError, Problem
 
 DEFAULT_LOOK_AHEAD_YEARS = 0.004
 PREMIUM = "EQTY"
@@ -116,9 +116,8 @@ class ContractView:
     @cached_property
     def name(self) -> StrArray:
         """Names to hold positions by: family code, kind and period, and right and strike of an option, with hyphens
-        between; behind the code of the exchange where there is more than one.
-
-        DataError where two contracts have one name.
+        between; behind the code of the exchange where there is more than one, and with # and the file's number of
+        the contract where two would have one name.
         """
         families, contracts = self.file.families, self.file.contracts
         codes = families.code.astype(object)
@@ -127,14 +126,13 @@ class ContractView:
         names = codes[self.family] + "-" + self.kind.astype(object) + "-" + self.period.astype(object)
         strikes = np.array([repr(value + 0.0).removesuffix(".0") for value in contracts.strike.tolist()], dtype=object)
         names = np.where(self.is_option, names + "-" + contracts.right.astype(object) + "-" + strikes, names)
-        text = names.astype(np.str_)
-        if len(text):
-            _, first, counts = np.unique(text, return_index=True, return_counts=True)
-            if np.any(counts > 1):
-                row = int(first[counts > 1][0])
-                remedy = "two contracts of the file have this family, period, right and strike"
-                raise DataError([Problem("SPAN file", None, "contract", str(text[row]), remedy)])
-        return text
+        for numbers in (contracts.contract_id, families.family_id[self.family]):
+            counts = Counter(names.tolist())
+            alike = np.array([counts[name] > 1 for name in names.tolist()], dtype=bool)
+            if not alike.any():
+                break
+            names = np.where(alike, names + "#" + numbers.astype(str).astype(object), names)
+        return names.astype(np.str_)
 
 
 def look_ahead_years(file: RiskParameterFile, given: float | None = None) -> float:

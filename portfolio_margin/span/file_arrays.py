@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from portfolio_margin.span.checks import scenario_rows
 from portfolio_margin.span.columns import Columns
 from portfolio_margin.span.contracts import ContractView, look_ahead_years
 from portfolio_margin.span.tables import FUTURES_LIKE, RiskParameterFile
@@ -307,8 +308,8 @@ def _scenario_set(file: RiskParameterFile, view: ContractView, rows: _Rows, spot
         relative[commodity] = max(relative[commodity], np.nan_to_num(scans.vol_scan_relative[row]))
         absolute[commodity] = max(absolute[commodity], np.nan_to_num(scans.vol_scan[row]))
     points = file.scan_points
-    first = np.flatnonzero(points.commodity_idx < 0)[:16]
-    first = first if len(first) == 16 else np.flatnonzero(points.commodity_idx == points.commodity_idx[0])[:16]
+    # Where commodities have scenarios of their own, the rows are theirs and this describes the first ones.
+    first = scenario_rows(file, int(points.commodity_idx[0]) if len(points) else -1)
     return make(
         label=[f"SPAN-{number:02d}" for number in range(1, 17)],
         price_move=np.maximum(points.price[first][:, None] * scan, LOWEST_MOVE),

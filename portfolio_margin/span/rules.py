@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from portfolio_margin.span.checks import scenario_rows
 from portfolio_margin.span.choices import Choices
 from portfolio_margin.span.contracts import ContractView
 from portfolio_margin.span.file_arrays import conversions
 from portfolio_margin.span.levels import levels
 from portfolio_margin.span.scan import METHODS, NORMAL
 from portfolio_margin.span.spreads import FLAT, PERCENT, Leg, ScanSpread, SpotCharge, Spread
-from portfolio_margin.span.tables import FUTURES_LIKE, INTER, INTRA, MINIMUM, SCAN, SUPER, RiskParameterFile
+from portfolio_margin.span.tables import FUTURES_LIKE, INTER, INTRA, MINIMUM, SCAN, SCENARIOS, SUPER, RiskParameterFile
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
@@ -401,15 +402,8 @@ class _Builder:
 
 
 def _paired(file: RiskParameterFile, count: int) -> IntArray:
-    points = file.scan_points
-    common = np.flatnonzero(points.commodity_idx < 0)[:16]
-    usual = points.paired[common] - 1 if len(common) == 16 else np.arange(16)
-    result = np.tile(usual, (count, 1))
-    for commodity in range(count):
-        own = np.flatnonzero(points.commodity_idx == commodity)[:16]
-        if len(own) == 16:
-            result[commodity] = points.paired[own] - 1
-    return result.astype(np.int64)
+    rows = [file.scan_points.paired[scenario_rows(file, commodity)] - 1 for commodity in range(count)]
+    return np.array(rows, dtype=np.int64).reshape(count, SCENARIOS)
 
 
 def _first_array(file: RiskParameterFile, rate: int) -> IntArray:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from portfolio_margin import Book
 from portfolio_margin.models import span
+from portfolio_margin.span.checks import findings
 from portfolio_margin.span.choices import Choices
 from portfolio_margin.span.file_arrays import FileArrays, conversions, file_arrays
 from portfolio_margin.span.holdings import holdings
@@ -18,7 +19,7 @@ from portfolio_margin.span.requirement import AFTER_VALUE, CommodityRisk, Totals
 from portfolio_margin.span.rules import SpanRules, rules_of
 from portfolio_margin.span.scan import scan_risk, weighted_price_risk
 from portfolio_margin.span.tables import RiskParameterFile
-from pricing import ConfigError
+from pricing import ConfigError, DataError
 from tests.naive import span as naive
 from tests.portfolio_margin.span_examples import PAIRS, Exchange, exchange_with_every_rule, future_losses
 
@@ -219,6 +220,39 @@ def test_option_value_and_its_caps() -> None:
         risk, total = risk_of([{0: 3.0, 1: 1.0}], rules_of(file, made.arrays), made)
         assert risk.risk[:, 0].tolist() == [6.0, 80.0]
         assert total.requirement[0, 1] == pytest.approx(expected)
+
+
+def test_two_contracts_of_one_name_keep_both() -> None:
+    exchange, row = two_months()
+    again = exchange.future(exchange.family(row, "FUT", 10.0), "202603", 100.0, 50.0)
+    exchange.future(exchange.family(row, "FUT", 10.0), "202609", 100.0, 40.0)
+    made = file_arrays(exchange.built())
+    assert [name for name in made.arrays.instrument_id.tolist() if "202603" in name] == [
+        "A-FUT-202603#1", f"A-FUT-202603#{again + 1}",
+    ]  # fmt: skip
+    assert "A-FUT-202609" in made.arrays.instrument_id.tolist()
+
+
+def test_a_physical_without_price_or_array_is_left_out() -> None:
+    exchange, row = two_months()
+    cash = exchange.family(row, "PHY")
+    exchange.contract(exchange.period(cash, "00000S", 0.0), np.zeros(16), 1.0, np.nan)
+    exchange.contract(exchange.period(cash, "00001S", 0.0), np.zeros(16), 1.0, 5.0)
+    exchange.owners.pop(), exchange.losses.pop(), exchange.deltas.pop()
+    file = exchange.built()
+    assert findings(file) == []
+    made = file_arrays(file)
+    assert set(made.left_out) == {"A-PHY-00000S", "A-PHY-00001S"}
+    assert len(made.arrays) == 3
+
+
+def test_a_file_without_scenarios_is_refused() -> None:
+    exchange, _ = two_months()
+    for column in exchange.rows["scan_points"].columns.values():
+        column.clear()
+    exchange.rows["scan_points"].places.clear()
+    with pytest.raises(DataError, match="no scenarios"):
+        file_arrays(exchange.built())
 
 
 def test_tiers_for_scanning_add_up() -> None:

@@ -27,7 +27,7 @@ from portfolio_margin.io.span_rules import add_commodity_rules, add_inter_spread
 from portfolio_margin.io.span_source import refuse_record
 from portfolio_margin.span.checks import findings
 from portfolio_margin.span.tables import FUTURES_LIKE, OPTION_TYPES, SCENARIOS, Arrays, Header, RiskParameterFile
-from pricing.arrays import FloatArray
+from pricing.arrays import FloatArray, IntArray
 from pricing.errors import DataError, Problem
 
 # Eighths as their first digit: .125 .25 .375 .5 .625 .75 .875; 4 and 9 do not occur.
@@ -280,10 +280,8 @@ class _Reader:
         values = [columns[f"value_{n}"] for n in range(1, 10)] + [tail[f"value_{n}"] for n in range(10, SCENARIOS + 1)]
         losses = np.stack(values, axis=1) * scale[:, None] if keys else np.empty((0, SCENARIOS))
         prices = self._prices(family, columns, tail)
-        owners = [
-            self._contract(int(line), int(family[n]), n, columns, tail, prices) for n, line in enumerate(one.line)
-        ]
-        return np.array(owners, dtype=np.int64), losses, tail["composite_delta"]
+        owners = self._add_contracts(one, two, family, prices)
+        return owners, losses, tail["composite_delta"]
 
     def _check_pairs(self, one: Records, two: Records, first: str, second: str) -> None:
         follows = np.isin(one.line + 1, two.line)
@@ -319,26 +317,34 @@ class _Reader:
         )
         return {"price": price, "strike": strike}
 
-    def _contract(self, line: int, family: int, n: int, columns: Any, tail: Any, prices: Any) -> int:
-        kind = str(columns["kind"][n])
-        future = _joined(columns["future_month"][n], columns["future_day"][n])
-        option = _joined(columns["option_month"][n], columns["option_day"][n])
-        key = (family, future, option)
-        if key not in self.periods:
-            values = {"family_idx": family, "period": option or future, "underlying_period": future if option else ""}
-            self.periods[key] = self.rows["periods"].add(line, values)
-        factor = tail["value_factor"][n] * 10.0 ** _number_or_zero(tail["value_factor_exponent"][n])
+    def _add_contracts(self, one: Records, two: Records, family: IntArray, prices: dict[str, FloatArray]) -> IntArray:
+        """Rows of the contracts of pairs of records, and of periods that no record of type B described."""
+        columns, tail = one.columns, two.columns
+        lines = one.line.tolist()
+        future = np.char.add(columns["future_month"], columns["future_day"]).tolist()
+        option = np.char.add(columns["option_month"], columns["option_day"]).tolist()
+        period = []
+        for line, key in zip(lines, zip(family.tolist(), future, option, strict=True), strict=True):
+            if key not in self.periods:
+                under = key[1] if key[2] else ""
+                values = {"family_idx": key[0], "period": key[2] or key[1], "underlying_period": under}
+                self.periods[key] = self.rows["periods"].add(line, values)
+            period.append(self.periods[key])
+        first = len(self.rows["contracts"])
+        factor = tail["value_factor"] * 10.0 ** np.nan_to_num(tail["value_factor_exponent"])
+        vol = tail["implied_vol"] * 10.0 ** np.nan_to_num(tail["implied_vol_exponent"])
         own = {
-            "period_idx": self.periods[key],
-            "contract_id": len(self.rows["contracts"]) + 1,
-            "right": str(columns["right"][n]),
-            "strike": prices["strike"][n] if kind in OPTION_TYPES else np.nan,
-            "price": prices["price"][n],
-            "delta": tail["current_delta"][n],
-            "vol": tail["implied_vol"][n] * 10.0 ** _number_or_zero(tail["implied_vol_exponent"][n]),
-            "contract_value_factor": factor if factor > 0 else np.nan,
+            "period_idx": period,
+            "contract_id": list(range(first + 1, first + 1 + len(lines))),
+            "right": columns["right"].tolist(),
+            "strike": np.where(np.isin(columns["kind"], OPTION_TYPES), prices["strike"], np.nan).tolist(),
+            "price": prices["price"].tolist(),
+            "delta": tail["current_delta"].tolist(),
+            "vol": vol.tolist(),
+            "contract_value_factor": np.where(factor > 0, factor, np.nan).tolist(),
         }
-        return self.rows["contracts"].add(line, own)
+        self.rows["contracts"].extend(lines, own)
+        return np.arange(first, first + len(lines))
 
     def _underlyings(self) -> None:
         """The future that an option is on: of the same combined commodity, by its month."""

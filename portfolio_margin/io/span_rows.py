@@ -85,6 +85,12 @@ class Rows:
         self.places.append(place)
         return len(self.places) - 1
 
+    def extend(self, places: list[Any], values: dict[str, list[Any]]) -> None:
+        """Append many rows at once, given by columns; what is not given is absent."""
+        for name, column in self.columns.items():
+            column.extend(values[name] if name in values else [self.fill[name]] * len(places))
+        self.places.extend(places)
+
     def frozen(self) -> Columns:
         """The finished table."""
         return self.table.from_rows(self.columns)

@@ -73,13 +73,13 @@ PASSED_OVER = tags(
     "minIntExDeltaPct lookAheadDays daysPerYear binaryArrays limitArraysTo16Points hfactor "
     "cpnRate cpnFreq cpnNextDate cpnLastDate accruedIntr duration lbe futEqFactor limitSubAccountOffset "
     "custUseLov useLovPct marginMeth hvarSetId fxHvarSetId isCDSScanRisk rateTiers quoteInOptTerms legPriceFlag "
-    "legPrice tbn btn brk tne btNum etNum"
+    "legPrice tbn btn brk tne btNum etNum tm"
 )
 # Known, with an effect that this engine does not compute; counted and told.
 NOT_COMPUTED = tags(
     "portfolio IRSwapPf CDSwapPf hvarMarginParams cdsMarginParams concScaleUp concAdjRate liqRate basisRates cdsRate "
     "superInterClearSpreads interClearSpreads capRiskArray sPointDef applyFxRisk apportionRisk sprCharge "
-    "spreadType volRate pmpsRate rpLeg"
+    "spreadType volRate pmpsRate rpLeg div dSpread"
 )
 REFUSED = frozenset({"businessFunction"})
 

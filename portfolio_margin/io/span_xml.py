@@ -63,6 +63,12 @@ Element = ElementTree.Element
 ARRAY_TAGS = ["r", *["a"] * SCENARIOS, "d"]
 LARGEST_WHOLE = 2**62
 PROBLEMS_PLACED = 20
+# A spread that is left out would lower a margin, so files with these are refused.
+NO_SPREADS = {
+    "rpLeg": "spreads between relative periods are not read",
+    "pmpsRate": "charges by month and spread are not read",
+    "dSpread": "spreads inside spreads are not read",
+}
 # Of a contract that is no option: what is its own and not that of its period.
 OWN_COLUMNS = frozenset({"contract_id", "period_idx", "price", "delta", "vol", "value"})
 
@@ -315,6 +321,9 @@ class _Reader:
 
     def _spread(self, element: Element, scope: str, commodity: int) -> None:
         delta = element.tag == "dSpread"
+        for tag, remedy in NO_SPREADS.items():
+            if element.find(tag) is not None:
+                raise BadRecord(tag, element.findtext("spread"), remedy)
         values = self._values(element, DELTA_SPREAD if delta else SCAN_SPREAD)
         values |= {"scope": scope, "commodity_idx": commodity, "kind": "delta" if delta else "scan"}
         row = self._add("spreads", values)

@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+import csv
 from functools import cache
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from portfolio_margin import Book, margin
+from portfolio_margin.io.span_elements import (
+    ACCOUNT_TYPE,
+    ADJUSTMENT,
+    CLEARING_ORG,
+    COMMODITY,
+    CONTRACT,
+    CONVERSION,
+    CURRENCY,
+    DELTA_POINT,
+    DELTA_SPREAD,
+    FAMILY,
+    LEVEL,
+    LINK,
+    NOT_COMPUTED,
+    OPTION,
+    PASSED_OVER,
+    PERIOD_LEG,
+    POINT_IN_TIME,
+    RATE,
+    REFUSED,
+    SCAN_LEG,
+    SCAN_POINT,
+    SCAN_RATE,
+    SCAN_SPREAD,
+    SERIES,
+    SPAN_FILE,
+    SPOT_RATE,
+    TIER,
+    TIER_LEG,
+)
 from portfolio_margin.io.span_file import read_span_file
 from portfolio_margin.io.span_write import spn_bytes, write_spn
 from portfolio_margin.models import span
@@ -76,6 +108,56 @@ def test_the_risk_arrays_are_those_of_the_file() -> None:
     assert np.array_equal(np.round(-made.arrays.pnl[rows], 6), file.arrays.loss[made.contract[rows]])
     assert np.array_equal(np.rint(made.arrays.rows), made.arrays.rows)
     assert made.arrays.currency == "TRY"
+
+
+RECORDS = {
+    "type:ProductFamily": FAMILY, "type:NonOptionPF": FAMILY, "type:OptionPF": FAMILY, "type:FutPf": FAMILY,
+    "type:PhyPf": FAMILY, "type:FwdPf": FAMILY, "type:CmbPf": FAMILY, "type:EquityPf": FAMILY, "type:DebtPf": FAMILY,
+    "type:EDebtPf": FAMILY, "type:Contract": CONTRACT, "type:NonOptionContract": CONTRACT, "type:Phy": CONTRACT,
+    "type:Fut": CONTRACT, "fut": CONTRACT, "type:Fwd": CONTRACT, "type:Cmb": CONTRACT, "type:Equity": CONTRACT,
+    "type:Debt": CONTRACT, "type:EDebt": CONTRACT, "series": SERIES, "opt": OPTION, "scanRate": SCAN_RATE,
+    "ccDef": COMMODITY, "pfLink": LINK, "adjRate": ADJUSTMENT, "tier": TIER, "rate": RATE, "dSpread": DELTA_SPREAD,
+    "sSpread": SCAN_SPREAD, "tLeg": TIER_LEG, "pLeg": PERIOD_LEG, "sLeg": SCAN_LEG, "spotRate": SPOT_RATE,
+    "currencyDef": CURRENCY, "acctTypeDef": ACCOUNT_TYPE, "curConv": CONVERSION, "pbRateDef": LEVEL,
+    "clearingOrg": CLEARING_ORG, "pointInTime": POINT_IN_TIME, "spanFile": SPAN_FILE, "scanPointDef": SCAN_POINT,
+    "deltaPointDef": DELTA_POINT,
+}  # fmt: skip
+
+
+def schema() -> dict[str, list[str]]:
+    children: dict[str, list[str]] = {}
+    with data_file("span/spn_xml_elements.csv").open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            children.setdefault(row["parent"], []).append(row["child"])
+    return children
+
+
+def test_every_element_of_the_schema_is_known() -> None:
+    """Nothing that the format has is taken for damage."""
+    children = schema()
+    passed = PASSED_OVER | NOT_COMPUTED | REFUSED
+    for parent, record in RECORDS.items():
+        known = record.leaves.keys() | record.inline | record.nested | passed
+        assert not set(children[parent]) - known, parent
+        for inner in record.inline:
+            leaves = {tag.partition("/")[2] for tag in record.leaves.keys() | record.nested if tag.startswith(inner)}
+            assert not set(children.get(inner, [])) - leaves - passed, inner
+
+
+def test_a_written_file_has_the_order_of_the_schema() -> None:
+    children = schema()
+    for name, types in (("fut", ("Contract", "NonOptionContract", "Fut")), ("phy", ("Contract", "Phy")),
+                        ("futPf", ("ProductFamily", "NonOptionPF", "FutPf")), ("oopPf", ("ProductFamily", "OptionPF")),
+                        ("phyPf", ("ProductFamily", "NonOptionPF", "PhyPf"))):  # fmt: skip
+        children[name] = [child for kind in types for child in children[f"type:{kind}"]]
+    place = {parent: {tag: n for n, tag in reversed(list(enumerate(tags)))} for parent, tags in children.items()}
+    checked = 0
+    for element in ElementTree.fromstring(spn_bytes(takasbank()[0])).iter():
+        if len(element):
+            places = [place[element.tag][child.tag] for child in element]
+            assert places == sorted(places), element.tag
+            checked += 1
+    assert checked > 7_000
 
 
 def portfolios(file: RiskParameterFile, made: FileArrays) -> list[dict[int, float]]:

@@ -134,6 +134,7 @@ def replaced(old: str, new: str, count: int = 1) -> Change:
         (replaced("<opt>", "<opt><surprise>1</surprise>"), ("surprise", "unknown record", "opt", "line")),
         (replaced("<clearingOrg>", "<clearingOrg><mystery/>"), ("mystery", "unknown record", "clearingOrg")),
         (replaced("<k>105</k>", ""), ("strike", "opt needs it", "line")),
+        (replaced("<rate><r>1</r><val>75<", "<pmpsRate/><rate><r>1</r><val>75<"), ("pmpsRate = '1'", "by month")),
         (replaced("<rs>A</rs>", "<rs>C</rs>"), ("side = 'C'", "A or B")),
         (replaced("<isM>1</isM>", "<isM>2</isM>"), ("isM = '2'", "0 or 1")),
         (replaced("<pairedPoint>2</pairedPoint>", "<pairedPoint>17</pairedPoint>"), ("paired = 17", "no such point")),

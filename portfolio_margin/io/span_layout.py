@@ -204,3 +204,12 @@ RECORDS: dict[str, dict[str, Field]] = {
 }  # fmt: skip
 # Known and without effect on margin as it is computed here: daily adjustments, combinations, debt.
 PASSED_OVER = frozenset("VXYZ97R")
+# Fields without which a record means nothing.
+NEEDED: dict[str, tuple[str, ...]] = {
+    "T": ("rate",),
+    "P": ("value_factor",),
+    "C": ("priority", "charge"),
+    "E": ("priority", "charge"),
+    "6": ("priority", "credit"),
+    "B": ("price_scan", "extreme_multiplier", "extreme_cover"),
+}

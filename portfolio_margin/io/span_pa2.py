@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from portfolio_margin.io.span_layout import PASSED_OVER
+from portfolio_margin.io.span_layout import NEEDED, PASSED_OVER
 from portfolio_margin.io.span_records import (
     Lines,
     Records,
@@ -35,6 +35,8 @@ EIGHTHS = np.array([0.0, 0.125, 0.25, 0.375, np.nan, 0.5, 0.625, 0.75, 0.875, np
 QUALIFIERS = {"E": "early", "F": "final", "C": "complete"}
 ACCOUNT_TYPES = (("M", "member"), ("H", "hedger"), ("S", "speculator"))
 MOVES = np.array([0, 0, 1, 1, -1, -1, 2, 2, -2, -2, 3, 3, -3, -3]) / 3.0
+DELTA_MOVES = (-1.0, -2 / 3, -1 / 3, 0.0, 1 / 3, 2 / 3, 1.0)
+DELTA_WEIGHTS = (0.037, 0.111, 0.217, 0.270, 0.217, 0.111, 0.037)
 EXPIRED_VOL = 99.999999
 # What stands in the second of the two records of a contract.
 SECOND_RECORD = frozenset({"price", "strike", "composite delta", *(f"array value {n}" for n in range(10, 17))})
@@ -89,7 +91,12 @@ class _Reader:
         self.periods: dict[tuple[int, str, str], int] = {}
 
     def records(self, kind: str) -> Records:
-        return decode(self.file, self.lines, kind)
+        found = decode(self.file, self.lines, kind)
+        for name in NEEDED.get(kind, ()):
+            absent = np.flatnonzero(np.isnan(found.columns[name]))
+            if len(absent):
+                self.refuse(int(found.line[absent[0]]), f"record {kind} {name}", None, "must not be blank")
+        return found
 
     def each(self, kind: str) -> Iterator[tuple[int, dict[str, Any]]]:
         found = self.records(kind)
@@ -229,6 +236,10 @@ class _Reader:
             values = {"commodity_idx": -1, "point_set": 1, "point": point, "price": move, "vol": vol}
             paired = point if not inner else point + 1 if point % 2 else point - 1
             self.rows["scan_points"].add(None, {**values, "weight": 1.0 if inner else cover, "paired": paired})
+        # Positional files do not state how composite deltas are averaged; CME does it like this.
+        for point, (move, weight) in enumerate(zip(DELTA_MOVES, DELTA_WEIGHTS, strict=True), 1):
+            values = {"commodity_idx": -1, "point_set": 1, "point": point, "price": move, "vol": 0.0}
+            self.rows["delta_points"].add(None, {**values, "weight": weight})
 
     def _period_row(self, line: int, family: int, future: str, option: str, record: dict[str, Any]) -> int:
         if (family, future, option) in self.periods:
@@ -381,12 +392,14 @@ class _Reader:
                     self.rows["account_types"].add(None, {**kind, "priority": str(place)})
 
     def _check(self, file: RiskParameterFile) -> None:
+        if not len(file.contracts):
+            self.refuse(len(self.lines.start), "contracts", 0, "the file holds none: it is cut short")
         problems = []
         for finding in findings(file):
             arrays = finding.table == "arrays"
             row = int(file.arrays.contract_idx[finding.row]) if arrays else finding.row
             line = self.rows["contracts" if arrays else finding.table].places[row]
-            if finding.field in SECOND_RECORD:
+            if line is not None and finding.field in SECOND_RECORD:
                 line += 1
             value = finding.value.item() if hasattr(finding.value, "item") else finding.value
             place = None if line is None else f"line {line}"

@@ -426,6 +426,8 @@ class _Reader:
         periods["underlying_period"] = [futures.get(tuple(key), "") if option[family] else "" for family, *key in rows]
 
     def _check(self, file: RiskParameterFile) -> None:
+        if not len(file.contracts):
+            refuse_record(self.file, None, "contracts", 0, "the file holds none")
         found = findings(file)
         if not found:
             return

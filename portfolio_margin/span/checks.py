@@ -147,6 +147,9 @@ def _commodity_findings(file: RiskParameterFile) -> list[Finding]:
     _, first = np.unique(codes, return_index=True)
     repeated = ~np.isin(np.arange(len(codes)), first)
     found = _rows("commodities", "code", repeated, codes, "a combined commodity of this code came before")
+    for table in ("commodities", "families"):
+        currency = getattr(file, table).currency
+        found += _rows(table, "currency", currency == "", currency, "must be named")
     _, first = np.unique(file.links.family_idx, return_index=True)
     repeated = ~np.isin(np.arange(len(file.links)), first)
     names = file.families.code[file.links.family_idx] if len(file.links) else file.families.code[:0]

@@ -143,8 +143,10 @@ def commodity_risk(
     )
 
 
-def totals(rules: SpanRules, risk: CommodityRisk, *, initial_ratio: str = BEFORE_VALUE) -> Totals:
-    """Requirement of accounts from the risks of their commodities.
+def totals_by_currency(
+    rules: SpanRules, risk: CommodityRisk, *, initial_ratio: str = BEFORE_VALUE
+) -> dict[str, Totals]:
+    """Requirement of accounts in each currency group, from the risks of its commodities; margin currency.
 
     Option value of a commodity whose value is capped helps up to its own risk, that of others helps all commodities of
     their currency; value owed always counts in full.
@@ -155,8 +157,7 @@ def totals(rules: SpanRules, risk: CommodityRisk, *, initial_ratio: str = BEFORE
     value = risk.option_value[..., None] + np.zeros(2)
     capped = rules.cap_option_value[:, None, None]
     usable = np.where(capped, np.minimum(value, adjusted), value)
-    accounts = risk.risk.shape[1]
-    total_risk, total_used, required = (np.zeros((accounts, 2)) for _ in range(3))
+    found: dict[str, Totals] = {}
     for currency in dict.fromkeys(rules.currency.tolist()):
         mine = rules.currency == currency
         group_risk, group_value = adjusted[mine].sum(axis=0), usable[mine].sum(axis=0)
@@ -165,10 +166,16 @@ def totals(rules: SpanRules, risk: CommodityRisk, *, initial_ratio: str = BEFORE
             base = group_risk[:, 1]
             ratio = np.where(base > 0.0, group_risk[:, 0] / np.where(base > 0.0, base, 1.0), 1.0)
             group[:, 0] = group[:, 1] * ratio
-        total_risk += group_risk
-        total_used += np.minimum(group_value, group_risk)
-        required += group
-    return Totals(total_risk, value.sum(axis=0), total_used, required)
+        used = np.minimum(group_value, group_risk)
+        found[currency] = Totals(group_risk, value[mine].sum(axis=0), used, group)
+    return found
+
+
+def totals(rules: SpanRules, risk: CommodityRisk, *, initial_ratio: str = BEFORE_VALUE) -> Totals:
+    """Requirement of accounts over all currencies; see `totals_by_currency`."""
+    nothing = np.zeros((risk.risk.shape[1], 2))
+    groups = totals_by_currency(rules, risk, initial_ratio=initial_ratio).values()
+    return Totals(*(sum((group[n] for group in groups), nothing) for n in range(len(Totals._fields))))
 
 
 class _Credits:

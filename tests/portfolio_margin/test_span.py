@@ -15,7 +15,14 @@ from portfolio_margin.span.checks import findings
 from portfolio_margin.span.choices import Choices
 from portfolio_margin.span.file_arrays import FileArrays, conversions, file_arrays
 from portfolio_margin.span.holdings import holdings
-from portfolio_margin.span.requirement import AFTER_VALUE, CommodityRisk, Totals, commodity_risk, totals
+from portfolio_margin.span.requirement import (
+    AFTER_VALUE,
+    CommodityRisk,
+    Totals,
+    commodity_risk,
+    totals,
+    totals_by_currency,
+)
 from portfolio_margin.span.rules import SpanRules, rules_of
 from portfolio_margin.span.scan import scan_risk, weighted_price_risk
 from portfolio_margin.span.tables import RiskParameterFile
@@ -316,6 +323,22 @@ def test_a_period_by_its_code_before_those_that_begin_with_it() -> None:
 def test_parameters_that_are_refused(change: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         span.Params(**change)
+
+
+def test_currencies_do_not_help_each_other() -> None:
+    """Long options in euros leave what is required in dollars as it is."""
+    euros = [row for row, c in enumerate(FILE.contracts.contract_id) if FILE.contracts.right[row] and
+             FILE.families.currency[FILE.periods.family_idx[FILE.contracts.period_idx[row]]] == "EUR"]  # fmt: skip
+    future = next(row for row in range(CONTRACTS) if FILE.contracts.right[row] == "")
+    risk, total = risk_of([{future: 10}, {future: 10, euros[0]: 10_000}])
+    groups = totals_by_currency(RULES, risk)
+    assert set(groups) == {"USD", "EUR"}
+    dollars = groups["USD"].requirement
+    assert dollars[0].tolist() == dollars[1].tolist()
+    other = groups["EUR"]
+    assert other.option_value[1, 0] > 0
+    np.testing.assert_allclose(other.requirement[1], np.maximum(other.risk[1] - other.option_value[1], 0.0))
+    np.testing.assert_allclose(sum(group.requirement for group in groups.values()), total.requirement)
 
 
 def test_levels_of_the_file() -> None:

@@ -59,6 +59,10 @@ FAMILY_ORDER = ("pfId", "pfCode", "name", "exercise", "currency", "cvf", "priceD
                 "strikeFmt", "cab", "valueMeth", "priceMeth", "setlMeth", "priceModel", "undPf")  # fmt: skip
 
 
+# Texts that the format wants even where there is nothing to say.
+REQUIRED = frozenset({"symbol", "name", "priority", "finalizeMeth"})
+
+
 def write_spn(path: str | Path, file: RiskParameterFile) -> None:
     """Write a risk parameter file as XML, whole or not at all; gzip where the name ends in .gz."""
     name = str(path).lower()
@@ -113,6 +117,8 @@ class _Row:
         for tag, values, form, absent in self.plan:
             value = values[row]
             text = None if absent and value == -1 else form(value)
+            if text is None and tag in REQUIRED:
+                text = ""
             if text is None:
                 continue
             top, _, inner = tag.partition("/")
@@ -331,5 +337,5 @@ def _header_lines(file: RiskParameterFile, tags: Any) -> Iterator[str]:
             yield f"<{tag}>{int(value)}</{tag}>"
         elif isinstance(value, float):
             yield from [f"<{tag}>{plain_number(value)}</{tag}>"] if value == value else []
-        elif value:
+        elif value or tag in REQUIRED:
             yield f"<{tag}>{escape(value)}</{tag}>"

@@ -53,6 +53,7 @@ from portfolio_margin.span.requirement import commodity_risk, totals
 from portfolio_margin.span.rules import rules_of
 from portfolio_margin.span.tables import RiskParameterFile
 from tests.naive import span as naive
+from tests.portfolio_margin.test_span_market import MADE as MARKET_FILE
 from tests.vectors import data_file
 
 pytestmark = pytest.mark.data
@@ -132,6 +133,16 @@ def schema() -> dict[str, list[str]]:
     return children
 
 
+def required() -> dict[str, set[str]]:
+    """Children that the schema wants at least once, outside of choices."""
+    needed: dict[str, set[str]] = {}
+    with data_file("span/spn_xml_elements.csv").open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            if row["min"] not in ("", "0") and row["group"] == "sequence":
+                needed.setdefault(row["parent"], set()).add(row["child"])
+    return needed
+
+
 def test_every_element_of_the_schema_is_known() -> None:
     """Nothing that the format has is taken for damage."""
     children = schema()
@@ -144,20 +155,33 @@ def test_every_element_of_the_schema_is_known() -> None:
             assert not set(children.get(inner, [])) - leaves - passed, inner
 
 
-def test_a_written_file_has_the_order_of_the_schema() -> None:
-    children = schema()
-    for name, types in (("fut", ("Contract", "NonOptionContract", "Fut")), ("phy", ("Contract", "Phy")),
-                        ("futPf", ("ProductFamily", "NonOptionPF", "FutPf")), ("oopPf", ("ProductFamily", "OptionPF")),
-                        ("phyPf", ("ProductFamily", "NonOptionPF", "PhyPf"))):  # fmt: skip
+CONTRACT_TYPES = {
+    "fut": ("Contract", "NonOptionContract", "Fut"),
+    "phy": ("Contract", "Phy"),
+    "futPf": ("ProductFamily", "NonOptionPF", "FutPf"),
+    "phyPf": ("ProductFamily", "NonOptionPF", "PhyPf"),
+    "oopPf": ("ProductFamily", "OptionPF"),
+}
+
+
+@pytest.mark.parametrize("of", ["takasbank", "a market of ours"])
+def test_a_written_file_is_one_of_the_schema(of: str) -> None:
+    """Children stand in the order of the schema, and those that it wants are there."""
+    content = spn_bytes(takasbank()[0] if of == "takasbank" else MARKET_FILE.file)
+    children, needed = schema(), required()
+    for name, types in CONTRACT_TYPES.items():
         children[name] = [child for kind in types for child in children[f"type:{kind}"]]
+        needed[name] = set().union(*(needed.get(f"type:{kind}", set()) for kind in types))
     place = {parent: {tag: n for n, tag in reversed(list(enumerate(tags)))} for parent, tags in children.items()}
     checked = 0
-    for element in ElementTree.fromstring(spn_bytes(takasbank()[0])).iter():
+    for element in ElementTree.fromstring(content).iter():
         if len(element):
-            places = [place[element.tag][child.tag] for child in element]
+            tags = [child.tag for child in element]
+            places = [place[element.tag][tag] for tag in tags]
             assert places == sorted(places), element.tag
+            assert needed.get(element.tag, set()) <= set(tags), element.tag
             checked += 1
-    assert checked > 7_000
+    assert checked > (7_000 if of == "takasbank" else 200)
 
 
 def portfolios(file: RiskParameterFile, made: FileArrays) -> list[dict[int, float]]:

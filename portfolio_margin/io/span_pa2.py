@@ -200,7 +200,8 @@ class _Reader:
                 exponent = self.rows["commodities"].columns["risk_exponent"][known[code]]
                 self.decimals[key] = (0.0 if np.isnan(places) else places) - exponent
                 values = {"commodity_idx": known[code], "family_idx": self.families[key], "delta_scale": 1.0}
-                self.rows["links"].add(line, {**values, "combination_method": "NONE"})
+                precision = {"array_precision": str(round(self.decimals[key])), "combination_method": "NONE"}
+                self.rows["links"].add(line, {**values, **precision})
 
     def _periods(self) -> float:
         """Periods and scan ranges from the array parameters; returns the look-ahead, years."""

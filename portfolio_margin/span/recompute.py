@@ -28,6 +28,7 @@ class Recomputed(NamedTuple):
     loss, composite_delta   (K,16), (K,) as recomputed
     loss_error       (K,) largest difference over the 16 values, as a share of the price scan range
     delta_error      (K,) difference of the composite deltas
+    last_digit       (K,) half of the last digit that the file prints of the losses, as a share of the price scan range
     skipped          contracts that were not, and why
     """
 
@@ -36,6 +37,7 @@ class Recomputed(NamedTuple):
     composite_delta: FloatArray
     loss_error: FloatArray
     delta_error: FloatArray
+    last_digit: FloatArray
     skipped: tuple[tuple[int, str], ...]
 
 
@@ -98,8 +100,21 @@ def recompute(
         composite_delta=delta,
         loss_error=np.abs(loss - file.arrays.loss[rows]).max(axis=1, initial=0.0) / scan,
         delta_error=np.abs(delta - file.arrays.composite_delta[rows]),
+        last_digit=0.5 * 10.0 ** -_precision(file, view)[contract] / scan,
         skipped=skipped,
     )
+
+
+def _precision(file: RiskParameterFile, view: ContractView) -> FloatArray:
+    """(contracts,) decimals of the losses in the file; infinite where it does not say."""
+    stated = np.array([_decimals(text) for text in file.links.array_precision.tolist()])
+    of_family = np.full(len(file.families), np.inf)
+    of_family[file.links.family_idx] = stated
+    return of_family[view.family]
+
+
+def _decimals(text: str) -> float:
+    return float(text) if text.lstrip("-").isdigit() else float("inf")
 
 
 def _points(file: RiskParameterFile, multiple: str) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -229,5 +244,8 @@ def worst(errors: FloatArray, contract: IntArray, names: StrArray) -> str:
 
 
 def within(found: Recomputed, tolerance: float, delta_tolerance: float) -> BoolArray:
-    """(K,) whether an array is reproduced; tolerance as a share of the scan range, delta_tolerance of 1."""
-    return np.asarray((found.loss_error <= tolerance) & (found.delta_error <= delta_tolerance))
+    """(K,) whether an array is reproduced; tolerance as a share of the scan range, delta_tolerance of 1.
+
+    What the file rounds its losses to is allowed on top.
+    """
+    return np.asarray((found.loss_error <= tolerance + found.last_digit) & (found.delta_error <= delta_tolerance))

@@ -14,7 +14,9 @@ from portfolio_margin.io.span_pa2 import read_pa2, settlement_price
 from portfolio_margin.io.span_write import write_spn
 from portfolio_margin.io.span_xml import read_spn
 from portfolio_margin.span.choices import Choices
+from portfolio_margin.span.contracts import ContractView
 from portfolio_margin.span.file_arrays import file_arrays
+from portfolio_margin.span.recompute import recompute, within
 from portfolio_margin.span.rules import rules_of
 from portfolio_margin.span.spreads import ScanSpread, Spread
 from portfolio_margin.span.tables import RiskParameterFile
@@ -52,6 +54,17 @@ def test_every_table(wide: bool, tmp_path: Path) -> None:
     assert file.commodities.weighted_price_risk_method.tolist() == ["SCANRANGE CAP"]
     assert file.commodities.minimum_method.tolist() == ["MAX"]
     assert file.conversions.factor.tolist() == [1.25]
+
+
+def test_whole_numbers_are_allowed_their_rounding(tmp_path: Path) -> None:
+    """Futures print thirds of 800 as 267: half a dollar is 6e-4 of the scan range."""
+    file = read(lines(), tmp_path)
+    found = recompute(file)
+    futures = ContractView(file).kind[found.contract] == "FUT"
+    assert found.loss_error[futures].max() > 4e-4
+    assert found.last_digit.tolist() == [0.5 / 800.0] * 4
+    assert within(found, 2e-4, 2e-4)[futures].all()
+    assert not within(found, 2e-4, 2e-4)[~futures].any()
 
 
 def test_the_rules(tmp_path: Path) -> None:

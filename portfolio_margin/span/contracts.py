@@ -86,8 +86,23 @@ class ContractView:
         return np.where(self.is_option, valuation == PREMIUM, ~np.isin(self.kind, (*FUTURES_LIKE, "CMB")))
 
     @cached_property
+    def value_price(self) -> FloatArray:
+        """Price as the value of the contract, which a file may round to money, over its factor; else the price."""
+        value = self.file.contracts.value
+        with np.errstate(invalid="ignore"):
+            return np.where(value > 0, value / self.factor, self.file.contracts.price)
+
+    @cached_property
+    def underlying_value_price(self) -> FloatArray:
+        """`value_price` of the contract an option or future is on, NaN where the file does not have it."""
+        return self._of_underlying(self.value_price)
+
+    @cached_property
     def underlying_price(self) -> FloatArray:
         """Price of the contract an option or future is on, NaN where the file does not have it."""
+        return self._of_underlying(self.file.contracts.price)
+
+    def _of_underlying(self, price: FloatArray) -> FloatArray:
         periods, families = self.file.periods, self.file.families
         exchange = self.file.exchanges.code[families.exchange_idx]
         keys = zip(exchange[self.family].tolist(), families.family_id[self.family].tolist(),
@@ -96,17 +111,17 @@ class ContractView:
         wanted = zip(periods.underlying_exchange.tolist(), periods.underlying_family_id.tolist(),
                      periods.underlying_contract_id.tolist(), strict=True)  # fmt: skip
         rows = np.array([row_of.get(key, -1) for key in wanted], dtype=np.int64)
-        if not len(rows):
+        if not len(rows) or not len(price):
             return np.empty(0)
-        of_period = np.where(rows >= 0, self.file.contracts.price[rows], np.nan)
+        of_period = np.where(rows >= 0, price[rows], np.nan)
         # Positional files name the underlying future by its month alone.
-        return np.where(np.isnan(of_period), self._future_prices(), of_period)[self.file.contracts.period_idx]
+        return np.where(np.isnan(of_period), self._future_prices(price), of_period)[self.file.contracts.period_idx]
 
-    def _future_prices(self) -> FloatArray:
+    def _future_prices(self, price: FloatArray) -> FloatArray:
         """(periods,) price of the future of the same combined commodity with the period's underlying month."""
         future = np.isin(self.kind, FUTURES_LIKE)
         keys = zip(self.commodity[future].tolist(), self.period[future].tolist(), strict=True)
-        price_of = dict(zip(keys, self.file.contracts.price[future].tolist(), strict=True))
+        price_of = dict(zip(keys, price[future].tolist(), strict=True))
         of_family = np.full(len(self.file.families), -1, dtype=np.int64)
         of_family[self.file.links.family_idx] = self.file.links.commodity_idx
         wanted = zip(of_family[self.file.periods.family_idx].tolist(), self.file.periods.underlying_period.tolist(),

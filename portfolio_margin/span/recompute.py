@@ -63,6 +63,7 @@ def recompute(
     *,
     look_ahead: float | None = None,
     point_multiple: str = "decimal",
+    underlying: str = "value",
     backend: str = "numba",
 ) -> Recomputed:
     """Arrays and composite deltas of every contract with a scan range, beside those in the file.
@@ -70,6 +71,8 @@ def recompute(
     rate            number of the scan rates and arrays
     look_ahead      years, where the file's own or the usual ones are not meant
     point_multiple  "decimal" takes moves as the file prints them, "fraction" as numerator over denominator
+    underlying      "value": what an option is on has the price that its value in money stands for, where the file
+                    states one (Takasbank rounds it to money, and computes with that); "price": its price
     backend         of the option values
 
     ConfigError where the file has no scenarios for the whole clearing organisation.
@@ -78,7 +81,7 @@ def recompute(
     price_move, vol_move, weight = _points(file, point_multiple)
     rows = np.flatnonzero(file.arrays.rate == rate)
     contract = file.arrays.contract_idx[rows]
-    terms, reason = _terms(file, view, contract, rate)
+    terms, reason = _terms(file, view, contract, (rate, underlying))
     good = reason == ""
     skipped = tuple((int(contract[n]), str(reason[n])) for n in np.flatnonzero(~good))
     contract, rows = contract[good], rows[good]
@@ -136,8 +139,13 @@ def _moves(points: object, rows: IntArray, name: str, multiple: str) -> FloatArr
         return np.where(np.isfinite(top / bottom), top / bottom, decimal)
 
 
-def _terms(file: RiskParameterFile, view: ContractView, contract: IntArray, rate: int) -> tuple[Terms, StrArray]:
+def _terms(
+    file: RiskParameterFile, view: ContractView, contract: IntArray, how: tuple[int, str]
+) -> tuple[Terms, StrArray]:
     """Inputs of every contract, and why it cannot be recomputed, "" where it can."""
+    rate, prices = how
+    if prices not in ("value", "price"):
+        raise ConfigError(f"underlying = {prices!r}: must be value or price")
     periods, contracts = file.periods, file.contracts
     period = contracts.period_idx[contract]
     scan_row = np.full(len(periods), -1, dtype=np.int64)
@@ -154,7 +162,8 @@ def _terms(file: RiskParameterFile, view: ContractView, contract: IntArray, rate
     own_vol = contracts.vol[contract]
     vol = np.where(np.isfinite(own_vol) & (own_vol > 0), own_vol, periods.vol[period])
     factor = view.factor[contract]
-    underlying = np.where(option, view.underlying_price[contract], contracts.price[contract])
+    of = view.underlying_value_price if prices == "value" else view.underlying_price
+    underlying = np.where(option, of[contract], contracts.price[contract])
     interest = np.nan_to_num(periods.rate[period])
     price_scan = scanned("price_scan")
     percent = scanned("price_scan_percent")

@@ -119,7 +119,7 @@ def test_arrays_writes_and_checks_span_files(run: Any, tmp_path: Path) -> None:
     (tmp_path / "off.spn").write_text(text[:first] + "<a>77" + text[first + 3 :], encoding="utf-8")
     done = run("arrays", "--check", "off.spn")
     assert done.code == 1
-    assert "1 arrays are off by more than 0.0002: BTC-OOP" in done.err
+    assert "1 arrays are off by more than 1e-05: BTC-OOP" in done.err
     assert run("arrays", "--check", "off.spn", "--tolerance", "10").code == 0
     (tmp_path / "cut.spn").write_text(text[: len(text) // 2], encoding="utf-8")
     check_fails(run("arrays", "--check", "cut.spn"), "cut.spn", "line", "cut short")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import american, margin_models, pairing, pricing, revalue, slices, startup, what_if, worst_loss
+from benchmarks import american, margin_models, pairing, pricing, revalue, slices, span, startup, what_if, worst_loss
 
 BUILD = Path("build")
 
@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=100_000)
     parser.add_argument("--positions", type=int, default=20)
     parser.add_argument("--slices", type=int, default=1_000)
+    parser.add_argument("--commodities", type=int, default=60, help="of the SPAN file; 239 as at NSE Clearing")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=1_000_000)
     sizes = parser.parse_args()
@@ -29,6 +30,7 @@ def main() -> None:
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
     slices.run(sizes.slices, sizes.rounds, output=BUILD / "bench-slices.json")
     pairing.run(100, sizes.rounds)
+    span.run(sizes.commodities, sizes.accounts // 5, sizes.positions, sizes.rounds)
     startup.run(sizes.rounds)
 
 

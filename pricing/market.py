@@ -85,7 +85,8 @@ class Market:
     def __post_init__(self) -> None:
         strings = dict.fromkeys(("underlying_id", "currency_id"), np.str_)
         integers = dict.fromkeys(("expiry_underlying", "expiry_time", "currency_underlying"), np.int64)
-        if self.fixed_share is NOTHING_FIXED:
+        if self.fixed_share is NOTHING_FIXED or not np.any(self.fixed_share):
+            # Also where forwards of another number replace those of a market that has nothing fixed.
             object.__setattr__(self, "fixed_share", np.zeros(len(self.forward)))
         floats = dict.fromkeys(("spot", "forward", "discount", "svi", "mark_vol", "fx", "fixed_share"), np.float64)
         freeze_fields(self, {**strings, **integers, **floats})

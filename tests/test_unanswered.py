@@ -70,12 +70,7 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
     "worked-examples.json": (
         "Dederi portfolio margin",
         "Derive Dutch auction",
-        "NSE SPAN + exposure",
-        "NSE SPAN with net option value",
-        "NSE price scan range",
         "Paradex socialised loss",
-        "SPAN inter-commodity credit",
-        "SPAN inter-commodity credit, leg-specific rates",
         "backtest: Christoffersen independence",
         "backtest: Kupiec proportion of failures",
         "isolated futures liquidation price",

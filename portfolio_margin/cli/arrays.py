@@ -13,14 +13,22 @@ from portfolio_margin.cli.parameters import build_all
 from portfolio_margin.cli.policy import DEFAULT_FAMILY, ModelInput, scenarios_for
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.arrays_file import check_arrays_name, write_arrays
+from pricing.errors import ConfigError
 from pricing.price import BACKENDS
 from scenarios.risk_arrays import DEFAULT_TICK, METHODS, RiskArrays
+
+SPAN, DEFAULT_MODEL = "span", "worst_case"
+SPAN_ENDINGS = (".spn", ".spn.gz")
+POLICY_OPTIONS = ("model", "parameter_set", "params_file", "params", "family")
 
 
 @click.command("arrays")
 @with_options(*MARKET_OPTIONS)
-@click.option("--output", "output_file", metavar="FILE", required=True, help="Where the .npz file goes.")
-@click.option("--model", default="worst_case", show_default=True, help="Margin model whose scenarios they are for.")
+@click.option("--output", "output_file", metavar="FILE", help="Where the file goes: .npz, or .spn for a SPAN file.")
+@click.option("--check", "check_path", metavar="FILE", help="Recompute the arrays of a SPAN file from its scan ranges.")
+@click.option("--tolerance", type=float, help="Error that --check allows, share of the scan range.  [default: 1e-5]")
+@click.option("--look-ahead", type=float, help="Years that pass in the scenarios of --check, if the file is silent.")
+@click.option("--model", help="Margin model whose scenarios they are for.  [default: worst_case; span for .spn]")
 @click.option("--parameter-set", metavar="NAME", help="Parameter set of the model; by default by date.")
 @click.option("--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter of the model; repeatable.")
 @click.option(
@@ -37,27 +45,40 @@ from scenarios.risk_arrays import DEFAULT_TICK, METHODS, RiskArrays
 @with_options(ACCURACY_OPTION)
 def command(
     market: str | None,
-    output_file: str,
-    model: str,
-    parameter_set: str | None,
-    params: tuple[str, ...],
-    family: str | None,
-    params_file: str | None,
+    output_file: str | None,
+    check_path: str | None,
+    tolerance: float | None,
+    look_ahead: float | None,
     scenario: tuple[str, ...],
-    **chain_and_method: Any,
+    **options: Any,
 ) -> None:
-    """Write the risk array file: numpy .npz, one row per instrument, one column per scenario."""
-    check_arrays_name(output_file)
+    """Write the risk array file, one row per instrument and one column per scenario: numpy .npz, or a SPAN file.
+
+    With --check, recompute a SPAN file instead; exit 1 where an array is off by more than the tolerance.
+    """
+    if check_path is not None:
+        _check(check_path, output_file, tolerance, look_ahead, options["backend"])
+        return
+    if output_file is None or tolerance is not None or look_ahead is not None:
+        raise ConfigError("give --output FILE, or --check FILE with --tolerance and --look-ahead")
+    as_span = output_file.lower().endswith(SPAN_ENDINGS)
+    if not as_span:
+        check_arrays_name(output_file)
     refuse_overwriting_inputs()
-    policy = ModelInput.read(model, parameter_set, params_file, params, family, every_model=True)
+    policy = _policy(as_span, options)
+    chain_and_method = {name: value for name, value in options.items() if name not in POLICY_OPTIONS}
     moves_of = policy.family_input(scenario)
     build_all(policy.wanted(None), moves_of.wanted())
     given = read_market_option(market, ChainOptions.take(chain_and_method))
-    moves = scenarios_for(policy.model(given.market.valuation_time), moves_of, given.market)
+    model = policy.model(given.market.valuation_time)
+    moves = scenarios_for(model, moves_of, given.market)
     with progress("revaluing", 2) as step:
         arrays = revalued(given, moves, **chain_and_method)
         step("writing")
-        write_arrays(output_file, arrays)
+        if as_span:
+            _write_span(output_file, model, arrays)
+        else:
+            write_arrays(output_file, arrays)
         step("done")
     if arrays.method == "taylor":
         _tell_error(arrays, revalued(given, moves, **{**chain_and_method, "method": "full"}))
@@ -67,6 +88,31 @@ def command(
     click.echo(
         f"wrote {output_file}: {rows} instruments x {columns} scenarios of {given.source}, digest {arrays.digest[:16]}"
     )
+
+
+def _policy(as_span: bool, options: dict[str, Any]) -> ModelInput:
+    """The model whose scenarios are asked for; a SPAN file is always that of the model span."""
+    model = options["model"] or (SPAN if as_span else DEFAULT_MODEL)
+    if as_span and model != SPAN:
+        raise ConfigError(f"a SPAN file holds the scenarios of the model {SPAN}, not of {model}")
+    if as_span and options["method"] != "full":
+        raise ConfigError("a SPAN file is made by full revaluation")
+    parameter_set, params_file, params, family = (options[name] for name in POLICY_OPTIONS[1:])
+    return ModelInput.read(model, parameter_set, params_file, params, family, every_model=True)
+
+
+def _write_span(path: str, model: Any, arrays: RiskArrays) -> None:
+    from portfolio_margin.io.span_write import write_spn
+
+    write_spn(path, model.market_file(arrays).file)
+
+
+def _check(path: str, output_file: str | None, tolerance: float | None, look_ahead: float | None, backend: str) -> None:
+    from portfolio_margin.cli.span_input import DEFAULT_TOLERANCE, check_file
+
+    if output_file is not None:
+        raise ConfigError("--check writes no file; leave --output out")
+    check_file(path, DEFAULT_TOLERANCE if tolerance is None else tolerance, look_ahead, backend)
 
 
 def _tell_error(approximate: RiskArrays, full: RiskArrays) -> None:

@@ -110,7 +110,7 @@ ACCURACY_OPTION = click.option(
     help="Accuracy of contracts with early exercise.",
 )
 MARGIN_OPTIONS = (
-    click.option("--arrays", metavar="FILE", help="Risk array file to use instead of a market."),
+    click.option("--arrays", metavar="FILE", help="Risk array file, or SPAN file (.spn, .pa2), instead of a market."),
     click.option("--model", default="worst_case", show_default=True, help="Margin model."),
     click.option(
         "--parameter-set", metavar="NAME", help="Parameter set of the model, such as 2024-06-28; by default by date."
@@ -166,6 +166,8 @@ def open_session(options: Options) -> Session:
         step("revaluing")
         how = ("backend", "tick", "threads", "american_accuracy")
         arrays = revalued(given, moves, **{name: getattr(options, name) for name in how})
+        # Rules that belong to the arrays are looked up once.
+        model = model.for_arrays(arrays) if hasattr(model, "for_arrays") else model
         step("done")
     told = with_book_notes(given.told, options.positions, options.collateral)
     return Session(given.instruments, given.market, arrays, book, model, given.source, told, given.left_out)
@@ -174,11 +176,14 @@ def open_session(options: Options) -> Session:
 def _session_of_arrays(options: Options, file: str, policy: ModelInput) -> Session:
     """A session on a risk array file, which has its scenarios already."""
     from portfolio_margin.io.arrays_file import read_arrays
+    from portfolio_margin.io.span_source import is_span_name
 
     family = policy.family_name
     if family in policy.tables:
         raise ConfigError(f"[{family}] of {options.params_file} has no effect beside --arrays; leave it out")
     build_all(policy.wanted(None))
+    if is_span_name(file):
+        return _session_of_span(options, file, policy)
     with progress("reading", 2) as step:
         arrays = read_arrays(file)
         told = Told.of_lines(arrays.notes)
@@ -189,6 +194,24 @@ def _session_of_arrays(options: Options, file: str, policy: ModelInput) -> Sessi
         step("done")
     told = with_book_notes(told, options.positions, options.collateral)
     model = policy.model(arrays.valuation_time)
+    return Session(None, None, arrays, book, model, file, told, left_out)
+
+
+def _session_of_span(options: Options, file: str, policy: ModelInput) -> Session:
+    """A session on a SPAN risk parameter file: its arrays, and its rules where the model takes any."""
+    from portfolio_margin.cli.span_input import SpanInput
+
+    if options.positions is None:
+        raise ConfigError("a SPAN file needs --positions FILE beside it: the sample's accounts hold other contracts")
+    with progress("reading", 3) as step:
+        given = SpanInput(file)
+        step("arrays")
+        model, arrays, told = given.arrays_for(policy.model(given.time))
+        step("book")
+        left_out = told.left_out_by_name()
+        book = read_book_option(options.positions, options.collateral, arrays, None, left_out)
+        step("done")
+    told = with_book_notes(told, options.positions, options.collateral)
     return Session(None, None, arrays, book, model, file, told, left_out)
 
 
@@ -234,8 +257,13 @@ def read_market_option(market: str | None, chain: ChainOptions) -> MarketInput:
     A chain is fitted first, so that contracts without a vol of the venue take that of their slice.
     """
     from portfolio_margin.io.market_json import is_market_file, read_market_file
+    from portfolio_margin.io.span_source import is_span_name
     from portfolio_margin.sample import MARKET_FILE, sample_path
 
+    if market is not None and is_span_name(market):
+        raise ConfigError(
+            f"{market} holds risk arrays and rules, not a market: give it after --arrays, or arrays --check"
+        )
     if market is None or is_market_file(market):
         useless = chain.given()
         if useless:

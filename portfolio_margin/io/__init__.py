@@ -10,6 +10,10 @@ deribit_json  Deribit chains from the venue's own JSON payloads
 deribit_margin  parameters of Deribit's margin from its replies, and a simulate reply made again
 market_json   our own market snapshot file
 arrays_file   risk array files
+span_file     SPAN risk parameter files of either kind, by their name
+span_xml      reader of .spn; span_elements: what its elements mean; span_write: writer
+span_pa2      reader of .pa2; span_layout: where its fields stand; span_records: lines into columns; span_rules: rules
+span_source   SPAN files as streams, and where in them a record stands; span_rows: rows of the tables while read
 parameters    parameter sets from plain values, name by name
 parameter_sets  dated parameter sets of the margin models
 told          what is told of the market behind a result

@@ -72,6 +72,17 @@ def scenarios(params: Params, market: MarketRows, history: None = None) -> Scena
     )
 
 
+def price_scan_share(daily_vol: float, multiple: float = 6.0, days: float = 2.0, floor: float = 0.093) -> float:
+    """Price scan range as a share of the price: so many standard deviations over a horizon, at least a floor.
+
+    daily_vol  standard deviation of daily log returns
+    multiple   of it, 6 at NSE Clearing
+    days       horizon, 2 at NSE Clearing
+    floor      0.093 on indices, 0.142 on single shares at NSE Clearing (July 2024)
+    """
+    return max(multiple * daily_vol * float(np.sqrt(days)), floor)
+
+
 def _scan_ranges(params: Params, market: MarketRows) -> np.ndarray:
     if isinstance(params.price_scan_range, Mapping):
         missing = [name for name in market.underlying_id if name not in params.price_scan_range]

@@ -1,0 +1,205 @@
+"""Rules of combined commodities in positional SPAN files: tiers, spreads, delivery months, minimums, ratios."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from portfolio_margin.io.span_rows import Rows
+from portfolio_margin.span.tables import FUTURES_LIKE, INTER, INTRA, MINIMUM, SCAN
+
+Each = Callable[[str], Iterator[tuple[int, dict[str, Any]]]]
+Refuse = Callable[[int, str, object, str], None]
+# Methods of record S and the purposes their tiers serve.
+TIER_METHODS = {"10": (SCAN,), "20": (INTER,), "21": (SCAN, INTER), "22": (SCAN,), "23": (INTER,), "30": (MINIMUM,)}
+WEIGHTED_PRICE_RISK = {"1": "NORMAL", "2": "SCANRANGE CAP", "3": "SCANRANGE"}
+MINIMUM_METHODS = {"1": "GROSS", "2": "MAX"}
+PURPOSES = (SCAN, INTRA, INTER, MINIMUM)
+CLASSES = ("member", "hedger", "speculator")
+
+
+def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> None:
+    """Records S, 3, 4, C and E: everything that belongs to one combined commodity."""
+    position = {code: row for row, code in enumerate(rows["commodities"].columns["code"])}
+    adjustment: dict[int, tuple[float, ...]] = dict.fromkeys(position.values(), (1.0, 1.0, 1.0))
+    ratios = dict(adjustment)
+
+    def commodity(line: int, record: dict[str, Any]) -> int:
+        if record["cc"] not in position:
+            refuse(line, "combined commodity", record["cc"], "no record of type 2 defines it")
+        return position[record["cc"]]
+
+    columns = rows["commodities"].columns
+    money = {row: 10.0**exponent for row, exponent in enumerate(columns["risk_exponent"])}
+    for line, record in each("S"):
+        row = commodity(line, record)
+        columns["weighted_price_risk_method"][row] = WEIGHTED_PRICE_RISK.get(record["weighted_price_risk"], "NORMAL")
+        _add_tiers(rows, line, row, record, money[row])
+    for line, record in each("3"):
+        row = commodity(line, record)
+        ratios[row] = tuple(_stated(record[f"ratio_{name}"], 1.0) for name in CLASSES)
+        if record["method"] == "10":
+            for number, start, end in _blocks(record, 4):
+                values = {"commodity_idx": row, "purpose": INTRA, "number": number, "start": start, "end": end}
+                rows["tiers"].add(line, values)
+        elif record["method"] == "01":
+            _month_tiers(rows, line, row, INTRA)
+    for line, record in each("4"):
+        row = commodity(line, record)
+        adjustment[row] = tuple(_stated(record[f"adjustment_{name}"], 1.0) for name in CLASSES)
+        _add_spot(rows, line, row, record, money[row])
+    for row in position.values():
+        for place in range(len(CLASSES)):
+            own = {"commodity_idx": row, "rate": place + 1, "base_rate": 1, "factor": adjustment[row][place]}
+            initial = {**own, "rate": place + 4, "base_rate": place + 1, "factor": ratios[row][place]}
+            rows["adjustments"].add(None, own)
+            rows["adjustments"].add(None, initial)
+    _sort_tiers(rows)
+    _add_intra_spreads(rows, each, commodity, money)
+
+
+def add_inter_spreads(rows: dict[str, Rows], each: Each) -> None:
+    """Records of type 6 in the order of their priority."""
+    for line, record in sorted(each("6"), key=lambda pair: pair[1]["priority"]):
+        scanning = record["method"] in ("04", "4")
+        flat = record["credit_method"] == "F"
+        kind = {"kind": "scan"} if scanning else {"kind": "delta", "charge_method": "F" if flat else "W"}
+        values = {"scope": INTER, "number": str(int(record["priority"])), **kind}
+        if scanning:
+            values["target_required"] = "0" if record["target_required"] == "N" else "1"
+            values["legs_required"] = "" if np.isnan(record["legs_required"]) else str(int(record["legs_required"]))
+        spread = rows["spreads"].add(line, values)
+        rate = {"spread_idx": spread, "rate": 1, "value": record["credit"] * (100.0 if flat else 0.01)}
+        rows["spread_rates"].add(line, rate)
+        if scanning and record["target_cc"]:
+            target = {"commodity": record["target_cc"], "is_target": "1", "ratio": record["target_ratio"]}
+            rows["spread_legs"].add(line, {**target, "spread_idx": spread, "kind": "scan"})
+        for leg in range(1, 5):
+            _add_inter_leg(rows, line, record, leg, spread, scanning)
+
+
+def _add_inter_leg(rows: dict[str, Rows], line: int, record: dict[str, Any], leg: int, spread: int,
+                   scanning: bool) -> None:  # fmt: skip
+    code = record[f"cc_{leg}"]
+    if not code:
+        return
+    tier = record[f"tier_{leg}"]
+    values = {
+        "spread_idx": spread,
+        "commodity": code,
+        "kind": "scan" if scanning else "tier",
+        "tier": 0 if np.isnan(tier) else int(tier),
+        "side": "" if scanning else record[f"side_{leg}"],
+        "ratio": record[f"ratio_{leg}"],
+    }
+    if scanning:
+        values |= {"is_target": "0", "is_required": "0" if record[f"required_{leg}"] == "N" else "1"}
+    row = rows["spread_legs"].add(line, values)
+    own = record[f"rate_{leg}"]
+    if record["separate_rates"] == "Y" and np.isfinite(own):
+        rows["spread_rates"].add(line, {"spread_idx": spread, "leg": row, "rate": 1, "value": own / 100.0})
+
+
+def _add_tiers(rows: dict[str, Rows], line: int, commodity: int, record: dict[str, Any], money: float) -> None:
+    method = record["method"]
+    if method in ("01", "02"):
+        for purpose in (SCAN, INTER):
+            if method == "02":
+                _month_tiers(rows, line, commodity, purpose)
+            else:
+                rows["tiers"].add(line, {"commodity_idx": commodity, "purpose": purpose, "number": 1})
+        return
+    for purpose in TIER_METHODS.get(method, ()):
+        for place, (number, start, end) in enumerate(_blocks(record, 5), 1):
+            values = {"commodity_idx": commodity, "purpose": purpose, "number": number, "start": start, "end": end}
+            tier = rows["tiers"].add(line, values)
+            if purpose == MINIMUM:
+                rows["tier_rates"].add(
+                    line, {"tier_idx": tier, "rate": 1, "value": money * record[f"som_rate_{place}"]}
+                )
+
+
+def _blocks(record: dict[str, Any], count: int) -> Iterator[tuple[int, str, str]]:
+    """Number, first and last period of every tier that a record states."""
+    for place in range(1, count + 1):
+        number = record[f"number_{place}"]
+        if np.isfinite(number) and record[f"start_{place}"]:
+            start = record[f"start_{place}"] + record[f"start_day_{place}"]
+            yield int(number), start, record[f"end_{place}"] + record[f"end_day_{place}"]
+
+
+def _month_tiers(rows: dict[str, Rows], line: int, commodity: int, purpose: str) -> None:
+    """Every period of the commodity's futures is a tier of its own, numbered from the nearest."""
+    links, families, periods = rows["links"].columns, rows["families"].columns, rows["periods"].columns
+    mine = {f for c, f in zip(links["commodity_idx"], links["family_idx"], strict=True) if c == commodity}
+    mine = {f for f in mine if families["kind"][f] in FUTURES_LIKE}
+    months = sorted({p for f, p in zip(periods["family_idx"], periods["period"], strict=True) if f in mine})
+    for number, month in enumerate(months, 1):
+        values = {"commodity_idx": commodity, "purpose": purpose, "number": number, "start": month, "end": month}
+        rows["tiers"].add(line, values)
+
+
+def _sort_tiers(rows: dict[str, Rows]) -> None:
+    """Tiers by commodity and purpose, in the order in which the other kind of file has them."""
+    tiers, rates = rows["tiers"], rows["tier_rates"]
+    keys = [(c, PURPOSES.index(p)) for c, p in zip(tiers.columns["commodity_idx"], tiers.columns["purpose"],
+                                                   strict=True)]  # fmt: skip
+    order = sorted(range(len(tiers)), key=keys.__getitem__)
+    place = {old: new for new, old in enumerate(order)}
+    for name, column in tiers.columns.items():
+        tiers.columns[name] = [column[row] for row in order]
+    tiers.places = [tiers.places[row] for row in order]
+    rates.columns["tier_idx"] = [place[row] for row in rates.columns["tier_idx"]]
+    by_tier = sorted(range(len(rates)), key=rates.columns["tier_idx"].__getitem__)
+    for name, column in rates.columns.items():
+        rates.columns[name] = [column[row] for row in by_tier]
+    rates.places = [rates.places[row] for row in by_tier]
+
+
+def _add_spot(rows: dict[str, Rows], line: int, commodity: int, record: dict[str, Any], money: float) -> None:
+    """Delivery months, and the short option minimum of the whole commodity where no tiers of it came before."""
+    columns = rows["commodities"].columns
+    columns["spot_method"][commodity] = {"00": "NONE", "10": "NORMAL", "11": "BASIS"}.get(
+        record["method"], record["method"]
+    )
+    columns["minimum_method"][commodity] = MINIMUM_METHODS.get(record["som_method"], "GROSS")
+    if record["method"] == "10":
+        for place in (1, 2):
+            month, spread, outright = (record[f"{name}_{place}"] for name in ("month", "spread", "outright"))
+            if month and np.isfinite(spread):
+                charges = {"spread": money * spread, "outright": money * _stated(outright, 0.0)}
+                period = {"period": month + record[f"day_{place}"], "rate": 1, "commodity_idx": commodity}
+                rows["spot_rates"].add(line, {**period, **charges})
+    tiers = rows["tiers"].columns
+    tiered = any(c == commodity and p == MINIMUM for c, p in zip(tiers["commodity_idx"], tiers["purpose"], strict=True))
+    if not tiered and np.isfinite(record["som_rate"]):
+        tier = rows["tiers"].add(line, {"commodity_idx": commodity, "purpose": MINIMUM, "number": 0})
+        rows["tier_rates"].add(line, {"tier_idx": tier, "rate": 1, "value": money * record["som_rate"]})
+
+
+def _add_intra_spreads(
+    rows: dict[str, Rows], each: Each, commodity: Callable[..., int], money: dict[int, float]
+) -> None:
+    """Spreads of contract periods come before those of tiers, each in the order of priority."""
+    for kind, places in (("E", 4), ("C", 8)):
+        for line, record in sorted(each(kind), key=lambda pair: (pair[1]["cc"], pair[1]["priority"])):
+            owner = commodity(line, record)
+            values = {"scope": INTRA, "commodity_idx": owner, "kind": "delta", "charge_method": "F"}
+            spread = rows["spreads"].add(line, {**values, "number": str(int(record["priority"]))})
+            rows["spread_rates"].add(
+                line, {"spread_idx": spread, "leg": -1, "rate": 1, "value": money[owner] * record["charge"]}
+            )
+            for leg in range(1, places + 1):
+                ratio, side = record[f"ratio_{leg}"], record[f"side_{leg}"]
+                if np.isnan(ratio) or not side:
+                    continue
+                place = {"kind": "tier", "tier": int(_stated(record[f"tier_{leg}"], 0))} if kind == "C" else {
+                    "kind": "period", "period": f"20{record[f'month_{leg}']}{record[f'day_{leg}']}"}  # fmt: skip
+                own = {"spread_idx": spread, "commodity": record["cc"], "side": side, "ratio": ratio}
+                rows["spread_legs"].add(line, {**own, **place})
+
+
+def _stated(value: float, otherwise: float) -> float:
+    return otherwise if np.isnan(value) else float(value)

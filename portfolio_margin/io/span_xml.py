@@ -1,0 +1,449 @@
+"""Reader of SPAN XML risk parameter files (.spn, format 4.00), plain, gzip or zip.
+
+The file streams: an element becomes a row as soon as it ends and is then forgotten, so that memory is that of the
+tables. What is wrong is said with line, byte and element path.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+from xml.etree import ElementTree
+
+import numpy as np
+
+from portfolio_margin.io.span_elements import (
+    ACCOUNT_TYPE,
+    ADJUSTMENT,
+    ARRAY,
+    CLEARING_ORG,
+    COMMODITY,
+    CONTRACT,
+    CONTRACT_TAGS,
+    CONVERSION,
+    CURRENCY,
+    DELTA_POINT,
+    DELTA_SPREAD,
+    FAMILY,
+    FAMILY_KINDS,
+    LEVEL,
+    LINK,
+    NOT_COMPUTED,
+    NUMBER,
+    OPTION,
+    PASSED_OVER,
+    PERIOD_LEG,
+    POINT_IN_TIME,
+    RATE,
+    REFUSED,
+    SCAN_LEG,
+    SCAN_POINT,
+    SCAN_RATE,
+    SCAN_SPREAD,
+    SERIES,
+    SPAN_FILE,
+    SPOT_RATE,
+    SPREAD_SCOPES,
+    TIER,
+    TIER_LEG,
+    TIER_TAGS,
+    WHOLE,
+    Record,
+)
+from portfolio_margin.io.span_rows import new_rows
+from portfolio_margin.io.span_source import BadRecord, opened, place_of, refuse_doctype, refuse_record
+from portfolio_margin.span.checks import findings
+from portfolio_margin.span.tables import FUTURES_LIKE, OPTION_TYPES, SCENARIOS, Arrays, Header, RiskParameterFile
+from pricing.errors import DataError, Problem
+
+Element = ElementTree.Element
+ARRAY_TAGS = ["r", *["a"] * SCENARIOS, "d"]
+LARGEST_WHOLE = 2**62
+PROBLEMS_PLACED = 20
+# A spread that is left out would lower a margin, so files with these are refused.
+NO_SPREADS = {
+    "rpLeg": "spreads between relative periods are not read",
+    "pmpsRate": "charges by month and spread are not read",
+    "dSpread": "spreads inside spreads are not read",
+}
+# Of a contract that is no option: what is its own and not that of its period.
+OWN_COLUMNS = frozenset({"contract_id", "period_idx", "price", "delta", "vol", "value"})
+
+
+def read_spn(path: str | Path) -> tuple[RiskParameterFile, tuple[str, ...]]:
+    """The tables of an XML risk parameter file, and what of it is not computed here, one text a line.
+
+    Raises DataError with the place of what is wrong: text that is no XML, a file cut short, a number that is none,
+    an element that the format does not know, a reference that leads nowhere.
+    """
+    refuse_doctype(path)
+    reader = _Reader(str(path))
+    with opened(path) as stream:
+        try:
+            for _, element in ElementTree.iterparse(stream):
+                handler = reader.handlers.get(element.tag)
+                if handler is not None:
+                    reader.take(handler, element)
+        except ElementTree.ParseError as error:
+            line, column = error.position
+            said = str(error).split(":")[0]
+            remedy = (
+                "the file is cut short" if said in ("no element found", "unclosed token") else "is no well-formed XML"
+            )
+            refuse_record(str(path), f"line {line}, column {column + 1}", "XML", said, remedy)
+    return reader.finished(), reader.notes()
+
+
+def number(text: str | None, kind: str = NUMBER) -> Any:
+    """The number a text states. ValueError where it states none."""
+    plain = (text or "").strip()
+    if "_" in plain:
+        raise ValueError(plain)
+    if kind == NUMBER:
+        value = float(plain)
+        if value - value != 0.0:
+            raise ValueError(plain)
+        return value
+    whole = int(plain)
+    if abs(whole) > LARGEST_WHOLE:
+        raise ValueError(plain)
+    return whole
+
+
+class _Reader:
+    """Rows under construction. Children of an element end before it does, so they belong to the next row."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.rows = new_rows()
+        self.losses, self.deltas = array("d"), array("d")
+        self.array_contract, self.array_rate = array("q"), array("q")
+        self.header: dict[str, Any] = {}
+        self.ended: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self.family_rows: dict[tuple[str, int, str], int] = {}
+        self.tag = ""
+        self.handlers = {
+            "spanFile": self._span_file,
+            "definitions": self._definitions,
+            "pointInTime": self._point_in_time,
+            "clearingOrg": self._clearing_org,
+            "exchange": self._exchange,
+            "series": self._series,
+            "opt": self._option,
+            "ccDef": self._commodity,
+            **dict.fromkeys(SPREAD_SCOPES, self._spread_list),
+            **dict.fromkeys(FAMILY_KINDS, self._family),
+            **dict.fromkeys(CONTRACT_TAGS.values(), self._contract),
+            **dict.fromkeys(REFUSED, self._refused),
+        }
+
+    def take(self, handler: Any, element: Element) -> None:
+        """Hand an element over and forget it; what is wrong with it is said with its place."""
+        self.tag = tag = element.tag
+        try:
+            handler(element)
+        except BadRecord as error:
+            place = place_of(self.file, tag, self.ended[tag])
+            refuse_record(self.file, place, error.field, error.value, error.remedy)
+        self.ended[tag] += 1
+        # A clearing organisation and a point in time are read after their children are gone.
+        element.clear()
+
+    def _values(self, element: Element, record: Record) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        leaves = record.leaves
+        for child in element:
+            tag = child.tag
+            leaf = leaves.get(tag)
+            if leaf is not None:
+                self._leaf(values, leaf.column, leaf.kind, tag, child.text)
+            elif tag in record.inline:
+                for grandchild in child:
+                    leaf = leaves.get(f"{tag}/{grandchild.tag}")
+                    if leaf is not None:
+                        self._leaf(values, leaf.column, leaf.kind, f"{tag}/{grandchild.tag}", grandchild.text)
+                    else:
+                        self._other(f"{tag}/{grandchild.tag}", grandchild, record)
+            elif tag not in record.nested:
+                self._other(tag, child, record)
+        for name in record.needed:
+            if name not in values:
+                raise BadRecord(name, None, f"{element.tag} needs it")
+        return values
+
+    def _leaf(self, values: dict[str, Any], column: str, kind: str, tag: str, text: str | None) -> None:
+        # Of what may stand there more than once, the first counts.
+        if column in values:
+            return
+        if kind == "text":
+            values[column] = (text or "").strip()
+            return
+        try:
+            value = number(text, NUMBER if kind == NUMBER else WHOLE)
+        except ValueError:
+            if not (text or "").strip():
+                return
+            raise BadRecord(tag, text, f"must be a {'number' if kind == NUMBER else kind}") from None
+        if kind != NUMBER and kind != WHOLE and value not in (0, 1):
+            raise BadRecord(tag, text, f"must be {kind}")
+        values[column] = value
+
+    def _other(self, tag: str, child: Element, record: Record) -> None:
+        plain = tag.rpartition("/")[2]
+        if tag in record.nested or plain in PASSED_OVER:
+            return
+        if plain in NOT_COMPUTED:
+            self.left_out[plain] += 1
+            return
+        raise BadRecord(tag, (child.text or "").strip()[:40], "unknown record: no element of a SPAN file here")
+
+    def _add(self, table: str, values: dict[str, Any]) -> int:
+        return self.rows[table].add((self.tag, self.ended[self.tag]), values)
+
+    def _option(self, element: Element) -> None:
+        values = self._values(element, OPTION)
+        values["period_idx"] = len(self.rows["periods"])
+        self._arrays(element, self._add("contracts", values))
+
+    def _arrays(self, element: Element, contract: int) -> None:
+        for ra in element.findall("ra"):
+            texts = [child.text for child in ra]
+            if [child.tag for child in ra] != ARRAY_TAGS:
+                self._values(ra, ARRAY)
+                count = sum(child.tag == "a" for child in ra)
+                raise BadRecord("ra/a", f"{count} values", f"an array is r, {SCENARIOS} values a and d, in this order")
+            try:
+                rate = int(texts[0] or "")
+                losses = list(map(float, texts[1:-1]))  # type: ignore[arg-type]
+                delta = float(texts[-1])  # type: ignore[arg-type]
+            except (ValueError, TypeError):
+                self._bad_array(texts)
+            self.losses.extend(losses)
+            self.deltas.append(delta)
+            self.array_contract.append(contract)
+            self.array_rate.append(rate)
+
+    def _bad_array(self, texts: list[str | None]) -> NoReturn:
+        names = ["ra/r", *(f"ra/a[{n}]" for n in range(1, SCENARIOS + 1)), "ra/d"]
+        for name, text in zip(names, texts, strict=True):
+            try:
+                number(text, WHOLE if name == "ra/r" else NUMBER)
+            except ValueError:
+                raise BadRecord(name, text, "must be a number") from None
+        raise AssertionError("a number that is none reads as one")
+
+    def _period(self, element: Element, values: dict[str, Any]) -> None:
+        values["family_idx"] = len(self.rows["families"])
+        period = self._add("periods", values)
+        for rate in element.findall("scanRate"):
+            self._add("scan_rates", {**self._values(rate, SCAN_RATE), "period_idx": period})
+
+    def _series(self, element: Element) -> None:
+        self._period(element, self._values(element, SERIES))
+
+    def _contract(self, element: Element) -> None:
+        values = self._values(element, CONTRACT)
+        values["period_idx"] = len(self.rows["periods"])
+        self._period(element, {key: value for key, value in values.items() if key not in ("vol", "contract_id")})
+        own = {key: value for key, value in values.items() if key in OWN_COLUMNS}
+        self._arrays(element, self._add("contracts", own))
+
+    def _family(self, element: Element) -> None:
+        values = self._values(element, FAMILY)
+        self._add(
+            "families", {**values, "kind": FAMILY_KINDS[element.tag], "exchange_idx": len(self.rows["exchanges"])}
+        )
+
+    def _exchange(self, element: Element) -> None:
+        known = {child.tag for child in element} - set(FAMILY_KINDS) - {"exch", "name"}
+        for tag in sorted(known):
+            self._other(tag, element.find(tag) or element, COMMODITY)
+        code = (element.findtext("exch") or "").strip()
+        if not code:
+            raise BadRecord("exch", code, "exchange needs it")
+        row = self._add("exchanges", {"code": code, "name": (element.findtext("name") or "").strip()})
+        families = self.rows["families"].columns
+        for index, exchange in enumerate(families["exchange_idx"]):
+            if exchange == row:
+                key = (code, families["family_id"][index], families["kind"][index])
+                if key in self.family_rows:
+                    raise BadRecord("pfId", key[1], f"two {key[2]} families of {code} have this number")
+                self.family_rows[key] = index
+
+    def _commodity(self, element: Element) -> None:
+        row = len(self.rows["commodities"])
+        self._add("commodities", self._values(element, COMMODITY))
+        self._points(element, row)
+        for child in element:
+            tag = child.tag
+            if tag == "pfLink":
+                self._link(self._values(child, LINK), row)
+            elif tag == "adjRate":
+                self._add("adjustments", {**self._values(child, ADJUSTMENT), "commodity_idx": row})
+            elif tag == "spotRate":
+                self._add("spot_rates", {**self._values(child, SPOT_RATE), "commodity_idx": row})
+            elif tag == "dSpread":
+                self._spread(child, "intra", row)
+            elif tag in TIER_TAGS:
+                self._tiers(child, TIER_TAGS[tag], row)
+
+    def _link(self, values: dict[str, Any], row: int) -> None:
+        exchange, family, kind = values["exchange"], values["family_id"], values.get("kind", "")
+        found = self.family_rows.get((exchange, family, kind))
+        if found is None and not kind:
+            found = next((r for (e, f, _), r in self.family_rows.items() if (e, f) == (exchange, family)), None)
+        if found is None and kind in ("IRS", "CDS"):
+            return
+        if found is None:
+            raise BadRecord("pfLink", f"{exchange} {kind} {family}", "no such product family")
+        self._add("links", {**values, "commodity_idx": row, "family_idx": found})
+
+    def _tiers(self, element: Element, purpose: str, commodity: int) -> None:
+        for child in element:
+            if child.tag != "tier":
+                self._other(child.tag, child, TIER)
+                continue
+            values = {**self._values(child, TIER), "purpose": purpose, "commodity_idx": commodity}
+            row = self._add("tiers", values)
+            for rate in child.findall("rate"):
+                self._add("tier_rates", {**self._values(rate, RATE), "tier_idx": row})
+
+    def _spread_list(self, element: Element) -> None:
+        for child in element:
+            if child.tag in ("dSpread", "sSpread"):
+                self._spread(child, SPREAD_SCOPES[element.tag], -1)
+            else:
+                self._other(child.tag, child, COMMODITY)
+
+    def _spread(self, element: Element, scope: str, commodity: int) -> None:
+        delta = element.tag == "dSpread"
+        for tag, remedy in NO_SPREADS.items():
+            if element.find(tag) is not None:
+                raise BadRecord(tag, element.findtext("spread"), remedy)
+        values = self._values(element, DELTA_SPREAD if delta else SCAN_SPREAD)
+        values |= {"scope": scope, "commodity_idx": commodity, "kind": "delta" if delta else "scan"}
+        row = self._add("spreads", values)
+        for rate in element.findall("rate"):
+            self._add("spread_rates", {**self._values(rate, RATE), "spread_idx": row, "leg": -1})
+        for child in element:
+            record, kind = {"tLeg": (TIER_LEG, "tier"), "pLeg": (PERIOD_LEG, "period"), "sLeg": (SCAN_LEG, "scan")}.get(
+                child.tag, (None, "")
+            )
+            if record is None:
+                continue
+            leg = self._add("spread_legs", {**self._values(child, record), "kind": kind, "spread_idx": row})
+            for rate in child.findall("rate"):
+                self._add("spread_rates", {**self._values(rate, RATE), "spread_idx": row, "leg": leg})
+
+    def _points(self, element: Element, commodity: int) -> None:
+        for definition in element.findall("pointDef"):
+            point_set = number(definition.findtext("r") or "1", WHOLE)
+            for tag, table, record in (
+                ("scanPointDef", "scan_points", SCAN_POINT),
+                ("deltaPointDef", "delta_points", DELTA_POINT),
+            ):
+                for point in definition.findall(tag):
+                    values = {**self._values(point, record), "commodity_idx": commodity, "point_set": point_set}
+                    self._add(table, values)
+
+    def _clearing_org(self, element: Element) -> None:
+        if "clearing_org" in self.header:
+            raise BadRecord("ec", element.findtext("ec"), "a second clearing organisation; give one a file")
+        self.header |= self._values(element, CLEARING_ORG)
+        self._points(element, -1)
+        for tag, table, record in (
+            ("curConv", "conversions", CONVERSION),
+            ("pbRateDef", "levels", LEVEL),
+        ):
+            for child in element.findall(tag):
+                self._add(table, self._values(child, record))
+
+    def _point_in_time(self, element: Element) -> None:
+        if "date" in self.header:
+            raise BadRecord("date", element.findtext("date"), "a second point in time; give one a file")
+        self.header |= self._values(element, POINT_IN_TIME)
+
+    def _definitions(self, element: Element) -> None:
+        for child in element:
+            if child.tag == "currencyDef":
+                self._add("currencies", self._values(child, CURRENCY))
+            elif child.tag == "acctTypeDef":
+                self._add("account_types", self._values(child, ACCOUNT_TYPE))
+            else:
+                self._other(child.tag, child, COMMODITY)
+
+    def _span_file(self, element: Element) -> None:
+        self.header |= self._values(element, SPAN_FILE)
+
+    def _refused(self, element: Element) -> None:
+        raise BadRecord(element.tag, element.findtext("name"), "files with business functions are not read")
+
+    def notes(self) -> tuple[str, ...]:
+        """What stands in the file and is not computed."""
+        told = [f"{count} x {tag} of the file: not computed here" for tag, count in sorted(self.left_out.items())]
+        commodities = self.rows["commodities"].columns
+        scaled = [c for c, e in zip(commodities["code"], commodities["risk_exponent"], strict=True) if e != 0]
+        if scaled:
+            shown = ", ".join(scaled[:5]) + (" ..." if len(scaled) > 5 else "")
+            told.append(f"risk exponents of {shown} are not applied: amounts of XML files are taken as they stand")
+        return tuple(told)
+
+    def finished(self) -> RiskParameterFile:
+        """The tables, checked."""
+        if not self.ended["spanFile"]:
+            refuse_record(self.file, "line 1", "root element", None, "must be spanFile")
+        if "clearing_org" not in self.header:
+            refuse_record(self.file, None, "clearingOrg", None, "the file has no clearing organisation")
+        self._underlying_periods()
+        tables = {name: rows.frozen() for name, rows in self.rows.items()}
+        arrays = Arrays(
+            contract_idx=np.frombuffer(self.array_contract, dtype=np.int64),
+            rate=np.frombuffer(self.array_rate, dtype=np.int64),
+            loss=np.frombuffer(self.losses).reshape(-1, SCENARIOS),
+            composite_delta=np.frombuffer(self.deltas),
+        )
+        file = RiskParameterFile(header=_header(self.header), arrays=arrays, **tables)  # type: ignore[arg-type]
+        self._check(file)
+        return file
+
+    def _underlying_periods(self) -> None:
+        """The period of the future that an option is on, which is where its delta counts."""
+        families, periods = self.rows["families"].columns, self.rows["periods"].columns
+        contracts, exchanges = self.rows["contracts"].columns, self.rows["exchanges"].columns
+        futures = {}
+        for period, contract in zip(contracts["period_idx"], contracts["contract_id"], strict=True):
+            family = periods["family_idx"][period]
+            if families["kind"][family] in FUTURES_LIKE:
+                exchange = exchanges["code"][families["exchange_idx"][family]]
+                futures[exchange, families["family_id"][family], contract] = periods["period"][period]
+        names = ("family_idx", "underlying_exchange", "underlying_family_id", "underlying_contract_id")
+        rows = zip(*(periods[name] for name in names), strict=True)
+        option = [kind in OPTION_TYPES for kind in families["kind"]]
+        periods["underlying_period"] = [futures.get(tuple(key), "") if option[family] else "" for family, *key in rows]
+
+    def _check(self, file: RiskParameterFile) -> None:
+        if not len(file.contracts):
+            refuse_record(self.file, None, "contracts", 0, "the file holds none")
+        found = findings(file)
+        if not found:
+            return
+        problems = []
+        for n, finding in enumerate(found):
+            table = self.rows["contracts" if finding.table == "arrays" else finding.table]
+            row = int(file.arrays.contract_idx[finding.row]) if finding.table == "arrays" else finding.row
+            place = table.places[row]
+            where = place_of(self.file, *place) if n < PROBLEMS_PLACED else f"{place[0]} number {place[1] + 1}"
+            value = finding.value.item() if hasattr(finding.value, "item") else finding.value
+            problems.append(Problem(self.file, where, finding.field, value, finding.remedy))
+        raise DataError(problems)
+
+
+def _header(values: dict[str, Any]) -> Header:
+    types = {f.name: str(f.type) for f in fields(Header)}
+    absent: dict[str, Any] = {"str": "", "bool": False, "float": np.nan}
+    stated = {name: bool(value) if types[name] == "bool" else value for name, value in values.items()}
+    return Header(**{**{name: absent[kind] for name, kind in types.items()}, **stated})

@@ -1,0 +1,197 @@
+"""Spreads: how deltas of contract periods meet, what they are charged inside a commodity, credited between commodities.
+
+Deltas are (D,A): contract periods, the nearest first within a commodity, by accounts; long positive. A leg on side A
+takes long deltas and one on side B short ones, and the other way round when the spread is formed a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pricing.arrays import FloatArray, IntArray
+
+NEAREST, PROPORTIONAL = "nearest", "proportional"
+FLAT, WEIGHTED, PERCENT = "F", "W", "P"
+
+
+class Leg(NamedTuple):
+    """One leg of a spread.
+
+    commodity  -> U
+    periods    rows of the deltas it may take
+    sign       +1 for side A, -1 for side B
+    ratio      deltas per spread
+    rate       charge or credit of this leg
+    tier       row of the price risks by tier, -1 where that of the commodity counts
+    """
+
+    commodity: int
+    periods: IntArray
+    sign: float
+    ratio: float
+    rate: float
+    tier: int = -1
+
+
+class Spread(NamedTuple):
+    """One spread between deltas.
+
+    method   FLAT money per spread, WEIGHTED share of the price risk of the deltas, PERCENT share of a contract's value
+    rate     money per spread (FLAT), share (WEIGHTED), money per spread of the far leg's value (PERCENT). Inside a
+             commodity all are charges; between commodities FLAT is a charge and WEIGHTED a credit
+    legs     two at least, with different deltas each
+    """
+
+    method: str
+    rate: float
+    legs: tuple[Leg, ...]
+
+
+class ScanSpread(NamedTuple):
+    """A credit by scanning commodities together.
+
+    target, legs  -> U
+    rate          (legs + 1,) share of gains that counts, the target's last
+    required      (legs + 1,) True where the spread is not formed without the leg, the target's last
+    fewest        legs that must be held, 1 at least
+    """
+
+    target: int
+    legs: tuple[int, ...]
+    rate: FloatArray
+    required: tuple[bool, ...]
+    fewest: int
+
+
+class SpotCharge(NamedTuple):
+    """Charges of one contract period in its delivery month.
+
+    commodity, period  -> U, row of the deltas
+    spread, outright   margin currency per delta used in spreads, and per delta left
+    """
+
+    commodity: int
+    period: int
+    spread: float
+    outright: float
+
+
+def rounded(amount: FloatArray, unit: float) -> FloatArray:
+    """Amounts rounded to whole units of money, halves away from 0; as they are where the unit is 0."""
+    if unit == 0.0:
+        return amount
+    return np.sign(amount) * np.floor(np.abs(amount) / unit + 0.5) * unit
+
+
+def form_intra_spreads(
+    left: FloatArray, spreads: Sequence[Spread], weighted: FloatArray, attribution: str, unit: float = 0.0
+) -> tuple[FloatArray, FloatArray]:
+    """Charge of the spreads inside commodities, in the order given.
+
+    left         (D,A) deltas left, changed in place
+    weighted     (U,A) price risk of one delta
+    attribution  "nearest" takes the deltas of a tier from its nearest periods first, "proportional" from all alike
+    unit         money that the charge of each spread is rounded to, 0 for none
+
+    Returns the charge (U,A) and the deltas used (D,A), not negative.
+    """
+    charge, used = np.zeros(weighted.shape), np.zeros(left.shape)
+    for spread in spreads:
+        commodity = spread.legs[0].commodity
+        for direction in (1.0, -1.0):
+            count = _gross_count(left, spread, direction)
+            if not count.any():
+                continue
+            for leg in spread.legs:
+                used[leg.periods] += _take(left, leg, direction, count, attribution)
+            each = spread.rate * weighted[commodity] if spread.method == WEIGHTED else spread.rate
+            charge[commodity] += rounded(count * each, unit)
+    return charge, used
+
+
+def form_inter_spread(
+    left: FloatArray, spread: Spread, weighted: FloatArray, tier_weighted: FloatArray, credit: FloatArray,
+    attribution: str,
+    unit: float = 0.0,
+) -> None:  # fmt: skip
+    """Form one spread between commodities from their net deltas, and add its credit.
+
+    left           (D,A) deltas left, changed in place; the net delta of a leg is their sum over its periods
+    weighted       (U,A) price risk of one delta
+    tier_weighted  (T,A) the same by tier, for legs on tiers
+    credit         (U,A) credits so far, changed in place
+    attribution    of deltas to periods
+    unit           money that each credit is rounded to, 0 for none
+    """
+    for direction in (1.0, -1.0):
+        count = _net_count(left, spread, direction)
+        if not count.any():
+            continue
+        for leg in spread.legs:
+            _take(left, leg, direction, count, attribution)
+            if spread.method == FLAT:
+                # A charge, or a credit where it is below 0, of which each commodity gets an equal part.
+                credit[leg.commodity] -= rounded(count * (leg.rate / len(spread.legs)), unit)
+            else:
+                price_risk = weighted[leg.commodity] if leg.tier < 0 else tier_weighted[leg.tier]
+                credit[leg.commodity] += rounded(price_risk * count * leg.ratio * leg.rate, unit)
+
+
+def spot_charges(left: FloatArray, used: FloatArray, charges: Sequence[SpotCharge], commodities: int) -> FloatArray:
+    """(U,A) charge of the delivery months: so much per delta left, so much per delta used in spreads."""
+    total = np.zeros((commodities, left.shape[1]))
+    for charge in charges:
+        total[charge.commodity] += np.abs(left[charge.period]) * charge.outright + used[charge.period] * charge.spread
+    return total
+
+
+def scan_together(loss: FloatArray, target: FloatArray, rate: FloatArray, formed: FloatArray) -> FloatArray:
+    """(A,16) losses of a scanning spread: those of the target and of the legs, of whose gains only a share counts.
+
+    loss    (L,A,16) of the legs
+    target  (A,16) of the target commodity, counted the same way
+    rate    (L+1,) share of gains of the legs and, last, of the target
+    formed  (A,) whether the spread is formed; where not, the target's own losses come back
+    """
+    together = np.where(target > 0.0, target, target * rate[-1])
+    for own, share in zip(loss, rate[:-1], strict=True):
+        together = together + np.where(own > 0.0, own, own * share)
+    return np.where(formed[:, None] > 0.0, together, target)
+
+
+def _gross_count(left: FloatArray, spread: Spread, direction: float) -> FloatArray:
+    """(A,) spreads that can be formed from the deltas of one sign in each leg's periods."""
+    count = np.full(left.shape[1], np.inf)
+    for leg in spread.legs:
+        pool = np.maximum(left[leg.periods] * (direction * leg.sign), 0.0).sum(axis=0)
+        np.minimum(count, pool / leg.ratio, out=count)
+    return np.where(np.isfinite(count), count, 0.0)
+
+
+def _net_count(left: FloatArray, spread: Spread, direction: float) -> FloatArray:
+    """(A,) spreads that can be formed from the net deltas of the legs."""
+    count = np.full(left.shape[1], np.inf)
+    for leg in spread.legs:
+        net = left[leg.periods].sum(axis=0) * (direction * leg.sign)
+        np.minimum(count, np.maximum(net, 0.0) / leg.ratio, out=count)
+    return np.where(np.isfinite(count), count, 0.0)
+
+
+def _take(left: FloatArray, leg: Leg, direction: float, count: FloatArray, attribution: str) -> FloatArray:
+    """Take the deltas of a leg, (periods,A); from the nearest periods on, or from all in proportion."""
+    sign = direction * leg.sign
+    pool = np.maximum(left[leg.periods] * sign, 0.0)
+    wanted = count * leg.ratio
+    if attribution == NEAREST:
+        taken, missing = np.empty_like(pool), wanted
+        for period, own in enumerate(pool):
+            np.minimum(missing, own, out=taken[period])
+            missing = missing - taken[period]
+    else:
+        total = pool.sum(axis=0)
+        taken = pool * np.minimum(wanted / np.where(total > 0.0, total, 1.0), 1.0)
+    left[leg.periods] -= taken * sign
+    return taken

@@ -65,7 +65,7 @@ def margin(
         excess_liquidity=down(balance - maintenance),
         mm_rate=ratio(maintenance, balance),
         health=np.where(maintenance > 0, balance / np.where(maintenance > 0, maintenance, 1.0), np.inf),
-        status=account_status(value, balance, initial, maintenance),
+        status=account_status(marked, marked - held.haircut, required.initial, required.maintenance),
         delta_total=held.delta,
         worst_scenario=required.worst_scenario,
         charges=required.charges,

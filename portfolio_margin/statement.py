@@ -90,7 +90,7 @@ class MarginStatement:
     @property
     def below_maintenance(self) -> np.ndarray:
         """(A,) True where the margin balance does not cover the maintenance margin."""
-        return self.margin_balance < self.maintenance_margin
+        return self.status >= AccountStatus.LIQUIDATION
 
     def columns(self) -> dict[str, Any]:
         """The statement as named columns, in the one order every output uses."""
@@ -150,12 +150,17 @@ def _rounded(amount: FloatArray, direction: Any) -> FloatArray:
 
 
 def account_status(equity: FloatArray, balance: FloatArray, initial: FloatArray, maintenance: FloatArray) -> IntArray:
-    """(A,) codes of AccountStatus, the gravest that applies."""
+    """(A,) codes of AccountStatus, the gravest that applies, from amounts that are not rounded yet.
+
+    An account is short from half a money step on: where a requirement is exactly the equity, as of options paid
+    for in full, rounding one up and the other down must liquidate nobody.
+    """
     status = np.full(len(equity), int(AccountStatus.NORMAL))
-    status[balance < initial] = AccountStatus.MARGIN_CALL
-    status[balance < REDUCE_ONLY_LEVEL * maintenance] = AccountStatus.REDUCE_ONLY
-    status[balance < maintenance] = AccountStatus.LIQUIDATION
-    status[equity < 0] = AccountStatus.BANKRUPT
+    covered = balance + 0.5 * MONEY_STEP
+    status[covered <= initial] = AccountStatus.MARGIN_CALL
+    status[covered <= REDUCE_ONLY_LEVEL * maintenance] = AccountStatus.REDUCE_ONLY
+    status[covered <= maintenance] = AccountStatus.LIQUIDATION
+    status[equity + 0.5 * MONEY_STEP <= 0] = AccountStatus.BANKRUPT
     return status
 
 

@@ -110,6 +110,14 @@ def test_statuses_begin_where_they_say() -> None:
     assert account_status(*np.zeros((4, 1)))[0] == AccountStatus.NORMAL
 
 
+def test_what_is_exactly_met_is_met_whatever_is_below_a_cent() -> None:
+    """Options that are paid for may require just their value: no rounding may liquidate them."""
+    value = np.array([123.456, 123.451, 123.4501])
+    assert account_status(value, value, value, value / 1.2).tolist() == [AccountStatus.NORMAL] * 3
+    assert account_status(value, value, value, value).tolist() == [AccountStatus.REDUCE_ONLY] * 3
+    assert account_status(value, value, value + 0.006, value + 0.006).tolist() == [AccountStatus.LIQUIDATION] * 3
+
+
 def test_all_statuses_of_real_accounts() -> None:
     need = of({"BTC-PERPETUAL": 1_000.0}).initial_margin[0]
     shares = {"a": 1.1, "b": 0.95, "c": 0.85, "d": 0.5, "e": -0.1}

@@ -48,9 +48,12 @@ def greeks_to_third_order(xp, forward, strike, tau, vol, discount, sign):
 
 
 def _inside(xp, forward, strike, sign):
-    """forward - strike where the option is in the money, else 0."""
+    """forward - strike where the option is in the money, else 0.
+
+    At the money a call is inside and a put is not, as for `_state`: automatic derivatives then agree on the side.
+    """
     difference = forward - strike
-    return xp.where(sign * difference > 0.0, difference, 0.0)
+    return xp.where((difference >= 0.0) == (sign > 0.0), difference, 0.0)
 
 
 def _derivatives(xp, forward, strike, tau, vol, discount, sign):
@@ -97,8 +100,9 @@ def _state(xp, forward, strike, tau, vol):
     difference = forward - strike
     shift = difference - forward
     lost = (forward - (difference - shift)) - (strike + shift)
-    distance = xp.abs(difference)
-    lost = xp.where(difference > 0.0, lost, -lost)
+    above = difference >= 0.0
+    distance = xp.where(above, difference, -difference)
+    lost = xp.where(above, lost, -lost)
     ratio = distance * per_v
     close = ratio < FARTHEST
     h = xp.where(close, ratio, FARTHEST)

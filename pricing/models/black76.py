@@ -44,7 +44,10 @@ FARTHEST = 100.0  # deviations from the money; phi is 0 there
 def value(xp, forward, strike, tau, vol, discount, sign):
     """Value of one unit, in the currency the forward is quoted in."""
     _, _, _, _, _, time_value, _, _, _ = _state(xp, forward, strike, tau, vol)
-    return discount * xp.fused(time_value, xp.minimum(forward, strike), xp.maximum(sign * (forward - strike), 0.0))
+    # One side for the money itself, here and for min and max: automatic derivatives there need that all agree on it.
+    above = forward > strike
+    inside = xp.where(above == (sign > 0.0), sign * (forward - strike), 0.0)
+    return discount * xp.fused(time_value, xp.where(above, strike, forward), inside)
 
 
 def greeks(xp, forward, strike, tau, vol, discount, sign):
@@ -152,7 +155,8 @@ def _state(xp, forward, strike, tau, vol):
     lost = xp.where(bounded, lost - xp.product_minus(s, s, safe_variance), 0.0)
     s_error = 0.5 * lost * per_s * per_s
 
-    low, high = xp.minimum(forward, strike), xp.maximum(forward, strike)
+    above = forward > strike
+    low, high = xp.where(above, strike, forward), xp.where(above, forward, strike)
     x, x_rest = xp.log_ratio_parts(high, low)
     ratio = x * per_s
     close = ratio < FARTHEST

@@ -207,7 +207,10 @@ def fit_row(forward, strike, tau, vol, discount, sign, signed):
     prices = (f > least) & (f < INFINITY) & (k > least) & (k < INFINITY)
     # A quotient beyond 2^965, a little over 1e290, leaves no exponent for its logarithm.
     prices = prices & (signed | ((f - k < WIDEST) & (k - f < WIDEST)))
-    rest = (t >= 0) & (t < INFINITY) & (v >= 0) & (v < INFINITY) & (d > 0) & (d < INFINITY)
+    # Minus zero is zero, though its bits are those of the smallest integer.
+    lasting = ((t >= 0) & (t < INFINITY)) | (t == MINUS_ZERO)
+    moving = ((v >= 0) & (v < INFINITY)) | (v == MINUS_ZERO)
+    rest = lasting & moving & (d > 0) & (d < INFINITY)
     return prices & rest & ((float_bits(sign) & MAGNITUDE) == ONE)
 
 

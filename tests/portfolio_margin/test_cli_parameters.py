@@ -89,7 +89,7 @@ def test_every_wrong_parameter_is_listed_with_its_place() -> None:
         (("--scenario", "buckets=2.5"), ("buckets = 2.5", "whole")),
         (("--scenario", "price_range.BTC=0.1"), ("ETH",)),
         (("--model", "worstcase"), ("worstcase", "did you mean worst_case?")),
-        (("--model", "os"), ("'os'", "worst_case")),
+        (("--model", "os"), ("'os'", "known: aevo_standard")),
         (("--family", "gird"), ("did you mean grid?",)),
         (("--family", "span"), ("price_scan_range, vol_scan_range",)),
         (("--tick", "0"), ("tick",)),

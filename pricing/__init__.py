@@ -5,7 +5,7 @@ from pricing.butterfly import butterfly_free
 from pricing.calendar_spread import calendar_free
 from pricing.dividends import american_call_with_dividend, american_with_dividends
 from pricing.errors import ConfigError, DataError, EngineError, NumericalError, Status, UnsolvedError
-from pricing.fit import Quotes, Surface, fit, quotes_from_prices
+from pricing.fit import Quotes, Surface, fit, quotes_from_prices, slices_of
 from pricing.forwards import ForwardCurve, forward_at, implied_forwards
 from pricing.implied_vol import implied_vol
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
@@ -48,6 +48,7 @@ __all__ = [
     "price",
     "quotes_from_prices",
     "resolve",
+    "slices_of",
     "total_variance_at",
     "vol_at",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 
 from pricing.arbitrage import butterfly_minimum, wing_slopes
 from pricing.arrays import BoolArray, FloatArray, IntArray, freeze_fields, row_problems
-from pricing.errors import ConfigError, DataError
+from pricing.errors import ConfigError, DataError, Problem
 from pricing.fit_diagnostics import FitDiagnostics, SliceStatus, calendar_diagnostics, quote_diagnostics, rms
 from pricing.joint_fit import fit_joint, wings_from_raw
 from pricing.market import UNDATED, Market
@@ -39,9 +39,11 @@ __all__ = [
     "Quotes",
     "SliceStatus",
     "Surface",
+    "UnderlyingSlices",
     "expiries_of",
     "fit",
     "quotes_from_prices",
+    "slices_of",
 ]
 
 METHODS = ("svi", "svi_joint", "essvi", "ssvi_power_law", "ssvi_heston_like")
@@ -76,6 +78,33 @@ class Surface:
 
     def __post_init__(self) -> None:
         freeze_fields(self, {"svi": np.float64})
+
+
+class UnderlyingSlices(NamedTuple):
+    """The slices of one underlying in the order of time: svi (Y,5), tau (Y,) years, and their expiry rows (Y,)."""
+
+    svi: FloatArray
+    tau: FloatArray
+    expiry_idx: IntArray
+
+
+def slices_of(surface: Surface, expiries: Expiries, underlying_idx: int = 0) -> UnderlyingSlices:
+    """The slices of one underlying, nearest expiry first, without undated rows and rows that have no slice.
+
+    This is what `total_variance_at`, `vol_at`, `butterfly_free` and, row beside next row, `calendar_free` take. Raises
+    DataError where the surface is of other expiries or the underlying has no slice.
+    """
+    if len(surface.svi) != len(expiries):
+        remedy = f"the surface has {len(surface.svi)} expiry rows: give the expiries it was fitted for"
+        raise DataError([Problem("surface", None, "expiries", len(expiries), remedy)])
+    fitted = np.isfinite(surface.svi).all(axis=1)
+    rows = np.flatnonzero(fitted & (expiries.underlying_idx == underlying_idx))
+    if not len(rows):
+        known = ", ".join(map(str, np.unique(expiries.underlying_idx[fitted]))) or "none"
+        remedy = f"no slice of this underlying; underlyings with slices: {known}"
+        raise DataError([Problem("surface", None, "underlying_idx", underlying_idx, remedy)])
+    rows = rows[np.argsort(expiries.tau[rows], kind="stable")]
+    return UnderlyingSlices(surface.svi[rows], expiries.tau[rows], rows)
 
 
 def expiries_of(market: Market) -> Expiries:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing.arrays import FloatArray, row_problems
+from pricing.arrays import BoolArray, FloatArray, row_problems
 from pricing.columns import flat_columns, numbers, slice_rows
 from pricing.errors import DataError, Problem
 from pricing.surfaces import svi
@@ -48,7 +48,7 @@ def _total_variance(
     tau, k = (columns[name].reshape(shape) for name in ("tau", "k"))
     problems = _stack_problems(function, rows, times)
     lowest = 0.0 if may_be_0 else np.nextafter(0.0, 1.0)
-    early = ~np.isfinite(columns["tau"]) | (columns["tau"] < lowest)
+    early: BoolArray = ~(np.isfinite(columns["tau"]) & (columns["tau"] >= lowest))
     problems += row_problems(function, "tau", early, columns["tau"], f"years, {'0 or more' if may_be_0 else 'above 0'}")
     problems += row_problems(function, "k", ~np.isfinite(columns["k"]), columns["k"], "must be a finite number")
     if problems:
@@ -69,7 +69,8 @@ def _stack_problems(function: str, rows: FloatArray, times: FloatArray) -> list[
     if times.shape != (len(rows),) or not len(rows):
         shapes = f"slices {rows.shape}, slice_tau {times.shape}"
         return [Problem(function, None, "shapes", shapes, "needs slices (X, 5) and slice_tau (X,), X of 1 or more")]
-    missing, early = ~np.isfinite(rows).all(axis=1), ~np.isfinite(times) | (times <= 0.0)
+    missing: BoolArray = np.asarray(~np.isfinite(rows).all(axis=1))
+    early: BoolArray = ~(np.isfinite(times) & (times > 0.0))
     problems = row_problems(function, "slices", missing, rows, "no slice in this row: take `slices_of` one underlying")
     problems += row_problems(function, "slice_tau", early, times, "years, above 0")
     if not problems:

@@ -101,14 +101,21 @@ def diagnostics(read: Snapshot, surface: Surface) -> dict[str, Any]:
     columns = {
         "expiry": names,
         "status": np.array([SliceStatus(code).name for code in d.status]),
+        "converged": d.converged,
         "quotes_used": d.used_count,
         "quotes_rejected": d.rejected_count,
+        "k_low": d.k_low,
+        "k_high": d.k_high,
         "rmse_vol_points": d.rmse,
         "rmse_mid_vol_points": d.rmse_mid,
         "rmse_vega_vol_points": d.rmse_vega,
+        "rmse_unconstrained_vol_points": d.rmse_unconstrained,
         "inside_share": d.inside_share,
         "minimum_g": d.minimum_g,
         "minimum_g_k": d.minimum_g_k,
+        "crosses_previous": d.crosses_previous,
+        "calendar_gap": d.calendar_gap,
+        "calendar_gap_k": d.calendar_gap_k,
         "calendar_gap_quoted": d.calendar_gap_quoted,
         "wing_slope_left": d.wing_slope[:, 0],
         "wing_slope_right": d.wing_slope[:, 1],
@@ -122,7 +129,9 @@ def warnings_of(columns: dict[str, Any]) -> list[str]:
     with np.errstate(invalid="ignore"):
         checks = {
             "a slice has butterfly arbitrage (g below 0)": columns["minimum_g"] < 0,
+            "a slice crosses the one before it (calendar arbitrage)": columns["crosses_previous"],
             "a slice crosses the one before it within quoted strikes": columns["calendar_gap_quoted"] < 0,
+            "the search for a slice ended by its limit": ~columns["converged"],
             f"a slice misses its quotes by more than {ROUGH_VOL_POINTS:g} vol points by vega": (
                 columns["rmse_vega_vol_points"] > ROUGH_VOL_POINTS
             ),

@@ -74,7 +74,8 @@ def _show(source: str, told: Told, columns: dict[str, Any]) -> None:
         Column("inside [%]", number(100 * columns["inside_share"], 1)),
         Column("min g", number(columns["minimum_g"], 4)),
         Column("at k", number(columns["minimum_g_k"], 2), keep=False),
-        Column("calendar gap", number(columns["calendar_gap_quoted"], 5), keep=False),
+        Column("crosses", ["yes" if crosses else "no" for crosses in columns["crosses_previous"]]),
+        Column("gap in quotes", number(columns["calendar_gap_quoted"], 5), keep=False),
         Column("a", number(columns["a"], 6), keep=False),
         Column("b", number(columns["b"], 5), keep=False),
         Column("rho", number(columns["rho"], 4), keep=False),
@@ -82,7 +83,8 @@ def _show(source: str, told: Told, columns: dict[str, Any]) -> None:
         Column("sigma", number(columns["sigma"], 4), keep=False),
     ]
     footer = [
-        "min g below 0: butterfly arbitrage; calendar gap below 0: the slice crosses the one before it",
+        "min g below 0: butterfly arbitrage; crosses: whether w falls below that of the expiry before, at any strike",
+        "gap in quotes: smallest w less w of the expiry before, over the strikes that both have quotes for",
         f"market rows left out: {len(told.left_out) or 'none'}",
         *told.remarks(),
     ]

@@ -15,6 +15,7 @@ from pricing.butterfly import butterfly_free
 from pricing.calendar_spread import calendar_free
 from pricing.errors import ConfigError
 from pricing.fit import METHODS, Expiries, Quotes, QuoteUse, SliceStatus, fit
+from pricing.fit_diagnostics import calendar_diagnostics
 from pricing.slice_fit import SliceData
 from pricing.ssvi_fit import essvi_surface, fit_essvi, fit_ssvi, ssvi_surface
 from pricing.surfaces import ssvi, svi
@@ -257,6 +258,19 @@ def test_calendar_decision_at_the_edge() -> None:
     earlier, later = np.array([0.04, 0.1, 0.0, 0.0, 0.1]), np.array([0.1, 0.099999, 0.0, 0.0, 0.1])
     assert calendar_minimum(earlier, later).value[0] > 0
     assert not calendar_free(earlier, later)[0]
+
+
+def test_a_crossing_that_no_window_shows_is_told() -> None:
+    """The exact decision, row by row against the expiry before it in time, whatever the gaps within quotes say."""
+    slices = np.array([[0.1, 0.099999, 0.0, 0.0, 0.1], [0.04, 0.1, 0.0, 0.0, 0.1], np.full(5, np.nan), TYPICAL])
+    underlying, tau = np.array([0, 0, 0, 1]), np.array([0.5, 0.2, 0.3, 0.1])
+    found = calendar_diagnostics(slices, underlying, tau, np.full(4, -0.5), np.full(4, 0.5))
+    assert found["crosses_previous"].tolist() == [True, False, False, False]
+    assert found["calendar_gap"][0] > 0
+    assert found["calendar_gap_quoted"][0] > 0
+    quotes, expiries = crossing_expiries()
+    assert fit(quotes, expiries).diagnostics.crosses_previous.tolist() == [False, True, True]
+    assert not fit(quotes, expiries, method="svi_joint").diagnostics.crosses_previous.any()
 
 
 @pytest.mark.data

@@ -17,7 +17,7 @@ from pricing.errors import ConfigError
 from pricing.fit import METHODS, Expiries, Quotes, QuoteUse, SliceStatus, fit
 from pricing.fit_diagnostics import calendar_diagnostics
 from pricing.slice_fit import SliceData
-from pricing.ssvi_fit import essvi_surface, fit_essvi, fit_ssvi, ssvi_surface
+from pricing.ssvi_fit import essvi_surface, fit_essvi, fit_ssvi, reduced_residuals, ssvi_surface
 from pricing.surfaces import ssvi, svi
 from tests.pricing.test_fit import TYPICAL, changed, joined, one_expiry, quotes_on, snapshots
 from tests.vectors import data_file, literature_vectors
@@ -113,6 +113,26 @@ def test_essvi_finds_an_essvi_surface(box: np.ndarray, seed: int) -> None:
         data.append(SliceData(k, w, 1.0 / w))
     found = fit_essvi(data)
     assert found.cost < 1e-6 * sum(len(one.k) for one in data)
+
+
+def test_reduced_residuals_have_the_same_squares() -> None:
+    """What the search sees, four rows a slice, against every quote's own row."""
+    random = np.random.default_rng(8)
+    surface = np.array([[0.02, -0.4, 0.1], [0.05, 0.1, 0.2]])
+    by_point = random.normal(size=(2, 3, 6))
+    counts = (40, 2)  # the second with fewer quotes than numbers
+    data = [SliceData(*random.uniform(0.1, 1.0, (3, count))) for count in counts]
+    residual, jacobian = [], []
+    for one, (theta, rho, psi), slopes in zip(data, surface, by_point, strict=True):
+        residual.append(one.weight * (ssvi.total_variance(np, one.k, theta, rho, psi / theta) - one.w))
+        by_slice = np.stack(ssvi.parameter_derivatives(np, one.k, theta, rho, psi), axis=1)
+        jacobian.append(one.weight[:, None] * by_slice @ slopes)
+    whole, rows = np.concatenate(residual), np.concatenate(jacobian)
+    few, few_rows = reduced_residuals(data, surface, by_point)
+    assert few.shape == (8,)
+    assert few @ few == pytest.approx(whole @ whole, rel=1e-13)
+    assert np.allclose(few_rows.T @ few, rows.T @ whole, rtol=1e-12, atol=1e-13)
+    assert np.allclose(few_rows.T @ few_rows, rows.T @ rows, rtol=1e-12, atol=1e-13)
 
 
 def crossing_expiries() -> tuple[Quotes, Expiries]:

@@ -17,13 +17,19 @@ VOL_POINTS = 100.0
 
 
 class SliceStatus(IntEnum):
-    """How the slice of one expiry came about."""
+    """How the slice of one expiry came about.
+
+    REPAIRED  refitted to be free of arbitrage; by "svi_joint" only where its vol moved by more than 0.01 vol points
+    FALLBACK  "svi_joint" found slices free of arbitrage only by a search from extended SSVI: compare rmse with
+              rmse_unconstrained
+    """
 
     NO_QUOTES = 0
     FLAT = 1
     FITTED = 2
     REPAIRED = 3
     ARBITRAGE = 4
+    FALLBACK = 5
 
 
 @dataclass(frozen=True)

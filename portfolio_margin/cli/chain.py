@@ -131,6 +131,10 @@ def warnings_of(columns: dict[str, Any]) -> list[str]:
             "a slice has butterfly arbitrage (g below 0)": columns["minimum_g"] < 0,
             "a slice crosses the one before it (calendar arbitrage)": columns["crosses_previous"],
             "a slice crosses the one before it within quoted strikes": columns["calendar_gap_quoted"] < 0,
+            "the joint search ended free of arbitrage only from extended SSVI, maybe far from the quotes": (
+                columns["status"] == SliceStatus.FALLBACK.name
+            ),
+            "arbitrage could not be removed from a slice": columns["status"] == SliceStatus.ARBITRAGE.name,
             "the search for a slice ended by its limit": ~columns["converged"],
             f"a slice misses its quotes by more than {ROUGH_VOL_POINTS:g} vol points by vega": (
                 columns["rmse_vega_vol_points"] > ROUGH_VOL_POINTS

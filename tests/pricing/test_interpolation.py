@@ -14,6 +14,7 @@ from pricing.fit import Expiries, Surface, fit, slices_of
 from pricing.forwards import forward_at, implied_forwards
 from pricing.interpolation import total_variance_at, vol_at
 from pricing.price import price
+from pricing.slice_sensitivities import parameter_derivatives
 from pricing.ssvi_fit import essvi_surface
 from pricing.surfaces import ssvi, svi
 from tests.pricing.test_fit import TYPICAL, joined, quotes_on
@@ -187,3 +188,50 @@ def test_forwards_between_and_beyond() -> None:
     assert np.allclose(
         forward_at([0.0, 0.1, 0.5, 3.0], times, forward, 100.0), 100.0 * np.exp(rate * np.array([0, 0.1, 0.5, 3]))
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"expiry_tau": [1.0, 0.25]}, r"row 1, expiry_tau = 0.25: times must rise"),
+        ({"expiry_tau": [0.25, np.nan]}, r"row 1, expiry_tau = nan: years, above 0; leave undated"),
+        ({"forward": [100.0, np.nan]}, r"row 1, forward = nan: must be above 0"),
+        ({"forward": [100.0]}, r"shapes = .*forward \(1,\)"),
+        ({"expiry_tau": [], "forward": []}, r"X of 1 or more"),
+        ({"spot": 0.0}, r"spot = 0.0: must be above 0"),
+        ({"tau": -0.1}, r"tau = -0.1: years, 0 or more"),
+        ({"tau": np.timedelta64(3, "D")}, r"tau = .*must be a number"),
+    ],
+)
+def test_forwards_that_say_nothing_are_refused(change: dict[str, object], match: str) -> None:
+    given_ = {"tau": 0.1, "expiry_tau": [0.25, 1.0], "forward": [101.0, 102.0], "spot": 100.0, **change}
+    with pytest.raises(DataError, match=match):
+        forward_at(**given_)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"discount": 0.99}, r"discount = 0.99: needs one number for every expiry"),
+        ({"strike": [100.0]}, r"shapes = .*strike \(1,\)"),
+        ({"expiry_idx": 0}, r"shapes = .*expiry_idx \(\)"),
+        ({"expiry_idx": [0.5, 0.0]}, r"row 0, expiry_idx = 0.5"),
+        ({"bid": ["a", "b"]}, r"bid = .*must be a number"),
+        ({"futures": ([1.0], [1.0, 2.0])}, r"futures = .*each \(1,\)"),
+    ],
+)
+def test_columns_of_parity_that_do_not_fit(change: dict[str, object], match: str) -> None:
+    columns = {"expiry_idx": [0, 0], "strike": [100.0, 100.0], "sign": [1.0, -1.0], "bid": [4.0, 4.0]}
+    with pytest.raises(DataError, match=match):
+        implied_forwards(**{**columns, "ask": [5.0, 5.0], "discount": [1.0], **change})  # type: ignore[arg-type]
+
+
+def test_derivatives_of_what_is_no_slice() -> None:
+    for slices, k, tau, match in (
+        (np.ones((3, 4)), [0.0, 0.1, 0.2], 0.1, r"raw slices a b rho m sigma"),
+        (surface(3)[:2], [0.0, 0.1, 0.2], 0.1, r"slices \(2, 5\)"),
+        (surface(3), [0.0, 0.1, 0.2], [0.1, 0.2], r"tau \(2,\)"),
+        (surface(3), [0.0, 0.1, 0.2], 0.0, r"tau = 0.0: years, above 0"),
+    ):
+        with pytest.raises(DataError, match=match):
+            parameter_derivatives(k, slices, tau)

@@ -23,9 +23,9 @@ from pricing.surfaces import jump_wing, natural, ssvi, svi
 def jump_wing_from_raw(slices: ArrayLike, tau: ArrayLike) -> FloatArray:
     """Jump wings v psi p c v_tilde (X,5) of raw slices (X,5), years tau (X,) or one number.
 
-    Needs b > 0, |rho| < 1, sigma > 0 and a total variance above 0 at the money.
+    Needs b > 0, |rho| of at most 1 (a flat wing), sigma > 0 and a total variance above 0 at the money.
     """
-    rows = _raw("jump_wing_from_raw", slices)
+    rows = _raw("jump_wing_from_raw", slices, steepest=1.0)
     years = _years("jump_wing_from_raw", tau, len(rows))
     at_the_money = svi.total_variance(np, 0.0, *rows.T)
     empty: BoolArray = ~(at_the_money > 0.0)
@@ -90,14 +90,14 @@ def raw_from_ssvi(theta: ArrayLike, rho: ArrayLike, phi: ArrayLike) -> FloatArra
     return np.stack(ssvi.to_raw(np, level, tilt, curvature), axis=1)
 
 
-def _raw(function: str, slices: ArrayLike) -> FloatArray:
-    """Raw slices that have the other forms."""
+def _raw(function: str, slices: ArrayLike, steepest: float = np.nextafter(1.0, 0.0)) -> FloatArray:
+    """Raw slices that have another form; steepest is the largest |rho|."""
     rows = slice_rows(function, "slices", slices)
     a, b, rho, m, sigma = rows.T
     checks: dict[str, tuple[BoolArray, FloatArray, str]] = {
         "a": (~np.isfinite(a), a, "must be a finite number"),
         "b": (~(np.isfinite(b) & (b > 0.0)), b, "must be above 0"),
-        "rho": (~(np.abs(rho) < 1.0), rho, "must lie between -1 and 1"),
+        "rho": (~(np.abs(rho) <= steepest), rho, f"must lie between -1 and 1{' or be one' if steepest == 1.0 else ''}"),
         "m": (~np.isfinite(m), m, "must be a finite number"),
         "sigma": (~(np.isfinite(sigma) & (sigma > 0.0)), sigma, "must be above 0"),
     }

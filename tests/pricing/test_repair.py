@@ -39,6 +39,9 @@ def test_lists_and_ssvi() -> None:
     assert np.array_equal(pricing.natural_from_raw(RAW.tolist()), pricing.natural_from_raw(RAW))
     first = pricing.natural_from_raw(RAW)[0]
     assert natural.total_variance(np, 0.1, *first) == pytest.approx(svi.total_variance(np, 0.1, *RAW[0]))
+    flat_wing = pricing.jump_wing_from_raw([0.02, 0.1, -1.0, 0.0, 0.2], 0.1)
+    assert flat_wing[0, 3] == 0.0
+    assert np.allclose(pricing.raw_from_jump_wing(flat_wing, 0.1), [0.02, 0.1, -1.0, 0.0, 0.2], atol=1e-15)
     found = pricing.raw_from_ssvi([0.04, 0.09], -0.4, [1.0, 0.8])
     assert np.allclose(svi.total_variance(np, 0.0, *found.T), [0.04, 0.09])
 
@@ -47,7 +50,8 @@ def test_lists_and_ssvi() -> None:
     ("name", "arguments", "match"),
     [
         ("jump_wing_from_raw", ([0.02, 0.0, -0.3, 0.0, 0.2], 0.1), r"row 0, b = 0.0: must be above 0"),
-        ("jump_wing_from_raw", ([0.02, 0.1, -1.0, 0.0, 0.2], 0.1), r"rho = -1.0: must lie between"),
+        ("jump_wing_from_raw", ([0.02, 0.1, -1.1, 0.0, 0.2], 0.1), r"rho = -1.1: must lie between"),
+        ("natural_from_raw", ([0.02, 0.1, -1.0, 0.0, 0.2],), r"rho = -1.0: must lie between"),
         ("jump_wing_from_raw", ([-0.2, 0.1, 0.0, 0.0, 0.2], 0.1), r"total variance at the money = -0.18"),
         ("jump_wing_from_raw", (RAW, [0.1, 0.0]), r"row 1, tau = 0.0: years, above 0"),
         ("jump_wing_from_raw", (RAW, [0.1, 0.2, 0.3]), r"one number or \(2,\)"),

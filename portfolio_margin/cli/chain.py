@@ -17,7 +17,7 @@ from portfolio_margin.io.market_json import is_market_file
 from portfolio_margin.io.tables import JSON, kind_of_name
 from portfolio_margin.io.told import LEFT_OUT, Told
 from pricing.errors import ConfigError
-from pricing.fit import SliceStatus, Surface, expiries_of, fit
+from pricing.fit import METHODS, WEIGHTINGS, SliceStatus, Surface, expiries_of, fit
 
 EXCLUDED_SHOWN = 10
 ROUGH_VOL_POINTS = 2.0
@@ -66,14 +66,50 @@ CHAIN_OPTIONS: tuple[Callable[..., Any], ...] = (
 )
 
 
-def fitted_chain(file: str, options: ChainOptions, method: str = "svi") -> tuple[Snapshot, Surface]:
-    """One moment of a chain with our slices in its market, and the fit by `method`."""
+@dataclass(frozen=True)
+class FitOptions:
+    """How slices are fitted, as `pricing.fit`; the defaults are those of the options."""
+
+    method: str = "svi"
+    weighting: str = "spread"
+    reject_outliers: bool = False
+    oldest_seconds: float = float("inf")
+
+    @classmethod
+    def take(cls, values: dict[str, Any]) -> FitOptions:
+        """Take the options of a fit out of the keyword arguments of a command."""
+        return cls(**{field.name: values.pop(field.name) for field in fields(cls)})
+
+
+FIT_OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.option("--method", type=click.Choice(METHODS), default="svi", show_default=True, help="What is fitted."),
+    click.option(
+        "--weighting",
+        type=click.Choice(WEIGHTINGS),
+        default="spread",
+        show_default=True,
+        help="What an error of a vol counts by: 1 / (ask - bid), or what a price feels.",
+    ),
+    click.option("--reject-outliers", is_flag=True, help="Fit again without quotes far from the first fit."),
+    click.option(
+        "--oldest-seconds",
+        type=click.FloatRange(min=0.0),
+        default=float("inf"),
+        metavar="SECONDS",
+        help="Leave out quotes made earlier than this before the moment of the chain.",
+    ),
+)
+
+
+def fitted_chain(file: str, options: ChainOptions, how: FitOptions | None = None) -> tuple[Snapshot, Surface]:
+    """One moment of a chain with our slices in its market, and the fit, by the defaults where `how` is not given."""
+    how = FitOptions() if how is None else how
     with progress("reading the chain", 3) as step:
         read = _read(file, options)
         step("quotes to vols")
         quotes = vol_quotes(read)
         step("fitting")
-        surface = fit(quotes, expiries_of(read.market), method=method)
+        surface = fit(quotes, expiries_of(read.market), **vars(how))
         step("done")
     tell_left_out([str(problem) for problem in read.excluded])
     return with_surface(read, surface.svi), surface

@@ -81,6 +81,27 @@ def test_fit_surface_tells_every_crossing(run: Any, tmp_path: Path) -> None:
     assert [row["crosses_previous"] for row in joint] == [False, False]
 
 
+def test_fit_surface_chooses_quotes_and_weights(run: Any, tmp_path: Path) -> None:
+    frame = crossing_frame()
+    wrong = frame["instrument"] == "BTC-27MAR26-70000-C"
+    frame.loc[wrong, ["bid", "ask"]] *= 1.2
+    frame.to_csv(tmp_path / "chain.csv", index=False)
+
+    def rows(*options: str) -> list[dict[str, str]]:
+        done = run("fit-surface", "chain.csv", "--csv", *options)
+        assert done.code == 0, done.err
+        return list(csv.DictReader(io.StringIO(done.out)))
+
+    plain, cleaned, by_vega = rows(), rows("--reject-outliers"), rows("--weighting", "vega")
+    assert int(cleaned[1]["quotes_rejected"]) == int(plain[1]["quotes_rejected"]) + 1
+    assert float(cleaned[1]["rmse_vol_points"]) < 0.1 * float(plain[1]["rmse_vol_points"])
+    assert by_vega[1]["a"] != plain[1]["a"]
+    assert rows("--oldest-seconds", "600") == plain  # a collected chain has one time
+    check_fails(run("fit-surface", "chain.csv", "--oldest-seconds", "-1"), "oldest-seconds")
+    check_fails(run("fit-surface", "chain.csv", "--oldest-seconds", "nan"), "oldest_seconds", "nan")
+    check_fails(run("fit-surface", "chain.csv", "--weighting", "volume"), "weighting")
+
+
 @pytest.mark.data
 def test_fit_surface_by_another_method_with_pictures(run: Any, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")

@@ -111,7 +111,10 @@ def _draw(folder: str, read: Snapshot, surface: Surface) -> None:
         for row, name in enumerate(read.market.expiry_name)
         if np.isfinite(surface.svi[row]).all()
     }
+    fitted = np.isfinite(surface.svi).all(axis=1)
     for row, name in enumerate(read.market.underlying_id.tolist()):
+        if not np.any(fitted & (expiries.underlying_idx == row)):
+            continue
         pictures[f"fan-{name}"] = fan(expiries, surface, row, f"{name}: total variance")
         pictures[f"butterfly-{name}"] = butterfly(expiries, surface, row, f"{name}: g")
         pictures[f"residuals-{name}"] = residuals(quotes, expiries, surface, row, f"{name}: residuals")

@@ -1,17 +1,35 @@
 """What is one contract worth?"""
 
 from pricing.american import american_greeks, american_price, exercise_boundary
-from pricing.butterfly import butterfly_free
+from pricing.butterfly import butterfly_free, largest_psi, mass_interval, smallest_sigma
 from pricing.calendar_spread import calendar_free
 from pricing.dividends import american_call_with_dividend, american_with_dividends
 from pricing.errors import ConfigError, DataError, EngineError, NumericalError, Status, UnsolvedError
-from pricing.fit import Quotes, Surface, fit, quotes_from_prices
+from pricing.fit import (
+    Expiries,
+    Quotes,
+    QuoteUse,
+    SliceStatus,
+    Surface,
+    expiries_of,
+    fit,
+    quotes_from_prices,
+    slices_of,
+)
 from pricing.forwards import ForwardCurve, forward_at, implied_forwards, settlement_forward
 from pricing.implied_vol import implied_vol
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
 from pricing.interpolation import total_variance_at, vol_at
 from pricing.market import UNDATED, Market
+from pricing.parametrisations import (
+    jump_wing_from_raw,
+    natural_from_raw,
+    raw_from_jump_wing,
+    raw_from_natural,
+    raw_from_ssvi,
+)
 from pricing.price import greeks, price
+from pricing.repair import repair_slices
 from pricing.resolve import PricingInputs, resolve
 from pricing.slice_sensitivities import parameter_derivatives
 
@@ -21,6 +39,7 @@ __all__ = [
     "DataError",
     "EngineError",
     "Exercise",
+    "Expiries",
     "ForwardCurve",
     "Instruments",
     "Kind",
@@ -28,7 +47,9 @@ __all__ = [
     "NumericalError",
     "Payoff",
     "PricingInputs",
+    "QuoteUse",
     "Quotes",
+    "SliceStatus",
     "Status",
     "Surface",
     "UnsolvedError",
@@ -39,16 +60,27 @@ __all__ = [
     "butterfly_free",
     "calendar_free",
     "exercise_boundary",
+    "expiries_of",
     "fit",
     "forward_at",
     "greeks",
     "implied_forwards",
     "implied_vol",
+    "jump_wing_from_raw",
+    "largest_psi",
+    "mass_interval",
+    "natural_from_raw",
     "parameter_derivatives",
     "price",
     "quotes_from_prices",
+    "raw_from_jump_wing",
+    "raw_from_natural",
+    "raw_from_ssvi",
+    "repair_slices",
     "resolve",
     "settlement_forward",
+    "slices_of",
+    "smallest_sigma",
     "total_variance_at",
     "vol_at",
 ]

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 
 from pricing.arbitrage import LEE_SLOPE, smallest_on_grid
 from pricing.arrays import BoolArray, FloatArray
+from pricing.columns import slice_rows
 from pricing.polynomials import Polynomial, never_negative, product, total, whole
 
 FARTHEST_T = 20.0
@@ -34,14 +35,14 @@ T_POINTS = 401
 PSI_T_POINTS = 161
 
 
-def butterfly_free(slices: FloatArray) -> BoolArray:
+def butterfly_free(slices: ArrayLike) -> BoolArray:
     """Whether raw slices (X,5) are free of butterfly arbitrage: exact for the numbers given; NaN rows are not.
 
     Free: b >= 0, |rho| <= 1, sigma > 0 (where b > 0), w > 0 everywhere, a left wing slope of at most 2 and a
     right one below 2 (at 2 the call price has a limit above 0), and g >= 0 everywhere (Gatheral and Jacquier
     2014, lemma 2.2).
     """
-    rows = np.asarray(slices, dtype=np.float64).reshape(-1, 5)
+    rows = slice_rows("butterfly_free", "slices", slices)
     return np.array([bool(np.isfinite(row).all()) and _is_free(*row) for row in rows], dtype=np.bool_)
 
 

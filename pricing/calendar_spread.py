@@ -11,19 +11,26 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pricing.arrays import BoolArray, FloatArray
+from pricing.columns import slice_rows
+from pricing.errors import DataError, Problem
 from pricing.polynomials import product, sample_points, total, whole
 
 Linear = list[Fraction]
 
 
-def calendar_free(earlier: FloatArray, later: FloatArray) -> BoolArray:
+def calendar_free(earlier: ArrayLike, later: ArrayLike) -> BoolArray:
     """Whether w of the later slice is nowhere below w of the earlier one; raw slices (X,5) each, b >= 0.
 
-    Exact for the numbers given. A pair with NaN is not free.
+    Exact for the numbers given. A pair with NaN is not free. Both must be of one underlying, as `slices_of` gives them:
+    `calendar_free(chosen.svi[:-1], chosen.svi[1:])`.
     """
-    first, second = (np.asarray(slices, dtype=np.float64).reshape(-1, 5) for slices in (earlier, later))
+    first, second = slice_rows("calendar_free", "earlier", earlier), slice_rows("calendar_free", "later", later)
+    if len(first) != len(second):
+        counts = f"{len(first)} earlier, {len(second)} later"
+        raise DataError([Problem("calendar_free", None, "rows", counts, "a pair needs one slice of each")])
     free = np.isfinite(np.concatenate([first, second], axis=1)).all(axis=1)
     for row in np.flatnonzero(free):
         free[row] = _never_crosses(first[row], second[row])

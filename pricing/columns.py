@@ -40,6 +40,19 @@ def _numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
         raise DataError([Problem(function, None, name, shown, "must be a number or an array of numbers")]) from None
 
 
+def numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
+    """One argument as float64 numbers in its own shape. DataError for texts, dates, durations, truths and masks."""
+    return _numbers(function, name, value)
+
+
+def slice_rows(function: str, name: str, value: ArrayLike) -> FloatArray:
+    """Raw slices as (X,5), from (X,5) or one (5,). DataError names any other shape."""
+    given = _numbers(function, name, value)
+    if given.shape[-1:] != (5,) or given.ndim > 2:
+        raise DataError([Problem(function, None, name, given.shape, "raw slices a b rho m sigma are (X, 5) or (5,)")])
+    return np.ascontiguousarray(given.reshape(-1, 5))
+
+
 def writable(function: str, field: str, array: Any, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """`array` if results of that shape and type can be written into it. DataError otherwise."""
     wanted = f"must be a writeable numpy array of {np.dtype(dtype).name} and of shape {shape}"

@@ -13,9 +13,9 @@ import numpy as np
 
 from pricing.arbitrage import butterfly_minimum, wing_slopes
 from pricing.arrays import BoolArray, FloatArray, IntArray, freeze_fields, row_problems
-from pricing.errors import ConfigError, DataError
+from pricing.errors import ConfigError, DataError, Problem
 from pricing.fit_diagnostics import FitDiagnostics, SliceStatus, calendar_diagnostics, quote_diagnostics, rms
-from pricing.joint_fit import fit_joint, wings_from_raw
+from pricing.joint_fit import JointFit, fit_joint, wings_from_raw
 from pricing.market import UNDATED, Market
 from pricing.quotes import (
     SMALLEST_WIDTH_VOL,
@@ -28,7 +28,15 @@ from pricing.quotes import (
     without_outliers,
 )
 from pricing.resolve import slice_vol, years_to_expiry
-from pricing.slice_fit import SliceData, SliceFit, fit_slice, fit_slices, flat_slice, remove_butterfly
+from pricing.slice_fit import (
+    SliceData,
+    SliceFit,
+    fit_slice,
+    fit_slices,
+    flat_slice,
+    remove_butterfly,
+    weighted_squares,
+)
 from pricing.ssvi_fit import SurfaceFit, fit_essvi, fit_ssvi
 from pricing.surfaces import svi
 
@@ -39,9 +47,11 @@ __all__ = [
     "Quotes",
     "SliceStatus",
     "Surface",
+    "UnderlyingSlices",
     "expiries_of",
     "fit",
     "quotes_from_prices",
+    "slices_of",
 ]
 
 METHODS = ("svi", "svi_joint", "essvi", "ssvi_power_law", "ssvi_heston_like")
@@ -49,6 +59,11 @@ BACKENDS = ("numpy", "numba")
 WEIGHTINGS = ("spread", "vega")
 FEWEST_STRIKES = 5
 OUTLIER_ROUNDS = 3
+# A joint search that ends with more than this times the least squares of the slices apart is tried from nearer by.
+FAR_FROM_QUOTES = 2.0
+# A hundredth of a vol point: what a slice may move by in the joint fit without being called repaired.
+MOVED_VOL = 1e-4
+MOVED_DEVIATIONS = 4.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,33 @@ class Surface:
         freeze_fields(self, {"svi": np.float64})
 
 
+class UnderlyingSlices(NamedTuple):
+    """The slices of one underlying in the order of time: svi (Y,5), tau (Y,) years, and their expiry rows (Y,)."""
+
+    svi: FloatArray
+    tau: FloatArray
+    expiry_idx: IntArray
+
+
+def slices_of(surface: Surface, expiries: Expiries, underlying_idx: int = 0) -> UnderlyingSlices:
+    """The slices of one underlying, nearest expiry first, without undated rows and rows that have no slice.
+
+    This is what `total_variance_at`, `vol_at`, `butterfly_free` and, row beside next row, `calendar_free` take. Raises
+    DataError where the surface is of other expiries or the underlying has no slice.
+    """
+    if len(surface.svi) != len(expiries):
+        remedy = f"the surface has {len(surface.svi)} expiry rows: give the expiries it was fitted for"
+        raise DataError([Problem("surface", None, "expiries", len(expiries), remedy)])
+    fitted = np.isfinite(surface.svi).all(axis=1)
+    rows = np.flatnonzero(fitted & (expiries.underlying_idx == underlying_idx))
+    if not len(rows):
+        known = ", ".join(map(str, np.unique(expiries.underlying_idx[fitted]))) or "none"
+        remedy = f"no slice of this underlying; underlyings with slices: {known}"
+        raise DataError([Problem("surface", None, "underlying_idx", underlying_idx, remedy)])
+    rows = rows[np.argsort(expiries.tau[rows], kind="stable")]
+    return UnderlyingSlices(surface.svi[rows], expiries.tau[rows], rows)
+
+
 def expiries_of(market: Market) -> Expiries:
     """The expiry rows of a market, at its valuation time."""
     undated = market.expiry_time == UNDATED
@@ -101,7 +143,8 @@ def fit(
       "svi"              each expiry on its own, w > 0, wing slopes of at most 2; where g(k) < 0 somewhere, a refit
                          that removes it (REPAIRED). Calendar arbitrage is measured, not prevented
       "svi_joint"        the same slices where they are free of butterfly and calendar arbitrage, else all slices of
-                         an underlying together until they are (REPAIRED)
+                         an underlying together until they are (REPAIRED: the vol of the slice moved by more than 0.01
+                         vol points). Where that succeeds only from extended SSVI, often far from the quotes: FALLBACK
       "essvi"            extended SSVI, three numbers per expiry, free of both by construction
       "ssvi_power_law", "ssvi_heston_like"   SSVI, free of both by construction; smoothest, and coarsest
     remove_arbitrage  off, with "svi": the best slice, whatever its g
@@ -176,7 +219,7 @@ def _fit_selection(quotes: Quotes, expiries: Expiries, selection: Selection, way
         data = [_slice_data(quotes, selection, x, expiries.tau[x], way.weighting) for x in here]
         if way.method in ("svi", "svi_joint"):
             part = _apart(data, way)
-            part = _joined(data, part) if way.method == "svi_joint" else part
+            part = _joined(data, expiries.tau[here], part) if way.method == "svi_joint" else part
         else:
             part = _by_construction(fit_essvi(data) if way.method == "essvi" else fit_ssvi(data, way.method[5:]))
         for whole, values in zip(found, part, strict=True):
@@ -208,16 +251,42 @@ def _by_construction(fitted: SurfaceFit) -> _Slices:
     return _Slices(fitted.raw, fitted.raw, status, np.full(count, fitted.converged))
 
 
-def _joined(data: Sequence[SliceData], apart: _Slices) -> _Slices:
-    """The slices of one underlying in the order of time, free of both arbitrages; from eSSVI where that fails."""
-    joint = fit_joint(data, wings_from_raw(apart.slices))
-    if not joint.free.all():
-        joint = fit_joint(data, wings_from_raw(fit_essvi(data).raw))
-    slices = joint.raw
-    same = np.all(np.isclose(slices, apart.slices, rtol=1e-6, atol=1e-9), axis=1)
+def _joined(data: Sequence[SliceData], tau: FloatArray, apart: _Slices) -> _Slices:
+    """The slices of one underlying in the order of time, free of both arbitrages, from the first start that does.
+
+    The starts: the slices themselves; the same with their butterflies removed one by one, where the first search ends
+    with an arbitrage or far from the quotes; extended SSVI, which is told (FALLBACK), where both end with one.
+    """
+    start = wings_from_raw(apart.slices)
+    best = fit_joint(data, start)
+    if not best.free.all() or _squares(data, best) > FAR_FROM_QUOTES * weighted_squares(data, apart.slices):
+        alone = [_finished(one, SliceFit(wings, np.nan, True), True)[0] for one, wings in zip(data, start, strict=True)]
+        best = _better(data, best, fit_joint(data, wings_from_raw(np.stack(alone))))
+    fallback = not best.free.all()
+    if fallback:
+        best = _better(data, best, fit_joint(data, wings_from_raw(fit_essvi(data).raw)))
+    moved = np.array([_moved(*row) for row in zip(data, tau, best.raw, apart.slices, strict=True)])
     kept = np.where(apart.status == SliceStatus.FLAT, SliceStatus.FLAT, SliceStatus.FITTED)
-    status = np.where(~joint.free, SliceStatus.ARBITRAGE, np.where(same, kept, SliceStatus.REPAIRED))
-    return _Slices(slices, apart.slices, status, apart.converged & joint.converged)
+    status = np.where(moved, SliceStatus.FALLBACK if fallback else SliceStatus.REPAIRED, kept)
+    status = np.where(best.free, status, SliceStatus.ARBITRAGE)
+    return _Slices(best.raw, apart.slices, status, apart.converged & best.converged)
+
+
+def _squares(data: Sequence[SliceData], found: JointFit) -> float:
+    return weighted_squares(data, found.raw)
+
+
+def _better(data: Sequence[SliceData], one: JointFit, other: JointFit) -> JointFit:
+    """The one with fewer slices in violation, then the one nearer to the quotes."""
+    return min((one, other), key=lambda found: (int((~found.free).sum()), _squares(data, found)))
+
+
+def _moved(data: SliceData, tau: float, slice_now: FloatArray, slice_before: FloatArray) -> bool:
+    """Whether the vol of a slice moved by more than `MOVED_VOL` at a quote or within 4 deviations of the money."""
+    reach = MOVED_DEVIATIONS * np.sqrt(data.w[np.argmin(np.abs(data.k))])
+    k = np.concatenate([data.k, np.linspace(-reach, reach, 81)])
+    now, before = (np.sqrt(svi.total_variance(np, k, *raw) / tau) for raw in (slice_now, slice_before))
+    return bool(np.max(np.abs(now - before)) > MOVED_VOL)
 
 
 def _vols(quotes: Quotes, expiries: Expiries, slices: FloatArray) -> FloatArray:

@@ -10,19 +10,26 @@ import numpy as np
 
 from pricing.arbitrage import calendar_minimum, wing_slopes
 from pricing.arrays import BoolArray, FloatArray, IntArray, freeze_fields
+from pricing.calendar_spread import calendar_free
 from pricing.quotes import Quotes, QuoteUse, Selection
 
 VOL_POINTS = 100.0
 
 
 class SliceStatus(IntEnum):
-    """How the slice of one expiry came about."""
+    """How the slice of one expiry came about.
+
+    REPAIRED  refitted to be free of arbitrage; by "svi_joint" only where its vol moved by more than 0.01 vol points
+    FALLBACK  "svi_joint" found slices free of arbitrage only by a search from extended SSVI: compare rmse with
+              rmse_unconstrained
+    """
 
     NO_QUOTES = 0
     FLAT = 1
     FITTED = 2
     REPAIRED = 3
     ARBITRAGE = 4
+    FALLBACK = 5
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class FitDiagnostics:
       minimum_g_unconstrained  the same before butterfly arbitrage was removed
       minimum_total_variance   smallest w of the slice
       wing_slope        (X,2) slopes of w to the left and right; Lee's bound is 2
+      crosses_previous  w falls below w of the preceding fitted expiry of the underlying somewhere: exact, by
+                        `calendar_free` on the whole line; false for the first
       calendar_gap, calendar_gap_k   smallest w less w of the preceding fitted expiry of the underlying,
                         within 10 standard deviations, and where; below 0 = arbitrage; NaN for the first
       calendar_gap_quoted      the same over the strikes that both expiries have quotes for
@@ -68,6 +77,7 @@ class FitDiagnostics:
     minimum_g_unconstrained: FloatArray
     minimum_total_variance: FloatArray
     wing_slope: FloatArray
+    crosses_previous: BoolArray
     calendar_gap: FloatArray
     calendar_gap_k: FloatArray
     calendar_gap_quoted: FloatArray
@@ -120,7 +130,7 @@ def calendar_diagnostics(
 ) -> dict[str, Any]:
     """The fields that hold each fitted slice against the preceding fitted expiry of the same underlying."""
     gap, k, quoted = (np.full(len(tau), np.nan) for _ in range(3))
-    slope_gap = np.full((len(tau), 2), np.nan)
+    slope_gap, crosses = np.full((len(tau), 2), np.nan), np.zeros(len(tau), dtype=np.bool_)
     fitted = np.flatnonzero(np.isfinite(slices).all(axis=1))
     order = fitted[np.lexsort((tau[fitted], underlying_idx[fitted]))]
     same = np.diff(underlying_idx[order]) == 0
@@ -130,7 +140,14 @@ def calendar_diagnostics(
         low, high = np.maximum(k_low[earlier], k_low[later]), np.minimum(k_high[earlier], k_high[later])
         quoted[later] = calendar_minimum(slices[earlier], slices[later], low, high).value
         slope_gap[later] = wing_slopes(slices[later]) - wing_slopes(slices[earlier])
-    return {"calendar_gap": gap, "calendar_gap_k": k, "calendar_gap_quoted": quoted, "calendar_slope_gap": slope_gap}
+        crosses[later] = ~calendar_free(slices[earlier], slices[later])
+    return {
+        "crosses_previous": crosses,
+        "calendar_gap": gap,
+        "calendar_gap_k": k,
+        "calendar_gap_quoted": quoted,
+        "calendar_slope_gap": slope_gap,
+    }
 
 
 def rms(

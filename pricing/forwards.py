@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arrays import BoolArray, FloatArray, IntArray, freeze_fields, row_problems
-from pricing.errors import ConfigError, DataError
+from pricing.columns import numbers
+from pricing.errors import ConfigError, DataError, Problem
 
 MODELS = ("black76", "inverse")
 TIGHTEST_PAIRS = 15
@@ -69,36 +70,58 @@ def implied_forwards(
     """
     if model not in MODELS:
         raise ConfigError(f"model = {model!r}: must be one of {', '.join(MODELS)}")
-    row, discount = np.asarray(expiry_idx, dtype=np.int64), np.asarray(discount, dtype=np.float64)
-    columns = [np.asarray(column, dtype=np.float64) for column in (strike, sign, bid, ask)]
-    _check(row, columns[0], columns[1], discount)
+    named = {"expiry_idx": expiry_idx, "strike": strike, "sign": sign, "bid": bid, "ask": ask}
+    given = {name: numbers("implied_forwards", name, column) for name, column in named.items()}
+    discount = numbers("implied_forwards", "discount", discount)
+    _check_shapes(given, discount)
+    columns = [given[name] for name in ("strike", "sign", "bid", "ask")]
+    _check(given["expiry_idx"], columns[0], columns[1], discount)
+    row, sides = given["expiry_idx"].astype(np.int64), _future_sides(futures, len(discount))
     found = np.full((3, len(discount)), np.nan)
     counts = np.zeros((2, len(discount)), dtype=np.int64)
     for x in range(len(discount)):
         low, high = _pair_bounds([column[row == x] for column in columns], float(discount[x]), model)
-        if futures is not None:
-            future = [float(np.asarray(side, dtype=np.float64)[x]) for side in futures]
-            if np.all(np.isfinite(future)):
-                low, high = np.append(low, future[0]), np.append(high, future[1])
+        if np.isfinite(sides[:, x]).all():
+            low, high = np.append(low, sides[0, x]), np.append(high, sides[1, x])
         if len(low):
             found[:, x], counts[:, x] = _consensus(low, high)
     return ForwardCurve(*found, *counts)
 
 
-def forward_at(tau: ArrayLike, expiry_tau: FloatArray, forward: FloatArray, spot: float) -> FloatArray:
+def forward_at(tau: ArrayLike, expiry_tau: ArrayLike, forward: ArrayLike, spot: float) -> FloatArray:
     """Forward at any time of one underlying: ln F linear in time from the spot; beyond the last, its growth rate.
 
-    tau          years, 0 or more
-    expiry_tau   (X,) years above 0, ascending, with forward (X,), at least one
+    tau          years, 0 or more, of any shape
+    expiry_tau   (X,) years above 0, strictly rising, with forward (X,), at least one; no NaN
     forward      quote currency per unit
     spot         the forward at time 0
+
+    Raises DataError naming the rows that are not so.
     """
-    tau = np.asarray(tau, dtype=np.float64)
-    times = np.concatenate([[0.0], expiry_tau])
-    logs = np.log(np.concatenate([[spot], forward]))
+    at, times, known, start = (
+        numbers("forward_at", name, value)
+        for name, value in (("tau", tau), ("expiry_tau", expiry_tau), ("forward", forward), ("spot", spot))
+    )
+    if times.ndim != 1 or not len(times) or known.shape != times.shape or start.shape != ():
+        shapes = f"expiry_tau {times.shape}, forward {known.shape}, spot {start.shape}"
+        remedy = "needs expiry_tau (X,) and forward (X,), X of 1 or more, and one spot"
+        raise DataError([Problem("forward_at", None, "shapes", shapes, remedy)])
+    problems = []
+    for name, values, remedy in (("forward", known, "above 0"), ("spot", start, "above 0"), ("expiry_tau", times, "")):
+        bad: BoolArray = ~(np.isfinite(values) & (values > 0.0))
+        text = f"must be {remedy}" if remedy else "years, above 0; leave undated expiries out"
+        problems += row_problems("forward_at", name, np.atleast_1d(bad), np.atleast_1d(values), text)
+    early: BoolArray = ~(np.isfinite(at) & (at >= 0.0))
+    problems += row_problems("forward_at", "tau", early.ravel(), at.ravel(), "years, 0 or more")
+    if not problems:
+        back = np.diff(times, prepend=0.0) <= 0.0
+        problems = row_problems("forward_at", "expiry_tau", back, times, "times must rise from row to row")
+    if problems:
+        raise DataError(problems)
+    times, logs = np.concatenate([[0.0], times]), np.log(np.concatenate([[start], known]))
     last = (logs[-1] - logs[-2]) / (times[-1] - times[-2])
-    beyond = np.maximum(tau - times[-1], 0.0)
-    return np.exp(np.interp(tau, times, logs) + last * beyond)
+    beyond = np.maximum(at - times[-1], 0.0)
+    return np.exp(np.interp(at, times, logs) + last * beyond)
 
 
 def settlement_forward(
@@ -126,8 +149,30 @@ def settlement_forward(
     return total, fixed / total
 
 
-def _check(row: IntArray, strike: FloatArray, sign: FloatArray, discount: FloatArray) -> None:
-    outside = (row < 0) | (row >= len(discount))
+def _check_shapes(columns: dict[str, FloatArray], discount: FloatArray) -> None:
+    shapes = {name: column.shape for name, column in columns.items()}
+    if len(set(shapes.values())) > 1 or columns["strike"].ndim != 1:
+        text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise DataError([Problem("implied_forwards", None, "shapes", text, "all must be (Q,), one entry a quote")])
+    if discount.ndim != 1:
+        remedy = f"needs one number for every expiry, (X,), not {discount.shape}"
+        raise DataError([Problem("implied_forwards", None, "discount", discount.tolist(), remedy)])
+
+
+def _future_sides(futures: tuple[ArrayLike, ArrayLike] | None, count: int) -> FloatArray:
+    """(2,X) bid and ask of futures, NaN where there is none."""
+    if futures is None:
+        return np.full((2, count), np.nan)
+    sides = [numbers("implied_forwards", "futures", side) for side in futures]
+    if len(sides) != 2 or any(side.shape != (count,) for side in sides):
+        text = ", ".join(str(side.shape) for side in sides)
+        remedy = f"needs bid and ask, each ({count},), one entry an expiry"
+        raise DataError([Problem("implied_forwards", None, "futures", text, remedy)])
+    return np.stack(sides)
+
+
+def _check(row: FloatArray, strike: FloatArray, sign: FloatArray, discount: FloatArray) -> None:
+    outside: BoolArray = ~((row >= 0) & (row < len(discount)) & (np.rint(row) == row))
     problems = row_problems("quotes", "expiry_idx", outside, row, f"there are {len(discount)} expiries")
     problems += row_problems("quotes", "strike", ~(strike > 0), strike, "must be above 0")
     problems += row_problems("quotes", "sign", np.abs(sign) != 1.0, sign, "1 for a call, -1 for a put")

@@ -18,7 +18,15 @@ from pricing.arbitrage import butterfly_minimum, calendar_minimum, smallest_on_g
 from pricing.arrays import BoolArray, FloatArray
 from pricing.butterfly import butterfly_free
 from pricing.calendar_spread import calendar_free
-from pricing.slice_fit import SliceData, butterfly_gradient, raw_from_wings, slice_bounds, wing_jacobian
+from pricing.slice_fit import (
+    LAST_PENALTIES,
+    SliceData,
+    butterfly_gradient,
+    points_about,
+    raw_from_wings,
+    slice_bounds,
+    wing_jacobian,
+)
 from pricing.surfaces import svi
 
 PENALTIES = (1e1, 1e2, 1e3, 1e4, 1e4, 1e4, 1e5)
@@ -58,13 +66,14 @@ def fit_joint(expiries: Sequence[SliceData], start: FloatArray) -> JointFit:
     bounds = [_bounds(data) for data in expiries]
     low, high = (np.stack(column) for column in zip(*bounds, strict=True))
     watched = _watched(expiries, wings)
-    for penalty in PENALTIES:
+    for step, penalty in enumerate((*PENALTIES, *LAST_PENALTIES)):
         if free.all():
             break
         # Where something is lowest is watched from then on: a dip may hide between the points.
-        watched = [
-            np.concatenate([points, lowest]) for points, lowest in zip(watched, _lowest_points(wings), strict=True)
-        ]
+        added = _lowest_points(wings)
+        if step >= len(PENALTIES):
+            added = [*_dips(wings, added, ~free), *added[len(wings) :]]
+        watched = [np.concatenate([points, lowest]) for points, lowest in zip(watched, added, strict=True)]
         wings = np.clip(wings, low, high)
         problem = _Problem(expiries, low, high, watched[: len(wings)], watched[len(wings) :], penalty)
         wings, converged = _search(problem, wings)
@@ -131,6 +140,12 @@ def _lowest_points(wings: FloatArray) -> list[FloatArray]:
         ratio = smallest_on_grid(lambda k: -svi.total_variance(np, k, *near) / svi.total_variance(np, k, *far), grid)
         lowest = np.concatenate([lowest, ratio.k])
     return [np.array([k]) if np.isfinite(k) else np.empty(0) for k in lowest]
+
+
+def _dips(wings: FloatArray, lowest: list[FloatArray], violated: BoolArray) -> list[FloatArray]:
+    """Where each g is lowest and, in slices with a violation, points about it."""
+    found = zip(wings[:, 3:], lowest[: len(wings)], violated, strict=True)
+    return [np.concatenate([k, points_about(k, *shape)]) if wanted else k for shape, k, wanted in found]
 
 
 def _search(problem: _Problem, wings: FloatArray) -> tuple[FloatArray, bool]:

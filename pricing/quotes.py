@@ -7,9 +7,11 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from pricing.arrays import BoolArray, FloatArray, IntArray, freeze, freeze_fields, row_problems
-from pricing.errors import DataError, Problem
+from pricing.arrays import BoolArray, FloatArray, IntArray, freeze_fields, row_problems
+from pricing.columns import numbers
+from pricing.errors import ConfigError, DataError, Problem
 
 PERCENT_SUSPECTED = 3.0
 # 0.01 %: below it, squares of errors are lost in rounding; so they are for prices and weights beyond a quadrillion.
@@ -40,6 +42,7 @@ class QuoteUse(IntEnum):
     OUTLIER = 8
 
 
+PRICE_MODELS = ("inverse", "black76")
 USED = (QuoteUse.MID, QuoteUse.MARK)
 
 
@@ -138,25 +141,33 @@ def _median_vol(quotes: Quotes) -> float:
 
 
 def quotes_from_prices(
-    expiry_idx: IntArray,
-    strike: FloatArray,
-    sign: FloatArray,
-    forward: FloatArray,
-    tau: FloatArray,
-    bid: FloatArray,
-    ask: FloatArray,
-    mark_vol: FloatArray,
+    expiry_idx: ArrayLike,
+    strike: ArrayLike,
+    sign: ArrayLike,
+    forward: ArrayLike,
+    tau: ArrayLike,
+    bid: ArrayLike,
+    ask: ArrayLike,
+    mark_vol: ArrayLike | None = None,
     *,
     model: str = "inverse",
 ) -> Quotes:
-    """Quotes from bid and ask prices, by `implied_vol` with a discount of 1.
+    """Quotes from bid and ask prices, each argument (Q,) as in `Quotes`, by `implied_vol` with a discount of 1.
 
     Prices are in coin for model "inverse", in the forward's currency for "black76"; NaN or 0 where a
     side is empty. A price outside the no-arbitrage bounds, or one that determines no vol, gives an
     empty side (a bid below intrinsic value says nothing about vol).
-    Raises DataError for a negative or infinite price, and whatever `Quotes` refuses.
+    Raises DataError for a negative or infinite price, for columns of different lengths, and whatever `Quotes` refuses.
     """
-    bid, ask = freeze(bid, np.float64), freeze(ask, np.float64)
+    if model not in PRICE_MODELS:
+        raise ConfigError(f"model = {model!r}: must be one of {', '.join(PRICE_MODELS)}")
+    named = {"strike": strike, "sign": sign, "forward": forward, "tau": tau, "bid": bid, "ask": ask}
+    columns = {name: numbers("quotes_from_prices", name, column) for name, column in named.items()}
+    shapes = {name: column.shape for name, column in columns.items()}
+    if len(set(shapes.values())) > 1 or columns["strike"].ndim != 1:
+        text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise DataError([Problem("quotes_from_prices", None, "shapes", text, "all must be (Q,), one entry a quote")])
+    strike, sign, forward, tau, bid, ask = columns.values()
     problems: list[Problem] = []
     for field, price in (("bid", bid), ("ask", ask)):
         remedy = "must be 0 or more; NaN where there is none"
@@ -164,7 +175,8 @@ def quotes_from_prices(
     if problems:
         raise DataError(problems)
     bid_vol, ask_vol = (_side_vol(price, forward, strike, tau, sign, model) for price in (bid, ask))
-    return Quotes(expiry_idx, strike, sign, forward, tau, bid_vol, ask_vol, mark_vol)
+    mark_vol = np.full(len(bid), np.nan) if mark_vol is None else mark_vol
+    return Quotes(expiry_idx, strike, sign, forward, tau, bid_vol, ask_vol, mark_vol)  # type: ignore[arg-type]
 
 
 def _side_vol(

@@ -34,6 +34,10 @@ MAX_EVALUATIONS = 200
 TOLERANCE = 1e-12
 G_MARGIN = 1e-4
 PENALTIES = (1e2, 1e3, 1e4, 1e5, 1e6)
+# Then for what is left: dips of g narrower than the watched points, which slide on between them.
+LAST_PENALTIES = (1e4, 1e4, 1e4, 1e5, 1e5, 1e5)
+DIP_T = 0.4
+DIP_POINTS = 41
 
 
 class SliceData(NamedTuple):
@@ -71,6 +75,12 @@ def flat_slice(data: SliceData) -> FloatArray:
     return np.array([np.sum(square * data.w) / np.sum(square), 0.0, 0.0, 0.0, 1.0])
 
 
+def weighted_squares(slices: Sequence[SliceData], raw: FloatArray) -> float:
+    """Sum of the squared weighted errors of raw slices (X,5), each against its quotes."""
+    errors = [one.weight * (svi.total_variance(np, one.k, *row) - one.w) for one, row in zip(slices, raw, strict=True)]
+    return float(sum(error @ error for error in errors))
+
+
 def fit_slice(data: SliceData) -> SliceFit:
     """The least-squares slice with w > 0 everywhere and wing slopes in [0, 2], from five strikes or more."""
     low, high = slice_bounds(data)
@@ -95,14 +105,24 @@ def remove_butterfly(data: SliceData, fit: SliceFit) -> SliceFit:
     deviation, _ = _scales(data)
     far = deviation * np.sinh(np.linspace(-7.0, 7.0, 121))
     found = butterfly_minimum(fit.raw)
-    for penalty in PENALTIES:
+    dips: list[FloatArray] = []
+    for step, penalty in enumerate((*PENALTIES, *LAST_PENALTIES)):
         m, sigma = fit.wings[3:]
-        watched = [far, m + sigma * np.sinh(np.linspace(-9.0, 9.0, 161)), found.k[np.isfinite(found.k)]]
+        lowest = found.k[np.isfinite(found.k)]
+        if step >= len(PENALTIES):
+            dips.append(points_about(lowest, m, sigma))
+        watched = [far, m + sigma * np.sinh(np.linspace(-9.0, 9.0, 161)), lowest, *dips]
         fit = _polish(data, fit.wings, np.concatenate(watched), penalty)
         found = butterfly_minimum(fit.raw)
         if found.value[0] >= 0:
             break
     return fit
+
+
+def points_about(k: FloatArray, m: float, sigma: float) -> FloatArray:
+    """Points to both sides of each k, even in t of k = m + sigma sinh t."""
+    t = np.arcsinh((k - m) / sigma)[:, None] + np.linspace(-DIP_T, DIP_T, DIP_POINTS)
+    return np.asarray(m + sigma * np.sinh(t)).ravel()
 
 
 def wing_jacobian(k: FloatArray, wings: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

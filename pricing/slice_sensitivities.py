@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing.arrays import FloatArray
-from pricing.errors import ConfigError
+from pricing.arrays import BoolArray, FloatArray, row_problems
+from pricing.columns import numbers, slice_rows
+from pricing.errors import ConfigError, DataError, Problem
 from pricing.surfaces import jump_wing
 
 QUANTITIES = ("total_variance", "vol")
@@ -34,10 +35,20 @@ def parameter_derivatives(
         raise ConfigError(f"parameters = {parameters!r}: must be one of {', '.join(PARAMETERS)}")
     from pricing.backends import sensitivities_jax
 
-    k = np.atleast_1d(np.asarray(k, dtype=np.float64))
-    rows = np.ascontiguousarray(np.broadcast_to(np.asarray(slices, dtype=np.float64), (len(k), 5)))
-    times = np.ascontiguousarray(np.broadcast_to(np.asarray(tau, dtype=np.float64), k.shape))
-    by_raw = sensitivities_jax.parameter_derivatives(k, rows, times, quantity == "vol")
+    at, rows = numbers("parameter_derivatives", "k", k), slice_rows("parameter_derivatives", "slices", slices)
+    years = numbers("parameter_derivatives", "tau", tau)
+    at = np.atleast_1d(at)
+    if at.ndim != 1 or len(rows) not in (1, len(at)) or years.shape not in ((), (1,), at.shape):
+        shapes = f"k {at.shape}, slices {rows.shape}, tau {years.shape}"
+        remedy = "needs k (Q,), slices (Q, 5) or (5,), tau (Q,) or one number"
+        raise DataError([Problem("parameter_derivatives", None, "shapes", shapes, remedy)])
+    early: BoolArray = ~(np.isfinite(years) & (years > 0.0))
+    if early.any():
+        years = np.atleast_1d(years)
+        raise DataError(row_problems("parameter_derivatives", "tau", np.atleast_1d(early), years, "years, above 0"))
+    rows = np.ascontiguousarray(np.broadcast_to(rows, (len(at), 5)))
+    times = np.ascontiguousarray(np.broadcast_to(years, at.shape))
+    by_raw = sensitivities_jax.parameter_derivatives(at, rows, times, quantity == "vol")
     if parameters == "raw":
         return by_raw
     a, b, rho, m, sigma = rows.T

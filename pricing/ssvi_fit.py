@@ -18,6 +18,7 @@ SSVI (Gatheral and Jacquier 2014): one rho, an increasing theta, and phi(theta) 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -218,17 +219,15 @@ def _search(expiries: Sequence[SliceData], box: Box) -> SurfaceFit:
     """Bounded trust-region least squares over a box with the exact Jacobian."""
     from scipy.optimize import least_squares
 
-    k, w, weight = (np.concatenate(column) for column in zip(*expiries, strict=True))
-    row = np.repeat(np.arange(len(expiries)), [len(data.k) for data in expiries])
+    @lru_cache(maxsize=1)
+    def reduced(point: bytes) -> tuple[FloatArray, FloatArray]:
+        return reduced_residuals(expiries, *box.surface(np.frombuffer(point)))
 
     def residuals(point: FloatArray) -> FloatArray:
-        theta, rho, psi = box.surface(point)[0][row].T
-        return np.asarray(weight * (ssvi.total_variance(np, k, theta, rho, psi / theta) - w))
+        return reduced(point.tobytes())[0]
 
     def jacobian(point: FloatArray) -> FloatArray:
-        surface, by_point = box.surface(point)
-        by_slice = np.stack(ssvi.parameter_derivatives(np, k, *surface[row].T), axis=1)
-        return np.asarray(np.einsum("q,qc,qcn->qn", weight, by_slice, by_point[row]))
+        return reduced(point.tobytes())[1]
 
     result = least_squares(
         residuals,
@@ -242,3 +241,25 @@ def _search(expiries: Sequence[SliceData], box: Box) -> SurfaceFit:
         max_nfev=MAX_EVALUATIONS,
     )
     return SurfaceFit(box.surface(result.x)[0], float(result.cost), bool(result.success))
+
+
+def reduced_residuals(
+    expiries: Sequence[SliceData], surface: FloatArray, by_point: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Residuals (4X,) and Jacobian (4X,n) with the sums of squares and products of those of every quote.
+
+    A slice has three numbers, so its Jacobian is Q R by_point with R (3,3): turned by Q, all but three of its
+    residuals do not move with the point to first order, and are one number. Rows of quotes never meet in one large
+    matrix, which a threaded linear algebra would spend more time on sharing out than on multiplying.
+    """
+    residuals, jacobian = np.empty((len(expiries), 4)), np.zeros((len(expiries), 4, by_point.shape[2]))
+    for i, (data, (theta, rho, psi), slopes) in enumerate(zip(expiries, surface, by_point, strict=True)):
+        error = data.weight * (ssvi.total_variance(np, data.k, theta, rho, psi / theta) - data.w)
+        by_slice = np.stack(ssvi.parameter_derivatives(np, data.k, theta, rho, psi), axis=1)
+        q, r = np.linalg.qr(data.weight[:, None] * by_slice)
+        turned = q.T @ error
+        rank, rest = len(turned), error - q @ turned
+        residuals[i, :rank], residuals[i, rank:] = turned, 0.0
+        residuals[i, 3] = np.sqrt(rest @ rest)
+        jacobian[i, :rank] = r @ slopes
+    return residuals.ravel(), jacobian.reshape(-1, by_point.shape[2])

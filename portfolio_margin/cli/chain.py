@@ -17,7 +17,7 @@ from portfolio_margin.io.market_json import is_market_file
 from portfolio_margin.io.tables import JSON, kind_of_name
 from portfolio_margin.io.told import LEFT_OUT, Told
 from pricing.errors import ConfigError
-from pricing.fit import SliceStatus, Surface, expiries_of, fit
+from pricing.fit import METHODS, WEIGHTINGS, SliceStatus, Surface, expiries_of, fit
 
 EXCLUDED_SHOWN = 10
 ROUGH_VOL_POINTS = 2.0
@@ -66,14 +66,50 @@ CHAIN_OPTIONS: tuple[Callable[..., Any], ...] = (
 )
 
 
-def fitted_chain(file: str, options: ChainOptions, method: str = "svi") -> tuple[Snapshot, Surface]:
-    """One moment of a chain with our slices in its market, and the fit by `method`."""
+@dataclass(frozen=True)
+class FitOptions:
+    """How slices are fitted, as `pricing.fit`; the defaults are those of the options."""
+
+    method: str = "svi"
+    weighting: str = "spread"
+    reject_outliers: bool = False
+    oldest_seconds: float = float("inf")
+
+    @classmethod
+    def take(cls, values: dict[str, Any]) -> FitOptions:
+        """Take the options of a fit out of the keyword arguments of a command."""
+        return cls(**{field.name: values.pop(field.name) for field in fields(cls)})
+
+
+FIT_OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.option("--method", type=click.Choice(METHODS), default="svi", show_default=True, help="What is fitted."),
+    click.option(
+        "--weighting",
+        type=click.Choice(WEIGHTINGS),
+        default="spread",
+        show_default=True,
+        help="What an error of a vol counts by: 1 / (ask - bid), or what a price feels.",
+    ),
+    click.option("--reject-outliers", is_flag=True, help="Fit again without quotes far from the first fit."),
+    click.option(
+        "--oldest-seconds",
+        type=click.FloatRange(min=0.0),
+        default=float("inf"),
+        metavar="SECONDS",
+        help="Leave out quotes made earlier than this before the moment of the chain.",
+    ),
+)
+
+
+def fitted_chain(file: str, options: ChainOptions, how: FitOptions | None = None) -> tuple[Snapshot, Surface]:
+    """One moment of a chain with our slices in its market, and the fit, by the defaults where `how` is not given."""
+    how = FitOptions() if how is None else how
     with progress("reading the chain", 3) as step:
         read = _read(file, options)
         step("quotes to vols")
         quotes = vol_quotes(read)
         step("fitting")
-        surface = fit(quotes, expiries_of(read.market), method=method)
+        surface = fit(quotes, expiries_of(read.market), **vars(how))
         step("done")
     tell_left_out([str(problem) for problem in read.excluded])
     return with_surface(read, surface.svi), surface
@@ -101,14 +137,21 @@ def diagnostics(read: Snapshot, surface: Surface) -> dict[str, Any]:
     columns = {
         "expiry": names,
         "status": np.array([SliceStatus(code).name for code in d.status]),
+        "converged": d.converged,
         "quotes_used": d.used_count,
         "quotes_rejected": d.rejected_count,
+        "k_low": d.k_low,
+        "k_high": d.k_high,
         "rmse_vol_points": d.rmse,
         "rmse_mid_vol_points": d.rmse_mid,
         "rmse_vega_vol_points": d.rmse_vega,
+        "rmse_unconstrained_vol_points": d.rmse_unconstrained,
         "inside_share": d.inside_share,
         "minimum_g": d.minimum_g,
         "minimum_g_k": d.minimum_g_k,
+        "crosses_previous": d.crosses_previous,
+        "calendar_gap": d.calendar_gap,
+        "calendar_gap_k": d.calendar_gap_k,
         "calendar_gap_quoted": d.calendar_gap_quoted,
         "wing_slope_left": d.wing_slope[:, 0],
         "wing_slope_right": d.wing_slope[:, 1],
@@ -122,7 +165,13 @@ def warnings_of(columns: dict[str, Any]) -> list[str]:
     with np.errstate(invalid="ignore"):
         checks = {
             "a slice has butterfly arbitrage (g below 0)": columns["minimum_g"] < 0,
+            "a slice crosses the one before it (calendar arbitrage)": columns["crosses_previous"],
             "a slice crosses the one before it within quoted strikes": columns["calendar_gap_quoted"] < 0,
+            "the joint search ended free of arbitrage only from extended SSVI, maybe far from the quotes": (
+                columns["status"] == SliceStatus.FALLBACK.name
+            ),
+            "arbitrage could not be removed from a slice": columns["status"] == SliceStatus.ARBITRAGE.name,
+            "the search for a slice ended by its limit": ~columns["converged"],
             f"a slice misses its quotes by more than {ROUGH_VOL_POINTS:g} vol points by vega": (
                 columns["rmse_vega_vol_points"] > ROUGH_VOL_POINTS
             ),

@@ -7,7 +7,15 @@ from typing import Any
 import click
 import numpy as np
 
-from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, diagnostics, fitted_chain, told_of
+from portfolio_margin.cli.chain import (
+    CHAIN_OPTIONS,
+    FIT_OPTIONS,
+    ChainOptions,
+    FitOptions,
+    diagnostics,
+    fitted_chain,
+    told_of,
+)
 from portfolio_margin.cli.inputs import with_options
 from portfolio_margin.cli.output import (
     Column,
@@ -22,20 +30,18 @@ from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.chain import Snapshot
 from portfolio_margin.io.told import Told
 from pricing.errors import ConfigError
-from pricing.fit import METHODS, Surface, expiries_of
+from pricing.fit import Surface, expiries_of
 
 
 @click.command("fit-surface")
 @click.argument("chain")
-@with_options(*CHAIN_OPTIONS)
-@click.option("--method", type=click.Choice(METHODS), default="svi", show_default=True, help="What is fitted.")
+@with_options(*CHAIN_OPTIONS, *FIT_OPTIONS)
 @click.option("--plots", "plots_folder", metavar="DIR", help="Write pictures of every smile and of each surface.")
 @click.option("--market", "market_file", metavar="FILE", help="Write our market .json or .json.gz with the slices.")
 @click.option("--keep-marks", is_flag=True, help="Keep the venue's mark vols in the market file.")
 @output_options
 def command(
     chain: str,
-    method: str,
     plots_folder: str | None,
     market_file: str | None,
     keep_marks: bool,
@@ -47,9 +53,9 @@ def command(
         market_file, output_file = output_file, None
     if market_file is not None and not _is_json(market_file):
         raise ConfigError(f"{market_file}: a market file ends in .json or .json.gz")
-    chain_options = ChainOptions.take(forms_and_chain)
+    chain_options, how = ChainOptions.take(forms_and_chain), FitOptions.take(forms_and_chain)
     output = chosen_output(output_file=output_file, **forms_and_chain)
-    read, surface = fitted_chain(chain, chain_options, method)
+    read, surface = fitted_chain(chain, chain_options, how)
     if plots_folder is not None:
         _draw(plots_folder, read, surface)
     columns, told = diagnostics(read, surface), told_of(read, surface)
@@ -74,7 +80,8 @@ def _show(source: str, told: Told, columns: dict[str, Any]) -> None:
         Column("inside [%]", number(100 * columns["inside_share"], 1)),
         Column("min g", number(columns["minimum_g"], 4)),
         Column("at k", number(columns["minimum_g_k"], 2), keep=False),
-        Column("calendar gap", number(columns["calendar_gap_quoted"], 5), keep=False),
+        Column("crosses", ["yes" if crosses else "no" for crosses in columns["crosses_previous"]]),
+        Column("gap in quotes", number(columns["calendar_gap_quoted"], 5), keep=False),
         Column("a", number(columns["a"], 6), keep=False),
         Column("b", number(columns["b"], 5), keep=False),
         Column("rho", number(columns["rho"], 4), keep=False),
@@ -82,7 +89,8 @@ def _show(source: str, told: Told, columns: dict[str, Any]) -> None:
         Column("sigma", number(columns["sigma"], 4), keep=False),
     ]
     footer = [
-        "min g below 0: butterfly arbitrage; calendar gap below 0: the slice crosses the one before it",
+        "min g below 0: butterfly arbitrage; crosses: whether w falls below that of the expiry before, at any strike",
+        "gap in quotes: smallest w less w of the expiry before, over the strikes that both have quotes for",
         f"market rows left out: {len(told.left_out) or 'none'}",
         *told.remarks(),
     ]
@@ -103,7 +111,10 @@ def _draw(folder: str, read: Snapshot, surface: Surface) -> None:
         for row, name in enumerate(read.market.expiry_name)
         if np.isfinite(surface.svi[row]).all()
     }
+    fitted = np.isfinite(surface.svi).all(axis=1)
     for row, name in enumerate(read.market.underlying_id.tolist()):
+        if not np.any(fitted & (expiries.underlying_idx == row)):
+            continue
         pictures[f"fan-{name}"] = fan(expiries, surface, row, f"{name}: total variance")
         pictures[f"butterfly-{name}"] = butterfly(expiries, surface, row, f"{name}: g")
         pictures[f"residuals-{name}"] = residuals(quotes, expiries, surface, row, f"{name}: residuals")

@@ -27,7 +27,7 @@ from portfolio_margin.io.tables import (
     text_column,
 )
 from pricing.arrays import MILLISECONDS_PER_YEAR, BoolArray, FloatArray, IntArray
-from pricing.errors import DataError, Problem
+from pricing.errors import ConfigError, DataError, Problem
 from pricing.fit import Expiries
 from pricing.forwards import ForwardCurve, implied_forwards
 from pricing.quotes import Quotes, quotes_from_prices
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 COMMON = ("expiry", "strike", "cp", "bid", "ask")
 FORWARD = "forward"
+LARGEST_RATE = 1.0
 Sides = tuple[FloatArray, FloatArray]
 CLOSE = time(16, 0, tzinfo=ZoneInfo("America/New_York"))
 
@@ -66,12 +67,14 @@ def read_equity_chain(source: str | Path | pd.DataFrame, *, valuation_time: date
     it is known.
 
     valuation_time   the moment of the quotes, with its zone
-    rate             continuously compounded, per year, for discounting
+    rate             continuously compounded, per year, decimal, for discounting
 
     Expiries without a forward, given or implied, are left out. Raises DataError listing every bad row.
     """
     if valuation_time.tzinfo is None:
         refuse("chain", "valuation_time", valuation_time.isoformat(), "give it with its zone")
+    if not -LARGEST_RATE < rate < LARGEST_RATE:
+        raise ConfigError(f"rate = {rate!r}: must be a decimal per year between -1 and 1, 0.042 for 4.2 %")
     table = read_table(source, "chain")
     require_columns(table, list(COMMON), only=False)
     strike, sign, bid, ask, dates = _columns(table)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 UNITS = {"rmse": "vol points", "rmse_mid": "vol points", "rmse_vega": "vol points", "tau": "years ACT/365"}
 PER_EXPIRY = (
     "converged", "k_low", "k_high", "rmse", "rmse_mid", "rmse_vega", "rmse_unconstrained", "inside_count",
-    "inside_share", "minimum_g", "minimum_g_k", "minimum_g_unconstrained", "minimum_total_variance", "calendar_gap",
-    "calendar_gap_k", "calendar_gap_quoted",
+    "inside_share", "minimum_g", "minimum_g_k", "minimum_g_unconstrained", "minimum_total_variance", "crosses_previous",
+    "calendar_gap", "calendar_gap_k", "calendar_gap_quoted",
 )  # fmt: skip
 
 

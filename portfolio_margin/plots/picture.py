@@ -33,3 +33,10 @@ def new_axes(title: str, across: str, up: str) -> tuple[Any, Any]:
     axes.set(title=title, xlabel=across, ylabel=up)
     axes.grid(visible=True, alpha=0.3)
     return figure, axes
+
+
+def shades(count: int) -> Any:
+    """Colours of lines that have an order, from dark to light; none repeats."""
+    from matplotlib import colormaps
+
+    return colormaps["viridis"]([0.92 * i / max(count - 1, 1) for i in range(count)])

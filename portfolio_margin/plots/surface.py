@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from portfolio_margin.io.frames import frame
-from portfolio_margin.plots.picture import Picture, new_axes
+from portfolio_margin.plots.picture import Picture, new_axes, shades
 from pricing.arrays import FloatArray, IntArray
-from pricing.fit import Expiries, Quotes, QuoteUse, Surface
+from pricing.errors import DataError, Problem
+from pricing.fit import Expiries, Quotes, QuoteUse, Surface, slices_of
 from pricing.surfaces import svi
 
 if TYPE_CHECKING:
@@ -19,14 +20,28 @@ CURVE_POINTS = 301
 FAN_DEVIATIONS = 4.0
 BUTTERFLY_DEVIATIONS = 8.0
 MARGIN_SHARE = 0.1
+SMALLEST_ROOM = 0.05
+UNUSED_MARKERS = {
+    QuoteUse.CROSSED: "x",
+    QuoteUse.ONE_SIDED: "o",
+    QuoteUse.STALE: "s",
+    QuoteUse.OUTLIER: "D",
+    QuoteUse.TOO_SHORT: "p",
+}
 
 
 def smile(quotes: Quotes, expiries: Expiries, surface: Surface, expiry: int, title: str = "") -> Picture:
     """Vols of one expiry row over ln(K/F): bid to ask as bars, what was fitted as dots, the slice as a line.
 
+    Quotes that were not used are hollow and grey, by what became of them; in-the-money twins are not drawn. An arrow at
+    the edge says that a bar or a quote goes on beyond it. DataError for a row that is none.
+
     The frame holds every quote of the expiry: strike, sign, k, bid_vol, ask_vol, mark_vol, target_vol (NaN unless
     used), fitted_vol, use.
     """
+    if not 0 <= expiry < len(expiries):
+        remedy = f"there are {len(expiries)} expiry rows, from 0"
+        raise DataError([Problem("smile", None, "expiry", expiry, remedy)])
     row = np.flatnonzero(quotes.expiry_idx == expiry)
     done = surface.diagnostics
     columns: dict[str, Any] = {
@@ -40,57 +55,67 @@ def smile(quotes: Quotes, expiries: Expiries, surface: Surface, expiry: int, tit
         "fitted_vol": done.fitted_vol[row],
         "use": [QuoteUse(code).name for code in done.quote_use[row]],
     }
-    used = np.isin(done.quote_use[row], (QuoteUse.MID, QuoteUse.MARK))
-    figure, axes = new_axes(title or f"smile of expiry {expiry}", "ln(K/F)", "vol [%]")
+    use = done.quote_use[row]
+    used = np.isin(use, (QuoteUse.MID, QuoteUse.MARK))
+    figure, axes = new_axes(title or f"smile, {_days(expiries, expiry)} to expiry", "ln(K/F)", "vol [%]")
     k, low, high, target = (columns[name][used] for name in ("k", "bid_vol", "ask_vol", "target_vol"))
     both = (low > 0) & (high > 0)
-    axes.vlines(k[both], 100 * low[both], 100 * high[both], color="tab:blue", alpha=0.5, label="bid to ask")
-    for use, colour in ((QuoteUse.MID, "tab:blue"), (QuoteUse.MARK, "tab:orange")):
-        here = done.quote_use[row][used] == use
-        axes.plot(k[here], 100 * target[here], ".", color=colour, label=use.name.lower())
+    if both.any():
+        axes.vlines(k[both], 100 * low[both], 100 * high[both], color="tab:blue", alpha=0.5, label="bid to ask")
+    for kind, colour in ((QuoteUse.MID, "tab:blue"), (QuoteUse.MARK, "tab:orange")):
+        here = use[used] == kind
+        if here.any():
+            axes.plot(k[here], 100 * target[here], ".", color=colour, label=kind.name.lower())
+    at, vol = _unused(axes, columns, use)
+    shown = 100 * target
     if len(k) and np.isfinite(surface.svi[expiry]).all():
         curve = np.linspace(k.min(), k.max(), CURVE_POINTS)
         w = svi.total_variance(np, curve, *surface.svi[expiry])
         fitted = 100 * np.sqrt(w / expiries.tau[expiry])
         axes.plot(curve, fitted, color="black", linewidth=1.2, label="slice")
-        shown = np.concatenate([fitted, 100 * target])
-        room = MARGIN_SHARE * np.ptp(shown)
-        axes.set_ylim(max(shown.min() - room, 0.0), shown.max() + room)
-    axes.legend()
+        shown = np.concatenate([fitted, shown])
+    if len(shown):
+        room = max(MARGIN_SHARE * np.ptp(shown), SMALLEST_ROOM)
+        bottom, top = max(shown.min() - room, 0.0), shown.max() + room
+        axes.set_ylim(bottom, top)
+        ends = np.concatenate([k[both], k[both], at]), np.concatenate([100 * low[both], 100 * high[both], vol])
+        _arrows(axes, *ends, bottom, top)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize="small")
     return Picture(figure, frame(columns))
 
 
 def fan(expiries: Expiries, surface: Surface, underlying: int = 0, title: str = "") -> Picture:
     """Total variance of every expiry of an underlying over 4 deviations of the last: lines that cross are arbitrage.
 
-    The frame: expiry_idx, tau, k, total_variance.
+    The frame: expiry_idx, tau, k, total_variance. DataError for an underlying without slices.
     """
-    rows = _rows(expiries, surface, underlying)
+    rows = slices_of(surface, expiries, underlying).expiry_idx
     figure, axes = new_axes(title or "total variance", "ln(K/F)", "total variance")
-    reach = FAN_DEVIATIONS * np.sqrt(svi.total_variance(np, 0.0, *surface.svi[rows[-1]])) if len(rows) else 1.0
+    reach = FAN_DEVIATIONS * np.sqrt(svi.total_variance(np, 0.0, *surface.svi[rows[-1]]))
     curve = np.linspace(-reach, reach, CURVE_POINTS)
     values = svi.total_variance(np, curve, *surface.svi[rows].T[:, :, None])
-    for row, w in zip(rows, values, strict=True):
-        axes.plot(curve, w, linewidth=1.0, label=f"{365 * expiries.tau[row]:.1f} d")
+    for row, colour, w in zip(rows, shades(len(rows)), values, strict=True):
+        axes.plot(curve, w, linewidth=1.0, color=colour, label=_days(expiries, row))
     axes.set_yscale("log")
-    axes.legend(fontsize="small", ncols=2)
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return Picture(figure, _long(expiries, rows, np.broadcast_to(curve, values.shape), "total_variance", values))
 
 
 def butterfly(expiries: Expiries, surface: Surface, underlying: int = 0, title: str = "") -> Picture:
     """Durrleman's g of every expiry over 8 of its own deviations: below 0 is arbitrage.
 
-    The frame: expiry_idx, tau, k, g.
+    The frame: expiry_idx, tau, k, g. DataError for an underlying without slices.
     """
-    rows = _rows(expiries, surface, underlying)
+    rows = slices_of(surface, expiries, underlying).expiry_idx
     figure, axes = new_axes(title or "butterfly", "ln(K/F) / deviation at the money", "g")
     z = np.linspace(-BUTTERFLY_DEVIATIONS, BUTTERFLY_DEVIATIONS, CURVE_POINTS)
     k = z * np.sqrt(svi.total_variance(np, 0.0, *surface.svi[rows].T))[:, None]
     values = svi.butterfly_g(np, k, *surface.svi[rows].T[:, :, None])
-    for row, g in zip(rows, values, strict=True):
-        axes.plot(z, g, linewidth=1.0, label=f"{365 * expiries.tau[row]:.1f} d")
+    for row, colour, g in zip(rows, shades(len(rows)), values, strict=True):
+        axes.plot(z, g, linewidth=1.0, color=colour, label=_days(expiries, row))
     axes.axhline(0.0, color="tab:red", linewidth=0.8)
-    axes.legend(fontsize="small", ncols=2)
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return Picture(figure, _long(expiries, rows, k, "g", values))
 
 
@@ -98,7 +123,9 @@ def residuals(quotes: Quotes, expiries: Expiries, surface: Surface, underlying: 
     """Fitted less quoted vol of every used quote, over ln(K/F) in deviations; colours by expiry.
 
     The frame: expiry_idx, tau, k, deviations, error in vol points, half_width in vol points (NaN unless two-sided).
+    DataError for an underlying without slices.
     """
+    slices_of(surface, expiries, underlying)
     done = surface.diagnostics
     own = expiries.underlying_idx[quotes.expiry_idx] == underlying
     used = np.flatnonzero(own & np.isfinite(done.target_vol))
@@ -115,15 +142,56 @@ def residuals(quotes: Quotes, expiries: Expiries, surface: Surface, underlying: 
     figure, axes = new_axes(title or "residuals", "ln(K/F) / deviation at the money", "fitted less quoted [vol points]")
     points = axes.scatter(columns["deviations"], columns["error"], c=365 * columns["tau"], s=8, cmap="viridis")
     figure.colorbar(points, label="days to expiry")
-    axes.set_yscale("symlog", linthresh=1.0)
+    _vol_point_axis(axes, columns["error"])
     axes.axhline(0.0, color="black", linewidth=0.8)
     return Picture(figure, frame(columns))
 
 
-def _rows(expiries: Expiries, surface: Surface, underlying: int) -> IntArray:
-    """Expiry rows of an underlying that have a slice, in the order of time."""
-    rows = np.flatnonzero((expiries.underlying_idx == underlying) & np.isfinite(surface.svi).all(axis=1))
-    return rows[np.argsort(expiries.tau[rows], kind="stable")]
+def _days(expiries: Expiries, row: int) -> str:
+    return f"{365 * expiries.tau[row]:.1f} days"
+
+
+def _unused(axes: Any, columns: dict[str, Any], use: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Draw the quotes that were not used, and where they stand: k and vol in percent of each."""
+    bid, ask, mark = (np.where(columns[name] > 0, columns[name], np.nan) for name in ("bid_vol", "ask_vol", "mark_vol"))
+    one_side = np.where(np.isfinite(bid), bid, ask)
+    place = np.where(np.isfinite(bid) & np.isfinite(ask), 0.5 * (bid + ask), one_side)
+    place = 100 * np.where(np.isfinite(place), place, mark)
+    drawn = np.zeros(len(use), dtype=np.bool_)
+    for kind, marker in UNUSED_MARKERS.items():
+        here = (use == kind) & np.isfinite(place)
+        if here.any():
+            label = f"not used: {kind.name.lower().replace('_', ' ')}"
+            hollow = {} if marker == "x" else {"markerfacecolor": "none"}
+            axes.plot(columns["k"][here], place[here], marker, color="tab:gray", markersize=5, label=label, **hollow)
+            drawn |= here
+    return columns["k"][drawn], place[drawn]
+
+
+def _arrows(axes: Any, k: FloatArray, vol: FloatArray, bottom: float, top: float) -> None:
+    """An arrow at the edge for every end of a bar, and every quote, that lies beyond it."""
+    for beyond, edge, marker in ((vol > top, top, "^"), (vol < bottom, bottom, "v")):
+        if beyond.any():
+            label = "goes on above" if marker == "^" else "goes on below"
+            line = {"color": "tab:blue", "alpha": 0.6, "markersize": 5, "clip_on": False}
+            axes.plot(k[beyond], np.full(beyond.sum(), edge), marker, label=label, **line)
+
+
+def _vol_point_axis(axes: Any, errors: FloatArray) -> None:
+    """Linear within a vol point; beyond, logarithmic from one vol point on, with plain numbers."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    largest = float(np.max(np.abs(errors), initial=0.0))
+    if largest <= 1.0:
+        return
+    axes.set_yscale("symlog", linthresh=1.0)
+    reach = int(np.ceil(np.log10(largest)))
+    steps = (1, 2, 5) if reach <= 1 else (1, 3)
+    ticks = [step * 10.0**power for power in range(reach + 1) for step in steps]
+    axes.yaxis.set_major_locator(FixedLocator([*(-tick for tick in reversed(ticks)), -0.5, 0.0, 0.5, *ticks]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_ylim(-1.3 * max(1.0, -float(errors.min())), 1.3 * max(1.0, float(errors.max())))
 
 
 def _long(expiries: Expiries, rows: IntArray, k: FloatArray, name: str, values: FloatArray) -> pd.DataFrame:

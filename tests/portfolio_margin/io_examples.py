@@ -78,6 +78,33 @@ def chain_frame() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def crossing_frame() -> pd.DataFrame:
+    """Two expiries of seven strikes: within them the nearer one lies lower, beyond them its steep wings cross."""
+    rows = []
+    for expiry, level, curve in (("BTC-13MAR26", 0.4, 20.0), ("BTC-27MAR26", 0.5, 0.5)):
+        for strike in range(64_000, 72_000, 1_000):
+            for option_type in "CP":
+                name = f"{expiry}-{strike}-{option_type}"
+                record = parse_symbol(name, "deribit")
+                assert record.expiry_ms is not None
+                tau = (record.expiry_ms - NOW_MS) / MILLISECONDS_PER_YEAR
+                vol = math.sqrt(level**2 + curve * math.log(strike / 68_000.0) ** 2)
+                mark = coin_price(68_000.0, strike, tau, vol, option_type)
+                rows.append(
+                    {
+                        "snapshot_utc": pd.Timestamp(NOW_MS, unit="ms", tz="UTC"),
+                        "instrument": name,
+                        "bid": 0.99 * mark,
+                        "ask": 1.01 * mark,
+                        "mark": mark,
+                        "underlying": 68_000.0,
+                        "index": 68_000.0,
+                        "mark_iv": vol,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
 def linear_frame() -> pd.DataFrame:
     """The first six options as USDC-settled ones, prices in USDC; no underlying names."""
     frame = chain_frame().iloc[:6].drop(columns=["underlying_name"])

@@ -17,6 +17,7 @@ import pytest
 from portfolio_margin.cli import doctor
 from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, sample_path
 from tests.portfolio_margin import test_cli
+from tests.portfolio_margin.io_examples import crossing_frame
 from tests.portfolio_margin.test_cli import check_fails
 from tests.vectors import ROOT, data_file
 
@@ -59,6 +60,46 @@ def test_fit_surface_outputs(run: Any, tmp_path: Path) -> None:
     assert "min g" in run("fit-surface", chain).out
     check_fails(run("fit-surface", chain, "--market", "market.csv"), "market.csv", ".json")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.json", "fit.parquet"]
+
+
+def test_fit_surface_tells_every_crossing(run: Any, tmp_path: Path) -> None:
+    """A crossing beyond the quoted strikes is a crossing: in the table, in the files, in the warning."""
+    crossing_frame().to_csv(tmp_path / "chain.csv", index=False)
+    done = run("fit-surface", "chain.csv", "--csv")
+    assert done.code == 0, done.err
+    near, far = csv.DictReader(io.StringIO(done.out))
+    assert (near["crosses_previous"], far["crosses_previous"]) == ("False", "True")
+    assert float(far["calendar_gap_quoted"]) > 0 > float(far["calendar_gap"])
+    assert (far["converged"], near["calendar_gap"]) == ("True", "")
+    assert float(far["k_low"]) < 0 < float(far["k_high"])
+    assert float(far["rmse_unconstrained_vol_points"]) < 1
+    table = run("fit-surface", "chain.csv")
+    assert "crosses the one before it (calendar arbitrage): BTC-2026-03-27" in table.out + table.err
+    line = next(line for line in table.out.splitlines() if line.startswith("BTC-2026-03-27"))
+    assert " yes " in line
+    joint = json.loads(run("fit-surface", "chain.csv", "--method", "svi_joint", "--json").out)["expiries"]
+    assert [row["crosses_previous"] for row in joint] == [False, False]
+
+
+def test_fit_surface_chooses_quotes_and_weights(run: Any, tmp_path: Path) -> None:
+    frame = crossing_frame()
+    wrong = frame["instrument"] == "BTC-27MAR26-70000-C"
+    frame.loc[wrong, ["bid", "ask"]] *= 1.2
+    frame.to_csv(tmp_path / "chain.csv", index=False)
+
+    def rows(*options: str) -> list[dict[str, str]]:
+        done = run("fit-surface", "chain.csv", "--csv", *options)
+        assert done.code == 0, done.err
+        return list(csv.DictReader(io.StringIO(done.out)))
+
+    plain, cleaned, by_vega = rows(), rows("--reject-outliers"), rows("--weighting", "vega")
+    assert int(cleaned[1]["quotes_rejected"]) == int(plain[1]["quotes_rejected"]) + 1
+    assert float(cleaned[1]["rmse_vol_points"]) < 0.1 * float(plain[1]["rmse_vol_points"])
+    assert by_vega[1]["a"] != plain[1]["a"]
+    assert rows("--oldest-seconds", "600") == plain  # a collected chain has one time
+    check_fails(run("fit-surface", "chain.csv", "--oldest-seconds", "-1"), "oldest-seconds")
+    check_fails(run("fit-surface", "chain.csv", "--oldest-seconds", "nan"), "oldest_seconds", "nan")
+    check_fails(run("fit-surface", "chain.csv", "--weighting", "volume"), "weighting")
 
 
 @pytest.mark.data

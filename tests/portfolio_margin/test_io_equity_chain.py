@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from portfolio_margin.io.equity_chain import read_equity_chain
-from pricing.errors import DataError
+from pricing.errors import ConfigError, DataError
 from pricing.fit import fit
 from pricing.price import price
 from tests.vectors import data_file
@@ -54,6 +54,9 @@ def test_every_bad_row_is_named() -> None:
     assert named == {(2, "strike"), (3, "bid"), (4, "cp"), (5, "expiry")}
     with pytest.raises(DataError, match="zone"):
         read_equity_chain(made_up(), valuation_time=NOW.replace(tzinfo=None))
+    for rate in (4.2, -1.0, np.nan):
+        with pytest.raises(ConfigError, match=rf"rate = {rate}: must be a decimal per year"):
+            read_equity_chain(made_up(), valuation_time=NOW, rate=rate)
     with pytest.raises(DataError, match="no expiry ahead"):
         read_equity_chain(made_up().query("cp == 'C'"), valuation_time=NOW)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing.arbitrage import butterfly_minimum
-from pricing.errors import DataError
+from pricing.errors import ConfigError, DataError
 from pricing.fit import Expiries, Quotes, QuoteUse, SliceStatus, Surface, expiries_of, fit, quotes_from_prices
 from pricing.models import black76
 from pricing.slice_fit import butterfly_gradient, raw_from_wings, wing_jacobian
@@ -283,6 +283,19 @@ def test_quotes_from_prices(model: str) -> None:
     assert quotes.ask_vol == pytest.approx(vol + 0.01, abs=1e-6)
     with pytest.raises(DataError, match="row 0, ask"):
         quotes_from_prices(np.zeros(4), strike, sign, forward, tau, bid, -ask, vol, model=model)
+
+
+def test_prices_of_other_shapes_or_models_are_refused() -> None:
+    columns = ([0, 0], [90.0, 100.0], [-1, 1], [100.0, 100.0], [0.1, 0.1], [0.2, 1.0], [0.3, 1.1])
+    assert np.isnan(quotes_from_prices(*columns, model="black76").mark_vol).all()
+    with pytest.raises(DataError, match=r"shapes = .strike \(2,\), sign \(1,\)"):
+        quotes_from_prices(*columns[:2], [1], *columns[3:])
+    with pytest.raises(DataError, match=r"tau \(\)"):
+        quotes_from_prices(*columns[:4], 0.1, *columns[5:])
+    with pytest.raises(DataError, match=r"bid = .*must be a number"):
+        quotes_from_prices(*columns[:5], ["a", "b"], columns[6])
+    with pytest.raises(ConfigError, match=r"model = 'bachelier': must be one of inverse, black76"):
+        quotes_from_prices(*columns, model="bachelier")
 
 
 @cache

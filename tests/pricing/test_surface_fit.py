@@ -15,8 +15,9 @@ from pricing.butterfly import butterfly_free
 from pricing.calendar_spread import calendar_free
 from pricing.errors import ConfigError
 from pricing.fit import METHODS, Expiries, Quotes, QuoteUse, SliceStatus, fit
+from pricing.fit_diagnostics import calendar_diagnostics
 from pricing.slice_fit import SliceData
-from pricing.ssvi_fit import essvi_surface, fit_essvi, fit_ssvi, ssvi_surface
+from pricing.ssvi_fit import essvi_surface, fit_essvi, fit_ssvi, reduced_residuals, ssvi_surface
 from pricing.surfaces import ssvi, svi
 from tests.pricing.test_fit import TYPICAL, changed, joined, one_expiry, quotes_on, snapshots
 from tests.vectors import data_file, literature_vectors
@@ -114,6 +115,26 @@ def test_essvi_finds_an_essvi_surface(box: np.ndarray, seed: int) -> None:
     assert found.cost < 1e-6 * sum(len(one.k) for one in data)
 
 
+def test_reduced_residuals_have_the_same_squares() -> None:
+    """What the search sees, four rows a slice, against every quote's own row."""
+    random = np.random.default_rng(8)
+    surface = np.array([[0.02, -0.4, 0.1], [0.05, 0.1, 0.2]])
+    by_point = random.normal(size=(2, 3, 6))
+    counts = (40, 2)  # the second with fewer quotes than numbers
+    data = [SliceData(*random.uniform(0.1, 1.0, (3, count))) for count in counts]
+    residual, jacobian = [], []
+    for one, (theta, rho, psi), slopes in zip(data, surface, by_point, strict=True):
+        residual.append(one.weight * (ssvi.total_variance(np, one.k, theta, rho, psi / theta) - one.w))
+        by_slice = np.stack(ssvi.parameter_derivatives(np, one.k, theta, rho, psi), axis=1)
+        jacobian.append(one.weight[:, None] * by_slice @ slopes)
+    whole, rows = np.concatenate(residual), np.concatenate(jacobian)
+    few, few_rows = reduced_residuals(data, surface, by_point)
+    assert few.shape == (8,)
+    assert few @ few == pytest.approx(whole @ whole, rel=1e-13)
+    assert np.allclose(few_rows.T @ few, rows.T @ whole, rtol=1e-12, atol=1e-13)
+    assert np.allclose(few_rows.T @ few_rows, rows.T @ rows, rtol=1e-12, atol=1e-13)
+
+
 def crossing_expiries() -> tuple[Quotes, Expiries]:
     """Three expiries of one underlying, the second with Vogt's butterfly, the third below the second at the money."""
     k, vogt = np.linspace(-0.8, 0.9, 30), np.array([-0.041, 0.1331, 0.306, 0.3586, 0.4153])
@@ -137,6 +158,37 @@ def test_arbitrage_is_removed(method: str) -> None:
     assert np.all(found.diagnostics.calendar_slope_gap[1:] >= 0)
     expected = SliceStatus.REPAIRED if method == "svi_joint" else SliceStatus.FITTED
     assert found.diagnostics.status[2] == expected
+
+
+def sliding_dip() -> tuple[Quotes, Expiries]:
+    """Two slices with nearly flat right wings, the first with a dip of g below 0 far out, as found on SPY."""
+    first = np.array([-1.34203713e-04, 1.5332413e-02, -0.987019296, -5.3933232e-02, 5.4563467e-02])
+    second = np.array([-3.55079548e-04, 1.77914417e-02, -0.950232663, -6.27041565e-02, 7.14457014e-02])
+    tau, half = (0.0603, 0.0795), 0.004
+    near = quotes_on(first, np.linspace(-0.2267, 0.0466, 25), tau[0], half)
+    far = quotes_on(second, np.linspace(-0.2558, 0.0537, 25), tau[1], half, expiry=1)
+    return joined(near, far), Expiries(np.zeros(2), np.array(tau))
+
+
+def test_the_joint_fit_stays_near_where_a_dip_of_g_slides_out() -> None:
+    """The search once ended with the dip still there, and extended SSVI took its place, ten vol points off."""
+    quotes, expiries = sliding_dip()
+    apart = fit(quotes, expiries, weighting="vega")
+    assert apart.diagnostics.minimum_g_unconstrained[0] < 0
+    found = fit(quotes, expiries, method="svi_joint", weighting="vega")
+    assert_free(found.svi, expiries.underlying_idx, expiries.tau)
+    assert np.all(found.diagnostics.rmse < 2.0 * apart.diagnostics.rmse + 0.05)
+    # The second slice is moved by less than a hundredth of a vol point: that is no repair.
+    assert found.diagnostics.status.tolist() == [SliceStatus.REPAIRED, SliceStatus.FITTED]
+
+
+def test_a_fallback_to_extended_ssvi_is_told() -> None:
+    quotes, expiries = sliding_dip()
+    found = fit(quotes, expiries, method="svi_joint")
+    assert_free(found.svi, expiries.underlying_idx, expiries.tau)
+    fallen = found.diagnostics.status == SliceStatus.FALLBACK
+    far = found.diagnostics.rmse > found.diagnostics.rmse_unconstrained + 1.0
+    assert np.array_equal(far, fallen)
 
 
 def test_what_needs_no_repair_is_left_alone() -> None:
@@ -257,6 +309,19 @@ def test_calendar_decision_at_the_edge() -> None:
     earlier, later = np.array([0.04, 0.1, 0.0, 0.0, 0.1]), np.array([0.1, 0.099999, 0.0, 0.0, 0.1])
     assert calendar_minimum(earlier, later).value[0] > 0
     assert not calendar_free(earlier, later)[0]
+
+
+def test_a_crossing_that_no_window_shows_is_told() -> None:
+    """The exact decision, row by row against the expiry before it in time, whatever the gaps within quotes say."""
+    slices = np.array([[0.1, 0.099999, 0.0, 0.0, 0.1], [0.04, 0.1, 0.0, 0.0, 0.1], np.full(5, np.nan), TYPICAL])
+    underlying, tau = np.array([0, 0, 0, 1]), np.array([0.5, 0.2, 0.3, 0.1])
+    found = calendar_diagnostics(slices, underlying, tau, np.full(4, -0.5), np.full(4, 0.5))
+    assert found["crosses_previous"].tolist() == [True, False, False, False]
+    assert found["calendar_gap"][0] > 0
+    assert found["calendar_gap_quoted"][0] > 0
+    quotes, expiries = crossing_expiries()
+    assert fit(quotes, expiries).diagnostics.crosses_previous.tolist() == [False, True, True]
+    assert not fit(quotes, expiries, method="svi_joint").diagnostics.crosses_previous.any()
 
 
 @pytest.mark.data

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
-from pricing.errors import DataError, Problem
+from pricing.columns import check_rows, flat_columns
 from pricing.models import black76
-from pricing.price import GREEK_NAMES, SMALLEST_PRICE, default_threads, load_backend
+from pricing.price import GREEK_NAMES, check_bounds, default_threads, load_backend, with_limits
 
 FIELDS = ("spot", "strike", "tau", "vol", "sign", "rate", "dividend_yield")
 # A boundary takes about as long as this many European prices.
@@ -57,7 +57,7 @@ def american_price(
     """
     from pricing import exercise  # with scipy, which importing the package does not load
 
-    columns, shape = _columns(spot, strike, tau, vol, sign, rate, dividend_yield)
+    columns, shape = _columns("american_price", spot, strike, tau, vol, sign, rate, dividend_yield)
     threads = default_threads(SOLVE_COST * columns[0].size) if threads is None else threads
     european = load_backend("pricing", backend).value(black76, columns[:6], threads)
     return exercise.value(_solver(backend), columns, european, accuracy=accuracy, threads=threads).reshape(shape)
@@ -83,7 +83,7 @@ def american_greeks(
     """
     from pricing import exercise  # with scipy, which importing the package does not load
 
-    columns, shape = _columns(spot, strike, tau, vol, sign, rate, dividend_yield)
+    columns, shape = _columns("american_greeks", spot, strike, tau, vol, sign, rate, dividend_yield)
     threads = default_threads(SOLVE_COST * columns[0].size)
     european = load_backend("pricing", backend).greeks(black76, columns[:6], threads)
     rows = exercise.greeks(_solver(backend), columns, european, accuracy=accuracy, threads=threads)
@@ -117,7 +117,7 @@ def exercise_boundary(
     """
     from pricing import exercise  # with scipy, which importing the package does not load
 
-    columns, shape = _columns(strike, strike, tau, vol, sign, rate, dividend_yield)
+    columns, shape = _columns("exercise_boundary", strike, strike, tau, vol, sign, rate, dividend_yield)
     threads = default_threads(SOLVE_COST * columns[0].size)
     return exercise.boundary(_solver(backend), columns, accuracy=accuracy, threads=threads, far=far).reshape(shape)
 
@@ -127,34 +127,18 @@ def _solver(backend: str) -> Any:
     return importlib.import_module(f"pricing.backends.american_{backend}")
 
 
-def _columns(*values: ArrayLike) -> tuple[tuple[FloatArray, ...], tuple[int, ...]]:
+def _columns(function: str, *values: ArrayLike) -> tuple[tuple[FloatArray, ...], tuple[int, ...]]:
     """forward, strike, tau, vol, discount, sign and carry, flat, and their shape, from the terms of `FIELDS`."""
-    arrays = [np.asarray(value, dtype=np.float64) for value in values]
-    try:
-        spread = np.broadcast_arrays(*arrays)
-    except ValueError:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(FIELDS, arrays, strict=True))
-        raise DataError([Problem("american", None, "shapes", shapes, "these do not broadcast")]) from None
-    flat = [np.ascontiguousarray(array).ravel() for array in spread]
-    spot, strike, tau, vol, sign, rate, payout = flat
-    remedies = (
-        (spot >= 0, "must be a finite number, 0 or more"),
-        (strike >= 0, "must be a finite number, 0 or more"),
-        (tau >= 0, "must be finite years, 0 or more"),
-        (vol >= 0, "must be a finite decimal vol, 0 or more"),
-        (np.abs(sign) == 1, "must be +1 (call) or -1 (put)"),
-        (np.ones(len(rate), bool), "must be a finite number"),
-        (np.ones(len(rate), bool), "must be a finite number"),
-    )
-    problems = [
-        Problem("american", int(row), name, float(column[row]), remedy)
-        for name, column, (good, remedy) in zip(FIELDS, flat, remedies, strict=True)
-        for row in np.flatnonzero(~(good & np.isfinite(column)))
-    ]
-    if problems:
-        raise DataError(problems)
+    named, shape = flat_columns(function, dict(zip(FIELDS, values, strict=True)))
+    check_bounds(function, named)
     # The limit of an option whose spot or strike is 0 is that without vol; the logarithms want numbers above 0.
-    vol = np.where((spot == 0) | (strike == 0), 0.0, vol)
-    spot, strike = np.maximum(spot, SMALLEST_PRICE), np.maximum(strike, SMALLEST_PRICE)
-    carry = rate - payout
-    return (spot * np.exp(carry * tau), strike, tau, vol, np.exp(-rate * tau), sign, carry), spread[0].shape
+    spot, strike, vol = with_limits(named["spot"], named["strike"], named["vol"])
+    tau, rate = named["tau"], named["rate"]
+    carry = rate - named["dividend_yield"]
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        forward, discount = spot * np.exp(carry * tau), np.exp(-rate * tau)
+    reached = np.isfinite(forward) & (forward > 0) & np.isfinite(discount) & (discount > 0)
+    check_rows(
+        function, named, {"rate": (reached, "leaves no forward or discount factor above 0 and finite at expiry")}
+    )
+    return (forward, strike, tau, vol, discount, named["sign"], carry), shape

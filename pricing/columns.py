@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from pricing.arrays import FloatArray
-from pricing.errors import DataError, Problem
+from pricing.arrays import BoolArray, FloatArray
+from pricing.errors import PROBLEMS_SHOWN, DataError, Problem
 
 
 def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[str, FloatArray], tuple[int, ...]]:
@@ -18,7 +19,7 @@ def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[st
     Scalars, lists, numpy arrays and pandas series are accepted. DataError names what is not numbers, and the
     shapes where they do not broadcast.
     """
-    arrays = {name: _numbers(function, name, value) for name, value in named.items()}
+    arrays = {name: numbers(function, name, value) for name, value in named.items()}
     try:
         shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
     except ValueError:
@@ -29,7 +30,8 @@ def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[st
     }, shape
 
 
-def _numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
+def numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
+    """The argument as a float64 array. DataError for what is not numbers: texts, times, truth values, masked rows."""
     try:
         given = np.asarray(value)
         if np.ma.is_masked(value) or given.dtype.kind not in "fiuO":
@@ -38,6 +40,26 @@ def _numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
     except (TypeError, ValueError, OverflowError):
         shown = repr(value)[:60]
         raise DataError([Problem(function, None, name, shown, "must be a number or an array of numbers")]) from None
+
+
+def check_rows(
+    function: str, columns: Mapping[str, FloatArray], bounds: Mapping[str, tuple[BoolArray | bool, str]]
+) -> None:
+    """DataError where a row is not finite or not good, by (good, what it must be) of each field.
+
+    The first rows of each field are listed and the others counted, so that a million bad rows are refused at once.
+    """
+    problems: list[Problem] = []
+    unlisted: Counter[tuple[str, str]] = Counter()
+    for name, (good, remedy) in bounds.items():
+        column = columns[name]
+        rows = np.flatnonzero(~(good & np.isfinite(column)))
+        listed = [Problem(function, int(row), name, float(column[row]), remedy) for row in rows[:PROBLEMS_SHOWN]]
+        problems += listed
+        if len(rows) > len(listed):
+            unlisted[listed[0].kind] += len(rows) - len(listed)
+    if problems:
+        raise DataError(problems, unlisted)
 
 
 def writable(function: str, field: str, array: Any, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

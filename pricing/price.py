@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arrays import DAYS_PER_YEAR, BoolArray, FloatArray
-from pricing.columns import direct, flat_columns, writable, writable_by_name
-from pricing.errors import ConfigError, DataError, Problem
+from pricing.columns import check_rows, direct, flat_columns, writable, writable_by_name
+from pricing.errors import ConfigError
 from pricing.resolve import is_solved, load_model
 from pricing.variables import (
     SPOT_MODELS,
@@ -267,46 +267,43 @@ def _evaluate(
         if not results[0].size or np.isfinite(results[0].min()):
             return results, terms
     signed = getattr(load_model(formula_name(model)), "SIGNED_PRICES", False)
-    _check_bounds(function, {**columns, "forward": terms.forward, "strike": terms.strike}, signed)
+    check_bounds(function, {**columns, "forward": terms.forward, "strike": terms.strike}, signed)
     if not signed:
-        terms = _with_limits(terms)
+        terms = _terms_with_limits(terms)
     return run(terms), terms
 
 
-def _with_limits(terms: Terms) -> Terms:
+def _terms_with_limits(terms: Terms) -> Terms:
     """Rows whose forward or strike is 0, or that are too far apart for a logarithm, at their intrinsic value."""
-    low, high = np.minimum(terms.forward, terms.strike), np.maximum(terms.forward, terms.strike)
+    forward, strike, vol = with_limits(terms.forward, terms.strike, terms.vol)
+    return terms._replace(forward=forward, strike=strike, vol=vol)
+
+
+def with_limits(forward: FloatArray, strike: FloatArray, vol: FloatArray) -> tuple[FloatArray, ...]:
+    """forward (or spot), strike and vol, with no vol where the first two are 0 or too far apart for a logarithm."""
+    low, high = np.minimum(forward, strike), np.maximum(forward, strike)
     worthless = (low < SMALLEST_PRICE) | (low < SMALLEST_RATIO * high)
     if not worthless.any():
-        return terms
+        return forward, strike, vol
     least = np.where(worthless, np.maximum(SMALLEST_PRICE, 10.0 * SMALLEST_RATIO * high), 0.0)
-    return terms._replace(
-        forward=np.maximum(terms.forward, least),
-        strike=np.maximum(terms.strike, least),
-        vol=np.where(worthless, 0.0, terms.vol),
-    )
+    return np.maximum(forward, least), np.maximum(strike, least), np.where(worthless, 0.0, vol)
 
 
-def _check_bounds(function: str, named: dict[str, FloatArray], signed: bool) -> None:
-    anything = np.ones(named["tau"].shape, dtype=np.bool_)
-    at_least_0 = "must be a finite number, 0 or more"
-    remedies: dict[str, tuple[BoolArray, str]] = {
-        "forward": (anything, "must be a finite number") if signed else (named["forward"] >= 0, at_least_0),
-        "strike": (anything, "must be a finite number") if signed else (named["strike"] >= 0, at_least_0),
-        "tau": (named["tau"] >= 0, "must be finite years, 0 or more"),
-        "vol": (named["vol"] >= 0, "must be a finite decimal vol, 0 or more"),
-        "sign": (np.abs(named["sign"]) == 1, "must be +1 (call) or -1 (put)"),
-        "discount": (named["discount"] > 0, "must be a finite number above 0"),
-        **{
-            name: (anything, "must be a finite number")
-            for name in ("displacement", "rate", "dividend_yield")
-            if name in named
-        },
-    }
-    problems = [
-        Problem(function, int(row), name, float(named[name][row]), remedy)
-        for name, (good, remedy) in remedies.items()
-        for row in np.flatnonzero(~(good & np.isfinite(named[name])))
-    ]
-    if problems:
-        raise DataError(problems)
+def check_bounds(function: str, named: Mapping[str, FloatArray], signed: bool = False) -> None:
+    """DataError naming rows out of the bounds that `price` states; signed prices may be below 0."""
+    at_least_0, finite = "must be a finite number, 0 or more", (True, "must be a finite number")
+    bounds: dict[str, tuple[BoolArray | bool, str]] = {}
+    for name, column in named.items():
+        if name in ("forward", "spot", "strike"):
+            bounds[name] = finite if signed else (column >= 0, at_least_0)
+        elif name == "tau":
+            bounds[name] = (column >= 0, "must be finite years, 0 or more")
+        elif name == "vol":
+            bounds[name] = (column >= 0, "must be a finite decimal vol, 0 or more")
+        elif name == "sign":
+            bounds[name] = (np.abs(column) == 1, "must be +1 (call) or -1 (put)")
+        elif name == "discount":
+            bounds[name] = (column > 0, "must be a finite number above 0")
+        else:
+            bounds[name] = finite
+    check_rows(function, named, bounds)

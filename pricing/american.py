@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
-from pricing.columns import check_rows, flat_columns
+from pricing.bounds import check_bounds, check_carry, with_limits
+from pricing.columns import flat_columns
 from pricing.models import black76
-from pricing.price import GREEK_NAMES, check_bounds, default_threads, load_backend, with_limits
+from pricing.price import GREEK_NAMES, default_threads, load_backend
 
 FIELDS = ("spot", "strike", "tau", "vol", "sign", "rate", "dividend_yield")
 # A boundary takes about as long as this many European prices.
@@ -137,8 +138,5 @@ def _columns(function: str, *values: ArrayLike) -> tuple[tuple[FloatArray, ...],
     carry = rate - named["dividend_yield"]
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         forward, discount = spot * np.exp(carry * tau), np.exp(-rate * tau)
-    reached = np.isfinite(forward) & (forward > 0) & np.isfinite(discount) & (discount > 0)
-    check_rows(
-        function, named, {"rate": (reached, "leaves no forward or discount factor above 0 and finite at expiry")}
-    )
+    check_carry(function, named, forward, discount)
     return (forward, strike, tau, vol, discount, named["sign"], carry), shape

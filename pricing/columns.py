@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from pricing.arrays import BoolArray, FloatArray
+from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import PROBLEMS_SHOWN, DataError, Problem
 
 
@@ -42,10 +42,14 @@ def numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
         raise DataError([Problem(function, None, name, shown, "must be a number or an array of numbers")]) from None
 
 
+# Of a field, whether each row is good, and what it must be, in general or by row.
+Bound = tuple[BoolArray | bool, str | Callable[[int], str]]
+
+
 def check_rows(
-    function: str, columns: Mapping[str, FloatArray], bounds: Mapping[str, tuple[BoolArray | bool, str]]
+    function: str, columns: Mapping[str, FloatArray], bounds: Mapping[str, Bound], at: IntArray | None = None
 ) -> None:
-    """DataError where a row is not finite or not good, by (good, what it must be) of each field.
+    """DataError where a row is not finite or not good. `at` says where the rows stand in what the caller gave.
 
     The first rows of each field are listed and the others counted, so that a million bad rows are refused at once.
     """
@@ -54,7 +58,16 @@ def check_rows(
     for name, (good, remedy) in bounds.items():
         column = columns[name]
         rows = np.flatnonzero(~(good & np.isfinite(column)))
-        listed = [Problem(function, int(row), name, float(column[row]), remedy) for row in rows[:PROBLEMS_SHOWN]]
+        listed = [
+            Problem(
+                function,
+                int(row if at is None else at[row]),
+                name,
+                float(column[row]),
+                remedy if isinstance(remedy, str) else remedy(int(row)),
+            )
+            for row in rows[:PROBLEMS_SHOWN]
+        ]
         problems += listed
         if len(rows) > len(listed):
             unlisted[listed[0].kind] += len(rows) - len(listed)

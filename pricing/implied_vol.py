@@ -14,7 +14,7 @@ from pricing import inverse
 from pricing.arrays import BoolArray, FloatArray
 from pricing.columns import flat_columns, writable
 from pricing.errors import PROBLEMS_SHOWN, ConfigError, DataError, NumericalError, Problem, Status
-from pricing.price import BACKENDS, default_threads
+from pricing.price import BACKENDS, check_no_discount, default_threads
 from pricing.variables import SPOT_MODELS, extra_arguments, formula_name, formula_terms
 
 StatusArray = NDArray[np.int8]
@@ -182,9 +182,9 @@ def _quotes(
     if unknown:
         raise TypeError(f"implied_vol() got an unexpected keyword argument {unknown[0]!r}")
     given = dict(zip(("price", "forward", "strike", "tau", "sign", "discount"), values, strict=True))
+    if model in SPOT_MODELS:
+        check_no_discount("implied_vol", model, given)
     columns, shape = flat_columns("implied_vol", {**given, **extra_arguments(model, options)})
-    if model in SPOT_MODELS and (columns["discount"] != 1.0).any():
-        raise ConfigError(f"discount: {model!r} takes the rate and derives the discount from it")
     with np.errstate(invalid="ignore", over="ignore"):  # a row that holds no usable number gets a status
         terms = formula_terms(model, {**columns, "vol": columns["tau"]})
     return _Quotes(columns["price"], terms.forward, terms.strike, terms.tau, terms.discount, terms.sign), shape

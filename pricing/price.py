@@ -11,11 +11,13 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing.arrays import DAYS_PER_YEAR, BoolArray, FloatArray
-from pricing.columns import check_rows, direct, flat_columns, writable, writable_by_name
+from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
+from pricing.bounds import check_model, with_limits
+from pricing.columns import direct, flat_columns, numbers, writable, writable_by_name
 from pricing.errors import ConfigError
 from pricing.resolve import is_solved, load_model
 from pricing.variables import (
+    CHANGED_VARIABLES,
     SPOT_MODELS,
     Terms,
     exact_value,
@@ -48,9 +50,6 @@ TRADER_DIVISOR = {
     "ultima": 1_000_000.0,
 }
 PARALLEL_ROWS = 50_000
-# Of a forward or a strike, and of one over the other; below it the option is worth its intrinsic value.
-SMALLEST_PRICE = 1e-300
-SMALLEST_RATIO = 1e-290
 
 
 class Options(TypedDict, total=False):
@@ -142,8 +141,16 @@ def price(
             return (module.value(formula, terms.columns, threads, target.reshape(-1)),)
         return (module.value(formula, terms.columns, threads),)
 
-    (value,), terms = _evaluate("price", model, columns, run, checks_rows=_checks_rows(backend, formula))
-    result = model_value(model, value, terms).reshape(shape)
+    if backend == "numba" and model in CHANGED_VARIABLES:
+        own = target if target is not None and direct(target, tuple(columns.values())) else np.empty(shape)
+        rows = _usual_rows(model, columns, (own.reshape(-1),))
+        if len(rows):
+            few = {name: column[rows] for name, column in columns.items()}
+            own.reshape(-1)[rows] = _evaluate("price", model, few, run, checks_rows=True, at=rows)[0][0]
+        result = own
+    else:
+        (value,), terms = _evaluate("price", model, columns, run, checks_rows=_checks_rows(backend, formula))
+        result = model_value(model, value, terms).reshape(shape)
     if target is None:
         return result
     if not np.may_share_memory(result, target):
@@ -187,13 +194,10 @@ def greeks(
     columns, shape = _columns("greeks", model, (forward, strike, tau, vol, sign, discount), options)
     module, formula = load_backend("pricing", backend), load_model(formula_name(model))
 
-    # A kernel may write raw Greeks of the formula itself where they are wanted; others are derived and copied.
     names = (*GREEK_NAMES, *THIRD_ORDER) if order == 3 else GREEK_NAMES
     targets: tuple[FloatArray, ...] | None = None
     if out is not None and backend == "numba" and units == "raw" and order > 1 and formula_name(model) == model:
-        own = writable_by_name("greeks", out, names, shape).values()
-        if all(direct(target, tuple(columns.values())) for target in own):
-            targets = tuple(target.reshape(-1) for target in own)
+        targets = _direct_targets(writable_by_name("greeks", out, names, shape), columns)
 
     def run(terms: Terms) -> tuple[FloatArray, ...]:
         threads = default_threads(terms.forward.size)
@@ -202,20 +206,56 @@ def greeks(
         rows = module.greeks(formula, terms.columns, threads, order == 3)
         return (exact_value(rows[0], rows[1], terms), *rows[1:])
 
-    rows, terms = _evaluate("greeks", model, columns, run, checks_rows=_checks_rows(backend, formula))
+    def evaluated(given: dict[str, FloatArray], checks_rows: bool, at: IntArray | None = None) -> dict[str, FloatArray]:
+        rows, terms = _evaluate("greeks", model, given, run, checks_rows, at)
+        return model_greeks(model, dict(zip(names, rows, strict=True)), terms, given)
+
+    if backend == "numba" and model in CHANGED_VARIABLES and order < 3:
+        named = _mostly_usual_greeks(model, columns, evaluated)
+    else:
+        named = evaluated(columns, _checks_rows(backend, formula))
     if out is not None and targets is not None:
         return out
-    named = model_greeks(model, dict(zip(names, rows, strict=True)), terms, columns)
     if order == 1:
         named = {name: named[name] for name in named if name in (*FIRST_ORDER, *EVERY_ORDER)}
     if units == "trader":
-        named = trader_units(named, tau=terms.tau)
+        named = trader_units(named, tau=columns["tau"])
     result = {name: values.reshape(shape) for name, values in named.items()}
     if out is None:
         return result
     for name, target in writable_by_name("greeks", out, list(result), shape).items():
         target[...] = result[name]
     return out
+
+
+def _direct_targets(out: dict[str, FloatArray], columns: dict[str, FloatArray]) -> tuple[FloatArray, ...] | None:
+    """Flat arrays for a kernel to write raw Greeks of the formula itself into; None where they must be copied."""
+    fit = all(direct(target, tuple(columns.values())) for target in out.values())
+    return tuple(target.reshape(-1) for target in out.values()) if fit else None
+
+
+def _usual_rows(model: str, columns: dict[str, FloatArray], out: tuple[FloatArray, ...]) -> IntArray:
+    """Value, or nine Greeks, of usual rows into `out`; the rows that are not usual ones."""
+    module = importlib.import_module("pricing.backends.transformed_numba")
+    if not module.usual_rows(model, columns, out, default_threads(out[0].size)):
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(np.isnan(out[0]))
+
+
+def _mostly_usual_greeks(
+    model: str, columns: dict[str, FloatArray], evaluated: Callable[..., dict[str, FloatArray]]
+) -> dict[str, FloatArray]:
+    """Greeks by name: usual rows by a loop of the model's own, the others by its formula."""
+    named = {name: np.empty(columns["tau"].size) for name in GREEK_NAMES}
+    rows = _usual_rows(model, columns, tuple(named.values()))
+    if model in SPOT_MODELS:
+        named["dividend_rho"] = columns["forward"] * named["delta"]
+        named["dividend_rho"] *= columns["tau"]
+        np.negative(named["dividend_rho"], out=named["dividend_rho"])
+    if len(rows):
+        for name, values in evaluated({name: column[rows] for name, column in columns.items()}, True, rows).items():
+            named[name][rows] = values
+    return named
 
 
 def trader_units(raw: dict[str, FloatArray], tau: FloatArray) -> dict[str, FloatArray]:
@@ -239,10 +279,17 @@ def _columns(
     if unknown:
         raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
     given = dict(zip(("forward", "strike", "tau", "vol", "sign", "discount"), values, strict=True))
-    columns, shape = flat_columns(function, {**given, **extra_arguments(model, options)})
-    if model in SPOT_MODELS and (columns["discount"] != 1.0).any():
+    if model in SPOT_MODELS:
+        check_no_discount(function, model, given)
+    return flat_columns(function, {**given, **extra_arguments(model, options)})
+
+
+def check_no_discount(function: str, model: str, given: dict[str, ArrayLike]) -> None:
+    """Take the discount out of the arguments, which must be 1. ConfigError for another one."""
+    if (numbers(function, "discount", given["discount"]) != 1.0).any():
         raise ConfigError(f"discount: {model!r} takes the rate and derives the discount from it")
-    return columns, shape
+    if np.ndim(given["discount"]) == 0:  # one of several rows still tells the shape
+        del given["discount"]
 
 
 def _checks_rows(backend: str, formula: ModuleType) -> bool:
@@ -255,8 +302,9 @@ def _evaluate(
     columns: dict[str, FloatArray],
     run: Callable[[Terms], tuple[FloatArray, ...]],
     checks_rows: bool,
+    at: IntArray | None = None,
 ) -> tuple[tuple[FloatArray, ...], Terms]:
-    """Results for rows that are within bounds.
+    """Results for rows that are within bounds; `at` says where they stand in what the caller gave.
 
     A kernel that checks its rows gives NaN as the value of one that it should not have been asked for; only then
     are the columns looked through, so that good input is read once.
@@ -267,43 +315,8 @@ def _evaluate(
         if not results[0].size or np.isfinite(results[0].min()):
             return results, terms
     signed = getattr(load_model(formula_name(model)), "SIGNED_PRICES", False)
-    check_bounds(function, {**columns, "forward": terms.forward, "strike": terms.strike}, signed)
+    check_model(function, model, columns, terms, signed, at)
     if not signed:
-        terms = _terms_with_limits(terms)
+        forward, strike, vol = with_limits(terms.forward, terms.strike, terms.vol)
+        terms = terms._replace(forward=forward, strike=strike, vol=vol)
     return run(terms), terms
-
-
-def _terms_with_limits(terms: Terms) -> Terms:
-    """Rows whose forward or strike is 0, or that are too far apart for a logarithm, at their intrinsic value."""
-    forward, strike, vol = with_limits(terms.forward, terms.strike, terms.vol)
-    return terms._replace(forward=forward, strike=strike, vol=vol)
-
-
-def with_limits(forward: FloatArray, strike: FloatArray, vol: FloatArray) -> tuple[FloatArray, ...]:
-    """forward (or spot), strike and vol, with no vol where the first two are 0 or too far apart for a logarithm."""
-    low, high = np.minimum(forward, strike), np.maximum(forward, strike)
-    worthless = (low < SMALLEST_PRICE) | (low < SMALLEST_RATIO * high)
-    if not worthless.any():
-        return forward, strike, vol
-    least = np.where(worthless, np.maximum(SMALLEST_PRICE, 10.0 * SMALLEST_RATIO * high), 0.0)
-    return np.maximum(forward, least), np.maximum(strike, least), np.where(worthless, 0.0, vol)
-
-
-def check_bounds(function: str, named: Mapping[str, FloatArray], signed: bool = False) -> None:
-    """DataError naming rows out of the bounds that `price` states; signed prices may be below 0."""
-    at_least_0, finite = "must be a finite number, 0 or more", (True, "must be a finite number")
-    bounds: dict[str, tuple[BoolArray | bool, str]] = {}
-    for name, column in named.items():
-        if name in ("forward", "spot", "strike"):
-            bounds[name] = finite if signed else (column >= 0, at_least_0)
-        elif name == "tau":
-            bounds[name] = (column >= 0, "must be finite years, 0 or more")
-        elif name == "vol":
-            bounds[name] = (column >= 0, "must be a finite decimal vol, 0 or more")
-        elif name == "sign":
-            bounds[name] = (np.abs(column) == 1, "must be +1 (call) or -1 (put)")
-        elif name == "discount":
-            bounds[name] = (column > 0, "must be a finite number above 0")
-        else:
-            bounds[name] = finite
-    check_rows(function, named, bounds)

@@ -15,7 +15,7 @@ from pricing.arrays import BoolArray, FloatArray
 from pricing.columns import flat_columns, writable
 from pricing.errors import PROBLEMS_SHOWN, ConfigError, DataError, NumericalError, Problem, Status
 from pricing.price import BACKENDS, check_no_discount, default_threads
-from pricing.variables import SPOT_MODELS, extra_arguments, formula_name, formula_terms
+from pricing.variables import SPOT_MODELS, extra_arguments, formula_name, rounded_terms
 
 StatusArray = NDArray[np.int8]
 
@@ -186,7 +186,7 @@ def _quotes(
         check_no_discount("implied_vol", model, given)
     columns, shape = flat_columns("implied_vol", {**given, **extra_arguments(model, options)})
     with np.errstate(invalid="ignore", over="ignore"):  # a row that holds no usable number gets a status
-        terms = formula_terms(model, {**columns, "vol": columns["tau"]})
+        terms = rounded_terms(model, {**columns, "vol": columns["tau"]})
     return _Quotes(columns["price"], terms.forward, terms.strike, terms.tau, terms.discount, terms.sign), shape
 
 

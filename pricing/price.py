@@ -219,7 +219,7 @@ def greeks(
     if order == 1:
         named = {name: named[name] for name in named if name in (*FIRST_ORDER, *EVERY_ORDER)}
     if units == "trader":
-        named = trader_units(named, tau=columns["tau"])
+        named = trader_units(named, columns["tau"], in_place=True)
     result = {name: values.reshape(shape) for name, values in named.items()}
     if out is None:
         return result
@@ -258,16 +258,19 @@ def _mostly_usual_greeks(
     return named
 
 
-def trader_units(raw: dict[str, FloatArray], tau: FloatArray) -> dict[str, FloatArray]:
-    """The same Greeks per vol point, per day and per percent.
+def trader_units(raw: dict[str, FloatArray], tau: FloatArray, in_place: bool = False) -> dict[str, FloatArray]:
+    """The same Greeks per vol point, per day and per percent, in place of the raw ones where nobody else has those.
 
     Theta is that of one day or of the remaining life, whichever is shorter, and an option loses no
     more than its value: Deribit's convention, within its print rounding.
     """
-    scaled = {name: values / TRADER_DIVISOR.get(name, 1.0) for name, values in raw.items()}
-    if "theta" in raw:
-        life = np.minimum(1.0 / DAYS_PER_YEAR, tau)
-        scaled["theta"] = np.maximum(raw["theta"] * life, -raw["price"])
+    scaled = raw if in_place else {name: values.copy() for name, values in raw.items()}
+    for name, values in scaled.items():
+        if name in TRADER_DIVISOR and name != "theta":
+            values /= TRADER_DIVISOR[name]
+    if "theta" in scaled:
+        scaled["theta"] *= np.minimum(1.0 / DAYS_PER_YEAR, tau)
+        np.maximum(scaled["theta"], -scaled["price"], out=scaled["theta"])
     return scaled
 
 

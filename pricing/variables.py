@@ -80,6 +80,25 @@ def formula_terms(model: str, columns: Mapping[str, FloatArray]) -> Terms:
     return Terms(forward, strike, tau, vol, columns["discount"], sign)
 
 
+def rounded_terms(model: str, columns: Mapping[str, FloatArray]) -> Terms:
+    """`formula_terms` without what rounding took, for what is asked of a price that is given."""
+    if model == "displaced":
+        shift = columns["displacement"]
+        shifted, raised = columns["forward"] + shift, columns["strike"] + shift
+        return Terms(shifted, raised, columns["tau"], columns["vol"], columns["discount"], columns["sign"])
+    if model == "black_scholes_merton":
+        from pricing.xp import numpy as xp
+
+        forward = columns["rate"] - columns["dividend_yield"]
+        with np.errstate(over="ignore", invalid="ignore"):
+            forward *= columns["tau"]
+            np.exp(forward, out=forward)
+            forward *= columns["forward"]
+            discount = spot.discount_of(xp, columns["rate"], columns["tau"])
+        return Terms(forward, columns["strike"], columns["tau"], columns["vol"], discount, columns["sign"])
+    return formula_terms(model, columns)
+
+
 def model_value(model: str, value: FloatArray, terms: Terms) -> FloatArray:
     """The value in the model's own unit."""
     return inverse.coin_value(value, terms.forward) if model == "inverse" else value

@@ -15,7 +15,8 @@ from pricing.arrays import BoolArray, FloatArray
 from pricing.columns import flat_columns, writable
 from pricing.errors import PROBLEMS_SHOWN, ConfigError, DataError, NumericalError, Problem, Status
 from pricing.price import BACKENDS, check_no_discount, default_threads
-from pricing.variables import SPOT_MODELS, extra_arguments, formula_name, rounded_terms
+from pricing.resolve import offered
+from pricing.variables import FORMULA, SPOT_MODELS, extra_arguments, formula_name, rounded_terms
 
 StatusArray = NDArray[np.int8]
 
@@ -163,8 +164,12 @@ def _solved(
 
 def load_inversion(name: str) -> ModuleType:
     """The inverse of a pricing model, `pricing/inversions/<name>.py`. ConfigError where there is none."""
-    if not name.isidentifier() or importlib.util.find_spec(f"pricing.inversions.{name}") is None:
-        raise ConfigError(f"no inversion for the model {name!r}: an inversion is a file in pricing/inversions")
+    if (
+        not isinstance(name, str)
+        or not name.isidentifier()
+        or importlib.util.find_spec(f"pricing.inversions.{name}") is None
+    ):
+        raise ConfigError(f"model = {name!r}: {offered(name, 'pricing.inversions', FORMULA)}")
     return importlib.import_module(f"pricing.inversions.{name}")
 
 

@@ -18,6 +18,7 @@ from pricing.errors import ConfigError
 from pricing.resolve import is_solved, load_model
 from pricing.variables import (
     CHANGED_VARIABLES,
+    FORMULA,
     SPOT_MODELS,
     Terms,
     exact_value,
@@ -130,7 +131,7 @@ def price(
     out = options.pop("out", None)
     columns, shape = _columns("price", model, (forward, strike, tau, vol, sign, discount), options)
     target = None if out is None else writable("price", "out", out, shape, np.float64)
-    module, formula = load_backend("pricing", backend), load_model(formula_name(model))
+    module, formula = load_backend("pricing", backend), load_model(formula_name(model), FORMULA)
 
     def run(terms: Terms) -> tuple[FloatArray, ...]:
         threads = default_threads(terms.forward.size)
@@ -192,7 +193,7 @@ def greeks(
         raise ConfigError(f"units = {units!r}: must be raw or trader")
     out, backend = options.pop("out", None), options.pop("backend", "numba")
     columns, shape = _columns("greeks", model, (forward, strike, tau, vol, sign, discount), options)
-    module, formula = load_backend("pricing", backend), load_model(formula_name(model))
+    module, formula = load_backend("pricing", backend), load_model(formula_name(model), FORMULA)
 
     names = (*GREEK_NAMES, *THIRD_ORDER) if order == 3 else GREEK_NAMES
     targets: tuple[FloatArray, ...] | None = None
@@ -264,7 +265,7 @@ def trader_units(raw: dict[str, FloatArray], tau: FloatArray, in_place: bool = F
     Theta is that of one day or of the remaining life, whichever is shorter, and an option loses no
     more than its value: Deribit's convention, within its print rounding.
     """
-    scaled = raw if in_place else {name: values.copy() for name, values in raw.items()}
+    scaled = {name: values if in_place and values.flags.writeable else values.copy() for name, values in raw.items()}
     for name, values in scaled.items():
         if name in TRADER_DIVISOR and name != "theta":
             values /= TRADER_DIVISOR[name]

@@ -350,3 +350,14 @@ def test_inverse(backend: str) -> None:
         vol, status = implied_vol(coin, forward, strike, 0.1, sign, model="inverse", backend=backend)
         assert (status == Status.OK).all()
         assert vol == pytest.approx(np.full(5, 0.6), abs=1e-10)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_smallest_prices_at_the_money(backend: str) -> None:
+    """There the vol is the price by sqrt(2 pi); squares of it are below all doubles."""
+    value = np.array([1e-30, 1e-99, 1e-101, 1e-140, 1e-151, 1e-200, 1e-300])
+    vol, status = implied_vol(value, 100.0, 100.0, 4.0, -1, 0.5, backend=backend)
+    assert (status == Status.OK).all()
+    assert vol == pytest.approx(value * math.sqrt(2 * math.pi) / 100, rel=1e-14, abs=0.0)
+    vol, status = implied_vol([1e-310, 1e-300], [100.0, 1e100], [100.0, 1e100], 1.0, 1, backend=backend)
+    assert (status == Status.NOT_DETERMINED).all() and np.isnan(vol).all()

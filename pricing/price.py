@@ -50,6 +50,7 @@ TRADER_DIVISOR = {
     "color": DAYS_PER_YEAR,
     "ultima": 1_000_000.0,
 }
+UNITS = ("raw", "trader")
 PARALLEL_ROWS = 50_000
 
 
@@ -59,6 +60,7 @@ class Options(TypedDict, total=False):
     backend         "numpy", "numba" or "jax"
     displacement    of the model "displaced", quote currency
     rate, dividend_yield   of the model "black_scholes_merton", continuously compounded, per year
+    accuracy        of the model "american": "fast", "default" or "accurate", see pricing.american
     out             arrays to write into, see `greeks`
     """
 
@@ -66,6 +68,7 @@ class Options(TypedDict, total=False):
     displacement: ArrayLike
     rate: ArrayLike
     dividend_yield: ArrayLike
+    accuracy: str
     out: dict[str, FloatArray]
 
 
@@ -75,6 +78,7 @@ class PriceOptions(TypedDict, total=False):
     displacement: ArrayLike
     rate: ArrayLike
     dividend_yield: ArrayLike
+    accuracy: str
     out: FloatArray
 
 
@@ -122,16 +126,18 @@ def price(
                       follows), "inverse" (Black-76 settled in coin), or any file of pricing/models
     backend           "numpy", "numba" or "jax"
     options           displacement, rate, dividend_yield: 0 where not given, broadcast like the rest;
+                      accuracy: of the model "american", "fast", "default" or "accurate";
                       out: a float64 array of the broadcast shape, which is filled and returned
 
     Everything broadcasts; scalars, lists, numpy arrays and pandas series are accepted. Returns float64
     of the broadcast shape, in quote currency, in coin for "inverse". Out of the money the relative error is
     below 1e-13 down to values of 1e-300. Raises DataError for inputs that are not finite or out of these bounds.
     """
-    out = options.pop("out", None)
+    out, accuracy = options.pop("out", None), options.pop("accuracy", None)
     columns, shape = _columns("price", model, (forward, strike, tau, vol, sign, discount), options)
     target = None if out is None else writable("price", "out", out, shape, np.float64)
     module, formula = load_backend("pricing", backend), load_model(formula_name(model), FORMULA)
+    scheme = _scheme(model, formula, accuracy)
 
     def run(terms: Terms) -> tuple[FloatArray, ...]:
         threads = default_threads(terms.forward.size)
@@ -139,8 +145,8 @@ def price(
             value, delta, *_ = module.greeks(formula, terms.columns, threads)
             return (exact_value(value, delta, terms),)
         if target is not None and model != "inverse" and direct(target, terms.columns):
-            return (module.value(formula, terms.columns, threads, target.reshape(-1)),)
-        return (module.value(formula, terms.columns, threads),)
+            return (module.value(formula, terms.columns, threads, target.reshape(-1), **scheme),)
+        return (module.value(formula, terms.columns, threads, **scheme),)
 
     if backend == "numba" and model in CHANGED_VARIABLES:
         own = target if target is not None and direct(target, tuple(columns.values())) else np.empty(shape)
@@ -189,12 +195,13 @@ def greeks(
     """
     if order not in (1, 2, 3):
         raise ConfigError(f"order = {order!r}: must be 1, 2 or 3")
-    if units not in ("raw", "trader"):
+    if units not in UNITS:
         raise ConfigError(f"units = {units!r}: must be raw or trader")
-    out, backend = options.pop("out", None), options.pop("backend", "numba")
+    out, backend, accuracy = options.pop("out", None), options.pop("backend", "numba"), options.pop("accuracy", None)
     columns, shape = _columns("greeks", model, (forward, strike, tau, vol, sign, discount), options)
     module, formula = load_backend("pricing", backend), load_model(formula_name(model), FORMULA)
 
+    scheme = _scheme(model, formula, accuracy)
     names = (*GREEK_NAMES, *THIRD_ORDER) if order == 3 else GREEK_NAMES
     targets: tuple[FloatArray, ...] | None = None
     if out is not None and backend == "numba" and units == "raw" and order > 1 and formula_name(model) == model:
@@ -203,8 +210,8 @@ def greeks(
     def run(terms: Terms) -> tuple[FloatArray, ...]:
         threads = default_threads(terms.forward.size)
         if targets is not None:
-            return tuple(module.greeks(formula, terms.columns, threads, order == 3, targets))
-        rows = module.greeks(formula, terms.columns, threads, order == 3)
+            return tuple(module.greeks(formula, terms.columns, threads, order == 3, targets, **scheme))
+        rows = module.greeks(formula, terms.columns, threads, order == 3, **scheme)
         return (exact_value(rows[0], rows[1], terms), *rows[1:])
 
     def evaluated(given: dict[str, FloatArray], checks_rows: bool, at: IntArray | None = None) -> dict[str, FloatArray]:
@@ -227,6 +234,13 @@ def greeks(
     for name, target in writable_by_name("greeks", out, list(result), shape).items():
         target[...] = result[name]
     return out
+
+
+def _scheme(model: str, formula: ModuleType, accuracy: str | None) -> dict[str, str]:
+    """The accuracy as an argument of a backend. ConfigError for a model that has none."""
+    if accuracy is not None and not is_solved(formula):
+        raise ConfigError(f"accuracy = {accuracy!r}: belongs to the model 'american', not to {model!r}")
+    return {} if accuracy is None else {"accuracy": accuracy}
 
 
 def _direct_targets(out: dict[str, FloatArray], columns: dict[str, FloatArray]) -> tuple[FloatArray, ...] | None:

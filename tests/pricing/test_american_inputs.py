@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pricing import DataError, american_call_with_dividend, american_with_dividends, price
+from pricing import ConfigError, DataError, american_call_with_dividend, american_with_dividends, greeks, price
 from pricing.american import american_greeks, american_price, exercise_boundary
 from pricing.price import BACKENDS
 
@@ -71,3 +71,45 @@ def test_spot_and_strike_far_apart(small: float, backend: str) -> None:
 def test_a_forward_beyond_all_numbers_is_refused() -> None:
     with pytest.raises(DataError, match=r"american_price, row 1, rate = 5\.0: leaves no forward or discount factor"):
         american_price(100.0, 100.0, 1000.0, 0.2, -1, [0.05, 5.0])
+
+
+def test_results_go_where_the_caller_wants_them() -> None:
+    strikes = np.linspace(80.0, 120.0, 7)
+    terms = (100.0, strikes, 0.5, 0.25, -1, 0.05, 0.01)
+    value, g = american_price(*terms), american_greeks(*terms)
+    out = np.empty(7)
+    assert american_price(*terms, threads=2, out=out) is out
+    assert np.array_equal(out, value)
+    named = {name: np.empty(7) for name in g}
+    filled = american_greeks(*terms, threads=2, out=named)
+    assert all(filled[name] is named[name] and np.array_equal(named[name], g[name]) for name in g)
+    edge = np.empty(7)
+    assert exercise_boundary(strikes, *terms[2:], threads=1, out=edge) is edge
+    assert np.array_equal(edge, exercise_boundary(strikes, *terms[2:]))
+    trader = american_greeks(*terms, units="trader")
+    assert trader["vega"] == pytest.approx(g["vega"] / 100) and trader["theta"] == pytest.approx(g["theta"] / 365)
+    with pytest.raises(DataError, match="american_price, out = "):
+        american_price(*terms, out=np.empty(6))
+    with pytest.raises(ConfigError, match="threads = 0"):
+        american_greeks(*terms, threads=0)
+    with pytest.raises(ConfigError, match="units = 'euro'"):
+        american_greeks(*terms, units="euro")
+    with pytest.raises(TypeError, match="order"):
+        american_greeks(*terms, order=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_model_by_name_takes_an_accuracy(backend: str) -> None:
+    terms = (100.0, [90.0, 110.0], 0.5, 0.25, -1, 0.97)
+    equal_rates = -math.log(0.97) / 0.5
+    for accuracy in ("fast", "accurate"):
+        ours = price(*terms, model="american", accuracy=accuracy, backend=backend)
+        own = american_price(*terms[:5], equal_rates, equal_rates, accuracy=accuracy, backend=backend)
+        assert ours == pytest.approx(own, rel=1e-13)
+        named = greeks(*terms, model="american", accuracy=accuracy, backend=backend)
+        assert named["price"] == pytest.approx(own, rel=1e-13)
+    assert np.any(price(*terms, model="american", accuracy="fast", backend=backend) != ours)
+    with pytest.raises(ConfigError, match="accuracy = 'fast': belongs to the model 'american', not to 'black76'"):
+        price(*terms, accuracy="fast", backend=backend)
+    with pytest.raises(ConfigError, match="accuracy = 'best'"):
+        greeks(*terms, model="american", accuracy="best", backend=backend)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pricing import inverse
+from pricing import american_vol, inverse
 from pricing.arrays import BoolArray, FloatArray
 from pricing.columns import flat_columns, writable
 from pricing.errors import PROBLEMS_SHOWN, ConfigError, DataError, NumericalError, Problem, Status
@@ -22,6 +22,8 @@ StatusArray = NDArray[np.int8]
 
 ON_ERROR = ("nan", "raise", "clip")
 RESOLUTION = 1.0e-10
+AMERICAN = "american"
+SOLVE_COST = 1_000  # of an American row, in European ones
 # Magnitudes beyond which products inside the kernel could overflow or vanish.
 LARGEST, SMALLEST = 1.0e150, 1.0e-150
 SAFE_ROW = (0.4, 1.0, 1.0, 1.0, 1.0, 1.0)  # solved in the place of a row that holds no usable numbers
@@ -67,6 +69,7 @@ class Options(TypedDict, total=False):
     backend         "numpy", "numba" or "jax"
     displacement    of the model "displaced", quote currency
     rate, dividend_yield   of the model "black_scholes_merton", continuously compounded, per year
+    accuracy        of the model "american": "fast", "default" or "accurate"
     out             two arrays to write vol (float64) and status (int8) into
     """
 
@@ -74,6 +77,7 @@ class Options(TypedDict, total=False):
     displacement: ArrayLike
     rate: ArrayLike
     dividend_yield: ArrayLike
+    accuracy: str
     out: tuple[FloatArray, StatusArray]
 
 
@@ -98,15 +102,16 @@ def implied_vol(
     tau               years to expiry, 0 or more
     sign              +1 call, -1 put
     discount          discount factor of the settlement currency, above 0
-    model             a file of pricing/inversions, or "inverse", "displaced", "black_scholes_merton" as in
-                      pricing.price
+    model             a file of pricing/inversions, or "inverse", "displaced", "black_scholes_merton", "american" as
+                      in pricing.price; for the last a vol is returned where the stated error of its accuracy moves it
+                      by no more than 1e-4, whatever the resolution
     on_error          what to return where there is no vol. "nan": NaN. "raise": DataError or
                       NumericalError naming the elements. "clip": 0 at and below the intrinsic value,
                       inf at and above the maximum, NaN elsewhere; the status stays
     resolution        a vol is returned only where one rounding of the price (the spacing of doubles
                       there) moves it by no more than resolution * max(1, vol), for "bachelier" resolution * vol;
                       inf returns every root
-    options           backend, displacement, rate, dividend_yield, out, as in `Options`
+    options           backend, displacement, rate, dividend_yield, accuracy, out, as in `Options`
 
     Everything broadcasts; scalars, lists, numpy arrays and pandas series are accepted. Returns
     (vol, status), float64 per sqrt(year) and int8, of the broadcast shape; vol is NaN wherever status
@@ -122,19 +127,21 @@ def implied_vol(
         raise ConfigError(f"resolution = {resolution!r}: must be above 0")
     backend = options.pop("backend", "numba")
     solver = _load_solver(backend)
-    inversion = load_inversion(formula_name(model))
-    out = options.pop("out", None)
+    inversion = load_inversion("black76" if model == AMERICAN else formula_name(model))
+    out, accuracy = options.pop("out", None), _accuracy(model, options.pop("accuracy", None))
     quotes, shape = _quotes(model, (price, forward, strike, tau, sign, discount), options)
     target = None if out is None else _writable_pair(out, shape)
     bounds = SIGNED_BOUNDS if getattr(inversion, "SIGNED_PRICES", False) else BOUNDS
-    if model == "inverse" or backend != "numba":
+    if model == AMERICAN:
+        vol, status = _american(solver, inversion, quotes, backend, accuracy)
+    elif model == "inverse" or backend != "numba":
         vol, status = _solved(solver, inversion, quotes, model == "inverse", float(resolution), bounds)
     else:  # the kernel looks at the numbers itself, so that good input is read once
         vol, status = solver.implied_vol(inversion, quotes, float(resolution), default_threads(quotes.price.size))
     if on_error != "nan" and status.any():
         if on_error == "raise":
             raise _error(quotes, status, shape, bounds)
-        _clip(vol, status, quotes, model == "inverse", bounds is BOUNDS)
+        _clip(vol, status, quotes, model, bounds is BOUNDS)
     if out is None or target is None:
         return vol.reshape(shape), status.reshape(shape)
     target[0][...], target[1][...] = vol.reshape(shape), status.reshape(shape)
@@ -162,6 +169,27 @@ def _solved(
     return vol, status
 
 
+def _accuracy(model: str, accuracy: str | None) -> str:
+    """ConfigError for an accuracy that there is not, or of a model that has none."""
+    if accuracy is not None and model != AMERICAN:
+        raise ConfigError(f"accuracy = {accuracy!r}: belongs to the model {AMERICAN!r}, not to {model!r}")
+    if accuracy is not None and accuracy not in american_vol.STATED:
+        raise ConfigError(f"accuracy = {accuracy!r}: must be one of {', '.join(american_vol.STATED)}")
+    return accuracy or "default"
+
+
+def _american(
+    solver: ModuleType, inversion: ModuleType, quotes: _Quotes, backend: str, accuracy: str
+) -> tuple[FloatArray, StatusArray]:
+    """vol and status of each row of American options on the forward."""
+    vol, status = _solved(solver, inversion, quotes, False, np.inf, BOUNDS)
+    row = np.flatnonzero((status != Status.EXPIRED) & (status != Status.NOT_FINITE))
+    contracts = american_vol.Contracts(*(column[row] for column in quotes))
+    threads = default_threads(SOLVE_COST * len(row))
+    vol[row], status[row] = american_vol.solve(contracts, vol[row], backend, accuracy, threads)
+    return vol, status
+
+
 def load_inversion(name: str) -> ModuleType:
     """The inverse of a pricing model, `pricing/inversions/<name>.py`. ConfigError where there is none."""
     if (
@@ -169,7 +197,7 @@ def load_inversion(name: str) -> ModuleType:
         or not name.isidentifier()
         or importlib.util.find_spec(f"pricing.inversions.{name}") is None
     ):
-        raise ConfigError(f"model = {name!r}: {offered(name, 'pricing.inversions', FORMULA)}")
+        raise ConfigError(f"model = {name!r}: {offered(name, 'pricing.inversions', (*FORMULA, AMERICAN))}")
     return importlib.import_module(f"pricing.inversions.{name}")
 
 
@@ -239,14 +267,15 @@ def _quote_currency(quotes: _Quotes) -> FloatArray:
     return price
 
 
-def _clip(vol: FloatArray, status: StatusArray, quotes: _Quotes, in_coin: bool, bounded: bool) -> None:
+def _clip(vol: FloatArray, status: StatusArray, quotes: _Quotes, model: str, bounded: bool) -> None:
     """Set vol to 0 or inf in place where the price is at an end of its range, if it has two, or outside it."""
     at_end = np.isin(status, (Status.BELOW_INTRINSIC, Status.ABOVE_MAXIMUM, Status.NOT_DETERMINED))
     rows = np.flatnonzero(at_end)
     part = _Quotes(*(column[rows] for column in quotes))
-    if in_coin:
+    if model == "inverse":
         part = part._replace(price=_quote_currency(part))
-    intrinsic, maximum = _ends(part)
+    own = american_vol.ends(part.forward, part.strike, part.discount, part.sign)
+    intrinsic, maximum = own if model == AMERICAN else _ends(part)
     vol[rows[part.price <= intrinsic]] = 0.0
     if bounded:
         vol[rows[part.price >= maximum]] = np.inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections import Counter
 from types import ModuleType
 from typing import Any, NamedTuple, TypedDict, Unpack
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pricing import american_vol, inverse
-from pricing.arrays import BoolArray, FloatArray
+from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.columns import flat_columns, writable
 from pricing.errors import PROBLEMS_SHOWN, ConfigError, DataError, NumericalError, Problem, Status
 from pricing.price import BACKENDS, check_no_discount, default_threads
@@ -285,12 +286,27 @@ def _error(quotes: _Quotes, status: StatusArray, shape: tuple[int, ...], bounds:
     """DataError for prices and inputs that cannot be right, otherwise NumericalError."""
     wrong = np.flatnonzero(np.isin(status, WRONG_INPUT))
     if wrong.size:
-        return DataError([_problem(quotes, int(row), Status(status[row]), shape, bounds) for row in wrong])
+        return DataError(*_listed(quotes, wrong, status, shape, bounds))
     failed = np.flatnonzero(status != Status.OK)
     lines = [str(_problem(quotes, int(row), Status(status[row]), shape, bounds)) for row in failed[:PROBLEMS_SHOWN]]
     if failed.size > PROBLEMS_SHOWN:
         lines.append(f"... and {failed.size - PROBLEMS_SHOWN} more")
     return NumericalError("\n".join(lines))
+
+
+def _listed(
+    quotes: _Quotes, wrong: IntArray, status: StatusArray, shape: tuple[int, ...], bounds: _Bounds
+) -> tuple[list[Problem], Counter[tuple[str, str]]]:
+    """The first rows of each status, in the order of rows, and how many of each kind are not listed."""
+    first: list[int] = []
+    unlisted: Counter[tuple[str, str]] = Counter()
+    for code in WRONG_INPUT:
+        rows = wrong[status[wrong] == code]
+        first += rows[:PROBLEMS_SHOWN].tolist()
+        if len(rows) > PROBLEMS_SHOWN:
+            last = _problem(quotes, int(rows[-1]), code, shape, bounds)
+            unlisted[last.kind] += len(rows) - PROBLEMS_SHOWN
+    return [_problem(quotes, row, Status(status[row]), shape, bounds) for row in sorted(first)], unlisted
 
 
 def _problem(quotes: _Quotes, row: int, status: Status, shape: tuple[int, ...], bounds: _Bounds) -> Problem:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing import ConfigError, DataError, NumericalError, Status, implied_vol, price
+from pricing.errors import PROBLEMS_SHOWN
 from pricing.implied_vol import RESOLUTION
 from pricing.inversions import black76
 from pricing.price import BACKENDS
@@ -361,3 +362,15 @@ def test_the_smallest_prices_at_the_money(backend: str) -> None:
     assert vol == pytest.approx(value * math.sqrt(2 * math.pi) / 100, rel=1e-14, abs=0.0)
     vol, status = implied_vol([1e-310, 1e-300], [100.0, 1e100], [100.0, 1e100], 1.0, 1, backend=backend)
     assert (status == Status.NOT_DETERMINED).all() and np.isnan(vol).all()
+
+
+def test_a_million_wrong_prices_are_counted_and_the_first_are_listed() -> None:
+    rows = 1_000_000
+    price = np.full(rows, 200.0)
+    price[5] = np.nan
+    with pytest.raises(DataError) as caught:
+        implied_vol(price, 100.0, 100.0, 1.0, 1, on_error="raise")
+    listed = caught.value.problems
+    assert caught.value.count == rows
+    assert [problem.row for problem in listed] == list(range(PROBLEMS_SHOWN + 1))
+    assert "must be a finite number" in listed[5].remedy and "above what the option can be worth" in listed[6].remedy

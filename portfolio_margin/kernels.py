@@ -18,6 +18,7 @@ from pricing.market import UNDATED, Market
 from pricing.price import greeks, price
 from pricing.resolve import load_model
 from pricing.slice_fit import SliceData, fit_slices
+from pricing.variables import CHANGED_VARIABLES
 from scenarios.revalue import revalue
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import ScenarioSet, make
@@ -38,7 +39,11 @@ def compile_jobs(backends: Sequence[str]) -> Jobs:
     moves = _one_move()
     arrays = revalue(instruments, market, moves, backend="numpy")
     book = Book.from_arrays(["a", "a"], [0, 1], [1.0, 1.0], group_of_instrument=instruments.expiry_idx)
-    return [job for backend in backends for job in (*pricing_jobs(backend), *_account_jobs(book, arrays, backend))]
+    return [
+        job
+        for backend in backends
+        for job in (*pricing_jobs(backend), *changed_variables_jobs(backend), *_account_jobs(book, arrays, backend))
+    ]
 
 
 def pricing_jobs(backend: str) -> Jobs:
@@ -57,6 +62,15 @@ def pricing_jobs(backend: str) -> Jobs:
         jobs.append(("numba: fit of slices", partial(fit_slices, [_five_quotes()])))
     instruments, market = _two_contracts()
     return [*jobs, (f"{backend}: unit_pnl", partial(revalue, instruments, market, _one_move(), backend=backend))]
+
+
+def changed_variables_jobs(backend: str) -> Jobs:
+    """Loops of the models that are Black-76 in other variables, which nothing else in the engine asks for."""
+    return [
+        (f"{backend}: {function.__name__} {model}", partial(function, *TERMS[:-1], model=model, backend=backend))
+        for model in CHANGED_VARIABLES
+        for function in (price, greeks)
+    ]
 
 
 def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:

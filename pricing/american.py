@@ -8,19 +8,46 @@ in `pricing.dividends`.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing.arrays import FloatArray
-from pricing.errors import DataError, Problem
+from pricing.arrays import FloatArray, into
+from pricing.bounds import check_bounds, check_carry, with_limits
+from pricing.columns import flat_columns, writable, writable_by_name
+from pricing.errors import ConfigError
 from pricing.models import black76
-from pricing.price import GREEK_NAMES, SMALLEST_PRICE, default_threads, load_backend
+from pricing.price import GREEK_NAMES, UNITS, check_threads, default_threads, load_backend, trader_units
 
 FIELDS = ("spot", "strike", "tau", "vol", "sign", "rate", "dividend_yield")
 # A boundary takes about as long as this many European prices.
 SOLVE_COST = 100
+
+
+class Options(TypedDict, total=False):
+    """Further keyword arguments.
+
+    backend   "numpy", "numba" or "jax"
+    threads   None for one on small work and all cores on large; never changes a result
+    out       a float64 array of the broadcast shape, which is filled and returned
+    """
+
+    backend: str
+    threads: int | None
+    out: FloatArray
+
+
+class GreekOptions(TypedDict, total=False):
+    """Further keyword arguments of `american_greeks`: those of `Options`, with an array for every name as `out`.
+
+    units     "raw" or "trader"
+    """
+
+    backend: str
+    threads: int | None
+    units: str
+    out: dict[str, FloatArray]
 
 
 def american_price(
@@ -33,8 +60,7 @@ def american_price(
     dividend_yield: ArrayLike = 0.0,
     *,
     accuracy: str = "default",
-    backend: str = "numba",
-    threads: int | None = None,
+    **options: Unpack[Options],
 ) -> FloatArray:
     """Value of one unit of an American option on a spot with a continuous yield.
 
@@ -46,8 +72,7 @@ def american_price(
     dividend_yield  continuous, per year, of either sign; equal to the rate for an option on a future
     accuracy        "fast", "default" or "accurate": error below 1e-6, 1e-9, 1e-12 of the spot for vols of 10-90 %,
                     rates and yields of 0-8 % and up to two years
-    backend         "numpy", "numba" or "jax"
-    threads         None for one on small work and all cores on large; never changes a result
+    options         backend, threads and out, as in `Options`
 
     Everything broadcasts. At tau = 0 the intrinsic value; at vol = 0 the best exercise along the forward. Where
     early exercise never pays (a call without yield, a put without rate) exactly the European value. Rates below 0
@@ -57,10 +82,12 @@ def american_price(
     """
     from pricing import exercise  # with scipy, which importing the package does not load
 
-    columns, shape = _columns(spot, strike, tau, vol, sign, rate, dividend_yield)
-    threads = default_threads(SOLVE_COST * columns[0].size) if threads is None else threads
+    columns, shape = _columns("american_price", spot, strike, tau, vol, sign, rate, dividend_yield)
+    backend, threads, out = _chosen("american_price", options, columns[0].size)
+    target = None if out is None else writable("american_price", "out", out, shape, np.float64)
     european = load_backend("pricing", backend).value(black76, columns[:6], threads)
-    return exercise.value(_solver(backend), columns, european, accuracy=accuracy, threads=threads).reshape(shape)
+    value = exercise.value(_solver(backend), columns, european, accuracy=accuracy, threads=threads).reshape(shape)
+    return into(target, value)
 
 
 def american_greeks(
@@ -73,18 +100,24 @@ def american_greeks(
     dividend_yield: ArrayLike = 0.0,
     *,
     accuracy: str = "default",
-    backend: str = "numba",
+    **options: Unpack[GreekOptions],
 ) -> dict[str, FloatArray]:
     """price, delta, gamma, vega, theta, rho, vanna, volga, charm of one unit by name; arguments as `american_price`.
 
-    Raw derivatives by the spot: theta and charm per year of passing time at a constant spot, rho at a constant spot
-    and yield. The boundary moves with vol and rate; its derivatives come from the solved equation, so that nothing
-    but volga is a difference (of two vegas, right to about 1e-7). In the exercise region they are the payoff's.
+    Raw derivatives by the spot, or in trader units as `pricing.greeks` states them: theta and charm per year of passing
+    time at a constant spot, rho at a constant spot and yield. The boundary moves with vol and rate; its derivatives
+    come from the solved equation, so that nothing but volga is a difference (of two vegas, right to about 1e-7). In the
+    exercise region they are the payoff's.
+    options   backend, threads, units and out, as in `GreekOptions`
     """
     from pricing import exercise  # with scipy, which importing the package does not load
 
-    columns, shape = _columns(spot, strike, tau, vol, sign, rate, dividend_yield)
-    threads = default_threads(SOLVE_COST * columns[0].size)
+    units = options.pop("units", "raw")
+    if units not in UNITS:
+        raise ConfigError(f"units = {units!r}: must be one of {', '.join(UNITS)}")
+    columns, shape = _columns("american_greeks", spot, strike, tau, vol, sign, rate, dividend_yield)
+    backend, threads, out = _chosen("american_greeks", options, columns[0].size)
+    targets = None if out is None else writable_by_name("american_greeks", out, GREEK_NAMES, shape)
     european = load_backend("pricing", backend).greeks(black76, columns[:6], threads)
     rows = exercise.greeks(_solver(backend), columns, european, accuracy=accuracy, threads=threads)
     g = dict(zip(GREEK_NAMES, rows, strict=True))
@@ -95,7 +128,10 @@ def american_greeks(
     g["charm"] = (g["charm"] - carry * (forward * g["gamma"] + g["delta"])) * grow
     for name, power in (("delta", 1), ("gamma", 2), ("vanna", 1)):
         g[name] = g[name] * grow**power
-    return {name: values.reshape(shape) for name, values in g.items()}
+    if units == "trader":
+        g = trader_units(g, columns[2])
+    result = {name: values.reshape(shape) for name, values in g.items()}
+    return result if targets is None else {name: into(targets[name], values) for name, values in result.items()}
 
 
 def exercise_boundary(
@@ -107,19 +143,32 @@ def exercise_boundary(
     dividend_yield: ArrayLike = 0.0,
     *,
     accuracy: str = "default",
-    backend: str = "numba",
     far: bool = False,
+    **options: Unpack[Options],
 ) -> FloatArray:
     """Spot at which exercise is optimal with `tau` years left: for a put at and below it, for a call at and above.
 
     Arguments as in `american_price`. NaN where exercise now never pays, and where tau or vol is 0.
-    far    the second boundary of options that have two, where exercise ends again; NaN for all others
+    far       the second boundary of options that have two, where exercise ends again; NaN for all others
+    options   backend, threads and out, as in `Options`
     """
     from pricing import exercise  # with scipy, which importing the package does not load
 
-    columns, shape = _columns(strike, strike, tau, vol, sign, rate, dividend_yield)
-    threads = default_threads(SOLVE_COST * columns[0].size)
-    return exercise.boundary(_solver(backend), columns, accuracy=accuracy, threads=threads, far=far).reshape(shape)
+    columns, shape = _columns("exercise_boundary", strike, strike, tau, vol, sign, rate, dividend_yield)
+    backend, threads, out = _chosen("exercise_boundary", options, columns[0].size)
+    target = None if out is None else writable("exercise_boundary", "out", out, shape, np.float64)
+    found = exercise.boundary(_solver(backend), columns, accuracy=accuracy, threads=threads, far=far).reshape(shape)
+    return into(target, found)
+
+
+def _chosen(function: str, options: Options | GreekOptions, rows: int) -> tuple[str, int, Any]:
+    """backend, threads and out of the options. ConfigError or TypeError for what they cannot be."""
+    given = dict(options)
+    backend, threads, out = str(given.pop("backend", "numba")), given.pop("threads", None), given.pop("out", None)
+    if given:
+        raise TypeError(f"{function}() got an unexpected keyword argument {next(iter(given))!r}")
+    check_threads(threads)
+    return backend, default_threads(SOLVE_COST * rows) if threads is None else int(str(threads)), out
 
 
 def _solver(backend: str) -> Any:
@@ -127,34 +176,15 @@ def _solver(backend: str) -> Any:
     return importlib.import_module(f"pricing.backends.american_{backend}")
 
 
-def _columns(*values: ArrayLike) -> tuple[tuple[FloatArray, ...], tuple[int, ...]]:
+def _columns(function: str, *values: ArrayLike) -> tuple[tuple[FloatArray, ...], tuple[int, ...]]:
     """forward, strike, tau, vol, discount, sign and carry, flat, and their shape, from the terms of `FIELDS`."""
-    arrays = [np.asarray(value, dtype=np.float64) for value in values]
-    try:
-        spread = np.broadcast_arrays(*arrays)
-    except ValueError:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(FIELDS, arrays, strict=True))
-        raise DataError([Problem("american", None, "shapes", shapes, "these do not broadcast")]) from None
-    flat = [np.ascontiguousarray(array).ravel() for array in spread]
-    spot, strike, tau, vol, sign, rate, payout = flat
-    remedies = (
-        (spot >= 0, "must be a finite number, 0 or more"),
-        (strike >= 0, "must be a finite number, 0 or more"),
-        (tau >= 0, "must be finite years, 0 or more"),
-        (vol >= 0, "must be a finite decimal vol, 0 or more"),
-        (np.abs(sign) == 1, "must be +1 (call) or -1 (put)"),
-        (np.ones(len(rate), bool), "must be a finite number"),
-        (np.ones(len(rate), bool), "must be a finite number"),
-    )
-    problems = [
-        Problem("american", int(row), name, float(column[row]), remedy)
-        for name, column, (good, remedy) in zip(FIELDS, flat, remedies, strict=True)
-        for row in np.flatnonzero(~(good & np.isfinite(column)))
-    ]
-    if problems:
-        raise DataError(problems)
+    named, shape = flat_columns(function, dict(zip(FIELDS, values, strict=True)))
+    check_bounds(function, named)
     # The limit of an option whose spot or strike is 0 is that without vol; the logarithms want numbers above 0.
-    vol = np.where((spot == 0) | (strike == 0), 0.0, vol)
-    spot, strike = np.maximum(spot, SMALLEST_PRICE), np.maximum(strike, SMALLEST_PRICE)
-    carry = rate - payout
-    return (spot * np.exp(carry * tau), strike, tau, vol, np.exp(-rate * tau), sign, carry), spread[0].shape
+    spot, strike, vol = with_limits(named["spot"], named["strike"], named["vol"])
+    tau, rate = named["tau"], named["rate"]
+    carry = rate - named["dividend_yield"]
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        forward, discount = spot * np.exp(carry * tau), np.exp(-rate * tau)
+    check_carry(function, named, forward, discount)
+    return (forward, strike, tau, vol, discount, named["sign"], carry), shape

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from pricing.arrays import FloatArray
-from pricing.errors import DataError, Problem
+from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.errors import PROBLEMS_SHOWN, DataError, Problem
 
 
 def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[str, FloatArray], tuple[int, ...]]:
@@ -18,7 +19,7 @@ def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[st
     Scalars, lists, numpy arrays and pandas series are accepted. DataError names what is not numbers, and the
     shapes where they do not broadcast.
     """
-    arrays = {name: _numbers(function, name, value) for name, value in named.items()}
+    arrays = {name: numbers(function, name, value) for name, value in named.items()}
     try:
         shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
     except ValueError:
@@ -29,7 +30,8 @@ def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[st
     }, shape
 
 
-def _numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
+def numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
+    """The argument as a float64 array. DataError for what is not numbers: texts, times, truth values, masked rows."""
     try:
         given = np.asarray(value)
         if np.ma.is_masked(value) or given.dtype.kind not in "fiuO":
@@ -40,17 +42,45 @@ def _numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
         raise DataError([Problem(function, None, name, shown, "must be a number or an array of numbers")]) from None
 
 
-def numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
-    """One argument as float64 numbers in its own shape. DataError for texts, dates, durations, truths and masks."""
-    return _numbers(function, name, value)
-
-
 def slice_rows(function: str, name: str, value: ArrayLike) -> FloatArray:
     """Raw slices as (X,5), from (X,5) or one (5,). DataError names any other shape."""
-    given = _numbers(function, name, value)
+    given = numbers(function, name, value)
     if given.shape[-1:] != (5,) or given.ndim > 2:
         raise DataError([Problem(function, None, name, given.shape, "raw slices a b rho m sigma are (X, 5) or (5,)")])
     return np.ascontiguousarray(given.reshape(-1, 5))
+
+
+# Of a field, whether each row is good, and what it must be, in general or by row.
+Bound = tuple[BoolArray | bool, str | Callable[[int], str]]
+
+
+def check_rows(
+    function: str, columns: Mapping[str, FloatArray], bounds: Mapping[str, Bound], at: IntArray | None = None
+) -> None:
+    """DataError where a row is not finite or not good. `at` says where the rows stand in what the caller gave.
+
+    The first rows of each field are listed and the others counted, so that a million bad rows are refused at once.
+    """
+    problems: list[Problem] = []
+    unlisted: Counter[tuple[str, str]] = Counter()
+    for name, (good, remedy) in bounds.items():
+        column = columns[name]
+        rows = np.flatnonzero(~(good & np.isfinite(column)))
+        listed = [
+            Problem(
+                function,
+                int(row if at is None else at[row]),
+                name,
+                float(column[row]),
+                remedy if isinstance(remedy, str) else remedy(int(row)),
+            )
+            for row in rows[:PROBLEMS_SHOWN]
+        ]
+        problems += listed
+        if len(rows) > len(listed):
+            unlisted[listed[0].kind] += len(rows) - len(listed)
+    if problems:
+        raise DataError(problems, unlisted)
 
 
 def writable(function: str, field: str, array: Any, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

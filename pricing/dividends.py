@@ -15,16 +15,20 @@ is a share of the price is a yield.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arrays import BoolArray, FloatArray
+from pricing.columns import check_rows, flat_columns, numbers
 from pricing.dividend_induction import Calls, greeks
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.price import load_backend
 
 CONVENTIONS = ("escrowed", "drop")
 FIELDS = ("spot", "strike", "tau", "vol", "sign", "rate")
+SCHEDULE, ONE_DIVIDEND = "american_with_dividends", "american_call_with_dividend"
 ONE_DIVIDEND_FIELDS = ("spot", "strike", "tau", "vol", "rate", "dividend", "dividend_tau")
 ROWS_AT_ONCE = 128
 
@@ -62,14 +66,15 @@ def american_with_dividends(
         raise ConfigError(f"convention = {convention!r}: must be one of {', '.join(CONVENTIONS)}")
     module = load_backend("pricing", backend)
     dates, amounts = _schedule(dividend_tau, dividend)
-    flat, shape = _columns(FIELDS, (spot, strike, tau, vol, sign, rate))
-    columns = tuple(flat[k] for k in (0, 1, 2, 3, 5))
+    values = (spot, strike, tau, vol, sign, rate)
+    named, shape = flat_columns(SCHEDULE, dict(zip(FIELDS, values, strict=True)))
+    columns = tuple(named[field] for field in FIELDS if field != "sign")
     counted = np.searchsorted(dates, columns[2])
     escrowed = convention == "escrowed"
-    value = sum(
-        (np.where(counted > k, amounts[k] * np.exp(-columns[4] * dates[k]), 0.0) for k in range(len(dates))), 0.0
-    )
-    _check(FIELDS, flat, {"spot": (columns[0] > value, "must be above the value of the dividends before expiry")})
+    with np.errstate(over="ignore", invalid="ignore"):
+        paid = (np.where(counted > k, amounts[k] * np.exp(-columns[4] * dates[k]), 0.0) for k in range(len(dates)))
+        above = columns[0] > sum(paid, np.zeros(len(columns[0])))
+    _check(SCHEDULE, named, {"spot": (above, "must be above the value of the dividends before expiry")})
     result = np.empty((3, len(columns[0])))
     # Where the spot loses nothing at it, a dividend at which no call is exercised does not matter.
     key = _paying(columns, dates, amounts) if escrowed else np.arange(len(dates))[:, None] < counted
@@ -96,12 +101,13 @@ def american_call_with_dividend(
     Arguments as in `american_with_dividends`, but that dividend and dividend_tau broadcast with the rest and that the
     dividend is paid before expiry. DataError for inputs out of bounds.
     """
-    flat, shape = _columns(ONE_DIVIDEND_FIELDS, (spot, strike, tau, vol, rate, dividend, dividend_tau))
-    spots, strikes, lives, vols, rates, amounts, dates = flat
+    values = (spot, strike, tau, vol, rate, dividend, dividend_tau)
+    named, shape = flat_columns(ONE_DIVIDEND, dict(zip(ONE_DIVIDEND_FIELDS, values, strict=True)))
+    spots, strikes, lives, vols, rates, amounts, dates = named.values()
     with np.errstate(over="ignore", invalid="ignore"):
         _check(
-            ONE_DIVIDEND_FIELDS,
-            flat,
+            ONE_DIVIDEND,
+            named,
             {
                 "spot": (spots > amounts * np.exp(-rates * dates), "must be above the dividend's value"),
                 "dividend": (amounts >= 0, "must be 0 or more"),
@@ -151,50 +157,28 @@ def _calls(
 
 def _schedule(dividend_tau: ArrayLike, dividend: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Dates and amounts. DataError for those out of bounds or of different lengths."""
-    dates, amounts = (np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (dividend_tau, dividend))
+    given = {"dividend_tau": dividend_tau, "dividend": dividend}
+    dates, amounts = (np.atleast_1d(numbers(SCHEDULE, name, values)) for name, values in given.items())
     if dates.ndim != 1 or dates.shape != amounts.shape:
         text = f"{dates.shape} and {amounts.shape}"
-        raise DataError([Problem("dividends", None, "shapes", text, "one amount for each date, in one row")])
+        raise DataError([Problem(SCHEDULE, None, "shapes", text, "one amount for each date, in one row")])
     with np.errstate(invalid="ignore"):
-        rising = (dates > np.append(0.0, dates[:-1])) & np.isfinite(dates)
-    good = {"dividend_tau": rising, "dividend": (amounts >= 0) & np.isfinite(amounts)}
-    remedies = {"dividend_tau": "must be above 0 and above the date before it", "dividend": "must be 0 or more"}
-    problems = [
-        Problem("dividends", int(row), name, float(values[row]), remedies[name])
-        for (name, fine), values in zip(good.items(), (dates, amounts), strict=True)
-        for row in np.flatnonzero(~fine)
-    ]
-    if problems:
-        raise DataError(problems)
+        rising = dates > np.append(0.0, dates[:-1])
+    bounds = {
+        "dividend_tau": (rising, "must be above 0 and above the date before it"),
+        "dividend": (amounts >= 0, "must be 0 or more"),
+    }
+    check_rows(SCHEDULE, {"dividend_tau": dates, "dividend": amounts}, bounds)
     return dates, amounts
 
 
-def _columns(fields: tuple[str, ...], values: tuple[ArrayLike, ...]) -> tuple[list[FloatArray], tuple[int, ...]]:
-    """The terms, flat, and their shape."""
-    try:
-        spread = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in values))
-    except ValueError:
-        raise DataError([Problem("dividends", None, "shapes", ", ".join(fields), "these do not broadcast")]) from None
-    return [array.ravel() for array in spread], spread[0].shape
-
-
-def _check(fields: tuple[str, ...], flat: list[FloatArray], further: dict[str, tuple[BoolArray, str]]) -> None:
-    """DataError naming every row out of bounds: those of every call, and further ones."""
-    named = dict(zip(fields, flat, strict=True))
+def _check(function: str, named: Mapping[str, FloatArray], further: Mapping[str, tuple[BoolArray, str]]) -> None:
+    """DataError naming rows out of bounds: those of every call, and further ones."""
     with np.errstate(invalid="ignore"):
-        remedies = {name: (named[name] > 0, "must be above 0") for name in ("spot", "strike", "tau", "vol")}
-        remedies["rate"] = (
-            named["rate"] >= 0,
-            "must be 0 or more: else exercise may pay at other times than a dividend's",
-        )
+        bounds = {name: (named[name] > 0, "must be above 0") for name in ("spot", "strike", "tau", "vol")}
+        text = "must be 0 or more: else exercise may pay at other times than a dividend's"
+        bounds["rate"] = (named["rate"] >= 0, text)
         if "sign" in named:
             text = "must be +1: with dividends in cash only calls are offered, whose exercise is just before one"
-            remedies["sign"] = (named["sign"] == 1, text)
-        remedies.update(further)
-    problems = [
-        Problem("dividends", int(row), name, float(column[row]), remedies[name][1])
-        for name, column in named.items()
-        for row in np.flatnonzero(~(remedies[name][0] & np.isfinite(column)))
-    ]
-    if problems:
-        raise DataError(problems)
+            bounds["sign"] = (named["sign"] == 1, text)
+    check_rows(function, named, {**bounds, **further})

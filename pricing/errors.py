@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Self
@@ -76,28 +76,36 @@ class NumericalError(EngineError):
 
 
 class _ListedError(EngineError):
-    """An error that lists every offender."""
+    """An error that lists every offender; `unlisted` counts, by kind, those beyond what anybody would read."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], unlisted: Mapping[tuple[str, str], int] | None = None) -> None:
         if not problems:
             raise AssertionError(f"a {type(self).__name__} needs at least one problem")
         self.problems = tuple(problems)
-        super().__init__(self.problems)
+        self.unlisted = dict(unlisted or {})
+        super().__init__(self.problems, self.unlisted)
+
+    @property
+    def count(self) -> int:
+        """Of all offenders, listed or not."""
+        return len(self.problems) + sum(self.unlisted.values())
 
     def within(self, file: str) -> Self:
         """The same problems, said of the file that the tables came from."""
-        return type(self)([replace(problem, file=f"{file}, {problem.file}") for problem in self.problems])
+        named = [replace(problem, file=f"{file}, {problem.file}") for problem in self.problems]
+        return type(self)(named, self.unlisted)
 
     def __str__(self) -> str:
         """One line a problem: up to PROBLEMS_SHOWN, at least three of every kind; the rest counted by kind."""
         shown = _shown(self.problems)
         left = Counter(problem.kind for i, problem in enumerate(self.problems) if i not in shown)
+        left.update(self.unlisted)
         more = [f"... and {count} more with {field}: {remedy}" for (field, remedy), count in left.items()]
         return "\n".join([*(str(self.problems[i]) for i in sorted(shown)), *more])
 
 
 class DataError(_ListedError):
-    """Bad input. Nothing is computed from a partly bad input; every offender is listed."""
+    """Bad input. Nothing is computed from a partly bad input; every offender is listed or counted."""
 
 
 class UnsolvedError(_ListedError, NumericalError):

@@ -332,13 +332,14 @@ def _early_greeks(
     grow = np.exp(-carry * tau)
     spot = forward * grow
     delta = np.where(call, premium - s * first, first) * grow
-    gamma = np.where(call, s * s * second / spot, second / strike) * grow**2
-    speed = np.where(call, -s * s * (3.0 * second + s * third) / spot**2, third / strike**2) * grow**3
+    gamma = np.where(call, s * (s * second) / spot, second / strike) * grow**2
+    # In this order, so that what vanishes far from the money does so before it meets what overflows there.
+    speed = np.where(call, -s * (s * (3.0 * second + s * third)) / spot / spot, third / strike / strike) * grow**3
     vanna = np.where(call, by_vol - s * by_vol_spot, by_vol_spot) * grow
     own_rate = -np.log(discount) / tau
     # The premium obeys the equation of Black and Scholes, which gives what passing time does, at a constant forward.
     pull = vol * vol * forward
-    theta = own_rate * unit * premium - 0.5 * pull * forward * gamma
+    theta = own_rate * unit * premium - 0.5 * pull * (forward * gamma)
     charm = own_rate * delta - pull * (gamma + 0.5 * forward * speed)
     rho = unit * np.where(call, by_payout, by_rate)
     extra = np.array([unit * premium, delta, gamma, unit * by_vol, theta, rho, vanna, unit * volga, charm])

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections import Counter
 from types import ModuleType
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pricing import inverse
-from pricing.arrays import BoolArray, FloatArray
+from pricing import american_vol, inverse
+from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.columns import flat_columns, writable
 from pricing.errors import PROBLEMS_SHOWN, ConfigError, DataError, NumericalError, Problem, Status
-from pricing.price import BACKENDS, default_threads
-from pricing.variables import SPOT_MODELS, extra_arguments, formula_name, formula_terms
+from pricing.price import BACKENDS, check_no_discount, default_threads
+from pricing.resolve import offered
+from pricing.variables import FORMULA, SPOT_MODELS, extra_arguments, formula_name, rounded_terms
 
 StatusArray = NDArray[np.int8]
 
 ON_ERROR = ("nan", "raise", "clip")
 RESOLUTION = 1.0e-10
+AMERICAN = "american"
+SOLVE_COST = 1_000  # of an American row, in European ones
 # Magnitudes beyond which products inside the kernel could overflow or vanish.
 LARGEST, SMALLEST = 1.0e150, 1.0e-150
 SAFE_ROW = (0.4, 1.0, 1.0, 1.0, 1.0, 1.0)  # solved in the place of a row that holds no usable numbers
@@ -66,6 +70,7 @@ class Options(TypedDict, total=False):
     backend         "numpy", "numba" or "jax"
     displacement    of the model "displaced", quote currency
     rate, dividend_yield   of the model "black_scholes_merton", continuously compounded, per year
+    accuracy        of the model "american": "fast", "default" or "accurate"
     out             two arrays to write vol (float64) and status (int8) into
     """
 
@@ -73,6 +78,7 @@ class Options(TypedDict, total=False):
     displacement: ArrayLike
     rate: ArrayLike
     dividend_yield: ArrayLike
+    accuracy: str
     out: tuple[FloatArray, StatusArray]
 
 
@@ -97,15 +103,16 @@ def implied_vol(
     tau               years to expiry, 0 or more
     sign              +1 call, -1 put
     discount          discount factor of the settlement currency, above 0
-    model             a file of pricing/inversions, or "inverse", "displaced", "black_scholes_merton" as in
-                      pricing.price
+    model             a file of pricing/inversions, or "inverse", "displaced", "black_scholes_merton", "american" as
+                      in pricing.price; for the last a vol is returned where the stated error of its accuracy moves it
+                      by no more than 1e-4, whatever the resolution
     on_error          what to return where there is no vol. "nan": NaN. "raise": DataError or
                       NumericalError naming the elements. "clip": 0 at and below the intrinsic value,
                       inf at and above the maximum, NaN elsewhere; the status stays
     resolution        a vol is returned only where one rounding of the price (the spacing of doubles
                       there) moves it by no more than resolution * max(1, vol), for "bachelier" resolution * vol;
                       inf returns every root
-    options           backend, displacement, rate, dividend_yield, out, as in `Options`
+    options           backend, displacement, rate, dividend_yield, accuracy, out, as in `Options`
 
     Everything broadcasts; scalars, lists, numpy arrays and pandas series are accepted. Returns
     (vol, status), float64 per sqrt(year) and int8, of the broadcast shape; vol is NaN wherever status
@@ -121,19 +128,21 @@ def implied_vol(
         raise ConfigError(f"resolution = {resolution!r}: must be above 0")
     backend = options.pop("backend", "numba")
     solver = _load_solver(backend)
-    inversion = load_inversion(formula_name(model))
-    out = options.pop("out", None)
+    inversion = load_inversion("black76" if model == AMERICAN else formula_name(model))
+    out, accuracy = options.pop("out", None), _accuracy(model, options.pop("accuracy", None))
     quotes, shape = _quotes(model, (price, forward, strike, tau, sign, discount), options)
     target = None if out is None else _writable_pair(out, shape)
     bounds = SIGNED_BOUNDS if getattr(inversion, "SIGNED_PRICES", False) else BOUNDS
-    if model == "inverse" or backend != "numba":
+    if model == AMERICAN:
+        vol, status = _american(solver, inversion, quotes, backend, accuracy)
+    elif model == "inverse" or backend != "numba":
         vol, status = _solved(solver, inversion, quotes, model == "inverse", float(resolution), bounds)
     else:  # the kernel looks at the numbers itself, so that good input is read once
         vol, status = solver.implied_vol(inversion, quotes, float(resolution), default_threads(quotes.price.size))
     if on_error != "nan" and status.any():
         if on_error == "raise":
             raise _error(quotes, status, shape, bounds)
-        _clip(vol, status, quotes, model == "inverse", bounds is BOUNDS)
+        _clip(vol, status, quotes, model, bounds is BOUNDS)
     if out is None or target is None:
         return vol.reshape(shape), status.reshape(shape)
     target[0][...], target[1][...] = vol.reshape(shape), status.reshape(shape)
@@ -161,10 +170,35 @@ def _solved(
     return vol, status
 
 
+def _accuracy(model: str, accuracy: str | None) -> str:
+    """ConfigError for an accuracy that there is not, or of a model that has none."""
+    if accuracy is not None and model != AMERICAN:
+        raise ConfigError(f"accuracy = {accuracy!r}: belongs to the model {AMERICAN!r}, not to {model!r}")
+    if accuracy is not None and accuracy not in american_vol.STATED:
+        raise ConfigError(f"accuracy = {accuracy!r}: must be one of {', '.join(american_vol.STATED)}")
+    return accuracy or "default"
+
+
+def _american(
+    solver: ModuleType, inversion: ModuleType, quotes: _Quotes, backend: str, accuracy: str
+) -> tuple[FloatArray, StatusArray]:
+    """vol and status of each row of American options on the forward."""
+    vol, status = _solved(solver, inversion, quotes, False, np.inf, BOUNDS)
+    row = np.flatnonzero((status != Status.EXPIRED) & (status != Status.NOT_FINITE))
+    contracts = american_vol.Contracts(*(column[row] for column in quotes))
+    threads = default_threads(SOLVE_COST * len(row))
+    vol[row], status[row] = american_vol.solve(contracts, vol[row], backend, accuracy, threads)
+    return vol, status
+
+
 def load_inversion(name: str) -> ModuleType:
     """The inverse of a pricing model, `pricing/inversions/<name>.py`. ConfigError where there is none."""
-    if not name.isidentifier() or importlib.util.find_spec(f"pricing.inversions.{name}") is None:
-        raise ConfigError(f"no inversion for the model {name!r}: an inversion is a file in pricing/inversions")
+    if (
+        not isinstance(name, str)
+        or not name.isidentifier()
+        or importlib.util.find_spec(f"pricing.inversions.{name}") is None
+    ):
+        raise ConfigError(f"model = {name!r}: {offered(name, 'pricing.inversions', (*FORMULA, AMERICAN))}")
     return importlib.import_module(f"pricing.inversions.{name}")
 
 
@@ -182,11 +216,11 @@ def _quotes(
     if unknown:
         raise TypeError(f"implied_vol() got an unexpected keyword argument {unknown[0]!r}")
     given = dict(zip(("price", "forward", "strike", "tau", "sign", "discount"), values, strict=True))
+    if model in SPOT_MODELS:
+        check_no_discount("implied_vol", model, given)
     columns, shape = flat_columns("implied_vol", {**given, **extra_arguments(model, options)})
-    if model in SPOT_MODELS and (columns["discount"] != 1.0).any():
-        raise ConfigError(f"discount: {model!r} takes the rate and derives the discount from it")
     with np.errstate(invalid="ignore", over="ignore"):  # a row that holds no usable number gets a status
-        terms = formula_terms(model, {**columns, "vol": columns["tau"]})
+        terms = rounded_terms(model, {**columns, "vol": columns["tau"]})
     return _Quotes(columns["price"], terms.forward, terms.strike, terms.tau, terms.discount, terms.sign), shape
 
 
@@ -234,14 +268,15 @@ def _quote_currency(quotes: _Quotes) -> FloatArray:
     return price
 
 
-def _clip(vol: FloatArray, status: StatusArray, quotes: _Quotes, in_coin: bool, bounded: bool) -> None:
+def _clip(vol: FloatArray, status: StatusArray, quotes: _Quotes, model: str, bounded: bool) -> None:
     """Set vol to 0 or inf in place where the price is at an end of its range, if it has two, or outside it."""
     at_end = np.isin(status, (Status.BELOW_INTRINSIC, Status.ABOVE_MAXIMUM, Status.NOT_DETERMINED))
     rows = np.flatnonzero(at_end)
     part = _Quotes(*(column[rows] for column in quotes))
-    if in_coin:
+    if model == "inverse":
         part = part._replace(price=_quote_currency(part))
-    intrinsic, maximum = _ends(part)
+    own = american_vol.ends(part.forward, part.strike, part.discount, part.sign)
+    intrinsic, maximum = own if model == AMERICAN else _ends(part)
     vol[rows[part.price <= intrinsic]] = 0.0
     if bounded:
         vol[rows[part.price >= maximum]] = np.inf
@@ -251,12 +286,27 @@ def _error(quotes: _Quotes, status: StatusArray, shape: tuple[int, ...], bounds:
     """DataError for prices and inputs that cannot be right, otherwise NumericalError."""
     wrong = np.flatnonzero(np.isin(status, WRONG_INPUT))
     if wrong.size:
-        return DataError([_problem(quotes, int(row), Status(status[row]), shape, bounds) for row in wrong])
+        return DataError(*_listed(quotes, wrong, status, shape, bounds))
     failed = np.flatnonzero(status != Status.OK)
     lines = [str(_problem(quotes, int(row), Status(status[row]), shape, bounds)) for row in failed[:PROBLEMS_SHOWN]]
     if failed.size > PROBLEMS_SHOWN:
         lines.append(f"... and {failed.size - PROBLEMS_SHOWN} more")
     return NumericalError("\n".join(lines))
+
+
+def _listed(
+    quotes: _Quotes, wrong: IntArray, status: StatusArray, shape: tuple[int, ...], bounds: _Bounds
+) -> tuple[list[Problem], Counter[tuple[str, str]]]:
+    """The first rows of each status, in the order of rows, and how many of each kind are not listed."""
+    first: list[int] = []
+    unlisted: Counter[tuple[str, str]] = Counter()
+    for code in WRONG_INPUT:
+        rows = wrong[status[wrong] == code]
+        first += rows[:PROBLEMS_SHOWN].tolist()
+        if len(rows) > PROBLEMS_SHOWN:
+            last = _problem(quotes, int(rows[-1]), code, shape, bounds)
+            unlisted[last.kind] += len(rows) - PROBLEMS_SHOWN
+    return [_problem(quotes, row, Status(status[row]), shape, bounds) for row in sorted(first)], unlisted
 
 
 def _problem(quotes: _Quotes, row: int, status: Status, shape: tuple[int, ...], bounds: _Bounds) -> Problem:

@@ -11,11 +11,14 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing.arrays import DAYS_PER_YEAR, BoolArray, FloatArray
-from pricing.columns import direct, flat_columns, writable, writable_by_name
-from pricing.errors import ConfigError, DataError, Problem
+from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
+from pricing.bounds import check_model, with_limits
+from pricing.columns import direct, flat_columns, numbers, writable, writable_by_name
+from pricing.errors import ConfigError
 from pricing.resolve import is_solved, load_model
 from pricing.variables import (
+    CHANGED_VARIABLES,
+    FORMULA,
     SPOT_MODELS,
     Terms,
     exact_value,
@@ -47,10 +50,8 @@ TRADER_DIVISOR = {
     "color": DAYS_PER_YEAR,
     "ultima": 1_000_000.0,
 }
+UNITS = ("raw", "trader")
 PARALLEL_ROWS = 50_000
-# Of a forward or a strike, and of one over the other; below it the option is worth its intrinsic value.
-SMALLEST_PRICE = 1e-300
-SMALLEST_RATIO = 1e-290
 
 
 class Options(TypedDict, total=False):
@@ -59,6 +60,7 @@ class Options(TypedDict, total=False):
     backend         "numpy", "numba" or "jax"
     displacement    of the model "displaced", quote currency
     rate, dividend_yield   of the model "black_scholes_merton", continuously compounded, per year
+    accuracy        of the model "american": "fast", "default" or "accurate", see pricing.american
     out             arrays to write into, see `greeks`
     """
 
@@ -66,6 +68,7 @@ class Options(TypedDict, total=False):
     displacement: ArrayLike
     rate: ArrayLike
     dividend_yield: ArrayLike
+    accuracy: str
     out: dict[str, FloatArray]
 
 
@@ -75,6 +78,7 @@ class PriceOptions(TypedDict, total=False):
     displacement: ArrayLike
     rate: ArrayLike
     dividend_yield: ArrayLike
+    accuracy: str
     out: FloatArray
 
 
@@ -122,16 +126,18 @@ def price(
                       follows), "inverse" (Black-76 settled in coin), or any file of pricing/models
     backend           "numpy", "numba" or "jax"
     options           displacement, rate, dividend_yield: 0 where not given, broadcast like the rest;
+                      accuracy: of the model "american", "fast", "default" or "accurate";
                       out: a float64 array of the broadcast shape, which is filled and returned
 
     Everything broadcasts; scalars, lists, numpy arrays and pandas series are accepted. Returns float64
     of the broadcast shape, in quote currency, in coin for "inverse". Out of the money the relative error is
     below 1e-13 down to values of 1e-300. Raises DataError for inputs that are not finite or out of these bounds.
     """
-    out = options.pop("out", None)
+    out, accuracy = options.pop("out", None), options.pop("accuracy", None)
     columns, shape = _columns("price", model, (forward, strike, tau, vol, sign, discount), options)
     target = None if out is None else writable("price", "out", out, shape, np.float64)
-    module, formula = load_backend("pricing", backend), load_model(formula_name(model))
+    module, formula = load_backend("pricing", backend), load_model(formula_name(model), FORMULA)
+    scheme = _scheme(model, formula, accuracy)
 
     def run(terms: Terms) -> tuple[FloatArray, ...]:
         threads = default_threads(terms.forward.size)
@@ -139,11 +145,19 @@ def price(
             value, delta, *_ = module.greeks(formula, terms.columns, threads)
             return (exact_value(value, delta, terms),)
         if target is not None and model != "inverse" and direct(target, terms.columns):
-            return (module.value(formula, terms.columns, threads, target.reshape(-1)),)
-        return (module.value(formula, terms.columns, threads),)
+            return (module.value(formula, terms.columns, threads, target.reshape(-1), **scheme),)
+        return (module.value(formula, terms.columns, threads, **scheme),)
 
-    (value,), terms = _evaluate("price", model, columns, run, checks_rows=_checks_rows(backend, formula))
-    result = model_value(model, value, terms).reshape(shape)
+    if backend == "numba" and model in CHANGED_VARIABLES:
+        own = target if target is not None and direct(target, tuple(columns.values())) else np.empty(shape)
+        rows = _usual_rows(model, columns, (own.reshape(-1),))
+        if len(rows):
+            few = {name: column[rows] for name, column in columns.items()}
+            own.reshape(-1)[rows] = _evaluate("price", model, few, run, checks_rows=True, at=rows)[0][0]
+        result = own
+    else:
+        (value,), terms = _evaluate("price", model, columns, run, checks_rows=_checks_rows(backend, formula))
+        result = model_value(model, value, terms).reshape(shape)
     if target is None:
         return result
     if not np.may_share_memory(result, target):
@@ -181,35 +195,39 @@ def greeks(
     """
     if order not in (1, 2, 3):
         raise ConfigError(f"order = {order!r}: must be 1, 2 or 3")
-    if units not in ("raw", "trader"):
+    if units not in UNITS:
         raise ConfigError(f"units = {units!r}: must be raw or trader")
-    out, backend = options.pop("out", None), options.pop("backend", "numba")
+    out, backend, accuracy = options.pop("out", None), options.pop("backend", "numba"), options.pop("accuracy", None)
     columns, shape = _columns("greeks", model, (forward, strike, tau, vol, sign, discount), options)
-    module, formula = load_backend("pricing", backend), load_model(formula_name(model))
+    module, formula = load_backend("pricing", backend), load_model(formula_name(model), FORMULA)
 
-    # A kernel may write raw Greeks of the formula itself where they are wanted; others are derived and copied.
+    scheme = _scheme(model, formula, accuracy)
     names = (*GREEK_NAMES, *THIRD_ORDER) if order == 3 else GREEK_NAMES
     targets: tuple[FloatArray, ...] | None = None
     if out is not None and backend == "numba" and units == "raw" and order > 1 and formula_name(model) == model:
-        own = writable_by_name("greeks", out, names, shape).values()
-        if all(direct(target, tuple(columns.values())) for target in own):
-            targets = tuple(target.reshape(-1) for target in own)
+        targets = _direct_targets(writable_by_name("greeks", out, names, shape), columns)
 
     def run(terms: Terms) -> tuple[FloatArray, ...]:
         threads = default_threads(terms.forward.size)
         if targets is not None:
-            return tuple(module.greeks(formula, terms.columns, threads, order == 3, targets))
-        rows = module.greeks(formula, terms.columns, threads, order == 3)
+            return tuple(module.greeks(formula, terms.columns, threads, order == 3, targets, **scheme))
+        rows = module.greeks(formula, terms.columns, threads, order == 3, **scheme)
         return (exact_value(rows[0], rows[1], terms), *rows[1:])
 
-    rows, terms = _evaluate("greeks", model, columns, run, checks_rows=_checks_rows(backend, formula))
+    def evaluated(given: dict[str, FloatArray], checks_rows: bool, at: IntArray | None = None) -> dict[str, FloatArray]:
+        rows, terms = _evaluate("greeks", model, given, run, checks_rows, at)
+        return model_greeks(model, dict(zip(names, rows, strict=True)), terms, given)
+
+    if backend == "numba" and model in CHANGED_VARIABLES and order < 3:
+        named = _mostly_usual_greeks(model, columns, evaluated)
+    else:
+        named = evaluated(columns, _checks_rows(backend, formula))
     if out is not None and targets is not None:
         return out
-    named = model_greeks(model, dict(zip(names, rows, strict=True)), terms, columns)
     if order == 1:
         named = {name: named[name] for name in named if name in (*FIRST_ORDER, *EVERY_ORDER)}
     if units == "trader":
-        named = trader_units(named, tau=terms.tau)
+        named = trader_units(named, columns["tau"], in_place=True)
     result = {name: values.reshape(shape) for name, values in named.items()}
     if out is None:
         return result
@@ -218,16 +236,56 @@ def greeks(
     return out
 
 
-def trader_units(raw: dict[str, FloatArray], tau: FloatArray) -> dict[str, FloatArray]:
-    """The same Greeks per vol point, per day and per percent.
+def _scheme(model: str, formula: ModuleType, accuracy: str | None) -> dict[str, str]:
+    """The accuracy as an argument of a backend. ConfigError for a model that has none."""
+    if accuracy is not None and not is_solved(formula):
+        raise ConfigError(f"accuracy = {accuracy!r}: belongs to the model 'american', not to {model!r}")
+    return {} if accuracy is None else {"accuracy": accuracy}
+
+
+def _direct_targets(out: dict[str, FloatArray], columns: dict[str, FloatArray]) -> tuple[FloatArray, ...] | None:
+    """Flat arrays for a kernel to write raw Greeks of the formula itself into; None where they must be copied."""
+    fit = all(direct(target, tuple(columns.values())) for target in out.values())
+    return tuple(target.reshape(-1) for target in out.values()) if fit else None
+
+
+def _usual_rows(model: str, columns: dict[str, FloatArray], out: tuple[FloatArray, ...]) -> IntArray:
+    """Value, or nine Greeks, of usual rows into `out`; the rows that are not usual ones."""
+    module = importlib.import_module("pricing.backends.transformed_numba")
+    if not module.usual_rows(model, columns, out, default_threads(out[0].size)):
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(np.isnan(out[0]))
+
+
+def _mostly_usual_greeks(
+    model: str, columns: dict[str, FloatArray], evaluated: Callable[..., dict[str, FloatArray]]
+) -> dict[str, FloatArray]:
+    """Greeks by name: usual rows by a loop of the model's own, the others by its formula."""
+    named = {name: np.empty(columns["tau"].size) for name in GREEK_NAMES}
+    rows = _usual_rows(model, columns, tuple(named.values()))
+    if model in SPOT_MODELS:
+        named["dividend_rho"] = columns["forward"] * named["delta"]
+        named["dividend_rho"] *= columns["tau"]
+        np.negative(named["dividend_rho"], out=named["dividend_rho"])
+    if len(rows):
+        for name, values in evaluated({name: column[rows] for name, column in columns.items()}, True, rows).items():
+            named[name][rows] = values
+    return named
+
+
+def trader_units(raw: dict[str, FloatArray], tau: FloatArray, in_place: bool = False) -> dict[str, FloatArray]:
+    """The same Greeks per vol point, per day and per percent, in place of the raw ones where nobody else has those.
 
     Theta is that of one day or of the remaining life, whichever is shorter, and an option loses no
     more than its value: Deribit's convention, within its print rounding.
     """
-    scaled = {name: values / TRADER_DIVISOR.get(name, 1.0) for name, values in raw.items()}
-    if "theta" in raw:
-        life = np.minimum(1.0 / DAYS_PER_YEAR, tau)
-        scaled["theta"] = np.maximum(raw["theta"] * life, -raw["price"])
+    scaled = {name: values if in_place and values.flags.writeable else values.copy() for name, values in raw.items()}
+    for name, values in scaled.items():
+        if name in TRADER_DIVISOR and name != "theta":
+            values /= TRADER_DIVISOR[name]
+    if "theta" in scaled:
+        scaled["theta"] *= np.minimum(1.0 / DAYS_PER_YEAR, tau)
+        np.maximum(scaled["theta"], -scaled["price"], out=scaled["theta"])
     return scaled
 
 
@@ -239,10 +297,17 @@ def _columns(
     if unknown:
         raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
     given = dict(zip(("forward", "strike", "tau", "vol", "sign", "discount"), values, strict=True))
-    columns, shape = flat_columns(function, {**given, **extra_arguments(model, options)})
-    if model in SPOT_MODELS and (columns["discount"] != 1.0).any():
+    if model in SPOT_MODELS:
+        check_no_discount(function, model, given)
+    return flat_columns(function, {**given, **extra_arguments(model, options)})
+
+
+def check_no_discount(function: str, model: str, given: dict[str, ArrayLike]) -> None:
+    """Take the discount out of the arguments, which must be 1. ConfigError for another one."""
+    if (numbers(function, "discount", given["discount"]) != 1.0).any():
         raise ConfigError(f"discount: {model!r} takes the rate and derives the discount from it")
-    return columns, shape
+    if np.ndim(given["discount"]) == 0:  # one of several rows still tells the shape
+        del given["discount"]
 
 
 def _checks_rows(backend: str, formula: ModuleType) -> bool:
@@ -255,8 +320,9 @@ def _evaluate(
     columns: dict[str, FloatArray],
     run: Callable[[Terms], tuple[FloatArray, ...]],
     checks_rows: bool,
+    at: IntArray | None = None,
 ) -> tuple[tuple[FloatArray, ...], Terms]:
-    """Results for rows that are within bounds.
+    """Results for rows that are within bounds; `at` says where they stand in what the caller gave.
 
     A kernel that checks its rows gives NaN as the value of one that it should not have been asked for; only then
     are the columns looked through, so that good input is read once.
@@ -267,46 +333,8 @@ def _evaluate(
         if not results[0].size or np.isfinite(results[0].min()):
             return results, terms
     signed = getattr(load_model(formula_name(model)), "SIGNED_PRICES", False)
-    _check_bounds(function, {**columns, "forward": terms.forward, "strike": terms.strike}, signed)
+    check_model(function, model, columns, terms, signed, at)
     if not signed:
-        terms = _with_limits(terms)
+        forward, strike, vol = with_limits(terms.forward, terms.strike, terms.vol)
+        terms = terms._replace(forward=forward, strike=strike, vol=vol)
     return run(terms), terms
-
-
-def _with_limits(terms: Terms) -> Terms:
-    """Rows whose forward or strike is 0, or that are too far apart for a logarithm, at their intrinsic value."""
-    low, high = np.minimum(terms.forward, terms.strike), np.maximum(terms.forward, terms.strike)
-    worthless = (low < SMALLEST_PRICE) | (low < SMALLEST_RATIO * high)
-    if not worthless.any():
-        return terms
-    least = np.where(worthless, np.maximum(SMALLEST_PRICE, 10.0 * SMALLEST_RATIO * high), 0.0)
-    return terms._replace(
-        forward=np.maximum(terms.forward, least),
-        strike=np.maximum(terms.strike, least),
-        vol=np.where(worthless, 0.0, terms.vol),
-    )
-
-
-def _check_bounds(function: str, named: dict[str, FloatArray], signed: bool) -> None:
-    anything = np.ones(named["tau"].shape, dtype=np.bool_)
-    at_least_0 = "must be a finite number, 0 or more"
-    remedies: dict[str, tuple[BoolArray, str]] = {
-        "forward": (anything, "must be a finite number") if signed else (named["forward"] >= 0, at_least_0),
-        "strike": (anything, "must be a finite number") if signed else (named["strike"] >= 0, at_least_0),
-        "tau": (named["tau"] >= 0, "must be finite years, 0 or more"),
-        "vol": (named["vol"] >= 0, "must be a finite decimal vol, 0 or more"),
-        "sign": (np.abs(named["sign"]) == 1, "must be +1 (call) or -1 (put)"),
-        "discount": (named["discount"] > 0, "must be a finite number above 0"),
-        **{
-            name: (anything, "must be a finite number")
-            for name in ("displacement", "rate", "dividend_yield")
-            if name in named
-        },
-    }
-    problems = [
-        Problem(function, int(row), name, float(named[name][row]), remedy)
-        for name, (good, remedy) in remedies.items()
-        for row in np.flatnonzero(~(good & np.isfinite(named[name])))
-    ]
-    if problems:
-        raise DataError(problems)

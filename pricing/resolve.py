@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
+import pkgutil
+from collections.abc import Iterable
 from types import ModuleType
 from typing import NamedTuple
 
@@ -51,15 +54,23 @@ class PricingInputs(NamedTuple):
         return PricingInputs._make(np.ascontiguousarray(column[mask]) for column in self)
 
 
-def load_model(name: str) -> ModuleType:
-    """The pricing model in `pricing/models/<name>.py`. ConfigError where there is none."""
+def load_model(name: str, others: Iterable[str] = ()) -> ModuleType:
+    """The pricing model of that name. ConfigError where there is none, offering what there is and the `others`."""
     if (
         not isinstance(name, str)
         or not name.isidentifier()
         or importlib.util.find_spec(f"pricing.models.{name}") is None
     ):
-        raise ConfigError(f"no pricing model named {name!r}: a model is a file in pricing/models")
+        raise ConfigError(f"model = {name!r}: {offered(name, 'pricing.models', others)}")
     return importlib.import_module(f"pricing.models.{name}")
+
+
+def offered(name: object, package: str, others: Iterable[str]) -> str:
+    """What there is to choose from in a package and besides, the nearest name first."""
+    files = (module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__))
+    known = sorted({*files, *others})
+    near = difflib.get_close_matches(str(name), known, 1)
+    return (f"did you mean {near[0]}? " if near else "") + f"must be one of {', '.join(known)}"
 
 
 def models_of(instruments: Instruments) -> tuple[StrArray, dict[str, ModuleType]]:

@@ -43,3 +43,29 @@ def spot_greeks(greeks, spot, forward, tau, carry):
         spot_terms["color"] = c * c * (greeks["color"] - slide * greeks["speed"] - 2.0 * carry * greeks["gamma"])
     spot_terms["dividend_rho"] = -tau * forward * greeks["delta"]
     return spot_terms
+
+
+def usual_greeks_of(formula):
+    """A compiled loop's short way for one row: whether that is enough, and the nine Greeks by the spot.
+
+    formula   the module of Black-76
+    """
+
+    def usual_greeks(xp, spot, strike, tau, vol, rate, dividend_yield, sign):
+        forward, share = forward_of(xp, spot, rate, dividend_yield, tau)
+        discount = discount_of(xp, rate, tau)
+        enough, row = formula.usual_greeks(xp, forward, strike, tau, vol, discount, sign)
+        price, delta, gamma, vega, theta, rho, vanna, volga, charm = row
+        price = xp.fused(delta, forward * share, price)
+        carry = rate - dividend_yield
+        c, slide = forward / spot, carry * forward
+        theta = xp.fused(-slide, delta, theta)
+        charm = c * xp.fused(-carry, delta, xp.fused(-slide, gamma, charm))
+        usual = enough & xp.usual_row(forward, strike, tau, vol, discount, sign)
+        usual = usual & xp.usual_row(spot, strike, tau, vol, discount, sign) & xp.moderate(rate, 1e3)
+        usual = (
+            usual & xp.moderate(dividend_yield, 1e3) & xp.moderate(carry * tau, 100.0) & xp.moderate(rate * tau, 100.0)
+        )
+        return usual, (price, c * delta, c * c * gamma, vega, theta, rho, c * vanna, volga, charm)
+
+    return usual_greeks

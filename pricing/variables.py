@@ -3,7 +3,7 @@
 | model | formula | variables |
 |---|---|---|
 | inverse | black76 | the value in quote currency over the forward: pricing/inverse.py |
-| displaced | black76 | forward and strike, both plus the displacement (Rubinstein 1983) |
+| displaced | black76 | forward and strike, both plus the displacement: pricing/displaced.py |
 | black_scholes_merton | black76 | the forward and discount of a spot, a rate and a yield: pricing/spot.py |
 
 Every other name is a file of pricing/models and takes the variables as they are.
@@ -17,13 +17,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing import inverse, spot
+from pricing import displaced, inverse, spot
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
 
 EXTRA = {"displaced": ("displacement",), "black_scholes_merton": ("rate", "dividend_yield")}
 FORMULA = {"inverse": "black76", "displaced": "black76", "black_scholes_merton": "black76"}
 SPOT_MODELS = ("black_scholes_merton",)
+# Models whose change of variables is compiled into a loop of their own.
+CHANGED_VARIABLES = ("black_scholes_merton", "displaced")
 
 
 class Terms(NamedTuple):
@@ -61,12 +63,12 @@ def extra_arguments(model: str, given: Mapping[str, ArrayLike | None]) -> dict[s
 
 def formula_terms(model: str, columns: Mapping[str, FloatArray]) -> Terms:
     """The variables of the formula from those of the model, by name."""
-    forward, strike, discount = columns["forward"], columns["strike"], columns["discount"]
+    forward, strike = columns["forward"], columns["strike"]
     tau, vol, sign = columns["tau"], columns["vol"], columns["sign"]
     if model == "displaced":
-        shifted, forward_rest = _sum(forward, columns["displacement"])
-        raised, strike_rest = _sum(strike, columns["displacement"])
-        return Terms(shifted, raised, tau, vol, discount, sign, forward_rest, strike_rest)
+        shifted, forward_rest = displaced.two_sum(forward, columns["displacement"])
+        raised, strike_rest = displaced.two_sum(strike, columns["displacement"])
+        return Terms(shifted, raised, tau, vol, columns["discount"], sign, forward_rest, strike_rest)
     if model == "black_scholes_merton":
         from pricing.xp import numpy as xp
 
@@ -75,7 +77,26 @@ def formula_terms(model: str, columns: Mapping[str, FloatArray]) -> Terms:
             at, share = spot.forward_of(xp, safe, columns["rate"], columns["dividend_yield"], tau)
             at = np.where(forward > 0.0, at, 0.0)
             return Terms(at, strike, tau, vol, spot.discount_of(xp, columns["rate"], tau), sign, at * share)
-    return Terms(forward, strike, tau, vol, discount, sign)
+    return Terms(forward, strike, tau, vol, columns["discount"], sign)
+
+
+def rounded_terms(model: str, columns: Mapping[str, FloatArray]) -> Terms:
+    """`formula_terms` without what rounding took, for what is asked of a price that is given."""
+    if model == "displaced":
+        shift = columns["displacement"]
+        shifted, raised = columns["forward"] + shift, columns["strike"] + shift
+        return Terms(shifted, raised, columns["tau"], columns["vol"], columns["discount"], columns["sign"])
+    if model == "black_scholes_merton":
+        from pricing.xp import numpy as xp
+
+        forward = columns["rate"] - columns["dividend_yield"]
+        with np.errstate(over="ignore", invalid="ignore"):
+            forward *= columns["tau"]
+            np.exp(forward, out=forward)
+            forward *= columns["forward"]
+            discount = spot.discount_of(xp, columns["rate"], columns["tau"])
+        return Terms(forward, columns["strike"], columns["tau"], columns["vol"], discount, columns["sign"])
+    return formula_terms(model, columns)
 
 
 def model_value(model: str, value: FloatArray, terms: Terms) -> FloatArray:
@@ -113,10 +134,3 @@ def model_greeks(
         }
         return spot.spot_greeks(greeks, columns["forward"], terms.forward, terms.tau, carry)
     return greeks
-
-
-def _sum(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """a + b as a sum of two doubles (Knuth 1969, TwoSum)."""
-    total = a + b
-    shift = total - a
-    return total, (a - (total - shift)) + (b - shift)

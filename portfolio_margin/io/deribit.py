@@ -16,6 +16,7 @@ import numpy as np
 
 from portfolio_margin.io.chain import REFUSE, Snapshot, build_snapshot
 from portfolio_margin.io.chain_rows import DECIMAL, LATEST_MS, NO_TIME, PERCENT, ChainRows, Findings, check_vol_unit
+from portfolio_margin.io.equity_chain import COMMON as EQUITY_COLUMNS
 from portfolio_margin.io.tables import (
     Table,
     number_column,
@@ -175,6 +176,11 @@ def _layout_of(table: Table) -> Layout:
     if futures:
         remedy = "a table of futures; give it as --futures (futures= in Python) beside a chain of options"
         refuse(table.file, "columns", "future tickers", remedy)
+    if set(EQUITY_COLUMNS) <= found and not set(nearest.columns.values()) <= found:
+        remedy = (
+            "a chain of a listed stock: read_equity_chain of portfolio_margin.io.equity_chain reads it, for pricing.fit"
+        )
+        refuse(table.file, "columns", ", ".join(EQUITY_COLUMNS), remedy)
     _require(table, nearest)
     if not len(table.frame):
         refuse(table.file, "rows", 0, "the chain holds no row")

@@ -25,6 +25,7 @@ TINY = 1.0e-200  # of c; below it c is scaled up by SCALE, so that no quotient o
 SCALE = 2.0**500
 LN_SCALE = 346.57359027997264
 SMALLEST_PRICE = 2.2250738585072014e-308  # below it doubles lose digits
+SMALLEST_SQUARED = 1.0e-100  # of c at the money; its square vanishes beside 1
 # price + ULP_FACTOR * price is always the next double above price.
 ULP_FACTOR = 2.0**-53 * (1.0 + 2.0**-52)
 # A further step would move s by some 200 times the fourth power of the last one: 1e-11, relative.
@@ -114,6 +115,12 @@ def vol_and_status(xp, stage, contract, resolution):
     log_scale = xp.where(value < 0.0, LN_SCALE, 0.0)
     deviation, last_step, slope, by_value = _refined(xp, deviation, x, xp.abs(value), log_scale, rest)
     _, inside, time_value, complement, below, above = _targets(xp, price, forward, strike, discount, sign)
+    # At the money c = s / sqrt(2 pi) up to the cube of s, whose square would be lost for the smallest.
+    c = time_value / xp.minimum(forward, strike)
+    linear = (x == 0.0) & (c < SMALLEST_SQUARED)
+    deviation = xp.where(linear, SQRT_TWO_PI * c, deviation)
+    last_step, slope = xp.where(linear, 0.0, last_step), xp.where(linear, 1.0, slope)
+    inside = inside & ((c >= SMALLEST_PRICE) | (x > 0.0))
     vol = deviation / xp.sqrt(tau)
     # d price / d s = discount * target / (s * slope), with the target whose logarithm was fitted.
     spacing = (price + price * ULP_FACTOR) - price

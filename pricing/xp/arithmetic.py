@@ -224,6 +224,11 @@ def usual_row(forward, strike, tau, vol, discount, sign):
     return prices & terms & (d > 0) & (d < INFINITY) & ((float_bits(sign) & MAGNITUDE) == ONE)
 
 
+def moderate(x, bound):
+    """Whether |x| < bound, seen from the bits."""
+    return (float_bits(x) & MAGNITUDE) < float_bits(bound)
+
+
 def is_marked(value):
     """Whether `nan_unless` put a NaN here."""
     return float_bits(value) == ALL_BITS

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from portfolio_margin.io.deribit import read_chain
 from portfolio_margin.io.equity_chain import read_equity_chain
 from pricing.errors import ConfigError, DataError
 from pricing.fit import fit
@@ -76,3 +77,8 @@ def test_real_chains(name: str, moment: datetime, expiries: int) -> None:
     assert np.all(np.abs(np.diff(np.log(read.forwards.forward))) < 0.02)
     done = fit(read.quotes, read.expiries).diagnostics
     assert np.all(done.rmse_vega < 0.7)
+
+
+def test_the_reader_of_other_chains_names_this_one() -> None:
+    with pytest.raises(DataError, match=r"a chain of a listed stock: read_equity_chain of .*equity_chain reads it"):
+        read_chain(made_up())

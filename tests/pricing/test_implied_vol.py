@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing import ConfigError, DataError, NumericalError, Status, implied_vol, price
+from pricing.errors import PROBLEMS_SHOWN
 from pricing.implied_vol import RESOLUTION
 from pricing.inversions import black76
 from pricing.price import BACKENDS
@@ -350,3 +351,26 @@ def test_inverse(backend: str) -> None:
         vol, status = implied_vol(coin, forward, strike, 0.1, sign, model="inverse", backend=backend)
         assert (status == Status.OK).all()
         assert vol == pytest.approx(np.full(5, 0.6), abs=1e-10)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_smallest_prices_at_the_money(backend: str) -> None:
+    """There the vol is the price by sqrt(2 pi); squares of it are below all doubles."""
+    value = np.array([1e-30, 1e-99, 1e-101, 1e-140, 1e-151, 1e-200, 1e-300])
+    vol, status = implied_vol(value, 100.0, 100.0, 4.0, -1, 0.5, backend=backend)
+    assert (status == Status.OK).all()
+    assert vol == pytest.approx(value * math.sqrt(2 * math.pi) / 100, rel=1e-14, abs=0.0)
+    vol, status = implied_vol([1e-310, 1e-300], [100.0, 1e100], [100.0, 1e100], 1.0, 1, backend=backend)
+    assert (status == Status.NOT_DETERMINED).all() and np.isnan(vol).all()
+
+
+def test_a_million_wrong_prices_are_counted_and_the_first_are_listed() -> None:
+    rows = 1_000_000
+    price = np.full(rows, 200.0)
+    price[5] = np.nan
+    with pytest.raises(DataError) as caught:
+        implied_vol(price, 100.0, 100.0, 1.0, 1, on_error="raise")
+    listed = caught.value.problems
+    assert caught.value.count == rows
+    assert [problem.row for problem in listed] == list(range(PROBLEMS_SHOWN + 1))
+    assert "must be a finite number" in listed[5].remedy and "above what the option can be worth" in listed[6].remedy

@@ -412,7 +412,7 @@ def test_out_may_be_an_input() -> None:
         (lambda: price(100.0, "ninety", 1, 0.2, 1), "strike = \"'ninety'\""),
         (lambda: price(math.nan, 90.0, 1, 0.2, 1, model="bachelier"), "price, row 0, forward = nan"),
         (lambda: price(100.0, 90.0, 1, 0.2, 1, model="black_scholes_merton", rate=math.inf), "rate = inf"),
-        (lambda: price(10.0, 90.0, 1, 0.2, 1, model="displaced", displacement=-20.0), "forward = -10.0"),
+        (lambda: price(10.0, 90.0, 1, 0.2, 1, model="displaced", displacement=-20.0), "forward = 10.0"),
     ],
 )
 def test_what_cannot_be_done_is_named(call: Any, text: str) -> None:

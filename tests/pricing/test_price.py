@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing import ConfigError, DataError, greeks, price
+from pricing.errors import PROBLEMS_SHOWN
 from pricing.price import BACKENDS, GREEK_NAMES, THIRD_ORDER
 from tests.naive import pricing as naive
 
@@ -149,3 +151,14 @@ def test_bad_choices_are_refused() -> None:
             greeks(100.0, 100.0, 1.0, 0.2, 1, **choice)
     with pytest.raises(DataError):
         price([100.0, 101.0], [100.0, 101.0, 102.0], 1.0, 0.2, 1)
+
+
+def test_a_million_bad_rows_are_counted_and_the_first_are_listed() -> None:
+    rows = 1_000_000
+    with pytest.raises(DataError) as caught:
+        price(-100.0, np.full(rows, 100.0), 0.5, 0.2, 1)
+    assert [problem.row for problem in caught.value.problems] == list(range(PROBLEMS_SHOWN))
+    assert caught.value.count == rows
+    left = f"... and {rows - PROBLEMS_SHOWN} more with forward: must be a finite number, ... or more"
+    assert str(caught.value).splitlines()[PROBLEMS_SHOWN] == left
+    assert pickle.loads(pickle.dumps(caught.value)).count == caught.value.within("file").count == rows

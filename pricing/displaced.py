@@ -1,0 +1,33 @@
+"""The displaced model as Black-76 in other variables: forward and strike, both plus a displacement (Rubinstein 1983).
+
+What rounding takes from the two sums is multiplied by the derivatives and put back into the price.
+"""
+
+
+def two_sum(a, b):
+    """a + b as a sum of two doubles (Knuth 1969, TwoSum)."""
+    total = a + b
+    shift = total - a
+    return total, (a - (total - shift)) + (b - shift)
+
+
+def usual_greeks_of(formula):
+    """A compiled loop's short way for one row: whether that is enough, and the nine Greeks.
+
+    formula   the module of Black-76
+    """
+
+    def usual_greeks(xp, forward, strike, tau, vol, discount, displacement, sign):
+        shifted, forward_rest = two_sum(forward, displacement)
+        raised, strike_rest = two_sum(strike, displacement)
+        enough, row = formula.usual_greeks(xp, shifted, raised, tau, vol, discount, sign)
+        price, delta, gamma, vega, theta, rho, vanna, volga, charm = row
+        by_strike = xp.fused(-shifted, delta, price) / raised
+        price = xp.fused(by_strike, strike_rest, xp.fused(delta, forward_rest, price))
+        # The rate moves the forward, not the displacement.
+        rho = xp.fused(-tau * displacement, delta, rho)
+        usual = enough & xp.usual_row(shifted, raised, tau, vol, discount, sign)
+        usual = usual & xp.moderate(forward, 1e100) & xp.moderate(strike, 1e100) & xp.moderate(displacement, 1e100)
+        return usual, (price, delta, gamma, vega, theta, rho, vanna, volga, charm)
+
+    return usual_greeks

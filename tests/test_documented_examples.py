@@ -1,0 +1,34 @@
+"""The examples of the documents run as they stand there."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pricing import american_price
+from tests.vectors import ROOT
+
+
+def run_blocks(name: str) -> dict[str, Any]:
+    """Every block of Python of a document, one after the other; what they leave behind."""
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks, name
+    for block in blocks:
+        exec(compile(block, name, "exec"), names)
+    return names
+
+
+def test_american_contracts_in_risk_arrays() -> None:
+    arrays = run_blocks("docs/american.md")["arrays"]
+    expected = 100 * american_price(100.0, 110.0, 0.5, 0.25, [-1, 1], 0.04, 0.015)
+    assert arrays.value[2:] == pytest.approx(expected, abs=1e-3)
+    assert np.ptp(arrays.pnl[2]) > 100.0
+
+
+@pytest.mark.parametrize("name", ["README.md"])
+def test_examples_run(name: str) -> None:
+    run_blocks(name)

@@ -23,13 +23,13 @@ def discount_of(xp, rate, tau):
     return xp.exp(-rate * tau)
 
 
-def spot_greeks(greeks, spot, forward, tau, carry):
-    """Greeks with respect to the spot, by name, from those with respect to the forward.
+def spot_greeks(greeks, growth, forward, tau, carry):
+    """Greeks with respect to the spot, by name, from those with respect to the forward, growth times the spot.
 
     rho moves the rate at a constant spot and yield; dividend_rho is dV/dq. theta, charm, veta and color are the
     changes per year at a constant spot. `greeks` holds the nine of second order, or the fourteen of third.
     """
-    c, slide = forward / spot, carry * forward
+    c, slide = growth, carry * forward
     spot_terms = dict(greeks)
     spot_terms["delta"] = c * greeks["delta"]
     spot_terms["gamma"] = c * c * greeks["gamma"]

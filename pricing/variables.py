@@ -132,5 +132,8 @@ def model_greeks(
             "theta": greeks["theta"] + rate * greeks["price"],
             "charm": greeks["charm"] + rate * greeks["delta"],
         }
-        return spot.spot_greeks(greeks, columns["forward"], terms.forward, terms.tau, carry)
+        growth = np.exp(carry * terms.tau)
+        # The quotient of what was computed with; of a spot of 0 it says nothing.
+        np.divide(terms.forward, columns["forward"], out=growth, where=columns["forward"] > 0.0)
+        return spot.spot_greeks(greeks, growth, terms.forward, terms.tau, carry)
     return greeks

@@ -14,6 +14,7 @@ INVERSE_SQRT_TWO_PI = 0.3989422804014327
 SIGNED_PRICES = True  # forward and strike may be 0 or below
 SMALLEST_VARIANCE = 1.0e-290  # at and below it the option has its value at expiry
 FARTHEST = 100.0  # deviations from the money; phi is 0 there
+SOONEST = 1.0e-290  # years; at and below it the Greeks are those at expiry
 LARGEST = 1.0e100  # of vol and of tau, so that their product stays finite
 
 
@@ -62,7 +63,7 @@ def _derivatives(xp, forward, strike, tau, vol, discount, sign):
     above = forward > strike
     d = xp.where(above, h, -h)
     cumulative = xp.where(above == (sign > 0.0), 1.0 - tail, tail)
-    dated = tau > 0.0
+    dated = tau > SOONEST
     per_root = xp.rsqrt(xp.where(dated, tau, 1.0))
     root = xp.where(dated, tau * per_root, 0.0)
     per_tau = xp.where(dated, per_root * per_root, 0.0)

@@ -33,6 +33,7 @@ NEAR = 0.25  # the series serve v and x below it
 SMALLEST_VARIANCE = 1.0e-290  # of the logarithm; at and below it the option has its value at expiry
 LARGEST_VARIANCE = 1.0e6  # beyond it a call is worth its forward anyhow
 LARGEST_DEVIATION = 1.0e3
+SOONEST = 1.0e-290  # years; at and below it the Greeks are those at expiry
 LARGEST = 1.0e100  # of vol and of tau, so that their product stays finite
 # What the short way is good for: deviations, and those per v; the v in which the shorter series serves.
 FARTHEST_USUAL = 8.0
@@ -114,7 +115,7 @@ def _derivatives(xp, forward, strike, tau, discount, sign, state):
     towards, away = xp.where(outside, inner, complement), xp.where(outside, outer, 1.0 - outer)
     cumulative_1 = xp.where(call_outside, towards, away)
     cumulative_2 = xp.where(call_outside, away, towards)
-    dated = tau > 0.0
+    dated = tau > SOONEST
     per_root = xp.rsqrt(xp.where(dated, tau, 1.0))
     root = xp.where(dated, tau * per_root, 0.0)
     per_tau = xp.where(dated, per_root * per_root, 0.0)

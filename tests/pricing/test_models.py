@@ -439,3 +439,15 @@ def test_lists_series_and_signed_prices() -> None:
     assert table.shape == (2, 2)
     assert table[0, 0] == series[0]
     assert price([], 1.0, 1.0, 0.2, 1).shape == (0,)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_greeks_of_a_spot_of_nothing_and_of_the_last_instant_are_finite(sign: int) -> None:
+    """A spot of 0 stays there: its call is worth nothing, its put the strike; a tau without an inverse is none."""
+    for order in (2, 3):
+        got = greeks(0.0, 100.0, 1.0, 0.2, sign, model="black_scholes_merton", rate=0.05, order=order)
+        assert all(np.isfinite(value) for value in got.values()), got
+        assert float(got["delta"]) == (0.0 if sign > 0 else -1.0)
+    for model in ("black76", "bachelier"):
+        got = greeks(100.0, 100.0, 1e-310, 0.2, sign, model=model, order=3)
+        assert all(np.isfinite(value) for value in got.values()), got

@@ -25,6 +25,7 @@ ON_ERROR = ("nan", "raise", "clip")
 RESOLUTION = 1.0e-10
 AMERICAN = "american"
 SOLVE_COST = 1_000  # of an American row, in European ones
+FURTHER_STEPS = 8  # for rows that the usual two do not bring to an end
 # Magnitudes beyond which products inside the kernel could overflow or vanish.
 LARGEST, SMALLEST = 1.0e150, 1.0e-150
 SAFE_ROW = (0.4, 1.0, 1.0, 1.0, 1.0, 1.0)  # solved in the place of a row that holds no usable numbers
@@ -138,7 +139,7 @@ def implied_vol(
     elif model == "inverse" or backend != "numba":
         vol, status = _solved(solver, inversion, quotes, model == "inverse", float(resolution), bounds)
     else:  # the kernel looks at the numbers itself, so that good input is read once
-        vol, status = solver.implied_vol(inversion, quotes, float(resolution), default_threads(quotes.price.size))
+        vol, status = _inverted(solver, inversion, quotes, float(resolution))
     if on_error != "nan" and status.any():
         if on_error == "raise":
             raise _error(quotes, status, shape, bounds)
@@ -163,10 +164,26 @@ def _solved(
     safe = quotes if alive.all() else _Quotes(*(np.where(alive, *pair) for pair in zip(quotes, SAFE_ROW, strict=True)))
     if in_coin:
         safe = safe._replace(price=_quote_currency(safe))
-    vol, status = solver.implied_vol(inversion, tuple(safe), resolution, default_threads(usable.size))
+    vol, status = _inverted(solver, inversion, safe, resolution)
     status[~alive] = Status.EXPIRED
     status[~usable] = Status.NOT_FINITE
     vol[status != Status.OK] = np.nan
+    return vol, status
+
+
+def _inverted(
+    solver: ModuleType, inversion: ModuleType, quotes: _Quotes, resolution: float
+) -> tuple[FloatArray, StatusArray]:
+    """vol and status of each row; with further steps where the usual ones do not come to an end.
+
+    At strikes e^40 times the forward and the like the first value is further off than those reach.
+    """
+    vol, status = solver.implied_vol(inversion, quotes, resolution, default_threads(quotes.price.size))
+    far = np.flatnonzero(status == Status.NOT_CONVERGED)
+    if len(far):
+        rows = tuple(column[far] for column in quotes)
+        vol[far], status[far] = _load_solver("numpy").implied_vol(inversion, rows, resolution, steps=FURTHER_STEPS)
+        vol[status != Status.OK] = np.nan
     return vol, status
 
 

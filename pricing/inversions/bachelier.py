@@ -14,7 +14,7 @@ CLOSE = 1.0e-4  # |F - K|/c below which the option counts as at the money
 SMALLEST_PRICE = 2.2250738585072014e-308  # below it doubles lose digits
 # price + ULP_FACTOR * price is always the next double above price.
 ULP_FACTOR = 2.0**-53 * (1.0 + 2.0**-52)
-LARGEST_LAST_STEP = 5.0e-4  # a further step would move v by some 200 times its fourth power
+LARGEST_LAST_STEP = 5.0e-5  # a further step would move v by some 200 times its fourth power
 
 # h of q, of this project: largest relative error 6e-5.
 A0, A1, A2, A3, A4 = (
@@ -41,17 +41,18 @@ NOT_CONVERGED = 3.0
 NOT_DETERMINED = 6.0
 
 
-def implied_vol(xp, price, forward, strike, tau, discount, sign, resolution):
+def implied_vol(xp, price, forward, strike, tau, discount, sign, resolution, steps=1):
     """The vol, in price units, and a status, one of the constants above; the vol means nothing unless it is OK.
 
     tau, discount > 0, all finite. NOT_DETERMINED where the spacing of doubles at `price` moves vol by more than
     resolution * vol, and at the lower end of the price's range; there is no upper one. In stages, as for Black-76.
     """
     logarithm, distance, value, rest = measured(xp, price, forward, strike, discount, sign)
-    first = first_deviation(xp, logarithm, distance, value, rest)
-    second = refined_deviation(xp, first, distance, value, rest)
+    deviation = first_deviation(xp, logarithm, distance, value, rest)
+    for _ in range(steps):
+        deviation = refined_deviation(xp, deviation, distance, value, rest)
     contract = (price, forward, strike, tau, discount, sign)
-    return vol_and_status(xp, (second, distance, value, rest), contract, resolution)
+    return vol_and_status(xp, (deviation, distance, value, rest), contract, resolution)
 
 
 def measured(xp, price, forward, strike, discount, sign):

@@ -28,8 +28,8 @@ SMALLEST_PRICE = 2.2250738585072014e-308  # below it doubles lose digits
 SMALLEST_SQUARED = 1.0e-100  # of c at the money; its square vanishes beside 1
 # price + ULP_FACTOR * price is always the next double above price.
 ULP_FACTOR = 2.0**-53 * (1.0 + 2.0**-52)
-# A further step would move s by some 200 times the fourth power of the last one: 1e-11, relative.
-LARGEST_LAST_STEP = 5.0e-4
+# A further step would move s by some 200 times the fourth power of the last one: 1e-15, relative.
+LARGEST_LAST_STEP = 5.0e-5
 FARTHEST = 1.0e10  # of the arguments of the Mills ratio, which is 1/x long before
 
 # First value of s. Rational fits of this project; D is Abramowitz and Stegun (1964), 26.2.23.
@@ -61,18 +61,20 @@ NOT_CONVERGED = 3.0
 NOT_DETERMINED = 6.0
 
 
-def implied_vol(xp, price, forward, strike, tau, discount, sign, resolution):
+def implied_vol(xp, price, forward, strike, tau, discount, sign, resolution, steps=1):
     """The vol and a status, one of the constants above; the vol means nothing unless the status is OK.
 
     forward, strike, tau, discount > 0, all finite. NOT_DETERMINED where the spacing of doubles at
     `price` moves vol by more than resolution * max(1, vol), and at both ends of the price's range.
     The four stages are apart so that a kernel can run each over a block of rows: together they are longer than
-    what a processor looks ahead, and one row would wait for the other.
+    what a processor looks ahead, and one row would wait for the other. `steps` come before the last one.
     """
     logarithm, x, value, rest = measured(xp, price, forward, strike, discount, sign)
-    second = refined_deviation(xp, first_deviation(xp, logarithm, x, value, rest), x, value, rest)
+    deviation = first_deviation(xp, logarithm, x, value, rest)
+    for _ in range(steps):
+        deviation = refined_deviation(xp, deviation, x, value, rest)
     contract = (price, forward, strike, tau, discount, sign)
-    return vol_and_status(xp, (second, x, value, rest), contract, resolution)
+    return vol_and_status(xp, (deviation, x, value, rest), contract, resolution)
 
 
 def measured(xp, price, forward, strike, discount, sign):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from statistics import NormalDist
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from pricing.errors import PROBLEMS_SHOWN
 from pricing.implied_vol import RESOLUTION
 from pricing.inversions import black76
 from pricing.price import BACKENDS
+from tests.naive import exact
 from tests.naive.implied_vol import exact_vol
 from tests.vectors import literature_vectors, reference_json
 
@@ -229,16 +232,36 @@ def test_every_status(backend: str) -> None:
     assert vol[0] == pytest.approx(2 * NormalDist().inv_cdf(0.55), rel=1e-14)
 
 
-def test_not_converged_is_a_status_and_lies_beyond_any_market() -> None:
-    """At strikes e^282 times the forward the first value is too far off for two steps, and this is noticed."""
+def test_not_converged_is_a_status_and_further_steps_reach_what_lies_beyond_any_market(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At strikes e^282 times the forward the first value is too far off for two steps: noticed, and gone on from."""
     forward, strike, deviation = 1.0, math.exp(282.7656761356517), np.linspace(23.2, 24.2, 400)
     value = price(forward, strike, 1.0, deviation, 1.0, backend="numpy")
+    for backend in BACKENDS:
+        vol, status = implied_vol(value, forward, strike, 1.0, 1.0, backend=backend)
+        assert np.all(status == Status.OK)
+        assert vol == pytest.approx(deviation, rel=1e-12)
+    monkeypatch.setattr(sys.modules["pricing.implied_vol"], "FURTHER_STEPS", 0)
     vol, status = implied_vol(value, forward, strike, 1.0, 1.0, backend="numpy")
     assert set(np.unique(status)) == {Status.OK, Status.NOT_CONVERGED}
     assert np.isnan(vol[status == Status.NOT_CONVERGED]).all()
-    assert vol[status == Status.OK] == pytest.approx(deviation[status == Status.OK], rel=1e-10)
     with pytest.raises(NumericalError, match="did not reach a vol"):
         implied_vol(value, forward, strike, 1.0, 1.0, backend="numpy", on_error="raise")
+
+
+@pytest.mark.parametrize(("log_ratio", "deviation"), [(40.0, 9.034), (198.9, 19.73)])
+def test_far_beyond_any_market_the_vol_is_as_good_as_its_price(log_ratio: float, deviation: float) -> None:
+    """A first value off by more than usual leaves no residue."""
+    with mp.workdps(60):
+        forward, strike = mp.exp(mp.mpf(log_ratio)), mp.mpf(1)
+        value = float(exact.black(mp.mpf(float(forward)), strike, mp.mpf(1), mp.mpf(deviation), -1))
+    vol, status = implied_vol(value, float(forward), 1.0, 1.0, -1, resolution=np.inf)
+    truth, slope = exact_vol(value, float(forward), 1.0, 1.0, 1.0, -1.0, start=deviation)
+    assert status == Status.OK
+    assert abs(float(vol) - float(truth)) <= ROUNDINGS_ALLOWED * (
+        float(slope) * np.spacing(value) + np.spacing(float(truth))
+    )
 
 
 def test_formula_uses_the_status_codes_of_errors() -> None:

@@ -5,12 +5,13 @@ A value outside would be computed with and give a margin near 0, or a hundredfol
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from portfolio_margin.span.scan import price_method
-from portfolio_margin.span.tables import INTER, INTRA, SUPER, RiskParameterFile
+from portfolio_margin.span.tables import FUTURES_LIKE, INTER, INTRA, OPTION_TYPES, PERPETUAL, SUPER, RiskParameterFile
 from pricing.arrays import BoolArray, FloatArray
 
 # A scenario of more scan ranges than this, or a relative vol scan range above, is a percentage taken for a share.
@@ -68,7 +69,7 @@ NUMBERS = (
     ("spot_rates", "outright", "zero"),
     ("links", "delta_scale", "above"),
 )
-# Methods that are known; "" where the file states none, which is the first named. Others are not guessed.
+# Methods that are known, and "" where the file states none. Others are not guessed.
 METHODS = (
     ("commodities", "minimum_method", ("GROSS", "MAX")),
     ("commodities", "spot_method", ("NORMAL", "NONE", "BASIS")),
@@ -76,6 +77,10 @@ METHODS = (
     ("commodities", "combination_method", ("NONE", "SPLIT", "DELTASPLIT")),
     ("links", "combination_method", ("NONE", "SPLIT", "DELTASPLIT")),
 )
+# Tables whose rows are for one level of requirement each.
+RATED = ("scan_rates", "arrays", "tier_rates", "spread_rates", "spot_rates")
+# Year and month, then day, week or series: 202606, 20260626, 201606S0.
+PERIOD_CODE = re.compile(r"[0-9]{6}[0-9A-Z]{0,6}", re.ASCII)
 # What tells one row of a table from the others.
 KEYS = (
     ("scan_rates", ("period_idx", "rate")),
@@ -114,6 +119,8 @@ def value_findings(file: RiskParameterFile) -> list[Finding]:
         *_spread_rates(file),
         *_option_numbers(file),
         *_composite_deltas(file),
+        *_rate_numbers(file),
+        *_period_codes(file),
         *_repeated(file),
     ]
 
@@ -136,6 +143,10 @@ def _methods(file: RiskParameterFile) -> list[Finding]:
         found += rows_with(table, field, ~np.isin(values, ("", *known)), values, remedy)
     names = file.commodities.weighted_price_risk_method
     unknown = np.array([price_method(name) is None for name in names.tolist()], dtype=bool)
+    option = np.isin(file.families.kind, OPTION_TYPES)
+    valuation = file.families.valuation
+    remedy = "is not known of an option: must be one of EQTY, paid by premium, and FUT, settled daily"
+    found += rows_with("families", "valuation", option & ~np.isin(valuation, ("EQTY", "FUT")), valuation, remedy)
     remedy = "is not known: must be one of NORMAL, SCANRANGE CAP, SCANRANGE"
     return found + rows_with("commodities", "weighted_price_risk_method", unknown, names, remedy)
 
@@ -199,6 +210,37 @@ def _largest_delta(rate: FloatArray, dividend: FloatArray, years: FloatArray) ->
     growth = np.clip(-lowest * np.maximum(np.nan_to_num(years), 0.0), 0.0, 1.0)
     result: FloatArray = np.exp(growth)
     return result
+
+
+def _rate_numbers(file: RiskParameterFile) -> list[Finding]:
+    """Numbers of rates that no level of requirement has, so that nothing would ever use them."""
+    known = {*file.levels.rate.tolist(), *file.adjustments.rate.tolist(), *file.adjustments.base_rate.tolist()}
+    found = []
+    for table in RATED:
+        numbers = getattr(file, table).rate
+        bad = (numbers < 1) | ~np.isin(numbers, sorted(known or set(numbers.tolist())))
+        found += rows_with(table, "rate", bad, numbers, "no level of requirement has this number")
+    return found
+
+
+def _period_codes(file: RiskParameterFile) -> list[Finding]:
+    """Periods of futures and options, and those that tiers, legs and delivery months name."""
+    kind = file.families.kind[file.periods.family_idx]
+    wanted = np.isin(kind, (*FUTURES_LIKE, *OPTION_TYPES))
+    undated = file.periods.period == PERPETUAL
+    legs = file.spread_legs
+    places = (
+        ("periods", "period", wanted & ~undated, file.periods.period),
+        ("tiers", "start", file.tiers.start != "", file.tiers.start),
+        ("tiers", "end", file.tiers.end != "", file.tiers.end),
+        ("spread_legs", "period", legs.kind == "period", legs.period),
+        ("spot_rates", "period", np.ones(len(file.spot_rates), dtype=bool), file.spot_rates.period),
+    )
+    found = []
+    for table, field, needed, codes in places:
+        bad = np.array([PERIOD_CODE.fullmatch(code) is None for code in codes.tolist()], dtype=bool) & needed
+        found += rows_with(table, field, bad, codes, "is no contract period, which begins with year and month")
+    return found
 
 
 def _repeated(file: RiskParameterFile) -> list[Finding]:

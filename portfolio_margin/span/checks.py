@@ -106,6 +106,7 @@ def _array_findings(file: RiskParameterFile) -> list[Finding]:
     ]  # fmt: skip
     delta = arrays.composite_delta
     found += rows_with("arrays", "composite delta", ~np.isfinite(delta), delta, "must be a number")
+    found += _directions(file)
     with_array = np.zeros(len(file.contracts), dtype=bool)
     with_array[arrays.contract_idx] = True
     # A physical may be there for its price alone.
@@ -113,6 +114,20 @@ def _array_findings(file: RiskParameterFile) -> list[Finding]:
     needed = np.isin(kind, (*FUTURES_LIKE, *OPTION_TYPES))
     identifiers = file.contracts.contract_id
     return found + rows_with("contracts", "array", needed & ~with_array, identifiers, "the contract has no risk array")
+
+
+def _directions(file: RiskParameterFile) -> list[Finding]:
+    """Futures whose delta has one sign and whose losses the other: their spreads would be formed the wrong way."""
+    arrays, points, view = file.arrays, file.scan_points, ContractView(file)
+    own = points.commodity_idx == -1
+    if own.sum() < SCENARIOS:
+        return []
+    moves = points.price[np.flatnonzero(own)[:SCENARIOS]]
+    with np.errstate(invalid="ignore", over="ignore"):
+        gain, delta = -(arrays.loss @ moves), np.sign(arrays.composite_delta)
+    future = np.isin(view.kind[arrays.contract_idx], FUTURES_LIKE)
+    remedy = "the array gains where the price falls against this delta"
+    return rows_with("arrays", "composite delta", future & (gain * delta < 0.0), delta, remedy)
 
 
 def _commodity_findings(file: RiskParameterFile) -> list[Finding]:
@@ -149,6 +164,23 @@ def _tier_findings(file: RiskParameterFile) -> list[Finding]:
         common = min(len(start), len(end))
         if start[:common] > end[:common]:
             found.append(Finding("tiers", row, "end", end, f"the tier ends before it starts, {start}"))
+    return found + _overlaps(file)
+
+
+def _overlaps(file: RiskParameterFile) -> list[Finding]:
+    """Tiers of scan risk, or of the short option minimum, that share a period: what is in it would count as either."""
+    tiers, found = file.tiers, []
+    periods = file.periods.period[np.isin(file.families.kind[file.periods.family_idx], (*FUTURES_LIKE, *OPTION_TYPES))]
+    codes = np.unique(periods)
+    taken: dict[tuple[int, str], np.ndarray] = {}
+    for row in np.flatnonzero(np.isin(tiers.purpose, (SCAN, MINIMUM)) & (tiers.number > 0)).tolist():
+        key = (int(tiers.commodity_idx[row]), str(tiers.purpose[row]))
+        inside = within_tier(file, row, codes)
+        shared = np.flatnonzero(inside & taken.get(key, np.zeros(len(codes), dtype=bool)))
+        if len(shared):
+            remedy = f"another {key[1]} tier of the commodity has {codes[shared[0]]} as well"
+            found.append(Finding("tiers", row, "number", int(tiers.number[row]), remedy))
+        taken[key] = inside | taken.get(key, False)
     return found
 
 

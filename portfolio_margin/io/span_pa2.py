@@ -400,7 +400,7 @@ class _Reader:
             arrays = finding.table == "arrays"
             row = int(file.arrays.contract_idx[finding.row]) if arrays else finding.row
             line = self.rows["contracts" if arrays else finding.table].places[row]
-            if line is not None and finding.field in SECOND_RECORD:
+            if finding.table in ("arrays", "contracts") and finding.field in SECOND_RECORD:
                 line += 1
             value = finding.value.item() if hasattr(finding.value, "item") else finding.value
             place = None if line is None else f"line {line}"

@@ -74,7 +74,9 @@ def _pairs(file: RiskParameterFile, rows: IntArray) -> list[Finding]:
     points = file.scan_points
     price, vol, paired = points.price[rows], points.vol[rows], points.paired[rows] - 1
     alike = (np.abs(price[paired] - price) < PAIR_ROUNDING) & (np.abs(vol[paired] + vol) < PAIR_ROUNDING)
-    bad = (vol != 0.0) & ~(alike & (paired[paired] == np.arange(len(rows))))
+    mutual = paired[paired] == np.arange(len(rows))
+    # Of two that do not name each other, the one is told that names a point unlike itself.
+    bad = (vol != 0.0) & ~(alike & (mutual | ~alike[paired]))
     remedy = "must be the point of the same price move and the opposite vol move, which names this one"
     return [Finding("scan_points", int(row), "paired", int(points.paired[row]), remedy) for row in rows[bad]]
 
@@ -169,18 +171,18 @@ def _tier_findings(file: RiskParameterFile) -> list[Finding]:
 
 def _overlaps(file: RiskParameterFile) -> list[Finding]:
     """Tiers of scan risk, or of the short option minimum, that share a period: what is in it would count as either."""
-    tiers, found = file.tiers, []
-    periods = file.periods.period[np.isin(file.families.kind[file.periods.family_idx], (*FUTURES_LIKE, *OPTION_TYPES))]
-    codes = np.unique(periods)
-    taken: dict[tuple[int, str], np.ndarray] = {}
+    tiers, view, found = file.tiers, ContractView(file), []
+    counted = {SCAN: np.isin(view.kind, (*FUTURES_LIKE, *OPTION_TYPES)), MINIMUM: view.is_option}
+    taken: dict[tuple[int, str], set[str]] = {}
     for row in np.flatnonzero(np.isin(tiers.purpose, (SCAN, MINIMUM)) & (tiers.number > 0)).tolist():
-        key = (int(tiers.commodity_idx[row]), str(tiers.purpose[row]))
-        inside = within_tier(file, row, codes)
-        shared = np.flatnonzero(inside & taken.get(key, np.zeros(len(codes), dtype=bool)))
-        if len(shared):
-            remedy = f"another {key[1]} tier of the commodity has {codes[shared[0]]} as well"
+        commodity, purpose = int(tiers.commodity_idx[row]), str(tiers.purpose[row])
+        mine = np.unique(view.period[counted[purpose] & (view.commodity == commodity)])
+        inside = set(mine[within_tier(file, row, mine)].tolist())
+        shared = inside & taken.setdefault((commodity, purpose), set())
+        if shared:
+            remedy = f"another {purpose} tier of the commodity has {min(shared)} as well"
             found.append(Finding("tiers", row, "number", int(tiers.number[row]), remedy))
-        taken[key] = inside | taken.get(key, False)
+        taken[commodity, purpose] |= inside
     return found
 
 

@@ -6,10 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from portfolio_margin.io.span_file import read_span_file
+from portfolio_margin.io.span_layout import RECORDS
 from portfolio_margin.io.span_pa2 import read_pa2
+from portfolio_margin.io.span_records import decode, read_lines
+from portfolio_margin.io.span_rules import CLASSES, KNOWN_METHODS, MINIMUM_METHODS, WEIGHTED_PRICE_RISK
 from portfolio_margin.io.span_write import spn_bytes, write_spn
 from portfolio_margin.span.bounds import TESTS
 from portfolio_margin.span.checks import findings
@@ -18,6 +22,7 @@ from tests.portfolio_margin.pa2_example import lines
 from tests.portfolio_margin.span_examples import Exchange, exchange_with_every_rule
 from tests.portfolio_margin.test_io_span_xml import replaced, rich_exchange
 from tests.portfolio_margin.test_span import FILE
+from tests.vectors import data_file
 
 RICH = spn_bytes(rich_exchange()).decode()
 EVERY = spn_bytes(exchange_with_every_rule()).decode()
@@ -104,6 +109,43 @@ def test_what_the_format_lets_be_absent(tmp_path: Path) -> None:
     path = tmp_path / "x.spn"
     path.write_text(text)
     assert read_span_file(path)[0].commodities.minimum_method[0] == ""
+
+
+@pytest.mark.data
+def test_genuine_records_are_within_the_bounds() -> None:
+    """The CME records: no file of their own, so field by field."""
+    path = data_file("span/pa2_real_records.txt")
+    records = read_lines(path)
+    found = {kind: decode(str(path), records, kind) for kind in RECORDS}
+    assert sum(map(len, found.values())) > 20
+    for kind, known in KNOWN_METHODS.items():
+        assert set(found[kind].columns["method"].tolist()) <= set(known)
+    assert set(found["S"].columns["weighted_price_risk"].tolist()) <= {"", *WEIGHTED_PRICE_RISK}
+    assert set(found["4"].columns["som_method"].tolist()) <= {"", *MINIMUM_METHODS}
+    assert set(found["6"].columns["credit_method"].tolist()) <= {"", "W", "F"}
+    wanted = [("3", f"ratio_{name}", "factor", 1.0) for name in CLASSES]
+    wanted += [("4", f"adjustment_{name}", "factor", 1.0) for name in CLASSES]
+    wanted += [("B", "extreme_multiplier", "move", 1.0), ("B", "extreme_cover", "share", 1.0),
+               ("B", "vol_scan", "vol scan if stated", 0.01), ("B", "delta_scale", "above if stated", 1.0),
+               ("B", "price_scan", "zero if stated", 1.0), ("P", "value_factor", "above", 1.0),
+               ("6", "credit", "share", 0.01), ("82", "composite_delta", "share", 1.0)]  # fmt: skip
+    for kind, name, test, scale in wanted:
+        values = found[kind].columns[name] * scale
+        assert len(values) and TESTS[test][0](values).all(), (kind, name, values)
+
+
+@pytest.mark.data
+def test_the_nse_extract_is_within_the_bounds() -> None:
+    table = pd.read_csv(data_file("span/nse_banknifty_20250808_span_extract.csv.gz"))
+    table = table[table.cp != "F"]
+    exchange = Exchange()
+    options = exchange.family(exchange.commodity("BANKNIFTY"), "OOP")
+    for (_, expiry), rows in table.groupby(["file", "expiry"]):
+        period = exchange.period(options, expiry.replace("-", ""), 6_264.0, rate=0.0)
+        for row in rows.itertuples():
+            exchange.contract(period, np.zeros(16), row.delta, row.price, row.cp, row.strike)
+    assert len(table) > 6_000
+    assert findings(exchange.built()) == []
 
 
 def test_a_negative_rate_lets_a_delta_grow(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def _minimum_findings(file: RiskParameterFile) -> list[Finding]:
     rated[file.tier_rates.tier_idx] = True
     minimum = tiers.purpose == MINIMUM
     remedy = "a tier of the short option minimum needs a rate"
-    found = rows_with("tiers", "rate", minimum & ~rated, tiers.number, remedy)
+    found = rows_with("tiers", "tier", minimum & ~rated, tiers.number, remedy)
     tiered = np.unique(tiers.commodity_idx[minimum])
     with_options = np.unique(view.commodity[view.is_option & (view.commodity >= 0)])
     rows = np.arange(len(commodities))

@@ -229,7 +229,10 @@ class _Builder:
         for row in np.flatnonzero(file.tiers.purpose == MINIMUM).tolist():
             commodity = int(file.tiers.commodity_idx[row])
             inside = view.is_option & (view.commodity == commodity) & within_tier(self.file, row, view.period)
-            value = rates.get((row, self.rate), rates.get((row, 1), 0.0))
+            value = rates.get((row, self.rate), rates.get((row, 1)))
+            if value is None:
+                code = file.commodities.code[commodity]
+                raise ConfigError(f"a short option minimum tier of {code} states no rate number {self.rate} or 1")
             amount[inside], tier[inside] = value * self.money[commodity], len(owners)
             owners.append(commodity)
         # Options without a tier still count, with a minimum of 0.

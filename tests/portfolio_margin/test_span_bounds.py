@@ -17,7 +17,9 @@ from portfolio_margin.io.span_rules import CLASSES, KNOWN_METHODS, MINIMUM_METHO
 from portfolio_margin.io.span_write import spn_bytes, write_spn
 from portfolio_margin.span.bounds import TESTS
 from portfolio_margin.span.checks import findings
-from pricing import DataError
+from portfolio_margin.span.file_arrays import file_arrays
+from portfolio_margin.span.rules import rules_of
+from pricing import ConfigError, DataError
 from tests.portfolio_margin.pa2_example import lines
 from tests.portfolio_margin.span_examples import Exchange, exchange_with_every_rule
 from tests.portfolio_margin.test_io_span_xml import replaced, rich_exchange
@@ -101,6 +103,17 @@ def test_tiers_that_are_missing(change: Callable[[str], str], said: str, tmp_pat
     text = change(EVERY)
     assert text != EVERY
     assert said in refused(text, tmp_path)
+
+
+def test_a_minimum_for_another_level_alone() -> None:
+    exchange = Exchange()
+    exchange.level(2, maintenance=False)
+    family = exchange.family(exchange.commodity("A"), "OOP")
+    exchange.contract(exchange.period(family, "202603", 1.0), np.zeros(16), 0.5, 1.0, "C", 1.0)
+    exchange.rows["tier_rates"].columns["rate"][0] = 2
+    file = exchange.built()
+    with pytest.raises(ConfigError, match="a short option minimum tier of A states no rate number 1 or 1"):
+        rules_of(file, file_arrays(file).arrays)
 
 
 def test_what_the_format_lets_be_absent(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ class _Reader:
         self._levels()
         self._underlyings()
         add_commodity_rules(self.rows, self.each, self.refuse)
-        add_inter_spreads(self.rows, self.each)
+        add_inter_spreads(self.rows, self.each, self.refuse)
         tables = {name: rows.frozen() for name, rows in self.rows.items()}
         header = Header(
             file_format=head["format"],
@@ -226,17 +226,17 @@ class _Reader:
             line = max(extremes.values())
             self.refuse(line, "extreme move", sorted(extremes), "one multiplier and cover for all records is read")
         for multiplier, cover in extremes:
-            self._points(multiplier, cover)
+            self._points(extremes[multiplier, cover], multiplier, cover)
         return looks.pop() if len(looks) == 1 else float("nan")
 
-    def _points(self, multiplier: float, cover: float) -> None:
+    def _points(self, line: int, multiplier: float, cover: float) -> None:
         moves = [*MOVES, multiplier, -multiplier]
         for point, move in enumerate(moves, 1):
             inner = point < 15
             vol = 0.0 if not inner else 1.0 if point % 2 else -1.0
             values = {"commodity_idx": -1, "point_set": 1, "point": point, "price": move, "vol": vol}
             paired = point if not inner else point + 1 if point % 2 else point - 1
-            self.rows["scan_points"].add(None, {**values, "weight": 1.0 if inner else cover, "paired": paired})
+            self.rows["scan_points"].add(line, {**values, "weight": 1.0 if inner else cover, "paired": paired})
         # Positional files do not state how composite deltas are averaged; CME does it like this.
         for point, (move, weight) in enumerate(zip(DELTA_MOVES, DELTA_WEIGHTS, strict=True), 1):
             values = {"commodity_idx": -1, "point_set": 1, "point": point, "price": move, "vol": 0.0}
@@ -400,7 +400,7 @@ class _Reader:
             arrays = finding.table == "arrays"
             row = int(file.arrays.contract_idx[finding.row]) if arrays else finding.row
             line = self.rows["contracts" if arrays else finding.table].places[row]
-            if line is not None and finding.field in SECOND_RECORD:
+            if finding.table in ("arrays", "contracts") and finding.field in SECOND_RECORD:
                 line += 1
             value = finding.value.item() if hasattr(finding.value, "item") else finding.value
             place = None if line is None else f"line {line}"

@@ -13,7 +13,7 @@ from portfolio_margin.io.span_source import opened, refuse_record
 from pricing.errors import DataError, Problem
 
 Bytes = NDArray[np.uint8]
-BLANK, ZERO, NINE, MINUS = 32, 48, 57, 45
+BLANK, ZERO, NINE, MINUS, PLUS = 32, 48, 57, 45, 43
 NEWLINE, RETURN = 10, 13
 BLOCK = 20_000
 EXPANDED, OTHER_FORMATS = "U2", {
@@ -157,8 +157,8 @@ def _column(cells: Bytes, field: Field) -> tuple[Any, Any]:
         packed = np.ascontiguousarray(cells).view(f"S{width}").ravel() if count else np.empty(0, f"S{width}")
         return np.char.strip(np.char.decode(packed, "latin-1")), np.zeros(count, dtype=bool)
     if field.kind == "S":
-        # Anything but a minus is a plus.
-        return cells[:, 0] == MINUS, np.zeros(count, dtype=bool)
+        # A sign that is blank is a plus.
+        return cells[:, 0] == MINUS, ~np.isin(cells[:, 0], (MINUS, PLUS, BLANK))
     digit = (cells >= ZERO) & (cells <= NINE)
     blank = cells == BLANK
     # Blanks may stand before the digits, as zeros would.

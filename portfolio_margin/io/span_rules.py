@@ -16,6 +16,13 @@ Refuse = Callable[[int, str, object, str], None]
 TIER_METHODS = {"10": (SCAN,), "20": (INTER,), "21": (SCAN, INTER), "22": (SCAN,), "23": (INTER,), "30": (MINIMUM,)}
 WEIGHTED_PRICE_RISK = {"1": "NORMAL", "2": "SCANRANGE CAP", "3": "SCANRANGE"}
 MINIMUM_METHODS = {"1": "GROSS", "2": "MAX"}
+# Methods of records that are known; "" is a blank one.
+KNOWN_METHODS = {
+    "S": ("01", "02", *TIER_METHODS, ""),
+    "3": ("01", "10", "00", ""),
+    "4": ("00", "10", "11", ""),
+    "6": ("01", "1", "04", "4", "10", "20", ""),
+}
 PURPOSES = (SCAN, INTRA, INTER, MINIMUM)
 CLASSES = ("member", "hedger", "speculator")
 
@@ -25,6 +32,7 @@ def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> No
     position = {code: row for row, code in enumerate(rows["commodities"].columns["code"])}
     adjustment: dict[int, tuple[float, ...]] = dict.fromkeys(position.values(), (1.0, 1.0, 1.0))
     ratios = dict(adjustment)
+    places: dict[tuple[str, int], int] = {}
 
     def commodity(line: int, record: dict[str, Any]) -> int:
         if record["cc"] not in position:
@@ -35,10 +43,13 @@ def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> No
     money = {row: 10.0**exponent for row, exponent in enumerate(columns["risk_exponent"])}
     for line, record in each("S"):
         row = commodity(line, record)
-        columns["weighted_price_risk_method"][row] = WEIGHTED_PRICE_RISK.get(record["weighted_price_risk"], "NORMAL")
+        _known_method("S", line, record, refuse)
+        columns["weighted_price_risk_method"][row] = _named(WEIGHTED_PRICE_RISK, record["weighted_price_risk"])
         _add_tiers(rows, line, row, record, money[row])
     for line, record in each("3"):
         row = commodity(line, record)
+        _known_method("3", line, record, refuse)
+        places["3", row] = line
         ratios[row] = tuple(_stated(record[f"ratio_{name}"], 1.0) for name in CLASSES)
         if record["method"] == "10":
             for number, start, end in _blocks(record, 4):
@@ -48,23 +59,28 @@ def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> No
             _month_tiers(rows, line, row, INTRA)
     for line, record in each("4"):
         row = commodity(line, record)
+        _known_method("4", line, record, refuse)
+        places["4", row] = line
         adjustment[row] = tuple(_stated(record[f"adjustment_{name}"], 1.0) for name in CLASSES)
         _add_spot(rows, line, row, record, money[row])
     for row in position.values():
         for place in range(len(CLASSES)):
             own = {"commodity_idx": row, "rate": place + 1, "base_rate": 1, "factor": adjustment[row][place]}
             initial = {**own, "rate": place + 4, "base_rate": place + 1, "factor": ratios[row][place]}
-            rows["adjustments"].add(None, own)
-            rows["adjustments"].add(None, initial)
+            rows["adjustments"].add(places.get(("4", row)), own)
+            rows["adjustments"].add(places.get(("3", row)), initial)
     _sort_tiers(rows)
     _add_intra_spreads(rows, each, commodity, money)
 
 
-def add_inter_spreads(rows: dict[str, Rows], each: Each) -> None:
+def add_inter_spreads(rows: dict[str, Rows], each: Each, refuse: Refuse) -> None:
     """Records of type 6 in the order of their priority."""
     for line, record in sorted(each("6"), key=lambda pair: pair[1]["priority"]):
+        _known_method("6", line, record, refuse)
         scanning = record["method"] in ("04", "4")
         flat = record["credit_method"] == "F"
+        if record["credit_method"] not in ("", "W", "F"):
+            refuse(line, "record 6 credit method", record["credit_method"], "is not known: must be W, F or blank")
         kind = {"kind": "scan"} if scanning else {"kind": "delta", "charge_method": "F" if flat else "W"}
         values = {"scope": INTER, "number": str(int(record["priority"])), **kind}
         if scanning:
@@ -164,7 +180,7 @@ def _add_spot(rows: dict[str, Rows], line: int, commodity: int, record: dict[str
     columns["spot_method"][commodity] = {"00": "NONE", "10": "NORMAL", "11": "BASIS"}.get(
         record["method"], record["method"]
     )
-    columns["minimum_method"][commodity] = MINIMUM_METHODS.get(record["som_method"], "GROSS")
+    columns["minimum_method"][commodity] = _named(MINIMUM_METHODS, record["som_method"])
     if record["method"] == "10":
         for place in (1, 2):
             month, spread, outright = (record[f"{name}_{place}"] for name in ("month", "spread", "outright"))
@@ -199,6 +215,17 @@ def _add_intra_spreads(
                     "kind": "period", "period": f"20{record[f'month_{leg}']}{record[f'day_{leg}']}"}  # fmt: skip
                 own = {"spread_idx": spread, "commodity": record["cc"], "side": side, "ratio": ratio}
                 rows["spread_legs"].add(line, {**own, **place})
+
+
+def _known_method(kind: str, line: int, record: dict[str, Any], refuse: Refuse) -> None:
+    if record["method"] not in KNOWN_METHODS[kind]:
+        known = ", ".join(filter(None, KNOWN_METHODS[kind]))
+        refuse(line, f"record {kind} method", record["method"], f"is not known: must be one of {known}")
+
+
+def _named(names: dict[str, str], code: str) -> str:
+    """The name of a code, the first where it is blank, and a code without a name as it stands, which is refused."""
+    return names.get(code, code) if code else next(iter(names.values()))
 
 
 def _stated(value: float, otherwise: float) -> float:

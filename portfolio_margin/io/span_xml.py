@@ -100,7 +100,7 @@ def read_spn(path: str | Path) -> tuple[RiskParameterFile, tuple[str, ...]]:
 def number(text: str | None, kind: str = NUMBER) -> Any:
     """The number a text states. ValueError where it states none."""
     plain = (text or "").strip()
-    if "_" in plain:
+    if "_" in plain or not plain.isascii():
         raise ValueError(plain)
     if kind == NUMBER:
         value = float(plain)
@@ -216,6 +216,10 @@ class _Reader:
                 self._values(ra, ARRAY)
                 count = sum(child.tag == "a" for child in ra)
                 raise BadRecord("ra/a", f"{count} values", f"an array is r, {SCENARIOS} values a and d, in this order")
+            joined = "".join(text or "" for text in texts)
+            # Python reads 1_0 and digits of other scripts as numbers.
+            if "_" in joined or not joined.isascii():
+                self._bad_array(texts)
             try:
                 rate = int(texts[0] or "")
                 losses = list(map(float, texts[1:-1]))  # type: ignore[arg-type]
@@ -341,7 +345,11 @@ class _Reader:
 
     def _points(self, element: Element, commodity: int) -> None:
         for definition in element.findall("pointDef"):
-            point_set = number(definition.findtext("r") or "1", WHOLE)
+            stated = definition.findtext("r") or "1"
+            try:
+                point_set = number(stated, WHOLE)
+            except ValueError:
+                raise BadRecord("pointDef/r", stated, "must be a whole number") from None
             for tag, table, record in (
                 ("scanPointDef", "scan_points", SCAN_POINT),
                 ("deltaPointDef", "delta_points", DELTA_POINT),

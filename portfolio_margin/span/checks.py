@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
 
+from portfolio_margin.span.bounds import Finding, rows_with, value_findings
+from portfolio_margin.span.contracts import ContractView, within_tier
 from portfolio_margin.span.tables import (
     FUTURES_LIKE,
     INTER,
@@ -16,22 +16,10 @@ from portfolio_margin.span.tables import (
     SCENARIOS,
     RiskParameterFile,
 )
-from pricing.arrays import BoolArray, IntArray
+from pricing.arrays import IntArray
 from pricing.errors import DataError, Problem
 
-
-class Finding(NamedTuple):
-    """Something wrong with one row of one table.
-
-    table, row, field   where it stands
-    value, remedy       what stands there, and what should
-    """
-
-    table: str
-    row: int
-    field: str
-    value: Any
-    remedy: str
+PAIR_ROUNDING = 1e-3
 
 
 def scenario_rows(file: RiskParameterFile, commodity: int = -1) -> IntArray:
@@ -51,47 +39,15 @@ def scenario_rows(file: RiskParameterFile, commodity: int = -1) -> IntArray:
 def findings(file: RiskParameterFile) -> list[Finding]:
     """Everything wrong with the tables of a file, in the order of the tables; empty for a sound file."""
     return [
-        *_numbers(file),
+        *value_findings(file),
         *_point_findings(file),
         *_contract_findings(file),
         *_array_findings(file),
         *_commodity_findings(file),
+        *_tier_findings(file),
+        *_minimum_findings(file),
         *_leg_findings(file),
     ]
-
-
-def _rows(table: str, field: str, bad: BoolArray, values: Any, remedy: str) -> list[Finding]:
-    return [Finding(table, int(row), field, values[row], remedy) for row in np.flatnonzero(bad)]
-
-
-def _numbers(file: RiskParameterFile) -> list[Finding]:
-    """Columns in which a number must stand, and of which sign."""
-    wanted = (
-        ("conversions", "factor", "above"),
-        ("scan_points", "price", "any"),
-        ("scan_points", "vol", "any"),
-        ("scan_points", "weight", "share"),
-        ("delta_points", "weight", "share"),
-        ("adjustments", "factor", "zero"),
-        ("tier_rates", "value", "zero"),
-        ("spread_rates", "value", "any"),
-        ("spread_legs", "ratio", "above"),
-        ("spot_rates", "spread", "any"),
-        ("spot_rates", "outright", "any"),
-        ("links", "delta_scale", "above"),
-    )
-    tests = {
-        "any": (lambda x: np.isfinite(x), "must be a number"),
-        "above": (lambda x: np.isfinite(x) & (x > 0), "must be a number above 0"),
-        "zero": (lambda x: np.isfinite(x) & (x >= 0), "must be a number of 0 or more"),
-        "share": (lambda x: np.isfinite(x) & (x >= 0) & (x <= 1), "must be a number from 0 to 1"),
-    }
-    found = []
-    for table, field, kind in wanted:
-        values = getattr(getattr(file, table), field)
-        test, remedy = tests[kind]
-        found += _rows(table, field, ~test(values), values, remedy)
-    return found
 
 
 def _point_findings(file: RiskParameterFile) -> list[Finding]:
@@ -108,17 +64,36 @@ def _point_findings(file: RiskParameterFile) -> list[Finding]:
         found += [
             Finding("scan_points", int(r), "paired", int(points.paired[r]), "no such point") for r in rows[outside]
         ]
+        if not outside.any():
+            found += _pairs(file, rows)
     return found
+
+
+def _pairs(file: RiskParameterFile, rows: IntArray) -> list[Finding]:
+    """Points that move the vol are paired with each other: at the same price, with the opposite vol."""
+    points = file.scan_points
+    price, vol, paired = points.price[rows], points.vol[rows], points.paired[rows] - 1
+    alike = (np.abs(price[paired] - price) < PAIR_ROUNDING) & (np.abs(vol[paired] + vol) < PAIR_ROUNDING)
+    mutual = paired[paired] == np.arange(len(rows))
+    # Of two that do not name each other, the one is told that names a point unlike itself.
+    bad = (vol != 0.0) & ~(alike & (mutual | ~alike[paired]))
+    remedy = "must be the point of the same price move and the opposite vol move, which names this one"
+    return [Finding("scan_points", int(row), "paired", int(points.paired[row]), remedy) for row in rows[bad]]
 
 
 def _contract_findings(file: RiskParameterFile) -> list[Finding]:
     contracts = file.contracts
     option = contracts.right != ""
     strike = contracts.strike
+    kind = file.families.kind[file.periods.family_idx[contracts.period_idx]]
+    factor = ContractView(file).stated_factor
+    lacking = np.isin(kind, (*FUTURES_LIKE, *OPTION_TYPES)) & np.isnan(factor)
+    remedy = "neither the contract nor its series or family states one above 0"
     return [
-        *_rows("contracts", "right", option & ~np.isin(contracts.right, ("C", "P")), contracts.right, "C or P"),
-        *_rows("contracts", "strike", option & ~np.isfinite(strike), strike, "an option needs a strike"),
-        *_rows("contracts", "price", option & ~np.isfinite(contracts.price), contracts.price, "must be a number"),
+        *rows_with("contracts", "contract_value_factor", lacking, factor, remedy),
+        *rows_with("contracts", "right", option & ~np.isin(contracts.right, ("C", "P")), contracts.right, "C or P"),
+        *rows_with("contracts", "strike", option & ~np.isfinite(strike), strike, "an option needs a strike"),
+        *rows_with("contracts", "price", option & ~np.isfinite(contracts.price), contracts.price, "must be a number"),
     ]
 
 
@@ -132,29 +107,107 @@ def _array_findings(file: RiskParameterFile) -> list[Finding]:
         for row in np.flatnonzero(bad)
     ]  # fmt: skip
     delta = arrays.composite_delta
-    found += _rows("arrays", "composite delta", ~np.isfinite(delta), delta, "must be a number")
+    found += rows_with("arrays", "composite delta", ~np.isfinite(delta), delta, "must be a number")
+    found += _directions(file)
     with_array = np.zeros(len(file.contracts), dtype=bool)
     with_array[arrays.contract_idx] = True
     # A physical may be there for its price alone.
     kind = file.families.kind[file.periods.family_idx[file.contracts.period_idx]]
     needed = np.isin(kind, (*FUTURES_LIKE, *OPTION_TYPES))
     identifiers = file.contracts.contract_id
-    return found + _rows("contracts", "array", needed & ~with_array, identifiers, "the contract has no risk array")
+    return found + rows_with("contracts", "array", needed & ~with_array, identifiers, "the contract has no risk array")
+
+
+def _directions(file: RiskParameterFile) -> list[Finding]:
+    """Futures whose delta has one sign and whose losses the other: their spreads would be formed the wrong way."""
+    arrays, points, view = file.arrays, file.scan_points, ContractView(file)
+    own = points.commodity_idx == -1
+    if own.sum() < SCENARIOS:
+        return []
+    moves = points.price[np.flatnonzero(own)[:SCENARIOS]]
+    with np.errstate(invalid="ignore", over="ignore"):
+        gain, delta = -(arrays.loss @ moves), np.sign(arrays.composite_delta)
+    future = np.isin(view.kind[arrays.contract_idx], FUTURES_LIKE)
+    remedy = "the array gains where the price falls against this delta"
+    return rows_with("arrays", "composite delta", future & (gain * delta < 0.0), delta, remedy)
 
 
 def _commodity_findings(file: RiskParameterFile) -> list[Finding]:
     codes = file.commodities.code
     _, first = np.unique(codes, return_index=True)
     repeated = ~np.isin(np.arange(len(codes)), first)
-    found = _rows("commodities", "code", repeated, codes, "a combined commodity of this code came before")
+    found = rows_with("commodities", "code", repeated, codes, "a combined commodity of this code came before")
     for table in ("commodities", "families"):
         currency = getattr(file, table).currency
-        found += _rows(table, "currency", currency == "", currency, "must be named")
+        found += rows_with(table, "currency", currency == "", currency, "must be named")
     _, first = np.unique(file.links.family_idx, return_index=True)
     repeated = ~np.isin(np.arange(len(file.links)), first)
     names = file.families.code[file.links.family_idx] if len(file.links) else file.families.code[:0]
     remedy = "the family belongs to another combined commodity already"
-    return found + _rows("links", "family", repeated, names, remedy)
+    return found + rows_with("links", "family", repeated, names, remedy)
+
+
+def _tier_findings(file: RiskParameterFile) -> list[Finding]:
+    """Tiers of one purpose are numbered from 1 without a gap, or one tier 0 is the whole commodity."""
+    tiers, found = file.tiers, []
+    for commodity, purpose in sorted({(int(c), str(p)) for c, p in zip(tiers.commodity_idx, tiers.purpose,
+                                                                       strict=True)}):  # fmt: skip
+        rows = np.flatnonzero((tiers.commodity_idx == commodity) & (tiers.purpose == purpose))
+        stated = tiers.number[rows].tolist()
+        first = min(stated) if min(stated) in (0, 1) else 1
+        wanted = list(range(first, first + len(stated)))
+        numbered = sorted(zip(stated, rows.tolist(), strict=True))
+        # The first row that is out of the sequence has the place of the gap.
+        wrong = [row for want, (number, row) in zip(wanted, numbered, strict=True) if number != want]
+        if wrong:
+            remedy = f"the {purpose} tiers of {file.commodities.code[commodity]} are not numbered without a gap"
+            found.append(Finding("tiers", wrong[0], "number", int(tiers.number[wrong[0]]), remedy))
+    for row, (start, end) in enumerate(zip(tiers.start.tolist(), tiers.end.tolist(), strict=True)):
+        common = min(len(start), len(end))
+        if start[:common] > end[:common]:
+            found.append(Finding("tiers", row, "end", end, f"the tier ends before it starts, {start}"))
+    return found + _overlaps(file)
+
+
+def _overlaps(file: RiskParameterFile) -> list[Finding]:
+    """Tiers of scan risk, or of the short option minimum, that share a period: what is in it would count as either."""
+    tiers, view, found = file.tiers, ContractView(file), []
+    counted = {SCAN: np.isin(view.kind, (*FUTURES_LIKE, *OPTION_TYPES)), MINIMUM: view.is_option}
+    taken: dict[tuple[int, str], set[str]] = {}
+    for row in np.flatnonzero(np.isin(tiers.purpose, (SCAN, MINIMUM)) & (tiers.number > 0)).tolist():
+        commodity, purpose = int(tiers.commodity_idx[row]), str(tiers.purpose[row])
+        mine = np.unique(view.period[counted[purpose] & (view.commodity == commodity)])
+        inside = set(mine[within_tier(file, row, mine)].tolist())
+        shared = inside & taken.setdefault((commodity, purpose), set())
+        if shared:
+            remedy = f"another {purpose} tier of the commodity has {min(shared)} as well"
+            found.append(Finding("tiers", row, "number", int(tiers.number[row]), remedy))
+        taken[commodity, purpose] |= inside
+    return found
+
+
+def _minimum_findings(file: RiskParameterFile) -> list[Finding]:
+    """A short option minimum without a rate, or options that no tier of it covers."""
+    tiers, view, commodities = file.tiers, ContractView(file), file.commodities
+    rated = np.zeros(len(tiers), dtype=bool)
+    rated[file.tier_rates.tier_idx] = True
+    minimum = tiers.purpose == MINIMUM
+    remedy = "a tier of the short option minimum needs a rate"
+    found = rows_with("tiers", "tier", minimum & ~rated, tiers.number, remedy)
+    tiered = np.unique(tiers.commodity_idx[minimum])
+    with_options = np.unique(view.commodity[view.is_option & (view.commodity >= 0)])
+    rows = np.arange(len(commodities))
+    bare = (commodities.minimum_method != "") & np.isin(rows, with_options) & ~np.isin(rows, tiered)
+    remedy = "a method for the short option minimum is stated, but no tier of it with a rate"
+    found += rows_with("commodities", "minimum_method", bare, commodities.minimum_method, remedy)
+    covered = np.zeros(len(file.periods), dtype=bool)
+    commodity = np.full(len(file.periods), -1, dtype=np.int64)
+    commodity[file.contracts.period_idx] = np.where(view.is_option, view.commodity, -1)
+    for row in np.flatnonzero(minimum).tolist():
+        covered |= (commodity == tiers.commodity_idx[row]) & within_tier(file, row, file.periods.period)
+    open_periods = np.isin(commodity, tiered) & ~covered
+    remedy = "no tier of the short option minimum of its commodity covers this series"
+    return found + rows_with("periods", "period", open_periods, file.periods.period, remedy)
 
 
 def _leg_findings(file: RiskParameterFile) -> list[Finding]:
@@ -162,7 +215,7 @@ def _leg_findings(file: RiskParameterFile) -> list[Finding]:
     legs, spreads, tiers = file.spread_legs, file.spreads, file.tiers
     position = {str(code): row for row, code in enumerate(file.commodities.code)}
     commodity = np.array([position.get(str(code), -1) for code in legs.commodity], dtype=np.int64)
-    found = _rows("spread_legs", "commodity", commodity < 0, legs.commodity, "no such combined commodity")
+    found = rows_with("spread_legs", "commodity", commodity < 0, legs.commodity, "no such combined commodity")
     known = {
         (purpose, int(c), int(n))
         for purpose, c, n in zip(tiers.purpose, tiers.commodity_idx, tiers.number, strict=True)
@@ -175,15 +228,15 @@ def _leg_findings(file: RiskParameterFile) -> list[Finding]:
             found.append(Finding("spread_legs", int(row), "tier", int(legs.tier[row]), remedy))
     counts = np.bincount(legs.spread_idx, minlength=len(spreads))
     # A scanning spread may consist of its target and one leg; a delta spread needs two sides.
-    found += _rows("spreads", "legs", counts < 2, counts.tolist(), "a spread needs at least two legs")
+    found += rows_with("spreads", "legs", counts < 2, counts.tolist(), "a spread needs at least two legs")
     bad_side = (legs.kind != "scan") & ~np.isin(legs.side, ("A", "B"))
-    found += _rows("spread_legs", "side", bad_side, legs.side, "must be A or B")
+    found += rows_with("spread_legs", "side", bad_side, legs.side, "must be A or B")
     rated = np.zeros(len(spreads), dtype=bool)
     rated[file.spread_rates.spread_idx] = True
-    found += _rows("spreads", "rate", ~rated, spreads.number, "the spread has no rate")
+    found += rows_with("spreads", "rate", ~rated, spreads.number, "the spread has no rate")
     methods = ("F", "W", "P")
     odd = (spreads.kind == "delta") & ~np.isin(spreads.charge_method, methods)
-    found += _rows("spreads", "charge_method", odd, spreads.charge_method, f"must be one of {', '.join(methods)}")
+    found += rows_with("spreads", "charge_method", odd, spreads.charge_method, f"must be one of {', '.join(methods)}")
     remedy = "no combined commodity has a tier of this purpose"
-    return found + _rows("tiers", "purpose", ~np.isin(tiers.purpose, (SCAN, INTRA, INTER, MINIMUM, "rate")),
+    return found + rows_with("tiers", "purpose", ~np.isin(tiers.purpose, (SCAN, INTRA, INTER, MINIMUM, "rate")),
                          tiers.purpose, remedy)  # fmt: skip

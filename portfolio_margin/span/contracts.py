@@ -62,7 +62,14 @@ class ContractView:
 
     @cached_property
     def factor(self) -> FloatArray:
-        """Money per price point: of the contract, else of its period, else of its family; 0 counts as not stated."""
+        """Money per price point: as stated, else 1."""
+        return np.where(np.isnan(self.stated_factor), 1.0, self.stated_factor)
+
+    @cached_property
+    def stated_factor(self) -> FloatArray:
+        """Money per price point: of the contract, else of its period, else of its family, where 0 states none; NaN
+        where it is stated nowhere.
+        """
         steps = (
             self.file.contracts.contract_value_factor,
             self.file.periods.contract_value_factor[self.file.contracts.period_idx],
@@ -72,7 +79,7 @@ class ContractView:
         for values in steps:
             with np.errstate(invalid="ignore"):
                 result = np.where(np.isnan(result) & (values > 0), values, result)
-        return np.where(np.isnan(result), 1.0, result)
+        return result
 
     @cached_property
     def currency(self) -> StrArray:
@@ -148,6 +155,17 @@ class ContractView:
                 break
             names = np.where(alike, names + "#" + numbers.astype(str).astype(object), names)
         return names.astype(np.str_)
+
+
+def within_tier(file: RiskParameterFile, tier: int, period: StrArray) -> BoolArray:
+    """Whether period codes are within a tier; bounds are compared by as many characters as they have."""
+    start, end = str(file.tiers.start[tier]), str(file.tiers.end[tier])
+    inside = np.ones(len(period), dtype=bool)
+    if start:
+        inside &= np.array([code[: len(start)] >= start for code in period.tolist()], dtype=bool)
+    if end:
+        inside &= np.array([code[: len(end)] <= end for code in period.tolist()], dtype=bool)
+    return inside
 
 
 def look_ahead_years(file: RiskParameterFile, given: float | None = None) -> float:

@@ -26,6 +26,7 @@ from portfolio_margin.span.rule_tables import (
     Tiers,
 )
 from portfolio_margin.span.tables import (
+    PERPETUAL,
     SCENARIOS,
     AccountTypes,
     Arrays,
@@ -53,7 +54,6 @@ STEPS = ("0", "0", "1/3", "1/3", "-1/3", "-1/3", "2/3", "2/3", "-2/3", "-2/3", "
 DELTA_MOVES = np.array([-3, -2, -1, 0, 1, 2, 3]) / 3.0
 DELTA_WEIGHTS = np.array([0.037, 0.111, 0.217, 0.270, 0.217, 0.111, 0.037])
 FAMILY_KINDS = ("PHY", "FUT", "OOP")
-PERPETUAL = "PERP"
 
 
 class MarketRules(NamedTuple):

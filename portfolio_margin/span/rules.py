@@ -11,10 +11,10 @@ import numpy as np
 
 from portfolio_margin.span.checks import scenario_rows
 from portfolio_margin.span.choices import Choices
-from portfolio_margin.span.contracts import ContractView
+from portfolio_margin.span.contracts import ContractView, within_tier
 from portfolio_margin.span.file_arrays import conversions
 from portfolio_margin.span.levels import levels
-from portfolio_margin.span.scan import METHODS, NORMAL
+from portfolio_margin.span.scan import price_method
 from portfolio_margin.span.spreads import FLAT, PERCENT, Leg, ScanSpread, SpotCharge, Spread
 from portfolio_margin.span.tables import FUTURES_LIKE, INTER, INTRA, MINIMUM, SCAN, SCENARIOS, SUPER, RiskParameterFile
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
@@ -164,7 +164,7 @@ class _Builder:
             code=file.commodities.code,
             currency=file.commodities.currency,
             paired=_paired(file, count),
-            price_method=np.array([METHODS.get(name, NORMAL) for name in self._price_methods()], dtype=np.int64),
+            price_method=self._price_methods(),
             scan_range=self._scan_ranges(),
             larger_minimum=larger[tier_commodity] if len(tier_commodity) else np.zeros(0, dtype=bool),
             tier_commodity=tier_commodity,
@@ -194,10 +194,14 @@ class _Builder:
         at_spot = np.where(terms.is_inverse, arrays.notional, at_spot)
         return np.where(self.known, np.where(arrays.kind == Kind.OPTION, at_spot, arrays.notional), 0.0)
 
-    def _price_methods(self) -> list[str]:
-        names = self.file.commodities.weighted_price_risk_method.tolist()
-        plain = [name.upper().replace("_", " ").strip() for name in names]
-        return ["SCANRANGE CAP" if "CAP" in name else name for name in plain]
+    def _price_methods(self) -> IntArray:
+        codes = []
+        for name, code in zip(self.file.commodities.weighted_price_risk_method.tolist(), self.position, strict=True):
+            method = price_method(name)
+            if method is None:
+                raise ConfigError(f"weighted price risk method {name!r} of {code} is not known")
+            codes.append(method)
+        return np.array(codes, dtype=np.int64)
 
     def _scan_ranges(self) -> FloatArray:
         """(U,) scan range of one delta of the nearest future, margin currency; 0 where there is no future."""
@@ -224,8 +228,11 @@ class _Builder:
         owners: list[int] = []
         for row in np.flatnonzero(file.tiers.purpose == MINIMUM).tolist():
             commodity = int(file.tiers.commodity_idx[row])
-            inside = view.is_option & (view.commodity == commodity) & self._inside(row, view.period)
-            value = rates.get((row, self.rate), rates.get((row, 1), 0.0))
+            inside = view.is_option & (view.commodity == commodity) & within_tier(self.file, row, view.period)
+            value = rates.get((row, self.rate), rates.get((row, 1)))
+            if value is None:
+                code = file.commodities.code[commodity]
+                raise ConfigError(f"a short option minimum tier of {code} states no rate number {self.rate} or 1")
             amount[inside], tier[inside] = value * self.money[commodity], len(owners)
             owners.append(commodity)
         # Options without a tier still count, with a minimum of 0.
@@ -235,16 +242,6 @@ class _Builder:
                 tier[bare & (view.commodity == commodity)] = len(owners)
                 owners.append(int(commodity))
         return amount, tier, np.array(owners, dtype=np.int64)
-
-    def _inside(self, tier: int, period: StrArray) -> BoolArray:
-        """Whether period codes are within a tier; bounds are compared by as many characters as they have."""
-        start, end = str(self.file.tiers.start[tier]), str(self.file.tiers.end[tier])
-        inside = np.ones(len(period), dtype=bool)
-        if start:
-            inside &= np.array([code[: len(start)] >= start for code in period.tolist()], dtype=bool)
-        if end:
-            inside &= np.array([code[: len(end)] <= end for code in period.tolist()], dtype=bool)
-        return inside
 
     def _tier_periods(self, commodity: int, purposes: tuple[str, ...], number: int) -> IntArray:
         """Rows of the deltas in a tier of a commodity; number 0 is the whole commodity."""
@@ -257,7 +254,7 @@ class _Builder:
                 (tiers.commodity_idx == commodity) & (tiers.purpose == purpose) & (tiers.number == number)
             )
             if len(rows):
-                return np.flatnonzero(mine & self._inside(int(rows[0]), self.period_code))
+                return np.flatnonzero(mine & within_tier(self.file, int(rows[0]), self.period_code))
         raise ConfigError(f"{self.file.commodities.code[commodity]} has no {purposes[0]} tier {number}")
 
     def _rates(self, spread: int) -> tuple[float, dict[int, float]]:
@@ -322,7 +319,7 @@ class _Builder:
             rows = np.flatnonzero((tiers.commodity_idx == commodity) & (tiers.purpose == SCAN) & (tiers.number > 0))
             left, found = mine.copy(), []
             for row in rows.tolist():
-                part = left & self._inside(row, self.period_code)
+                part = left & within_tier(self.file, row, self.period_code)
                 left &= ~part
                 found.append(part)
             found = [part for part in (*found, left) if part.any()]

@@ -13,7 +13,12 @@ import numpy as np
 from pricing.arrays import FloatArray, IntArray
 
 NORMAL, CAPPED, SCAN_RANGE = 0, 1, 2
-METHODS = {"NORMAL": NORMAL, "SCANRANGE CAP": CAPPED, "SCANRANGE": SCAN_RANGE}
+METHODS = {"": NORMAL, "NORMAL": NORMAL, "SCANRANGE CAP": CAPPED, "SCANRANGE": SCAN_RANGE}
+
+
+def price_method(name: str) -> int | None:
+    """Code of a weighted price risk method by its name in a file, the first where it states none; None if unknown."""
+    return METHODS.get(name.upper().replace("_", " ").strip())
 
 
 class ScanRisk(NamedTuple):

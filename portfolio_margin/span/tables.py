@@ -26,6 +26,8 @@ SCENARIOS = 16
 # Purposes of a tier and scopes of a spread.
 SCAN, INTRA, INTER, MINIMUM = "scan", "intra", "inter", "som"
 SUPER = "super"
+# Period code of what never expires, in files that we write.
+PERPETUAL = "PERP"
 FUTURES_LIKE = ("FUT", "FWD")
 OPTION_TYPES = ("OOP", "OOF", "OOE", "OOC")
 

@@ -44,7 +44,7 @@ def rich_exchange() -> RiskParameterFile:
     exchange.add("spot_rates", commodity_idx=corn, rate=1, period="202603", spread=10.0, outright=0.5)
     code = "C & <o>"
     exchange.spread("intra", [(code, "202603", "A", 1), (code, "202605", "B", 1)], 75.0, commodity=corn)
-    exchange.spread("intra", [(code, 1, "A", 1), (code, 2, "B", 2)], 90.0, "W", commodity=corn)
+    exchange.spread("intra", [(code, 1, "A", 1), (code, 2, "B", 2)], 0.9, "W", commodity=corn)
     exchange.spread("super", [(code, 0, "A", 1), ("W", 0, "B", 3)], 0.5, "W")
     exchange.spread("inter", [(code, 1, "A", 1, 0.4), ("W", 0, "B", 3, 0.6)], 0.5, "W")
     exchange.spread("inter", [(code, 1, "", 1), ("W", 0, "", 1)], 0.7, kind="scan")

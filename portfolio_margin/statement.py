@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from portfolio_margin.requirement import MarginModel
+from portfolio_margin.requirement import MarginModel, ParameterSet
 from pricing.arrays import FloatArray, IntArray, StrArray
 
 if TYPE_CHECKING:
@@ -88,6 +88,17 @@ class MarginStatement:
         return len(self.account)
 
     @property
+    def parameter_set(self) -> ParameterSet:
+        """Where the parameters come from, and whether they are valid at the moment of the statement."""
+        return self.model.parameter_set.decided_at(self.as_of_ms)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever uses the margins must know: every output tells it."""
+        stale = self.model.parameter_set.warning(self.as_of_ms)
+        return (f"{self.model.model_id}: {stale}",) if stale else ()
+
+    @property
     def below_maintenance(self) -> np.ndarray:
         """(A,) True where the margin balance does not cover the maintenance margin."""
         return self.status >= AccountStatus.LIQUIDATION
@@ -120,11 +131,12 @@ class MarginStatement:
         """What reproduces the statement: model, parameter set, hashes, version, and what was excluded."""
         return {
             "model_id": self.model.model_id,
-            **self.model.parameter_set.identity(),
+            **self.parameter_set.identity(),
             "parameters_hash": self.parameters_hash,
             "input_hash": self.input_hash,
             "engine_version": self.engine_version,
             "positions_excluded": list(self.positions_excluded),
+            "warnings": list(self.warnings),
         }
 
     def frame(self) -> pd.DataFrame:

@@ -50,6 +50,7 @@ def command(
     options = collect(shared)
     session = open_session(options)
     statement = statement_of(session, options)
+    session = session.warned(statement)
     explanation = explain(statement, session.book, session.arrays, account)
     identity = {
         "account": account,

@@ -71,6 +71,7 @@ def command(
     options = collect(shared)
     session = open_session(options)
     statement = statement_of(session, options)
+    session = session.warned(statement)
     chosen = rows_of(session.book, accounts) if accounts else list(range(len(statement)))
     columns = {name: np.asarray(values)[chosen] for name, values in statement.columns().items()}
     identity = {**statement.identity(), **session.told.document()}
@@ -152,7 +153,7 @@ def _footer(statement: MarginStatement, columns: dict[str, Any], session: Sessio
         f"{len(columns['account'])} accounts: {by_status or 'none'}",
         f"totals: equity {totals[0]}, initial {totals[1]}, maintenance {totals[2]} {statement.currency}",
         f"inputs {statement.input_hash}, parameters {statement.parameters_hash}, engine {statement.engine_version}",
-        f"{statement.model.model_id}: {statement.model.parameter_set.text()}",
+        f"{statement.model.model_id}: {statement.parameter_set.text()}",
         f"positions excluded: {len(statement.positions_excluded) or 'none'}",
         *(f"  {line}" for line in statement.positions_excluded[:EXCLUDED_SHOWN]),
         f"market rows left out: {len(session.told.left_out) or 'none'}",

@@ -74,6 +74,7 @@ def command(
     session = open_session(options)
     result = _result(session, account, given, options.backend)
     statement = statement_of(session, options)
+    session = session.warned(statement)
     columns = {
         "measure": list(COMPARED),
         "pre": [result.pre[name] for name in COMPARED],

@@ -188,19 +188,32 @@ def everything(arrays: RiskArrays) -> StrArray:
 
 def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, tuple[str, ...]]:
     """The book as far as the model has rules for it, and a line "account instrument: reason" for what is left out."""
-    reason = np.asarray(model.not_covered(arrays), dtype=np.str_)
-    if reason.shape != (len(arrays),):
-        raise ConfigError(f"{model.model_id}.not_covered gives {reason.shape}: needs one text an instrument")
-    if not np.any(reason != ""):
-        return book, ()
-    inside = book.instrument_idx < len(arrays)
-    row = np.where(inside, book.instrument_idx, 0)
-    out = inside & (reason[row] != "") & (book.quantity != 0)
+    reason = excluded(model, book, arrays)
+    out = reason != ""
     if not np.any(out):
         return book, ()
     account = np.repeat(book.account_id, np.diff(book.position_ptr))
-    lines = tuple(f"{account[p]} {arrays.instrument_id[row[p]]}: {reason[row[p]]}" for p in np.flatnonzero(out))
+    name = arrays.instrument_id[np.where(out, book.instrument_idx, 0)]
+    lines = tuple(f"{account[p]} {name[p]}: {reason[p]}" for p in np.flatnonzero(out))
     return book.keep(~out), lines
+
+
+def excluded(model: MarginModel, book: Book, arrays: RiskArrays) -> StrArray:
+    """(P,) why the model has no rule for a position that is not 0, or ""."""
+    reason = np.asarray(model.not_covered(arrays), dtype=np.str_)
+    if reason.shape != (len(arrays),):
+        raise ConfigError(f"{model.model_id}.not_covered gives {reason.shape}: needs one text an instrument")
+    inside = (book.instrument_idx < len(arrays)) & (book.quantity != 0)
+    return np.where(inside, np.append(reason, "")[np.where(inside, book.instrument_idx, -1)], "")
+
+
+def check_covers(model: MarginModel, book: Book, arrays: RiskArrays) -> None:
+    """ConfigError where the book holds contracts and the model has a rule for none there is: margins of nothing."""
+    reason = np.asarray(model.not_covered(arrays), dtype=np.str_)[~arrays.is_collateral]
+    held = book.instrument_idx[book.quantity != 0]
+    held = held[held < len(arrays)]
+    if len(reason) and np.all(reason != "") and not np.all(arrays.is_collateral[held]):
+        raise ConfigError(f"{model.model_id} has no rule for any contract here; of the first, {reason[0]}")
 
 
 def check_scenarios(model: MarginModel, arrays: RiskArrays) -> None:

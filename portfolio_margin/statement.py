@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from portfolio_margin.requirement import MarginModel, ParameterSet
-from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +57,9 @@ class MarginStatement:
     as_of_ms, currency             moment (ms UTC) and margin currency
     model                          the margin model, with its parameters
     parameters_hash, input_hash, engine_version   what reproduces the statement
+    excluded                       number of positions that the model has no rule for
+    unmargined                     True where one of them bears risk (a contract, a balance owed): margin and status
+                                   are of the rest
     positions_excluded             what was left out of the computation, always listed
     """
 
@@ -82,6 +85,8 @@ class MarginStatement:
     parameters_hash: str
     input_hash: str
     engine_version: str
+    excluded: IntArray
+    unmargined: BoolArray
     positions_excluded: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -122,6 +127,7 @@ class MarginStatement:
             "mm_rate": self.mm_rate,
             "health": self.health,
             "status": np.array([AccountStatus(code).name for code in self.status], dtype=np.str_),
+            "positions_excluded": self.excluded,
             "delta_total": self.delta_total,
             "worst_scenario": labels[self.worst_scenario],
             **{f"charge_{name}": up(parts[:, 0]) for name, parts in self.charges.items()},

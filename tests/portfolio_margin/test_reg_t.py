@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from portfolio_margin import load_parameters, load_sample, margin
 from portfolio_margin.models import reg_t
+from pricing import ConfigError
 from tests.naive import reg_t as naive
 from tests.portfolio_margin.equities import Listed, arrays_for, book_of
 from tests.portfolio_margin.test_tims import DAYS, IBM, POSITIONS, SPX, STOCK, STRADDLE
@@ -269,7 +270,7 @@ def test_crypto_is_named_and_left_out() -> None:
     from scenarios.families import grid
 
     arrays = revalue(sample.instruments, sample.market, grid.scenarios(grid.Params(), sample.market))
-    statement = margin(sample.book, arrays, sample.market, model)
-    assert "no product class for BTC" in statement.positions_excluded[0]
+    with pytest.raises(ConfigError, match=r"no rule for any contract.*no product class for BTC"):
+        margin(sample.book, arrays, sample.market, model)
     named = reg_t.Model(reg_t.Params(default_class="equity")).not_covered(arrays)
     assert set(named.tolist()) == {"", "strategy rules cover stock and options, not futures"}

@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 
 from portfolio_margin import compare, load_parameters, load_sample, margin
 from portfolio_margin.models import tims, worst_case
-from pricing import Exercise, price
+from pricing import ConfigError, Exercise, price
 from pricing.american import american_price
 from scenarios import revalue
 from tests.naive import tims as naive
@@ -143,9 +143,10 @@ def test_underlyings_without_a_class_are_named() -> None:
     sample = load_sample()
     model = tims.Model(load_parameters("tims")[0])
     arrays = revalue(sample.instruments, sample.market, model.scenario_set(sample.market))
-    statement = margin(sample.book, arrays, sample.market, model)
-    assert "no product class for BTC: give product_class.BTC=..." in statement.positions_excluded[0]
-    assert not statement.initial_margin.any()
+    with pytest.raises(
+        ConfigError, match=r"no rule for any contract.*no product class for BTC: give product_class.BTC="
+    ):
+        margin(sample.book, arrays, sample.market, model)
     worst = worst_case.Model(worst_case.Params())
     models = {"worst_case": worst, "tims": model}
     moves = model.scenario_set(sample.market)

@@ -263,6 +263,14 @@ def test_stock() -> None:
     assert cheap == [400.0, 250.0]
 
 
+def test_an_option_of_just_nine_months_is_paid_in_full() -> None:
+    """The rule gives a loan value to options of more than nine months."""
+    options = [Listed("A", "C", 100.0, days, price=10.0) for days in (275.0, 276.0)]
+    arrays = arrays_for(EQUITY, {"A": 100.0}, options)
+    book = book_of(arrays, {str(n): {o.name: 1.0} for n, o in enumerate(options)})
+    assert EQUITY.requirement(book, arrays).initial == pytest.approx([1_000.0, 750.0])
+
+
 def test_crypto_is_named_and_left_out() -> None:
     sample = load_sample()
     model = reg_t.Model(load_parameters("reg_t")[0])

@@ -34,8 +34,8 @@ class CurrencyPair:
     """What the venue states per currency pair ("btc_usd"), under its own names.
 
     price_range                      largest move of the standard table, 0.01 to 0.9
-    volatility_range_up              relative vol shock at 30 days, 0 to 5
-    volatility_range_down            the same down, 0 to 1
+    volatility_range_up              relative vol shock at 30 days, 0.05 to 5
+    volatility_range_down            the same down, 0.05 to 1
     min_volatility_for_shock_up      a vol that is shocked up is at least this, 0 to 10
     short_term_vega_power, long_term_vega_power   of 30 days / days to expiry, up to 30 days and beyond, 0 to 1
     extended_table_factor            share of the extended P&L that counts, 0 to 10
@@ -58,8 +58,8 @@ class CurrencyPair:
     def __post_init__(self) -> None:
         bounds = {
             "price_range": (0.01, 0.9),
-            "volatility_range_up": (0.0, 5.0),
-            "volatility_range_down": (0.0, 1.0),
+            "volatility_range_up": (0.05, 5.0),
+            "volatility_range_down": (0.05, 1.0),
             "min_volatility_for_shock_up": (0.0, 10.0),
             "short_term_vega_power": (0.0, 1.0),
             "long_term_vega_power": (0.0, 1.0),

@@ -61,7 +61,7 @@ CHARGES = ("scan", "perpetual", "base", "option", "depeg", "confidence")
 @dataclass(frozen=True)
 class OtherContingency:
     """peg_loss_threshold 0 to 100, peg_loss_factor 0 to 20, conf_threshold 0 to 1, conf_margin 0 to 20, and shares of
-    spot: base_percent, perp_percent and option_percent, each 0 to 0.5."""
+    spot: base_percent, perp_percent and option_percent, each 0 to 1."""
 
     peg_loss_threshold: float
     peg_loss_factor: float
@@ -73,7 +73,7 @@ class OtherContingency:
 
     def __post_init__(self) -> None:
         bounds = {"peg_loss_threshold": (0.0, 100.0), "peg_loss_factor": (0.0, 20.0), "conf_threshold": (0.0, 1.0)}
-        shares = dict.fromkeys(("base_percent", "perp_percent", "option_percent"), (0.0, 0.5))
+        shares = dict.fromkeys(("base_percent", "perp_percent", "option_percent"), (0.0, 1.0))
         check_bounds(self, {**bounds, "conf_margin": (0.0, 20.0), **shares})
 
 

@@ -81,7 +81,7 @@ class Collateral:
 @dataclass(frozen=True)
 class OtherContingency:
     """peg_loss_threshold 0 to 100, peg_loss_factor 0 to 20, conf_threshold 0 to 1, conf_margin 0 to 20, and shares of
-    spot, each 0 to 0.5: im_* are asked of initial margin on top of mm_*."""
+    spot, each 0 to 3, as the venue's own examples have: im_* are asked of initial margin on top of mm_*."""
 
     peg_loss_threshold: float
     peg_loss_factor: float
@@ -95,7 +95,7 @@ class OtherContingency:
     def __post_init__(self) -> None:
         bounds = {"peg_loss_threshold": (0.0, 100.0), "peg_loss_factor": (0.0, 20.0), "conf_threshold": (0.0, 1.0)}
         shares = ("mm_perp_percent", "im_perp_percent", "mm_option_percent", "im_option_percent")
-        check_bounds(self, {**bounds, "conf_margin": (0.0, 20.0), **dict.fromkeys(shares, (0.0, 0.5))})
+        check_bounds(self, {**bounds, "conf_margin": (0.0, 20.0), **dict.fromkeys(shares, (0.0, 3.0))})
 
 
 @dataclass(frozen=True)

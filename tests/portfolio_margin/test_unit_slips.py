@@ -19,9 +19,8 @@ PMRM, PMRM2 = (load_parameters(name)[0] for name in ("derive_pmrm", "derive_pmrm
     ("group", "name", "slip", "meant"),
     [
         (PMRM.other_contingency, "perp_percent", 3.0, 0.03),
-        (PMRM.other_contingency, "option_percent", 1.0, 0.01),
-        (PMRM2.other_contingency, "mm_perp_percent", 3.0, 0.03),
-        (PMRM2.other_contingency, "im_option_percent", 0.8, 0.008),
+        (PMRM.other_contingency, "option_percent", 1.5, 0.015),
+        (PMRM2.other_contingency, "mm_perp_percent", 4.0, 0.04),
         (PMRM2.vol_shock, "dte_floor_sec", 1.0, 86_400.0),
         (PMRM2.vol_shock, "dte_floor_sec", 24.0, 86_400.0),
         (Scenario(1.0), "spot_shock", 0.18, 1.18),

@@ -31,8 +31,11 @@ COMPARED = (
 
 @dataclass(frozen=True)
 class WhatIf:
-    """An account before and after orders: `pre`, `post`, `change` by column of the statement.
+    """An account before and after orders.
 
+    account, currency           of the statement
+    pre, post, change           by column of the statement
+    pre_status, post_status, pre_worst_scenario, post_worst_scenario   their names
     fits  True where the account covers its initial margin afterwards, or is no worse off than before; never where it
           holds risk afterwards that the model has no rule for
     positions_excluded  what the margin afterwards leaves out

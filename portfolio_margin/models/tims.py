@@ -208,12 +208,12 @@ class Model:
                 for p, loss in zip(held, losses, strict=True) if scan > 0 else ():
                     amounts = exact_amounts(loss, arrays, factors)
                     lines.append(position_line(own, arrays, int(p), "scan", amounts, netting_set=name, scenario=label))
-                for p, amount, text in self._minimum_lines(held, ticks, minimum, classes, scan):
+                for row, amount, text in self._minimum_lines(held, ticks, minimum, classes, scan):
                     amounts = exact_amounts(amount, arrays, factors)
                     lines.append(
                         Contribution("contract_minimum", name, "", f"less {text}", 0.0, "", *amounts)
-                        if p < 0
-                        else position_line(own, arrays, p, "contract_minimum", amounts, netting_set=name)
+                        if row < 0
+                        else position_line(own, arrays, row, "contract_minimum", amounts, netting_set=name)
                     )
         return lines
 

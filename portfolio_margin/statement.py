@@ -21,7 +21,7 @@ REDUCE_ONLY_LEVEL = 1.10
 
 
 class AccountStatus(IntEnum):
-    """What an account may do, from healthy to lost.
+    """What an account may do, from healthy to lost, by the positions that the model has a rule for.
 
     NORMAL       margin balance covers initial margin
     MARGIN_CALL  below initial margin: no new risk

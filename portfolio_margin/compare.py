@@ -12,7 +12,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement, up
-from pricing.arrays import FloatArray, StrArray
+from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, EngineError
 from pricing.instruments import Instruments
 from pricing.market import Market
@@ -33,7 +33,7 @@ class Comparison:
     statements           by name of the model, all of them
     left_out             name of a model that could not be computed -> why
     reference            name of the model that savings are measured against
-    account              (A,)
+    account, row         (A,) name, and row of the statements
     initial, maintenance (M,A) requirements
     saving               (M,A) initial margin of the reference less that of the model: above 0 where the model asks less
     worst_scenario       (M,A) label, "" where none loses
@@ -45,6 +45,7 @@ class Comparison:
     left_out: Mapping[str, str]
     reference: str
     account: StrArray
+    row: IntArray
     initial: FloatArray
     maintenance: FloatArray
     saving: FloatArray
@@ -62,7 +63,7 @@ class Comparison:
         """The comparison of some accounts; the statements stay whole."""
         tables = ("initial", "maintenance", "saving", "worst_scenario", "charge", "charge_amount")
         chosen = {name: getattr(self, name)[:, rows] for name in tables}
-        return replace(self, account=self.account[rows], notional=self.notional[rows], **chosen)
+        return replace(self, account=self.account[rows], row=self.row[rows], notional=self.notional[rows], **chosen)
 
     def columns(self) -> dict[str, Any]:
         """Named columns, one row a model and account, models slowest."""
@@ -76,6 +77,7 @@ class Comparison:
             "worst_scenario": self.worst_scenario.ravel(),
             "largest_charge": self.charge.ravel(),
             "largest_charge_amount": self.charge_amount.ravel(),
+            "positions_excluded": np.concatenate([s.excluded[self.row] for s in self.statements.values()]),
             "notional": np.tile(self.notional, models),
         }
 
@@ -147,7 +149,6 @@ def comparison(
             if arrays is None:
                 arrays = arrays_of(moves)
                 made.append(arrays)
-            _check_covers(name, model, arrays)
             statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads)
         except EngineError as error:
             left_out[name] = str(error)
@@ -158,13 +159,6 @@ def comparison(
         why = left_out.get(chosen, f"none of {', '.join(models)}")
         raise ConfigError(f"reference = {chosen!r}: {why}")
     return _table(book, made[0], statements, left_out, chosen)
-
-
-def _check_covers(name: str, model: MarginModel, arrays: RiskArrays) -> None:
-    """ConfigError where a model has a rule for none of the contracts: margins of nothing are no comparison."""
-    reason = model.not_covered(arrays)[~arrays.is_collateral]
-    if len(reason) and np.all(reason != ""):
-        raise ConfigError(f"{name} has no rule for any contract here; of the first, {reason[0]}")
 
 
 def _table(
@@ -180,6 +174,7 @@ def _table(
         left_out=left_out,
         reference=chosen,
         account=book.account_id,
+        row=np.arange(len(book)),
         initial=initial,
         maintenance=np.array([s.maintenance_margin for s in statements.values()]),
         saving=np.round(statements[chosen].initial_margin - initial, 2) + 0.0,

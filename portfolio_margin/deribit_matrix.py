@@ -23,6 +23,7 @@ from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, VolDynamics, check_bounds, make
 
 VOL_CASES = ("up", "same", "down")
+COINS = ("worst_each", "cell_by_cell")
 EXTENDED_MOVES = (-0.66, -0.33, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
 # Currencies that are one US dollar: amounts of the parameters are in it.
 DOLLARS = ("USD", "USDC", "USDT")
@@ -34,8 +35,8 @@ class CurrencyPair:
     """What the venue states per currency pair ("btc_usd"), under its own names.
 
     price_range                      largest move of the standard table, 0.01 to 0.9
-    volatility_range_up              relative vol shock at 30 days, 0 to 5
-    volatility_range_down            the same down, 0 to 1
+    volatility_range_up              relative vol shock at 30 days, 0.05 to 5
+    volatility_range_down            the same down, 0.05 to 1
     min_volatility_for_shock_up      a vol that is shocked up is at least this, 0 to 10
     short_term_vega_power, long_term_vega_power   of 30 days / days to expiry, up to 30 days and beyond, 0 to 1
     extended_table_factor            share of the extended P&L that counts, 0 to 10
@@ -58,8 +59,8 @@ class CurrencyPair:
     def __post_init__(self) -> None:
         bounds = {
             "price_range": (0.01, 0.9),
-            "volatility_range_up": (0.0, 5.0),
-            "volatility_range_down": (0.0, 1.0),
+            "volatility_range_up": (0.05, 5.0),
+            "volatility_range_down": (0.05, 1.0),
             "min_volatility_for_shock_up": (0.0, 10.0),
             "short_term_vega_power": (0.0, 1.0),
             "long_term_vega_power": (0.0, 1.0),
@@ -122,6 +123,8 @@ class Params:
     vol_shock        "tenor_scaled": vol shocks grow with (30 / days)^power; "unscaled": they do not. Second-hand
     days_floor       days to expiry below which vol shocks grow no more, 0.001 to 30. Second-hand
     delta_shock      "long_options_hedge": see docs/models/deribit_spm.md; "none". Second-hand
+    coins            of deribit_xpm: "worst_each": the worst cells of the coins add up; "cell_by_cell": the coins add up
+                     cell by cell, move k of one with move k of the others, and the account has one worst cell
     correlation_contingency  share, 0 to 1, of what currencies in a correlation set save by moving together that is
                      charged all the same. Not published: without it no currency can be in a correlation set
     """
@@ -134,6 +137,7 @@ class Params:
     vol_shock: str = "tenor_scaled"
     days_floor: float = 1.0
     delta_shock: str = "long_options_hedge"
+    coins: str = COINS[0]
     correlation_contingency: float | None = None
 
     def __post_init__(self) -> None:
@@ -145,6 +149,7 @@ class Params:
         for name, known in (
             ("vol_shock", ("tenor_scaled", "unscaled")),
             ("delta_shock", ("long_options_hedge", "none")),
+            ("coins", COINS),
         ):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: must be {' or '.join(known)}")
@@ -157,6 +162,11 @@ class Params:
                 raise ConfigError(f"{name} = {table!r}: must be a mapping from name to {kind.__name__}")
             object.__setattr__(self, name, MappingProxyType({str(k).lower(): v for k, v in table.items()}))
         together = [name for name, risk in self.currency.items() if risk.correlation_set]
+        if self.coins == "cell_by_cell" and (together or self.correlation_contingency is not None):
+            raise ConfigError(
+                "coins = 'cell_by_cell': all coins move together, so that correlation_set and "
+                "correlation_contingency have no effect; leave them out"
+            )
         if together and self.correlation_contingency is None:
             raise ConfigError(
                 f"correlation_set of {', '.join(together)} needs correlation_contingency, a share from 0 to 1 "

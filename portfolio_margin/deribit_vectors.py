@@ -27,6 +27,10 @@ from scenarios.risk_arrays import RiskArrays
 CHARGES = ("worst_case", "roll_shock", "delta_shock", "correlation_contingency")
 
 
+# What a group of coins with one worst cell is called.
+SHARED = {"worst_each": "correlation set", "cell_by_cell": "all coins"}
+
+
 class Vectors(NamedTuple):
     """One set of risk vectors: contracts that are summed together, underlying by underlying.
 
@@ -253,7 +257,7 @@ def _matrix_lines(book: Book, arrays: RiskArrays, vectors: Vectors, portfolio: P
     for group in sets:
         inside = np.isin(known, group)
         loss, column = worst_cell(cells[inside].sum(axis=0, keepdims=True))
-        name = str(arrays.underlying_id[group[0]]) if len(group) == 1 else "correlation set"
+        name = str(arrays.underlying_id[group[0]]) if len(group) == 1 else SHARED[portfolio.params.coins]
         if loss[0] > 0.0:
             positions = np.flatnonzero(np.isin(owner, group) & (product[:, column[0]] != 0.0))
             lines += _worst_lines(

@@ -24,17 +24,23 @@ SECONDS_PER_DAY = 86_400.0
 SMALLEST_MOVE = float(np.finfo(np.float64).tiny)
 
 
+# A factor, not a move: 0.18 would be a fall of 82 %, and somebody's way to write a rise of 18 %.
+SPOT_SHOCKS = (0.2, 10.0)
+# A hundredth of a day: fewer seconds are somebody's days.
+LEAST_DTE_FLOOR = 0.01 * SECONDS_PER_DAY
+
+
 @dataclass(frozen=True)
 class Scenario:
-    """One scenario: spot_shock is the spot after it per spot before, 0.001 to 100; vol_shock one of up, none, down,
-    linear, abs, where the last two tilt the vols and leave the spot; dampening_factor 0 to 100 of the P&L counts."""
+    """One scenario: spot_shock is the spot after it per spot before, 0.2 to 10; vol_shock one of up, none, down,
+    linear, abs, where the last two tilt the vols and leave the spot; dampening_factor 0 to 5 of the P&L counts."""
 
     spot_shock: float
     vol_shock: str = "none"
     dampening_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        check_bounds(self, {"spot_shock": (1e-3, 100.0), "dampening_factor": (0.0, 100.0)})
+        check_bounds(self, {"spot_shock": SPOT_SHOCKS, "dampening_factor": (0.0, 5.0)})
         if self.vol_shock not in VOL_SHOCKS:
             raise ConfigError(f"vol_shock = {self.vol_shock!r}: must be one of {', '.join(VOL_SHOCKS)}")
         if self.vol_shock in SKEWS and self.spot_shock != 1.0:
@@ -59,8 +65,8 @@ class BasisContingency:
 @dataclass(frozen=True)
 class VolShock:
     """Relative vol moves at 30 days, vol_range_up and vol_range_down (0 to 10), times (30 days / time to expiry)^power:
-    short_term_power up to 30 days, long_term_power beyond (0 to 10), the time at least dte_floor_sec (0 to 34,560,000);
-    up scenarios price at min_vol_up_shock (0 to 20) at least."""
+    short_term_power up to 30 days, long_term_power beyond (0 to 10), the time at least dte_floor_sec (0, or 864
+    to 34,560,000); up scenarios price at min_vol_up_shock (0 to 20) at least."""
 
     vol_range_up: float
     vol_range_down: float
@@ -72,12 +78,16 @@ class VolShock:
     def __post_init__(self) -> None:
         ranges = dict.fromkeys(("vol_range_up", "vol_range_down", "short_term_power", "long_term_power"), (0.0, 10.0))
         check_bounds(self, {**ranges, "dte_floor_sec": (0.0, 400 * SECONDS_PER_DAY), "min_vol_up_shock": (0.0, 20.0)})
+        if 0.0 < self.dte_floor_sec < LEAST_DTE_FLOOR:
+            raise ConfigError(
+                f"dte_floor_sec = {self.dte_floor_sec!r}: must be seconds, {LEAST_DTE_FLOOR:g} or more, or 0"
+            )
 
     def multipliers(self, years: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(X,) vol multipliers of up and down scenarios."""
         days = years * DAYS_PER_YEAR
+        # A second keeps multipliers finite at expiry, where there is no floor.
         power = np.where(days <= REFERENCE_DAYS, self.short_term_power, self.long_term_power)
-        # At expiry vols do not matter; a second keeps their multipliers finite where there is no floor.
         floored = np.maximum(days, max(self.dte_floor_sec, 1.0) / SECONDS_PER_DAY)
         scale = (REFERENCE_DAYS / floored) ** power
         return 1.0 + self.vol_range_up * scale, np.maximum(0.0, 1.0 - self.vol_range_down * scale)

@@ -8,9 +8,10 @@ import numpy as np
 
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
-from portfolio_margin.requirement import MarginModel, check_scenarios, covered
+from portfolio_margin.requirement import MarginModel, check_covers, check_scenarios, covered, excluded
 from portfolio_margin.statement import MarginStatement, account_status, down, ratio, up
 from portfolio_margin.version import VERSION
+from pricing.arrays import BoolArray, IntArray
 from pricing.digest import hash_parts
 from pricing.errors import ConfigError, DataError, NumericalError, Problem
 from pricing.market import Market
@@ -33,9 +34,9 @@ def margin(
             arrays come from a file
     positions_excluded  what the caller has left out already; the model adds the positions it has no rule for,
             whose value still counts in equity
-    Raises ConfigError where the model needs other scenarios than those of the arrays, DataError where arrays and market
-    do not belong together or a quantity is off its step, and NumericalError where a margin cannot be computed exactly:
-    never a small number instead.
+    Raises ConfigError where the model needs other scenarios than those of the arrays, or has a rule for no contract
+    at all and the book holds some; DataError where arrays and market do not belong together or a quantity is off its
+    step; NumericalError where a margin cannot be computed exactly: never a small number instead.
     """
     if not hasattr(model, "requirement"):
         raise ConfigError(f"model = {model!r}: must be a margin model, such as worst_case.Model(worst_case.Params())")
@@ -44,7 +45,9 @@ def margin(
     if market is not None:
         _check_same_moment(arrays, market)
     check_scenarios(model, arrays)
+    check_covers(model, book, arrays)
     seen, unseen = covered(model, book, arrays)
+    count, unmargined = _left_out(model, book, arrays)
     required = model.requirement(seen, arrays, backend=backend, threads=threads)
     held = equity(book, arrays, model.haircut(arrays), backend=backend, threads=threads)
     marked = held.equity if required.revaluation is None else held.equity + required.revaluation
@@ -77,7 +80,17 @@ def margin(
         input_hash=hash_parts([arrays.digest, *(getattr(book, f.name) for f in fields(book))])[:16],
         engine_version=VERSION,
         positions_excluded=(*positions_excluded, *unseen),
+        excluded=count,
+        unmargined=unmargined,
     )
+
+
+def _left_out(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[IntArray, BoolArray]:
+    """(A,) number of positions without a rule, and whether one of them bears risk: a balance of one's own does not."""
+    out = np.flatnonzero(excluded(model, book, arrays) != "")
+    account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))[out]
+    owned = arrays.is_collateral[book.instrument_idx[out]] & (book.quantity[out] > 0)
+    return np.bincount(account, minlength=len(book)), np.bincount(account[~owned], minlength=len(book)) > 0
 
 
 def _check_same_moment(arrays: RiskArrays, market: Market) -> None:

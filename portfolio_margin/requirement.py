@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal
 from typing import Any, NamedTuple, Protocol
 
@@ -65,7 +65,7 @@ class ParameterSet:
     second_hand  parameters whose value is not from the venue itself
     doubtful     parameters that the venue publishes and that look wrong; the note says why
     changed      parameters that were given another value than the set's
-    applies      False where it is not valid at the time of the market it was loaded for
+    applies      False where it is not valid at the time it was loaded for; a statement decides anew, for its own moment
     """
 
     name: str = "defaults"
@@ -77,6 +77,25 @@ class ParameterSet:
     doubtful: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     applies: bool = True
+
+    def valid_at(self, moment: int) -> bool:
+        """Whether the day of a moment, ms UTC, lies in its time; of defaults, which have none, what `applies` says."""
+        if not self.valid_from:
+            return self.applies
+        day = _day(moment)
+        return self.valid_from <= day and (not self.valid_to or day <= self.valid_to)
+
+    def decided_at(self, moment: int) -> ParameterSet:
+        """The same with `applies` as it is at a moment, ms UTC."""
+        return replace(self, applies=self.valid_at(moment))
+
+    def warning(self, moment: int) -> str:
+        """A sentence where it is not valid at a moment, ms UTC; "" where it is."""
+        if self.valid_at(moment):
+            return ""
+        last = f" to {self.valid_to}" if self.valid_to else ""
+        since = f", only from {self.valid_from}{last}" if self.valid_from else ""
+        return f"parameter set {self.name} is not valid at the time of the market, {_day(moment)}{since}"
 
     def text(self) -> str:
         """One line for people."""
@@ -98,6 +117,10 @@ class ParameterSet:
             "parameters_second_hand": [name for name in self.second_hand if name not in self.changed],
             "parameters_doubtful": [name for name in self.doubtful if name not in self.changed],
         }
+
+
+def _day(moment: int) -> str:
+    return str(np.datetime64(moment, "ms").astype("datetime64[D]"))
 
 
 @dataclass(frozen=True)
@@ -165,19 +188,32 @@ def everything(arrays: RiskArrays) -> StrArray:
 
 def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, tuple[str, ...]]:
     """The book as far as the model has rules for it, and a line "account instrument: reason" for what is left out."""
-    reason = np.asarray(model.not_covered(arrays), dtype=np.str_)
-    if reason.shape != (len(arrays),):
-        raise ConfigError(f"{model.model_id}.not_covered gives {reason.shape}: needs one text an instrument")
-    if not np.any(reason != ""):
-        return book, ()
-    inside = book.instrument_idx < len(arrays)
-    row = np.where(inside, book.instrument_idx, 0)
-    out = inside & (reason[row] != "") & (book.quantity != 0)
+    reason = excluded(model, book, arrays)
+    out = reason != ""
     if not np.any(out):
         return book, ()
     account = np.repeat(book.account_id, np.diff(book.position_ptr))
-    lines = tuple(f"{account[p]} {arrays.instrument_id[row[p]]}: {reason[row[p]]}" for p in np.flatnonzero(out))
+    name = arrays.instrument_id[np.where(out, book.instrument_idx, 0)]
+    lines = tuple(f"{account[p]} {name[p]}: {reason[p]}" for p in np.flatnonzero(out))
     return book.keep(~out), lines
+
+
+def excluded(model: MarginModel, book: Book, arrays: RiskArrays) -> StrArray:
+    """(P,) why the model has no rule for a position that is not 0, or ""."""
+    reason = np.asarray(model.not_covered(arrays), dtype=np.str_)
+    if reason.shape != (len(arrays),):
+        raise ConfigError(f"{model.model_id}.not_covered gives {reason.shape}: needs one text an instrument")
+    inside = (book.instrument_idx < len(arrays)) & (book.quantity != 0)
+    return np.where(inside, np.append(reason, "")[np.where(inside, book.instrument_idx, -1)], "")
+
+
+def check_covers(model: MarginModel, book: Book, arrays: RiskArrays) -> None:
+    """ConfigError where the book holds contracts and the model has a rule for none there is: margins of nothing."""
+    reason = np.asarray(model.not_covered(arrays), dtype=np.str_)[~arrays.is_collateral]
+    held = book.instrument_idx[book.quantity != 0]
+    held = held[held < len(arrays)]
+    if len(reason) and np.all(reason != "") and not np.all(arrays.is_collateral[held]):
+        raise ConfigError(f"{model.model_id} has no rule for any contract here; of the first, {reason[0]}")
 
 
 def check_scenarios(model: MarginModel, arrays: RiskArrays) -> None:

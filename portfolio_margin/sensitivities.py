@@ -31,9 +31,14 @@ COMPARED = (
 
 @dataclass(frozen=True)
 class WhatIf:
-    """An account before and after orders: `pre`, `post`, `change` by column of the statement.
+    """An account before and after orders.
 
-    fits  True where the account covers its initial margin afterwards, or is no worse off than before
+    account, currency           of the statement
+    pre, post, change           by column of the statement
+    pre_status, post_status, pre_worst_scenario, post_worst_scenario   their names
+    fits  True where the account covers its initial margin afterwards, or is no worse off than before; never where it
+          holds risk afterwards that the model has no rule for
+    positions_excluded  what the margin afterwards leaves out
     """
 
     account: str
@@ -46,6 +51,7 @@ class WhatIf:
     pre_worst_scenario: str
     post_worst_scenario: str
     fits: bool
+    positions_excluded: tuple[str, ...] = ()
 
     def columns(self) -> dict[str, float | str | bool]:
         """pre_*, post_* and change_* by name."""
@@ -91,7 +97,8 @@ def what_if(
         post_status=_text(post, "status"),
         pre_worst_scenario=_text(pre, "worst_scenario"),
         post_worst_scenario=_text(post, "worst_scenario"),
-        fits=covered or values[1]["available_funds"] >= values[0]["available_funds"],
+        fits=not post.unmargined[0] and (covered or values[1]["available_funds"] >= values[0]["available_funds"]),
+        positions_excluded=post.positions_excluded,
     )
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from portfolio_margin.requirement import MarginModel
-from pricing.arrays import FloatArray, IntArray, StrArray
+from portfolio_margin.requirement import MarginModel, ParameterSet
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ REDUCE_ONLY_LEVEL = 1.10
 
 
 class AccountStatus(IntEnum):
-    """What an account may do, from healthy to lost.
+    """What an account may do, from healthy to lost, by the positions that the model has a rule for.
 
     NORMAL       margin balance covers initial margin
     MARGIN_CALL  below initial margin: no new risk
@@ -57,6 +57,9 @@ class MarginStatement:
     as_of_ms, currency             moment (ms UTC) and margin currency
     model                          the margin model, with its parameters
     parameters_hash, input_hash, engine_version   what reproduces the statement
+    excluded                       number of positions that the model has no rule for
+    unmargined                     True where one of them bears risk (a contract, a balance owed): margin and status
+                                   are of the rest
     positions_excluded             what was left out of the computation, always listed
     """
 
@@ -82,10 +85,23 @@ class MarginStatement:
     parameters_hash: str
     input_hash: str
     engine_version: str
+    excluded: IntArray
+    unmargined: BoolArray
     positions_excluded: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.account)
+
+    @property
+    def parameter_set(self) -> ParameterSet:
+        """Where the parameters come from, and whether they are valid at the moment of the statement."""
+        return self.model.parameter_set.decided_at(self.as_of_ms)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever uses the margins must know: every output tells it."""
+        stale = self.model.parameter_set.warning(self.as_of_ms)
+        return (f"{self.model.model_id}: {stale}",) if stale else ()
 
     @property
     def below_maintenance(self) -> np.ndarray:
@@ -111,6 +127,7 @@ class MarginStatement:
             "mm_rate": self.mm_rate,
             "health": self.health,
             "status": np.array([AccountStatus(code).name for code in self.status], dtype=np.str_),
+            "positions_excluded": self.excluded,
             "delta_total": self.delta_total,
             "worst_scenario": labels[self.worst_scenario],
             **{f"charge_{name}": up(parts[:, 0]) for name, parts in self.charges.items()},
@@ -120,11 +137,12 @@ class MarginStatement:
         """What reproduces the statement: model, parameter set, hashes, version, and what was excluded."""
         return {
             "model_id": self.model.model_id,
-            **self.model.parameter_set.identity(),
+            **self.parameter_set.identity(),
             "parameters_hash": self.parameters_hash,
             "input_hash": self.input_hash,
             "engine_version": self.engine_version,
             "positions_excluded": list(self.positions_excluded),
+            "warnings": list(self.warnings),
         }
 
     def frame(self) -> pd.DataFrame:

@@ -99,6 +99,7 @@ def command(
         step("done")
     result = replace(result, left_out={**refused, **result.left_out}).select(chosen)
     told = with_book_notes(given.told, positions, collateral)
+    told = told.warned(warning for statement in result.statements.values() for warning in statement.warnings)
     if plot_file is not None:
         _draw(plot_file, result, plot_scale)
     identity = {**result.identity(), **told.document()}
@@ -158,7 +159,7 @@ def _footer(result: Comparison, told: Told) -> str:
         row, base = result.model.index(name), result.initial[result.model.index(result.reference)].sum()
         share = f"{100 * result.initial[row].sum() / base:.1f} %" if base > 0 else "no share"
         lines.append(
-            f"{name}: {share} of {result.reference} in all; {statement.model.parameter_set.text()}; "
+            f"{name}: {share} of {result.reference} in all; {statement.parameter_set.text()}; "
             f"positions excluded: {len(statement.positions_excluded) or 'none'}"
         )
     lines += [f"left out, {name}: {reason}" for name, reason in result.left_out.items()]

@@ -20,6 +20,7 @@ from portfolio_margin.cli.output import (
     Column,
     chosen_output,
     deliver,
+    excluded_lines,
     moment_text,
     money,
     output_options,
@@ -29,6 +30,7 @@ from portfolio_margin.cli.output import (
 )
 from portfolio_margin.explain import Explanation, explain
 from portfolio_margin.position_margin import PositionMargins, position_margins
+from portfolio_margin.requirement import covered
 
 
 @click.command("explain")
@@ -50,6 +52,7 @@ def command(
     options = collect(shared)
     session = open_session(options)
     statement = statement_of(session, options)
+    session = session.warned(statement)
     explanation = explain(statement, session.book, session.arrays, account)
     identity = {
         "account": account,
@@ -58,20 +61,21 @@ def command(
         "margin_balance": f"{explanation.margin_balance:.2f}",
         "as_of_ms": statement.as_of_ms,
         **statement.identity(),
+        "positions_excluded": list(covered(session.model, session.book.select(account), session.arrays)[1]),
         **session.told.document(),
     }
     if by_position:
         parts = position_margins(statement, session.book, session.arrays, account)
         table, money_columns = parts.columns(), tuple(name for name in parts.columns() if "_" in name)
         if not deliver(output, table, identity, rows_document(identity, "positions", table, money_columns)):
-            _show_positions(parts, explanation, session)
+            _show_positions(parts, explanation, session, identity["positions_excluded"])
         return
     columns = explanation.columns()
     if not deliver(output, columns, identity, rows_document(identity, "lines", columns, ("initial", "maintenance"))):
-        _show(explanation, session, moment_text(statement.as_of_ms))
+        _show(explanation, session, moment_text(statement.as_of_ms), identity["positions_excluded"])
 
 
-def _show(explanation: Explanation, session: Session, moment: str) -> None:
+def _show(explanation: Explanation, session: Session, moment: str, excluded: list[str]) -> None:
     lines = explanation.lines
     unit = f" [{explanation.currency}]"
     columns = [
@@ -84,6 +88,7 @@ def _show(explanation: Explanation, session: Session, moment: str) -> None:
     title = f"{explanation.account}: {explanation.status}, margin balance {money([explanation.margin_balance])[0]}"
     footer = [
         "A positive amount adds to the requirement. Lines sum exactly; --json has every digit.",
+        *(excluded_lines(excluded) if excluded else ()),
         f"market rows left out: {len(session.told.left_out) or 'none'}",
         *session.told.remarks(),
     ]
@@ -91,7 +96,7 @@ def _show(explanation: Explanation, session: Session, moment: str) -> None:
     show_table(title, columns, "\n".join(footer))
 
 
-def _show_positions(parts: PositionMargins, explanation: Explanation, session: Session) -> None:
+def _show_positions(parts: PositionMargins, explanation: Explanation, session: Session, excluded: list[str]) -> None:
     table, unit = parts.columns(), f" [{parts.currency}]"
 
     def amounts(name: str) -> list[str]:
@@ -108,6 +113,7 @@ def _show_positions(parts: PositionMargins, explanation: Explanation, session: S
     ]
     footer = [
         "standalone: the position alone; marginal: with less without it; shares add up to the requirement",
+        *(excluded_lines(excluded) if excluded else ()),
         *session.told.remarks(),
     ]
     show_table(f"{parts.account}: margin by position, model {explanation.model_id}", columns, "\n".join(footer))

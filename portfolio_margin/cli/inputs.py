@@ -71,6 +71,10 @@ class Session:
     told: Told = NOTHING
     left_out: Mapping[str, str] = field(default_factory=dict)
 
+    def warned(self, statement: MarginStatement) -> Session:
+        """The session with what a statement warns of among what is told."""
+        return replace(self, told=self.told.warned(statement.warnings))
+
 
 class MarketInput(NamedTuple):
     """A market and what is to be told of it.

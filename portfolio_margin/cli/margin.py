@@ -23,6 +23,7 @@ from portfolio_margin.cli.output import (
     Column,
     chosen_output,
     deliver,
+    excluded_lines,
     moment_text,
     money,
     number,
@@ -36,8 +37,6 @@ from pricing.arrays import DAYS_PER_YEAR
 from scenarios.risk_arrays import RiskArrays
 
 BELOW_MAINTENANCE = 1
-# Lines of positions that the model has no rule for; JSON has them all.
-EXCLUDED_SHOWN = 10
 STYLES = {"MARGIN_CALL": "yellow", "REDUCE_ONLY": "yellow", "LIQUIDATION": "red", "BANKRUPT": "bold red"}
 MONEY_COLUMNS = (
     "equity",
@@ -55,7 +54,9 @@ MONEY_COLUMNS = (
 @click.command("margin")
 @with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
 @click.option("--account", "accounts", multiple=True, help="Only this account; repeatable.")
-@click.option("--check", is_flag=True, help="Exit 1 where an account is below maintenance margin.")
+@click.option(
+    "--check", is_flag=True, help="Exit 1 where an account is below maintenance margin, or holds risk without a rule."
+)
 @output_options
 def command(
     accounts: tuple[str, ...],
@@ -71,6 +72,7 @@ def command(
     options = collect(shared)
     session = open_session(options)
     statement = statement_of(session, options)
+    session = session.warned(statement)
     chosen = rows_of(session.book, accounts) if accounts else list(range(len(statement)))
     columns = {name: np.asarray(values)[chosen] for name, values in statement.columns().items()}
     identity = {**statement.identity(), **session.told.document()}
@@ -79,6 +81,10 @@ def command(
     below = [str(statement.account[row]) for row in chosen if statement.below_maintenance[row]]
     if check and below:
         tell(f"below maintenance margin: {', '.join(below)}")
+    blind = [str(statement.account[row]) for row in chosen if statement.unmargined[row]]
+    if check and blind:
+        tell(f"margin of a part only, as the model has no rule for positions that bear risk: {', '.join(blind)}")
+    if check and (below or blind):
         sys.exit(BELOW_MAINTENANCE)
 
 
@@ -131,6 +137,7 @@ def _show(statement: MarginStatement, columns: dict[str, Any], session: Session)
     shown = [
         Column("account", [str(name) for name in columns["account"]], right=False),
         Column("status", status, right=False, styles=[STYLES.get(name, "") for name in status]),
+        *_excluded_column(columns),
         Column("equity" + unit, money(columns["equity"]), keep=False),
         Column("balance" + unit, money(columns["margin_balance"])),
         Column("initial" + unit, money(columns["initial_margin"])),
@@ -144,6 +151,12 @@ def _show(statement: MarginStatement, columns: dict[str, Any], session: Session)
     show_table(title, shown, _footer(statement, columns, session))
 
 
+def _excluded_column(columns: dict[str, Any]) -> list[Column]:
+    """How many positions stand behind no margin, beside the status, where there are any."""
+    count = columns["positions_excluded"]
+    return [Column("excluded", [str(n) if n else "" for n in count])] if np.any(count) else []
+
+
 def _footer(statement: MarginStatement, columns: dict[str, Any], session: Session) -> str:
     counts = [(name, int(np.sum(columns["status"] == name))) for name in AccountStatus.__members__]
     by_status = ", ".join(f"{count} {name}" for name, count in counts if count)
@@ -152,9 +165,8 @@ def _footer(statement: MarginStatement, columns: dict[str, Any], session: Sessio
         f"{len(columns['account'])} accounts: {by_status or 'none'}",
         f"totals: equity {totals[0]}, initial {totals[1]}, maintenance {totals[2]} {statement.currency}",
         f"inputs {statement.input_hash}, parameters {statement.parameters_hash}, engine {statement.engine_version}",
-        f"{statement.model.model_id}: {statement.model.parameter_set.text()}",
-        f"positions excluded: {len(statement.positions_excluded) or 'none'}",
-        *(f"  {line}" for line in statement.positions_excluded[:EXCLUDED_SHOWN]),
+        f"{statement.model.model_id}: {statement.parameter_set.text()}",
+        *excluded_lines(statement.positions_excluded),
         f"market rows left out: {len(session.told.left_out) or 'none'}",
         *session.told.remarks(),
     ]

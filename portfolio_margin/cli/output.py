@@ -24,6 +24,8 @@ from pricing.errors import ConfigError
 
 MONEY_DIGITS = 2
 PROGRESS_AFTER_SECONDS = 1.0
+# Lines of positions that the model has no rule for; JSON has them all.
+EXCLUDED_SHOWN = 10
 OUTPUT_PARAMETERS = ("output_file", "parquet_file", "market_file")
 
 
@@ -115,6 +117,9 @@ def deliver(
         stated = [f"{name}: {value}" for name, value in identity.items() if not isinstance(value, (list, tuple, dict))]
         for line in [*stated, *remarks]:
             tell(line)
+    if output.kind != JSON:
+        for line in _excluded(identity):
+            tell(line)
     if output.path is None:
         emit(content.decode())
         return True
@@ -124,6 +129,18 @@ def deliver(
     write_whole(output.path, content)
     tell(f"wrote {output.path}")
     return True
+
+
+def excluded_lines(lines: Sequence[str], whose: str = "") -> list[str]:
+    """What is said of positions that a model has no rule for: how many, and the first of them."""
+    return [f"{whose}positions excluded: {len(lines) or 'none'}", *(f"  {line}" for line in lines[:EXCLUDED_SHOWN])]
+
+
+def _excluded(identity: Mapping[str, Any]) -> list[str]:
+    """The same of one statement, or of several by model, where there are any."""
+    several = {f"{name}: ": stated for name, stated in identity.get("models", {}).items()} or {"": identity}
+    found = {whose: tuple(stated.get("positions_excluded", ())) for whose, stated in several.items()}
+    return [text for whose, lines in found.items() if lines for text in excluded_lines(lines, whose)]
 
 
 def emit(text: str) -> None:

@@ -24,6 +24,7 @@ from portfolio_margin.cli.output import (
     Column,
     chosen_output,
     deliver,
+    excluded_lines,
     moment_text,
     money,
     number,
@@ -74,6 +75,7 @@ def command(
     session = open_session(options)
     result = _result(session, account, given, options.backend)
     statement = statement_of(session, options)
+    session = session.warned(statement)
     columns = {
         "measure": list(COMPARED),
         "pre": [result.pre[name] for name in COMPARED],
@@ -91,6 +93,7 @@ def command(
         "fits": result.fits,
         "as_of_ms": statement.as_of_ms,
         **statement.identity(),
+        "positions_excluded": list(result.positions_excluded),
         **session.told.document(),
     }
     if not deliver(output, columns, identity, lambda: {**identity, "measures": _measures(columns)}):
@@ -117,6 +120,7 @@ def _show(columns: dict[str, Any], identity: dict[str, Any], session: Session) -
         f"status {identity['pre_status']} -> {identity['post_status']}, "
         f"worst scenario {identity['pre_worst_scenario'] or 'none'} -> {identity['post_worst_scenario'] or 'none'}",
         f"the orders {'fit' if identity['fits'] else 'do not fit'} the account's initial margin",
+        *(excluded_lines(identity["positions_excluded"]) if identity["positions_excluded"] else ()),
         f"market rows left out: {len(session.told.left_out) or 'none'}",
         *session.told.remarks(),
     ]

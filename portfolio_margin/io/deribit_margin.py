@@ -38,6 +38,8 @@ STAMP, VOL_CASES = "timestamp", "vol_scenarios_count"
 ORDERS = ("mmp_margin", "open_orders_margin", "spot_margin")
 # Decimals that the venue rounds the worst case to before it adds the shocks, and the initial margin at the end.
 DECIMALS = 9
+# Largest relative difference between what rows of one expiry state as its forward.
+SAME_FORWARD = 1e-3
 KINDS = {PERPETUAL: Kind.PERPETUAL, FUTURE: Kind.FUTURE, OPTION: Kind.OPTION}
 
 
@@ -100,7 +102,8 @@ def simulate(reply: Any, file: str = "simulate", **more: Any) -> Simulation:
     """The reply of `private/pme/simulate` for what it states as inputs; more, as for `params_from`.
 
     Used of the reply: model_params, portfolio.position, ticker, index_price, and of margins only what orders add. An
-    option's ticker needs mark_iv, in percent as everywhere at the venue. DataError where something is missing.
+    option's ticker needs mark_iv, in percent as everywhere at the venue, and underlying_price unless the future of its
+    expiry is held too. DataError where something is missing, or rows of one expiry have different forwards.
     """
     given = reply.get("result", reply) if isinstance(reply, Mapping) else reply
     names = ("model_params", "portfolio", "ticker", "index_price")
@@ -200,15 +203,11 @@ def _market(
     named = {name: _underlying(record) for name, record in records.items()}
     underlyings = sorted(set(named.values()))
     spot = {u: _number(file, given["index_price"], _index_name(u), "index_price") for u in underlyings}
-    forward = {(u, UNDATED): spot[u] for u in underlyings}
-    vols = []
-    for name, record in records.items():
-        ticker = given["ticker"].get(name, {})
-        option = record.kind == OPTION
-        field = "underlying_price" if option and "underlying_price" in ticker else "mark_price"
-        price = spot[named[name]] if option and field == "mark_price" else _number(file, ticker, field, name)
-        forward[named[name], record.expiry_ms or UNDATED] = price
-        vols.append(_number(file, ticker, "mark_iv", name) / 100.0 if option else np.nan)
+    forward = {(u, UNDATED): spot[u] for u in underlyings} | _forwards(records, named, given["ticker"], file)
+    vols = [
+        _number(file, given["ticker"].get(name, {}), "mark_iv", name) / 100.0 if record.kind == OPTION else np.nan
+        for name, record in records.items()
+    ]
     pairs = sorted(forward, key=lambda pair: (underlyings.index(pair[0]), pair[1]))
     rows = [(named[name], record.expiry_ms or UNDATED) for name, record in records.items()]
     # An inverse future of as many dollars as one coin costs is one coin.
@@ -242,6 +241,36 @@ def _market(
         currency_underlying=np.array([-1]),
     )
     return instruments, market
+
+
+def _forwards(
+    records: Mapping[str, SymbolRecord], named: Mapping[str, str], ticker: Mapping[str, Any], file: str
+) -> dict[tuple[str, int], float]:
+    """Forward of every underlying and expiry, whatever the order of the positions.
+
+    It is the mark of the future of the expiry, or of the perpetual; without one, the underlying_price of the options,
+    the middle one of those stated. All that is stated of an expiry must agree within SAME_FORWARD, and an option
+    without any of it is refused: the index is no forward.
+    """
+    futures: dict[tuple[str, int], float] = {}
+    stated: dict[tuple[str, int], dict[str, float]] = {}
+    for name, record in sorted(records.items()):
+        of, pair = ticker.get(name, {}), (named[name], record.expiry_ms or UNDATED)
+        if record.kind != OPTION:
+            futures[pair] = _number(file, of, "mark_price", name)
+        elif "underlying_price" in of:
+            stated.setdefault(pair, {})[name] = _number(file, of, "underlying_price", name)
+    forward = {pair: float(np.median(list(prices.values()))) for pair, prices in stated.items()} | futures
+    for pair, prices in stated.items():
+        for name, price in prices.items():
+            if not abs(price - forward[pair]) <= SAME_FORWARD * abs(forward[pair]):
+                remedy = f"other rows of this expiry say {forward[pair]:g}: they must be of one moment"
+                refuse(file, "underlying_price", price, remedy, name)
+    for name, record in sorted(records.items()):
+        if (named[name], record.expiry_ms or UNDATED) not in forward:
+            remedy = "must be a number: no future of this expiry is held that would give its forward"
+            refuse(file, "underlying_price", None, remedy, name)
+    return forward
 
 
 def _underlying(record: SymbolRecord) -> str:

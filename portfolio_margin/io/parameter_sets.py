@@ -48,7 +48,7 @@ def load_parameters(
     model   name of the file in portfolio_margin/models
     name    None: the newest set without a name that is valid at `at`; a name such as "test": the newest of that name;
             the whole "2024-06-28" or "2024-06-28-test": that one, whatever the time
-    at      ms UTC, `market.valuation_time`; None for the newest there is
+    at      ms UTC, `market.valuation_time`; None for the newest there is, valid then or not: the statement says which
     folder  where the sets lie, an archive of one's own; by default those of this package
 
     A model without sets has its defaults. ConfigError where no set is valid at that time, and for a parameter outside
@@ -74,12 +74,12 @@ def find_parameter_set(
         if name not in known:
             raise ConfigError(_unknown(model, name, known))
         found = read_parameter_set(known[name])
-        return found._replace(info=replace(found.info, applies=at is None or _valid(found.info, at)))
+        return found._replace(info=replace(found.info, applies=at is None or found.info.valid_at(at)))
     named = {stem: path for stem, path in known.items() if _suffix(stem) == (name or "")}
     if not named:
         raise ConfigError(_unknown(model, name or "without a name", known))
     sets = [read_parameter_set(path) for _, path in sorted(named.items())]
-    valid = [found for found in sets if at is None or _valid(found.info, at)]
+    valid = [found for found in sets if at is None or found.info.valid_at(at)]
     if valid:
         return valid[-1]
     if nearest:
@@ -161,11 +161,6 @@ def _header_problems(file: str, stem: str, header: Mapping[str, Any], values: Ma
             if not any(known == name or known.startswith(f"{name}.") for known in stated):
                 problems.append(Problem(file, None, f"header {mark}", name, "no parameter of this set"))
     return problems
-
-
-def _valid(info: ParameterSet, at: int) -> bool:
-    day = str(np.datetime64(at, "ms").astype("datetime64[D]"))
-    return info.valid_from <= day and (not info.valid_to or day <= info.valid_to)
 
 
 def _suffix(stem: str) -> str:

@@ -40,6 +40,10 @@ class Told(NamedTuple):
         """The lines without those of the rows left out."""
         return tuple(f"{NOTE}{text}" for text in self.notes) + tuple(f"{WARNING}{text}" for text in self.warnings)
 
+    def warned(self, warnings: Iterable[str]) -> Told:
+        """The same with more warnings."""
+        return self._replace(warnings=(*self.warnings, *warnings))
+
     def document(self) -> dict[str, list[str]]:
         """The texts by the names they have in documents."""
         return {

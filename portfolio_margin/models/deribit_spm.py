@@ -16,10 +16,11 @@ import numpy as np
 
 from portfolio_margin import deribit_matrix, deribit_vectors
 from portfolio_margin.book import Book
-from portfolio_margin.deribit_matrix import Params, settlement, terms_for
+from portfolio_margin.deribit_matrix import COINS, Params, settlement, terms_for
 from portfolio_margin.deribit_vectors import Portfolio, Vectors, delta_rows, in_ticks, own_currency
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
 from pricing.arrays import FloatArray, StrArray
+from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet
 
@@ -59,6 +60,8 @@ class Model:
 
     def portfolio(self, arrays: RiskArrays) -> Portfolio:
         """The arrays as the model sees them: a set of vectors for every settlement leg."""
+        if self.params.coins != COINS[0]:
+            raise ConfigError(f"coins = {self.params.coins!r}: coins have a margin each here; it is for deribit_xpm")
         terms, (legs, leg) = terms_for(self.params, arrays), settlement(arrays)
         rows, delta = own_currency_rows(arrays, terms), delta_rows(arrays)
         vectors = []

@@ -2,7 +2,8 @@
 
 cells, per underlying, in USD: P&L of its positions whatever they settle in, and of the account's equity in its coin;
 gains count in part, extended cells are scaled to the price range and damped
-requirement = worst cells of the underlyings added up + roll shock + delta shock + correlation contingency
+requirement = worst cells of the coins added up + roll shock + delta shock + correlation contingency; with
+coins = "cell_by_cell" the cells are added up first, and the worst is that of the sum
 maintenance = mm_factor x requirement; balances count after the haircut of their currency
 
 Source: docs/models/deribit_xpm.md.
@@ -64,7 +65,8 @@ class Model:
         """The arrays as the model sees them: one set of vectors over everything the account holds."""
         terms, (legs, leg) = terms_for(self.params, arrays), settlement(arrays)
         delta = delta_rows(arrays)
-        vectors = Vectors(self._rows(arrays, terms), delta, terms.dampener / arrays.tick_size, terms.together)
+        together = terms.together | (self.params.coins == "cell_by_cell")
+        vectors = Vectors(self._rows(arrays, terms), delta, terms.dampener / arrays.tick_size, together)
         by_leg = [delta * (leg == k) for k in range(len(legs))] or [np.zeros(len(arrays))]
         return Portfolio(self.params, terms, (vectors,), np.column_stack(by_leg), self.haircut(arrays))
 

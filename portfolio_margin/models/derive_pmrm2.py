@@ -81,7 +81,7 @@ class Collateral:
 @dataclass(frozen=True)
 class OtherContingency:
     """peg_loss_threshold 0 to 100, peg_loss_factor 0 to 20, conf_threshold 0 to 1, conf_margin 0 to 20, and shares of
-    spot, each 0 to 3: im_* are asked of initial margin on top of mm_*."""
+    spot, each 0 to 3, as the venue's own examples have: im_* are asked of initial margin on top of mm_*."""
 
     peg_loss_threshold: float
     peg_loss_factor: float

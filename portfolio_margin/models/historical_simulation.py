@@ -59,7 +59,7 @@ class Params:
     break_factor          k of the correlation break, 0 to 5
     break_floor           its least share of the historical part, 0 to 1
     break_cap             its largest share, 0 to 2
-    break_window          scenarios of a window inside a sub-sample, 10 to 4,000
+    break_window          scenarios of a window inside a sub-sample, 10 to 4,000, at most those of the shortest one
     break_step            scenarios from one window to the next, 1 to 1,000
     liquidity_sizes       sizes in shares of the capacity at which factors are given, rising from 0
     liquidity_factors     factors at these sizes, 0 to 10, linear between them and flat beyond
@@ -120,6 +120,10 @@ class Params:
         if self.subsamples > self.history.horizons:
             text = f"must not exceed the {self.history.horizons} horizons of the history"
             raise ConfigError(f"subsamples = {self.subsamples!r}: {text}")
+        shortest = self.history.horizons // int(self.subsamples)
+        if self.break_factor > 0.0 and self.break_window > shortest:
+            text = f"no window fits a sub-sample of {shortest} scenarios; give a shorter one, or break_factor = 0"
+            raise ConfigError(f"break_window = {self.break_window!r}: {text}")
         self._check_liquidity()
 
     def _check_liquidity(self) -> None:

@@ -64,7 +64,7 @@ class Params:
     hedged               share of the strike for stock hedged by a long option, 0 to 1
     collar               share of the call's strike at most for a collar, 0 to 1
     long_dated           share of the value that a long-dated option asks for, 0 to 1
-    long_dated_days      days to expiry from which a long option is long-dated, 1 to 10,000
+    long_dated_days      a long option with more days to expiry is long-dated, 1 to 10,000
     spread_legs          "any": a spread may have any number of legs, the rule since 2012; "four": two or four of them
     haircut              of every asset but the margin currency and stock, 0 to 1
     """

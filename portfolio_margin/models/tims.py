@@ -6,7 +6,10 @@ class group (an underlying, or several that net fully) at a point,
 class group      P                                       full netting inside
 product group    sum of min(P, 0) + offset max(P, 0)     gains count by the offset of the product group
 portfolio group  the same over its product groups        by the offset of the portfolio group
-requirement      sum over portfolio groups of max(worst loss over the points, minimum per contract x contracts)
+requirement      sum over portfolio groups of max(L + sum over class groups of (M - own worst loss)+, sum of M)
+
+with L the worst loss of the portfolio group and M the minimum per contract x contracts of a class group: without
+offsets, the sum over class groups of max(worst loss, M).
 
 Sources: SEC releases 34-46576 (2002) and 34-54919 (2006) for points and ranges; the minimum of 0.375 per unit of the
 multiplier is confirmed by Cboe's printed examples of 2007. Offsets are not public in readable form: parameters.
@@ -44,6 +47,7 @@ RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         "currency": (-0.20, 0.20),
     }
 )
+LEVELS = ("class_group", "portfolio_group")
 NO_GROUPS: Mapping[str, str] = MappingProxyType({})
 NO_OFFSETS: Mapping[str, float] = MappingProxyType({})
 
@@ -64,6 +68,8 @@ class Params:
     portfolio_group    product group -> portfolio group; one not named is its own
     portfolio_offset   portfolio group -> share of a product group's gain that offsets losses of others, 0 to 1
     contract_minimum   quote currency per unit of the multiplier of each contract, long or short, 0 to 100
+    minimum_level      "class_group": every class group requires its minimum at least, as the rule has it;
+                       "portfolio_group": the minimum is one of the portfolio group, its loss after offsets counts
     initial_factor     initial margin per unit of requirement, 1 to 5 (house rules; the rule itself has 1)
     haircut            of every asset but the margin currency, 0 to 1
     """
@@ -79,6 +85,7 @@ class Params:
     portfolio_group: Mapping[str, str] = field(default_factory=lambda: NO_GROUPS)
     portfolio_offset: Mapping[str, float] = field(default_factory=lambda: NO_OFFSETS)
     contract_minimum: float = 0.375
+    minimum_level: str = LEVELS[0]
     initial_factor: float = 1.0
     haircut: float = 1.0
 
@@ -89,6 +96,8 @@ class Params:
             raise ConfigError(f"points = {self.points!r}: must be an even whole number")
         if self.spacing not in ("halves", "range"):
             raise ConfigError(f"spacing = {self.spacing!r}: must be halves or range")
+        if self.minimum_level not in LEVELS:
+            raise ConfigError(f"minimum_level = {self.minimum_level!r}: must be {' or '.join(LEVELS)}")
         _check_ranges(self.ranges)
         check_product_classes(self.product_class, self.default_class, self.ranges)
         for name in ("class_group", "product_group", "portfolio_group"):
@@ -124,10 +133,15 @@ class Level(NamedTuple):
 
 
 class Netting(NamedTuple):
-    """From underlyings to portfolio groups, and the names of these."""
+    """From underlyings to class, product and portfolio groups, and the names of the first and the last."""
 
     levels: tuple[Level, Level, Level]
+    classes: list[str]
     portfolio: list[str]
+
+    def portfolio_of_class(self) -> IntArray:
+        """(class groups,) portfolio group of each."""
+        return self.levels[2].owner[self.levels[1].owner]
 
     def portfolio_of(self, underlying: IntArray) -> IntArray:
         """Portfolio group of underlyings."""
@@ -168,7 +182,8 @@ class Model:
         for block in blocks(own, arrays, by="underlying", backend=backend, threads=threads):
             here = slice(block.first, block.last)
             floor = _minimum_of(own.accounts(block.first, block.last), arrays, minimum, netting)
-            scan[here], added[here], worst[here] = _netted(block, netting, floor)
+            by_class = self.params.minimum_level == "class_group"
+            scan[here], added[here], worst[here] = _netted(block, netting, floor, by_class)
         factors = np.array([self.params.initial_factor, 1.0]) * arrays.tick_size
         charges = {"scan": scan[:, None] * factors, "contract_minimum": added[:, None] * factors}
         total = charges["scan"] + charges["contract_minimum"]
@@ -182,6 +197,7 @@ class Model:
         ticks, underlying = position_ticks(own, arrays), arrays.underlying_idx[own.instrument_idx]
         minimum = position_ticks(_gross(own), arrays, self._minimum_rows(arrays)[:, None])[:, 0]
         portfolio, lines = netting.portfolio_of(underlying), []
+        classes = [netting.classes[c] for c in netting.levels[0].owner[underlying]]
         with localcontext(EXACT):
             for group in np.unique(portfolio):
                 held = np.flatnonzero(portfolio == group)
@@ -192,14 +208,33 @@ class Model:
                 for p, loss in zip(held, losses, strict=True) if scan > 0 else ():
                     amounts = exact_amounts(loss, arrays, factors)
                     lines.append(position_line(own, arrays, int(p), "scan", amounts, netting_set=name, scenario=label))
-                floor = sum((Decimal(float(minimum[p])) for p in held), Decimal(0))
-                if floor <= scan:
-                    continue
-                for p in held[minimum[held] > 0]:
-                    amounts = exact_amounts(float(minimum[p]), arrays, factors)
-                    lines.append(position_line(own, arrays, int(p), "contract_minimum", amounts, netting_set=name))
-                less = exact_amounts(-scan, arrays, factors)
-                lines.append(Contribution("contract_minimum", name, "", "less scan loss", 0.0, "", *less))
+                for row, amount, text in self._minimum_lines(held, ticks, minimum, classes, scan):
+                    amounts = exact_amounts(amount, arrays, factors)
+                    lines.append(
+                        Contribution("contract_minimum", name, "", f"less {text}", 0.0, "", *amounts)
+                        if row < 0
+                        else position_line(own, arrays, row, "contract_minimum", amounts, netting_set=name)
+                    )
+        return lines
+
+    def _minimum_lines(
+        self, held: IntArray, ticks: FloatArray, minimum: FloatArray, classes: list[str], scan: Decimal
+    ) -> list[tuple[int, Decimal, str]]:
+        """What the minimum adds to one portfolio group: (position, ticks, ""), and (-1, ticks, what is taken off)."""
+        groups: dict[str, list[int]] = {}
+        for p in held:
+            groups.setdefault(classes[p], []).append(int(p))
+        least = {p: Decimal(float(minimum[p])) for p in map(int, held) if minimum[p] > 0}
+        own = {name: max(Decimal(float(-ticks[rows].sum(axis=0).min())), Decimal(0)) for name, rows in groups.items()}
+        total = {name: sum((least.get(p, Decimal(0)) for p in rows), Decimal(0)) for name, rows in groups.items()}
+        lacking = [name for name in groups if self.params.minimum_level == "class_group" and total[name] > own[name]]
+        lacks = sum((total[name] - own[name] for name in lacking), Decimal(0))
+        if sum(total.values(), Decimal(0)) - scan > lacks:
+            return [*((p, amount, "") for p, amount in least.items()), (-1, -scan, "scan loss")]
+        lines: list[tuple[int, Decimal, str]] = []
+        for name in lacking:
+            lines += [(p, least[p], "") for p in groups[name] if p in least]
+            lines.append((-1, -own[name], f"worst loss of {name}"))
         return lines
 
     def netting(self, underlying_id: StrArray) -> Netting:
@@ -212,7 +247,7 @@ class Model:
         second, products = _level(product, [p.product_offset.get(name, 0.0) for name in product])
         portfolio = [p.portfolio_group.get(name, name) for name in products]
         third, portfolios = _level(portfolio, [p.portfolio_offset.get(name, 0.0) for name in portfolio])
-        return Netting((first, _alone_in_full(second), _alone_in_full(third)), portfolios)
+        return Netting((first, _alone_in_full(second), _alone_in_full(third)), classes, portfolios)
 
     def _positions(self, book: Book, arrays: RiskArrays) -> Book:
         """Contracts and stock; other assets bear no risk here and are cut by their haircut."""
@@ -291,18 +326,31 @@ def _up(ids: IntArray, values: FloatArray, level: Level, offset: bool = True) ->
     return _merged(account * groups + level.owner[member], counted)
 
 
-def _netted(block: Block, netting: Netting, floor: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Scan loss, what the minimum adds, and worst point of every account of a block, in ticks."""
+def _netted(
+    block: Block, netting: Netting, floor: FloatArray, by_class: bool
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Scan loss, what the minimum adds, and worst point of every account of a block, in ticks.
+
+    floor (accounts, class groups) minimum; by_class: each class group must reach its own.
+    """
     accounts, groups = len(block), len(netting.portfolio)
     ids, values = block.account * len(netting.levels[0].owner) + block.key, block.ticks
-    for level in netting.levels:
+    owner = netting.portfolio_of_class()
+    lack, least = np.zeros((accounts, max(groups, 1))), np.zeros((accounts, max(groups, 1)))
+    for number, level in enumerate(netting.levels):
         ids, values = _up(ids, values, level)
+        if number == 0:
+            row, column = np.divmod(ids, max(len(netting.classes), 1))
+            own = np.maximum(-values.min(axis=1, initial=0.0), 0.0)
+            np.add.at(least, (row, owner[column]), floor[row, column])
+            if by_class:
+                np.add.at(lack, (row, owner[column]), np.maximum(floor[row, column] - own, 0.0))
     account, group = np.divmod(ids, max(groups, 1))
     point = np.argmin(values, axis=1) if len(values) else np.zeros(0, np.int64)
     loss = np.maximum(-values[np.arange(len(values)), point], 0.0)
     scan, added, worst = np.zeros(accounts), np.zeros(accounts), np.full(accounts, -1)
     np.add.at(scan, account, loss)
-    np.add.at(added, account, np.maximum(floor[account, group] - loss, 0.0))
+    np.add.at(added, account, np.maximum(least[account, group] - loss, lack[account, group]))
     # Later writes win, so that the group that loses most names the point; equal losses keep the first group.
     order = np.lexsort((-np.arange(len(loss)), loss))
     order = order[loss[order] > 0]
@@ -311,13 +359,13 @@ def _netted(block: Block, netting: Netting, floor: FloatArray) -> tuple[FloatArr
 
 
 def _minimum_of(book: Book, arrays: RiskArrays, rows: FloatArray, netting: Netting) -> FloatArray:
-    """(accounts, portfolio groups) sum of the minimum over contracts, long and short, in ticks."""
+    """(accounts, class groups) sum of the minimum over contracts, long and short, in ticks."""
     account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
     row = book.instrument_idx
     units = np.abs(book.quantity) / arrays.unit[row]
     steps = np.where(arrays.is_collateral[row], units, np.rint(units))
-    total = np.zeros((len(book), max(len(netting.portfolio), 1)))
-    np.add.at(total, (account, netting.portfolio_of(arrays.underlying_idx[row])), steps * rows[row])
+    total = np.zeros((len(book), max(len(netting.classes), 1)))
+    np.add.at(total, (account, netting.levels[0].owner[arrays.underlying_idx[row]]), steps * rows[row])
     return total
 
 

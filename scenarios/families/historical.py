@@ -32,7 +32,7 @@ Columns = Mapping[str, tuple[float, ...]]
 class Params:
     """Parameters of the family, with their bounds.
 
-    returns         underlying -> log returns of its price, one a step, oldest first, each -3 to 3
+    returns         underlying -> log returns of its price, one a step, oldest first, each -3 to 3 and not all 0
     vol_returns     underlying -> log changes of its vol at 30 days over the same steps; one not named keeps its vol
     dates           last day of each step, names of the scenarios; () for numbers
     step_days       days a step lasts, 0.001 to 30
@@ -115,6 +115,9 @@ class Params:
             raise ConfigError("returns is empty: give log returns of at least one underlying")
         if not self.horizon_steps <= steps <= MAX_STEPS:
             raise ConfigError(f"returns holds {steps} steps: needs {self.horizon_steps} (horizon_steps) to {MAX_STEPS}")
+        for key, values in self.returns.items():
+            if not np.any(values[-(self.horizons + int(self.horizon_steps) - 1) :]):
+                raise ConfigError(f"returns {key}: every log return that is taken is 0; leave out what has no history")
         _check_columns("vol_returns", self.vol_returns, steps)
         stressed = _check_columns("stress_returns", self.stress_returns, None)
         _check_columns("stress_vol_returns", self.stress_vol_returns, stressed)

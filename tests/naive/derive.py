@@ -229,7 +229,7 @@ def expiry_margin(expiry: Given, spot: float, o: Given) -> tuple[tuple[float, fl
             maintenance = mark + min(o["mm_put_spot_req"] * spot * amount, o["mm_put_mtm_req"] * mark)
             initial = min(initial, maintenance * o["mm_offset_scale"])
         isolated = [isolated[0] + initial, isolated[1] + maintenance]
-    prices = [0.0, *(leg["strike"] for leg in expiry["options"])]
+    prices = [0.0, *(leg["strike"] for leg in expiry["options"] if leg["amount"] != 0)]
     lowest = min(0.0, *(payoff(expiry["options"], price) for price in prices))
     calls = min(sum(leg["amount"] for leg in expiry["options"] if leg["is_call"]), 0.0)
     bounded = [lowest + calls * forward * o[f"unpaired_{kind}_scale"] for kind in ("im", "mm")]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portfolio_margin import load_parameters, margin
-from portfolio_margin.deribit_matrix import CurrencyPair, CurrencyRisk, Params, scenario_set, terms_for
+from portfolio_margin import explain, load_parameters, margin
+from portfolio_margin.deribit_matrix import COINS, CurrencyPair, CurrencyRisk, Params, scenario_set, terms_for
 from portfolio_margin.deribit_vectors import aggregated, shock_of_delta
 from portfolio_margin.models import deribit_spm, deribit_xpm
 from pricing import ConfigError
@@ -20,7 +20,7 @@ from pricing.resolve import resolve
 from scenarios import bind, revalue
 from scenarios.shocks import make
 from tests.naive import deribit as naive
-from tests.portfolio_margin.books import ARRAYS, INSTRUMENTS, MARKET, book_of
+from tests.portfolio_margin.books import ARRAYS, BOOK, INSTRUMENTS, MARKET, book_of
 from tests.portfolio_margin.deribit_examples import (
     CONTRACTS,
     EXACT_ARRAYS,
@@ -130,6 +130,45 @@ def test_a_correlation_set_shares_a_worst_cell_and_pays_part_of_what_that_saves(
     assert found[1.0].initial[0] == pytest.approx(
         deribit_xpm.Model(params_of()).requirement(book, EXACT_ARRAYS).initial[0]
     )
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_coins_added_cell_by_cell(backend: str) -> None:
+    """A long BTC and a short ETH that move together: one worst cell of the sum, never more than the worst of each."""
+    each, added = (deribit_xpm.Model(params_of(coins=coins)) for coins in COINS)
+    arrays = revalue(INSTRUMENTS, MARKET, each.scenario_set(MARKET))
+    one, other = {"BTC-PERPETUAL": 1_000.0}, {"ETH-PERPETUAL": -9_000.0}
+    book = book_of({"a": one, "b": other, "both": {**one, **other}, "none": {}})
+    terms = added.portfolio(arrays).terms
+    (vectors,) = added.portfolio(arrays).vectors
+    cells = []
+    for held in (one, other):
+        ((name, quantity),) = held.items()
+        row = INSTRUMENTS.index_of()[name]
+        u = arrays.underlying_idx[[row]]
+        ticks = vectors.rows[[row]] / arrays.unit[row] * quantity
+        cells.append(aggregated(ticks, u, vectors, terms, arrays.tick_size)[0] * arrays.tick_size)
+    wanted = [max(-c.min(), 0.0) for c in (cells[0], cells[1], cells[0] + cells[1])]
+    summed, apart = (m.requirement(book, arrays, backend=backend).charges["worst_case"][:, 0] for m in (added, each))
+    assert summed == pytest.approx([*wanted, 0.0])
+    assert apart == pytest.approx([*wanted[:2], wanted[0] + wanted[1], 0.0])
+    assert summed[2] < 0.8 * apart[2]
+    statement = margin(BOOK, arrays, MARKET, added)
+    assert np.all(statement.initial_margin <= margin(BOOK, arrays, MARKET, each).initial_margin + 0.01)
+    for account in BOOK.account_id[:5]:
+        explain(statement, BOOK, arrays, str(account))
+
+
+def test_one_way_to_add_coins_at_a_time() -> None:
+    risks = {name: {**values, "correlation_set": True} for name, values in RISKS.items()}
+    with pytest.raises(ConfigError, match=r"cell_by_cell.*correlation_set"):
+        params_of(risks=risks, correlation_contingency=0.5, coins="cell_by_cell")
+    with pytest.raises(ConfigError, match="coins = 'sum'"):
+        params_of(coins="sum")
+    model = deribit_spm.Model(params_of(coins="cell_by_cell"))
+    arrays = revalue(INSTRUMENTS, MARKET, model.scenario_set(MARKET))
+    with pytest.raises(ConfigError, match="it is for deribit_xpm"):
+        margin(BOOK, arrays, MARKET, model)
 
 
 def test_a_correlation_set_without_its_share_is_refused() -> None:

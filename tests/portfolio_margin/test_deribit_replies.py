@@ -198,9 +198,60 @@ def test_parameters_come_from_the_venue_s_own_reply() -> None:
             margin_parameters(nonsense)
 
 
+def spread_reply(order: tuple[int, int], underlying_price: float | None, more: dict[str, float] | None = None) -> Any:
+    """The documented reply with a future and a short call of its expiry, in either order."""
+    held = [("BTC-28JUN24", -50.0), ("BTC-28JUN24-70000-C", -30.0)]
+    reply: dict[str, Any] = json.loads(json.dumps(simulate_example()["result"]))
+    reply["portfolio"]["position"] = dict(held[k] for k in order)
+    option = {"mark_iv": 55.0, "mark_price": 0.03}
+    reply["ticker"] = {
+        "BTC-28JUN24": {"mark_price": 72_000.0},
+        held[1][0]: option if underlying_price is None else {**option, "underlying_price": underlying_price},
+    }
+    for name, price in (more or {}).items():
+        reply["portfolio"]["position"][name] = -1.0
+        reply["ticker"][name] = {"mark_iv": 60.0, "underlying_price": price}
+    return reply
+
+
+@pytest.mark.data
+def test_no_order_of_the_positions_changes_a_margin() -> None:
+    for underlying_price in (72_000.0, 71_990.0, None):
+        first, second = (simulate(spread_reply(order, underlying_price)) for order in ((0, 1), (1, 0)))
+        assert first.document["margins"] == second.document["margins"]
+        # The future keeps its own mark, also where the option states a little less, or nothing.
+        assert 72_000.0 in first.market.forward and 71_990.0 not in first.market.forward
+        assert first.document["margins"] == simulate(spread_reply((0, 1), 72_000.0)).document["margins"]
+        vector = first.document["initial_risk_vectors"]["BTC-28JUN24"]["standard"]
+        assert vector[0] == pytest.approx(-50.0 * -0.16 / (1 - 0.16), rel=1e-6)
+
+
+@pytest.mark.data
+def test_forwards_that_contradict_each_other_are_refused() -> None:
+    for order in ((0, 1), (1, 0)):
+        with pytest.raises(DataError, match=r"BTC-28JUN24-70000-C.*underlying_price = 66000.*72000"):
+            simulate(spread_reply(order, 66_000.0))
+    names = ("BTC-27SEP24-70000-C", "BTC-27SEP24-60000-P", "BTC-27SEP24-50000-P")
+    near = simulate(spread_reply((0, 1), None, dict(zip(names, (73_000.0, 73_010.0, 73_020.0), strict=True))))
+    assert 73_010.0 in near.market.forward
+    with pytest.raises(DataError, match=r"50000-P.*underlying_price = 80000.*73000"):
+        simulate(spread_reply((0, 1), None, dict(zip(names, (73_000.0, 73_000.0, 80_000.0), strict=True))))
+
+
+@pytest.mark.data
+def test_an_option_without_a_forward_is_refused() -> None:
+    reply = spread_reply((0, 1), None)
+    del reply["portfolio"]["position"]["BTC-28JUN24"]
+    with pytest.raises(DataError, match=r"BTC-28JUN24-70000-C.*underlying_price.*forward"):
+        simulate(reply)
+
+
 def test_a_reply_without_what_options_need_is_refused() -> None:
     reply = live_reply()
     reply["portfolio"]["position"]["ETH-27MAR26-2000-C"] = -1.0
+    with pytest.raises(DataError, match="underlying_price"):
+        simulate(reply)
+    reply["ticker"]["ETH-27MAR26-2000-C"] = {"underlying_price": 1_955.0}
     with pytest.raises(DataError, match="mark_iv"):
         simulate(reply)
     reply["ticker"]["ETH-27MAR26-2000-C"] = {"mark_iv": 60.0, "underlying_price": 1_955.0}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portfolio_margin import explain, load_parameters, margin
+from portfolio_margin import derive_scenarios, explain, load_parameters, margin
 from portfolio_margin.aggregate import account_sums
 from portfolio_margin.derive_feeds import Feeds
 from portfolio_margin.models import derive_pmrm, derive_pmrm2, derive_standard
@@ -274,6 +274,43 @@ def test_an_asset_the_venue_does_not_take_is_worth_nothing() -> None:
     assert statement.equity[0] == pytest.approx(100.0 + 2.0 * MARKET.spot[0])
     assert len(statement.positions_excluded) == 1
     assert "no haircut" in statement.positions_excluded[0]
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5])
+def test_an_asset_without_margin_value_is_not_doubted(factor: float) -> None:
+    """What counts for nothing loses nothing by a price in doubt."""
+    params, _ = load_parameters("derive_standard", SETS["derive_standard"])
+    base = {
+        name: replace(m, base_margin=replace(m.base_margin, margin_factor=factor)) for name, m in params.markets.items()
+    }
+    model = model_of("derive_standard", Feeds(spot_confidence={"BTC": 0.1}), markets=base)
+    contingency = base["BTC"].oracle_contingency
+    assert contingency.base_threshold > 0.1 and contingency.oc_factor > 0.0
+    charged = model.requirement(book_of({"a": {"BTC": 2.0}}), ARRAYS).charges["confidence"][0]
+    doubted = 2.0 * MARKET.spot[0] * 0.9 * contingency.oc_factor if factor else 0.0
+    assert charged == pytest.approx([doubted, 0.0], rel=1e-9)
+
+
+def test_a_scenario_as_bad_as_the_basis_is_not_the_worst() -> None:
+    """The venue starts from the basis contingency and takes a scenario only where it is lower."""
+    params, _ = load_parameters("derive_pmrm2", SETS["derive_pmrm2"])
+    basis = replace(params.basis_contingency, scenario_spot_up=1.045, add_factor=1.0, mult_factor=0.0)
+    margin_ = replace(
+        params.margin,
+        **{f"{side}_base_static_discount": 1.0 for side in ("short", "long")},
+        **{f"{side}_rate_{kind}_scale": 0.0 for side in ("short", "long") for kind in ("mult", "add")},
+    )
+    scenarios = (derive_scenarios.Scenario(1.0), derive_scenarios.Scenario(1.045))
+    model = model_of("derive_pmrm2", scenarios=scenarios, basis_contingency=basis, margin=margin_)
+    arrays = arrays_of(model)
+    call = next(str(n) for n in INSTRUMENTS.instrument_id if str(n).startswith("BTC-") and str(n).endswith("-C"))
+    (part,) = model.portfolios(book_of({"a": {call: -1.0}}), arrays)
+    assert part.pnl[0].min() == part.basis[0] < 0.0
+    assert part.worst_column.tolist() == [len(scenarios)]
+    worse = model_of("derive_pmrm2", scenarios=(*scenarios, derive_scenarios.Scenario(1.046)), basis_contingency=basis,
+                     margin=margin_)  # fmt: skip
+    (part,) = worse.portfolios(book_of({"a": {call: -1.0}}), arrays_of(worse))
+    assert part.worst_column.tolist() == [2]
 
 
 def test_initial_margin_is_lifted_where_factors_contradict_each_other() -> None:

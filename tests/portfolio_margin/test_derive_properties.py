@@ -16,6 +16,7 @@ from portfolio_margin.requirement import EXACT, covered
 from tests.naive import derive as naive
 from tests.portfolio_margin.books import (
     ARRAYS,
+    CONTRACTS,
     INSTRUMENTS,
     MARKET,
     ROW,
@@ -42,7 +43,7 @@ def test_the_lowest_payoff_is_at_zero_or_a_strike(groups: list[list[tuple[float,
     found = lowest_payoffs(columns[0], np.where(columns[1] > 0, 1.0, -1.0), columns[2], ptr)
     for row, group in enumerate(groups):
         options = [{"strike": k, "is_call": c, "amount": a} for k, c, a in group]
-        last = max((k for k, _, _ in group), default=0.0)
+        last = max((k for k, _, a in group if a), default=0.0)
         grid = [naive.payoff(options, price) for price in np.arange(0.0, last + 0.25, 0.5)]
         assert found.lowest[row] == min(grid)
         assert naive.payoff(options, found.price[row]) == found.lowest[row]
@@ -64,6 +65,24 @@ def test_shorts_are_naked_by_strike(held: dict[str, float]) -> None:
         ]
         wanted += naive.naked_shorts(options)
     assert np.maximum(-nets.net, 0.0).sum() == wanted
+
+
+@settings(max_examples=100, deadline=None)
+@given(contracts_held, st.lists(st.sampled_from(CONTRACTS), max_size=6))
+def test_positions_of_nothing_change_nothing(steps: dict[str, int], nothing: list[str]) -> None:
+    """As short calls go, a strike above the last one that is held would be a price to lose more at."""
+    model, arrays = PRICED["derive_standard"]
+    more = dict.fromkeys(nothing, 0) | steps
+    book = book_of({"a": in_steps(steps), "b": in_steps(more)})
+    required = model.requirement(covered(model, book, arrays)[0], arrays)
+    for name in required.charges:
+        assert required.charges[name][0] == pytest.approx(required.charges[name][1], abs=1e-9), name
+
+
+def test_a_strike_without_a_position_is_no_price() -> None:
+    """One short call at 100 and none at 300: nothing is lost up to 100, and beyond it the call is unpaired."""
+    found = lowest_payoffs(np.array([100.0, 300.0]), np.ones(2), np.array([-1.0, 0.0]), np.array([0, 2]))
+    assert (found.lowest[0], found.price[0], found.net_calls[0]) == (0.0, 0.0, -1.0)
 
 
 PRICED = {name: (model_of(name), arrays_of(model_of(name))) for name in MODULES}

@@ -189,7 +189,7 @@ def test_naive_twin(variant: dict[str, Any], steps: dict[str, int]) -> None:
 def test_expected_shortfall_is_subadditive(first: dict[str, int], second: dict[str, int]) -> None:
     """Of the history by itself; quantiles, add-ons and averages of sub-samples promise no such thing."""
     both = {name: first.get(name, 0) + second.get(name, 0) for name in {*first, *second}}
-    model = historical_simulation.Model(historical_simulation.Params(HISTORY))
+    model = historical_simulation.Model(historical_simulation.Params(HISTORY, break_window=30))
     book = book_of({"a": in_steps(first), "b": in_steps(second), "c": in_steps(both)})
     one, two, sum_of_both = model.requirement(book, ARRAYS).charges["historical"][:, 0]
     assert sum_of_both <= one + two + 1e-4
@@ -199,8 +199,29 @@ def test_no_sub_sample_is_empty() -> None:
     """One without a scenario would lose nothing and pull the mean down."""
     few = replace(HISTORY, windows=5)
     with pytest.raises(ConfigError, match="subsamples = 6: must not exceed the 5 horizons"):
-        historical_simulation.Params(few, subsamples=6)
-    assert historical_simulation.Params(few, subsamples=5).subsamples == 5
+        historical_simulation.Params(few, subsamples=6, break_factor=0.0)
+    assert historical_simulation.Params(few, subsamples=5, break_factor=0.0).subsamples == 5
+
+
+def test_a_window_that_fits_no_sub_sample_is_refused() -> None:
+    """There would be no window to look at, and no correlation break."""
+    assert HISTORY.horizons == 159
+    for subsamples, longest in ((1, 159), (2, 79), (3, 53)):
+        fits = historical_simulation.Params(HISTORY, subsamples=subsamples, break_window=longest)
+        assert fits.break_window == longest
+        with pytest.raises(ConfigError, match=rf"break_window = {longest + 1}: no window fits .* {longest} scenarios"):
+            replace(fits, break_window=longest + 1)
+    assert historical_simulation.Params(HISTORY, break_window=4000, break_factor=0.0).break_window == 4000
+
+
+def test_a_history_of_nothing_is_refused() -> None:
+    still = {"BTC": HISTORY.returns["BTC"], "ETH": (0.0,) * 160}
+    with pytest.raises(ConfigError, match="returns ETH: every log return that is taken is 0"):
+        replace(HISTORY, returns=still)
+    moved = (0.1, *(0.0,) * 159)  # the first step is one of the latest 159 horizons of two, and not of the latest 50
+    assert replace(HISTORY, returns={**still, "ETH": moved}).horizons == 159
+    with pytest.raises(ConfigError, match="returns ETH"):
+        replace(HISTORY, returns={**still, "ETH": moved}, windows=50)
 
 
 def test_a_tail_that_gains_asks_for_nothing() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from portfolio_margin import load_parameters, load_sample, margin
 from portfolio_margin.models import reg_t
+from pricing import ConfigError
 from tests.naive import reg_t as naive
 from tests.portfolio_margin.equities import Listed, arrays_for, book_of
 from tests.portfolio_margin.test_tims import DAYS, IBM, POSITIONS, SPX, STOCK, STRADDLE
@@ -262,6 +263,14 @@ def test_stock() -> None:
     assert cheap == [400.0, 250.0]
 
 
+def test_an_option_of_just_nine_months_is_paid_in_full() -> None:
+    """The rule gives a loan value to options of more than nine months."""
+    options = [Listed("A", "C", 100.0, days, price=10.0) for days in (275.0, 276.0)]
+    arrays = arrays_for(EQUITY, {"A": 100.0}, options)
+    book = book_of(arrays, {str(n): {o.name: 1.0} for n, o in enumerate(options)})
+    assert EQUITY.requirement(book, arrays).initial == pytest.approx([1_000.0, 750.0])
+
+
 def test_crypto_is_named_and_left_out() -> None:
     sample = load_sample()
     model = reg_t.Model(load_parameters("reg_t")[0])
@@ -269,7 +278,7 @@ def test_crypto_is_named_and_left_out() -> None:
     from scenarios.families import grid
 
     arrays = revalue(sample.instruments, sample.market, grid.scenarios(grid.Params(), sample.market))
-    statement = margin(sample.book, arrays, sample.market, model)
-    assert "no product class for BTC" in statement.positions_excluded[0]
+    with pytest.raises(ConfigError, match=r"no rule for any contract.*no product class for BTC"):
+        margin(sample.book, arrays, sample.market, model)
     named = reg_t.Model(reg_t.Params(default_class="equity")).not_covered(arrays)
     assert set(named.tolist()) == {"", "strategy rules cover stock and options, not futures"}

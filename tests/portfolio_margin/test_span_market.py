@@ -15,6 +15,7 @@ from portfolio_margin import Book, margin
 from portfolio_margin.io.span_write import write_spn
 from portfolio_margin.io.span_xml import read_spn
 from portfolio_margin.models import span
+from portfolio_margin.requirement import covered
 from portfolio_margin.span.contracts import ContractView
 from portfolio_margin.span.file_arrays import file_arrays
 from portfolio_margin.span.market_file import is_span_set
@@ -103,10 +104,13 @@ def test_positions_outside_the_file_are_named() -> None:
     small = exchange.built()
     model = span.Model(file=small)
     book = BOOK.select(str(BOOK.account_id[0]))
-    statement = margin(book, SPAN_ARRAYS, MARKET, model)
     contracts = ~SPAN_ARRAYS.is_collateral[book.instrument_idx] & (book.quantity != 0)
-    assert len(statement.positions_excluded) == contracts.sum()
-    assert all("no contract of a combined commodity" in line for line in statement.positions_excluded)
+    left_out = covered(model, book, SPAN_ARRAYS)[1]
+    assert len(left_out) == contracts.sum()
+    assert all("no contract of a combined commodity" in line for line in left_out)
+    with pytest.raises(ConfigError, match="no rule for any contract here"):
+        margin(book, SPAN_ARRAYS, MARKET, model)
+    assert margin(book.keep(~contracts), SPAN_ARRAYS, MARKET, model).initial_margin[0] == 0.0
 
 
 def test_arrays_writes_and_checks_span_files(run: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.optimize import brentq
 
 from portfolio_margin import compare, load_parameters, load_sample, margin
 from portfolio_margin.models import tims, worst_case
-from pricing import Exercise, price
+from pricing import ConfigError, Exercise, price
 from pricing.american import american_price
 from scenarios import revalue
 from tests.naive import tims as naive
@@ -97,13 +98,13 @@ NAMES = [*SPOTS, *(o.name for o in OPTIONS)]
 held_lots = st.dictionaries(st.sampled_from(NAMES), st.integers(-50, 50), max_size=10)
 
 
-def twin(held: dict[str, float], groups: dict[str, Any]) -> float:
+def twin(held: dict[str, float], groups: dict[str, Any], level: str = "class_group") -> float:
     row, rows = ARRAYS.index_of(), []
     for name, quantity in held.items():
         least = 0.0 if name in SPOTS else 37.5
         rows.append((name[0], quantity, ARRAYS.pnl[row[name]].tolist(), least))
     named = {**groups, "all_classes": {groups["class_group"].get(u, u) for u in SPOTS}}
-    return naive.requirement(rows, named, 10)
+    return naive.requirement(rows, named, 10, level)
 
 
 @settings(max_examples=60, deadline=None)
@@ -111,10 +112,42 @@ def twin(held: dict[str, float], groups: dict[str, Any]) -> float:
 def test_naive_twin(accounts: list[dict[str, int]]) -> None:
     named = {str(n): {k: float(q) for k, q in held.items()} for n, held in enumerate(accounts)}
     alone = {name: {} for name in GROUPS}
-    for groups, model in ((GROUPS, MODEL), (alone, tims.Model(tims.Params(product_class=CLASSES)))):
+    models = [(GROUPS, tims.Model(replace(MODEL.params, minimum_level=level)), level) for level in tims.LEVELS]
+    for groups, model, level in (*models, (alone, tims.Model(tims.Params(product_class=CLASSES)), "class_group")):
         required = model.requirement(book_of(ARRAYS, named), ARRAYS, backend="numpy")
-        wanted = [twin(held, groups) for held in named.values()]
+        wanted = [twin(held, groups, level) for held in named.values()]
         assert required.initial == pytest.approx(wanted, rel=1e-9, abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(held_lots)
+def test_contributions_of_every_level_sum_exactly(held: dict[str, int]) -> None:
+    for level in tims.LEVELS:
+        model = tims.Model(replace(MODEL.params, minimum_level=level, contract_minimum=2.0))
+        book = book_of(ARRAYS, {"a": {k: float(q) for k, q in held.items()}})
+        required, lines = model.requirement(book, ARRAYS), model.contributions(book, ARRAYS)
+        for name, parts in required.charges.items():
+            total = float(sum((line.initial for line in lines if line.charge == name), Decimal(0)))
+            assert total == pytest.approx(parts[0, 0], abs=1e-6), (level, name)
+
+
+def test_the_minimum_is_that_of_each_class_group() -> None:
+    """A loses far more than its minimum, B next to nothing: B requires its minimum all the same."""
+    listed = [Listed("A", "C", 50.0, 40), Listed("B", "C", 300.0, 5)]
+    found: dict[str, list[float]] = {}
+    for level in tims.LEVELS:
+        groups = {"product_group": {"A": "ab", "B": "ab"}, "product_offset": {"ab": 0.9}}
+        model = tims.Model(tims.Params(default_class="equity", minimum_level=level, **groups))
+        arrays = arrays_for(model, {"A": 50.0, "B": 120.0}, listed)
+        a, b = ({o.name: -quantity} for o, quantity in zip(listed, (10.0, 1.0), strict=True))
+        book = book_of(arrays, {"a": a, "b": b, "both": {**a, **b}})
+        found[level] = model.requirement(book, arrays).initial.tolist()
+    alone, least, both = found["class_group"]
+    assert alone > 1_000.0 and least == pytest.approx(37.5)
+    assert both == pytest.approx(alone + least, abs=1e-3)
+    assert found["portfolio_group"] == pytest.approx([alone, least, alone], abs=0.5)
+    with pytest.raises(ConfigError, match="minimum_level"):
+        tims.Params(minimum_level="class")
 
 
 @settings(max_examples=30, deadline=None)
@@ -143,9 +176,10 @@ def test_underlyings_without_a_class_are_named() -> None:
     sample = load_sample()
     model = tims.Model(load_parameters("tims")[0])
     arrays = revalue(sample.instruments, sample.market, model.scenario_set(sample.market))
-    statement = margin(sample.book, arrays, sample.market, model)
-    assert "no product class for BTC: give product_class.BTC=..." in statement.positions_excluded[0]
-    assert not statement.initial_margin.any()
+    with pytest.raises(
+        ConfigError, match=r"no rule for any contract.*no product class for BTC: give product_class.BTC="
+    ):
+        margin(sample.book, arrays, sample.market, model)
     worst = worst_case.Model(worst_case.Params())
     models = {"worst_case": worst, "tims": model}
     moves = model.scenario_set(sample.market)

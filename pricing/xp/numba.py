@@ -52,6 +52,28 @@ def vector_loop(typing_context: Any) -> Any:
     return types.none(), codegen
 
 
+@intrinsic
+def prefetch(typing_context: Any, array: Any, row: Any) -> Any:
+    """Ask for the cache line of a row of a contiguous array of doubles that will soon be read.
+
+    Streams of six columns are more than a processor foresees: it waits for memory a third of the time.
+    A row beyond the end asks for nothing.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        text, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        line = builder.bitcast(builder.gep(data, [arguments[1]]), text)
+        ask = builder.module.declare_intrinsic(
+            "llvm.prefetch", [text], ir.FunctionType(ir.VoidType(), [text, number, number, number])
+        )
+        # To be read, kept in all caches, data.
+        builder.call(ask, [line, ir.Constant(number, 0), ir.Constant(number, 3), ir.Constant(number, 1)])
+        return context.get_dummy_value()
+
+    return types.none(array, row), codegen
+
+
 def compile_formula(formula: Callable[..., Any]) -> Any:
     """The twin of a formula `f(xp, ...)`, to be called inside a kernel as `f(XP, ...)`."""
     return traced(formula, arithmetic)

@@ -39,6 +39,7 @@ from portfolio_margin.span.spreads import NEAREST, PROPORTIONAL
 from portfolio_margin.span.tables import RiskParameterFile
 from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
+from pricing.instruments import Kind
 from scenarios.families import span as family
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
@@ -224,9 +225,14 @@ class Model:
         return family.scenarios(params, market)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) contracts that the file does not have, or that belong to no combined commodity."""
-        missing = ~arrays.is_collateral & ~self.rules(arrays).covered
-        return np.where(missing, "no contract of a combined commodity of the SPAN file", "")
+        """(N,) contracts that belong to no combined commodity of the file, and stocks, which it does not scan."""
+        rules = self.rules(arrays).covered
+        held = (arrays.kind == Kind.SPOT) & ~rules
+        missing = ~arrays.is_collateral & ~rules
+        reason = np.where(missing, "no contract of a combined commodity of the SPAN file", "")
+        return np.where(
+            held, "an asset held as such is not scanned: collateral when long, without a rule when short", reason
+        )
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""

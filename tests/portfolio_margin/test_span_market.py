@@ -25,6 +25,7 @@ from pricing.instruments import Kind
 from scenarios import revalue
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.books import ARRAYS, BOOK, INSTRUMENTS, MARKET
+from tests.portfolio_margin.equities import Listed, equity_market
 from tests.portfolio_margin.span_examples import Exchange, exchange_with_every_rule
 from tests.portfolio_margin.test_cli import check_fails
 
@@ -154,3 +155,15 @@ def test_margin_from_a_span_file(run: Any, tmp_path: Path) -> None:
     check_fails(run("margin", "--market", "x.spn", "--positions", "p.csv"), "--arrays")
     (tmp_path / "q.csv").write_text("account,instrument,quantity\na,AA-FUT-202604,1\n")
     check_fails(run("margin", "--arrays", "x.spn", "--model", "span", "--positions", "q.csv"), "did you mean")
+
+
+def test_a_short_stock_is_a_position_without_a_rule() -> None:
+    """The file scans no stock: a short one must not pass as one that costs nothing."""
+    instruments, market = equity_market({"SPY": 650.0}, [Listed("SPY", "C", 660.0)])
+    arrays = revalue(instruments, market, MODEL.scenario_set(market))
+    row = arrays.index_of()["SPY"]
+    held = (["long", "short", "short"], [row, row, arrays.index_of()["USD"]], [10.0, -10.0, 1e5])
+    book = Book.from_arrays(*held, instruments.expiry_idx)
+    statement = margin(book, arrays, market, MODEL)
+    assert [line.split(":")[0] for line in statement.positions_excluded] == ["long SPY", "short SPY"]
+    assert statement.unmargined.tolist() == [False, True]

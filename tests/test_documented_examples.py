@@ -29,6 +29,12 @@ def test_american_contracts_in_risk_arrays() -> None:
     assert np.ptp(arrays.pnl[2]) > 100.0
 
 
-@pytest.mark.parametrize("name", ["README.md"])
-def test_examples_run(name: str) -> None:
-    run_blocks(name)
+def test_examples_of_the_readme() -> None:
+    """They run, and leave what they say: a statement an account, a vol, a loss of each account."""
+    names = run_blocks("README.md")
+    assert len(names["frame"]) == len(names["sample"].book)
+    assert (names["frame"]["initial_margin"] >= names["frame"]["maintenance_margin"]).all()
+    assert int(names["status"]) == 0
+    assert 0.1 < float(names["vol"]) < 2.0
+    assert names["loss"].shape == names["scenario"].shape == (2,)
+    assert (names["by_model"].initial >= names["by_model"].maintenance).all()

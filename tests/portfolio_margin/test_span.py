@@ -59,7 +59,7 @@ def risk_of(
     return risk, totals(rules, risk)
 
 
-def compare(file: RiskParameterFile, held: Held, attribution: str, exponent: bool = True) -> None:
+def check_twin(file: RiskParameterFile, held: Held, attribution: str, exponent: bool = True) -> None:
     made = MADE if file is FILE and exponent else file_arrays(file, apply_exponent=exponent)
     rules = rules_of(file, made.arrays, Choices(risk_exponent="apply" if exponent else "none"))
     risk, total = risk_of([held], rules, made, attribution=attribution)
@@ -83,7 +83,7 @@ def compare(file: RiskParameterFile, held: Held, attribution: str, exponent: boo
 @settings(max_examples=150, deadline=None)
 @given(held_positions, st.sampled_from(["nearest", "proportional"]))
 def test_the_algorithm_is_its_naive_twin(held: Held, attribution: str) -> None:
-    compare(FILE, held, attribution)
+    check_twin(FILE, held, attribution)
 
 
 @pytest.mark.parametrize("seed", range(3, 9))
@@ -91,7 +91,7 @@ def test_the_twin_agrees_on_other_exchanges_and_large_books(seed: int) -> None:
     file = exchange_with_every_rule(seed)
     random = np.random.default_rng(seed)
     held = {int(c): int(q) for c, q in enumerate(random.integers(-30, 31, len(file.contracts)))}
-    compare(file, held, "nearest", exponent=bool(seed % 2))
+    check_twin(file, held, "nearest", exponent=bool(seed % 2))
 
 
 @settings(max_examples=60, deadline=None)

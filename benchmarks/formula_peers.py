@@ -27,6 +27,16 @@ def textbook_price(xp: Any, cdf: Any, columns: Any) -> Any:
     return discount * sign * (forward * cdf(sign * d1) - strike * cdf(sign * (d1 - deviation)))
 
 
+def two_formulas_price(columns: Any) -> Any:
+    """Discounted Black-76 as it stands in most numpy code: the call's formula and the put's, and one of them chosen."""
+    forward, strike, tau, vol, discount, sign = columns
+    deviation = vol * np.sqrt(tau)
+    d1 = (np.log(forward / strike) + 0.5 * vol * vol * tau) / deviation
+    d2 = d1 - deviation
+    call = discount * (forward * ndtr(d1) - strike * ndtr(d2))
+    return np.where(sign > 0.0, call, discount * (strike * ndtr(-d2) - forward * ndtr(-d1)))
+
+
 def textbook_greeks(xp: Any, cdf: Any, columns: Any) -> tuple[Any, ...]:
     """Price and seven Greeks over any array library, shared terms computed once; rho moves the forward."""
     forward, strike, tau, vol, discount, sign = columns
@@ -43,6 +53,25 @@ def textbook_greeks(xp: Any, cdf: Any, columns: Any) -> tuple[Any, ...]:
     rho = sign * tau * strike * discount * second
     gamma = density / (forward * deviation)
     return price, discount * sign * first, gamma, vega, theta, rho, -density * d2 / vol, vega * d1 * d2 / vol
+
+
+def two_formulas_greeks(columns: Any) -> tuple[Any, ...]:
+    """`textbook_greeks` as it stands in most numpy code: shared terms once, calls and puts each, one of them chosen."""
+    forward, strike, tau, vol, discount, sign = columns
+    root = np.sqrt(tau)
+    deviation = vol * root
+    d1 = (np.log(forward / strike) + 0.5 * vol * vol * tau) / deviation
+    d2 = d1 - deviation
+    first, second, first_put, second_put = ndtr(d1), ndtr(d2), ndtr(-d1), ndtr(-d2)
+    density = discount * INVERSE_SQRT_TWO_PI * np.exp(-0.5 * d1 * d1)
+    is_call, rate = sign > 0.0, -np.log(discount) / tau
+    call = discount * (forward * first - strike * second)
+    price = np.where(is_call, call, discount * (strike * second_put - forward * first_put))
+    delta = np.where(is_call, discount * first, -discount * first_put)
+    rho = np.where(is_call, tau * strike * discount * second, -tau * strike * discount * second_put)
+    vega = density * forward * root
+    theta = rate * price - 0.5 * density * forward * vol / root
+    return (price, delta, density / (forward * deviation), vega, theta, rho, -density * d2 / vol, vega * d1 * d2 / vol)
 
 
 def _numpy_peer(formula: Callable[..., Any]) -> Peer:
@@ -128,7 +157,11 @@ def _numba_greeks(columns: Columns, threads: int) -> Any:
 def formula_peers(*, greeks: bool) -> dict[str, Peer]:
     """Prices, or prices and seven Greeks, in every array library that is installed."""
     formula = textbook_greeks if greeks else textbook_price
-    peers = {"numpy + scipy": _numpy_peer(formula)}
+    two_formulas = two_formulas_greeks if greeks else two_formulas_price
+    peers = {
+        "numpy + scipy": Peer(lambda columns, _: two_formulas(columns), None, "numpy"),
+        "numpy + scipy, one formula by sign": _numpy_peer(formula),
+    }
     peers |= {"plain numba loop": Peer(_numba_greeks if greeks else _numba_price, None, "numba")}
     if torch := installed("torch"):
         peers["torch eager"] = _torch_peer(torch, formula)

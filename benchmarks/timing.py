@@ -34,14 +34,17 @@ def every_second(
     """All times of each contestant in alternating rounds.
 
     Seconds on the clock and of processor time, over all threads: a busy neighbour lengthens the first only.
-    What a contestant in `fresh` needs is made anew for each round, untimed, and handed to it. The first call of each
-    is the caller's: it may compile.
+    Each is called once untimed right before, so that it finds its own data in the caches as far as they go there and
+    not those of the contestant before it. What a contestant in `fresh` needs is made anew for each round instead,
+    untimed, and handed to it. The first call of each is the caller's: it may compile.
     """
     fresh = fresh or {}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, contestant in contestants.items():
             given = (fresh[name](),) if name in fresh else ()
+            if not given:
+                contestant()
             start, busy = time.perf_counter(), time.process_time()
             contestant(*given)
             seconds[name].append((time.perf_counter() - start, time.process_time() - busy))

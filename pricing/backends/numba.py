@@ -24,8 +24,14 @@ COLUMNS = 6
 GREEKS = 9
 ALL_GREEKS = 14
 BLOCK = 32_768
+# Eight results of so many rows are twice what the second cache of a processor usually holds.
+CACHED_ROWS = 65_536
 # Rows that are worked on while those AHEAD of them are fetched, cache line by cache line; measured.
-GROUP, LINE, AHEAD = 32, 8, 64
+GROUP, LINE, AHEAD = 32, XP.LINE, 64
+# Groups of eight results, each with a line of rows before it, and what tells whether they go past the caches.
+WIDE = GROUP + LINE
+ROOM = 8 * WIDE
+ROOM_AND_FLAG = ROOM + LINE
 
 
 def _value_template(tag: str) -> Any:
@@ -98,25 +104,42 @@ def _greeks_template(tag: str) -> Any:
 
 
 def _usual_greeks_template(tag: str) -> Any:
-    def greeks(columns, price, delta, gamma, vega, theta, rho, vanna, volga, charm):
+    def greeks(columns, price, others, past):
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
         forward, strike, tau, vol, discount, sign = columns
+        delta, gamma, vega, theta, rho, vanna, volga, charm = others
+        room = XP.scratch(ROOM_AND_FLAG)
+        # Read again for each group, lest the compiler makes two loops of one, of which it vectorises but the first.
+        room[ROOM] = 1.0 if past else 0.0
         left = 0
-        rows = np.uint64(price.shape[0])
-        for group in range((price.shape[0] + GROUP - 1) // GROUP):
-            start = np.uint64(group) * np.uint64(GROUP)
+        rows, start, count = np.uint64(price.shape[0]), np.uint64(0), np.uint64(LINE)
+        while start < rows:
             for line in range(GROUP // LINE):
                 soon = start + np.uint64(AHEAD) + np.uint64(line) * np.uint64(LINE)
                 XP.prefetch(forward, soon), XP.prefetch(strike, soon), XP.prefetch(tau, soon)
                 XP.prefetch(vol, soon), XP.prefetch(discount, soon), XP.prefetch(sign, soon)
-            for m in range(min(np.uint64(GROUP), rows - start)):
+            count = min(count, rows - start)
+            for m in range(count):
                 n = start + m
                 enough, row = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
                 usual = enough & XP.usual_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])
                 price[n] = XP.nan_unless(usual, row[0])
-                delta[n], gamma[n], vega[n], theta[n], rho[n], vanna[n], volga[n], charm[n] = row[1:]
+                m += LINE
+                room[m], room[WIDE + m], room[2 * WIDE + m], room[3 * WIDE + m] = row[1:5]
+                room[4 * WIDE + m], room[5 * WIDE + m], room[6 * WIDE + m], room[7 * WIDE + m] = row[5:]
                 left += 0 if usual else 1
+            beyond = room[ROOM] > 0.0
+            XP.group_out(room, 0, delta, start, count, beyond, GROUP)
+            XP.group_out(room, WIDE, gamma, start, count, beyond, GROUP)
+            XP.group_out(room, 2 * WIDE, vega, start, count, beyond, GROUP)
+            XP.group_out(room, 3 * WIDE, theta, start, count, beyond, GROUP)
+            XP.group_out(room, 4 * WIDE, rho, start, count, beyond, GROUP)
+            XP.group_out(room, 5 * WIDE, vanna, start, count, beyond, GROUP)
+            XP.group_out(room, 6 * WIDE, volga, start, count, beyond, GROUP)
+            XP.group_out(room, 7 * WIDE, charm, start, count, beyond, GROUP)
+            start, count = start + count, np.uint64(GROUP)
+        XP.settle()
         return left
 
     return greeks
@@ -210,6 +233,13 @@ def _call_greeks(kernel: Any, arrays: tuple[FloatArray, ...], *scratch: IntArray
     return kernel(columns, results[:-1], results[-1], *scratch) if scratch else kernel(columns, *results)
 
 
+def _call_usual_greeks(past_caches: bool, kernel: Any, arrays: tuple[FloatArray, ...], *scratch: IntArray) -> Any:
+    if scratch:
+        return _call_greeks(kernel, arrays, *scratch)
+    columns, results = arrays[:COLUMNS], arrays[COLUMNS:]
+    return kernel(columns, results[0], results[1:], past_caches)
+
+
 def value(
     model: ModuleType,
     columns: tuple[FloatArray, ...],
@@ -258,7 +288,9 @@ def greeks(
         if third_order:
             _all_greeks_kernel(model)(arrays[:COLUMNS], arrays[COLUMNS : COLUMNS + 8], *arrays[COLUMNS + 8 :])
         elif hasattr(model, "usual_greeks"):
-            _in_two_ways(_usual_greeks_kernels(model), arrays, _call_greeks)
+            past_caches = rows.stop - rows.start > CACHED_ROWS and all(array.flags.aligned for array in out)
+            call = functools.partial(_call_usual_greeks, past_caches)
+            _in_two_ways(_usual_greeks_kernels(model), arrays, call)
         else:
             _call_greeks(_greeks_kernel(model), arrays)
 

@@ -19,6 +19,7 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from pricing.xp import arithmetic, coefficients, tracing
@@ -27,6 +28,8 @@ from pricing.xp.tracing import traced
 # Inputs are checked to be finite before a kernel runs; nothing here may reassociate sums.
 FAST_FLAGS = frozenset({"nsz", "contract", "arcp", "nnan", "ninf"})
 
+# Doubles in a cache line.
+LINE = 8
 # Kernels that `compile_kernel` made in this process, for reports on the state of the cache.
 COMPILED: list[Any] = []
 # What every kernel is made of besides its formula.
@@ -72,6 +75,100 @@ def prefetch(typing_context: Any, array: Any, row: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(array, row), codegen
+
+
+@intrinsic(prefer_literal=True)
+def scratch(typing_context: Any, size: Any) -> Any:
+    """Room for so many doubles (a literal number) on the stack of the kernel, on a cache line: its address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        with builder.goto_entry_block():
+            room = builder.alloca(ir.DoubleType(), ir.Constant(ir.IntType(64), size.literal_value))
+        room.align = 64
+        return room
+
+    if not isinstance(size, types.IntegerLiteral):
+        return None
+    return types.CPointer(types.float64)(size), codegen
+
+
+def _line(builder: Any, start: Any, place: Any) -> Any:
+    """Address of a cache line of doubles, `place` doubles after `start`."""
+    return builder.bitcast(builder.gep(start, [place]), ir.VectorType(ir.DoubleType(), LINE).as_pointer())
+
+
+def _copy_lines(builder: Any, origin: Any, target: Any, lines: int, past_caches: bool) -> None:
+    """Copy cache lines of doubles from address to address; past the caches if `target` is the start of one."""
+    for k in range(lines):
+        place = ir.Constant(ir.IntType(64), LINE * k)
+        value = builder.load(_line(builder, origin, place), align=8)
+        stored = builder.store(value, _line(builder, target, place), align=8 * LINE if past_caches else 8)
+        if past_caches:
+            stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+
+
+@intrinsic(prefer_literal=True)
+def group_out(
+    typing_context: Any, room: Any, first: Any, array: Any, row: Any, count: Any, past: Any, group: Any
+) -> Any:
+    """Copy the results of a group of rows from the scratch room to `array`, past the caches where `past` says so.
+
+    A cache line that is written as usual is read first; a whole one that goes past the caches is not, which halves
+    the traffic of results that are too many for the caches. So that lines are whole, what stands before `row` in its
+    cache line goes out with the group, and as much at its end stays behind for the next.
+
+    room    what `scratch` returned; one line of the rows before `row` from `first` on, then the rows of the group
+    array   contiguous and aligned
+    row     of the array, where the group begins
+    count   rows of this group: one line for the first of an array, then `group`, a literal number, but for the last
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start, first, array_value, row, count, past, _ = arguments
+        results_array = context.make_array(signature.args[2])(context, builder, array_value)
+        data, number = results_array.data, ir.IntType(64)
+        line, none = ir.Constant(number, LINE), ir.Constant(number, 0)
+        results = builder.gep(start, [builder.add(first, line)])
+        target = builder.gep(data, [row])
+        full = builder.icmp_unsigned("==", count, ir.Constant(number, group.literal_value))
+        # The last group of the array leaves nothing behind.
+        whole = builder.and_(full, builder.icmp_unsigned("<", builder.add(row, count), results_array.nitems))
+
+        def copy(before: Any, rows: Any) -> None:
+            back = builder.neg(before)
+            cgutils.raw_memcpy(builder, builder.gep(target, [back]), builder.gep(results, [back]), rows, 8)
+
+        with builder.if_else(whole) as (lines, rest):
+            with lines, builder.if_else(past) as (streaming, usual):
+                with streaming:
+                    address = builder.lshr(builder.ptrtoint(target, number), ir.Constant(number, 3))
+                    back = builder.neg(builder.and_(address, ir.Constant(number, LINE - 1)))
+                    origin = builder.gep(results, [back])
+                    _copy_lines(builder, origin, builder.gep(target, [back]), group.literal_value // LINE, True)
+                with usual:
+                    _copy_lines(builder, results, target, group.literal_value // LINE, False)
+            with rest:
+                waiting = builder.and_(past, builder.icmp_unsigned(">=", row, line))
+                before = builder.select(waiting, line, none)
+                copy(before, builder.add(before, count))
+        # What the next group begins with.
+        last = builder.gep(results, [builder.sub(count, line)])
+        _copy_lines(builder, last, builder.gep(start, [first]), 1, False)
+        return context.get_dummy_value()
+
+    takes = (room, types.uint64, array, types.uint64, types.uint64, types.boolean, group)
+    return types.none(*takes), codegen
+
+
+@intrinsic
+def settle(typing_context: Any) -> Any:
+    """Let what went past the caches be seen by other threads before anything that is written later."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.none(), codegen
 
 
 def compile_formula(formula: Callable[..., Any]) -> Any:

@@ -287,3 +287,24 @@ def test_normal_vol_statuses(backend: str) -> None:
     clipped, _ = implied_vol(*columns[:5], model="bachelier", backend=backend, on_error="clip")
     assert clipped[2:6].tolist() == [0.0, 0.0, 0.0, 0.0]
     assert price(-3.0, 5.0, 1.0, vol[0], 1, model="bachelier") == pytest.approx(10.0, rel=1e-14)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 39, 40, 41, 72, 1_000, BLOCK, BLOCK + 8, BLOCK + 40, BLOCK + 7_235])
+def test_greeks_past_the_caches(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bits wherever outputs begin within a cache line, on any number of threads, and nothing beside them."""
+    random = np.random.default_rng(size)
+    tau, vol, sign = random.uniform(0.01, 2, size), random.uniform(0.05, 2, size), random.choice([-1.0, 1.0], size)
+    forward = random.uniform(50, 150, size)
+    strike = forward * np.exp(random.normal(0, 4, size) * vol * np.sqrt(tau))
+    columns = (forward, strike, tau, vol, np.exp(-0.03 * tau), sign)
+    expected = kernels.greeks(black76, columns)
+    monkeypatch.setattr(kernels, "CACHED_ROWS", 0)
+    for shift in range(9):
+        rooms = [np.full(size + 24, 7.0) for _ in range(kernels.GREEKS)]
+        # The last round shifts all alike, as numpy's own large arrays are, the others each in its own way.
+        starts = [8 + (shift + place * (shift < 8)) % 8 for place in range(kernels.GREEKS)]
+        out = tuple(room[start : start + size] for room, start in zip(rooms, starts, strict=True))
+        kernels.greeks(black76, columns, 1 + shift % 3, out=out)
+        for room, start, result, right in zip(rooms, starts, out, expected, strict=True):
+            assert np.array_equal(result, right)
+            assert np.all(room[:start] == 7.0) and np.all(room[start + size :] == 7.0)

@@ -14,7 +14,8 @@ from benchmarks.peer_columns import FIVE, FIVE_FORWARD_HELD, TRADER_UNITS, quote
 
 
 def _quantlib_kinds(ql: Any, sign: np.ndarray) -> list[Any]:
-    return [ql.Option.Call if s > 0 else ql.Option.Put for s in sign]
+    call, put = ql.Option.Call, ql.Option.Put
+    return [call if s > 0 else put for s in sign.tolist()]
 
 
 def quantlib_price(ql: Any) -> Peer:

@@ -96,6 +96,10 @@ def check_threads(threads: object) -> None:
         raise ConfigError(f"threads = {threads!r}: must be a whole number above 0, or None")
 
 
+# Value or Greeks, and how many rows were not within bounds, where a kernel counts them.
+Results = tuple[tuple[FloatArray, ...], int | None]
+
+
 def default_threads(work: int, threshold: int = PARALLEL_ROWS) -> int:
     """Threads worth starting for `work` elements: small work stays on one."""
     return 1 if work < threshold else os.cpu_count() or 1
@@ -139,14 +143,19 @@ def price(
     module, formula = load_backend("pricing", backend), load_model(formula_name(model), FORMULA)
     scheme = _scheme(model, formula, accuracy)
 
-    def run(terms: Terms) -> tuple[FloatArray, ...]:
+    checked = _checks_rows(backend, formula)
+
+    def run(terms: Terms) -> Results:
         threads = default_threads(terms.forward.size)
         if terms.forward_rest is not None:
             value, delta, *_ = module.greeks(formula, terms.columns, threads)
-            return (exact_value(value, delta, terms),)
-        if target is not None and model != "inverse" and direct(target, terms.columns):
-            return (module.value(formula, terms.columns, threads, target.reshape(-1), **scheme),)
-        return (module.value(formula, terms.columns, threads, **scheme),)
+            return (exact_value(value, delta, terms),), None
+        straight = target is not None and model != "inverse" and direct(target, terms.columns)
+        into_target = (target.reshape(-1),) if straight and target is not None else ()
+        if checked:
+            value, unfit = module.value_and_unfit(formula, terms.columns, threads, *into_target)
+            return (value,), unfit
+        return (module.value(formula, terms.columns, threads, *into_target, **scheme),), None
 
     if backend == "numba" and model in CHANGED_VARIABLES:
         own = target if target is not None and direct(target, tuple(columns.values())) else np.empty(shape)
@@ -156,7 +165,7 @@ def price(
             own.reshape(-1)[rows] = _evaluate("price", model, few, run, checks_rows=True, at=rows)[0][0]
         result = own
     else:
-        (value,), terms = _evaluate("price", model, columns, run, checks_rows=_checks_rows(backend, formula))
+        (value,), terms = _evaluate("price", model, columns, run, checks_rows=checked)
         result = model_value(model, value, terms).reshape(shape)
     if target is None:
         return result
@@ -193,10 +202,7 @@ def greeks(
     name of the result, which are filled and returned. At tau = 0 or vol = 0 Greeks take their limits, see
     pricing/models; none is ever NaN.
     """
-    if order not in (1, 2, 3):
-        raise ConfigError(f"order = {order!r}: must be 1, 2 or 3")
-    if units not in UNITS:
-        raise ConfigError(f"units = {units!r}: must be raw or trader")
+    _check_form(order, units)
     out, backend, accuracy = options.pop("out", None), options.pop("backend", "numba"), options.pop("accuracy", None)
     columns, shape = _columns("greeks", model, (forward, strike, tau, vol, sign, discount), options)
     module, formula = load_backend("pricing", backend), load_model(formula_name(model), FORMULA)
@@ -207,12 +213,15 @@ def greeks(
     if out is not None and backend == "numba" and units == "raw" and order > 1 and formula_name(model) == model:
         targets = _direct_targets(writable_by_name("greeks", out, names, shape), columns)
 
-    def run(terms: Terms) -> tuple[FloatArray, ...]:
-        threads = default_threads(terms.forward.size)
-        if targets is not None:
-            return tuple(module.greeks(formula, terms.columns, threads, order == 3, targets, **scheme))
-        rows = module.greeks(formula, terms.columns, threads, order == 3, **scheme)
-        return (exact_value(rows[0], rows[1], terms), *rows[1:])
+    checked = _checks_rows(backend, formula)
+
+    def run(terms: Terms) -> Results:
+        threads, given = default_threads(terms.forward.size), () if targets is None else (targets,)
+        if checked:
+            rows, unfit = module.greeks_and_unfit(formula, terms.columns, threads, order == 3, *given)
+        else:
+            rows, unfit = module.greeks(formula, terms.columns, threads, order == 3, *given, **scheme), None
+        return (rows if targets is not None else (exact_value(rows[0], rows[1], terms), *rows[1:])), unfit
 
     def evaluated(given: dict[str, FloatArray], checks_rows: bool, at: IntArray | None = None) -> dict[str, FloatArray]:
         rows, terms = _evaluate("greeks", model, given, run, checks_rows, at)
@@ -221,7 +230,7 @@ def greeks(
     if backend == "numba" and model in CHANGED_VARIABLES and order < 3:
         named = _mostly_usual_greeks(model, columns, evaluated)
     else:
-        named = evaluated(columns, _checks_rows(backend, formula))
+        named = evaluated(columns, checked)
     if out is not None and targets is not None:
         return out
     if order == 1:
@@ -241,6 +250,13 @@ def _scheme(model: str, formula: ModuleType, accuracy: str | None) -> dict[str, 
     if accuracy is not None and not is_solved(formula):
         raise ConfigError(f"accuracy = {accuracy!r}: belongs to the model 'american', not to {model!r}")
     return {} if accuracy is None else {"accuracy": accuracy}
+
+
+def _check_form(order: int, units: str) -> None:
+    if order not in (1, 2, 3):
+        raise ConfigError(f"order = {order!r}: must be 1, 2 or 3")
+    if units not in UNITS:
+        raise ConfigError(f"units = {units!r}: must be raw or trader")
 
 
 def _direct_targets(out: dict[str, FloatArray], columns: dict[str, FloatArray]) -> tuple[FloatArray, ...] | None:
@@ -318,23 +334,23 @@ def _evaluate(
     function: str,
     model: str,
     columns: dict[str, FloatArray],
-    run: Callable[[Terms], tuple[FloatArray, ...]],
+    run: Callable[[Terms], Results],
     checks_rows: bool,
     at: IntArray | None = None,
 ) -> tuple[tuple[FloatArray, ...], Terms]:
     """Results for rows that are within bounds; `at` says where they stand in what the caller gave.
 
-    A kernel that checks its rows gives NaN as the value of one that it should not have been asked for; only then
-    are the columns looked through, so that good input is read once.
+    A kernel that checks its rows gives NaN as the value of one that it should not have been asked for and tells how
+    many there are; only then are the columns looked through, so that good input is read once.
     """
     terms = formula_terms(model, columns)
     if checks_rows:
-        results = run(terms)
-        if not results[0].size or np.isfinite(results[0].min()):
+        results, unfit = run(terms)
+        if unfit == 0 or (unfit is None and not np.isnan(results[0]).any()):
             return results, terms
     signed = getattr(load_model(formula_name(model)), "SIGNED_PRICES", False)
     check_model(function, model, columns, terms, signed, at)
     if not signed:
         forward, strike, vol = with_limits(terms.forward, terms.strike, terms.vol)
         terms = terms._replace(forward=forward, strike=strike, vol=vol)
-    return run(terms), terms
+    return run(terms)[0], terms

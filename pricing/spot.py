@@ -54,7 +54,8 @@ def usual_greeks_of(formula):
     def usual_greeks(xp, spot, strike, tau, vol, rate, dividend_yield, sign):
         forward, share = forward_of(xp, spot, rate, dividend_yield, tau)
         discount = discount_of(xp, rate, tau)
-        enough, row = formula.usual_greeks(xp, forward, strike, tau, vol, discount, sign)
+        terms = formula.usual_terms(xp, forward, strike, tau, vol)
+        enough, row = formula.usual_greeks(xp, terms, forward, strike, tau, discount, sign)
         price, delta, gamma, vega, theta, rho, vanna, volga, charm = row
         price = xp.fused(delta, forward * share, price)
         carry = rate - dividend_yield

@@ -27,7 +27,10 @@ BLOCK = 32_768
 # Eight results of so many rows are twice what the second cache of a processor usually holds.
 CACHED_ROWS = 65_536
 # Rows that are worked on while those AHEAD of them are fetched, cache line by cache line; measured.
-GROUP, LINE, AHEAD = 32, XP.LINE, 64
+GROUP, LINE, AHEAD = 32, XP.LINE, 96
+ROOM_OF_TERMS = 3 * GROUP
+# Deviations from the money of a row that is not a usual one.
+NOT_USUAL = 100.0
 # Groups of eight results, each with a line of rows before it, and what tells whether they go past the caches.
 WIDE = GROUP + LINE
 ROOM = 8 * WIDE
@@ -50,6 +53,7 @@ def _usual_value_template(tag: str) -> Any:
     def value(forward, strike, tau, vol, discount, sign, out):
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
+        room = XP.scratch(ROOM_OF_TERMS)
         left = 0
         rows = np.uint64(out.shape[0])
         for group in range((out.shape[0] + GROUP - 1) // GROUP):
@@ -59,10 +63,17 @@ def _usual_value_template(tag: str) -> Any:
                 soon = start + np.uint64(AHEAD) + np.uint64(line) * np.uint64(LINE)
                 XP.prefetch(forward, soon), XP.prefetch(strike, soon), XP.prefetch(tau, soon)
                 XP.prefetch(vol, soon), XP.prefetch(discount, soon), XP.prefetch(sign, soon)
-            for m in range(min(np.uint64(GROUP), rows - start)):
+            count = min(np.uint64(GROUP), rows - start)
+            for m in range(count):
                 n = start + m
-                enough, value = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
-                usual = enough & XP.usual_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])
+                s, per_s, x = TERMS(XP, forward[n], strike[n], tau[n], vol[n])  # noqa: F821
+                usual = XP.usual_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])
+                room[m], room[GROUP + m] = XP.where(usual, s, 1.0), XP.where(usual, per_s, 1.0)
+                room[2 * GROUP + m] = XP.where(usual, x, NOT_USUAL)
+            for m in range(count):
+                n = start + m
+                terms = room[m], room[GROUP + m], room[2 * GROUP + m]
+                usual, value = FORMULA(XP, terms, forward[n], strike[n], discount[n], sign[n])  # noqa: F821
                 out[n] = XP.nan_unless(usual, value)
                 left += 0 if usual else 1
         return left
@@ -79,11 +90,14 @@ def _left_value_template(tag: str) -> Any:
             if XP.is_marked(out[n]):
                 rows[left] = n
                 left += 1
+        unfit = 0
         for i in range(left):
             n = rows[i]
             value = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
             fit = XP.fit_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n], False)
             out[n] = XP.nan_unless(fit, value)
+            unfit += 0 if fit else 1
+        return unfit
 
     return value
 
@@ -109,7 +123,7 @@ def _usual_greeks_template(tag: str) -> Any:
         XP.vector_loop()
         forward, strike, tau, vol, discount, sign = columns
         delta, gamma, vega, theta, rho, vanna, volga, charm = others
-        room = XP.scratch(ROOM_AND_FLAG)
+        room, first = XP.scratch(ROOM_AND_FLAG), XP.scratch(ROOM_OF_TERMS)
         # Read again for each group, lest the compiler makes two loops of one, of which it vectorises but the first.
         room[ROOM] = 1.0 if past else 0.0
         left = 0
@@ -122,8 +136,14 @@ def _usual_greeks_template(tag: str) -> Any:
             count = min(count, rows - start)
             for m in range(count):
                 n = start + m
-                enough, row = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
-                usual = enough & XP.usual_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])
+                s, per_s, x = TERMS(XP, forward[n], strike[n], tau[n], vol[n])  # noqa: F821
+                usual = XP.usual_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])
+                first[m], first[GROUP + m] = XP.where(usual, s, 1.0), XP.where(usual, per_s, 1.0)
+                first[2 * GROUP + m] = XP.where(usual, x, NOT_USUAL)
+            for m in range(count):
+                n = start + m
+                terms = first[m], first[GROUP + m], first[2 * GROUP + m]
+                usual, row = FORMULA(XP, terms, forward[n], strike[n], tau[n], discount[n], sign[n])  # noqa: F821
                 price[n] = XP.nan_unless(usual, row[0])
                 m += LINE
                 room[m], room[WIDE + m], room[2 * WIDE + m], room[3 * WIDE + m] = row[1:5]
@@ -156,12 +176,15 @@ def _left_greeks_template(tag: str) -> Any:
             if XP.is_marked(price[n]):
                 rows[left] = n
                 left += 1
+        unfit = 0
         for i in range(left):
             n = rows[i]
             row = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
             fit = XP.fit_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n], False)
             price[n] = XP.nan_unless(fit, row[0])
             delta[n], gamma[n], vega[n], theta[n], rho[n], vanna[n], volga[n], charm[n] = row[1:]
+            unfit += 0 if fit else 1
+        return unfit
 
     return greeks
 
@@ -184,6 +207,8 @@ def _all_greeks_template(tag: str) -> Any:
 
 def _compiled(template: Any, model: ModuleType, formula: Any) -> Any:
     bound = {"SIGNED": getattr(model, "SIGNED_PRICES", False)}
+    if hasattr(model, "usual_terms"):
+        bound["TERMS"] = XP.compile_formula(model.usual_terms)
     return XP.compile_kernel(template, XP.source_hash(model), formula, bound)
 
 
@@ -214,14 +239,18 @@ def _usual_greeks_kernels(model: ModuleType) -> tuple[Any, Any]:
     return usual, _compiled(_left_greeks_template(""), model, model.greeks)
 
 
-def _in_two_ways(kernels: tuple[Any, Any], arrays: tuple[FloatArray, ...], call: Callable[..., Any]) -> None:
-    """The short way for every row of a block, then the long way for those that it is not enough for."""
+def _in_two_ways(kernels: tuple[Any, Any], arrays: tuple[FloatArray, ...], call: Callable[..., Any]) -> int:
+    """The short way for every row of a block, then the long way for those that it is not enough for.
+
+    Returns how many rows are not within bounds.
+    """
     usual, left = kernels
-    rows = arrays[0].size
+    rows, unfit = arrays[0].size, 0
     for start in range(0, rows, BLOCK):
         block = arrays if rows <= BLOCK else tuple(array[start : start + BLOCK] for array in arrays)
         if call(usual, block):
-            call(left, block, np.empty(block[0].size, dtype=np.int64))
+            unfit += call(left, block, np.empty(block[0].size, dtype=np.int64))
+    return unfit
 
 
 def _call_value(kernel: Any, arrays: tuple[FloatArray, ...], *scratch: IntArray) -> Any:
@@ -251,18 +280,24 @@ def value(
     if is_solved(model):
         european = value(black76, columns[:6], threads)
         return into(out, exercise.value(american_numba, columns, european, accuracy=accuracy, threads=threads))
+    return value_and_unfit(model, columns, threads, out)[0]
+
+
+def value_and_unfit(
+    model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, out: FloatArray | None = None
+) -> tuple[FloatArray, int]:
+    """`value` of a formula, and how many rows are not finite or out of bounds."""
     result = np.empty(columns[0].shape) if out is None else out
     given = tuple(read_only(column) for column in columns)
 
-    def run(rows: slice) -> None:
+    def run(rows: slice) -> int:
         arrays = (*(column[rows] for column in given), result[rows])
         if hasattr(model, "usual_value"):
-            _in_two_ways(_usual_value_kernels(model), arrays, _call_value)
-        else:
-            _value_kernel(model)(*arrays)
+            return _in_two_ways(_usual_value_kernels(model), arrays, _call_value)
+        _value_kernel(model)(*arrays)
+        return int(np.count_nonzero(np.isnan(arrays[-1])))
 
-    XP.run_in_threads(run, result.size, threads)
-    return result
+    return result, sum(XP.run_in_threads(run, result.size, threads))
 
 
 def greeks(
@@ -279,20 +314,31 @@ def greeks(
         european_rows = greeks(black76, columns[:6], threads)
         rows = exercise.greeks(american_numba, columns, european_rows, accuracy=accuracy, threads=threads)
         return rows if out is None else tuple(into(t, row) for t, row in zip(out, rows, strict=True))
+    return greeks_and_unfit(model, columns, threads, third_order, out)[0]
+
+
+def greeks_and_unfit(
+    model: ModuleType,
+    columns: tuple[FloatArray, ...],
+    threads: int = 1,
+    third_order: bool = False,
+    out: tuple[FloatArray, ...] | None = None,
+) -> tuple[tuple[FloatArray, ...], int]:
+    """`greeks` of a formula, and how many rows are not finite or out of bounds."""
     if out is None:
         out = tuple(np.empty(columns[0].shape) for _ in range(ALL_GREEKS if third_order else GREEKS))
     given = tuple(read_only(column) for column in columns)
 
-    def run(rows: slice) -> None:
+    def run(rows: slice) -> int:
         arrays = tuple(array[rows] for array in (*given, *out))
         if third_order:
             _all_greeks_kernel(model)(arrays[:COLUMNS], arrays[COLUMNS : COLUMNS + 8], *arrays[COLUMNS + 8 :])
         elif hasattr(model, "usual_greeks"):
             past_caches = rows.stop - rows.start > CACHED_ROWS and all(array.flags.aligned for array in out)
             call = functools.partial(_call_usual_greeks, past_caches)
-            _in_two_ways(_usual_greeks_kernels(model), arrays, call)
+            return _in_two_ways(_usual_greeks_kernels(model), arrays, call)
         else:
             _call_greeks(_greeks_kernel(model), arrays)
+        return int(np.count_nonzero(np.isnan(arrays[COLUMNS])))
 
-    XP.run_in_threads(run, columns[0].size, threads)
-    return out
+    return out, sum(XP.run_in_threads(run, columns[0].size, threads))

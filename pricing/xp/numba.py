@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import CellType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 from llvmlite import ir
@@ -24,6 +24,8 @@ from numba.extending import intrinsic
 
 from pricing.xp import arithmetic, coefficients, tracing
 from pricing.xp.tracing import traced
+
+T = TypeVar("T")
 
 # Inputs are checked to be finite before a kernel runs; nothing here may reassociate sums.
 FAST_FLAGS = frozenset({"nsz", "contract", "arcp", "nnan", "ninf"})
@@ -236,8 +238,10 @@ def compile_kernel(
     return kernel
 
 
-def run_in_threads(run: Callable[[slice], Any], rows: int, threads: int, block: int = 64) -> None:
-    """Call `run` with slices that make up the rows, one a thread, the last on this one; kernels release the lock.
+def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: int = 64) -> list[T]:
+    """What `run` returns for slices that make up the rows, one a thread, the last on this one.
+
+    Kernels release the lock.
 
     block   rows that stay together: 64 numbers fill whole cache lines, which threads should not share
     """
@@ -245,13 +249,11 @@ def run_in_threads(run: Callable[[slice], Any], rows: int, threads: int, block: 
     ends = [rows * part // workers // block * block for part in range(workers)] + [rows]
     slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
     if workers == 1:
-        run(slices[0])
-        return
+        return [run(slices[0])]
     with ThreadPoolExecutor(workers - 1) as pool:
         waiting = [pool.submit(run, part) for part in slices[:-1]]
-        run(slices[-1])
-        for future in waiting:
-            future.result()
+        last = run(slices[-1])
+        return [*(future.result() for future in waiting), last]
 
 
 @contextlib.contextmanager

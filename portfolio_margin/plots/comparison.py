@@ -39,12 +39,13 @@ def margin_map(result: Comparison, scale: str = "notional", title: str = "") -> 
     The frame: model, account, initial_margin, notional, value (NaN where there is no number), state: "number", "part"
     (a number, but the model has no rule for some of what is held), or why there is none: "zero" (nothing is required),
     "nothing held" (no contract, so no share of notional), "not computed" (no rule for the positions that bear risk).
-    Accounts without any requirement are left out of the picture; ConfigError for more than 120 accounts. Models that
-    could not be computed are named below.
+    Accounts of which every model asks nothing are left out of the picture, unless all are such; ConfigError for more
+    than 120 accounts. Models that could not be computed are named below.
     """
     if scale not in SCALES:
         raise ConfigError(f"scale = {scale!r}: must be one of {', '.join(SCALES)}")
-    shown = np.flatnonzero((result.initial > 0).any(axis=0))
+    telling = ((result.initial > 0) | result.unmargined).any(axis=0)
+    shown = np.flatnonzero(telling | ~telling.any())
     if len(shown) > MOST_ACCOUNTS:
         raise ConfigError(f"{len(shown)} accounts: a picture holds {MOST_ACCOUNTS}; choose some with --account")
     initial, notional = result.initial[:, shown], result.notional[shown]

@@ -275,3 +275,16 @@ def test_the_picture_tells_zero_from_nothing_held_from_not_computed() -> None:
     amounts = margin_map(zero, "amount").frame.set_index(["model", "account"])["state"]
     assert amounts["usual", "coin"] == "number"
     assert "×" not in margin_map(result.select([column["coin"]])).figure.get_supxlabel()
+
+
+def test_the_picture_of_accounts_that_need_nothing() -> None:
+    """Left out beside others; never one that is not computed."""
+    pytest.importorskip("matplotlib")
+    from portfolio_margin.plots import margin_map
+
+    held = {"cash": {"USD": 1.0}, "future": {FUTURE: -10.0, "USD": 1e5}, "none": {}}
+    off = {"off": Named(toy_model.Params(futures="off"))}
+    result = compare(book_of(held), MARKET, off, instruments=INSTRUMENTS)
+    assert margin_map(result).frame[["account", "state"]].to_numpy().tolist() == [["future", "not computed"]]
+    idle = margin_map(result.select([0, 2])).frame
+    assert idle[["account", "state"]].to_numpy().tolist() == [["cash", "nothing held"], ["none", "nothing held"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement, up
-from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, EngineError
 from pricing.instruments import Instruments
 from pricing.market import Market
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Revalue = Callable[[ScenarioSet], RiskArrays]
+DEFAULT_REFERENCE = "worst_case"
+# A venue's standard model is <venue>_standard; where it has another name, model -> name.
+STANDARD_MODELS = {"tims": "reg_t", "reg_t": "reg_t"}
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,10 @@ class Comparison:
 
     statements           by name of the model, all of them
     left_out             name of a model that could not be computed -> why
-    reference            name of the model that savings are measured against
+    references           name of a model -> name of the model that its saving is measured against
     account, row         (A,) name, and row of the statements
     initial, maintenance (M,A) requirements
-    saving               (M,A) initial margin of the reference less that of the model: above 0 where the model asks less
+    saving               (M,A) initial margin of its reference less that of the model: above 0 where the model asks less
     worst_scenario       (M,A) label, "" where none loses
     charge, charge_amount (M,A) the largest charge in initial margin and what it adds; "" and 0 where there is none
     notional             (A,) sum of |quantity| x notional of the contracts held
@@ -43,7 +47,7 @@ class Comparison:
 
     statements: Mapping[str, MarginStatement]
     left_out: Mapping[str, str]
-    reference: str
+    references: Mapping[str, str]
     account: StrArray
     row: IntArray
     initial: FloatArray
@@ -58,6 +62,16 @@ class Comparison:
     def model(self) -> list[str]:
         """(M,) names of the models."""
         return list(self.statements)
+
+    @property
+    def reference_initial(self) -> FloatArray:
+        """(M,A) initial margin of the model that each one's saving is measured against."""
+        return self.initial[[self.model.index(name) for name in self.references.values()]]
+
+    @property
+    def unmargined(self) -> BoolArray:
+        """(M,A) True where the account holds risk that the model has no rule for: the margin is of the rest."""
+        return np.array([statement.unmargined[self.row] for statement in self.statements.values()])
 
     def select(self, rows: list[int]) -> Comparison:
         """The comparison of some accounts; the statements stay whole."""
@@ -74,6 +88,7 @@ class Comparison:
             "initial_margin": self.initial.ravel(),
             "maintenance_margin": self.maintenance.ravel(),
             "saving": self.saving.ravel(),
+            "reference": np.repeat(np.array(list(self.references.values()), dtype=np.str_), accounts),
             "worst_scenario": self.worst_scenario.ravel(),
             "largest_charge": self.charge.ravel(),
             "largest_charge_amount": self.charge_amount.ravel(),
@@ -83,9 +98,10 @@ class Comparison:
 
     def identity(self) -> dict[str, Any]:
         """What reproduces each row: per model its parameter set and hashes, and what was left out."""
+        rows = self.row.tolist()
         return {
-            "reference": self.reference,
-            "models": {name: statement.identity() for name, statement in self.statements.items()},
+            "references": dict(self.references),
+            "models": {name: statement.identity(rows) for name, statement in self.statements.items()},
             "models_left_out": dict(self.left_out),
         }
 
@@ -112,7 +128,8 @@ def compare(
 
     models        name -> model; names are for people and may stand for one model with several parameter sets
     scenario_set  for models without scenarios of their own
-    reference     name of the model that savings are measured against; the first one where left out
+    reference     name of the model that savings are measured against; where left out, of each model the standard model
+                  of its venue, for a model whose venue has none here `worst_case`, and without that the first one
     backend, threads, tick   as `revalue` takes them
 
     A model that cannot be computed for this market (ConfigError, NumericalError, contracts it cannot price) is named in
@@ -135,11 +152,17 @@ def comparison(
     *,
     backend: str = "numba",
     threads: int | None = None,
+    refused: Mapping[str, str] = MappingProxyType({}),
 ) -> Comparison:
-    """`compare` with a revaluation of the caller's; one call for every distinct set of scenarios."""
+    """`compare` with a revaluation of the caller's; one call for every distinct set of scenarios.
+
+    refused  models that could not even be made -> why; they are left out as well
+    """
+    if not models and not refused:
+        raise ConfigError("models = {}: give one at least")
     made: list[RiskArrays] = []
     statements: dict[str, MarginStatement] = {}
-    left_out: dict[str, str] = {}
+    left_out = dict(refused)
     for name, model in models.items():
         try:
             moves = model.scenario_set(market) or scenario_set
@@ -154,15 +177,34 @@ def comparison(
             left_out[name] = str(error)
     if not statements:
         raise ConfigError("\n".join(["no model can be computed here:", *(f"{n}: {r}" for n, r in left_out.items())]))
-    chosen = reference or next(iter(statements))
-    if chosen not in statements:
-        why = left_out.get(chosen, f"none of {', '.join(models)}")
-        raise ConfigError(f"reference = {chosen!r}: {why}")
-    return _table(book, made[0], statements, left_out, chosen)
+    if reference is not None and reference not in statements:
+        why = left_out.get(reference, f"none of {', '.join(models)}")
+        raise ConfigError(f"reference = {reference!r}: {why}")
+    references = {name: reference or _standard(name, statements) for name in statements}
+    return _table(book, made[0], statements, left_out, references)
+
+
+def _standard(name: str, statements: Mapping[str, MarginStatement]) -> str:
+    """What the saving of one model is measured against: its venue's standard model, else worst_case, else the first.
+
+    Of several with different parameters, the one with the set of the same name, else the first.
+    """
+    mine = statements[name].model
+    venue = mine.model_id.partition("_")[0]
+    for wanted in (STANDARD_MODELS.get(mine.model_id, f"{venue}_standard"), DEFAULT_REFERENCE):
+        found = [other for other, statement in statements.items() if statement.model.model_id == wanted]
+        alike = [other for other in found if statements[other].parameter_set.name == mine.parameter_set.name]
+        if found:
+            return (alike or found)[0]
+    return next(iter(statements))
 
 
 def _table(
-    book: Book, arrays: RiskArrays, statements: Mapping[str, MarginStatement], left_out: Mapping[str, str], chosen: str
+    book: Book,
+    arrays: RiskArrays,
+    statements: Mapping[str, MarginStatement],
+    left_out: Mapping[str, str],
+    references: Mapping[str, str],
 ) -> Comparison:
     initial = np.array([s.initial_margin for s in statements.values()])
     largest = [_largest_charge(s) for s in statements.values()]
@@ -172,12 +214,12 @@ def _table(
     return Comparison(
         statements=statements,
         left_out=left_out,
-        reference=chosen,
+        references=references,
         account=book.account_id,
         row=np.arange(len(book)),
         initial=initial,
         maintenance=np.array([s.maintenance_margin for s in statements.values()]),
-        saving=np.round(statements[chosen].initial_margin - initial, 2) + 0.0,
+        saving=np.round(initial[[[*statements].index(name) for name in references.values()]] - initial, 2) + 0.0,
         worst_scenario=np.array([np.append(s.scenario_label, "")[s.worst_scenario] for s in statements.values()]),
         charge=np.array([names for names, _ in largest]),
         charge_amount=np.array([amounts for _, amounts in largest]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal
 from typing import Any, NamedTuple, Protocol
@@ -16,6 +17,8 @@ from scenarios.shocks import MarketRows, ScenarioSet, same_scenarios
 
 # Every double has at most 1,075 significant decimal digits and a factor 17: no sum of their products is rounded.
 EXACT = Context(prec=1_200)
+# Characters of a list of parameters in a line for people, and names that stand for a longer one.
+LONGEST_LIST, NAMES_SHOWN = 200, 3
 
 
 class Requirement(NamedTuple):
@@ -98,14 +101,8 @@ class ParameterSet:
         return f"parameter set {self.name} is not valid at the time of the market, {_day(moment)}{since}"
 
     def text(self) -> str:
-        """One line for people."""
-        second_hand, doubtful = (self.identity()[f"parameters_{name}"] for name in ("second_hand", "doubtful"))
-        parts = [f"parameter set {self.name}" if self.valid_from else "default parameters"]
-        parts += [] if self.applies else ["not valid at the time of this market"]
-        parts += [f"changed: {', '.join(self.changed)}"] if self.changed else []
-        parts += [f"second-hand: {', '.join(second_hand)}"] if second_hand else []
-        parts += [f"doubtful: {', '.join(doubtful)}"] if doubtful else []
-        return "; ".join(parts)
+        """One line for people; of a long list the first names and how many there are, `identity` has all."""
+        return parameters_text(self.identity())
 
     def identity(self) -> dict[str, Any]:
         """What a statement says of it; second-hand parameters as far as they are in use."""
@@ -117,6 +114,26 @@ class ParameterSet:
             "parameters_second_hand": [name for name in self.second_hand if name not in self.changed],
             "parameters_doubtful": [name for name in self.doubtful if name not in self.changed],
         }
+
+
+def parameters_text(stated: Mapping[str, Any]) -> str:
+    """`ParameterSet.text` of what a statement says of a set, `ParameterSet.identity` as it stands or read back."""
+    name, since = stated["parameter_set"], stated["parameters_valid_from"]
+    dated = name if not since or since in name else f"{name} of {since}"
+    parts = [f"parameter set {dated}" if since else "default parameters"]
+    parts += [] if stated["parameters_apply"] else ["not valid at the time of this market"]
+    for mark, word in (("changed", "changed"), ("second_hand", "second-hand"), ("doubtful", "doubtful")):
+        names = stated[f"parameters_{mark}"]
+        parts += [f"{word}: {_few(names)}"] if names else []
+    return "; ".join(parts)
+
+
+def _few(names: Sequence[str]) -> str:
+    """The names, or the number and the first of them where all would be too long for a line."""
+    whole = ", ".join(names)
+    if len(whole) <= LONGEST_LIST:
+        return whole
+    return f"{len(names)} parameters ({', '.join(names[:NAMES_SHOWN])} and {len(names) - NAMES_SHOWN} more)"
 
 
 def _day(moment: int) -> str:

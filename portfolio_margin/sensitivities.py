@@ -36,8 +36,10 @@ class WhatIf:
     account, currency           of the statement
     pre, post, change           by column of the statement
     pre_status, post_status, pre_worst_scenario, post_worst_scenario   their names
-    fits  True where the account covers its initial margin afterwards, or is no worse off than before; never where it
-          holds risk afterwards that the model has no rule for
+    fits     True where the account covers its initial margin afterwards
+    allowed  True where it does, or where neither available funds nor excess liquidity fall: who is short of margin may
+             still lower it; whether the venue restricts the account to orders that close is another matter
+    unmargined  True where the account holds risk afterwards that the model has no rule for; then neither of the two is
     positions_excluded  what the margin afterwards leaves out
     """
 
@@ -51,6 +53,8 @@ class WhatIf:
     pre_worst_scenario: str
     post_worst_scenario: str
     fits: bool
+    allowed: bool
+    unmargined: bool = False
     positions_excluded: tuple[str, ...] = ()
 
     def columns(self) -> dict[str, float | str | bool]:
@@ -62,7 +66,7 @@ class WhatIf:
             named[f"change_{name}"] = self.change[name]
         named |= {"pre_status": self.pre_status, "post_status": self.post_status}
         named |= {"pre_worst_scenario": self.pre_worst_scenario, "post_worst_scenario": self.post_worst_scenario}
-        return {**named, "fits": self.fits}
+        return {**named, "fits": self.fits, "allowed": self.allowed, "unmargined": self.unmargined}
 
 
 def what_if(
@@ -86,7 +90,8 @@ def what_if(
     pre = margin(before, arrays, market, model, backend=backend)
     post = margin(after, arrays, market, model, backend=backend)
     values = [{name: float(getattr(s, name)[0]) for name in COMPARED} for s in (pre, post)]
-    covered = values[1]["available_funds"] >= 0
+    fits = not post.unmargined[0] and values[1]["available_funds"] >= 0
+    no_worse = all(values[1][name] >= values[0][name] for name in ("available_funds", "excess_liquidity"))
     return WhatIf(
         account=account,
         currency=pre.currency,
@@ -97,7 +102,9 @@ def what_if(
         post_status=_text(post, "status"),
         pre_worst_scenario=_text(pre, "worst_scenario"),
         post_worst_scenario=_text(post, "worst_scenario"),
-        fits=not post.unmargined[0] and (covered or values[1]["available_funds"] >= values[0]["available_funds"]),
+        fits=bool(fits),
+        allowed=bool(fits or (no_worse and not post.unmargined[0])),
+        unmargined=bool(post.unmargined[0]),
         positions_excluded=post.positions_excluded,
     )
 

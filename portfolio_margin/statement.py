@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -133,15 +134,22 @@ class MarginStatement:
             **{f"charge_{name}": up(parts[:, 0]) for name, parts in self.charges.items()},
         }
 
-    def identity(self) -> dict[str, Any]:
-        """What reproduces the statement: model, parameter set, hashes, version, and what was excluded."""
+    def excluded_of(self, rows: Sequence[int]) -> tuple[str, ...]:
+        """`positions_excluded` of some accounts, by row: what the caller left out, then theirs."""
+        end = np.cumsum(self.excluded) + len(self.positions_excluded) - int(self.excluded.sum())
+        own = [line for row in rows for line in self.positions_excluded[end[row] - self.excluded[row] : end[row]]]
+        return (*self.positions_excluded[: len(self.positions_excluded) - int(self.excluded.sum())], *own)
+
+    def identity(self, rows: Sequence[int] | None = None) -> dict[str, Any]:
+        """What reproduces the statement: model, parameter set, hashes, version, and what was excluded, of the accounts
+        in `rows` or of all."""
         return {
             "model_id": self.model.model_id,
             **self.parameter_set.identity(),
             "parameters_hash": self.parameters_hash,
             "input_hash": self.input_hash,
             "engine_version": self.engine_version,
-            "positions_excluded": list(self.positions_excluded),
+            "positions_excluded": list(self.positions_excluded if rows is None else self.excluded_of(rows)),
             "warnings": list(self.warnings),
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -23,6 +23,7 @@ from portfolio_margin.cli.output import (
     Column,
     chosen_output,
     deliver,
+    left_out_lines,
     moment_text,
     money,
     number,
@@ -34,22 +35,32 @@ from portfolio_margin.cli.output import (
 from portfolio_margin.cli.parameters import MODELS, registered
 from portfolio_margin.cli.policy import DEFAULT_FAMILY, ModelInput
 from portfolio_margin.cli.tell import tell
-from portfolio_margin.compare import Comparison, comparison
+from portfolio_margin.compare import DEFAULT_REFERENCE, Comparison, comparison
 from portfolio_margin.io.told import Told
 from portfolio_margin.requirement import MarginModel
-from pricing.errors import ConfigError
+from pricing.errors import ConfigError, EngineError
 from pricing.price import BACKENDS
-from scenarios.risk_arrays import DEFAULT_TICK
+from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
+from scenarios.shocks import ScenarioSet
 
-REFERENCE = "worst_case"
 SCALES = ("notional", "amount")
 MONEY_COLUMNS = ("initial_margin", "maintenance_margin", "saving", "largest_charge_amount", "notional")
 
 
 @click.command("compare")
 @with_options(*MARKET_OPTIONS, *BOOK_OPTIONS)
-@click.option("--model", "models", multiple=True, help="Only this model; repeatable. By default all there are.")
-@click.option("--reference", help=f"Model that savings are measured against.  [default: {REFERENCE}, else the first]")
+@click.option(
+    "--model",
+    "models",
+    metavar="NAME[:PARAMETER-SET]",
+    multiple=True,
+    help="Only this model, by default all; with a parameter set as margin takes it after --parameter-set. Repeatable.",
+)
+@click.option(
+    "--reference",
+    help="Model that savings are measured against.  [default: the standard model of the same venue, else "
+    f"{DEFAULT_REFERENCE}, else the first]",
+)
 @click.option("--account", "accounts", multiple=True, help="Only this account; repeatable.")
 @click.option(
     "--family", help=f"Scenario family of models without scenarios of their own.  [default: {DEFAULT_FAMILY}]"
@@ -76,7 +87,7 @@ def command(
         raise ConfigError("--market needs --positions FILE: the sample's accounts hold other contracts")
     chain = ChainOptions.take(options)
     inputs = {
-        name: ModelInput.read(name, None, options["params_file"], (), options["family"], every_model=True)
+        name: ModelInput.read(*_split(name), options["params_file"], (), options["family"], every_model=True)
         for name in options["models"] or registered(MODELS)
     }
     with progress("reading", len(inputs) + 2) as step:
@@ -87,17 +98,17 @@ def command(
         models, refused = _models(inputs, given.market.valuation_time)
         moves = next(iter(inputs.values())).family_input(options["scenario"]).scenarios(given.market)
         how = {name: options[name] for name in ("backend", "threads")}
-        result = comparison(
-            book,
-            given.market,
-            models,
-            lambda scenario_set: revalued(given, scenario_set, tick=options["tick"], **how),
-            moves,
-            options["reference"] or (REFERENCE if REFERENCE in models else None),
-            **how,
-        )
+
+        def compute(some: Mapping[str, MarginModel], **more: Any) -> Comparison:
+            def arrays_of(scenario_set: ScenarioSet) -> RiskArrays:
+                return revalued(given, scenario_set, tick=options["tick"], **how)
+
+            return comparison(book, given.market, some, arrays_of, moves, **more, **how)
+
+        result = compute(models, reference=options["reference"], refused=refused)
+        _check_parameters(inputs, models, result.left_out, given.market.valuation_time, compute)
         step("done")
-    result = replace(result, left_out={**refused, **result.left_out}).select(chosen)
+    result = result.select(chosen)
     told = with_book_notes(given.told, positions, collateral)
     told = told.warned(warning for statement in result.statements.values() for warning in statement.warnings)
     if plot_file is not None:
@@ -108,16 +119,53 @@ def command(
         _show(result, given.source, told)
 
 
+def _split(text: str) -> tuple[str, str | None]:
+    """Name of the model and of its parameter set, None where none is given."""
+    name, separator, parameter_set = text.partition(":")
+    if separator and not parameter_set:
+        raise ConfigError(f"--model {text}: write NAME:PARAMETER-SET, or NAME for the set valid at the market's time")
+    return name, parameter_set or None
+
+
 def _models(inputs: dict[str, ModelInput], at: int) -> tuple[dict[str, MarginModel], dict[str, str]]:
-    """The models whose parameters can be had, and why the others cannot."""
+    """The models whose parameters can be had, and why the others cannot: what is not published, nobody gave.
+
+    ConfigError where what was given for a model is wrong.
+    """
     models: dict[str, MarginModel] = {}
     refused: dict[str, str] = {}
+    wrong: list[str] = []
     for name, policy in inputs.items():
         try:
             models[name] = policy.model(at, nearest=True)
         except ConfigError as error:
-            refused[name] = str(error)
+            if policy.given:
+                wrong.append(f"{name}: {error}")
+            else:
+                refused[name] = str(error)
+    if wrong:
+        raise ConfigError("\n".join(wrong))
     return models, refused
+
+
+def _check_parameters(
+    inputs: dict[str, ModelInput],
+    models: dict[str, MarginModel],
+    left_out: Mapping[str, str],
+    at: int,
+    compute: Callable[[Mapping[str, MarginModel]], Comparison],
+) -> None:
+    """ConfigError where a model could not be computed because of parameters that were given: without them it can be."""
+    wrong = []
+    for name in left_out:
+        if name in models and models[name].parameter_set.changed:
+            try:
+                compute({name: inputs[name].without_given().model(at, nearest=True)})
+            except EngineError:
+                continue  # it lacks something, with what was given or without
+            wrong.append(f"{name} cannot be computed with the parameters of --params: {left_out[name]}")
+    if wrong:
+        raise ConfigError("\n".join(wrong))
 
 
 def _draw(path: str, result: Comparison, scale: str) -> None:
@@ -132,35 +180,42 @@ def _show(result: Comparison, source: str, told: Told) -> None:
     first = next(iter(result.statements.values()))
     unit = f" [{first.currency}]"
     order = np.argsort(np.tile(np.arange(len(result.account)), len(result.model)), kind="stable")
-    reference = np.tile(result.initial[result.model.index(result.reference)], len(result.model))
+    reference = result.reference_initial.ravel()
     with np.errstate(divide="ignore", invalid="ignore"):
         saved = np.where(reference > 0, 100 * columns["saving"] / reference, np.nan)
 
     def text(name: str) -> list[str]:
         return [str(value) for value in columns[name][order]]
 
+    count = columns["positions_excluded"][order]
+    excluded = [Column("excluded", [str(n) if n else "" for n in count])] if np.any(count) else []
+    against = dict.fromkeys(result.references.values())
     shown = [
         Column("account", text("account"), right=False),
         Column("model", text("model"), right=False),
+        *excluded,
         Column("initial" + unit, money(columns["initial_margin"][order])),
         Column("maint." + unit, money(columns["maintenance_margin"][order])),
         Column("saving [%]", number(saved[order], 1)),
+        *([Column("against", text("reference"), right=False)] if len(against) > 1 else []),
         Column("largest charge", text("largest_charge"), right=False, keep=False),
         Column("of it" + unit, money(columns["largest_charge_amount"][order]), keep=False),
         Column("worst scenario", text("worst_scenario"), right=False, keep=False),
     ]
-    title = f"margin of {source} at {moment_text(first.as_of_ms)} by model, saving against {result.reference}"
+    title = f"margin of {source} at {moment_text(first.as_of_ms)} by model, saving against {' or '.join(against)}"
     show_table(title, shown, _footer(result, told))
 
 
 def _footer(result: Comparison, told: Told) -> str:
     lines = []
-    for name, statement in result.statements.items():
-        row, base = result.model.index(name), result.initial[result.model.index(result.reference)].sum()
-        share = f"{100 * result.initial[row].sum() / base:.1f} %" if base > 0 else "no share"
+    totals = zip(
+        result.references.items(), result.initial.sum(axis=1), result.reference_initial.sum(axis=1), strict=True
+    )
+    for (name, reference), total, base in totals:
+        statement = result.statements[name]
+        share = f"{100 * total / base:.1f} %" if base > 0 else "no share"
         lines.append(
-            f"{name}: {share} of {result.reference} in all; {statement.parameter_set.text()}; "
-            f"positions excluded: {len(statement.positions_excluded) or 'none'}"
+            f"{name}: {share} of {reference} in all; {statement.parameter_set.text()}; "
+            f"positions excluded: {len(statement.excluded_of(result.row.tolist())) or 'none'}"
         )
-    lines += [f"left out, {name}: {reason}" for name, reason in result.left_out.items()]
-    return "\n".join([*lines, *told.remarks()])
+    return "\n".join([*lines, *left_out_lines(result.left_out), *told.remarks()])

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
+from portfolio_margin.cli.heading import market_text, statement_lines
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
     MARKET_OPTIONS,
-    Session,
     collect,
     open_session,
     statement_of,
@@ -20,8 +20,6 @@ from portfolio_margin.cli.output import (
     Column,
     chosen_output,
     deliver,
-    excluded_lines,
-    moment_text,
     money,
     output_options,
     quantity_text,
@@ -30,7 +28,6 @@ from portfolio_margin.cli.output import (
 )
 from portfolio_margin.explain import Explanation, explain
 from portfolio_margin.position_margin import PositionMargins, position_margins
-from portfolio_margin.requirement import covered
 
 
 @click.command("explain")
@@ -54,28 +51,33 @@ def command(
     statement = statement_of(session, options)
     session = session.warned(statement)
     explanation = explain(statement, session.book, session.arrays, account)
+    row = [session.book.row_of(account)]
     identity = {
         "account": account,
         "currency": explanation.currency,
         "status": explanation.status,
         "margin_balance": f"{explanation.margin_balance:.2f}",
         "as_of_ms": statement.as_of_ms,
-        **statement.identity(),
-        "positions_excluded": list(covered(session.model, session.book.select(account), session.arrays)[1]),
+        **statement.identity(row),
         **session.told.document(),
     }
+    title = (
+        f"{account}: {explanation.status}, margin balance {money([explanation.margin_balance])[0]} "
+        f"{explanation.currency}, {market_text(statement, session.source)}"
+    )
+    lines = statement_lines(statement, statement.excluded_of(row), session.told)
     if by_position:
         parts = position_margins(statement, session.book, session.arrays, account)
         table, money_columns = parts.columns(), tuple(name for name in parts.columns() if "_" in name)
         if not deliver(output, table, identity, rows_document(identity, "positions", table, money_columns)):
-            _show_positions(parts, explanation, session, identity["positions_excluded"])
+            _show_positions(parts, title, lines)
         return
     columns = explanation.columns()
     if not deliver(output, columns, identity, rows_document(identity, "lines", columns, ("initial", "maintenance"))):
-        _show(explanation, session, moment_text(statement.as_of_ms), identity["positions_excluded"])
+        _show(explanation, title, lines)
 
 
-def _show(explanation: Explanation, session: Session, moment: str, excluded: list[str]) -> None:
+def _show(explanation: Explanation, title: str, footer: list[str]) -> None:
     lines = explanation.lines
     unit = f" [{explanation.currency}]"
     columns = [
@@ -85,18 +87,11 @@ def _show(explanation: Explanation, session: Session, moment: str, excluded: lis
         Column("maintenance" + unit, money([line.maintenance for line in lines])),
         Column("scenario", [line.scenario for line in lines], right=False, keep=False),
     ]
-    title = f"{explanation.account}: {explanation.status}, margin balance {money([explanation.margin_balance])[0]}"
-    footer = [
-        "A positive amount adds to the requirement. Lines sum exactly; --json has every digit.",
-        *(excluded_lines(excluded) if excluded else ()),
-        f"market rows left out: {len(session.told.left_out) or 'none'}",
-        *session.told.remarks(),
-    ]
-    title = f"{title} {explanation.currency}, model {explanation.model_id}, market {session.source} at {moment}"
-    show_table(title, columns, "\n".join(footer))
+    meaning = "A positive amount adds to the requirement. Lines sum exactly; --json has every digit."
+    show_table(title, columns, "\n".join([meaning, *footer]))
 
 
-def _show_positions(parts: PositionMargins, explanation: Explanation, session: Session, excluded: list[str]) -> None:
+def _show_positions(parts: PositionMargins, title: str, footer: list[str]) -> None:
     table, unit = parts.columns(), f" [{parts.currency}]"
 
     def amounts(name: str) -> list[str]:
@@ -111,12 +106,8 @@ def _show_positions(parts: PositionMargins, explanation: Explanation, session: S
             for kind in ("standalone", "marginal", "share")
         ),
     ]
-    footer = [
-        "standalone: the position alone; marginal: with less without it; shares add up to the requirement",
-        *(excluded_lines(excluded) if excluded else ()),
-        *session.told.remarks(),
-    ]
-    show_table(f"{parts.account}: margin by position, model {explanation.model_id}", columns, "\n".join(footer))
+    meaning = "standalone: the position alone; marginal: with less without it; shares add up to the requirement"
+    show_table(f"{title}, by position", columns, "\n".join([meaning, *footer]))
 
 
 def _name(level: str, name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
+from portfolio_margin.cli.heading import market_text, statement_lines
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
@@ -23,8 +24,6 @@ from portfolio_margin.cli.output import (
     Column,
     chosen_output,
     deliver,
-    excluded_lines,
-    moment_text,
     money,
     number,
     output_options,
@@ -75,9 +74,9 @@ def command(
     session = session.warned(statement)
     chosen = rows_of(session.book, accounts) if accounts else list(range(len(statement)))
     columns = {name: np.asarray(values)[chosen] for name, values in statement.columns().items()}
-    identity = {**statement.identity(), **session.told.document()}
+    identity = {**statement.identity(chosen), **session.told.document()}
     if not deliver(output, columns, identity, lambda: _document(statement, session.arrays, identity, chosen)):
-        _show(statement, columns, session)
+        _show(statement, columns, session, chosen)
     below = [str(statement.account[row]) for row in chosen if statement.below_maintenance[row]]
     if check and below:
         tell(f"below maintenance margin: {', '.join(below)}")
@@ -131,7 +130,7 @@ def _scenario(arrays: RiskArrays, scenario: int) -> dict[str, Any] | None:
     return document
 
 
-def _show(statement: MarginStatement, columns: dict[str, Any], session: Session) -> None:
+def _show(statement: MarginStatement, columns: dict[str, Any], session: Session, chosen: list[int]) -> None:
     unit = f" [{statement.currency}]"
     status = [str(name) for name in columns["status"]]
     shown = [
@@ -147,8 +146,8 @@ def _show(statement: MarginStatement, columns: dict[str, Any], session: Session)
         Column("delta" + unit, money(columns["delta_total"]), keep=False),
         Column("worst scenario", [str(name) for name in columns["worst_scenario"]], right=False, keep=False),
     ]
-    title = f"{statement.model.model_id} margin of {session.source} at {moment_text(statement.as_of_ms)}"
-    show_table(title, shown, _footer(statement, columns, session))
+    footer = [*_totals(statement, columns), *statement_lines(statement, statement.excluded_of(chosen), session.told)]
+    show_table(market_text(statement, session.source), shown, "\n".join(footer))
 
 
 def _excluded_column(columns: dict[str, Any]) -> list[Column]:
@@ -157,17 +156,11 @@ def _excluded_column(columns: dict[str, Any]) -> list[Column]:
     return [Column("excluded", [str(n) if n else "" for n in count])] if np.any(count) else []
 
 
-def _footer(statement: MarginStatement, columns: dict[str, Any], session: Session) -> str:
+def _totals(statement: MarginStatement, columns: dict[str, Any]) -> list[str]:
     counts = [(name, int(np.sum(columns["status"] == name))) for name in AccountStatus.__members__]
     by_status = ", ".join(f"{count} {name}" for name, count in counts if count)
     totals = [money([columns[name].sum()])[0] for name in ("equity", "initial_margin", "maintenance_margin")]
-    lines = [
+    return [
         f"{len(columns['account'])} accounts: {by_status or 'none'}",
         f"totals: equity {totals[0]}, initial {totals[1]}, maintenance {totals[2]} {statement.currency}",
-        f"inputs {statement.input_hash}, parameters {statement.parameters_hash}, engine {statement.engine_version}",
-        f"{statement.model.model_id}: {statement.parameter_set.text()}",
-        *excluded_lines(statement.positions_excluded),
-        f"market rows left out: {len(session.told.left_out) or 'none'}",
-        *session.told.remarks(),
     ]
-    return "\n".join(lines)

@@ -20,6 +20,7 @@ from portfolio_margin.io.atomic import write_whole
 from portfolio_margin.io.results import csv_text, json_rows, json_text, result_bytes
 from portfolio_margin.io.tables import CSV, JSON, PARQUET, kind_of_name
 from portfolio_margin.io.told import Told
+from portfolio_margin.requirement import parameters_text
 from pricing.errors import ConfigError
 
 MONEY_DIGITS = 2
@@ -115,10 +116,10 @@ def deliver(
     if output.kind == CSV:  # which has no place for them
         remarks = Told(notes=tuple(identity.get("notes", ())), warnings=tuple(identity.get("warnings", ()))).remarks()
         stated = [f"{name}: {value}" for name, value in identity.items() if not isinstance(value, (list, tuple, dict))]
-        for line in [*stated, *remarks]:
+        for line in [*stated, *remarks, *_of_models(identity, _parameters)]:
             tell(line)
     if output.kind != JSON:
-        for line in _excluded(identity):
+        for line in [*_of_models(identity, _excluded), *left_out_lines(identity.get("models_left_out", {}))]:
             tell(line)
     if output.path is None:
         emit(content.decode())
@@ -136,11 +137,24 @@ def excluded_lines(lines: Sequence[str], whose: str = "") -> list[str]:
     return [f"{whose}positions excluded: {len(lines) or 'none'}", *(f"  {line}" for line in lines[:EXCLUDED_SHOWN])]
 
 
-def _excluded(identity: Mapping[str, Any]) -> list[str]:
-    """The same of one statement, or of several by model, where there are any."""
+def left_out_lines(reasons: Mapping[str, str]) -> list[str]:
+    """What is said of models that could not be computed."""
+    return [f"left out, {name}: {reason}" for name, reason in reasons.items()]
+
+
+def _of_models(identity: Mapping[str, Any], say: Callable[[Mapping[str, Any], str], list[str]]) -> list[str]:
+    """What is said of one statement, or of several by model."""
     several = {f"{name}: ": stated for name, stated in identity.get("models", {}).items()} or {"": identity}
-    found = {whose: tuple(stated.get("positions_excluded", ())) for whose, stated in several.items()}
-    return [text for whose, lines in found.items() if lines for text in excluded_lines(lines, whose)]
+    return [line for whose, stated in several.items() for line in say(stated, whose)]
+
+
+def _excluded(stated: Mapping[str, Any], whose: str) -> list[str]:
+    lines = tuple(stated.get("positions_excluded", ()))
+    return excluded_lines(lines, whose) if lines else []
+
+
+def _parameters(stated: Mapping[str, Any], whose: str) -> list[str]:
+    return [f"{whose or stated['model_id'] + ': '}{parameters_text(stated)}"] if "parameter_set" in stated else []
 
 
 def emit(text: str) -> None:

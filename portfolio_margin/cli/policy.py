@@ -79,6 +79,15 @@ class ModelInput:
         return cls(name, module, parameter_set, family, params_file, tables, params)
 
     @property
+    def given(self) -> bool:
+        """Whether a set or parameters of this model were asked for."""
+        return self.parameter_set is not None or bool(self.tables.get(self.name)) or bool(self.params)
+
+    def without_given(self) -> ModelInput:
+        """The same with nothing given over its parameter set."""
+        return replace(self, tables={}, params=())
+
+    @property
     def family_name(self) -> str:
         """The family asked for, or the usual one."""
         return self.family or DEFAULT_FAMILY

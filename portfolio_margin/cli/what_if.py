@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+from portfolio_margin.cli.heading import market_text, statement_lines
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
@@ -24,8 +25,6 @@ from portfolio_margin.cli.output import (
     Column,
     chosen_output,
     deliver,
-    excluded_lines,
-    moment_text,
     money,
     number,
     output_options,
@@ -34,9 +33,12 @@ from portfolio_margin.cli.output import (
 )
 from portfolio_margin.io.results import json_rows, money_text
 from portfolio_margin.sensitivities import COMPARED, WhatIf, what_if
+from portfolio_margin.statement import AccountStatus, MarginStatement
 from pricing.errors import ConfigError, DataError, Problem
 
 RATIOS = ("mm_rate",)
+# Margin -> what is free above it.
+FREE = {"initial": "available_funds", "maintenance": "excess_liquidity"}
 
 
 class _Order(NamedTuple):
@@ -91,13 +93,15 @@ def command(
         "pre_worst_scenario": result.pre_worst_scenario,
         "post_worst_scenario": result.post_worst_scenario,
         "fits": result.fits,
+        "allowed": result.allowed,
+        "unmargined": result.unmargined,
         "as_of_ms": statement.as_of_ms,
         **statement.identity(),
         "positions_excluded": list(result.positions_excluded),
         **session.told.document(),
     }
     if not deliver(output, columns, identity, lambda: {**identity, "measures": _measures(columns)}):
-        _show(columns, identity, session)
+        _show(result, columns, identity["orders"], statement, session)
 
 
 def _measures(columns: dict[str, Any]) -> list[dict[str, Any]]:
@@ -109,24 +113,53 @@ def _measures(columns: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _show(columns: dict[str, Any], identity: dict[str, Any], session: Session) -> None:
+def _show(
+    result: WhatIf, columns: dict[str, Any], orders: list[list[Any]], statement: MarginStatement, session: Session
+) -> None:
     def texts(name: str) -> list[str]:
         pairs = zip(columns["measure"], columns[name], strict=True)
         return [(number([value], 4) if measure in RATIOS else money([value]))[0] for measure, value in pairs]
 
-    names = [name if name in RATIOS else f"{name} [{identity['currency']}]" for name in columns["measure"]]
+    names = [name if name in RATIOS else f"{name} [{result.currency}]" for name in columns["measure"]]
     table = [Column("measure", names, right=False), *(Column(name, texts(name)) for name in ("pre", "post", "change"))]
     footer = [
-        f"status {identity['pre_status']} -> {identity['post_status']}, "
-        f"worst scenario {identity['pre_worst_scenario'] or 'none'} -> {identity['post_worst_scenario'] or 'none'}",
-        f"the orders {'fit' if identity['fits'] else 'do not fit'} the account's initial margin",
-        *(excluded_lines(identity["positions_excluded"]) if identity["positions_excluded"] else ()),
-        f"market rows left out: {len(session.told.left_out) or 'none'}",
-        *session.told.remarks(),
+        f"status {result.pre_status} -> {result.post_status}, "
+        f"worst scenario {result.pre_worst_scenario or 'none'} -> {result.post_worst_scenario or 'none'}",
+        *verdict(result),
+        *statement_lines(statement, result.positions_excluded, session.told),
     ]
-    bought = [f"{'+' if quantity > 0 else ''}{quantity_text(quantity)} {name}" for name, quantity in identity["orders"]]
-    title = f"{identity['account']} and {', '.join(bought)}, market {session.source}"
-    show_table(f"{title} at {moment_text(identity['as_of_ms'])}", table, "\n".join(footer))
+    bought = [f"{'+' if quantity > 0 else ''}{quantity_text(quantity)} {name}" for name, quantity in orders]
+    title = f"{result.account} and {', '.join(bought)}, {market_text(statement, session.source)}"
+    show_table(title, table, "\n".join(footer))
+
+
+def verdict(result: WhatIf) -> list[str]:
+    """Whether the orders can be sent, and how short the account is of its margins before and after them."""
+    was_short = result.pre["available_funds"] < 0
+    if result.unmargined:
+        text = "the orders do not fit: afterwards the account holds risk that the model has no rule for"
+    elif result.fits:
+        text = "the orders fit: initial margin is covered afterwards"
+    elif result.allowed:
+        below = "maintenance" if result.post["excess_liquidity"] < 0 else "initial"
+        does = "lower" if any(result.change[name] > 0 for name in FREE.values()) else "do not raise"
+        text = f"the account stays below {below} margin; the orders {does} what is missing, so they are allowed"
+    elif was_short:
+        text = "the orders do not fit: the account is below initial margin already, and they make it worse"
+    else:
+        text = "the orders do not fit: initial margin is not covered afterwards"
+    lines = [text]
+    for kind, name in FREE.items():
+        before, after = result.pre[name], result.post[name]
+        if before < 0 or after < 0:
+            lines.append(f"{kind} margin: {_missing(before)} before, {_missing(after)} afterwards [{result.currency}]")
+    if result.post_status == AccountStatus.BANKRUPT.name:
+        lines.append("equity is below zero: no order at the mark changes that")
+    return lines
+
+
+def _missing(free: float) -> str:
+    return f"{money([-free])[0]} missing" if free < 0 else "covered"
 
 
 def _result(session: Session, account: str, given: list[_Order], backend: str) -> WhatIf:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,23 @@ import numpy as np
 from portfolio_margin.compare import Comparison
 from portfolio_margin.io.frames import frame
 from portfolio_margin.plots.picture import Picture, new_axes
+from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 
 SCALES = ("amount", "notional")
 MOST_ACCOUNTS = 120
 INCHES_PER_ACCOUNT = 0.19
 INCHES_PER_MODEL = 1.0
+LEGEND_LETTERS_PER_INCH = 14
 # A share of notional below this is no longer told apart.
 SMALLEST_SHARE = 1e-5
+# What a cell holds where it has no number of its own, and what a number of a part carries.
+MARKS = {
+    "zero": ("0", "nothing required"),
+    "nothing held": ("–", "no contract held"),
+    "not computed": ("×", "not computed: no rule for what is held"),
+}
+OF_A_PART = ("*", "of a part: no rule for some positions")
 UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -25,24 +35,34 @@ def margin_map(result: Comparison, scale: str = "notional", title: str = "") -> 
 
     scale  "notional": as a share of the notional of what the account holds, which tells strict from lenient models;
            "amount": in the margin currency
-    The frame: model, account, initial_margin, notional, value (NaN where nothing is required or held).
-    Accounts without any requirement are left out of the picture; ConfigError for more than 120 accounts.
+    title  by default what is shown, the currency and the time of the market
+    The frame: model, account, initial_margin, notional, value (NaN where there is no number), state: "number", "part"
+    (a number, but the model has no rule for some of what is held), or why there is none: "zero" (nothing is required),
+    "nothing held" (no contract, so no share of notional), "not computed" (no rule for the positions that bear risk).
+    Accounts of which every model asks nothing are left out of the picture, unless all are such; ConfigError for more
+    than 120 accounts. Models that could not be computed are named below.
     """
     if scale not in SCALES:
         raise ConfigError(f"scale = {scale!r}: must be one of {', '.join(SCALES)}")
-    shown = np.flatnonzero((result.initial > 0).any(axis=0))
+    telling = ((result.initial > 0) | result.unmargined).any(axis=0)
+    shown = np.flatnonzero(telling | ~telling.any())
     if len(shown) > MOST_ACCOUNTS:
         raise ConfigError(f"{len(shown)} accounts: a picture holds {MOST_ACCOUNTS}; choose some with --account")
     initial, notional = result.initial[:, shown], result.notional[shown]
-    currency = next(iter(result.statements.values())).currency
+    first = next(iter(result.statements.values()))
     with np.errstate(divide="ignore", invalid="ignore"):
         value = initial / notional if scale == "notional" else initial
-    value = np.where((initial > 0) & np.isfinite(value), value, np.nan)
-    unit = "share of notional" if scale == "notional" else currency
-    figure, axes = new_axes(title or f"initial margin, {unit}", "", "")
-    _draw(figure, axes, value, scale, unit)
+    state = _states(initial, np.broadcast_to(notional, initial.shape), result.unmargined[:, shown], scale)
+    value = np.where(np.isin(state, ("number", "part")), value, np.nan)
+    unit = "share of notional" if scale == "notional" else first.currency
+    shown_as = f"as a share of notional, both in {first.currency}" if scale == "notional" else f"[{first.currency}]"
+    moment = np.datetime64(first.as_of_ms, "ms").astype("datetime64[s]")
+    figure, axes = new_axes(title or f"initial margin {shown_as}, at {moment}Z", "", "")
+    _draw(figure, axes, value, state, scale, unit)
     axes.set_xticks(range(len(result.model)), result.model, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(shown)), result.account[shown].tolist(), fontsize="x-small")
+    letters = int(LEGEND_LETTERS_PER_INCH * figure.get_figwidth())
+    figure.supxlabel(legend(state, list(result.left_out), letters), fontsize="x-small", ha="left", x=0.01)
     models, accounts = value.shape
     return Picture(
         figure,
@@ -53,16 +73,39 @@ def margin_map(result: Comparison, scale: str = "notional", title: str = "") -> 
                 "initial_margin": initial.ravel(),
                 "notional": np.tile(notional, models),
                 "value": value.ravel(),
+                "state": state.ravel(),
             }
         ),
     )
 
 
-def _draw(figure: Any, axes: Any, value: np.ndarray, scale: str, unit: str) -> None:
+def _states(initial: FloatArray, notional: FloatArray, unmargined: BoolArray, scale: str) -> StrArray:
+    """(M,A) what each cell is: "number", "part", or one of MARKS."""
+    return np.select(
+        [
+            unmargined & (initial == 0),
+            (notional == 0) & ((initial == 0) | (scale == "notional")),
+            initial == 0,
+            unmargined,
+        ],
+        ["not computed", "nothing held", "zero", "part"],
+        "number",
+    )
+
+
+def legend(state: StrArray, left_out: list[str], letters: int) -> str:
+    """What the marks that are there mean, and the models without a column, in lines of so many letters."""
+    marks = [f"{mark} {meaning}" for name, (mark, meaning) in MARKS.items() if np.any(state == name)]
+    marks += [" ".join(OF_A_PART)] if np.any(state == "part") else []
+    lines = ["; ".join(marks), f"not computed for any account: {', '.join(left_out)}" if left_out else ""]
+    return "\n".join("\n".join(wrap(line, letters)) for line in lines if line)
+
+
+def _draw(figure: Any, axes: Any, value: FloatArray, state: StrArray, scale: str, unit: str) -> None:
     from matplotlib.colors import LogNorm
 
     models, accounts = value.shape
-    figure.set_size_inches(3.6 + INCHES_PER_MODEL * models, 1.9 + INCHES_PER_ACCOUNT * max(accounts, 4))
+    figure.set_size_inches(3.6 + INCHES_PER_MODEL * models, 2.2 + INCHES_PER_ACCOUNT * max(accounts, 4))
     known = value[np.isfinite(value)]
     low, high = (known.min(), known.max()) if len(known) else (0.1, 1.0)
     norm = LogNorm(max(low, SMALLEST_SHARE if scale == "notional" else 1.0), max(high, 2 * low), clip=True)
@@ -71,13 +114,17 @@ def _draw(figure: Any, axes: Any, value: np.ndarray, scale: str, unit: str) -> N
     axes.grid(visible=False)
     for (model, account), number in np.ndenumerate(value):
         dark = np.isfinite(number) and norm(number) < 0.6
-        text = _cell(float(number), scale)
+        text = _cell(float(number), str(state[model, account]), scale)
         axes.text(model, account, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
 
 
-def _cell(number: float, scale: str) -> str:
-    if not np.isfinite(number):
-        return "–"
+def _cell(number: float, state: str, scale: str) -> str:
+    if state in MARKS:
+        return MARKS[state][0]
+    return _number(number, scale) + (OF_A_PART[0] if state == "part" else "")
+
+
+def _number(number: float, scale: str) -> str:
     if scale == "notional":
         return f"{100 * number:.2g} %" if number < 1 else f"{100 * number:.0f} %"
     for size, letter in UNITS:

@@ -21,11 +21,12 @@ from pricing import ConfigError
 from scenarios import revalue
 from scenarios.families import grid
 from tests.portfolio_margin import test_cli, toy_model
-from tests.portfolio_margin.books import ARRAYS, BOOK, GRID, INSTRUMENTS, MARKET
+from tests.portfolio_margin.books import ARRAYS, BOOK, GRID, INSTRUMENTS, MARKET, book_of
 from tests.portfolio_margin.test_cli import check_fails
 
 run = test_cli.run
 TOY = toy_model.Model()
+FUTURE = str(INSTRUMENTS.instrument_id[INSTRUMENTS.kind == 2][0])
 MODELS = {
     "worst_case": worst_case.Model(),
     "lenient": worst_case.Model(worst_case.Params(netting="joint", short_option_minimum=0.0)),
@@ -86,8 +87,10 @@ def test_a_model_that_cannot_be_computed_is_left_out_with_the_reason() -> None:
     assert result.left_out == {"unable": "needs the table that the venue does not publish"}
     assert result.model == list(MODELS)
     assert result.identity()["models_left_out"] == dict(result.left_out)
-    with pytest.raises(ConfigError, match="no model can be computed"):
+    with pytest.raises(ConfigError, match="no model can be computed here:\nunable: needs the table"):
         compare(BOOK, MARKET, {"unable": Unable()}, instruments=INSTRUMENTS)
+    with pytest.raises(ConfigError, match=r"models = \{\}: give one at least"):
+        compare(BOOK, MARKET, {}, instruments=INSTRUMENTS)
     with pytest.raises(ConfigError, match="give a scenario_set"):
         compare(BOOK, MARKET, {"worst_case": MODELS["worst_case"]}, instruments=INSTRUMENTS)
     with pytest.raises(ConfigError, match="reference = 'none'"):
@@ -104,6 +107,45 @@ def test_the_frame_has_a_row_a_model_and_account() -> None:
     row = BOOK.instrument_idx[held]
     size = np.where(ARRAYS.is_collateral[row], 0.0, np.abs(BOOK.quantity[held]) * ARRAYS.notional[row]).sum()
     assert result.notional[0] == pytest.approx(size)
+
+
+@dataclass(frozen=True)
+class Named(toy_model.Model):
+    """The toy model under another name."""
+
+    model_id: str = "toy_pm"
+
+
+def test_savings_are_measured_against_the_standard_model_of_the_venue() -> None:
+    """Of several with other parameters against the one with the set of the same name; without one, worst_case."""
+    standard = Named(toy_model.Params(short_rate=0.4), model_id="toy_standard")
+    tested = replace(standard, parameter_set=ParameterSet(name="2024-01-01-test", valid_from="2024-01-01"))
+    models = {
+        "pm": Named(),
+        "pm:test": Named(parameter_set=tested.parameter_set),
+        "other": Named(model_id="other_pm"),
+        "usual": MODELS["worst_case"],
+        "standard": standard,
+        "standard:test": replace(tested, params=toy_model.Params(short_rate=0.6)),
+    }
+    result = compare(BOOK, MARKET, models, instruments=INSTRUMENTS, scenario_set=GRID)
+    assert result.references == {
+        "pm": "standard", "pm:test": "standard:test", "other": "usual", "usual": "usual", "standard": "standard",
+        "standard:test": "standard:test",
+    }  # fmt: skip
+    initial = dict(zip(result.model, result.initial, strict=True))
+    for row, (name, reference) in enumerate(result.references.items()):
+        assert np.allclose(result.saving[row], initial[reference] - initial[name], atol=0.005)
+    assert np.any(result.saving[0] != result.saving[1])
+    frame = result.frame()
+    assert frame.groupby("model")["reference"].unique().map(list).to_dict() == {
+        name: [reference] for name, reference in result.references.items()
+    }
+    only = {name: models[name] for name in ("pm", "other")}
+    alone = compare(BOOK, MARKET, only, instruments=INSTRUMENTS, scenario_set=GRID)
+    assert alone.references == {"pm": "pm", "other": "pm"}
+    asked = compare(BOOK, MARKET, models, instruments=INSTRUMENTS, scenario_set=GRID, reference="other")
+    assert set(asked.references.values()) == {"other"}
 
 
 @pytest.fixture
@@ -194,3 +236,55 @@ def test_the_picture(tmp_path: Path) -> None:
     many = compare(BOOK, MARKET, MODELS, instruments=INSTRUMENTS, scenario_set=grid.scenarios(grid.Params(), MARKET))
     with pytest.raises(ConfigError, match="choose some"):
         margin_map(many.select([*range(120), 0]))
+
+
+def test_the_picture_tells_zero_from_nothing_held_from_not_computed() -> None:
+    pytest.importorskip("matplotlib")
+    from portfolio_margin.plots import margin_map
+
+    held = {
+        "long": {"BTC-7D-68000-C": 1.0, "USD": 1e5},
+        "coin": {"BTC": 3.0},
+        "future": {FUTURE: -10.0, "USD": 1e5},
+        "both": {FUTURE: -10.0, "BTC-PERPETUAL": -500.0, "USD": 1e5},
+    }
+    models = {"usual": MODELS["worst_case"], "off": Named(toy_model.Params(futures="off")), "unable": Unable()}
+    models["free"] = models["off"]
+    result = compare(book_of(held), MARKET, models, instruments=INSTRUMENTS, scenario_set=GRID)
+    zero = replace(result, initial=np.where(result.account == "long", [[1.0], [1.0], [0.0]], result.initial))
+    picture = margin_map(zero)
+    cell = picture.frame.set_index(["model", "account"])["state"]
+    assert cell["usual"].to_dict() == {"long": "number", "coin": "nothing held", "future": "number", "both": "number"}
+    assert cell["off"].to_dict() == {
+        "long": "number", "coin": "nothing held", "future": "not computed", "both": "part",
+    }  # fmt: skip
+    assert cell["free", "long"] == "zero"
+    assert picture.frame["value"].notna().tolist() == picture.frame["state"].isin(["number", "part"]).tolist()
+    axes = picture.figure.axes[0]
+    shown = {text.get_position(): text.get_text() for text in axes.texts}
+    column = {name: row for row, name in enumerate(zero.account.tolist())}
+    marks = [shown[(1, column["future"])], shown[(1, column["coin"])], shown[(2, column["long"])]]
+    assert len(set(marks)) == 3 and shown[(1, column["both"])].endswith("*")
+    below = picture.figure.get_supxlabel().replace("\n", " ")
+    for mark, meaning in zip(marks, ("not computed", "no contract held", "nothing required"), strict=True):
+        assert f"{mark} {meaning}" in below
+    assert "* of a part" in below and "not computed for any account: unable" in below
+    for scale in ("notional", "amount"):
+        title = margin_map(zero, scale).figure.axes[0].get_title()
+        assert "USD" in title and "2026-02-26T09:41:05Z" in title, title
+    amounts = margin_map(zero, "amount").frame.set_index(["model", "account"])["state"]
+    assert amounts["usual", "coin"] == "number"
+    assert "×" not in margin_map(result.select([column["coin"]])).figure.get_supxlabel()
+
+
+def test_the_picture_of_accounts_that_need_nothing() -> None:
+    """Left out beside others; never one that is not computed."""
+    pytest.importorskip("matplotlib")
+    from portfolio_margin.plots import margin_map
+
+    held = {"cash": {"USD": 1.0}, "future": {FUTURE: -10.0, "USD": 1e5}, "none": {}}
+    off = {"off": Named(toy_model.Params(futures="off"))}
+    result = compare(book_of(held), MARKET, off, instruments=INSTRUMENTS)
+    assert margin_map(result).frame[["account", "state"]].to_numpy().tolist() == [["future", "not computed"]]
+    idle = margin_map(result.select([0, 2])).frame
+    assert idle[["account", "state"]].to_numpy().tolist() == [["cash", "nothing held"], ["none", "nothing held"]]

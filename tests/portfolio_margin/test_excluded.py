@@ -70,7 +70,7 @@ def test_explain_and_what_if_tell(run: Any, folder: Path) -> None:
     shared = DERIVE[1:]
     assert f"a {FUTURE}: Derive lists" in run("explain", "a", *shared).out
     assert f"a {FUTURE}: Derive lists" in run("explain", "a", "--csv", *shared).err
-    assert "excluded" not in run("explain", "b", *shared).out
+    assert "positions excluded: none" in run("explain", "b", *shared).out.splitlines()
     done = run("what-if", "b", "--order", f"{FUTURE}=-1000", *shared)
     assert f"b {FUTURE}: Derive lists" in done.out and "the orders do not fit" in done.out
     assert "the orders fit" in run("what-if", "b", "--order", "BTC-PERPETUAL=10", *shared).out

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from portfolio_margin import Book, margin, what_if
 from portfolio_margin.models import worst_case
+from portfolio_margin.requirement import Requirement
 from portfolio_margin.sensitivities import COMPARED, with_orders
 from pricing import DataError
-from scenarios import revalue
+from scenarios import RiskArrays, revalue
 from tests.portfolio_margin.books import (
     ARRAYS,
     BACKENDS,
@@ -36,6 +37,19 @@ from tests.portfolio_margin.books import (
 MODEL = worst_case.Model()
 STATEMENT = margin(BOOK, ARRAYS, MARKET, MODEL)
 trades = st.lists(st.tuples(st.sampled_from(CONTRACTS), st.integers(-40, 40)), max_size=5)
+
+
+class Crossing:
+    """1,000 initial and 500 maintenance with one contract, 900 and 600 with two."""
+
+    model_id, params, parameter_set = "crossing", worst_case.Params(), MODEL.parameter_set
+    scenario_set, not_covered, haircut = MODEL.scenario_set, MODEL.not_covered, MODEL.haircut
+
+    def requirement(self, book: Book, arrays: RiskArrays, **how: object) -> Requirement:
+        """By the number of contracts held."""
+        two = np.count_nonzero(~arrays.is_collateral[book.instrument_idx]) > 1
+        parts = np.array([[900.0, 600.0] if two else [1_000.0, 500.0]])
+        return Requirement(parts[:, 0], parts[:, 1], np.array([-1]), {"all": parts})
 
 
 def filled(held: Held, orders: list[tuple[str, float]]) -> Held:
@@ -76,7 +90,7 @@ def test_an_account_of_a_large_book() -> None:
         assert result.pre == result.post == {name: getattr(STATEMENT, name)[row] for name in COMPARED}
         assert set(result.change.values()) == {0.0}
         assert result.pre_status == result.post_status == STATEMENT.columns()["status"][row]
-        assert result.fits
+        assert result.allowed and result.fits == (result.pre["available_funds"] >= 0)
 
 
 def test_every_backend_agrees() -> None:
@@ -125,11 +139,36 @@ def test_the_first_position_of_an_empty_account(grouped: bool) -> None:
     assert result.post_worst_scenario in GRID.label
 
 
-def test_an_order_fits_where_it_is_covered_or_helps() -> None:
+def test_orders_fit_where_they_are_covered_and_are_allowed_where_they_help() -> None:
     risky = book_of({"a": {"BTC-PERPETUAL": -1_000.0, "USD": 500.0}, "b": {"USD": 1e6}})
-    assert not what_if(risky, ARRAYS, MARKET, MODEL, "a", [("BTC-PERPETUAL", -1.0)]).fits
-    assert what_if(risky, ARRAYS, MARKET, MODEL, "a", [("BTC-PERPETUAL", 1.0)]).fits
-    assert what_if(risky, ARRAYS, MARKET, MODEL, "b", [("BTC-PERPETUAL", -1.0)]).fits
+
+    def decided(account: str, lots: float) -> tuple[bool, bool]:
+        result = what_if(risky, ARRAYS, MARKET, MODEL, account, [("BTC-PERPETUAL", lots)])
+        assert result.columns()["allowed"] == result.allowed
+        return result.fits, result.allowed
+
+    assert decided("a", -1.0) == (False, False)
+    assert decided("a", 1.0) == (False, True)
+    assert decided("a", 1_000.0) == (True, True)
+    assert decided("b", -1.0) == (True, True)
+
+
+def test_a_bankrupt_account_never_fits() -> None:
+    """It may take margin off all the same, down to no position at all."""
+    book = book_of({"a": {"BTC-PERPETUAL": -1_000.0, "USD": -500.0}})
+    for lots in (0.0, 400.0, 1_000.0):
+        result = what_if(book, ARRAYS, MARKET, MODEL, "a", [("BTC-PERPETUAL", lots)])
+        assert (result.pre_status, result.post_status) == ("BANKRUPT", "BANKRUPT")
+        assert (result.fits, result.allowed) == (False, True)
+    assert result.post["initial_margin"] == 0.0
+
+
+def test_funds_that_rise_while_excess_falls_are_no_help() -> None:
+    """A model whose initial margin the order lowers and whose maintenance margin it raises."""
+    book = book_of({"a": {"BTC-PERPETUAL": -1_000.0, "USD": 1.0}})
+    result = what_if(book, ARRAYS, MARKET, Crossing(), "a", [("ETH-PERPETUAL", 1.0)])
+    assert result.change["available_funds"] > 0 > result.change["excess_liquidity"]
+    assert not result.fits and not result.allowed
 
 
 @pytest.mark.parametrize("asset", ["USD", "BTC"])
@@ -179,4 +218,4 @@ def test_an_unknown_account_is_named() -> None:
 def test_columns_are_flat() -> None:
     columns = what_if(BOOK, ARRAYS, MARKET, MODEL, "account-000003", [("BTC-PERPETUAL", 5.0)]).columns()
     assert {f"{when}_{name}" for name in COMPARED for when in ("pre", "post", "change")} <= set(columns)
-    assert {"pre_status", "post_status", "pre_worst_scenario", "post_worst_scenario", "fits"} <= set(columns)
+    assert {"pre_status", "post_status", "pre_worst_scenario", "post_worst_scenario", "fits", "allowed"} <= set(columns)

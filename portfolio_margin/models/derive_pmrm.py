@@ -141,7 +141,7 @@ class Model:
     def not_covered(self, arrays: RiskArrays) -> StrArray:
         """(N,) why a contract has no rule here: dated futures, early exercise, assets beside the coin."""
         contracts, reason = contracts_of(arrays), not_at_derive(arrays)
-        other = contracts.asset & (arrays.underlying_idx < 0)
+        other = contracts.asset & ~contracts.coin
         return np.where(other, "PMRM takes cash and the coin of the underlying only", reason)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
@@ -156,7 +156,7 @@ class Model:
         decay = rate_years * margin.rate_mult_scale + years * margin.rate_add_scale
         dampening, skew = dampening_of(self.params.scenarios)
         fx = terms.fx[terms.currency_idx]
-        coin = contracts.asset & (arrays.underlying_idx >= 0)
+        coin = contracts.asset & contracts.coin
         return Rule(
             dampening=dampening,
             skew=skew,

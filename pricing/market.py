@@ -20,7 +20,7 @@ from pricing.arrays import (
 )
 from pricing.digest import hash_parts
 from pricing.errors import DataError, Problem
-from pricing.market_limits import FX_TOLERANCE, LEE_SLOPE, MAX_VOL, MAX_YEARS, MIN_VOL, USUAL, MarketLimits
+from pricing.market_limits import FX_TOLERANCE, LEE_SLOPE, MAX_YEARS, USUAL, MarketLimits
 
 UNDATED = np.iinfo(np.int64).max
 # Stands for "no forward is fixed in part", until the number of expiries is known.
@@ -175,8 +175,9 @@ class Market:
         most = self.limits.max_vol
         remedy = f"above {most:g} ({most:,.0%}): looks like percent; vols are decimals".replace("%)", " %)")
         problems += row_problems("market", "mark_vol", (vol > most) & np.isfinite(vol), vol, remedy)
-        remedy = f"below {MIN_VOL:g} (1 %): vols are decimals, 0.55 for 55 %"
-        problems += row_problems("market", "mark_vol", (vol > 0) & (vol < MIN_VOL), vol, remedy)
+        least = self.limits.min_vol
+        remedy = f"below {least:g} ({least:.0%}): vols are decimals, 0.55 for 55 %".replace("%)", " %)")
+        problems += row_problems("market", "mark_vol", (vol > 0) & (vol < least), vol, remedy)
         if len(self.fx) and self.fx[0] != 1.0:
             problems.append(Problem("market", 0, "fx", self.fx[0], "currency 0 is the margin currency: its fx is 1"))
         return problems or self._name_problems() or self._impossible_expiries(expiry)
@@ -235,7 +236,7 @@ class Market:
             improper = given & ((b < 0) | (np.abs(rho) > 1) | (sigma < 0) | (b * (1.0 + np.abs(rho)) > LEE_SLOPE))
             variance = a + b * (np.sqrt(m * m + sigma * sigma) - rho * m)
             vol = np.sqrt(variance / years)
-            far = given & ~improper & (years > 0) & ~((vol >= MIN_VOL) & (vol <= MAX_VOL))
+            far = given & ~improper & (years > 0) & ~((vol >= limits.min_vol) & (vol <= limits.max_vol))
         remedy = "years to expiry: are times in ms mixed with seconds?"
         problems = row_problems("market", "expiry_time", years > MAX_YEARS, years, remedy, names)
         remedy = f"further from the spot than a carry of {limits.max_rate:.0%} a year explains"
@@ -245,7 +246,8 @@ class Market:
         problems += row_problems("market", "discount", wrong, self.discount, remedy, names)
         remedy = "no slice: b and sigma must be 0 or more, rho within [-1, 1], wing slopes b (1 + |rho|) at most 2"
         problems += row_problems("market", "svi", improper, b, remedy, names)
-        remedy = f"vol at the money, must be {MIN_VOL:g} to {MAX_VOL:g}: are a and b total variance, and decimals?"
+        bounds = f"{limits.min_vol:g} to {limits.max_vol:g}"
+        remedy = f"vol at the money, must be {bounds}: are a and b total variance, and decimals?"
         return problems + row_problems("market", "svi", far, vol, remedy, names)
 
     def _safe_expiry_names(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -33,18 +32,21 @@ FX_TOLERANCE = 0.01
 @dataclass(frozen=True)
 class MarketLimits:
     """Limits that a market declares where the usual ones do not hold: a frozen oracle, a token in distress, a venue's
-    test case. They decide what is refused and change no number. Each above 0; math.inf for none.
+    test case. They decide what is refused and change no number. Each above 0, min_vol 0 or more; math.inf for none.
 
     undated_slack  |ln(forward / spot)| of undated rows: how far a perpetual may trade from its index
     carry_slack    the same of dated rows, and |ln(discount)|, beside what max_rate explains until expiry
     max_rate       per year
-    max_vol        of mark_vol, per sqrt(year)
+    min_vol        of mark_vol and of slices at the money, per sqrt(year); 0 admits live options without any vol as
+                   well, which are worth what exercise would pay
+    max_vol        of both
     max_discount   of discount factors
     """
 
     undated_slack: float = UNDATED_SLACK
     carry_slack: float = CARRY_SLACK
     max_rate: float = MAX_RATE
+    min_vol: float = MIN_VOL
     max_vol: float = MAX_VOL
     max_discount: float = MAX_DISCOUNT
 
@@ -52,8 +54,11 @@ class MarketLimits:
         problems = []
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or value <= 0:
-                problems.append(Problem("market limits", None, field.name, value, "must be a number above 0, or inf"))
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            least = field.name == "min_vol"
+            if not number or not (value > 0 or (least and value == 0)):
+                remedy = "must be 0 or more" if least else "must be a number above 0, or inf"
+                problems.append(Problem("market limits", None, field.name, value, remedy))
             else:
                 object.__setattr__(self, field.name, float(value))
         if problems:

@@ -23,10 +23,13 @@ def limits_of(given: Any) -> tuple[MarketLimits, list[tuple[str, object, str]]]:
         return USUAL, [("limits", given, f"must be an object of {', '.join(known)}")]
     bad: list[tuple[str, object, str]] = []
     for name, value in given.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and value < math.inf
+        least = name == "min_vol"
         if name not in known:
             bad.append((f"limits.{name}", value, f"unknown limit; known: {', '.join(known)}"))
-        elif value is not None and not number:
+        elif least and not (number and value >= 0):
+            bad.append((f"limits.{name}", value, "must be a number, 0 or more"))
+        elif not least and value is not None and not (number and value > 0):
             bad.append((f"limits.{name}", value, "must be a number above 0, or null for none"))
     if bad:
         return USUAL, bad

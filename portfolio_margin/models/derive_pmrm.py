@@ -55,6 +55,9 @@ from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
+# The venue's own bounds: three times the spot; a hundredth of a day to a hundred days.
+MOST_SPOT_SHOCK = 3.0
+DTE_FLOORS = (864.0, 8_640_000.0)
 CHARGES = ("scan", "perpetual", "base", "option", "depeg", "confidence")
 
 
@@ -96,7 +99,8 @@ class Params:
     """Parameters by the venue's groups basis_contingency, other_contingency, margin and vol_shock; all of them have
     bounds. feeds is the market's side: its oracles.
 
-    scenarios  1 to 40, without dampening or tilts of vol
+    scenarios  1 to 40, spot_shock at most 3, without dampening or tilts of vol
+    vol_shock  its dte_floor_sec 864 to 8,640,000
     """
 
     scenarios: tuple[Scenario, ...]
@@ -108,7 +112,14 @@ class Params:
 
     def __post_init__(self) -> None:
         check_scenario_list(self.scenarios)
+        if not DTE_FLOORS[0] <= self.vol_shock.dte_floor_sec <= DTE_FLOORS[1]:
+            raise ConfigError(
+                f"dte_floor_sec = {self.vol_shock.dte_floor_sec!r}: must be seconds, {DTE_FLOORS[0]:g} to "
+                f"{DTE_FLOORS[1]:g} in PMRM"
+            )
         for scenario in self.scenarios:
+            if scenario.spot_shock > MOST_SPOT_SHOCK:
+                raise ConfigError(f"spot_shock = {scenario.spot_shock!r}: must be at most {MOST_SPOT_SHOCK:g} in PMRM")
             if scenario.dampening_factor != 1.0 or scenario.vol_shock not in ("up", "none", "down"):
                 raise ConfigError(f"scenarios: {scenario} is of PMRM_2; PMRM has no dampening and no tilts of vol")
         if self.vol_shock.min_vol_up_shock != 0.0:

@@ -65,7 +65,7 @@ SMALLEST_WIDTH = 1e-9
 
 @dataclass(frozen=True)
 class Collateral:
-    """mm_haircut and im_haircut (on top of it) 0 to 1 of the value, together at most 1; is_risk_cancelling: it moves
+    """mm_haircut and im_haircut (on top of it) 0 to 1 of the value; is_risk_cancelling: it moves
     with its underlying in the scenarios; without, its value is taken as it is."""
 
     mm_haircut: float
@@ -100,8 +100,8 @@ class OtherContingency:
 
 @dataclass(frozen=True)
 class Margin:
-    """im_factor and mm_factor 0.5 to 10; rate scales 0 to 20; static discounts at 0 years: long_base_static_discount
-    0 to 1.1, short_base_static_discount 0.9 to 4."""
+    """im_factor and mm_factor 0.1 to 10; rate scales 0 to 20; static discounts at 0 years: long_base_static_discount
+    and short_base_static_discount 0 to 4."""
 
     im_factor: float
     mm_factor: float
@@ -114,8 +114,8 @@ class Margin:
 
     def __post_init__(self) -> None:
         scales = ("short_rate_mult_scale", "long_rate_mult_scale", "short_rate_add_scale", "long_rate_add_scale")
-        bounds = {"im_factor": (0.5, 10.0), "mm_factor": (0.5, 10.0), **dict.fromkeys(scales, (0.0, 20.0))}
-        bases = {"short_base_static_discount": (0.9, 4.0), "long_base_static_discount": (0.0, 1.1)}
+        bounds = {"im_factor": (0.1, 10.0), "mm_factor": (0.1, 10.0), **dict.fromkeys(scales, (0.0, 20.0))}
+        bases = dict.fromkeys(("short_base_static_discount", "long_base_static_discount"), (0.0, 4.0))
         check_bounds(self, {**bounds, **bases})
 
 

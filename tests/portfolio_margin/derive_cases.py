@@ -18,7 +18,12 @@ NOW_MS = 1_772_000_000_000
 ACCOUNT = "account"
 # The contracts know no such limits, and the venue's own cases have a perpetual at half its spot, a vol of 300,000 %.
 NO_LIMITS = MarketLimits(
-    undated_slack=math.inf, carry_slack=math.inf, max_rate=math.inf, max_vol=math.inf, max_discount=math.inf
+    undated_slack=math.inf,
+    carry_slack=math.inf,
+    max_rate=math.inf,
+    min_vol=0.0,
+    max_vol=math.inf,
+    max_discount=math.inf,
 )
 CONFIDENCES = ("forward_confidence", "rate_confidence", "vol_confidence")
 

@@ -95,7 +95,7 @@ def test_declared_limits_are_written_where_there_are_some(tmp_path: Path) -> Non
         fx=market.fx * [1.0, 1.2, 0.001],
         fx_basis_limit=np.array([0.01, 0.25, np.inf]),
         forward=np.where(undated, 1.3 * market.forward, market.forward),
-        limits=MarketLimits(undated_slack=0.5, max_vol=np.inf),
+        limits=MarketLimits(undated_slack=0.5, min_vol=0.0, max_vol=np.inf),
     )
     write_market(tmp_path / "declared.json", instruments, declared, SOURCE)
     assert_same_bits(declared, read_market(tmp_path / "declared.json")[1])
@@ -109,6 +109,8 @@ def test_declared_limits_are_written_where_there_are_some(tmp_path: Path) -> Non
     [
         ({"max_volatility": 1.0}, "unknown limit; known: undated_slack"),
         ({"max_vol": 0.0}, "must be a number above 0, or null"),
+        ({"min_vol": None}, "must be a number, 0 or more"),
+        ({"min_vol": -0.1}, "must be a number, 0 or more"),
         ({"max_vol": "wide"}, "must be a number above 0, or null"),
         ([1.0], "must be an object"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pricing import DataError, Exercise, Instruments, Kind, Market, MarketLimits, Payoff
+from pricing import DataError, Exercise, Instruments, Kind, Market, MarketLimits, Payoff, price, resolve
 from pricing import arrays as limits
 from pricing.arrays import freeze
 from pricing.errors import PROBLEMS_SHOWN, Problem
@@ -242,23 +242,43 @@ def test_a_declaration_changes_no_digest() -> None:
         ("carry_slack", "discount", 0, 0.3),
         ("max_discount", "discount", 1, 2.5),
         ("max_vol", "mark_vol", OPTION, 3_247.0),
+        ("max_vol", "svi", 1, (50.0, 0.0, 0.0, 0.0, 0.1)),
     ],
 )
 @pytest.mark.parametrize("wide", [1e6, math.inf])
 def test_a_declared_limit_admits_what_the_usual_one_refuses(
-    limit: str, field: str, row: int, value: float, wide: float
+    limit: str, field: str, row: int, value: Any, wide: float
 ) -> None:
-    change = {field: with_row(getattr(MARKET, field), row, value)}
+    change = {field: getattr(MARKET, field).copy()}
+    change[field][row] = value
     assert {problem.field for problem in refused(MARKET, **change)} == {field}
     others = {"max_rate": 1e6} if limit == "max_discount" else {}
     market = replace(MARKET, **change, limits=MarketLimits(**{limit: wide}, **others))
-    assert getattr(market, field)[row] == value
+    assert np.all(getattr(market, field)[row] == value)
+
+
+def test_a_live_option_without_vol_is_admitted_where_declared() -> None:
+    """A venue that takes a vol of 0 prices at what exercise pays; a vol of 0.1 % is admitted by the same limit."""
+    low = MarketLimits(min_vol=0.0)
+    assert {p.field for p in refused(MARKET, mark_vol=with_row(MARKET.mark_vol, OPTION, 0.001))} == {"mark_vol"}
+    assert replace(MARKET, mark_vol=with_row(MARKET.mark_vol, OPTION, 0.001), limits=low).mark_vol[OPTION] == 0.001
+    without = replace(MARKET, mark_vol=with_row(MARKET.mark_vol, OPTION, 0.0))
+    with pytest.raises(DataError, match="live option"):
+        resolve(INSTRUMENTS, without)
+    inputs = resolve(INSTRUMENTS, replace(without, limits=low))
+    assert inputs.vol[OPTION] == 0.0
+    forward, strike = inputs.forward[OPTION], inputs.strike[OPTION]
+    for backend in ("numpy", "numba", "jax"):
+        found = price(forward, strike, inputs.tau[OPTION], 0.0, inputs.sign[OPTION], backend=backend)
+        assert found == pytest.approx(max(inputs.sign[OPTION] * (forward - strike), 0.0))
 
 
 def test_limits_are_numbers_above_0() -> None:
     for value in (0.0, -1.0, math.nan, "wide", True):
         with pytest.raises(DataError, match="max_vol"):
             MarketLimits(max_vol=value)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="0 or more"):
+        MarketLimits(min_vol=-0.1)
     assert {problem.field for problem in refused(MARKET, limits=2.0)} == {"limits"}
 
 

@@ -65,6 +65,7 @@ class ParameterSet:
     second_hand  parameters whose value is not from the venue itself
     doubtful     parameters that the venue publishes and that look wrong; the note says why
     changed      parameters that were given another value than the set's
+    overlay      name and time of a file whose parameters were laid over the set, "" where none was
     applies      False where it is not valid at the time it was loaded for; a statement decides anew, for its own moment
     """
 
@@ -76,7 +77,13 @@ class ParameterSet:
     second_hand: tuple[str, ...] = ()
     doubtful: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    overlay: str = ""
     applies: bool = True
+
+    @property
+    def label(self) -> str:
+        """What a statement calls it: its name, or the file that was laid over it and its name."""
+        return f"{self.overlay} over {self.name}" if self.overlay else self.name
 
     def valid_at(self, moment: int) -> bool:
         """Whether the day of a moment, ms UTC, lies in its time; of defaults, which have none, what `applies` says."""
@@ -100,7 +107,8 @@ class ParameterSet:
     def text(self) -> str:
         """One line for people."""
         second_hand, doubtful = (self.identity()[f"parameters_{name}"] for name in ("second_hand", "doubtful"))
-        parts = [f"parameter set {self.name}" if self.valid_from else "default parameters"]
+        base = f"parameter set {self.name}" if self.valid_from else "default parameters"
+        parts = [f"{self.overlay} over {base}" if self.overlay else base]
         parts += [] if self.applies else ["not valid at the time of this market"]
         parts += [f"changed: {', '.join(self.changed)}"] if self.changed else []
         parts += [f"second-hand: {', '.join(second_hand)}"] if second_hand else []
@@ -110,7 +118,8 @@ class ParameterSet:
     def identity(self) -> dict[str, Any]:
         """What a statement says of it; second-hand parameters as far as they are in use."""
         return {
-            "parameter_set": self.name,
+            "parameter_set": self.label,
+            "parameters_overlaid": self.name if self.overlay else "",
             "parameters_valid_from": self.valid_from,
             "parameters_apply": self.applies,
             "parameters_changed": list(self.changed),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import localcontext
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ import numpy as np
 from portfolio_margin.aggregate import account_sums
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
+from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import EXACT, Contribution, Requirement
 from pricing.arrays import FloatArray
@@ -102,8 +104,10 @@ def requirement(
 ) -> Requirement:
     """Requirement of every account; charges "short_options" and "futures"."""
     short = replace(book, quantity=_short_quantity(book, arrays))
-    options = account_sums(short, arrays, option_rows(arrays, params.options), backend=backend, threads=threads)
-    ticks = future_ticks(book, arrays, params.futures)
+    rows, ticks = gather(
+        (lambda: option_rows(arrays, params.options), lambda: future_ticks(book, arrays, params.futures))
+    )
+    options = account_sums(short, arrays, rows, backend=backend, threads=threads)
     # Whole ticks add up exactly in any order.
     account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
     futures = np.zeros((len(book), 2))
@@ -173,7 +177,8 @@ def future_ticks(book: Book, arrays: RiskArrays, rates: Mapping[str, FutureRates
 def _columns(arrays: RiskArrays, rates: Mapping[str, Kinds], wanted: np.ndarray, none: Kinds) -> FloatArray:
     """(N,R) rates of each contract by its coin, zeros where not wanted. ConfigError for a coin without rates."""
     option, needed = isinstance(none, OptionRates), np.unique(arrays.underlying_idx[wanted])
-    found = {int(u): _rates_of(str(arrays.underlying_id[u]), rates, option) for u in needed}
+    given = gather(partial(_rates_of, str(arrays.underlying_id[u]), rates, option) for u in needed)
+    found = dict(zip(needed.tolist(), given, strict=True))
     rows = [found[int(u)] if w else none for u, w in zip(arrays.underlying_idx, wanted, strict=True)]
     return np.array([list(vars(row).values()) for row in rows], dtype=np.float64).reshape(len(rows), len(vars(none)))
 

@@ -12,6 +12,7 @@ Source: docs/models/deribit_xpm.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from portfolio_margin import deribit_matrix, deribit_vectors
 from portfolio_margin.book import Book
 from portfolio_margin.deribit_matrix import Params, settlement, terms_for
 from portfolio_margin.deribit_vectors import Portfolio, Vectors, delta_rows, in_ticks
+from portfolio_margin.lacking import gather
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
 from pricing.arrays import FloatArray, StrArray
 from pricing.instruments import Kind
@@ -47,9 +49,11 @@ class Model:
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) that of each currency; none on the margin currency. ConfigError for collateral without parameters."""
-        asset = arrays.is_collateral & (arrays.instrument_id != arrays.currency)
-        names = arrays.instrument_id
-        return np.array([self.params.risk(str(n)).haircut if a else 0.0 for n, a in zip(names, asset, strict=True)])
+        rows = np.flatnonzero(arrays.is_collateral & (arrays.instrument_id != arrays.currency))
+        risks = gather(partial(self.params.risk, str(arrays.instrument_id[row])) for row in rows)
+        result = np.zeros(len(arrays))
+        result[rows] = [risk.haircut for risk in risks]
+        return result
 
     def requirement(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None

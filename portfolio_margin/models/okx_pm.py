@@ -4,6 +4,8 @@ per underlying: MMR = max(max(MR1, MR2, MR6) + MR3 + MR4 + MR5, MR7), initial ma
 MR1 worst of a grid of price and vol, MR2 decay of a day, MR6 half of the worst loss at twice the largest move,
 MR3 vols of expiries apart, MR4 basis, MR5 rates, MR7 a minimum by size
 
+A perpetual moves by the move of its index, not by its own price in proportion.
+
 MR3 and MR5 are ours in form and need their parameters; borrowing (MR8) and stablecoins (MR9) are not part of it.
 Source: docs/models/okx_pm.md.
 """
@@ -253,9 +255,26 @@ class Model:
         gather((partial(self._check_options, kinds), partial(self._check_dated, kinds)))
         weight = np.ones(len(arrays.scenario_set))
         weight[-2:] = self.params.extreme_share
-        net = np.column_stack([arrays.pnl * weight, arrays.delta, vega_per_contract(arrays)])
+        net = np.column_stack([arrays.pnl * by_index(arrays) * weight, arrays.delta, vega_per_contract(arrays)])
         size = whole_ticks(np.abs(arrays.delta)[:, None], arrays)
         return UnitRows(whole_ticks(net, arrays), size, np.zeros_like(size), len(weight))
+
+
+def by_index(arrays: RiskArrays) -> FloatArray:
+    """(N,S) P&L of a perpetual that moves by what its index moves by, per unit of P&L where it moves in proportion.
+
+    index / mark; of an inverse one, whose gain is counted at the coin's price after the move m,
+    index (1 + m) / (mark + index m). 1 for all other contracts.
+    """
+    count = len(arrays.scenario_set)
+    moves = np.broadcast_to(arrays.scenario_set.price_move, (count, len(arrays.underlying_id))).T
+    owner, expiry = np.maximum(arrays.underlying_idx, 0), np.maximum(arrays.expiry_idx, 0)
+    move = moves[owner] if len(moves) else np.zeros((len(arrays), count))
+    index, mark = (np.append(column, 1.0) for column in (arrays.terms.spot, arrays.terms.forward))
+    index, mark = index[owner][:, None], mark[expiry][:, None]
+    inverse = arrays.terms.is_inverse[:, None]
+    after = np.where(inverse, index * (1.0 + move) / (mark + index * move), index / mark)
+    return np.where((arrays.kind == Kind.PERPETUAL)[:, None], after, 1.0)
 
 
 def vega_per_contract(arrays: RiskArrays) -> FloatArray:

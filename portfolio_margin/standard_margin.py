@@ -19,14 +19,15 @@ import numpy as np
 from portfolio_margin.aggregate import account_sums
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
+from portfolio_margin.deribit_matrix import DOLLARS
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
-from portfolio_margin.requirement import EXACT, Contribution, Requirement
-from pricing.arrays import FloatArray
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
+from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
-from scenarios.shocks import check_bounds
+from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
 CHARGES = ("short_options", "futures")
 ANY = "any"
@@ -94,6 +95,39 @@ class Params:
             if not isinstance(table, Mapping) or not all(isinstance(value, kind) for value in table.values()):
                 raise ConfigError(f"{name} = {table!r}: must be a mapping from coin to {kind.__name__}")
             object.__setattr__(self, name, MappingProxyType({str(k).lower(): v for k, v in table.items()}))
+
+
+@dataclass(frozen=True)
+class PositionByPosition:
+    """What models of this form have in common; a model adds its name and its haircuts. Abstract."""
+
+    params: Params
+    parameter_set: ParameterSet = field(default_factory=ParameterSet)
+    traits: Traits = field(default=Traits(proportional=("short_options",)), init=False)
+
+    def scenario_set(self, market: MarketRows) -> ScenarioSet | None:
+        """None: the model looks at no scenario."""
+        return None
+
+    def not_covered(self, arrays: RiskArrays) -> StrArray:
+        """(N,) nothing: a coin without rates is refused."""
+        return everything(arrays)
+
+    def requirement(
+        self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
+    ) -> Requirement:
+        """Requirement of every account, its settlement currencies added up."""
+        return requirement(book, arrays, self.params, backend=backend, threads=threads)
+
+    def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
+        """Position by position."""
+        return contributions(book, arrays, self.params)
+
+
+def dollars_only(arrays: RiskArrays) -> FloatArray:
+    """(N,) haircuts of a venue that takes no collateral but dollars."""
+    dollar = np.isin(arrays.instrument_id, [*DOLLARS, arrays.currency])
+    return np.where(arrays.is_collateral & ~dollar, 1.0, 0.0)
 
 
 Kinds = TypeVar("Kinds", OptionRates, FutureRates)

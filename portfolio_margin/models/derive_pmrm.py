@@ -15,13 +15,11 @@ Source: Derive v2, PMRM and PMRMLib at 7736900d (2026-01-21), read and run by ot
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import localcontext
 from typing import NamedTuple
 
 import numpy as np
 
 from portfolio_margin.book import Book
-from portfolio_margin.derive_contributions import charge_lines, naked_shares, scan_losses
 from portfolio_margin.derive_feeds import (
     Feeds,
     NetMargin,
@@ -31,14 +29,13 @@ from portfolio_margin.derive_feeds import (
     short_confidence,
     total_of,
 )
+from portfolio_margin.derive_managers import charges_by_account, contributions
 from portfolio_margin.derive_portfolio import (
     Portfolio,
     Rule,
     by_expiry,
     exposures,
-    naked_notional,
     portfolios,
-    unsettled_gains,
     venue_value,
 )
 from portfolio_margin.derive_scenarios import (
@@ -49,7 +46,7 @@ from portfolio_margin.derive_scenarios import (
     dampening_of,
     scenario_table,
 )
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, covered
+from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, covered
 from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
@@ -190,17 +187,7 @@ class Model:
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
     ) -> Requirement:
         """Requirement of every account, initial and maintenance part of every charge."""
-        charges = {name: np.zeros((len(book), 2)) for name in CHARGES}
-        worst, revaluation = np.full(len(book), -1), np.zeros(len(book))
-        for part in portfolios(book, arrays, self.rule(arrays), backend=backend, threads=threads):
-            here = slice(part.first, part.last)
-            counted = self._by_position(part, arrays)
-            sums = Counted(*(part.by_position(values) for values in counted))
-            sums = sums._replace(loss=part.by_account(-part.worst), naked=naked_notional(part, arrays))
-            for name, values in self._charges(sums).items():
-                charges[name][here] = values
-            worst[here] = part.worst_scenario()
-            revaluation[here] = part.by_account(part.revalued + unsettled_gains(part, arrays, self.params.feeds))
+        charges, worst, revaluation = charges_by_account(self, CHARGES, book, arrays, backend, threads)
         total = total_of(charges, len(book))
         return Requirement(total[:, 0], total[:, 1], worst, charges, revaluation)
 
@@ -217,20 +204,9 @@ class Model:
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Every position's part of every charge."""
-        rule, required = self.rule(arrays), self.requirement(book, arrays, backend="numpy")
-        (part,) = portfolios(book, arrays, rule, backend="numpy")
-        loss, scenario = scan_losses(part, arrays, rule)
-        counted = self._by_position(part, arrays)._replace(loss=loss, naked=naked_shares(book, arrays))
-        with localcontext(EXACT):
-            return [
-                line
-                for name, amounts in self._charges(counted).items()
-                for line in charge_lines(
-                    book, arrays, name, amounts, required.charges[name][0], scenario if name == "scan" else None
-                )
-            ]
+        return contributions(self, self.requirement(book, arrays, backend="numpy"), book, arrays)
 
-    def _by_position(self, part: Portfolio, arrays: RiskArrays) -> Counted:
+    def by_position(self, part: Portfolio, arrays: RiskArrays) -> Counted:
         """(P,) notionals of the positions of a block; loss and naked shorts are not of single positions."""
         other = self.params.other_contingency
         seen = exposures(part, arrays, confidence_of(self.params.feeds, arrays, with_rates=True))
@@ -245,7 +221,7 @@ class Model:
             confidence=np.where(doubted, in_doubt, 0.0),
         )
 
-    def _charges(self, counted: Counted) -> dict[str, FloatArray]:
+    def charges_of(self, counted: Counted) -> dict[str, FloatArray]:
         """(...,2) initial and maintenance part of every charge."""
         other, feeds = self.params.other_contingency, self.params.feeds
         static = {

@@ -53,14 +53,15 @@ def reply_time(path: str | Path) -> int | None:
     found = _parameters_of(document)
     general = found.get("general") if isinstance(found, Mapping) else None
     stated = general.get(STAMP) if isinstance(general, Mapping) else None
-    if _is_moment(stated):
-        return int(stated)
-    sent = document.get(SENT) if isinstance(document, Mapping) else None
-    return int(sent) // 1000 if _is_moment(sent) else None
+    if stated is None and isinstance(document, Mapping):
+        sent = _moment(document.get(SENT))
+        return None if sent is None else sent // 1000
+    return _moment(stated)
 
 
-def _is_moment(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < LATEST
+def _moment(value: Any) -> int | None:
+    """A whole number that may be a time, else None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < LATEST else None
 
 
 def _parameters_of(document: Any) -> Any:

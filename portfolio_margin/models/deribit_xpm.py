@@ -16,36 +16,22 @@ from functools import partial
 
 import numpy as np
 
-from portfolio_margin import deribit_matrix, deribit_vectors
-from portfolio_margin.book import Book
+from portfolio_margin import deribit_matrix
 from portfolio_margin.deribit_matrix import Params, settlement, terms_for
-from portfolio_margin.deribit_vectors import Portfolio, Vectors, delta_rows, in_ticks
+from portfolio_margin.deribit_vectors import MatrixModel, Portfolio, Vectors, delta_rows, in_ticks
 from portfolio_margin.lacking import gather
-from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
-from pricing.arrays import FloatArray, StrArray
+from pricing.arrays import FloatArray
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
-from scenarios.shocks import MarketRows, ScenarioSet
 
 __all__ = ["Model", "Params"]
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(MatrixModel):
     """Cross portfolio margin (X:PM)."""
 
-    params: Params
-    parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="deribit_xpm", init=False)
-    traits: Traits = field(default=Traits(proportional=("roll_shock",)), init=False)
-
-    def scenario_set(self, market: MarketRows) -> ScenarioSet:
-        """The cells of the risk matrix; ConfigError where an underlying has no parameters."""
-        return deribit_matrix.scenario_set(self.params, market)
-
-    def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) nothing: what lacks parameters is refused."""
-        return everything(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) that of each currency; none on the margin currency. ConfigError for collateral without parameters."""
@@ -54,16 +40,6 @@ class Model:
         result = np.zeros(len(arrays))
         result[rows] = [risk.haircut for risk in risks]
         return result
-
-    def requirement(
-        self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
-    ) -> Requirement:
-        """Requirement of every account."""
-        return deribit_vectors.requirement(book, arrays, self.portfolio(arrays), backend=backend, threads=threads)
-
-    def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
-        """Position by position, underlying by underlying."""
-        return deribit_vectors.contributions(book, arrays, self.portfolio(arrays))
 
     def portfolio(self, arrays: RiskArrays) -> Portfolio:
         """The arrays as the model sees them: one set of vectors over everything the account holds."""

@@ -10,7 +10,8 @@ import pytest
 
 from portfolio_margin import Book, load_parameters, margin
 from portfolio_margin.models import derive_pmrm, derive_pmrm2, derive_standard, reg_t, tims, worst_case
-from pricing import DataError, Instruments, Market
+from pricing import UNDATED, DataError, Instruments, Market, MarketLimits
+from pricing.market_limits import USUAL
 from scenarios import revalue
 from scenarios.families import grid
 from scenarios.risk_arrays import RiskArrays
@@ -112,3 +113,16 @@ def test_a_token_covers_no_call(name: str) -> None:
     seen = {held: model.requirement(book(quantities), arrays).initial[0] for held, quantities in holdings.items()}
     assert seen["token"] == pytest.approx(seen["alone"])
     assert seen["coin"] != pytest.approx(seen["alone"])
+
+
+def test_arrays_of_a_declared_market_are_read_with_its_limits() -> None:
+    undated = MARKET.expiry_time == UNDATED
+    limits = MarketLimits(undated_slack=0.5, max_discount=3.0, max_rate=20.0)
+    discount = np.where(undated, 1.0, [1.0, 2.5, 1.0] * 2)
+    far = replace(MARKET, forward=np.where(undated, 0.7, 1.0) * MARKET.forward, discount=discount, limits=limits)
+    content = revalue(INSTRUMENTS, far, GRID).to_bytes()
+    assert RiskArrays.from_bytes(content, limits=limits).to_bytes() == content
+    for name in ("undated_slack", "max_discount"):
+        usual = replace(limits, **{name: getattr(USUAL, name)})
+        with pytest.raises(DataError, match="forward" if name == "undated_slack" else "discount"):
+            RiskArrays.from_bytes(content, limits=usual)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
+from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from pricing.arrays import MILLISECONDS_PER_YEAR, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
@@ -210,7 +212,8 @@ def scenario_set(params: Params, market: MarketRows) -> ScenarioSet:
 
     vol up = max(vol (1 + up g), minimum), vol down = max(vol (1 - down g), 0) with g = (30 / days)^power.
     """
-    pairs = [params.pair(str(name)) for name in market.underlying_id]
+    names = [str(name) for name in market.underlying_id]
+    pairs = gather((partial(params.pair, name) for name in names), (partial(params.risk, name) for name in names))
     buckets = 2 * params.buckets_count + 1
     case = np.append(np.tile([1.0, 0.0, -1.0], buckets), np.ones(len(params.extended_moves)))
     moves = [
@@ -281,7 +284,8 @@ class Terms(NamedTuple):
 def terms_for(params: Params, arrays: RiskArrays) -> Terms:
     """The parameters by underlying and expiry of risk arrays that were made under `scenario_set`."""
     names = [str(name) for name in arrays.underlying_id]
-    pairs, risks = [params.pair(name) for name in names], [params.risk(name) for name in names]
+    pairs = gather((partial(params.pair, name) for name in names), (partial(params.risk, name) for name in names))
+    risks = gather(partial(params.risk, name) for name in names)
     coins = [coin_of(name) for name in names]
 
     def of(rows: list[CurrencyPair] | list[CurrencyRisk], name: str) -> FloatArray:

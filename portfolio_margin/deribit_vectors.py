@@ -8,8 +8,9 @@ correlation contingency.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
 from typing import NamedTuple
 
@@ -18,11 +19,12 @@ import numpy as np
 from portfolio_margin.blocks import BLOCK_NUMBERS, Block, blocks
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
-from portfolio_margin.deribit_matrix import Params, Terms
-from portfolio_margin.requirement import EXACT, Contribution, Requirement
-from pricing.arrays import BoolArray, FloatArray, IntArray
+from portfolio_margin.deribit_matrix import Params, Terms, scenario_set
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
+from scenarios.shocks import MarketRows, ScenarioSet
 
 CHARGES = ("worst_case", "roll_shock", "delta_shock", "correlation_contingency")
 
@@ -66,6 +68,37 @@ class Portfolio:
     def factors(self) -> tuple[float, float]:
         """Of initial and maintenance margin."""
         return 1.0, float(self.params.mm_factor)
+
+
+@dataclass(frozen=True)
+class MatrixModel(ABC):
+    """What the two models of the risk matrix have in common; a model says how it sees the arrays, and its haircuts."""
+
+    params: Params
+    parameter_set: ParameterSet = field(default_factory=ParameterSet)
+    traits: Traits = field(default=Traits(proportional=("roll_shock",)), init=False)
+
+    @abstractmethod
+    def portfolio(self, arrays: RiskArrays) -> Portfolio:
+        """The arrays as the model sees them."""
+
+    def scenario_set(self, market: MarketRows) -> ScenarioSet:
+        """The cells of the risk matrix; ConfigError where an underlying has no parameters."""
+        return scenario_set(self.params, market)
+
+    def not_covered(self, arrays: RiskArrays) -> StrArray:
+        """(N,) nothing: what lacks parameters is refused."""
+        return everything(arrays)
+
+    def requirement(
+        self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
+    ) -> Requirement:
+        """Requirement of every account."""
+        return requirement(book, arrays, self.portfolio(arrays), backend=backend, threads=threads)
+
+    def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
+        """Position by position, underlying by underlying."""
+        return contributions(book, arrays, self.portfolio(arrays))
 
 
 def delta_rows(arrays: RiskArrays) -> FloatArray:

@@ -144,11 +144,15 @@ def unsettled_of(
 
 
 class Contracts(NamedTuple):
-    """(N,) each: what a contract is to Derive, units of underlying per contract, the spot of its underlying."""
+    """(N,) each: what a contract is to Derive, units of underlying per contract, the spot of its underlying.
+
+    coin  assets that are the coin of their underlying, which the managers with a base asset take as such
+    """
 
     option: BoolArray
     perpetual: BoolArray
     asset: BoolArray
+    coin: BoolArray
     units: FloatArray
     spot: FloatArray
 
@@ -166,6 +170,7 @@ def contracts_of(arrays: RiskArrays) -> Contracts:
         option=np.asarray(arrays.kind == Kind.OPTION),
         perpetual=np.asarray(arrays.kind == Kind.PERPETUAL),
         asset=np.asarray(arrays.is_collateral & (arrays.instrument_id != arrays.currency)),
+        coin=arrays.is_coin,
         units=np.where(terms.is_inverse & settled, terms.multiplier / forward, terms.multiplier),
         spot=np.append(terms.spot, 0.0)[arrays.underlying_idx],
     )

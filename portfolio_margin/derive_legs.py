@@ -198,8 +198,9 @@ def _legs(own: Book, arrays: RiskArrays, rates: Rates) -> Legs:
     amount = own.quantity * contracts.units[row]
     unknown = np.flatnonzero(~rates.known[underlying] & (own.quantity != 0))
     if len(unknown):
-        name = arrays.underlying_id[underlying[unknown[0]]]
-        raise ConfigError(f"derive_standard has no parameters of market {name}: give markets.{name}")
+        names = np.unique(arrays.underlying_id[underlying[unknown]])
+        give = ", ".join(f"markets.{name}" for name in names)
+        raise ConfigError(f"derive_standard has no parameters of market {', '.join(names)}: give {give}")
     strike, sign = np.nan_to_num(arrays.terms.strike[row]), arrays.terms.sign[row]
     value = own.quantity * arrays.value[row] / np.append(arrays.terms.discount, 1.0)[arrays.expiry_idx[row]]
     out = np.maximum(sign * (strike - spot), 0.0) / np.where(spot > 0.0, spot, 1.0)

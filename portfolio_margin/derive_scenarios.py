@@ -24,23 +24,22 @@ SECONDS_PER_DAY = 86_400.0
 SMALLEST_MOVE = float(np.finfo(np.float64).tiny)
 
 
-# A factor, not a move: 0.18 would be a fall of 82 %, and somebody's way to write a rise of 18 %.
-SPOT_SHOCKS = (0.2, 10.0)
-# A hundredth of a day: fewer seconds are somebody's days.
-LEAST_DTE_FLOOR = 0.01 * SECONDS_PER_DAY
+# PMRM_2 itself bounds neither; a factor of 0 is a price that falls by all of itself, which no revaluation has.
+SPOT_SHOCKS = (1e-6, 1e3)
+DAMPENING_FACTORS = (0.0, 1e3)
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One scenario: spot_shock is the spot after it per spot before, 0.2 to 10; vol_shock one of up, none, down,
-    linear, abs, where the last two tilt the vols and leave the spot; dampening_factor 0 to 5 of the P&L counts."""
+    """One scenario: spot_shock is the spot after it per spot before, above 0, to 1000; vol_shock one of up, none, down,
+    linear, abs, where the last two tilt the vols and leave the spot; dampening_factor 0 to 1000 of the P&L counts."""
 
     spot_shock: float
     vol_shock: str = "none"
     dampening_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        check_bounds(self, {"spot_shock": SPOT_SHOCKS, "dampening_factor": (0.0, 5.0)})
+        check_bounds(self, {"spot_shock": SPOT_SHOCKS, "dampening_factor": DAMPENING_FACTORS})
         if self.vol_shock not in VOL_SHOCKS:
             raise ConfigError(f"vol_shock = {self.vol_shock!r}: must be one of {', '.join(VOL_SHOCKS)}")
         if self.vol_shock in SKEWS and self.spot_shock != 1.0:
@@ -49,8 +48,8 @@ class Scenario:
 
 @dataclass(frozen=True)
 class BasisContingency:
-    """Forwards up to scenario_spot_up (1 to 3) and down to scenario_spot_down (0.01 to 1) times themselves; the loss
-    times add_factor + mult_factor x years, each 0 to 20."""
+    """Forwards up to scenario_spot_up (1 to 3) and down to scenario_spot_down (above 0, to 1) times themselves; the
+    loss times add_factor + mult_factor x years, each 0 to 20."""
 
     scenario_spot_up: float
     scenario_spot_down: float
@@ -58,15 +57,15 @@ class BasisContingency:
     mult_factor: float
 
     def __post_init__(self) -> None:
-        bounds = {"scenario_spot_up": (1.0, 3.0), "scenario_spot_down": (0.01, 1.0)}
+        bounds = {"scenario_spot_up": (1.0, 3.0), "scenario_spot_down": (SPOT_SHOCKS[0], 1.0)}
         check_bounds(self, {**bounds, "add_factor": (0.0, 20.0), "mult_factor": (0.0, 20.0)})
 
 
 @dataclass(frozen=True)
 class VolShock:
     """Relative vol moves at 30 days, vol_range_up and vol_range_down (0 to 10), times (30 days / time to expiry)^power:
-    short_term_power up to 30 days, long_term_power beyond (0 to 10), the time at least dte_floor_sec (0, or 864
-    to 34,560,000); up scenarios price at min_vol_up_shock (0 to 20) at least."""
+    short_term_power up to 30 days, long_term_power beyond (0 to 10), the time at least dte_floor_sec (0 to
+    34,560,000); up scenarios price at min_vol_up_shock (0 to 20) at least."""
 
     vol_range_up: float
     vol_range_down: float
@@ -78,10 +77,6 @@ class VolShock:
     def __post_init__(self) -> None:
         ranges = dict.fromkeys(("vol_range_up", "vol_range_down", "short_term_power", "long_term_power"), (0.0, 10.0))
         check_bounds(self, {**ranges, "dte_floor_sec": (0.0, 400 * SECONDS_PER_DAY), "min_vol_up_shock": (0.0, 20.0)})
-        if 0.0 < self.dte_floor_sec < LEAST_DTE_FLOOR:
-            raise ConfigError(
-                f"dte_floor_sec = {self.dte_floor_sec!r}: must be seconds, {LEAST_DTE_FLOOR:g} or more, or 0"
-            )
 
     def multipliers(self, years: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(X,) vol multipliers of up and down scenarios."""

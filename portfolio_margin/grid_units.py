@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
+from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
@@ -60,7 +62,7 @@ def check_grids(grids: object) -> None:
 
 def scenario_set(grids: Mapping[str, Grid], market: MarketRows) -> ScenarioSet:
     """Every price move with vols up, the same and down."""
-    chosen = [GridChoice(grids).of(str(name)) for name in market.underlying_id]
+    chosen = gather(partial(GridChoice(grids).of, str(name)) for name in market.underlying_id)
     moves = np.array([grid.price_moves for grid in chosen], dtype=np.float64).reshape(len(chosen), -1)
     vols = np.array([[grid.vol_up, 0.0, -grid.vol_down] for grid in chosen]).reshape(len(chosen), 3)
     count = moves.shape[1]

@@ -8,6 +8,7 @@ import numpy as np
 
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
+from portfolio_margin.lacking import gather
 from portfolio_margin.requirement import MarginModel, check_covers, check_scenarios, covered, excluded
 from portfolio_margin.statement import MarginStatement, account_status, down, ratio, up
 from portfolio_margin.version import VERSION
@@ -48,8 +49,10 @@ def margin(
     check_covers(model, book, arrays)
     seen, unseen = covered(model, book, arrays)
     count, unmargined = _left_out(model, book, arrays)
-    required = model.requirement(seen, arrays, backend=backend, threads=threads)
-    held = equity(book, arrays, model.haircut(arrays), backend=backend, threads=threads)
+    required, haircut_rows = gather(
+        (lambda: model.requirement(seen, arrays, backend=backend, threads=threads), lambda: model.haircut(arrays))
+    )
+    held = equity(book, arrays, haircut_rows, backend=backend, threads=threads)
     marked = held.equity if required.revaluation is None else held.equity + required.revaluation
     value, haircut = down(marked), up(held.haircut)
     balance = down(value - haircut)

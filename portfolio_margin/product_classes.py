@@ -39,7 +39,7 @@ def classes_of(underlying_id: StrArray, product_class: Mapping[str, str], defaul
 def is_stock(arrays: RiskArrays, classes: StrArray) -> BoolArray:
     """(N,) the underlying itself, held as such and margined as a position: stock, and coins whose underlying (U,) has a
     class. Other assets are collateral, cut by a haircut."""
-    return np.asarray(arrays.is_collateral & (np.append(classes, "")[arrays.underlying_idx] != ""))
+    return np.asarray(arrays.is_coin & (np.append(classes, "")[arrays.underlying_idx] != ""))
 
 
 def without_class(arrays: RiskArrays, classes: StrArray) -> StrArray:

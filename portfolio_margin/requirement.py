@@ -68,6 +68,7 @@ class ParameterSet:
     second_hand  parameters whose value is not from the venue itself
     doubtful     parameters that the venue publishes and that look wrong; the note says why
     changed      parameters that were given another value than the set's
+    overlay      name and time of a file whose parameters were laid over the set, "" where none was
     applies      False where it is not valid at the time it was loaded for; a statement decides anew, for its own moment
     """
 
@@ -79,7 +80,13 @@ class ParameterSet:
     second_hand: tuple[str, ...] = ()
     doubtful: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    overlay: str = ""
     applies: bool = True
+
+    @property
+    def label(self) -> str:
+        """What a statement calls it: its name, or the file that was laid over it and its name."""
+        return f"{self.overlay} over {self.name}" if self.overlay else self.name
 
     def valid_at(self, moment: int) -> bool:
         """Whether the day of a moment, ms UTC, lies in its time; of defaults, which have none, what `applies` says."""
@@ -107,7 +114,8 @@ class ParameterSet:
     def identity(self) -> dict[str, Any]:
         """What a statement says of it; second-hand parameters as far as they are in use."""
         return {
-            "parameter_set": self.name,
+            "parameter_set": self.label,
+            "parameters_overlaid": self.name if self.overlay else "",
             "parameters_valid_from": self.valid_from,
             "parameters_apply": self.applies,
             "parameters_changed": list(self.changed),
@@ -118,9 +126,11 @@ class ParameterSet:
 
 def parameters_text(stated: Mapping[str, Any]) -> str:
     """`ParameterSet.text` of what a statement says of a set, `ParameterSet.identity` as it stands or read back."""
-    name, since = stated["parameter_set"], stated["parameters_valid_from"]
+    label, since = stated["parameter_set"], stated["parameters_valid_from"]
+    name = stated["parameters_overlaid"] or label
     dated = name if not since or since in name else f"{name} of {since}"
-    parts = [f"parameter set {dated}" if since else "default parameters"]
+    laid_over = label.removesuffix(name)  # "FILE over ", or nothing
+    parts = [laid_over + (f"parameter set {dated}" if since else "default parameters")]
     parts += [] if stated["parameters_apply"] else ["not valid at the time of this market"]
     for mark, word in (("changed", "changed"), ("second_hand", "second-hand"), ("doubtful", "doubtful")):
         names = stated[f"parameters_{mark}"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import localcontext
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -18,13 +19,15 @@ import numpy as np
 from portfolio_margin.aggregate import account_sums
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
+from portfolio_margin.deribit_matrix import DOLLARS
+from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
-from portfolio_margin.requirement import EXACT, Contribution, Requirement
-from pricing.arrays import FloatArray
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
+from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
-from scenarios.shocks import check_bounds
+from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
 CHARGES = ("short_options", "futures")
 ANY = "any"
@@ -94,6 +97,39 @@ class Params:
             object.__setattr__(self, name, MappingProxyType({str(k).lower(): v for k, v in table.items()}))
 
 
+@dataclass(frozen=True)
+class PositionByPosition:
+    """What models of this form have in common; a model adds its name and its haircuts. Abstract."""
+
+    params: Params
+    parameter_set: ParameterSet = field(default_factory=ParameterSet)
+    traits: Traits = field(default=Traits(proportional=("short_options",)), init=False)
+
+    def scenario_set(self, market: MarketRows) -> ScenarioSet | None:
+        """None: the model looks at no scenario."""
+        return None
+
+    def not_covered(self, arrays: RiskArrays) -> StrArray:
+        """(N,) nothing: a coin without rates is refused."""
+        return everything(arrays)
+
+    def requirement(
+        self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
+    ) -> Requirement:
+        """Requirement of every account, its settlement currencies added up."""
+        return requirement(book, arrays, self.params, backend=backend, threads=threads)
+
+    def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
+        """Position by position."""
+        return contributions(book, arrays, self.params)
+
+
+def dollars_only(arrays: RiskArrays) -> FloatArray:
+    """(N,) haircuts of a venue that takes no collateral but dollars."""
+    dollar = np.isin(arrays.instrument_id, [*DOLLARS, arrays.currency])
+    return np.where(arrays.is_collateral & ~dollar, 1.0, 0.0)
+
+
 Kinds = TypeVar("Kinds", OptionRates, FutureRates)
 
 
@@ -102,8 +138,10 @@ def requirement(
 ) -> Requirement:
     """Requirement of every account; charges "short_options" and "futures"."""
     short = replace(book, quantity=_short_quantity(book, arrays))
-    options = account_sums(short, arrays, option_rows(arrays, params.options), backend=backend, threads=threads)
-    ticks = future_ticks(book, arrays, params.futures)
+    rows, ticks = gather(
+        (lambda: option_rows(arrays, params.options), lambda: future_ticks(book, arrays, params.futures))
+    )
+    options = account_sums(short, arrays, rows, backend=backend, threads=threads)
     # Whole ticks add up exactly in any order.
     account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
     futures = np.zeros((len(book), 2))
@@ -173,7 +211,8 @@ def future_ticks(book: Book, arrays: RiskArrays, rates: Mapping[str, FutureRates
 def _columns(arrays: RiskArrays, rates: Mapping[str, Kinds], wanted: np.ndarray, none: Kinds) -> FloatArray:
     """(N,R) rates of each contract by its coin, zeros where not wanted. ConfigError for a coin without rates."""
     option, needed = isinstance(none, OptionRates), np.unique(arrays.underlying_idx[wanted])
-    found = {int(u): _rates_of(str(arrays.underlying_id[u]), rates, option) for u in needed}
+    given = gather(partial(_rates_of, str(arrays.underlying_id[u]), rates, option) for u in needed)
+    found = dict(zip(needed.tolist(), given, strict=True))
     rows = [found[int(u)] if w else none for u, w in zip(arrays.underlying_idx, wanted, strict=True)]
     return np.array([list(vars(row).values()) for row in rows], dtype=np.float64).reshape(len(rows), len(vars(none)))
 

@@ -21,6 +21,7 @@ from pricing.implied_vol import implied_vol
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
 from pricing.interpolation import total_variance_at, vol_at
 from pricing.market import UNDATED, Market
+from pricing.market_limits import MarketLimits
 from pricing.parametrisations import (
     jump_wing_from_raw,
     natural_from_raw,
@@ -44,6 +45,7 @@ __all__ = [
     "Instruments",
     "Kind",
     "Market",
+    "MarketLimits",
     "NumericalError",
     "Payoff",
     "PricingInputs",

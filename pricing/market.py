@@ -20,27 +20,15 @@ from pricing.arrays import (
 )
 from pricing.digest import hash_parts
 from pricing.errors import DataError, Problem
+from pricing.market_limits import FX_TOLERANCE, LEE_SLOPE, MAX_YEARS, USUAL, MarketLimits
 
 UNDATED = np.iinfo(np.int64).max
-MAX_DISCOUNT = 2.0
-# 1,000 % a year; a vol in percent is above it, and no option market known has been.
-MAX_VOL = 10.0
-# 1 % a year: below the vol of any listed option market; pegged currencies are outside this engine.
-MIN_VOL = 0.01
-# Rates, carries and yields beyond 200 % a year, and expiries beyond 50 years, are slips of a digit or a unit.
-MAX_RATE = 2.0
-MAX_YEARS = 50.0
-# Of total variance in log-moneyness, a little above Lee's 2 for the rounding of a fit that ends there.
-LEE_SLOPE = 2.0 + 1e-9
-# Forward and discount may be off what a rate explains by this much: premiums of perpetuals, days to settlement.
-CARRY_SLACK = 0.2
-# A perpetual trades at its index.
-UNDATED_SLACK = 0.05
-# A vol so many times above or below the median of its expiry is a slip of the decimal point or of the unit.
-VOL_RATIO = 6.0
-FX_TOLERANCE = 0.01
 # Stands for "no forward is fixed in part", until the number of expiries is known.
 NOTHING_FIXED = freeze(np.zeros(0), np.float64)
+# The same for "no currency declares a limit of its own".
+USUAL_FX = freeze(np.zeros(0), np.float64)
+# What decides whether a market is refused, and no number that is computed of it.
+DECLARED = ("fx_basis_limit", "limits")
 
 
 @dataclass(frozen=True)
@@ -61,9 +49,13 @@ class Market:
     currency_id        (C,) names; currency 0 is the margin currency
     fx                 (C,) margin currency per unit of currency; fx[0] = 1
     currency_underlying (C,) -> U whose price moves the currency, -1 for none; the fx of such a coin is
-                       its spot, within 1 %
+                       its spot, within fx_basis_limit
     fixed_share        (X,) share of the forward that an average for settlement has already fixed, in [0, 1]; it takes
                        no part in any move. Left out: 0; always 0 for undated rows
+    fx_basis_limit     (C,) largest |fx / spot - 1| of a currency that an underlying moves, 0 or more, inf for any.
+                       Left out: 0.01, it is the coin itself. Declared: an asset with a price of its own that moves in
+                       step with the underlying, such as a staked coin, a depegged token, a feed beside the index
+    limits             declared where the usual bounds of forwards, discounts and vols do not hold
 
     Raises DataError naming every bad row. mark_vol may hold NaN, nothing else may but svi.
     """
@@ -81,6 +73,8 @@ class Market:
     fx: FloatArray
     currency_underlying: IntArray
     fixed_share: FloatArray = column(default_factory=lambda: NOTHING_FIXED)
+    fx_basis_limit: FloatArray = column(default_factory=lambda: USUAL_FX)
+    limits: MarketLimits = USUAL
 
     def __post_init__(self) -> None:
         strings = dict.fromkeys(("underlying_id", "currency_id"), np.str_)
@@ -88,7 +82,10 @@ class Market:
         if self.fixed_share is NOTHING_FIXED or not np.any(self.fixed_share):
             # Also where forwards of another number replace those of a market that has nothing fixed.
             object.__setattr__(self, "fixed_share", np.zeros(len(self.forward)))
-        floats = dict.fromkeys(("spot", "forward", "discount", "svi", "mark_vol", "fx", "fixed_share"), np.float64)
+        if self.fx_basis_limit is USUAL_FX or np.all(np.asarray(self.fx_basis_limit) == FX_TOLERANCE):
+            object.__setattr__(self, "fx_basis_limit", np.full(np.shape(self.currency_id), FX_TOLERANCE))
+        names = ("spot", "forward", "discount", "svi", "mark_vol", "fx", "fixed_share", "fx_basis_limit")
+        floats = dict.fromkeys(names, np.float64)
         freeze_fields(self, {**strings, **integers, **floats})
         object.__setattr__(self, "valuation_time", _moment(self.valuation_time))
         problems = self._shape_problems() or self._value_problems()
@@ -98,7 +95,7 @@ class Market:
     @cached_property
     def digest(self) -> str:
         """Hash of the whole snapshot: two markets with the same digest give the same prices."""
-        return hash_parts([getattr(self, f.name) for f in fields(self)])
+        return hash_parts([getattr(self, f.name) for f in fields(self) if f.name not in DECLARED])
 
     @property
     def expiry_name(self) -> list[str]:
@@ -110,6 +107,9 @@ class Market:
         ]
 
     def _shape_problems(self) -> list[Problem]:
+        limits: object = self.limits
+        if not isinstance(limits, MarketLimits):
+            return [Problem("market", None, "limits", self.limits, "must be MarketLimits(...)")]
         lengths = {
             "spot": self.underlying_id.shape,
             "expiry_underlying": self.forward.shape,
@@ -118,6 +118,7 @@ class Market:
             "fixed_share": self.forward.shape,
             "svi": (*self.forward.shape, 5),
             "fx": self.currency_id.shape,
+            "fx_basis_limit": self.currency_id.shape,
             "currency_underlying": self.currency_id.shape,
         }
         problems = [
@@ -151,8 +152,8 @@ class Market:
             ("forward", ~positive(self.forward), "must be above 0"),
             (
                 "discount",
-                ~positive(self.discount) | (self.discount > MAX_DISCOUNT),
-                f"must be above 0 and at most {MAX_DISCOUNT:g}",
+                ~positive(self.discount) | (self.discount > self.limits.max_discount),
+                f"must be above 0 and at most {self.limits.max_discount:g}",
             ),
             (
                 "fixed_share",
@@ -171,10 +172,12 @@ class Market:
         if np.any(np.diff(self.expiry_underlying) < 0):
             problems.append(Problem("market", None, "expiry_underlying", "unsorted", "sort expiry rows by underlying"))
         problems += row_problems("market", "mark_vol", (vol < 0) | np.isinf(vol), vol, "must be 0 or more, decimal")
-        remedy = f"above {MAX_VOL:g} (1,000 %): looks like percent; vols are decimals"
-        problems += row_problems("market", "mark_vol", (vol > MAX_VOL) & np.isfinite(vol), vol, remedy)
-        remedy = f"below {MIN_VOL:g} (1 %): vols are decimals, 0.55 for 55 %"
-        problems += row_problems("market", "mark_vol", (vol > 0) & (vol < MIN_VOL), vol, remedy)
+        most = self.limits.max_vol
+        remedy = f"above {most:g} ({most:,.0%}): looks like percent; vols are decimals".replace("%)", " %)")
+        problems += row_problems("market", "mark_vol", (vol > most) & np.isfinite(vol), vol, remedy)
+        least = self.limits.min_vol
+        remedy = f"below {least:g} ({least:.0%}): vols are decimals, 0.55 for 55 %".replace("%)", " %)")
+        problems += row_problems("market", "mark_vol", (vol > 0) & (vol < least), vol, remedy)
         if len(self.fx) and self.fx[0] != 1.0:
             problems.append(Problem("market", 0, "fx", self.fx[0], "currency 0 is the margin currency: its fx is 1"))
         return problems or self._name_problems() or self._impossible_expiries(expiry)
@@ -198,13 +201,22 @@ class Market:
         return problems
 
     def _contradicting_fx(self) -> list[Problem]:
-        """A currency that an underlying moves is that coin, so its fx is the coin's spot."""
+        """A currency that an underlying moves is that coin, so its fx is the coin's spot, unless it is declared not."""
         known = (self.currency_underlying >= 0) & (self.currency_underlying < len(self.spot))
         spot = self.spot[np.where(known, self.currency_underlying, 0)] if len(self.spot) else np.ones(len(self.fx))
-        with np.errstate(invalid="ignore"):
-            apart = known & (np.abs(self.fx - spot) > FX_TOLERANCE * spot)
-        remedy = f"must be within {FX_TOLERANCE:.0%} of the spot of the underlying that moves it"
-        return row_problems("market", "fx", apart, self.fx, remedy, self.currency_id)
+        limit = self.fx_basis_limit
+        remedy = "must be 0 or more, inf for any"
+        problems = row_problems("market", "fx_basis_limit", ~(limit >= 0), limit, remedy, self.currency_id)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            apart = known & (limit >= 0) & (np.abs(self.fx - spot) > limit * spot)
+        for row in np.flatnonzero(apart):
+            owner = self.underlying_id[self.currency_underlying[row]]
+            remedy = (
+                f"must be within {limit[row]:.0%} of the spot of the underlying that moves it, {owner}; "
+                "fx_basis_limit declares an asset with a price of its own"
+            )
+            problems.append(Problem("market", str(self.currency_id[row]), "fx", float(self.fx[row]), remedy))
+        return problems
 
     def _impossible_expiries(self, names: StrArray) -> list[Problem]:
         """Expiry rows whose time, carry, discount or slice no market has."""
@@ -212,8 +224,9 @@ class Market:
         # In floats: an absurd time must not overflow on its way to being refused.
         left = np.where(dated, self.expiry_time.astype(np.float64) - float(self.valuation_time), 0.0)
         years = left / MILLISECONDS_PER_YEAR
-        alive = np.maximum(years, 0.0)
-        allowed = np.where(dated, CARRY_SLACK, UNDATED_SLACK) + MAX_RATE * alive
+        limits = self.limits
+        explained = limits.explained(years)
+        allowed = np.where(dated, limits.carry_slack, limits.undated_slack) + explained
         spot = self.spot[self.expiry_underlying]
         a, b, rho, m, sigma = self.svi.T
         given = np.isfinite(self.svi).all(axis=1)
@@ -223,17 +236,18 @@ class Market:
             improper = given & ((b < 0) | (np.abs(rho) > 1) | (sigma < 0) | (b * (1.0 + np.abs(rho)) > LEE_SLOPE))
             variance = a + b * (np.sqrt(m * m + sigma * sigma) - rho * m)
             vol = np.sqrt(variance / years)
-            far = given & ~improper & (years > 0) & ~((vol >= MIN_VOL) & (vol <= MAX_VOL))
+            far = given & ~improper & (years > 0) & ~((vol >= limits.min_vol) & (vol <= limits.max_vol))
         remedy = "years to expiry: are times in ms mixed with seconds?"
         problems = row_problems("market", "expiry_time", years > MAX_YEARS, years, remedy, names)
-        remedy = f"further from the spot than a carry of {MAX_RATE:.0%} a year explains"
+        remedy = f"further from the spot than a carry of {limits.max_rate:.0%} a year explains"
         problems += row_problems("market", "forward", carry > allowed, self.forward, remedy, names)
-        remedy = f"more than a rate of {MAX_RATE:.0%} a year explains"
-        wrong = rate > CARRY_SLACK + MAX_RATE * alive
+        remedy = f"more than a rate of {limits.max_rate:.0%} a year explains"
+        wrong = rate > limits.carry_slack + explained
         problems += row_problems("market", "discount", wrong, self.discount, remedy, names)
         remedy = "no slice: b and sigma must be 0 or more, rho within [-1, 1], wing slopes b (1 + |rho|) at most 2"
         problems += row_problems("market", "svi", improper, b, remedy, names)
-        remedy = f"vol at the money, must be {MIN_VOL:g} to {MAX_VOL:g}: are a and b total variance, and decimals?"
+        bounds = f"{limits.min_vol:g} to {limits.max_vol:g}"
+        remedy = f"vol at the money, must be {bounds}: are a and b total variance, and decimals?"
         return problems + row_problems("market", "svi", far, vol, remedy, names)
 
     def _safe_expiry_names(self) -> list[str]:

@@ -137,7 +137,7 @@ def resolve(instruments: Instruments, market: Market) -> PricingInputs:
     problems = _expired_problems(instruments, market, row, expired)
     strike = np.where(option, instruments.strike, 1.0)
     vol = _vols(instruments, market, row, strike, forward, years)
-    lifeless = option & ~expired & (years > 0) & (vol == 0)
+    lifeless = option & ~expired & (years > 0) & (vol == 0) & (market.limits.min_vol > 0)
     remedy = "a live option has a vol above 0; leave it blank to use the slice"
     problems += row_problems("instruments", "vol", lifeless, vol, remedy, instruments.instrument_id)
     remedy = "no mark vol and no usable SVI slice for its expiry"

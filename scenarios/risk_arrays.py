@@ -15,6 +15,7 @@ from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray, freeze_fie
 from pricing.digest import hash_parts
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Kind
+from pricing.market_limits import FX_TOLERANCE, USUAL, MarketLimits
 from scenarios.shocks import BY_EXPIRY, BY_SCENARIO, BY_UNDERLYING, ScenarioSet, VolDynamics
 from scenarios.terms import (
     NOTIONAL_TOLERANCE,
@@ -117,6 +118,17 @@ class RiskArrays:
         return {str(name): row for row, name in enumerate(self.instrument_id)}
 
     @property
+    def is_coin(self) -> BoolArray:
+        """(N,) True where the row is its underlying itself, held as such: spot, and a coin that bears the underlying's
+        name or price. A token with another price that moves in step with it (Market.fx_basis_limit) is not."""
+        known = self.underlying_idx >= 0
+        spot = np.append(self.terms.spot, 1.0)[self.underlying_idx]
+        priced = np.abs(self.terms.fx[self.terms.currency_idx] - spot) <= FX_TOLERANCE * spot
+        named = self.instrument_id == np.append(self.underlying_id, "")[self.underlying_idx]
+        coin = (self.kind == Kind.CASH) & known & (priced | named)
+        return np.asarray(coin | ((self.kind == Kind.SPOT) & known))
+
+    @property
     def is_collateral(self) -> np.ndarray:
         """(N,) True for assets held as such, whose balances come in no steps."""
         return (self.kind == Kind.CASH) | (self.kind == Kind.SPOT)
@@ -176,8 +188,11 @@ class RiskArrays:
         return buffer.getvalue()
 
     @classmethod
-    def from_bytes(cls, content: bytes, file: str = "risk arrays") -> RiskArrays:
-        """Read the file form. DataError where it is another format, cut short or altered."""
+    def from_bytes(cls, content: bytes, file: str = "risk arrays", limits: MarketLimits = USUAL) -> RiskArrays:
+        """Read the file form. DataError where it is another format, cut short or altered.
+
+        limits  those that the market of the arrays was declared with
+        """
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 columns = {name: archive[name] for name in archive.files}
@@ -216,13 +231,13 @@ class RiskArrays:
             raise _unreadable(file, "columns", str(error), "a column is missing or has the wrong shape") from None
         except ConfigError as error:
             raise _unreadable(file, "scenarios", str(error), "no scenario set this version knows") from None
-        problems = impossible_rows(arrays, file)
+        problems = impossible_rows(arrays, file, limits)
         if problems:
             raise DataError(problems)
         return arrays
 
 
-def impossible_rows(arrays: RiskArrays, file: str) -> list[Problem]:
+def impossible_rows(arrays: RiskArrays, file: str, limits: MarketLimits = USUAL) -> list[Problem]:
     """Every entry that no revaluation gives, by instrument; what a file from elsewhere is checked for."""
     names = arrays.instrument_id
     rounded = ~arrays.is_collateral & (arrays.tick is not None)
@@ -242,10 +257,12 @@ def impossible_rows(arrays: RiskArrays, file: str) -> list[Problem]:
         "delta": (~np.isfinite(arrays.delta), "must be finite"),
         "notional": (~((arrays.notional >= 0) & np.isfinite(arrays.notional)), "must be 0 or more"),
     }
-    problems += impossible_terms(arrays.terms, arrays.kind, (names, arrays.underlying_id, arrays.expiry_name), file)
+    row_names = (names, arrays.underlying_id, arrays.expiry_name)
+    problems += impossible_terms(arrays.terms, arrays.kind, row_names, file, limits)
     if not any(np.any(bad) for bad, _ in checks.values()) and not problems:
         checks = _contradictions(arrays)
-        far, remedy = impossible_carry(arrays.terms, arrays.valuation_time), "further from the spot than any carry"
+        far = impossible_carry(arrays.terms, arrays.valuation_time, limits)
+        remedy = "further from the spot than any carry"
         problems += row_problems(file, "terms forward", far, arrays.terms.forward, remedy, arrays.expiry_name)
     for field, (bad, remedy) in checks.items():
         problems += row_problems(file, field, np.asarray(bad), getattr(arrays, field), remedy, names)

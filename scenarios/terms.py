@@ -18,7 +18,8 @@ from pricing.arrays import (
 )
 from pricing.errors import Problem
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
-from pricing.market import CARRY_SLACK, MAX_DISCOUNT, MAX_RATE, UNDATED, UNDATED_SLACK, Market
+from pricing.market import UNDATED, Market
+from pricing.market_limits import USUAL, MarketLimits
 from pricing.resolve import PricingInputs
 
 # A product of three numbers read from a file is off by a few roundings.
@@ -106,11 +107,12 @@ def terms_of(instruments: Instruments, market: Market, inputs: PricingInputs) ->
 
 
 def impossible_terms(
-    terms: Terms, kind: IntArray, names: tuple[StrArray, StrArray, StrArray], file: str
+    terms: Terms, kind: IntArray, names: tuple[StrArray, StrArray, StrArray], file: str, limits: MarketLimits = USUAL
 ) -> list[Problem]:
     """Every entry of terms that no market has, by row.
 
-    names  of the instruments (N,), underlyings (U,) and expiries (X,)
+    names   of the instruments (N,), underlyings (U,) and expiries (X,)
+    limits  those that the market was declared with
     """
     instrument_id, underlying_id, expiry_name = names
     lengths = (len(terms.strike), len(terms.spot), len(terms.forward))
@@ -131,7 +133,12 @@ def impossible_terms(
         ("spot", ~_positive(terms.spot), "must be above 0", underlying_id),
         ("expiry_underlying", _outside(terms.expiry_underlying, 0, len(terms.spot)), "no such underlying", expiry_name),
         ("forward", ~_positive(terms.forward), "must be above 0", expiry_name),
-        ("discount", ~_positive(terms.discount) | (terms.discount > MAX_DISCOUNT), "must be in (0, 2]", expiry_name),
+        (
+            "discount",
+            ~_positive(terms.discount) | (terms.discount > limits.max_discount),
+            f"must be in (0, {limits.max_discount:g}]",
+            expiry_name,
+        ),
         (
             "fixed_share",
             ~((terms.fixed_share >= 0) & (terms.fixed_share <= 1)) | (undated & (terms.fixed_share != 0)),
@@ -164,11 +171,11 @@ def implied_notional(terms: Terms, kind: IntArray, expiry_idx: IntArray) -> Floa
     return np.asarray(units * price * terms.fx[terms.currency_idx])
 
 
-def impossible_carry(terms: Terms, valuation_time: int) -> BoolArray:
+def impossible_carry(terms: Terms, valuation_time: int, limits: MarketLimits = USUAL) -> BoolArray:
     """(X,) True where a forward is further from the spot than any rate explains, by the bounds of Market."""
-    slack = np.where(terms.expiry_time == UNDATED, UNDATED_SLACK, CARRY_SLACK)
+    slack = np.where(terms.expiry_time == UNDATED, limits.undated_slack, limits.carry_slack)
     carry = np.abs(np.log(terms.forward / terms.spot[terms.expiry_underlying]))
-    return np.asarray(carry > slack + MAX_RATE * terms.years_to_expiry(valuation_time))
+    return np.asarray(carry > slack + limits.explained(terms.years_to_expiry(valuation_time)))
 
 
 def _positive(values: FloatArray) -> BoolArray:

@@ -68,8 +68,8 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
         "z2_critical",
     ),
     "worked-examples.json": (
-        "Dederi portfolio margin",
         "Derive Dutch auction",
+        # Of liquidation; the source contradicts itself.
         "Paradex socialised loss",
         "backtest: Christoffersen independence",
         "backtest: Kupiec proportion of failures",

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from portfolio_margin.io.parameters import (
     FAMILIES,
     MODELS,
@@ -26,6 +28,7 @@ __all__ = [
     "assignments",
     "build",
     "build_all",
+    "file_label",
     "load_registered",
     "read_parameters",
     "registered",
@@ -68,6 +71,15 @@ def _margin_reply(path: str, known: Sequence[str]) -> dict[str, dict[str, Any]]:
         raise DataError([Problem(path, None, "content", "JSON", remedy)])
     values = read_margin_parameters(path)
     return dict.fromkeys(taken, values)
+
+
+def file_label(path: str) -> str:
+    """What a statement calls a parameter file: its name without the folder, and the time that a reply states."""
+    from portfolio_margin.io.deribit_margin import reply_time
+
+    moment = reply_time(path) if path.lower().endswith(".json") else None
+    said = "" if moment is None else f" of {np.datetime_as_string(np.datetime64(moment, 'ms'), unit='s')}Z"
+    return f"{Path(path).name}{said}"
 
 
 def assignments(options: Sequence[str]) -> dict[str, Any]:

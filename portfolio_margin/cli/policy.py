@@ -12,6 +12,7 @@ from portfolio_margin.cli.parameters import (
     Layer,
     assignments,
     build,
+    file_label,
     load_registered,
     read_parameters,
     registered,
@@ -115,7 +116,9 @@ class ModelInput:
         found = find_parameter_set(self.name, self.parameter_set, at, nearest=nearest)
         params = build(self.module.Params, found.layer(), *self._layers())
         changed = dict.fromkeys(name for layer in self._layers() for name in given_names(layer.values))
-        model: MarginModel = self.module.Model(params, replace(found.info, changed=tuple(changed)))
+        overlay = file_label(self.params_file) if self.params_file and self.tables.get(self.name) else ""
+        info = replace(found.info, changed=tuple(changed), overlay=overlay)
+        model: MarginModel = self.module.Model(params, info)
         return model
 
     def _layers(self) -> tuple[Layer, Layer]:

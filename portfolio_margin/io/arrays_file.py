@@ -6,6 +6,7 @@ from pathlib import Path
 
 from portfolio_margin.io.atomic import write_whole
 from portfolio_margin.io.tables import refuse
+from pricing.market_limits import USUAL, MarketLimits
 from scenarios.risk_arrays import RiskArrays
 
 ENDING = ".npz"
@@ -17,8 +18,11 @@ def write_arrays(path: str | Path, arrays: RiskArrays) -> None:
     write_whole(path, arrays.to_bytes())
 
 
-def read_arrays(path: str | Path) -> RiskArrays:
-    """Read risk arrays. DataError where the file is missing, of another format, cut short or altered."""
+def read_arrays(path: str | Path, limits: MarketLimits = USUAL) -> RiskArrays:
+    """Read risk arrays. DataError where the file is missing, of another format, cut short or altered.
+
+    limits  those that the market of the arrays was declared with
+    """
     check_arrays_name(path)
     try:
         content = Path(path).read_bytes()
@@ -26,7 +30,7 @@ def read_arrays(path: str | Path) -> RiskArrays:
         refuse(str(path), "file", Path(path).name, "no such file")
     except OSError as error:
         refuse(str(path), "file", Path(path).name, f"cannot be read: {error.strerror or error}")
-    return RiskArrays.from_bytes(content, str(path))
+    return RiskArrays.from_bytes(content, str(path), limits)
 
 
 def check_arrays_name(path: str | Path) -> None:

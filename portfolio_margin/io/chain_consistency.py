@@ -15,7 +15,7 @@ import numpy as np
 from portfolio_margin.io.chain_rows import NO_TIME, ChainRows, Findings
 from portfolio_margin.io.symbols import OPTION, SymbolRecord
 from pricing.arrays import MILLISECONDS_PER_YEAR, BoolArray, FloatArray, StrArray
-from pricing.market import MAX_RATE, UNDATED_SLACK, VOL_RATIO
+from pricing.market_limits import MAX_RATE, UNDATED_SLACK, VOL_RATIO
 from pricing.price import greeks
 
 FORWARD_SHARE = 0.05

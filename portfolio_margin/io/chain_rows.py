@@ -17,7 +17,7 @@ from portfolio_margin.io.symbols import (
 )
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import DataError, Problem
-from pricing.market import MAX_VOL
+from pricing.market_limits import MAX_VOL
 
 VENUE = "deribit"
 NO_TIME = np.iinfo(np.int64).min

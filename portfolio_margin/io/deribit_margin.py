@@ -35,6 +35,10 @@ TABLES = {"currency_pair": CurrencyPair, "currency": CurrencyRisk}
 GENERAL = ("mm_factor", "buckets_count")
 # Stated beside the parameters: when, and how many vols a price move has, which the model takes for granted.
 STAMP, VOL_CASES = "timestamp", "vol_scenarios_count"
+# When an answer was sent, in microseconds, beside the answer itself.
+SENT = "usOut"
+# Beyond the year 33,000, in microseconds too, a number is no time.
+LATEST = 10**18
 ORDERS = ("mmp_margin", "open_orders_margin", "spot_margin")
 # Decimals that the venue rounds the worst case to before it adds the shocks, and the initial margin at the end.
 DECIMALS = 9
@@ -43,14 +47,37 @@ SAME_FORWARD = 1e-3
 KINDS = {PERPETUAL: Kind.PERPETUAL, FUTURE: Kind.FUTURE, OPTION: Kind.OPTION}
 
 
+def reply_time(path: str | Path) -> int | None:
+    """ms UTC of a saved reply: when its parameters were in force, or when it was sent; None where it states neither."""
+    document = _document(path)
+    found = _parameters_of(document)
+    general = found.get("general") if isinstance(found, Mapping) else None
+    stated = general.get(STAMP) if isinstance(general, Mapping) else None
+    if stated is None and isinstance(document, Mapping):
+        sent = _moment(document.get(SENT))
+        return None if sent is None else sent // 1000
+    return _moment(stated)
+
+
+def _moment(value: Any) -> int | None:
+    """A whole number that may be a time, else None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < LATEST else None
+
+
+def _parameters_of(document: Any) -> Any:
+    """The parameters inside what the venue sends around them."""
+    found = document
+    for step in ("result", "model_params"):
+        found = found[step] if isinstance(found, Mapping) and step in found else found
+    return found
+
+
 def margin_parameters(document: Any, file: str = "get_params") -> dict[str, Any]:
     """Parameters in a reply of `public/pme/get_params`, or in the `model_params` of a simulate reply, by our names.
 
     DataError for what is no such reply, and for a field that no rule of ours uses: it would be lost.
     """
-    found = document
-    for step in ("result", "model_params"):
-        found = found[step] if isinstance(found, Mapping) and step in found else found
+    found = _parameters_of(document)
     if not isinstance(found, Mapping) or not {"general", *TABLES} <= set(found):
         refuse(file, "content", _shortened(found), "needs the objects general, currency and currency_pair")
     general = dict(found["general"])

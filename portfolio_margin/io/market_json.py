@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from portfolio_margin.io.atomic import write_whole
+from portfolio_margin.io.market_limits import document_of, fx_limits_of, limits_of
 from portfolio_margin.io.market_terms import contradictions
 from portfolio_margin.io.tables import JSON, kind_of_name, read_bytes, refuse
 from portfolio_margin.io.told import NOTHING, Told
@@ -24,14 +25,15 @@ from pricing.arrays import StrArray
 from pricing.errors import DataError, Problem
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
+from pricing.market_limits import FX_TOLERANCE, USUAL, MarketLimits
 
 FORMAT = "portfolio-margin market 1"
 VARIANCE = "total"
 PERCENT_SUSPECTED = 3.0
 HEADER = ("format", "source", "valuation_time_ms", "variance", "margin_currency")
-OPTIONAL = ("market_rows_left_out", "notes", "warnings")
+OPTIONAL = ("market_rows_left_out", "notes", "warnings", "limits")
 # Columns that a table may lack, and what stands for each of them then.
-OPTIONAL_COLUMNS = {("expiries", "fixed_share"): 0.0}
+OPTIONAL_COLUMNS = {("expiries", "fixed_share"): 0.0, ("currencies", "fx_basis_limit"): FX_TOLERANCE}
 TABLES = {
     "currencies": ("currency", "fx", "underlying"),
     "underlyings": ("underlying", "spot"),
@@ -79,6 +81,7 @@ def market_text(instruments: Instruments, market: Market, source: str, told: Tol
             "currency": market.currency_id.tolist(),
             "fx": market.fx.tolist(),
             "underlying": _named(market.underlying_id, market.currency_underlying),
+            **fx_limits_of(market),
         },
         "underlyings": {"underlying": market.underlying_id.tolist(), "spot": market.spot.tolist()},
         "expiries": {
@@ -97,6 +100,7 @@ def market_text(instruments: Instruments, market: Market, source: str, told: Tol
         "valuation_time_ms": market.valuation_time,
         "variance": VARIANCE,
         "margin_currency": str(market.currency_id[0]),
+        **({} if market.limits == USUAL else {"limits": document_of(market.limits)}),
         **{name: texts for name, texts in (told or NOTHING).document().items() if texts},
     }
     lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in header.items()]
@@ -139,6 +143,8 @@ def read_market_file(path: str | Path) -> MarketFile:
         "discount": reader.numbers("expiries", "discount"),
         "svi": reader.slices("expiries", "svi"),
         "fixed_share": reader.numbers("expiries", "fixed_share"),
+        "fx_basis_limit": reader.numbers("currencies", "fx_basis_limit", none=np.inf),
+        "limits": reader.limits(),
         "mark_vol": reader.numbers("instruments", "mark_vol", none=np.nan),
     }
     expiry_of = {row: row for row in range(len(columns["expiries"]["forward"]))}
@@ -225,6 +231,13 @@ class _Reader:
         stated = self.document.get("margin_currency")
         if not len(currencies) or stated != str(currencies[0]):
             self._note("margin_currency", None, stated, "must be the first of the currencies, whose fx is 1")
+
+    def limits(self) -> MarketLimits:
+        """The limits that the document declares, or the usual ones."""
+        limits, bad = limits_of(self.document.get("limits", {}))
+        for field, value, remedy in bad:
+            self._note(field, None, value, remedy)
+        return limits
 
     def whole(self, field: str) -> int:
         """A whole number of the document itself."""

@@ -12,7 +12,8 @@ from portfolio_margin.io.symbols import FUTURE, GRAMMARS, OPTION, PERPETUAL, Sym
 from pricing.arrays import row_problems
 from pricing.errors import Problem
 from pricing.instruments import Instruments, Kind, Payoff
-from pricing.market import UNDATED, VOL_RATIO, Market
+from pricing.market import UNDATED, Market
+from pricing.market_limits import VOL_RATIO
 
 KIND_OF = {OPTION: Kind.OPTION, FUTURE: Kind.FUTURE, PERPETUAL: Kind.PERPETUAL}
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from portfolio_margin import grid_units, risk_units
 from portfolio_margin.book import Book
 from portfolio_margin.grid_units import Grid
+from portfolio_margin.lacking import gather
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
 from portfolio_margin.risk_units import UnitRows, Units, spot_value, whole_ticks
 from pricing.arrays import FloatArray, StrArray
@@ -27,6 +29,9 @@ from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
+# What every requirement needs; collateral needs coin_haircut beside it.
+NEEDED = ("short_option_coefficient", "futures_factor", "initial_factor")
+VENUE = "Bybit in a form that could be read"
 RATES = ("short_option_coefficient", "futures_factor", "coin_haircut")
 SPREADS = ("", "left_out")
 
@@ -70,8 +75,11 @@ class Model:
     traits: Traits = field(default=Traits(proportional=("scan", "short_options", "futures")), init=False)
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet:
-        """The grid of every underlying; ConfigError where one has none."""
-        return grid_units.scenario_set(self.params.grids, market)
+        """The grid of every underlying; ConfigError where one has none, with all else that is not given."""
+        rates = partial(grid_units.given, self.params, (*NEEDED, "coin_haircut"), VENUE)
+        moves: ScenarioSet
+        (moves,) = gather((partial(grid_units.scenario_set, self.params.grids, market),), (self._check_spreads, rates))
+        return moves
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
         """(N,) nothing: what lacks parameters is refused."""
@@ -79,7 +87,7 @@ class Model:
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) that of coins; ConfigError where it is not given."""
-        (share,) = grid_units.given(self.params, ("coin_haircut",), "Bybit in a form that could be read")
+        (share,) = grid_units.given(self.params, ("coin_haircut",), VENUE)
         return grid_units.haircuts_of_coins(arrays, share)
 
     def requirement(
@@ -94,7 +102,7 @@ class Model:
         return risk_units.contributions(book, arrays, self._rows(arrays), self._charges)
 
     def _charges(self, units: Units) -> dict[str, FloatArray]:
-        (factor,) = grid_units.given(self.params, ("initial_factor",), "Bybit in a form that could be read")
+        factor = self.params.initial_factor
         parts = {
             "scan": units.scan,
             "short_options": np.maximum(-units.net[:, 0], 0.0),
@@ -102,14 +110,17 @@ class Model:
         }
         return {name: values[:, None] * [factor, 1.0] for name, values in parts.items()}
 
-    def _rows(self, arrays: RiskArrays) -> UnitRows:
+    def _check_spreads(self) -> None:
         if self.params.spreads != "left_out":
             raise ConfigError(
                 "spreads: the contingencies for spreads of vega, delta and stablecoins could not be read in full; "
                 "give spreads=left_out to compute the margin without them"
             )
-        names = ("short_option_coefficient", "futures_factor")
-        coefficient, futures = grid_units.given(self.params, names, "Bybit in a form that could be read")
+
+    def _rows(self, arrays: RiskArrays) -> UnitRows:
+        _, (coefficient, futures, _) = gather(
+            (self._check_spreads, lambda: grid_units.given(self.params, NEEDED, VENUE))
+        )
         value, option = spot_value(arrays), arrays.kind == Kind.OPTION
         net = np.column_stack([arrays.pnl, np.where(option, coefficient * value, 0.0)])
         size = whole_ticks(np.where(option, 0.0, futures * value)[:, None], arrays)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from portfolio_margin import grid_units, risk_units
 from portfolio_margin.book import Book
 from portfolio_margin.grid_units import Grid
+from portfolio_margin.lacking import gather
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
 from portfolio_margin.risk_units import UnitRows, Units, spot_value, whole_ticks
 from pricing.arrays import FloatArray, StrArray
@@ -63,8 +65,11 @@ class Model:
     traits: Traits = field(default=Traits(proportional=("scan",)), init=False)
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet:
-        """The grid of every underlying; ConfigError where one has none."""
-        return grid_units.scenario_set(self.params.grids, market)
+        """The grid of every underlying; ConfigError where one has none, with all else that is not given."""
+        floors = partial(grid_units.given, self.params, FLOORS, VENUE)
+        moves: ScenarioSet
+        (moves,) = gather((partial(grid_units.scenario_set, self.params.grids, market),), (floors,))
+        return moves
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
         """(N,) nothing: what lacks parameters is refused."""

@@ -14,49 +14,25 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from portfolio_margin import deribit_matrix, deribit_vectors
-from portfolio_margin.book import Book
+from portfolio_margin import deribit_matrix
 from portfolio_margin.deribit_matrix import COINS, Params, settlement, terms_for
-from portfolio_margin.deribit_vectors import Portfolio, Vectors, delta_rows, in_ticks, own_currency
-from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
-from pricing.arrays import FloatArray, StrArray
+from portfolio_margin.deribit_vectors import MatrixModel, Portfolio, Vectors, delta_rows, in_ticks, own_currency
+from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
-from scenarios.shocks import MarketRows, ScenarioSet
 
 __all__ = ["Model", "Params"]
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(MatrixModel):
     """Segregated portfolio margin (S:PM)."""
 
-    params: Params
-    parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="deribit_spm", init=False)
-    traits: Traits = field(default=Traits(proportional=("roll_shock",)), init=False)
-
-    def scenario_set(self, market: MarketRows) -> ScenarioSet:
-        """The cells of the risk matrix; ConfigError where an underlying has no parameters."""
-        return deribit_matrix.scenario_set(self.params, market)
-
-    def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) nothing: what lacks parameters is refused."""
-        return everything(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) none: a segregated account is margined in the coin it holds."""
         return np.zeros(len(arrays))
-
-    def requirement(
-        self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
-    ) -> Requirement:
-        """Requirement of every account, its settlement currencies added up."""
-        return deribit_vectors.requirement(book, arrays, self.portfolio(arrays), backend=backend, threads=threads)
-
-    def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
-        """Position by position, underlying by underlying."""
-        return deribit_vectors.contributions(book, arrays, self.portfolio(arrays))
 
     def portfolio(self, arrays: RiskArrays) -> Portfolio:
         """The arrays as the model sees them: a set of vectors for every settlement leg."""

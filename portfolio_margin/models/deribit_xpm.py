@@ -12,54 +12,34 @@ Source: docs/models/deribit_xpm.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from portfolio_margin import deribit_matrix, deribit_vectors
-from portfolio_margin.book import Book
+from portfolio_margin import deribit_matrix
 from portfolio_margin.deribit_matrix import Params, settlement, terms_for
-from portfolio_margin.deribit_vectors import Portfolio, Vectors, delta_rows, in_ticks
-from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
-from pricing.arrays import FloatArray, StrArray
+from portfolio_margin.deribit_vectors import MatrixModel, Portfolio, Vectors, delta_rows, in_ticks
+from portfolio_margin.lacking import gather
+from pricing.arrays import FloatArray
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
-from scenarios.shocks import MarketRows, ScenarioSet
 
 __all__ = ["Model", "Params"]
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(MatrixModel):
     """Cross portfolio margin (X:PM)."""
 
-    params: Params
-    parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="deribit_xpm", init=False)
-    traits: Traits = field(default=Traits(proportional=("roll_shock",)), init=False)
-
-    def scenario_set(self, market: MarketRows) -> ScenarioSet:
-        """The cells of the risk matrix; ConfigError where an underlying has no parameters."""
-        return deribit_matrix.scenario_set(self.params, market)
-
-    def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) nothing: what lacks parameters is refused."""
-        return everything(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) that of each currency; none on the margin currency. ConfigError for collateral without parameters."""
-        asset = arrays.is_collateral & (arrays.instrument_id != arrays.currency)
-        names = arrays.instrument_id
-        return np.array([self.params.risk(str(n)).haircut if a else 0.0 for n, a in zip(names, asset, strict=True)])
-
-    def requirement(
-        self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
-    ) -> Requirement:
-        """Requirement of every account."""
-        return deribit_vectors.requirement(book, arrays, self.portfolio(arrays), backend=backend, threads=threads)
-
-    def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
-        """Position by position, underlying by underlying."""
-        return deribit_vectors.contributions(book, arrays, self.portfolio(arrays))
+        rows = np.flatnonzero(arrays.is_collateral & (arrays.instrument_id != arrays.currency))
+        risks = gather(partial(self.params.risk, str(arrays.instrument_id[row])) for row in rows)
+        result = np.zeros(len(arrays))
+        result[rows] = [risk.haircut for risk in risks]
+        return result
 
     def portfolio(self, arrays: RiskArrays) -> Portfolio:
         """The arrays as the model sees them: one set of vectors over everything the account holds."""

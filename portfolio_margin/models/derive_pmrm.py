@@ -15,13 +15,11 @@ Source: Derive v2, PMRM and PMRMLib at 7736900d (2026-01-21), read and run by ot
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import localcontext
 from typing import NamedTuple
 
 import numpy as np
 
 from portfolio_margin.book import Book
-from portfolio_margin.derive_contributions import charge_lines, naked_shares, scan_losses
 from portfolio_margin.derive_feeds import (
     Feeds,
     NetMargin,
@@ -31,14 +29,13 @@ from portfolio_margin.derive_feeds import (
     short_confidence,
     total_of,
 )
+from portfolio_margin.derive_managers import charges_by_account, contributions
 from portfolio_margin.derive_portfolio import (
     Portfolio,
     Rule,
     by_expiry,
     exposures,
-    naked_notional,
     portfolios,
-    unsettled_gains,
     venue_value,
 )
 from portfolio_margin.derive_scenarios import (
@@ -49,12 +46,15 @@ from portfolio_margin.derive_scenarios import (
     dampening_of,
     scenario_table,
 )
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, covered
+from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, covered
 from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
+# The venue's own bounds: three times the spot; a hundredth of a day to a hundred days.
+MOST_SPOT_SHOCK = 3.0
+DTE_FLOORS = (864.0, 8_640_000.0)
 CHARGES = ("scan", "perpetual", "base", "option", "depeg", "confidence")
 
 
@@ -96,7 +96,8 @@ class Params:
     """Parameters by the venue's groups basis_contingency, other_contingency, margin and vol_shock; all of them have
     bounds. feeds is the market's side: its oracles.
 
-    scenarios  1 to 40, without dampening or tilts of vol
+    scenarios  1 to 40, spot_shock at most 3, without dampening or tilts of vol
+    vol_shock  its dte_floor_sec 864 to 8,640,000
     """
 
     scenarios: tuple[Scenario, ...]
@@ -108,7 +109,14 @@ class Params:
 
     def __post_init__(self) -> None:
         check_scenario_list(self.scenarios)
+        if not DTE_FLOORS[0] <= self.vol_shock.dte_floor_sec <= DTE_FLOORS[1]:
+            raise ConfigError(
+                f"dte_floor_sec = {self.vol_shock.dte_floor_sec!r}: must be seconds, {DTE_FLOORS[0]:g} to "
+                f"{DTE_FLOORS[1]:g} in PMRM"
+            )
         for scenario in self.scenarios:
+            if scenario.spot_shock > MOST_SPOT_SHOCK:
+                raise ConfigError(f"spot_shock = {scenario.spot_shock!r}: must be at most {MOST_SPOT_SHOCK:g} in PMRM")
             if scenario.dampening_factor != 1.0 or scenario.vol_shock not in ("up", "none", "down"):
                 raise ConfigError(f"scenarios: {scenario} is of PMRM_2; PMRM has no dampening and no tilts of vol")
         if self.vol_shock.min_vol_up_shock != 0.0:
@@ -141,7 +149,7 @@ class Model:
     def not_covered(self, arrays: RiskArrays) -> StrArray:
         """(N,) why a contract has no rule here: dated futures, early exercise, assets beside the coin."""
         contracts, reason = contracts_of(arrays), not_at_derive(arrays)
-        other = contracts.asset & (arrays.underlying_idx < 0)
+        other = contracts.asset & ~contracts.coin
         return np.where(other, "PMRM takes cash and the coin of the underlying only", reason)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
@@ -156,7 +164,7 @@ class Model:
         decay = rate_years * margin.rate_mult_scale + years * margin.rate_add_scale
         dampening, skew = dampening_of(self.params.scenarios)
         fx = terms.fx[terms.currency_idx]
-        coin = contracts.asset & (arrays.underlying_idx >= 0)
+        coin = contracts.asset & contracts.coin
         return Rule(
             dampening=dampening,
             skew=skew,
@@ -179,17 +187,7 @@ class Model:
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
     ) -> Requirement:
         """Requirement of every account, initial and maintenance part of every charge."""
-        charges = {name: np.zeros((len(book), 2)) for name in CHARGES}
-        worst, revaluation = np.full(len(book), -1), np.zeros(len(book))
-        for part in portfolios(book, arrays, self.rule(arrays), backend=backend, threads=threads):
-            here = slice(part.first, part.last)
-            counted = self._by_position(part, arrays)
-            sums = Counted(*(part.by_position(values) for values in counted))
-            sums = sums._replace(loss=part.by_account(-part.worst), naked=naked_notional(part, arrays))
-            for name, values in self._charges(sums).items():
-                charges[name][here] = values
-            worst[here] = part.worst_scenario()
-            revaluation[here] = part.by_account(part.revalued + unsettled_gains(part, arrays, self.params.feeds))
+        charges, worst, revaluation = charges_by_account(self, CHARGES, book, arrays, backend, threads)
         total = total_of(charges, len(book))
         return Requirement(total[:, 0], total[:, 1], worst, charges, revaluation)
 
@@ -206,20 +204,9 @@ class Model:
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Every position's part of every charge."""
-        rule, required = self.rule(arrays), self.requirement(book, arrays, backend="numpy")
-        (part,) = portfolios(book, arrays, rule, backend="numpy")
-        loss, scenario = scan_losses(part, arrays, rule)
-        counted = self._by_position(part, arrays)._replace(loss=loss, naked=naked_shares(book, arrays))
-        with localcontext(EXACT):
-            return [
-                line
-                for name, amounts in self._charges(counted).items()
-                for line in charge_lines(
-                    book, arrays, name, amounts, required.charges[name][0], scenario if name == "scan" else None
-                )
-            ]
+        return contributions(self, self.requirement(book, arrays, backend="numpy"), book, arrays)
 
-    def _by_position(self, part: Portfolio, arrays: RiskArrays) -> Counted:
+    def by_position(self, part: Portfolio, arrays: RiskArrays) -> Counted:
         """(P,) notionals of the positions of a block; loss and naked shorts are not of single positions."""
         other = self.params.other_contingency
         seen = exposures(part, arrays, confidence_of(self.params.feeds, arrays, with_rates=True))
@@ -234,7 +221,7 @@ class Model:
             confidence=np.where(doubted, in_doubt, 0.0),
         )
 
-    def _charges(self, counted: Counted) -> dict[str, FloatArray]:
+    def charges_of(self, counted: Counted) -> dict[str, FloatArray]:
         """(...,2) initial and maintenance part of every charge."""
         other, feeds = self.params.other_contingency, self.params.feeds
         static = {

@@ -15,14 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import localcontext
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from portfolio_margin.book import Book
-from portfolio_margin.derive_contributions import charge_lines, naked_shares, scan_losses
 from portfolio_margin.derive_feeds import (
     Feeds,
     NetMargin,
@@ -34,14 +32,13 @@ from portfolio_margin.derive_feeds import (
     total_of,
     with_floor,
 )
+from portfolio_margin.derive_managers import charges_by_account, contributions
 from portfolio_margin.derive_portfolio import (
     Portfolio,
     Rule,
     by_expiry,
     exposures,
-    naked_notional,
     portfolios,
-    unsettled_gains,
     venue_value,
 )
 from portfolio_margin.derive_scenarios import (
@@ -52,7 +49,7 @@ from portfolio_margin.derive_scenarios import (
     dampening_of,
     scenario_table,
 )
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, covered
+from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, covered
 from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
@@ -65,7 +62,7 @@ SMALLEST_WIDTH = 1e-9
 
 @dataclass(frozen=True)
 class Collateral:
-    """mm_haircut and im_haircut (on top of it) 0 to 1 of the value, together at most 1; is_risk_cancelling: it moves
+    """mm_haircut and im_haircut (on top of it) 0 to 1 of the value; is_risk_cancelling: it moves
     with its underlying in the scenarios; without, its value is taken as it is."""
 
     mm_haircut: float
@@ -100,8 +97,8 @@ class OtherContingency:
 
 @dataclass(frozen=True)
 class Margin:
-    """im_factor and mm_factor 0.5 to 10; rate scales 0 to 20; static discounts at 0 years: long_base_static_discount
-    0 to 1.1, short_base_static_discount 0.9 to 4."""
+    """im_factor and mm_factor 0.1 to 10; rate scales 0 to 20; static discounts at 0 years: long_base_static_discount
+    and short_base_static_discount 0 to 4."""
 
     im_factor: float
     mm_factor: float
@@ -114,8 +111,8 @@ class Margin:
 
     def __post_init__(self) -> None:
         scales = ("short_rate_mult_scale", "long_rate_mult_scale", "short_rate_add_scale", "long_rate_add_scale")
-        bounds = {"im_factor": (0.5, 10.0), "mm_factor": (0.5, 10.0), **dict.fromkeys(scales, (0.0, 20.0))}
-        bases = {"short_base_static_discount": (0.9, 4.0), "long_base_static_discount": (0.0, 1.1)}
+        bounds = {"im_factor": (0.1, 10.0), "mm_factor": (0.1, 10.0), **dict.fromkeys(scales, (0.0, 20.0))}
+        bases = dict.fromkeys(("short_base_static_discount", "long_base_static_discount"), (0.0, 4.0))
         check_bounds(self, {**bounds, **bases})
 
 
@@ -261,16 +258,7 @@ class Model:
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
     ) -> Requirement:
         """Requirement of every account. "floor" is what initial margin would be below maintenance."""
-        charges = {name: np.zeros((len(book), 2)) for name in CHARGES}
-        worst, revaluation = np.full(len(book), -1), np.zeros(len(book))
-        for part in portfolios(book, arrays, self.rule(arrays), backend=backend, threads=threads):
-            here = slice(part.first, part.last)
-            sums = Counted(*(part.by_position(values) for values in self._by_position(part, arrays)))
-            sums = sums._replace(loss=part.by_account(-part.worst), naked=naked_notional(part, arrays))
-            for name, values in self._charges(sums).items():
-                charges[name][here] = values
-            worst[here] = part.worst_scenario()
-            revaluation[here] = part.by_account(part.revalued + unsettled_gains(part, arrays, self.params.feeds))
+        charges, worst, revaluation = charges_by_account(self, CHARGES, book, arrays, backend, threads)
         charges = with_floor(charges, len(book))
         total = total_of(charges, len(book))
         return Requirement(total[:, 0], total[:, 1], worst, charges, revaluation)
@@ -290,22 +278,9 @@ class Model:
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Every position's part of every charge; the floor of initial margin is a line of the account."""
-        rule, required = self.rule(arrays), self.requirement(book, arrays, backend="numpy")
-        (part,) = portfolios(book, arrays, rule, backend="numpy")
-        loss, scenario = scan_losses(part, arrays, rule)
-        counted = self._by_position(part, arrays)._replace(loss=loss, naked=naked_shares(book, arrays))
-        amounts = self._charges(counted)
-        amounts["floor"] = np.zeros((len(loss), 2))
-        with localcontext(EXACT):
-            return [
-                line
-                for name, values in amounts.items()
-                for line in charge_lines(
-                    book, arrays, name, values, required.charges[name][0], scenario if name == "scan" else None
-                )
-            ]
+        return contributions(self, self.requirement(book, arrays, backend="numpy"), book, arrays)
 
-    def _by_position(self, part: Portfolio, arrays: RiskArrays) -> Counted:
+    def by_position(self, part: Portfolio, arrays: RiskArrays) -> Counted:
         """(P,) money of the positions of a block; loss and naked shorts are not of single positions."""
         other, row = self.params.other_contingency, part.own.instrument_idx
         confidence = confidence_of(self.params.feeds, arrays, with_rates=True)
@@ -341,7 +316,7 @@ class Model:
         lowest[alone] = spot.min(initial=1.0)
         return np.where(part.underlying >= 0, own, lowest[part.account])[part.of_position]
 
-    def _charges(self, counted: Counted) -> dict[str, FloatArray]:
+    def charges_of(self, counted: Counted) -> dict[str, FloatArray]:
         """(...,2) initial and maintenance part of every charge but the floor."""
         other, margin = self.params.other_contingency, self.params.margin
         peg = max(0.0, other.peg_loss_threshold - self.params.feeds.stable_price) * other.peg_loss_factor

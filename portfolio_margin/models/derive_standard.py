@@ -99,7 +99,9 @@ class Model:
         """(N,) why a contract has no rule here: dated futures, early exercise, assets that are no market's coin."""
         contracts, reason = contracts_of(arrays), not_at_derive(arrays)
         listed = np.isin(np.append(arrays.underlying_id, "")[arrays.underlying_idx], list(self.params.markets))
-        return np.where(contracts.asset & ~listed, "no parameters of a market for this asset", reason)
+        reason = np.where(contracts.asset & ~listed, "no parameters of a market for this asset", reason)
+        token = contracts.asset & ~contracts.coin & (reason == "")
+        return np.where(token, "not the coin of its market: it has a price of its own", reason)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) 1 for assets that the venue does not take; what it asks for others is among the charges."""

@@ -4,6 +4,8 @@ per underlying: MMR = max(max(MR1, MR2, MR6) + MR3 + MR4 + MR5, MR7), initial ma
 MR1 worst of a grid of price and vol, MR2 decay of a day, MR6 half of the worst loss at twice the largest move,
 MR3 vols of expiries apart, MR4 basis, MR5 rates, MR7 a minimum by size
 
+A perpetual moves by the move of its index, not by its own price in proportion.
+
 MR3 and MR5 are ours in form and need their parameters; borrowing (MR8) and stablecoins (MR9) are not part of it.
 Source: docs/models/okx_pm.md.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -19,6 +22,7 @@ import numpy as np
 
 from portfolio_margin import risk_units
 from portfolio_margin.book import Book
+from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
 from portfolio_margin.risk_units import UnitRows, Units, whole_ticks
@@ -141,6 +145,12 @@ class Params:
             raise ConfigError(f"no group_of.{base} among the parameters, which {underlying} needs{known}")
         return self.groups[self.group_of.get(base, self.group_of.get(ANY, ""))]
 
+    def haircut_of(self, asset: str) -> float:
+        """That of an asset. ConfigError where it has none."""
+        if asset.lower() not in self.haircut and ANY not in self.haircut:
+            raise ConfigError(f"no haircut.{asset.lower()} among the parameters: the venue's discounts go by tiers")
+        return float(self.haircut.get(asset.lower(), self.haircut.get(ANY, 0.0)))
+
 
 @dataclass(frozen=True)
 class Model:
@@ -153,7 +163,7 @@ class Model:
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet:
         """MR1: prices from the lowest, vol up, same, down; then MR2; then MR6, down and up."""
-        groups = [self.params.group(str(name)) for name in market.underlying_id]
+        groups = gather(partial(self.params.group, str(name)) for name in market.underlying_id)
         side = np.array([group.price_moves for group in groups], dtype=np.float64).reshape(len(groups), -1)
         steps = side.shape[1]
         ladder = np.column_stack([-side[:, ::-1], np.zeros(len(groups)), side])
@@ -182,15 +192,10 @@ class Model:
         return everything(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
-        """(N,) that of each asset, none on dollars. ConfigError for an asset without one."""
+        """(N,) that of each asset, none on dollars. ConfigError for assets without one."""
+        rows = np.flatnonzero(arrays.is_collateral & ~np.isin(arrays.instrument_id, [*DOLLARS, arrays.currency]))
         result = np.zeros(len(arrays))
-        for row in np.flatnonzero(arrays.is_collateral):
-            name = str(arrays.instrument_id[row])
-            if name in DOLLARS or name == arrays.currency:
-                continue
-            if name.lower() not in self.params.haircut and ANY not in self.params.haircut:
-                raise ConfigError(f"no haircut.{name.lower()} among the parameters: the venue's discounts go by tiers")
-            result[row] = self.params.haircut.get(name.lower(), self.params.haircut.get(ANY, 0.0))
+        result[rows] = gather(partial(self.params.haircut_of, str(arrays.instrument_id[row])) for row in rows)
         return result
 
     def requirement(
@@ -237,18 +242,39 @@ class Model:
         inside = np.clip(raw[:, None], edges[:-1], edges[1:]) - edges[:-1]
         return np.asarray(inside @ np.array(self.params.tier_multipliers))
 
-    def _rows(self, arrays: RiskArrays, book: Book) -> UnitRows:
-        held = book.instrument_idx[book.quantity != 0]
-        if self.params.term_structure_vol is None and np.any(arrays.kind[held] == Kind.OPTION):
+    def _check_options(self, kinds: set[int]) -> None:
+        if self.params.term_structure_vol is None and Kind.OPTION in kinds:
             raise ConfigError("term_structure_vol must be given for options: the table of MR3 is not published")
-        dated = (arrays.kind == Kind.OPTION) | (arrays.kind == Kind.FUTURE)
-        if self.params.rate_move is None and np.any(dated[held]):
+
+    def _check_dated(self, kinds: set[int]) -> None:
+        if self.params.rate_move is None and kinds & {Kind.OPTION, Kind.FUTURE}:
             raise ConfigError("rate_move must be given for dated contracts: the rule of MR5 is not published")
+
+    def _rows(self, arrays: RiskArrays, book: Book) -> UnitRows:
+        kinds = set(arrays.kind[book.instrument_idx[book.quantity != 0]].tolist())
+        gather((partial(self._check_options, kinds), partial(self._check_dated, kinds)))
         weight = np.ones(len(arrays.scenario_set))
         weight[-2:] = self.params.extreme_share
-        net = np.column_stack([arrays.pnl * weight, arrays.delta, vega_per_contract(arrays)])
+        net = np.column_stack([arrays.pnl * by_index(arrays) * weight, arrays.delta, vega_per_contract(arrays)])
         size = whole_ticks(np.abs(arrays.delta)[:, None], arrays)
         return UnitRows(whole_ticks(net, arrays), size, np.zeros_like(size), len(weight))
+
+
+def by_index(arrays: RiskArrays) -> FloatArray:
+    """(N,S) P&L of a perpetual that moves by what its index moves by, per unit of P&L where it moves in proportion.
+
+    index / mark; of an inverse one, whose gain is counted at the coin's price after the move m,
+    index (1 + m) / (mark + index m). 1 for all other contracts.
+    """
+    count = len(arrays.scenario_set)
+    moves = np.broadcast_to(arrays.scenario_set.price_move, (count, len(arrays.underlying_id))).T
+    owner, expiry = np.maximum(arrays.underlying_idx, 0), np.maximum(arrays.expiry_idx, 0)
+    move = moves[owner] if len(moves) else np.zeros((len(arrays), count))
+    index, mark = (np.append(column, 1.0) for column in (arrays.terms.spot, arrays.terms.forward))
+    index, mark = index[owner][:, None], mark[expiry][:, None]
+    inverse = arrays.terms.is_inverse[:, None]
+    after = np.where(inverse, index * (1.0 + move) / (mark + index * move), index / mark)
+    return np.where((arrays.kind == Kind.PERPETUAL)[:, None], after, 1.0)
 
 
 def vega_per_contract(arrays: RiskArrays) -> FloatArray:

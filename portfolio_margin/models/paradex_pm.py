@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import localcontext
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ import numpy as np
 from portfolio_margin.blocks import BLOCK_NUMBERS, Block, blocks
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
+from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
 from portfolio_margin.risk_units import spot_value
@@ -128,8 +130,11 @@ class Model:
     traits: Traits = field(default=Traits(proportional=("scan", "funding", "fees")), init=False)
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet:
-        """The scenarios of each base asset; ConfigError where one has no parameters."""
-        assets = [self.params.asset(str(name)) for name in market.underlying_id]
+        """The scenarios of each base asset; ConfigError where one has no parameters, or no funding beside that."""
+        names = [str(name) for name in market.underlying_id]
+        assets = gather(
+            (partial(self.params.asset, name) for name in names), (partial(self.params.funding, name) for name in names)
+        )
         tables = np.array([asset.scenarios for asset in assets], dtype=np.float64).reshape(len(assets), -1, 3)
         left = np.where(market.expiry_time == UNDATED, market.valuation_time, market.expiry_time)
         tau = np.maximum((left - market.valuation_time) / MILLISECONDS_PER_YEAR, 0.0)
@@ -236,8 +241,7 @@ class Model:
         perpetual = arrays.kind == Kind.PERPETUAL
         needed = np.unique(arrays.underlying_idx[perpetual])
         rate = np.zeros(len(arrays.underlying_id))
-        for u in needed:
-            rate[u] = self.params.funding(str(arrays.underlying_id[u]))
+        rate[needed] = gather(partial(self.params.funding, str(arrays.underlying_id[u])) for u in needed)
         spot = spot_value(arrays) * arrays.unit / arrays.tick_size
         funding = np.where(perpetual, spot * rate[owner], 0.0)
         rows = np.column_stack([arrays.rows * weight[owner] * left[:, None], delta, funding])

@@ -23,6 +23,8 @@ def straight(days: float, at: tuple[float, ...], values: tuple[float, ...]) -> f
 
 
 def price(contract: dict[str, Any], move: float, sign: float, passed: float, params: Any) -> float:
+    if contract["kind"] == "perpetual":
+        return contract["forward"] + contract["index"] * move
     forward = contract["forward"] * (1 + move)
     if contract["kind"] != "option":
         return forward

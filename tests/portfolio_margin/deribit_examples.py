@@ -126,6 +126,7 @@ def plain(name: str) -> dict[str, Any]:
         "strike": float(LINEAR.strike[row]),
         "sign": float(LINEAR.sign[row]),
         "forward": forward,
+        "index": INDEX[coin],
         "years": 0.0 if time == UNDATED else (time - NOW_MS) / (365 * DAY_MS),
         "vol": float(LINEAR_MARKET.mark_vol[row]),
         "units": units,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,12 +10,21 @@ import numpy as np
 
 from portfolio_margin import Book
 from portfolio_margin.derive_feeds import Feeds
-from pricing import UNDATED, Instruments, Kind, Market
+from pricing import UNDATED, Instruments, Kind, Market, MarketLimits
 from scenarios import RiskArrays, revalue
 from scenarios.shocks import make
 
 NOW_MS = 1_772_000_000_000
 ACCOUNT = "account"
+# The contracts know no such limits, and the venue's own cases have a perpetual at half its spot, a vol of 300,000 %.
+NO_LIMITS = MarketLimits(
+    undated_slack=math.inf,
+    carry_slack=math.inf,
+    max_rate=math.inf,
+    min_vol=0.0,
+    max_vol=math.inf,
+    max_discount=math.inf,
+)
 CONFIDENCES = ("forward_confidence", "rate_confidence", "vol_confidence")
 
 
@@ -29,7 +39,7 @@ class Case:
     underlyings: list[tuple[str, float]] = field(default_factory=list)
     expiries: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
-    currencies: list[tuple[str, float, int]] = field(default_factory=lambda: [("USDC", 1.0, -1)])
+    currencies: list[tuple[str, float, int, float]] = field(default_factory=lambda: [("USDC", 1.0, -1, 0.0)])
     feeds: dict[str, Any] = field(default_factory=dict)
     quantities: list[float] = field(default_factory=list)
     vols: list[float] = field(default_factory=list)
@@ -67,10 +77,10 @@ class Case:
         self._hold(f"O{known}-{strike:g}", Kind.OPTION, u, row, 0, amount, strike=strike, call=is_call, vol=vol)
 
     def coin(self, name: str, amount: float, price: float, moved: bool, confidence: float | None = None) -> None:
-        """A coin or another asset, priced in dollars; `moved` by the underlying added last."""
+        """A coin or another asset with a price of its own, in dollars; `moved` by the underlying added last."""
         u = len(self.underlyings) - 1 if moved else -1
         undated = next((x for x, e in enumerate(self.expiries) if e["time"] == UNDATED and e["owner"] == u), -1)
-        self.currencies.append((name, price, u))
+        self.currencies.append((name, price, u, math.inf))
         if confidence is not None:
             self.feeds["collateral_confidence"][name] = confidence
         self._hold(name, Kind.CASH, u, undated, len(self.currencies) - 1, amount)
@@ -113,10 +123,12 @@ class Case:
             discount=of("discount"),
             svi=np.full((len(self.expiries), 5), np.nan),
             mark_vol=column("vol", np.nan).astype(float),
-            currency_id=np.array([name for name, _, _ in self.currencies]),
-            fx=np.array([price for _, price, _ in self.currencies]),
-            currency_underlying=np.array([u for _, _, u in self.currencies]),
+            currency_id=np.array([currency[0] for currency in self.currencies]),
+            fx=np.array([currency[1] for currency in self.currencies]),
+            currency_underlying=np.array([currency[2] for currency in self.currencies]),
             fixed_share=of("fixed"),
+            fx_basis_limit=np.array([currency[3] for currency in self.currencies]),
+            limits=NO_LIMITS,
         )
         moments = market.expiry_time.astype("datetime64[ms]").astype("datetime64[s]").astype(str)
         for moment, expiry in zip(moments, self.expiries, strict=True):

@@ -124,6 +124,14 @@ def test_parameter_files_that_cannot_be_read(run: Any, tmp_path: Path) -> None:
     check_fails(run("margin", "--params", "folder.toml"), "folder.toml", "directory")
 
 
+def test_a_parameter_file_is_named_where_it_is_used(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text("[worst_case]\ninitial_factor = 3.0\n")
+    (tmp_path / "q.toml").write_text("[grid]\nprice_range = 0.08\n")
+    for name, said in (("p.toml", "p.toml over defaults"), ("q.toml", "defaults")):
+        document = json.loads(run("margin", "--json", "--params", name, "--account", "perpetual-long-01").out)
+        assert document["parameter_set"] == said
+
+
 def test_options_stand_over_the_file(run: Any, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text("[worst_case]\ninitial_factor = 3.0\n[grid]\nprice_range = 0.08\n")
     base = initial(run, "perpetual-long-01", "--scenario", "tail_moves=0.5")
@@ -180,7 +188,7 @@ def test_parameters_from_a_reply_of_the_venue(run: Any, tmp_path: Path) -> None:
     values, _ = load_parameters("deribit_spm", "2026-02-15")
     names = ("btc", "eth")
     pairs = {f"{name}_usd": {**vars(values.pair(name)), "price_range": 0.3} for name in names}
-    general = {"mm_factor": 0.5, "buckets_count": 2, "vol_scenarios_count": 3, "timestamp": 1}
+    general = {"mm_factor": 0.5, "buckets_count": 2, "vol_scenarios_count": 3, "timestamp": 1_718_697_601_000}
     reply = {"general": general, "currency_pair": pairs, "currency": {name: vars(values.risk(name)) for name in names}}
     (tmp_path / "reply.json").write_text(json.dumps({"jsonrpc": "2.0", "result": reply}))
     amounts = []
@@ -191,6 +199,16 @@ def test_parameters_from_a_reply_of_the_venue(run: Any, tmp_path: Path) -> None:
     before, after = amounts
     assert after[0] > 1.5 * before[0]
     assert after[1] == pytest.approx(0.5 * after[0], abs=0.02)
+    # The statement says whose parameters they are, of when, and what they lie over.
+    document = json.loads(done.out)
+    assert document["parameter_set"] == "reply.json of 2024-06-18T08:00:01Z over 2026-02-15"
+    assert document["parameters_overlaid"] == "2026-02-15"
+    (tmp_path / "inner").mkdir()
+    del general["timestamp"]
+    for envelope, said in (({"usOut": 1_718_697_601_000_000}, " of 2024-06-18T08:00:01Z"), ({}, "")):
+        (tmp_path / "inner" / "sent.json").write_text(json.dumps({**envelope, "result": reply}))
+        done = run("margin", "--model", "deribit_spm", "--params", "inner/sent.json", "--account", "perpetual-long-01")
+        assert f"deribit_spm: sent.json{said} over parameter set 2026-02-15" in " ".join(done.out.split())
     check_fails(run("margin", "--params", "reply.json"), "reply.json", "get_params", "deribit_spm and deribit_xpm")
     (tmp_path / "other.json").write_text("[]")
     check_fails(run("margin", "--model", "deribit_xpm", "--params", "other.json"), "other.json", "currency_pair")

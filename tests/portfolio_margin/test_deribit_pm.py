@@ -68,7 +68,8 @@ def test_a_cross_account_asks_what_the_venue_asked() -> None:
     Known to the digits that the summaries print, which leaves 3e-4 USD open. The price range of BTC is not among the
     printed numbers: 16 % is what both agree with. Underlyings without a correlation set add up.
     """
-    shipped, _ = load_parameters("deribit_xpm", "2026-02-15")
+    shipped, info = load_parameters("deribit_xpm", "2026-02-15")
+    assert shipped.coins == "worst_each" and "coins" in info.second_hand
     seen = [
         (68_567.0, 1_964.2, 1_965.27, 1e-6, 0.570187404),
         (68_598.0, 1_957.1, 1_958.3, -1e-6, 0.4557215915800001 / 0.8),
@@ -83,6 +84,15 @@ def test_a_cross_account_asks_what_the_venue_asked() -> None:
         held = {"BTC": 0.0000348, "ETH": equity, "ETH-PERPETUAL": 1.0, "ETH_USDC-PERPETUAL": -0.1}
         required = deribit_xpm.Model(shipped).requirement(linear_book(held), arrays, backend="numpy")
         assert required.initial[0] == pytest.approx(want, abs=3e-4)
+        # Cell by cell, as the venue's text has it, no range of BTC that the venue ever had comes near, nor any offset.
+        for price_range, offset in ((0.14, 0.0), (0.16, 0.6), (0.18, 0.0), (0.18, 1.0)):
+            pair = replace(shipped.pair("BTC"), price_range=price_range)
+            risks = {name: replace(risk, pnl_offset=offset) for name, risk in shipped.currency.items()}
+            pairs = {**shipped.currency_pair, "btc_usd": pair}
+            other = replace(shipped, coins="cell_by_cell", currency_pair=pairs, currency=risks)
+            moved = revalue(fine, market, scenario_set(other, market), backend="numpy", tick=None)
+            found = deribit_xpm.Model(other).requirement(linear_book(held), moved, backend="numpy")
+            assert found.initial[0] < want - 0.12
 
 
 def test_a_gain_offsets_in_part_and_up_to_its_limit() -> None:

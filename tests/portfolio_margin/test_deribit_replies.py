@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from portfolio_margin import load_parameters
 from portfolio_margin.deribit_matrix import Params, scenario_set
 from portfolio_margin.io.deribit_margin import Simulation, margin_parameters, params_from, simulate
 from pricing import DataError, Instruments, Market
@@ -258,3 +259,10 @@ def test_a_reply_without_what_options_need_is_refused() -> None:
     vectors = simulate(reply).document["initial_risk_vectors"]["ETH-27MAR26-2000-C"]
     assert min(vectors["standard"]) < -0.05
     assert vectors["standard"][13] == 0.0
+
+
+def test_the_set_of_the_documentation_is_that_of_its_reply() -> None:
+    shipped, reply = load_parameters("deribit_spm", "docs")[0], params_from(simulate_example())
+    assert shipped.pair("BTC") == reply.pair("BTC")
+    assert [shipped.risk(name) for name in ("BTC", "USD")] == [reply.risk(name) for name in ("BTC", "USD")]
+    assert (shipped.mm_factor, shipped.buckets_count) == (reply.mm_factor, reply.buckets_count)

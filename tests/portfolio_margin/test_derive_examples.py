@@ -12,7 +12,7 @@ import pytest
 from portfolio_margin.models import derive_pmrm, derive_pmrm2, derive_standard
 from pricing import UNDATED, ConfigError
 from tests.portfolio_margin.derive_cases import Case, unrounded
-from tests.portfolio_margin.test_derive_vectors import Errors, params_of, wide_market
+from tests.portfolio_margin.test_derive_vectors import Errors, params_of
 from tests.vectors import worked_examples, worked_shared
 
 # Of money: the cases are given to 12 digits or to a few of them, and 0 stands for less than this.
@@ -97,8 +97,7 @@ def test_pmrm_examples(report_vectors: Callable[..., None]) -> None:
         for seconds, strike, kind, amount, vol, _ in given["options"]:
             case.option(rows[seconds], strike, kind == "C", amount, vol)
         case.coin("X", given["base"], given["spot"], True)
-        with wide_market():
-            instruments, market, book, feeds = case.finish()
+        instruments, market, book, feeds = case.finish()
         model = derive_pmrm.Model(params_of(derive_pmrm, values, feeds))
         arrays = unrounded(instruments, market, model)
         margin = model.net_margin(book, arrays)
@@ -181,8 +180,7 @@ def test_pmrm_2_examples(report_vectors: Callable[..., None]) -> None:
         inputs, expected = example["inputs"], dict(example["expected"])
         scenarios = shared["pmrm2_scenarios"][inputs["scenarios_ref"]]
         case, collateral = second_case(shared["pmrm2_portfolios"][inputs["portfolio_ref"]])
-        with wide_market():
-            instruments, market, book, feeds = case.finish()
+        instruments, market, book, feeds = case.finish()
         params = shared["pmrm2_params"][inputs["params_ref"]]
         if example["id"] == REFUSED:
             with pytest.raises(ConfigError, match="spot_shock"):

@@ -27,7 +27,7 @@ from tests.portfolio_margin.books import (
 )
 from tests.portfolio_margin.derive_cases import unrounded
 from tests.portfolio_margin.test_contracts import check_tree
-from tests.portfolio_margin.test_derive_vectors import params_of, portfolio_case, standard_case, wide_market
+from tests.portfolio_margin.test_derive_vectors import params_of, portfolio_case, standard_case
 
 MODULES = {"derive_pmrm": derive_pmrm, "derive_pmrm2": derive_pmrm2, "derive_standard": derive_standard}
 SETS = {"derive_pmrm": "2026-01-21", "derive_pmrm2": "2026-01-21-cases", "derive_standard": "2026-01-21"}
@@ -128,8 +128,7 @@ def test_portfolio_margins_are_those_of_plain_python(name: str, seed: int) -> No
              "is_risk_cancelling": False, **terms},
         ]  # fmt: skip
     case, collateral, _ = portfolio_case({"market": market, "portfolio": portfolio})
-    with wide_market():
-        instruments, tables, book, feeds = case.finish()
+    instruments, tables, book, feeds = case.finish()
     values = nested(load_parameters(name, ("2026-01-21", "2026-01-21-test")[seed % 2])[0])
     values.pop("feeds")
     if collateral:
@@ -157,8 +156,7 @@ def test_standard_margins_are_those_of_plain_python(seed: int) -> None:
         portfolio = {**random_portfolio(random, market), "base_position": near(random, 0.0, 20.0)}
         both = {"asset": name, "market": market, "portfolio": portfolio}
         account["markets"].append({**both, "params": nested(params["markets"][name])})
-    with wide_market():
-        instruments, tables, book, feeds = standard_case(account)[0].finish()
+    instruments, tables, book, feeds = standard_case(account)[0].finish()
     values = {"markets": {m["asset"]: m["params"] for m in account["markets"]}, "depeg": params["depeg"]}
     model = derive_standard.Model(params_of(derive_standard, values, feeds))
     arrays = unrounded(instruments, tables, model)

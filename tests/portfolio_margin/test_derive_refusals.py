@@ -108,6 +108,33 @@ def test_impossible_parameters_are_refused(change: dict[str, Any], words: str) -
         model_of("derive_pmrm2", **change)
 
 
+@pytest.mark.parametrize("shock", [0.01, 0.19, 11.0, 100.0])
+def test_pmrm_2_takes_what_the_contract_takes(shock: float) -> None:
+    """Its setters bound neither moves of the spot nor dampening, and the time floor from above only."""
+    params, _ = load_parameters("derive_pmrm2", SETS["derive_pmrm2"])
+    scenario = derive_pmrm2.Scenario(shock, "up", 10.0 * shock)
+    vol_shock = replace(params.vol_shock, dte_floor_sec=shock)
+    margins = replace(params.margin, mm_factor=0.1, long_base_static_discount=4.0, short_base_static_discount=0.0)
+    basis = replace(params.basis_contingency, scenario_spot_down=0.001)
+    legal = replace(params, scenarios=(scenario,), vol_shock=vol_shock, margin=margins, basis_contingency=basis)
+    model = derive_pmrm2.Model(replace(legal, collateral={"BTC": derive_pmrm2.Collateral(0.1, 0.1, True)}))
+    book = book_of({"a": {"BTC-PERPETUAL": 100.0, "BTC": 1.0}})
+    arrays = arrays_of(model)
+    (part,) = model.portfolios(book, arrays)
+    gain = (100.0 * 10.0 + arrays.terms.spot[0]) * (shock - 1.0) * 10.0 * shock
+    assert part.by_account(part.pnl)[0] == pytest.approx([gain], rel=1e-6)
+
+
+@pytest.mark.parametrize(("scenario", "floor"), [(3.01, 86_400.0), (1.0, 863.0), (1.0, 8_640_001.0)])
+def test_pmrm_takes_what_its_contract_takes(scenario: float, floor: float) -> None:
+    params, _ = load_parameters("derive_pmrm", SETS["derive_pmrm"])
+    inside = derive_pmrm2.Scenario(3.0), replace(params.vol_shock, dte_floor_sec=864.0)
+    assert replace(params, scenarios=inside[:1], vol_shock=inside[1]).scenarios[0].spot_shock == 3.0
+    vol_shock = replace(params.vol_shock, dte_floor_sec=floor)
+    with pytest.raises(ConfigError, match="in PMRM"):
+        replace(params, scenarios=(derive_pmrm2.Scenario(scenario),), vol_shock=vol_shock)
+
+
 def test_pmrm_refuses_what_only_pmrm_2_has() -> None:
     params, _ = load_parameters("derive_pmrm", SETS["derive_pmrm"])
     damped = (derive_pmrm2.Scenario(0.9, "up", 0.5),)

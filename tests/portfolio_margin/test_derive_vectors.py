@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +14,6 @@ from portfolio_margin.derive_feeds import Feeds, confidence_of
 from portfolio_margin.derive_portfolio import exposures
 from portfolio_margin.io.parameters import Layer, build
 from portfolio_margin.models import derive_pmrm, derive_pmrm2, derive_standard
-from pricing import market
 from pricing.forwards import settlement_forward
 from tests.portfolio_margin.derive_cases import ACCOUNT, CONFIDENCES, Case, unrounded
 from tests.vectors import reference_json
@@ -43,15 +41,6 @@ class Errors:
         self.largest, self.share = max(self.largest, gap), max(self.share, gap / allowed)
         if not gap <= allowed:
             self.failed.append(f"{label}: off by {gap:.3g}, {allowed:.3g} allowed")
-
-
-@contextmanager
-def wide_market() -> Iterator[None]:
-    """The venue's unit tests use numbers that no market has: a perpetual at half its spot, a vol of 300,000 %."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("FX_TOLERANCE", "UNDATED_SLACK", "CARRY_SLACK", "MAX_VOL", "MAX_DISCOUNT"):
-            patch.setattr(market, name, 1e9)
-        yield
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,9 +207,8 @@ def check_contingencies(
 )
 def test_portfolio_vectors(name: str, section: str, module: Any, report_vectors: Callable[..., None]) -> None:
     content, errors = reference_json(name), Errors()
-    with wide_market():
-        for vector in content[section]:
-            check_portfolio(errors, module, content, vector)
+    for vector in content[section]:
+        check_portfolio(errors, module, content, vector)
     report_vectors(len(content[section]), errors.largest, f"money, {errors.share:.1e} of the tolerance", name)
     assert not errors.failed, errors.failed[:10]
 
@@ -287,9 +275,8 @@ def check_standard(errors: Errors, content: dict[str, Any], vector: dict[str, An
 @pytest.mark.reference
 def test_standard_vectors(report_vectors: Callable[..., None]) -> None:
     content, errors = reference_json("derive-standard.json"), Errors()
-    with wide_market():
-        for vector in content["vectors"]:
-            check_standard(errors, content, vector)
+    for vector in content["vectors"]:
+        check_standard(errors, content, vector)
     label = f"money, {errors.share:.1e} of the tolerance"
     report_vectors(len(content["vectors"]), errors.largest, label, "derive-standard.json")
     assert not errors.failed, errors.failed[:10]

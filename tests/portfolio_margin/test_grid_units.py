@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portfolio_margin import load_parameters
+from portfolio_margin import Book, load_parameters
 from portfolio_margin.grid_units import Grid
 from portfolio_margin.models import bybit_pm, bybit_standard, delta_exchange_pm
-from pricing import ConfigError
+from pricing import ConfigError, Kind
 from scenarios import RiskArrays, revalue
+from tests.examples import one_option
 from tests.naive import grid_units as naive
 from tests.portfolio_margin.deribit_examples import CONTRACTS, INDEX, LINEAR, LINEAR_MARKET, ROW, linear_book, plain
 from tests.portfolio_margin.test_standard_margin import marked, one, option_arrays
@@ -54,6 +56,32 @@ def test_printed_margin_of_a_put(report_vectors: Any) -> None:
         assert max(errors) <= example["tolerance"]["abs"]
     assert bybit_standard.Model(params).haircut(EXACT)[ROW["BTC"]] == 1.0
     report_vectors(len(errors), max(errors), "USD", "worked examples, Bybit options")
+
+
+@pytest.mark.reference
+def test_printed_margin_of_a_future_at_a_venue_of_the_same_form(report_vectors: Any) -> None:
+    """Dederi's page, futures: the loss over its grid of prices and a contingency by size: Bybit's form with the
+    tables that Bybit does not publish. Its options, whose vol shocks grow to expiry, are not this model's."""
+    errors = []
+    for example in worked_examples("Dederi portfolio margin"):
+        i, want = example["inputs"], example["expected"]
+        forward = i["index"] * (1.0 + i["annual_basis"] * i["dte"] / 365.0)
+        instruments, market = one_option(
+            i["index"], 1.0, i["dte"] / 365.0, np.nan, 1.0, forward=np.array([forward, i["index"]])
+        )
+        instruments = replace(instruments, kind=np.array([Kind.FUTURE]), strike=np.array([np.nan]))
+        grid = Grid(tuple(i["shocks"]), 0.0, 0.0)
+        params = bybit_pm.Params({"any": grid}, 0.0, i["futures_contingency_factor"], 1.0, 0.1, "left_out")
+        model = bybit_pm.Model(params)
+        arrays = revalue(instruments, market, model.scenario_set(market), backend="numpy", tick=None)
+        book = Book.from_arrays(["a"], [0], [float(i["qty"])], instruments.expiry_idx)
+        required = model.requirement(book, arrays)
+        errors += [abs(forward - want["forward"])]
+        errors += np.abs(i["qty"] * arrays.pnl[0, 1::3] - want["pnl"]).tolist()
+        errors += [abs(required.charges["futures"][0, 0] - want["contingency"])]
+        errors += [abs(required.charges["scan"][0, 0] + min(want["pnl"]))]
+        assert max(errors) <= example["tolerance"]["abs"]
+    report_vectors(len(errors), max(errors), "USD", "worked examples, Dederi futures")
 
 
 @settings(max_examples=40, deadline=None)

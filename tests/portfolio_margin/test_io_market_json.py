@@ -17,8 +17,9 @@ from hypothesis.extra.numpy import arrays
 
 from portfolio_margin.io.chain import with_surface
 from portfolio_margin.io.market_json import is_market_file, market_text, read_market, read_market_file, write_market
+from pricing import DataError, MarketLimits
 from pricing.instruments import Instruments
-from pricing.market import Market
+from pricing.market import UNDATED, Market
 from tests.examples import market_and_instruments
 from tests.portfolio_margin.io_examples import NOW_MS, refused, refused_files, snapshot
 
@@ -28,6 +29,9 @@ SOURCE = "Deribit, 2026-02-26"
 def assert_same_bits(first: object, second: object) -> None:
     for field in first.__dataclass_fields__:  # type: ignore[attr-defined]
         one, other = np.asarray(getattr(first, field)), np.asarray(getattr(second, field))
+        if one.dtype == object:
+            assert getattr(first, field) == getattr(second, field), field
+            continue
         assert one.dtype == other.dtype and one.shape == other.shape, field
         if one.dtype == np.float64:  # NaN has many bit patterns; which one is not kept
             one, other = np.where(np.isnan(one), np.nan, one), np.where(np.isnan(other), np.nan, other)
@@ -79,6 +83,44 @@ def test_any_double_reads_back(
     instruments, again = read_market(path)
     assert_same_bits(again, market)
     assert_same_bits(instruments, read.instruments)
+
+
+def test_declared_limits_are_written_where_there_are_some(tmp_path: Path) -> None:
+    """A staked coin a fifth above its coin, any price for another, and a perpetual far from its index."""
+    instruments, market = market_and_instruments()
+    assert "limit" not in market_text(instruments, market, SOURCE)
+    undated = market.expiry_time == UNDATED
+    declared = replace(
+        market,
+        fx=market.fx * [1.0, 1.2, 0.001],
+        fx_basis_limit=np.array([0.01, 0.25, np.inf]),
+        forward=np.where(undated, 1.3 * market.forward, market.forward),
+        limits=MarketLimits(undated_slack=0.5, min_vol=0.0, max_vol=np.inf),
+    )
+    write_market(tmp_path / "declared.json", instruments, declared, SOURCE)
+    assert_same_bits(declared, read_market(tmp_path / "declared.json")[1])
+    document = json.loads((tmp_path / "declared.json").read_text())
+    assert document["currencies"]["fx_basis_limit"] == [0.01, 0.25, None]
+    assert document["limits"]["max_vol"] is None and document["limits"]["undated_slack"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"max_volatility": 1.0}, "unknown limit; known: undated_slack"),
+        ({"max_vol": 0.0}, "must be a number above 0, or null"),
+        ({"min_vol": None}, "must be a number, 0 or more"),
+        ({"min_vol": -0.1}, "must be a number, 0 or more"),
+        ({"max_vol": "wide"}, "must be a number above 0, or null"),
+        ([1.0], "must be an object"),
+    ],
+)
+def test_limits_of_a_file_are_checked(limits: object, words: str, tmp_path: Path) -> None:
+    instruments, market = market_and_instruments()
+    document = json.loads(market_text(instruments, market, SOURCE))
+    (tmp_path / "market.json").write_text(json.dumps({**document, "limits": limits}))
+    with pytest.raises(DataError, match=words):
+        read_market(tmp_path / "market.json")
 
 
 def test_a_share_fixed_for_settlement_is_written_where_there_is_one(tmp_path: Path) -> None:

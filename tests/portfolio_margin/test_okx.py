@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portfolio_margin import load_parameters
+from portfolio_margin import Book, load_parameters
 from portfolio_margin.models import okx_pm
 from portfolio_margin.models.okx_pm import Group, vega_per_contract
-from pricing import ConfigError, Kind
+from pricing import UNDATED, ConfigError, Instruments, Kind, Market
 from scenarios import RiskArrays, revalue
 from scenarios.shocks import make
 from tests.naive import okx as naive
@@ -32,42 +32,101 @@ def arrays_for(params: Any) -> RiskArrays:
 EXACT = arrays_for(GIVEN)
 
 
+# Of the printed reply, in USDT: index and mark. The index stands in no field; the printed losses are at these prices to
+# the last digit, which are whole ticks, as the printed gain in dollars is that in USDT at this rate.
+QUOTES = {"BTC": (97_078.9, 97_093.7), "LTC": (101.9951, 102.0)}
+USDT = 0.99954
+
+
+def perpetuals(units: list[str]) -> tuple[Instruments, Market]:
+    """A perpetual of each unit, settled in USDT."""
+    count = len(units)
+    index, mark = np.array([QUOTES.get(unit, (1_000.0, 1_000.0)) for unit in units]).T
+    instruments = Instruments(
+        instrument_id=np.array([f"{unit}-USDT-SWAP" for unit in units]),
+        kind=np.full(count, Kind.PERPETUAL),
+        payoff=np.zeros(count),
+        underlying_idx=np.arange(count),
+        expiry_idx=np.arange(count),
+        strike=np.full(count, np.nan),
+        sign=np.ones(count),
+        exercise=np.zeros(count),
+        multiplier=np.ones(count),
+        quantity_step=np.full(count, 1e-9),
+        currency_idx=np.ones(count),
+    )
+    return instruments, Market(
+        valuation_time=1_736_936_801_642,
+        underlying_id=np.array([f"{unit}_USDT" for unit in units]),
+        spot=index,
+        expiry_underlying=np.arange(count),
+        expiry_time=np.full(count, UNDATED),
+        forward=mark,
+        discount=np.ones(count),
+        svi=np.full((count, 5), np.nan),
+        mark_vol=np.full(count, np.nan),
+        currency_id=np.array(["USD", "USDT"]),
+        fx=np.array([1.0, USDT]),
+        currency_underlying=np.array([-1, -1]),
+    )
+
+
 @pytest.mark.reference
 def test_printed_reply(report_vectors: Any) -> None:
-    """Two units of one perpetual each. The venue shocks a price 1.5e-4 apart from that of the delta, so the worst loss
-    is taken at its printed price; everything else follows from the printed delta."""
+    """Two units of one perpetual each; positions from the printed delta, everything else computed."""
     errors = []
     for example in worked_examples("OKX portfolio margin"):
         i, want = example["inputs"], example["expected"]
-        total = np.zeros(2)
-        for unit in i["risk_units"]:
+        names = [unit["unit"] for unit in i["risk_units"]]
+        groups = {
+            unit["unit"].lower(): Group(
+                tuple(unit["mr1_max_move"] * k / 3 for k in (1, 2, 3)), unit["mr4_rate"], 0.0, unit["mr7_rate"]
+            )
+            for unit in i["risk_units"]
+        }
+        params = replace(SHIPPED, groups=groups, group_of={n: n for n in groups}, initial_factor=i["im_factor"])
+        model, (instruments, market) = okx_pm.Model(params), perpetuals(names)
+        arrays = revalue(instruments, market, model.scenario_set(market), backend="numpy", tick=None)
+        held = np.array([unit["delta_usd"] for unit in i["risk_units"]]) / arrays.delta
+        for row, unit in enumerate(i["risk_units"]):
             printed = want[unit["unit"].lower()]
-            moves = tuple(unit["mr1_max_move"] * k / 3 for k in (1, 2, 3))
-            group = Group(moves, unit["mr4_rate"], 0.0, unit["mr7_rate"])
-            params = replace(SHIPPED, groups={"any": group}, group_of={"any": "any"}, initial_factor=i["im_factor"])
-            assert params.extreme_multiple * moves[-1] == pytest.approx(unit["mr6_max_move"])
-            model, arrays = okx_pm.Model(params), arrays_for(params)
-            row, shocked = ROW["ETH_USDC-PERPETUAL"], printed["mr1"] / unit["mr1_max_move"]
-            delta, rows = arrays.delta.copy(), arrays.rows.copy()
-            delta[row] = abs(unit["delta_usd"])
-            rows[row] = shocked * arrays.scenario_set.price_move[:, 2]
-            book = linear_book({"ETH_USDC-PERPETUAL": float(np.sign(unit["delta_usd"]))})
-            required = model.requirement(book, replace(arrays, delta=delta, rows=rows))
-            minimum = model._tiered(np.abs([unit["delta_usd"]]) * group.minimum)[0]
-            pairs = [
-                (required.charges["scan"][0, 1], printed["mr1"]),
-                (required.charges["basis"][0, 1], printed["mr4"]),
-                (minimum, printed["mr7"]),
-                (required.maintenance[0], printed["mmr"]),
-                (required.initial[0], printed["imr"]),
-            ]
-            errors += [abs(a - b) / abs(b) for a, b in pairs]
-            total += required.initial[0], required.maintenance[0]
+            required = model.requirement(Book.from_arrays(["a"], [row], held[[row]], instruments.expiry_idx), arrays)
+            assert params.extreme_multiple * unit["mr1_max_move"] == pytest.approx(unit["mr6_max_move"])
+            extreme = arrays.pnl[row, -2:] * okx_pm.by_index(arrays)[row, -2:] * held[row]
+            found = {
+                "mr1": required.charges["scan"][0, 1],
+                "mr4": required.charges["basis"][0, 1],
+                "mr6": -extreme.min() * params.extreme_share,
+                "mr7": model._tiered(np.abs([unit["delta_usd"]]) * unit["mr7_rate"])[0],
+                "mmr": required.maintenance[0],
+                "imr": required.initial[0],
+            }
+            errors += [abs(found[name] / number - 1.0) for name, number in printed.items()]
+        account = Book.from_arrays(["a"] * len(held), np.arange(len(held)), held, instruments.expiry_idx)
+        both = model.requirement(account, arrays)
+        total = np.array([both.initial[0], both.maintenance[0]])
         borrowed = i["borrow_mmr"] * np.array([i["borrow_im_factor"], 1.0])
         errors += [abs(total[1] / want["deriv_mmr"] - 1.0)]
         errors += (np.abs((total + borrowed) / [want["total_imr"], want["total_mmr"]] - 1.0)).tolist()
         assert max(errors) <= example["tolerance"]["rel"]
     report_vectors(len(errors), max(errors), "relative", "worked examples, OKX portfolio margin")
+
+
+def test_the_shipped_groups_are_those_of_the_printed_reply() -> None:
+    for example in worked_examples("OKX portfolio margin"):
+        for unit in example["inputs"]["risk_units"]:
+            group = SHIPPED.group(unit["unit"])
+            assert group.price_moves[-1] == unit["mr1_max_move"]
+            assert (group.basis_perpetual, group.minimum) == (unit["mr4_rate"], unit["mr7_rate"])
+
+
+def test_an_inverse_perpetual_moves_by_its_index_too() -> None:
+    """10 USD a contract at the mark of BTC-PERPETUAL: what it gains in coin, at the coin's price after the move."""
+    factor, row = okx_pm.by_index(EXACT), ROW["BTC-PERPETUAL"]
+    move, index, mark = EXACT.scenario_set.price_move[:, 0], 68_000.0, 68_000.0 * 1.0002
+    gain = 10.0 * (1.0 / mark - 1.0 / (mark + index * move)) * index * (1.0 + move)
+    assert EXACT.pnl[row] * factor[row] == pytest.approx(gain, rel=1e-12, abs=1e-12)
+    assert np.all(factor[EXACT.kind != Kind.PERPETUAL] == 1.0)
 
 
 @settings(max_examples=50, deadline=None)

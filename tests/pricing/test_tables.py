@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pricing import DataError, Exercise, Instruments, Kind, Market, Payoff
+from pricing import DataError, Exercise, Instruments, Kind, Market, MarketLimits, Payoff, price, resolve
 from pricing import arrays as limits
 from pricing.arrays import freeze
 from pricing.errors import PROBLEMS_SHOWN, Problem
@@ -203,6 +203,83 @@ def test_the_margin_currency_comes_first() -> None:
 def test_market_columns_have_one_length(field: str) -> None:
     problems = refused(MARKET, **{field: getattr(MARKET, field)[:-1]})
     assert [(p.field, "shape" in p.remedy) for p in problems] == [(field, True)]
+
+
+FX = np.array([1.0, 68_000.0, 2_050.0])
+
+
+def test_a_coin_has_the_price_of_its_underlying_unless_another_is_declared() -> None:
+    staked = with_row(FX, 2, 2_460.0)
+    (problem,) = refused(MARKET, fx=staked)
+    assert (problem.field, problem.row) == ("fx", "ETH") and "fx_basis_limit" in problem.remedy
+    declared = replace(MARKET, fx=staked, fx_basis_limit=[0.01, 0.01, 0.25])
+    assert declared.fx[2] == 2_460.0
+    # What is declared holds for one currency and up to its limit only.
+    for change in ({"fx": with_row(staked, 1, 69_000.0)}, {"fx": with_row(staked, 2, 2_600.0)}):
+        (problem,) = refused(declared, **change)
+        assert problem.field == "fx"
+    assert replace(MARKET, fx=with_row(FX, 2, 1e-6), fx_basis_limit=[0.0, 0.0, np.inf]).fx[2] == 1e-6
+    for limit in (-0.1, np.nan):
+        assert {p.field for p in refused(MARKET, fx_basis_limit=with_row(np.full(3, 0.01), 1, limit))} == {
+            "fx_basis_limit"
+        }
+
+
+def test_a_declaration_changes_no_digest() -> None:
+    assert [p.field for p in refused(MARKET, fx_basis_limit=[0.1, 0.1])] == ["fx_basis_limit"]
+    declared = replace(MARKET, fx_basis_limit=[0.1, 0.1, np.inf], limits=MarketLimits(max_vol=20.0))
+    assert declared.digest == MARKET.digest
+    fewer = replace(MARKET, currency_id=["USD"], fx=[1.0], currency_underlying=[-1])
+    assert len(fewer.fx_basis_limit) == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "field", "row", "value"),
+    [
+        ("undated_slack", "forward", 2, 34_000.0),
+        ("carry_slack", "forward", 0, 34_000.0),
+        ("max_rate", "forward", 1, 200_000.0),
+        ("carry_slack", "discount", 0, 0.3),
+        ("max_discount", "discount", 1, 2.5),
+        ("max_vol", "mark_vol", OPTION, 3_247.0),
+        ("max_vol", "svi", 1, (50.0, 0.0, 0.0, 0.0, 0.1)),
+    ],
+)
+@pytest.mark.parametrize("wide", [1e6, math.inf])
+def test_a_declared_limit_admits_what_the_usual_one_refuses(
+    limit: str, field: str, row: int, value: Any, wide: float
+) -> None:
+    change = {field: getattr(MARKET, field).copy()}
+    change[field][row] = value
+    assert {problem.field for problem in refused(MARKET, **change)} == {field}
+    others = {"max_rate": 1e6} if limit == "max_discount" else {}
+    market = replace(MARKET, **change, limits=MarketLimits(**{limit: wide}, **others))
+    assert np.all(getattr(market, field)[row] == value)
+
+
+def test_a_live_option_without_vol_is_admitted_where_declared() -> None:
+    """A venue that takes a vol of 0 prices at what exercise pays; a vol of 0.1 % is admitted by the same limit."""
+    low = MarketLimits(min_vol=0.0)
+    assert {p.field for p in refused(MARKET, mark_vol=with_row(MARKET.mark_vol, OPTION, 0.001))} == {"mark_vol"}
+    assert replace(MARKET, mark_vol=with_row(MARKET.mark_vol, OPTION, 0.001), limits=low).mark_vol[OPTION] == 0.001
+    without = replace(MARKET, mark_vol=with_row(MARKET.mark_vol, OPTION, 0.0))
+    with pytest.raises(DataError, match="live option"):
+        resolve(INSTRUMENTS, without)
+    inputs = resolve(INSTRUMENTS, replace(without, limits=low))
+    assert inputs.vol[OPTION] == 0.0
+    forward, strike = inputs.forward[OPTION], inputs.strike[OPTION]
+    for backend in ("numpy", "numba", "jax"):
+        found = price(forward, strike, inputs.tau[OPTION], 0.0, inputs.sign[OPTION], backend=backend)
+        assert found == pytest.approx(max(inputs.sign[OPTION] * (forward - strike), 0.0))
+
+
+def test_limits_are_numbers_above_0() -> None:
+    for value in (0.0, -1.0, math.nan, "wide", True):
+        with pytest.raises(DataError, match="max_vol"):
+            MarketLimits(max_vol=value)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="0 or more"):
+        MarketLimits(min_vol=-0.1)
+    assert {problem.field for problem in refused(MARKET, limits=2.0)} == {"limits"}
 
 
 def test_an_expiry_is_named_for_people() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from portfolio_margin.span.tables import SCENARIOS
+
 TEXT, NUMBER, WHOLE, FLAG = "text", "number", "whole number", "0 or 1"
 
 
@@ -137,6 +139,7 @@ OPTION = Record(
     frozenset({"ra"}),
     ("contract_id", "right", "strike", "price"),
 )
+ARRAY_TAGS = ("r", *["a"] * SCENARIOS, "d")
 ARRAY = Record(leaves(WHOLE, r="rate"), frozenset({"a", "d"}), ("rate",))
 SCAN_RATE = Record(
     {

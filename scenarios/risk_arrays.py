@@ -245,7 +245,9 @@ def impossible_rows(arrays: RiskArrays, file: str) -> list[Problem]:
     problems += impossible_terms(arrays.terms, arrays.kind, (names, arrays.underlying_id, arrays.expiry_name), file)
     if not any(np.any(bad) for bad, _ in checks.values()) and not problems:
         checks = _contradictions(arrays)
-        far, remedy = impossible_carry(arrays.terms, arrays.valuation_time), "further from the spot than any carry"
+        # What an exchange clears need not be carried: power of two months, steel beside an old price of scrap.
+        far = impossible_carry(arrays.terms, arrays.valuation_time) & (arrays.market_digest != "")
+        remedy = "further from the spot than any carry"
         problems += row_problems(file, "terms forward", far, arrays.terms.forward, remedy, arrays.expiry_name)
     for field, (bad, remedy) in checks.items():
         problems += row_problems(file, field, np.asarray(bad), getattr(arrays, field), remedy, names)

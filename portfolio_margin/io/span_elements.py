@@ -66,6 +66,13 @@ CONTRACT_TAGS = {"PHY": "phy", "DEBT": "debt", "EQTY": "equity", "FUT": "fut", "
 TIER_TAGS = {"scanTiers": "scan", "intraTiers": "intra", "interTiers": "inter", "somTiers": "som", "rateTiers": "rate"}
 SPREAD_SCOPES = {"superSpreads": "super", "interSpreads": "inter"}
 
+# Aliases of a contract that we write: names and steps of the market that a file was made from. Any reader passes over
+# them, as over those of others.
+ALIAS_TYPES = {
+    "portfolio-margin name": Leaf("own_name", TEXT),
+    "portfolio-margin quantity step": Leaf("quantity_step", NUMBER),
+}
+
 # Known, and without effect on anything read here.
 PASSED_OVER = tags(
     "spanVersion group alias specs domain contractSize uomQty uom eqPosFactor notionAmt useOTCRounding "

@@ -18,6 +18,7 @@ import numpy as np
 from portfolio_margin.io.span_elements import (
     ACCOUNT_TYPE,
     ADJUSTMENT,
+    ALIAS_TYPES,
     ARRAY,
     ARRAY_TAGS,
     CLEARING_ORG,
@@ -260,9 +261,18 @@ class _Reader:
         if self.run is not None:
             self._run(self.run)
             return
-        values = self._values(element, OPTION)
+        values = self._values(element, OPTION) | self._aliases(element)
         values["period_idx"] = len(self.rows["periods"])
         self._arrays(element, self._add("contracts", values))
+
+    def _aliases(self, element: Element) -> dict[str, Any]:
+        """What we wrote ourselves among other names of a contract."""
+        values: dict[str, Any] = {}
+        for alias in element.findall("alias"):
+            leaf = ALIAS_TYPES.get((alias.findtext("aType") or "").strip())
+            if leaf is not None:
+                self._leaf(values, leaf.column, leaf.kind, "alias/aVal", alias.findtext("aVal"))
+        return values
 
     def _arrays(self, element: Element, contract: int) -> None:
         for ra in element.findall("ra"):
@@ -308,7 +318,7 @@ class _Reader:
         values = self._values(element, CONTRACT)
         values["period_idx"] = len(self.rows["periods"])
         self._period(element, {key: value for key, value in values.items() if key not in ("vol", "contract_id")})
-        own = {key: value for key, value in values.items() if key in OWN_COLUMNS}
+        own = {key: value for key, value in values.items() if key in OWN_COLUMNS} | self._aliases(element)
         self._arrays(element, self._add("contracts", own))
 
     def _family(self, element: Element) -> None:

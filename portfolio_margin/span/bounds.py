@@ -62,6 +62,7 @@ NUMBERS = (
     ("contracts", "strike_value_factor", "above if stated"),
     ("contracts", "delta_scale", "above if stated"),
     ("contracts", "vol", "zero if stated"),
+    ("contracts", "quantity_step", "above if stated"),
     ("adjustments", "factor", "factor"),
     ("tier_rates", "value", "zero"),
     ("spread_legs", "ratio", "above"),

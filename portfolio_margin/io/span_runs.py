@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.io.span_elements import ARRAY_TAGS, NUMBER, OPTION, TEXT, WHOLE, Leaf
+from portfolio_margin.io.span_elements import ALIAS_TYPES, ARRAY_TAGS, NUMBER, OPTION, TEXT, WHOLE, Leaf
 from pricing.arrays import FloatArray
 
 BLOCK = 1 << 17
@@ -24,7 +24,12 @@ START, END = b"<opt>", b"</opt>"
 LONGEST_OPTION = 1 << 16
 MOST_SHAPES = 16
 BLANK = rb"[ \t\r\n]*"
+# Kind and name of an alias are pieces of an option as its leaves are; their texts may hold blanks and signs.
+ALIAS = {"aType": Leaf("", "kind of an alias"), "aVal": Leaf("", "value of an alias")}
+PRINTABLE = rb"[ -%'-;=?-~]*"
 TEXTS = {NUMBER: rb"[-+.0-9eE]+", WHOLE: rb"[0-9]{1,18}", TEXT: rb"[0-9A-Za-z]*"}
+TEXTS |= {leaf.kind: PRINTABLE for leaf in ALIAS.values()}
+PLAIN_NUMBER = re.compile(TEXTS[NUMBER])
 TAGS = re.compile(rb"<(\w+)>")
 # Encodings in which these bytes are what they look like.
 PLAIN_ENCODINGS = frozenset({b"utf-8", b"us-ascii", b"ascii", b"iso-8859-1", b"latin-1", b"windows-1252"})
@@ -135,16 +140,23 @@ def new_shape(tags: list[str]) -> Shape | None:
     own, rest = tags[:first], tags[first:]
     one = ["ra", *ARRAY_TAGS]
     count = len(rest) // len(one)
-    leaves = tuple(OPTION.leaves[tag] for tag in own if tag in OPTION.leaves)
-    columns = {leaf.column for leaf in leaves}
-    alike = len(columns) == len(own) and columns.issuperset(OPTION.needed)
+    known = {**OPTION.leaves, **ALIAS}
+    leaves, parts, stated = [], [START], []
+    while own:
+        inner, closing = (own[1:3], b"</alias>") if own[0] == "alias" else (own[:1], b"")
+        if inner != [*ALIAS] if closing else own[0] not in OPTION.leaves:
+            return None
+        leaves += [known[tag] for tag in inner]
+        stated += [] if closing else [known[own[0]].column]
+        elements = [_element(tag, TEXTS[known[tag].kind]) for tag in inner]
+        parts += [b"<alias>", *elements, closing] if closing else elements
+        own = own[3:] if closing else own[1:]
+    alike = len(set(stated)) == len(stated) and set(stated).issuperset(OPTION.needed)
     if not alike or not count or rest != one * count:
         return None
-    parts = [START]
-    parts += [_element(tag, TEXTS[leaf.kind]) for tag, leaf in zip(own, leaves, strict=True)]
     numbers = [_element(tag, TEXTS[WHOLE] if tag == "r" else TEXTS[NUMBER]) for tag in ARRAY_TAGS]
     parts += [b"<ra>", *numbers, b"</ra>"] * count
-    return Shape(leaves, count, re.compile(BLANK.join([*parts, END, b""])))
+    return Shape(tuple(leaves), count, re.compile(BLANK.join([*parts, END, b""])))
 
 
 def _element(tag: str, text: bytes) -> bytes:
@@ -170,19 +182,35 @@ def _read(groups: list[tuple[bytes, ...]], shape: Shape) -> Run:
     try:
         texts = chain.from_iterable(group[own:] for group in groups)
         numbers = np.fromiter(map(float, texts), dtype=np.float64, count=size).reshape(-1, width)
-        columns = {
-            leaf.column: _column(leaf.kind, values)
-            for leaf, values in zip(shape.leaves, zip(*(group[:own] for group in groups), strict=True), strict=True)
-        }
+        columns = _columns(shape.leaves, list(zip(*(group[:own] for group in groups), strict=True)))
     except ValueError:
         raise UnlikeAnyRun from None
     owner = np.repeat(np.arange(count, dtype=np.int64), shape.arrays)
     return Run(count, columns, numbers[:, 0].astype(np.int64), owner, numbers[:, 1:-1], numbers[:, -1])
 
 
+def _columns(leaves: tuple[Leaf, ...], texts: list[tuple[bytes, ...]]) -> dict[str, Any]:
+    """Columns of leaves by name; of aliases those that we write ourselves, the first of each."""
+    columns: dict[str, Any] = {}
+    named: Leaf | None = None
+    for leaf, values in zip(leaves, texts, strict=True):
+        if leaf is ALIAS["aType"]:
+            kinds = {value.strip() for value in values}
+            if len(kinds) > 1:
+                raise UnlikeAnyRun
+            named = ALIAS_TYPES.get(kinds.pop().decode("ascii"))
+        elif leaf is not ALIAS["aVal"]:
+            columns[leaf.column] = _column(leaf.kind, values)
+        elif named is not None and named.column not in columns:
+            if named.kind == NUMBER and not all(map(PLAIN_NUMBER.fullmatch, values)):
+                raise UnlikeAnyRun
+            columns[named.column] = _column(named.kind, values)
+    return columns
+
+
 def _column(kind: str, texts: tuple[bytes, ...]) -> Any:
     if kind == TEXT:
-        plain = {text: text.decode("ascii") for text in set(texts)}
+        plain = {text: text.decode("ascii").strip() for text in set(texts)}
         return [plain[text] for text in texts]
     if kind == WHOLE:
         return array("q", map(int, texts))

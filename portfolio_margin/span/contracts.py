@@ -37,7 +37,8 @@ class ContractView:
     @cached_property
     def is_option(self) -> BoolArray:
         """True for options of any sort."""
-        return np.isin(self.kind, OPTION_TYPES)
+        # By family: texts by contract are the largest of all columns.
+        return np.isin(self.file.families.kind, OPTION_TYPES)[self.family]
 
     @cached_property
     def period(self) -> StrArray:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import click
 
@@ -212,26 +211,12 @@ def _session_of_span(options: Options, file: str, policy: ModelInput) -> Session
         given = SpanInput(file)
         step("arrays")
         model, arrays, told = given.arrays_for(policy.model(given.time))
-        model = _named_after(file, given.file.header.date, model)
         step("book")
         left_out = told.left_out_by_name()
         book = read_book_option(options.positions, options.collateral, arrays, None, left_out)
         step("done")
     told = with_book_notes(told, options.positions, options.collateral)
     return Session(None, None, arrays, book, model, file, told, left_out)
-
-
-def _named_after(path: str, date: str, model: MarginModel) -> MarginModel:
-    """The model, whose parameters are those of a SPAN file where it takes its rules and they have no name yet.
-
-    date  of the file, YYYYMMDD
-    """
-    if getattr(model, "file", None) is None or model.parameter_set.valid_from:
-        return model
-    since = f"{date[:4]}-{date[4:6]}-{date[6:8]}"
-    named = replace(model.parameter_set, name=os.path.basename(path), valid_from=since)
-    changed: MarginModel = replace(cast(Any, model), parameter_set=named)
-    return changed
 
 
 def with_book_notes(told: Told, positions: str | None, collateral: str | None) -> Told:

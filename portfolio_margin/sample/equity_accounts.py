@@ -72,8 +72,8 @@ def _stock(market: Listing, stock: str) -> Iterator[Account]:
 def _spreads(market: Listing, stock: str) -> Iterator[Account]:
     """Books whose loss is bounded by their wings, or nearly so."""
     wings = {WEEK: (0.97, 0.985, 1.015, 1.03), MONTH: (0.94, 0.97, 1.03, 1.06)}
-    for number, (days, levels) in enumerate(wings.items(), start=1):
-        yield Account(f"iron-condor-{number:02d}", iron_condor(market, stock, days, levels, CONTRACTS), {}, 1.5)
+    for number, (days, condor) in enumerate(wings.items(), start=1):
+        yield Account(f"iron-condor-{number:02d}", iron_condor(market, stock, days, condor, CONTRACTS), {}, 1.5)
     yield Account("box-01", box(market, stock, MONTH, (0.95, 1.05), CONTRACTS), {}, 1.5)
     yield Account("box-02", box(market, stock, MONTH, (0.95, 1.05), -CONTRACTS), {}, 1.5)
     vertical = {

@@ -21,15 +21,16 @@ from typing import NamedTuple
 import numpy as np
 
 from pricing.arrays import BoolArray, FloatArray, IntArray
-from pricing.backends import american_numpy
 from pricing.collocation import scheme
+from pricing.exercise import Solver
 from pricing.models import american
 from pricing.xp import numpy as xp
 
 LAST = "accurate"
 # Nodes of ln(K/B), evenly in the log of the time z until there is no boundary. They reach down from z or from the
-# time between that moment and the dividend, whichever is shorter, by exp(-REACH); below it counts for nothing.
-NODES, REACH = 48, 9.0
+# time between that moment and the dividend, whichever is shorter, by exp(-REACH). Below it the boundary is held for
+# the value, and there is none for the nodes above.
+NODES, REACH = 48, 11.0
 # Points between two nodes, and next to the node that an integral is for, where they crowd like squares.
 POINTS, FIRST_POINTS = 6, 16
 STEPS, TOLERANCE = 60, 1e-11
@@ -65,11 +66,14 @@ class Stretch(NamedTuple):
     y: FloatArray
 
 
-def solve(puts: Puts) -> tuple[list[Stretch], FloatArray, BoolArray]:
-    """The stretches with a boundary, last first; (R,) ln(K/B) now, inf where there is none; (R,) converged."""
+def solve(puts: Puts, solver: Solver) -> tuple[list[Stretch], FloatArray, BoolArray]:
+    """The stretches with a boundary, last first; (R,) ln(K/B) now, inf where there is none; (R,) converged.
+
+    solver   finds the boundary after the last dividend
+    """
     count = len(puts.dates)
     start = np.append(0.0, puts.dates)
-    found, y_now, converged = _last(puts, start[-1])
+    found, y_now, converged = _last(puts, start[-1], solver)
     stretches = [found]
     if count:
         y_now = np.full_like(puts.tau, np.inf)
@@ -89,12 +93,12 @@ def solve(puts: Puts) -> tuple[list[Stretch], FloatArray, BoolArray]:
     return stretches, y_now, converged
 
 
-def greeks(puts: Puts) -> tuple[FloatArray, BoolArray]:
+def greeks(puts: Puts, solver: Solver) -> tuple[FloatArray, BoolArray]:
     """(3,R) what early exercise adds to price, delta and gamma of the European put, and (R,) converged.
 
     Where exercise now is optimal, NaN.
     """
-    stretches, y_now, converged = solve(puts)
+    stretches, y_now, converged = solve(puts, solver)
     spot, vol, rate = (column[:, None] for column in (puts.spot, puts.vol, puts.rate))
     total = np.zeros((3, len(puts.spot)))
     for time, weight, y in stretches:
@@ -109,11 +113,11 @@ def greeks(puts: Puts) -> tuple[FloatArray, BoolArray]:
     return total, converged
 
 
-def _last(puts: Puts, start: float) -> tuple[Stretch, FloatArray, BoolArray]:
+def _last(puts: Puts, start: float, solver: Solver) -> tuple[Stretch, FloatArray, BoolArray]:
     """After the last dividend: the boundary of the put without dividends."""
     chosen, life = scheme(american.SCHEMES[LAST]), puts.tau - start
     terms = (puts.rate, np.zeros_like(life), puts.vol, life)
-    y, _, converged = american_numpy.solve(chosen, terms, False)
+    y, _, converged = solver.solve(chosen, terms, False)
     distance = np.sqrt(np.maximum((y * y) @ chosen.premium_basis, american.LEAST_DISTANCE))
     time = start + life[:, None] * chosen.premium_root**2
     return Stretch(time, life[:, None] * chosen.premium_weight, distance), y[:, 0], converged
@@ -141,10 +145,11 @@ def _between(
         first = _start(node, z, gap) if i < 2 else np.maximum(2.0 * y[:, i - 1] - y[:, i - 2], 0.5 * y[:, i - 1])
         y[:, i], good = _root(node, y[:, :i] @ matrix[:, :i].T, matrix[:, i], first)
         converged &= good
-    every = Stretch(*(np.full((len(puts.tau), len(back)), value) for value in (1.0, 0.0, 1.0)))
-    every.time[row] = end[:, None] - length[:, None] * np.exp(log_share)
-    every.weight[row] = length[:, None] * weight
-    every.y[row] = y @ _interpolation(NODES - 1, back).T
+    every = Stretch(*(np.full((len(puts.tau), len(back) + 1), value) for value in (1.0, 0.0, 1.0)))
+    least = (length * np.exp(-stride * (NODES - 1)))[:, None]
+    every.time[row] = end[:, None] - np.hstack([length[:, None] * np.exp(log_share), 0.5 * least])
+    every.weight[row] = np.hstack([length[:, None] * weight, least])
+    every.y[row] = np.hstack([y @ _interpolation(NODES - 1, back).T, y[:, :1]])
     return every, y[:, -1], converged
 
 

@@ -15,8 +15,10 @@ dividend that is a share of the price is a yield.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -61,12 +63,11 @@ def american_with_dividends(
     dividend_tau   (M,) years until the share trades without each dividend, above 0, ascending
     dividend       (M,) quote currency a share, 0 or more
     convention     "escrowed" or "drop", see above
-    backend        of the European value that is left after the last dividend
+    backend        of the European value, and of the boundary after the last dividend
 
     The schedule is that of the share: a contract counts the dividends before its own expiry. Everything else
-    broadcasts. Calls are right in the model to 1e-9 of the spot, 1e-8 where dividends are days apart; puts to 1e-8,
-    1e-7 where dividends are below 0.05 % of the strike. DataError for inputs out of these bounds; UnsolvedError naming
-    puts for which no boundary was found.
+    broadcasts. Calls are right in the model to 1e-9 of the spot, 1e-8 where dividends are days apart; puts to 1e-7.
+    DataError for inputs out of these bounds; UnsolvedError naming puts for which no boundary was found.
     """
     if convention not in CONVENTIONS:
         raise ConfigError(f"convention = {convention!r}: must be one of {', '.join(CONVENTIONS)}")
@@ -88,7 +89,8 @@ def american_with_dividends(
     result = np.empty((3, len(columns[0])))
     put = np.flatnonzero(named["sign"] < 0)
     if len(put):
-        result[:, put] = _puts(tuple(column[put] for column in columns), put, (dates, amounts), module)
+        solver = importlib.import_module(f"pricing.backends.american_{backend}")
+        result[:, put] = _puts(tuple(column[put] for column in columns), put, (dates, amounts), (module, solver))
     call = named["sign"] > 0
     # Where the spot loses nothing at it, a dividend at which no call is exercised does not matter.
     key = _paying(columns, dates, amounts) if escrowed else np.arange(len(dates))[:, None] < counted
@@ -139,10 +141,17 @@ def american_call_with_dividend(
 
 
 def _puts(
-    columns: tuple[FloatArray, ...], place: IntArray, schedule: tuple[FloatArray, FloatArray], module: ModuleType
+    columns: tuple[FloatArray, ...],
+    place: IntArray,
+    schedule: tuple[FloatArray, FloatArray],
+    modules: tuple[ModuleType, Any],
 ) -> FloatArray:
-    """(3,R) price, delta and gamma of puts, escrowed; place (R,) is what messages call them."""
+    """(3,R) price, delta and gamma of puts, escrowed; place (R,) is what messages call them.
+
+    modules   of a backend: the European value, and the solver of exercise boundaries
+    """
     spot, strike, tau, vol, rate = columns
+    module, solver = modules
     paying = schedule[1] > 0.0
     dates, amounts = schedule[0][paying], schedule[1][paying]
     worth = np.where(dates[:, None] < tau, amounts[:, None] * np.exp(-rate * dates[:, None]), 0.0)
@@ -157,7 +166,7 @@ def _puts(
             row = same[start : start + PUTS_AT_ONCE]
             terms = (clean[row] / strike[row], tau[row], vol[row], rate[row])
             puts = dividend_puts.Puts(*terms, dates[:count], worth[:count, row] / strike[row])
-            more, converged = dividend_puts.greeks(puts)
+            more, converged = dividend_puts.greeks(puts, solver)
             failed[row] = ~converged
             held = result[:, row] + more * np.array([strike[row], np.ones(len(row)), 1.0 / strike[row]])
             now = np.array([strike[row] - spot[row], np.full(len(row), -1.0), np.zeros(len(row))])

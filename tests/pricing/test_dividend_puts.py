@@ -69,7 +69,7 @@ def test_against_a_tree(case: tuple) -> None:
 
 @pytest.mark.parametrize(("case", "allowed"), [*((case, 1e-6) for case in (*CASES[:4], DEEP)), (CASES[4], 1e-5)])
 def test_stated_accuracy(case: tuple, allowed: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """1e-7 of the spot, 1e-8 but for the smallest dividends: more nodes, more points and a longer reach change no more."""
+    """1e-7 of the spot, mostly 1e-8: more nodes, more points and a longer reach change no more."""
     before = ours(100.0, case)
     for name, value in (("NODES", 110), ("POINTS", 8), ("FIRST_POINTS", 24), ("REACH", 13.0)):
         monkeypatch.setattr(dividend_puts, name, value)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing import dividend_induction, dividend_puts
+from pricing import dividend_induction
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.columns import check_rows, flat_columns, numbers
 from pricing.dividend_induction import Calls
@@ -150,6 +150,8 @@ def _puts(
 
     modules   of a backend: the European value, and the solver of exercise boundaries
     """
+    from pricing import dividend_puts  # with scipy, which importing the package does not load
+
     spot, strike, tau, vol, rate = columns
     module, solver = modules
     paying = schedule[1] > 0.0

@@ -94,7 +94,9 @@ class MarketInput(NamedTuple):
 
 MARKET_OPTIONS = (
     click.option(
-        "--market", metavar="FILE", help="Market: our .json, a Deribit chain (.csv, .csv.gz, .parquet, .json)."
+        "--market",
+        metavar="FILE",
+        help="Market: our .json, a chain of Deribit or of a listed stock (.csv, .csv.gz, .parquet; Deribit's .json).",
     ),
     *CHAIN_OPTIONS,
 )
@@ -275,8 +277,8 @@ def read_market_option(market: str | None, chain: ChainOptions) -> MarketInput:
         file = read_market_file(sample_path(MARKET_FILE) if market is None else market)
         tell_left_out(file.told.left_out)
         return MarketInput(file.instruments, file.market, market or SAMPLE, file.told, file.told.left_out_by_name())
-    read, surface = fitted_chain(market, chain)
-    return MarketInput(read.instruments, read.market, read.source, told_of(read, surface), read.left_out)
+    read = fitted_chain(market, chain)
+    return MarketInput(read.instruments, read.market, read.source, told_of(read), read.left_out)
 
 
 def _check_combination(options: Options) -> None:

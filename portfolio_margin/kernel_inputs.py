@@ -112,7 +112,14 @@ def worst_of_segments(sums: FloatArray, account: IntArray, accounts: int) -> tup
     sums is (segments, K), account is the account of each segment.
     """
     scenario = np.argmin(sums, axis=1)
-    loss = np.maximum(-sums[np.arange(len(sums)), scenario], 0.0)
+    return worst_of_losses(sums[np.arange(len(sums)), scenario], scenario, account, accounts)
+
+
+def worst_of_losses(
+    lowest: FloatArray, scenario: IntArray, account: IntArray, accounts: int
+) -> tuple[FloatArray, IntArray]:
+    """`worst_of_segments` from the lowest sum of each segment and the scenario it stands in."""
+    loss = np.maximum(-lowest, 0.0)
     total = np.zeros(accounts)
     np.add.at(total, account, loss)
     worst = np.full(accounts, -1)

@@ -106,6 +106,24 @@ BOOK_OPTIONS = (
         "--collateral", metavar="FILE", help="account, currency, amount (.csv, .csv.gz, .parquet; - reads CSV)."
     ),
 )
+
+
+class BackendType(click.Choice[str]):
+    """A backend by name; jax:4 is jax on four devices."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        name, separator, devices = str(value).partition(":")
+        chosen = super().convert(name if separator else value, param, ctx)
+        return f"{chosen}{separator}{devices}"
+
+
+BACKEND_OPTION = click.option(
+    "--backend",
+    type=BackendType(BACKENDS),
+    default="numba",
+    show_default=True,
+    help="What computes; jax:4 shares the work out among four devices that jax sees.",
+)
 ACCURACY_OPTION = click.option(
     "--american-accuracy",
     type=click.Choice(tuple(american.SCHEMES)),
@@ -127,7 +145,7 @@ MARGIN_OPTIONS = (
         "--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter of the model; repeatable."
     ),
     click.option("--scenario", metavar="NAME=VALUE", multiple=True, help="A parameter of the family; repeatable."),
-    click.option("--backend", type=click.Choice(BACKENDS), default="numba", show_default=True),
+    BACKEND_OPTION,
     click.option("--threads", type=click.IntRange(1), help="Threads; by default one for small work, else all cores."),
     click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays."),
     ACCURACY_OPTION,

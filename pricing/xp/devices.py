@@ -29,7 +29,7 @@ def mesh_of(devices: int | None) -> Mesh:
 
     ConfigError where jax sees fewer.
     """
-    chosen = jax.config.jax_default_device
+    chosen: Any = getattr(jax.config, "jax_default_device", None)
     if devices is None and chosen is not None:
         return Mesh(np.array([jax.devices(chosen)[0] if isinstance(chosen, str) else chosen]), (AXIS,))
     found = jax.devices()
@@ -44,7 +44,7 @@ def shared_out(function: Callable[..., Any], mesh: Mesh, given: Any, results: An
 
     given, results   SHARED or EVERYWHERE for every array that goes in and comes out, nested as they are
     """
-    share = getattr(jax, "shard_map", None)
+    share: Any = getattr(jax, "shard_map", None)
     if share is None:
         from jax.experimental.shard_map import shard_map as share
     return jax.jit(share(function, mesh=mesh, in_specs=given, out_specs=results))

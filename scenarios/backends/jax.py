@@ -36,8 +36,8 @@ def _compiled(model: ModuleType, mesh: jax.sharding.Mesh) -> Any:
         gain = (value - (base * inputs.settled)[:, None]) * conversion - kept
         return shocked.weight * (inputs.multiplier[:, None] * gain)
 
-    moves = ShockedInputs(*(SHARED if name == "vol" else EVERYWHERE for name in ShockedInputs._fields))
-    given = (PricingInputs(*(SHARED for _ in PricingInputs._fields)), moves)
+    moves = ShockedInputs._make(SHARED if name == "vol" else EVERYWHERE for name in ShockedInputs._fields)
+    given = (PricingInputs._make(SHARED for _ in PricingInputs._fields), moves)
     return shared_out(unit_pnl, mesh, given, SHARED)
 
 
@@ -63,7 +63,7 @@ def unit_pnl(
         for low in range(0, contracts, step):
             # The last block is filled up with its last contract: one shape, one compilation.
             chosen = np.minimum(np.arange(low, low + step), contracts - 1)
-            block = PricingInputs(*(column[chosen] for column in inputs))
+            block = PricingInputs._make(column[chosen] for column in inputs)
             pnl = _compiled(model, mesh)(block, shocked._replace(vol=shocked.vol[chosen]))
             out[low : low + step] = np.asarray(pnl)[: contracts - low]
     return out

@@ -19,6 +19,7 @@ from pricing.price import greeks, price
 from pricing.resolve import load_model
 from pricing.slice_fit import SliceData, fit_slices
 from pricing.variables import CHANGED_VARIABLES
+from scenarios.portfolio import portfolio_pnl
 from scenarios.revalue import revalue
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import ScenarioSet, make
@@ -62,6 +63,7 @@ def pricing_jobs(backend: str) -> Jobs:
         jobs.append((f"{backend}: implied_vol {model}", invert))
     if backend == "numba":
         jobs.append(("numba: fit of slices", partial(fit_slices, [_five_quotes()])))
+        jobs.append(("numba: portfolio_pnl", partial(portfolio_pnl, *TERMS[:-1], 1.0, (0.0, 0.0, 0.0))))
     instruments, market = _two_contracts()
     return [*jobs, (f"{backend}: unit_pnl", partial(revalue, instruments, market, _one_move(), backend=backend))]
 

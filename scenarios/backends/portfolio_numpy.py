@@ -1,0 +1,45 @@
+"""P&L of one portfolio of options along a product grid: the reference, and what both backends take."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pricing.arrays import FloatArray
+from pricing.models import black76
+from pricing.xp import numpy as xp
+
+
+class Legs(NamedTuple):
+    """Numbers of every leg: (N,) each; tau and discount (N,T+1) at every time step, the last as they stand now."""
+
+    forward: FloatArray
+    strike: FloatArray
+    vol: FloatArray
+    sign: FloatArray
+    quantity: FloatArray
+    tau: FloatArray
+    discount: FloatArray
+
+
+class Grid(NamedTuple):
+    """Factors of the moves: growth (M,) of prices and its logarithm (M,), vol_factor (V,)."""
+
+    growth: FloatArray
+    log_growth: FloatArray
+    vol_factor: FloatArray
+
+
+def grid_pnl(legs: Legs, grid: Grid, threads: int = 1) -> FloatArray:
+    """(V*T*M,) P&L by the reference formula on numpy arrays."""
+    columns = (legs.strike, legs.vol, legs.sign)
+    strike, vol, sign = (column[:, None, None, None] for column in columns)
+    tau, discount = (table[:, None, :-1, None] for table in (legs.tau, legs.discount))
+    forward = legs.forward[:, None, None, None] * grid.growth
+    shocked = np.maximum(vol * grid.vol_factor[:, None, None], 0.0)
+    with np.errstate(under="ignore"):
+        value = black76.value(xp, forward, strike, tau, shocked, discount, sign)
+        now = legs.tau[:, -1], legs.vol, legs.discount[:, -1], legs.sign
+        base = black76.value(xp, legs.forward, legs.strike, *now)
+    return np.asarray(np.einsum("n,nvtm->vtm", legs.quantity, value - base[:, None, None, None]).ravel())

@@ -77,8 +77,8 @@ def portfolio_pnl(
         later = np.ones_like(left)
     else:
         later = due ** np.divide(left, now, out=np.ones_like(left), where=now > 0.0)
-    held = (columns[name] for name in ("forward", "strike", "vol", "sign", "quantity"))
-    legs = Legs(*held, np.ascontiguousarray(left), np.ascontiguousarray(later))
+    terms = {name: columns[name] for name in ("forward", "strike", "vol", "sign", "quantity")}
+    legs = Legs(**terms, tau=left, discount=later)
     shape = (len(vol_moves), len(steps), len(price_moves))
     workers = default_threads(len(left) * shape[0] * shape[1] * shape[2]) if threads is None else threads
     pnl: FloatArray = importlib.import_module(f"scenarios.backends.portfolio_{backend}").grid_pnl(legs, grid, workers)

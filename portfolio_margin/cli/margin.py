@@ -8,6 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
+from portfolio_margin.cli import chunked
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
@@ -57,6 +58,7 @@ MONEY_COLUMNS = (
 @click.option(
     "--check", is_flag=True, help="Exit 1 where an account is below maintenance margin, or holds risk without a rule."
 )
+@with_options(*chunked.CHUNK_OPTIONS)
 @output_options
 def command(
     accounts: tuple[str, ...],
@@ -68,6 +70,12 @@ def command(
     **shared: Any,
 ) -> None:
     """Margin statements of every account."""
+    others = {"--account": accounts, "--check": check, "--json": as_json, "--csv": as_csv, "--parquet": parquet_file}
+    in_chunks = chunked.chosen_chunks(shared, {**others, "--output": output_file})
+    if in_chunks is not None:
+        options = collect(shared)
+        chunked.run(open_session(options), options, in_chunks)
+        return
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     options = collect(shared)
     session = open_session(options)

@@ -16,7 +16,7 @@ from pricing.arrays import MAX_SCENARIOS, FloatArray
 from pricing.columns import check_rows, flat_columns, numbers
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.price import check_threads, default_threads
-from scenarios.backends.portfolio_numpy import Grid, Legs
+from scenarios.legs import Grid, Legs
 
 NAME = "portfolio_pnl"
 BACKENDS = ("numpy", "numba")

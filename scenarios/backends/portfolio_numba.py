@@ -17,7 +17,7 @@ import numpy as np
 from pricing.arrays import FloatArray
 from pricing.models import black76
 from pricing.xp import numba as XP
-from scenarios.backends.portfolio_numpy import Grid, Legs
+from scenarios.legs import Grid, Legs
 
 GROUP_LEGS = 256
 

@@ -1,34 +1,13 @@
-"""P&L of one portfolio of options along a product grid: the reference, and what both backends take."""
+"""P&L of one portfolio of options along a product grid: the reference."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 
 from pricing.arrays import FloatArray
 from pricing.models import black76
 from pricing.xp import numpy as xp
-
-
-class Legs(NamedTuple):
-    """Numbers of every leg: (N,) each; tau and discount (N,T+1) at every time step, the last as they stand now."""
-
-    forward: FloatArray
-    strike: FloatArray
-    vol: FloatArray
-    sign: FloatArray
-    quantity: FloatArray
-    tau: FloatArray
-    discount: FloatArray
-
-
-class Grid(NamedTuple):
-    """Factors of the moves: growth (M,) of prices and its logarithm (M,), vol_factor (V,)."""
-
-    growth: FloatArray
-    log_growth: FloatArray
-    vol_factor: FloatArray
+from scenarios.legs import Grid, Legs
 
 
 def grid_pnl(legs: Legs, grid: Grid, threads: int = 1) -> FloatArray:

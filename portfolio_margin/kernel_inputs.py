@@ -52,11 +52,14 @@ class Table(NamedTuple):
 
 class Faults(NamedTuple):
     """(A,) each: first position that is no whole multiple of its step, or -1; sum of magnitudes; first position in a
-    group of another netting set, or -1."""
+    group of another netting set, or -1. Empty where a backend has found that there are none."""
 
     off_step: IntArray
     magnitude: FloatArray
     misplaced: IntArray
+
+
+NO_FAULTS = Faults(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
 
 
 def is_off_step(quantity: FloatArray, unit: FloatArray) -> BoolArray:

@@ -25,7 +25,7 @@ def threading_state() -> tuple[int, str]:
 
 def kernels_compiled_here() -> tuple[int, int]:
     """How many kernels this process compiled itself, and how many it loaded from disk; every signature counts."""
-    stats = [kernel.stats for kernel in (*compiler.COMPILED, *account_kernels.KERNELS)]
+    stats = [kernel.stats for kernel in compiler.COMPILED]
     return sum(len(s.cache_misses) for s in stats), sum(len(s.cache_hits) for s in stats)
 
 

@@ -13,17 +13,10 @@ from portfolio_margin.book import Book
 from portfolio_margin.cli.inputs import Options, Session, open_session
 from portfolio_margin.cli.output import emit, moment_text, progress, refuse_overwriting_inputs
 from portfolio_margin.cli.tell import tell
-from portfolio_margin.io.partitions import (
-    DEFAULT_ACCOUNTS,
-    MANIFEST,
-    BookFiles,
-    MarginJob,
-    margin_of_partition,
-    new_folder,
-    partitions,
-    write_manifest,
-)
+from portfolio_margin.io.part_files import MANIFEST
+from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, new_folder, partitions
 from portfolio_margin.io.results import money_text
+from portfolio_margin.margin_parts import MarginJob, margin_of_partition, write_manifest
 from pricing.errors import ConfigError
 
 CLUSTER_OPTIONS = (
@@ -33,61 +26,57 @@ CLUSTER_OPTIONS = (
         help="Compute on a Dask cluster: its scheduler's address, or local. --output names a new folder.",
     ),
     click.option("--workers", type=click.IntRange(1), help="Worker processes of --cluster local; one a core."),
-    click.option(
-        "--chunk-accounts",
-        type=click.IntRange(1),
-        help=f"Accounts to a part, with --cluster.  [default: {DEFAULT_ACCOUNTS}]",
-    ),
 )
 
 
-class Parts(NamedTuple):
-    """How a book is cut and where its parts are computed.
+class ClusterRun(NamedTuple):
+    """Where the parts of a book are computed and written, and how the book is cut.
 
-    address        of the scheduler, "local", or None where the book is margined here as a whole
+    address        of the scheduler, or "local"
     workers        processes of a local cluster
+    folder         that is made
     accounts_each  accounts to a part
     """
 
-    address: str | None
+    address: str
     workers: int | None
-    accounts_each: int | None
+    folder: str
+    accounts_each: int
 
 
-def take(values: dict[str, Any]) -> Parts:
-    """The options of `CLUSTER_OPTIONS` out of the keyword arguments of a command."""
-    parts = Parts(*(values.pop(name) for name in ("cluster", "workers", "chunk_accounts")))
-    if parts.address is None:
-        given = [name for name, value in zip(("--workers", "--chunk-accounts"), parts[1:], strict=True) if value]
-        if given:
-            raise ConfigError(f"{', '.join(given)} has no effect without --cluster; leave it out")
-    return parts
-
-
-def refuse_beside(options: Mapping[str, object]) -> None:
-    """ConfigError for options, by name, that a run in parts does not take."""
-    given = [name for name, value in options.items() if value]
-    if given:
-        raise ConfigError(f"{', '.join(given)} has no effect beside --cluster, which writes every account as Parquet")
-
-
-def margin_in_parts(options: Options, output: str | None, how: Parts) -> bool:
-    """Margin a Parquet book on a cluster into a new folder. True where an account is below maintenance margin or bears
-    risk that the model has no rule for, which is told."""
-    from portfolio_margin.cluster import LOCAL, connect, over_accounts
-
-    if options.positions is None or output is None:
+def chosen_cluster(values: dict[str, Any], others: Mapping[str, Any]) -> ClusterRun | None:
+    """The run on a cluster that the options ask for, taken out of them, or None. ConfigError where they contradict."""
+    address, workers = values.pop("cluster"), values.pop("workers")
+    if address is None:
+        if workers is not None:
+            raise ConfigError("--workers has no effect without --cluster; leave it out")
+        return None
+    accounts_each, resume = values.pop("chunk_accounts"), values.pop("resume")
+    useless = [name for name, given in {**others, "--resume": resume}.items() if given and name != "--output"]
+    if useless:
+        raise ConfigError(f"{', '.join(useless)} has no effect beside --cluster, which writes every account as Parquet")
+    if not others["--output"] or values["positions"] is None:
         raise ConfigError("--cluster needs --positions BOOK.parquet and --output FOLDER beside it")
     refuse_overwriting_inputs()
-    files = BookFiles(os.path.abspath(options.positions), options.collateral and os.path.abspath(options.collateral))
-    parts = partitions(files, how.accounts_each or DEFAULT_ACCOUNTS)
+    return ClusterRun(address, workers, others["--output"], accounts_each or DEFAULT_ACCOUNTS)
+
+
+def run(options: Options, how: ClusterRun) -> bool:
+    """Margin a Parquet book on a cluster into a new folder. True where an account is below maintenance margin or bears
+    risk that the model has no rule for, which is told."""
+    from portfolio_margin.cluster import connect, over_accounts
+
+    files = BookFiles(
+        os.path.abspath(str(options.positions)), options.collateral and os.path.abspath(options.collateral)
+    )
+    parts = partitions(files, how.accounts_each)
     session = open_session(options, _read_later)
-    with new_folder(output) as folder, connect(how.address or LOCAL, how.workers) as client:
+    with new_folder(how.folder) as folder, connect(how.address, how.workers) as client:
         job = _job(session, options, files, str(folder))
         with progress("margin", len(parts)) as step:
             done = over_accounts(margin_of_partition, job, parts, client, lambda part: step(part.file))
         manifest = write_manifest(folder, job, done)
-    _show(manifest, session, output)
+    _show(manifest, session, how.folder)
     return _short(manifest)
 
 

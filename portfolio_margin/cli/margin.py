@@ -8,7 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
-from portfolio_margin.cli import cluster
+from portfolio_margin.cli import chunked, cluster
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
@@ -58,7 +58,7 @@ MONEY_COLUMNS = (
 @click.option(
     "--check", is_flag=True, help="Exit 1 where an account is below maintenance margin, or holds risk without a rule."
 )
-@with_options(*cluster.CLUSTER_OPTIONS)
+@with_options(*chunked.CHUNK_OPTIONS, *cluster.CLUSTER_OPTIONS)
 @output_options
 def command(
     accounts: tuple[str, ...],
@@ -70,15 +70,22 @@ def command(
     **shared: Any,
 ) -> None:
     """Margin statements of every account."""
-    options = collect(shared)
-    parts = cluster.take(shared)
-    if parts.address is not None:
-        cluster.refuse_beside({"--account": accounts, "--json": as_json, "--csv": as_csv, "--parquet": parquet_file})
-        short = cluster.margin_in_parts(options, output_file, parts)
+    others = {"--account": accounts, "--json": as_json, "--csv": as_csv, "--parquet": parquet_file}
+    on_cluster = cluster.chosen_cluster(shared, {**others, "--output": output_file})
+    if on_cluster is not None:
+        short = cluster.run(collect(shared), on_cluster)
         if check and short:
             sys.exit(BELOW_MAINTENANCE)
         return
+    in_chunks = chunked.chosen_chunks(
+        shared, {"--account": accounts, "--check": check, **others, "--output": output_file}
+    )
+    if in_chunks is not None:
+        options = collect(shared)
+        chunked.run(open_session(options), options, in_chunks)
+        return
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
+    options = collect(shared)
     session = open_session(options)
     statement = statement_of(session, options)
     session = session.warned(statement)

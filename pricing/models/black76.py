@@ -94,6 +94,18 @@ def usual_value(xp, forward, strike, tau, vol, discount, sign):
     )
 
 
+def usual_value_in_deviations(xp, forward, strike, log_moneyness, s, per_s, discount, sign):
+    """`usual_value` where ln(F/K), v = vol sqrt(tau) and 1/v are known, as they are along a grid of moves.
+
+    v is not 0. A rounding of ln(F/K) is one of the value's deviations from the money, as in `usual_value`.
+    """
+    usual, state = _usual_parts(xp, s * s, s, per_s, xp.abs(log_moneyness))
+    _, _, _, _, _, time_value, _, _, _ = state
+    return usual, discount * xp.fused(
+        time_value, xp.minimum(forward, strike), xp.maximum(sign * (forward - strike), 0.0)
+    )
+
+
 def usual_greeks(xp, forward, strike, tau, vol, discount, sign):
     """`greeks` from the state of `usual_value`, and whether that is enough."""
     usual, state = _usual_state(xp, forward, strike, tau, vol)
@@ -191,8 +203,12 @@ def _usual_state(xp, forward, strike, tau, vol):
     """
     variance = vol * vol * tau
     per_s = xp.rsqrt(variance)
-    s = variance * per_s
     x = xp.log_ratio(xp.maximum(forward, strike), xp.minimum(forward, strike))
+    return _usual_parts(xp, variance, variance * per_s, per_s, x)
+
+
+def _usual_parts(xp, variance, s, per_s, x):
+    """`_usual_state` from v^2, v, 1/v and |ln(F/K)|."""
     h = x * per_s
     t = 0.5 * s
     a, b = h - t, h + t

@@ -15,14 +15,8 @@ import pytest
 
 from portfolio_margin import cluster
 from portfolio_margin.cluster import ClusterError, connect, over_accounts
-from portfolio_margin.io.partitions import (
-    BookFiles,
-    Part,
-    margin_of_partition,
-    new_folder,
-    partitions,
-    write_manifest,
-)
+from portfolio_margin.io.partitions import BookFiles, new_folder, partitions
+from portfolio_margin.margin_parts import Part, margin_of_partition, write_manifest
 from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, sample_path
 from pricing import ConfigError, DataError
 from pricing.errors import Problem
@@ -188,6 +182,7 @@ def test_options_that_do_not_go_together(run: Any, tmp_path: Path, monkeypatch: 
         ("--cluster", "local"): "--positions BOOK.parquet and --output FOLDER",
         (*files, "--cluster", "local"): "--positions BOOK.parquet and --output FOLDER",
         (*files, "--cluster", "local", "--output", "out", "--json"): "--json has no effect beside --cluster",
+        (*files, "--cluster", "local", "--output", "out", "--resume"): "--resume has no effect beside --cluster",
         (*files, "--workers", "2"): "--workers has no effect without --cluster",
         (*files, "--cluster", "nowhere", "--output", "out"): "no Dask scheduler answers at 'nowhere'",
         ("--positions", "book.csv", "--cluster", "local", "--output", "out"): "save it as .parquet",

@@ -15,17 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portfolio_margin import Book, margin
-from portfolio_margin.io.partitions import (
-    BookFiles,
-    MarginJob,
-    Partition,
-    margin_of_partition,
-    new_folder,
-    partitions,
-    read_partition,
-    write_manifest,
-)
+from portfolio_margin.io.partitions import BookFiles, Partition, new_folder, partitions, read_partition
 from portfolio_margin.io.positions import read_book
+from portfolio_margin.margin_parts import MarginJob, margin_of_partition, write_manifest
 from portfolio_margin.models import worst_case
 from pricing import ConfigError, DataError
 from tests.portfolio_margin.books import ARRAYS, ASSETS, BOOK, CONTRACTS, INSTRUMENTS, MARKET, names_of, quantity
@@ -66,11 +58,11 @@ def same_book(first: Book, second: Book) -> bool:
 def test_parts_are_the_book(tmp_path: Path, accounts_each: int, seed: int | None) -> None:
     files = written(tmp_path, BOOK.accounts(0, 40) if accounts_each == 1 else BOOK, seed=seed)
     whole = read_book(files.positions, files.collateral, INSTRUMENTS, MARKET)
-    job, first = job_of(files, tmp_path), 0
+    first = 0
     for partition in partitions(files, accounts_each):
         last = first + min(accounts_each, len(whole) - first)
         assert (partition.first, partition.last) == (whole.account_id[first], whole.account_id[last - 1])
-        assert same_book(read_partition(job, partition), whole.accounts(first, last))
+        assert same_book(read_partition(files, partition, INSTRUMENTS, MARKET), whole.accounts(first, last))
         first = last
     assert first == len(whole)
 
@@ -101,8 +93,7 @@ def test_any_names_are_in_one_part_each(
     owned = pd.DataFrame({"account": stripped, "currency": ASSETS[0], "amount": 7.25})
     owned.to_parquet(str(files.collateral), row_group_size=rows)
     whole = read_book(files.positions, files.collateral, INSTRUMENTS, MARKET)
-    job = job_of(files, folder)
-    found = [read_partition(job, partition) for partition in partitions(files, each)]
+    found = [read_partition(files, partition, INSTRUMENTS, MARKET) for partition in partitions(files, each)]
     assert [str(name) for book in found for name in book.account_id] == sorted(stripped)
     bounds = np.cumsum([0, *map(len, found)])
     assert all(same_book(book, whole.accounts(low, low + len(book))) for book, low in zip(found, bounds, strict=False))
@@ -157,7 +148,7 @@ def test_bad_rows_are_named_by_their_row_in_the_file(tmp_path: Path) -> None:
     rows = []
     for partition in partitions(files, 20):
         try:
-            read_partition(job_of(files, tmp_path), partition)
+            read_partition(files, partition, INSTRUMENTS, MARKET)
         except DataError as error:
             rows += [problem.row for problem in error.problems]
     assert rows == [3, 702, 1_101]

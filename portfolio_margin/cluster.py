@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +32,7 @@ CONNECT_SECONDS = 10.0
 # Workers of a cluster that is just starting, or that is starting again after a loss, have this long to appear.
 WORKERS_SECONDS = 60.0
 LOOK_SECONDS = 5.0
+PAUSE_SECONDS = 1.0
 NO_WORKERS = f"the cluster has had no worker for {WORKERS_SECONDS:.0f} seconds; nothing is reported"
 # Partitions under way or waiting, for each thread of the cluster: enough that none is idle.
 AHEAD = 3
@@ -102,29 +105,38 @@ class _Run:
         self.done: dict[int, Any] = {}
         self.bad: list[DataError] = []
         self.failed: set[int] = set()
+        self.error: BaseException | None = None
         self.losses = 0
 
     def results(self, finished: Callable[[Any], None]) -> list[Any]:
         """All results in order."""
         with self._connection_named():
-            while len(self.done) + len(self.failed) < len(self.partitions):
+            while self.error is None and len(self.done) + len(self.failed) < len(self.partitions):
                 self._send(finished)
+        if self.error is not None:
+            raise self.error
         if self.bad:
             raise _all_problems(self.bad)
         return [self.done[number] for number in range(len(self.partitions))]
 
     def _send(self, finished: Callable[[Any], None]) -> None:
         """Send what is shared, then the partitions that are missing, until all are there or what is shared is lost."""
+        import distributed
+
         self._wait_for_workers()
-        # A list, since the items of a bare one, or of a mapping, would be sent one by one.
-        [shared] = self.client.scatter([self.shared], broadcast=True, hash=False)
+        try:
+            # A list, since the items of a bare one, or of a mapping, would be sent one by one.
+            [shared] = self.client.scatter([self.shared], broadcast=True, hash=False)
+        except (OSError, TimeoutError, distributed.CancelledError) as error:  # a worker was lost while it was sent to
+            self._lost(error)
+            return
         missing = (n for n in range(len(self.partitions)) if n not in self.done and n not in self.failed)
         ahead = AHEAD * max(sum(self.client.nthreads().values()), 1)
         pending: dict[Any, int] = {}
         lost = False
         try:
             while not lost:
-                for number in (n for n, _ in zip(missing, range(ahead - len(pending)), strict=False)):
+                for number in itertools.islice(missing, max(ahead - len(pending), 0)):
                     call = (self.compute, shared, self.partitions[number])
                     pending[self.client.submit(_one_at_a_time, *call, pure=False)] = number
                 if not pending:
@@ -132,13 +144,23 @@ class _Run:
                 for future in self._some_done(pending):
                     number = pending.pop(future)
                     lost |= not self._took(future, number, finished)
+                if self.error is not None:
+                    return
         finally:
             self.client.cancel(list(pending), force=True)
+        self._lost(None)
+
+    def _lost(self, error: BaseException | None) -> None:
+        """What is shared was lost, or did not arrive: give time to who is left, and give up after some times."""
         self.losses += 1
-        if self.losses > LOSSES_IN_A_ROW:
-            left = len(self.partitions) - len(self.done) - len(self.failed)
-            remedy = "a part needs more memory than a worker has, or machines go away: take fewer accounts to a part"
-            raise ClusterError(f"all workers were lost {self.losses} times with {left} parts to go: {remedy}")
+        if self.losses <= LOSSES_IN_A_ROW:
+            time.sleep(PAUSE_SECONDS)
+            return
+        if error is not None:
+            raise error
+        left = len(self.partitions) - len(self.done) - len(self.failed)
+        remedy = "a part needs more memory than a worker has, or machines go away: take fewer accounts to a part"
+        raise ClusterError(f"all workers were lost {self.losses} times with {left} parts to go: {remedy}")
 
     def _wait_for_workers(self) -> None:
         """Workers that were lost have time to start again."""
@@ -185,7 +207,8 @@ class _Run:
             remedy = "it needs more memory than a worker has: take fewer accounts to a part"
             raise ClusterError(f"every worker that computed part {number} was lost; {remedy}") from None
         if not isinstance(error, DataError):
-            raise error
+            self.error = error
+            return True
         self.bad.append(error)
         self.failed.add(number)
         return True

@@ -49,10 +49,14 @@ def run_on(client: Any, files: BookFiles, folder: Path, finished: Any = None) ->
     return contents(folder)
 
 
-def test_every_result_in_order(client: Any) -> None:
+def test_every_result_in_order(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many more parts than are under way at a time; what they share is sent once."""
     seen: list[int] = []
+    sent: list[Any] = []
+    scatter = client.scatter
+    monkeypatch.setattr(client, "scatter", lambda data, **how: (sent.append(data), scatter(data, **how))[1])
     assert over_accounts(refuses, {}, list(range(100)), client, seen.append) == list(range(100))
-    assert sorted(seen) == list(range(100))
+    assert sorted(seen) == list(range(100)) and sent == [[{}]]
     assert over_accounts(refuses, {}, [], client) == []
 
 

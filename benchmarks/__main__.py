@@ -5,7 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import american, margin_models, pairing, pricing, revalue, slices, span, startup, what_if, worst_loss
+from benchmarks import (
+    accelerator,
+    american,
+    margin_models,
+    pairing,
+    pricing,
+    revalue,
+    slices,
+    span,
+    startup,
+    what_if,
+    worst_loss,
+)
 
 BUILD = Path("build")
 
@@ -27,6 +39,7 @@ def main() -> None:
     pricing.run_and_write(sizes.rows, sizes.rounds)
     revalue.run(sizes.contracts, sizes.scenarios, sizes.rounds)
     worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
+    accelerator.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
     margin_models.run(sizes.accounts, sizes.positions, sizes.rounds)
     american.run(5_000, sizes.rounds, BUILD / "bench-american.json")
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)

@@ -74,9 +74,9 @@ def kernel_positions(book: Book, arrays: RiskArrays, netting: str) -> Positions:
     """The book as the kernels take it, with the netting set of each group."""
     if netting not in NETTING:
         raise ConfigError(f"netting = {netting!r}: must be one of {', '.join(NETTING)}")
-    if len(book.instrument_idx) and book.instrument_idx.max() >= len(arrays):
-        top = int(book.instrument_idx.max())
-        raise DataError([Problem("book", None, "instrument_idx", top, f"the risk arrays hold only {len(arrays)}")])
+    if book.last_instrument >= len(arrays):
+        remedy = f"the risk arrays hold only {len(arrays)}"
+        raise DataError([Problem("book", None, "instrument_idx", book.last_instrument, remedy)])
     netting_set = np.zeros(len(book.group_key), dtype=np.int64)
     # Read-only like the column of the arrays: a writeable one would be another signature to compile.
     row_set = freeze(np.zeros(len(arrays)), np.int64)

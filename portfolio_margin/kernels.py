@@ -19,11 +19,14 @@ from pricing.price import greeks, price
 from pricing.resolve import load_model
 from pricing.slice_fit import SliceData, fit_slices
 from pricing.variables import CHANGED_VARIABLES
+from scenarios.portfolio import portfolio_pnl
 from scenarios.revalue import revalue
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import ScenarioSet, make
 
 DAY_MS = 86_400_000
+# The widths of `portfolio_margin.backends.lanes`; more columns are cut into these.
+ACCOUNT_COLUMNS = (16, 32, 48, 64)
 
 
 Jobs = list[tuple[str, Callable[[], Any]]]
@@ -60,6 +63,7 @@ def pricing_jobs(backend: str) -> Jobs:
         jobs.append((f"{backend}: implied_vol {model}", invert))
     if backend == "numba":
         jobs.append(("numba: fit of slices", partial(fit_slices, [_five_quotes()])))
+        jobs.append(("numba: portfolio_pnl", partial(portfolio_pnl, *TERMS[:-1], 1.0, (0.0, 0.0, 0.0))))
     instruments, market = _two_contracts()
     return [*jobs, (f"{backend}: unit_pnl", partial(revalue, instruments, market, _one_move(), backend=backend))]
 
@@ -74,13 +78,13 @@ def changed_variables_jobs(backend: str) -> Jobs:
 
 
 def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
-    """Rows of the arrays are read-only and other rows are not, which to numba are two signatures."""
-    sums = {"account_sums": arrays.rows.copy(), "account_pnl": arrays.rows}
+    """Sums of as many columns as there are compiled widths of registers."""
     return [
-        (f"{backend}: worst_loss", partial(worst_loss, book, arrays, backend=backend)),
+        (f"{backend}: worst_loss", partial(worst_loss, book, arrays, netting="per_underlying", backend=backend)),
         *(
-            (f"{backend}: {name}", partial(account_sums, book, arrays, rows, backend=backend))
-            for name, rows in sums.items()
+            (f"{backend}: account_sums of {columns}", partial(account_sums, book, arrays, rows, backend=backend))
+            for columns in ACCOUNT_COLUMNS
+            for rows in [np.zeros((len(arrays), columns))]
         ),
     ]
 

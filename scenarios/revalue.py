@@ -19,7 +19,7 @@ from pricing.errors import ConfigError, NumericalError, Problem, UnsolvedError
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from pricing.models import american
-from pricing.price import check_threads, default_threads, load_backend
+from pricing.price import check_threads, default_threads, library_of, load_backend
 from pricing.resolve import PricingInputs, is_solved, model_columns, models_of, resolve
 from pricing.surfaces import svi
 from pricing.xp import coefficients
@@ -46,7 +46,8 @@ def revalue(
 ) -> RiskArrays:
     """Risk arrays of all instruments.
 
-    backend  "numpy", "numba" (the backend of record) or "jax"; they agree to one tick
+    backend  "numpy", "numba" (the backend of record) or "jax"; they agree to one tick. jax computes on an accelerator
+             where it sees one; "jax:4" shares the contracts out among four devices
     method   "full" revaluation, or "taylor" (numpy only) for screening
     tick     margin currency per tick that rows are rounded to, per quantity step; None for no rounding
     threads  None for one on small work and all cores on large; never changes a result
@@ -94,7 +95,10 @@ def revalue(
         valuation_time=market.valuation_time,
         currency=str(market.currency_id[0]),
         digest=_digest(
-            (instruments, market, scenario_set), (method, backend, tick), american_accuracy, list(models.values())
+            (instruments, market, scenario_set),
+            (method, library_of(backend), tick),
+            american_accuracy,
+            list(models.values()),
         ),
         market_digest=market.digest,
         method=method,
@@ -202,7 +206,7 @@ def _base(model: ModuleType, inputs: PricingInputs, market: Market, how: How) ->
     coin is the margin currency and fx does not move; any other value held in a coin moves with the coin as well.
     """
     _, backend, accuracy, threads = how
-    module = load_backend("pricing", backend if is_solved(model) else "numpy")
+    module = load_backend("pricing", library_of(backend) if is_solved(model) else "numpy")
     value, unit_delta, *_ = module.greeks(model, model_columns(model, inputs), threads, accuracy=accuracy)
     conversion = inputs.multiplier * market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
     moves = inputs.expiry_idx < len(market.forward)

@@ -8,14 +8,20 @@ import click
 from click.core import ParameterSource
 
 from portfolio_margin.cli.chain import ChainOptions
-from portfolio_margin.cli.inputs import ACCURACY_OPTION, MARKET_OPTIONS, read_market_option, revalued, with_options
+from portfolio_margin.cli.inputs import (
+    ACCURACY_OPTION,
+    BACKEND_OPTION,
+    MARKET_OPTIONS,
+    read_market_option,
+    revalued,
+    with_options,
+)
 from portfolio_margin.cli.output import progress, refuse_overwriting_inputs
 from portfolio_margin.cli.parameters import build_all
 from portfolio_margin.cli.policy import DEFAULT_FAMILY, ModelInput, scenarios_for
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.arrays_file import check_arrays_name, write_arrays
 from pricing.errors import ConfigError
-from pricing.price import BACKENDS
 from scenarios.risk_arrays import DEFAULT_TICK, METHODS, RiskArrays
 
 SPAN, DEFAULT_MODEL = "span", "worst_case"
@@ -42,7 +48,7 @@ POLICY_OPTIONS = ("model", "parameter_set", "params_file", "params", "family")
     "--params", "params_file", metavar="FILE", help="TOML with a table for model and family; others are passed over."
 )
 @click.option("--scenario", metavar="NAME=VALUE", multiple=True, help="A parameter of the family; repeatable.")
-@click.option("--backend", type=click.Choice(BACKENDS), default="numba", show_default=True)
+@with_options(BACKEND_OPTION)
 @click.option("--threads", type=click.IntRange(1), help="Threads; by default one for small work, else all cores.")
 @click.option("--method", type=click.Choice(METHODS), default="full", show_default=True)
 @click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays.")

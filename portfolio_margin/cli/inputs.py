@@ -108,6 +108,24 @@ BOOK_OPTIONS = (
         "--collateral", metavar="FILE", help="account, currency, amount (.csv, .csv.gz, .parquet; - reads CSV)."
     ),
 )
+
+
+class BackendType(click.Choice[str]):
+    """A backend by name; jax:4 is jax on four devices."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        name, separator, devices = str(value).partition(":")
+        chosen = super().convert(name if separator else value, param, ctx)
+        return f"{chosen}{separator}{devices}"
+
+
+BACKEND_OPTION = click.option(
+    "--backend",
+    type=BackendType(BACKENDS),
+    default="numba",
+    show_default=True,
+    help="What computes; jax:4 shares the work out among four devices that jax sees.",
+)
 ACCURACY_OPTION = click.option(
     "--american-accuracy",
     type=click.Choice(tuple(american.SCHEMES)),
@@ -129,7 +147,7 @@ MARGIN_OPTIONS = (
         "--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter of the model; repeatable."
     ),
     click.option("--scenario", metavar="NAME=VALUE", multiple=True, help="A parameter of the family; repeatable."),
-    click.option("--backend", type=click.Choice(BACKENDS), default="numba", show_default=True),
+    BACKEND_OPTION,
     click.option("--threads", type=click.IntRange(1), help="Threads; by default one for small work, else all cores."),
     click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays."),
     ACCURACY_OPTION,
@@ -154,18 +172,23 @@ def collect(values: dict[str, Any]) -> Options:
     return Options(chain=chain, **{name: values.pop(name) for name in others})
 
 
-def open_session(options: Options) -> Session:
-    """Read what the options name and revalue, with a progress bar where it takes long."""
+def open_session(options: Options, book_of: Callable[..., Book] | None = None) -> Session:
+    """Read what the options name and revalue, with a progress bar where it takes long.
+
+    book_of  how the book is read, as `read_book_option`, which is the default; a book that is read in parts is not
+             read here
+    """
+    book_of = book_of or read_book_option
     _check_combination(options)
     policy = ModelInput.read(options.model, options.parameter_set, options.params_file, options.params, options.family)
     if options.arrays is not None:
-        return _session_of_arrays(options, options.arrays, policy)
+        return _session_of_arrays(options, options.arrays, policy, book_of)
     family = policy.family_input(options.scenario)
     build_all(policy.wanted(None), family.wanted())
     with progress("reading", 4) as step:
         given = read_market_option(options.market, options.chain)
         step("book")
-        book = read_book_option(options.positions, options.collateral, given.instruments, given.market, given.left_out)
+        book = book_of(options.positions, options.collateral, given.instruments, given.market, given.left_out)
         step("scenarios")
         model = policy.model(given.market.valuation_time)
         moves = scenarios_for(model, family, given.market)
@@ -179,7 +202,7 @@ def open_session(options: Options) -> Session:
     return Session(given.instruments, given.market, arrays, book, model, given.source, told, given.left_out)
 
 
-def _session_of_arrays(options: Options, file: str, policy: ModelInput) -> Session:
+def _session_of_arrays(options: Options, file: str, policy: ModelInput, book_of: Callable[..., Book]) -> Session:
     """A session on a risk array file, which has its scenarios already."""
     from portfolio_margin.io.arrays_file import read_arrays
     from portfolio_margin.io.span_source import is_span_name
@@ -189,21 +212,21 @@ def _session_of_arrays(options: Options, file: str, policy: ModelInput) -> Sessi
         raise ConfigError(f"[{family}] of {options.params_file} has no effect beside --arrays; leave it out")
     build_all(policy.wanted(None))
     if is_span_name(file):
-        return _session_of_span(options, file, policy)
+        return _session_of_span(options, file, policy, book_of)
     with progress("reading", 2) as step:
         arrays = read_arrays(file)
         told = Told.of_lines(arrays.notes)
         left_out = told.left_out_by_name()
         tell_left_out(told.left_out)
         step("book")
-        book = read_book_option(options.positions, options.collateral, arrays, None, left_out)
+        book = book_of(options.positions, options.collateral, arrays, None, left_out)
         step("done")
     told = with_book_notes(told, options.positions, options.collateral)
     model = policy.model(arrays.valuation_time)
     return Session(None, None, arrays, book, model, file, told, left_out)
 
 
-def _session_of_span(options: Options, file: str, policy: ModelInput) -> Session:
+def _session_of_span(options: Options, file: str, policy: ModelInput, book_of: Callable[..., Book]) -> Session:
     """A session on a SPAN risk parameter file: its arrays, and its rules where the model takes any."""
     from portfolio_margin.cli.span_input import SpanInput
 
@@ -215,7 +238,7 @@ def _session_of_span(options: Options, file: str, policy: ModelInput) -> Session
         model, arrays, told = given.arrays_for(policy.model(given.time))
         step("book")
         left_out = told.left_out_by_name()
-        book = read_book_option(options.positions, options.collateral, arrays, None, left_out)
+        book = book_of(options.positions, options.collateral, arrays, None, left_out)
         step("done")
     told = with_book_notes(told, options.positions, options.collateral)
     return Session(None, None, arrays, book, model, file, told, left_out)

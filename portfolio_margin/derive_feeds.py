@@ -66,7 +66,6 @@ class Feeds:
         }
         object.__setattr__(self, "unsettled", MappingProxyType(accounts))
 
-
     @property
     def quiet(self) -> bool:
         """Whether nothing is in doubt and nothing unsettled."""

@@ -177,17 +177,17 @@ def totals_at_once(
 
     rows, contracts = scan_rows(arrays, rule), contracts_of(arrays)
     option_strike = np.where(contracts.option, arrays.terms.strike, 0.0)
-    strike = np.zeros(len(arrays), np.int64)
+    strike = np.full(len(arrays), -1)
     for key in np.unique(arrays.expiry_idx[contracts.option]):
         here = contracts.option & (arrays.expiry_idx == key)
         strike[here] = np.unique(option_strike[here], return_inverse=True)[1]
     owner = np.append(arrays.terms.expiry_underlying, -1)
     scan = derive_numba.Scan(
-        book.group_key, owner, rule.dampening, rule.skew, rule.discount_long, rule.discount_short, rule.restate,
-        rule.basis_weight, arrays.tick_size,
+        book.group_key, owner, rule.dampening, rule.skew.astype(np.float64), rule.discount_long, rule.discount_short,
+        rule.restate, rule.basis_weight, arrays.tick_size,
     )  # fmt: skip
     held = derive_numba.Held(
-        contracts.option, contracts.perpetual, contracts.asset, contracts.units, contracts.spot, strike, asset_price,
+        contracts.perpetual, contracts.asset, contracts.units, contracts.spot, strike, asset_price,
         np.ascontiguousarray(haircuts[:, 0]), np.ascontiguousarray(haircuts[:, 1]),
     )  # fmt: skip
     positions, table = kernel_positions(book, arrays, "joint"), kernel_table(arrays, rows, None)

@@ -284,8 +284,9 @@ class Model:
         totals = totals_at_once(book, arrays, self.rule(arrays), *self._assets(arrays), threads)
         if totals is None:
             return None
-        loss, worst, revaluation, *shares = totals
-        return _required(self._charges(Counted(loss, *shares, np.zeros(len(book)))), worst, revaluation)
+        shared = {name: getattr(totals, name) for name in Counted._fields if name in totals._fields}
+        counted = Counted(**shared, confidence=np.zeros(len(book)))
+        return _required(self._charges(counted), totals.worst, totals.revalued)
 
     def _assets(self, arrays: RiskArrays) -> tuple[FloatArray, FloatArray]:
         """(N,) price of an asset at the venue, and (N,2) the two haircuts."""

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
-from benchmarks import american, margin_models, pairing, pricing, revalue, slices, span, startup, what_if, worst_loss
+from benchmarks import (
+    american,
+    margin_models,
+    pairing,
+    pricing,
+    revalue,
+    slices,
+    span,
+    startup,
+    venue,
+    what_if,
+    worst_loss,
+)
 
 BUILD = Path("build")
 
@@ -25,6 +38,7 @@ def main() -> None:
     pricing.run_and_write(sizes.rows, sizes.rounds)
     revalue.run(sizes.contracts, sizes.scenarios, sizes.rounds)
     worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
+    venue.run(sizes.accounts, os.cpu_count() or 1, sizes.rounds, BUILD / "venue-scaling.png")
     margin_models.run(sizes.accounts, sizes.positions, sizes.rounds)
     american.run(5_000, sizes.rounds, BUILD / "bench-american.json")
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)

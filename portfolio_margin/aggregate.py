@@ -37,7 +37,8 @@ def worst_loss(
     module = load_backend("portfolio_margin", backend)
     loss, scenario, found = module.worst_loss(positions, table, threads_for(book, arrays.rows.shape[1], threads))
     check_faults(book, arrays, found)
-    return loss * arrays.tick_size, scenario
+    loss *= arrays.tick_size
+    return loss, scenario
 
 
 def account_pnl(

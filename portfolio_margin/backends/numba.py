@@ -303,9 +303,9 @@ class Job:
 def _blocks(first: IntArray) -> list[tuple[int, int]]:
     """Bounds of blocks of accounts that begin at the positions `first` (A+1,); of an account at least."""
     accounts = len(first) - 1
-    wanted = np.arange(0, int(first[-1]) + accounts, BLOCK_POSITIONS)
-    # An account counts as a position more than it has: a block of empty accounts ends, too.
-    bounds = np.unique(np.append(np.searchsorted(first + np.arange(accounts + 1), wanted), accounts))
+    by_position = np.searchsorted(first, np.arange(0, int(first[-1]), BLOCK_POSITIONS))
+    # A block of empty accounts ends, too.
+    bounds = np.unique(np.concatenate([by_position, np.arange(0, accounts, BLOCK_POSITIONS), [accounts]]))
     return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
 
 

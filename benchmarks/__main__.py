@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from benchmarks import (
@@ -15,6 +16,7 @@ from benchmarks import (
     slices,
     span,
     startup,
+    venue,
     what_if,
     worst_loss,
 )
@@ -39,6 +41,7 @@ def main() -> None:
     pricing.run_and_write(sizes.rows, sizes.rounds)
     revalue.run(sizes.contracts, sizes.scenarios, sizes.rounds)
     worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
+    venue.run(sizes.accounts, os.cpu_count() or 1, sizes.rounds, BUILD / "venue-scaling.png")
     accelerator.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
     margin_models.run(sizes.accounts, sizes.positions, sizes.rounds)
     american.run(5_000, sizes.rounds, BUILD / "bench-american.json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -152,11 +151,6 @@ class Book:
 
     def __len__(self) -> int:
         return len(self.account_id)
-
-    @cached_property
-    def last_instrument(self) -> int:
-        """The largest row of an instrument that is held; -1 where nothing is."""
-        return int(self.instrument_idx.max(initial=-1))
 
     @property
     def position_ptr(self) -> IntArray:

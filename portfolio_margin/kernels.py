@@ -12,6 +12,8 @@ import numpy as np
 import pricing.models
 from portfolio_margin.aggregate import account_sums, worst_loss
 from portfolio_margin.book import Book
+from portfolio_margin.io.parameter_sets import load_parameters
+from portfolio_margin.models import derive_pmrm2
 from pricing.implied_vol import implied_vol
 from pricing.instruments import Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
@@ -27,6 +29,7 @@ from scenarios.shocks import ScenarioSet, make
 DAY_MS = 86_400_000
 # The widths of `portfolio_margin.backends.lanes`; more columns are cut into these.
 ACCOUNT_COLUMNS = (16, 32, 48, 64)
+DERIVE_DAY = 1_772_098_865_000  # any day that has a parameter set
 
 
 Jobs = list[tuple[str, Callable[[], Any]]]
@@ -79,7 +82,9 @@ def changed_variables_jobs(backend: str) -> Jobs:
 
 def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
     """Sums of as many columns as there are compiled widths of registers."""
+    derive = [("numba: derive_pmrm2", partial(_derive_requirement, book))] if backend == "numba" else []
     return [
+        *derive,
         (f"{backend}: worst_loss", partial(worst_loss, book, arrays, netting="per_underlying", backend=backend)),
         *(
             (f"{backend}: account_sums of {columns}", partial(account_sums, book, arrays, rows, backend=backend))
@@ -87,6 +92,14 @@ def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
             for rows in [np.zeros((len(arrays), columns))]
         ),
     ]
+
+
+def _derive_requirement(book: Book) -> Any:
+    """The requirement that has a kernel of its own."""
+    instruments, market = _two_contracts()
+    model = derive_pmrm2.Model(*load_parameters("derive_pmrm2", at=DERIVE_DAY))
+    arrays = revalue(instruments, market, model.scenario_set(market), backend="numpy")
+    return model.requirement(book, arrays, backend="numba")
 
 
 def _five_quotes() -> SliceData:

@@ -37,4 +37,5 @@ def test_examples_of_the_readme() -> None:
     assert int(names["status"]) == 0
     assert 0.1 < float(names["vol"]) < 2.0
     assert names["loss"].shape == names["scenario"].shape == (2,)
+    assert names["strangle"].pnl.shape == (4, 2, 16) and names["strangle"].worst == (3, 0, 15)
     assert (names["by_model"].initial >= names["by_model"].maintenance).all()

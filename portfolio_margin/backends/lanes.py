@@ -1,8 +1,8 @@
 """Sums of many scenarios in registers: a vector type for kernels, of 16 to 64 doubles, and what one does with it.
 
 numba keeps the running sums of a loop over scenarios in memory, which costs more than the sums. A variable of this type
-is a vector of LLVM's own, so the sums of one account stay in registers while its rows are added. Vectors wider than
-those of the processor are split by LLVM.
+is a row of LLVM's own vectors, so the sums of one account stay in registers while its rows are added. Where registers
+are narrower, LLVM splits them.
 
 What is here enters kernels as constants: those that use it close over the hash of this file.
 """
@@ -26,6 +26,7 @@ WIDTHS = (16, 32, 48, 64)
 WIDEST = 64 if binding.get_host_cpu_features().get("avx512f", False) else 48
 
 DOUBLE, INDEX, SMALL = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
+REGISTER = ir.VectorType(DOUBLE, LANES)
 
 
 class Vector(types.Type):  # type: ignore[misc]
@@ -39,7 +40,7 @@ class Vector(types.Type):  # type: ignore[misc]
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, vector: Vector) -> None:
-        super().__init__(manager, vector, ir.VectorType(DOUBLE, vector.width))
+        super().__init__(manager, vector, ir.ArrayType(REGISTER, vector.width // LANES))
 
 
 class Operations(NamedTuple):
@@ -97,42 +98,52 @@ def _zeros(width: int) -> Any:
     @intrinsic
     def zeros(typing_context: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return ir.Constant(ir.VectorType(DOUBLE, width), [0.0] * width)
+            zero = ir.Constant(REGISTER, [0.0] * LANES)
+            return ir.Constant(ir.ArrayType(REGISTER, width // LANES), [zero] * (width // LANES))
 
         return Vector(width)(), codegen
 
     return zeros
 
 
-def _add(width: int, rounded: bool) -> Any:
-    vector = ir.VectorType(DOUBLE, width)
+def _registers(width: int) -> list[tuple[int, Any]]:
+    """Number and first column of each register."""
+    return [(number, ir.Constant(INDEX, LANES * number)) for number in range(width // LANES)]
 
+
+def _add(width: int, rounded: bool) -> Any:
     @intrinsic
     def add_row(typing_context: Any, total: Any, rows: Any, row: Any, held: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             data = context.make_array(signature.args[1])(context, builder, arguments[1]).data
             start = builder.gep(data, [builder.mul(arguments[2], ir.Constant(INDEX, width))])
-            values = builder.load(builder.bitcast(start, vector.as_pointer()))
-            values.align = ALIGNMENT
-            flags = () if rounded else ("contract",)
-            product = builder.fmul(_spread(builder, arguments[3], width), values, flags=flags)
-            if rounded:
-                rint = f"llvm.rint.v{width}f64"
-                known = builder.module.globals.get(rint)
-                product = builder.call(
-                    known or ir.Function(builder.module, ir.FunctionType(vector, [vector]), rint), [product]
-                )
-            return builder.fadd(arguments[0], product, flags=flags)
+            spread, flags = _spread(builder, arguments[3]), () if rounded else ("contract",)
+            total = arguments[0]
+            for number, column in _registers(width):
+                values = builder.load(builder.bitcast(builder.gep(start, [column]), REGISTER.as_pointer()))
+                values.align = ALIGNMENT
+                product = builder.fmul(spread, values, flags=flags)
+                if rounded:
+                    product = builder.call(_rint(builder.module), [product])
+                summed = builder.fadd(builder.extract_value(total, number), product, flags=flags)
+                total = builder.insert_value(total, summed, number)
+            return total
 
         return total(total, rows, row, held), codegen
 
     return add_row
 
 
-def _spread(builder: Any, number: Any, width: int) -> Any:
-    vector = ir.VectorType(DOUBLE, width)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(SMALL, 0))
-    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), _places([0] * width))
+def _rint(module: Any) -> Any:
+    name = f"llvm.rint.v{LANES}f64"
+    return module.globals.get(name) or ir.Function(module, ir.FunctionType(REGISTER, [REGISTER]), name)
+
+
+def _spread(builder: Any, number: Any) -> Any:
+    nothing = ir.Constant(REGISTER, ir.Undefined)
+    return builder.shuffle_vector(
+        builder.insert_element(nothing, number, ir.Constant(SMALL, 0)), nothing, _places([0] * LANES)
+    )
 
 
 def _places(places: list[int]) -> Any:
@@ -140,7 +151,7 @@ def _places(places: list[int]) -> Any:
 
 
 def _lowest(width: int) -> Any:
-    """By halves: the smaller of two registers, then of a register and itself turned, which leaves it in every lane."""
+    """The smaller of two registers, then of a register and itself turned, which leaves it in every lane."""
 
     @intrinsic
     def lowest(typing_context: Any, total: Any) -> Any:
@@ -148,20 +159,15 @@ def _lowest(width: int) -> Any:
             def smaller(a: Any, b: Any) -> Any:
                 return builder.select(builder.fcmp_ordered("<", b, a), b, a)
 
-            total = arguments[0]
-            parts = [
-                builder.shuffle_vector(total, total, _places([*range(low, low + LANES)]))
-                for low in range(0, width, LANES)
-            ]
+            parts = [builder.extract_value(arguments[0], number) for number, _ in _registers(width)]
             least = functools.reduce(smaller, parts)
             for turn in (4, 2, 1):
                 turned = _places([(lane + turn) % LANES for lane in range(LANES)])
                 least = smaller(least, builder.shuffle_vector(least, least, turned))
             places = ir.Constant(INDEX, 0)
-            for number, part in enumerate(parts):
+            for (_, column), part in zip(_registers(width), parts, strict=True):
                 bits = builder.bitcast(builder.fcmp_ordered("==", part, least), ir.IntType(LANES))
-                shifted = builder.shl(builder.zext(bits, INDEX), ir.Constant(INDEX, LANES * number))
-                places = builder.or_(places, shifted)
+                places = builder.or_(places, builder.shl(builder.zext(bits, INDEX), column))
             # Where nothing equals the smallest, as beside NaN, the place is the number of bits.
             first = builder.cttz(places, ir.Constant(ir.IntType(1), 0))
             low = builder.extract_element(least, ir.Constant(SMALL, 0))
@@ -177,9 +183,9 @@ def _store(width: int) -> Any:
     def store(typing_context: Any, total: Any, array: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             data = context.make_array(signature.args[1])(context, builder, arguments[1]).data
-            vector = ir.VectorType(DOUBLE, width)
-            written = builder.store(arguments[0], builder.bitcast(data, vector.as_pointer()))
-            written.align = LANES
+            for number, column in _registers(width):
+                place = builder.bitcast(builder.gep(data, [column]), REGISTER.as_pointer())
+                builder.store(builder.extract_value(arguments[0], number), place).align = LANES
             return context.get_dummy_value()
 
         return types.none(total, array), codegen

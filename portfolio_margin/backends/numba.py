@@ -215,7 +215,7 @@ def _magnitude(first: int, last: int, instrument_idx: Any, quantity: Any, terms:
 
 def account_sums(positions: Positions, table: Table, threads: int = 1) -> tuple[FloatArray, Faults]:
     """(A,K) sums in ticks; see the numpy backend."""
-    job = _Job(positions, table)
+    job = Job(positions, table)
     sums = np.empty((len(positions.account_ptr) - 1, table.rows.shape[1]))
     nothing, nowhere = np.empty(0), np.empty(0, np.int64)
 
@@ -230,7 +230,7 @@ def account_sums(positions: Positions, table: Table, threads: int = 1) -> tuple[
 
 def worst_loss(positions: Positions, table: Table, threads: int = 1) -> tuple[FloatArray, IntArray, Faults]:
     """(A,) worst loss in ticks and (A,) its scenario; see the numpy backend."""
-    job = _Job(positions, table)
+    job = Job(positions, table)
     accounts = len(positions.account_ptr) - 1
     loss, scenario, no_sums = np.empty(accounts), np.empty(accounts, np.int64), np.empty((0, 0))
     joint = not np.any(positions.row_set) and not np.any(positions.netting_set)
@@ -252,21 +252,21 @@ def worst_loss(positions: Positions, table: Table, threads: int = 1) -> tuple[Fl
     return loss, scenario, job.faults(job.run(run, threads))
 
 
-class _Job:
+class Job:
     """The positions and the table of one call, and how its blocks of accounts are shared out."""
 
     def __init__(self, positions: Positions, table: Table) -> None:
         self.positions, self.table = positions, table
         self.first = positions.group_ptr[positions.account_ptr]
-        width, self.chunks = lanes.width_of(table.rows.shape[1])
-        self.kernel, self.rows = _sweep(width), _rows(table, width, self.chunks)
+        self.width, self.chunks = lanes.width_of(table.rows.shape[1])
+        self.rows = _rows(table, self.width, self.chunks)
 
     def sweep(self, segments: Segments, rows: Rows) -> int:
         """Fill the segments; positions off their step."""
         held = np.empty(segments.start[-1] - segments.start[0] if self.chunks > 1 else 0)
         odd = np.empty(len(segments.size), np.bool_)
         columns = self.positions.instrument_idx, self.positions.quantity
-        return int(self.kernel(segments, *columns, self.table[1:], rows, held, odd))
+        return int(_sweep(self.width)(segments, *columns, self.table[1:], rows, held, odd))
 
     def too_large(self, start: IntArray, size: FloatArray) -> int:
         """How many accounts exceed the limit; most are known not to by the bound of their size."""
@@ -303,9 +303,9 @@ class _Job:
 def _blocks(first: IntArray) -> list[tuple[int, int]]:
     """Bounds of blocks of accounts that begin at the positions `first` (A+1,); of an account at least."""
     accounts = len(first) - 1
-    wanted = np.arange(0, int(first[-1]) + accounts, BLOCK_POSITIONS)
-    # An account counts as a position more than it has: a block of empty accounts ends, too.
-    bounds = np.unique(np.append(np.searchsorted(first + np.arange(accounts + 1), wanted), accounts))
+    by_position = np.searchsorted(first, np.arange(0, int(first[-1]), BLOCK_POSITIONS))
+    # A block of empty accounts ends, too.
+    bounds = np.unique(np.concatenate([by_position, np.arange(0, accounts, BLOCK_POSITIONS), [accounts]]))
     return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
 
 

@@ -100,8 +100,8 @@ class Limits:
 
     size: float | Mapping[str, float | tuple[float, float]] | None = None
     total_cost: float | None = None
-    nodes: int = 300
-    gap: float = 1e-4
+    nodes: int = 200
+    gap: float = 1e-3
 
     def __post_init__(self) -> None:
         check_bounds(self, {"nodes": (1, 1e6), "gap": (0.0, 0.5)})

@@ -110,6 +110,7 @@ class Program:
 
         ceiling  of the requirement and, where `spent`, the costs together; inf for none
         whole    (n,) True where lots must be whole
+        cost_weight, margin_weight   of costs and of the requirement in what is minimised
         """
         from scipy.optimize import Bounds, LinearConstraint, milp
 

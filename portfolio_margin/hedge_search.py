@@ -52,6 +52,7 @@ class Search:
     backend     of the kernels
     convex      False once a plane was contradicted
     rounds      programs solved
+    seen        trades evaluated, and the requirement there
     """
 
     trials: Trials

@@ -80,35 +80,29 @@ class Search:
         """The requirement at trades (n,), and its plane there among those of the program."""
         found = trial_margins(self.trials, lots[None, :], backend=self.backend)
         value = float(self._of(found)[0])
-        self._compare(lots, value)
+        self._observe(lots[None, :], np.array([value]))
         by_lot = slopes(self.trials, lots, backend=self.backend)
         margin = "initial" if self.measure in ("initial_margin", "available_funds") else "maintenance"
         gradient = by_lot[margin] if self.measure in CEILINGS else by_lot[margin] - by_lot["balance"]
         worst = int(found.worst_scenario[0])
         label = "" if worst < 0 else str(self.trials.arrays.scenario_set.label[worst])
         plane = Plane(value - float(gradient @ lots), gradient, label)
-        self.program.planes.append(plane)
-        self._lower(plane)
-        self.seen.append((lots, value))
+        points, values = (np.array(column) for column in zip(*self.seen, strict=True))
+        self.program.planes.append(self._lowered(plane, points, values))
         return value
 
-    def _compare(self, lots: FloatArray, value: float) -> None:
-        """Lower every plane that lies above a value found: the requirement is not convex there."""
+    def _observe(self, points: FloatArray, values: FloatArray) -> None:
+        """Keep trades (K,n) evaluated, and lower every plane that lies above one: no convex requirement has that."""
+        self.seen.extend(zip(points, values.tolist(), strict=True))
         for k, plane in enumerate(self.program.planes):
-            over = plane.at(lots) - value
-            if over > CONTRADICTION * self.trials.scale:
-                self.convex = False
-                self.program.planes[k] = plane._replace(constant=plane.constant - over)
+            self.program.planes[k] = self._lowered(plane, points, values)
 
-    def _lower(self, plane: Plane) -> None:
-        """Lower the newest plane to the values found before it."""
-        if not self.seen:
-            return
-        points = np.array([lots for lots, _ in self.seen])
-        over = float((plane.constant + points @ plane.gradient - [value for _, value in self.seen]).max())
-        if over > CONTRADICTION * self.trials.scale:
-            self.convex = False
-            self.program.planes[-1] = plane._replace(constant=plane.constant - over)
+    def _lowered(self, plane: Plane, points: FloatArray, values: FloatArray) -> Plane:
+        over = float((plane.constant + points @ plane.gradient - values).max())
+        if over <= CONTRADICTION * self.trials.scale:
+            return plane
+        self.convex = False
+        return plane._replace(constant=plane.constant - over)
 
     def relax(self, ceiling: float, *, cost_weight: float = 1.0, margin_weight: float = 0.0) -> float:
         """Add planes until trades that need not be whole agree with them; the lower bound of the objective.
@@ -210,7 +204,9 @@ class Search:
         if not allowed:
             return None
         costs = np.array([self.program.cost(lots) for lots in allowed])
-        values = self.values(np.array(allowed)) + self.program.spent * costs
+        found = self.values(np.array(allowed))
+        self._observe(np.array(allowed), found)
+        values = found + self.program.spent * costs
         order = np.argsort(costs, kind="stable")
         for k in order[values[order] <= ceiling + self.near]:
             if verify(allowed[k]) <= 0.0:

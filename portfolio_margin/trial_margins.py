@@ -55,6 +55,7 @@ class Trials:
     column     (P,) -> N sorted by group and row; group (P,) their groups
     base       (P,) quantity held now
     per_lot    (n,P) what one lot bought adds: the contract, and the cash that pays for it
+    place      (n,) -> P the contracts; payers -> P the cash that pays for any of them
     seen       (P,) True where the model has a rule
     step       (n,) contracts per lot
     scale      notional of the account, of one lot at least, margin currency
@@ -68,6 +69,8 @@ class Trials:
     group: IntArray
     base: FloatArray
     per_lot: FloatArray
+    place: IntArray
+    payers: IntArray
     seen: BoolArray
     step: FloatArray
     scale: float
@@ -84,8 +87,7 @@ class Trials:
 
     def held_lots(self) -> FloatArray:
         """(n,) lots of each contract that the account holds now."""
-        place = {int(row): p for p, row in enumerate(self.column)}
-        return np.array([self.base[place[int(row)]] for row in self.rows]) / self.step
+        return np.asarray(self.base[self.place] / self.step)
 
 
 def prepare_trials(book: Book, arrays: RiskArrays, model: MarginModel, rows: IntArray) -> Trials:
@@ -127,6 +129,8 @@ def prepare_trials(book: Book, arrays: RiskArrays, model: MarginModel, rows: Int
         group=group,
         base=base,
         per_lot=per_lot,
+        place=place[rows],
+        payers=np.unique(place[cash[paid]]),
         seen=np.asarray(fitted.not_covered(arrays), dtype=np.str_)[column] == "",
         step=step,
         scale=max(gross, largest),
@@ -156,14 +160,18 @@ def trial_margins(trials: Trials, lots: FloatArray, *, backend: str = "numba") -
 def _margins(trials: Trials, lots: FloatArray, backend: str) -> TrialMargins:
     arrays, column = trials.arrays, trials.column
     asset = arrays.is_collateral[column]
-    quantity = trials.base + lots @ trials.per_lot
+    quantity = np.repeat(trials.base[None, :], len(lots), axis=0)
+    quantity[:, trials.place] += lots * trials.step
+    for cash in trials.payers:
+        quantity[:, cash] += (lots * trials.per_lot[:, cash]).sum(axis=1)
     step = arrays.quantity_step[column]
     quantity = np.where(asset, quantity, np.rint(quantity / step) * step)
     book = _book(quantity, trials)
     required = trials.model.requirement(book, arrays, backend=backend, threads=1)
     value = arrays.value[column]
     share = np.where(asset, trials.model.haircut(arrays)[column], 0.0)
-    balance = quantity @ value - np.maximum(quantity, 0.0) @ (share * value)
+    # Sums and no products of matrices: those start threads, which costs more than it saves at this size.
+    balance = (quantity * value).sum(axis=1) - (np.maximum(quantity, 0.0) * (share * value)).sum(axis=1)
     if required.revaluation is not None:
         balance = balance + required.revaluation
     return TrialMargins(required.initial, required.maintenance, balance, required.worst_scenario)

@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from portfolio_margin import margin
+from portfolio_margin import Book, margin
 from portfolio_margin.hedge import Costs, Limits, Target, hedge, open_desk, program_of
 from portfolio_margin.hedge_search import Search
-from portfolio_margin.models import worst_case
+from portfolio_margin.models import span, worst_case
 from portfolio_margin.requirement import Requirement
+from portfolio_margin.span.file_arrays import file_arrays
 from portfolio_margin.trial_margins import prepare_trials, slopes, trial_margins
 from pricing import ConfigError, DataError
 from pricing.errors import InfeasibleError
@@ -28,6 +29,7 @@ from tests.portfolio_margin.hedge_examples import (
     sample_under,
     tradable,
 )
+from tests.portfolio_margin.span_examples import exchange_with_every_rule
 
 SMALL = (books.BOOK, books.ARRAYS, books.MARKET, worst_case.Model())
 FUNDS = Target()
@@ -247,6 +249,25 @@ def test_where_the_requirement_is_not_convex_it_is_said_and_the_target_is_met() 
     convex = hedge(*world[:3], worst_case.Model(), "short", target, instruments=["BTC-PERPETUAL", "BTC-60D"])
     assert convex.convex
     assert found.cost == pytest.approx(convex.cost, rel=1e-2)
+
+
+def test_an_exchange_of_every_span_rule() -> None:
+    """Spreads and credits between months and commodities, from a file: the target is met, and nothing is claimed."""
+    file = exchange_with_every_rule()
+    arrays = file_arrays(file, apply_exponent=True).arrays
+    model = span.Model(span.Params(risk_exponent="apply"), file=file)
+    contracts = np.flatnonzero(~arrays.is_collateral & (model.not_covered(arrays) == ""))
+    random = np.random.default_rng(1)
+    held = random.choice(contracts, 6, replace=False)
+    quantity = random.integers(-20, 20, 6) * arrays.quantity_step[held]
+    book = Book.from_arrays(["a"] * 6, held, quantity, arrays.expiry_idx)
+    world = (book, arrays, None, model)
+    target = Target("initial_margin", 0.6 * measured(world, "a", [], "initial_margin", 0.0))
+    names = [str(name) for name in arrays.instrument_id[np.union1d(held, contracts[:20])]]
+    found = hedge(*world, "a", target, instruments=names)
+    assert measured(world, "a", found.orders, "initial_margin", 0.0) <= target.amount
+    assert found.trades
+    assert not found.convex
 
 
 @pytest.mark.parametrize(

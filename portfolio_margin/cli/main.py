@@ -21,6 +21,8 @@ COMMANDS = {
     "explain": "Why one account must hold what it must.",
     "compare": "Every account under every margin model.",
     "what-if": "Margin of an account before and after orders.",
+    "hedge": "The cheapest trades that bring an account's margin to a target.",
+    "optimise": "The trades after which an account's margin is smallest, its Greeks kept.",
     "greeks": "Greeks of contracts, positions and accounts.",
     "fit-surface": "Fit SVI slices to an option chain.",
     "arrays": "Write the risk array file.",

@@ -93,7 +93,7 @@ def revalue(
         scenario_set=scenario_set,
         valuation_time=market.valuation_time,
         currency=str(market.currency_id[0]),
-        digest=_digest(
+        digest=arrays_digest(
             (instruments, market, scenario_set), (method, backend, tick), american_accuracy, list(models.values())
         ),
         market_digest=market.digest,
@@ -223,7 +223,7 @@ def _cash_rows(instruments: Instruments) -> IntArray:
     return row_of_currency[instruments.currency_idx]
 
 
-def _digest(
+def arrays_digest(
     tables: tuple[Any, ...], how: tuple[str, str, float | None], accuracy: str, models: list[ModuleType]
 ) -> str:
     """Hash of everything that goes in, and of the sources of every formula and kernel behind the numbers."""

@@ -1,0 +1,296 @@
+"""Orders that have not been sent: what they would do to an account, which ones fit, how large they may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from portfolio_margin.fills import Additions
+from portfolio_margin.kernel_inputs import is_off_step
+from portfolio_margin.ledger import Positions
+from portfolio_margin.order_codes import (
+    ASSET,
+    AVAILABLE,
+    INEXACT,
+    INITIAL,
+    MAINTENANCE,
+    NO_ACCOUNT,
+    NO_CASH,
+    NO_INSTRUMENT,
+    NOT_FINITE,
+    NOTHING,
+    OFF_STEP,
+    OK,
+    STATUS,
+    UNMARGINED,
+    WIDTH,
+    WORST,
+)
+from portfolio_margin.policy import Policy, fits, stacked
+from portfolio_margin.sensitivities import COMPARED, WhatIf, order_rows, premiums
+from portfolio_margin.state import State
+from portfolio_margin.statement import AccountStatus
+from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.errors import ConfigError, DataError, NumericalError, Problem
+
+STATUS_NAMES = [status.name for status in AccountStatus]
+# Accounts after one order each that are put into one book; a model may need matrices of them.
+BLOCK = 4_096
+# Sizes looked at in one step of the search for the largest order.
+LADDER = 33
+MOST_STEPS = 2**50
+
+
+class OrderChecks(NamedTuple):
+    """Accounts after one order each (R,), margin currency: every order by itself, against the state as it is.
+
+    fits  True where the account covers its initial margin afterwards, or is no worse off than before
+    """
+
+    initial_margin: FloatArray
+    maintenance_margin: FloatArray
+    available_funds: FloatArray
+    fits: BoolArray
+
+
+@dataclass(frozen=True)
+class LargestOrder:
+    """The largest order that fits.
+
+    quantity  contracts, + buy; 0 where not even one step fits
+    bound_by  "margin": one step more does not fit; "limit": `limit` fits, or whatever sums can be computed exactly
+    proven    True where the model's requirement is convex in the size, so that every smaller order fits and no larger
+              one does, up to the rounding of amounts to cents; False where sizes in between were sampled
+    """
+
+    quantity: float
+    bound_by: str
+    proven: bool
+
+
+def what_if(state: State, account: str, orders: Sequence[tuple[str, float]]) -> WhatIf:
+    """The margin of one account before and after orders filled at the mark, as from `sensitivities.what_if`.
+
+    Raises DataError for an account, instrument or quantity that is none, NumericalError for one too large.
+    """
+    policy = state.policy
+    if policy.kernels is not None and len(orders) == 1:
+        row = state.ledger.accounts.row.get(account, -1)
+        name, quantity = orders[0]
+        number = type(quantity) is float or type(quantity) is int
+        if number and type(name) is str and 0 <= row < state.ledger.count:
+            out = np.empty((2, WIDTH))
+            instrument = policy.row_of.get(name, -1)
+            if policy.kernels.after_order(policy.table, state.buffers, row, instrument, float(quantity), out) == OK:
+                return _answer(policy, account, *out.tolist())
+    return _checked_what_if(state, account, orders)
+
+
+def check(state: State, account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> OrderChecks:
+    """What every order by itself would do to its account, filled at the mark.
+
+    account     (R,) row of each account in the engine
+    instrument  (R,) -> N
+    quantity    (R,) contracts, + buy
+    Raises DataError naming every order that is none; nothing is computed from a partly bad list.
+    """
+    policy = state.policy
+    orders = _columns(account, instrument, quantity)
+    count = len(orders[0])
+    if not count:
+        return OrderChecks(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, np.bool_))
+    if policy.kernels is not None:
+        given = (*orders, state.ledger.count)
+        *answers, codes = policy.kernels.check_orders(policy.table, state.buffers, given, policy.threads(count))
+        if not codes.any():
+            return OrderChecks(*answers)
+    _refuse(state, *orders)
+    parts = [_modelled(state, *(column[low : low + BLOCK] for column in orders)) for low in range(0, count, BLOCK)]
+    return OrderChecks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def largest_order(
+    state: State, account: str, instrument: str, side: str, limit: float | None = None
+) -> LargestOrder:
+    """The largest order of one contract, filled at the mark, after which the account covers its initial margin or is
+    no worse off than before.
+
+    side   "buy" or "sell"
+    limit  contracts, above 0; the search ends there
+    Requirements of worst-loss models are convex in the size of an order and equity less haircut is concave, so sizes
+    that fit are those up to one bound; it is found by bisection and its neighbours are checked. For other models the
+    smallest size that does not fit is looked for on a ladder of sizes that narrows down.
+    """
+    if side not in ("buy", "sell"):
+        raise ConfigError(f"side = {side!r}: must be buy or sell")
+    row = state.ledger.row_of(account)
+    names = [(instrument, 1.0)]
+    step = float(state.arrays.quantity_step[state.policy.row_of.get(instrument, 0)])
+    given = order_rows(state.arrays, [(name, step) for name, _ in names], state.policy.row_of)
+    premiums(state.arrays, *given)
+    if limit is not None and not (np.isfinite(limit) and limit >= step):
+        raise ConfigError(f"limit = {limit!r}: must be a number of contracts, at least the quantity step {step:g}")
+    most = MOST_STEPS if limit is None else int(min(limit / step * (1.0 + 1e-12), MOST_STEPS))
+    sign = 1.0 if side == "buy" else -1.0
+
+    def fit(steps: IntArray) -> BoolArray:
+        every = np.full(len(steps), row), np.full(len(steps), given[0][0])
+        return _fit_or_too_large(state, *every, sign * steps * step)
+
+    found, bounded = _last_that_fits(fit, most)
+    return LargestOrder(sign * found * step + 0.0, "margin" if bounded else "limit", state.policy.table is not None)
+
+
+def _last_that_fits(fit: Callable[[IntArray], BoolArray], most: int) -> tuple[int, bool]:
+    """Largest number of steps up to `most` below the first that is seen not to fit, and whether one was seen."""
+    ladder = np.unique(np.minimum(2 ** np.arange(0, most.bit_length() + 1, dtype=np.int64), most))
+    good = fit(ladder)
+    if good.all():
+        return most, False
+    first = int(np.argmin(good))
+    low, high = (int(ladder[first - 1]) if first else 0), int(ladder[first])
+    while high - low > 1:
+        between = np.unique(np.linspace(low, high, LADDER).astype(np.int64))[1:-1]
+        good = fit(between)
+        if good.all():
+            low = int(between[-1])
+        else:
+            first = int(np.argmin(good))
+            low, high = (int(between[first - 1]) if first else low), int(between[first])
+    return low, True
+
+
+def _fit_or_too_large(state: State, account: IntArray, instrument: IntArray, quantity: FloatArray) -> BoolArray:
+    """(R,) which orders fit; one that sums cannot be computed for exactly does not. Sizes rise."""
+    try:
+        return check(state, account, instrument, quantity).fits
+    except NumericalError:
+        if len(account) == 1:
+            return np.zeros(1, np.bool_)
+        half = len(account) // 2
+        parts = (slice(0, half), slice(half, None))
+        return np.concatenate([_fit_or_too_large(state, account[p], instrument[p], quantity[p]) for p in parts])
+
+
+def _checked_what_if(state: State, account: str, orders: Sequence[tuple[str, float]]) -> WhatIf:
+    policy, ledger = state.policy, state.ledger
+    row = np.array([ledger.row_of(account)])
+    rows, quantities = sound_orders(policy, orders)
+    positions, names = ledger.positions(row), ledger.names(row)
+    additions = _with_premiums(policy, np.zeros(len(rows), np.int64), rows, quantities)
+    found = policy.amounts_after(positions, additions, names)
+    pre, post = ledger.figures(row)[0].tolist(), stacked(found)[0].tolist()
+    return _answer(policy, account, pre, post, found.unseen)
+
+
+def sound_orders(policy: Policy, orders: Sequence[tuple[str, float]]) -> tuple[IntArray, FloatArray]:
+    """(M,) instrument and (M,) quantity of orders by name. DataError naming every order that is none."""
+    rows, quantities = order_rows(policy.arrays, orders, policy.row_of)
+    nothing = np.flatnonzero(quantities == 0)
+    if len(nothing):
+        raise DataError([Problem("orders", int(n) + 1, "quantity", 0.0, "an order of nothing") for n in nothing])
+    return rows, quantities
+
+
+def _with_premiums(policy: Policy, owner: IntArray, rows: IntArray, quantities: FloatArray) -> Additions:
+    """Orders and what is paid for them; `owner` is the account of each order."""
+    cost = quantities * policy.arrays.value[rows]
+    cash, paid = premiums(policy.arrays, rows, quantities)
+    return Additions(
+        np.concatenate([owner, owner[cost != 0]]), np.concatenate([rows, cash]), np.concatenate([quantities, paid])
+    )
+
+
+def _answer(
+    policy: Policy, account: str, pre: list[float], post: list[float], unseen: tuple[str, ...] = ()
+) -> WhatIf:
+    # Figures begin with the columns that are compared, in their order.
+    return WhatIf(
+        account,
+        policy.arrays.currency,
+        dict(zip(COMPARED, pre, strict=False)),
+        dict(zip(COMPARED, post, strict=False)),
+        STATUS_NAMES[int(pre[STATUS])],
+        STATUS_NAMES[int(post[STATUS])],
+        policy.labels[int(pre[WORST])],
+        policy.labels[int(post[WORST])],
+        not post[UNMARGINED] and (post[AVAILABLE] >= 0.0 or post[AVAILABLE] >= pre[AVAILABLE]),
+        unseen,
+    )
+
+
+def _modelled(state: State, account: IntArray, instrument: IntArray, quantity: FloatArray) -> OrderChecks:
+    """`check` by the model itself: every order gets an account of its own with what its account holds."""
+    positions = state.ledger.positions(account)
+    owner = np.arange(len(account))
+    additions = _with_premiums(state.policy, owner, instrument, quantity)
+    names = np.char.zfill(owner.astype(np.str_), len(str(BLOCK)))
+    after = stacked(state.policy.amounts_after(Positions(*positions), additions, names))
+    before = state.ledger.figures(account)
+    return OrderChecks(
+        after[:, INITIAL], after[:, MAINTENANCE], after[:, AVAILABLE], fits(before, after, AVAILABLE)
+    )
+
+
+def _columns(account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> tuple[IntArray, IntArray, FloatArray]:
+    given = {"account": np.asarray(account), "instrument": np.asarray(instrument), "quantity": np.asarray(quantity)}
+    for name, column in given.items():
+        kinds = "iuf" if name == "quantity" else "iu"
+        if column.size and column.dtype.kind not in kinds:
+            wanted = "numbers" if name == "quantity" else "rows, which are whole numbers"
+            raise DataError([Problem("orders", None, name, str(column.dtype), f"must hold {wanted}")])
+    shapes = {column.shape for column in given.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+        text = ", ".join(str(column.shape) for column in given.values())
+        raise DataError([Problem("orders", None, "shapes", text, "need one account, instrument and quantity an order")])
+    rows = [np.ascontiguousarray(given[name], dtype=np.int64) for name in ("account", "instrument")]
+    return rows[0], rows[1], np.ascontiguousarray(given["quantity"], dtype=np.float64)
+
+
+def _refuse(state: State, account: IntArray, instrument: IntArray, quantity: FloatArray) -> None:
+    """DataError naming every order that is none."""
+    arrays = state.arrays
+    known = (instrument >= 0) & (instrument < len(arrays))
+    row = np.where(known, instrument, 0)
+    step = arrays.quantity_step[row]
+    with np.errstate(invalid="ignore"):
+        costs = quantity * arrays.value[row] != 0
+    faults: tuple[tuple[int, BoolArray], ...] = (
+        (NO_ACCOUNT, (account < 0) | (account >= len(state.ledger))),
+        (NO_INSTRUMENT, ~known),
+        (NOT_FINITE, ~np.isfinite(quantity)),
+        (ASSET, arrays.is_collateral[row]),
+        (OFF_STEP, is_off_step(np.where(np.isfinite(quantity), quantity, 0.0), step)),
+        (NOTHING, quantity == 0.0),
+        (NO_CASH, (arrays.cash_row[row] < 0) & costs),
+    )
+    problems: list[Problem] = []
+    sound = np.ones(len(account), dtype=np.bool_)
+    for code, bad in faults:
+        for order in np.flatnonzero(bad & sound).tolist():
+            name, held = str(arrays.instrument_id[row[order]]), float(quantity[order])
+            problems.append(_problem(code, order, int(account[order]), int(instrument[order]), held, (name, step[order])))
+        sound &= ~bad
+    if problems:
+        raise DataError(problems)
+
+
+def _problem(
+    code: int, order: int, account: int, instrument: int, quantity: float, contract: tuple[str, float]
+) -> Problem:
+    name, step = contract
+    field, value, remedy = {
+        NO_ACCOUNT: ("account", account, "no such account row"),
+        NO_INSTRUMENT: ("instrument", instrument, "no such instrument row"),
+        NOT_FINITE: ("quantity", quantity, "must be a finite number"),
+        ASSET: ("instrument", name, "an asset that is held, not a contract"),
+        OFF_STEP: ("quantity", quantity, f"{name} trades in multiples of {step:g}"),
+        NOTHING: ("quantity", quantity, "an order of nothing"),
+        NO_CASH: ("instrument", name, "its settlement currency is not among the instruments"),
+        INEXACT: ("quantity", quantity, "too large for exact sums"),
+    }[code]
+    return Problem("orders", order, field, value, remedy)

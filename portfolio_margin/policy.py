@@ -1,0 +1,118 @@
+"""Policy: a margin model and risk arrays, with what questions about single accounts look up made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from portfolio_margin.fills import Additions, merged
+from portfolio_margin.ledger import Ledger, Positions, book_of
+from portfolio_margin.margin import Amounts, amounts, check_belongs
+from portfolio_margin.order_codes import NAMES, UNMARGINED
+from portfolio_margin.order_table import rank_of
+from portfolio_margin.requirement import MarginModel
+from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.market import Market
+from pricing.price import default_threads
+from scenarios.risk_arrays import RiskArrays
+
+# An account after one order is so many products; below this many one thread is faster.
+PARALLEL_PRODUCTS = 1_000_000
+USUAL_POSITIONS = 20
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What margins are computed from; an account of a ledger and orders are all that is missing.
+
+    arrays, model, backend
+    row_of   row of each instrument by name
+    labels   (S + 1,) name of each scenario, and "" at the end for none
+    rank     (N,) place of each instrument inside an account
+    table    the model as an `OrderTable`, a plain tuple since numba takes that faster; None for models whose requirement
+             is no worst loss: these are asked themselves
+    kernels  the compiled functions for the table, None where there is none
+    """
+
+    arrays: RiskArrays
+    model: MarginModel
+    backend: str
+    row_of: dict[str, int]
+    labels: list[str]
+    rank: IntArray
+    table: tuple[FloatArray, ...] | None
+    kernels: ModuleType | None
+
+    @classmethod
+    def of(
+        cls,
+        arrays: RiskArrays,
+        model: MarginModel,
+        market: Market | None,
+        backend: str = "numba",
+        before: Policy | None = None,
+    ) -> Policy:
+        """The policy of a model and arrays that belong together, else ConfigError or DataError as from `margin`.
+
+        before  a policy of the same contracts, whose names are taken over
+        """
+        check_belongs(arrays, market, model)
+        prepare = getattr(model, "for_arrays", None)
+        model = model if prepare is None else prepare(arrays)
+        same = before is not None and before.arrays.instrument_id is arrays.instrument_id
+        make = getattr(model, "order_table", None)
+        # Sums that are not whole ticks depend on their order, which is the model's own.
+        compiled = make is not None and arrays.tick is not None and backend == "numba"
+        return cls(
+            arrays=arrays,
+            model=model,
+            backend=backend,
+            row_of=before.row_of if before is not None and same else arrays.index_of(),
+            labels=[*(str(label) for label in arrays.scenario_set.label), ""],
+            rank=before.rank if before is not None and same else rank_of(arrays),
+            table=tuple(make(arrays)) if make is not None and compiled else None,
+            kernels=import_module("portfolio_margin.backends.orders_numba") if compiled else None,
+        )
+
+    def figures(self, ledger: Ledger, rows: IntArray) -> FloatArray:
+        """(R,K) figures of accounts as they stand, columns by `order_codes.NAMES`."""
+        if self.kernels is not None:
+            found, exact = self.kernels.figures_of(self.table, buffers_of(ledger), rows, self.threads(len(rows)))
+            if exact:
+                return found
+        # Also where sums are too large: this names the account.
+        return stacked(amounts(ledger.book(rows, self.arrays.expiry_idx), self.arrays, self.model, backend=self.backend))
+
+    def amounts_after(self, positions: Positions, additions: Additions, names: StrArray) -> Amounts:
+        """Amounts of accounts (R,) of these positions after additions."""
+        after = merged(positions, additions, self.arrays, self.rank)
+        book = book_of(names, after, self.arrays.expiry_idx)
+        return amounts(book, self.arrays, self.model, backend=self.backend)
+
+    def threads(self, accounts: int) -> int:
+        """Threads for so many accounts or orders."""
+        return default_threads(accounts * USUAL_POSITIONS * len(self.labels), PARALLEL_PRODUCTS)
+
+
+def stacked(found: Amounts) -> FloatArray:
+    """(R,K) the figures of a statement, columns by `order_codes.NAMES`."""
+    return np.column_stack([getattr(found, name) for name in NAMES]).astype(np.float64)
+
+
+def buffers_of(ledger: Ledger) -> tuple[Any, ...]:
+    """A ledger as the kernels take it."""
+    buffers = ledger.buffers
+    return ledger.root, buffers.pages, buffers.instrument_idx, buffers.quantity, buffers.figures
+
+
+def fits(before: FloatArray, after: FloatArray, available: int) -> np.ndarray:
+    """(R,) whether accounts with figures (R,K) cover their initial margin afterwards, or are no worse off than before.
+
+    available  column of available funds
+    """
+    covered = (after[:, available] >= 0.0) | (after[:, available] >= before[:, available])
+    return np.asarray(covered & (after[:, UNMARGINED] == 0.0))

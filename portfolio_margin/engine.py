@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ from portfolio_margin.events import (
 from portfolio_margin.fills import Additions, merged
 from portfolio_margin.ledger import book_of
 from portfolio_margin.nearest import did_you_mean
-from portfolio_margin.order_codes import EQUITY, STATUS
+from portfolio_margin.order_codes import EQUITY, OK, STATUS, WIDTH
+from portfolio_margin.order_table import CONTRACT
 from portfolio_margin.orders import LargestOrder, OrderChecks, check, largest_order, sound_orders, what_if
 from portfolio_margin.policy import Policy
 from portfolio_margin.sensitivities import WhatIf, premiums
@@ -43,6 +45,7 @@ from scenarios.shocks import same_scenarios
 from scenarios.update import moved_contracts, update
 
 Effects = tuple[Effect, ...]
+LARGEST_WHOLE = 2**53
 
 
 def apply(state: State, event: Event) -> tuple[State, Effects]:
@@ -59,6 +62,9 @@ def apply(state: State, event: Event) -> tuple[State, Effects]:
 
 
 def _fill(state: State, event: PositionsChanged) -> tuple[State, Effects]:
+    quick = _filled_at_once(state, event.fills)
+    if quick is not None:
+        return quick
     policy, arrays = state.policy, state.arrays
     rows, owner = _accounts(state, [fill.account for fill in event.fills])
     instrument, quantity = sound_orders(policy, [(fill.instrument, fill.quantity) for fill in event.fills])
@@ -84,22 +90,59 @@ def _fill(state: State, event: PositionsChanged) -> tuple[State, Effects]:
     return _added(state, rows, additions)
 
 
+def _filled_at_once(state: State, fills: Sequence[Fill], transfers: bool = False) -> tuple[State, Effects] | None:
+    """The state after fills of one account by the compiled kernel; None where it is not for this or something is wrong,
+    which the other way finds and names.
+
+    transfers  True where what moves are assets that nothing is paid for
+    """
+    policy, ledger = state.policy, state.ledger
+    account = fills[0].account if fills else ""
+    row = ledger.accounts.row.get(account, -1) if all(fill.account == account for fill in fills) else -1
+    numbers = all(_is_plain(fill.quantity) and (fill.paid is None or _is_plain(fill.paid)) for fill in fills)
+    if policy.kernels is None or not numbers or not 0 <= row < ledger.count:
+        return None
+    instrument = np.array([policy.row_of.get(fill.instrument, -1) for fill in fills], dtype=np.int64)
+    quantity = np.array([fill.quantity for fill in fills], dtype=np.float64)
+    paid = np.array([np.nan if fill.paid is None else fill.paid for fill in fills], dtype=np.float64)
+    given = instrument, quantity, paid
+    room = ledger.positions_of(row) + 2 * len(fills)
+    into = np.empty(room, np.int32), np.empty(room)
+    out = np.empty((2, WIDTH))
+    code, count = policy.kernels.after_fills(policy.table, state.buffers, row, given, transfers, into, out)
+    if code != OK:
+        return None
+    underlying = state.arrays.underlying_idx
+    for number in instrument.tolist():
+        cash = int(state.arrays.cash_row[number])
+        state.holders.put(int(underlying[number]), row)
+        state.holders.put(int(underlying[cash]), row)
+    after = ledger.with_account(row, into[0][:count], into[1][:count], out[1])
+    moved = State(policy, after, state.holders, state.listing, state.sequence)
+    rows = np.array([row])
+    if not policy.tabled:
+        return _recomputed(state, moved, rows)
+    return moved, _effects(state, rows, out[:1], out[1:])
+
+
 def _transfer(state: State, event: CollateralChanged) -> tuple[State, Effects]:
     arrays = state.arrays
     rows, owner = _accounts(state, [event.account])
     row = state.policy.row_of.get(event.asset, -1)
-    if row < 0 or not arrays.is_collateral[row]:
+    if row < 0 or state.policy.table[1][row, CONTRACT] != 0.0:
         assets = arrays.instrument_id[arrays.is_collateral]
         remedy = "not an asset here; assets are " + ", ".join(str(name) for name in assets[:12])
         raise DataError([Problem("collateral", None, "asset", event.asset, remedy)])
     amount = _finite("collateral", None, "amount", event.amount)
     if amount == 0:
         raise DataError([Problem("collateral", None, "amount", event.amount, "a transfer of nothing")])
-    return _added(state, rows, Additions(owner, np.array([row]), np.array([amount])))
+    quick = _filled_at_once(state, (Fill(event.account, event.asset, amount),), True)
+    return quick or _added(state, rows, Additions(owner, np.array([row]), np.array([amount])))
 
 
 def _open(state: State, event: AccountsOpened) -> tuple[State, Effects]:
-    return replace(state, ledger=state.ledger.opened(event.accounts)), ()
+    after = replace(state, ledger=state.ledger.opened(event.accounts))
+    return _recomputed(after, after, np.arange(state.ledger.count, after.ledger.count))[0], ()
 
 
 def _move(state: State, event: MarketUpdated) -> tuple[State, Effects]:
@@ -199,8 +242,13 @@ def _recomputed(before: State, after: State, rows: IntArray) -> tuple[State, Eff
 
 
 def _effects(state: State, rows: IntArray, old: FloatArray, new: FloatArray) -> Effects:
-    changed = np.flatnonzero((old != new).any(axis=1))
-    effects: list[Effect] = [StatementChanged(rows[changed])] if len(changed) else []
+    if len(rows) == 1:
+        effects: list[Effect] = [StatementChanged(rows)] if old.tolist() != new.tolist() else []
+        if old[0, STATUS] == new[0, STATUS]:
+            return tuple(effects)
+    else:
+        changed = np.flatnonzero((old != new).any(axis=1))
+        effects = [StatementChanged(rows[changed])] if len(changed) else []
     was, now = old[:, STATUS], new[:, STATUS]
     for place in np.flatnonzero(was != now).tolist():
         account = state.ledger.accounts.names[int(rows[place])]
@@ -231,13 +279,20 @@ def _accounts(state: State, names: Sequence[str]) -> tuple[IntArray, IntArray]:
     """Rows of the accounts named, each once, and the place among them of every name."""
     if not names:
         raise DataError([Problem("fills", None, "fills", 0, "an event of no fill")])
-    unknown = [n for n, name in enumerate(names) if not 0 <= state.ledger.accounts.row.get(name, -1) < len(state.ledger)]
+    unknown = [
+        n for n, name in enumerate(names) if not 0 <= state.ledger.accounts.row.get(name, -1) < len(state.ledger)
+    ]
     if len(unknown) == 1:
         state.ledger.row_of(names[unknown[0]])
     if unknown:
         raise DataError([Problem("fills", n + 1, "account", names[n], "no such account") for n in unknown])
     rows, owner = np.unique([state.ledger.accounts.row[name] for name in names], return_inverse=True)
     return rows, owner
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a finite number of Python's own, as most are."""
+    return (type(value) is float and isfinite(value)) or (type(value) is int and abs(value) <= LARGEST_WHOLE)
 
 
 def _finite(table: str, row: int | None, field: str, value: Any) -> float:
@@ -284,9 +339,7 @@ class MarginEngine:
         """What every order by itself would do to its account; rows from `account_rows` and `instrument_rows`."""
         return check(self._state, account, instrument, quantity)
 
-    def largest_order(
-        self, account: str, instrument: str, side: str, limit: float | None = None
-    ) -> LargestOrder:
+    def largest_order(self, account: str, instrument: str, side: str, limit: float | None = None) -> LargestOrder:
         """The largest order of one contract, "buy" or "sell", that fits; see `orders.largest_order`."""
         return largest_order(self._state, account, instrument, side, limit)
 
@@ -304,6 +357,3 @@ class MarginEngine:
                 [Problem("engine", None, "instrument", n, remedy + did_you_mean(str(n), row_of)) for n in unknown]
             )
         return np.array([row_of[name] for name in instruments], dtype=np.int64)
-
-
-__all__ = ["Fill", "MarginEngine", "apply"]

@@ -43,4 +43,3 @@ def merged(positions: Positions, additions: Additions, arrays: RiskArrays, rank:
     kept = total != 0
     pointer = np.searchsorted(owner[kept], np.arange(accounts + 1))
     return Positions(pointer, row[kept], total[kept])
-

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from portfolio_margin.book import Book
 from portfolio_margin.nearest import COMPARED, did_you_mean
@@ -47,7 +48,7 @@ class Buffers:
     """
 
     pages: IntArray
-    instrument_idx: np.ndarray
+    instrument_idx: NDArray[np.int32]
     quantity: FloatArray
     figures: FloatArray
     used: list[int]
@@ -111,6 +112,10 @@ class Ledger:
         """(R,K) figures of the accounts in these rows."""
         return self.buffers.figures[self._entries(rows)[:, FIGURES]]
 
+    def positions_of(self, row: int) -> int:
+        """Number of positions of the account in this row."""
+        return int(self.buffers.pages[self.root[row >> PAGE_BITS], row & (PAGE - 1), COUNT])
+
     def positions(self, rows: IntArray) -> Positions:
         """Positions of the accounts in these rows."""
         entries = self._entries(rows)
@@ -152,6 +157,26 @@ class Ledger:
         root[pages] = np.arange(page, page + len(pages))
         return replace(self, root=root, buffers=buffers)
 
+    def with_account(
+        self, row: int, instrument: NDArray[np.integer], quantity: FloatArray, figures: FloatArray
+    ) -> Ledger:
+        """`changed` of one account: its positions (P,) and figures (K,)."""
+        buffers, root, count = self.buffers, self.root, len(quantity)
+        if not buffers.room_for(1, count, 1):
+            positions = Positions(np.array([0, count]), instrument.astype(np.int64), quantity)
+            return self.changed(np.array([row]), positions, figures[None, :])
+        page, position, figure = buffers.used
+        buffers.used = [page + 1, position + count, figure + 1]
+        index = row >> PAGE_BITS
+        buffers.pages[page] = buffers.pages[root[index]]
+        buffers.instrument_idx[position : position + count] = instrument
+        buffers.quantity[position : position + count] = quantity
+        buffers.figures[figure] = figures
+        buffers.pages[page, row & (PAGE - 1)] = position, count, figure
+        root = root.copy()
+        root[index] = page
+        return Ledger(self.accounts, self.count, root, buffers)
+
     def opened(self, names: Sequence[str]) -> Ledger:
         """The ledger with further accounts that hold nothing. DataError for a name that is there or is none."""
         problems = []
@@ -174,10 +199,21 @@ class Ledger:
         # Its row before its name: a reader that finds no row yet has no account either.
         accounts.names.extend(fresh)
         accounts.row.update(fresh)
-        positions, figures = self._contents()
-        pointer = np.append(positions.pointer, np.full(len(fresh), positions.pointer[-1]))
-        figures = np.concatenate([figures, np.zeros((len(fresh), figures.shape[1]))])
-        return _built(accounts, self.count + len(fresh), positions._replace(pointer=pointer), figures)
+        count = self.count + len(fresh)
+        ledger = self._with_pages(-(-count // PAGE) - len(self.root))
+        nobody = Positions(np.zeros(len(fresh) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0))
+        width = self.buffers.figures.shape[1]
+        ledger = replace(ledger, accounts=accounts, count=count)
+        return ledger.changed(np.arange(self.count, count), nobody, np.zeros((len(fresh), width)))
+
+    def _with_pages(self, more: int) -> Ledger:
+        """The ledger with further pages of nobody."""
+        if not self.buffers.room_for(more, 0, 0):
+            return _built(self.accounts, self.count, *self._contents(), spare=(more, 0, 0))._with_pages(more)
+        first = self.buffers.used[0]
+        self.buffers.used = [first + more, *self.buffers.used[1:]]
+        self.buffers.pages[first : first + more] = 0
+        return replace(self, root=np.append(self.root, np.arange(first, first + more)))
 
     def _entries(self, rows: IntArray) -> IntArray:
         return self.buffers.pages[self.root[rows >> PAGE_BITS], rows & (PAGE - 1)]
@@ -211,7 +247,8 @@ def _built(
     pages = -(-count // PAGE)
     held, width = len(positions.quantity), figures.shape[1]
     room = [
-        used * factor + more + SPARE_ROWS for used, factor, more in zip((pages, held, count), (4, 2, 2), spare, strict=True)
+        used * factor + more + SPARE_ROWS
+        for used, factor, more in zip((pages, held, count), (4, 2, 2), spare, strict=True)
     ]
     # Memory beyond what is written stays untouched, and the system gives none for it.
     buffers = Buffers(

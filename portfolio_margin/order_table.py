@@ -42,6 +42,12 @@ def rank_of(arrays: RiskArrays) -> IntArray:
     return rank
 
 
+def plain_table(arrays: RiskArrays) -> OrderTable:
+    """The table of no requirement: of use for the columns that say how fills and transfers add up."""
+    nothing = np.zeros(len(arrays))
+    return worst_loss_table(arrays, "joint", nothing, nothing, (0.0, 0.0))
+
+
 def worst_loss_table(
     arrays: RiskArrays, netting: str, haircut: FloatArray, short_rows: FloatArray, factors: tuple[float, float]
 ) -> OrderTable:

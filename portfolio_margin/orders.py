@@ -4,37 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from portfolio_margin.fills import Additions
-from portfolio_margin.kernel_inputs import is_off_step
+from portfolio_margin.kernel_inputs import EXACT_LIMIT, is_off_step
 from portfolio_margin.ledger import Positions
-from portfolio_margin.order_codes import (
-    ASSET,
-    AVAILABLE,
-    INEXACT,
-    INITIAL,
-    MAINTENANCE,
-    NO_ACCOUNT,
-    NO_CASH,
-    NO_INSTRUMENT,
-    NOT_FINITE,
-    NOTHING,
-    OFF_STEP,
-    OK,
-    STATUS,
-    UNMARGINED,
-    WIDTH,
-    WORST,
-)
+from portfolio_margin.order_codes import AVAILABLE, INITIAL, MAINTENANCE, OK, STATUS, UNMARGINED, WIDTH, WORST
 from portfolio_margin.policy import Policy, fits, stacked
 from portfolio_margin.sensitivities import COMPARED, WhatIf, order_rows, premiums
 from portfolio_margin.state import State
 from portfolio_margin.statement import AccountStatus
-from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, DataError, NumericalError, Problem
 
 STATUS_NAMES = [status.name for status in AccountStatus]
@@ -78,15 +61,17 @@ def what_if(state: State, account: str, orders: Sequence[tuple[str, float]]) -> 
     Raises DataError for an account, instrument or quantity that is none, NumericalError for one too large.
     """
     policy = state.policy
-    if policy.kernels is not None and len(orders) == 1:
-        row = state.ledger.accounts.row.get(account, -1)
-        name, quantity = orders[0]
-        number = type(quantity) is float or type(quantity) is int
-        if number and type(name) is str and 0 <= row < state.ledger.count:
-            out = np.empty((2, WIDTH))
-            instrument = policy.row_of.get(name, -1)
-            if policy.kernels.after_order(policy.table, state.buffers, row, instrument, float(quantity), out) == OK:
-                return _answer(policy, account, *out.tolist())
+    if policy.kernels is not None and policy.tabled and len(orders) == 1 and type(account) is str:
+        row, order = state.ledger.accounts.row.get(account, -1), orders[0]
+        if type(order) is tuple and len(order) == 2 and type(order[0]) is str and 0 <= row < state.ledger.count:
+            name: str = order[0]
+            quantity: object = order[1]
+            if isinstance(quantity, float) or (type(quantity) is int and abs(quantity) <= EXACT_LIMIT):
+                out = np.empty((2, WIDTH))
+                instrument = policy.row_of.get(name, -1)
+                if policy.kernels.after_order(policy.table, state.buffers, row, instrument, float(quantity), out) == OK:
+                    pre, post = out.tolist()
+                    return _answer(policy, account, pre, post)
     return _checked_what_if(state, account, orders)
 
 
@@ -103,19 +88,18 @@ def check(state: State, account: ArrayLike, instrument: ArrayLike, quantity: Arr
     count = len(orders[0])
     if not count:
         return OrderChecks(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, np.bool_))
-    if policy.kernels is not None:
+    if policy.kernels is not None and policy.tabled:
         given = (*orders, state.ledger.count)
         *answers, codes = policy.kernels.check_orders(policy.table, state.buffers, given, policy.threads(count))
         if not codes.any():
             return OrderChecks(*answers)
     _refuse(state, *orders)
-    parts = [_modelled(state, *(column[low : low + BLOCK] for column in orders)) for low in range(0, count, BLOCK)]
+    blocks = [slice(low, low + BLOCK) for low in range(0, count, BLOCK)]
+    parts = [_modelled(state, orders[0][b], orders[1][b], orders[2][b]) for b in blocks]
     return OrderChecks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def largest_order(
-    state: State, account: str, instrument: str, side: str, limit: float | None = None
-) -> LargestOrder:
+def largest_order(state: State, account: str, instrument: str, side: str, limit: float | None = None) -> LargestOrder:
     """The largest order of one contract, filled at the mark, after which the account covers its initial margin or is
     no worse off than before.
 
@@ -128,9 +112,8 @@ def largest_order(
     if side not in ("buy", "sell"):
         raise ConfigError(f"side = {side!r}: must be buy or sell")
     row = state.ledger.row_of(account)
-    names = [(instrument, 1.0)]
     step = float(state.arrays.quantity_step[state.policy.row_of.get(instrument, 0)])
-    given = order_rows(state.arrays, [(name, step) for name, _ in names], state.policy.row_of)
+    given = order_rows(state.arrays, [(instrument, step)], state.policy.row_of)
     premiums(state.arrays, *given)
     if limit is not None and not (np.isfinite(limit) and limit >= step):
         raise ConfigError(f"limit = {limit!r}: must be a number of contracts, at least the quantity step {step:g}")
@@ -138,11 +121,11 @@ def largest_order(
     sign = 1.0 if side == "buy" else -1.0
 
     def fit(steps: IntArray) -> BoolArray:
-        every = np.full(len(steps), row), np.full(len(steps), given[0][0])
-        return _fit_or_too_large(state, *every, sign * steps * step)
+        account_rows, rows = np.full(len(steps), row), np.full(len(steps), given[0][0])
+        return _fit_or_too_large(state, account_rows, rows, np.asarray(sign * steps * step, dtype=np.float64))
 
     found, bounded = _last_that_fits(fit, most)
-    return LargestOrder(sign * found * step + 0.0, "margin" if bounded else "limit", state.policy.table is not None)
+    return LargestOrder(sign * found * step + 0.0, "margin" if bounded else "limit", state.policy.tabled)
 
 
 def _last_that_fits(fit: Callable[[IntArray], BoolArray], most: int) -> tuple[int, bool]:
@@ -205,9 +188,7 @@ def _with_premiums(policy: Policy, owner: IntArray, rows: IntArray, quantities: 
     )
 
 
-def _answer(
-    policy: Policy, account: str, pre: list[float], post: list[float], unseen: tuple[str, ...] = ()
-) -> WhatIf:
+def _answer(policy: Policy, account: str, pre: list[float], post: list[float], unseen: tuple[str, ...] = ()) -> WhatIf:
     # Figures begin with the columns that are compared, in their order.
     return WhatIf(
         account,
@@ -231,9 +212,7 @@ def _modelled(state: State, account: IntArray, instrument: IntArray, quantity: F
     names = np.char.zfill(owner.astype(np.str_), len(str(BLOCK)))
     after = stacked(state.policy.amounts_after(Positions(*positions), additions, names))
     before = state.ledger.figures(account)
-    return OrderChecks(
-        after[:, INITIAL], after[:, MAINTENANCE], after[:, AVAILABLE], fits(before, after, AVAILABLE)
-    )
+    return OrderChecks(after[:, INITIAL], after[:, MAINTENANCE], after[:, AVAILABLE], fits(before, after, AVAILABLE))
 
 
 def _columns(account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> tuple[IntArray, IntArray, FloatArray]:
@@ -252,45 +231,29 @@ def _columns(account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> 
 
 
 def _refuse(state: State, account: IntArray, instrument: IntArray, quantity: FloatArray) -> None:
-    """DataError naming every order that is none."""
+    """DataError naming every order that is none, by the first thing that is wrong with it."""
     arrays = state.arrays
     known = (instrument >= 0) & (instrument < len(arrays))
     row = np.where(known, instrument, 0)
-    step = arrays.quantity_step[row]
-    with np.errstate(invalid="ignore"):
-        costs = quantity * arrays.value[row] != 0
-    faults: tuple[tuple[int, BoolArray], ...] = (
-        (NO_ACCOUNT, (account < 0) | (account >= len(state.ledger))),
-        (NO_INSTRUMENT, ~known),
-        (NOT_FINITE, ~np.isfinite(quantity)),
-        (ASSET, arrays.is_collateral[row]),
-        (OFF_STEP, is_off_step(np.where(np.isfinite(quantity), quantity, 0.0), step)),
-        (NOTHING, quantity == 0.0),
-        (NO_CASH, (arrays.cash_row[row] < 0) & costs),
+    step, name = arrays.quantity_step[row], arrays.instrument_id[row]
+    finite = np.isfinite(quantity)
+    held = np.where(finite, quantity, 0.0)
+    unpaid = (arrays.cash_row[row] < 0) & (held * arrays.value[row] != 0)
+    sizes = [f"{n} trades in multiples of {s:g}" for n, s in zip(name.tolist(), step.tolist(), strict=True)]
+    every = np.array(sizes, dtype=np.str_)
+    faults: tuple[tuple[str, NDArray[Any], BoolArray, str | StrArray], ...] = (
+        ("account", account, (account < 0) | (account >= len(state.ledger)), "no such account row"),
+        ("instrument", instrument, ~known, "no such instrument row"),
+        ("quantity", quantity, ~finite, "must be a finite number"),
+        ("instrument", name, arrays.is_collateral[row], "an asset that is held, not a contract"),
+        ("quantity", quantity, is_off_step(held, step), every),
+        ("quantity", quantity, quantity == 0.0, "an order of nothing"),
+        ("instrument", name, unpaid, "its settlement currency is not among the instruments"),
     )
-    problems: list[Problem] = []
-    sound = np.ones(len(account), dtype=np.bool_)
-    for code, bad in faults:
-        for order in np.flatnonzero(bad & sound).tolist():
-            name, held = str(arrays.instrument_id[row[order]]), float(quantity[order])
-            problems.append(_problem(code, order, int(account[order]), int(instrument[order]), held, (name, step[order])))
-        sound &= ~bad
+    problems: dict[int, Problem] = {}
+    for field, values, bad, remedy in faults:
+        for order in np.flatnonzero(bad).tolist():
+            said = remedy if isinstance(remedy, str) else str(remedy[order])
+            problems.setdefault(order, Problem("orders", order, field, values[order].item(), said))
     if problems:
-        raise DataError(problems)
-
-
-def _problem(
-    code: int, order: int, account: int, instrument: int, quantity: float, contract: tuple[str, float]
-) -> Problem:
-    name, step = contract
-    field, value, remedy = {
-        NO_ACCOUNT: ("account", account, "no such account row"),
-        NO_INSTRUMENT: ("instrument", instrument, "no such instrument row"),
-        NOT_FINITE: ("quantity", quantity, "must be a finite number"),
-        ASSET: ("instrument", name, "an asset that is held, not a contract"),
-        OFF_STEP: ("quantity", quantity, f"{name} trades in multiples of {step:g}"),
-        NOTHING: ("quantity", quantity, "an order of nothing"),
-        NO_CASH: ("instrument", name, "its settlement currency is not among the instruments"),
-        INEXACT: ("quantity", quantity, "too large for exact sums"),
-    }[code]
-    return Problem("orders", order, field, value, remedy)
+        raise DataError([problems[order] for order in sorted(problems)])

@@ -13,7 +13,7 @@ from portfolio_margin.fills import Additions, merged
 from portfolio_margin.ledger import Ledger, Positions, book_of
 from portfolio_margin.margin import Amounts, amounts, check_belongs
 from portfolio_margin.order_codes import NAMES, UNMARGINED
-from portfolio_margin.order_table import rank_of
+from portfolio_margin.order_table import plain_table, rank_of
 from portfolio_margin.requirement import MarginModel
 from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.market import Market
@@ -33,9 +33,10 @@ class Policy:
     row_of   row of each instrument by name
     labels   (S + 1,) name of each scenario, and "" at the end for none
     rank     (N,) place of each instrument inside an account
-    table    the model as an `OrderTable`, a plain tuple since numba takes that faster; None for models whose requirement
-             is no worst loss: these are asked themselves
-    kernels  the compiled functions for the table, None where there is none
+    kernels  the compiled functions for orders and fills, None where `backend` is another
+    table    an `OrderTable` for them, a plain tuple since numba takes that faster
+    tabled   True where the table is the model's requirement; else models are asked themselves, and the table says
+             only how fills and transfers add up
     """
 
     arrays: RiskArrays
@@ -44,8 +45,9 @@ class Policy:
     row_of: dict[str, int]
     labels: list[str]
     rank: IntArray
-    table: tuple[FloatArray, ...] | None
     kernels: ModuleType | None
+    table: tuple[FloatArray, ...]
+    tabled: bool
 
     @classmethod
     def of(
@@ -66,7 +68,7 @@ class Policy:
         same = before is not None and before.arrays.instrument_id is arrays.instrument_id
         make = getattr(model, "order_table", None)
         # Sums that are not whole ticks depend on their order, which is the model's own.
-        compiled = make is not None and arrays.tick is not None and backend == "numba"
+        tabled = make is not None and arrays.tick is not None and backend == "numba"
         return cls(
             arrays=arrays,
             model=model,
@@ -74,18 +76,21 @@ class Policy:
             row_of=before.row_of if before is not None and same else arrays.index_of(),
             labels=[*(str(label) for label in arrays.scenario_set.label), ""],
             rank=before.rank if before is not None and same else rank_of(arrays),
-            table=tuple(make(arrays)) if make is not None and compiled else None,
-            kernels=import_module("portfolio_margin.backends.orders_numba") if compiled else None,
+            kernels=import_module("portfolio_margin.backends.orders_numba") if backend == "numba" else None,
+            table=tuple(make(arrays) if make is not None and tabled else plain_table(arrays)),
+            tabled=tabled,
         )
 
     def figures(self, ledger: Ledger, rows: IntArray) -> FloatArray:
         """(R,K) figures of accounts as they stand, columns by `order_codes.NAMES`."""
-        if self.kernels is not None:
+        if self.kernels is not None and self.tabled:
             found, exact = self.kernels.figures_of(self.table, buffers_of(ledger), rows, self.threads(len(rows)))
             if exact:
                 return found
         # Also where sums are too large: this names the account.
-        return stacked(amounts(ledger.book(rows, self.arrays.expiry_idx), self.arrays, self.model, backend=self.backend))
+        return stacked(
+            amounts(ledger.book(rows, self.arrays.expiry_idx), self.arrays, self.model, backend=self.backend)
+        )
 
     def amounts_after(self, positions: Positions, additions: Additions, names: StrArray) -> Amounts:
         """Amounts of accounts (R,) of these positions after additions."""

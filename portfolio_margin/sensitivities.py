@@ -18,6 +18,8 @@ from pricing.errors import DataError, Problem
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 
+# The largest double: a whole number of Python's may be above it.
+LARGEST = float(np.finfo(np.float64).max)
 COMPARED = (
     "equity",
     "margin_balance",
@@ -152,7 +154,7 @@ def order_rows(
             remedy = "no such instrument" + did_you_mean(str(name), row_of)
             problems.append(Problem("orders", number, "instrument", name, remedy))
             continue
-        if not np.isfinite(quantity):
+        if abs(quantity) > LARGEST or quantity != quantity:
             problems.append(Problem("orders", number, "quantity", quantity, "must be a finite number"))
             continue
         if arrays.is_collateral[row]:

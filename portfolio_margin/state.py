@@ -73,7 +73,11 @@ class Holders:
     def add(self, underlying_idx: IntArray, rows: IntArray) -> None:
         """Accounts in these rows hold something of these underlyings."""
         for underlying, row in zip(underlying_idx.tolist(), rows.tolist(), strict=True):
-            self.later.setdefault(underlying, set()).add(row)
+            self.put(underlying, row)
+
+    def put(self, underlying: int, row: int) -> None:
+        """The account in this row holds something of this underlying."""
+        self.later.setdefault(underlying, set()).add(row)
 
     def among(self, underlying_idx: IntArray) -> IntArray:
         """Accounts, in order, that may hold something of these underlyings."""
@@ -171,4 +175,3 @@ def started(book: Book, policy: Policy, listing: Listing | None, sequence: int =
     figures = stacked(amounts(ledger.book(rows, arrays.expiry_idx), arrays, policy.model, backend=policy.backend))
     holders = Holders.of(ledger, arrays.underlying_idx)
     return State(policy, ledger.changed(rows, None, figures), holders, listing, sequence)
-

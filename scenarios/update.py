@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,9 @@ from pricing.arrays import BoolArray
 from pricing.errors import DataError, Problem
 from pricing.instruments import Instruments
 from pricing.market import Market
-from pricing.resolve import models_of
-from scenarios.revalue import arrays_digest, revalue
+from pricing.price import default_threads
+from pricing.resolve import resolve
+from scenarios.revalue import arrays_digest, contract_columns
 from scenarios.risk_arrays import RiskArrays
 from scenarios.terms import BY_CURRENCY, BY_EXPIRY
 
@@ -63,27 +65,21 @@ def update(
     moved   (N,) from `moved_contracts`; other rows are taken over
     Raises what `revalue` raises.
     """
-    if moved.all():
-        return revalue(
-            instruments, market, arrays.scenario_set, backend=backend, tick=arrays.tick, threads=threads
-        )
-    columns = {name: getattr(arrays, name) for name in ("rows", "value_rows", "delta", "notional")}
-    vol = arrays.terms.vol
-    if moved.any():
-        some = Instruments(**{f.name: getattr(instruments, f.name)[moved] for f in fields(instruments)})
-        partly = replace(market, mark_vol=market.mark_vol[moved])
-        part = revalue(some, partly, arrays.scenario_set, backend=backend, tick=arrays.tick, threads=threads)
-        columns = {name: _scattered(values, moved, getattr(part, name)) for name, values in columns.items()}
-        vol = _scattered(vol, moved, part.terms.vol)
-    of_market = {name: getattr(market, name) for name in (*BY_EXPIRY, *BY_CURRENCY)}
-    models = list(models_of(instruments)[1].values())
+    inputs = resolve(instruments, market)
+    workers = default_threads(int(moved.sum()) * len(arrays.scenario_set)) if threads is None else threads
+    how = ("full", backend, "default", workers)
+    part, models = contract_columns(instruments, market, arrays.scenario_set, inputs, moved, arrays.tick, how)
+    columns: dict[str, Any] = {
+        name: _scattered(getattr(arrays, name), moved, new) for name, new in part._asdict().items()
+    }
+    of_market: dict[str, Any] = {name: getattr(market, name) for name in (*BY_EXPIRY, *BY_CURRENCY)}
     return replace(
         arrays,
         **columns,
-        terms=replace(arrays.terms, vol=vol, spot=market.spot, **of_market),
+        terms=replace(arrays.terms, vol=inputs.vol, spot=market.spot, **of_market),
         valuation_time=market.valuation_time,
         digest=arrays_digest(
-            (instruments, market, arrays.scenario_set), ("full", backend, arrays.tick), "default", models
+            (instruments, market, arrays.scenario_set), ("full", backend, arrays.tick), "default", list(models.values())
         ),
         market_digest=market.digest,
     )

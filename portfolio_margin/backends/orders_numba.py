@@ -14,13 +14,47 @@ import numpy as np
 from portfolio_margin.kernel_inputs import EXACT_LIMIT, QUANTITY_ROUNDING, STEP_TOLERANCE
 from portfolio_margin.ledger import COUNT, FIGURES, FIRST, PAGE, PAGE_BITS
 from portfolio_margin.order_codes import (
-    ASSET, AVAILABLE, BALANCE, COLLATERAL, DELTA, EQUITY, EXCESS, EXCLUDED, HAIRCUT, HEALTH, INEXACT, INITIAL,
-    MAINTENANCE, MM_RATE, NO_ACCOUNT, NO_CASH, NO_INSTRUMENT, NOT_FINITE, NOTHING, OFF_STEP, OK, STATUS, UNMARGINED,
-    WIDTH, WORST,
+    ASSET,
+    AVAILABLE,
+    BALANCE,
+    COLLATERAL,
+    DELTA,
+    EQUITY,
+    EXCESS,
+    EXCLUDED,
+    HAIRCUT,
+    HEALTH,
+    INEXACT,
+    INITIAL,
+    MAINTENANCE,
+    MM_RATE,
+    NO_ACCOUNT,
+    NO_CASH,
+    NO_INSTRUMENT,
+    NOT_FINITE,
+    NOTHING,
+    OFF_STEP,
+    OK,
+    STATUS,
+    UNMARGINED,
+    WIDTH,
+    WORST,
 )  # fmt: skip
 from portfolio_margin.order_table import (
-    CASH_ROW, CONTRACT, DELTA_TICKS, INITIAL_FACTOR, LONG_WEIGHT, MAGNITUDE, MAINTENANCE_FACTOR, NETTING_SET, RANK,
-    SHORT_TICKS, TICK, UNIT, VALUE, VALUE_TICKS,
+    CASH_ROW,
+    CONTRACT,
+    DELTA_TICKS,
+    INITIAL_FACTOR,
+    LONG_WEIGHT,
+    MAGNITUDE,
+    MAINTENANCE_FACTOR,
+    NETTING_SET,
+    RANK,
+    SHORT_TICKS,
+    TICK,
+    UNIT,
+    VALUE,
+    VALUE_TICKS,
 )  # fmt: skip
 from portfolio_margin.statement import MONEY_STEP, REDUCE_ONLY_LEVEL, AccountStatus
 from pricing.arrays import BoolArray, FloatArray, IntArray
@@ -241,7 +275,7 @@ def after_orders(table: Any, ledger: Any, account: int, add: Any, out: Any) -> i
     add     rows (M,), quantities (M,): instrument and signed contracts of each order
     The code is that of the first order at fault, or INEXACT.
     """
-    rows, columns, numbers = table
+    rows, columns, _numbers = table
     root, pages, instrument, quantity, figures = ledger
     order_row, order_quantity = add
     count = order_row.shape[0]
@@ -271,8 +305,75 @@ def after_order(table: Any, ledger: Any, account: int, row: int, contracts: floa
 
 
 @numba.njit(**OPTIONS)
+def _merged(columns: Any, held: Any, additions: Any, into: Any) -> int:
+    """Positions `held` (instrument, quantity, first, count) with additions, both in order of rank; how many stay."""
+    instrument, quantity, first, count = held
+    add_row, add_quantity, adds = additions
+    row_into, quantity_into = into
+    p, k, kept = 0, 0, 0
+    while p < count or k < adds:
+        if p < count and (k >= adds or columns[instrument[first + p], RANK] <= columns[add_row[k], RANK]):
+            n, q = np.int64(instrument[first + p]), quantity[first + p]
+            p += 1
+        else:
+            n, q = add_row[k], add_quantity[k]
+            k += 1
+        while k < adds and add_row[k] == n:
+            q += add_quantity[k]
+            k += 1
+        if columns[n, CONTRACT] != 0.0:
+            # Decimal steps such as 0.1 do not add exactly: a quantity is again the nearest whole multiple.
+            q = np.rint(q / columns[n, UNIT]) * columns[n, UNIT]
+        if q != 0.0:
+            row_into[kept], quantity_into[kept] = n, q
+            kept += 1
+    return kept
+
+
+@numba.njit(**OPTIONS)
+def after_fills(
+    table: Any, ledger: Any, account: int, fills: Any, transfers: bool, into: Any, out: Any
+) -> tuple[int, int]:
+    """Positions of an account after fills, into `into`, and its figures before and after, into `out` (2, WIDTH).
+
+    table   as of `after_orders`
+    fills   rows (M,), quantities (M,), paid (M,): as of `events.Fill`, NaN at the mark
+    transfers   True where what moves are assets, and nothing is paid for them
+    into    instrument (P + 2 M,), quantity (P + 2 M,)
+    Returns the code of the first fill at fault, or INEXACT, and the number of positions.
+    """
+    rows, columns, _numbers = table
+    root, pages, instrument, quantity, figures = ledger
+    fill_row, fill_quantity, fill_paid = fills
+    count = fill_row.shape[0]
+    add_row, add_quantity, adds = np.empty(2 * count, np.int64), np.empty(2 * count), 0
+    for i in range(count):
+        code = _order_fault(columns, fill_row[i], fill_quantity[i])
+        if code != OK and not (transfers and code == ASSET):
+            return code, 0
+        adds = _add(columns, fill_row[i], fill_quantity[i], add_row, add_quantity, adds)
+    for i in range(count):
+        if transfers:
+            break
+        cash, amount = int(columns[fill_row[i], CASH_ROW]), -fill_paid[i]
+        if np.isnan(amount):
+            cash, amount = _premium(columns, fill_row[i], fill_quantity[i])
+        elif amount != 0.0 and cash < 0:
+            return NO_CASH, 0
+        if amount != 0.0:
+            adds = _add(columns, cash, amount, add_row, add_quantity, adds)
+    entry = pages[root[account >> PAGE_BITS], account & (PAGE - 1)]
+    for i in range(WIDTH):
+        out[0, i] = figures[entry[FIGURES], i]
+    held = (instrument, quantity, entry[FIRST], entry[COUNT])
+    kept = _merged(columns, held, (add_row, add_quantity, adds), into)
+    scratch = _room(rows.shape[1], kept)
+    return _figures(table, into[0], into[1], 0, kept, (add_row, add_quantity, 0), scratch, out[1]), kept
+
+
+@numba.njit(**OPTIONS)
 def _check_slice(table: Any, ledger: Any, orders: Any, first: int, last: int, answers: Any) -> None:
-    rows, columns, numbers = table
+    rows, columns, _numbers = table
     root, pages, instrument, quantity, figures = ledger
     account_of, row_of, quantity_of, accounts = orders
     initial, maintenance, available, fits, codes = answers
@@ -318,7 +419,7 @@ def _margin_slice(table: Any, ledger: Any, accounts: Any, first: int, last: int,
     return worst_code
 
 
-KERNELS = (after_orders, after_order, _check_slice, _margin_slice)
+KERNELS = (after_orders, after_order, after_fills, _check_slice, _margin_slice)
 
 
 def check_orders(

@@ -47,7 +47,9 @@ def figures_of(held: list[Position], table: dict[str, Any]) -> dict[str, Any]:
             loss += lost
             if lost > largest:
                 largest, worst = lost, sums.index(min(sums))
-    least = sum(_steps(row, -q, table) * int(table["short"][row]) for row, q in held if q < 0 and table["contract"][row])
+    least = sum(
+        _steps(row, -q, table) * int(table["short"][row]) for row, q in held if q < 0 and table["contract"][row]
+    )
     value = sum(_ticks(row, q, table["worth"][row], table, False) for row, q in held)
     assets = [(row, q) for row, q in held if not table["contract"][row]]
     gross = sum(_ticks(row, q, table["worth"][row], table, False) for row, q in assets)

@@ -68,9 +68,19 @@ def hold(held: Held, name: str, amount: float) -> None:
         del held[name]
 
 
+LATEST: list[tuple[RiskArrays, Any]] = [(ARRAYS, ARRAYS.value)]
+
+
+def value_of(arrays: RiskArrays) -> Any:
+    """(N,) value of each contract, worked out once a tick."""
+    if LATEST[0][0] is not arrays:
+        LATEST[0] = (arrays, arrays.value)
+    return LATEST[0][1]
+
+
 def filled(held: Held, fills: list[Fill], arrays: RiskArrays = ARRAYS) -> None:
     """Fills and what is paid for them."""
-    value = arrays.value
+    value = value_of(arrays)
     for fill in fills:
         hold(held, fill.instrument, fill.quantity)
     for fill in fills:
@@ -89,7 +99,9 @@ def random_event(random: np.random.Generator, names: list[str], market: Market, 
         underlying = int(random.integers(2))
         if random.random() < 0.1:
             market = replace(market, valuation_time=market.valuation_time + 1_000)
-        return MarketUpdated(ticked(market, underlying, float(random.normal(0.0, 0.004)), float(random.normal(0, 1e-4))))
+        return MarketUpdated(
+            ticked(market, underlying, float(random.normal(0.0, 0.004)), float(random.normal(0, 1e-4)))
+        )
     if kind < ticks + 0.15:
         asset = ASSETS[random.integers(len(ASSETS))]
         amount = float(np.round(random.uniform(-1.0, 1.2), 8)) * (1_000.0 if asset == "USD" else 1.0)

@@ -179,7 +179,7 @@ def test_what_an_event_brings_about() -> None:
 
 
 def test_a_tick_touches_only_those_who_hold() -> None:
-    accounts: dict[str, Held] = {"btc": {"BTC-PERPETUAL": 5.0, "USD": 1e5}, "eth": {"ETH-PERPETUAL": 5.0, "USD": 1e5}}
+    accounts: dict[str, Held] = {"btc": {"BTC-PERPETUAL": 5.0, "USD": 1e5}, "eth": {"ETH-60D-2050-P": 5.0, "USD": 1e5}}
     accounts |= {"coin": {"ETH": 3.0}, "cash": {"USD": 5.0}, "left": {"ETH-60D": 1.0, "USD": 1e5}}
     state = engine_state(MODEL, accounts)
     state, _ = apply(state, PositionsChanged((Fill("left", "ETH-60D", -1.0),)))

@@ -31,7 +31,7 @@ def ticked(market: Market, underlying: int, move: float, vol: float = 0.0) -> Ma
         spot=np.where(np.arange(len(market.spot)) == underlying, market.spot * factor, market.spot),
         forward=np.where(of_expiry, market.forward * factor, market.forward),
         fx=np.where(of_coin, market.fx * factor, market.fx),
-        mark_vol=np.where(UNDERLYING == underlying, market.mark_vol + vol, market.mark_vol),
+        mark_vol=np.where(underlying == UNDERLYING, market.mark_vol + vol, market.mark_vol),
     )
 
 
@@ -52,9 +52,9 @@ def check_equal(updated: RiskArrays, fresh: RiskArrays) -> None:
 def test_a_tick_of_one_underlying(underlying: int, move: float, vol: float) -> None:
     after = ticked(MARKET, underlying, move, vol)
     moved = moved_contracts(INSTRUMENTS, MARKET, after)
-    assert not np.any(moved[UNDERLYING != underlying])
+    assert not np.any(moved[underlying != UNDERLYING])
     if after.spot[underlying] != MARKET.spot[underlying]:
-        assert np.all(moved[UNDERLYING == underlying])
+        assert np.all(moved[underlying == UNDERLYING])
     check_equal(update(ARRAYS, INSTRUMENTS, after, moved), revalue(INSTRUMENTS, after, MOVES))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
@@ -159,8 +160,8 @@ def run(contracts: int, scenarios: int, accounts: int, positions: int, rounds: i
         for threads in (1, 2):
             given = (rows, wanted, sizes, accounts)
             taken = best(lambda g=given, t=threads: kernels.check_orders(policy.table, state.buffers, g, t), rounds)
-            print(f"  {f'check of {orders:,} orders, {threads} thread(s)':<44}{1e9 * taken / orders:>10.0f} ns an order, "
-                  f"{orders / taken:>12,.0f} a second")  # fmt: skip
+            name = f"check of {orders:,} orders, {threads} thread(s)"
+            print(f"  {name:<44}{1e9 * taken / orders:>10.0f} ns an order, {orders / taken:>12,.0f} a second")
     ticks = (_moved(market, 1, 1.001), _moved(market, 1, 1.002))
     wide = (_moved(market, 0, 1.001), _moved(market, 0, 1.002))
     contestants = {
@@ -175,8 +176,6 @@ def run(contracts: int, scenarios: int, accounts: int, positions: int, rounds: i
 
 
 def _moved(market: Market, underlying: int, factor: float) -> Market:
-    from dataclasses import replace
-
     spot = np.where(np.arange(len(market.spot)) == underlying, market.spot * factor, market.spot)
     forward = np.where(market.expiry_underlying == underlying, market.forward * factor, market.forward)
     return replace(market, spot=spot, forward=forward)

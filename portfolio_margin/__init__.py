@@ -24,6 +24,7 @@ from portfolio_margin.aggregate import account_pnl, worst_loss  # noqa: E402
 from portfolio_margin.blocks import Block, blocks  # noqa: E402
 from portfolio_margin.book import Book  # noqa: E402
 from portfolio_margin.compare import Comparison, compare  # noqa: E402
+from portfolio_margin.engine import MarginEngine  # noqa: E402
 from portfolio_margin.explain import Explanation, explain  # noqa: E402
 from portfolio_margin.io.parameter_sets import load_parameters  # noqa: E402
 from portfolio_margin.margin import margin  # noqa: E402
@@ -40,6 +41,7 @@ __all__ = [
     "Book",
     "Comparison",
     "Explanation",
+    "MarginEngine",
     "MarginStatement",
     "ParameterSet",
     "PositionMargins",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from portfolio_margin.book import Book
 from portfolio_margin.events import (
     AccountsOpened,
     ArraysPublished,
@@ -35,13 +36,17 @@ from portfolio_margin.order_codes import EQUITY, OK, STATUS, WIDTH
 from portfolio_margin.order_table import CONTRACT
 from portfolio_margin.orders import LargestOrder, OrderChecks, check, largest_order, sound_orders, what_if
 from portfolio_margin.policy import Policy
+from portfolio_margin.requirement import MarginModel
 from portfolio_margin.sensitivities import WhatIf, premiums
-from portfolio_margin.state import Listing, State, started
+from portfolio_margin.state import Listing, State, start, start_from_arrays, started
 from portfolio_margin.statement import AccountStatus
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import ConfigError, DataError, Problem
+from pricing.instruments import Instruments
+from pricing.market import Market
 from scenarios.revalue import revalue
-from scenarios.shocks import same_scenarios
+from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
+from scenarios.shocks import ScenarioSet, same_scenarios
 from scenarios.update import moved_contracts, update
 
 Effects = tuple[Effect, ...]
@@ -50,6 +55,9 @@ LARGEST_WHOLE = 2**53
 
 def apply(state: State, event: Event) -> tuple[State, Effects]:
     """The state after an event, and what it brings about. The state given stays as it is, also where this raises.
+
+    States of one history share memory that new ones are written into beside the old: they may be read in any number of
+    threads, while events are applied by one thread at a time.
 
     DataError for an event that names what is not there, ConfigError for a model that cannot use the arrays,
     NumericalError where a margin cannot be computed exactly.
@@ -318,6 +326,29 @@ class MarginEngine:
     def __init__(self, state: State) -> None:
         self._state = state
         self._writing = threading.Lock()
+
+    @classmethod
+    def start(
+        cls,
+        book: Book,
+        model: MarginModel,
+        instruments: Instruments,
+        market: Market,
+        scenario_set: ScenarioSet | None = None,
+        *,
+        tick: float | None = DEFAULT_TICK,
+        backend: str = "numba",
+    ) -> MarginEngine:
+        """An engine that revalues its contracts; see `state.start`.
+
+        tick, backend  as of `revalue`
+        """
+        return cls(start(book, model, instruments, market, scenario_set, tick=tick, backend=backend))
+
+    @classmethod
+    def from_arrays(cls, book: Book, model: MarginModel, arrays: RiskArrays, *, backend: str = "numba") -> MarginEngine:
+        """An engine whose risk arrays others publish; see `state.start_from_arrays`."""
+        return cls(start_from_arrays(book, model, arrays, backend=backend))
 
     @property
     def state(self) -> State:

@@ -22,8 +22,7 @@ from scenarios.risk_arrays import RiskArrays
 class Amounts(NamedTuple):
     """What a statement says of every account, (A,) each, rounded; the columns of `MarginStatement` by the same names.
 
-    charges  name -> (A,2) initial and maintenance part, before rounding
-    unseen   a line for every position that the model has no rule for
+    Beside them `unseen`, a line for every position that the model has no rule for.
     """
 
     equity: FloatArray

@@ -10,9 +10,11 @@ from pricing.arrays import FloatArray, IntArray, freeze
 from scenarios.risk_arrays import RiskArrays
 
 # Columns by instrument: one instrument's numbers stand together, since an account needs all of few instruments.
-UNIT, CONTRACT, LONG_WEIGHT, MAGNITUDE, VALUE_TICKS, DELTA_TICKS, SHORT_TICKS, VALUE = range(8)
-CASH_ROW, NETTING_SET, RANK = range(8, 11)
-COLUMNS = 11
+# Those of every position come first: they fill one cache line.
+UNIT, CONTRACT, MAGNITUDE, VALUE_TICKS, DELTA_TICKS, SHORT_TICKS, NETTING_SET, RANK = range(8)
+LONG_WEIGHT, VALUE, CASH_ROW = range(8, 11)
+COLUMNS = 16
+CACHE_LINE = 64
 TICK, INITIAL_FACTOR, MAINTENANCE_FACTOR = range(3)
 
 
@@ -62,7 +64,7 @@ def worst_loss_table(
     # As `equity` has it.
     delta_rows = arrays.delta * arrays.unit / arrays.tick_size
     magnitudes = (np.abs(arrays.rows).max(axis=1), np.abs(arrays.value_rows), np.abs(delta_rows), short_rows)
-    columns = np.zeros((len(arrays), COLUMNS))
+    columns = _on_cache_lines(len(arrays))
     columns[:, UNIT], columns[:, CONTRACT] = arrays.unit, ~asset
     columns[:, LONG_WEIGHT] = np.where(asset, 1.0 - haircut, 1.0)
     columns[:, MAGNITUDE] = np.maximum.reduce(magnitudes)
@@ -71,4 +73,12 @@ def worst_loss_table(
     columns[:, CASH_ROW], columns[:, RANK] = arrays.cash_row, rank_of(arrays)
     columns[:, NETTING_SET] = 0.0 if netting == "joint" else arrays.underlying_idx
     numbers = np.array([arrays.tick_size, *factors])
-    return OrderTable(arrays.rows, freeze(columns, np.float64), freeze(numbers, np.float64))
+    columns.flags.writeable = False
+    return OrderTable(arrays.rows, columns, freeze(numbers, np.float64))
+
+
+def _on_cache_lines(rows: int) -> FloatArray:
+    """(rows, COLUMNS) zeros whose rows begin where cache lines do."""
+    room = np.zeros(rows * COLUMNS + CACHE_LINE // 8)
+    first = -room.ctypes.data % CACHE_LINE // 8
+    return room[first : first + rows * COLUMNS].reshape(rows, COLUMNS)

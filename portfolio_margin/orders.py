@@ -103,8 +103,9 @@ def largest_order(state: State, account: str, instrument: str, side: str, limit:
     """The largest order of one contract, filled at the mark, after which the account covers its initial margin or is
     no worse off than before.
 
+    account, instrument   names
     side   "buy" or "sell"
-    limit  contracts, above 0; the search ends there
+    limit  contracts, at least a step; the search ends there
     Requirements of worst-loss models are convex in the size of an order and equity less haircut is concave, so sizes
     that fit are those up to one bound; it is found by bisection and its neighbours are checked. For other models the
     smallest size that does not fit is looked for on a ladder of sizes that narrows down.
@@ -125,7 +126,9 @@ def largest_order(state: State, account: str, instrument: str, side: str, limit:
         return _fit_or_too_large(state, account_rows, rows, np.asarray(sign * steps * step, dtype=np.float64))
 
     found, bounded = _last_that_fits(fit, most)
-    return LargestOrder(sign * found * step + 0.0, "margin" if bounded else "limit", state.policy.tabled)
+    # 23 steps of 0.1 as 2.3: fifteen digits are a double's own, the rest is the noise of the product.
+    size = float(f"{found * step:.15g}")
+    return LargestOrder(sign * size + 0.0, "margin" if bounded else "limit", state.policy.tabled)
 
 
 def _last_that_fits(fit: Callable[[IntArray], BoolArray], most: int) -> tuple[int, bool]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from portfolio_margin.book import Book
 from portfolio_margin.fills import Additions, merged
 from portfolio_margin.ledger import Ledger, Positions, book_of
 from portfolio_margin.margin import Amounts, amounts, check_belongs
@@ -23,6 +27,9 @@ from scenarios.risk_arrays import RiskArrays
 # An account after one order is so many products; below this many one thread is faster.
 PARALLEL_PRODUCTS = 1_000_000
 USUAL_POSITIONS = 20
+# Where numba's parallel kernels must not run in two threads at a time, they take turns.
+TURNS = threading.Lock()
+FREE: AbstractContextManager[object] = nullcontext()
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Policy:
     table    an `OrderTable` for them, a plain tuple since numba takes that faster
     tabled   True where the table is the model's requirement; else models are asked themselves, and the table says
              only how fills and transfers add up
+    turn     what a call of the model is made in
     """
 
     arrays: RiskArrays
@@ -48,6 +56,7 @@ class Policy:
     kernels: ModuleType | None
     table: tuple[FloatArray, ...]
     tabled: bool
+    turn: AbstractContextManager[object]
 
     @classmethod
     def of(
@@ -69,6 +78,7 @@ class Policy:
         make = getattr(model, "order_table", None)
         # Sums that are not whole ticks depend on their order, which is the model's own.
         tabled = make is not None and arrays.tick is not None and backend == "numba"
+        kernels = import_module("portfolio_margin.backends.orders_numba") if backend == "numba" else None
         return cls(
             arrays=arrays,
             model=model,
@@ -76,9 +86,10 @@ class Policy:
             row_of=before.row_of if before is not None and same else arrays.index_of(),
             labels=[*(str(label) for label in arrays.scenario_set.label), ""],
             rank=before.rank if before is not None and same else rank_of(arrays),
-            kernels=import_module("portfolio_margin.backends.orders_numba") if backend == "numba" else None,
+            kernels=kernels,
             table=tuple(make(arrays) if make is not None and tabled else plain_table(arrays)),
             tabled=tabled,
+            turn=FREE if kernels is None or _may_overlap() else TURNS,
         )
 
     def figures(self, ledger: Ledger, rows: IntArray) -> FloatArray:
@@ -88,19 +99,26 @@ class Policy:
             if exact:
                 return found
         # Also where sums are too large: this names the account.
-        return stacked(
-            amounts(ledger.book(rows, self.arrays.expiry_idx), self.arrays, self.model, backend=self.backend)
-        )
+        return stacked(self.amounts(ledger.book(rows, self.arrays.expiry_idx)))
+
+    def amounts(self, book: Book) -> Amounts:
+        """What the model says of every account of a book."""
+        with self.turn:
+            return amounts(book, self.arrays, self.model, backend=self.backend)
 
     def amounts_after(self, positions: Positions, additions: Additions, names: StrArray) -> Amounts:
         """Amounts of accounts (R,) of these positions after additions."""
         after = merged(positions, additions, self.arrays, self.rank)
-        book = book_of(names, after, self.arrays.expiry_idx)
-        return amounts(book, self.arrays, self.model, backend=self.backend)
+        return self.amounts(book_of(names, after, self.arrays.expiry_idx))
 
     def threads(self, accounts: int) -> int:
         """Threads for so many accounts or orders."""
         return default_threads(accounts * USUAL_POSITIONS * len(self.labels), PARALLEL_PRODUCTS)
+
+
+@cache
+def _may_overlap() -> bool:
+    return import_module("portfolio_margin.backends.state").may_overlap()
 
 
 def stacked(found: Amounts) -> FloatArray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from portfolio_margin.book import Book
 from portfolio_margin.ledger import Ledger
-from portfolio_margin.margin import amounts, margin
+from portfolio_margin.margin import margin
 from portfolio_margin.order_codes import NAMES, WIDTH
 from portfolio_margin.policy import Policy, buffers_of, stacked
 from portfolio_margin.requirement import MarginModel
@@ -126,7 +126,8 @@ class State:
         else:
             book = self.ledger.book(np.array([self.ledger.row_of(account)]), self.arrays.expiry_idx)
         market = None if self.listing is None else self.listing.market
-        return margin(book, self.arrays, market, self.policy.model, backend=self.policy.backend)
+        with self.policy.turn:
+            return margin(book, self.arrays, market, self.policy.model, backend=self.policy.backend)
 
     def figures(self, account: str) -> dict[str, float]:
         """What is known of an account, by column of the statement, without computing anything."""
@@ -172,6 +173,6 @@ def started(book: Book, policy: Policy, listing: Listing | None, sequence: int =
     ledger = Ledger.from_book(book, WIDTH, policy.rank)
     rows = ledger.all_rows()
     # By the model itself, which checks every position.
-    figures = stacked(amounts(ledger.book(rows, arrays.expiry_idx), arrays, policy.model, backend=policy.backend))
+    figures = stacked(policy.amounts(ledger.book(rows, arrays.expiry_idx)))
     holders = Holders.of(ledger, arrays.underlying_idx)
     return State(policy, ledger.changed(rows, None, figures), holders, listing, sequence)

@@ -66,6 +66,8 @@ OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 # Sums of whole ticks are exact, so their order is free.
 EXACT_SUMS = {"contract", "reassoc", "nsz", "nnan", "ninf"}
 ROOM = 256
+# Sets are numbered from -1 on.
+NO_SET = -2.0
 
 
 @numba.njit(**OPTIONS, fastmath=EXACT_SUMS)
@@ -95,34 +97,35 @@ def _add_asset(total: Any, rows: Any, row: int, held: float) -> None:
 
 
 @numba.njit(**OPTIONS, fastmath={"nnan", "ninf", "nsz"})
-def _take_lowest(total: Any) -> tuple[float, int]:
-    """Smallest element and its first position; all are 0 afterwards."""
-    lowest = total[0]
-    for s in range(1, total.shape[0]):
+def _take_lowest(total: Any, named: bool) -> tuple[float, int]:
+    """Smallest element below 0 and, where `named`, its first position, else 0 and -1; all are 0 afterwards."""
+    lowest, where = 0.0, -1
+    for s in range(total.shape[0]):
         lowest = total[s] if total[s] < lowest else lowest
-    where = 0
-    while total[where] != lowest:
-        where += 1
+    if named and lowest < 0.0:
+        where = 0
+        while total[where] != lowest:
+            where += 1
     for s in range(total.shape[0]):
         total[s] = 0.0
     return lowest, where
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**OPTIONS, forceinline=True)
 def _up(amount: float) -> float:
     """`statement.up` of one amount."""
     steps = np.ceil(np.rint(amount / MONEY_STEP * FINEST) / FINEST)
     return np.rint(steps * MONEY_STEP * CENTS) / CENTS + 0.0
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**OPTIONS, forceinline=True)
 def _down(amount: float) -> float:
     """`statement.down` of one amount."""
     steps = np.floor(np.rint(amount / MONEY_STEP * FINEST) / FINEST)
     return np.rint(steps * MONEY_STEP * CENTS) / CENTS + 0.0
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**OPTIONS, forceinline=True)
 def _order_fault(columns: Any, row: int, quantity: float) -> int:
     """What is wrong with an order."""
     if row < 0 or row >= columns.shape[0]:
@@ -142,7 +145,7 @@ def _order_fault(columns: Any, row: int, quantity: float) -> int:
     return OK
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**OPTIONS, forceinline=True)
 def _add(columns: Any, row: int, quantity: float, add_row: Any, add_quantity: Any, count: int) -> int:
     """Put an addition in its place by rank, behind those of the same instrument: sums of doubles need their order."""
     place, rank = count, columns[row, RANK]
@@ -153,7 +156,7 @@ def _add(columns: Any, row: int, quantity: float, add_row: Any, add_quantity: An
     return count + 1
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**OPTIONS, forceinline=True)
 def _premium(columns: Any, row: int, quantity: float) -> tuple[int, float]:
     """Row and amount of what an order costs, -1 where it costs nothing."""
     cost = quantity * columns[row, VALUE]
@@ -163,19 +166,20 @@ def _premium(columns: Any, row: int, quantity: float) -> tuple[int, float]:
     return cash, -cost / columns[cash, VALUE]
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**OPTIONS, forceinline=True)
 def _figures(
-    table: Any, instrument: Any, quantity: Any, first: int, count: int, additions: Any, scratch: Any, out: Any
+    table: Any, positions: Any, first: int, count: int, additions: Any, scratch: Any, named: bool, out: Any
 ) -> int:
     """Figures of an account that holds `count` positions from `first` on and these additions, both in order of rank.
 
-    INEXACT where its sums are beyond whole doubles.
+    The worst scenario is looked for where `named`. INEXACT where sums are beyond whole doubles.
     """
+    instrument, quantity = positions
     rows, columns, numbers = table
     add_row, add_quantity, adds = additions
     picked, units, total = scratch
     equity, collateral, kept, delta, floor, size = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    summed, largest, worst, netting_set = 0.0, 0.0, -1, -2.0
+    summed, largest, worst, netting_set = 0.0, 0.0, -1, NO_SET
     p, k, pending = 0, 0, 0
     while p < count or k < adds:
         if p < count and (k >= adds or columns[instrument[first + p], RANK] <= columns[add_row[k], RANK]):
@@ -188,14 +192,16 @@ def _figures(
             q += add_quantity[k]
             k += 1
         if columns[n, NETTING_SET] != netting_set:
-            # What is pending belongs to the set before.
-            _add_contracts(total, rows, picked, units, pending)
-            lowest, where = _take_lowest(total)
-            pending, netting_set = 0, columns[n, NETTING_SET]
-            if lowest < 0.0:
-                summed -= lowest
-                if -lowest > largest:
-                    largest, worst = -lowest, where
+            if netting_set != NO_SET:
+                # What is pending belongs to the set before.
+                _add_contracts(total, rows, picked, units, pending)
+                lowest, where = _take_lowest(total, named)
+                pending = 0
+                if lowest < 0.0:
+                    summed -= lowest
+                    if -lowest > largest:
+                        largest, worst = -lowest, where
+            netting_set = columns[n, NETTING_SET]
         if columns[n, CONTRACT] != 0.0:
             steps = np.rint(q / columns[n, UNIT])
             equity += steps * columns[n, VALUE_TICKS]
@@ -214,7 +220,7 @@ def _figures(
             size += abs(q) * columns[n, MAGNITUDE]
             _add_asset(total, rows, n, weighted)
     _add_contracts(total, rows, picked, units, pending)
-    lowest, where = _take_lowest(total)
+    lowest, where = _take_lowest(total, named)
     if lowest < 0.0:
         summed -= lowest
         if -lowest > largest:
@@ -225,7 +231,7 @@ def _figures(
     return OK
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**OPTIONS, forceinline=True)
 def _write(numbers: Any, sums: Any, worst: int, out: Any) -> None:
     """The figures that sums in ticks come to."""
     summed, floor, equity, collateral, kept, delta = sums
@@ -294,7 +300,7 @@ def after_orders(table: Any, ledger: Any, account: int, add: Any, out: Any) -> i
         out[0, i] = figures[entry[FIGURES], i]
     scratch = _room(rows.shape[1], entry[COUNT] + adds)
     additions = (add_row, add_quantity, adds)
-    return _figures(table, instrument, quantity, entry[FIRST], entry[COUNT], additions, scratch, out[1])
+    return _figures(table, (instrument, quantity), entry[FIRST], entry[COUNT], additions, scratch, True, out[1])
 
 
 @numba.njit(**OPTIONS)
@@ -304,7 +310,7 @@ def after_order(table: Any, ledger: Any, account: int, row: int, contracts: floa
     return after_orders(table, ledger, account, order, out)
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**OPTIONS, forceinline=True)
 def _merged(columns: Any, held: Any, additions: Any, into: Any) -> int:
     """Positions `held` (instrument, quantity, first, count) with additions, both in order of rank; how many stay."""
     instrument, quantity, first, count = held
@@ -368,7 +374,7 @@ def after_fills(
     held = (instrument, quantity, entry[FIRST], entry[COUNT])
     kept = _merged(columns, held, (add_row, add_quantity, adds), into)
     scratch = _room(rows.shape[1], kept)
-    return _figures(table, into[0], into[1], 0, kept, (add_row, add_quantity, 0), scratch, out[1]), kept
+    return _figures(table, into, 0, kept, (add_row, add_quantity, 0), scratch, True, out[1]), kept
 
 
 @numba.njit(**OPTIONS)
@@ -378,7 +384,7 @@ def _check_slice(table: Any, ledger: Any, orders: Any, first: int, last: int, an
     account_of, row_of, quantity_of, accounts = orders
     initial, maintenance, available, fits, codes = answers
     add_row, add_quantity, out = np.empty(2, np.int64), np.empty(2), np.empty(WIDTH)
-    capacity = ROOM
+    capacity, positions = ROOM, (instrument, quantity)
     scratch = _room(rows.shape[1], capacity)
     for i in range(first, last):
         account, row, contracts = account_of[i], row_of[i], quantity_of[i]
@@ -394,7 +400,8 @@ def _check_slice(table: Any, ledger: Any, orders: Any, first: int, last: int, an
                 capacity = 2 * (held + 2)
                 scratch = _room(rows.shape[1], capacity)
             additions = (add_row, add_quantity, adds)
-            code = _figures(table, instrument, quantity, pages[page, place, FIRST], held, additions, scratch, out)
+            first_position = pages[page, place, FIRST]
+            code = _figures(table, positions, first_position, held, additions, scratch, False, out)
             initial[i], maintenance[i], available[i] = out[INITIAL], out[MAINTENANCE], out[AVAILABLE]
             before = figures[pages[page, place, FIGURES], AVAILABLE]
             fits[i] = out[AVAILABLE] >= 0.0 or out[AVAILABLE] >= before
@@ -405,7 +412,7 @@ def _check_slice(table: Any, ledger: Any, orders: Any, first: int, last: int, an
 def _margin_slice(table: Any, ledger: Any, accounts: Any, first: int, last: int, out: Any) -> int:
     root, pages, instrument, quantity, _ = ledger
     capacity, scenarios = ROOM, table[0].shape[1]
-    scratch = _room(scenarios, capacity)
+    scratch, positions = _room(scenarios, capacity), (instrument, quantity)
     additions = (np.empty(0, np.int64), np.empty(0), 0)
     worst_code = OK
     for i in range(first, last):
@@ -414,7 +421,8 @@ def _margin_slice(table: Any, ledger: Any, accounts: Any, first: int, last: int,
         if held > capacity:
             capacity = 2 * held
             scratch = _room(scenarios, capacity)
-        code = _figures(table, instrument, quantity, pages[page, place, FIRST], held, additions, scratch, out[i])
+        first_position = pages[page, place, FIRST]
+        code = _figures(table, positions, first_position, held, additions, scratch, True, out[i])
         worst_code = max(worst_code, code)
     return worst_code
 

@@ -61,18 +61,31 @@ def what_if(state: State, account: str, orders: Sequence[tuple[str, float]]) -> 
     Raises DataError for an account, instrument or quantity that is none, NumericalError for one too large.
     """
     policy = state.policy
-    if policy.kernels is not None and policy.tabled and len(orders) == 1 and type(account) is str:
-        row, order = state.ledger.accounts.row.get(account, -1), orders[0]
-        if type(order) is tuple and len(order) == 2 and type(order[0]) is str and 0 <= row < state.ledger.count:
-            name: str = order[0]
-            quantity: object = order[1]
-            if isinstance(quantity, float) or (type(quantity) is int and abs(quantity) <= EXACT_LIMIT):
-                out = np.empty((2, WIDTH))
-                instrument = policy.row_of.get(name, -1)
-                if policy.kernels.after_order(policy.table, state.buffers, row, instrument, float(quantity), out) == OK:
-                    pre, post = out.tolist()
-                    return _answer(policy, account, pre, post)
+    row = state.ledger.accounts.row.get(account, -1) if type(account) is str else -1
+    given = _plain(policy, orders) if policy.kernels is not None and policy.tabled else None
+    if policy.kernels is not None and given is not None and 0 <= row < state.ledger.count:
+        out = np.empty((2, WIDTH))
+        if policy.kernels.after_orders(policy.table, state.buffers, row, given, out) == OK:
+            pre, post = out.tolist()
+            return _answer(policy, account, pre, post)
     return _checked_what_if(state, account, orders)
+
+
+def _plain(policy: Policy, orders: Sequence[tuple[str, float]]) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    """Instrument and quantity of orders that are pairs of a text and a number of Python's own, as most are; else None.
+
+    Whether there is such an instrument, and the quantity makes sense, the kernel looks at.
+    """
+    rows, quantities = [], []
+    for order in orders:
+        if type(order) is not tuple or len(order) != 2 or type(order[0]) is not str:
+            return None
+        quantity: object = order[1]
+        if not (isinstance(quantity, float) or (type(quantity) is int and abs(quantity) <= EXACT_LIMIT)):
+            return None
+        rows.append(policy.row_of.get(order[0], -1))
+        quantities.append(quantity)
+    return np.array(rows, dtype=np.int64), np.array(quantities, dtype=np.float64)
 
 
 def check(state: State, account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> OrderChecks:

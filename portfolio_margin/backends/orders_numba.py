@@ -303,13 +303,6 @@ def after_orders(table: Any, ledger: Any, account: int, add: Any, out: Any) -> i
     return _figures(table, (instrument, quantity), entry[FIRST], entry[COUNT], additions, scratch, True, out[1])
 
 
-@numba.njit(**OPTIONS)
-def after_order(table: Any, ledger: Any, account: int, row: int, contracts: float, out: Any) -> int:
-    """`after_orders` of one order, without arrays for it."""
-    order = (np.full(1, row), np.full(1, contracts))
-    return after_orders(table, ledger, account, order, out)
-
-
 @numba.njit(**OPTIONS, forceinline=True)
 def _merged(columns: Any, held: Any, additions: Any, into: Any) -> int:
     """Positions `held` (instrument, quantity, first, count) with additions, both in order of rank; how many stay."""
@@ -427,7 +420,7 @@ def _margin_slice(table: Any, ledger: Any, accounts: Any, first: int, last: int,
     return worst_code
 
 
-KERNELS = (after_orders, after_order, after_fills, _check_slice, _margin_slice)
+KERNELS = (after_orders, after_fills, _check_slice, _margin_slice)
 
 
 def check_orders(

@@ -22,16 +22,11 @@ def after_orders(held: list[Position], orders: list[Position], table: dict[str, 
     return figures_of(sorted(holding.items()), table)
 
 
-def after_order(held: list[Position], order: Position, table: dict[str, Any]) -> dict[str, Any]:
-    """Figures of an account after one order."""
-    return after_orders(held, [order], table)
-
-
 def check_orders(
     accounts: list[list[Position]], orders: list[tuple[int, int, float]], table: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Figures of its account after every order by itself."""
-    return [after_order(accounts[account], (row, quantity), table) for account, row, quantity in orders]
+    return [after_orders(accounts[account], [(row, quantity)], table) for account, row, quantity in orders]
 
 
 def figures_of(held: list[Position], table: dict[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_a_hundred_thousand_events() -> None:
     engine = MarginEngine(engine_state(MODEL, accounts))
     for number in range(100_000):
         assert engine.state.listing is not None
-        event = random_event(random, names, engine.state.listing.market, ticks=0.01)
+        event = random_event(random, names, engine.state.listing.market, ticks=0.005)
         arrays = engine.state.arrays
         engine.apply(event)
         taken(accounts, event, arrays)

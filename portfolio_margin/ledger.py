@@ -22,7 +22,8 @@ from pricing.errors import DataError, Problem
 PAGE_BITS = 4
 PAGE = 1 << PAGE_BITS
 FIRST, COUNT, FIGURES = range(3)
-# Room in a buffer beyond what is in use: rows of a million fills, or of a thousand ticks with 500 holders each.
+# Room in every buffer beyond what the number of accounts and positions asks for. When one is full, the ledger moves to
+# new ones, which takes as long as reading all positions: rarely, and the later the more accounts there are.
 SPARE_ROWS = 65_536
 
 
@@ -246,9 +247,10 @@ def _built(
     """A ledger in buffers of its own, with room for as much again."""
     pages = -(-count // PAGE)
     held, width = len(positions.quantity), figures.shape[1]
+    # A tick of many holders takes as many pages as figures.
     room = [
-        used * factor + more + SPARE_ROWS
-        for used, factor, more in zip((pages, held, count), (4, 2, 2), spare, strict=True)
+        used + beyond + more + SPARE_ROWS
+        for used, beyond, more in zip((pages, held, count), (count, held, count), spare, strict=True)
     ]
     # Memory beyond what is written stays untouched, and the system gives none for it.
     buffers = Buffers(

@@ -2,6 +2,9 @@
 
 Figures are those of `portfolio_margin.margin`, bit by bit: sums are of whole ticks, and what is not a sum of ticks is
 computed in the same order.
+
+Places of columns come from `order_table` and `order_codes`, and numba's disk cache does not see when those files change:
+whoever moves a column touches this file as well.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Figures are those of `portfolio_margin.margin`, bit by bit: sums are of whole ticks, and what is not a sum of ticks is
 computed in the same order.
 
-Places of columns come from `order_table` and `order_codes`, and numba's disk cache does not see when those files change:
+Places of columns come from `order_table` and `order_codes`. numba's disk cache does not see when those files change, so
 whoever moves a column touches this file as well.
 """
 

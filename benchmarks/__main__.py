@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks import (
     accelerator,
     american,
+    engine,
     hedge,
     margin_models,
     pairing,
@@ -48,6 +49,7 @@ def main() -> None:
     american.run(5_000, sizes.rounds, BUILD / "bench-american.json")
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
     hedge.run(100, (64, 256, 1_000), max(1, sizes.rounds // 2))
+    engine.run_all(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
     slices.run(sizes.slices, sizes.rounds, output=BUILD / "bench-slices.json")
     pairing.run(100, sizes.rounds)
     span.run(sizes.commodities, sizes.accounts // 5, sizes.positions, sizes.rounds)

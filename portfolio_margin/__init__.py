@@ -32,6 +32,7 @@ from portfolio_margin.derivatives import (  # noqa: E402
     quantity_derivatives,
     scenario_derivatives,
 )
+from portfolio_margin.engine import MarginEngine  # noqa: E402
 from portfolio_margin.explain import Explanation, explain  # noqa: E402
 from portfolio_margin.hedge import hedge  # noqa: E402
 from portfolio_margin.hedge_result import Hedge, HedgeTrade  # noqa: E402
@@ -57,6 +58,7 @@ __all__ = [
     "Hedge",
     "HedgeTrade",
     "Limits",
+    "MarginEngine",
     "MarginStatement",
     "MarketDerivatives",
     "NearScenarios",

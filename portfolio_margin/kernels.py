@@ -12,8 +12,10 @@ import numpy as np
 import pricing.models
 from portfolio_margin.aggregate import account_sums, worst_loss
 from portfolio_margin.book import Book
+from portfolio_margin.engine import MarginEngine
+from portfolio_margin.events import Fill, PositionsChanged
 from portfolio_margin.io.parameter_sets import load_parameters
-from portfolio_margin.models import derive_pmrm2
+from portfolio_margin.models import derive_pmrm2, worst_case
 from pricing.implied_vol import implied_vol
 from pricing.instruments import Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
@@ -48,7 +50,12 @@ def compile_jobs(backends: Sequence[str]) -> Jobs:
     return [
         job
         for backend in backends
-        for job in (*pricing_jobs(backend), *changed_variables_jobs(backend), *_account_jobs(book, arrays, backend))
+        for job in (
+            *pricing_jobs(backend),
+            *changed_variables_jobs(backend),
+            *_account_jobs(book, arrays, backend),
+            *_order_jobs(book, arrays, backend),
+        )
     ]
 
 
@@ -100,6 +107,22 @@ def _derive_requirement(book: Book) -> Any:
     model = derive_pmrm2.Model(*load_parameters("derive_pmrm2", at=DERIVE_DAY))
     arrays = revalue(instruments, market, model.scenario_set(market), backend="numpy")
     return model.requirement(book, arrays, backend="numba")
+
+
+def _order_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
+    """What an engine compiles; its orders are in futures, for which nothing is paid."""
+    if backend != "numba":
+        return []
+
+    def ask() -> None:
+        engine = MarginEngine.from_arrays(book, worst_case.Model(), arrays)
+        engine.what_if("a", [("perpetual", 1.0)])
+        engine.what_if("a", [("perpetual", 1.0), ("perpetual", 2.0)])
+        engine.check([0], [1], [1.0])
+        engine.apply(PositionsChanged((Fill("a", "perpetual", 1.0),)))
+        engine.state.policy.figures(engine.state.ledger, engine.state.ledger.all_rows())
+
+    return [("numba: orders and fills", ask)]
 
 
 def _five_quotes() -> SliceData:

@@ -8,7 +8,7 @@ import inspect
 import sys
 from dataclasses import fields, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,19 +63,11 @@ def revalue(
     _check_numbers(tick, threads)
     tick = None if tick is None else float(tick)
     inputs = resolve(instruments, market)
-    shocked = bind(scenario_set, market, inputs)
     scheme_of(american.SCHEMES, american_accuracy)
     workers = default_threads(len(instruments) * len(scenario_set)) if threads is None else threads
-    names, models = models_of(instruments)
-    parts = {model: names == name for name, model in models.items()}
     how = (method, backend, american_accuracy, workers)
-    labels = (instruments.instrument_id, scenario_set.label)
-    pnl, value, delta = _by_model(parts, (inputs, shocked, market), labels, how)
-    held, contract = np.where(inputs.settled > 0, 0.0, value), ~instruments.is_collateral
-    conversion = market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
-    unit = np.where(instruments.is_collateral, 1.0, instruments.quantity_step)
-    notional = inputs.multiplier * inputs.forward * conversion
-    _check_resolution(instruments, notional * unit, tick)
+    every = np.ones(len(instruments), dtype=np.bool_)
+    columns, models = contract_columns(instruments, market, scenario_set, inputs, every, tick, how)
     return RiskArrays(
         instrument_id=instruments.instrument_id,
         kind=instruments.kind,
@@ -85,16 +77,13 @@ def revalue(
         quantity_step=instruments.quantity_step,
         underlying_id=market.underlying_id,
         expiry_name=np.array(market.expiry_name, dtype=np.str_),
-        rows=to_ticks(pnl, unit[:, None], tick, contract, instruments.instrument_id),
-        value_rows=to_ticks(held[:, None], unit[:, None], tick, contract, instruments.instrument_id)[:, 0],
-        delta=delta,
-        notional=notional,
+        **columns._asdict(),
         terms=terms_of(instruments, market, inputs),
         tick=tick,
         scenario_set=scenario_set,
         valuation_time=market.valuation_time,
         currency=str(market.currency_id[0]),
-        digest=_digest(
+        digest=arrays_digest(
             (instruments, market, scenario_set),
             (method, library_of(backend), tick),
             american_accuracy,
@@ -105,6 +94,50 @@ def revalue(
     )
 
 
+class ContractColumns(NamedTuple):
+    """Columns of risk arrays that prices move: rows (N,S), value_rows, delta, notional (N,), as in `RiskArrays`."""
+
+    rows: FloatArray
+    value_rows: FloatArray
+    delta: FloatArray
+    notional: FloatArray
+
+
+def contract_columns(
+    instruments: Instruments,
+    market: Market,
+    scenario_set: ScenarioSet,
+    inputs: PricingInputs,
+    wanted: BoolArray,
+    tick: float | None,
+    how: How,
+) -> tuple[ContractColumns, dict[str, ModuleType]]:
+    """The columns of the contracts where `wanted` (N,) is true, and the pricing models of all contracts by name.
+
+    inputs  what `resolve` made of instruments and market
+    tick    as of `revalue`
+    """
+    names, models = models_of(instruments)
+    some = inputs if wanted.all() else inputs.rows(wanted)
+    ids, collateral = instruments.instrument_id[wanted], instruments.is_collateral[wanted]
+    unit = np.where(collateral, 1.0, instruments.quantity_step[wanted])
+    shocked = bind(scenario_set, market, some)
+    parts = {model: names[wanted] == name for name, model in models.items()}
+    parts = {model: mask for model, mask in parts.items() if mask.any()}
+    pnl, value, delta = _by_model(parts, (some, shocked, market), (ids, scenario_set.label), how)
+    held = np.where(some.settled > 0, 0.0, value)
+    conversion = market.fx[some.currency_idx] / np.where(some.inverse > 0, some.forward, 1.0)
+    notional = some.multiplier * some.forward * conversion
+    _check_resolution(ids, instruments.quantity_step[wanted], collateral, notional * unit, tick)
+    columns = ContractColumns(
+        rows=to_ticks(pnl, unit[:, None], tick, ~collateral, ids),
+        value_rows=to_ticks(held[:, None], unit[:, None], tick, ~collateral, ids)[:, 0],
+        delta=delta,
+        notional=notional,
+    )
+    return columns, models
+
+
 def _check_numbers(tick: object, threads: object) -> None:
     number = isinstance(tick, (int, float, np.floating)) and not isinstance(tick, bool)
     if tick is not None and not (number and 0.0 < float(tick) <= 1.0):  # type: ignore[arg-type]
@@ -112,17 +145,19 @@ def _check_numbers(tick: object, threads: object) -> None:
     check_threads(threads)
 
 
-def _check_resolution(instruments: Instruments, step_notional: FloatArray, tick: float | None) -> None:
+def _check_resolution(
+    names: StrArray, step: FloatArray, collateral: BoolArray, step_notional: FloatArray, tick: float | None
+) -> None:
     """NumericalError where a tick is too coarse for the smallest trade of a contract: its margin would round away."""
     if tick is None:
         return
-    coarse = ~instruments.is_collateral & (step_notional < FEWEST_TICKS * tick * (1.0 - DECIMAL_NOISE))
+    coarse = ~collateral & (step_notional < FEWEST_TICKS * tick * (1.0 - DECIMAL_NOISE))
     if np.any(coarse):
         smallest = int(np.argmin(np.where(coarse, step_notional, np.inf)))
         fits = 10.0 ** np.floor(np.log10(step_notional[smallest] / FEWEST_TICKS) + DECIMAL_NOISE)
         raise NumericalError(
-            f"tick = {tick:g} is too coarse for {instruments.instrument_id[smallest]}, whose smallest trade of "
-            f"{instruments.quantity_step[smallest]:g} has a notional of {step_notional[smallest]:.3g}: "
+            f"tick = {tick:g} is too coarse for {names[smallest]}, whose smallest trade of "
+            f"{step[smallest]:g} has a notional of {step_notional[smallest]:.3g}: "
             f"revalue with tick={fits:.0e}, or give the contract a larger quantity_step"
         )
 
@@ -227,7 +262,7 @@ def _cash_rows(instruments: Instruments) -> IntArray:
     return row_of_currency[instruments.currency_idx]
 
 
-def _digest(
+def arrays_digest(
     tables: tuple[Any, ...], how: tuple[str, str, float | None], accuracy: str, models: list[ModuleType]
 ) -> str:
     """Hash of everything that goes in, and of the sources of every formula and kernel behind the numbers."""

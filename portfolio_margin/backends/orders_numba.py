@@ -59,12 +59,18 @@ from portfolio_margin.order_table import (
     VALUE,
     VALUE_TICKS,
 )  # fmt: skip
-from portfolio_margin.statement import MONEY_STEP, REDUCE_ONLY_LEVEL, AccountStatus
+from portfolio_margin.statement import (
+    MONEY_STEP,
+    REDUCE_ONLY_LEVEL,
+    RELATIVE_NOISE,
+    ROUNDING_NOISE,
+    AccountStatus,
+)
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.xp import numba as XP
 
 NORMAL, MARGIN_CALL, REDUCE_ONLY, LIQUIDATION, BANKRUPT = (int(status) for status in AccountStatus)
-FINEST, CENTS, DELTA_STEPS = 1e6, 100.0, 1e4
+CENTS, DELTA_STEPS = 100.0, 1e4
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 # Sums of whole ticks are exact, so their order is free.
 EXACT_SUMS = {"contract", "reassoc", "nsz", "nnan", "ninf"}
@@ -117,17 +123,25 @@ def _take_lowest(total: Any, named: bool) -> tuple[float, int]:
 
 
 @numba.njit(**OPTIONS, forceinline=True)
+def _is_whole(steps: float) -> bool:
+    """Whether an amount in money steps is a whole number of them but for binary noise."""
+    return np.abs(steps - np.rint(steps)) <= max(ROUNDING_NOISE, RELATIVE_NOISE * np.abs(steps))
+
+
+@numba.njit(**OPTIONS, forceinline=True)
 def _up(amount: float) -> float:
     """`statement.up` of one amount."""
-    steps = np.ceil(np.rint(amount / MONEY_STEP * FINEST) / FINEST)
-    return np.rint(steps * MONEY_STEP * CENTS) / CENTS + 0.0
+    steps = amount / MONEY_STEP
+    whole = np.rint(steps) if _is_whole(steps) else np.ceil(steps)
+    return np.rint(whole * MONEY_STEP * CENTS) / CENTS + 0.0
 
 
 @numba.njit(**OPTIONS, forceinline=True)
 def _down(amount: float) -> float:
     """`statement.down` of one amount."""
-    steps = np.floor(np.rint(amount / MONEY_STEP * FINEST) / FINEST)
-    return np.rint(steps * MONEY_STEP * CENTS) / CENTS + 0.0
+    steps = amount / MONEY_STEP
+    whole = np.rint(steps) if _is_whole(steps) else np.floor(steps)
+    return np.rint(whole * MONEY_STEP * CENTS) / CENTS + 0.0
 
 
 @numba.njit(**OPTIONS, forceinline=True)

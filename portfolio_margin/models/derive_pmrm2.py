@@ -50,7 +50,7 @@ from portfolio_margin.derive_scenarios import (
     scenario_table,
 )
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, covered
-from pricing.arrays import FloatArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, VolDynamics, check_bounds
@@ -211,6 +211,10 @@ class Model:
         listed = np.isin(arrays.instrument_id, list(self.params.collateral))
         return np.where(contracts.asset & ~listed, "no haircut among the parameters (collateral)", reason)
 
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) assets that cancel risk, which move in the scenarios, and those that a haircut is charged on."""
+        return self._risk_cancelling(arrays) | (self._haircuts(arrays).sum(axis=1) > 0.0)
+
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) 1 for assets without a haircut of the venue; those of others are charges, as two margins share them."""
         return np.where(arrays.is_collateral & (self.not_covered(arrays) != ""), 1.0, 0.0)
@@ -246,6 +250,13 @@ class Model:
                 "this market moves"
             )
         return chosen
+
+    def _haircuts(self, arrays: RiskArrays) -> FloatArray:
+        """(N,2) of maintenance margin, and what initial margin has on top; 0 for what is not listed."""
+        haircuts = np.zeros((len(arrays), 2))
+        for name, asset in self.params.collateral.items():
+            haircuts[arrays.instrument_id == name] = asset.mm_haircut, asset.im_haircut
+        return haircuts
 
     def portfolios(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
@@ -285,9 +296,7 @@ class Model:
         other, row = self.params.other_contingency, part.own.instrument_idx
         confidence = confidence_of(self.params.feeds, arrays, with_rates=True)
         seen = exposures(part, arrays, confidence)
-        haircuts = np.zeros((len(arrays), 2))
-        for name, asset in self.params.collateral.items():
-            haircuts[arrays.instrument_id == name] = asset.mm_haircut, asset.im_haircut
+        haircuts = self._haircuts(arrays)
         price = np.abs(arrays.value) / self.params.feeds.stable_price
         value = np.where(seen.asset, np.abs(part.own.quantity) * price[row], 0.0)
         spot = self._spot_confidence(part, confidence.spot)

@@ -26,11 +26,11 @@ import numpy as np
 from portfolio_margin.aggregate import account_sums
 from portfolio_margin.blocks import blocks
 from portfolio_margin.book import Book
-from portfolio_margin.collateral import haircuts
+from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
 from portfolio_margin.tail_measures import MEASURES, QUANTILES, blended, scenario_weights, tail_measure, tail_weights
-from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.families import historical
@@ -207,6 +207,10 @@ class Model:
         named = np.append(arrays.underlying_id, "")[arrays.underlying_idx]
         reason = np.array([f"no price history for {name}: give history.returns.{name}" for name in named], np.str_)
         return np.where(lacks, reason, "")
+
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) assets that a scenario moves; a fixed rate of exchange loses nowhere."""
+        return moved_assets(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance that does not count; all of a coin without a history."""

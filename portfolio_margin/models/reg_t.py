@@ -173,6 +173,10 @@ class Model:
         future = (arrays.kind == Kind.FUTURE) | (arrays.kind == Kind.PERPETUAL)
         return np.where((reason == "") & future, "strategy rules cover stock and options, not futures", reason)
 
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) stock, which is margined as a position."""
+        return is_stock(arrays, self._classes(arrays))
+
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of foreign currencies and of coins without a class that does not count; stock is margined."""
         stock = is_stock(arrays, self._classes(arrays))

@@ -31,7 +31,7 @@ from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
 from portfolio_margin.product_classes import check_product_classes, classes_of, is_stock, without_class
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
-from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
@@ -166,6 +166,10 @@ class Model:
     def not_covered(self, arrays: RiskArrays) -> StrArray:
         """(N,) names contracts whose underlying has no product class."""
         return without_class(arrays, self._classes(arrays.underlying_id))
+
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) stock, which is margined as a position."""
+        return is_stock(arrays, self._classes(arrays.underlying_id))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of foreign currencies and of coins without a class that does not count; stock is margined."""

@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import numpy as np
 
+from portfolio_margin.aggregate import check_groups
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
 from portfolio_margin.lacking import gather
@@ -36,8 +37,9 @@ def margin(
     positions_excluded  what the caller has left out already; the model adds the positions it has no rule for,
             whose value still counts in equity
     Raises ConfigError where the model needs other scenarios than those of the arrays, or has a rule for no contract
-    at all and the book holds some; DataError where arrays and market do not belong together or a quantity is off its
-    step; NumericalError where a margin cannot be computed exactly: never a small number instead.
+    at all and the book holds some; DataError where arrays and market do not belong together, a quantity is off its step
+    or a position stands in another group than that of its expiry row; NumericalError where a margin cannot be computed
+    exactly: never a small number instead.
     """
     if not hasattr(model, "requirement"):
         raise ConfigError(f"model = {model!r}: must be a margin model, such as worst_case.Model(worst_case.Params())")
@@ -45,6 +47,7 @@ def margin(
         raise ConfigError(f"the risk arrays are a {arrays.method} expansion, for screening: margin needs method='full'")
     if market is not None:
         _check_same_moment(arrays, market)
+    check_groups(book, arrays)
     check_scenarios(model, arrays)
     check_covers(model, book, arrays)
     seen, unseen = covered(model, book, arrays)

@@ -20,9 +20,10 @@ from portfolio_margin import deribit_matrix
 from portfolio_margin.collateral import moved_assets
 from portfolio_margin.deribit_matrix import Params, settlement, terms_for
 from portfolio_margin.deribit_vectors import MatrixModel, Portfolio, Vectors, delta_rows, in_ticks
-from portfolio_margin.dollars import is_own_money
+from portfolio_margin.dollars import in_coin, is_own_money
 from portfolio_margin.lacking import gather
 from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 
@@ -48,7 +49,15 @@ class Model(MatrixModel):
         return result
 
     def portfolio(self, arrays: RiskArrays) -> Portfolio:
-        """The arrays as the model sees them: one set of vectors over everything the account holds."""
+        """The arrays as the model sees them: one set of vectors over everything the account holds.
+
+        ConfigError where the margin currency is a coin: what the account holds in it would be moved by nothing.
+        """
+        if in_coin(arrays):
+            raise ConfigError(
+                f"margin currency {arrays.currency}: the cells of cross portfolio margin are gains in USD, so the "
+                "market needs USD, USDC or USDT as its margin currency"
+            )
         terms, (legs, leg) = terms_for(self.params, arrays), settlement(arrays)
         delta = delta_rows(arrays)
         together = terms.together | (self.params.coins == "cell_by_cell")

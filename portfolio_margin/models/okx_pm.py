@@ -22,7 +22,7 @@ import numpy as np
 
 from portfolio_margin import risk_units
 from portfolio_margin.book import Book
-from portfolio_margin.dollars import is_dollar, is_own_money
+from portfolio_margin.dollars import dollars, is_dollar, is_own_money
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
@@ -237,11 +237,12 @@ class Model:
             "rate": (self.params.rate_move or 0.0) * moved,
         }
         all_of_them = np.sum(list(parts.values()), axis=0)
-        parts["minimum"] = np.maximum(self._tiered(raw) / units.tick_size - all_of_them, 0.0)
+        dollar = dollars(arrays, "the tiers of MR7")[units.underlying]
+        parts["minimum"] = np.maximum(self._tiered(raw / dollar) * dollar / units.tick_size - all_of_them, 0.0)
         return {name: values[:, None] * [self.params.initial_factor, 1.0] for name, values in parts.items()}
 
     def _tiered(self, raw: FloatArray) -> FloatArray:
-        """(R,) MR7: every part of the raw charge times the multiplier of its tier."""
+        """(R,) MR7 in USD: every part of the raw charge (R,) times the multiplier of its tier."""
         edges = np.array([0.0, *self.params.tier_limits, np.inf])
         inside = np.clip(raw[:, None], edges[:-1], edges[1:]) - edges[:-1]
         return np.asarray(inside @ np.array(self.params.tier_multipliers))

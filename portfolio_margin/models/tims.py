@@ -268,8 +268,9 @@ class Model:
         forward = np.append(terms.forward, 1.0)[arrays.expiry_idx]
         # One inverse future or perpetual stands for its multiplier over the forward in coins.
         units = np.where(settled & terms.is_inverse, terms.multiplier / forward, terms.multiplier)
-        # The minimum is in quote currency, which is the settlement currency of a linear contract.
-        money = np.where(terms.is_inverse, 1.0, terms.fx[terms.currency_idx])
+        # The minimum is in quote currency: what a linear contract settles in, and so much of a coin at its spot.
+        spot = np.append(terms.spot, 1.0)[arrays.underlying_idx]
+        money = terms.fx[terms.currency_idx] / np.where(terms.is_inverse, spot, 1.0)
         rows = self.params.contract_minimum * units * money * arrays.unit / arrays.tick_size
         if arrays.tick is not None:
             rows = np.ceil(rows - 1e-9 * rows)

@@ -50,6 +50,7 @@ def test_compare_has_no_saving_from_a_debt_that_is_not_seen() -> None:
         book_of({"owed": {"BTC": -1.0, "USD": DOLLAR}}), MARKET, models, instruments=INSTRUMENTS, scenario_set=GRID
     )
     assert result.unmargined[:, 0].tolist() == [True, False]
+    assert np.isnan(result.saving[0, 0]) and result.saving[1, 0] == 0.0
 
 
 @cache

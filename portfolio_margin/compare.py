@@ -39,8 +39,8 @@ class Comparison:
     references           name of a model -> name of the model that its saving is measured against
     account, row         (A,) name, and row of the statements
     initial, maintenance (M,A) requirements
-    saving               (M,A) initial margin of its reference less that of the model, above 0 where the model asks less; NaN
-                         where the two are not `comparable`
+    saving               (M,A) initial margin of its reference less that of the model, above 0 where the model asks
+                         less; NaN where the two are not `comparable`
     worst_scenario       (M,A) label, "" where none loses
     charge, charge_amount (M,A) the largest charge in initial margin and what it adds; "" and 0 where there is none
     notional             (A,) sum of |quantity| x notional of the contracts held

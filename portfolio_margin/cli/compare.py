@@ -219,11 +219,8 @@ def _footer(result: Comparison, told: Told) -> str:
     for (name, reference), total, base, count in totals:
         statement = result.statements[name]
         share = f"{100 * total / base:.1f} %" if base > 0 else "no share"
-        whole = (
-            "in all"
-            if count == len(result.account)
-            else f"in the {count} of {len(result.account)} accounts that both see in full"
-        )
+        both = f"in the {count} of {len(result.account)} accounts that both see in full"
+        whole = "in all" if count == len(result.account) else both
         lines.append(
             f"{name}: {share} of {reference} {whole}; {statement.parameter_set.text()}; "
             f"positions excluded: {len(statement.excluded_of(result.row.tolist())) or 'none'}"

@@ -11,6 +11,7 @@ import numpy as np
 from portfolio_margin.span.checks import scenario_rows
 from portfolio_margin.span.columns import Columns
 from portfolio_margin.span.contracts import ContractView, look_ahead_years
+from portfolio_margin.span.repeats import repeated_contracts
 from portfolio_margin.span.tables import FUTURES_LIKE, RiskParameterFile
 from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.digest import hash_parts
@@ -67,8 +68,11 @@ def file_arrays(
     apply_exponent  multiply arrays by ten to the risk exponent of their commodity; see `Choices.risk_exponent`
 
     Amounts in other currencies are converted by the file's own rates. Futures are worth 0, options paid by premium
-    and physicals their price. DataError where a conversion is missing.
+    and physicals their price. DataError where a conversion is missing, or a contract stands in the tables twice.
     """
+    twice = [Problem("SPAN file", r.row + 1, r.field, r.value.item(), r.remedy) for r in repeated_contracts(file)]
+    if twice:
+        raise DataError(twice)
     view = ContractView(file)
     currency = currency or _usual_currency(file)
     fx_of = conversions(file, currency)

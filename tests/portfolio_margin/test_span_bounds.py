@@ -152,8 +152,9 @@ def test_the_nse_extract_is_within_the_bounds() -> None:
     table = pd.read_csv(data_file("span/nse_banknifty_20250808_span_extract.csv.gz"))
     table = table[table.cp != "F"]
     exchange = Exchange()
-    options = exchange.family(exchange.commodity("BANKNIFTY"), "OOP")
-    for (_, expiry), rows in table.groupby(["file", "expiry"]):
+    families = {name: exchange.family(exchange.commodity(f"BANKNIFTY {name}"), "OOP") for name in table.file.unique()}
+    for (name, expiry), rows in table.groupby(["file", "expiry"]):
+        options = families[name]
         period = exchange.period(options, expiry.replace("-", ""), 6_264.0, rate=0.0)
         for row in rows.itertuples():
             exchange.contract(period, np.zeros(16), row.delta, row.price, row.cp, row.strike)

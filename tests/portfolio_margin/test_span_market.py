@@ -120,7 +120,7 @@ def test_arrays_writes_and_checks_span_files(run: Any, tmp_path: Path) -> None:
     assert "options recomputed: largest error" in done.out
     text = (tmp_path / "market.spn").read_text(encoding="utf-8")
     first = text.index("<a>", text.index("<opt>"))
-    (tmp_path / "off.spn").write_text(text[:first] + "<a>77" + text[first + 3 :], encoding="utf-8")
+    (tmp_path / "off.spn").write_text(text[:first] + "<a>7" + text[first + 3 :], encoding="utf-8")
     done = run("arrays", "--check", "off.spn")
     assert done.code == 1
     assert "1 arrays are off by more than 1e-05: BTC-27FEB26-40000-C" in done.err

@@ -181,7 +181,7 @@ POSITIONAL_CASES = [
     ("4", "1000901002", "1000901009", "line 6", "minimum_method = '9': is not known"),
     ("B", "0200003500", "9900003500", "line 14", "price = 99.0: must be a number from -10 to 10"),
     ("B", "0200003500", "0200099000", "line 14", "weight = 9.9: must be a number from 0 to 1"),
-    ("81", "00267-", "002679", "line 19, bytes", "must be + or -"),
+    ("81", "00267-", "002679", "line 22, bytes", "must be + or -"),
 ]  # fmt: skip
 
 

@@ -332,14 +332,17 @@ def rows_period(file: RiskParameterFile, contract: IntArray) -> IntArray:
 
 
 def valuation_time_ms(file: RiskParameterFile) -> int:
-    """Midnight UTC at the end of the business date of a settlement file; the time it states within the day, if any."""
+    """The last millisecond UTC of the business date of a settlement file; the time it states within the day, if any.
+
+    Midnight would be of the day after, and parameter sets are those that are valid on the business date.
+    """
     day = _day_ms(file.header.date)
     if day == UNDATED:
         raise DataError([Problem("SPAN file", None, "date", file.header.date, "must be YYYYMMDD")])
     text = file.header.time.replace(":", "")
     if len(text) >= 4 and text[:4].isdigit():
         return day + (int(text[:2]) * 60 + int(text[2:4])) * 60_000
-    return day + (MILLISECONDS_PER_DAY if file.header.is_settlement else 0)
+    return day + (MILLISECONDS_PER_DAY - 1 if file.header.is_settlement else 0)
 
 
 def _day_ms(text: str) -> int:

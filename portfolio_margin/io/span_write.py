@@ -63,7 +63,7 @@ FAMILY_ORDER = ("pfId", "pfCode", "name", "exercise", "currency", "cvf", "priceD
 
 
 # Characters that no XML document has, or that a parser turns into others.
-NO_XML = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufffe\\uffff]")
+NO_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 # Texts that the format wants even where there is nothing to say.
 REQUIRED = frozenset({"symbol", "name", "priority", "finalizeMeth"})
 

@@ -7,7 +7,6 @@ JSON-RPC envelope. Rows about the same instrument are joined: a ticker wins over
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from portfolio_margin.io.chain import REFUSE, Snapshot, build_snapshot
 from portfolio_margin.io.chain_rows import LATEST_MS, NO_TIME, PERCENT, ChainRows, Findings, check_vol_unit
+from portfolio_margin.io.json_text import parsed_json
 from portfolio_margin.io.tables import read_bytes, refuse
 from pricing.errors import DataError, Problem
 
@@ -51,7 +51,7 @@ def read_payloads(
 ) -> Snapshot:
     """One moment of a chain from saved answers of the venue. DataError listing every bad row."""
     files = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    documents = {str(path): _document(path) for path in files}
+    documents = {str(path): parsed_json(str(path), read_bytes(path)) for path in files}
     return from_payloads(documents, on_bad_row=on_bad_row, valuation_time=valuation_time, fx=fx)
 
 
@@ -92,14 +92,6 @@ def from_payloads(
     return build_snapshot(
         rows, findings, label, valuation_time=valuation_time, on_bad_row=on_bad_row, fx=fx, notes=notes
     )
-
-
-def _document(path: str | Path) -> Any:
-    content = read_bytes(path)
-    try:
-        return json.loads(content.decode("utf-8"))
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        refuse(str(path), "content", str(error), "this is not valid JSON text in UTF-8")
 
 
 def _answers(document: Any, file: str) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,6 @@ compared field by field. What depends on orders (MMP, open orders, spot orders) 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.deribit_matrix import CurrencyPair, CurrencyRisk, Params, coin_of
 from portfolio_margin.deribit_vectors import CHARGES, Portfolio, aggregated, requirement
+from portfolio_margin.io.json_text import parsed_json
 from portfolio_margin.io.parameters import Layer, build
 from portfolio_margin.io.symbols import FUTURE, OPTION, PERPETUAL, SymbolRecord, parse_symbol
 from portfolio_margin.io.tables import read_bytes, refuse
@@ -80,7 +80,8 @@ def margin_parameters(document: Any, file: str = "get_params") -> dict[str, Any]
     found = _parameters_of(document)
     if not isinstance(found, Mapping) or not {"general", *TABLES} <= set(found):
         refuse(file, "content", _shortened(found), "needs the objects general, currency and currency_pair")
-    general = dict(found["general"])
+    general = dict(_object(file, found, "general"))
+    tables = {name: _object(file, found, name) for name in TABLES}
     problems = [
         Problem(file, None, "field", name, "unknown; the models know general, currency and currency_pair")
         for name in found
@@ -91,11 +92,12 @@ def margin_parameters(document: Any, file: str = "get_params") -> dict[str, Any]
     general.pop(STAMP, None)
     problems += _unknown(file, "general", general, GENERAL)
     for name, kind in TABLES.items():
-        for key, values in found[name].items():
+        problems += _one_spelling(file, name, tables[name])
+        for key, values in tables[name].items():
             problems += _unknown(file, f"{name}.{key}", values, tuple(field.name for field in fields(kind)))
     if problems:
         raise DataError(problems)
-    return {**general, **{name: {key: dict(values) for key, values in found[name].items()} for name in TABLES}}
+    return {**general, **{name: {key: dict(values) for key, values in tables[name].items()} for name in TABLES}}
 
 
 def read_margin_parameters(path: str | Path) -> dict[str, Any]:
@@ -137,7 +139,8 @@ def simulate(reply: Any, file: str = "simulate", **more: Any) -> Simulation:
     if not isinstance(given, Mapping) or not set(names) <= set(given):
         refuse(file, "content", _shortened(given), f"needs the objects {', '.join(names)}")
     model = deribit_spm.Model(params_from(given, file, **more))
-    positions = given["portfolio"]["position"]
+    held = _object(file, _object(file, given, "portfolio"), "position", "portfolio.")
+    positions = {name: _number(file, held, name, "portfolio.position") for name in held}
     records = {name: parse_symbol(name, venue="deribit") for name in positions}
     settle = _one_settlement(records, file)
     instruments, market = _market(records, given, settle, file)
@@ -145,11 +148,20 @@ def simulate(reply: Any, file: str = "simulate", **more: Any) -> Simulation:
         ["account"] * len(records), np.arange(len(records)), list(positions.values()), instruments.expiry_idx
     )
     arrays = revalue(instruments, market, model.scenario_set(market), backend="numpy", tick=None)
-    orders = given.get("margins", {}).get(settle.lower(), {}).get("initial_margin_details", {})
-    added = {name: float(orders.get(name, 0.0)) for name in ORDERS}
+    added = _orders(given, settle.lower(), file)
     document = {name: given[name] for name in names} | _vectors(model, arrays, book, settle)
     document["margins"] = {settle.lower(): _margins(model, arrays, book, document, added)}
     return Simulation(model, instruments, market, arrays, book, document)
+
+
+def _orders(given: Mapping[str, Any], settle: str, file: str) -> dict[str, float]:
+    """What orders add to the margin of a currency; nothing where the reply says nothing of them."""
+    found, where = given, ""
+    for step in ("margins", settle, "initial_margin_details"):
+        if step not in found:
+            return dict.fromkeys(ORDERS, 0.0)
+        found, where = _object(file, found, step, where), f"{where}{step}."
+    return {name: _number(file, found, name, where[:-1]) if name in found else 0.0 for name in ORDERS}
 
 
 def _vectors(model: deribit_spm.Model, arrays: RiskArrays, book: Book, settle: str) -> dict[str, Any]:
@@ -226,13 +238,18 @@ def _market(
     records: Mapping[str, SymbolRecord], given: Mapping[str, Any], settle: str, file: str
 ) -> tuple[Instruments, Market]:
     """Contracts of one coin each and their market, in the settlement currency alone."""
-    moment = int(given["model_params"]["general"][STAMP])
+    general = _object(file, _parameters_of(given), "general")
+    moment = _moment(general.get(STAMP))
+    if moment is None:
+        refuse(file, f"general.{STAMP}", general.get(STAMP), "must be a whole number, ms UTC")
+    ticker, index_price = _object(file, given, "ticker"), _object(file, given, "index_price")
+    quoted = {name: _object(file, ticker, name, "ticker.") if name in ticker else {} for name in records}
     named = {name: _underlying(record) for name, record in records.items()}
     underlyings = sorted(set(named.values()))
-    spot = {u: _number(file, given["index_price"], _index_name(u), "index_price") for u in underlyings}
-    forward = {(u, UNDATED): spot[u] for u in underlyings} | _forwards(records, named, given["ticker"], file)
+    spot = {u: _number(file, index_price, _index_name(u), "index_price") for u in underlyings}
+    forward = {(u, UNDATED): spot[u] for u in underlyings} | _forwards(records, named, quoted, file)
     vols = [
-        _number(file, given["ticker"].get(name, {}), "mark_iv", name) / 100.0 if record.kind == OPTION else np.nan
+        _number(file, quoted[name], "mark_iv", name) / 100.0 if record.kind == OPTION else np.nan
         for name, record in records.items()
     ]
     pairs = sorted(forward, key=lambda pair: (underlyings.index(pair[0]), pair[1]))
@@ -318,7 +335,7 @@ def _number(file: str, table: Mapping[str, Any], field: str, row: str) -> float:
 
 def _unknown(file: str, where: str, values: Any, known: tuple[str, ...]) -> list[Problem]:
     if not isinstance(values, Mapping):
-        return [Problem(file, None, where, _shortened(values), "must be an object")]
+        return [Problem(file, None, where, _short(values), "must be an object")]
     remedy = (
         f"unknown in {where}, and no rule of ours uses it: leave it out to go on without; known: {', '.join(known)}"
     )
@@ -328,10 +345,32 @@ def _unknown(file: str, where: str, values: Any, known: tuple[str, ...]) -> list
 
 
 def _document(path: str | Path) -> Any:
-    try:
-        return json.loads(read_bytes(path).decode("utf-8"))
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        refuse(str(path), "content", str(error), "this is not valid JSON text in UTF-8")
+    return parsed_json(str(path), read_bytes(path))
+
+
+def _object(file: str, table: Mapping[str, Any], field: str, where: str = "") -> Mapping[str, Any]:
+    """An object inside another one. DataError where it is anything else, or not there."""
+    value = table.get(field)
+    if not isinstance(value, Mapping):
+        refuse(file, f"{where}{field}", _short(value), "must be an object")
+    return value
+
+
+def _one_spelling(file: str, where: str, names: Mapping[str, Any]) -> list[Problem]:
+    """A problem for every name that differs from another one by upper and lower case only: they are one to a model."""
+    known: dict[str, str] = {}
+    problems = []
+    for name in names:
+        other = known.setdefault(name.lower(), name)
+        if other != name:
+            remedy = f"{other} is the same to the models, and only one counts: leave one out"
+            problems.append(Problem(file, None, where, name, remedy))
+    return problems
+
+
+def _short(value: object) -> object:
+    """A value as it is, or the beginning of a long one."""
+    return value if len(repr(value)) <= 60 else _shortened(value)
 
 
 def _shortened(value: object) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from portfolio_margin.io.atomic import write_whole
+from portfolio_margin.io.json_text import parsed_json
 from portfolio_margin.io.market_limits import document_of, fx_limits_of, limits_of
 from portfolio_margin.io.market_terms import contradictions
 from portfolio_margin.io.tables import JSON, kind_of_name, read_bytes, refuse
@@ -311,10 +312,7 @@ class _Reader:
 
 
 def _document(file: str, content: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(content.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_once)
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        refuse(file, "content", str(error), "this is not valid JSON text in UTF-8")
+    document = parsed_json(file, content, strict_numbers=True)
     if not isinstance(document, dict):
         refuse(file, "content", type(document).__name__, "a market snapshot is one JSON object")
     if document.get("format") != FORMAT:
@@ -325,20 +323,6 @@ def _document(file: str, content: bytes) -> dict[str, Any]:
     if document.get("variance") != VARIANCE:
         refuse(file, "variance", document.get("variance"), 'SVI must be of total variance: "variance": "total"')
     return document
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys differ; of two entries with one key JSON keeps the last without a word."""
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"{', '.join(repeated)} given twice")
-    return document
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON; write null where there is no number")
 
 
 def _refuse_percent(file: str, vol: np.ndarray) -> None:

@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, time
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from pricing.errors import ConfigError, DataError, Problem
 
 FILE_NAME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-([a-z0-9][a-z0-9_-]*))?")
 HEADER = {"source": str, "note": str, "valid_from": date, "valid_to": date, "second_hand": list, "doubtful": list}
+NAMES = {str: "text", date: "date, YYYY-MM-DD without a time of day", list: "list of texts"}
 REQUIRED = ("source", "note", "valid_from")
 
 
@@ -114,9 +115,9 @@ def read_parameter_set(path: str | Path) -> FoundSet:
         remedy = "a parameter set has the tables [header] and [params] and no others"
         raise DataError([Problem(file, None, "tables", ", ".join(document), remedy)])
     problems = [
-        Problem(file, None, f"header {name}", header.get(name), f"must be a {kind.__name__}")
+        Problem(file, None, f"header {name}", _plain(header.get(name)), f"must be a {NAMES[kind]}")
         for name, kind in HEADER.items()
-        if (name in header or name in REQUIRED) and not isinstance(header.get(name), kind)
+        if (name in header or name in REQUIRED) and not _is_a(header.get(name), kind)
     ]
     problems += [
         Problem(file, None, f"header {name}", value, f"unknown; known: {', '.join(HEADER)}")
@@ -137,6 +138,17 @@ def read_parameter_set(path: str | Path) -> FoundSet:
         doubtful=tuple(header.get("doubtful", ())),
     )
     return FoundSet(info, values)
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    """Whether a header has a value of this type; a moment is no date, though Python says so, and lists are of texts."""
+    if kind is list:
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return isinstance(value, kind) and not isinstance(value, datetime)
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, (date, time)) else value
 
 
 def given_names(values: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from portfolio_margin.io.span_records import (
     unknown_records,
 )
 from portfolio_margin.io.span_rows import Rows, new_rows
-from portfolio_margin.io.span_rules import add_commodity_rules, add_inter_spreads
+from portfolio_margin.io.span_rules import add_commodity_rules, add_inter_spreads, missing_priorities
 from portfolio_margin.io.span_source import refuse_record
 from portfolio_margin.span.checks import findings
 from portfolio_margin.span.tables import FUTURES_LIKE, OPTION_TYPES, SCENARIOS, Arrays, Header, RiskParameterFile
@@ -56,7 +56,8 @@ def read_pa2(path: str | Path) -> tuple[RiskParameterFile, tuple[str, ...]]:
     if problems:
         raise DataError(problems)
     reader = _Reader(file, lines)
-    return reader.tables(), _notes(lines)
+    tables = reader.tables()
+    return tables, (*_notes(lines), *missing_priorities(reader.each), *_empty_periods(tables))
 
 
 def settlement_price(raw: FloatArray, decimals: FloatArray, alignment: np.ndarray) -> FloatArray:
@@ -412,6 +413,15 @@ class _Reader:
 def _notes(lines: Lines) -> tuple[str, ...]:
     counts = {kind: int(np.sum(lines.identifier == kind)) for kind in sorted(PASSED_OVER)}
     return tuple(f"{count} records of type {kind}: not computed here" for kind, count in counts.items() if count)
+
+
+def _empty_periods(file: RiskParameterFile) -> tuple[str, ...]:
+    """A line where periods have array parameters and no contract: nothing marks the end of a positional file."""
+    empty = np.setdiff1d(np.arange(len(file.periods)), file.contracts.period_idx)
+    if not len(empty):
+        return ()
+    first = f"{file.families.code[file.periods.family_idx[empty[0]]]} {file.periods.period[empty[0]]}"
+    return (f"{len(empty)} periods of records B have no contract, first {first}: the file may be cut short",)
 
 
 def _digits(value: float) -> str:

@@ -25,6 +25,11 @@ KNOWN_METHODS = {
 }
 PURPOSES = (SCAN, INTRA, INTER, MINIMUM)
 CLASSES = ("member", "hedger", "speculator")
+# Records that every combined commodity has: each has a code that says "none", so one that is lost says nothing.
+OF_EVERY_COMMODITY = {
+    "3": "states the ratios of initial to maintenance margin and the tiers of spreads",
+    "4": "states the short option minimum and the charges of delivery",
+}
 
 
 def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> None:
@@ -39,6 +44,7 @@ def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> No
             refuse(line, "combined commodity", record["cc"], "no record of type 2 defines it")
         return position[record["cc"]]
 
+    _require_records(rows, each, refuse)
     columns = rows["commodities"].columns
     money = {row: 10.0**exponent for row, exponent in enumerate(columns["risk_exponent"])}
     for line, record in each("S"):
@@ -71,6 +77,35 @@ def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> No
             rows["adjustments"].add(places.get(("3", row)), initial)
     _sort_tiers(rows)
     _add_intra_spreads(rows, each, commodity, money)
+
+
+def _require_records(rows: dict[str, Rows], each: Each, refuse: Refuse) -> None:
+    """Refuse a combined commodity without a record that all have."""
+    commodities = rows["commodities"]
+    for kind, states in OF_EVERY_COMMODITY.items():
+        stated = {record["cc"] for _, record in each(kind)}
+        for line, code in zip(commodities.places, commodities.columns["code"], strict=True):
+            if code not in stated:
+                refuse(line, "combined commodity", code, f"has no record of type {kind}, which {states}")
+
+
+def missing_priorities(each: Each) -> tuple[str, ...]:
+    """A line for every combined commodity whose spreads are not numbered from 1 without a gap.
+
+    The format does not say that they must be, so such a file is read: a spread that was lost lowers a margin, though.
+    Records C and E of a commodity may share one numbering or have one each.
+    """
+    known: dict[str, set[int]] = {}
+    for kind in ("C", "E"):
+        for _, record in each(kind):
+            known.setdefault(record["cc"], set()).add(int(record["priority"]))
+    told = []
+    for code, numbers in known.items():
+        lost = sorted(set(range(1, max(numbers))) - numbers)
+        if lost:
+            shown = ", ".join(map(str, lost[:5])) + (" ..." if len(lost) > 5 else "")
+            told.append(f"no spread of {code} has the priority {shown}: a record C or E may have been lost")
+    return tuple(told)
 
 
 def add_inter_spreads(rows: dict[str, Rows], each: Each, refuse: Refuse) -> None:

@@ -6,7 +6,9 @@ Numbers are written in the fewest digits that read back as the same number; what
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -60,6 +62,8 @@ FAMILY_ORDER = ("pfId", "pfCode", "name", "exercise", "currency", "cvf", "priceD
                 "strikeFmt", "cab", "valueMeth", "priceMeth", "setlMeth", "priceModel", "undPf")  # fmt: skip
 
 
+# Characters that no XML document has, or that a parser turns into others.
+NO_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 # Texts that the format wants even where there is nothing to say.
 REQUIRED = frozenset({"symbol", "name", "priority", "finalizeMeth"})
 
@@ -74,8 +78,25 @@ def write_spn(path: str | Path, file: RiskParameterFile) -> None:
 
 
 def spn_bytes(file: RiskParameterFile) -> bytes:
-    """The XML text of a risk parameter file, UTF-8."""
+    """The XML text of a risk parameter file, UTF-8. DataError for a text that would not come back as it is."""
+    _check_texts(file)
     return "\n".join(_Writer(file).lines()).encode("utf-8") + b"\n"
+
+
+def _check_texts(file: RiskParameterFile) -> None:
+    """Readers take blanks off both ends of a text, and XML has no control characters."""
+    problems = []
+    for name, table in ((f.name, getattr(file, f.name)) for f in fields(file)):
+        if not isinstance(table, Columns):
+            continue
+        for column in fields(table):  # type: ignore[arg-type]
+            values = getattr(table, column.name)
+            if values.dtype.kind == "U":
+                remedy = "a SPAN file cannot hold a text with blanks at its ends or control characters: rename it"
+                bad = [value for value in np.unique(values).tolist() if value != value.strip() or NO_XML.search(value)]
+                problems += [Problem("SPAN file", None, f"{name} {column.name}", value, remedy) for value in bad]
+    if problems:
+        raise DataError(problems)
 
 
 def plain_number(value: float) -> str:

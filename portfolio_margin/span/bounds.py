@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from portfolio_margin.span.array_shapes import misshapen
+from portfolio_margin.span.repeats import repeats
 from portfolio_margin.span.scan import price_method
 from portfolio_margin.span.tables import FUTURES_LIKE, INTER, INTRA, OPTION_TYPES, PERPETUAL, SUPER, RiskParameterFile
 from pricing.arrays import BoolArray, FloatArray
@@ -82,15 +84,6 @@ METHODS = (
 RATED = ("scan_rates", "arrays", "tier_rates", "spread_rates", "spot_rates")
 # Year and month, then day, week or series: 202606, 20260626, 201606S0.
 PERIOD_CODE = re.compile(r"[0-9]{6}[0-9A-Z]{0,6}", re.ASCII)
-# What tells one row of a table from the others.
-KEYS = (
-    ("scan_rates", ("period_idx", "rate")),
-    ("arrays", ("contract_idx", "rate")),
-    ("adjustments", ("commodity_idx", "rate")),
-    ("tier_rates", ("tier_idx", "rate")),
-    ("spread_rates", ("spread_idx", "leg", "rate")),
-    ("spot_rates", ("commodity_idx", "period", "rate")),
-)
 
 
 class Finding(NamedTuple):
@@ -122,7 +115,8 @@ def value_findings(file: RiskParameterFile) -> list[Finding]:
         *_composite_deltas(file),
         *_rate_numbers(file),
         *_period_codes(file),
-        *_repeated(file),
+        *(Finding(*repeat) for repeat in repeats(file)),
+        *_misshapen(file),
     ]
 
 
@@ -244,15 +238,8 @@ def _period_codes(file: RiskParameterFile) -> list[Finding]:
     return found
 
 
-def _repeated(file: RiskParameterFile) -> list[Finding]:
-    """Two rows that state the same number of the same thing: which one counts is not said."""
-    found = []
-    for table, names in KEYS:
-        columns = [getattr(getattr(file, table), name) for name in names]
-        # Sorted by key, and by row where keys are alike: every one but the first of a key is told.
-        order = np.lexsort(columns[::-1])
-        alike = np.all([column[order][1:] == column[order][:-1] for column in columns], axis=0)
-        again = np.zeros(len(order), dtype=np.bool_)
-        again[order[1:][alike]] = True
-        found += rows_with(table, "rate", again, columns[-1], "a second one of this number, and only one counts")
-    return found
+def _misshapen(file: RiskParameterFile) -> list[Finding]:
+    return [
+        Finding("arrays", found.row, f"array value {found.scenario}", found.value, found.remedy)
+        for found in misshapen(file)
+    ]

@@ -47,6 +47,7 @@ def findings(file: RiskParameterFile) -> list[Finding]:
         *_tier_findings(file),
         *_minimum_findings(file),
         *_leg_findings(file),
+        *_repeated_legs(file),
     ]
 
 
@@ -240,3 +241,29 @@ def _leg_findings(file: RiskParameterFile) -> list[Finding]:
     remedy = "no combined commodity has a tier of this purpose"
     return found + rows_with("tiers", "purpose", ~np.isin(tiers.purpose, (SCAN, INTRA, INTER, MINIMUM, "rate")),
                          tiers.purpose, remedy)  # fmt: skip
+
+
+def _repeated_legs(file: RiskParameterFile) -> list[Finding]:
+    """Legs that a spread between commodities names twice, so that it would count the same risk twice.
+
+    Tiers and periods of one commodity may be legs of one spread, and inside a commodity two legs on the same deltas
+    ask for them together; a scanning spread scans whole commodities, and one of them is its target.
+    """
+    legs, spreads, found = file.spread_legs, file.spreads, []
+    for spread in np.flatnonzero(spreads.scope != INTRA).tolist():
+        named: set[tuple[str, ...]] = set()
+        targets = 0
+        for row in np.flatnonzero(legs.spread_idx == spread).tolist():
+            code, scanned = str(legs.commodity[row]), legs.kind[row] == "scan"
+            place = (str(legs.kind[row]), str(legs.tier[row]), str(legs.period[row]), str(legs.side[row]))
+            key = (code,) if scanned else (code, *place)
+            if key in named:
+                what = "scans it twice" if scanned else "has this leg twice, tier or period and side alike"
+                remedy = f"spread {spreads.number[spread]} {what}"
+                found.append(Finding("spread_legs", row, "commodity", code, remedy))
+            named.add(key)
+            targets += legs.is_target[row] == "1"
+            if targets > 1 and legs.is_target[row] == "1":
+                remedy = f"spread {spreads.number[spread]} has a target already"
+                found.append(Finding("spread_legs", row, "isTarget", code, remedy))
+    return found

@@ -11,6 +11,7 @@ import numpy as np
 from portfolio_margin.span.checks import scenario_rows
 from portfolio_margin.span.columns import Columns
 from portfolio_margin.span.contracts import ContractView, look_ahead_years
+from portfolio_margin.span.repeats import repeated_contracts
 from portfolio_margin.span.tables import FUTURES_LIKE, RiskParameterFile
 from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.digest import hash_parts
@@ -67,8 +68,11 @@ def file_arrays(
     apply_exponent  multiply arrays by ten to the risk exponent of their commodity; see `Choices.risk_exponent`
 
     Amounts in other currencies are converted by the file's own rates. Futures are worth 0, options paid by premium
-    and physicals their price. DataError where a conversion is missing.
+    and physicals their price. DataError where a conversion is missing, or a contract stands in the tables twice.
     """
+    twice = [Problem("SPAN file", r.row + 1, r.field, r.value.item(), r.remedy) for r in repeated_contracts(file)]
+    if twice:
+        raise DataError(twice)
     view = ContractView(file)
     currency = currency or _usual_currency(file)
     fx_of = conversions(file, currency)
@@ -328,14 +332,17 @@ def rows_period(file: RiskParameterFile, contract: IntArray) -> IntArray:
 
 
 def valuation_time_ms(file: RiskParameterFile) -> int:
-    """Midnight UTC at the end of the business date of a settlement file; the time it states within the day, if any."""
+    """The last millisecond UTC of the business date of a settlement file; the time it states within the day, if any.
+
+    Midnight would be of the day after, and parameter sets are those that are valid on the business date.
+    """
     day = _day_ms(file.header.date)
     if day == UNDATED:
         raise DataError([Problem("SPAN file", None, "date", file.header.date, "must be YYYYMMDD")])
     text = file.header.time.replace(":", "")
     if len(text) >= 4 and text[:4].isdigit():
         return day + (int(text[:2]) * 60 + int(text[2:4])) * 60_000
-    return day + (MILLISECONDS_PER_DAY if file.header.is_settlement else 0)
+    return day + (MILLISECONDS_PER_DAY - 1 if file.header.is_settlement else 0)
 
 
 def _day_ms(text: str) -> int:

@@ -42,7 +42,8 @@ def contract(kind: str, losses: Any, delta: float, settlement: float, wide: bool
 
 
 def lines(wide: bool = False) -> list[str]:
-    """Two futures and a call and a put on the nearer one, with every record that the reader takes."""
+    """Two futures and a call and a put on the nearer one, with every record that the reader takes; a commodity
+    without contracts that a scanning spread has as its target."""
     scan = 800.0
     futures = [contract("FUT", future_losses(scan).round(), 1.0, 3757.0 + n, wide, future_month=month)
                for n, month in enumerate(("202603", "202605"))]  # fmt: skip
@@ -82,8 +83,11 @@ def lines(wide: bool = False) -> list[str]:
         line("6", group="ALL", priority=1, credit=55.0, exchange_1="EXC", required_1=" ", cc_1="C", ratio_1=1.0,
              side_1="A", exchange_2="EXC", cc_2="C", ratio_2=2.0, side_2="B", method="01"),
         line("6", group="ALL", priority=2, credit=98.0, exchange_1="EXC", required_1="N", cc_1="C", ratio_1=1.0,
-             side_1="A", method="04", target_exchange="EXC", target_required="N", target_cc="C", target_ratio=1.0,
+             side_1="A", method="04", target_exchange="EXC", target_required="N", target_cc="D", target_ratio=1.0,
              legs_required=1),
         "V EXCGA        202606",
+        line("2", exchange="EXC", cc="D", risk_exponent=0, currency="USD", option_style="P", limit_option_value="N"),
+        line("3", cc="D", method="00"),
+        line("4", cc="D", method="00"),
         *(row for pair in (*futures, call, put) for row in pair),
     ]  # fmt: skip

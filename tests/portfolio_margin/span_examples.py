@@ -32,6 +32,12 @@ def future_losses(price_scan: float) -> np.ndarray:
     return -MOVES * price_scan * WEIGHTS
 
 
+def option_losses(price_scan: float, delta: float, vol_risk: float) -> np.ndarray:
+    """What one long option loses that bends at the present price, by as much as its slope allows to either side."""
+    bend = 0.9 * min(abs(delta), 1.0 - abs(delta))
+    return -(MOVES * delta + np.abs(MOVES) * bend) * price_scan * WEIGHTS - VOLS * vol_risk
+
+
 class Exchange:
     """A risk parameter file under construction."""
 
@@ -167,14 +173,15 @@ def large_exchange(commodities: int, futures: int, series: int, strikes: int, se
         options = exchange.family(commodity, "OOP")
         for number in range(series):
             period = exchange.period(options, f"2026{number + 1:02d}", scan, vol=0.2)
-            losses = np.round(random.normal(0.0, scan, (strikes, 2, 16)), 2)
             deltas = np.round(random.uniform(0, 1, strikes), 4)
+            vol_risks = np.round(random.uniform(0, scan / 4, strikes), 2)
             prices = np.round(random.uniform(0, scan, (strikes, 2)), 2)
             for strike in range(strikes):
                 for side, right in enumerate("CP"):
                     delta = float(deltas[strike]) - side
+                    losses = np.round(option_losses(scan, delta, float(vol_risks[strike])), 2)
                     exchange.contract(
-                        period, losses[strike, side], delta, float(prices[strike, side]), right, 50.0 * (strike + 1),
+                        period, losses, delta, float(prices[strike, side]), right, 50.0 * (strike + 1),
                         vol=0.2,
                     )  # fmt: skip
     return exchange.built()
@@ -216,7 +223,7 @@ def exchange_with_every_rule(seed: int = 2, **head: Any) -> RiskParameterFile:
             for strike in (90.0, 100.0, 110.0):
                 for right, sign in (("C", 1.0), ("P", -1.0)):
                     delta = float(np.round(random.uniform(0.1, 0.9) * sign, 4))
-                    losses = np.round(-MOVES * WEIGHTS * scan * delta - VOLS * scan / 9 - np.abs(MOVES) * scan / 7, 3)
+                    losses = np.round(option_losses(scan, delta, scan / 9), 3)
                     exchange.contract(period, losses, delta, float(random.integers(1, 9)), right, strike, vol=0.2)
     aa, bb = rows["AA"], rows["BB"]
     exchange.spread("intra", [("AA", "202603", "A", 1), ("AA", "202606", "B", 1)], 11.0, commodity=aa)

@@ -50,9 +50,9 @@ def test_every_table(wide: bool, tmp_path: Path) -> None:
     assert file.periods.underlying_period.tolist() == ["", "", "202603"]
     assert file.scan_rates.price_scan.tolist() == [800.0] * 3
     assert file.scan_rates.vol_scan_relative.tolist() == [0.25] * 3
-    assert file.commodities.risk_exponent.tolist() == [1]
-    assert file.commodities.weighted_price_risk_method.tolist() == ["SCANRANGE CAP"]
-    assert file.commodities.minimum_method.tolist() == ["MAX"]
+    assert file.commodities.risk_exponent.tolist() == [1, 0]
+    assert file.commodities.weighted_price_risk_method.tolist() == ["SCANRANGE CAP", ""]
+    assert file.commodities.minimum_method.tolist() == ["MAX", "GROSS"]
     assert file.conversions.factor.tolist() == [1.25]
 
 
@@ -145,7 +145,7 @@ LAST = len(lines()) - 1
     [
         (lambda rows: rows[:-1], (f"line {LAST}", "its 82 must follow", "cut")),
         (lambda rows: [*rows[:-1], rows[-1][:72]], (f"line {LAST + 1}", "price", "must be a number")),
-        (changed(18, "00000", "00O00"), ("line 19", "record 81 value_1", "'00O00'", "must be digits", "bytes 55-59")),
+        (changed(21, "00000", "00O00"), ("line 22", "record 81 value_1", "'00O00'", "must be digits", "bytes 55-59")),
         (lambda rows: [*rows, "QQ something"], (f"line {LAST + 2}", "'QQ'", "unknown record")),
         (changed(0, "U2", "UP"), ("line 1, bytes 36-37", "'UP'", "Paris expanded", "places of whose fields", ".spn")),
         (changed(0, "U2", "U "), ("'U'", "80 bytes", "places of whose fields", ".spn")),
@@ -173,7 +173,7 @@ def test_a_tier_that_is_missing(tmp_path: Path) -> None:
 
 
 def test_every_month_its_own_tier(tmp_path: Path) -> None:
-    rows = [line("3", cc="C", method="01") if row.startswith("3 ") else row for row in lines()]
+    rows = [line("3", cc="C", method="01") if row.startswith("3 C") else row for row in lines()]
     tiers = read(rows, tmp_path).tiers
     mine = tiers.purpose == "intra"
     assert tiers.number[mine].tolist() == [1, 2]

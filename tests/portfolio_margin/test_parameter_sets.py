@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portfolio_margin import load_parameters, margin
+from portfolio_margin import Book, load_parameters, margin
 from portfolio_margin.io.parameter_sets import find_parameter_set, parameter_files, read_parameter_set
 from portfolio_margin.io.parameters import Layer, build
 from portfolio_margin.models import worst_case
+from portfolio_margin.span.file_arrays import file_arrays, valuation_time_ms
 from pricing import ConfigError, DataError
 from tests.portfolio_margin.books import ARRAYS, BOOK, MARKET
+from tests.portfolio_margin.span_examples import exchange_with_every_rule
 from tests.portfolio_margin.test_cli import run  # noqa: F401 - a fixture
 
 HEADER = '[header]\nsource = "a page"\nnote = "a note"\nvalid_from = {start}\n'
@@ -183,3 +185,46 @@ def test_nested_parameters() -> None:
     ):
         with pytest.raises(ConfigError, match=text):
             built(**values)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            "valid_to = 2026-03-31T12:00:00",
+            "header valid_to = '2026-03-31T12:00:00': must be a date, YYYY-MM-DD without",
+        ),
+        ("valid_to = 12:00:00", "header valid_to = '12:00:00': must be a date"),
+        ("second_hand = [1]", r"header second_hand = \[1\]: must be a list of texts"),
+    ],
+)
+def test_a_header_of_another_type(tmp_path: Path, more: str, said: str) -> None:
+    path = written(tmp_path, "2026-03-01", "haircut = 0.1\n", f"{more}\n")
+    with pytest.raises(DataError, match=f"{path}, {said}"):
+        load_parameters("worst_case", at=at("2026-03-02"), folder=tmp_path)
+
+
+def test_a_moment_is_no_first_day(tmp_path: Path) -> None:
+    path = written(tmp_path, "2026-03-01", "haircut = 0.1\n")
+    path.write_text(path.read_text().replace("valid_from = 2026-03-01", "valid_from = 2026-03-01T00:00:00Z"))
+    with pytest.raises(DataError, match="header valid_from = '2026-03-01T00:00:00"):
+        load_parameters("worst_case", folder=tmp_path)
+
+
+def test_a_settlement_file_has_the_sets_of_its_business_date(archive: Path) -> None:
+    """One that ends with the day is the last that applies, though the file is of the end of that day."""
+    for date, name in (("20240630", "2024-01-01"), ("20240701", "2024-07-01"), ("20250131", "2025-01-01")):
+        file = exchange_with_every_rule(date=date)
+        moment = valuation_time_ms(file)
+        assert load_parameters("worst_case", at=moment, folder=archive)[1].name == name
+        assert at(f"{date[:4]}-{date[4:6]}-{date[6:]}T00:00") < moment
+    assert valuation_time_ms(exchange_with_every_rule(date="20240630", is_settlement=False)) == at("2024-06-30")
+
+
+def test_a_statement_of_a_settlement_file_applies_on_its_business_date(archive: Path) -> None:
+    file = exchange_with_every_rule(date="20250131")
+    arrays = file_arrays(file).arrays
+    model = worst_case.Model(*load_parameters("worst_case", at=arrays.valuation_time, folder=archive))
+    book = Book.from_arrays(["a"], [0], [1.0], np.zeros(len(arrays), dtype=int))
+    statement = margin(book, arrays, None, model)
+    assert (statement.parameter_set.name, statement.parameter_set.applies) == ("2025-01-01", True)

@@ -101,7 +101,8 @@ def test_damage_is_refused_or_harmless(kind: str, seed: int, tmp_path: Path) -> 
     path = tmp_path / f"x.{kind}"
     refused, another_number = 0, 0
     for _ in range(80):
-        path.write_bytes(damaged(content, generator))
+        broken = damaged(content, generator)
+        path.write_bytes(broken)
         try:
             file, _ = read(path)
             found = margins(file)
@@ -109,6 +110,10 @@ def test_damage_is_refused_or_harmless(kind: str, seed: int, tmp_path: Path) -> 
             refused += 1
             assert str(error)
             assert len(str(error).splitlines()[0]) < 400
+            continue
+        if kind == "pa2" and content.startswith(broken) and len(file.contracts) < len(original.contracts):
+            # A positional file has no mark of its end: cut behind the last record of a contract it is a smaller file.
+            assert np.array_equal(file.arrays.loss, original.arrays.loss[: len(file.arrays)])
             continue
         if not all(map(np.array_equal, found, wanted)):
             another_number += 1

@@ -25,7 +25,7 @@ from scenarios import revalue
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.books import ARRAYS, BOOK, INSTRUMENTS, MARKET
 from tests.portfolio_margin.equities import Listed, equity_market
-from tests.portfolio_margin.span_examples import Exchange, exchange_with_every_rule
+from tests.portfolio_margin.span_examples import Exchange, exchange_with_every_rule, future_losses
 from tests.portfolio_margin.test_cli import check_fails
 
 run = test_cli.run
@@ -120,7 +120,7 @@ def test_arrays_writes_and_checks_span_files(run: Any, tmp_path: Path) -> None:
     assert "options recomputed: largest error" in done.out
     text = (tmp_path / "market.spn").read_text(encoding="utf-8")
     first = text.index("<a>", text.index("<opt>"))
-    (tmp_path / "off.spn").write_text(text[:first] + "<a>77" + text[first + 3 :], encoding="utf-8")
+    (tmp_path / "off.spn").write_text(text[:first] + "<a>7" + text[first + 3 :], encoding="utf-8")
     done = run("arrays", "--check", "off.spn")
     assert done.code == 1
     assert "1 arrays are off by more than 1e-05: BTC-27FEB26-40000-C" in done.err
@@ -282,3 +282,25 @@ def test_a_short_stock_is_a_position_without_a_rule() -> None:
     statement = margin(book, arrays, market, MODEL)
     assert [line.split(":")[0] for line in statement.positions_excluded] == ["long SPY", "short SPY"]
     assert statement.unmargined.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("name", [" X", "X ", "X\t", "X\x07Y", "X\nY", "\u00a0X"])
+def test_names_that_the_format_cannot_hold_are_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.spn"
+    exchange = Exchange()
+    family = exchange.family(exchange.commodity(name), "FUT")
+    period = exchange.period(family, "202603", 10.0)
+    exchange.contract(period, future_losses(10.0), 1.0, 100.0, own_name=name)
+    with pytest.raises(DataError) as caught:
+        write_spn(path, exchange.built())
+    for place in ("commodities code", "families code", "contracts own_name"):
+        assert f"SPAN file, {place} = {name!r}: a SPAN file cannot hold a text with blanks" in str(caught.value)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["X", "X Y", "<&>", "Ümlaut", "\u0663", "X  Y", "'\""])
+def test_other_names_come_back(name: str, tmp_path: Path) -> None:
+    exchange = Exchange()
+    exchange.future(exchange.family(exchange.commodity(name), "FUT"), "202603", 100.0, 10.0)
+    write_spn(tmp_path / "x.spn", exchange.built())
+    assert read_spn(tmp_path / "x.spn")[0].commodities.code.tolist() == [name]

@@ -1,0 +1,96 @@
+"""What gets lost from a SPAN file, or stands twice in a spread, and would lower a margin without a word."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from portfolio_margin.io.span_pa2 import read_pa2
+from portfolio_margin.io.span_write import spn_bytes
+from portfolio_margin.span.checks import findings
+from tests.portfolio_margin.pa2_example import line, lines
+from tests.portfolio_margin.span_examples import Exchange, exchange_with_every_rule, future_losses
+from tests.portfolio_margin.test_span_bounds import refused
+
+EVERY = spn_bytes(exchange_with_every_rule()).decode()
+SPREAD = re.search(r"<sSpread>.*?</sSpread>", EVERY, re.DOTALL)
+LEG = "<sLeg><cc>DD</cc><isTarget>1</isTarget><i>1</i></sLeg>"
+
+
+@pytest.mark.parametrize(
+    "leg", [LEG, LEG.replace(">1</isT", ">0</isT"), LEG.replace("DD", "CC").replace(">1</isT", ">0</isT")]
+)
+def test_a_scanning_spread_scans_no_commodity_twice(leg: str, tmp_path: Path) -> None:
+    assert SPREAD
+    text = EVERY.replace(SPREAD[0], SPREAD[0].replace(LEG, LEG + leg))
+    said = refused(text, tmp_path)
+    assert re.search(r"line \d+, byte \d+, .*commodity = '(DD|CC)': spread 5 scans it twice", said)
+
+
+def test_a_scanning_spread_has_one_target(tmp_path: Path) -> None:
+    assert "commodity = 'BB'" not in (said := refused(EVERY.replace("<isTarget>0", "<isTarget>1", 1), tmp_path))
+    assert "isTarget = 'BB': spread 5 has a target already" in said
+
+
+def test_tiers_of_one_commodity_may_be_legs_of_a_spread() -> None:
+    for legs, sound in (
+        ([("A", 1, "A", 1), ("A", 2, "A", 1), ("B", 0, "B", 1)], True),
+        ([("A", "202603", "A", 1), ("A", "202606", "B", 1), ("B", 0, "B", 1)], True),
+        ([("A", 1, "A", 1), ("A", 1, "A", 1), ("B", 0, "B", 1)], False),
+        ([("A", "202603", "A", 1), ("A", "202603", "A", 2), ("B", 0, "B", 1)], False),
+    ):
+        exchange = Exchange()
+        for code in "AB":
+            tiers = {1: ("202603", "202603"), 2: ("202606", "202606")}
+            family = exchange.family(exchange.commodity(code, tiers=tiers), "FUT")
+            for month in ("202603", "202606"):
+                exchange.contract(exchange.period(family, month, 10.0), future_losses(10.0), 1.0, 100.0)
+        exchange.spread("inter", legs, 0.5, "W")
+        remedies = [finding.remedy for finding in findings(exchange.built())]
+        assert remedies == ([] if sound else ["spread 1 has this leg twice, tier or period and side alike"])
+
+
+def test_inside_a_commodity_legs_may_repeat() -> None:
+    exchange = Exchange()
+    commodity = exchange.commodity("A")
+    exchange.future(exchange.family(commodity, "FUT"), "202603", 100.0, 10.0)
+    exchange.spread("intra", [("A", 0, "A", 1), ("A", 0, "B", 2), ("A", 0, "A", 1)], 1.0, commodity=commodity)
+    assert findings(exchange.built()) == []
+
+
+@pytest.mark.parametrize("kind", ["3", "4"])
+@pytest.mark.parametrize("code", ["C", "D"])
+def test_a_record_of_every_commodity_that_was_lost(kind: str, code: str, tmp_path: Path) -> None:
+    rows = lines()
+    left = [row for row in rows if not row.startswith(f"{kind} {code} ")]
+    assert len(left) == len(rows) - 1
+    said = refused("\n".join([*left, ""]), tmp_path, "x.pa2")
+    assert f"combined commodity = '{code}': has no record of type {kind}, which states" in said
+    assert re.search(rf"line {next(n for n, row in enumerate(left, 1) if row.startswith(f'2 EXC {code} '))},", said)
+
+
+def test_a_spread_that_was_lost_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.pa2"
+
+    def notes(rows: list[str]) -> list[str]:
+        path.write_text("\n".join([*rows, ""]))
+        return [note for note in read_pa2(path)[1] if "priority" in note]
+
+    rows = lines()
+    assert notes(rows) == []
+    (note,) = notes([row for row in rows if not row.startswith("E ")])
+    assert note == "no spread of C has the priority 1: a record C or E may have been lost"
+    # One numbering each is as sound.
+    spread = {"cc": "C", "method": "10", "legs": 2, "charge": 100, "tier_1": 1, "ratio_1": 1, "side_1": "A",
+              "tier_2": 2, "ratio_2": 1, "side_2": "B"}  # fmt: skip
+    assert notes([line("C", priority=1, **spread) if row.startswith("C ") else row for row in rows]) == []
+
+
+def test_a_file_cut_behind_a_contract_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.pa2"
+    for lost, count in ((2, 0), (4, 1), (6, 2)):
+        path.write_text("\n".join([*lines()[:-lost], ""]))
+        told = [note for note in read_pa2(path)[1] if "cut short" in note]
+        assert [note[:9] for note in told] == ([f"{count} periods"] if count else [])

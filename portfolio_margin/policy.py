@@ -18,7 +18,7 @@ from portfolio_margin.ledger import Ledger, Positions, book_of
 from portfolio_margin.margin import Amounts, amounts, check_belongs
 from portfolio_margin.order_codes import AVAILABLE, EXCESS, NAMES, UNMARGINED
 from portfolio_margin.order_table import plain_table, rank_of
-from portfolio_margin.requirement import MarginModel
+from portfolio_margin.requirement import MarginModel, has_every_rule
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.market import Market
 from pricing.price import default_threads
@@ -77,7 +77,7 @@ class Policy:
         same = before is not None and before.arrays.instrument_id is arrays.instrument_id
         make = getattr(model, "order_table", None)
         # Sums that are not whole ticks depend on their order, which is the model's own.
-        tabled = make is not None and arrays.tick is not None and backend == "numba"
+        tabled = make is not None and arrays.tick is not None and backend == "numba" and has_every_rule(model, arrays)
         kernels = import_module("portfolio_margin.backends.orders_numba") if backend == "numba" else None
         return cls(
             arrays=arrays,

@@ -246,6 +246,12 @@ def excluded(model: MarginModel, book: Book, arrays: RiskArrays) -> StrArray:
     return np.where(owed & ~np.append(model.debts_covered(arrays), True)[row], UNCHARGED_DEBT, found)
 
 
+def has_every_rule(model: MarginModel, arrays: RiskArrays) -> bool:
+    """Whether `excluded` finds nothing in any book on these arrays."""
+    assets = arrays.is_collateral & (arrays.instrument_id != arrays.currency)
+    return bool(np.all(np.asarray(model.not_covered(arrays)) == "") and np.all(model.debts_covered(arrays)[assets]))
+
+
 def check_covers(model: MarginModel, book: Book, arrays: RiskArrays) -> None:
     """ConfigError where the book holds contracts and the model has a rule for none there is: margins of nothing."""
     reason = np.asarray(model.not_covered(arrays), dtype=np.str_)[~arrays.is_collateral]

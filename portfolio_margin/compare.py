@@ -73,6 +73,11 @@ class Comparison:
         """(M,A) True where the account holds risk that the model has no rule for: the margin is of the rest."""
         return np.array([statement.unmargined[self.row] for statement in self.statements.values()])
 
+    @property
+    def excluded(self) -> IntArray:
+        """(M,A) number of positions of the account that the model has no rule for."""
+        return np.array([statement.excluded[self.row] for statement in self.statements.values()])
+
     def select(self, rows: list[int]) -> Comparison:
         """The comparison of some accounts; the statements stay whole."""
         tables = ("initial", "maintenance", "saving", "worst_scenario", "charge", "charge_amount")
@@ -92,7 +97,7 @@ class Comparison:
             "worst_scenario": self.worst_scenario.ravel(),
             "largest_charge": self.charge.ravel(),
             "largest_charge_amount": self.charge_amount.ravel(),
-            "positions_excluded": np.concatenate([s.excluded[self.row] for s in self.statements.values()]),
+            "positions_excluded": self.excluded.ravel(),
             "notional": np.tile(self.notional, models),
         }
 

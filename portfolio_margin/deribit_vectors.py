@@ -20,7 +20,7 @@ from portfolio_margin.blocks import BLOCK_NUMBERS, Block, blocks
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
 from portfolio_margin.deribit_matrix import Params, Terms, scenario_set
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_only
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
@@ -87,8 +87,8 @@ class MatrixModel(ABC):
         return scenario_set(self.params, market)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) nothing: what lacks parameters is refused."""
-        return everything(arrays)
+        """(N,) options with early exercise; what lacks parameters is refused."""
+        return european_only(arrays, "Deribit")
 
     def requirement(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None

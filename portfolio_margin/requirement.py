@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from portfolio_margin.book import Book
-from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
+from pricing.instruments import Exercise, Kind
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, same_scenarios
 
@@ -211,6 +212,17 @@ class MarginModel(Protocol):
 def everything(arrays: RiskArrays) -> StrArray:
     """(N,) `not_covered` of a model that has a rule for every contract."""
     return np.full(len(arrays), "", dtype=np.str_)
+
+
+def early_exercise(arrays: RiskArrays) -> BoolArray:
+    """(N,) True for options that may be exercised before they expire."""
+    return np.asarray((arrays.kind == Kind.OPTION) & (arrays.terms.exercise != Exercise.EUROPEAN))
+
+
+def european_only(arrays: RiskArrays, venue: str) -> StrArray:
+    """(N,) `not_covered` of a venue whose model has a rule for everything it lists: nothing with early exercise, as
+    options on stocks have it."""
+    return np.where(early_exercise(arrays), f"{venue} lists European options only", "")
 
 
 def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, tuple[str, ...]]:

@@ -21,7 +21,7 @@ from portfolio_margin import grid_units, risk_units
 from portfolio_margin.book import Book
 from portfolio_margin.grid_units import Grid
 from portfolio_margin.lacking import gather
-from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
+from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, european_only
 from portfolio_margin.risk_units import UnitRows, Units, spot_value, whole_ticks
 from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError
@@ -82,8 +82,8 @@ class Model:
         return moves
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) nothing: what lacks parameters is refused."""
-        return everything(arrays)
+        """(N,) options with early exercise; what lacks parameters is refused."""
+        return european_only(arrays, "Bybit")
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) that of coins; ConfigError where it is not given."""

@@ -21,7 +21,7 @@ from portfolio_margin import risk_units
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import exact_amounts
 from portfolio_margin.deribit_vectors import own_currency
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_only
 from portfolio_margin.risk_units import UnitRows, Units, spot_value, whole_ticks
 from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError
@@ -81,8 +81,8 @@ class Model:
         return make(names, price, vol * self.params.vol_range, dynamics=powers)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) nothing."""
-        return everything(arrays)
+        """(N,) options with early exercise; what lacks parameters is refused."""
+        return european_only(arrays, "Deribit")
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) none: accounts were margined in the coin they held."""

@@ -10,6 +10,7 @@ Amounts in a coin are counted at its index. Source: docs/models/deribit_standard
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ __all__ = ["Model", "Params"]
 class Model(PositionByPosition):
     """Segregated standard margin (S:SM)."""
 
+    venue: ClassVar[str] = "Deribit"
     model_id: str = field(default="deribit_standard", init=False)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:

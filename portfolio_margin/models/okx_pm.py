@@ -24,7 +24,7 @@ from portfolio_margin import risk_units
 from portfolio_margin.book import Book
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
-from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
+from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, european_only
 from portfolio_margin.risk_units import UnitRows, Units, whole_ticks
 from pricing.arrays import DAYS_PER_YEAR, MILLISECONDS_PER_YEAR, FloatArray, StrArray
 from pricing.errors import ConfigError
@@ -188,8 +188,8 @@ class Model:
         )
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) nothing: what lacks parameters is refused."""
-        return everything(arrays)
+        """(N,) options with early exercise; what lacks parameters is refused."""
+        return european_only(arrays, "OKX")
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) that of each asset, none on dollars. ConfigError for assets without one."""

@@ -74,6 +74,11 @@ class Comparison:
         return np.array([statement.unmargined[self.row] for statement in self.statements.values()])
 
     @property
+    def applies(self) -> BoolArray:
+        """(M,) False where the parameters of the model are not valid at the time of the market."""
+        return np.array([statement.parameter_set.applies for statement in self.statements.values()])
+
+    @property
     def excluded(self) -> IntArray:
         """(M,A) number of positions of the account that the model has no rule for."""
         return np.array([statement.excluded[self.row] for statement in self.statements.values()])
@@ -98,6 +103,7 @@ class Comparison:
             "largest_charge": self.charge.ravel(),
             "largest_charge_amount": self.charge_amount.ravel(),
             "positions_excluded": self.excluded.ravel(),
+            "parameters_apply": np.repeat(self.applies, accounts),
             "notional": np.tile(self.notional, models),
         }
 

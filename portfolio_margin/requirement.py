@@ -157,10 +157,12 @@ class Traits:
 
     proportional  charges that grow in proportion where every contract of an account is multiplied
     credits       charges that may be negative; all others are 0 or more
+    of_equity     charges that stand for no risk but take back value that equity holds and the rule does not credit
     """
 
     proportional: tuple[str, ...] = ()
     credits: tuple[str, ...] = ()
+    of_equity: tuple[str, ...] = ()
 
 
 class MarginModel(Protocol):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.parameters import (
     FAMILIES,
     MODELS,
@@ -18,7 +19,6 @@ from portfolio_margin.io.parameters import (
     load_registered,
     registered,
 )
-from portfolio_margin.cli.tell import tell
 from portfolio_margin.nearest import did_you_mean
 from pricing.errors import ConfigError, DataError, Problem
 

@@ -27,6 +27,7 @@ MARKS = {
     "not computed": ("×", "not computed: no rule for what is held"),
 }
 OF_A_PART = ("*", "of a part: no rule for some positions")
+NOT_VALID = ("†", "parameters not valid at the time of the market")
 AMOUNT = "no contract held, so an amount, in"
 UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -62,15 +63,12 @@ def margin_map(result: Comparison, scale: str = "notional", title: str = "") -> 
     moment = np.datetime64(first.as_of_ms, "ms").astype("datetime64[s]")
     figure, axes = new_axes(title or f"initial margin {shown_as}, at {moment}Z", "", "")
     _draw(figure, axes, value, _texts(value, initial, state, left_out[1], scale), scale, unit)
-    axes.set_xticks(range(len(result.model)), result.model, rotation=35, ha="right", rotation_mode="anchor")
+    names = [n if valid else f"{n} {NOT_VALID[0]}" for n, valid in zip(result.model, result.applies, strict=True)]
+    axes.set_xticks(range(len(result.model)), names, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(shown)), result.account[shown].tolist(), fontsize="x-small")
     letters = int(LEGEND_LETTERS_PER_INCH * figure.get_figwidth())
-    figure.supxlabel(
-        legend(state, list(result.left_out), letters, first.currency, bool(np.any(_starred(state, left_out[1])))),
-        fontsize="x-small",
-        ha="left",
-        x=0.01,
-    )
+    marks = _marks(state, left_out[1], first.currency, result.applies)
+    figure.supxlabel(legend(marks, list(result.left_out), letters), fontsize="x-small", ha="left", x=0.01)
     models, accounts = value.shape
     return Picture(
         figure,
@@ -109,11 +107,16 @@ def _starred(state: StrArray, excluded: BoolArray) -> BoolArray:
     return np.asarray(excluded & np.isin(state, ("part", "amount")))
 
 
-def legend(state: StrArray, left_out: list[str], letters: int, currency: str, starred: bool) -> str:
-    """What the marks that are there mean, and the models without a column, in lines of so many letters."""
+def _marks(state: StrArray, excluded: BoolArray, currency: str, applies: BoolArray) -> list[str]:
+    """What the marks that are there mean."""
     marks = [f"{mark} {meaning}" for name, (mark, meaning) in MARKS.items() if np.any(state == name)]
     marks += [f"1 k {AMOUNT} {currency}"] if np.any(state == "amount") else []
-    marks += [" ".join(OF_A_PART)] if starred else []
+    marks += [" ".join(OF_A_PART)] if np.any(_starred(state, excluded)) else []
+    return marks if applies.all() else [*marks, " ".join(NOT_VALID)]
+
+
+def legend(marks: list[str], left_out: list[str], letters: int) -> str:
+    """The marks, and the models without a column, in lines of so many letters."""
     lines = ["; ".join(marks), f"not computed for any account: {', '.join(left_out)}" if left_out else ""]
     return "\n".join("\n".join(wrap(line, letters)) for line in lines if line)
 

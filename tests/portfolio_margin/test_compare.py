@@ -268,7 +268,9 @@ def test_the_picture_tells_zero_from_nothing_held_from_not_computed() -> None:
     marks = [shown[(1, column["future"])], shown[(1, column["coin"])], shown[(2, column["long"])]]
     assert len(set(marks)) == 3 and shown[(1, column["both"])].endswith("*")
     below = picture.figure.get_supxlabel().replace("\n", " ")
-    for mark, meaning in zip(marks, ("not computed", "nothing required, no contract held", "nothing required"), strict=True):
+    for mark, meaning in zip(
+        marks, ("not computed", "nothing required, no contract held", "nothing required"), strict=True
+    ):
         assert f"{mark} {meaning}" in below
     # What the coin needs is shown, though it is no share of a contract's notional.
     thousands = zero.initial[0, column["coin"]] / 1e3

@@ -24,12 +24,8 @@ def report_vectors(request: pytest.FixtureRequest) -> Callable[..., None]:
 
     def record(count: int, largest_error: float, unit: str = "", label: str = "") -> None:
         files = [name for name in asked() if name not in label]
-        line = (
-            ": ".join(([", ".join(files)] if files else []) + [label or request.node.name]),
-            int(count),
-            float(largest_error),
-            unit,
-        )
+        name = ": ".join(([", ".join(files)] if files else []) + [label or request.node.name])
+        line = (name, int(count), float(largest_error), unit)
         request.node.user_properties.append((PROPERTY, line))
         assert count > 0, "no vector ran"
 

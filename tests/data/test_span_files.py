@@ -64,6 +64,7 @@ pytestmark = pytest.mark.data
 TAKASBANK = "takasbank_20160517.spn.gz"
 # What the single precision of the exchange leaves: of the scan range, of a delta.
 LOSS_ALLOWED, DELTA_ALLOWED = 4.4e-6, 1.3e-6
+OF_LOSS, OF_DELTA = f"of the scan range, {LOSS_ALLOWED} allowed", f"of a delta, {DELTA_ALLOWED} allowed"
 
 PARTS = ("scan", "time", "volatility", "price", "weighted_price", "net_delta", "intra", "delivery", "inter_credit",
          "minimum", "risk", "option_value")  # fmt: skip
@@ -99,12 +100,10 @@ def test_every_array_and_composite_delta_is_recomputed(report_vectors: Any) -> N
     report_vectors(
         int(option.sum()) * 16,
         float(loss.max()),
-        f"of the scan range, {LOSS_ALLOWED} allowed",
+        OF_LOSS,
         f"{TAKASBANK}: option arrays",
     )
-    report_vectors(
-        int(option.sum()), float(delta.max()), f"of a delta, {DELTA_ALLOWED} allowed", f"{TAKASBANK}: composite deltas"
-    )
+    report_vectors(int(option.sum()), float(delta.max()), OF_DELTA, f"{TAKASBANK}: composite deltas")
     assert loss.max() < LOSS_ALLOWED
     assert np.quantile(loss, 0.99) < 2.5e-6
     assert delta.max() < DELTA_ALLOWED

@@ -187,7 +187,14 @@ def comparison(
         except EngineError as error:
             left_out[name] = str(error)
     if not statements:
-        raise ConfigError("\n".join(["no model can be computed here:", *(f"{n}: {r}" for n, r in left_out.items())]))
+        raise ConfigError(
+            "\n".join(
+                [
+                    "no model can be computed here:",
+                    *(f"{n}: {line}" for n, reason in left_out.items() for line in reason.splitlines()),
+                ]
+            )
+        )
     if reference is not None and reference not in statements:
         why = left_out.get(reference, f"none of {', '.join(models)}")
         raise ConfigError(f"reference = {reference!r}: {why}")

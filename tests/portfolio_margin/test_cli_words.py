@@ -30,7 +30,7 @@ MONTHS = ("202603", "202606")
 
 @pytest.fixture
 def calendar(tmp_path: Path) -> str:
-    """One commodity with a charge of 7 for a calendar spread, and an account long 3 of one month and short 3 of the next."""
+    """One commodity with a charge of 7 for a calendar spread, and an account that holds three of them."""
     exchange = Exchange()
     row = exchange.commodity("AA")
     family = exchange.family(row, "FUT")
@@ -71,6 +71,12 @@ def test_a_refused_bound_names_its_path_and_its_place(run: Any) -> None:
     done = run("margin", "--model", "deribit_spm", "--param", "currency_pair.btc_usd.price_range=5")
     check_fails(done, "--param: currency_pair.btc_usd.price_range = 5: must be a number from 0.01 to 0.9")
     assert "parameter set" not in done.err
+
+
+def test_a_ratio_that_stays_infinite_has_not_changed(run: Any) -> None:
+    done = run("what-if", "short-straddle-bankrupt", "--order", "BTC-PERPETUAL=-1")
+    (line,) = (line for line in done.out.splitlines() if line.startswith("mm_rate"))
+    assert line.split() == ["mm_rate", "inf", "inf", "0.0000"]
 
 
 def test_every_line_of_a_reason_has_its_model() -> None:

@@ -185,7 +185,9 @@ def comparison(
                 made.append(arrays)
             statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads)
         except EngineError as error:
-            left_out[name] = str(error)
+            # What nobody gave stands before what came of it.
+            lacking = model.lacking() if hasattr(model, "lacking") else []
+            left_out[name] = "\n".join(dict.fromkeys([*lacking, *str(error).splitlines()]))
     if not statements:
         raise ConfigError(
             "\n".join(

@@ -250,6 +250,14 @@ class Model:
         if self.params.rate_move is None and kinds & {Kind.OPTION, Kind.FUTURE}:
             raise ConfigError("rate_move must be given for dated contracts: the rule of MR5 is not published")
 
+    def lacking(self) -> list[str]:
+        """What options and dated contracts need and nobody gave; `compare` says it where there is no margin."""
+        try:
+            gather((partial(self._check_options, {Kind.OPTION}), partial(self._check_dated, {Kind.OPTION})))
+        except ConfigError as error:
+            return str(error).splitlines()
+        return []
+
     def _rows(self, arrays: RiskArrays, book: Book) -> UnitRows:
         kinds = set(arrays.kind[book.instrument_idx[book.quantity != 0]].tolist())
         gather((partial(self._check_options, kinds), partial(self._check_dated, kinds)))

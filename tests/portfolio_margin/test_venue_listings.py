@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from portfolio_margin import compare, margin
+from portfolio_margin.compare import comparison
 from portfolio_margin.grid_units import Grid
 from portfolio_margin.io.parameter_sets import load_parameters
 from portfolio_margin.models import (
@@ -21,6 +22,7 @@ from portfolio_margin.models import (
 )
 from portfolio_margin.standard_margin import OptionRates, Params
 from pricing import ConfigError, Exercise
+from pricing.errors import NumericalError
 from scenarios.families import grid
 from tests.portfolio_margin.equities import Listed, arrays_for, book_of, equity_market
 
@@ -64,3 +66,20 @@ def test_a_coin_beside_a_stock_keeps_its_rule() -> None:
     alone = book_of(arrays, {"a": {"BTC-30D-90-P": -1.0, "USD": 1e5}})
     only = compare(alone, market, {"it": model}, instruments=mixed, scenario_set=moves)
     assert statement.initial_margin[0] == only.initial[0, 0] > 0
+
+
+def test_missing_parameters_stand_before_what_cannot_be_computed() -> None:
+    """A model is refused for what it lacks, before a scenario that cannot be computed."""
+    _, market = equity_market({"SPY": 100.0}, OPTIONS, exercise=Exercise.AMERICAN)
+    arrays = arrays_for(MODELS["OKX"], {"SPY": 100.0}, OPTIONS)
+    book = book_of(arrays, {"a": {OPTIONS[0].name: -1.0}})
+
+    def fails(moves: Any) -> Any:
+        raise NumericalError("the forward drifts away")
+
+    models = {"okx": okx_pm.Model(load_parameters("okx_pm")[0]), "given": MODELS["OKX"]}
+    with pytest.raises(ConfigError) as caught:
+        comparison(book, market, models, fails, None)
+    assert [line.partition(" must")[0] for line in str(caught.value).splitlines()[1:]] == [
+        "okx: term_structure_vol", "okx: rate_move", "okx: the forward drifts away", "given: the forward drifts away",
+    ]  # fmt: skip

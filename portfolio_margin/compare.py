@@ -80,6 +80,16 @@ class Comparison:
         not see is no saving."""
         return _comparable(self.unmargined, self.model, self.references)
 
+    @property
+    def applies(self) -> BoolArray:
+        """(M,) False where the parameters of the model are not valid at the time of the market."""
+        return np.array([statement.parameter_set.applies for statement in self.statements.values()])
+
+    @property
+    def excluded(self) -> IntArray:
+        """(M,A) number of positions of the account that the model has no rule for."""
+        return np.array([statement.excluded[self.row] for statement in self.statements.values()])
+
     def select(self, rows: list[int]) -> Comparison:
         """The comparison of some accounts; the statements stay whole."""
         tables = ("initial", "maintenance", "saving", "worst_scenario", "charge", "charge_amount")
@@ -99,7 +109,8 @@ class Comparison:
             "worst_scenario": self.worst_scenario.ravel(),
             "largest_charge": self.charge.ravel(),
             "largest_charge_amount": self.charge_amount.ravel(),
-            "positions_excluded": np.concatenate([s.excluded[self.row] for s in self.statements.values()]),
+            "positions_excluded": self.excluded.ravel(),
+            "parameters_apply": np.repeat(self.applies, accounts),
             "notional": np.tile(self.notional, models),
         }
 
@@ -181,9 +192,18 @@ def comparison(
                 made.append(arrays)
             statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads)
         except EngineError as error:
-            left_out[name] = str(error)
+            # What nobody gave stands before what came of it.
+            lacking = model.lacking() if hasattr(model, "lacking") else []
+            left_out[name] = "\n".join(dict.fromkeys([*lacking, *str(error).splitlines()]))
     if not statements:
-        raise ConfigError("\n".join(["no model can be computed here:", *(f"{n}: {r}" for n, r in left_out.items())]))
+        raise ConfigError(
+            "\n".join(
+                [
+                    "no model can be computed here:",
+                    *(f"{n}: {line}" for n, reason in left_out.items() for line in reason.splitlines()),
+                ]
+            )
+        )
     if reference is not None and reference not in statements:
         why = left_out.get(reference, f"none of {', '.join(models)}")
         raise ConfigError(f"reference = {reference!r}: {why}")

@@ -15,9 +15,10 @@ import numpy as np
 
 from portfolio_margin.book import Book
 from portfolio_margin.nearest import did_you_mean_or_known
+from portfolio_margin.requirement import early_exercise
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
-from pricing.instruments import Exercise, Kind
+from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import check_bounds
 
@@ -185,8 +186,7 @@ def not_at_derive(arrays: RiskArrays) -> StrArray:
     """(N,) why a contract has no rule at this venue, "" where it may have one."""
     reason = np.full(len(arrays), "", dtype="<U96")
     reason[arrays.kind == Kind.FUTURE] = "Derive lists no dated futures"
-    early = (arrays.kind == Kind.OPTION) & (arrays.terms.exercise != Exercise.EUROPEAN)
-    reason[early] = "Derive lists European options only"
+    reason[early_exercise(arrays)] = "Derive lists European options only"
     return reason
 
 

@@ -36,8 +36,8 @@ class ExplainedLine:
 class Explanation:
     """Why one account is required to hold what it is, in exact decimals of the margin currency.
 
-    Each line is the exact sum of the lines one deeper below it; the line "rounding" is what rounding
-    up to the money step adds to the two totals.
+    Each line is the exact sum of the lines one deeper below it, where there are any: what belongs to no expiry or
+    position has none. The line "rounding" is what rounding up to the money step adds to the two totals.
     """
 
     account: str
@@ -100,6 +100,11 @@ _KEYS: tuple[tuple[str, Callable[[Contribution], str]], ...] = (
 )
 
 
+def _below(line: Contribution, depth: int) -> bool:
+    """Whether a contribution has a name on a level deeper than `depth`."""
+    return bool(line.instrument) or any(key(line) for _, key in _KEYS[depth:])
+
+
 def _tree(contributions: list[Contribution], depth: int) -> list[ExplainedLine]:
     """Lines of the levels from `depth` on, parents before children, in order of appearance."""
     if depth > len(_KEYS):
@@ -114,7 +119,9 @@ def _tree(contributions: list[Contribution], depth: int) -> list[ExplainedLine]:
         scenarios = {c.scenario for c in members}
         scenario = scenarios.pop() if len(scenarios) == 1 else ""
         lines.append(ExplainedLine(depth, level, name, None, scenario, *_sum(members)))
-        lines += _tree(members, depth + 1)
+        # What belongs to no expiry or position ends here: there is nothing to name below.
+        if any(_below(c, depth) for c in members):
+            lines += _tree(members, depth + 1)
     return lines
 
 

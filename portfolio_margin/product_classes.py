@@ -6,7 +6,7 @@ mapping, a default for names that it lacks, and a reason for contracts that are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -42,10 +42,12 @@ def is_stock(arrays: RiskArrays, classes: StrArray) -> BoolArray:
     return np.asarray(arrays.is_coin & (np.append(classes, "")[arrays.underlying_idx] != ""))
 
 
-def without_class(arrays: RiskArrays, classes: StrArray) -> StrArray:
-    """(N,) why a contract or stock has no rule, "" where its underlying (U,) has a class, and for cash."""
+def without_class(arrays: RiskArrays, classes: StrArray, known: Iterable[str]) -> StrArray:
+    """(N,) why a contract or stock has no rule, "" where its underlying (U,) has a class, and for cash; known, the
+    classes there are."""
     owner = arrays.underlying_idx
     lacks = (arrays.kind != Kind.CASH) & (np.append(classes, "")[owner] == "")
     named = np.append(arrays.underlying_id, "")[owner]
-    reason = np.array([f"no product class for {name}: give product_class.{name}=..." for name in named], dtype=np.str_)
-    return np.where(lacks, reason, "")
+    remedy = f"or default_class, one of {', '.join(known)}"
+    reason = [f"no product class for {name}: give product_class.{name}=..., {remedy}" for name in named]
+    return np.where(lacks, np.array(reason, dtype=np.str_), "")

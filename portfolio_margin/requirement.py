@@ -12,6 +12,7 @@ import numpy as np
 from portfolio_margin.book import Book
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
+from pricing.instruments import Exercise, Kind
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, same_scenarios
 
@@ -157,10 +158,12 @@ class Traits:
 
     proportional  charges that grow in proportion where every contract of an account is multiplied
     credits       charges that may be negative; all others are 0 or more
+    of_equity     charges that stand for no risk but take back value that equity holds and the rule does not credit
     """
 
     proportional: tuple[str, ...] = ()
     credits: tuple[str, ...] = ()
+    of_equity: tuple[str, ...] = ()
 
 
 class MarginModel(Protocol):
@@ -217,6 +220,17 @@ class MarginModel(Protocol):
 def everything(arrays: RiskArrays) -> StrArray:
     """(N,) `not_covered` of a model that has a rule for every contract."""
     return np.full(len(arrays), "", dtype=np.str_)
+
+
+def early_exercise(arrays: RiskArrays) -> BoolArray:
+    """(N,) True for options that may be exercised before they expire."""
+    return np.asarray((arrays.kind == Kind.OPTION) & (arrays.terms.exercise != Exercise.EUROPEAN))
+
+
+def european_only(arrays: RiskArrays, venue: str) -> StrArray:
+    """(N,) `not_covered` of a venue whose model has a rule for everything it lists: nothing with early exercise, as
+    options on stocks have it."""
+    return np.where(early_exercise(arrays), f"{venue} lists European options only", "")
 
 
 def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, tuple[str, ...]]:

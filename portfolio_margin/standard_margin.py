@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from decimal import localcontext
 from functools import partial
 from types import MappingProxyType
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,15 @@ from portfolio_margin.contributions import exact_amounts, position_line, positio
 from portfolio_margin.dollars import is_dollar, is_own_money
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
+from portfolio_margin.requirement import (
+    EXACT,
+    Contribution,
+    ParameterSet,
+    Requirement,
+    Traits,
+    early_exercise,
+    european_only,
+)
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
@@ -99,8 +107,9 @@ class Params:
 
 @dataclass(frozen=True)
 class PositionByPosition:
-    """What models of this form have in common; a model adds its name and its haircuts. Abstract."""
+    """What models of this form have in common; a model adds its name, its venue and its haircuts. Abstract."""
 
+    venue: ClassVar[str]
     params: Params
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
     traits: Traits = field(default=Traits(proportional=("short_options",)), init=False)
@@ -110,8 +119,8 @@ class PositionByPosition:
         return None
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) nothing: a coin without rates is refused."""
-        return everything(arrays)
+        """(N,) options with early exercise, as on stocks; a coin without rates is refused."""
+        return european_only(arrays, self.venue)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
@@ -178,7 +187,7 @@ def option_rows(arrays: RiskArrays, rates: Mapping[str, OptionRates]) -> FloatAr
     is maintenance S + mark, of a put max(maintenance S, put_mark mark) + mark, with liquidation S on top. S is the
     price of what one contract is of: one coin where it pays in coin.
     """
-    option = arrays.kind == Kind.OPTION
+    option = (arrays.kind == Kind.OPTION) & ~early_exercise(arrays)
     table = _columns(arrays, rates, option, OptionRates(0.0, 0.0, 0.0, 0.0))
     initial, least, maintenance, put_mark, liquidation = table.T
     index = _index(arrays)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.vectors import asked, forget_asked
+
 PROPERTY = "vectors"
 
 
@@ -13,12 +15,17 @@ PROPERTY = "vectors"
 def report_vectors(request: pytest.FixtureRequest) -> Callable[..., None]:
     """A function record(count, largest_error, unit="", label="") to call once per set of vectors.
 
-    What it records is printed at the end of the run, passed or failed, on one process or many. A set
+    What it records is printed at the end of the run, passed or failed, on one process or many, under the files and
+    kinds that the test has asked `tests.vectors` for and the label, by default the name of the test. A set
     without a vector proves nothing and fails the test.
     """
 
+    forget_asked()
+
     def record(count: int, largest_error: float, unit: str = "", label: str = "") -> None:
-        line = (label or request.node.name, int(count), float(largest_error), unit)
+        files = [name for name in asked() if name not in label]
+        name = ": ".join(([", ".join(files)] if files else []) + [label or request.node.name])
+        line = (name, int(count), float(largest_error), unit)
         request.node.user_properties.append((PROPERTY, line))
         assert count > 0, "no vector ran"
 

@@ -23,6 +23,7 @@ REFERENCE_VARIABLE = "PORTFOLIO_MARGIN_REFERENCE"
 DATA_VARIABLE = "PORTFOLIO_MARGIN_DATA"
 LITERATURE = "literature-vectors.json"
 WORKED = "worked-examples.json"
+_ASKED: dict[str, list[str]] = {}
 
 
 def folders(variable: str, defaults: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -50,12 +51,29 @@ def reference_files() -> dict[str, Path]:
 
 def reference_file(name: str) -> Path:
     """The vector file of that name; skips the calling test, or module, where there is none."""
+    _ask(name)
     return _existing(name, reference_folders(), REFERENCE_VARIABLE)
 
 
 def data_file(relative: str) -> Path:
     """A data file by its path below the data folder; skips the calling test, or module, where there is none."""
+    _ask(relative.rpartition("/")[2])
     return _existing(relative, data_folders(), DATA_VARIABLE)
+
+
+def asked() -> list[str]:
+    """Files, each with a kind where one was asked for, since this was last cleared."""
+    return [" ".join((name, *kinds)) for name, kinds in _ASKED.items()]
+
+
+def forget_asked() -> None:
+    """Begin a new list of what is asked for."""
+    _ASKED.clear()
+
+
+def _ask(name: str, *kinds: str) -> None:
+    known = _ASKED.setdefault(name, [])
+    known += [kind for kind in kinds if kind not in known]
 
 
 def reference_json(name: str) -> dict[str, Any]:
@@ -86,6 +104,7 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 
 def _selected(name: str, table: str, field: str, value: str) -> list[dict[str, Any]]:
+    _ask(name, value)
     vectors = [vector for vector in reference_json(name)[table] if vector[field] == value]
     if not vectors:
         _missing(f"{name} holds no vector with {field} {value!r}", REFERENCE_VARIABLE)

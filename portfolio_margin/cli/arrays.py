@@ -125,6 +125,11 @@ def _write_arrays_of(path: str, output_file: str, options: dict[str, Any]) -> No
 
     if not is_span_name(path):
         raise ConfigError(f"{path}: a SPAN file ends in .spn or .pa2 (.gz, .zip); a market is given by --market")
+    if output_file.lower().endswith(SPAN_ENDINGS):
+        raise ConfigError(
+            f"--output {output_file}: {path} is a SPAN file already; its arrays alone go into a .npz, and "
+            "portfolio_margin.io.span_write.write_spn writes the whole file again"
+        )
     check_arrays_name(output_file)
     refuse_overwriting_inputs()
     with progress("reading", 2) as step:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -44,6 +44,8 @@ from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
 from scenarios.shocks import ScenarioSet
 
 SCALES = ("notional", "amount")
+# Beside the name of a model whose parameters are those of another time.
+NOT_VALID = "†"
 MONEY_COLUMNS = ("initial_margin", "maintenance_margin", "saving", "largest_charge_amount", "notional")
 
 
@@ -192,7 +194,7 @@ def _show(result: Comparison, source: str, told: Told) -> None:
     against = dict.fromkeys(result.references.values())
     shown = [
         Column("account", text("account"), right=False),
-        Column("model", text("model"), right=False),
+        Column("model", _marked(text("model"), columns["parameters_apply"][order]), right=False),
         *excluded,
         Column("initial" + unit, money(columns["initial_margin"][order])),
         Column("maint." + unit, money(columns["maintenance_margin"][order])),
@@ -204,6 +206,24 @@ def _show(result: Comparison, source: str, told: Told) -> None:
     ]
     title = f"margin of {source} at {moment_text(first.as_of_ms)} by model, saving against {' or '.join(against)}"
     show_table(title, shown, _footer(result, told))
+
+
+def _marked(names: Sequence[str], applies: Iterable[bool]) -> list[str]:
+    return [name if valid else f"{name} {NOT_VALID}" for name, valid in zip(names, applies, strict=True)]
+
+
+def _value_lines(result: Comparison) -> list[str]:
+    """Where part of a requirement only takes back option value that equity holds: how much, of the accounts shown."""
+    lines = []
+    for name, statement in result.statements.items():
+        for charge in statement.model.traits.of_equity:
+            amount = float(np.maximum(statement.charges[charge][result.row, 0], 0.0).sum())
+            if amount > 0:
+                lines.append(
+                    f"{name}: {number([amount], 2)[0]} {statement.currency} of it, {charge}, is no risk: option value "
+                    "that equity holds and that the rule sets against no other need"
+                )
+    return lines
 
 
 def _footer(result: Comparison, told: Told) -> str:
@@ -225,4 +245,7 @@ def _footer(result: Comparison, told: Told) -> str:
             f"{name}: {share} of {reference} {whole}; {statement.parameter_set.text()}; "
             f"positions excluded: {len(statement.excluded_of(result.row.tolist())) or 'none'}"
         )
+    if not result.applies.all():
+        lines.append(f"{NOT_VALID} parameters not valid at the time of this market: margin would refuse them unasked")
+    lines += _value_lines(result)
     return "\n".join([*lines, *left_out_lines(result.left_out), *told.remarks()])

@@ -159,11 +159,16 @@ def _show(statement: MarginStatement, columns: dict[str, Any], session: Session,
         Column("maint." + unit, money(columns["maintenance_margin"])),
         Column("available" + unit, money(columns["available_funds"]), keep=False),
         Column("mm rate", number(columns["mm_rate"], 3), keep=False),
-        Column("delta" + unit, money(columns["delta_total"]), keep=False),
+        Column(_delta_name(session) + unit, money(columns["delta_total"]), keep=False),
         Column("worst scenario", [str(name) for name in columns["worst_scenario"]], right=False, keep=False),
     ]
     footer = [*_totals(statement, columns), *statement_lines(statement, statement.excluded_of(chosen), session.told)]
     show_table(market_text(statement, session.source), shown, "\n".join(footer))
+
+
+def _delta_name(session: Session) -> str:
+    """A file of an exchange states composite deltas, a mean over price moves; a market has deltas at its prices."""
+    return "delta" if session.arrays.market_digest else "composite delta"
 
 
 def _excluded_column(columns: dict[str, Any]) -> list[Column]:

@@ -138,8 +138,8 @@ def excluded_lines(lines: Sequence[str], whose: str = "") -> list[str]:
 
 
 def left_out_lines(reasons: Mapping[str, str]) -> list[str]:
-    """What is said of models that could not be computed."""
-    return [f"left out, {name}: {reason}" for name, reason in reasons.items()]
+    """What is said of models that could not be computed, every line with the name of the model."""
+    return [f"left out, {name}: {line}" for name, reason in reasons.items() for line in reason.splitlines()]
 
 
 def _of_models(identity: Mapping[str, Any], say: Callable[[Mapping[str, Any], str], list[str]]) -> list[str]:

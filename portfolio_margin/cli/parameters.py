@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.parameters import (
     FAMILIES,
     MODELS,
@@ -35,9 +36,14 @@ __all__ = [
 ]
 
 
-def read_parameters(path: str | None, known: Sequence[str]) -> dict[str, dict[str, Any]]:
+def read_parameters(
+    path: str | None, known: Sequence[str], passed_over: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
     """The tables of a TOML file; from a .json file, a reply of Deribit's get_params, one table for every model that
-    takes it. DataError where it is neither or holds a table nobody asked for."""
+    takes it. DataError where it is neither or holds a table nobody asked for.
+
+    passed_over  names of tables that the file may hold for other commands; what it holds of them is told
+    """
     if path is None:
         return {}
     if path.lower().endswith(".json"):
@@ -49,8 +55,13 @@ def read_parameters(path: str | None, known: Sequence[str]) -> dict[str, dict[st
     except UnicodeDecodeError:
         raise DataError([Problem(path, None, "content", "no text", "not UTF-8, so not TOML")]) from None
     remedy = f"unknown; tables are {', '.join(f'[{name}]' for name in known)}"
+    others = [name for name in document if name in passed_over and name not in known]
+    if others:
+        tell(f"{path}: not used here: {', '.join(f'[{name}]' for name in others)}")
     problems = [
-        Problem(path, None, "table", name, remedy + did_you_mean(name, known)) for name in document if name not in known
+        Problem(path, None, "table", name, remedy + did_you_mean(name, known))
+        for name in document
+        if name not in known and name not in others
     ]
     problems += [
         Problem(path, None, name, table, f"must be one table, written [{name}] on a line of its own")
@@ -59,7 +70,7 @@ def read_parameters(path: str | None, known: Sequence[str]) -> dict[str, dict[st
     ]
     if problems:
         raise DataError(problems)
-    return document
+    return {name: table for name, table in document.items() if name not in others}
 
 
 def _margin_reply(path: str, known: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -72,11 +72,12 @@ class ModelInput:
         family: str | None,
         every_model: bool = False,
     ) -> ModelInput:
-        """Find the model and read the file; with `every_model` the file may hold tables of others as well."""
+        """Find the model and read the file; with `every_model` tables of others in it are kept as well."""
         module = load_registered(MODELS, name)
         load_registered(FAMILIES, family or DEFAULT_FAMILY)
-        models = registered(MODELS) if every_model else [name]
-        tables = read_parameters(params_file, (*models, family or DEFAULT_FAMILY))
+        models = registered(MODELS)
+        used = models if every_model else [name]
+        tables = read_parameters(params_file, (*used, family or DEFAULT_FAMILY), models)
         return cls(name, module, parameter_set, family, params_file, tables, params)
 
     @property

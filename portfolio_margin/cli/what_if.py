@@ -82,7 +82,8 @@ def command(
         "measure": list(COMPARED),
         "pre": [result.pre[name] for name in COMPARED],
         "post": [result.post[name] for name in COMPARED],
-        "change": [result.change[name] for name in COMPARED],
+        # Of a ratio that is infinite before and after, the change is none, not unknown.
+        "change": [0.0 if result.pre[name] == result.post[name] else result.change[name] for name in COMPARED],
     }
     identity = {
         "account": account,

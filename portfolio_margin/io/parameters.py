@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -67,11 +67,28 @@ def build(params: type, *layers: Layer) -> Any:
             values = _merged(values, layer.values)
     if problems:
         raise ConfigError("\n".join(problems))
-    origin = ", ".join(layer.origin for layer in layers if layer.values and layer.origin)
     try:
         return _construct(params, values, None)
     except ConfigError as error:
+        origin = _origin(str(error), layers)
         raise ConfigError(f"{origin}: {error}" if origin else str(error)) from None
+
+
+def _origin(refusal: str, layers: Sequence[Layer]) -> str:
+    """Where the parameter comes from that a refusal names first: the last layer that gives it, else all of them."""
+    named = refusal.partition(" = ")[0].split(".")
+    for layer in reversed(layers):
+        if _gives(layer.values, named):
+            return layer.origin
+    return ", ".join(layer.origin for layer in layers if layer.values and layer.origin)
+
+
+def _gives(values: Any, path: Sequence[str]) -> bool:
+    for name in path:
+        if not isinstance(values, Mapping) or name not in values:
+            return False
+        values = values[name]
+    return True
 
 
 def _problems(params: type, values: Mapping[str, Any], prefix: str) -> list[str]:
@@ -167,13 +184,16 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def _construct(params: type, values: Mapping[str, Any], base: Any) -> Any:
-    """A parameter set of values that fit; what is missing is taken from `base`, or from the defaults."""
+def _construct(params: type, values: Mapping[str, Any], base: Any, path: str = "") -> Any:
+    """A parameter set of values that fit; what is missing is taken from `base`, or from the defaults.
+
+    path  names of what it is a part of, each with a dot after it; refusals name the parameter with them
+    """
     types, given, missing = get_type_hints(params), {}, []
     for field in fields(params):
         default = _default(field) if base is None else getattr(base, field.name)
         if field.name in values:
-            given[field.name] = _converted(values[field.name], types[field.name], default)
+            given[field.name] = _converted(values[field.name], types[field.name], default, f"{path}{field.name}")
         elif base is not None:
             given[field.name] = default
         elif default is MISSING:
@@ -184,20 +204,24 @@ def _construct(params: type, values: Mapping[str, Any], base: Any) -> Any:
             f"{name} needs a value for {', '.join(missing)}: "
             "give NAME=VALUE with --scenario (a family) or --param (a model), or a table of --params FILE"
         )
-    return params(**given)
+    try:
+        return params(**given)
+    except ConfigError as error:
+        raise ConfigError(f"{path}{error}") from None
 
 
-def _converted(value: Any, wanted: Any, default: Any) -> Any:
+def _converted(value: Any, wanted: Any, default: Any, path: str) -> Any:
     wanted = _chosen(value, wanted)
     if is_dataclass(wanted) and isinstance(wanted, type):
-        return _construct(wanted, value, default if isinstance(default, wanted) else None)
+        return _construct(wanted, value, default if isinstance(default, wanted) else None, f"{path}.")
     if get_origin(wanted) is tuple:
         items = value if isinstance(value, (list, tuple)) else (value,)
         typed = zip(items, _item_types(wanted, len(items)), strict=True)
-        return tuple(_converted(item, inner, None) for item, inner in typed)
+        return tuple(_converted(item, inner, None, f"{path}[{row}]") for row, (item, inner) in enumerate(typed))
     if isinstance(value, Mapping) and get_args(wanted):
         known = default if isinstance(default, Mapping) else {}
-        return {name: _converted(item, get_args(wanted)[1], known.get(name)) for name, item in value.items()}
+        inner = get_args(wanted)[1]
+        return {name: _converted(item, inner, known.get(name), f"{path}.{name}") for name, item in value.items()}
     return value
 
 

@@ -10,6 +10,7 @@ docs/models/aevo_standard.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from portfolio_margin.standard_margin import Params, PositionByPosition, dollars_only
 from pricing.arrays import FloatArray
@@ -22,6 +23,7 @@ __all__ = ["Model", "Params"]
 class Model(PositionByPosition):
     """Standard margin of options."""
 
+    venue: ClassVar[str] = "Aevo"
     model_id: str = field(default="aevo_standard", init=False)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:

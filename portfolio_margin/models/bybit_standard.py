@@ -10,6 +10,7 @@ go by tiers of size and are parameters to be supplied. Source: docs/models/bybit
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from portfolio_margin.standard_margin import Params, PositionByPosition, dollars_only
 from pricing.arrays import FloatArray
@@ -22,6 +23,7 @@ __all__ = ["Model", "Params"]
 class Model(PositionByPosition):
     """Standard margin of options."""
 
+    venue: ClassVar[str] = "Bybit"
     model_id: str = field(default="bybit_standard", init=False)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:

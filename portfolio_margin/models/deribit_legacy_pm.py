@@ -21,7 +21,7 @@ from portfolio_margin import risk_units
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.contributions import exact_amounts
-from portfolio_margin.deribit_vectors import own_currency
+from portfolio_margin.deribit_vectors import no_segregated_rule, own_currency
 from portfolio_margin.dollars import is_own_money
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
 from portfolio_margin.risk_units import UnitRows, Units, spot_value, whole_ticks
@@ -83,8 +83,8 @@ class Model:
         return make(names, price, vol * self.params.vol_range, dynamics=powers)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) names assets that no segregated account is of, such as tokens."""
-        return segregated_assets(arrays)
+        """(N,) options with early exercise, and assets that no segregated account is of, such as tokens."""
+        return no_segregated_rule(arrays)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""

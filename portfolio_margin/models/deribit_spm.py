@@ -17,7 +17,15 @@ import numpy as np
 from portfolio_margin import deribit_matrix
 from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.deribit_matrix import COINS, Params, settlement, terms_for
-from portfolio_margin.deribit_vectors import MatrixModel, Portfolio, Vectors, delta_rows, in_ticks, own_currency
+from portfolio_margin.deribit_vectors import (
+    MatrixModel,
+    Portfolio,
+    Vectors,
+    delta_rows,
+    in_ticks,
+    no_segregated_rule,
+    own_currency,
+)
 from portfolio_margin.dollars import is_own_money
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
@@ -33,8 +41,8 @@ class Model(MatrixModel):
     model_id: str = field(default="deribit_spm", init=False)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) names assets that no segregated account is of, such as tokens; a coin without parameters is refused."""
-        return segregated_assets(arrays)
+        """(N,) tokens and options with early exercise; a coin without parameters is refused."""
+        return no_segregated_rule(arrays)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""

@@ -10,10 +10,12 @@ Amounts in a coin are counted at its index. Source: docs/models/deribit_standard
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from portfolio_margin.collateral import segregated_assets
+from portfolio_margin.deribit_vectors import no_segregated_rule
 from portfolio_margin.standard_margin import Params, PositionByPosition
 from pricing.arrays import FloatArray, StrArray
 from scenarios.risk_arrays import RiskArrays
@@ -25,11 +27,12 @@ __all__ = ["Model", "Params"]
 class Model(PositionByPosition):
     """Segregated standard margin (S:SM)."""
 
+    venue: ClassVar[str] = "Deribit"
     model_id: str = field(default="deribit_standard", init=False)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) names assets that no segregated account is of, such as tokens; a coin without rates is refused."""
-        return segregated_assets(arrays)
+        """(N,) tokens and options with early exercise; a coin without rates is refused."""
+        return no_segregated_rule(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) none on the coins accounts are margined in; all of an asset that no segregated account is of."""

@@ -25,7 +25,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.dollars import dollars, is_dollar, is_own_money
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
-from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
+from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, european_only
 from portfolio_margin.risk_units import UnitRows, Units, whole_ticks
 from pricing.arrays import DAYS_PER_YEAR, MILLISECONDS_PER_YEAR, BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
@@ -188,8 +188,8 @@ class Model:
         )
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) nothing: what lacks parameters is refused."""
-        return everything(arrays)
+        """(N,) options with early exercise; what lacks parameters is refused."""
+        return european_only(arrays, "OKX")
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
@@ -254,6 +254,14 @@ class Model:
     def _check_dated(self, kinds: set[int]) -> None:
         if self.params.rate_move is None and kinds & {Kind.OPTION, Kind.FUTURE}:
             raise ConfigError("rate_move must be given for dated contracts: the rule of MR5 is not published")
+
+    def lacking(self) -> list[str]:
+        """What options and dated contracts need and nobody gave; `compare` says it where there is no margin."""
+        try:
+            gather((partial(self._check_options, {Kind.OPTION}), partial(self._check_dated, {Kind.OPTION})))
+        except ConfigError as error:
+            return str(error).splitlines()
+        return []
 
     def _rows(self, arrays: RiskArrays, book: Book) -> UnitRows:
         kinds = set(arrays.kind[book.instrument_idx[book.quantity != 0]].tolist())

@@ -169,7 +169,7 @@ class Model:
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
         """(N,) names futures, and contracts whose underlying has no product class."""
-        reason = without_class(arrays, self._classes(arrays))
+        reason = without_class(arrays, self._classes(arrays), self.params.option_rates)
         future = (arrays.kind == Kind.FUTURE) | (arrays.kind == Kind.PERPETUAL)
         return np.where((reason == "") & future, "strategy rules cover stock and options, not futures", reason)
 

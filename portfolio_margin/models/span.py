@@ -24,7 +24,7 @@ from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import position_line
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
 from portfolio_margin.span.choices import Choices
-from portfolio_margin.span.holdings import holdings, position_losses
+from portfolio_margin.span.holdings import Holdings, holdings, position_losses
 from portfolio_margin.span.market_file import MarketFile, MarketRules, is_span_set, market_file
 from portfolio_margin.span.requirement import (
     AFTER_VALUE,
@@ -32,10 +32,11 @@ from portfolio_margin.span.requirement import (
     CommodityRisk,
     Totals,
     commodity_risk,
+    intra_by_spread,
     totals,
 )
 from portfolio_margin.span.rules import SpanRules, rules_of
-from portfolio_margin.span.spreads import NEAREST, PROPORTIONAL
+from portfolio_margin.span.spreads import NEAREST, PROPORTIONAL, spread_name
 from portfolio_margin.span.tables import RiskParameterFile
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
@@ -222,7 +223,7 @@ class Model:
     file: RiskParameterFile | None = None
     prepared: tuple[str, SpanRules] | None = None
     model_id: str = field(default="span", init=False)
-    traits: Traits = field(default=Traits(credits=("inter_credit",)), init=False)
+    traits: Traits = field(default=Traits(credits=("inter_credit",), of_equity=("option_value",)), init=False)
 
     def __post_init__(self) -> None:
         if self.file is not None and not self.parameter_set.valid_from:
@@ -320,8 +321,10 @@ class Model:
                 parts = self._parts(rules, risk)
                 for commodity in range(len(rules.code)):
                     lines += self._scan_lines(book, arrays, rules, commodity, parts.by_commodity["scan"])
-                    for name in CHARGES[1:-1]:
-                        lines += _line(name, str(rules.code[commodity]), parts.by_commodity[name][commodity, 0])
+                    charged = {name: parts.by_commodity[name][commodity, 0] for name in CHARGES[1:-1]}
+                    lines += self._spread_lines(rules, held, parts.risk, commodity, charged.pop("intra_spread"))
+                    for name, amounts in charged.items():
+                        lines += _line(name, str(rules.code[commodity]), amounts)
                 lines += _line("option_value", "account", parts.option_value[0])
         return lines
 
@@ -348,6 +351,25 @@ class Model:
         required = charged + value
         value[:, 0] += np.maximum(required[:, 1] - required[:, 0], 0.0)
         return _Parts(rounded, value, risk, found)
+
+    def _spread_lines(
+        self, rules: SpanRules, held: Holdings, risk: CommodityRisk, commodity: int, total: FloatArray
+    ) -> list[Contribution]:
+        """Charge of every spread inside a commodity, named by the periods of its legs, and what rounding leaves."""
+        if not np.any(total != 0.0):
+            return []
+        code, rest, lines = str(rules.code[commodity]), [Decimal(float(amount)) for amount in total], []
+        factors = [Decimal(repr(float(f))) for f in rules.factors[commodity]]
+        charged = intra_by_spread(rules, held, risk.weighted_price, **self.params.how)
+        for spread, (amount, *_) in zip(rules.intra, charged, strict=True):
+            if spread.legs[0].commodity == commodity and amount != 0.0:
+                parts = [Decimal(float(amount)) * factor for factor in factors]
+                rest = [left - part for left, part in zip(rest, parts, strict=True)]
+                name = spread_name(spread, rules.period_code)
+                lines.append(Contribution("intra_spread", code, name, "", 0.0, "", parts[0], parts[1]))
+        if any(rest):
+            lines.append(Contribution("intra_spread", code, "rounding", "", 0.0, "", rest[0], rest[1]))
+        return lines
 
     def _exposure_rate(self, code: str) -> float:
         return float(self.params.exposure_by_commodity.get(code, self.params.exposure_rate))
@@ -380,7 +402,7 @@ class Model:
                 lines.append(position_line(book, arrays, position, "scan", amounts, netting_set=name, scenario=label))
         rest = (Decimal(float(total[0])) - sums[0], Decimal(float(total[1])) - sums[1])
         if any(rest):
-            lines.append(Contribution("scan", name, "", "rounding", 0.0, "", *rest))
+            lines.append(Contribution("scan", name, "rounding", "", 0.0, "", *rest))
         return lines
 
 

@@ -18,7 +18,7 @@ multiplier is confirmed by Cboe's printed examples of 2007. Offsets are not publ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
 from types import MappingProxyType
 from typing import NamedTuple
@@ -165,7 +165,7 @@ class Model:
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
         """(N,) names contracts whose underlying has no product class."""
-        return without_class(arrays, self._classes(arrays.underlying_id))
+        return without_class(arrays, self._classes(arrays.underlying_id), self.params.ranges)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) stock, which is margined as a position."""
@@ -299,7 +299,7 @@ def _labels(params: Params) -> list[str]:
 
 
 def _gross(book: Book) -> Book:
-    return Book(**{**vars(book), "quantity": np.abs(book.quantity)})
+    return replace(book, quantity=np.abs(book.quantity))
 
 
 def _level(names: list[str], offset: list[float]) -> tuple[Level, list[str]]:

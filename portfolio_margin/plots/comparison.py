@@ -23,10 +23,12 @@ SMALLEST_SHARE = 1e-5
 # What a cell holds where it has no number of its own, and what a number of a part carries.
 MARKS = {
     "zero": ("0", "nothing required"),
-    "nothing held": ("–", "no contract held"),
+    "nothing held": ("–", "nothing required, no contract held"),
     "not computed": ("×", "not computed: no rule for what is held"),
 }
 OF_A_PART = ("*", "of a part: no rule for some positions")
+NOT_VALID = ("†", "parameters not valid at the time of the market")
+AMOUNT = "no contract held, so an amount, in"
 UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -37,8 +39,9 @@ def margin_map(result: Comparison, scale: str = "notional", title: str = "") -> 
            "amount": in the margin currency
     title  by default what is shown, the currency and the time of the market
     The frame: model, account, initial_margin, notional, value (NaN where there is no number), state: "number", "part"
-    (a number, but the model has no rule for some of what is held), or why there is none: "zero" (nothing is required),
-    "nothing held" (no contract, so no share of notional), "not computed" (no rule for the positions that bear risk).
+    (a number, but the model has no rule for some of what is held), or why there is none: "amount" (no contract, so no
+    share of notional, but coins or stock that need margin: the cell has the amount, without a colour), "zero" (nothing
+    is required), "nothing held" (nor is a contract held), "not computed" (no rule for the positions that bear risk).
     Accounts of which every model asks nothing are left out of the picture, unless all are such; ConfigError for more
     than 120 accounts. Models that could not be computed are named below.
     """
@@ -52,17 +55,20 @@ def margin_map(result: Comparison, scale: str = "notional", title: str = "") -> 
     first = next(iter(result.statements.values()))
     with np.errstate(divide="ignore", invalid="ignore"):
         value = initial / notional if scale == "notional" else initial
-    state = _states(initial, np.broadcast_to(notional, initial.shape), result.unmargined[:, shown], scale)
+    left_out = result.unmargined[:, shown], result.excluded[:, shown] > 0
+    state = _states(initial, np.broadcast_to(notional, initial.shape), *left_out, scale)
     value = np.where(np.isin(state, ("number", "part")), value, np.nan)
     unit = "share of notional" if scale == "notional" else first.currency
     shown_as = f"as a share of notional, both in {first.currency}" if scale == "notional" else f"[{first.currency}]"
     moment = np.datetime64(first.as_of_ms, "ms").astype("datetime64[s]")
     figure, axes = new_axes(title or f"initial margin {shown_as}, at {moment}Z", "", "")
-    _draw(figure, axes, value, state, scale, unit)
-    axes.set_xticks(range(len(result.model)), result.model, rotation=35, ha="right", rotation_mode="anchor")
+    _draw(figure, axes, value, _texts(value, initial, state, left_out[1], scale), scale, unit)
+    names = [n if valid else f"{n} {NOT_VALID[0]}" for n, valid in zip(result.model, result.applies, strict=True)]
+    axes.set_xticks(range(len(result.model)), names, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(shown)), result.account[shown].tolist(), fontsize="x-small")
     letters = int(LEGEND_LETTERS_PER_INCH * figure.get_figwidth())
-    figure.supxlabel(legend(state, list(result.left_out), letters), fontsize="x-small", ha="left", x=0.01)
+    marks = _marks(state, left_out[1], first.currency, result.applies)
+    figure.supxlabel(legend(marks, list(result.left_out), letters), fontsize="x-small", ha="left", x=0.01)
     models, accounts = value.shape
     return Picture(
         figure,
@@ -79,29 +85,43 @@ def margin_map(result: Comparison, scale: str = "notional", title: str = "") -> 
     )
 
 
-def _states(initial: FloatArray, notional: FloatArray, unmargined: BoolArray, scale: str) -> StrArray:
-    """(M,A) what each cell is: "number", "part", or one of MARKS."""
+def _states(
+    initial: FloatArray, notional: FloatArray, unmargined: BoolArray, excluded: BoolArray, scale: str
+) -> StrArray:
+    """(M,A) what each cell is: "number", "part", "amount", or one of MARKS."""
     return np.select(
         [
             unmargined & (initial == 0),
-            (notional == 0) & ((initial == 0) | (scale == "notional")),
+            (notional == 0) & (initial == 0),
             initial == 0,
-            unmargined,
+            (notional == 0) & (scale == "notional"),
+            excluded,
         ],
-        ["not computed", "nothing held", "zero", "part"],
+        ["not computed", "nothing held", "zero", "amount", "part"],
         "number",
     )
 
 
-def legend(state: StrArray, left_out: list[str], letters: int) -> str:
-    """What the marks that are there mean, and the models without a column, in lines of so many letters."""
+def _starred(state: StrArray, excluded: BoolArray) -> BoolArray:
+    """(M,A) True for amounts and shares of a part of the account."""
+    return np.asarray(excluded & np.isin(state, ("part", "amount")))
+
+
+def _marks(state: StrArray, excluded: BoolArray, currency: str, applies: BoolArray) -> list[str]:
+    """What the marks that are there mean."""
     marks = [f"{mark} {meaning}" for name, (mark, meaning) in MARKS.items() if np.any(state == name)]
-    marks += [" ".join(OF_A_PART)] if np.any(state == "part") else []
+    marks += [f"1 k {AMOUNT} {currency}"] if np.any(state == "amount") else []
+    marks += [" ".join(OF_A_PART)] if np.any(_starred(state, excluded)) else []
+    return marks if applies.all() else [*marks, " ".join(NOT_VALID)]
+
+
+def legend(marks: list[str], left_out: list[str], letters: int) -> str:
+    """The marks, and the models without a column, in lines of so many letters."""
     lines = ["; ".join(marks), f"not computed for any account: {', '.join(left_out)}" if left_out else ""]
     return "\n".join("\n".join(wrap(line, letters)) for line in lines if line)
 
 
-def _draw(figure: Any, axes: Any, value: FloatArray, state: StrArray, scale: str, unit: str) -> None:
+def _draw(figure: Any, axes: Any, value: FloatArray, texts: np.ndarray, scale: str, unit: str) -> None:
     from matplotlib.colors import LogNorm
 
     models, accounts = value.shape
@@ -114,14 +134,19 @@ def _draw(figure: Any, axes: Any, value: FloatArray, state: StrArray, scale: str
     axes.grid(visible=False)
     for (model, account), number in np.ndenumerate(value):
         dark = np.isfinite(number) and norm(number) < 0.6
-        text = _cell(float(number), str(state[model, account]), scale)
-        axes.text(model, account, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
+        color = "white" if dark else "black"
+        axes.text(model, account, texts[model, account], ha="center", va="center", fontsize=6, color=color)
 
 
-def _cell(number: float, state: str, scale: str) -> str:
-    if state in MARKS:
-        return MARKS[state][0]
-    return _number(number, scale) + (OF_A_PART[0] if state == "part" else "")
+def _texts(value: FloatArray, initial: FloatArray, state: StrArray, excluded: BoolArray, scale: str) -> np.ndarray:
+    """(M,A) what stands in the cells."""
+    texts = np.empty(state.shape, dtype=object)
+    starred = _starred(state, excluded)
+    for cell, name in np.ndenumerate(state):
+        shown = initial[cell] if name == "amount" else value[cell]
+        number = MARKS[name][0] if name in MARKS else _number(float(shown), "amount" if name == "amount" else scale)
+        texts[cell] = number + (OF_A_PART[0] if starred[cell] else "")
+    return texts
 
 
 def _number(number: float, scale: str) -> str:

@@ -164,6 +164,9 @@ def _tier_findings(file: RiskParameterFile) -> list[Finding]:
             remedy = f"the {purpose} tiers of {file.commodities.code[commodity]} are not numbered without a gap"
             found.append(Finding("tiers", wrong[0], "number", int(tiers.number[wrong[0]]), remedy))
     for row, (start, end) in enumerate(zip(tiers.start.tolist(), tiers.end.tolist(), strict=True)):
+        if tiers.number[row] == 0 and start + end:
+            remedy = "tier 0 is the whole commodity and has no bounds; ranges of periods are tiers from 1"
+            found.append(Finding("tiers", row, "start" if start else "end", start or end, remedy))
         common = min(len(start), len(end))
         if start[:common] > end[:common]:
             found.append(Finding("tiers", row, "end", end, f"the tier ends before it starts, {start}"))

@@ -143,6 +143,19 @@ def commodity_risk(
     )
 
 
+def intra_by_spread(
+    rules: SpanRules, held: Holdings, weighted: FloatArray, *, attribution: str = NEAREST, rounding_unit: float = 0.0
+) -> list[FloatArray]:
+    """(A,) charge of each spread of `rules.intra`, in their order; arguments as of `commodity_risk`.
+
+    weighted  (U,A) price risk of one delta, as found there
+    """
+    left, how = held.delta.copy(), (attribution, rounding_unit)
+    state = _Credits(rules, held.loss.copy(), np.zeros(weighted.shape), weighted, _tier_weighted(rules, held), how)
+    state.form(rules.before, left)
+    return [form_intra_spreads(left, (spread,), weighted, *how)[0].sum(axis=0) for spread in rules.intra]
+
+
 def totals_by_currency(
     rules: SpanRules, risk: CommodityRisk, *, initial_ratio: str = BEFORE_VALUE
 ) -> dict[str, Totals]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pricing.arrays import FloatArray, IntArray
+from pricing.arrays import FloatArray, IntArray, StrArray
 
 NEAREST, PROPORTIONAL = "nearest", "proportional"
 FLAT, WEIGHTED, PERCENT = "F", "W", "P"
@@ -77,6 +77,19 @@ class SpotCharge(NamedTuple):
     period: int
     spread: float
     outright: float
+
+
+def spread_name(spread: Spread, period_code: StrArray) -> str:
+    """The periods of its legs, those of side A against those of side B: "201604 against 2 x 201606..201612"."""
+    sides = []
+    for sign in (1.0, -1.0):
+        legs = []
+        for leg in spread.legs:
+            if leg.sign == sign:
+                codes = dict.fromkeys(str(period_code[row]) for row in leg.periods[[0, -1]])
+                legs.append(("" if leg.ratio == 1.0 else f"{leg.ratio:g} x ") + "..".join(codes))
+        sides.append(" and ".join(legs))
+    return " against ".join(side for side in sides if side)
 
 
 def rounded(amount: FloatArray, unit: float) -> FloatArray:

@@ -61,6 +61,10 @@ from tests.portfolio_margin.test_span_market import MADE as MARKET_FILE
 from tests.vectors import data_file
 
 pytestmark = pytest.mark.data
+TAKASBANK = "takasbank_20160517.spn.gz"
+# What the single precision of the exchange leaves: of the scan range, of a delta.
+LOSS_ALLOWED, DELTA_ALLOWED = 4.4e-6, 1.3e-6
+OF_LOSS, OF_DELTA = f"of the scan range, {LOSS_ALLOWED} allowed", f"of a delta, {DELTA_ALLOWED} allowed"
 
 PARTS = ("scan", "time", "volatility", "price", "weighted_price", "net_delta", "intra", "delivery", "inter_credit",
          "minimum", "risk", "option_value")  # fmt: skip
@@ -83,6 +87,7 @@ def test_read_write_read(tmp_path: Path) -> None:
     assert spn_bytes(again) == spn_bytes(file)
 
 
+@pytest.mark.reference
 def test_every_array_and_composite_delta_is_recomputed(report_vectors: Any) -> None:
     """To a few millionths of the scan range, in single precision by its look."""
     file, _ = takasbank()
@@ -92,11 +97,16 @@ def test_every_array_and_composite_delta_is_recomputed(report_vectors: Any) -> N
     option = view.is_option[found.contract]
     assert option.sum() == 2628
     loss, delta = found.loss_error[option], found.delta_error[option]
-    report_vectors(int(option.sum()) * 16, float(loss.max()), "of the scan range", "Takasbank option arrays")
-    report_vectors(int(option.sum()), float(delta.max()), "of a delta", "Takasbank composite deltas")
-    assert loss.max() < 4.4e-6
+    report_vectors(
+        int(option.sum()) * 16,
+        float(loss.max()),
+        OF_LOSS,
+        f"{TAKASBANK}: option arrays",
+    )
+    report_vectors(int(option.sum()), float(delta.max()), OF_DELTA, f"{TAKASBANK}: composite deltas")
+    assert loss.max() < LOSS_ALLOWED
     assert np.quantile(loss, 0.99) < 2.5e-6
-    assert delta.max() < 1.3e-6
+    assert delta.max() < DELTA_ALLOWED
     assert found.loss_error[~option].max() < 1e-7
     assert within(found, 1e-5, 1e-5).all()
     # Another look-ahead is clearly worse, so that it is tested too.
@@ -231,6 +241,7 @@ def portfolios(file: RiskParameterFile, made: FileArrays) -> list[dict[int, floa
     return result
 
 
+@pytest.mark.reference
 def test_every_combined_commodity_is_margined_like_by_the_naive_twin(report_vectors: Any) -> None:
     file, made = takasbank()
     held = portfolios(file, made)
@@ -255,7 +266,9 @@ def test_every_combined_commodity_is_margined_like_by_the_naive_twin(report_vect
                 seen.add(str(code))
         expected = naive.requirement(file, results, 0.75)
         largest = max(largest, abs(float(total.requirement[number, 1]) - expected) / size)
-    report_vectors(len(held) * len(rules.code) * len(PARTS), largest, "of the account")
+    report_vectors(
+        len(held) * len(rules.code) * len(PARTS), largest, "of the account, 1e-09 allowed", f"{TAKASBANK}: portfolios"
+    )
     assert largest < 1e-9
     without_risk = set(file.commodities.code.tolist()) - seen
     # Three hold a physical alone, and some physicals do not move in the file.

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import portfolio_margin.sample
+from portfolio_margin.cli.parameters import MODELS, registered
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.test_cli import check_fails
 
@@ -119,3 +121,45 @@ def test_where_no_model_can_be_computed_every_reason_is_told(run: Any) -> None:
     check_fails(run("compare", *of("okx_pm", "deribit_legacy_pm"), *SAMPLE), "\nokx_pm: term", "\nderibit_legacy_pm: d")
     missing = run("compare", *of("deribit_legacy_pm", "worst_case"), *SAMPLE, "--reference", "deribit_legacy_pm")
     check_fails(missing, "reference = 'deribit_legacy_pm': deribit_legacy_pm needs a value")
+
+
+EXAMPLES = str(Path(portfolio_margin.sample.__file__).parent / "parameters.toml")
+
+
+def test_the_example_parameters_compute_every_model(run: Any) -> None:
+    done = run("compare", "--params", EXAMPLES, *SAMPLE, "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["models_left_out"] == {} and len(registered(MODELS)) >= 18
+    assert {row["model"] for row in document["rows"]} == set(registered(MODELS))
+    assert json.loads(run("compare", *SAMPLE, "--json").out)["models_left_out"]  # which is what they are for
+
+
+def test_a_parameter_file_for_several_models_serves_one(run: Any) -> None:
+    document = json.loads(run("compare", "--params", EXAMPLES, *of("okx_pm"), *SAMPLE, "--json").out)
+    alone = run("margin", "--params", EXAMPLES, "--model", "okx_pm", "--account", "box-01", "--json")
+    assert alone.code == 0, alone.err
+    assert "not used here: [aevo_standard]" in alone.err and "[okx_pm]" not in alone.err
+    (initial,) = (row["initial_margin"] for row in document["rows"] if row["account"] == "box-01")
+    assert json.loads(alone.out)["accounts"][0]["initial_margin"] == initial
+
+
+def test_parameters_of_another_time_are_marked_row_by_row(run: Any) -> None:
+    models = of("paradex_pm", "worst_case")
+    lines = run("compare", *models, *SAMPLE).out.splitlines()
+    assert next(line.split()[1:3] for line in lines if line.startswith("box-01")) == ["paradex_pm", "†"]
+    assert any(line.startswith("† parameters not valid at the time of this market") for line in lines)
+    assert not any("†" in line for line in lines if "worst_case  " in line)
+    rows = csv.DictReader(run("compare", *models, *SAMPLE, "--csv").out.splitlines())
+    assert {row["model"]: row["parameters_apply"] for row in rows} == {"paradex_pm": "False", "worst_case": "True"}
+    assert "†" not in run("compare", *of("worst_case"), *SAMPLE).out
+
+
+def test_option_value_in_a_requirement_is_told_apart_from_risk(run: Any) -> None:
+    """A box bought costs its risk, and its value, which equity holds and SPAN sets against nothing else."""
+    out = run("compare", *of("span", "worst_case"), "--account", "box-01").out
+    document = json.loads(run("explain", "box-01", "--model", "span", "--json").out)
+    charge = [line for line in document["lines"] if line["name"] == "option_value"]
+    amount = f"{float(charge[0]['initial']):.2f}"
+    assert f"span: {amount} USD of it, option_value, is no risk: option value that equity holds" in out
+    assert "option_value" not in run("compare", *of("worst_case"), "--account", "box-01").out

@@ -15,7 +15,7 @@ import pytest
 import portfolio_margin.models
 from portfolio_margin import ParameterSet, compare, margin
 from portfolio_margin.compare import Comparison
-from portfolio_margin.models import worst_case
+from portfolio_margin.models import span, worst_case
 from portfolio_margin.statement import up
 from pricing import ConfigError
 from scenarios import revalue
@@ -251,10 +251,12 @@ def test_the_picture_tells_zero_from_nothing_held_from_not_computed() -> None:
     models = {"usual": MODELS["worst_case"], "off": Named(toy_model.Params(futures="off")), "unable": Unable()}
     models["free"] = models["off"]
     result = compare(book_of(held), MARKET, models, instruments=INSTRUMENTS, scenario_set=GRID)
-    zero = replace(result, initial=np.where(result.account == "long", [[1.0], [1.0], [0.0]], result.initial))
+    initial = np.where(result.account == "long", [[1.0], [1.0], [0.0]], result.initial)
+    initial[1:, result.account == "coin"] = 0.0
+    zero = replace(result, initial=initial)
     picture = margin_map(zero)
     cell = picture.frame.set_index(["model", "account"])["state"]
-    assert cell["usual"].to_dict() == {"long": "number", "coin": "nothing held", "future": "number", "both": "number"}
+    assert cell["usual"].to_dict() == {"long": "number", "coin": "amount", "future": "number", "both": "number"}
     assert cell["off"].to_dict() == {
         "long": "number", "coin": "nothing held", "future": "not computed", "both": "part",
     }  # fmt: skip
@@ -266,8 +268,14 @@ def test_the_picture_tells_zero_from_nothing_held_from_not_computed() -> None:
     marks = [shown[(1, column["future"])], shown[(1, column["coin"])], shown[(2, column["long"])]]
     assert len(set(marks)) == 3 and shown[(1, column["both"])].endswith("*")
     below = picture.figure.get_supxlabel().replace("\n", " ")
-    for mark, meaning in zip(marks, ("not computed", "no contract held", "nothing required"), strict=True):
+    for mark, meaning in zip(
+        marks, ("not computed", "nothing required, no contract held", "nothing required"), strict=True
+    ):
         assert f"{mark} {meaning}" in below
+    # What the coin needs is shown, though it is no share of a contract's notional.
+    thousands = zero.initial[0, column["coin"]] / 1e3
+    assert thousands > 1 and shown[(0, column["coin"])] == f"{thousands:.3g} k"
+    assert "1 k no contract held, so an amount, in USD" in below
     assert "* of a part" in below and "not computed for any account: unable" in below
     for scale in ("notional", "amount"):
         title = margin_map(zero, scale).figure.axes[0].get_title()
@@ -275,6 +283,20 @@ def test_the_picture_tells_zero_from_nothing_held_from_not_computed() -> None:
     amounts = margin_map(zero, "amount").frame.set_index(["model", "account"])["state"]
     assert amounts["usual", "coin"] == "number"
     assert "×" not in margin_map(result.select([column["coin"]])).figure.get_supxlabel()
+
+
+def test_a_star_marks_every_margin_of_a_part() -> None:
+    """Also where what is left out is an asset, which leaves no risk without a rule: the number is not of it."""
+    pytest.importorskip("matplotlib")
+    from portfolio_margin.plots import margin_map
+
+    held = {"covered": {"BTC": 1.0, "BTC-7D-68000-C": -1.0}, "naked": {"BTC-7D-68000-C": -1.0, "USD": 1e5}}
+    result = compare(book_of(held), MARKET, {"span": span.Model()}, instruments=INSTRUMENTS)
+    assert result.unmargined.tolist() == [[False, False]] and result.excluded.tolist() == [[1, 0]]
+    picture = margin_map(result)
+    assert picture.frame["state"].tolist() == ["part", "number"]
+    assert [text.get_text().endswith("*") for text in picture.figure.axes[0].texts] == [True, False]
+    assert "* of a part" in picture.figure.get_supxlabel().replace("\n", " ")
 
 
 def test_the_picture_of_accounts_that_need_nothing() -> None:

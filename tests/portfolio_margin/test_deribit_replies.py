@@ -44,7 +44,7 @@ def test_the_documented_reply_in_every_field(report_vectors: Any) -> None:
         worst = max(found, key=lambda pair: pair[1])
         assert len(found) > 90
         assert worst[1] <= 1e-9, worst
-        report_vectors(len(found), worst[1], "coin", f"Deribit pme/simulate, {name} reply")
+        report_vectors(len(found), worst[1], "coin, 1e-09 allowed", f"Deribit pme/simulate, {name} reply")
 
 
 def examples(system: str, name: str) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def test_worked_simulation(report_vectors: Any) -> None:
             abs(at - want[name]) / example["tolerance"]["abs"] for name, at in zip(names, in_dollars, strict=True)
         ]
     assert max(errors) <= 1.0
-    report_vectors(len(errors), max(errors) * 1e-9, "coin", "worked examples, Deribit portfolio margin")
+    report_vectors(len(errors), max(errors), "of the tolerance", "Deribit portfolio margin")
 
 
 def dollar_model(done: Simulation, names: tuple[str, ...]) -> list[float]:
@@ -144,7 +144,7 @@ def test_worked_identity_of_extended_cells(report_vectors: Any) -> None:
         errors += [abs(a - b) for a, b in zip(vectors["extended"], want["ext"], strict=True)]
         errors += [abs(vectors["standard"][0] - want["edge_down"]), abs(vectors["standard"][-1] - want["edge_up"])]
         assert max(errors) <= example["tolerance"]["abs"]
-    report_vectors(len(errors), max(errors), "coin", "worked examples, Deribit extended cells")
+    report_vectors(len(errors), max(errors), f"coin, {example['tolerance']['abs']:g} allowed", "Deribit extended cells")
 
 
 @pytest.mark.reference
@@ -169,7 +169,7 @@ def test_worked_vol_shocks(report_vectors: Any) -> None:
             vols = shocked(contracts, here, params_of({"BTC": pair, "ETH": pair}))
             errors += [abs(vols[0] - want[0]), abs(vols[2] - want[1])]
         assert max(errors) <= example["tolerance"]["abs"]
-    report_vectors(len(errors), max(errors), "vol", "worked examples, Deribit vol shock")
+    report_vectors(len(errors), max(errors), f"vol, {example['tolerance']['abs']:g} allowed", "Deribit vol shock")
 
 
 def shocked(instruments: Instruments, market: Market, params: Params) -> np.ndarray:

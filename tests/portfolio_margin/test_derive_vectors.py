@@ -299,5 +299,5 @@ def test_forward_feed_vectors(report_vectors: Callable[..., None]) -> None:
         errors.compare(f"{vector['id']} forward", forward, expected["forward"], limit)
         errors.compare(f"{vector['id']} fixed", forward * share, expected["forward_fixed"], limit)
         errors.compare(f"{vector['id']} variable", forward * (1.0 - share), expected["forward_variable"], limit)
-    report_vectors(len(vectors), errors.largest, "quote currency", "derive-svi.json forward feed")
+    report_vectors(len(vectors), errors.largest, f"quote currency, {limit:g} allowed", "derive-svi.json forward feed")
     assert not errors.failed, errors.failed[:10]

@@ -55,7 +55,7 @@ def test_printed_margin_of_a_put(report_vectors: Any) -> None:
         errors += [abs(found[0] - want["im"]), abs(found[1] - want["mm"])]
         assert max(errors) <= example["tolerance"]["abs"]
     assert bybit_standard.Model(params).haircut(EXACT)[ROW["BTC"]] == 1.0
-    report_vectors(len(errors), max(errors), "USD", "worked examples, Bybit options")
+    report_vectors(len(errors), max(errors), f"USD, {example['tolerance']['abs']:g} allowed", "Bybit options")
 
 
 @pytest.mark.reference
@@ -81,7 +81,7 @@ def test_printed_margin_of_a_future_at_a_venue_of_the_same_form(report_vectors: 
         errors += [abs(required.charges["futures"][0, 0] - want["contingency"])]
         errors += [abs(required.charges["scan"][0, 0] + min(want["pnl"]))]
         assert max(errors) <= example["tolerance"]["abs"]
-    report_vectors(len(errors), max(errors), "USD", "worked examples, Dederi futures")
+    report_vectors(len(errors), max(errors), f"USD, {example['tolerance']['abs']:g} allowed", "Dederi futures")
 
 
 @settings(max_examples=40, deadline=None)

@@ -109,7 +109,9 @@ def test_printed_reply(report_vectors: Any) -> None:
         errors += [abs(total[1] / want["deriv_mmr"] - 1.0)]
         errors += (np.abs((total + borrowed) / [want["total_imr"], want["total_mmr"]] - 1.0)).tolist()
         assert max(errors) <= example["tolerance"]["rel"]
-    report_vectors(len(errors), max(errors), "relative", "worked examples, OKX portfolio margin")
+    report_vectors(
+        len(errors), max(errors), f"relative, {example['tolerance']['rel']:g} allowed", "OKX portfolio margin"
+    )
 
 
 def test_the_shipped_groups_are_those_of_the_printed_reply() -> None:

@@ -25,7 +25,7 @@ def test_printed_order_margin(report_vectors: Any) -> None:
         pairs = [(sizes.buy, want["buy_open"]), (sizes.sell, want["sell_open"]), (margin, want["net_imr"])]
         errors += [abs(float(a) - b) for a, b in pairs]
         assert max(errors) <= example["tolerance"]["abs"]
-    report_vectors(len(errors), max(errors), "", "worked examples, Paradex cross margin")
+    report_vectors(len(errors), max(errors), f"{example['tolerance']['abs']:g} allowed", "Paradex cross margin")
 
 
 @pytest.mark.reference
@@ -47,7 +47,9 @@ def test_printed_order_check_as_far_as_it_is_consistent(report_vectors: Any) -> 
         assert want["decisions"][0] == ("accept" if after <= before else "reject")
         both = sum(order["size"] for order in i["orders"])
         assert open_sizes(i["position"], 0.0, both).largest != want["open_size_after_second"]
-    report_vectors(len(errors), max(errors), "USD", "worked examples, Paradex order risk check")
+    report_vectors(
+        len(errors), max(errors), f"USD, {example['tolerance']['abs']:g} allowed", "Paradex order risk check"
+    )
 
 
 @pytest.mark.reference
@@ -62,7 +64,7 @@ def test_printed_deleveraging(report_vectors: Any) -> None:
         assert sorted(remaining) == sorted(want["remaining"])
         assert sorted(cancelled) == sorted(want["cancelled"])
         compared += len(kept)
-    report_vectors(compared, 0.0, "orders", "worked examples, Paradex order deleveraging")
+    report_vectors(compared, 0.0, "orders, 0 allowed", "Paradex order deleveraging")
 
 
 def test_a_short_position_keeps_the_highest_bids() -> None:

@@ -55,7 +55,9 @@ def test_printed_minimum_delta(report_vectors: Any) -> None:
         )
         errors.append(abs(required.charges["minimum_delta"][0, 0] - want["min_delta"]))
         assert errors[-1] <= example["tolerance"]["abs"]
-    report_vectors(len(errors), max(errors), "USD", "worked examples, Paradex portfolio margin")
+    report_vectors(
+        len(errors), max(errors), f"USD, {example['tolerance']['abs']:g} allowed", "Paradex portfolio margin"
+    )
 
 
 @settings(max_examples=50, deadline=None)

@@ -108,6 +108,7 @@ def required(model: reg_t.Model, spot: float, legs: list[Any], stock: float = 0.
     return model.requirement(book_of(arrays, {"a": {"U": stock, **held}}), arrays)
 
 
+@pytest.mark.reference
 def test_printed_amounts(report_vectors: Any) -> None:
     """The manual's amount less what was received for naked options; spreads are printed net."""
     errors = []
@@ -118,7 +119,7 @@ def test_printed_amounts(report_vectors: Any) -> None:
         received = 0 if spread else sum(100 * price * max(-n, 0) for _, _, price, n, _ in legs)
         expected = printed + value if kind == "width" else printed - received
         errors.append(abs(ours - expected))
-    report_vectors(len(errors), max(errors), "USD")
+    report_vectors(len(errors), max(errors), "USD, 1e-06 allowed", "Cboe margin manual, reg_t")
     assert max(errors) < 1e-6
 
 
@@ -128,6 +129,7 @@ PRINTED = {
 }
 
 
+@pytest.mark.reference
 @pytest.mark.parametrize("name", ["IBM", "SPX"])
 def test_printed_examples_of_cboe(name: str, report_vectors: Any) -> None:
     """The strategy-based column of the table that TIMS is tested with; 48,600 is what the printed premiums of the IBM
@@ -143,7 +145,7 @@ def test_printed_examples_of_cboe(name: str, report_vectors: Any) -> None:
         accounts[str(row)] = {**named, **({name: 10_000.0} if STOCK in held else {})}
     statement = margin(book_of(arrays, accounts), arrays, None, model)
     errors = np.abs(statement.initial_margin - [value for _, value in wanted])
-    report_vectors(len(errors), errors.max(), "USD")
+    report_vectors(len(errors), errors.max(), "USD, 0.02 allowed", f"Cboe examples of {name}, reg_t")
     assert errors.max() < 0.02
 
 

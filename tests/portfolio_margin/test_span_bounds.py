@@ -209,3 +209,15 @@ def test_bounds_refuse_what_is_infinite(kind: str) -> None:
     test, remedy = TESTS[kind]
     assert not test(np.array([-np.inf]))[0]
     assert remedy.startswith(("must be", "is a share"))
+
+
+def test_tier_0_is_the_whole_commodity(tmp_path: Path) -> None:
+    """It needs no element of its own to be referred to, and no bounds cut anything off it."""
+    rich = rich_exchange()
+    text = spn_bytes(rich).decode()
+    element = "<tier><tn>0</tn></tier>"
+    for bound, shown in (("<sPe>202606</sPe>", "start = '202606'"), ("<ePe>202609</ePe>", "end = '202609'")):
+        first = refused(text.replace(element, element.replace("</tn>", f"</tn>{bound}"), 1), tmp_path)
+        assert f"{shown}: tier 0 is the whole commodity and has no bounds" in first
+    (tmp_path / "without.spn").write_text(text.replace(f"<intraTiers>\n{element}\n</intraTiers>\n", ""))
+    assert len(read_span_file(tmp_path / "without.spn")[0].tiers) < len(rich.tiers)

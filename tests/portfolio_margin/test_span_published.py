@@ -63,7 +63,7 @@ def test_inter_commodity_credits(system: str, report_vectors: Any) -> None:
         gross, net = credited([(leg["margin"], leg["n"], leg["credit"]) for leg in example["inputs"]["legs"]])
         errors += [abs(gross - example["expected"]["gross"]), abs(net - example["expected"]["net"])]
         assert max(errors) < example["tolerance"]["abs"]
-    report_vectors(len(errors), max(errors), "USD")
+    report_vectors(len(errors), max(errors), f"USD, {example['tolerance']['abs']} allowed", system)
 
 
 @reference
@@ -75,7 +75,7 @@ def test_nse_price_scan_range(report_vectors: Any) -> None:
         errors.append(abs(ours - example["expected"]["psr_pct"]))
         assert price_scan_share(0.0, i["mult"], i["horizon_days"], i["floor"]) == i["floor"]
         assert errors[-1] < example["tolerance"]["abs"]
-    report_vectors(len(errors), max(errors))
+    report_vectors(len(errors), max(errors), f"of the price, {example['tolerance']['abs']} allowed")
 
 
 def nse_requirement(price: float, scan: float, value: float, spot: float, lot: float, rate: float,
@@ -109,7 +109,7 @@ def test_nse_future_with_exposure_margin(report_vectors: Any) -> None:
     price = expected["implied_future_price"]
     required, exposure, total = nse_requirement(price, i["span"], 0.0, price, i["lot"], i["elm_rate"], False)
     errors = [abs(required - i["span"]), abs(exposure - expected["exposure"]), abs(total - expected["total"])]
-    report_vectors(3, max(errors), "INR")
+    report_vectors(3, max(errors), f"INR, {example['tolerance']['abs']} allowed")
     assert max(errors) < example["tolerance"]["abs"]
 
 
@@ -121,10 +121,11 @@ def test_nse_short_call_with_net_option_value(report_vectors: Any) -> None:
         0.0, i["scan_risk"], -i["net_option_value"], i["spot"], i["lot"], i["elm_rate"], True
     )
     errors = [abs(required - expected["span"]), abs(exposure - expected["exposure"]), abs(total - expected["total"])]
-    report_vectors(3, max(errors), "INR")
+    report_vectors(3, max(errors), f"INR, {example['tolerance']['abs']} allowed")
     assert max(errors) < example["tolerance"]["abs"]
 
 
+@reference
 @data
 def test_broker_cross_check_of_nse(report_vectors: Any) -> None:
     check = expected_values()["nse_broker_crosscheck_20260529"]
@@ -136,10 +137,11 @@ def test_broker_cross_check_of_nse(report_vectors: Any) -> None:
     scan = call["span_from_settlement_file"] - call["premium"]
     required, exposure, _ = nse_requirement(0.0, scan, call["premium"], spot, 65, 0.02, True)
     errors += [abs(required - call["span_from_settlement_file"]), abs(exposure - call["exposure_file"])]
-    report_vectors(len(errors), max(errors), "INR")
+    report_vectors(len(errors), max(errors), "INR, 1.0 allowed", "NSE, brokers' cross-checks")
     assert max(errors) < 1.0
 
 
+@reference
 @data
 def test_nse_future_array(report_vectors: Any) -> None:
     """The shock is on the spot and carried to the future, which rolls down over the look-ahead.
@@ -150,13 +152,14 @@ def test_nse_future_array(report_vectors: Any) -> None:
     array = np.array(case["risk_array_inr_per_unit_long_loss_positive"])
     roll, scan = array[0], (array[12] - array[10]) / 2
     ours = WEIGHTS * (roll - MOVES * scan)
-    report_vectors(16, float(np.abs(ours - array).max()), "INR")
+    report_vectors(16, float(np.abs(ours - array).max()), "INR, 0.011 allowed", "NSE future array")
     assert np.abs(ours - array).max() < 0.011
     assert scan / case["price_scan"] == pytest.approx(1.000727, abs=1e-5)
     found = scan_risk(array[None], PAIRED)
     assert found.risk[0] == 2244.36 and found.time[0] == 8.72 and found.volatility[0] == 0.0
 
 
+@reference
 @data
 def test_nse_calendar_spread_charge(report_vectors: Any) -> None:
     """A flat charge per unit of spread between two expiries, on top of what is left to scan."""
@@ -176,7 +179,7 @@ def test_nse_calendar_spread_charge(report_vectors: Any) -> None:
             risk, _ = risk_of([{near: 65.0 * sign, far: -65.0 * sign}], rules_of(file, made.arrays), made)
             errors.append(abs(float(risk.risk[0, 0]) - 65 * charge))
             assert risk.minimum[0, 0] == charges["som_rate"]
-    report_vectors(len(errors), max(errors), "INR")
+    report_vectors(len(errors), max(errors), "INR, 1e-06 allowed", "NSE calendar spread charge")
     assert max(errors) < 1e-6
 
 
@@ -199,6 +202,7 @@ def takasbank_option(case: dict[str, Any], right: str) -> np.ndarray:
     return case["position"] * -found.loss[-1]
 
 
+@reference
 @data
 def test_takasbank_option_scenarios(report_vectors: Any) -> None:
     case = expected_values()["takasbank_thyao_option_16_scenarios"]
@@ -206,10 +210,11 @@ def test_takasbank_option_scenarios(report_vectors: Any) -> None:
         float(np.abs(takasbank_option(case, right) - case[name]).max())
         for right, name in (("C", "pnl_short_call"), ("P", "pnl_short_put"))
     ]
-    report_vectors(32, max(errors), "TRY")
+    report_vectors(32, max(errors), "TRY, 0.0001 allowed", "Takasbank option scenarios")
     assert max(errors) < 1e-4
 
 
+@reference
 @data
 def test_takasbank_future_and_requirement(report_vectors: Any) -> None:
     """Scan risk of a future is its scan range; a requirement is the risk less the option value, which is owed."""
@@ -231,10 +236,11 @@ def test_takasbank_future_and_requirement(report_vectors: Any) -> None:
     risk, total = risk_of([{0: -1.0}], rules_of(file, made.arrays), made)
     errors += [abs(float(risk.risk[0, 0]) - result["span_risk"]),
                abs(float(total.requirement[0, 1]) - result["total_requirement"])]  # fmt: skip
-    report_vectors(3, max(errors), "TRY")
+    report_vectors(3, max(errors), "TRY, 1e-09 allowed", "Takasbank future and requirement")
     assert max(errors) < 1e-9
 
 
+@reference
 @data
 def test_genuine_cme_records(report_vectors: Any) -> None:
     """Arrays of futures follow from the scan ranges of the same files; settlements decode to the printed prices."""
@@ -266,10 +272,11 @@ def test_genuine_cme_records(report_vectors: Any) -> None:
         )[0]
         errors.append(abs(price * scale - case["settlements"][future]))
         count += 1
-    report_vectors(count, float(max(errors)), "USD")
+    report_vectors(count, float(max(errors)), "USD, 1e-09 allowed", ".pa2 records of CME")
     assert max(errors) < 1e-9
 
 
+@reference
 @data
 def test_nse_banknifty_extract(report_vectors: Any) -> None:
     """Largest losses of short options, from vols implied in the same file and one scan range for all.
@@ -301,8 +308,8 @@ def test_nse_banknifty_extract(report_vectors: Any) -> None:
     far = np.abs(table.delta.to_numpy()) > 0.99
     deep = np.abs(ours[far] / printed[far] - 1)
     others = np.abs(ours[~far & (printed > 50)] / printed[~far & (printed > 50)] - 1)
-    report_vectors(len(deep), float(deep.max()), "of the loss", "NSE options that are all delta")
-    report_vectors(len(others), float(np.median(others)), "of the loss, median", "NSE other options")
+    report_vectors(len(deep), float(deep.max()), "of the loss, 0.03 allowed", "NSE options that are all delta")
+    report_vectors(len(others), float(np.median(others)), "of the loss, median, 0.02 allowed", "NSE other options")
     # A scan range or a cover fraction of another venue would be off by tens of percent.
     assert deep.max() < 0.03
     assert np.median(others) < 0.02

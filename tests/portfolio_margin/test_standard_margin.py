@@ -67,7 +67,9 @@ def test_printed_option_margins(report_vectors: Any) -> None:
         )
         errors += [abs(a - b) for a, b in pairs]
         assert max(errors) <= example["tolerance"]["abs"]
-    report_vectors(len(errors), max(errors), "USD", "worked examples, standard margin of options")
+    report_vectors(
+        len(errors), max(errors), f"USD, {example['tolerance']['abs']:g} allowed", "standard margin of options"
+    )
 
 
 def perpetual(coin: str, index: float) -> tuple[Instruments, Market]:
@@ -97,7 +99,7 @@ def test_the_venue_s_own_examples_of_linear_perpetuals(report_vectors: Any) -> N
             pairs = zip(found, (initial, maintenance), strict=True)
             errors += [abs(a - b) for a, b in pairs if b is not None]
     assert max(errors) <= 1e-8
-    report_vectors(len(errors), max(errors), "USDC", "Deribit's article on linear perpetuals")
+    report_vectors(len(errors), max(errors), "USDC, 1e-08 allowed", "Deribit's article on linear perpetuals")
 
 
 def test_a_position_that_the_venue_reported() -> None:

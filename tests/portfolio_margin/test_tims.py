@@ -59,6 +59,7 @@ def implied(name: str, right: str, strike: float, premium: float) -> Listed:
     return Listed(name, right, strike, DAYS, float(brentq(gap, 0.02, 1.0)), premium)
 
 
+@pytest.mark.reference
 @pytest.mark.parametrize("name", ["IBM", "SPX"])
 def test_printed_examples_of_cboe(name: str, report_vectors: Any) -> None:
     """Nine positions each: worst points, full netting of an index and the fund on it, the minimum of 37.50."""
@@ -77,7 +78,8 @@ def test_printed_examples_of_cboe(name: str, report_vectors: Any) -> None:
         accounts[str(row)] = named
     statement = margin(book_of(arrays, accounts), arrays, None, model)
     errors = np.abs(statement.initial_margin / PRINTED[name] - 1.0)
-    report_vectors(len(errors), errors.max(), f"of the requirement, {TOLERANCE} allowed for unprinted rates")
+    unit = f"of the requirement, {TOLERANCE} allowed"
+    report_vectors(len(errors), errors.max(), unit, f"Cboe examples of {name}, tims")
     assert errors.max() < TOLERANCE
     assert statement.initial_margin[-1] == 7_500.0  # 200 contracts of 100 x 0.375
 

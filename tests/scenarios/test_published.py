@@ -90,7 +90,7 @@ def test_worked_vol_shock_table(report_vectors: Any) -> None:
         instruments, market = one_option(100.0, 100.0, days / 365, i["iv"], 1.0)
         vol = bind(moves, market, resolve(instruments, market)).vol[0]
         worst = max(worst, float(np.abs(vol - expected).max()))
-    report_vectors(2 * len(i["dte"]), worst, "of vol")
+    report_vectors(2 * len(i["dte"]), worst, f"of vol, {example['tolerance']['abs']:g} allowed")
     assert worst < example["tolerance"]["abs"]
 
 
@@ -133,7 +133,7 @@ def test_worked_deribit_simulation(report_vectors: Any) -> None:
     loss, scenario = worst_loss(book, arrays)
     assert scenario[0] // 3 == 0
     assert loss[0] == pytest.approx(expected["worst_case"] * coin_price[0], abs=1e-4)
-    report_vectors(len(errors), max(errors), "coin")
+    report_vectors(len(errors), max(errors), f"coin, {example['tolerance']['abs']:g} allowed")
     assert max(errors) < example["tolerance"]["abs"]
 
 

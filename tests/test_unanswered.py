@@ -14,26 +14,16 @@ from pathlib import Path
 from tests.vectors import LITERATURE, REFERENCE_VARIABLE, ROOT, WORKED, reference_files, reference_json
 
 UNANSWERED: dict[str, tuple[str, ...]] = {
-    "derive-auction.json": (
-        "auctions",
-        "discount_curves",
-    ),
     "literature-vectors.json": (
         "adl_order",
         "adl_score",
         "apc_metrics",
         "asset_paid_for_liability",
-        "auction_bid_price",
-        "auction_max_fraction",
-        "auction_price_exponential",
-        "auction_price_linear",
-        "auction_price_stairstep",
         "basel_traffic_light",
         "canonical_number",
         "christoffersen",
         "delta_gamma_quantile",
         "disposal_schedule",
-        "dutch_auction_discount",
         "emir_art28_tools",
         "funding_payment",
         "gaussian_tail",
@@ -68,7 +58,6 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
         "z2_critical",
     ),
     "worked-examples.json": (
-        "Derive Dutch auction",
         # Of liquidation; the source contradicts itself.
         "Paradex socialised loss",
         "backtest: Christoffersen independence",

@@ -1,0 +1,37 @@
+"""Liquidation once more: one number at a time, in exact fractions, sharing nothing with what it checks."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+
+def exact(number: float | int) -> Fraction:
+    """The decimal that a number is written as."""
+    return Fraction(repr(number))
+
+
+def linear_price(top: float, elapsed_s: int, duration_s: float) -> Fraction:
+    if elapsed_s >= duration_s:
+        return Fraction(0)
+    return exact(top) * (exact(duration_s) - elapsed_s) / exact(duration_s)
+
+
+def exponential_price(top: float, elapsed_s: int, cut_per_second: float) -> Fraction:
+    price = Fraction(top)
+    for _ in range(elapsed_s):
+        price *= Fraction(cut_per_second)
+    return price
+
+
+def stairstep_price(top: float, elapsed_s: int, cut_per_step: float, step_s: int) -> Fraction:
+    return exponential_price(top, elapsed_s // step_s, cut_per_step)
+
+
+def two_phase_share(elapsed_s: int, start: float, cutoff: float, fast_s: int, slow_s: int) -> Fraction:
+    if elapsed_s < fast_s:
+        return exact(start) - (exact(start) - exact(cutoff)) * elapsed_s / fast_s
+    later = elapsed_s - fast_s
+    if later >= slow_s:
+        return Fraction(0)
+    return exact(cutoff) - Fraction(math.floor(exact(cutoff) * later), slow_s)

@@ -35,3 +35,29 @@ def two_phase_share(elapsed_s: int, start: float, cutoff: float, fast_s: int, sl
     if later >= slow_s:
         return Fraction(0)
     return exact(cutoff) - Fraction(math.floor(exact(cutoff) * later), slow_s)
+
+
+def apportion(amount: int, weights: list[int]) -> list[int]:
+    """Every tick of the remainder to the one whose exact share is furthest above what he has."""
+    total = sum(weights)
+    if not amount:
+        return [0] * len(weights)
+    exact_shares = [Fraction(amount * weight, total) for weight in weights]
+    shares = [math.floor(share) for share in exact_shares]
+    gaps = [share - given for share, given in zip(exact_shares, shares, strict=True)]
+    for _ in range(amount - sum(shares)):
+        row = max(range(len(gaps)), key=lambda i: (gaps[i], -i))
+        shares[row] += 1
+        gaps[row] = Fraction(-1)
+    return shares
+
+
+def queue_haircut(shortfall: int, profits: list[int], order: list[int]) -> list[int]:
+    """Tick by tick would be the same; account by account is quicker."""
+    taken = [0] * len(profits)
+    for row in order:
+        while shortfall and taken[row] < profits[row]:
+            step = min(shortfall, profits[row] - taken[row])
+            taken[row] += step
+            shortfall -= step
+    return taken

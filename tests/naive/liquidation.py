@@ -61,3 +61,25 @@ def queue_haircut(shortfall: int, profits: list[int], order: list[int]) -> list[
             taken[row] += step
             shortfall -= step
     return taken
+
+
+def next_state(
+    state: int, called: int, now: int, status: int, figures: dict[str, float], exits: dict[str, float]
+) -> tuple[int, int]:
+    """State (0 normal, 1 call, 2 reduce only, 3 liquidation, 4 bankrupt) and time of the call, of one account."""
+    balance = figures["balance"]
+    reached = status
+    if state == 4 and figures["equity"] <= 0 and balance < exits["liquidation"] * figures["maintenance"]:
+        reached = max(reached, 4)
+    if state >= 3 and balance < exits["liquidation"] * figures["maintenance"]:
+        reached = max(reached, 3)
+    if state >= 2 and balance < exits["reduce_only"] * figures["maintenance"]:
+        reached = max(reached, 2)
+    if state >= 1 and balance < exits["margin_call"] * figures["initial"]:
+        reached = max(reached, 1)
+    if reached == 0:
+        return 0, -1
+    since = now if called == -1 else called
+    if reached == 1 and now - since >= exits["call_hours"] * 3_600_000:
+        return 2, since
+    return reached, since

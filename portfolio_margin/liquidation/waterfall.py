@@ -141,7 +141,7 @@ def settle(
     from_fund = min(deficit, max(ledger.balance_of(Role.INSURANCE_FUND) - params.fund_floor, 0))
     ledger = post(ledger, [Entry(Role.INSURANCE_FUND, account, from_fund, Reason.INSURANCE)])
     ledger, deleveraged = _deleverage(ledger, account, deficit - from_fund, params, others)
-    ledger, socialised = _socialise(ledger, account, deficit - from_fund - deleveraged, params, others)
+    ledger, socialised = socialise(ledger, account, deficit - from_fund - deleveraged, params, others)
     uncovered = deficit - from_fund - deleveraged - socialised
     return Settled(ledger, cost, charged, deficit, from_fund, deleveraged, socialised, uncovered)
 
@@ -170,7 +170,12 @@ def _deleverage(ledger: Ledger, account: str, deficit: int, params: Params, othe
     return post(ledger, [Entry(name, account, ticks, Reason.DELEVERAGING) for name, ticks in names]), deficit - left
 
 
-def _socialise(ledger: Ledger, account: str, deficit: int, params: Params, others: Others) -> tuple[Ledger, int]:
+def socialise(ledger: Ledger, account: str, deficit: int, params: Params, others: Others) -> tuple[Ledger, int]:
+    """A loss spread over the others, and the ticks of it that they bore; nobody bears more than he has.
+
+    account  who is paid
+    deficit  ticks, 0 or more
+    """
     if not deficit or params.socialising == "none":
         return ledger, 0
     able = _equity(ledger, others)

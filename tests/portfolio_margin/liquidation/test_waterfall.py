@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portfolio_margin.liquidation import deleverage, ledger, loss_sharing, waterfall
+from portfolio_margin.liquidation import auction, auction_books, deleverage, ledger, loss_sharing, waterfall
 from portfolio_margin.liquidation.ledger import Entry, Reason
 from pricing import ConfigError, DataError, NumericalError
 from tests.bounds import check_bounds_of_numbers
@@ -21,6 +21,7 @@ from tests.portfolio_margin.liquidation.vectors_of import Answer, check
 from tests.vectors import literature_vectors, worked_examples
 
 TICKS = 1_000
+AUCTION = auction.Params()
 
 
 def position_scores(i: dict[str, Any]) -> dict[str, Any]:
@@ -205,6 +206,40 @@ def test_a_take_over_leaves_nothing_behind(venue: tuple[ledger.Ledger, waterfall
     after = waterfall.take_over(books, "short", backstop)
     assert after.total == books.total and after.balance_of("short") == 0
     assert after.balance_of(backstop) == books.balance_of(backstop) + books.balance_of("short")
+
+
+@settings(max_examples=150)
+@given(venues(), rules, st.integers(-(10**7), 10**7), st.integers(1, 10**7), st.lists(st.integers(1, 1000), max_size=4))
+def test_auctions_conserve_value(
+    venue: tuple[ledger.Ledger, waterfall.Others], params: waterfall.Params, worth: int, asked: int, bids: list[int]
+) -> None:
+    """Bids at any moments, solvent and insolvent: the account ends with what the auction says, to a tick a bid."""
+    books, others = venue
+    equity = worth / 100
+    standing = auction.Standing(equity - (asked + max(worth, 0)) / 100, equity)
+    running, standing, fee = auction.start(standing, AUCTION, 0)
+    extra = worth - books.balance_of("short")
+    moved = (
+        Entry("maker", "short", extra, Reason.CLOSING)
+        if extra >= 0
+        else Entry("short", "maker", -extra, Reason.CLOSING)
+    )
+    books = auction_books.post_fee(ledger.post(books, [moved]), "short", fee)
+    total, now = books.total, 0
+    for share in bids:
+        now += 15_000
+        if not running.insolvent and now >= 44_100 and standing.maintenance < 0 and running.ongoing:
+            running = auction.convert_to_insolvent(running, standing, AUCTION, now)
+        funds = max(books.balance_of("insurance_fund"), 0) / 100
+        done = auction.bid(running, standing, AUCTION, now, share / 1000, funds)
+        if done.status is not auction.BidStatus.ACCEPTED:
+            with pytest.raises(DataError, match="refused"):
+                auction_books.post_bid(books, "short", "backstop", (running, standing), done, params, others)
+            continue
+        books, unpaid = auction_books.post_bid(books, "short", "backstop", (running, standing), done, params, others)
+        running, standing = done.auction, done.standing
+        assert books.total == total and unpaid >= 0 and books.balance_of("socialised_loss") == 0
+    assert abs(books.balance_of("short") - 100 * standing.mark_to_market) <= len(bids) + 1.01
 
 
 def by_hand() -> tuple[ledger.Ledger, waterfall.Others]:

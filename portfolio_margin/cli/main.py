@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": "Why one account must hold what it must.",
     "compare": "Every account under every margin model.",
     "what-if": "Margin of an account before and after orders.",
+    "liquidate": "What would be closed of accounts below maintenance.",
     "greeks": "Greeks of contracts, positions and accounts.",
     "fit-surface": "Fit SVI slices to an option chain.",
     "arrays": "Write the risk array file.",

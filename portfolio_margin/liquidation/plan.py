@@ -147,12 +147,12 @@ class LiquidationPlan:
     @property
     def cost(self) -> float:
         """What trading costs against the mark, of all steps."""
-        return round(sum(step.cost for step in self.steps), 2)
+        return round(sum((step.cost for step in self.steps), 0.0), 2)
 
     @property
     def penalty(self) -> float:
         """What is charged, of all steps."""
-        return round(sum(step.penalty for step in self.steps), 2)
+        return round(sum((step.penalty for step in self.steps), 0.0), 2)
 
     def columns(self, arrays: RiskArrays) -> dict[str, Any]:
         """One row a trade; cost, penalty and margins are those of its step and stand in its last row."""

@@ -16,6 +16,7 @@ from portfolio_margin.liquidation.trials import (
     Trial,
     best_size,
     cash_row_of,
+    cut_sizes,
     held_after,
     is_better,
     taken,
@@ -27,8 +28,6 @@ from pricing.instruments import Kind
 Rule = Callable[[Case], Trial | None]
 
 MOST_STEPS = 1_000
-# Binary noise of a share of a number of steps is no step.
-NOISE_DIGITS = 9
 # Of an account that is cut, or an asset that is converted, as a last resort.
 FINE_SLICES = 100
 LINEAR_KINDS = (Kind.FUTURE, Kind.PERPETUAL)
@@ -86,8 +85,7 @@ def cut_all(case: Case, slices: int) -> Trial | None:
     unit = case.arrays.quantity_step[rows]
 
     def trades(count: int) -> list[Trade]:
-        steps = np.ceil(np.round(count / slices * np.abs(held) / unit, NOISE_DIGITS))
-        sizes = -np.sign(held) * steps * unit
+        sizes = cut_sizes(held, unit, count / slices)
         return [Trade(int(row), float(size), Action.CLOSE) for row, size in zip(rows, sizes, strict=True)]
 
     return best_size(case, slices, trades) if len(rows) else None

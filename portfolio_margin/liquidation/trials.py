@@ -24,6 +24,8 @@ from scenarios.risk_arrays import RiskArrays
 
 # Sizes tried at once; a second round tries as many between the two best: 1/256 of a position is told apart.
 SIZES_TRIED = 16
+# Binary noise of a share of a number of steps is no step.
+NOISE_DIGITS = 9
 # Of what is missing, that a step has to bring.
 LEAST_PROGRESS = 0.01
 
@@ -192,6 +194,17 @@ def ladder(low: int, high: int) -> list[int]:
     """
     sizes = np.unique(np.ceil(low + (high - low) * np.arange(1, SIZES_TRIED + 1) / SIZES_TRIED).astype(np.int64))
     return [int(size) for size in sizes if size > 0]
+
+
+def cut_sizes(held: FloatArray, unit: FloatArray, share: float) -> FloatArray:
+    """(P,) trades that close a share of positions, in whole quantity steps, rounded up.
+
+    held   (P,) contracts
+    unit   (P,) quantity step of each
+    share  0 to 1
+    """
+    steps = np.ceil(np.round(share * np.abs(held) / unit, NOISE_DIGITS))
+    return np.asarray(-np.sign(held) * steps * unit)
 
 
 def held_after(case: Case, trials: Sequence[Sequence[Trade]]) -> tuple[IntArray, FloatArray]:

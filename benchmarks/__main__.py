@@ -5,7 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import american, margin_models, pairing, pricing, revalue, slices, span, startup, what_if, worst_loss
+from benchmarks import (
+    american,
+    liquidation,
+    margin_models,
+    pairing,
+    pricing,
+    revalue,
+    slices,
+    span,
+    startup,
+    what_if,
+    worst_loss,
+)
 
 BUILD = Path("build")
 
@@ -28,6 +40,7 @@ def main() -> None:
     margin_models.run(sizes.accounts, sizes.positions, sizes.rounds)
     american.run(5_000, sizes.rounds, BUILD / "bench-american.json")
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
+    liquidation.run(sizes.accounts // 20, sizes.positions, sizes.rounds)
     slices.run(sizes.slices, sizes.rounds, output=BUILD / "bench-slices.json")
     pairing.run(100, sizes.rounds)
     span.run(sizes.commodities, sizes.accounts // 5, sizes.positions, sizes.rounds)

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+import numpy as np
+
 from portfolio_margin.liquidation.curves import LONGEST_SECONDS, two_phase_share
+from portfolio_margin.statement import MarginStatement
 from pricing.errors import ConfigError, DataError, Problem
 from scenarios.shocks import check_bounds
 
@@ -58,6 +61,17 @@ class Standing(NamedTuple):
 
     maintenance: float
     mark_to_market: float
+
+
+def standing_of(statement: MarginStatement, account: str) -> Standing:
+    """The standing of an account by its statement, under any margin model: margin balance less the requirement, and
+    equity. DataError where the statement does not hold the account."""
+    found = np.flatnonzero(statement.account == account)
+    if not len(found):
+        raise DataError([Problem("statement", None, "account", account, "no such account")])
+    row = int(found[0])
+    net = statement.margin_balance[row] - statement.maintenance_margin[row]
+    return Standing(float(net), float(statement.equity[row]))
 
 
 class Auction(NamedTuple):

@@ -165,7 +165,10 @@ def start(standing: Standing, params: Params, at_s: int) -> tuple[Auction, Stand
     DataError where the account is not short of maintenance margin. Solvent where the mark to market is above 0; only
     then there is a fee: fee_rate x MtM x the largest share that could be taken at par.
     """
-    if not standing.maintenance < 0.0:
+    if not np.isfinite(standing.mark_to_market):
+        text = "must be a finite amount"
+        raise DataError([Problem("auction", None, "mark_to_market", standing.mark_to_market, text)])
+    if not -np.inf < standing.maintenance < 0.0:
         remedy = "an auction is of an account short of maintenance margin: below 0"
         raise DataError([Problem("auction", None, "maintenance", standing.maintenance, remedy)])
     if not standing.mark_to_market > 0.0:

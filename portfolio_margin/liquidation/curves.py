@@ -28,8 +28,8 @@ def linear_price(top: float, elapsed_s: ArrayLike, duration_s: float) -> FloatAr
     Maker's liquidations 2.0 (2020), LinearDecrease: top (1 - t / tau).
     """
     seconds = _elapsed(elapsed_s)
-    _check(top >= 0, "top", top, "must be 0 or more")
-    _check(duration_s > 0, "duration_s", duration_s, "must be above 0")
+    _check(0 <= top < np.inf, "top", top, "must be a finite price, 0 or more")
+    _check(0 < duration_s < np.inf, "duration_s", duration_s, "must be finite and above 0")
     return np.asarray(top * np.maximum(1.0 - seconds / duration_s, 0.0))
 
 
@@ -43,7 +43,7 @@ def exponential_price(top: float, elapsed_s: ArrayLike, cut_per_second: float) -
     Maker's liquidations 2.0 (2020), ExponentialDecrease.
     """
     seconds = _elapsed(elapsed_s)
-    _check(top >= 0, "top", top, "must be 0 or more")
+    _check(0 <= top < np.inf, "top", top, "must be a finite price, 0 or more")
     _check(0 < cut_per_second <= 1, "cut_per_second", cut_per_second, "must be above 0 and at most 1")
     return np.asarray(top * cut_per_second**seconds)
 
@@ -59,15 +59,15 @@ def stairstep_price(top: float, elapsed_s: ArrayLike, cut_per_step: float, step_
     Maker's liquidations 2.0 (2020), StairstepExponentialDecrease.
     """
     seconds = _elapsed(elapsed_s)
-    _check(top >= 0, "top", top, "must be 0 or more")
+    _check(0 <= top < np.inf, "top", top, "must be a finite price, 0 or more")
     _check(0 < cut_per_step <= 1, "cut_per_step", cut_per_step, "must be above 0 and at most 1")
-    _check(step_s > 0, "step_s", step_s, "must be above 0")
+    _check(0 < step_s < np.inf, "step_s", step_s, "must be finite and above 0")
     return np.asarray(top * cut_per_step ** np.floor(seconds / step_s))
 
 
 def halving_cut(half_life_s: float) -> float:
     """The cut per second of an exponential curve that halves within so many seconds."""
-    _check(half_life_s > 0, "half_life_s", half_life_s, "must be above 0")
+    _check(0 < half_life_s < np.inf, "half_life_s", half_life_s, "must be finite and above 0")
     return float(0.5 ** (1.0 / half_life_s))
 
 

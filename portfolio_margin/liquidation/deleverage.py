@@ -32,7 +32,9 @@ def scores(entry: ArrayLike, mark: ArrayLike, quantity: ArrayLike, bankruptcy_pr
     """
     start, price, held, bankrupt = (np.asarray(v, np.float64) for v in (entry, mark, quantity, bankruptcy_price))
     for name, values, good, text in (
-        ("entry", start, start > 0, "must be above 0"),
+        ("entry", start, (start > 0) & np.isfinite(start), "must be a finite price above 0"),
+        ("mark", price, np.isfinite(price), "must be a finite price"),
+        ("bankruptcy_price", bankrupt, np.isfinite(bankrupt), "must be a finite price"),
         ("quantity", held, (held != 0) & np.isfinite(held), "must be a finite number, not 0"),
     ):
         if not np.all(good):
@@ -66,8 +68,11 @@ def closed_in_order(amount: int, sizes: ArrayLike) -> IntArray:
     amount  steps to close, 0 or more
     sizes   (P,) steps each has, 0 or more, in the order of the queue
     """
-    available = np.asarray(sizes, dtype=np.int64)
-    if amount < 0 or np.any(available < 0):
-        raise DataError([Problem("deleveraging", None, "sizes", available[:8].tolist(), "must be 0 or more")])
+    available = np.asarray(sizes)
+    whole = isinstance(amount, (int, np.integer)) and (not available.size or available.dtype.kind in "iu")
+    if not whole or amount < 0 or np.any(available < 0):
+        remedy = "must be whole steps, 0 or more, and so must the amount"
+        raise DataError([Problem("deleveraging", None, "sizes", available.ravel()[:8].tolist(), remedy)])
+    available = available.astype(np.int64)
     before = np.concatenate([[0], np.cumsum(available)[:-1]]) if len(available) else available
     return np.asarray(np.clip(amount - before, 0, available))

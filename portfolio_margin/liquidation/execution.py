@@ -32,7 +32,7 @@ def disposal_schedule(
     part = Fraction(str(share))
     largest = math.floor(Fraction(str(book_volume)) * Fraction(str(book_share)))
     checks = (
-        ("position", position, position >= 0, "must be 0 or more"),
+        ("position", position, position >= 0 and position == int(position), "must be whole contracts, 0 or more"),
         ("share", share, 0 < share <= 1, "must be above 0 and at most 1"),
         ("book_share", book_share, 0 < book_share <= 1, "must be above 0 and at most 1"),
         ("book_volume", book_volume, largest >= 1 or position == 0, "leaves no contract a step"),

@@ -32,6 +32,8 @@ def funding_payment(
 
     F - S + clip((1 + rate x period) S - F, clamp S).
     """
+    _check_finite(spot_average=spot_average, mark_average=mark_average, period_years=period_years)
+    _check_finite(interest_rate=interest_rate)
     spot, mark = np.asarray(spot_average, dtype=np.float64), np.asarray(mark_average, dtype=np.float64)
     interest = (1.0 + np.asarray(period_years) * np.asarray(interest_rate)) * spot - mark
     return np.asarray(mark - spot + np.clip(interest, clamp[0] * spot, clamp[1] * spot))
@@ -61,6 +63,8 @@ def maintenance_margin(
 
     size x mark x (slippage + risk factor) for either side, plus max(0, factor x funding x position).
     """
+    _check_finite(position=position, buys=buys, sells=sells, mark=mark, slippage=slippage, funding=funding)
+    _check_finite(risk_factor_long=risk_factor_long, risk_factor_short=risk_factor_short, funding_factor=funding_factor)
     reached = open_sizes(np.asarray(position), np.asarray(buys), np.asarray(sells))
     price = np.asarray(mark, dtype=np.float64)
     long = reached.buy * price * (np.asarray(slippage) + np.asarray(risk_factor_long))
@@ -76,6 +80,7 @@ def isolated_margin(size: ArrayLike, price: ArrayLike, margin_factor: ArrayLike)
     price          entry, or limit of the order
     margin_factor  share of the notional, the inverse of the leverage
     """
+    _check_finite(size=size, price=price, margin_factor=margin_factor)
     return np.asarray(np.asarray(size, dtype=np.float64) * np.asarray(price) * np.asarray(margin_factor))
 
 
@@ -89,6 +94,7 @@ def isolated_order_margin(
     limit_price    of the order
     margin_factor  share of the notional
     """
+    _check_finite(position=position, order=order)
     held, wanted = np.asarray(position, dtype=np.float64), np.asarray(order, dtype=np.float64)
     offsetting = np.where(held * wanted < 0.0, np.minimum(np.abs(held), np.abs(wanted)), 0.0)
     return isolated_margin(np.abs(wanted) - offsetting, limit_price, margin_factor)
@@ -101,6 +107,7 @@ def mark_to_market(position: ArrayLike, previous: ArrayLike, price: ArrayLike) -
     previous  mark it was settled at last
     price     mark it is settled at now
     """
+    _check_finite(position=position, previous=previous, price=price)
     return np.asarray(np.asarray(position, dtype=np.float64) * (np.asarray(price) - np.asarray(previous)))
 
 
@@ -125,6 +132,8 @@ def liquidation_price(
     P = (C - q S - q c) / (|q| (slippage + factor) - q), 0 or more: at 0 a long is never liquidated. NaN where there is
     no position, or where a long needs no less than its price.
     """
+    _check_finite(collateral=collateral, position=position, mark=mark, slippage=slippage, constant=constant)
+    _check_finite(risk_factor=risk_factor)
     held = np.asarray(position, dtype=np.float64)
     asked = np.abs(held) * (np.asarray(slippage) + np.asarray(risk_factor)) - held
     solvable = (held < 0.0) | ((held > 0.0) & (asked < 0.0))
@@ -141,7 +150,18 @@ def bankruptcy_price(collateral: ArrayLike, position: ArrayLike, mark: ArrayLike
     position    units held, not 0
     mark        price of a unit now
     """
+    _check_finite(collateral=collateral, position=position, mark=mark)
     held = np.asarray(position, dtype=np.float64)
     if np.any(held == 0.0):
         raise DataError([Problem("bankruptcy price", None, "position", 0.0, "must not be 0: nothing to go bankrupt")])
     return np.asarray(np.maximum(np.asarray(mark) - np.asarray(collateral) / held, 0.0))
+
+
+def _check_finite(**named: ArrayLike) -> None:
+    problems = []
+    for name, given in named.items():
+        values = np.atleast_1d(np.asarray(given, dtype=np.float64)).ravel()
+        for row in np.flatnonzero(~np.isfinite(values)):
+            problems.append(Problem("linear contract", int(row), name, float(values[row]), "must be a finite number"))
+    if problems:
+        raise DataError(problems)

@@ -21,9 +21,10 @@ def apportion(amount: int, weights: ArrayLike) -> IntArray:
     The largest remainders get the ticks that are left over (Hamilton 1792); of equal ones the earlier row.
     """
     given = _whole("weights", weights)
+    _check_ticks("amount", amount)
     total = sum(given)
-    if amount < 0 or (amount > 0 and total == 0):
-        raise DataError([Problem("loss", None, "amount", amount, "must be 0 or more, and somebody has to bear it")])
+    if amount > 0 and total == 0:
+        raise DataError([Problem("loss", None, "amount", amount, "somebody has to bear it: a weight above 0")])
     if amount == 0:
         return np.zeros(len(given), dtype=np.int64)
     # Whole numbers of Python do not overflow; a product of ticks and ticks is beyond 64 bits.
@@ -45,6 +46,7 @@ def capped_shares(amount: int, weights: ArrayLike, caps: ArrayLike) -> tuple[Int
     Returns the shares and what nobody can bear.
     """
     given, most = _whole("weights", weights), _whole("caps", caps)
+    _check_ticks("amount", amount)
     if len(given) != len(most):
         raise DataError([Problem("loss", None, "caps", len(most), f"one a weight: {len(given)}")])
     shares, left = [0] * len(given), amount
@@ -68,7 +70,7 @@ def pro_rata_haircut(shortfall: int, profits: ArrayLike) -> tuple[IntArray, int]
 
     Returns the haircuts and what is left uncovered. The one rule without favourites (Chitra 2025, arXiv 2512.01112).
     """
-    winnings = np.maximum(np.asarray(profits, dtype=np.int64), 0)
+    winnings = _winnings(profits)
     return capped_shares(shortfall, winnings, winnings)
 
 
@@ -81,7 +83,8 @@ def queue_haircut(shortfall: int, profits: ArrayLike, order: ArrayLike | None = 
 
     Returns the haircuts and what is left uncovered.
     """
-    winnings = np.maximum(np.asarray(profits, dtype=np.int64), 0)
+    winnings = _winnings(profits)
+    _check_ticks("shortfall", shortfall)
     rows = np.argsort(-winnings, kind="stable") if order is None else np.asarray(order, dtype=np.int64)
     haircuts = np.zeros(len(winnings), dtype=np.int64)
     haircuts[rows] = closed_in_order(shortfall, winnings[rows])
@@ -96,6 +99,7 @@ def loss_per_contract(loss: float, longs: float, shorts: float) -> float:
 
     Drift protocol v2 (2026), loss of a perpetual: loss / (longs + shorts).
     """
+    _check_amounts(loss=loss, longs=longs, shorts=shorts)
     if longs + shorts <= 0:
         raise DataError([Problem("loss", None, "longs", longs, "nobody holds the contract: nobody bears the loss")])
     return loss / (longs + shorts)
@@ -112,6 +116,7 @@ def withdrawal_haircut(bankruptcies: float, fund: float, claims: float) -> float
     losses. The page prints uncovered / (total + uncovered), which is the same rule where total is what is left after
     the loss, with an example whose numbers are those of total as claimed: 1,000 of 4,000 is its 25 %.
     """
+    _check_amounts(bankruptcies=bankruptcies, fund=fund, claims=claims)
     if claims <= 0:
         raise DataError([Problem("loss", None, "claims", claims, "must be above 0")])
     return min(max(bankruptcies - fund, 0.0) / claims, 1.0)
@@ -138,6 +143,9 @@ def average_cost(fills: Sequence[tuple[float, float]], mark: float) -> tuple[flo
 
     What goes through 0 realises the whole of the old side and opens the new one at the price of the fill.
     """
+    numbers = [*(number for fill in fills for number in fill), mark]
+    if not np.all(np.isfinite(numbers)):
+        raise DataError([Problem("fills", None, "price", numbers[:8], "must be finite numbers, and the mark too")])
     held = realised = entry = 0.0
     for price, quantity in fills:
         closing = -np.sign(held) * min(abs(held), abs(quantity)) if held * quantity < 0 else 0.0
@@ -148,6 +156,30 @@ def average_cost(fills: Sequence[tuple[float, float]], mark: float) -> tuple[flo
             entry = (entry * held + price * opened) / (held + opened)
             held += opened
     return float(held), float(realised), float(held * (mark - entry)) if held else 0.0
+
+
+def _winnings(profits: ArrayLike) -> IntArray:
+    given = np.asarray(profits)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise DataError(
+            [Problem("loss", None, "profits", given.ravel()[:8].tolist(), "must be whole ticks in one row")]
+        )
+    return np.maximum(given, 0).astype(np.int64)
+
+
+def _check_ticks(field: str, value: object) -> None:
+    if not isinstance(value, (int, np.integer)) or value < 0:
+        raise DataError([Problem("loss", None, field, value, "must be whole ticks, 0 or more")])
+
+
+def _check_amounts(**amounts: float) -> None:
+    problems = [
+        Problem("loss", None, name, value, "must be a finite amount, 0 or more")
+        for name, value in amounts.items()
+        if not 0.0 <= value < np.inf
+    ]
+    if problems:
+        raise DataError(problems)
 
 
 def _whole(field: str, values: ArrayLike) -> list[int]:

@@ -81,6 +81,8 @@ class Others:
                 remedy = f"needs {size} rows, of whole numbers but for the score"
                 raise DataError([Problem("others", None, name, given.shape, remedy)])
             object.__setattr__(self, name, given)
+        if np.any(np.isnan(self.score)):
+            raise DataError([Problem("others", None, "score", "NaN", "must be numbers, or infinite")])
         if len(set(self.account)) != size:
             raise DataError([Problem("others", None, "account", size, "must be different accounts")])
 

@@ -261,6 +261,9 @@ def test_what_is_no_auction_is_refused() -> None:
     rules, short = a.Params(), a.Standing(-10.0, 50.0)
     with pytest.raises(DataError, match="maintenance"):
         a.start(a.Standing(0.0, 50.0), rules, 0)
+    for bad in (a.Standing(-1.0, float("nan")), a.Standing(float("nan"), 1.0), a.Standing(float("-inf"), 1.0)):
+        with pytest.raises(DataError, match="auction, m"):
+            a.start(bad, rules, 0)
     running, standing, _ = a.start(short, rules, 0)
     for wanted, funds, field in ((0.0, 0.0, "share"), (1.1, 0.0, "share"), (0.5, -1.0, "module_funds")):
         with pytest.raises(DataError, match=field):

@@ -266,6 +266,11 @@ def test_a_great_dislike_of_risk_sells_at_once() -> None:
         (lambda: c.contracts_to_close(-1.0, 0.1, 1.0), "shortage"),
         (lambda: c.contracts_to_close([1.0, 1.0], 0.1, [1.0, 0.0]), "row 1, price"),
         (lambda: c.insurance_fee_of_contract(1.0, 0.0, 0.1, 0.0, 1.0), "notional"),
+        (lambda: linear.liquidation_price(1.0, 1.0, [1.0, np.nan], risk_factor=0.1), "row 1, mark"),
+        (lambda: linear.isolated_margin(np.inf, 1.0, 0.1), "size"),
+        (lambda: linear.bankruptcy_price(np.nan, 1.0, 1.0), "collateral"),
+        (lambda: linear.mark_to_market(1.0, 1.0, np.nan), "price"),
+        (lambda: execution.disposal_schedule(2.5, 0.5, 1, 10.0), "position"),  # type: ignore[arg-type]
         (lambda: execution.disposal_schedule(5, 0.0, 1, 10.0), "share"),
         (lambda: execution.disposal_schedule(5, 0.5, 1, 0.5), "book_volume"),
         (lambda: execution.disposal_schedule(10**6, 0.5, 1, 1.0), "book_share"),

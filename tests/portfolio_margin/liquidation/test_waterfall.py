@@ -309,6 +309,31 @@ def test_bad_books_are_refused() -> None:
         replace(others, profit=np.array([1]))
 
 
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda: loss_sharing.apportion(1.5, [1]), "amount"),  # type: ignore[arg-type]
+        (lambda: loss_sharing.apportion(1, [0, 0]), "weight above 0"),
+        (lambda: loss_sharing.apportion(1, [0.5, 1.0]), "weights"),
+        (lambda: loss_sharing.capped_shares(5, [1, 1], [1]), "caps"),
+        (lambda: loss_sharing.pro_rata_haircut(5, [50.5]), "profits"),
+        (lambda: loss_sharing.queue_haircut(-5, [50]), "shortfall"),
+        (lambda: loss_sharing.loss_per_contract(1.0, 0.0, 0.0), "longs"),
+        (lambda: loss_sharing.loss_per_contract(np.nan, 1.0, 0.0), "loss"),
+        (lambda: loss_sharing.withdrawal_haircut(1.0, 0.0, 0.0), "claims"),
+        (lambda: loss_sharing.average_cost([(np.nan, 1.0)], 1.0), "price"),
+        (lambda: deleverage.closed_in_order(2, [1.5]), "sizes"),
+        (lambda: deleverage.scores([1.0, 0.0], [1.0, 1.0], [1.0, 1.0], [0.0, 0.0]), "row 1, entry"),
+        (lambda: deleverage.scores([1.0], [np.nan], [1.0], [0.0]), "mark"),
+        (lambda: waterfall.Others(np.array(["a"]), np.array([1]), np.array([np.nan])), "score"),
+        (lambda: waterfall.Others(np.array(["a", "a"]), np.array([1, 1])), "account"),
+    ],
+)
+def test_bad_losses_are_named(call: Callable[[], object], field: str) -> None:
+    with pytest.raises(DataError, match=field):
+        call()
+
+
 def test_rules_are_bounded() -> None:
     check_bounds_of_numbers(waterfall.Params(), lambda **change: replace(waterfall.Params(), **change))
     with pytest.raises(ConfigError, match="to_liquidator"):

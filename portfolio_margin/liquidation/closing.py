@@ -41,7 +41,9 @@ def close_largest(case: Case) -> Trial | None:
         amounts[line.instrument] = amounts.get(line.instrument, 0.0) + float(line.maintenance)
     held = dict(zip(case.book.instrument_idx.tolist(), case.book.quantity.tolist(), strict=True))
     contract = case.costs.tradable & ~case.arrays.is_collateral
-    by_row = [(amounts.get(str(case.arrays.instrument_id[row]), 0.0), row) for row in held if contract[row]]
+    by_row = [
+        (amounts.get(str(case.arrays.instrument_id[row]), 0.0), row) for row in held if held[row] and contract[row]
+    ]
     for _, row in sorted(by_row, key=lambda pair: (-pair[0], pair[1])):
         unit = -float(np.sign(held[row]) * case.arrays.quantity_step[row])
         found = best_size(case, round(abs(held[row] / unit)), _one_trade(row, unit, Action.CLOSE))
@@ -135,6 +137,8 @@ def run(case: Case, policy: str, rules: Sequence[Rule]) -> LiquidationPlan:
         steps.append(done.step)
         if case.shortfall <= 0.0:
             outcome = Outcome.RESTORED
+        elif case.margins.status == AccountStatus.BANKRUPT:
+            outcome = Outcome.BANKRUPT
     name, currency = str(start.book.account_id[0]), start.arrays.currency
     return LiquidationPlan(name, policy, currency, outcome, tuple(steps), start.margins, case.margins, case.book)
 

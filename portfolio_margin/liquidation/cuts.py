@@ -82,11 +82,12 @@ def cut_all_accounts(
         text = f"must be a whole number of 1 or more, and with {len(book)} accounts make at most {MOST_TRIALS:,} trials"
         raise ConfigError(f"slices = {slices!r}: {text}")
     nothing = np.zeros((slices + 1, len(book)))
-    tried = _trials(book, arrays, model, costs, nothing, backend, threads)
+    equity = margin(book, arrays, None, model, backend=backend, threads=threads).equity
+    tried = _trials(book, arrays, model, costs, nothing, equity, backend, threads)
     if costs.penalty_share > 0.0:
         maintenance = tried.statement.maintenance_margin.reshape(slices + 1, -1)
         freed = up(costs.penalty_share * np.maximum(maintenance[:1] - maintenance, 0.0))
-        tried = _trials(book, arrays, model, costs, freed, backend, threads)
+        tried = _trials(book, arrays, model, costs, freed, equity, backend, threads)
     return _chosen(book, tried, buffer, arrays)
 
 
@@ -96,10 +97,12 @@ def _trials(
     model: MarginModel,
     costs: Costs,
     further: FloatArray,
+    equity: FloatArray,
     backend: str,
     threads: int | None,
 ) -> _Trials:
-    """The accounts once for every number of slices, 0 first; `further` (K,A) penalties beside those by contract."""
+    """The accounts once for every number of slices, 0 first; `further` (K,A) penalties beside those by contract, with
+    them no more than what is left of the equity (A,)."""
     count, size = further.shape
     account = np.repeat(np.arange(size), np.diff(book.position_ptr))
     rows, held = book.instrument_idx, book.quantity
@@ -118,7 +121,7 @@ def _trials(
             raise DataError([Problem("liquidation", name, "instrument", name, remedy) for name in names])
         for charge, rate in zip(charged, (costs.trading, costs.penalty), strict=True):
             charge[k] = up(np.bincount(account, np.abs(traded) * rate[rows], minlength=size).astype(np.float64))
-        charged[1, k] = up(charged[1, k] + further[k])
+        charged[1, k] = np.minimum(up(charged[1, k] + further[k]), np.maximum(np.round(equity - charged[0, k], 2), 0.0))
         paid = -premium[paying] / arrays.value[settled_in]
         owners += [account + k * size, account[paying] + k * size, np.arange(size) + k * size]
         instruments += [rows, settled_in, np.full(size, cash)]

@@ -21,7 +21,8 @@ class Outcome(StrEnum):
     SAFE       the account is not below its maintenance margin: nothing is done
     RESTORED   the buffer above the maintenance margin is there again
     EXHAUSTED  no close, and no hedge that the policy takes, brings it nearer: the rest is auctioned or taken over
-    BANKRUPT   its equity is not above 0: it is taken over, and the waterfall bears the deficit
+    BANKRUPT   its equity is not above 0, from the start or after what its trades cost: it is taken over, and the
+               waterfall bears the deficit
     """
 
     SAFE = "safe"

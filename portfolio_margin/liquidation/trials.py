@@ -115,7 +115,9 @@ def try_trades(case: Case, trials: Sequence[Sequence[Trade]]) -> list[Trial]:
     rows, held = held_after(case, trials)
     costs = np.array([_charge(case.costs.trading, trades) for trades in trials])
     closes = [[trade for trade in trades if trade.action is Action.CLOSE] for trades in trials]
-    penalties = np.array([_charge(case.costs.penalty, trades) for trades in closes])
+    # As in the waterfall, a penalty is never more than what is left of the account.
+    most = np.maximum(np.round(case.margins.equity - costs, 2), 0.0)
+    penalties = np.minimum([_charge(case.costs.penalty, trades) for trades in closes], most)
     cash = int(np.flatnonzero(rows == cash_row_of(case.arrays))[0])
     inputs = (case.arrays, case.model, case.backend)
 
@@ -127,7 +129,8 @@ def try_trades(case: Case, trials: Sequence[Sequence[Trade]]) -> list[Trial]:
     margins = margins_of(rows, paid(), *inputs)
     if case.costs.penalty_share > 0.0:
         freed = np.array([max(case.margins.maintenance - after.maintenance, 0.0) for after in margins])
-        penalties = penalties + up(case.costs.penalty_share * np.where([len(c) > 0 for c in closes], freed, 0.0))
+        shares = up(case.costs.penalty_share * np.where([len(c) > 0 for c in closes], freed, 0.0))
+        penalties = np.minimum(up(penalties + shares), most)
         margins = margins_of(rows, paid(), *inputs)
     found = zip(trials, costs.tolist(), penalties.tolist(), margins, paid(), strict=True)
     return [

@@ -32,6 +32,7 @@ MODEL = worst_case.Model()
 RATE = 0.0005
 COSTS = Costs.of(ARRAYS, RATE * ARRAYS.notional, RATE * ARRAYS.notional)
 FREE = Costs.of(ARRAYS)
+DEAR = Costs.of(ARRAYS, 100 * RATE * ARRAYS.notional, 100 * RATE * ARRAYS.notional)
 MONEY = 0.011
 
 
@@ -56,7 +57,7 @@ STRANGLE: Held = {"BTC-60D-54400-P": -3.0, "BTC-60D-81600-C": -3.0, "ETH-60D-205
 
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(contracts_held, st.integers(5, 110), st.sampled_from([FREE, COSTS]))
+@given(contracts_held, st.integers(5, 110), st.sampled_from([FREE, COSTS, DEAR]))
 def test_a_partial_close_costs_what_it_says(name: str, steps: dict[str, int], percent: int, costs: Costs) -> None:
     """No step raises the requirement against equity by more than its cost; nothing is gained or lost beside it."""
     plan_ = plan(name, short_by(in_steps(steps), percent / 100), costs)
@@ -70,11 +71,14 @@ def test_a_partial_close_costs_what_it_says(name: str, steps: dict[str, int], pe
     anew = margin(plan_.book, ARRAYS, MARKET, MODEL, backend="numpy")
     assert anew.maintenance_margin[0] == plan_.after.maintenance and anew.equity[0] == plan_.after.equity
     assert (plan_.outcome is Outcome.RESTORED) == (bool(plan_.steps) and plan_.after.shortfall(buffer) <= 0)
-    if plan_.outcome in (Outcome.SAFE, Outcome.BANKRUPT):
+    if plan_.outcome is Outcome.SAFE or plan_.before.status == AccountStatus.BANKRUPT:
         assert not plan_.steps
+    assert (plan_.outcome is Outcome.BANKRUPT) == (plan_.after.status == AccountStatus.BANKRUPT)
+    # Who has nothing left is not traded any further.
+    assert all(step.after.status != AccountStatus.BANKRUPT for step in plan_.steps[:-1])
     assert (plan_.outcome is Outcome.SAFE) == (plan_.before.status < AccountStatus.LIQUIDATION)
     # Where trading is free, whoever has equity can be brought to safety.
-    assert plan_.outcome is not Outcome.EXHAUSTED or costs is COSTS
+    assert plan_.outcome is not Outcome.EXHAUSTED or costs is not FREE
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -116,24 +120,33 @@ def test_a_short_strangle_is_restored_and_nothing_is_closed_in_vain(name: str) -
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("percent", [10, 60, 90])
-def test_the_books_say_what_the_plan_says(name: str, percent: int) -> None:
-    """Cost and penalty of a plan are whole ticks; posted, they leave the account what its margin anew says it has."""
-    plan_ = plan(name, short_by(STRANGLE, percent / 100))
-    opening = to_ticks(plan_.before.equity, 0.01, up=False)
-    books = open_ledger({"x": int(opening)}, {"maker": 0}, insurance_fund=0)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(contracts_held, st.integers(1, 100), st.sampled_from([1, 20, 400]), st.integers(0, 10**6))
+def test_the_books_say_what_the_plan_says(name: str, steps: dict[str, int], percent: int, dear: int, fund: int) -> None:
+    """Cost and penalty of a plan are whole ticks; posted, they leave the account what its margin anew says it has, and
+    what it then owes is borne by the fund as far as it goes."""
+    rates = dear * RATE * ARRAYS.notional
+    plan_ = plan(name, short_by(in_steps(steps), percent / 100), Costs.of(ARRAYS, rates, rates, 0.05))
+    opening = int(to_ticks(plan_.before.equity, 0.01, up=False))
+    books = open_ledger({"x": opening}, {"maker": 0}, insurance_fund=fund)
     nobody = waterfall.Others(np.array([], dtype=np.str_), np.array([], dtype=np.int64))
-    cost, penalty = (int(to_ticks(amount, 0.01, up=True)) for amount in (plan_.cost, plan_.penalty))
-    done = waterfall.settle(books, "x", "maker", waterfall.Params(), nobody, cost=cost, penalty=penalty)
-    assert done.ledger.total == books.total
-    # Equity is rounded down in every statement, so by one tick more or less.
-    assert abs(done.ledger.balance_of("x") - round(plan_.after.equity * 100)) <= 1
+    for step in plan_.steps:
+        cost, penalty = (int(to_ticks(amount, 0.01, up=True)) for amount in (step.cost, step.penalty))
+        done = waterfall.settle(books, "x", "maker", waterfall.Params(), nobody, cost=cost, penalty=penalty)
+        assert done.ledger.total == books.total and done.deficit == done.from_fund + done.uncovered
+        # Equity is rounded down in every statement, so by one tick more or less.
+        left = books.balance_of("x") - cost - done.penalty
+        assert abs(left - round(step.after.equity * 100)) <= 1 + len(plan_.steps) and abs(done.penalty - penalty) <= 1
+        books = done.ledger
+        assert not done.deficit or step is plan_.steps[-1]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_who_is_safe_or_bankrupt_is_left_alone(name: str) -> None:
     assert plan(name, short_by(STRANGLE, 1.01)).outcome is Outcome.SAFE
     assert plan(name, {}).outcome is Outcome.SAFE
+    # A position of nothing is there, and is no position.
+    assert plan(name, {**short_by(STRANGLE, 0.8), "BTC-PERPETUAL": 0.0}).outcome is Outcome.RESTORED
     broke = plan(name, short_by(STRANGLE, -0.1))
     assert broke.outcome is Outcome.BANKRUPT and not broke.steps and broke.after == broke.before
 

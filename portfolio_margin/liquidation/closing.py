@@ -22,6 +22,7 @@ from portfolio_margin.liquidation.trials import (
     taken,
     try_trades,
 )
+from portfolio_margin.requirement import covered
 from portfolio_margin.statement import AccountStatus
 from pricing.instruments import Kind
 
@@ -37,7 +38,8 @@ def close_largest(case: Case) -> Trial | None:
     """Closes of the contract that contributes most to the maintenance margin; the next one where it cannot be traded or
     closing it does not help; None where nothing does."""
     amounts: dict[str, float] = {}
-    for line in case.model.contributions(case.book, case.arrays):
+    seen, _ = covered(case.model, case.book, case.arrays)
+    for line in case.model.contributions(seen, case.arrays):
         amounts[line.instrument] = amounts.get(line.instrument, 0.0) + float(line.maintenance)
     held = dict(zip(case.book.instrument_idx.tolist(), case.book.quantity.tolist(), strict=True))
     contract = case.costs.tradable & ~case.arrays.is_collateral

@@ -164,9 +164,9 @@ def test_policies_take_any_model(name: str) -> None:
     from scenarios import revalue
     from tests.portfolio_margin.books import INSTRUMENTS
 
-    model = toy_model.Model()
+    model = toy_model.Model(toy_model.Params(futures="off"))
     arrays = revalue(INSTRUMENTS, MARKET, model.scenario_set(MARKET))
-    book = book_of({"x": {**STRANGLE, "USD": 12_000.0}})
+    book = book_of({"x": {**STRANGLE, "BTC-60D": 100.0, "USD": 12_000.0}})
     module, costs = POLICIES[name], Costs.of(arrays, RATE * arrays.notional, penalty_share=0.1)
     plan_ = module.plan(book, arrays, model, costs, backend="numpy")
     anew = margin(plan_.book, arrays, MARKET, model, backend="numpy")

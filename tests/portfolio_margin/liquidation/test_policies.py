@@ -17,7 +17,7 @@ from portfolio_margin import AccountStatus, margin
 from portfolio_margin.liquidation import policies, waterfall
 from portfolio_margin.liquidation.ledger import open_ledger, to_ticks
 from portfolio_margin.liquidation.plan import Action, Costs, LiquidationPlan, Outcome, Trade
-from portfolio_margin.liquidation.trials import ladder, open_case, taken, try_trades
+from portfolio_margin.liquidation.trials import best_size, is_better, ladder, open_case, taken, try_trades
 from portfolio_margin.models import worst_case
 from portfolio_margin.sensitivities import with_orders
 from pricing import ConfigError, DataError
@@ -232,6 +232,37 @@ def test_a_delta_is_hedged_before_anything_is_closed() -> None:
     (trade,) = plan_.steps[0].trades
     assert trade.action is Action.HEDGE and trade.quantity > 0
     assert plan_.outcome is Outcome.RESTORED and plan_.penalty == 0.0
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(2, 200), st.integers(-200, 200), st.integers(30, 99))
+def test_the_size_found_is_the_smallest_of_all_to_its_spacing(sold: int, other: int, percent: int) -> None:
+    """Every size of a close, one by one, against the two ladders; the margin is convex in the size."""
+    held = short_by(in_steps({"BTC-60D-68000-C": -sold, "BTC-60D-54400-P": other}), percent / 100)
+    case = open_case(book_of({"x": held}), ARRAYS, MODEL, COSTS, 0.1, "numpy")
+    if case.margins.status != AccountStatus.LIQUIDATION:
+        return
+    row, unit = ROW["BTC-60D-68000-C"], 0.1
+
+    def trades(size: int) -> list[Trade]:
+        return [Trade(row, size * unit, Action.CLOSE)]
+
+    every = [trial for trial in try_trades(case, [trades(n) for n in range(1, sold + 1)]) if is_better(case, trial)]
+    found = best_size(case, sold, trades)
+    if not every:
+        assert found is None
+        return
+    assert found is not None or sold > 16
+    if found is None:
+        return
+    best = min(max(trial.step.after.shortfall(0.1), 0.0) for trial in every)
+    restoring = [t.step.trades[0].quantity for t in every if t.step.after.shortfall(0.1) <= 0.0]
+    left, size = max(found.step.after.shortfall(0.1), 0.0), found.step.trades[0].quantity
+    spacing = np.ceil(np.ceil(sold / 16) * 2 / 16) * unit
+    if restoring:
+        assert left == 0.0 and restoring[0] - 1e-9 <= size <= restoring[0] + spacing + 1e-9
+    else:
+        assert left <= best + spacing * 2 * float(ARRAYS.notional[row])
 
 
 def test_ladders_hold_their_end() -> None:

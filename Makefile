@@ -1,8 +1,9 @@
 # make demo    margin statements of the shipped sample exchange
 # make test    lint, types, layers, tidy test, tests
 # make bench   benchmarks, as ratios against peers in the same run
-# make bench-peers   prices, Greeks, implied vols, slices and American options beside other packages, which are installed
-#                    into an environment of their own; writes the tables of README.md and docs/benchmarks.md
+# make bench-peers   prices, Greeks, implied vols, slices, American options, a whole venue and one portfolio beside other
+#                    packages, which are installed into an environment of their own; writes the tables of README.md and
+#                    docs/benchmarks.md
 # make clean   remove the environment and everything that was generated
 #
 # Needs Python 3.11 or newer and make; the rest goes into .venv. PYTHON=... picks another interpreter.
@@ -37,13 +38,15 @@ bench: $(VENV)/.installed-dev
 # four times slower, so the older one comes after it.
 PEER_VENV := .venv-peers
 PEERS := torch==2.13.0 jax QuantLib iv-engine lbriv pyvolr vollib py_lets_be_rational==1.0.1 py_vollib_vectorized \
-	fast-vollib quantkit-rs vanilla-option-pricers pybaw
+	fast-vollib quantkit-rs vanilla-option-pricers pybaw pandas duckdb matplotlib
 
 bench-peers: $(PEER_VENV)/.installed
 	$(PEER_VENV)/bin/python -m benchmarks.pricing --threads 1 --json build/peers-pricing-1.json
 	$(PEER_VENV)/bin/python -m benchmarks.pricing --json build/peers-pricing.json
 	$(PEER_VENV)/bin/python -m benchmarks.slices --json build/peers-slices.json
 	$(PEER_VENV)/bin/python -m benchmarks.american --json build/peers-american.json
+	$(PEER_VENV)/bin/python -m benchmarks.venue --threads 1 --json build/peers-venue-1.json --figure build/venue-1.png
+	$(PEER_VENV)/bin/python -m benchmarks.venue --json build/peers-venue.json
 	$(PEER_VENV)/bin/python -m benchmarks.report
 
 $(PEER_VENV)/.installed: $(PROJECT_FILES) Makefile

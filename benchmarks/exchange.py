@@ -51,9 +51,11 @@ def options(contracts: int, seed: int = 1) -> tuple[Instruments, Market]:
 
 
 def scenario_set(market: Market, scenarios: int) -> ScenarioSet:
-    """A grid of price moves, vol up, same and down, one horizon; cut to the number asked for."""
-    buckets = max(1, -(-scenarios // 6))
-    full = grid.scenarios(grid.Params(buckets=buckets, days=(0.0,), tail_moves=()), market)
+    """A grid of price moves, vol up, same and down, as few horizons as fit; cut to the number asked for."""
+    times = -(-scenarios // 300)
+    buckets = max(1, -(-scenarios // (6 * times)))
+    days = tuple(day / 8.0 for day in range(times))
+    full = grid.scenarios(grid.Params(buckets=buckets, days=days, tail_moves=()), market)
     columns = ("label", "price_move", "vol_move", "vol_shift", "time_step_years", "weight", "tier")
     return ScenarioSet(**{name: getattr(full, name)[:scenarios] for name in columns}, dynamics=full.dynamics)
 

@@ -24,9 +24,22 @@ from portfolio_margin.aggregate import account_pnl, worst_loss  # noqa: E402
 from portfolio_margin.blocks import Block, blocks  # noqa: E402
 from portfolio_margin.book import Book  # noqa: E402
 from portfolio_margin.compare import Comparison, compare  # noqa: E402
+from portfolio_margin.derivatives import (  # noqa: E402
+    MarketDerivatives,
+    NearScenarios,
+    market_derivatives,
+    near_scenarios,
+    quantity_derivatives,
+    scenario_derivatives,
+)
+from portfolio_margin.engine import MarginEngine  # noqa: E402
 from portfolio_margin.explain import Explanation, explain  # noqa: E402
+from portfolio_margin.hedge import hedge  # noqa: E402
+from portfolio_margin.hedge_result import Hedge, HedgeTrade  # noqa: E402
+from portfolio_margin.hedge_terms import Costs, Limits, Target  # noqa: E402
 from portfolio_margin.io.parameter_sets import load_parameters  # noqa: E402
 from portfolio_margin.margin import margin  # noqa: E402
+from portfolio_margin.optimise import GreekProfile, account_greeks, greek_profile, optimise_book  # noqa: E402
 from portfolio_margin.position_margin import PositionMargins, position_margins  # noqa: E402
 from portfolio_margin.requirement import ParameterSet, Requirement  # noqa: E402
 from portfolio_margin.sample import Sample, load_sample  # noqa: E402
@@ -39,22 +52,39 @@ __all__ = [
     "Block",
     "Book",
     "Comparison",
+    "Costs",
     "Explanation",
+    "GreekProfile",
+    "Hedge",
+    "HedgeTrade",
+    "Limits",
+    "MarginEngine",
     "MarginStatement",
+    "MarketDerivatives",
+    "NearScenarios",
     "ParameterSet",
     "PositionMargins",
     "Requirement",
     "Sample",
+    "Target",
     "WhatIf",
     "__version__",
+    "account_greeks",
     "account_pnl",
     "blocks",
     "compare",
     "explain",
+    "greek_profile",
+    "hedge",
     "load_parameters",
     "load_sample",
     "margin",
+    "market_derivatives",
+    "near_scenarios",
+    "optimise_book",
     "position_margins",
+    "quantity_derivatives",
+    "scenario_derivatives",
     "what_if",
     "worst_loss",
 ]

@@ -37,7 +37,8 @@ def worst_loss(
     module = load_backend("portfolio_margin", backend)
     loss, scenario, found = module.worst_loss(positions, table, threads_for(book, arrays.rows.shape[1], threads))
     check_faults(book, arrays, found)
-    return loss * arrays.tick_size, scenario
+    loss *= arrays.tick_size
+    return loss, scenario
 
 
 def account_pnl(
@@ -74,9 +75,9 @@ def kernel_positions(book: Book, arrays: RiskArrays, netting: str) -> Positions:
     """The book as the kernels take it, with the netting set of each group."""
     if netting not in NETTING:
         raise ConfigError(f"netting = {netting!r}: must be one of {', '.join(NETTING)}")
-    if len(book.instrument_idx) and book.instrument_idx.max() >= len(arrays):
-        top = int(book.instrument_idx.max())
-        raise DataError([Problem("book", None, "instrument_idx", top, f"the risk arrays hold only {len(arrays)}")])
+    last = int(book.instrument_idx.max(initial=-1))
+    if last >= len(arrays):
+        raise DataError([Problem("book", None, "instrument_idx", last, f"the risk arrays hold only {len(arrays)}")])
     netting_set = np.zeros(len(book.group_key), dtype=np.int64)
     # Read-only like the column of the arrays: a writeable one would be another signature to compile.
     row_set = freeze(np.zeros(len(arrays)), np.int64)

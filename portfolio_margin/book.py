@@ -110,6 +110,45 @@ class Book:
             quantity=amount,
         )
 
+    @classmethod
+    def from_codes(
+        cls, accounts: StrArray, account: IntArray, instrument: IntArray, quantity: FloatArray, group: IntArray
+    ) -> Book:
+        """A book from positions whose accounts are given by number, for books of many millions.
+
+        accounts    (A,) distinct names, in any order; one that no position has is an account that holds nothing
+        account     (P,) -> A
+        instrument  (P,) -> N, and quantity (P,) contracts, + long
+        group       (N,) margin group of each instrument
+
+        Equal to `from_arrays` of the same positions. Raises DataError for the same instrument twice in an account.
+        """
+        by_name = np.argsort(accounts)
+        # One number a position that sorts as account, group and instrument do.
+        of_instrument, place = np.lexsort((np.arange(len(group)), group)), np.empty(len(group), np.int64)
+        place[of_instrument] = np.arange(len(group))
+        of_account = np.empty(len(accounts), np.int64)
+        of_account[by_name] = np.arange(len(accounts)) * max(len(group), 1)
+        key = of_account[account] + place[instrument]
+        if np.any(key[1:] <= key[:-1]):
+            order = np.argsort(key, kind="stable")
+            key, quantity = key[order], quantity[order]
+        owner, where = np.divmod(key, max(len(group), 1))
+        sorted_instrument = of_instrument[where]
+        _check_duplicates(accounts[by_name], owner, sorted_instrument)
+        sorted_group = group[sorted_instrument]
+        starts = np.ones(len(key), dtype=np.bool_)
+        starts[1:] = (owner[1:] != owner[:-1]) | (sorted_group[1:] != sorted_group[:-1])
+        first = np.flatnonzero(starts)
+        return cls(
+            account_id=accounts[by_name],
+            account_ptr=np.searchsorted(owner[first], np.arange(len(accounts) + 1)),
+            group_key=sorted_group[first],
+            group_ptr=np.append(first, len(key)),
+            instrument_idx=sorted_instrument,
+            quantity=quantity,
+        )
+
     def __len__(self) -> int:
         return len(self.account_id)
 

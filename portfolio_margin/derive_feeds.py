@@ -66,6 +66,11 @@ class Feeds:
         }
         object.__setattr__(self, "unsettled", MappingProxyType(accounts))
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is in doubt and nothing unsettled."""
+        return not self.unsettled and not any(getattr(self, name) for name in CONFIDENCES)
+
 
 def _numbers(name: str, values: object, low: float, high: float) -> Mapping[str, float]:
     """Numbers by name within bounds, sorted, so that their order changes no hash."""

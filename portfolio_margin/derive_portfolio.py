@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from portfolio_margin.aggregate import kernel_positions, kernel_table, threads_for
 from portfolio_margin.blocks import Block, blocks
 from portfolio_margin.book import Book
 from portfolio_margin.derive_feeds import (
@@ -151,6 +152,49 @@ def portfolios(
         yield _portfolio(book.accounts(block.first, block.last), block, arrays, rule)
 
 
+class Totals(NamedTuple):
+    """(A,) of every account: worst loss and the column of the underlying that loses most, revaluation, and what charges
+    are shares of: |perpetuals| x spot, naked shorts x spot, haircuts in money."""
+
+    loss: FloatArray
+    worst: IntArray
+    revalued: FloatArray
+    perpetual: FloatArray
+    naked: FloatArray
+    mm_haircut: FloatArray
+    im_haircut: FloatArray
+
+
+def totals_at_once(
+    book: Book, arrays: RiskArrays, rule: Rule, asset_price: FloatArray, haircuts: FloatArray, threads: int | None
+) -> Totals | None:
+    """Totals of every account by one compiled pass, bit for bit those of `portfolios`; None where one of them is no
+    usual one and `portfolios` has to look: quantities off their step or of very many steps, accounts beyond the bound.
+
+    asset_price (N,) venue's price of an asset; haircuts (N,2) maintenance and initial share of it
+    """
+    from portfolio_margin.backends import derive_numba
+
+    rows, contracts = scan_rows(arrays, rule), contracts_of(arrays)
+    option_strike = np.where(contracts.option, arrays.terms.strike, 0.0)
+    strike = np.full(len(arrays), -1)
+    for key in np.unique(arrays.expiry_idx[contracts.option]):
+        here = contracts.option & (arrays.expiry_idx == key)
+        strike[here] = np.unique(option_strike[here], return_inverse=True)[1]
+    owner = np.append(arrays.terms.expiry_underlying, -1)
+    scan = derive_numba.Scan(
+        book.group_key, owner, rule.dampening, rule.skew.astype(np.float64), rule.discount_long, rule.discount_short,
+        rule.restate, rule.basis_weight, arrays.tick_size,
+    )  # fmt: skip
+    held = derive_numba.Held(
+        contracts.perpetual, contracts.asset, contracts.units, contracts.spot, strike, asset_price,
+        np.ascontiguousarray(haircuts[:, 0]), np.ascontiguousarray(haircuts[:, 1]),
+    )  # fmt: skip
+    positions, table = kernel_positions(book, arrays, "joint"), kernel_table(arrays, rows, None)
+    found = derive_numba.scan_accounts(positions, table, scan, held, threads_for(book, rows.shape[1], threads))
+    return None if found is None else Totals(*found)
+
+
 class Shocked(NamedTuple):
     """(R,...) of expiries: P&L counted (R,K), shocked values before discounts (R,K), value now and without a move."""
 
@@ -231,8 +275,14 @@ def _basis_losses(state: Shocked, key: IntArray, rule: Rule) -> tuple[FloatArray
 
 
 def _consecutive(values: FloatArray, start: IntArray) -> FloatArray:
-    """Sums of consecutive rows, each from one start to the next."""
-    return np.asarray(np.add.reduceat(values, start, axis=0)) if len(start) else values
+    """Sums of consecutive rows, each from one start to the next, one row after the other: numpy's own sums of eight
+    and more have another order, and another last bit."""
+    sizes = np.diff(np.append(start, len(values)))
+    total = values[start]
+    for place in range(1, int(sizes.max(initial=0))):
+        longer = np.flatnonzero(sizes > place)
+        total[longer] += values[start[longer] + place]
+    return total
 
 
 def _sizes(own: Book, arrays: RiskArrays, of_expiry: IntArray, count: int) -> tuple[FloatArray, FloatArray, BoolArray]:

@@ -52,11 +52,14 @@ class Table(NamedTuple):
 
 class Faults(NamedTuple):
     """(A,) each: first position that is no whole multiple of its step, or -1; sum of magnitudes; first position in a
-    group of another netting set, or -1."""
+    group of another netting set, or -1. Empty where a backend has found that there are none."""
 
     off_step: IntArray
     magnitude: FloatArray
     misplaced: IntArray
+
+
+NO_FAULTS = Faults(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
 
 
 def is_off_step(quantity: FloatArray, unit: FloatArray) -> BoolArray:
@@ -112,7 +115,14 @@ def worst_of_segments(sums: FloatArray, account: IntArray, accounts: int) -> tup
     sums is (segments, K), account is the account of each segment.
     """
     scenario = np.argmin(sums, axis=1)
-    loss = np.maximum(-sums[np.arange(len(sums)), scenario], 0.0)
+    return worst_of_losses(sums[np.arange(len(sums)), scenario], scenario, account, accounts)
+
+
+def worst_of_losses(
+    lowest: FloatArray, scenario: IntArray, account: IntArray, accounts: int
+) -> tuple[FloatArray, IntArray]:
+    """`worst_of_segments` from the lowest sum of each segment and the scenario it stands in."""
+    loss = np.maximum(-lowest, 0.0)
     total = np.zeros(accounts)
     np.add.at(total, account, loss)
     worst = np.full(accounts, -1)

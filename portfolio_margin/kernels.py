@@ -12,6 +12,10 @@ import numpy as np
 import pricing.models
 from portfolio_margin.aggregate import account_sums, worst_loss
 from portfolio_margin.book import Book
+from portfolio_margin.engine import MarginEngine
+from portfolio_margin.events import Fill, PositionsChanged
+from portfolio_margin.io.parameter_sets import load_parameters
+from portfolio_margin.models import derive_pmrm2, worst_case
 from pricing.implied_vol import implied_vol
 from pricing.instruments import Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
@@ -19,11 +23,15 @@ from pricing.price import greeks, price
 from pricing.resolve import load_model
 from pricing.slice_fit import SliceData, fit_slices
 from pricing.variables import CHANGED_VARIABLES
+from scenarios.portfolio import portfolio_pnl
 from scenarios.revalue import revalue
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import ScenarioSet, make
 
 DAY_MS = 86_400_000
+# The widths of `portfolio_margin.backends.lanes`; more columns are cut into these.
+ACCOUNT_COLUMNS = (16, 32, 48, 64)
+DERIVE_DAY = 1_772_098_865_000  # any day that has a parameter set
 
 
 Jobs = list[tuple[str, Callable[[], Any]]]
@@ -42,7 +50,12 @@ def compile_jobs(backends: Sequence[str]) -> Jobs:
     return [
         job
         for backend in backends
-        for job in (*pricing_jobs(backend), *changed_variables_jobs(backend), *_account_jobs(book, arrays, backend))
+        for job in (
+            *pricing_jobs(backend),
+            *changed_variables_jobs(backend),
+            *_account_jobs(book, arrays, backend),
+            *_order_jobs(book, arrays, backend),
+        )
     ]
 
 
@@ -60,6 +73,7 @@ def pricing_jobs(backend: str) -> Jobs:
         jobs.append((f"{backend}: implied_vol {model}", invert))
     if backend == "numba":
         jobs.append(("numba: fit of slices", partial(fit_slices, [_five_quotes()])))
+        jobs.append(("numba: portfolio_pnl", partial(portfolio_pnl, *TERMS[:-1], 1.0, (0.0, 0.0, 0.0))))
     instruments, market = _two_contracts()
     return [*jobs, (f"{backend}: unit_pnl", partial(revalue, instruments, market, _one_move(), backend=backend))]
 
@@ -74,15 +88,41 @@ def changed_variables_jobs(backend: str) -> Jobs:
 
 
 def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
-    """Rows of the arrays are read-only and other rows are not, which to numba are two signatures."""
-    sums = {"account_sums": arrays.rows.copy(), "account_pnl": arrays.rows}
+    """Sums of as many columns as there are compiled widths of registers."""
+    derive = [("numba: derive_pmrm2", partial(_derive_requirement, book))] if backend == "numba" else []
     return [
-        (f"{backend}: worst_loss", partial(worst_loss, book, arrays, backend=backend)),
+        *derive,
+        (f"{backend}: worst_loss", partial(worst_loss, book, arrays, netting="per_underlying", backend=backend)),
         *(
-            (f"{backend}: {name}", partial(account_sums, book, arrays, rows, backend=backend))
-            for name, rows in sums.items()
+            (f"{backend}: account_sums of {columns}", partial(account_sums, book, arrays, rows, backend=backend))
+            for columns in ACCOUNT_COLUMNS
+            for rows in [np.zeros((len(arrays), columns))]
         ),
     ]
+
+
+def _derive_requirement(book: Book) -> Any:
+    """The requirement that has a kernel of its own."""
+    instruments, market = _two_contracts()
+    model = derive_pmrm2.Model(*load_parameters("derive_pmrm2", at=DERIVE_DAY))
+    arrays = revalue(instruments, market, model.scenario_set(market), backend="numpy")
+    return model.requirement(book, arrays, backend="numba")
+
+
+def _order_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
+    """What an engine compiles; its orders are in futures, for which nothing is paid."""
+    if backend != "numba":
+        return []
+
+    def ask() -> None:
+        engine = MarginEngine.from_arrays(book, worst_case.Model(), arrays)
+        engine.what_if("a", [("perpetual", 1.0)])
+        engine.what_if("a", [("perpetual", 1.0), ("perpetual", 2.0)])
+        engine.check([0], [1], [1.0])
+        engine.apply(PositionsChanged((Fill("a", "perpetual", 1.0),)))
+        engine.state.policy.figures(engine.state.ledger, engine.state.ledger.all_rows())
+
+    return [("numba: orders and fills", ask)]
 
 
 def _five_quotes() -> SliceData:

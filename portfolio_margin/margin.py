@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,11 +13,36 @@ from portfolio_margin.lacking import gather
 from portfolio_margin.requirement import MarginModel, check_covers, check_scenarios, covered, excluded
 from portfolio_margin.statement import MarginStatement, account_status, down, ratio, up
 from portfolio_margin.version import VERSION
-from pricing.arrays import BoolArray, IntArray
+from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.digest import hash_parts
 from pricing.errors import ConfigError, DataError, NumericalError, Problem
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
+
+
+class Amounts(NamedTuple):
+    """What a statement says of every account, (A,) each, rounded; the columns of `MarginStatement` by the same names.
+
+    Beside them `unseen`, a line for every position that the model has no rule for.
+    """
+
+    equity: FloatArray
+    collateral_value_before_haircut: FloatArray
+    haircut: FloatArray
+    margin_balance: FloatArray
+    initial_margin: FloatArray
+    maintenance_margin: FloatArray
+    available_funds: FloatArray
+    excess_liquidity: FloatArray
+    mm_rate: FloatArray
+    health: FloatArray
+    delta_total: FloatArray
+    status: IntArray
+    worst_scenario: IntArray
+    excluded: IntArray
+    unmargined: BoolArray
+    charges: dict[str, FloatArray]
+    unseen: tuple[str, ...]
 
 
 def margin(
@@ -39,6 +65,26 @@ def margin(
     at all and the book holds some; DataError where arrays and market do not belong together or a quantity is off its
     step; NumericalError where a margin cannot be computed exactly: never a small number instead.
     """
+    check_belongs(arrays, market, model)
+    found = amounts(book, arrays, model, backend=backend, threads=threads)
+    figures = found._asdict()
+    unseen = figures.pop("unseen")
+    return MarginStatement(
+        account=book.account_id,
+        **figures,
+        scenario_label=arrays.scenario_set.label,
+        as_of_ms=arrays.valuation_time,
+        currency=arrays.currency,
+        model=model,
+        parameters_hash=hash_parts([model.model_id, vars(model.params)])[:16],
+        input_hash=hash_parts([arrays.digest, *(getattr(book, f.name) for f in fields(book))])[:16],
+        engine_version=VERSION,
+        positions_excluded=(*positions_excluded, *unseen),
+    )
+
+
+def check_belongs(arrays: RiskArrays, market: Market | None, model: MarginModel) -> None:
+    """ConfigError where a model cannot use the arrays, DataError where they are of another market than `market`."""
     if not hasattr(model, "requirement"):
         raise ConfigError(f"model = {model!r}: must be a margin model, such as worst_case.Model(worst_case.Params())")
     if arrays.method != "full":
@@ -46,6 +92,12 @@ def margin(
     if market is not None:
         _check_same_moment(arrays, market)
     check_scenarios(model, arrays)
+
+
+def amounts(
+    book: Book, arrays: RiskArrays, model: MarginModel, *, backend: str = "numba", threads: int | None = None
+) -> Amounts:
+    """The figures of a statement for every account of the book, of arrays that `check_belongs` lets pass."""
     check_covers(model, book, arrays)
     seen, unseen = covered(model, book, arrays)
     count, unmargined = _left_out(model, book, arrays)
@@ -59,8 +111,7 @@ def margin(
     initial, maintenance = up(required.initial), up(required.maintenance)
     if not (np.all(np.isfinite(initial)) and np.all(np.isfinite(balance))):
         raise NumericalError("a margin came out as no finite number; nothing is reported")
-    return MarginStatement(
-        account=book.account_id,
+    return Amounts(
         equity=value,
         collateral_value_before_haircut=down(held.collateral),
         haircut=haircut,
@@ -74,17 +125,10 @@ def margin(
         status=account_status(marked, marked - held.haircut, required.initial, required.maintenance),
         delta_total=held.delta,
         worst_scenario=required.worst_scenario,
-        charges=required.charges,
-        scenario_label=arrays.scenario_set.label,
-        as_of_ms=arrays.valuation_time,
-        currency=arrays.currency,
-        model=model,
-        parameters_hash=hash_parts([model.model_id, vars(model.params)])[:16],
-        input_hash=hash_parts([arrays.digest, *(getattr(book, f.name) for f in fields(book))])[:16],
-        engine_version=VERSION,
-        positions_excluded=(*positions_excluded, *unseen),
         excluded=count,
         unmargined=unmargined,
+        charges=required.charges,
+        unseen=unseen,
     )
 
 

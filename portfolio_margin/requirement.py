@@ -247,7 +247,10 @@ def check_scenarios(model: MarginModel, arrays: RiskArrays) -> None:
     """ConfigError where the model needs other scenarios than those the arrays were made under."""
     wanted = model.scenario_set(arrays.market_rows)
     if wanted is not None and not same_scenarios(wanted, arrays.scenario_set):
+        remedy = "revalue(instruments, market, model.scenario_set(market))"
+        if not arrays.market_digest:
+            remedy = "they come from no market; of a risk parameter file, give the file itself"
         raise ConfigError(
             f"{model.model_id} has scenarios of its own, {len(wanted)} of them, and these risk arrays were made under "
-            f"others: revalue(instruments, market, model.scenario_set(market))"
+            f"others: {remedy}"
         )

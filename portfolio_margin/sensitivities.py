@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from pricing.errors import DataError, Problem
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 
+# The largest double: a whole number of Python's may be above it.
+LARGEST = float(np.finfo(np.float64).max)
 COMPARED = (
     "equity",
     "margin_balance",
@@ -34,7 +37,7 @@ class WhatIf:
     """An account before and after orders.
 
     account, currency           of the statement
-    pre, post, change           by column of the statement
+    pre, post                   by column of the statement
     pre_status, post_status, pre_worst_scenario, post_worst_scenario   their names
     fits     True where the account covers its initial margin afterwards
     allowed  True where it does, or where neither available funds nor excess liquidity fall: who is short of margin may
@@ -47,7 +50,6 @@ class WhatIf:
     currency: str
     pre: dict[str, float]
     post: dict[str, float]
-    change: dict[str, float]
     pre_status: str
     post_status: str
     pre_worst_scenario: str
@@ -56,6 +58,11 @@ class WhatIf:
     allowed: bool
     unmargined: bool = False
     positions_excluded: tuple[str, ...] = ()
+
+    @cached_property
+    def change(self) -> dict[str, float]:
+        """What the orders change, by column of the statement."""
+        return {name: _difference(self.post[name], self.pre[name]) for name in self.pre}
 
     def columns(self) -> dict[str, float | str | bool]:
         """pre_*, post_* and change_* by name."""
@@ -97,7 +104,6 @@ def what_if(
         currency=pre.currency,
         pre=values[0],
         post=values[1],
-        change={name: _difference(values[1][name], values[0][name]) for name in COMPARED},
         pre_status=_text(pre, "status"),
         post_status=_text(post, "status"),
         pre_worst_scenario=_text(pre, "worst_scenario"),
@@ -111,10 +117,10 @@ def what_if(
 
 def with_orders(book: Book, arrays: RiskArrays, orders: Sequence[tuple[str, float]]) -> Book:
     """The book of one account with orders filled at the mark and their premiums paid."""
-    rows, quantities = _order_rows(arrays, orders)
-    cash_rows, premiums = _premiums(arrays, rows, quantities)
+    rows, quantities = order_rows(arrays, orders)
+    cash_rows, paid = premiums(arrays, rows, quantities)
     instrument = np.concatenate([book.instrument_idx, rows, cash_rows])
-    quantity = np.concatenate([book.quantity, quantities, premiums])
+    quantity = np.concatenate([book.quantity, quantities, paid])
     held, position = np.unique(instrument, return_inverse=True)
     total = np.zeros(len(held))
     np.add.at(total, position, quantity)
@@ -134,8 +140,14 @@ def with_orders(book: Book, arrays: RiskArrays, orders: Sequence[tuple[str, floa
     )
 
 
-def _order_rows(arrays: RiskArrays, orders: Sequence[tuple[str, float]]) -> tuple[np.ndarray, np.ndarray]:
-    row_of = arrays.index_of()
+def order_rows(
+    arrays: RiskArrays, orders: Sequence[tuple[str, float]], row_of: Mapping[str, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(M,) instrument row and (M,) quantity of each order. DataError naming every order that is none.
+
+    row_of  row by name, where the caller has it at hand
+    """
+    row_of = arrays.index_of() if row_of is None else row_of
     problems: list[Problem] = []
     rows, quantities = [], []
     for number, order in enumerate(orders, start=1):
@@ -149,7 +161,7 @@ def _order_rows(arrays: RiskArrays, orders: Sequence[tuple[str, float]]) -> tupl
             remedy = "no such instrument" + did_you_mean(str(name), row_of)
             problems.append(Problem("orders", number, "instrument", name, remedy))
             continue
-        if not np.isfinite(quantity):
+        if abs(quantity) > LARGEST or quantity != quantity:
             problems.append(Problem("orders", number, "quantity", quantity, "must be a finite number"))
             continue
         if arrays.is_collateral[row]:
@@ -171,7 +183,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def _premiums(arrays: RiskArrays, rows: np.ndarray, quantities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def premiums(arrays: RiskArrays, rows: np.ndarray, quantities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cash rows and amounts that pay for the orders, in the settlement currency of each."""
     cost = quantities * arrays.value[rows]
     paid = (cost != 0) & ~arrays.is_collateral[rows]

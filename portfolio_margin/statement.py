@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MONEY_STEP = 0.01
-# Binary noise of a product of two doubles, in money steps: far below any tick, so it is not money.
-ROUNDING_NOISE_DIGITS = 6
+# Binary noise of sums and products of doubles, in money steps and relative to the amount: far below any tick, so it is
+# not money.
+ROUNDING_NOISE, RELATIVE_NOISE = 5e-7, 2e-15
 REDUCE_ONLY_LEVEL = 1.10
 
 
@@ -171,8 +172,11 @@ def down(amount: FloatArray) -> FloatArray:
 
 
 def _rounded(amount: FloatArray, direction: Any) -> FloatArray:
-    steps = direction(np.round(amount / MONEY_STEP, ROUNDING_NOISE_DIGITS))
-    return np.asarray(np.round(steps * MONEY_STEP, 2) + 0.0)
+    steps = amount / MONEY_STEP
+    nearest = np.rint(steps)
+    noise = np.maximum(ROUNDING_NOISE, RELATIVE_NOISE * np.abs(steps))
+    whole = np.where(np.abs(steps - nearest) <= noise, nearest, direction(steps))
+    return np.asarray(np.round(whole * MONEY_STEP, 2) + 0.0)
 
 
 def account_status(equity: FloatArray, balance: FloatArray, initial: FloatArray, maintenance: FloatArray) -> IntArray:

@@ -14,6 +14,7 @@ from pricing.variables import SPOT_MODELS, Terms
 SMALLEST_PRICE = 1e-300
 SMALLEST_RATIO = 1e-290
 AT_LEAST_0 = "must be a finite number, 0 or more"
+WORTHLESS_COIN = "must be above 0: what is paid in a coin worth nothing has no value in it"
 REACHED = "leaves no forward or discount factor above 0 and finite at expiry"
 
 
@@ -37,6 +38,9 @@ def check_model(
     if model == "displaced":
         for name, total in (("forward", terms.forward), ("strike", terms.strike)):
             bounds[name] = (total >= 0, lambda row: _with_displacement(float(columns["displacement"][row])))
+    if model == "inverse":
+        least = np.maximum(SMALLEST_PRICE, 10.0 * SMALLEST_RATIO * columns["strike"])
+        bounds["forward"] = (columns["forward"] >= least, WORTHLESS_COIN)
     check_rows(function, columns, bounds, at)
     if model in SPOT_MODELS:
         check_carry(function, columns, terms.forward, terms.discount, at)

@@ -1,4 +1,4 @@
-"""American calls on a share that pays known dividends in cash.
+"""American options on a share that pays known dividends in cash.
 
 Two conventions say what moves lognormally, and so what vol is the vol of:
 
@@ -7,30 +7,37 @@ Two conventions say what moves lognormally, and so what vol is the vol of:
   2003; Vellekoop and Nieuwenhuis 2006).
 
 With a rate of 0 or more and no yield a call is exercised early only just before the share goes without a dividend:
-`pricing.dividend_induction` finds the value from the last dividend to the first.
-
-Puts are not offered: they are exercised at any time, and no boundary of constant terms describes when. A dividend that
-is a share of the price is a yield.
+`pricing.dividend_induction` finds the value from the last dividend to the first. A put is exercised at any time but for
+a stretch before each dividend: `pricing.dividend_puts` finds its boundary, in the escrowed model. With a spot that
+drops the put is refused: what is left of it after a dividend is no function in closed form, and none is kept. A
+dividend that is a share of the price is a yield.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing.arrays import BoolArray, FloatArray
+from pricing import dividend_induction
+from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.columns import check_rows, flat_columns, numbers
-from pricing.dividend_induction import Calls, greeks
-from pricing.errors import ConfigError, DataError, Problem
+from pricing.dividend_induction import Calls
+from pricing.errors import ConfigError, DataError, Problem, UnsolvedError
+from pricing.models import black76
 from pricing.price import load_backend
 
 CONVENTIONS = ("escrowed", "drop")
 FIELDS = ("spot", "strike", "tau", "vol", "sign", "rate")
 SCHEDULE, ONE_DIVIDEND = "american_with_dividends", "american_call_with_dividend"
 ONE_DIVIDEND_FIELDS = ("spot", "strike", "tau", "vol", "rate", "dividend", "dividend_tau")
-ROWS_AT_ONCE = 128
+ROWS_AT_ONCE, PUTS_AT_ONCE = 128, 16
+# A rate that earns less than this over the life of a put is none.
+NO_RATE = 1e-14
 
 
 def american_with_dividends(
@@ -46,21 +53,21 @@ def american_with_dividends(
     convention: str = "escrowed",
     backend: str = "numba",
 ) -> dict[str, FloatArray]:
-    """price, delta and gamma, by name, of one unit of American calls on a share with known dividends and no yield.
+    """price, delta and gamma, by name, of one unit of American options on a share with known dividends and no yield.
 
     spot, strike   quote currency, above 0; the spot with all dividends still in it
     tau            years to expiry, above 0
     vol            per sqrt(year), above 0, of what the convention says
-    sign           +1; puts are refused
+    sign           +1 call, -1 put; with "drop" calls alone
     rate           continuous, per year, 0 or more
     dividend_tau   (M,) years until the share trades without each dividend, above 0, ascending
     dividend       (M,) quote currency a share, 0 or more
     convention     "escrowed" or "drop", see above
-    backend        of the European value that is left after the last dividend
+    backend        of the European value, and of the boundary after the last dividend
 
     The schedule is that of the share: a contract counts the dividends before its own expiry. Everything else
-    broadcasts. Right in the model to 1e-9 of the spot, 1e-8 where dividends are days apart. DataError for inputs out of
-    these bounds.
+    broadcasts. Calls are right in the model to 1e-9 of the spot, 1e-8 where dividends are days apart; puts to 1e-7.
+    DataError for inputs out of these bounds; UnsolvedError naming puts for which no boundary was found.
     """
     if convention not in CONVENTIONS:
         raise ConfigError(f"convention = {convention!r}: must be one of {', '.join(CONVENTIONS)}")
@@ -74,16 +81,25 @@ def american_with_dividends(
     with np.errstate(over="ignore", invalid="ignore"):
         paid = (np.where(counted > k, amounts[k] * np.exp(-columns[4] * dates[k]), 0.0) for k in range(len(dates)))
         above = columns[0] > sum(paid, np.zeros(len(columns[0])))
-    _check(SCHEDULE, named, {"spot": (above, "must be above the value of the dividends before expiry")})
+    bounds = {"spot": (above, "must be above the value of the dividends before expiry")}
+    if not escrowed:
+        text = "must be +1 where the spot drops: puts are solved with the dividends escrowed"
+        bounds["sign"] = (named["sign"] == 1, text)
+    _check(SCHEDULE, named, bounds)
     result = np.empty((3, len(columns[0])))
+    put = np.flatnonzero(named["sign"] < 0)
+    if len(put):
+        solver = importlib.import_module(f"pricing.backends.american_{backend}")
+        result[:, put] = _puts(tuple(column[put] for column in columns), put, (dates, amounts), (module, solver))
+    call = named["sign"] > 0
     # Where the spot loses nothing at it, a dividend at which no call is exercised does not matter.
     key = _paying(columns, dates, amounts) if escrowed else np.arange(len(dates))[:, None] < counted
-    for pattern in np.unique(key, axis=1).T:
-        rows = np.flatnonzero((key == pattern[:, None]).all(0))
+    for pattern in np.unique(key[:, call], axis=1).T:
+        rows = np.flatnonzero((key == pattern[:, None]).all(0) & call)
         for start in range(0, len(rows), ROWS_AT_ONCE):
             row = rows[start : start + ROWS_AT_ONCE]
             given = tuple(column[row] for column in columns)
-            result[:, row] = greeks(_calls(given, (dates, amounts), pattern, escrowed), module)
+            result[:, row] = dividend_induction.greeks(_calls(given, (dates, amounts), pattern, escrowed), module)
     return {name: values.reshape(shape) for name, values in zip(("price", "delta", "gamma"), result, strict=True)}
 
 
@@ -118,8 +134,51 @@ def american_call_with_dividend(
     for row in range(len(spots)):
         given = tuple(column[row : row + 1] for column in (spots, strikes, lives, vols, rates))
         schedule = (dates[row : row + 1], amounts[row : row + 1])
-        result[row] = greeks(_calls(given, schedule, _paying(given, *schedule)[:, 0], True), module)[0, 0]
+        result[row] = dividend_induction.greeks(_calls(given, schedule, _paying(given, *schedule)[:, 0], True), module)[
+            0, 0
+        ]
     return result.reshape(shape)
+
+
+def _puts(
+    columns: tuple[FloatArray, ...],
+    place: IntArray,
+    schedule: tuple[FloatArray, FloatArray],
+    modules: tuple[ModuleType, Any],
+) -> FloatArray:
+    """(3,R) price, delta and gamma of puts, escrowed; place (R,) is what messages call them.
+
+    modules   of a backend: the European value, and the solver of exercise boundaries
+    """
+    from pricing import dividend_puts  # with scipy, which importing the package does not load
+
+    spot, strike, tau, vol, rate = columns
+    module, solver = modules
+    paying = schedule[1] > 0.0
+    dates, amounts = schedule[0][paying], schedule[1][paying]
+    worth = np.where(dates[:, None] < tau, amounts[:, None] * np.exp(-rate * dates[:, None]), 0.0)
+    clean, grow, late = spot - worth.sum(0), np.exp(rate * tau), np.exp(-rate * tau)
+    rows = module.greeks(black76, (clean * grow, strike, tau, vol, late, np.full_like(tau, -1.0)))
+    result = np.array([rows[0], rows[1] * grow, rows[2] * grow**2])
+    counted, failed = np.searchsorted(dates, tau), np.zeros(len(tau), bool)
+    early = rate * tau > NO_RATE
+    for count in np.unique(counted[early]):
+        same = np.flatnonzero(early & (counted == count))
+        for start in range(0, len(same), PUTS_AT_ONCE):
+            row = same[start : start + PUTS_AT_ONCE]
+            terms = (clean[row] / strike[row], tau[row], vol[row], rate[row])
+            puts = dividend_puts.Puts(*terms, dates[:count], worth[:count, row] / strike[row])
+            more, converged = dividend_puts.greeks(puts, solver)
+            failed[row] = ~converged
+            held = result[:, row] + more * np.array([strike[row], np.ones(len(row)), 1.0 / strike[row]])
+            now = np.array([strike[row] - spot[row], np.full(len(row), -1.0), np.zeros(len(row))])
+            result[:, row] = np.where(np.isnan(more), now, held)
+    if failed.any():
+        text = "no exercise boundary found between the dividends"
+        raise UnsolvedError(
+            [Problem(SCHEDULE, int(place[n]), "vol", float(vol[n]), text) for n in np.flatnonzero(failed)]
+        )
+    return result
 
 
 def _paying(columns: tuple[FloatArray, ...], dates: FloatArray, amounts: FloatArray) -> BoolArray:
@@ -179,6 +238,5 @@ def _check(function: str, named: Mapping[str, FloatArray], further: Mapping[str,
         text = "must be 0 or more: else exercise may pay at other times than a dividend's"
         bounds["rate"] = (named["rate"] >= 0, text)
         if "sign" in named:
-            text = "must be +1: with dividends in cash only calls are offered, whose exercise is just before one"
-            bounds["sign"] = (named["sign"] == 1, text)
+            bounds["sign"] = (np.abs(named["sign"]) == 1, "1 for a call, -1 for a put")
     check_rows(function, named, {**bounds, **further})

@@ -5,6 +5,7 @@ EngineError
  +- ConfigError      a parameter out of its bounds
  +- NumericalError   a computation that cannot be carried out exactly or did not converge
      +- UnsolvedError   rows whose value is the solution of an equation that was not solved; lists them like DataError
+ +- InfeasibleError  what was asked for cannot be reached; says what can
 
 Inside kernels a failure is a status code per element; callers decide what it means.
 """
@@ -73,6 +74,21 @@ class ConfigError(EngineError):
 
 class NumericalError(EngineError):
     """A result cannot be computed exactly, or an iteration did not converge."""
+
+
+class InfeasibleError(EngineError):
+    """What was asked for cannot be reached within the limits.
+
+    reachable  the nearest value found, NaN where none is known
+    trades     (instrument, quantity) that reach it
+    """
+
+    def __init__(self, message: str, reachable: float, trades: Sequence[tuple[str, float]] = ()) -> None:
+        self.message, self.reachable, self.trades = message, reachable, tuple(trades)
+        super().__init__(message, reachable, self.trades)
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class _ListedError(EngineError):

@@ -341,5 +341,10 @@ def _finished(
     if not remove_arbitrage:
         return best.raw, best.raw, SliceStatus.ARBITRAGE, best.converged
     refit = remove_butterfly(data, best)
-    repaired = butterfly_minimum(refit.raw).value[0] >= 0
-    return refit.raw, best.raw, SliceStatus.REPAIRED if repaired else SliceStatus.ARBITRAGE, refit.converged
+    if butterfly_minimum(refit.raw).value[0] >= 0:
+        return refit.raw, best.raw, SliceStatus.REPAIRED, refit.converged
+    # The penalty may hold the search just short of freedom: the joint search, on this expiry alone, ends inside.
+    alone = _better([data], *(fit_joint([data], start[None]) for start in (best.wings, refit.wings)))
+    if alone.free.all():
+        return alone.raw[0], best.raw, SliceStatus.REPAIRED, bool(alone.converged)
+    return refit.raw, best.raw, SliceStatus.ARBITRAGE, refit.converged

@@ -14,15 +14,16 @@ def coin_value(value, forward):
     return value / forward
 
 
-def coin_greeks(greeks, forward):
-    """Greeks in coin, by name, from those in quote currency with respect to the forward.
+def coin_greeks(greeks, forward, strike, tau):
+    """Greeks in coin, by name, from those in quote currency with respect to the forward; strike and tau as arrays.
 
     Every derivative of C = V/F by the quotient rule: C_F = (V_F - C)/F, C_FF = (V_FF - 2 C_F)/F,
     C_FFF = (V_FFF - 3 C_FF)/F, and the same for vega (vanna, zomma) and for the decay (charm, color). rho is that
     of the quote value at the forward as it stands. What `greeks` lacks of the third order the result lacks.
     """
     coin = {name: greeks[name] / forward for name in ("price", "vega", "theta", "rho", "volga")}
-    coin["delta"] = (greeks["delta"] - coin["price"]) / forward
+    coin["delta_pa"] = premium_adjusted_delta(greeks["delta"], greeks["rho"], forward, strike, tau)
+    coin["delta"] = coin["delta_pa"] / forward
     coin["gamma"] = (greeks["gamma"] - 2.0 * coin["delta"]) / forward
     coin["vanna"] = (greeks["vanna"] - coin["vega"]) / forward
     coin["charm"] = (greeks["charm"] - coin["theta"]) / forward
@@ -32,13 +33,16 @@ def coin_greeks(greeks, forward):
         coin["zomma"] = (greeks["zomma"] - 2.0 * coin["vanna"]) / forward
         coin["color"] = (greeks["color"] - 2.0 * coin["charm"]) / forward
         coin["ultima"] = greeks["ultima"] / forward
-    coin["delta_pa"] = premium_adjusted_delta(greeks["price"], greeks["delta"], forward)
     return {**{name: coin[name] for name in greeks}, "delta_pa": coin["delta_pa"]}
 
 
-def premium_adjusted_delta(value, delta, forward):
-    """Coins of forward that hedge one option whose premium was paid in coin: delta - V/F."""
-    return delta - value / forward
+def premium_adjusted_delta(delta, rho, forward, strike, tau):
+    """Coins of forward that hedge one option whose premium was paid in coin: delta - V/F = s D K/F N(s d2).
+
+    The difference would cancel deep in the money; rho is tau F times what it leaves, and at tau = 0 it is delta K/F.
+    """
+    alive = tau > 0.0
+    return alive * rho / ((tau + (1.0 - alive)) * forward) + (1.0 - alive) * delta * (strike / forward)
 
 
 def coins_at_mark(quote_amount, forward):

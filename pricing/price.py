@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -30,6 +32,7 @@ from pricing.variables import (
 )
 
 BACKENDS = ("numpy", "numba", "jax")
+MANY_DEVICES = "jax"  # of which "jax:4" asks for four
 GREEK_NAMES = ("price", "delta", "gamma", "vega", "theta", "rho", "vanna", "volga", "charm")
 THIRD_ORDER = ("veta", "speed", "zomma", "color", "ultima")
 FIRST_ORDER = ("price", "delta", "vega", "theta", "rho")
@@ -83,10 +86,35 @@ class PriceOptions(TypedDict, total=False):
 
 
 def load_backend(package: str, name: str) -> ModuleType:
-    """The backend module `<package>.backends.<name>`. ConfigError where the name is unknown."""
-    if name not in BACKENDS:
-        raise ConfigError(f"backend = {name!r}: must be one of {', '.join(BACKENDS)}")
-    return importlib.import_module(f"{package}.backends.{name}")
+    """The backend module `<package>.backends.<name>`; "jax:4" is that of jax, its kernels on four devices.
+
+    ConfigError where the name is unknown, or asks for devices of a package whose kernels use one.
+    """
+    library, devices = library_of(name), name.partition(":")[2]
+    module = importlib.import_module(f"{package}.backends.{library}")
+    if devices and package == "pricing":
+        raise ConfigError(f"backend = {name!r}: prices and Greeks use one device; give backend = {library!r}")
+    return _on_devices(module, int(devices)) if devices else module
+
+
+def library_of(backend: str) -> str:
+    """The array library of a backend: "jax" of "jax:4". ConfigError for no backend, or devices of another library."""
+    library, separator, devices = backend.partition(":") if isinstance(backend, str) else (backend, "", "")
+    if library not in BACKENDS or (separator and library != MANY_DEVICES):
+        raise ConfigError(f"backend = {backend!r}: must be one of {', '.join(BACKENDS)}")
+    if separator and not (devices.isascii() and devices.isdigit() and int(devices) > 0):
+        raise ConfigError(f"backend = {backend!r}: after the colon stands how many devices, as in 'jax:4'")
+    return library
+
+
+@functools.cache
+def _on_devices(module: ModuleType, devices: int) -> ModuleType:
+    """The kernels of a module, bound to so many devices."""
+    bound = ModuleType(module.__name__, module.__doc__)
+    for name, kernel in vars(module).items():
+        if inspect.isfunction(kernel) and "devices" in inspect.signature(kernel).parameters:
+            setattr(bound, name, functools.partial(kernel, devices=devices))
+    return bound
 
 
 def check_threads(threads: object) -> None:

@@ -119,7 +119,7 @@ def model_greeks(
 ) -> dict[str, FloatArray]:
     """Greeks by name in the model's own variables, from those of the formula."""
     if model == "inverse":
-        return inverse.coin_greeks(greeks, terms.forward)
+        return inverse.coin_greeks(greeks, terms.forward, terms.strike, terms.tau)
     if model == "displaced":
         # The rate moves the forward, not the displacement.
         return {**greeks, "rho": greeks["rho"] - terms.tau * columns["displacement"] * greeks["delta"]}

@@ -8,7 +8,7 @@ import inspect
 import sys
 from dataclasses import fields, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from pricing.errors import ConfigError, NumericalError, Problem, UnsolvedError
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from pricing.models import american
-from pricing.price import check_threads, default_threads, load_backend
+from pricing.price import check_threads, default_threads, library_of, load_backend
 from pricing.resolve import PricingInputs, is_solved, model_columns, models_of, resolve
 from pricing.surfaces import svi
 from pricing.xp import coefficients
@@ -46,7 +46,8 @@ def revalue(
 ) -> RiskArrays:
     """Risk arrays of all instruments.
 
-    backend  "numpy", "numba" (the backend of record) or "jax"; they agree to one tick
+    backend  "numpy", "numba" (the backend of record) or "jax"; they agree to one tick. jax computes on an accelerator
+             where it sees one; "jax:4" shares the contracts out among four devices
     method   "full" revaluation, or "taylor" (numpy only) for screening
     tick     margin currency per tick that rows are rounded to, per quantity step; None for no rounding
     threads  None for one on small work and all cores on large; never changes a result
@@ -62,19 +63,11 @@ def revalue(
     _check_numbers(tick, threads)
     tick = None if tick is None else float(tick)
     inputs = resolve(instruments, market)
-    shocked = bind(scenario_set, market, inputs)
     scheme_of(american.SCHEMES, american_accuracy)
     workers = default_threads(len(instruments) * len(scenario_set)) if threads is None else threads
-    names, models = models_of(instruments)
-    parts = {model: names == name for name, model in models.items()}
     how = (method, backend, american_accuracy, workers)
-    labels = (instruments.instrument_id, scenario_set.label)
-    pnl, value, delta = _by_model(parts, (inputs, shocked, market), labels, how)
-    held, contract = np.where(inputs.settled > 0, 0.0, value), ~instruments.is_collateral
-    conversion = market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
-    unit = np.where(instruments.is_collateral, 1.0, instruments.quantity_step)
-    notional = inputs.multiplier * inputs.forward * conversion
-    _check_resolution(instruments, notional * unit, tick)
+    every = np.ones(len(instruments), dtype=np.bool_)
+    columns, models = contract_columns(instruments, market, scenario_set, inputs, every, tick, how)
     return RiskArrays(
         instrument_id=instruments.instrument_id,
         kind=instruments.kind,
@@ -84,21 +77,65 @@ def revalue(
         quantity_step=instruments.quantity_step,
         underlying_id=market.underlying_id,
         expiry_name=np.array(market.expiry_name, dtype=np.str_),
-        rows=to_ticks(pnl, unit[:, None], tick, contract, instruments.instrument_id),
-        value_rows=to_ticks(held[:, None], unit[:, None], tick, contract, instruments.instrument_id)[:, 0],
-        delta=delta,
-        notional=notional,
+        **columns._asdict(),
         terms=terms_of(instruments, market, inputs),
         tick=tick,
         scenario_set=scenario_set,
         valuation_time=market.valuation_time,
         currency=str(market.currency_id[0]),
-        digest=_digest(
-            (instruments, market, scenario_set), (method, backend, tick), american_accuracy, list(models.values())
+        digest=arrays_digest(
+            (instruments, market, scenario_set),
+            (method, library_of(backend), tick),
+            american_accuracy,
+            list(models.values()),
         ),
         market_digest=market.digest,
         method=method,
     )
+
+
+class ContractColumns(NamedTuple):
+    """Columns of risk arrays that prices move: rows (N,S), value_rows, delta, notional (N,), as in `RiskArrays`."""
+
+    rows: FloatArray
+    value_rows: FloatArray
+    delta: FloatArray
+    notional: FloatArray
+
+
+def contract_columns(
+    instruments: Instruments,
+    market: Market,
+    scenario_set: ScenarioSet,
+    inputs: PricingInputs,
+    wanted: BoolArray,
+    tick: float | None,
+    how: How,
+) -> tuple[ContractColumns, dict[str, ModuleType]]:
+    """The columns of the contracts where `wanted` (N,) is true, and the pricing models of all contracts by name.
+
+    inputs  what `resolve` made of instruments and market
+    tick    as of `revalue`
+    """
+    names, models = models_of(instruments)
+    some = inputs if wanted.all() else inputs.rows(wanted)
+    ids, collateral = instruments.instrument_id[wanted], instruments.is_collateral[wanted]
+    unit = np.where(collateral, 1.0, instruments.quantity_step[wanted])
+    shocked = bind(scenario_set, market, some)
+    parts = {model: names[wanted] == name for name, model in models.items()}
+    parts = {model: mask for model, mask in parts.items() if mask.any()}
+    pnl, value, delta = _by_model(parts, (some, shocked, market), (ids, scenario_set.label), how)
+    held = np.where(some.settled > 0, 0.0, value)
+    conversion = market.fx[some.currency_idx] / np.where(some.inverse > 0, some.forward, 1.0)
+    notional = some.multiplier * some.forward * conversion
+    _check_resolution(ids, instruments.quantity_step[wanted], collateral, notional * unit, tick)
+    columns = ContractColumns(
+        rows=to_ticks(pnl, unit[:, None], tick, ~collateral, ids),
+        value_rows=to_ticks(held[:, None], unit[:, None], tick, ~collateral, ids)[:, 0],
+        delta=delta,
+        notional=notional,
+    )
+    return columns, models
 
 
 def _check_numbers(tick: object, threads: object) -> None:
@@ -108,17 +145,19 @@ def _check_numbers(tick: object, threads: object) -> None:
     check_threads(threads)
 
 
-def _check_resolution(instruments: Instruments, step_notional: FloatArray, tick: float | None) -> None:
+def _check_resolution(
+    names: StrArray, step: FloatArray, collateral: BoolArray, step_notional: FloatArray, tick: float | None
+) -> None:
     """NumericalError where a tick is too coarse for the smallest trade of a contract: its margin would round away."""
     if tick is None:
         return
-    coarse = ~instruments.is_collateral & (step_notional < FEWEST_TICKS * tick * (1.0 - DECIMAL_NOISE))
+    coarse = ~collateral & (step_notional < FEWEST_TICKS * tick * (1.0 - DECIMAL_NOISE))
     if np.any(coarse):
         smallest = int(np.argmin(np.where(coarse, step_notional, np.inf)))
         fits = 10.0 ** np.floor(np.log10(step_notional[smallest] / FEWEST_TICKS) + DECIMAL_NOISE)
         raise NumericalError(
-            f"tick = {tick:g} is too coarse for {instruments.instrument_id[smallest]}, whose smallest trade of "
-            f"{instruments.quantity_step[smallest]:g} has a notional of {step_notional[smallest]:.3g}: "
+            f"tick = {tick:g} is too coarse for {names[smallest]}, whose smallest trade of "
+            f"{step[smallest]:g} has a notional of {step_notional[smallest]:.3g}: "
             f"revalue with tick={fits:.0e}, or give the contract a larger quantity_step"
         )
 
@@ -202,7 +241,7 @@ def _base(model: ModuleType, inputs: PricingInputs, market: Market, how: How) ->
     coin is the margin currency and fx does not move; any other value held in a coin moves with the coin as well.
     """
     _, backend, accuracy, threads = how
-    module = load_backend("pricing", backend if is_solved(model) else "numpy")
+    module = load_backend("pricing", library_of(backend) if is_solved(model) else "numpy")
     value, unit_delta, *_ = module.greeks(model, model_columns(model, inputs), threads, accuracy=accuracy)
     conversion = inputs.multiplier * market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
     moves = inputs.expiry_idx < len(market.forward)
@@ -223,7 +262,7 @@ def _cash_rows(instruments: Instruments) -> IntArray:
     return row_of_currency[instruments.currency_idx]
 
 
-def _digest(
+def arrays_digest(
     tables: tuple[Any, ...], how: tuple[str, str, float | None], accuracy: str, models: list[ModuleType]
 ) -> str:
     """Hash of everything that goes in, and of the sources of every formula and kernel behind the numbers."""

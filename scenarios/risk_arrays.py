@@ -261,7 +261,8 @@ def impossible_rows(arrays: RiskArrays, file: str, limits: MarketLimits = USUAL)
     problems += impossible_terms(arrays.terms, arrays.kind, row_names, file, limits)
     if not any(np.any(bad) for bad, _ in checks.values()) and not problems:
         checks = _contradictions(arrays)
-        far = impossible_carry(arrays.terms, arrays.valuation_time, limits)
+        # What an exchange clears need not be carried: power of two months, steel beside an old price of scrap.
+        far = impossible_carry(arrays.terms, arrays.valuation_time, limits) & (arrays.market_digest != "")
         remedy = "further from the spot than any carry"
         problems += row_problems(file, "terms forward", far, arrays.terms.forward, remedy, arrays.expiry_name)
     for field, (bad, remedy) in checks.items():

@@ -9,7 +9,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from benchmarks import report, slices
+from benchmarks import exchange, report, slices, venue, venue_peers
 from benchmarks.accuracy import (
     black_greeks,
     exact_greeks,
@@ -22,6 +22,8 @@ from benchmarks.accuracy import (
 from benchmarks.contestants import Peer, first_results
 from benchmarks.formula_peers import textbook_greeks
 from benchmarks.pricing import contracts, quotes
+from portfolio_margin import worst_loss
+from scenarios import portfolio_pnl, revalue
 from tests.naive import exact
 from tests.vectors import ROOT
 
@@ -215,3 +217,36 @@ def test_a_contestant_that_fails_is_left_out(capsys: pytest.CaptureFixture[str])
     calls = {"works": lambda: 1, "fails": lambda: 1 / 0}
     assert first_results(calls) == {"works": 1} and list(calls) == ["works"]
     assert "fails: left out" in capsys.readouterr().out
+
+
+def test_peers_of_the_whole_venue_answer_what_they_are_asked() -> None:
+    instruments, market = exchange.options(200)
+    arrays = revalue(instruments, market, exchange.scenario_set(market, 20))
+    book = exchange.book(200, 150, venue.POSITIONS)
+    ours, _ = worst_loss(book, arrays)
+    job = venue_peers.Job(book, arrays.pnl, venue.POSITIONS)
+    for peer in (venue_peers.scipy_blocks, venue_peers.numba_loop, venue_peers.pandas_frames):
+        assert peer(job)() == pytest.approx(ours, rel=1e-12)
+    assert np.array_equal(venue_peers.scipy_blocks(job.first(10))(), venue_peers.scipy_blocks(job)()[:10])
+
+
+def test_peers_of_one_portfolio_answer_what_they_are_asked() -> None:
+    held = venue.portfolio(8)
+    ours, size = portfolio_pnl(*held).pnl, np.abs(held.quantity) @ held.forward
+    assert np.abs(venue_peers.numpy_broadcast(held)() - ours).max() < 1e-13 * size
+    # Of the loops the sum over everything is all they keep; values before the moves are not taken off.
+    before = np.array(
+        [
+            float(exact.black(*map(mp.mpf, row[:2]), *map(mp.mpf, row[2:4]), int(row[4])))
+            for row in zip(*held[:5], strict=True)
+        ]
+    )
+    scenarios = ours.size
+    total = ours.sum() + scenarios * float(held.quantity @ before)
+    assert venue_peers.quantlib_formula(held, 8)() == pytest.approx(total, abs=1e-9 * size)
+
+
+@pytest.mark.parametrize("scenarios", [16, 64, 300, 301, 2_048])
+def test_the_venue_has_as_many_scenarios_as_asked(scenarios: int) -> None:
+    _, market = exchange.options(10)
+    assert len(exchange.scenario_set(market, scenarios)) == scenarios

@@ -29,6 +29,12 @@ def test_american_contracts_in_risk_arrays() -> None:
     assert np.ptp(arrays.pnl[2]) > 100.0
 
 
+def test_examples_of_hedging() -> None:
+    names = run_blocks("docs/hedging.md")
+    assert names["found"].after("available_funds") >= 0.0
+    assert names["found"].trades
+
+
 def test_examples_of_the_readme() -> None:
     """They run, and leave what they say: a statement an account, a vol, a loss of each account."""
     names = run_blocks("README.md")
@@ -37,4 +43,15 @@ def test_examples_of_the_readme() -> None:
     assert int(names["status"]) == 0
     assert 0.1 < float(names["vol"]) < 2.0
     assert names["loss"].shape == names["scenario"].shape == (2,)
+    assert names["strangle"].pnl.shape == (4, 2, 16) and names["strangle"].worst == (3, 0, 15)
+    assert names["trades"].after("available_funds") >= 0.0
+    assert names["trades"].convex
     assert (names["by_model"].initial >= names["by_model"].maintenance).all()
+    answer, engine, largest = names["answer"], names["engine"], names["largest"]
+    assert answer.change["initial_margin"] > 0
+    assert answer.fits == (largest.quantity <= -2.0)
+    held = engine.state.statement("iron-condor-07")
+    assert held.available_funds[0] == engine.state.figures("iron-condor-07")["available_funds"]
+    alone = [engine.what_if("iron-condor-07", [(names["option"], size)]).fits for size in (-1.0, -10.0, -100.0)]
+    assert names["checks"].fits.tolist() == alone
+    assert engine.state.sequence == 2 + answer.fits

@@ -1,140 +1,333 @@
-"""Account kernels compiled by numba: production. Parallel over accounts, in order inside one."""
+"""Account kernels compiled by numba: production. Accounts are shared out among threads; inside one, positions in order.
+
+Scenarios are cut into vectors that fit the registers (`lanes`), and the table of rows is laid out vector by vector, so
+that the part of it that positions are picked from stays in the second-level cache. Each thread picks from a copy of
+its own where the table is small.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
-from portfolio_margin.kernel_inputs import QUANTITY_ROUNDING, STEP_TOLERANCE, Faults, Positions, Table
+from portfolio_margin.backends import lanes
+from portfolio_margin.kernel_inputs import (
+    EXACT_LIMIT,
+    NO_FAULTS,
+    QUANTITY_ROUNDING,
+    STEP_TOLERANCE,
+    Faults,
+    Positions,
+    Table,
+    faults,
+    units_held,
+)
 from pricing.arrays import FloatArray, IntArray
 from pricing.xp import numba as XP
 
-BLOCK_ACCOUNTS = 1_024
+# Positions of a block, the work that a thread takes at a time: what it holds beside the table fits the caches.
+BLOCK_POSITIONS = 65_536
+# A table up to this size is copied for each thread.
+OWN_COPY_BYTES = 4 * 2**20
+# A quantity whose quotient by the step is that close to a whole number, its own rounding included, is a multiple of it
+# by `is_off_step` and has that number of steps; others are looked at closely.
+CLEARLY_WHOLE = 0.5 * STEP_TOLERANCE
+QUOTIENT_ROUNDING = 2.0**-51
+# Of the bound that spares the exact one: twenty million roundings are less.
+MARGIN_OF_BOUND = 1.0 + 2.0**-20
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _units_held(quantity: float, unit: float, contract: bool, long_weight: float) -> tuple[float, bool]:
-    """Rows one position holds, and whether its quantity is off its step."""
+class Rows(NamedTuple):
+    """A table as the kernels pick from it.
+
+    values        (chunks * N, W) rows cut into chunks of W columns, padded with zeros, each row aligned
+    per_unit      (N,) 1 / unit of a contract; NaN for an asset
+    largest       largest magnitude of a contract's row
+    limit         what sums of magnitudes may reach
+    """
+
+    values: FloatArray
+    per_unit: FloatArray
+    largest: float
+    limit: float
+
+
+class Found(NamedTuple):
+    """How many faults a block has: positions off their step or in a group of another set, accounts beyond the limit."""
+
+    off_step: int
+    misplaced: int
+    too_large: int
+
+
+class Segments(NamedTuple):
+    """Runs of positions that are summed on their own, and what is found of each.
+
+    start     (R+1,) first position of each
+    loss      (R,) worst loss, and scenario (R,) where; or (0,) where sums are wanted
+    sums      (R,K) or (0,0) where losses are wanted
+    size      (R,) a bound of the sum of magnitudes
+    """
+
+    start: IntArray
+    loss: FloatArray
+    scenario: IntArray
+    sums: FloatArray
+    size: FloatArray
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _units(quantity: float, unit: float, contract: bool, long_weight: float) -> tuple[float, bool]:
+    """Rows that a position holds, where a look at the quotient is not enough, and whether it is off its step."""
     if contract:
-        held = np.rint(quantity / unit)
-        return held, abs(held * unit - quantity) > STEP_TOLERANCE * unit + QUANTITY_ROUNDING * abs(quantity)
+        held = lanes.nearest(quantity / unit)
+        return held, not abs(held * unit - quantity) <= STEP_TOLERANCE * unit + QUANTITY_ROUNDING * abs(quantity)
     return (quantity * long_weight if quantity > 0.0 else quantity), False
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _add(total: Any, row: Any, held: float, rounds: bool) -> None:
-    """total += held * row; the product of a balance of collateral is rounded to whole ticks."""
-    if rounds:
-        for s in range(total.shape[0]):
-            total[s] += np.rint(held * row[s])
-    else:
-        for s in range(total.shape[0]):
-            total[s] += held * row[s]
+def _sweep_template(tag: str) -> Any:
+    def sweep(segments, instrument_idx, quantity, terms, rows, held, odd):
+        """Fill the segments, chunk after chunk of scenarios. Returns how many positions are off their step.
+
+        held (P,) and odd (R,) carry rows held, and whether some are not in there, from the first chunk to the others.
+        """
+        tag  # noqa: B018 - enters the key of the disk cache
+        XP.vector_loop()
+        # Arrays are taken out of the tuples once, and none is sliced: either would count references, by account.
+        start, loss, scenario, sums, size = segments
+        unit, contract, long_weight, magnitude, rounded = terms
+        values, per_unit, largest, _ = rows
+        contracts, keep, low, off_step = len(per_unit), len(held) > 0, start[0], 0
+        chunk_sums = np.empty(WIDTH)  # noqa: F821
+        for chunk in range(len(values) // contracts):
+            shift, place = chunk * contracts, chunk * WIDTH  # noqa: F821
+            for r in range(len(start) - 1):
+                total = ZEROS()  # noqa: F821
+                if chunk == 0:
+                    added, left = 0.0, False
+                    for p in range(start[r], start[r + 1]):
+                        n = lanes.take(instrument_idx, p)
+                        steps = lanes.take(quantity, p) * lanes.take(per_unit, n)
+                        units = lanes.nearest(steps)
+                        if not abs(steps - units) + abs(steps) * QUOTIENT_ROUNDING <= CLEARLY_WHOLE:
+                            units, left = 0.0, True
+                        total = ADD_ROW(total, values, n, units)  # noqa: F821
+                        added += abs(units)
+                        if keep:
+                            held[p - low] = units
+                    size[r], odd[r] = added * largest, left
+                else:
+                    for p in range(start[r], start[r + 1]):
+                        total = ADD_ROW(total, values, shift + lanes.take(instrument_idx, p), lanes.take(held, p - low))  # noqa: F821
+                if odd[r]:
+                    for p in range(start[r], start[r + 1]):
+                        n = instrument_idx[p]
+                        steps = quantity[p] * per_unit[n]
+                        if abs(steps - lanes.nearest(steps)) + abs(steps) * QUOTIENT_ROUNDING <= CLEARLY_WHOLE:
+                            continue
+                        units, off = UNITS(quantity[p], unit[n], contract[n], long_weight[n])  # noqa: F821
+                        if chunk == 0:
+                            off_step += off
+                            size[r] += abs(units) * magnitude[n]
+                        if rounded and not contract[n]:
+                            total = ADD_ROUNDED(total, values, shift + n, units)  # noqa: F821
+                        else:
+                            total = ADD_ROW(total, values, shift + n, units)  # noqa: F821
+                if len(loss):
+                    least, where = LOWEST(total)  # noqa: F821
+                    best = 0.0 if chunk == 0 else -loss[r]
+                    if least < best:
+                        loss[r], scenario[r] = -least, place + where
+                    elif chunk == 0:
+                        loss[r], scenario[r] = 0.0, -1
+                if len(sums):
+                    STORE(total, chunk_sums)  # noqa: F821
+                    for s in range(min(sums.shape[1] - place, WIDTH)):  # noqa: F821
+                        sums[r, place + s] = chunk_sums[s]
+        return off_step
+
+    return sweep
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "ninf", "nsz"})
-def _lowest(total: Any) -> tuple[float, int]:
-    """Smallest element and its first position."""
-    lowest = total[0]
-    for s in range(1, total.shape[0]):
-        lowest = total[s] if total[s] < lowest else lowest
-    where = 0
-    while total[where] != lowest:
-        where += 1
-    return lowest, where
+@functools.cache
+def _sweep(width: int) -> Any:
+    """The kernel for vectors of a width."""
+    vector = lanes.operations(width)
+    names = {
+        "ZEROS": vector.zeros, "ADD_ROW": vector.add_row, "ADD_ROUNDED": vector.add_rounded, "UNITS": _units,
+        "LOWEST": vector.lowest, "STORE": vector.store, "WIDTH": width,
+    }  # fmt: skip
+    tag = f"{width} {XP.source_hash(lanes)}"
+    return XP.compile_kernel(_sweep_template(""), tag, None, names, fastmath=False)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _account_sums_kernel(positions: Any, table: Any, out: Any, found: Any) -> None:
-    account_ptr, group_ptr, netting_set, instrument_idx, quantity, row_set = positions
-    off_step, magnitude, misplaced = found
-    rows, unit, contract, long_weight, row_magnitude, rounded = table
-    accounts = out.shape[0]
-    blocks = (accounts + BLOCK_ACCOUNTS - 1) // BLOCK_ACCOUNTS
-    for block in numba.prange(blocks):
-        for a in range(block * BLOCK_ACCOUNTS, min(accounts, (block + 1) * BLOCK_ACCOUNTS)):
-            total = out[a]
-            for s in range(total.shape[0]):
-                total[s] = 0.0
-            size = 0.0
-            bad, apart = -1, -1
-            for g in range(account_ptr[a], account_ptr[a + 1]):
-                for p in range(group_ptr[g], group_ptr[g + 1]):
-                    n = instrument_idx[p]
-                    held, off = _units_held(quantity[p], unit[n], contract[n], long_weight[n])
-                    _add(total, rows[n], held, rounded and not contract[n])
-                    size += abs(held) * row_magnitude[n]
-                    if off and bad < 0:
-                        bad = p
-                    if row_set[n] != netting_set[g] and apart < 0:
-                        apart = p
-            off_step[a] = bad
-            misplaced[a] = apart
-            magnitude[a] = size
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _netting_sets(first: int, last: int, positions: Any, start: Any, opens: Any) -> Any:
+    """Where the netting sets of accounts first to last - 1 begin, and the first of each account, (A+1,).
+
+    Returns how many sets there are and how many positions stand in a group of another set.
+    """
+    account_ptr, group_ptr, netting_set, instrument_idx, _, row_set = positions
+    sets, misplaced = 0, 0
+    for a in range(first, last):
+        opens[a - first] = sets
+        for g in range(account_ptr[a], account_ptr[a + 1]):
+            if g == account_ptr[a] or netting_set[g] != netting_set[g - 1]:
+                start[sets] = group_ptr[g]
+                sets += 1
+            for p in range(group_ptr[g], group_ptr[g + 1]):
+                misplaced += row_set[instrument_idx[p]] != netting_set[g]
+    opens[last - first] = sets
+    start[sets] = group_ptr[account_ptr[last]]
+    return sets, misplaced
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def _worst_loss_kernel(positions: Any, table: Any, loss: Any, scenario: Any, found: Any) -> None:
-    # Arrays are taken out of the tuples once: taking them out per position costs more than the sums.
-    account_ptr, group_ptr, netting_set, instrument_idx, quantity, row_set = positions
-    rows, unit, contract, long_weight, row_magnitude, rounded = table
-    off_step, magnitude, misplaced = found
-    accounts = loss.shape[0]
-    blocks = (accounts + BLOCK_ACCOUNTS - 1) // BLOCK_ACCOUNTS
-    for block in numba.prange(blocks):
-        total = np.empty(rows.shape[1])
-        for a in range(block * BLOCK_ACCOUNTS, min(accounts, (block + 1) * BLOCK_ACCOUNTS)):
-            size, summed, largest = 0.0, 0.0, 0.0
-            bad, apart, worst = -1, -1, -1
-            first, last = account_ptr[a], account_ptr[a + 1]
-            for s in range(total.shape[0]):
-                total[s] = 0.0
-            for g in range(first, last):
-                for p in range(group_ptr[g], group_ptr[g + 1]):
-                    n = instrument_idx[p]
-                    held, off = _units_held(quantity[p], unit[n], contract[n], long_weight[n])
-                    _add(total, rows[n], held, rounded and not contract[n])
-                    size += abs(held) * row_magnitude[n]
-                    if off and bad < 0:
-                        bad = p
-                    if row_set[n] != netting_set[g] and apart < 0:
-                        apart = p
-                if g + 1 == last or netting_set[g + 1] != netting_set[g]:
-                    lowest, where = _lowest(total)
-                    if lowest < 0.0:
-                        summed -= lowest
-                        if -lowest > largest:
-                            largest = -lowest
-                            worst = where
-                    for s in range(total.shape[0]):
-                        total[s] = 0.0
-            loss[a] = summed
-            scenario[a] = worst
-            off_step[a] = bad
-            misplaced[a] = apart
-            magnitude[a] = size
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _add_up(opens: Any, found: Any, loss: Any, scenario: Any, size: Any) -> None:
+    """Accounts from their netting sets: losses added, the scenario of the set that loses most, bounds added."""
+    _, set_loss, set_scenario, _, set_size = found
+    for a in range(len(loss)):
+        summed, largest, worst, bound = 0.0, 0.0, -1, 0.0
+        for s in range(opens[a], opens[a + 1]):
+            summed += set_loss[s]
+            bound += set_size[s]
+            if set_loss[s] > largest:
+                largest, worst = set_loss[s], set_scenario[s]
+        loss[a], scenario[a], size[a] = summed, worst, bound
 
 
-KERNELS = (_account_sums_kernel, _worst_loss_kernel)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _magnitude(first: int, last: int, instrument_idx: Any, quantity: Any, terms: Any) -> float:
+    """Sum of the magnitudes of positions first to last - 1."""
+    unit, contract, long_weight, magnitude, _ = terms
+    total = 0.0
+    for p in range(first, last):
+        n = instrument_idx[p]
+        units, _ = _units(quantity[p], unit[n], contract[n], long_weight[n])
+        total += abs(units) * magnitude[n]
+    return total
 
 
 def account_sums(positions: Positions, table: Table, threads: int = 1) -> tuple[FloatArray, Faults]:
     """(A,K) sums in ticks; see the numpy backend."""
-    accounts = len(positions.account_ptr) - 1
-    out = np.empty((accounts, table.rows.shape[1]))
-    found = Faults(np.empty(accounts, np.int64), np.empty(accounts), np.empty(accounts, np.int64))
-    with XP.thread_count(threads):
-        _account_sums_kernel(positions, table, out, found)
-    return out, found
+    job = Job(positions, table)
+    sums = np.empty((len(positions.account_ptr) - 1, table.rows.shape[1]))
+    nothing, nowhere = np.empty(0), np.empty(0, np.int64)
+
+    def run(first: int, last: int, rows: Rows) -> Found:
+        start = job.first[first : last + 1]
+        segments = Segments(start, nothing, nowhere, sums[first:last], np.empty(last - first))
+        off_step = job.sweep(segments, rows)
+        return Found(off_step, 0, job.too_large(start, segments.size))
+
+    return sums, job.faults(job.run(run, threads))
 
 
 def worst_loss(positions: Positions, table: Table, threads: int = 1) -> tuple[FloatArray, IntArray, Faults]:
     """(A,) worst loss in ticks and (A,) its scenario; see the numpy backend."""
+    job = Job(positions, table)
     accounts = len(positions.account_ptr) - 1
-    loss, scenario = np.empty(accounts), np.empty(accounts, np.int64)
-    found = Faults(np.empty(accounts, np.int64), np.empty(accounts), np.empty(accounts, np.int64))
-    with XP.thread_count(threads):
-        _worst_loss_kernel(positions, table, loss, scenario, found)
-    return loss, scenario, found
+    loss, scenario, no_sums = np.empty(accounts), np.empty(accounts, np.int64), np.empty((0, 0))
+    joint = not np.any(positions.row_set) and not np.any(positions.netting_set)
+
+    def run(first: int, last: int, rows: Rows) -> Found:
+        start, here = job.first[first : last + 1], slice(first, last)
+        size = np.empty(last - first)
+        if joint:
+            off_step = job.sweep(Segments(start, loss[here], scenario[here], no_sums, size), rows)
+            return Found(off_step, 0, job.too_large(start, size))
+        groups = int(positions.account_ptr[last] - positions.account_ptr[first])
+        bounds, opens = np.empty(groups + 1, np.int64), np.empty(last - first + 1, np.int64)
+        sets, misplaced = _netting_sets(first, last, positions, bounds, opens)
+        found = Segments(bounds[: sets + 1], np.empty(sets), np.empty(sets, np.int64), no_sums, np.empty(sets))
+        off_step = job.sweep(found, rows)
+        _add_up(opens, found, loss[here], scenario[here], size)
+        return Found(off_step, misplaced, job.too_large(start, size))
+
+    return loss, scenario, job.faults(job.run(run, threads))
+
+
+class Job:
+    """The positions and the table of one call, and how its blocks of accounts are shared out."""
+
+    def __init__(self, positions: Positions, table: Table) -> None:
+        self.positions, self.table = positions, table
+        self.first = positions.group_ptr[positions.account_ptr]
+        self.width, self.chunks = lanes.width_of(table.rows.shape[1])
+        self.rows = _rows(table, self.width, self.chunks)
+
+    def sweep(self, segments: Segments, rows: Rows) -> int:
+        """Fill the segments; positions off their step."""
+        held = np.empty(segments.start[-1] - segments.start[0] if self.chunks > 1 else 0)
+        odd = np.empty(len(segments.size), np.bool_)
+        columns = self.positions.instrument_idx, self.positions.quantity
+        return int(_sweep(self.width)(segments, *columns, self.table[1:], rows, held, odd))
+
+    def too_large(self, start: IntArray, size: FloatArray) -> int:
+        """How many accounts exceed the limit; most are known not to by the bound of their size."""
+        columns = self.positions.instrument_idx, self.positions.quantity
+        suspects = np.flatnonzero(~(size * MARGIN_OF_BOUND <= self.rows.limit))
+        exact = (_magnitude(start[a], start[a + 1], *columns, self.table[1:]) for a in suspects)
+        return sum(not magnitude <= self.rows.limit for magnitude in exact)
+
+    def run(self, run: Callable[[int, int, Rows], Found], threads: int) -> list[Found]:
+        """Blocks of accounts, each to the next thread that is free."""
+        blocks = iter(_blocks(self.first))
+        own = self.rows.values.nbytes <= OWN_COPY_BYTES
+
+        def work(rows: Rows) -> list[Found]:
+            return [run(low, high, rows) for low, high in blocks]
+
+        def work_on_copy() -> list[Found]:
+            return work(self.rows._replace(values=_aligned(self.rows.values)) if own else self.rows)
+
+        workers = min(threads, numba.config.NUMBA_NUM_THREADS, -(-len(self.positions.quantity) // BLOCK_POSITIONS))
+        if workers <= 1:
+            return work(self.rows)
+        with ThreadPoolExecutor(workers - 1) as pool:
+            waiting = [pool.submit(work_on_copy) for _ in range(workers - 1)]
+            return [*work(self.rows), *(found for future in waiting for found in future.result())]
+
+    def faults(self, found: list[Found]) -> Faults:
+        """No faults, as a rule; where a block has some, all there are."""
+        if not any(any(counts) for counts in found):
+            return NO_FAULTS
+        return faults(self.positions, self.table, units_held(self.positions, self.table))
+
+
+def _blocks(first: IntArray) -> list[tuple[int, int]]:
+    """Bounds of blocks of accounts that begin at the positions `first` (A+1,); of an account at least."""
+    accounts = len(first) - 1
+    by_position = np.searchsorted(first, np.arange(0, int(first[-1]), BLOCK_POSITIONS))
+    # A block of empty accounts ends, too.
+    bounds = np.unique(np.concatenate([by_position, np.arange(0, accounts, BLOCK_POSITIONS), [accounts]]))
+    return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+
+
+def _rows(table: Table, width: int, chunks: int) -> Rows:
+    contracts = len(table.rows)
+    values = _aligned(np.zeros(0), (chunks * contracts, width))
+    for chunk in range(chunks):
+        here = table.rows[:, chunk * width : (chunk + 1) * width]
+        part = values[chunk * contracts : (chunk + 1) * contracts]
+        part[:, : here.shape[1]] = here
+        part[:, here.shape[1] :] = 0.0
+    largest = float(table.magnitude[table.contract].max(initial=0.0))
+    limit = EXACT_LIMIT if table.rounded else float(np.finfo(np.float64).max)
+    return Rows(values, np.where(table.contract, 1.0 / table.unit, np.nan), largest, limit)
+
+
+def _aligned(values: FloatArray, shape: tuple[int, int] | None = None) -> FloatArray:
+    """A copy of the values, or an empty array of a shape, that begins at a cache line."""
+    size = values.nbytes if shape is None else 8 * shape[0] * shape[1]
+    memory = np.empty(size + lanes.ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % lanes.ALIGNMENT
+    found = memory[start : start + size].view(np.float64).reshape(values.shape if shape is None else shape)
+    if shape is None:
+        found[:] = values
+    return found

@@ -6,9 +6,11 @@ import numba
 import numpy as np
 
 from portfolio_margin.backends import numba as account_kernels
+from portfolio_margin.backends import orders_numba as order_kernels
 from portfolio_margin.kernel_inputs import Positions, Table
 from pricing.arrays import freeze
 from pricing.xp import numba as compiler
+from pricing.xp.devices import device_kinds
 from pricing.xp.jax import double_precision
 
 
@@ -22,9 +24,14 @@ def threading_state() -> tuple[int, str]:
     return numba.get_num_threads(), numba.threading_layer()
 
 
+def may_overlap() -> bool:
+    """Whether parallel kernels may run in several threads of a process at a time: not on numba's own work queue."""
+    return threading_state()[1] != "workqueue"
+
+
 def kernels_compiled_here() -> tuple[int, int]:
     """How many kernels this process compiled itself, and how many it loaded from disk; every signature counts."""
-    stats = [kernel.stats for kernel in (*compiler.COMPILED, *account_kernels.KERNELS)]
+    stats = [kernel.stats for kernel in (*compiler.COMPILED, *order_kernels.KERNELS)]
     return sum(len(s.cache_misses) for s in stats), sum(len(s.cache_hits) for s in stats)
 
 
@@ -34,3 +41,8 @@ def double_precision_works() -> bool:
 
     with double_precision():
         return bool(jax.numpy.asarray(1.0).dtype == np.float64)
+
+
+def jax_devices() -> tuple[str, ...]:
+    """The devices that backend "jax:N" takes the first N of; the first is where "jax" computes by default."""
+    return device_kinds()

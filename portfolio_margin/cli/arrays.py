@@ -5,24 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from portfolio_margin.cli.chain import ChainOptions
-from portfolio_margin.cli.inputs import ACCURACY_OPTION, MARKET_OPTIONS, read_market_option, revalued, with_options
+from portfolio_margin.cli.inputs import (
+    ACCURACY_OPTION,
+    BACKEND_OPTION,
+    MARKET_OPTIONS,
+    read_market_option,
+    revalued,
+    with_options,
+)
 from portfolio_margin.cli.output import progress, refuse_overwriting_inputs
 from portfolio_margin.cli.parameters import build_all
 from portfolio_margin.cli.policy import DEFAULT_FAMILY, ModelInput, scenarios_for
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.arrays_file import check_arrays_name, write_arrays
 from pricing.errors import ConfigError
-from pricing.price import BACKENDS
 from scenarios.risk_arrays import DEFAULT_TICK, METHODS, RiskArrays
 
 SPAN, DEFAULT_MODEL = "span", "worst_case"
 SPAN_ENDINGS = (".spn", ".spn.gz")
+# What makes sense beside a SPAN file; its account type decides which of its arrays are taken.
+OPTIONS_BESIDE_FILE = frozenset({"span_file", "output_file", "model", "parameter_set", "params", "params_file"})
 POLICY_OPTIONS = ("model", "parameter_set", "params_file", "params", "family")
 
 
 @click.command("arrays")
+@click.argument("span_file", metavar="[FILE]", required=False)
 @with_options(*MARKET_OPTIONS)
 @click.option("--output", "output_file", metavar="FILE", help="Where the file goes: .npz, or .spn for a SPAN file.")
 @click.option("--check", "check_path", metavar="FILE", help="Recompute the arrays of a SPAN file from its scan ranges.")
@@ -38,12 +48,13 @@ POLICY_OPTIONS = ("model", "parameter_set", "params_file", "params", "family")
     "--params", "params_file", metavar="FILE", help="TOML with a table for model and family; others are passed over."
 )
 @click.option("--scenario", metavar="NAME=VALUE", multiple=True, help="A parameter of the family; repeatable.")
-@click.option("--backend", type=click.Choice(BACKENDS), default="numba", show_default=True)
+@with_options(BACKEND_OPTION)
 @click.option("--threads", type=click.IntRange(1), help="Threads; by default one for small work, else all cores.")
 @click.option("--method", type=click.Choice(METHODS), default="full", show_default=True)
 @click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays.")
 @with_options(ACCURACY_OPTION)
 def command(
+    span_file: str | None,
     market: str | None,
     output_file: str | None,
     check_path: str | None,
@@ -54,8 +65,15 @@ def command(
 ) -> None:
     """Write the risk array file, one row per instrument and one column per scenario: numpy .npz, or a SPAN file.
 
-    With --check, recompute a SPAN file instead; exit 1 where an array is off by more than the tolerance.
+    The arrays are those of a market, or as they stand in FILE, a SPAN file (.spn, .pa2). With --check, recompute a SPAN
+    file instead; exit 1 where an array is off by more than the tolerance, or cannot be recomputed.
     """
+    if span_file is not None:
+        if check_path is not None or output_file is None or tolerance is not None or look_ahead is not None:
+            raise ConfigError(f"give --output FILE.npz for the arrays of {span_file}, or --check {span_file} alone")
+        _refuse_beside_file(span_file)
+        _write_arrays_of(span_file, output_file, options)
+        return
     if check_path is not None:
         _check(check_path, output_file, tolerance, look_ahead, options["backend"])
         return
@@ -90,6 +108,38 @@ def command(
     )
 
 
+def _refuse_beside_file(span_file: str) -> None:
+    """ConfigError where an option was given that says how arrays are made; those of a SPAN file are made."""
+    context = click.get_current_context()
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    others = sorted(set(given) - OPTIONS_BESIDE_FILE)
+    if others:
+        names = ", ".join("--" + name.replace("_", "-").replace("params-file", "params") for name in others)
+        raise ConfigError(f"{names} has no effect beside {span_file}, which has its arrays already; leave it out")
+
+
+def _write_arrays_of(path: str, output_file: str, options: dict[str, Any]) -> None:
+    """The arrays of a SPAN file as a risk array file; without its rules, which stay in the SPAN file."""
+    from portfolio_margin.cli.span_input import SpanInput
+    from portfolio_margin.io.span_source import is_span_name
+
+    if not is_span_name(path):
+        raise ConfigError(f"{path}: a SPAN file ends in .spn or .pa2 (.gz, .zip); a market is given by --market")
+    check_arrays_name(output_file)
+    refuse_overwriting_inputs()
+    with progress("reading", 2) as step:
+        given = SpanInput(path)
+        step("writing")
+        _, arrays, told = given.arrays_for(_policy(True, options).model(given.time))
+        write_arrays(output_file, arrays)
+        step("done")
+    for line in told.remarks():
+        tell(line)
+    tell(f"note: {output_file} holds the arrays of {path} and none of its rules: the model span needs {path} itself")
+    rows, columns = arrays.rows.shape
+    click.echo(f"wrote {output_file}: {rows} instruments x {columns} scenarios of {path}, digest {arrays.digest[:16]}")
+
+
 def _policy(as_span: bool, options: dict[str, Any]) -> ModelInput:
     """The model whose scenarios are asked for; a SPAN file is always that of the model span."""
     model = options["model"] or (SPAN if as_span else DEFAULT_MODEL)
@@ -104,7 +154,13 @@ def _policy(as_span: bool, options: dict[str, Any]) -> ModelInput:
 def _write_span(path: str, model: Any, arrays: RiskArrays) -> None:
     from portfolio_margin.io.span_write import write_spn
 
-    write_spn(path, model.market_file(arrays).file)
+    made = model.market_file(arrays)
+    write_spn(path, made.file)
+    if made.left_out:
+        tell(
+            f"note: {', '.join(made.left_out)} held as such: no place in a SPAN file, which lists contracts only; "
+            f"a book with such collateral is refused beside {path}"
+        )
 
 
 def _check(path: str, output_file: str | None, tolerance: float | None, look_ahead: float | None, backend: str) -> None:

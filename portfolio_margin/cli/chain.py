@@ -1,23 +1,28 @@
-"""A chain given on the command line: tables of quotes or the venue's own JSON, fitted."""
+"""A chain given on the command line: tables of quotes of a venue or a stock, or the venue's own JSON, fitted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 
+from portfolio_margin.cli.equity import STOCK_OPTIONS, StockTerms, notes_of, read_stock_chain
 from portfolio_margin.cli.output import progress
 from portfolio_margin.cli.tell import tell
-from portfolio_margin.io.chain import EXCLUDE, REFUSE, Snapshot, vol_quotes, with_surface
+from portfolio_margin.io.chain import EXCLUDE, REFUSE, Snapshot, vol_quotes
 from portfolio_margin.io.chain_rows import DECIMAL, PERCENT
+from portfolio_margin.io.equity_chain import is_equity_chain
 from portfolio_margin.io.market_json import is_market_file
-from portfolio_margin.io.tables import JSON, kind_of_name
+from portfolio_margin.io.tables import JSON, Table, kind_of_name, read_table
 from portfolio_margin.io.told import LEFT_OUT, Told
-from pricing.errors import ConfigError
+from pricing.errors import ConfigError, Problem
 from pricing.fit import METHODS, WEIGHTINGS, SliceStatus, Surface, expiries_of, fit
+from pricing.instruments import Instruments
+from pricing.market import Market
+from pricing.quotes import Quotes
 
 EXCLUDED_SHOWN = 10
 ROUGH_VOL_POINTS = 2.0
@@ -33,21 +38,28 @@ class ChainOptions:
     iv_unit: str | None = None
     fx: tuple[str, ...] = ()
     futures: str | None = None
+    stock: StockTerms = field(default_factory=StockTerms)
 
     @classmethod
     def take(cls, values: dict[str, Any]) -> ChainOptions:
         """Take the options of a chain out of the keyword arguments of a command."""
-        return cls(**{field.name: values.pop(field.name) for field in fields(cls)})
+        stock = StockTerms.take(values)
+        own = [name for name in cls.__dataclass_fields__ if name != "stock"]
+        return cls(stock=stock, **{name: values.pop(name) for name in own})
 
     def given(self) -> list[str]:
         """The options that were given a value of their own, as they are written."""
-        return [
-            f"--{field.name.replace('_', '-')}" for field in fields(self) if getattr(self, field.name) != field.default
-        ]
+        own = [entry for entry in fields(self) if entry.name != "stock"]
+        changed = [entry.name for entry in own if getattr(self, entry.name) != entry.default]
+        return [f"--{name.replace('_', '-')}" for name in changed] + self.stock.given()
 
 
 CHAIN_OPTIONS: tuple[Callable[..., Any], ...] = (
-    click.option("--snapshot", metavar="TIME", help="Which moment of a chain that holds several (ISO or ms UTC)."),
+    click.option(
+        "--snapshot",
+        metavar="TIME",
+        help="Which moment of a chain that holds several; when a chain of a stock was quoted (ISO or ms UTC).",
+    ),
     click.option(
         "--on-bad-row",
         type=click.Choice([REFUSE, EXCLUDE]),
@@ -63,6 +75,7 @@ CHAIN_OPTIONS: tuple[Callable[..., Any], ...] = (
         help="USD per unit of a currency that is no coin of the chain, such as USDC; repeatable.",
     ),
     click.option("--futures", metavar="FILE", help="Ticker table of futures and perpetuals, for option tickers."),
+    *STOCK_OPTIONS,
 )
 
 
@@ -101,18 +114,48 @@ FIT_OPTIONS: tuple[Callable[..., Any], ...] = (
 )
 
 
-def fitted_chain(file: str, options: ChainOptions, how: FitOptions | None = None) -> tuple[Snapshot, Surface]:
-    """One moment of a chain with our slices in its market, and the fit, by the defaults where `how` is not given."""
+@dataclass(frozen=True)
+class FittedChain:
+    """One moment of a chain with our slices in its market, its quotes as vols, the fit, and what is told of it.
+
+    excluded  rows and expiries left out, and why; left_out, the contracts among them
+    """
+
+    source: str
+    instruments: Instruments
+    market: Market
+    quotes: Quotes
+    surface: Surface
+    excluded: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    left_out: Mapping[str, str]
+
+
+class _Read(NamedTuple):
+    """A chain before it is fitted."""
+
+    source: str
+    instruments: Instruments
+    market: Market
+    quotes: Callable[[], Quotes]
+    excluded: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    left_out: Mapping[str, str]
+
+
+def fitted_chain(file: str, options: ChainOptions, how: FitOptions | None = None) -> FittedChain:
+    """One moment of a chain, fitted by the defaults where `how` is not given."""
     how = FitOptions() if how is None else how
     with progress("reading the chain", 3) as step:
         read = _read(file, options)
         step("quotes to vols")
-        quotes = vol_quotes(read)
+        quotes = read.quotes()
         step("fitting")
         surface = fit(quotes, expiries_of(read.market), **vars(how))
         step("done")
     tell_left_out([str(problem) for problem in read.excluded])
-    return with_surface(read, surface.svi), surface
+    market = replace(read.market, svi=surface.svi)
+    return FittedChain(read.source, read.instruments, market, quotes, surface, read.excluded, read.notes, read.left_out)
 
 
 def tell_left_out(texts: Sequence[str]) -> None:
@@ -123,15 +166,15 @@ def tell_left_out(texts: Sequence[str]) -> None:
         tell(f"{LEFT_OUT}{len(texts) - EXCLUDED_SHOWN} more rows")
 
 
-def told_of(read: Snapshot, surface: Surface) -> Told:
+def told_of(read: FittedChain) -> Told:
     """What is told of a chain and its slices, with every output and in every file made from them."""
     excluded = tuple(str(problem) for problem in read.excluded)
-    return Told(excluded, read.notes, tuple(warnings_of(diagnostics(read, surface))))
+    return Told(excluded, read.notes, tuple(warnings_of(diagnostics(read))))
 
 
-def diagnostics(read: Snapshot, surface: Surface) -> dict[str, Any]:
+def diagnostics(read: FittedChain) -> dict[str, Any]:
     """Slices and diagnostics by expiry as named columns; undated rows are left out."""
-    d = surface.diagnostics
+    surface, d = read.surface, read.surface.diagnostics
     names = np.array(read.market.expiry_name)
     dated = ~np.char.endswith(names, "undated")
     columns = {
@@ -187,28 +230,42 @@ def warnings_of(columns: dict[str, Any]) -> list[str]:
     ]
 
 
-def _read(file: str, options: ChainOptions) -> Snapshot:
+def _read(file: str, options: ChainOptions) -> _Read:
     fx = _rates(options.fx)
     if kind_of_name(file) == JSON:
         if is_market_file(file):
             text = f"{file} is a market file of ours, which holds slices already: it goes to --market of other commands"
             raise ConfigError(f"{text}, and fit-surface takes an option chain")
-        useless = [name for name in options.given() if name in ("--snapshot", "--futures", "--iv-unit")]
+        ours = ("--snapshot", "--futures", "--iv-unit")
+        useless = [name for name in options.given() if name in ours] + options.stock.given()
         if useless:
             raise ConfigError(f"the venue's JSON holds one moment, vols in percent: leave {' and '.join(useless)} out")
         from portfolio_margin.io.deribit_json import read_payloads
 
-        return read_payloads(file, on_bad_row=options.on_bad_row, fx=fx)
+        return _of_snapshot(read_payloads(file, on_bad_row=options.on_bad_row, fx=fx))
+    table = read_table(file, "chain")
+    if is_equity_chain(table):
+        return _of_stock(table, options, fx)
+    if options.stock.given():
+        raise ConfigError(f"{', '.join(options.stock.given())} is about a chain of a stock, and {file} is none")
     from portfolio_margin.io.deribit import read_chain
 
-    return read_chain(
-        file,
-        snapshot=options.snapshot,
-        futures=options.futures,
-        iv_unit=options.iv_unit,
-        on_bad_row=options.on_bad_row,
-        fx=fx,
-    )
+    how = {name: getattr(options, name) for name in ("snapshot", "futures", "iv_unit", "on_bad_row")}
+    return _of_snapshot(read_chain(table, fx=fx, **how))
+
+
+def _of_snapshot(read: Snapshot) -> _Read:
+    told = (read.excluded, read.notes, read.left_out)
+    return _Read(read.source, read.instruments, read.market, lambda: vol_quotes(read), *told)
+
+
+def _of_stock(table: Table, options: ChainOptions, fx: dict[str, float]) -> _Read:
+    useless = [name for name in options.given() if name in ("--on-bad-row", "--iv-unit", "--futures")]
+    if useless:
+        raise ConfigError(f"{', '.join(useless)} is not for a chain of a stock, and {table.file} is one; leave it out")
+    chain, instruments, market = read_stock_chain(table, options.stock, options.snapshot, fx)
+    notes = notes_of(chain, instruments, market, options.stock)
+    return _Read(chain.source, instruments, market, lambda: chain.quotes, chain.excluded, notes, {})
 
 
 def _rates(texts: tuple[str, ...]) -> dict[str, float]:

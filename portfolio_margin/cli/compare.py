@@ -10,6 +10,7 @@ import numpy as np
 
 from portfolio_margin.cli.chain import ChainOptions
 from portfolio_margin.cli.inputs import (
+    BACKEND_OPTION,
     BOOK_OPTIONS,
     MARKET_OPTIONS,
     read_book_option,
@@ -39,7 +40,6 @@ from portfolio_margin.compare import DEFAULT_REFERENCE, Comparison, comparison
 from portfolio_margin.io.told import Told
 from portfolio_margin.requirement import MarginModel
 from pricing.errors import ConfigError, EngineError
-from pricing.price import BACKENDS
 from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
 from scenarios.shocks import ScenarioSet
 
@@ -69,7 +69,7 @@ MONEY_COLUMNS = ("initial_margin", "maintenance_margin", "saving", "largest_char
 @click.option("--scenario", metavar="NAME=VALUE", multiple=True, help="A parameter of the family; repeatable.")
 @click.option("--plot", "plot_file", metavar="FILE", help="Write a heat map of initial margins (.png, .svg, .pdf).")
 @click.option("--plot-scale", type=click.Choice(SCALES), default=SCALES[0], show_default=True, help="Unit of colours.")
-@click.option("--backend", type=click.Choice(BACKENDS), default="numba", show_default=True)
+@with_options(BACKEND_OPTION)
 @click.option("--threads", type=click.IntRange(1), help="Threads; by default one for small work, else all cores.")
 @click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays.")
 @output_options

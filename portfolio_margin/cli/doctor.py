@@ -16,7 +16,7 @@ from portfolio_margin.version import VERSION
 
 NOT_READY = 1
 REQUIRED = ("numpy", "scipy", "numba", "llvmlite", "jax", "jaxlib", "pandas", "click", "rich")
-OPTIONAL = ("pyarrow", "matplotlib")
+OPTIONAL = ("pyarrow", "matplotlib", "distributed")
 KERNEL_FOLDERS = ("pricing", "scenarios", "portfolio_margin")
 
 
@@ -45,12 +45,14 @@ def command() -> None:
 
 
 def _threads_and_precision() -> bool:
-    from portfolio_margin.backends.state import double_precision_works, threading_state
+    from portfolio_margin.backends.state import double_precision_works, jax_devices, threading_state
 
     threads, layer = threading_state()
     works = double_precision_works()
     _line("cores", f"{os.cpu_count()}, numba threads {threads}, threading layer {layer}")
     _line("jax float64 in a context", "works" if works else "FAILS: the jax backend would round to float32")
+    found = jax_devices()
+    _line("jax devices", f"{len(found)}: {', '.join(dict.fromkeys(found))}")
     return works
 
 

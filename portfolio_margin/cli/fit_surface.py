@@ -12,6 +12,7 @@ from portfolio_margin.cli.chain import (
     FIT_OPTIONS,
     ChainOptions,
     FitOptions,
+    FittedChain,
     diagnostics,
     fitted_chain,
     told_of,
@@ -27,10 +28,9 @@ from portfolio_margin.cli.output import (
     show_table,
 )
 from portfolio_margin.cli.tell import tell
-from portfolio_margin.io.chain import Snapshot
 from portfolio_margin.io.told import Told
 from pricing.errors import ConfigError
-from pricing.fit import Surface, expiries_of
+from pricing.fit import expiries_of
 
 
 @click.command("fit-surface")
@@ -48,17 +48,17 @@ def command(
     output_file: str | None,
     **forms_and_chain: Any,
 ) -> None:
-    """Fit raw SVI slices to CHAIN, one moment of a Deribit option chain; --output market.json writes the market."""
+    """Fit raw SVI slices to CHAIN, one moment of a chain of options; --output market.json writes the market."""
     if market_file is None and output_file is not None and _is_json(output_file) and not forms_and_chain["as_json"]:
         market_file, output_file = output_file, None
     if market_file is not None and not _is_json(market_file):
         raise ConfigError(f"{market_file}: a market file ends in .json or .json.gz")
     chain_options, how = ChainOptions.take(forms_and_chain), FitOptions.take(forms_and_chain)
     output = chosen_output(output_file=output_file, **forms_and_chain)
-    read, surface = fitted_chain(chain, chain_options, how)
+    read = fitted_chain(chain, chain_options, how)
     if plots_folder is not None:
-        _draw(plots_folder, read, surface)
-    columns, told = diagnostics(read, surface), told_of(read, surface)
+        _draw(plots_folder, read)
+    columns, told = diagnostics(read), told_of(read)
     if market_file is not None:
         _write(market_file, read, told, keep_marks)
     identity = {"source": read.source, **told.document()}
@@ -97,14 +97,14 @@ def _show(source: str, told: Told, columns: dict[str, Any]) -> None:
     show_table(f"raw SVI slices of {source}", shown, "\n".join(footer))
 
 
-def _draw(folder: str, read: Snapshot, surface: Surface) -> None:
+def _draw(folder: str, read: FittedChain) -> None:
     """A smile for every expiry with a slice, and for every underlying the fan, g and the residuals."""
     from pathlib import Path
 
-    from portfolio_margin.io.chain import vol_quotes
     from portfolio_margin.plots import butterfly, fan, residuals, smile
 
-    target, quotes, expiries = Path(folder), vol_quotes(read), expiries_of(read.market)
+    target, expiries = Path(folder), expiries_of(read.market)
+    quotes, surface = read.quotes, read.surface
     target.mkdir(parents=True, exist_ok=True)
     pictures = {
         f"smile-{name}": smile(quotes, expiries, surface, row, name)
@@ -123,7 +123,7 @@ def _draw(folder: str, read: Snapshot, surface: Surface) -> None:
     tell(f"wrote {len(pictures)} pictures to {folder}")
 
 
-def _write(path: str, read: Snapshot, told: Told, keep_marks: bool) -> None:
+def _write(path: str, read: FittedChain, told: Told, keep_marks: bool) -> None:
     from dataclasses import replace
 
     from portfolio_margin.io.market_json import write_market

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import click
 
@@ -95,7 +94,9 @@ class MarketInput(NamedTuple):
 
 MARKET_OPTIONS = (
     click.option(
-        "--market", metavar="FILE", help="Market: our .json, a Deribit chain (.csv, .csv.gz, .parquet, .json)."
+        "--market",
+        metavar="FILE",
+        help="Market: our .json, a chain of Deribit or of a listed stock (.csv, .csv.gz, .parquet; Deribit's .json).",
     ),
     *CHAIN_OPTIONS,
 )
@@ -106,6 +107,24 @@ BOOK_OPTIONS = (
     click.option(
         "--collateral", metavar="FILE", help="account, currency, amount (.csv, .csv.gz, .parquet; - reads CSV)."
     ),
+)
+
+
+class BackendType(click.Choice[str]):
+    """A backend by name; jax:4 is jax on four devices."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        name, separator, devices = str(value).partition(":")
+        chosen = super().convert(name if separator else value, param, ctx)
+        return f"{chosen}{separator}{devices}"
+
+
+BACKEND_OPTION = click.option(
+    "--backend",
+    type=BackendType(BACKENDS),
+    default="numba",
+    show_default=True,
+    help="What computes; jax:4 shares the work out among four devices that jax sees.",
 )
 ACCURACY_OPTION = click.option(
     "--american-accuracy",
@@ -128,7 +147,7 @@ MARGIN_OPTIONS = (
         "--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter of the model; repeatable."
     ),
     click.option("--scenario", metavar="NAME=VALUE", multiple=True, help="A parameter of the family; repeatable."),
-    click.option("--backend", type=click.Choice(BACKENDS), default="numba", show_default=True),
+    BACKEND_OPTION,
     click.option("--threads", type=click.IntRange(1), help="Threads; by default one for small work, else all cores."),
     click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays."),
     ACCURACY_OPTION,
@@ -153,18 +172,23 @@ def collect(values: dict[str, Any]) -> Options:
     return Options(chain=chain, **{name: values.pop(name) for name in others})
 
 
-def open_session(options: Options) -> Session:
-    """Read what the options name and revalue, with a progress bar where it takes long."""
+def open_session(options: Options, book_of: Callable[..., Book] | None = None) -> Session:
+    """Read what the options name and revalue, with a progress bar where it takes long.
+
+    book_of  how the book is read, as `read_book_option`, which is the default; a book that is read in parts is not
+             read here
+    """
+    book_of = book_of or read_book_option
     _check_combination(options)
     policy = ModelInput.read(options.model, options.parameter_set, options.params_file, options.params, options.family)
     if options.arrays is not None:
-        return _session_of_arrays(options, options.arrays, policy)
+        return _session_of_arrays(options, options.arrays, policy, book_of)
     family = policy.family_input(options.scenario)
     build_all(policy.wanted(None), family.wanted())
     with progress("reading", 4) as step:
         given = read_market_option(options.market, options.chain)
         step("book")
-        book = read_book_option(options.positions, options.collateral, given.instruments, given.market, given.left_out)
+        book = book_of(options.positions, options.collateral, given.instruments, given.market, given.left_out)
         step("scenarios")
         model = policy.model(given.market.valuation_time)
         moves = scenarios_for(model, family, given.market)
@@ -178,7 +202,7 @@ def open_session(options: Options) -> Session:
     return Session(given.instruments, given.market, arrays, book, model, given.source, told, given.left_out)
 
 
-def _session_of_arrays(options: Options, file: str, policy: ModelInput) -> Session:
+def _session_of_arrays(options: Options, file: str, policy: ModelInput, book_of: Callable[..., Book]) -> Session:
     """A session on a risk array file, which has its scenarios already."""
     from portfolio_margin.io.arrays_file import read_arrays
     from portfolio_margin.io.span_source import is_span_name
@@ -188,21 +212,21 @@ def _session_of_arrays(options: Options, file: str, policy: ModelInput) -> Sessi
         raise ConfigError(f"[{family}] of {options.params_file} has no effect beside --arrays; leave it out")
     build_all(policy.wanted(None))
     if is_span_name(file):
-        return _session_of_span(options, file, policy)
+        return _session_of_span(options, file, policy, book_of)
     with progress("reading", 2) as step:
         arrays = read_arrays(file)
         told = Told.of_lines(arrays.notes)
         left_out = told.left_out_by_name()
         tell_left_out(told.left_out)
         step("book")
-        book = read_book_option(options.positions, options.collateral, arrays, None, left_out)
+        book = book_of(options.positions, options.collateral, arrays, None, left_out)
         step("done")
     told = with_book_notes(told, options.positions, options.collateral)
     model = policy.model(arrays.valuation_time)
     return Session(None, None, arrays, book, model, file, told, left_out)
 
 
-def _session_of_span(options: Options, file: str, policy: ModelInput) -> Session:
+def _session_of_span(options: Options, file: str, policy: ModelInput, book_of: Callable[..., Book]) -> Session:
     """A session on a SPAN risk parameter file: its arrays, and its rules where the model takes any."""
     from portfolio_margin.cli.span_input import SpanInput
 
@@ -212,26 +236,12 @@ def _session_of_span(options: Options, file: str, policy: ModelInput) -> Session
         given = SpanInput(file)
         step("arrays")
         model, arrays, told = given.arrays_for(policy.model(given.time))
-        model = _named_after(file, given.file.header.date, model)
         step("book")
         left_out = told.left_out_by_name()
-        book = read_book_option(options.positions, options.collateral, arrays, None, left_out)
+        book = book_of(options.positions, options.collateral, arrays, None, left_out)
         step("done")
     told = with_book_notes(told, options.positions, options.collateral)
     return Session(None, None, arrays, book, model, file, told, left_out)
-
-
-def _named_after(path: str, date: str, model: MarginModel) -> MarginModel:
-    """The model, whose parameters are those of a SPAN file where it takes its rules and they have no name yet.
-
-    date  of the file, YYYYMMDD
-    """
-    if getattr(model, "file", None) is None or model.parameter_set.valid_from:
-        return model
-    since = f"{date[:4]}-{date[4:6]}-{date[6:8]}"
-    named = replace(model.parameter_set, name=os.path.basename(path), valid_from=since)
-    changed: MarginModel = replace(cast(Any, model), parameter_set=named)
-    return changed
 
 
 def with_book_notes(told: Told, positions: str | None, collateral: str | None) -> Told:
@@ -290,8 +300,8 @@ def read_market_option(market: str | None, chain: ChainOptions) -> MarketInput:
         file = read_market_file(sample_path(MARKET_FILE) if market is None else market)
         tell_left_out(file.told.left_out)
         return MarketInput(file.instruments, file.market, market or SAMPLE, file.told, file.told.left_out_by_name())
-    read, surface = fitted_chain(market, chain)
-    return MarketInput(read.instruments, read.market, read.source, told_of(read, surface), read.left_out)
+    read = fitted_chain(market, chain)
+    return MarketInput(read.instruments, read.market, read.source, told_of(read), read.left_out)
 
 
 def _check_combination(options: Options) -> None:

@@ -22,6 +22,8 @@ COMMANDS = {
     "compare": "Every account under every margin model.",
     "what-if": "Margin of an account before and after orders.",
     "liquidate": "What would be closed of accounts below maintenance.",
+    "hedge": "The cheapest trades that bring an account's margin to a target.",
+    "optimise": "The trades after which an account's margin is smallest, its Greeks kept.",
     "greeks": "Greeks of contracts, positions and accounts.",
     "fit-surface": "Fit SVI slices to an option chain.",
     "arrays": "Write the risk array file.",

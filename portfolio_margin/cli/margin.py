@@ -8,6 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
+from portfolio_margin.cli import chunked, cluster
 from portfolio_margin.cli.heading import market_text, statement_lines
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
@@ -56,6 +57,7 @@ MONEY_COLUMNS = (
 @click.option(
     "--check", is_flag=True, help="Exit 1 where an account is below maintenance margin, or holds risk without a rule."
 )
+@with_options(*chunked.CHUNK_OPTIONS, *cluster.CLUSTER_OPTIONS)
 @output_options
 def command(
     accounts: tuple[str, ...],
@@ -67,6 +69,20 @@ def command(
     **shared: Any,
 ) -> None:
     """Margin statements of every account."""
+    others = {"--account": accounts, "--json": as_json, "--csv": as_csv, "--parquet": parquet_file}
+    on_cluster = cluster.chosen_cluster(shared, {**others, "--output": output_file})
+    if on_cluster is not None:
+        short = cluster.run(collect(shared), on_cluster)
+        if check and short:
+            sys.exit(BELOW_MAINTENANCE)
+        return
+    in_chunks = chunked.chosen_chunks(
+        shared, {"--account": accounts, "--check": check, **others, "--output": output_file}
+    )
+    if in_chunks is not None:
+        options = collect(shared)
+        chunked.run(open_session(options), options, in_chunks)
+        return
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     options = collect(shared)
     session = open_session(options)

@@ -1,4 +1,4 @@
-"""sample: the accounts of the shipped sample on any BTC and ETH market."""
+"""sample: the accounts of the shipped sample on any BTC and ETH market, or accounts on a stock and its options."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def command(market: str | None, folder: str, force: bool, **chain_options: Any) 
     """Write positions.csv and collateral.csv: the generated accounts of the sample, on the contracts of a market.
 
     The accounts are chosen by delta, moneyness and days to expiry, so they make sense on any day of the BTC and ETH
-    option market.
+    option market. A market of a listed stock gets accounts of its own: shares, hedged and not, spreads, straddles.
     """
     from portfolio_margin.sample.accounts import files_of, holdings, idle_accounts
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ import click
 from portfolio_margin.cli.output import emit
 from portfolio_margin.io.span_file import read_span_file
 from portfolio_margin.io.told import Told
+from portfolio_margin.models.span import parameter_set_of
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.span.contracts import ContractView
 from portfolio_margin.span.file_arrays import file_arrays, valuation_time_ms
@@ -20,6 +22,7 @@ from portfolio_margin.span.tables import RiskParameterFile
 from scenarios.risk_arrays import RiskArrays
 
 FAILED = 1
+NAMES_SHOWN = 5
 # Of the price scan range, and of a delta; single precision of a clearing house's own arrays makes up to 4.3e-6.
 DEFAULT_TOLERANCE = 1e-5
 
@@ -48,24 +51,35 @@ class SpanInput:
         told = told._replace(notes=(*told.notes, *self.notes))
         arrays = replace(made.arrays, notes=told.lines())
         if takes_rules:
-            with_file: Any = replace(model, file=self.file)  # type: ignore[type-var]
+            origin = parameter_set_of(self.file, Path(self.path).name, model.parameter_set.changed)
+            with_file: Any = replace(model, file=self.file, parameter_set=origin)  # type: ignore[type-var]
             model = with_file.for_arrays(arrays)
         return model, arrays, told
 
 
 def check_file(path: str, tolerance: float, look_ahead: float | None, backend: str) -> None:
-    """Recompute every array of a file from its own scan ranges and say how well; exit 1 beyond the tolerance."""
+    """Recompute every array of a file from its own scan ranges and say how well.
+
+    Exit 1 where one is off by more than the tolerance, or could not be recomputed.
+    """
     file, notes = read_span_file(path)
     rate = int(file.arrays.rate.min(initial=1))
     found = recompute(file, rate, look_ahead=look_ahead, backend=backend)
     good = within(found, tolerance, tolerance)
     emit("\n".join([*_report(path, file, found), *notes]) + "\n")
-    if not good.all():
-        names = ContractView(file).name
-        beyond = [str(names[row]) for row in found.contract[~good]]
-        shown = ", ".join(beyond[:5]) + (f" and {len(beyond) - 5} more" if len(beyond) > 5 else "")
-        click.echo(f"{len(beyond)} arrays are off by more than {tolerance:g}: {shown}", err=True)
+    names = ContractView(file).name
+    beyond = [str(names[row]) for row in found.contract[~good]]
+    unknown = [str(names[row]) for row, _ in found.skipped]
+    if beyond:
+        click.echo(f"{len(beyond)} arrays are off by more than {tolerance:g}: {_shown(beyond)}", err=True)
+    if unknown:
+        click.echo(f"{len(unknown)} arrays could not be recomputed: {_shown(unknown)}", err=True)
+    if beyond or unknown:
         sys.exit(FAILED)
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {len(names) - NAMES_SHOWN} more" if names[NAMES_SHOWN:] else "")
 
 
 def _report(path: str, file: RiskParameterFile, found: Recomputed) -> list[str]:

@@ -13,6 +13,7 @@ arrays_file   risk array files
 span_file     SPAN risk parameter files of either kind, by their name
 span_xml      reader of .spn; span_elements: what its elements mean; span_write: writer
 span_pa2      reader of .pa2; span_layout: where its fields stand; span_records: lines into columns; span_rules: rules
+span_runs     options of .spn by pattern; span_finish: what is left to do once all rows are read
 span_source   SPAN files as streams, and where in them a record stands; span_rows: rows of the tables while read
 parameters    parameter sets from plain values, name by name
 parameter_sets  dated parameter sets of the margin models

@@ -178,7 +178,8 @@ def _layout_of(table: Table) -> Layout:
         refuse(table.file, "columns", "future tickers", remedy)
     if set(EQUITY_COLUMNS) <= found and not set(nearest.columns.values()) <= found:
         remedy = (
-            "a chain of a listed stock: read_equity_chain of portfolio_margin.io.equity_chain reads it, for pricing.fit"
+            "a chain of a listed stock: read_equity_chain of portfolio_margin.io.equity_chain reads it, for "
+            "pricing.fit and equity_market"
         )
         refuse(table.file, "columns", ", ".join(EQUITY_COLUMNS), remedy)
     _require(table, nearest)
@@ -212,7 +213,7 @@ def _one_moment(table: Table, layout: Layout, snapshot: int | str | datetime | N
             refuse(table.file, column, f"{len(known)} snapshots", remedy)
         moment = int(known[0])
     else:
-        moment = _moment(snapshot, table.file)
+        moment = moment_of(snapshot, table.file)
     if moment not in known:
         nearest = known[np.argmin(np.abs(known - moment))]
         refuse(table.file, column, _iso(moment), f"no snapshot of this time; the nearest one is {_iso(nearest)}")
@@ -221,7 +222,7 @@ def _one_moment(table: Table, layout: Layout, snapshot: int | str | datetime | N
     return Table(table.file, table.frame[here].reset_index(drop=True), table.row[here]), moment
 
 
-def _moment(snapshot: int | str | datetime, file: str) -> int:
+def moment_of(snapshot: int | str | datetime, file: str) -> int:
     """ms UTC of a time given as ms, ISO text or a datetime; without a zone it is UTC."""
     if isinstance(snapshot, str) and snapshot.strip().isdigit():
         snapshot = int(snapshot)

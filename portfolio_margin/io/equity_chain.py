@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 COMMON = ("expiry", "strike", "cp", "bid", "ask")
 FORWARD = "forward"
+OSI_SYMBOL = "osi_symbol"
+# Date, type and strike, which stand behind the root of an OSI symbol.
+OSI_TAIL = 15
+OTHER_VENUES = frozenset({"instrument", "instrument_name"})
 LARGEST_RATE = 1.0
 Sides = tuple[FloatArray, FloatArray]
 CLOSE = time(16, 0, tzinfo=ZoneInfo("America/New_York"))
@@ -51,6 +55,7 @@ class EquityChain:
     expiries     one underlying, in the order of time
     expiry_ms    (X,) ms UTC, 16:00 New York
     forwards     from parity, or as the table gives them
+    excluded     the expiries left out, and why
     """
 
     source: str
@@ -58,9 +63,26 @@ class EquityChain:
     expiries: Expiries
     expiry_ms: IntArray
     forwards: ForwardCurve
+    excluded: tuple[Problem, ...] = ()
 
 
-def read_equity_chain(source: str | Path | pd.DataFrame, *, valuation_time: datetime, rate: float = 0.0) -> EquityChain:
+def is_equity_chain(table: Table) -> bool:
+    """Whether a table has the columns of an equity chain, and no contract names as those of other venues have."""
+    found = {str(column) for column in table.frame.columns}
+    return set(COMMON) <= found and not found & OTHER_VENUES
+
+
+def underlying_of(table: Table) -> str | None:
+    """The stock that the OSI symbols of a chain name, None where it has none or they name several."""
+    if OSI_SYMBOL not in table.frame.columns:
+        return None
+    roots = {text[:-OSI_TAIL].strip() for text in text_column(table, OSI_SYMBOL)}
+    return roots.pop() if len(roots) == 1 else None
+
+
+def read_equity_chain(
+    source: str | Path | pd.DataFrame | Table, *, valuation_time: datetime, rate: float = 0.0
+) -> EquityChain:
     """Quotes of a .csv, .csv.gz or .parquet file, or a frame.
 
     Its columns: expiry (YYYY-MM-DD), strike, cp (C or P), bid and ask in quote currency per unit, and forward where
@@ -69,7 +91,7 @@ def read_equity_chain(source: str | Path | pd.DataFrame, *, valuation_time: date
     valuation_time   the moment of the quotes, with its zone
     rate             continuously compounded, per year, decimal, for discounting
 
-    Expiries without a forward, given or implied, are left out. Raises DataError listing every bad row.
+    Expiries without a forward, given or implied, are left out (`excluded`). Raises DataError listing every bad row.
     """
     if valuation_time.tzinfo is None:
         refuse("chain", "valuation_time", valuation_time.isoformat(), "give it with its zone")
@@ -92,9 +114,18 @@ def read_equity_chain(source: str | Path | pd.DataFrame, *, valuation_time: date
     place = np.searchsorted(known, at)
     quotes = quotes_from_prices(place, strike, sign, forwards.forward[at], tau[at], bid, ask, no_mark, model="black76")
     chosen = ForwardCurve(*(getattr(forwards, name)[known] for name in ForwardCurve.__dataclass_fields__))
-    return EquityChain(
-        table.file, quotes, Expiries(np.zeros(len(known), dtype=np.int64), tau[known]), expiry_ms[known], chosen
-    )
+    expiries = Expiries(np.zeros(len(known), dtype=np.int64), tau[known])
+    return EquityChain(table.file, quotes, expiries, expiry_ms[known], chosen, _excluded(table.file, names, tau, known))
+
+
+def _excluded(file: str, names: np.ndarray, tau: FloatArray, known: IntArray) -> tuple[Problem, ...]:
+    """What is said of the expiries that are left out."""
+    remedies = {
+        x: "no call and put of one strike are quoted on both sides, so it has no forward" if tau[x] > 0 else "expired"
+        for x in range(len(names))
+        if x not in known
+    }
+    return tuple(Problem(file, None, "expiry", str(names[x]), remedy) for x, remedy in remedies.items())
 
 
 def _columns(table: Table) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 
 from portfolio_margin.io.equity_chain import EquityChain
 from portfolio_margin.io.tables import refuse
+from pricing.errors import ConfigError
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
 
 SHARES_PER_CONTRACT = 100.0
+MARGIN_CURRENCY = "USD"
 
 
 def equity_market(
@@ -24,6 +27,8 @@ def equity_market(
     rate: float = 0.0,
     exercise: Exercise = Exercise.AMERICAN,
     shares_per_contract: float = SHARES_PER_CONTRACT,
+    every_strike: bool = False,
+    fx: Mapping[str, float] | None = None,
 ) -> tuple[Instruments, Market]:
     """Instruments and market of a chain that `read_equity_chain` has read.
 
@@ -32,6 +37,9 @@ def equity_market(
     valuation_time, rate as the chain was read with
     exercise             of the options
     shares_per_contract  what one option is on
+    every_strike         also list strikes that are not quoted on both sides, without a vol: for a market that is to
+                         have slices
+    fx                   US dollars per unit of further currencies, which can be held
 
     A strike quoted on both sides gives a call and a put at its mid vol; other quotes are left out. DataError where
     none is left.
@@ -43,9 +51,15 @@ def equity_market(
         refuse(chain.source, "bid", "none", "no option is quoted on both sides")
     days = chain.expiry_ms.astype("datetime64[ms]").astype("datetime64[D]").astype(str)
     undated = len(days)
-    rows: list[dict[str, Any]] = [_row("USD", Kind.CASH, -1, -1, 1e-8), _row(underlying, Kind.SPOT, 0, undated, 1e-4)]
-    vols = [np.nan, np.nan]
-    listed = zip(quotes.expiry_idx[good].tolist(), quotes.strike[good].tolist(), vol[good].tolist(), strict=True)
+    currencies = {MARGIN_CURRENCY: 1.0, **_checked(fx or {}, underlying)}
+    rows: list[dict[str, Any]] = [
+        {**_row(name, Kind.CASH, -1, -1, 1e-8), "currency_idx": c} for c, name in enumerate(currencies)
+    ]
+    rows.append(_row(underlying, Kind.SPOT, 0, undated, 1e-4))
+    vols = [np.nan] * len(rows)
+    taken = np.ones_like(good) if every_strike else good
+    vol = np.where(good, vol, np.nan)
+    listed = zip(quotes.expiry_idx[taken].tolist(), quotes.strike[taken].tolist(), vol[taken].tolist(), strict=True)
     for (x, strike), mid in sorted({(x, strike): mid for x, strike, mid in listed}.items()):
         for sign, letter in ((1.0, "C"), (-1.0, "P")):
             row = _row(f"{underlying}-{days[x]}-{strike:g}-{letter}", Kind.OPTION, 0, x, 1.0)
@@ -63,11 +77,18 @@ def equity_market(
         discount=np.append(discount, 1.0),
         svi=np.full((undated + 1, 5), np.nan),
         mark_vol=np.array(vols),
-        currency_id=np.array(["USD"]),
-        fx=np.ones(1),
-        currency_underlying=np.array([-1]),
+        currency_id=np.array(list(currencies)),
+        fx=np.array(list(currencies.values())),
+        currency_underlying=np.full(len(currencies), -1),
     )
     return Instruments(**{name: np.array([row[name] for row in rows]) for name in rows[0]}), market
+
+
+def _checked(fx: Mapping[str, float], underlying: str) -> Mapping[str, float]:
+    taken = sorted({MARGIN_CURRENCY, underlying} & set(fx))
+    if taken:
+        raise ConfigError(f"--fx {taken[0]} (fx= in Python): the market has it already; leave it out")
+    return fx
 
 
 def _row(name: str, kind: Kind, underlying: int, expiry: int, step: float) -> dict[str, Any]:

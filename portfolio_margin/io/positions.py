@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.io.arrow_columns import CodedRows, coded_rows
 from portfolio_margin.io.symbols import parse_symbol
 from portfolio_margin.io.tables import (
     Table,
@@ -22,7 +23,7 @@ from portfolio_margin.io.tables import (
 )
 from portfolio_margin.kernel_inputs import is_off_step
 from portfolio_margin.nearest import did_you_mean
-from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
+from pricing.arrays import MAX_ACCOUNTS, BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import PROBLEMS_SHOWN, DataError, Problem
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
@@ -77,6 +78,9 @@ def read_book(
     quantity of zero is kept: it keeps the account in the book. Raises one DataError that lists every bad row
     of both tables by file and row.
     """
+    book = _plain_book(positions, collateral, instruments, market)
+    if book is not None:
+        return book
     held, problems = _positions(read_table(positions, "positions"), instruments, market, (venue, left_out))
     if collateral is None:
         owned = _nothing()
@@ -91,6 +95,56 @@ def read_book(
         np.concatenate([held.quantity, owned.quantity]),
         group_of_instrument=instruments.expiry_idx,
     )
+
+
+def _plain_book(
+    positions: Source, collateral: Source | None, instruments: Listed, market: Market | None
+) -> Book | None:
+    """The book where both tables are plain Parquet and nothing is wrong with any row, else None."""
+    held = _plain_rows(coded_rows(positions, POSITION_COLUMNS), instruments, market, collateral=False)
+    if held is None:
+        return None
+    owned = None
+    if collateral is not None:
+        owned = _plain_rows(coded_rows(collateral, COLLATERAL_COLUMNS), instruments, None, collateral=True)
+        if owned is None:
+            return None
+    accounts, account, row, number = held.accounts, held.account, held.name, held.number
+    if owned is not None:
+        row_of = {name: code for code, name in enumerate(accounts.tolist())}
+        shared = np.array([row_of.setdefault(name, len(row_of)) for name in owned.accounts.tolist()], dtype=np.int64)
+        accounts = np.array(list(row_of), dtype=np.str_)
+        account = np.concatenate([account, shared[owned.account]])
+        row, number = np.concatenate([row, owned.name]), np.concatenate([number, owned.number])
+    try:
+        return Book.from_codes(accounts, account, row, number, instruments.expiry_idx)
+    except DataError:
+        return None
+
+
+def _plain_rows(
+    rows: CodedRows | None, instruments: Listed, market: Market | None, collateral: bool
+) -> CodedRows | None:
+    """The rows with names as rows of instruments; None where one of them is not fit."""
+    if rows is None or not len(rows.account) or len(rows.accounts) > MAX_ACCOUNTS:
+        return None
+    wanted = instruments.is_collateral if collateral else instruments.kind != Kind.CASH
+    row_of = {str(instruments.instrument_id[row]): int(row) for row in np.flatnonzero(wanted)}
+    found = np.array([row_of.get(name, -1) for name in rows.names.tolist()], dtype=np.int64)
+    if (
+        np.any(found < 0)
+        or not np.all(np.isfinite(rows.number))
+        or any("\0" in name for name in rows.accounts.tolist())
+    ):
+        return None
+    if market is not None:
+        dated = found[instruments.expiry_idx[found] >= 0]
+        if np.any(market.expiry_time[instruments.expiry_idx[dated]] < market.valuation_time):
+            return None
+    row = found[rows.name]
+    if not collateral and np.any(is_off_step(rows.number, instruments.quantity_step[row])):
+        return None
+    return rows._replace(name=row)
 
 
 def read_positions(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from portfolio_margin.span.tables import SCENARIOS
+
 TEXT, NUMBER, WHOLE, FLAG = "text", "number", "whole number", "0 or 1"
 
 
@@ -63,6 +65,13 @@ CONTRACT_TAGS = {"PHY": "phy", "DEBT": "debt", "EQTY": "equity", "FUT": "fut", "
                  "CMB": "cmb"}  # fmt: skip
 TIER_TAGS = {"scanTiers": "scan", "intraTiers": "intra", "interTiers": "inter", "somTiers": "som", "rateTiers": "rate"}
 SPREAD_SCOPES = {"superSpreads": "super", "interSpreads": "inter"}
+
+# Aliases of a contract that we write: names and steps of the market that a file was made from. Any reader passes over
+# them, as over those of others.
+ALIAS_TYPES = {
+    "portfolio-margin name": Leaf("own_name", TEXT),
+    "portfolio-margin quantity step": Leaf("quantity_step", NUMBER),
+}
 
 # Known, and without effect on anything read here.
 PASSED_OVER = tags(
@@ -137,6 +146,7 @@ OPTION = Record(
     frozenset({"ra"}),
     ("contract_id", "right", "strike", "price"),
 )
+ARRAY_TAGS = ("r", *["a"] * SCENARIOS, "d")
 ARRAY = Record(leaves(WHOLE, r="rate"), frozenset({"a", "d"}), ("rate",))
 SCAN_RATE = Record(
     {

@@ -17,8 +17,8 @@ BLANK, ZERO, NINE, MINUS, PLUS = 32, 48, 57, 45, 43
 NEWLINE, RETURN = 10, 13
 BLOCK = 20_000
 EXPANDED, OTHER_FORMATS = "U2", {
-    "U": "the standard unpacked format of 80 bytes",
-    "UP": "the Paris expanded format",
+    "U": "the standard unpacked format of 80 bytes, the places of whose fields no public description here states",
+    "UP": "the Paris expanded format, the places of whose fields no public description here states",
     "P2": "a packed format",
     "P": "a packed format",
     "": "no format of its own",

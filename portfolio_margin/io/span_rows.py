@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,8 @@ from portfolio_margin.span.tables import (
 )
 
 ABSENT: dict[str, Any] = {"StrArray": "", "IntArray": -1, "FloatArray": np.nan, "BoolArray": False}
+# Numbers take eight bytes each while they are collected, and are handed over as they are.
+PACKED = {"FloatArray": "d", "IntArray": "q"}
 # A ratio that is not stated is one.
 STATED_ELSE = {
     (Links, "delta_scale"): 1.0,
@@ -64,12 +67,27 @@ TABLES: dict[str, type[Columns]] = {
 }
 
 
+class PlaceOfRun(NamedTuple):
+    """The place of rows that stand one behind the other: their tag, the first row and its ordinal in the file."""
+
+    tag: str
+    row: int
+    ordinal: int
+
+    def of(self, row: int) -> tuple[str, int]:
+        """Tag and ordinal of one of them."""
+        return self.tag, self.ordinal + row - self.row
+
+
 class Rows:
-    """Columns of one table under construction, and the place of every row."""
+    """Columns of one table under construction, and the place of every row; numbers are packed, texts are listed."""
 
     def __init__(self, table: type[Columns]) -> None:
         self.table = table
-        self.columns: dict[str, list[Any]] = {f.name: [] for f in fields(table)}  # type: ignore[arg-type]
+        self.columns: dict[str, Any] = {
+            f.name: array(PACKED[str(f.type)]) if str(f.type) in PACKED else []
+            for f in fields(table)  # type: ignore[arg-type]
+        }
         kinds = {f.name: str(f.type) for f in fields(table)}  # type: ignore[arg-type]
         self.fill = {name: STATED_ELSE.get((table, name), ABSENT[kind]) for name, kind in kinds.items()}
         self.places: list[Any] = []
@@ -85,15 +103,24 @@ class Rows:
         self.places.append(place)
         return len(self.places) - 1
 
-    def extend(self, places: list[Any], values: dict[str, list[Any]]) -> None:
+    def extend(self, places: list[Any], values: dict[str, Any]) -> None:
         """Append many rows at once, given by columns; what is not given is absent."""
         for name, column in self.columns.items():
             column.extend(values[name] if name in values else [self.fill[name]] * len(places))
         self.places.extend(places)
 
     def frozen(self) -> Columns:
-        """The finished table."""
-        return self.table.from_rows(self.columns)
+        """The finished table. It takes the memory of packed columns over, so that no row can be added after it."""
+        return self.table.from_rows({name: handed_over(column) for name, column in self.columns.items()})
+
+
+def handed_over(column: Any) -> Any:
+    """A packed column as a read-only array over the same memory; a list as it is."""
+    if not isinstance(column, array) or not column:
+        return column
+    values = np.frombuffer(column, dtype=np.float64 if column.typecode == "d" else np.int64)
+    values.flags.writeable = False
+    return values
 
 
 def new_rows() -> dict[str, Rows]:

@@ -17,6 +17,7 @@ from portfolio_margin.io.atomic import write_whole
 from portfolio_margin.io.span_elements import (
     ACCOUNT_TYPE,
     ADJUSTMENT,
+    ALIAS_TYPES,
     CLEARING_ORG,
     COMMODITY,
     CONTRACT_TAGS,
@@ -150,6 +151,10 @@ class _Writer:
         self.option = _Row(file.contracts, OPTION.leaves, OPTION_ORDER)
         own = {"p": Leaf("price", NUMBER), "d": Leaf("delta", NUMBER), "v": Leaf("vol", NUMBER)}
         self.contract = _Row(file.contracts, own)
+        self.aliases = [
+            (kind, getattr(file.contracts, leaf.column).tolist(), FORMATS[leaf.kind])
+            for kind, leaf in ALIAS_TYPES.items()
+        ]
         self.value = _Row(file.contracts, {"val": Leaf("value", NUMBER)})
         self.scan = _Row(file.scan_rates, SCAN_RATE.leaves)
         self.families_of = _by(file.families.exchange_idx, len(file.exchanges))
@@ -222,7 +227,9 @@ class _Writer:
                 if kind in OPTION_TYPES:
                     yield f"<series>{self.series.text(period)}{self._scans(period)}"
                     for contract in self.contracts_of[period].tolist():
-                        yield f"<opt>{self.option.text(contract)}{self._arrays(contract)}</opt>"
+                        number, rest = self.option.text(contract).partition("</cId>")[::2]
+                        option = f"{number}</cId>{self._alias(contract)}{rest}"
+                        yield f"<opt>{option}{self._arrays(contract)}</opt>"
                     yield "</series>"
                 else:
                     yield self._single(CONTRACT_TAGS[kind], period)
@@ -239,9 +246,17 @@ class _Writer:
         factor, rest = after_period.partition("</cvf>")[::2] if after_period.startswith("<cvf>") else ("", after_period)
         factor = factor + "</cvf>" if factor else ""
         own = self.contract.text(contract) + factor + self.value.text(contract)
-        return (
-            f"<{tag}><cId>{number}</cId>{period_text}{own}{rest}{self._scans(period)}{self._arrays(contract)}</{tag}>"
-        )
+        tail = self._scans(period) + self._arrays(contract)
+        return f"<{tag}><cId>{number}</cId>{self._alias(contract)}{period_text}{own}{rest}{tail}</{tag}>"
+
+    def _alias(self, contract: int) -> str:
+        """What the contract is called, and traded in, where the file comes from."""
+        parts = []
+        for kind, values, form in self.aliases:
+            text = form(values[contract])
+            if text is not None:
+                parts.append(f"<alias><aType>{kind}</aType><aVal>{text}</aVal></alias>")
+        return "".join(parts)
 
     def _scans(self, period: int) -> str:
         return "".join(f"<scanRate>{self.scan.text(row)}</scanRate>" for row in self.scans_of[period].tolist())

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portfolio_margin.book import Book
+from portfolio_margin.book import UNGROUPED, Book
 from portfolio_margin.derive_feeds import (
     Feeds,
     NetMargin,
@@ -39,6 +39,7 @@ from portfolio_margin.derive_portfolio import (
     by_expiry,
     exposures,
     portfolios,
+    totals_at_once,
     venue_value,
 )
 from portfolio_margin.derive_scenarios import (
@@ -50,7 +51,7 @@ from portfolio_margin.derive_scenarios import (
     scenario_table,
 )
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, covered
-from pricing.arrays import FloatArray, StrArray
+from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, VolDynamics, check_bounds
@@ -258,10 +259,28 @@ class Model:
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
     ) -> Requirement:
         """Requirement of every account. "floor" is what initial margin would be below maintenance."""
-        charges, worst, revaluation = charges_by_account(self, CHARGES, book, arrays, backend, threads)
-        charges = with_floor(charges, len(book))
-        total = total_of(charges, len(book))
-        return Requirement(total[:, 0], total[:, 1], worst, charges, revaluation)
+        found = self._at_once(book, arrays, threads) if backend == "numba" else None
+        if found is not None:
+            return found
+        return _required(*charges_by_account(self, CHARGES, book, arrays, backend, threads))
+
+    def _at_once(self, book: Book, arrays: RiskArrays, threads: int | None) -> Requirement | None:
+        """The same requirement by one pass over the positions; None where that is not enough."""
+        if not self.params.feeds.quiet or np.any(book.group_key == UNGROUPED):
+            return None
+        totals = totals_at_once(book, arrays, self.rule(arrays), *self._assets(arrays), threads)
+        if totals is None:
+            return None
+        shared = {name: getattr(totals, name) for name in Counted._fields if name in totals._fields}
+        counted = Counted(**shared, confidence=np.zeros(len(book)))
+        return _required(self.charges_of(counted), totals.worst, totals.revalued)
+
+    def _assets(self, arrays: RiskArrays) -> tuple[FloatArray, FloatArray]:
+        """(N,) price of an asset at the venue, and (N,2) the two haircuts."""
+        haircuts = np.zeros((len(arrays), 2))
+        for name, asset in self.params.collateral.items():
+            haircuts[arrays.instrument_id == name] = asset.mm_haircut, asset.im_haircut
+        return np.abs(arrays.value) / self.params.feeds.stable_price, haircuts
 
     def net_margin(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
@@ -285,10 +304,7 @@ class Model:
         other, row = self.params.other_contingency, part.own.instrument_idx
         confidence = confidence_of(self.params.feeds, arrays, with_rates=True)
         seen = exposures(part, arrays, confidence)
-        haircuts = np.zeros((len(arrays), 2))
-        for name, asset in self.params.collateral.items():
-            haircuts[arrays.instrument_id == name] = asset.mm_haircut, asset.im_haircut
-        price = np.abs(arrays.value) / self.params.feeds.stable_price
+        price, haircuts = self._assets(arrays)
         value = np.where(seen.asset, np.abs(part.own.quantity) * price[row], 0.0)
         spot = self._spot_confidence(part, confidence.spot)
         doubt = np.where(seen.asset, np.minimum(confidence.asset[row], spot), seen.confidence)
@@ -329,6 +345,13 @@ class Model:
             "confidence": (counted.confidence, 0.0 * counted.confidence),
         }
         return {name: np.column_stack(pair) + 0.0 for name, pair in parts.items()}
+
+
+def _required(charges: dict[str, FloatArray], worst: IntArray, revaluation: FloatArray) -> Requirement:
+    """The charges with the last one, "floor", and their totals."""
+    charges = with_floor(charges, len(worst))
+    total = total_of(charges, len(worst))
+    return Requirement(total[:, 0], total[:, 1], worst, charges, revaluation)
 
 
 def _both(maintenance: FloatArray, more: FloatArray) -> tuple[FloatArray, FloatArray]:

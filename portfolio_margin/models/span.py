@@ -47,6 +47,8 @@ from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 CHARGES = ("scan", "intra_spread", "delivery", "inter_credit", "short_option_minimum", "exposure", "option_value")
 # Charges are rounded to multiples of it, about 1e-6: sums of them are exact, so that they add up in any order.
 QUANTUM = 2.0**-20
+NOT_SCANNED = "an asset held as such is not scanned: collateral when long, without a rule when short"
+NO_HAIRCUT = "no haircut, so that nothing here stands against its price"
 ACCOUNT_TYPE = re.compile(r"[A-Za-z0-9]{0,4}")
 CHOICES = {
     "vol_scan": ("relative", "absolute"),
@@ -183,6 +185,20 @@ def _shares(name: str, of: str, given: object) -> Mapping[str, float]:
     return MappingProxyType(dict(given))
 
 
+def parameter_set_of(file: RiskParameterFile, file_name: str = "", changed: tuple[str, ...] = ()) -> ParameterSet:
+    """Where the rules of a file come from: its clearing organisation, business date and, where given, its name."""
+    head = file.header
+    day = f"{head.date[:4]}-{head.date[4:6]}-{head.date[6:8]}"
+    stated = (head.clearing_org, day, head.qualifier, head.time, head.run, file_name)
+    return ParameterSet(
+        name=" ".join(text for text in stated if text),
+        valid_from=day,
+        source=head.name or head.clearing_org,
+        note=f"risk parameter file created {head.created}" if head.created else "risk parameter file",
+        changed=changed,
+    )
+
+
 class _Parts(NamedTuple):
     """Charges of a block by commodity, (U,A,2) each but the last, which is by account; multiples of QUANTUM."""
 
@@ -208,6 +224,10 @@ class Model:
     model_id: str = field(default="span", init=False)
     traits: Traits = field(default=Traits(credits=("inter_credit",)), init=False)
 
+    def __post_init__(self) -> None:
+        if self.file is not None and not self.parameter_set.valid_from:
+            object.__setattr__(self, "parameter_set", parameter_set_of(self.file, changed=self.parameter_set.changed))
+
     def scenario_set(self, market: MarketRows) -> ScenarioSet | None:
         """The 16 scenarios from the scan ranges of the parameters; None with a file, whose arrays are its own."""
         if self.file is not None:
@@ -225,14 +245,16 @@ class Model:
         return family.scenarios(params, market)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) contracts that belong to no combined commodity of the file, and stocks, which it does not scan."""
+        """(N,) contracts that belong to no combined commodity of the file, and stocks and coins, which SPAN does not
+        scan.
+        """
         rules = self.rules(arrays).covered
-        held = (arrays.kind == Kind.SPOT) & ~rules
+        moving = (arrays.kind == Kind.SPOT) | ((arrays.kind == Kind.CASH) & np.any(arrays.rows != 0.0, axis=1))
         missing = ~arrays.is_collateral & ~rules
         reason = np.where(missing, "no contract of a combined commodity of the SPAN file", "")
-        return np.where(
-            held, "an asset held as such is not scanned: collateral when long, without a rule when short", reason
-        )
+        kept = [f"{NOT_SCANNED}; haircut {share:.4g}" if share > 0 else f"{NOT_SCANNED}; {NO_HAIRCUT}"
+                for share in self.haircut(arrays).tolist()]  # fmt: skip
+        return np.where(moving & ~rules, np.array(kept, dtype=np.str_), reason)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""
@@ -252,7 +274,15 @@ class Model:
         return replace(self, prepared=(arrays.digest, self.rules(arrays)))
 
     def market_file(self, arrays: RiskArrays) -> MarketFile:
-        """The risk parameter file of a market without one. ConfigError where its arrays have other scenarios."""
+        """The risk parameter file of a market without one.
+
+        ConfigError where its arrays have other scenarios, or were made from a file, whose rules they do not hold.
+        """
+        if not arrays.market_digest:
+            raise ConfigError(
+                "these risk arrays were made from a risk parameter file and hold none of its rules: span needs the "
+                "file itself"
+            )
         if not is_span_set(arrays):
             raise ConfigError(
                 "span needs the 16 SPAN scenarios: revalue(instruments, market, model.scenario_set(market))"

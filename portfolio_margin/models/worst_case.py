@@ -20,6 +20,7 @@ from portfolio_margin.charges import short_option_minimum, short_option_rows
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
 from portfolio_margin.kernel_inputs import segment_starts
+from portfolio_margin.order_table import OrderTable, worst_loss_table
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
 from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError
@@ -108,6 +109,11 @@ class Model:
         }
         total = sum(charges.values())
         return Requirement(total[:, 0], total[:, 1], scenario, charges)
+
+    def order_table(self, arrays: RiskArrays) -> OrderTable:
+        """The same requirement as columns, for kernels that margin one account after one order."""
+        short = short_option_rows(arrays, self.params.short_option_minimum)
+        return worst_loss_table(arrays, self.params.netting, self.haircut(arrays), short, self._factors)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Each position's loss in the worst scenario of its netting set; what the floor adds, if it binds."""

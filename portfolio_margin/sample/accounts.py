@@ -14,10 +14,11 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.margin import margin
 from portfolio_margin.models import worst_case
+from portfolio_margin.sample import equity_accounts
+from portfolio_margin.sample.account import BANKRUPT_SHARE, NO_COVER, Account
 from portfolio_margin.sample.strategies import (
     CALL,
     PUT,
-    Legs,
     Listing,
     box,
     calendar,
@@ -31,34 +32,16 @@ from portfolio_margin.sample.strategies import (
     together,
 )
 from pricing.errors import DataError, Problem
-from pricing.instruments import Instruments, Kind
+from pricing.instruments import Exercise, Instruments, Kind
 from pricing.market import Market
 from scenarios.families import grid
 from scenarios.revalue import revalue
 
 WEEK, MONTH, QUARTER, HALF_YEAR = 7.0, 29.0, 120.0, 200.0
 BTC, ETH = "BTC", "ETH"
-NO_COVER = 0.0
-BANKRUPT_SHARE = -0.25
 # Round sums, so that the last digits of a fit move no balance.
 DEPOSIT_STEP = 100.0
 IDLE_CASH = 25_000.0
-
-
-class Account(NamedTuple):
-    """One account before it is funded.
-
-    name   says what it holds
-    legs   instrument -> contracts
-    coins  coin -> amount held
-    cover  margin balance wanted, as a multiple of initial margin; reached with USD, but never by owing any,
-           except where it is below 0
-    """
-
-    name: str
-    legs: Legs
-    coins: dict[str, float]
-    cover: float
 
 
 class Holding(NamedTuple):
@@ -70,7 +53,10 @@ class Holding(NamedTuple):
 
 
 def accounts(listing: Listing) -> list[Account]:
-    """Every account of the sample."""
+    """Every account of the sample, or those on each stock of a market that is one of stocks."""
+    stocks = equity_accounts.stocks_of(listing.instruments, listing.market)
+    if stocks:
+        return [account for stock in stocks for account in equity_accounts.accounts(listing, stock)]
     return [*_income(listing), *_spreads(listing), *_volatility(listing), *_linear(listing), *_mixed(listing)]
 
 
@@ -81,7 +67,9 @@ def holdings(instruments: Instruments, market: Market) -> tuple[list[Holding], l
     positions = [Holding(a.name, name, quantity) for a in wanted for name, quantity in a.legs.items()]
     coins = [Holding(a.name, coin, amount) for a in wanted for coin, amount in a.coins.items()]
     book = book_of(instruments, positions, coins, [a.name for a in wanted])
-    arrays = revalue(instruments, market, grid.scenarios(grid.Params(), market), backend="numpy")
+    # Early exercise is compiled: on numpy the options of one stock take twenty seconds.
+    backend = "numba" if np.any(instruments.exercise != Exercise.EUROPEAN) else "numpy"
+    arrays = revalue(instruments, market, grid.scenarios(grid.Params(), market), backend=backend)
     statement = margin(book, arrays, market, worst_case.Model(), backend="numpy")
     collateral = []
     for account in wanted:
@@ -95,7 +83,9 @@ def holdings(instruments: Instruments, market: Market) -> tuple[list[Holding], l
 
 
 def _check_listed(instruments: Instruments, market: Market) -> None:
-    """DataError where the market lacks a kind of contract that the accounts hold."""
+    """DataError where the market lacks a kind of contract that the accounts hold, and is not one of stocks."""
+    if equity_accounts.stocks_of(instruments, market):
+        return
     problems = []
     for coin in (BTC, ETH):
         mine = np.flatnonzero(market.underlying_id == coin)

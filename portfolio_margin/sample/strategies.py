@@ -78,6 +78,11 @@ class Listing:
         row = self._of(underlying) & (self.instruments.kind == Kind.PERPETUAL)
         return str(self.instruments.instrument_id[np.flatnonzero(row)[0]])
 
+    def stock(self, underlying: str) -> str:
+        """The row of a listed stock itself."""
+        row = self._of(underlying) & (self.instruments.kind == Kind.SPOT)
+        return str(self.instruments.instrument_id[np.flatnonzero(row)[0]])
+
     def contracts(self, name: str, coins: float) -> float:
         """Contracts of a future or perpetual that stand for a number of coins."""
         row = self.instruments.index_of()[name]
@@ -174,6 +179,13 @@ def delta_hedge(listing: Listing, legs: Legs, coins: dict[str, float]) -> Legs:
             name = listing.perpetual(underlying)
             hedge[name] = -listing.contracts(name, exposure)
     return {name: quantity for name, quantity in hedge.items() if quantity}
+
+
+def stock_hedge(listing: Listing, stock: str, legs: Legs) -> Legs:
+    """Whole shares that offset the delta of options on a stock."""
+    row_of, terms = listing.instruments.index_of(), listing.instruments
+    exposure = sum(q * listing.delta[row_of[name]] * terms.multiplier[row_of[name]] for name, q in legs.items())
+    return {listing.stock(stock): -float(np.rint(exposure))}
 
 
 def quoted_strip(

@@ -62,6 +62,7 @@ NUMBERS = (
     ("contracts", "strike_value_factor", "above if stated"),
     ("contracts", "delta_scale", "above if stated"),
     ("contracts", "vol", "zero if stated"),
+    ("contracts", "quantity_step", "above if stated"),
     ("adjustments", "factor", "factor"),
     ("tier_rates", "value", "zero"),
     ("spread_legs", "ratio", "above"),
@@ -247,10 +248,11 @@ def _repeated(file: RiskParameterFile) -> list[Finding]:
     """Two rows that state the same number of the same thing: which one counts is not said."""
     found = []
     for table, names in KEYS:
-        columns = getattr(file, table)
-        seen: set[tuple[Any, ...]] = set()
-        for row, key in enumerate(zip(*(getattr(columns, name).tolist() for name in names), strict=True)):
-            if key in seen:
-                found.append(Finding(table, row, "rate", key[-1], "a second one of this number, and only one counts"))
-            seen.add(key)
+        columns = [getattr(getattr(file, table), name) for name in names]
+        # Sorted by key, and by row where keys are alike: every one but the first of a key is told.
+        order = np.lexsort(columns[::-1])
+        alike = np.all([column[order][1:] == column[order][:-1] for column in columns], axis=0)
+        again = np.zeros(len(order), dtype=np.bool_)
+        again[order[1:][alike]] = True
+        found += rows_with(table, "rate", again, columns[-1], "a second one of this number, and only one counts")
     return found

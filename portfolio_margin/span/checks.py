@@ -85,9 +85,9 @@ def _contract_findings(file: RiskParameterFile) -> list[Finding]:
     contracts = file.contracts
     option = contracts.right != ""
     strike = contracts.strike
-    kind = file.families.kind[file.periods.family_idx[contracts.period_idx]]
+    needs_factor = np.isin(file.families.kind, (*FUTURES_LIKE, *OPTION_TYPES))[file.periods.family_idx]
     factor = ContractView(file).stated_factor
-    lacking = np.isin(kind, (*FUTURES_LIKE, *OPTION_TYPES)) & np.isnan(factor)
+    lacking = needs_factor[contracts.period_idx] & np.isnan(factor)
     remedy = "neither the contract nor its series or family states one above 0"
     return [
         *rows_with("contracts", "contract_value_factor", lacking, factor, remedy),
@@ -112,8 +112,8 @@ def _array_findings(file: RiskParameterFile) -> list[Finding]:
     with_array = np.zeros(len(file.contracts), dtype=bool)
     with_array[arrays.contract_idx] = True
     # A physical may be there for its price alone.
-    kind = file.families.kind[file.periods.family_idx[file.contracts.period_idx]]
-    needed = np.isin(kind, (*FUTURES_LIKE, *OPTION_TYPES))
+    kinds = np.isin(file.families.kind, (*FUTURES_LIKE, *OPTION_TYPES))
+    needed = kinds[file.periods.family_idx][file.contracts.period_idx]
     identifiers = file.contracts.contract_id
     return found + rows_with("contracts", "array", needed & ~with_array, identifiers, "the contract has no risk array")
 
@@ -127,7 +127,7 @@ def _directions(file: RiskParameterFile) -> list[Finding]:
     moves = points.price[np.flatnonzero(own)[:SCENARIOS]]
     with np.errstate(invalid="ignore", over="ignore"):
         gain, delta = -(arrays.loss @ moves), np.sign(arrays.composite_delta)
-    future = np.isin(view.kind[arrays.contract_idx], FUTURES_LIKE)
+    future = np.isin(file.families.kind, FUTURES_LIKE)[view.family[arrays.contract_idx]]
     remedy = "the array gains where the price falls against this delta"
     return rows_with("arrays", "composite delta", future & (gain * delta < 0.0), delta, remedy)
 

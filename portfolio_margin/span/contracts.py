@@ -37,7 +37,8 @@ class ContractView:
     @cached_property
     def is_option(self) -> BoolArray:
         """True for options of any sort."""
-        return np.isin(self.kind, OPTION_TYPES)
+        # By family: texts by contract are the largest of all columns.
+        return np.isin(self.file.families.kind, OPTION_TYPES)[self.family]
 
     @cached_property
     def period(self) -> StrArray:
@@ -137,9 +138,10 @@ class ContractView:
 
     @cached_property
     def name(self) -> StrArray:
-        """Names to hold positions by: family code, kind and period, and right and strike of an option, with hyphens
-        between; behind the code of the exchange where there is more than one, and with # and the file's number of
-        the contract where two would have one name.
+        """Names to hold positions by: that of the market which a file was written from, where it states one; else
+        family code, kind and period, and right and strike of an option, with hyphens between, behind the code of the
+        exchange where there is more than one; with # and the file's number of the contract where two would have one
+        name.
         """
         families, contracts = self.file.families, self.file.contracts
         codes = families.code.astype(object)
@@ -148,6 +150,8 @@ class ContractView:
         names = codes[self.family] + "-" + self.kind.astype(object) + "-" + self.period.astype(object)
         strikes = np.array([repr(value + 0.0).removesuffix(".0") for value in contracts.strike.tolist()], dtype=object)
         names = np.where(self.is_option, names + "-" + contracts.right.astype(object) + "-" + strikes, names)
+        own = contracts.own_name.astype(object)
+        names = np.where(own != "", own, names)
         for numbers in (contracts.contract_id, families.family_id[self.family]):
             counts = Counter(names.tolist())
             alike = np.array([counts[name] > 1 for name in names.tolist()], dtype=bool)

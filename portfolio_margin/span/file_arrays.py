@@ -200,7 +200,9 @@ def _arrays(
     names = np.concatenate([view.name[rows.contract], np.array(list(fx_of), dtype=np.str_)])
     kind = np.concatenate([_kinds(view, rows.contract), np.full(cash, int(Kind.CASH))])
     contract = (kind != Kind.CASH) & (kind != Kind.SPOT)
-    unit = np.ones((len(names), 1))
+    stated = file.contracts.quantity_step[rows.contract]
+    step = np.concatenate([np.where(np.isfinite(stated), stated, 1.0), np.ones(cash)])
+    unit = np.where(contract, step, 1.0)[:, None]
     base = np.concatenate([value, list(fx_of.values())])
     pnl = np.vstack([-loss, np.zeros((cash, 16))])
     delta = file.arrays.composite_delta[array_row[rows.contract]]
@@ -212,7 +214,7 @@ def _arrays(
         underlying_idx=np.concatenate([rows.commodity, np.full(cash, -1)]),
         expiry_idx=np.concatenate([rows.expiry, np.full(cash, -1)]),
         cash_row=np.concatenate([_cash_rows(view, rows, fx_of), np.arange(cash) + len(rows.contract)]),
-        quantity_step=np.ones(len(names)),
+        quantity_step=step,
         underlying_id=file.commodities.code,
         expiry_name=expiry_name,
         rows=to_ticks(pnl, unit, tick, contract, names),

@@ -86,10 +86,12 @@ class MarketFile(NamedTuple):
 
     file      the tables
     contract  (N,) -> contracts of the file, -1 for collateral
+    left_out  assets other than the margin currency, for which the format has no place: coins, stocks, other money
     """
 
     file: RiskParameterFile
     contract: IntArray
+    left_out: tuple[str, ...]
 
 
 def market_file(arrays: RiskArrays, rules: MarketRules, created: str = "") -> MarketFile:
@@ -135,7 +137,8 @@ def market_file(arrays: RiskArrays, rules: MarketRules, created: str = "") -> Ma
         arrays=arrays_of,
         **_rule_tables(arrays, chosen, rules, tables["families"]),
     )  # fmt: skip
-    return MarketFile(file, contract)
+    asset = arrays.is_collateral & (arrays.instrument_id != arrays.currency)
+    return MarketFile(file, contract, tuple(arrays.instrument_id[asset].tolist()))
 
 
 def is_span_set(arrays: RiskArrays) -> bool:
@@ -245,7 +248,8 @@ def _fill(
                "vol": float(terms.vol[row])} if option else {}  # fmt: skip
         price = float(value[row] / factor) if option else float(chosen.forward[n])
         tables["contracts"].add(period_idx=opened[key], contract_id=row + 1, price=price, delta=float(delta[n]),
-                                source=row, **own)  # fmt: skip
+                                source=row, own_name=str(arrays.instrument_id[row]),
+                                quantity_step=float(arrays.quantity_step[row]), **own)  # fmt: skip
         out[0].append(-arrays.rows[row] * unit[row] + 0.0)
         out[1].append(float(delta[n]))
 

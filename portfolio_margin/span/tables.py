@@ -297,6 +297,8 @@ class Contracts(Columns):
     delta, vol                today's, as in the file; spreads use the composite delta of the array
     value                     money per contract as in the file, NaN where it states none
     contract_value_factor, strike_value_factor, delta_scale   the contract's own, NaN where it has none
+    own_name      name in the market that the file was written from, "" where it states none
+    quantity_step smallest trade there, contracts; NaN where it states none, and contracts come in whole numbers
     """
 
     period_idx: IntArray
@@ -311,6 +313,8 @@ class Contracts(Columns):
     contract_value_factor: FloatArray
     strike_value_factor: FloatArray
     delta_scale: FloatArray
+    own_name: StrArray
+    quantity_step: FloatArray
 
 
 @dataclass(frozen=True, eq=False)

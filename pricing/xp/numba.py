@@ -216,26 +216,34 @@ def source_hash(*modules: ModuleType) -> str:
 def compile_kernel(
     template: Callable[..., Any],
     tag: str,
-    formula: Callable[..., Any],
-    bound: dict[str, Any] | None = None,
+    formula: Callable[..., Any] | None,
+    bound_names: dict[str, Any] | None = None,
     **options: Any,
 ) -> Any:
-    """Compile a kernel template with `FORMULA` bound to a compiled formula and cache it on disk.
+    """Compile a kernel template with `FORMULA` bound to a compiled formula, where it has one, and cache it on disk.
 
-    `bound` holds further names of the template and their constant values.
+    `bound_names` holds further names of the template and their constant values.
 
     `template` must be a closure over exactly one string, so that `tag` enters numba's cache key; the
     formula goes in as a global, because a compiled function in a closure changes the key every time.
     """
-    scope = {**template.__globals__, "FORMULA": compile_formula(formula), **(bound or {})}
-    function = FunctionType(template.__code__, scope, template.__name__, None, (CellType(tag),))
-    function.__qualname__ = template.__qualname__
-    function.__module__ = template.__module__
+    formulas = {} if formula is None else {"FORMULA": compile_formula(formula)}
+    function = bound(template, {**formulas, **(bound_names or {})}, tag)
     # Nobody calls a kernel from C; without that entry compiling takes a twelfth less.
     settings = {"fastmath": set(FAST_FLAGS), "error_model": "numpy", "cache": True, "no_cfunc_wrapper": True}
     kernel = numba.njit(**{"nogil": True, **settings, **options})(function)
     COMPILED.append(kernel)
     return kernel
+
+
+def bound(function: Callable[..., Any], names: dict[str, Any], *cells: str) -> Callable[..., Any]:
+    """The same function, plain Python still, with names bound to constants of its own, and what it closes over."""
+    code: Any = function
+    scope = {**code.__globals__, **names}
+    made = FunctionType(code.__code__, scope, code.__name__, None, tuple(CellType(cell) for cell in cells))
+    made.__qualname__ = code.__qualname__
+    made.__module__ = code.__module__
+    return made
 
 
 def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: int = 64) -> list[T]:

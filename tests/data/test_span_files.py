@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from portfolio_margin import Book, margin
+from portfolio_margin.io.arrays_file import read_arrays, write_arrays
 from portfolio_margin.io.span_elements import (
     ACCOUNT_TYPE,
     ADJUSTMENT,
@@ -43,7 +45,9 @@ from portfolio_margin.io.span_elements import (
     TIER_LEG,
 )
 from portfolio_margin.io.span_file import read_span_file
+from portfolio_margin.io.span_runs import Run, pieces
 from portfolio_margin.io.span_write import spn_bytes, write_spn
+from portfolio_margin.io.span_xml import read_spn
 from portfolio_margin.models import span
 from portfolio_margin.span.contracts import ContractView
 from portfolio_margin.span.file_arrays import FileArrays, conversions, file_arrays
@@ -117,6 +121,22 @@ def test_the_risk_arrays_are_those_of_the_file() -> None:
     assert np.array_equal(np.round(-made.arrays.pnl[rows], 6), file.arrays.loss[made.contract[rows]])
     assert np.array_equal(np.rint(made.arrays.rows), made.arrays.rows)
     assert made.arrays.currency == "TRY"
+
+
+def test_arrays_go_through_a_risk_array_file(tmp_path: Path) -> None:
+    """Power and steel stand beside an old price of what they are on, further away than any carry."""
+    made = takasbank()[1].arrays
+    write_arrays(tmp_path / "x.npz", made)
+    again = read_arrays(tmp_path / "x.npz")
+    assert again.digest == made.digest
+    assert np.array_equal(again.rows, made.rows)
+
+
+def test_all_options_are_read_by_pattern() -> None:
+    path = data_file("span/takasbank_20160517.spn.gz")
+    with gzip.open(path) as stream:
+        assert sum(piece.options for piece in pieces(stream) if isinstance(piece, Run)) == 2628
+    assert takasbank()[0].differences(read_spn(path, by_pattern=False)[0]) == []
 
 
 RECORDS = {

@@ -160,13 +160,12 @@ def test_warmup_compiles_all_that_the_commands_use(tmp_path: Path) -> None:
     """After the jobs of warmup no command needs another compilation; a process of its own, as caches are shared."""
     code = f"""
 import sys
-from portfolio_margin.backends import numba as accounts
 from portfolio_margin.backends.state import threading_state
 from portfolio_margin.cli import main
 from portfolio_margin.kernels import compile_jobs
 from pricing.xp import numba as compiler
 def ready():
-    return sum(len(kernel.signatures) for kernel in (*compiler.COMPILED, *accounts.KERNELS))
+    return sum(len(kernel.signatures) for kernel in compiler.COMPILED)
 for _, job in compile_jobs(("numba",)):
     job()
 before = ready()

@@ -99,12 +99,12 @@ def test_parameters_of_a_span_file_are_named_after_it(run: Any, tmp_path: Path) 
     name = str(file_arrays(read_span_file(str(path))[0]).arrays.instrument_id[0])
     (tmp_path / "p.csv").write_text(f"account,instrument,quantity\na,{name},-1\n")
     book = ("--arrays", str(path), "--positions", "p.csv")
-    text = "span: parameter set exchange.spn of 2016-05-17"
+    text = "span: parameter set TEST 2016-05-17 final exchange.spn"
     assert text in run("margin", *book, "--model", "span").out.splitlines()
     assert f"{text}; changed: haircut" in run("explain", "a", *book, "--model", "span", "--param", "haircut=0.1").out
     document = json.loads(run("what-if", "a", *book, "--model", "span", "--order", f"{name}=1", "--json").out)
     named = {name: document[f"parameter{name}"] for name in ("_set", "s_valid_from", "s_apply")}
-    assert named == {"_set": "exchange.spn", "s_valid_from": "2016-05-17", "s_apply": True}
+    assert named == {"_set": text.removeprefix("span: parameter set "), "s_valid_from": "2016-05-17", "s_apply": True}
     # The rules of another model are not those of the file, and a market has none.
     assert "worst_case: default parameters" in run("margin", *book, "--model", "worst_case").out
     assert "span: default parameters" in run("margin", "--model", "span").out

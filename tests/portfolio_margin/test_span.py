@@ -256,7 +256,7 @@ def test_a_physical_without_price_or_array_is_left_out() -> None:
 def test_a_file_without_scenarios_is_refused() -> None:
     exchange, _ = two_months()
     for column in exchange.rows["scan_points"].columns.values():
-        column.clear()
+        del column[:]
     exchange.rows["scan_points"].places.clear()
     with pytest.raises(DataError, match="no scenarios"):
         file_arrays(exchange.built())

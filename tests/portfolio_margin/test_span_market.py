@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from portfolio_margin.span.contracts import ContractView
 from portfolio_margin.span.file_arrays import file_arrays
 from portfolio_margin.span.market_file import is_span_set
 from portfolio_margin.span.recompute import recompute
-from pricing import ConfigError, greeks
+from pricing import ConfigError, DataError, greeks
 from pricing.instruments import Kind
 from scenarios import revalue
 from tests.portfolio_margin import test_cli
@@ -77,10 +76,10 @@ def test_the_file_gives_the_margin_of_the_market() -> None:
     row_of = read.arrays.index_of()
     contracts = np.flatnonzero(MADE.contract >= 0)
     new_row = np.full(len(SPAN_ARRAYS), -1)
-    new_row[contracts] = [row_of[str(view.name[MADE.contract[row]])] for row in contracts]
+    new_row[contracts] = [row_of[str(name)] for name in SPAN_ARRAYS.instrument_id[contracts]]
+    assert view.name[MADE.contract[contracts]].tolist() == SPAN_ARRAYS.instrument_id[contracts].tolist()
     held = BOOK.keep(new_row[BOOK.instrument_idx] >= 0)
-    # Contracts of a file trade in whole numbers.
-    held = replace(held, quantity=np.round(10 * held.quantity))
+    assert np.any(held.quantity != np.round(held.quantity))
     account = np.repeat(held.account_id, np.diff(held.position_ptr))
     theirs = Book.from_arrays(account, new_row[held.instrument_idx], held.quantity, read.arrays.expiry_idx,
                               accounts=held.account_id)  # fmt: skip
@@ -106,7 +105,7 @@ def test_positions_outside_the_file_are_named() -> None:
     model = span.Model(file=small)
     book = BOOK.select(str(BOOK.account_id[0]))
     contracts = ~SPAN_ARRAYS.is_collateral[book.instrument_idx] & (book.quantity != 0)
-    left_out = covered(model, book, SPAN_ARRAYS)[1]
+    left_out = [line for line in covered(model, book, SPAN_ARRAYS)[1] if "held as such" not in line]
     assert len(left_out) == contracts.sum()
     assert all("no contract of a combined commodity" in line for line in left_out)
     with pytest.raises(ConfigError, match="no rule for any contract here"):
@@ -124,7 +123,7 @@ def test_arrays_writes_and_checks_span_files(run: Any, tmp_path: Path) -> None:
     (tmp_path / "off.spn").write_text(text[:first] + "<a>77" + text[first + 3 :], encoding="utf-8")
     done = run("arrays", "--check", "off.spn")
     assert done.code == 1
-    assert "1 arrays are off by more than 1e-05: BTC-OOP" in done.err
+    assert "1 arrays are off by more than 1e-05: BTC-27FEB26-40000-C" in done.err
     assert run("arrays", "--check", "off.spn", "--tolerance", "10").code == 0
     (tmp_path / "cut.spn").write_text(text[: len(text) // 2], encoding="utf-8")
     check_fails(run("arrays", "--check", "cut.spn"), "cut.spn", "line", "cut short")
@@ -155,6 +154,122 @@ def test_margin_from_a_span_file(run: Any, tmp_path: Path) -> None:
     check_fails(run("margin", "--market", "x.spn", "--positions", "p.csv"), "--arrays")
     (tmp_path / "q.csv").write_text("account,instrument,quantity\na,AA-FUT-202604,1\n")
     check_fails(run("margin", "--arrays", "x.spn", "--model", "span", "--positions", "q.csv"), "did you mean")
+
+
+def test_a_file_of_ours_gives_names_and_steps_back(tmp_path: Path) -> None:
+    """Through the file: in aliases, which the format has for names that others give a contract."""
+    write_spn(tmp_path / "x.spn", MADE.file)
+    read = file_arrays(read_spn(tmp_path / "x.spn")[0]).arrays
+    held = ~SPAN_ARRAYS.is_collateral
+    rows = [read.index_of()[str(name)] for name in SPAN_ARRAYS.instrument_id[held]]
+    assert read.quantity_step[rows].tolist() == SPAN_ARRAYS.quantity_step[held].tolist()
+    assert len(set(read.quantity_step[rows].tolist())) > 1
+    half_a_tick = 0.5 * read.tick_size / read.quantity_step[rows]
+    assert np.all(np.abs(read.pnl[rows] - SPAN_ARRAYS.pnl[held]) <= 1.001 * half_a_tick[:, None])
+    assert MADE.left_out == ("BTC", "ETH")
+    text = (tmp_path / "x.spn").read_text()
+    foreign = text.replace("portfolio-margin ", "another ").encode()
+    (tmp_path / "y.spn").write_bytes(foreign)
+    others = file_arrays(read_spn(tmp_path / "y.spn")[0]).arrays
+    assert set(others.quantity_step.tolist()) == {1.0}
+    assert any(str(name).startswith("BTC-OOP-") for name in others.instrument_id)
+    (tmp_path / "z.spn").write_text(text.replace("step</aType><aVal>0.1", "step</aType><aVal>-0.1", 1))
+    with pytest.raises(DataError, match=r"quantity_step = -0\.1: must be above 0"):
+        read_spn(tmp_path / "z.spn")
+
+
+def test_positions_in_our_names_against_a_file_of_ours(run: Any, tmp_path: Path) -> None:
+    """The statement of the market itself, from the file alone; coins as collateral are refused by name."""
+    written = run("arrays", "--output", "market.spn")
+    assert "BTC, ETH" in written.err and "no place in a SPAN file" in written.err
+    rows = [("a", "BTC-27MAR26-90000-C", -2.5), ("a", "BTC-PERPETUAL", 700), ("b", "ETH-27MAR26-2000-P", -3)]
+    with (tmp_path / "p.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("account", "instrument", "quantity"), *rows])
+    (tmp_path / "c.csv").write_text("account,currency,amount\na,USD,100000\nb,USD,20000\n")
+    given = ("--positions", "p.csv", "--collateral", "c.csv", "--model", "span", "--json")
+    done = run("margin", "--arrays", "market.spn", *given)
+    assert done.code == 0, done.err
+    of_file = json.loads(done.out)
+    assert run("arrays", "--output", "market.npz", "--model", "span").code == 0
+    of_market = json.loads(run("margin", "--arrays", "market.npz", *given).out)
+    for one, other in zip(of_file["accounts"], of_market["accounts"], strict=True):
+        for name in ("equity", "initial_margin", "maintenance_margin"):
+            assert float(one[name]) == pytest.approx(float(other[name]), abs=0.011)
+        assert float(one["initial_margin"]) > 0
+    (tmp_path / "q.csv").write_text("account,instrument,quantity\na,BTC-27MAR26-90000-C,0.05\n")
+    check_fails(run("margin", "--arrays", "market.spn", "--positions", "q.csv"), "must be a whole multiple of 0.1")
+    (tmp_path / "c.csv").write_text("account,currency,amount\na,BTC,1\n")
+    check_fails(run("margin", "--arrays", "market.spn", *given), "BTC", "unknown currency")
+
+
+def test_what_cannot_be_recomputed_fails_a_check(run: Any, tmp_path: Path) -> None:
+    write_spn(tmp_path / "x.spn", MADE.file)
+    text = (tmp_path / "x.spn").read_text(encoding="utf-8")
+    assert run("arrays", "--check", "x.spn", "--tolerance", "1e9").code == 0
+    first = text.index("<scanRate>", text.index("<phy>"))
+    last = text.index("</scanRate>", first) + len("</scanRate>")
+    (tmp_path / "y.spn").write_text(text[:first] + text[last:], encoding="utf-8")
+    done = run("arrays", "--check", "y.spn", "--tolerance", "1e9")
+    assert done.code == 1
+    assert "1 arrays could not be recomputed: BTC-PHY-" in done.err
+
+
+def test_arrays_of_a_span_file_as_npz(run: Any, tmp_path: Path) -> None:
+    """Their margin under a model that takes any arrays; span needs the rules, which are in the file alone."""
+    exchange = Exchange()
+    family = exchange.family(exchange.commodity("POWER"), "FUT")
+    # One week apart, and twice the price: no carry explains it, and none has to.
+    for month, price in (("202602", 100.0), ("202603", 210.0)):
+        exchange.future(family, month, price, 20.0)
+    write_spn(tmp_path / "x.spn", exchange.built())
+    done = run("arrays", "x.spn", "--output", "x.npz")
+    assert done.code == 0 and "none of its rules" in done.err, done.err
+    (tmp_path / "p.csv").write_text("account,instrument,quantity\na,POWER-FUT-202602,1\na,POWER-FUT-202603,-3\n")
+    statement = json.loads(run("margin", "--arrays", "x.npz", "--positions", "p.csv", "--json").out)
+    direct = json.loads(run("margin", "--arrays", "x.spn", "--positions", "p.csv", "--json").out)
+    assert statement["accounts"] == direct["accounts"]
+    assert float(statement["accounts"][0]["initial_margin"]) > 0
+    given = ("--positions", "p.csv", "--model", "span")
+    check_fails(run("margin", "--arrays", "x.npz", *given), "of a risk parameter file, give the file itself")
+    with pytest.raises(ConfigError, match="span needs the file itself"):
+        MODEL.market_file(file_arrays(exchange.built()).arrays)
+    check_fails(run("arrays", "x.spn"), "--output FILE.npz")
+    check_fails(run("arrays", "x.spn", "--output", "y.spn"), ".npz")
+    check_fails(run("arrays", "x.csv", "--output", "y.npz"), ".spn or .pa2")
+    check_fails(run("arrays", "x.spn", "--output", "y.npz", "--tick", "0.01"), "--tick has no effect")
+    check_fails(run("arrays", "x.spn", "--check", "x.spn"), "--check x.spn alone")
+
+
+def test_statements_name_the_file(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "day").mkdir()
+    write_spn(tmp_path / "day" / "x.spn", exchange_with_every_rule())
+    (tmp_path / "p.csv").write_text("account,instrument,quantity\na,AA-FUT-202603,1\n")
+    given = ("--arrays", "day/x.spn", "--positions", "p.csv", "--model", "span")
+    document = json.loads(run("margin", *given, "--param", "haircut=0.1", "--json").out)
+    assert document["parameter_set"] == "TEST 2026-01-02 final x.spn"
+    assert document["parameters_valid_from"] == "2026-01-02"
+    assert document["parameters_changed"] == ["haircut"]
+    assert document["warnings"] == []
+    model = span.Model(file=exchange_with_every_rule())
+    assert model.parameter_set.name == "TEST 2026-01-02 final"
+    assert model.parameter_set.source == "A clearing house"
+
+
+@pytest.mark.parametrize(("haircut", "said"), [(0.2, "haircut 0.2"), (0.0, "no haircut")])
+def test_coins_are_told_as_not_scanned(haircut: float, said: str) -> None:
+    """A coin owed can cost any amount: such an account must not pass; one held is worth less by its haircut only."""
+    row = SPAN_ARRAYS.index_of()
+    amounts = {"long": 2.0, "short": -2.0}
+    names, rows = [*amounts, "short"], [row["BTC"], row["BTC"], row["USD"]]
+    book = Book.from_arrays(names, rows, [*amounts.values(), 1e6], INSTRUMENTS.expiry_idx)
+    model = span.Model(span.Params(haircut=0.05, haircut_by_asset={"BTC": haircut}))
+    statement = margin(book, SPAN_ARRAYS, MARKET, model)
+    assert [line.split(":")[0] for line in statement.positions_excluded] == ["long BTC", "short BTC"]
+    assert all(said in line for line in statement.positions_excluded)
+    assert statement.unmargined.tolist() == [False, True]
+    assert statement.initial_margin.tolist() == [0.0, 0.0]
+    spot = SPAN_ARRAYS.terms.spot[0]
+    assert statement.margin_balance[0] == pytest.approx(2.0 * spot * (1.0 - haircut), abs=0.02)
 
 
 def test_a_short_stock_is_a_position_without_a_rule() -> None:

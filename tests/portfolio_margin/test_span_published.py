@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from array import array
 from typing import Any
 
 import numpy as np
@@ -183,8 +184,8 @@ def takasbank_option(case: dict[str, Any], right: str) -> np.ndarray:
     """Sixteen gains of a short option by our recomputation, without passing of time."""
     exchange = Exchange()
     points = exchange.rows["scan_points"].columns
-    points["price"][14:], points["weight"][14:] = [3.0, -3.0], [0.32, 0.32]
-    points["price"][:14] = MOVES[:14].tolist()
+    points["price"][:] = array("d", [*MOVES[:14], 3.0, -3.0])
+    points["weight"][14:] = array("d", [0.32, 0.32])
     stock = exchange.commodity("THYAO")
     cash = exchange.family(stock, "PHY")
     exchange.contract(exchange.period(cash, "00000S", 0.0), np.zeros(16), 1.0, case["spot"])

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 
 from portfolio_margin import AccountStatus, MarginStatement, margin
 from portfolio_margin.models import worst_case
@@ -211,3 +213,20 @@ def test_arrays_and_market_belong_together() -> None:
         margin(BOOK, ARRAYS, replace(MARKET, forward=MARKET.forward * 1.0001), MODEL)
     without = margin(BOOK, ARRAYS, None, MODEL)
     assert without.initial_margin.tobytes() == STATEMENT.initial_margin.tobytes()
+
+
+@example(6_799_999_996, 340_000_000)
+@given(st.integers(-(10**12), 10**12), st.integers(-(10**12), 10**12))
+def test_differences_of_whole_cents_are_whole_cents(first: int, second: int) -> None:
+    """Up to ten thousand million of money: noise of doubles is no money, whatever the size of the amounts."""
+    assume(
+        abs(first - second) >= (abs(first) + abs(second)) / 4
+    )  # what cancels more leaves the noise of larger amounts
+    amount = np.array([first / 100 - second / 100])
+    assert down(amount)[0] == up(amount)[0] == (first - second) / 100
+
+
+def test_what_is_no_whole_cent_goes_to_the_house() -> None:
+    amounts = np.array([64_599_999.954, 0.0149, 1e-7, -0.0101, 999_999_999.9951])
+    assert down(amounts).tolist() == [64_599_999.95, 0.01, 0.0, -0.02, 999_999_999.99]
+    assert up(amounts).tolist() == [64_599_999.96, 0.02, 0.01, -0.01, 1_000_000_000.0]

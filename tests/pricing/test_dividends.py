@@ -251,7 +251,7 @@ def test_refusals_of_a_schedule() -> None:
     found = {(problem.row, problem.field) for problem in caught.value.problems}
     assert found == {(1, "dividend_tau"), (2, "dividend_tau"), (1, "dividend")}
     with pytest.raises(DataError) as caught:
-        american_with_dividends([100.0, 4.0], 95.0, 1.0, 0.3, [-1, 1], [0.05, -0.01], *QUARTERLY)
+        american_with_dividends([100.0, 4.0], 95.0, 1.0, 0.3, [0, 1], [0.05, -0.01], *QUARTERLY)
     found = {(problem.row, problem.field) for problem in caught.value.problems}
     assert found == {(0, "sign"), (1, "spot"), (1, "rate")}
-    assert "only calls are offered" in str(caught.value)
+    assert "1 for a call, -1 for a put" in str(caught.value)

@@ -1,0 +1,128 @@
+"""Margin of a book in parts on the workers of a cluster: every part a file, and a manifest of all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from portfolio_margin.book import Book
+from portfolio_margin.cli.inputs import Options, Session, open_session
+from portfolio_margin.cli.output import emit, moment_text, progress, refuse_overwriting_inputs
+from portfolio_margin.cli.tell import tell
+from portfolio_margin.io.part_files import MANIFEST
+from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, new_folder, partitions
+from portfolio_margin.io.results import money_text
+from portfolio_margin.margin_parts import MarginJob, margin_of_partition, write_manifest
+from pricing.errors import ConfigError
+
+CLUSTER_OPTIONS = (
+    click.option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Compute on a Dask cluster: its scheduler's address, or local. --output names a new folder.",
+    ),
+    click.option("--workers", type=click.IntRange(1), help="Worker processes of --cluster local; one a core."),
+)
+
+
+class ClusterRun(NamedTuple):
+    """Where the parts of a book are computed and written, and how the book is cut.
+
+    address        of the scheduler, or "local"
+    workers        processes of a local cluster
+    folder         that is made
+    accounts_each  accounts to a part
+    """
+
+    address: str
+    workers: int | None
+    folder: str
+    accounts_each: int
+
+
+def chosen_cluster(values: dict[str, Any], others: Mapping[str, Any]) -> ClusterRun | None:
+    """The run on a cluster that the options ask for, taken out of them, or None. ConfigError where they contradict."""
+    address, workers = values.pop("cluster"), values.pop("workers")
+    if address is None:
+        if workers is not None:
+            raise ConfigError("--workers has no effect without --cluster; leave it out")
+        return None
+    accounts_each, resume = values.pop("chunk_accounts"), values.pop("resume")
+    useless = [name for name, given in {**others, "--resume": resume}.items() if given and name != "--output"]
+    if useless:
+        raise ConfigError(f"{', '.join(useless)} has no effect beside --cluster, which writes every account as Parquet")
+    if not others["--output"] or values["positions"] is None:
+        raise ConfigError("--cluster needs --positions BOOK.parquet and --output FOLDER beside it")
+    refuse_overwriting_inputs()
+    return ClusterRun(address, workers, others["--output"], accounts_each or DEFAULT_ACCOUNTS)
+
+
+def run(options: Options, how: ClusterRun) -> bool:
+    """Margin a Parquet book on a cluster into a new folder. True where an account is below maintenance margin or bears
+    risk that the model has no rule for, which is told."""
+    from portfolio_margin.cluster import connect, over_accounts
+
+    files = BookFiles(
+        os.path.abspath(str(options.positions)), options.collateral and os.path.abspath(options.collateral)
+    )
+    parts = partitions(files, how.accounts_each)
+    session = open_session(options, _read_later)
+    with new_folder(how.folder) as folder, connect(how.address, how.workers) as client:
+        job = _job(session, options, files, str(folder))
+        with progress("margin", len(parts)) as step:
+            done = over_accounts(margin_of_partition, job, parts, client, lambda part: step(part.file))
+        manifest = write_manifest(folder, job, done)
+    _show(manifest, session, how.folder)
+    return _short(manifest)
+
+
+def _read_later(*_: Any) -> Book:
+    """The book of nobody, where workers read the accounts."""
+    return Book.from_arrays(np.zeros(0, np.str_), np.zeros(0, np.int64), np.zeros(0))
+
+
+def _job(session: Session, options: Options, files: BookFiles, folder: str) -> MarginJob:
+    """What workers need. Paths are whole, since workers run elsewhere."""
+    return MarginJob(
+        files=files,
+        listed=session.arrays if session.instruments is None else session.instruments,
+        market=session.market,
+        arrays=session.arrays,
+        model=session.model,
+        folder=folder,
+        backend=options.backend,
+        threads=options.threads or 1,
+        told=session.told,
+        left_out=dict(session.left_out),
+    )
+
+
+def _show(manifest: Mapping[str, Any], session: Session, output: str) -> None:
+    by_status = ", ".join(f"{count} {name}" for name, count in manifest["status"].items() if count)
+    totals = {name: money_text(amount) for name, amount in manifest["totals"].items()}
+    lines = [
+        f"{manifest['model_id']} margin of {session.source} at {moment_text(manifest['as_of_ms'])}",
+        f"{manifest['accounts']} accounts: {by_status or 'none'}",
+        f"totals: equity {totals['equity']}, initial {totals['initial_margin']}, "
+        f"maintenance {totals['maintenance_margin']} {manifest['currency']}",
+        f"book {manifest['book_hash']}, parameters {manifest['parameters_hash']}, engine {manifest['engine_version']}",
+        f"{manifest['positions']} positions, excluded: {manifest['positions_excluded'] or 'none'}",
+        f"market rows left out: {len(session.told.left_out) or 'none'}",
+        *session.told.remarks(),
+    ]
+    emit("\n".join(lines) + "\n")
+    tell(f"wrote {output}: {len(manifest['parts'])} parts and {MANIFEST}")
+
+
+def _short(manifest: Mapping[str, Any]) -> bool:
+    """Whether accounts are below maintenance margin, or bear risk without a rule; says how many."""
+    below, blind = manifest["below_maintenance"], manifest["unmargined"]
+    if below:
+        tell(f"below maintenance margin: {below} accounts")
+    if blind:
+        tell(f"margin of a part only, as the model has no rule for positions that bear risk: {blind} accounts")
+    return bool(below or blind)

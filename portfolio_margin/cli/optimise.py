@@ -1,0 +1,65 @@
+"""optimise: the trades after which the margin of an account is smallest while its Greeks stay where they are wanted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from portfolio_margin.cli.inputs import BOOK_OPTIONS, MARGIN_OPTIONS, MARKET_OPTIONS, with_options
+from portfolio_margin.cli.output import output_options, progress
+from portfolio_margin.cli.trades import TRADE_OPTIONS, TradeInput, show_trades
+from portfolio_margin.hedge_terms import CEILINGS
+from portfolio_margin.optimise import GREEKS, GreekProfile, account_greeks, greek_profile, optimise_book
+from pricing.errors import ConfigError, DataError, Problem
+
+KEPT = ("delta_cash", "gamma_cash_1pct", "vega", "theta")
+
+
+@click.command("optimise")
+@click.argument("account")
+@click.option("--measure", type=click.Choice(CEILINGS), default="initial_margin", show_default=True)
+@click.option("--price", type=float, default=1.0, show_default=True, help="Cost that a unit of margin is worth.")
+@click.option("--keep", type=float, default=0.1, show_default=True, help="Share by which Greeks may change.")
+@click.option(
+    "--band", "bands", metavar="GREEK=LOW:HIGH", multiple=True, help=f"Instead of --keep: {', '.join(GREEKS)}."
+)
+@with_options(*TRADE_OPTIONS, *MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
+@output_options
+def command(account: str, measure: str, price: float, keep: float, bands: tuple[str, ...], **shared: Any) -> None:
+    """The trades after which the margin of ACCOUNT is smallest, its Greeks inside their bands."""
+    if not 0.0 <= keep <= 1e6:
+        raise ConfigError(f"--keep {keep!r}: must be a share, 0 or more")
+    given = TradeInput(shared)
+    session = given.session()
+    if session.instruments is None or session.market is None:
+        raise ConfigError("optimise needs Greeks, and so a --market; risk arrays of a file have none")
+    profile = greek_profile(session.instruments, session.market, {}, backend=given.options.backend)
+    now = account_greeks(session.book.select(account), profile)
+    kept = {name: (now[name] - keep * abs(now[name]), now[name] + keep * abs(now[name])) for name in KEPT}
+    profile = GreekProfile(_parsed(bands) or kept, profile.by_contract)
+    names = given.instruments(session, account)
+    with progress("optimising", 1) as step:
+        found = optimise_book(
+            session.book, session.arrays, session.market, session.model, account, profile,
+            instruments=names, costs=given.costs, limits=given.limits, objective=(measure, price),
+        )  # fmt: skip
+        step("done")
+    within = ", ".join(f"{name} {low:,.2f} to {high:,.2f}" for name, (low, high) in profile.bands.items())
+    show_trades(found, session, given, f"smallest {measure} + costs with {within}")
+
+
+def _parsed(bands: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    """GREEK=LOW:HIGH; DataError naming every other text."""
+    problems: list[Problem] = []
+    found: dict[str, tuple[float, float]] = {}
+    for row, text in enumerate(bands, start=1):
+        name, _, band = text.partition("=")
+        low, _, high = band.partition(":")
+        try:
+            found[name] = (float(low), float(high))
+        except ValueError:
+            problems.append(Problem("--band", row, "band", text, "write GREEK=LOW:HIGH"))
+    if problems:
+        raise DataError(problems)
+    return found

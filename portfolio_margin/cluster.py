@@ -1,0 +1,314 @@
+"""More than one machine: any function of a partition of accounts on the workers of a Dask cluster.
+
+What all partitions share, risk arrays above all, is sent to every worker once. Which worker computes a partition, how
+often and in which order changes nothing: partitions are computed by themselves and results come back in their order.
+A worker that is lost costs the time of what it was computing; where it held the last copy of what is shared, that is
+sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from portfolio_margin.version import VERSION
+from pricing.errors import ConfigError, DataError, EngineError, Problem
+
+Shared = TypeVar("Shared")
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+LOCAL = "local"
+CONNECT_SECONDS = 10.0
+# Workers of a cluster that is just starting, or that is starting again after a loss, have this long to appear.
+WORKERS_SECONDS = 60.0
+LOOK_SECONDS = 5.0
+PAUSE_SECONDS = 1.0
+NO_WORKERS = f"the cluster has had no worker for {WORKERS_SECONDS:.0f} seconds; nothing is reported"
+# Partitions under way or waiting, for each thread of the cluster: enough that none is idle.
+AHEAD = 3
+# How often in a row what is shared may be lost, without one result in between, before a run gives up.
+LOSSES_IN_A_ROW = 3
+# Threads of one worker take turns: the kernels of a process are not started by two threads at a time.
+ONE_AT_A_TIME = threading.Lock()
+
+
+class ClusterError(EngineError):
+    """Machines that do not answer, do not fit, or were lost."""
+
+
+@contextlib.contextmanager
+def connect(address: str = LOCAL, workers: int | None = None) -> Iterator[Any]:
+    """A `distributed.Client` of the scheduler at an address, such as tcp://10.0.0.5:8786, or of this machine.
+
+    address  where the scheduler listens, or "local": worker processes on this machine, which end with the context
+    workers  of the local cluster, one a core by default; ConfigError beside an address
+
+    Raises ConfigError where Dask is not installed, ClusterError where nothing answers, where no worker is there, or
+    where workers run another version of the engine.
+    """
+    distributed = _distributed()
+    if workers is not None and address != LOCAL:
+        raise ConfigError(f"workers = {workers!r}: only of a local cluster; {address} has its own")
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers = {workers!r}: must be a whole number above 0, or None")
+    with contextlib.ExitStack() as opened:
+        # What Dask says of lost workers is dealt with here, so it is no news for the user.
+        opened.enter_context(_quiet("distributed"))
+        if address == LOCAL:
+            count = workers or os.cpu_count() or 1
+            settings: dict[str, Any] = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
+            cluster = distributed.LocalCluster(n_workers=count, silence_logs=logging.CRITICAL, **settings)
+            opened.enter_context(cluster)
+            client = opened.enter_context(distributed.Client(cluster))
+        else:
+            client = opened.enter_context(_client_of(distributed, address))
+        _check_workers(client, address)
+        yield client
+
+
+def over_accounts(
+    compute: Callable[[Shared, Part], Result],
+    shared: Shared,
+    partitions: Sequence[Part],
+    client: Any,
+    finished: Callable[[Result], None] | None = None,
+) -> list[Result]:
+    """compute(shared, partition) of every partition, in their order, on the workers of a cluster.
+
+    compute   a function of a module that the workers have as well, whose result depends on its arguments alone. It may
+              run more than once for a partition, so what it writes must be whole and the same every time
+    shared    sent to every worker once
+    finished  called here with each result as it comes, in any order
+
+    Raises what `compute` raises: one DataError with the problems of all partitions, any other error at once; and
+    ClusterError where the cluster is lost, or a partition ends every worker that computes it.
+    """
+    run = _Run(client, compute, shared, partitions)
+    return run.results(finished or (lambda result: None))
+
+
+class _Run:
+    """Partitions under way on a cluster, and what came back."""
+
+    def __init__(self, client: Any, compute: Callable[..., Any], shared: Any, partitions: Sequence[Any]) -> None:
+        self.client, self.compute, self.shared, self.partitions = client, compute, shared, partitions
+        self.done: dict[int, Any] = {}
+        self.bad: list[DataError] = []
+        self.failed: set[int] = set()
+        self.error: BaseException | None = None
+        self.losses = 0
+
+    def results(self, finished: Callable[[Any], None]) -> list[Any]:
+        """All results in order."""
+        with self._connection_named():
+            while self.error is None and len(self.done) + len(self.failed) < len(self.partitions):
+                self._send(finished)
+        if self.error is not None:
+            raise self.error
+        if self.bad:
+            raise _all_problems(self.bad)
+        return [self.done[number] for number in range(len(self.partitions))]
+
+    def _send(self, finished: Callable[[Any], None]) -> None:
+        """Send what is shared, then the partitions that are missing, until all are there or what is shared is lost."""
+        import distributed
+
+        self._wait_for_workers()
+        try:
+            # A list, since the items of a bare one, or of a mapping, would be sent one by one.
+            [shared] = self.client.scatter([self.shared], broadcast=True, hash=False)
+        except (OSError, TimeoutError, distributed.CancelledError) as error:  # a worker was lost while it was sent to
+            self._lost(error)
+            return
+        missing = (n for n in range(len(self.partitions)) if n not in self.done and n not in self.failed)
+        ahead = AHEAD * max(sum(self.client.nthreads().values()), 1)
+        pending: dict[Any, int] = {}
+        lost = False
+        try:
+            while not lost:
+                for number in itertools.islice(missing, max(ahead - len(pending), 0)):
+                    call = (self.compute, shared, self.partitions[number])
+                    pending[self.client.submit(_one_at_a_time, *call, pure=False)] = number
+                if not pending:
+                    return
+                for future in self._some_done(pending):
+                    number = pending.pop(future)
+                    lost |= not self._took(future, number, finished)
+                if self.error is not None:
+                    return
+        finally:
+            self.client.cancel(list(pending), force=True)
+        self._lost(None)
+
+    def _lost(self, error: BaseException | None) -> None:
+        """What is shared was lost, or did not arrive: give time to who is left, and give up after some times."""
+        self.losses += 1
+        if self.losses <= LOSSES_IN_A_ROW:
+            time.sleep(PAUSE_SECONDS)
+            return
+        if error is not None:
+            raise error
+        left = len(self.partitions) - len(self.done) - len(self.failed)
+        remedy = "a part needs more memory than a worker has, or machines go away: take fewer accounts to a part"
+        raise ClusterError(f"all workers were lost {self.losses} times with {left} parts to go: {remedy}")
+
+    def _wait_for_workers(self) -> None:
+        """Workers that were lost have time to start again."""
+        import distributed
+
+        try:
+            self.client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+        except distributed.TimeoutError:
+            raise ClusterError(NO_WORKERS) from None
+
+    def _some_done(self, pending: dict[Any, int]) -> list[Any]:
+        """Futures that ended; waits for one. ClusterError where no worker is left to end any."""
+        import distributed
+
+        waited = 0.0
+        while True:
+            with contextlib.suppress(distributed.TimeoutError, distributed.CancelledError):
+                distributed.wait(list(pending), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
+            ended = [future for future in pending if future.status != "pending"]
+            if ended:
+                return ended
+            waited = 0.0 if self.client.nthreads() else waited + LOOK_SECONDS
+            if waited >= WORKERS_SECONDS:
+                raise ClusterError(NO_WORKERS)
+
+    def _took(self, future: Any, number: int, finished: Callable[[Any], None]) -> bool:
+        """Take a future that ended; False where it was lost with what it needs and is to be computed again."""
+        import distributed
+
+        if future.status == "finished":
+            # The worker that holds a result can be lost before it is fetched.
+            try:
+                result = future.result()
+            except (distributed.CancelledError, OSError):
+                return False
+            self.done[number] = result
+            self.losses = 0
+            finished(result)
+            return True
+        if future.status != "error":
+            return False
+        error = future.exception()
+        if isinstance(error, distributed.scheduler.KilledWorker):
+            remedy = "it needs more memory than a worker has: take fewer accounts to a part"
+            raise ClusterError(f"every worker that computed part {number} was lost; {remedy}") from None
+        if not isinstance(error, DataError):
+            self.error = error
+            return True
+        self.bad.append(error)
+        self.failed.add(number)
+        return True
+
+    @contextlib.contextmanager
+    def _connection_named(self) -> Iterator[None]:
+        """ClusterError in place of what sockets say."""
+        import distributed
+
+        address = self.client.scheduler.address if self.client.scheduler else "the cluster"
+        try:
+            yield
+        except (OSError, TimeoutError, distributed.CancelledError) as error:
+            raise ClusterError(f"{address} was lost ({_said(error)}); nothing is reported") from None
+
+
+def _one_at_a_time(compute: Callable[[Shared, Part], Result], shared: Shared, partition: Part) -> Result:
+    with ONE_AT_A_TIME:
+        return compute(shared, partition)
+
+
+def _all_problems(errors: Sequence[DataError]) -> DataError:
+    """One error with the problems of all, in order of file and row; those beyond what a message shows are counted."""
+
+    def place(problem: Problem) -> tuple[str, int]:
+        return problem.file, problem.row if isinstance(problem.row, int) else 0
+
+    problems = sorted((problem for error in errors for problem in error.problems), key=place)
+    unlisted: Counter[tuple[str, str]] = Counter()
+    for error in errors:
+        unlisted.update(error.unlisted)
+    return DataError(problems, unlisted)
+
+
+def _distributed() -> Any:
+    try:
+        import distributed
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"a cluster needs Dask ({error.name} is missing): install portfolio-margin[cluster]"
+        ) from None
+    return distributed
+
+
+def _client_of(distributed: Any, address: str) -> Any:
+    try:
+        # A client that does not reach its scheduler waits again when it is closed, so the way is tried first.
+        with ThreadPoolExecutor(1) as elsewhere:  # a notebook runs an event loop in this thread
+            elsewhere.submit(asyncio.run, _reach(address)).result()
+        return distributed.Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError, TypeError) as error:
+        remedy = "give the address that the Dask scheduler prints when it starts, such as tcp://10.0.0.5:8786, or local"
+        raise ClusterError(f"no Dask scheduler answers at {address!r} ({_said(error)}): {remedy}") from None
+
+
+async def _reach(address: str) -> None:
+    """Shake hands with what listens at an address."""
+    from distributed.comm import connect as connect_to
+    from distributed.security import Security
+
+    comm = await connect_to(address, timeout=CONNECT_SECONDS, **Security().get_connection_args("client"))
+    await comm.close()
+
+
+def _check_workers(client: Any, address: str) -> None:
+    """ClusterError where there are no workers, or some without this version of the engine."""
+    import distributed
+
+    try:
+        client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+        found = client.run(engine_version, on_error="return")
+    except (distributed.TimeoutError, OSError) as error:
+        raise ClusterError(f"the scheduler at {address} has no workers ({_said(error)}): start some") from None
+    other = {worker: said for worker, said in found.items() if said != VERSION}
+    if other:
+        worker, said = next(iter(other.items()))
+        shown = said if isinstance(said, str) else f"none ({_said(said)})"
+        more = f", and {len(other) - 1} more workers" if len(other) > 1 else ""
+        raise ClusterError(f"the worker at {worker} runs engine {shown}{more}: install {VERSION}, which is here")
+
+
+def engine_version() -> str:
+    """The version of the engine on the machine that runs this."""
+    return VERSION
+
+
+def _said(error: BaseException) -> str:
+    """The first line of what an error says, or its name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """A logger, and those under it, say nothing in this context."""
+    known = [other for other in logging.root.manager.loggerDict if f"{other}.".startswith(f"{name}.")]
+    before = {logger: logger.level for logger in map(logging.getLogger, known)}
+    for logger in before:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in before.items():
+            logger.setLevel(level)

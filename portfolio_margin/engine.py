@@ -1,0 +1,390 @@
+"""MarginEngine: margins of many accounts kept up to date by events, and answers to orders that have not been sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from portfolio_margin.book import Book
+from portfolio_margin.events import (
+    AccountsOpened,
+    ArraysPublished,
+    CollateralChanged,
+    DeficitRecorded,
+    Effect,
+    Event,
+    Fill,
+    InstrumentsChanged,
+    LiquidationEnded,
+    LiquidationStarted,
+    MarketUpdated,
+    OrdersRestricted,
+    PolicyChanged,
+    PositionsChanged,
+    StatementChanged,
+)
+from portfolio_margin.fills import Additions, merged
+from portfolio_margin.ledger import book_of
+from portfolio_margin.nearest import did_you_mean
+from portfolio_margin.order_codes import EQUITY, OK, STATUS, WIDTH
+from portfolio_margin.order_table import CONTRACT
+from portfolio_margin.orders import LargestOrder, OrderChecks, check, largest_order, sound_orders, what_if
+from portfolio_margin.policy import Policy
+from portfolio_margin.requirement import MarginModel
+from portfolio_margin.sensitivities import WhatIf, premiums
+from portfolio_margin.state import Listing, State, start, start_from_arrays, started
+from portfolio_margin.statement import AccountStatus
+from pricing.arrays import FloatArray, IntArray
+from pricing.errors import ConfigError, DataError, Problem
+from pricing.instruments import Instruments
+from pricing.market import Market
+from scenarios.revalue import revalue
+from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
+from scenarios.shocks import ScenarioSet, same_scenarios
+from scenarios.update import moved_contracts, update
+
+Effects = tuple[Effect, ...]
+LARGEST_WHOLE = 2**53
+
+
+def apply(state: State, event: Event) -> tuple[State, Effects]:
+    """The state after an event, and what it brings about. The state given stays as it is, also where this raises.
+
+    States of one history share memory that new ones are written into beside the old: they may be read in any number of
+    threads, while events are applied by one thread at a time.
+
+    DataError for an event that names what is not there, ConfigError for a model that cannot use the arrays,
+    NumericalError where a margin cannot be computed exactly.
+    """
+    handler = HANDLERS.get(type(event))
+    if handler is None:
+        raise ConfigError(f"event = {event!r}: must be one of {', '.join(kind.__name__ for kind in HANDLERS)}")
+    after, effects = handler(state, event)
+    return replace(after, sequence=state.sequence + 1), effects
+
+
+def _fill(state: State, event: PositionsChanged) -> tuple[State, Effects]:
+    quick = _filled_at_once(state, event.fills)
+    if quick is not None:
+        return quick
+    policy, arrays = state.policy, state.arrays
+    rows, owner = _accounts(state, [fill.account for fill in event.fills])
+    instrument, quantity = sound_orders(policy, [(fill.instrument, fill.quantity) for fill in event.fills])
+    at_mark = quantity * arrays.value[instrument]
+    cash, premium = premiums(arrays, instrument, quantity)
+    paid = np.zeros(len(quantity))
+    paid[at_mark != 0] = premium
+    given = [(number, fill.paid) for number, fill in enumerate(event.fills) if fill.paid is not None]
+    for number, amount in given:
+        paid[number] = -_finite("fills", number + 1, "paid", amount)
+    moves = paid != 0
+    cash = arrays.cash_row[instrument]
+    lost = np.flatnonzero(moves & (cash < 0))
+    if len(lost):
+        remedy = "its settlement currency is not among the instruments, so what is paid cannot be booked"
+        names = arrays.instrument_id[instrument]
+        raise DataError([Problem("fills", int(n) + 1, "instrument", str(names[n]), remedy) for n in lost])
+    additions = Additions(
+        np.concatenate([owner, owner[moves]]),
+        np.concatenate([instrument, cash[moves]]),
+        np.concatenate([quantity, paid[moves]]),
+    )
+    return _added(state, rows, additions)
+
+
+def _filled_at_once(state: State, fills: Sequence[Fill], transfers: bool = False) -> tuple[State, Effects] | None:
+    """The state after fills of one account by the compiled kernel; None where it is not for this or something is wrong,
+    which the other way finds and names.
+
+    transfers  True where what moves are assets that nothing is paid for
+    """
+    policy, ledger = state.policy, state.ledger
+    account = fills[0].account if fills else ""
+    row = ledger.accounts.row.get(account, -1) if all(fill.account == account for fill in fills) else -1
+    numbers = all(_is_plain(fill.quantity) and (fill.paid is None or _is_plain(fill.paid)) for fill in fills)
+    if policy.kernels is None or not numbers or not 0 <= row < ledger.count:
+        return None
+    instrument = np.array([policy.row_of.get(fill.instrument, -1) for fill in fills], dtype=np.int64)
+    quantity = np.array([fill.quantity for fill in fills], dtype=np.float64)
+    paid = np.array([np.nan if fill.paid is None else fill.paid for fill in fills], dtype=np.float64)
+    given = instrument, quantity, paid
+    room = ledger.positions_of(row) + 2 * len(fills)
+    into = np.empty(room, np.int32), np.empty(room)
+    out = np.empty((2, WIDTH))
+    code, count = policy.kernels.after_fills(policy.table, state.buffers, row, given, transfers, into, out)
+    if code != OK:
+        return None
+    underlying = state.arrays.underlying_idx
+    for number in instrument.tolist():
+        cash = int(state.arrays.cash_row[number])
+        state.holders.put(int(underlying[number]), row)
+        state.holders.put(int(underlying[cash]), row)
+    after = ledger.with_account(row, into[0][:count], into[1][:count], out[1])
+    moved = State(policy, after, state.holders, state.listing, state.sequence)
+    rows = np.array([row])
+    if not policy.tabled:
+        return _recomputed(state, moved, rows)
+    return moved, _effects(state, rows, out[:1], out[1:])
+
+
+def _transfer(state: State, event: CollateralChanged) -> tuple[State, Effects]:
+    arrays = state.arrays
+    rows, owner = _accounts(state, [event.account])
+    row = state.policy.row_of.get(event.asset, -1)
+    if row < 0 or state.policy.table[1][row, CONTRACT] != 0.0:
+        assets = arrays.instrument_id[arrays.is_collateral]
+        remedy = "not an asset here; assets are " + ", ".join(str(name) for name in assets[:12])
+        raise DataError([Problem("collateral", None, "asset", event.asset, remedy)])
+    amount = _finite("collateral", None, "amount", event.amount)
+    if amount == 0:
+        raise DataError([Problem("collateral", None, "amount", event.amount, "a transfer of nothing")])
+    quick = _filled_at_once(state, (Fill(event.account, event.asset, amount),), True)
+    return quick or _added(state, rows, Additions(owner, np.array([row]), np.array([amount])))
+
+
+def _open(state: State, event: AccountsOpened) -> tuple[State, Effects]:
+    after = replace(state, ledger=state.ledger.opened(event.accounts))
+    return _recomputed(after, after, np.arange(state.ledger.count, after.ledger.count))[0], ()
+
+
+def _move(state: State, event: MarketUpdated) -> tuple[State, Effects]:
+    listing = _listing(state, event)
+    instruments, model, arrays = listing.instruments, state.policy.model, state.arrays
+    moved = moved_contracts(instruments, listing.market, event.market)
+    listing = replace(listing, market=event.market)
+    wanted = listing.scenarios(model)
+    if same_scenarios(wanted, arrays.scenario_set):
+        arrays = update(arrays, instruments, event.market, moved, backend=state.policy.backend)
+    else:
+        moved = np.ones(len(instruments), dtype=np.bool_)
+        arrays = revalue(instruments, event.market, wanted, backend=state.policy.backend, tick=arrays.tick)
+    policy = Policy.of(arrays, model, event.market, state.policy.backend, state.policy)
+    after = replace(state, policy=policy, listing=listing)
+    return _recomputed(state, after, _holding(state, moved))
+
+
+def _publish(state: State, event: ArraysPublished) -> tuple[State, Effects]:
+    if state.listing is not None:
+        raise ConfigError("this engine makes its risk arrays itself: pass MarketUpdated")
+    arrays = event.arrays
+    if not np.array_equal(arrays.instrument_id, state.arrays.instrument_id):
+        remedy = "other contracts than before: start an engine with the new ones"
+        raise DataError([Problem("risk arrays", None, "instrument_id", len(arrays), remedy)])
+    if not np.array_equal(arrays.expiry_idx, state.arrays.expiry_idx):
+        remedy = "contracts stand in other groups than before: start an engine with the new ones"
+        raise DataError([Problem("risk arrays", None, "expiry_idx", len(arrays), remedy)])
+    arrays = replace(arrays, instrument_id=state.arrays.instrument_id)
+    policy = Policy.of(arrays, state.policy.model, None, state.policy.backend, state.policy)
+    return _recomputed(state, replace(state, policy=policy), state.ledger.all_rows())
+
+
+def _replace_model(state: State, event: PolicyChanged) -> tuple[State, Effects]:
+    arrays, listing, market = state.arrays, state.listing, None
+    if listing is not None and hasattr(event.model, "scenario_set"):
+        market = listing.market
+        wanted = listing.scenarios(event.model)
+        if not same_scenarios(wanted, arrays.scenario_set):
+            arrays = revalue(listing.instruments, market, wanted, backend=state.policy.backend, tick=arrays.tick)
+            arrays = replace(arrays, instrument_id=state.arrays.instrument_id)
+    policy = Policy.of(arrays, event.model, market, state.policy.backend, state.policy)
+    return _recomputed(state, replace(state, policy=policy), state.ledger.all_rows())
+
+
+def _list_anew(state: State, event: InstrumentsChanged) -> tuple[State, Effects]:
+    listing = replace(_listing(state, event), instruments=event.instruments, market=event.market)
+    row_of = event.instruments.index_of()
+    new_row = np.array([row_of.get(str(name), -1) for name in state.arrays.instrument_id], dtype=np.int64)
+    ledger = state.ledger
+    every = ledger.all_rows()
+    positions = ledger.positions(every)
+    gone = np.flatnonzero(new_row[positions.instrument_idx] < 0)
+    if len(gone):
+        names = state.arrays.instrument_id[positions.instrument_idx[gone]]
+        account = ledger.names(np.searchsorted(positions.pointer, gone, side="right") - 1)
+        remedy = "is held: close or settle the position before the contract goes"
+        held = zip(account.tolist(), names.tolist(), strict=True)
+        raise DataError([Problem("engine", a, "instrument", n, remedy) for a, n in held])
+    policy = state.policy
+    wanted = listing.scenarios(policy.model)
+    arrays = revalue(event.instruments, event.market, wanted, backend=policy.backend, tick=policy.arrays.tick)
+    moved = positions._replace(instrument_idx=new_row[positions.instrument_idx])
+    book = book_of(ledger.names(every), moved, np.zeros(len(arrays), np.int64))
+    fresh = started(book, Policy.of(arrays, policy.model, event.market, policy.backend), listing, state.sequence)
+    return fresh, _effects(state, every, ledger.figures(every), fresh.ledger.figures(every))
+
+
+HANDLERS: dict[type, Any] = {
+    MarketUpdated: _move,
+    ArraysPublished: _publish,
+    PositionsChanged: _fill,
+    CollateralChanged: _transfer,
+    AccountsOpened: _open,
+    PolicyChanged: _replace_model,
+    InstrumentsChanged: _list_anew,
+}
+
+
+def _added(state: State, rows: IntArray, additions: Additions) -> tuple[State, Effects]:
+    """The state with quantities added to accounts, and these recomputed."""
+    policy, ledger = state.policy, state.ledger
+    positions = merged(ledger.positions(rows), additions, state.arrays, policy.rank)
+    # A superset of the holders is enough, also where the state is given up.
+    state.holders.add(state.arrays.underlying_idx[additions.row], rows[additions.owner])
+    return _recomputed(state, replace(state, ledger=ledger.changed(rows, positions, None)), rows)
+
+
+def _recomputed(before: State, after: State, rows: IntArray) -> tuple[State, Effects]:
+    """A state with the figures of the accounts in these rows computed anew."""
+    if not len(rows):
+        return after, ()
+    old = before.ledger.figures(rows)
+    new = after.policy.figures(after.ledger, rows)
+    ledger = after.ledger.changed(rows, None, new)
+    return replace(after, ledger=ledger), _effects(before, rows, old, new)
+
+
+def _effects(state: State, rows: IntArray, old: FloatArray, new: FloatArray) -> Effects:
+    if len(rows) == 1:
+        effects: list[Effect] = [StatementChanged(rows)] if old.tolist() != new.tolist() else []
+        if old[0, STATUS] == new[0, STATUS]:
+            return tuple(effects)
+    else:
+        changed = np.flatnonzero((old != new).any(axis=1))
+        effects = [StatementChanged(rows[changed])] if len(changed) else []
+    was, now = old[:, STATUS], new[:, STATUS]
+    for place in np.flatnonzero(was != now).tolist():
+        account = state.ledger.accounts.names[int(rows[place])]
+        lost = float(AccountStatus.LIQUIDATION)
+        if was[place] < lost <= now[place]:
+            effects.append(LiquidationStarted(account))
+        if now[place] < lost <= was[place]:
+            effects.append(LiquidationEnded(account))
+        if now[place] < lost:
+            effects.append(OrdersRestricted(account, AccountStatus(int(now[place]))))
+        if now[place] == AccountStatus.BANKRUPT:
+            effects.append(DeficitRecorded(account, float(-new[place, EQUITY])))
+    return tuple(effects)
+
+
+def _holding(state: State, moved: np.ndarray) -> IntArray:
+    """Rows of the accounts that hold any of the instruments where `moved` (N,) is true."""
+    if moved.all():
+        return state.ledger.all_rows()
+    maybe = state.holders.among(np.unique(state.arrays.underlying_idx[moved]))
+    maybe = maybe[maybe < state.ledger.count]
+    positions = state.ledger.positions(maybe)
+    touched = np.append(0, np.cumsum(moved[positions.instrument_idx]))
+    return maybe[np.diff(touched[positions.pointer]) > 0]
+
+
+def _accounts(state: State, names: Sequence[str]) -> tuple[IntArray, IntArray]:
+    """Rows of the accounts named, each once, and the place among them of every name."""
+    if not names:
+        raise DataError([Problem("fills", None, "fills", 0, "an event of no fill")])
+    unknown = [
+        n for n, name in enumerate(names) if not 0 <= state.ledger.accounts.row.get(name, -1) < len(state.ledger)
+    ]
+    if len(unknown) == 1:
+        state.ledger.row_of(names[unknown[0]])
+    if unknown:
+        raise DataError([Problem("fills", n + 1, "account", names[n], "no such account") for n in unknown])
+    rows, owner = np.unique([state.ledger.accounts.row[name] for name in names], return_inverse=True)
+    return rows, owner
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a finite number of Python's own, as most are."""
+    return (type(value) is float and isfinite(value)) or (type(value) is int and abs(value) <= LARGEST_WHOLE)
+
+
+def _finite(table: str, row: int | None, field: str, value: Any) -> float:
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not np.isfinite(value):
+        raise DataError([Problem(table, row, field, value, "must be a finite number")])
+    return float(value)
+
+
+def _listing(state: State, event: MarketUpdated | InstrumentsChanged) -> Listing:
+    if state.listing is None:
+        raise ConfigError(f"the risk arrays of this engine are published: {type(event).__name__} does not apply")
+    return state.listing
+
+
+class MarginEngine:
+    """A state that one writer moves on and many readers ask.
+
+    `apply` puts a whole new state in the place of the old one in one assignment, so a reader never sees half of an
+    event and never waits. Who has several questions about one moment takes `state` and asks that.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._writing = threading.Lock()
+
+    @classmethod
+    def start(
+        cls,
+        book: Book,
+        model: MarginModel,
+        instruments: Instruments,
+        market: Market,
+        scenario_set: ScenarioSet | None = None,
+        *,
+        tick: float | None = DEFAULT_TICK,
+        backend: str = "numba",
+    ) -> MarginEngine:
+        """An engine that revalues its contracts; see `state.start`.
+
+        tick, backend  as of `revalue`
+        """
+        return cls(start(book, model, instruments, market, scenario_set, tick=tick, backend=backend))
+
+    @classmethod
+    def from_arrays(cls, book: Book, model: MarginModel, arrays: RiskArrays, *, backend: str = "numba") -> MarginEngine:
+        """An engine whose risk arrays others publish; see `state.start_from_arrays`."""
+        return cls(start_from_arrays(book, model, arrays, backend=backend))
+
+    @property
+    def state(self) -> State:
+        """The state of this moment; it never changes."""
+        return self._state
+
+    def apply(self, event: Event) -> Effects:
+        """Take in an event; see `apply`. Where it raises, nothing has happened. Writers wait for each other."""
+        with self._writing:
+            after, effects = apply(self._state, event)
+            self._state = after
+        return effects
+
+    def what_if(self, account: str, orders: Sequence[tuple[str, float]]) -> WhatIf:
+        """The margin of one account before and after orders (instrument, quantity) filled at the mark."""
+        return what_if(self._state, account, orders)
+
+    def check(self, account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> OrderChecks:
+        """What every order by itself would do to its account; rows from `account_rows` and `instrument_rows`."""
+        return check(self._state, account, instrument, quantity)
+
+    def largest_order(self, account: str, instrument: str, side: str, limit: float | None = None) -> LargestOrder:
+        """The largest order of one contract, "buy" or "sell", that fits; see `orders.largest_order`."""
+        return largest_order(self._state, account, instrument, side, limit)
+
+    def account_rows(self, accounts: Sequence[str]) -> IntArray:
+        """(R,) rows of accounts, which never change. DataError for one that is not there."""
+        return np.array([self._state.ledger.row_of(account) for account in accounts], dtype=np.int64)
+
+    def instrument_rows(self, instruments: Sequence[str]) -> IntArray:
+        """(R,) rows of instruments, until others are listed. DataError naming those that are not there."""
+        row_of = self._state.policy.row_of
+        unknown = [name for name in instruments if name not in row_of]
+        if unknown:
+            remedy = "no such instrument"
+            raise DataError(
+                [Problem("engine", None, "instrument", n, remedy + did_you_mean(str(n), row_of)) for n in unknown]
+            )
+        return np.array([row_of[name] for name in instruments], dtype=np.int64)

@@ -1,0 +1,131 @@
+"""Events that change what an engine holds, and the effects it answers with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from portfolio_margin.requirement import MarginModel
+from portfolio_margin.statement import AccountStatus
+from pricing.arrays import IntArray
+from pricing.instruments import Instruments
+from pricing.market import Market
+from scenarios.risk_arrays import RiskArrays
+
+
+class Fill(NamedTuple):
+    """A trade of one account.
+
+    account, instrument   names
+    quantity   contracts, + bought
+    paid       what the account pays for it all in all, in the settlement currency of the contract: price, fees, and of
+               futures what the price is away from the mark; below 0 where it receives. None: the value at the mark
+    """
+
+    account: str
+    instrument: str
+    quantity: float
+    paid: float | None = None
+
+
+@dataclass(frozen=True)
+class MarketUpdated:
+    """Another snapshot of the same rows: prices, vols or the time have moved."""
+
+    market: Market
+
+
+@dataclass(frozen=True)
+class ArraysPublished:
+    """Other risk arrays of the same contracts, as a venue publishes them; for an engine without a market."""
+
+    arrays: RiskArrays
+
+
+@dataclass(frozen=True)
+class PositionsChanged:
+    """Fills, all or none."""
+
+    fills: tuple[Fill, ...]
+
+
+@dataclass(frozen=True)
+class CollateralChanged:
+    """A deposit, or below 0 a withdrawal, of an asset, in units of it."""
+
+    account: str
+    asset: str
+    amount: float
+
+
+@dataclass(frozen=True)
+class AccountsOpened:
+    """New accounts that hold nothing yet."""
+
+    accounts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PolicyChanged:
+    """Another margin model, or the same with other parameters."""
+
+    model: MarginModel
+
+
+@dataclass(frozen=True)
+class InstrumentsChanged:
+    """Contracts listed or delisted, with the market that has rows for them; nobody may hold what is gone."""
+
+    instruments: Instruments
+    market: Market
+
+
+Event: TypeAlias = (
+    MarketUpdated
+    | ArraysPublished
+    | PositionsChanged
+    | CollateralChanged
+    | AccountsOpened
+    | PolicyChanged
+    | InstrumentsChanged
+)
+
+
+@dataclass(frozen=True)
+class StatementChanged:
+    """Accounts whose figures are other than before, by their rows in the engine (R,)."""
+
+    rows: IntArray
+
+
+@dataclass(frozen=True)
+class OrdersRestricted:
+    """What an account may order has changed: NORMAL, MARGIN_CALL or REDUCE_ONLY."""
+
+    account: str
+    status: AccountStatus
+
+
+@dataclass(frozen=True)
+class LiquidationStarted:
+    """An account no longer covers its maintenance margin."""
+
+    account: str
+
+
+@dataclass(frozen=True)
+class LiquidationEnded:
+    """An account covers its maintenance margin again."""
+
+    account: str
+
+
+@dataclass(frozen=True)
+class DeficitRecorded:
+    """An account is worth less than nothing: by how much, margin currency, above 0."""
+
+    account: str
+    amount: float
+
+
+Effect: TypeAlias = StatementChanged | OrdersRestricted | LiquidationStarted | LiquidationEnded | DeficitRecorded

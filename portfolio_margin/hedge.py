@@ -1,0 +1,237 @@
+"""hedge: the cheapest trades that bring the margin of an account to a target, verified by computing it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from portfolio_margin.book import Book
+from portfolio_margin.hedge_program import Bands, Program
+from portfolio_margin.hedge_result import Hedge, HedgeTrade, trades_of
+from portfolio_margin.hedge_search import Found, Search, active
+from portfolio_margin.hedge_terms import (
+    CEILINGS,
+    FLOORS,
+    Costs,
+    Limits,
+    Target,
+    contract_rows,
+    trade_terms,
+)
+from portfolio_margin.margin import margin
+from portfolio_margin.requirement import MarginModel, check_scenarios
+from portfolio_margin.sensitivities import what_if, with_orders
+from portfolio_margin.trial_margins import Trials, prepare_trials
+from pricing.arrays import FloatArray
+from pricing.errors import InfeasibleError
+from pricing.market import Market
+from scenarios.risk_arrays import RiskArrays
+
+# Of the notional of the account: planes this near to the highest one bind.
+BINDING = 1e-5
+NO_BANDS = Bands(np.zeros((0, 0)), np.zeros(0), np.zeros(0))
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One account, its market and model: what trades are judged by.
+
+    book      of the one account
+    arrays, market, model, backend   as `margin` takes them
+    trials    of the contracts that may be traded
+    """
+
+    book: Book
+    arrays: RiskArrays
+    market: Market | None
+    model: MarginModel
+    backend: str
+    trials: Trials
+
+    def orders(self, lots: FloatArray) -> list[tuple[str, float]]:
+        """Whole lots as orders."""
+        held = np.flatnonzero(np.rint(lots))
+        amounts = np.round(np.rint(lots[held]) * self.trials.step[held], 12)
+        return [(str(name), float(q)) for name, q in zip(self.trials.names[held], amounts, strict=True)]
+
+    def measured(self, lots: FloatArray, measure: str, cost: float) -> float:
+        """A measure of the account after whole lots, by its margin anew; floors after their cost."""
+        after = with_orders(self.book, self.arrays, self.orders(lots))
+        statement = margin(after, self.arrays, self.market, self.model, backend=self.backend)
+        value = float(getattr(statement, measure)[0])
+        return value - cost if measure in FLOORS else value
+
+
+def open_desk(
+    book: Book,
+    arrays: RiskArrays,
+    market: Market | None,
+    model: MarginModel,
+    account: str,
+    instruments: Sequence[str] | None,
+    backend: str,
+) -> Desk:
+    """The desk of one account. DataError where the account or a contract is unknown."""
+    own = book.select(account)
+    check_scenarios(model, arrays)
+    look_up = getattr(model, "for_arrays", None)
+    fitted: MarginModel = model if look_up is None else look_up(arrays)
+    rows = contract_rows(arrays, fitted, instruments)
+    return Desk(own, arrays, market, fitted, backend, prepare_trials(own, arrays, fitted, rows))
+
+
+def program_of(desk: Desk, costs: Costs, limits: Limits, *, bands: Bands = NO_BANDS, spent: bool) -> Program:
+    """The program of a desk, without planes."""
+    terms = trade_terms(desk.arrays, desk.trials.rows, costs, limits, desk.trials.scale)
+    count = len(desk.trials.rows)
+    return Program(
+        buy_cost=terms.buy_cost,
+        sell_cost=terms.sell_cost,
+        most_bought=terms.most_bought,
+        most_sold=terms.most_sold,
+        bands=bands if len(bands.low) else Bands(np.zeros((0, count)), np.zeros(0), np.zeros(0)),
+        total_cost=np.inf if limits.total_cost is None else float(limits.total_cost),
+        spent=1.0 if spent else 0.0,
+        scale=desk.trials.scale,
+        nodes=limits.nodes,
+        gap=limits.gap,
+    )
+
+
+def hedge(
+    book: Book,
+    arrays: RiskArrays,
+    market: Market | None,
+    model: MarginModel,
+    account: str,
+    target: Target,
+    *,
+    instruments: Sequence[str] | None = None,
+    costs: Costs | None = None,
+    limits: Limits | None = None,
+    backend: str = "numba",
+) -> Hedge:
+    """The cheapest trades that bring the margin of one account to the target.
+
+    book, arrays, market, model, backend   as `margin` takes them
+    account      whose margin it is
+    target       what must hold after the trades
+    instruments  contracts that may be traded; None: all that the model has a rule for
+    costs        Costs() where None; limits   Limits() where None
+
+    Trades are whole lots at the mark, their cost comes on top. They meet the target by full recomputation. Where the
+    requirement is convex in the quantities they are the cheapest to within `gap`; where it is found not to be, they are
+    the cheapest found, and `convex` says so.
+
+    Raises DataError for unknown accounts and contracts, ConfigError for targets, costs and limits out of their bounds,
+    InfeasibleError with the nearest value found where no trades within the limits meet the target.
+    Source: docs/hedging.md.
+    """
+    costs, limits = costs or Costs(), limits or Limits()
+    desk = open_desk(book, arrays, market, model, account, instruments, backend)
+    program = program_of(desk, costs, limits, spent=target.measure in FLOORS)
+    search = Search(desk.trials, program, target.measure, backend)
+    nothing = np.zeros(len(desk.trials.rows))
+
+    def verify(lots: FloatArray) -> float:
+        return target.missed_by(desk.measured(lots, target.measure, program.cost(lots)))
+
+    if verify(nothing) <= 0.0:
+        return _result(desk, search, target, Found(nothing, 0.0), 0.0)
+    ceiling = target.amount if target.measure in CEILINGS else -target.amount
+    search.support(nothing)
+    best = search.try_directions(ceiling, verify)
+    bound = search.relax(ceiling)
+    if np.isfinite(bound) or not search.convex:
+        best, whole_bound = search.whole(ceiling, verify, best)
+        bound = max(bound, whole_bound)
+    if best is None:
+        raise _infeasible(desk, search, target, ceiling, costs, limits)
+    best = search.polish(best, ceiling, verify)
+    return _result(desk, search, target, best, bound)
+
+
+def _result(desk: Desk, search: Search, target: Target, best: Found, bound: float) -> Hedge:
+    proven = search.convex and np.isfinite(bound)
+    # A bound is a sum of binary fractions: never above a cost that was reached.
+    lower = min(max(bound, 0.0), best.cost) if proven else np.nan
+    gap = (best.cost - lower) / best.cost if best.cost > 0.0 else 0.0 if proven or best.cost == 0.0 else np.nan
+    return assemble(desk, search, best.lots, (target.measure, target.amount), (lower, gap))
+
+
+def assemble(
+    desk: Desk, search: Search, lots: FloatArray, asked: tuple[str, float], proven: tuple[float, float]
+) -> Hedge:
+    """The result of trades; asked is measure and target, proven the lower bound and the gap."""
+    margins = what_if(
+        desk.book, desk.arrays, desk.market, desk.model, desk.trials.account, desk.orders(lots), backend=desk.backend
+    )
+    binding: tuple[str, ...] = ()
+    if search.program.planes:
+        reach = active(search.program, lots, BINDING * desk.trials.scale)
+        labels = [plane.label for plane, near in zip(search.program.planes, reach, strict=True) if near and plane.label]
+        binding = tuple(dict.fromkeys(labels))
+    return Hedge(
+        account=desk.trials.account,
+        currency=desk.arrays.currency,
+        model_id=desk.model.model_id,
+        measure=asked[0],
+        target=asked[1],
+        trades=trades_of(desk.trials, search.program, lots),
+        cost=search.program.cost(lots),
+        lower_bound=proven[0],
+        gap=proven[1],
+        convex=search.convex,
+        margins=margins,
+        binding=binding,
+        planes=len(search.program.planes),
+        rounds=search.rounds,
+        notes=_notes(search, proven[1], margins.positions_excluded),
+    )
+
+
+def _notes(search: Search, gap: float, excluded: tuple[str, ...]) -> tuple[str, ...]:
+    notes = []
+    if not search.convex:
+        notes.append(
+            "the requirement is not convex in the quantities here: the trades meet the target by recomputation and are "
+            "the cheapest found, and no bound is proven"
+        )
+    elif np.isfinite(gap) and gap > 10.0 * search.program.gap:
+        notes.append(f"the search ended before it was finished: cheaper trades may save up to {100 * gap:.2g} %")
+    if excluded:
+        notes.append("the model has no rule for some positions of the account: the target is of the others")
+    return tuple(notes)
+
+
+def _infeasible(
+    desk: Desk, search: Search, target: Target, ceiling: float, costs: Costs, limits: Limits
+) -> InfeasibleError:
+    """The error that says what can be reached: the least of the requirement within the limits."""
+    lots, reached = smallest(desk, search)
+    value = desk.measured(lots, target.measure, search.program.cost(lots))
+    trades = [(trade.instrument, trade.quantity) for trade in trades_of(desk.trials, search.program, lots)]
+    side, name = ("at most", "smallest") if target.measure in CEILINGS else ("at least", "largest")
+    sure = "" if search.convex and reached else "found "
+    message = (
+        f"{desk.trials.account}: no trades within the limits bring {target.measure} to {side} {target.amount:,.2f} "
+        f"{desk.arrays.currency}; the {name} {sure}is {value:,.2f}. Allow more contracts, larger sizes or more cost"
+    )
+    return InfeasibleError(message, value, trades)
+
+
+def smallest(desk: Desk, search: Search) -> tuple[FloatArray, bool]:
+    """Whole lots of the least requirement found, and whether none smaller exists, to within rounding to lots."""
+    bound = search.relax(np.inf, cost_weight=0.0, margin_weight=1.0)
+    points = [lots for lots, _ in search.seen]
+    rounded = [np.trunc(lots) for lots in points] + [np.rint(lots) for lots in points]
+    allowed = [lots for lots in rounded if search.program.allows(lots)] or [np.zeros(len(desk.trials.rows))]
+    costs = np.array([search.program.cost(lots) for lots in allowed])
+    values = search.values(np.array(allowed)) + search.program.spent * costs
+    least = int(np.argmin(values))
+    return allowed[least], bool(np.isfinite(bound) and values[least] <= bound + 1e-3 * max(abs(bound), search.near))
+
+
+__all__ = ["Costs", "Hedge", "HedgeTrade", "Limits", "Target", "hedge"]

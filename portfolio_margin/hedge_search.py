@@ -1,0 +1,249 @@
+"""How the trades of a hedge are found: planes are added where the program's trades cost more margin than it believed.
+
+Where a requirement is convex in the quantities every plane holds everywhere, so that what the program minimises is a
+lower bound of the cost. Whether it is convex is not assumed but looked at: a plane that lies above the requirement at
+any trade evaluated proves that it is not. Such a plane is lowered to what was found, no bound is claimed any more, and
+where the program's trades still miss the target, the target is tightened by what they miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from portfolio_margin.hedge_program import INFEASIBLE, SOLVED, Plane, Program
+from portfolio_margin.hedge_terms import CEILINGS
+from portfolio_margin.trial_margins import TrialMargins, Trials, slopes, trial_margins
+from pricing.arrays import BoolArray, FloatArray
+from pricing.instruments import Kind
+
+MOST_RELAXED_ROUNDS = 60
+MOST_WHOLE_ROUNDS = 15
+# Where nothing can be proven, a few programs are enough to find what polishing cannot.
+MOST_UNPROVEN_ROUNDS = 5
+# Of the notional of the account: what the program may miss a ceiling by before trades are checked exactly.
+NEAR = 1e-7
+# Of the notional: a plane this far above the requirement contradicts it. Planes are exact to the kinks nearby.
+CONTRADICTION = 1e-5
+# Shares of a direction that is tried as a whole.
+SHARES = np.append(2.0 ** -np.arange(10.0, 1.0, -1.0), np.arange(0.3, 1.05, 0.05))
+POLISHING_ROUNDS = 60
+
+
+class Found(NamedTuple):
+    """Trades that meet the target by full recomputation, and what they cost."""
+
+    lots: FloatArray
+    cost: float
+
+
+Verify = Callable[[FloatArray], float]
+
+
+@dataclass
+class Search:
+    """The search of one hedge.
+
+    trials, program   of the account
+    measure     of the target
+    backend     of the kernels
+    convex      False once a plane was contradicted
+    rounds      programs solved
+    seen        trades evaluated, and the requirement there
+    """
+
+    trials: Trials
+    program: Program
+    measure: str
+    backend: str = "numba"
+    convex: bool = True
+    rounds: int = 0
+    seen: list[tuple[FloatArray, float]] = field(default_factory=list)
+
+    @property
+    def near(self) -> float:
+        """Margin currency that the program may miss a ceiling by."""
+        return NEAR * self.trials.scale
+
+    def values(self, points: FloatArray) -> FloatArray:
+        """(K,) what a ceiling is on, after trades (K,n): a margin, less the margin balance for a floor."""
+        return self._of(trial_margins(self.trials, points, backend=self.backend))
+
+    def _of(self, found: TrialMargins) -> FloatArray:
+        margin = found.initial if self.measure in ("initial_margin", "available_funds") else found.maintenance
+        return margin if self.measure in CEILINGS else margin - found.balance
+
+    def support(self, lots: FloatArray) -> float:
+        """The requirement at trades (n,), and its plane there among those of the program."""
+        found = trial_margins(self.trials, lots[None, :], backend=self.backend)
+        value = float(self._of(found)[0])
+        self._observe(lots[None, :], np.array([value]))
+        by_lot = slopes(self.trials, lots, backend=self.backend)
+        margin = "initial" if self.measure in ("initial_margin", "available_funds") else "maintenance"
+        gradient = by_lot[margin] if self.measure in CEILINGS else by_lot[margin] - by_lot["balance"]
+        worst = int(found.worst_scenario[0])
+        label = "" if worst < 0 else str(self.trials.arrays.scenario_set.label[worst])
+        plane = Plane(value - float(gradient @ lots), gradient, label)
+        points, values = (np.array(column) for column in zip(*self.seen, strict=True))
+        self.program.planes.append(self._lowered(plane, points, values))
+        return value
+
+    def _observe(self, points: FloatArray, values: FloatArray) -> None:
+        """Keep trades (K,n) evaluated, and lower every plane that lies above one: no convex requirement has that."""
+        self.seen.extend(zip(points, values.tolist(), strict=True))
+        for k, plane in enumerate(self.program.planes):
+            self.program.planes[k] = self._lowered(plane, points, values)
+
+    def _lowered(self, plane: Plane, points: FloatArray, values: FloatArray) -> Plane:
+        over = float((plane.constant + points @ plane.gradient - values).max())
+        if over <= CONTRADICTION * self.trials.scale:
+            return plane
+        self.convex = False
+        return plane._replace(constant=plane.constant - over)
+
+    def relax(self, ceiling: float, *, cost_weight: float = 1.0, margin_weight: float = 0.0) -> float:
+        """Add planes until trades that need not be whole agree with them; the lower bound of the objective.
+
+        inf where no such trades satisfy the program.
+        """
+        whole = np.zeros(len(self.trials.rows), dtype=np.bool_)
+        weights = {"cost_weight": cost_weight, "margin_weight": margin_weight}
+        bound = -np.inf
+        centre = np.zeros(len(whole))
+        for _ in range(MOST_RELAXED_ROUNDS):
+            if not self.convex:
+                return bound
+            answer = self.program.solve(ceiling, whole=whole, **weights)
+            self.rounds += 1
+            if answer.status == INFEASIBLE or answer.lots is None:
+                return np.inf
+            bound = max(bound, answer.bound)
+            believed = self.program.height(answer.lots)
+            value = self.support(answer.lots)
+            spent = self.program.spent * self.program.cost(answer.lots)
+            close = value <= believed + self.near if margin_weight else value + spent <= ceiling + self.near
+            if close:
+                return bound
+            # Half way to trades tried before, which keeps the program from leaping from one end to the other.
+            centre = 0.5 * (centre + answer.lots)
+            self.support(centre)
+        return bound
+
+    def whole(
+        self, ceiling: float, verify: Verify, best: Found | None, *, weights: tuple[float, float] = (1.0, 0.0)
+    ) -> tuple[Found | None, float]:
+        """The best whole lots that `verify` finds no fault with, and the lower bound of the objective.
+
+        verify   by how much trades miss the target when everything is computed anew; 0 or less where they meet it
+        best     trades known before, None for none
+        """
+        lots_whole = np.ones(len(self.trials.rows), dtype=np.bool_)
+        bound, tightened = -np.inf, 0.0
+        for turn in range(MOST_WHOLE_ROUNDS):
+            if not self.convex and turn >= MOST_UNPROVEN_ROUNDS:
+                return best, bound
+            answer = self.program.solve(
+                ceiling - tightened, whole=lots_whole, cost_weight=weights[0], margin_weight=weights[1]
+            )
+            self.rounds += 1
+            if tightened == 0.0:
+                bound = max(bound, answer.bound)
+            if answer.lots is None:
+                return best, bound
+            missed = verify(answer.lots) if self.program.allows(answer.lots) else np.inf
+            if missed <= 0.0:
+                cost = self.program.cost(answer.lots)
+                best = Found(answer.lots, cost) if best is None or cost < best.cost else best
+                return best, bound
+            if best is not None and self._gap_closed(best.cost, bound):
+                return best, bound
+            believed = self.program.height(answer.lots)
+            value = self.support(answer.lots)
+            if value <= believed + self.near:
+                # The program already knew: what is missed is rounding, or a requirement that is not convex.
+                tightened += missed if np.isfinite(missed) else self.near
+            elif answer.status != SOLVED:
+                bound = max(bound, answer.bound) if tightened == 0.0 else bound
+        return best, bound
+
+    def _gap_closed(self, cost: float, bound: float) -> bool:
+        return bool(cost - bound <= self.program.gap * max(abs(cost), 1e-12))
+
+    def directions(self) -> list[FloatArray]:
+        """(n,) trades tried as a whole: futures against the delta, of all and by underlying; what is held, closed."""
+        trials, arrays = self.trials, self.trials.arrays
+        kind, owner = arrays.kind[trials.rows], arrays.underlying_idx[trials.rows]
+        linear = (kind == Kind.FUTURE) | (kind == Kind.PERPETUAL)
+        by_lot = arrays.delta[trials.rows] * trials.step
+        held = arrays.delta[trials.column] * trials.base
+        column_owner = arrays.underlying_idx[trials.column]
+        found: list[FloatArray] = []
+        for u in np.unique(owner[linear & (by_lot != 0)]):
+            total = float(held[column_owner == u].sum())
+            for k in np.flatnonzero(linear & (owner == u) & (by_lot != 0)):
+                hedge = np.zeros(len(trials.rows))
+                hedge[k] = -total / by_lot[k]
+                found.append(hedge)
+        if len(found) > 1:
+            cheapest: dict[int, FloatArray] = {}
+            for hedge in found:
+                u = int(owner[np.flatnonzero(hedge)[0]]) if hedge.any() else -1
+                if u not in cheapest or self.program.cost(hedge) < self.program.cost(cheapest[u]):
+                    cheapest[u] = hedge
+            found.append(np.sum(list(cheapest.values()), axis=0))
+        found.append(-trials.held_lots())
+        return [hedge for hedge in found if np.any(np.rint(hedge))]
+
+    def try_directions(self, ceiling: float, verify: Verify) -> Found | None:
+        """The cheapest share of a direction that meets the target; None where none does."""
+        points = [np.rint(share * direction) for direction in self.directions() for share in SHARES]
+        allowed = [lots for lots in points if self.program.allows(lots)]
+        if not allowed:
+            return None
+        costs = np.array([self.program.cost(lots) for lots in allowed])
+        found = self.values(np.array(allowed))
+        self._observe(np.array(allowed), found)
+        values = found + self.program.spent * costs
+        order = np.argsort(costs, kind="stable")
+        for k in order[values[order] <= ceiling + self.near]:
+            if verify(allowed[k]) <= 0.0:
+                return Found(allowed[k], float(costs[k]))
+        return None
+
+    def polish(self, best: Found, ceiling: float, verify: Verify) -> Found:
+        """The same trades made smaller, one contract at a time, as long as the target is met."""
+        for _ in range(POLISHING_ROUNDS):
+            traded = np.flatnonzero(best.lots)
+            points = []
+            for k in traded:
+                for less in np.unique(np.floor(np.abs(best.lots[k]) * np.array([1.0, 0.5, 0.1, 0.01]))):
+                    for lots_less in {max(less, 1.0), 1.0}:
+                        point = best.lots.copy()
+                        point[k] -= np.sign(point[k]) * lots_less
+                        points.append(point)
+            found = self._cheapest(points, ceiling, verify, best)
+            if found is None:
+                return best
+            best = found
+        return best
+
+    def _cheapest(self, points: list[FloatArray], ceiling: float, verify: Verify, best: Found) -> Found | None:
+        cheaper = [lots for lots in points if self.program.cost(lots) < best.cost and self.program.allows(lots)]
+        if not cheaper:
+            return None
+        costs = np.array([self.program.cost(lots) for lots in cheaper])
+        values = self.values(np.array(cheaper)) + self.program.spent * costs
+        order = np.argsort(costs, kind="stable")
+        for k in order[values[order] <= ceiling + self.near][:3]:
+            if verify(cheaper[k]) <= 0.0:
+                return Found(cheaper[k], float(costs[k]))
+        return None
+
+
+def active(program: Program, lots: FloatArray, near: float) -> BoolArray:
+    """(K,) planes that reach the requirement at trades (n,) to within `near`."""
+    heights = np.array([plane.at(lots) for plane in program.planes])
+    return heights >= heights.max(initial=-np.inf) - near

@@ -1,0 +1,271 @@
+"""Ledger: the positions and figures of every account, as a value that a change copies next to nothing of.
+
+Rows of positions and figures are appended to shared buffers and never written again; what belongs to an account is
+three numbers in a page of a few accounts; a ledger is the list of its pages. A change appends the rows of the accounts
+it touches and their pages, and makes a new list. Ledgers before it stay as they are, for whoever still reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from portfolio_margin.book import Book
+from portfolio_margin.nearest import COMPARED, did_you_mean
+from pricing.arrays import MAX_ACCOUNTS, FloatArray, IntArray, StrArray
+from pricing.errors import DataError, Problem
+
+PAGE_BITS = 4
+PAGE = 1 << PAGE_BITS
+FIRST, COUNT, FIGURES = range(3)
+# Room in every buffer beyond what the number of accounts and positions asks for. When one is full, the ledger moves to
+# new ones, which takes as long as reading all positions: rarely, and the later the more accounts there are.
+SPARE_ROWS = 65_536
+
+
+class Positions(NamedTuple):
+    """Positions of some accounts: those of the i-th are rows pointer[i] to pointer[i+1] - 1.
+
+    pointer (R+1,), instrument_idx (P,) -> N, quantity (P,)
+    """
+
+    pointer: IntArray
+    instrument_idx: IntArray
+    quantity: FloatArray
+
+
+@dataclass
+class Buffers:
+    """What ledgers of one history share; rows beyond `used` are free, all others are never written again.
+
+    pages           (M, PAGE, 3) of every account: first position, number of positions, row of its figures
+    instrument_idx, quantity   (P',) positions by group and instrument inside an account
+    figures         (F, K) figures of an account
+    used            rows in use of pages, positions and figures
+    """
+
+    pages: IntArray
+    instrument_idx: NDArray[np.int32]
+    quantity: FloatArray
+    figures: FloatArray
+    used: list[int]
+
+    def room_for(self, pages: int, positions: int, figures: int) -> bool:
+        """Whether so many rows can be appended."""
+        capacity = (len(self.pages), len(self.quantity), len(self.figures))
+        return all(u + n <= c for u, n, c in zip(self.used, (pages, positions, figures), capacity, strict=True))
+
+
+@dataclass
+class Accounts:
+    """Names of the accounts of all ledgers of one history, in the order they were opened; only added to."""
+
+    names: list[str]
+    row: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.row = {name: row for row, name in enumerate(self.names)}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Positions and figures of the first `count` of `accounts`; page i holds the accounts from row i * PAGE on."""
+
+    accounts: Accounts
+    count: int
+    root: IntArray
+    buffers: Buffers
+
+    @classmethod
+    def from_book(cls, book: Book, width: int, rank: IntArray) -> Ledger:
+        """A ledger of a book, all figures 0.
+
+        width  number of figures of an account
+        rank   (N,) place of each instrument inside an account
+        """
+        account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
+        order = np.lexsort((rank[book.instrument_idx], account))
+        positions = Positions(book.position_ptr, book.instrument_idx[order], book.quantity[order])
+        accounts = Accounts([str(name) for name in book.account_id])
+        return _built(accounts, len(book), positions, np.zeros((len(book), width)))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def row_of(self, account: str) -> int:
+        """Row of an account. DataError where there is none, with the nearest names unless there are very many."""
+        row = self.accounts.row.get(account, -1)
+        if not 0 <= row < self.count:
+            few = self.count <= COMPARED
+            remedy = "no such account" + (did_you_mean(str(account), self.accounts.names[: self.count]) if few else "")
+            raise DataError([Problem("engine", None, "account", account, remedy)])
+        return row
+
+    def names(self, rows: IntArray) -> StrArray:
+        """(R,) names of the accounts in these rows."""
+        return np.array([self.accounts.names[row] for row in rows.tolist()], dtype=np.str_)
+
+    def figures(self, rows: IntArray) -> FloatArray:
+        """(R,K) figures of the accounts in these rows."""
+        return self.buffers.figures[self._entries(rows)[:, FIGURES]]
+
+    def positions_of(self, row: int) -> int:
+        """Number of positions of the account in this row."""
+        return int(self.buffers.pages[self.root[row >> PAGE_BITS], row & (PAGE - 1), COUNT])
+
+    def positions(self, rows: IntArray) -> Positions:
+        """Positions of the accounts in these rows."""
+        entries = self._entries(rows)
+        pointer = np.append(0, np.cumsum(entries[:, COUNT]))
+        place = np.arange(pointer[-1]) + np.repeat(entries[:, FIRST] - pointer[:-1], entries[:, COUNT])
+        instrument = self.buffers.instrument_idx[place].astype(np.int64)
+        return Positions(pointer, instrument, self.buffers.quantity[place])
+
+    def book(self, rows: IntArray, group_of_instrument: IntArray) -> Book:
+        """The accounts in these rows as a book, in this order."""
+        return book_of(self.names(rows), self.positions(rows), group_of_instrument)
+
+    def all_rows(self) -> IntArray:
+        """(A,) the rows of all accounts."""
+        return np.arange(self.count)
+
+    def changed(self, rows: IntArray, positions: Positions | None, figures: FloatArray | None) -> Ledger:
+        """The ledger with other positions or figures (R,K) of the accounts in these rows, all different."""
+        root = self.root
+        pages, page_of = np.unique(rows >> PAGE_BITS, return_inverse=True)
+        wanted = (len(pages), 0 if positions is None else len(positions.quantity), 0 if figures is None else len(rows))
+        if not self.buffers.room_for(*wanted):
+            return _built(self.accounts, self.count, *self._contents(), spare=wanted).changed(rows, positions, figures)
+        buffers = self.buffers
+        page, position, figure = buffers.used
+        buffers.used = [used + count for used, count in zip(buffers.used, wanted, strict=True)]
+        made = slice(page, page + len(pages))
+        buffers.pages[made] = buffers.pages[root[pages]]
+        entry = (page + page_of, rows & (PAGE - 1))
+        if positions is not None:
+            buffers.instrument_idx[position : position + wanted[1]] = positions.instrument_idx
+            buffers.quantity[position : position + wanted[1]] = positions.quantity
+            buffers.pages[(*entry, FIRST)] = position + positions.pointer[:-1]
+            buffers.pages[(*entry, COUNT)] = np.diff(positions.pointer)
+        if figures is not None:
+            buffers.figures[figure : figure + len(rows)] = figures
+            buffers.pages[(*entry, FIGURES)] = figure + np.arange(len(rows))
+        root = root.copy()
+        root[pages] = np.arange(page, page + len(pages))
+        return replace(self, root=root, buffers=buffers)
+
+    def with_account(
+        self, row: int, instrument: NDArray[np.integer], quantity: FloatArray, figures: FloatArray
+    ) -> Ledger:
+        """`changed` of one account: its positions (P,) and figures (K,)."""
+        buffers, root, count = self.buffers, self.root, len(quantity)
+        if not buffers.room_for(1, count, 1):
+            positions = Positions(np.array([0, count]), instrument.astype(np.int64), quantity)
+            return self.changed(np.array([row]), positions, figures[None, :])
+        page, position, figure = buffers.used
+        buffers.used = [page + 1, position + count, figure + 1]
+        index = row >> PAGE_BITS
+        buffers.pages[page] = buffers.pages[root[index]]
+        buffers.instrument_idx[position : position + count] = instrument
+        buffers.quantity[position : position + count] = quantity
+        buffers.figures[figure] = figures
+        buffers.pages[page, row & (PAGE - 1)] = position, count, figure
+        root = root.copy()
+        root[index] = page
+        return Ledger(self.accounts, self.count, root, buffers)
+
+    def opened(self, names: Sequence[str]) -> Ledger:
+        """The ledger with further accounts that hold nothing. DataError for a name that is there or is none."""
+        problems = []
+        fresh: dict[str, int] = {}
+        for number, name in enumerate(names, start=1):
+            if not isinstance(name, str) or not name or "\0" in name:
+                problems.append(Problem("accounts", number, "account", name, "must be a text that is not empty"))
+            elif self.accounts.row.get(name, self.count) < self.count or name in fresh:
+                problems.append(Problem("accounts", number, "account", name, "there is an account of this name"))
+            else:
+                fresh[name] = self.count + len(fresh)
+        if self.count + len(fresh) > MAX_ACCOUNTS:
+            problems.append(Problem("accounts", None, "accounts", self.count + len(fresh), f"at most {MAX_ACCOUNTS}"))
+        if problems:
+            raise DataError(problems)
+        accounts = self.accounts
+        if len(accounts.names) != self.count:
+            # Another ledger has gone on from here with accounts of its own.
+            accounts = Accounts(accounts.names[: self.count])
+        # Its row before its name: a reader that finds no row yet has no account either.
+        accounts.names.extend(fresh)
+        accounts.row.update(fresh)
+        count = self.count + len(fresh)
+        ledger = self._with_pages(-(-count // PAGE) - len(self.root))
+        nobody = Positions(np.zeros(len(fresh) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0))
+        width = self.buffers.figures.shape[1]
+        ledger = replace(ledger, accounts=accounts, count=count)
+        return ledger.changed(np.arange(self.count, count), nobody, np.zeros((len(fresh), width)))
+
+    def _with_pages(self, more: int) -> Ledger:
+        """The ledger with further pages of nobody."""
+        if not self.buffers.room_for(more, 0, 0):
+            return _built(self.accounts, self.count, *self._contents(), spare=(more, 0, 0))._with_pages(more)
+        first = self.buffers.used[0]
+        self.buffers.used = [first + more, *self.buffers.used[1:]]
+        self.buffers.pages[first : first + more] = 0
+        return replace(self, root=np.append(self.root, np.arange(first, first + more)))
+
+    def _entries(self, rows: IntArray) -> IntArray:
+        return self.buffers.pages[self.root[rows >> PAGE_BITS], rows & (PAGE - 1)]
+
+    def _contents(self) -> tuple[Positions, FloatArray]:
+        return self.positions(self.all_rows()), self.figures(self.all_rows())
+
+
+def book_of(names: StrArray, positions: Positions, group_of_instrument: IntArray) -> Book:
+    """Positions, in order of group and instrument inside each account, as a book."""
+    pointer, instrument, quantity = positions
+    account = np.repeat(np.arange(len(names)), np.diff(pointer))
+    group = group_of_instrument[instrument]
+    starts = np.ones(len(instrument), dtype=np.bool_)
+    starts[1:] = (np.diff(account) != 0) | (np.diff(group) != 0)
+    first = np.flatnonzero(starts)
+    return Book(
+        account_id=names,
+        account_ptr=np.searchsorted(account[first], np.arange(len(names) + 1)),
+        group_key=group[first],
+        group_ptr=np.append(first, len(instrument)),
+        instrument_idx=instrument,
+        quantity=quantity,
+    )
+
+
+def _built(
+    accounts: Accounts, count: int, positions: Positions, figures: FloatArray, spare: Sequence[int] = (0, 0, 0)
+) -> Ledger:
+    """A ledger in buffers of its own, with room for as much again."""
+    pages = -(-count // PAGE)
+    held, width = len(positions.quantity), figures.shape[1]
+    # A tick of many holders takes as many pages as figures.
+    room = [
+        used + beyond + more + SPARE_ROWS
+        for used, beyond, more in zip((pages, held, count), (count, held, count), spare, strict=True)
+    ]
+    # Memory beyond what is written stays untouched, and the system gives none for it.
+    buffers = Buffers(
+        pages=np.empty((room[0], PAGE, 3), np.int64),
+        instrument_idx=np.empty(room[1], np.int32),
+        quantity=np.empty(room[1]),
+        figures=np.empty((room[2], width)),
+        used=[pages, held, count],
+    )
+    entries = buffers.pages[:pages].reshape(-1, 3)
+    entries[count:] = 0
+    entries[:count, FIRST] = positions.pointer[:-1]
+    entries[:count, COUNT] = np.diff(positions.pointer)
+    entries[:count, FIGURES] = np.arange(count)
+    buffers.instrument_idx[:held] = positions.instrument_idx
+    buffers.quantity[:held] = positions.quantity
+    buffers.figures[:count] = figures
+    return Ledger(accounts, count, np.arange(pages), buffers)

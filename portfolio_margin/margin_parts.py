@@ -1,0 +1,169 @@
+"""Margin of a book in parts: every partition of its accounts into a file of its own, and a manifest of all.
+
+A part is the same bytes on any machine, since its accounts are margined by themselves. Nothing here knows where a part
+is computed; `cluster.over_accounts` shares them out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from portfolio_margin.io.atomic import write_whole
+from portfolio_margin.io.part_files import MANIFEST, part_name
+from portfolio_margin.io.partitions import BookFiles, Partition, read_partition
+from portfolio_margin.io.positions import Listed
+from portfolio_margin.io.results import MONEY_DIGITS, json_text, result_bytes
+from portfolio_margin.io.tables import PARQUET, refuse
+from portfolio_margin.io.told import NOTHING, Told
+from portfolio_margin.margin import margin
+from portfolio_margin.requirement import MarginModel
+from portfolio_margin.statement import MONEY_STEP, AccountStatus, MarginStatement
+from pricing.arrays import IntArray
+from pricing.digest import hash_parts
+from pricing.market import Market
+from scenarios.risk_arrays import RiskArrays
+
+FORM = "portfolio-margin parts 1"
+LISTED = ("file", "first", "last", "accounts", "positions", "sha256", "input_hash")
+TOTALS = ("equity", "margin_balance", "initial_margin", "maintenance_margin")
+
+
+@dataclass(frozen=True)
+class MarginJob:
+    """What the margin of any partition takes beside its rows; the same for all of them.
+
+    files     the book
+    listed    what there is to hold: instruments, or risk arrays that came from a file
+    market    None where the arrays came from a file
+    arrays, model   as `margin` takes them
+    folder    where part files go
+    backend, threads   of each part
+    told      what is told of the market with every part
+    left_out  contracts that the market's source has and the market has not, and why
+    """
+
+    files: BookFiles
+    listed: Listed
+    market: Market | None
+    arrays: RiskArrays
+    model: MarginModel
+    folder: str
+    backend: str = "numba"
+    threads: int | None = 1
+    told: Told = NOTHING
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+class Part(NamedTuple):
+    """A part file that was written, and what a run sums up of it.
+
+    number        of its partition
+    file          its name in the folder of the job
+    sha256, size  of its content, bytes
+    first, last   names of its first and last account
+    accounts, positions, excluded   counts; excluded are positions that the model has no rule for
+    status        accounts by status
+    below, blind  accounts below maintenance margin, and accounts that bear risk without a rule
+    cents         total of each column of TOTALS in whole money steps, so that sums of parts are exact
+    input_hash    of the rows and the risk arrays
+    identity      what reproduces it beside them, the same for all parts of a run
+    """
+
+    number: int
+    file: str
+    sha256: str
+    size: int
+    first: str
+    last: str
+    accounts: int
+    positions: int
+    excluded: int
+    status: dict[str, int]
+    below: int
+    blind: int
+    cents: dict[str, int]
+    input_hash: str
+    identity: dict[str, Any]
+
+
+def margin_of_partition(job: MarginJob, partition: Partition) -> Part:
+    """Read a partition, margin it, and write its part file, whole or not at all.
+
+    The same bytes however often it is done and wherever. DataError for bad rows, and for a folder that is not there.
+    """
+    book = read_partition(job.files, partition, job.listed, job.market, job.left_out)
+    statement = margin(book, job.arrays, job.market, job.model, backend=job.backend, threads=job.threads)
+    identity = {**statement.identity(), **job.told.warned(statement.warnings).document()}
+    content = result_bytes(PARQUET, statement.columns(), identity, ())
+    file = part_name(partition.number)
+    write_whole(Path(job.folder) / file, content)
+    varying = ("input_hash", "positions_excluded")
+    return Part(
+        number=partition.number,
+        file=file,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        first=partition.first,
+        last=partition.last,
+        accounts=len(book),
+        positions=len(book.quantity),
+        excluded=int(np.sum(statement.excluded)),
+        status=_by_status(statement),
+        below=int(np.sum(statement.below_maintenance)),
+        blind=int(np.sum(statement.unmargined)),
+        cents={name: int(np.sum(_money_steps(getattr(statement, name)))) for name in TOTALS},
+        input_hash=statement.input_hash,
+        identity={name: value for name, value in identity.items() if name not in varying},
+    )
+
+
+def write_manifest(folder: str | Path, job: MarginJob, parts: Sequence[Part]) -> dict[str, Any]:
+    """Write manifest.json of a whole run beside its part files, and return what it says.
+
+    parts  of all partitions, in order
+
+    Raises DataError where a part file is not in this folder: its worker writes to a disk of its own.
+    """
+    away = [part for part in parts if not _is_there(Path(folder) / part.file, part)]
+    if away:
+        remedy = f"{len(away)} parts are not in the folder: name one that this machine and all workers share"
+        refuse(str(folder), "output", away[0].file, remedy)
+    sums = {name: sum(part.cents[name] for part in parts) for name in TOTALS}
+    document = {
+        "form": FORM,
+        **(parts[0].identity if parts else {}),
+        "arrays_digest": job.arrays.digest,
+        "book_hash": hash_parts([part.input_hash for part in parts])[:16],
+        "as_of_ms": job.arrays.valuation_time,
+        "currency": job.arrays.currency,
+        "accounts": sum(part.accounts for part in parts),
+        "positions": sum(part.positions for part in parts),
+        "positions_excluded": sum(part.excluded for part in parts),
+        "status": {name: sum(part.status[name] for part in parts) for name in AccountStatus.__members__},
+        "below_maintenance": sum(part.below for part in parts),
+        "unmargined": sum(part.blind for part in parts),
+        "totals": {name: Decimal(cents).scaleb(-MONEY_DIGITS) for name, cents in sums.items()},
+        "parts": [{name: value for name, value in part._asdict().items() if name in LISTED} for part in parts],
+    }
+    write_whole(Path(folder) / MANIFEST, (json_text(document) + "\n").encode())
+    return document
+
+
+def _is_there(path: Path, part: Part) -> bool:
+    return path.is_file() and path.stat().st_size == part.size
+
+
+def _by_status(statement: MarginStatement) -> dict[str, int]:
+    return {status.name: int(np.sum(statement.status == status)) for status in AccountStatus}
+
+
+def _money_steps(amounts: Any) -> IntArray:
+    """Rounded amounts as whole money steps, of which sums are exact in any order."""
+    return np.rint(amounts / MONEY_STEP).astype(np.int64)

@@ -1,0 +1,152 @@
+"""optimise_book: the smallest margin of an account whose Greeks stay where they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from portfolio_margin.book import Book
+from portfolio_margin.greeks import contract_greeks, position_greeks
+from portfolio_margin.hedge import assemble, open_desk, program_of
+from portfolio_margin.hedge_program import Bands
+from portfolio_margin.hedge_result import Hedge
+from portfolio_margin.hedge_search import MOST_UNPROVEN_ROUNDS, MOST_WHOLE_ROUNDS, Search
+from portfolio_margin.hedge_terms import CEILINGS, Costs, Limits
+from portfolio_margin.nearest import did_you_mean_or_known
+from portfolio_margin.requirement import MarginModel
+from portfolio_margin.trial_margins import Trials
+from pricing.arrays import FloatArray
+from pricing.errors import ConfigError, InfeasibleError
+from pricing.instruments import Instruments
+from pricing.market import Market
+from scenarios.risk_arrays import RiskArrays
+from scenarios.shocks import check_bounds
+
+GREEKS = ("delta_cash", "gamma_cash_1pct", "vega", "vega_norm", "theta", "rho", "volga")
+
+
+@dataclass(frozen=True)
+class GreekProfile:
+    """Where the Greeks of an account must be after the trades.
+
+    bands        Greek of GREEKS -> (low, high) of the whole account, margin currency in the units of
+                 `portfolio_margin.greeks`; -inf or inf for an open side
+    by_contract  Greek -> (N,) of one contract long
+    """
+
+    bands: Mapping[str, tuple[float, float]]
+    by_contract: Mapping[str, FloatArray]
+
+    def __post_init__(self) -> None:
+        for name, band in self.bands.items():
+            if name not in self.by_contract:
+                raise ConfigError(f"band of {name!r}: no such Greek{did_you_mean_or_known(name, list(GREEKS))}")
+            if len(band) != 2 or not band[0] <= band[1]:
+                raise ConfigError(f"band of {name} = {band!r}: must be (low, high) with low at most high")
+        object.__setattr__(self, "bands", MappingProxyType(dict(self.bands)))
+
+    def rows(self, trials: Trials) -> Bands:
+        """The bands by lot, less what the account has already."""
+        by_lot, low, high = [], [], []
+        for name, (least, most) in self.bands.items():
+            each = self.by_contract[name]
+            now = float(trials.base @ each[trials.column])
+            # What paid premiums carry of the Greek, such as the delta of coins, counts with the trade.
+            by_lot.append(trials.per_lot @ each[trials.column])
+            low.append(least - now)
+            high.append(most - now)
+        return Bands(np.array(by_lot).reshape(len(low), len(trials.rows)), np.array(low), np.array(high))
+
+
+def greek_profile(
+    instruments: Instruments, market: Market, bands: Mapping[str, tuple[float, float]], *, backend: str = "numba"
+) -> GreekProfile:
+    """A profile with the Greeks of every contract; bands as in `GreekProfile`."""
+    everything = Book.from_arrays(
+        ["one of each"] * len(instruments), np.arange(len(instruments)), np.ones(len(instruments))
+    )
+    contract = contract_greeks(instruments, market, backend=backend)
+    greeks = position_greeks(everything, instruments, market, contract)
+    return GreekProfile(bands, {name: greeks[name] for name in GREEKS})
+
+
+def account_greeks(book: Book, profile: GreekProfile) -> dict[str, float]:
+    """The Greeks of the one account of a book, by name."""
+    return {name: float(book.quantity @ each[book.instrument_idx]) for name, each in profile.by_contract.items()}
+
+
+def optimise_book(
+    book: Book,
+    arrays: RiskArrays,
+    market: Market | None,
+    model: MarginModel,
+    account: str,
+    profile: GreekProfile,
+    *,
+    instruments: Sequence[str] | None = None,
+    costs: Costs | None = None,
+    limits: Limits | None = None,
+    objective: tuple[str, float] = ("initial_margin", 1.0),
+) -> Hedge:
+    """The trades after which the margin of an account, and what they cost, are smallest, its Greeks inside their bands.
+
+    book, arrays, market, model   as `margin` takes them
+    account      whose margin it is
+    profile      the bands
+    instruments  contracts that may be traded; None: all that the model has a rule for
+    costs        Costs() where None; limits   Limits() where None
+    objective    (measure, price): minimised are costs + price x measure, measure "initial_margin" or
+                 "maintenance_margin", price 0 or more: what a unit of margin is worth in units of cost
+
+    Trades are whole lots. `gap` is that of the objective; see `hedge` about convexity. Raises what `hedge` raises;
+    InfeasibleError where no trades within the limits bring the Greeks inside their bands.
+    """
+    measure, price = objective
+    if measure not in CEILINGS:
+        raise ConfigError(f"objective measure = {measure!r}: must be one of {', '.join(CEILINGS)}")
+    check_bounds(_Price(price), {"price": (0.0, 1e6)})
+    desk = open_desk(book, arrays, market, model, account, instruments, "numba")
+    program = program_of(desk, costs or Costs(), limits or Limits(), bands=profile.rows(desk.trials), spent=False)
+    search = Search(desk.trials, program, measure)
+    nothing = np.zeros(len(desk.trials.rows))
+    value = search.support(nothing)
+    best = (price * value, nothing) if program.allows(nothing) else None
+    bound = search.relax(np.inf, cost_weight=1.0, margin_weight=price)
+    best, bound = _whole(search, price, best, bound)
+    if best is None:
+        bands = ", ".join(f"{name} in [{low:,.2f}, {high:,.2f}]" for name, (low, high) in profile.bands.items())
+        raise InfeasibleError(f"{account}: no trades within the limits bring its Greeks inside {bands}", np.nan)
+    reached, lots = best
+    lower = min(bound, reached) if search.convex and np.isfinite(bound) else np.nan
+    gap = (reached - lower) / max(abs(reached), 1e-12) if np.isfinite(lower) else np.nan
+    return assemble(desk, search, lots, ("", np.nan), (lower, gap))
+
+
+@dataclass(frozen=True)
+class _Price:
+    price: float
+
+
+def _whole(
+    search: Search, price: float, best: tuple[float, FloatArray] | None, bound: float
+) -> tuple[tuple[float, FloatArray] | None, float]:
+    """The best objective and whole lots found, and the lower bound of the objective."""
+    whole = np.ones(len(search.trials.rows), dtype=np.bool_)
+    for turn in range(MOST_WHOLE_ROUNDS):
+        if not search.convex and turn >= MOST_UNPROVEN_ROUNDS:
+            break
+        answer = search.program.solve(np.inf, whole=whole, margin_weight=price)
+        search.rounds += 1
+        bound = max(bound, answer.bound)
+        if answer.lots is None:
+            break
+        value = search.support(answer.lots)
+        reached = search.program.cost(answer.lots) + price * value
+        if search.program.allows(answer.lots) and (best is None or reached < best[0]):
+            best = (reached, answer.lots)
+        if best is not None and best[0] - bound <= search.program.gap * max(abs(best[0]), search.near):
+            break
+    return best, bound

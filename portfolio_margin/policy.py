@@ -1,0 +1,142 @@
+"""Policy: a margin model and risk arrays, with what questions about single accounts look up made once."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from portfolio_margin.book import Book
+from portfolio_margin.fills import Additions, merged
+from portfolio_margin.ledger import Ledger, Positions, book_of
+from portfolio_margin.margin import Amounts, amounts, check_belongs
+from portfolio_margin.order_codes import AVAILABLE, EXCESS, NAMES, UNMARGINED
+from portfolio_margin.order_table import plain_table, rank_of
+from portfolio_margin.requirement import MarginModel
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
+from pricing.market import Market
+from pricing.price import default_threads
+from scenarios.risk_arrays import RiskArrays
+
+# An account after one order is so many products; below this many one thread is faster.
+PARALLEL_PRODUCTS = 1_000_000
+USUAL_POSITIONS = 20
+# Where numba's parallel kernels must not run in two threads at a time, they take turns.
+TURNS = threading.Lock()
+FREE: AbstractContextManager[object] = nullcontext()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What margins are computed from; an account of a ledger and orders are all that is missing.
+
+    arrays, model, backend
+    row_of   row of each instrument by name
+    labels   (S + 1,) name of each scenario, and "" at the end for none
+    rank     (N,) place of each instrument inside an account
+    kernels  the compiled functions for orders and fills, None where `backend` is another
+    table    an `OrderTable` for them, a plain tuple since numba takes that faster
+    tabled   True where the table is the model's requirement; else models are asked themselves, and the table says
+             only how fills and transfers add up
+    turn     what a call of the model is made in
+    """
+
+    arrays: RiskArrays
+    model: MarginModel
+    backend: str
+    row_of: dict[str, int]
+    labels: list[str]
+    rank: IntArray
+    kernels: ModuleType | None
+    table: tuple[FloatArray, ...]
+    tabled: bool
+    turn: AbstractContextManager[object]
+
+    @classmethod
+    def of(
+        cls,
+        arrays: RiskArrays,
+        model: MarginModel,
+        market: Market | None,
+        backend: str = "numba",
+        before: Policy | None = None,
+    ) -> Policy:
+        """The policy of a model and arrays that belong together, else ConfigError or DataError as from `margin`.
+
+        before  a policy of the same contracts, whose names are taken over
+        """
+        check_belongs(arrays, market, model)
+        prepare = getattr(model, "for_arrays", None)
+        model = model if prepare is None else prepare(arrays)
+        same = before is not None and before.arrays.instrument_id is arrays.instrument_id
+        make = getattr(model, "order_table", None)
+        # Sums that are not whole ticks depend on their order, which is the model's own.
+        tabled = make is not None and arrays.tick is not None and backend == "numba"
+        kernels = import_module("portfolio_margin.backends.orders_numba") if backend == "numba" else None
+        return cls(
+            arrays=arrays,
+            model=model,
+            backend=backend,
+            row_of=before.row_of if before is not None and same else arrays.index_of(),
+            labels=[*(str(label) for label in arrays.scenario_set.label), ""],
+            rank=before.rank if before is not None and same else rank_of(arrays),
+            kernels=kernels,
+            table=tuple(make(arrays) if make is not None and tabled else plain_table(arrays)),
+            tabled=tabled,
+            turn=FREE if kernels is None or _may_overlap() else TURNS,
+        )
+
+    def figures(self, ledger: Ledger, rows: IntArray) -> FloatArray:
+        """(R,K) figures of accounts as they stand, columns by `order_codes.NAMES`."""
+        if self.kernels is not None and self.tabled:
+            found, exact = self.kernels.figures_of(self.table, buffers_of(ledger), rows, self.threads(len(rows)))
+            if exact:
+                return found
+        # Also where sums are too large: this names the account.
+        return stacked(self.amounts(ledger.book(rows, self.arrays.expiry_idx)))
+
+    def amounts(self, book: Book) -> Amounts:
+        """What the model says of every account of a book."""
+        with self.turn:
+            return amounts(book, self.arrays, self.model, backend=self.backend)
+
+    def amounts_after(self, positions: Positions, additions: Additions, names: StrArray) -> Amounts:
+        """Amounts of accounts (R,) of these positions after additions."""
+        after = merged(positions, additions, self.arrays, self.rank)
+        return self.amounts(book_of(names, after, self.arrays.expiry_idx))
+
+    def threads(self, accounts: int) -> int:
+        """Threads for so many accounts or orders."""
+        return default_threads(accounts * USUAL_POSITIONS * len(self.labels), PARALLEL_PRODUCTS)
+
+
+@cache
+def _may_overlap() -> bool:
+    return import_module("portfolio_margin.backends.state").may_overlap()
+
+
+def stacked(found: Amounts) -> FloatArray:
+    """(R,K) the figures of a statement, columns by `order_codes.NAMES`."""
+    return np.column_stack([getattr(found, name) for name in NAMES]).astype(np.float64)
+
+
+def buffers_of(ledger: Ledger) -> tuple[Any, ...]:
+    """A ledger as the kernels take it."""
+    buffers = ledger.buffers
+    return ledger.root, buffers.pages, buffers.instrument_idx, buffers.quantity, buffers.figures
+
+
+def fits(before: FloatArray, after: FloatArray) -> tuple[BoolArray, BoolArray]:
+    """(R,) whether accounts with figures (R,K) cover their initial margin afterwards, and whether that is allowed: they
+    do, or neither available funds nor excess liquidity are less than before.
+    """
+    margined = after[:, UNMARGINED] == 0.0
+    covered = (after[:, AVAILABLE] >= 0.0) & margined
+    no_worse = (after[:, AVAILABLE] >= before[:, AVAILABLE]) & (after[:, EXCESS] >= before[:, EXCESS])
+    return np.asarray(covered), np.asarray(covered | (no_worse & margined))

@@ -1,0 +1,178 @@
+"""State: everything an engine holds at one moment. It never changes; an event makes another one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from portfolio_margin.book import Book
+from portfolio_margin.ledger import Ledger
+from portfolio_margin.margin import margin
+from portfolio_margin.order_codes import NAMES, WIDTH
+from portfolio_margin.policy import Policy, buffers_of, stacked
+from portfolio_margin.requirement import MarginModel
+from portfolio_margin.statement import AccountStatus, MarginStatement
+from pricing.arrays import IntArray
+from pricing.errors import DataError, Problem
+from pricing.instruments import Instruments
+from pricing.market import Market
+from scenarios.revalue import revalue
+from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
+from scenarios.shocks import ScenarioSet
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Contracts, market and scenarios behind the risk arrays of an engine that revalues.
+
+    scenario_set  the caller's, for models that take it; None where the model has scenarios of its own
+    """
+
+    instruments: Instruments
+    market: Market
+    scenario_set: ScenarioSet | None
+
+    def scenarios(self, model: MarginModel) -> ScenarioSet:
+        """What the model is computed under. DataError where it takes the caller's and there are none."""
+        wanted = model.scenario_set(self.market)
+        wanted = self.scenario_set if wanted is None else wanted
+        if wanted is None:
+            remedy = f"{model.model_id} takes any scenarios and has none of its own: pass scenario_set"
+            raise DataError([Problem("engine", None, "scenario_set", None, remedy)])
+        return wanted
+
+
+@dataclass
+class Holders:
+    """Which accounts have ever held something of an underlying, by underlying row, -1 for none; only added to.
+
+    Those that hold nothing of it any more are among them.
+    """
+
+    first: dict[int, IntArray]
+    later: dict[int, set[int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, ledger: Ledger, underlying_idx: IntArray) -> Holders:
+        """The holders of a ledger."""
+        positions = ledger.positions(ledger.all_rows())
+        account = np.repeat(np.arange(len(ledger)), np.diff(positions.pointer))
+        underlying = underlying_idx[positions.instrument_idx]
+        # Accounts are in order, and stay so inside each underlying.
+        order = np.argsort(underlying.astype(np.int32), kind="stable")
+        underlying, account = underlying[order], account[order]
+        starts = np.ones(len(account), dtype=np.bool_)
+        starts[1:] = (np.diff(underlying) != 0) | (np.diff(account) != 0)
+        underlying, account = underlying[starts], account[starts]
+        found, first = np.unique(underlying, return_index=True)
+        return cls(dict(zip(found.tolist(), np.split(account, first[1:]), strict=False)))
+
+    def add(self, underlying_idx: IntArray, rows: IntArray) -> None:
+        """Accounts in these rows hold something of these underlyings."""
+        for underlying, row in zip(underlying_idx.tolist(), rows.tolist(), strict=True):
+            self.put(underlying, row)
+
+    def put(self, underlying: int, row: int) -> None:
+        """The account in this row holds something of this underlying."""
+        self.later.setdefault(underlying, set()).add(row)
+
+    def among(self, underlying_idx: IntArray) -> IntArray:
+        """Accounts, in order, that may hold something of these underlyings."""
+        parts = [np.zeros(0, np.int64)]
+        for underlying in underlying_idx.tolist():
+            parts.append(self.first.get(underlying, parts[0]))
+            parts.append(np.fromiter(self.later.get(underlying, ()), np.int64))
+        return np.unique(np.concatenate(parts))
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything at one moment.
+
+    policy    risk arrays and margin model
+    ledger    positions and figures of every account
+    holders   who may hold what
+    listing   contracts and market; None where the risk arrays are published by others
+    sequence  number of events since the start
+    """
+
+    policy: Policy
+    ledger: Ledger
+    holders: Holders
+    listing: Listing | None
+    sequence: int = 0
+
+    @cached_property
+    def buffers(self) -> tuple[Any, ...]:
+        """The ledger as the kernels take it."""
+        return buffers_of(self.ledger)
+
+    @property
+    def arrays(self) -> RiskArrays:
+        """The risk arrays."""
+        return self.policy.arrays
+
+    def book(self) -> Book:
+        """All positions, accounts in the order they were opened."""
+        return self.ledger.book(self.ledger.all_rows(), self.arrays.expiry_idx)
+
+    def statement(self, account: str | None = None) -> MarginStatement:
+        """The margin statement of all accounts or of one, computed afresh."""
+        if account is None:
+            book = self.book()
+        else:
+            book = self.ledger.book(np.array([self.ledger.row_of(account)]), self.arrays.expiry_idx)
+        market = None if self.listing is None else self.listing.market
+        with self.policy.turn:
+            return margin(book, self.arrays, market, self.policy.model, backend=self.policy.backend)
+
+    def figures(self, account: str) -> dict[str, float]:
+        """What is known of an account, by column of the statement, without computing anything."""
+        row = self.ledger.row_of(account)
+        return dict(zip(NAMES, self.ledger.figures(np.array([row]))[0].tolist(), strict=True))
+
+    def status(self, account: str) -> AccountStatus:
+        """What an account may do."""
+        return AccountStatus(int(self.figures(account)["status"]))
+
+
+def start(
+    book: Book,
+    model: MarginModel,
+    instruments: Instruments,
+    market: Market,
+    scenario_set: ScenarioSet | None = None,
+    *,
+    tick: float | None = DEFAULT_TICK,
+    backend: str = "numba",
+) -> State:
+    """The first state of an engine that revalues its contracts. Raises what `revalue` and `margin` raise.
+
+    scenario_set  for models without scenarios of their own
+    tick          of the risk arrays
+    """
+    listing = Listing(instruments, market, scenario_set)
+    arrays = revalue(instruments, market, listing.scenarios(model), backend=backend, tick=tick)
+    return started(book, Policy.of(arrays, model, market, backend), listing)
+
+
+def start_from_arrays(book: Book, model: MarginModel, arrays: RiskArrays, *, backend: str = "numba") -> State:
+    """The first state of an engine whose risk arrays are published by others. Raises what `margin` raises."""
+    return started(book, Policy.of(arrays, model, None, backend), None)
+
+
+def started(book: Book, policy: Policy, listing: Listing | None, sequence: int = 0) -> State:
+    """A state of this book under this policy, computed afresh. Raises what `margin` raises."""
+    arrays = policy.arrays
+    top = int(book.instrument_idx.max(initial=-1))
+    if top >= len(arrays):
+        raise DataError([Problem("book", None, "instrument_idx", top, f"there are only {len(arrays)} instruments")])
+    ledger = Ledger.from_book(book, WIDTH, policy.rank)
+    rows = ledger.all_rows()
+    # By the model itself, which checks every position.
+    figures = stacked(policy.amounts(ledger.book(rows, arrays.expiry_idx)))
+    holders = Holders.of(ledger, arrays.underlying_idx)
+    return State(policy, ledger.changed(rows, None, figures), holders, listing, sequence)

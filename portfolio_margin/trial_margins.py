@@ -1,0 +1,233 @@
+"""What an account would be required to hold after trades that nobody has made: many trades at once, and derivatives.
+
+Trades are in lots, one `quantity_step` each, and need not be whole: margins are those of the same risk arrays with a
+step so fine that nothing is rounded, so that they are the requirement as a function of real numbers. No statement is
+made from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from portfolio_margin.book import UNGROUPED, Book
+from portfolio_margin.requirement import MarginModel
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
+from pricing.errors import DataError, Problem
+from scenarios.risk_arrays import RiskArrays
+
+# Lots are divided this finely: the smallest step of a derivative is some thousand of these.
+FINE = 2.0**-28
+# Steps of differences, as a share of what the account and the trade are worth in notional.
+DIFFERENCE_STEP = 3e-7
+# Of a difference step in money: what a difference may be off by where there is no kink.
+KINK = 1e-2
+MOST_TURNS = 8
+# Numbers in the positions of trials that are evaluated at once, 64 MB.
+NUMBERS_AT_ONCE = 8_000_000
+GOLDEN = 0.6180339887498949
+
+
+class TrialMargins(NamedTuple):
+    """(K,) each, margin currency, not rounded.
+
+    initial, maintenance   requirement
+    balance                equity less haircut; trades at the mark leave equity as it is
+    worst_scenario         -> S, -1 where no scenario loses
+    """
+
+    initial: FloatArray
+    maintenance: FloatArray
+    balance: FloatArray
+    worst_scenario: IntArray
+
+
+@dataclass(frozen=True)
+class Trials:
+    """One account and the contracts it may trade, n of them; P rows of arrays that it may hold.
+
+    arrays     with a step so fine that nothing is rounded
+    model      the margin model
+    account    its name
+    rows       (n,) -> N contracts that may be traded
+    column     (P,) -> N sorted by group and row; group (P,) their groups
+    base       (P,) quantity held now
+    per_lot    (n,P) what one lot bought adds: the contract, and the cash that pays for it
+    place      (n,) -> P the contracts; payers -> P the cash that pays for any of them
+    seen       (P,) True where the model has a rule
+    step       (n,) contracts per lot
+    scale      notional of the account, of one lot at least, margin currency
+    """
+
+    arrays: RiskArrays
+    model: MarginModel
+    account: str
+    rows: IntArray
+    column: IntArray
+    group: IntArray
+    base: FloatArray
+    per_lot: FloatArray
+    place: IntArray
+    payers: IntArray
+    seen: BoolArray
+    step: FloatArray
+    scale: float
+
+    @property
+    def names(self) -> StrArray:
+        """(n,) of the contracts."""
+        return self.arrays.instrument_id[self.rows]
+
+    @property
+    def lot_notional(self) -> FloatArray:
+        """(n,) margin currency per lot."""
+        return np.asarray(self.arrays.notional[self.rows] * self.step)
+
+    def held_lots(self) -> FloatArray:
+        """(n,) lots of each contract that the account holds now."""
+        return np.asarray(self.base[self.place] / self.step)
+
+
+def prepare_trials(book: Book, arrays: RiskArrays, model: MarginModel, rows: IntArray) -> Trials:
+    """Trials of the one account of `book` in the contracts of `rows`, which are (n,) -> N and differ.
+
+    DataError for a contract whose settlement currency is not among the instruments, so that nothing can pay for it.
+    """
+    look_up = getattr(model, "for_arrays", None)
+    fitted: MarginModel = model if look_up is None else look_up(arrays)
+    step = arrays.quantity_step[rows]
+    value, cash = arrays.value[rows], arrays.cash_row[rows]
+    paid = value != 0
+    missing = np.flatnonzero(paid & (cash < 0))
+    if len(missing):
+        remedy = "its settlement currency is not among the instruments, so its premium cannot be booked"
+        names = arrays.instrument_id[rows[missing]]
+        raise DataError([Problem("instruments", None, "instrument", str(name), remedy) for name in names])
+    column = np.unique(np.concatenate([book.instrument_idx, rows, cash[paid]]))
+    ungrouped = len(book.group_key) > 0 and book.group_key.min() == UNGROUPED
+    group = np.full(len(column), UNGROUPED) if ungrouped else arrays.expiry_idx[column]
+    order = np.lexsort((column, group))
+    column, group = column[order], group[order]
+    place = np.full(len(arrays), -1)
+    place[column] = np.arange(len(column))
+    base = np.zeros(len(column))
+    base[place[book.instrument_idx]] = book.quantity
+    per_lot = np.zeros((len(rows), len(column)))
+    per_lot[np.arange(len(rows)), place[rows]] = step
+    payers = np.flatnonzero(paid)
+    per_lot[payers, place[cash[paid]]] -= step[paid] * value[paid] / arrays.value[cash[paid]]
+    gross = float(np.abs(arrays.notional[book.instrument_idx] * book.quantity).sum())
+    largest = float((arrays.notional[rows] * step).max(initial=0.0))
+    return Trials(
+        arrays=unrounded(arrays),
+        model=fitted,
+        account=str(book.account_id[0]),
+        rows=rows,
+        column=column,
+        group=group,
+        base=base,
+        per_lot=per_lot,
+        place=place[rows],
+        payers=np.unique(place[cash[paid]]),
+        seen=np.asarray(fitted.not_covered(arrays), dtype=np.str_)[column] == "",
+        step=step,
+        scale=max(gross, largest),
+    )
+
+
+def unrounded(arrays: RiskArrays) -> RiskArrays:
+    """The same arrays without ticks and with steps so fine that quantities are as good as real numbers."""
+    asset = arrays.is_collateral
+    factor = arrays.tick_size * np.where(asset, 1.0, FINE)
+    return replace(
+        arrays,
+        quantity_step=np.where(asset, arrays.quantity_step, arrays.quantity_step * FINE),
+        rows=arrays.rows * factor[:, None],
+        value_rows=arrays.value_rows * factor,
+        tick=None,
+    )
+
+
+def trial_margins(trials: Trials, lots: FloatArray, *, backend: str = "numba") -> TrialMargins:
+    """Margins after trades (K,n) in lots, + bought, that need not be whole."""
+    most = max(1, NUMBERS_AT_ONCE // max(len(trials.column), 1))
+    parts = [_margins(trials, lots[first : first + most], backend) for first in range(0, max(len(lots), 1), most)]
+    return TrialMargins(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _margins(trials: Trials, lots: FloatArray, backend: str) -> TrialMargins:
+    arrays, column = trials.arrays, trials.column
+    asset = arrays.is_collateral[column]
+    quantity = np.repeat(trials.base[None, :], len(lots), axis=0)
+    quantity[:, trials.place] += lots * trials.step
+    for cash in trials.payers:
+        quantity[:, cash] += (lots * trials.per_lot[:, cash]).sum(axis=1)
+    step = arrays.quantity_step[column]
+    quantity = np.where(asset, quantity, np.rint(quantity / step) * step)
+    book = _book(quantity, trials)
+    required = trials.model.requirement(book, arrays, backend=backend, threads=1)
+    value = arrays.value[column]
+    share = np.where(asset, trials.model.haircut(arrays)[column], 0.0)
+    # Sums and no products of matrices: those start threads, which costs more than it saves at this size.
+    balance = (quantity * value).sum(axis=1) - (np.maximum(quantity, 0.0) * (share * value)).sum(axis=1)
+    if required.revaluation is not None:
+        balance = balance + required.revaluation
+    return TrialMargins(required.initial, required.maintenance, balance, required.worst_scenario)
+
+
+def _book(quantity: FloatArray, trials: Trials) -> Book:
+    """One account a row of quantities (K,P), of what the model has rules for; nothing is held of what is 0."""
+    account, place = np.nonzero((quantity != 0) & trials.seen)
+    group = trials.group[place]
+    opens = np.ones(len(account), dtype=np.bool_)
+    opens[1:] = (np.diff(account) != 0) | (np.diff(group) != 0)
+    first = np.flatnonzero(opens)
+    count = len(quantity)
+    return Book(
+        account_id=np.arange(count).astype(np.str_),
+        account_ptr=np.searchsorted(account[first], np.arange(count + 1)),
+        group_key=group[first],
+        group_ptr=np.append(first, len(account)),
+        instrument_idx=trials.column[place],
+        quantity=quantity[account, place],
+    )
+
+
+def steps_of(trials: Trials) -> FloatArray:
+    """(n,) lots by which differences are taken: the same small notional of every contract, whole fine steps."""
+    lots = DIFFERENCE_STEP * trials.scale / trials.lot_notional
+    return np.asarray(np.maximum(np.rint(lots / FINE), 1.0) * FINE)
+
+
+def nearby(trials: Trials, lots: FloatArray, turn: int = 0) -> FloatArray:
+    """(n,) a point close to trades (n,) where a piecewise linear requirement has, almost surely, one slope only.
+
+    Every contract is moved by another multiple of its difference step, 2 to 10 of them, up or down; always by the
+    same, so that a hedge is the same whenever it is computed. turn gives other points, 0, 1, 2, ...
+    """
+    part = np.modf(GOLDEN * (np.arange(1, len(lots) + 1) + len(lots) * turn))[0]
+    multiple = np.where(part < 0.5, -(2.0 + 16.0 * part), 2.0 + 16.0 * (part - 0.5))
+    return np.asarray(lots + multiple * steps_of(trials))
+
+
+def slopes(trials: Trials, lots: FloatArray, *, backend: str = "numba") -> dict[str, Any]:
+    """Derivatives by lot of `initial`, `maintenance` and `balance`, (n,) each, next to trades (n,).
+
+    Forward differences over `steps_of` at a point `nearby`: exact up to rounding where the requirement is linear over
+    the step. Where a difference runs across a kink, which a much smaller move of all contracts at once shows, another
+    point is taken; where all of them do, the requirement is curved, and the last is an approximation.
+    """
+    step = steps_of(trials)
+    for turn in range(MOST_TURNS):
+        here = nearby(trials, lots, turn)
+        share = 1.0 / max(len(step), 1)
+        points = np.vstack([here, here + np.diag(step), here + share * step])
+        found = trial_margins(trials, points, backend=backend)
+        named = {"initial": found.initial, "maintenance": found.maintenance, "balance": found.balance}
+        rises = {name: values[1:-1] - values[0] for name, values in named.items()}
+        gaps = [abs(share * rises[name].sum() - (values[-1] - values[0])) for name, values in named.items()]
+        if max(gaps) <= KINK * share * DIFFERENCE_STEP * trials.scale:
+            break
+    return {name: values / step for name, values in rises.items()}

@@ -1,0 +1,199 @@
+"""A large book in chunks: files equal to those of one run however often it was interrupted, and of one run only."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from portfolio_margin import Book, margin
+from portfolio_margin.chunks import Work, chunks, manifest_of, run_in_chunks, write_part
+from portfolio_margin.io.positions import read_book
+from portfolio_margin.models import worst_case
+from pricing import ConfigError, DataError
+from tests.portfolio_margin import test_cli
+from tests.portfolio_margin.books import ARRAYS, BOOK, INSTRUMENTS, MARKET
+from tests.portfolio_margin.test_cli import check_fails
+from tests.vectors import ROOT
+
+run = test_cli.run
+MODEL = worst_case.Model()
+WORK = Work(BOOK, ARRAYS, MARKET, MODEL)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_the_parts_are_the_statement(tmp_path: Path) -> None:
+    finished = run_in_chunks(WORK, tmp_path / "out", 17)
+    assert finished == (8, 0, 120)
+    parts = [pd.read_parquet(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
+    assert [len(part) for part in parts] == [17] * 7 + [1]
+    whole = margin(BOOK, ARRAYS, MARKET, MODEL).frame()
+    found = pd.concat(parts, ignore_index=True)
+    assert found["account"].tolist() == whole["account"].tolist()
+    for name in ("equity", "initial_margin", "maintenance_margin", "status", "worst_scenario"):
+        assert found[name].tolist() == whole[name].tolist(), name
+
+
+def test_a_run_goes_on_where_it_ended(tmp_path: Path) -> None:
+    """Files missing, cut short, of another chunk, and what a killed process left behind."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run_in_chunks(WORK, whole, 17)
+    run_in_chunks(WORK, broken, 17)
+    (broken / "part-000001.parquet").unlink()
+    short = (broken / "part-000003.parquet").read_bytes()
+    (broken / "part-000003.parquet").write_bytes(short[: len(short) // 2])
+    (broken / "part-000005.parquet").write_bytes((broken / "part-000004.parquet").read_bytes())
+    (broken / ".part-000006.parquet.0123456789ab.part").write_bytes(b"half")
+    seen: list[int] = []
+    finished = run_in_chunks(WORK, broken, 17, resume=True, done=lambda chunk: seen.append(chunk.number))
+    assert finished == (3, 5, 120) and seen == list(range(8))
+    assert contents(broken) == contents(whole)
+    before = {path: path.stat().st_mtime_ns for path in broken.iterdir()}
+    assert run_in_chunks(WORK, broken, 17, resume=True) == (0, 8, 120)
+    assert {path: path.stat().st_mtime_ns for path in broken.iterdir()} == before
+
+
+def test_chunks_in_any_order_make_the_same_folder(tmp_path: Path) -> None:
+    """What a cluster does: the manifest is made once, and chunks are written by whoever is free."""
+    run_in_chunks(WORK, tmp_path / "one", 50)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    digest = manifest_of(WORK, 50)["digest"]
+    for chunk in reversed(chunks(len(BOOK), 50)):
+        write_part(WORK, chunk, folder, digest, {})
+    one = contents(tmp_path / "one")
+    assert json.loads(one.pop("manifest.json"))["digest"] == digest
+    assert contents(folder) == one
+
+
+OTHERS: dict[str, tuple[Any, int, str]] = {
+    "quantities": (WORK._replace(book=replace(BOOK, quantity=BOOK.quantity * 2.0)), 17, "inputs.book"),
+    "parameters": (WORK._replace(model=worst_case.Model(worst_case.Params(haircut=0.1))), 17, "inputs.parameters"),
+    "arrays": (WORK._replace(arrays=replace(ARRAYS, digest="another")), 17, "inputs.risk_arrays"),
+    "chunks": (WORK, 18, "chunk_accounts"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_results_of_other_inputs_are_not_added(tmp_path: Path, name: str) -> None:
+    run_in_chunks(WORK, tmp_path / "out", 17)
+    before = contents(tmp_path / "out")
+    work, size, field = OTHERS[name]
+    with pytest.raises(DataError, match="results of another run") as caught:
+        run_in_chunks(work, tmp_path / "out", size, resume=True)
+    assert field in [problem.field for problem in caught.value.problems]
+    assert contents(tmp_path / "out") == before
+
+
+def test_folders_with_something_in_them_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for place in ("full", "file"):
+        for resume in (False, True):
+            with pytest.raises(DataError, match="no empty folder"):
+                run_in_chunks(WORK, tmp_path / place, 17, resume=resume)
+    run_in_chunks(WORK, tmp_path / "out", 100)
+    with pytest.raises(DataError, match="give --resume"):
+        run_in_chunks(WORK, tmp_path / "out", 100)
+    (tmp_path / "out" / "manifest.json").write_text("{")
+    with pytest.raises(DataError, match="damaged"):
+        run_in_chunks(WORK, tmp_path / "out", 100, resume=True)
+    with pytest.raises(ConfigError, match="chunk_accounts = 0"):
+        chunks(10, 0)
+
+
+def command(positions: Path, folder: Path, *more: str) -> list[str]:
+    files = ["--positions", str(positions), "--chunk-accounts", "20", "--output", str(folder)]
+    return [sys.executable, "-m", "portfolio_margin", "margin", *files, *more]
+
+
+def test_a_killed_run_goes_on_to_the_same_files(tmp_path: Path) -> None:
+    """kill -9 after some of a hundred files; then the rest, none of them twice, and equal to a run left alone."""
+    random = np.random.default_rng(4)
+    names = ["BTC-PERPETUAL", "ETH-PERPETUAL", "BTC-27MAR26-90000-C", "ETH-27MAR26-2000-P"]
+    held = pd.DataFrame(
+        {
+            "account": np.repeat([f"a{n:05d}" for n in range(4_000)], len(names)),
+            "instrument": names * 4_000,
+            "quantity": random.integers(-50, 50, 16_000).astype(np.float64),
+        }
+    )
+    positions, folder = tmp_path / "positions.parquet", tmp_path / "killed"
+    held.to_parquet(positions)
+    process = subprocess.Popen(command(positions, folder), cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120.0
+    while len(list(folder.glob("part-*.parquet"))) < 5 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+    process.wait()
+    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("part-*.parquet")}
+    assert 5 <= len(before) < 200
+    again = subprocess.run(command(positions, folder, "--resume"), cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"4,000 accounts in 200 files, {len(before)} of them from before" in again.stderr
+    after = {path.name: path.stat().st_mtime_ns for path in folder.glob("part-*.parquet")}
+    assert len(after) == 200 and before.items() <= after.items()
+    subprocess.run(command(positions, tmp_path / "alone"), cwd=ROOT, capture_output=True, check=True)
+    assert contents(folder) == contents(tmp_path / "alone")
+
+
+def test_the_command_says_what_contradicts(run: Any, tmp_path: Path) -> None:
+    folder = str(tmp_path / "out")
+    done = run("margin", "--chunk-accounts", "20", "--output", folder)
+    assert done.code == 0 and "56 accounts in 3 files" in done.err and done.out == ""
+    check_fails(run("margin", "--chunk-accounts", "20", "--output", folder), "--resume")
+    check_fails(run("margin", "--chunk-accounts", "20"), "--output FOLDER")
+    check_fails(run("margin", "--resume"), "--chunk-accounts")
+    check_fails(run("margin", "--chunk-accounts", "20", "--output", folder, "--json", "--check"), "--check, --json")
+
+
+def test_plain_parquet_is_read_as_every_other_table(tmp_path: Path) -> None:
+    """The quick reader and the careful one make the same book, in whatever order and form the rows stand."""
+    random = np.random.default_rng(8)
+    account = np.repeat([f"acc {n % 37:02d}" for n in range(150)], 3)
+    contract = [str(name) for name in INSTRUMENTS.instrument_id[~INSTRUMENTS.is_collateral]]
+    row = np.concatenate([random.choice(len(contract), 3, replace=False) for _ in range(150)])
+    frame = pd.DataFrame({"account": account, "instrument": [contract[n] for n in row]}).drop_duplicates()
+    step = INSTRUMENTS.quantity_step[[INSTRUMENTS.index_of()[name] for name in frame["instrument"]]]
+    frame["quantity"] = random.integers(-9, 9, len(frame)) * step
+    cash = pd.DataFrame({"account": ["acc 03", "new"], "currency": ["USD", " BTC "], "amount": [10.5, -0.25]})
+    frame.sample(frac=1.0, random_state=1).to_parquet(tmp_path / "plain.parquet", row_group_size=100)
+    frame.astype({"account": "category"}).to_parquet(tmp_path / "coded.parquet")
+    frame.assign(account=" " + frame["account"] + " ").to_parquet(tmp_path / "blanks.parquet")
+    cash.to_parquet(tmp_path / "cash.parquet")
+    expected = read_book(frame, cash, INSTRUMENTS, MARKET)
+    for name in ("plain", "coded", "blanks"):
+        found = read_book(tmp_path / f"{name}.parquet", tmp_path / "cash.parquet", INSTRUMENTS, MARKET)
+        assert all(np.array_equal(getattr(found, key), getattr(expected, key)) for key in vars(expected)), name
+    assert isinstance(expected, Book)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("quantity", 0.05, "whole multiple"),
+        ("quantity", np.nan, "missing"),
+        ("instrument", "BTC-NONE", "unknown instrument"),
+        ("account", "", "blank account"),
+        ("account", "a1", "already"),
+    ],
+)
+def test_a_bad_row_of_plain_parquet_is_named(tmp_path: Path, field: str, value: Any, message: str) -> None:
+    frame = pd.DataFrame({"account": ["a1", "a2"], "instrument": ["BTC-PERPETUAL"] * 2, "quantity": [1.0, 2.0]})
+    frame.loc[1, field] = value
+    frame.to_parquet(tmp_path / "positions.parquet")
+    with pytest.raises(DataError, match=rf"positions.parquet, row 2, .*{message}"):
+        read_book(tmp_path / "positions.parquet", None, INSTRUMENTS, MARKET)

@@ -1,0 +1,151 @@
+"""Chains of listed stocks on the command line: every command that takes a chain takes them, and says what it needs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from portfolio_margin.io.market_json import read_market
+from pricing import american_price
+from pricing.price import price
+from pricing.resolve import resolve
+from tests.portfolio_margin import test_cli
+from tests.portfolio_margin.test_cli import check_fails
+from tests.vectors import data_file
+
+run = test_cli.run
+NOW = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
+SPOT, RATE, VOL = 100.0, 0.04, 0.25
+EXPIRIES = {"2026-03-13": 20, "2026-04-17": 20}  # hour of the close in UTC, after summer time began on 8 March
+TERMS = ("--snapshot", "2026-03-02T15:00Z", "--spot", "100", "--rate", "0.04", "--stock", "SPY")
+
+
+def tau_of(day: str) -> float:
+    close = datetime.fromisoformat(day).replace(hour=EXPIRIES[day], tzinfo=UTC)
+    return (close - NOW).total_seconds() / (365 * 86_400)
+
+
+def chain_frame() -> pd.DataFrame:
+    """Two expiries of European prices at one vol and no yield, a cent wide; the outermost put has no bid."""
+    parts = []
+    for day in EXPIRIES:
+        tau = tau_of(day)
+        strike, sign = np.tile(np.arange(80.0, 122.0, 2.0), 2), np.repeat([1.0, -1.0], 21)
+        value = np.asarray(price(SPOT * np.exp(RATE * tau), strike, tau, VOL, sign, np.exp(-RATE * tau)))
+        bid = np.where((strike == 80) & (sign < 0), 0.0, np.maximum(value - 0.005, 0.0))
+        columns = {"strike": strike, "cp": np.where(sign > 0, "C", "P"), "bid": bid, "ask": value + 0.005}
+        parts.append(pd.DataFrame({"expiry": day, **columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture
+def chain(run: Any, tmp_path: Path) -> str:
+    chain_frame().to_csv(tmp_path / "spy.csv", index=False)
+    (tmp_path / "p.csv").write_text(
+        "account,instrument,quantity\ncovered,SPY,100\ncovered,SPY-2026-04-17-104-C,-1\nput,SPY-2026-04-17-116-P,-1\n"
+    )
+    (tmp_path / "c.csv").write_text("account,currency,amount\nput,USD,9000\nput,EUR,100\n")
+    return "spy.csv"
+
+
+BOOK = ("--positions", "p.csv", "--collateral", "c.csv", "--fx", "EUR=1.1")
+
+
+def test_margin_from_a_chain_is_that_of_american_options(run: Any, chain: str) -> None:
+    done = run("margin", "--market", chain, *TERMS, *BOOK, "--model", "tims", "--csv")
+    assert done.code == 0, done.err
+    rows = {row["account"]: row for row in csv.DictReader(done.out.splitlines())}
+    tau = tau_of("2026-04-17")
+    put, call = (float(american_price(SPOT, k, tau, VOL, s, RATE)) for k, s in ((116.0, -1), (104.0, 1)))
+    assert float(rows["put"]["equity"]) == pytest.approx(9_110 - 100 * put, abs=2.0)
+    assert float(rows["covered"]["equity"]) == pytest.approx(10_000 - 100 * call, abs=2.0)
+    # TIMS moves this one down by 8 %: a naked put deep in the money loses nearly that, and has to be the American one.
+    worse = float(american_price(0.92 * SPOT, 116.0, tau, VOL, -1, RATE))
+    assert float(rows["put"]["initial_margin"]) == pytest.approx(100 * (worse - put), abs=3.0)
+    european = run("margin", "--market", chain, *TERMS, *BOOK, "--exercise", "european", "--csv")
+    less = {row["account"]: float(row["equity"]) for row in csv.DictReader(european.out.splitlines())}
+    assert less["put"] > float(rows["put"]["equity"]) + 5.0
+    assert less["covered"] == pytest.approx(float(rows["covered"]["equity"]), abs=0.1)
+
+
+def test_every_command_takes_it(run: Any, chain: str, tmp_path: Path) -> None:
+    market = ("--market", chain, *TERMS)
+    fitted = json.loads(run("fit-surface", chain, *TERMS, "--json").out)
+    assert [row["expiry"] for row in fitted["expiries"]] == ["SPY-2026-03-13", "SPY-2026-04-17"]
+    assert all(row["rmse_vega_vol_points"] < 0.1 for row in fitted["expiries"])
+    assert any("american options" in note for note in fitted["notes"])
+    compared = json.loads(run("compare", *market, *BOOK, "--model", "tims", "--model", "reg_t", "--json").out)
+    assert {row["model"] for row in compared["rows"]} == {"tims", "reg_t"}
+    greeks = json.loads(run("greeks", *market, "--instruments", "--json").out)
+    assert len(greeks["rows"]) == 2 * 2 * 21
+    assert run("arrays", *market, "--model", "tims", "--output", "a.npz").code == 0
+    direct = run("margin", *market, "--positions", "p.csv", "--model", "tims", "--csv")
+    assert run("margin", "--arrays", "a.npz", "--positions", "p.csv", "--model", "tims", "--csv").out == direct.out
+    written = run("fit-surface", chain, *TERMS, "--output", "m.json", "--keep-marks")
+    assert written.code == 0, written.err
+    # A strike whose put has no bid is listed, and takes the vol of its slice.
+    listed, kept = read_market(tmp_path / "m.json")
+    unquoted = listed.index_of()["SPY-2026-03-13-80-P"]
+    assert np.isnan(kept.mark_vol[unquoted])
+    assert resolve(listed, kept).vol[unquoted] == pytest.approx(VOL, abs=0.03)
+    assert run("margin", "--market", "m.json", "--positions", "p.csv", "--model", "tims", "--csv").out == direct.out
+
+
+def test_sample_accounts_on_a_stock(run: Any, chain: str) -> None:
+    market = ("--market", chain, *TERMS)
+    done = run("sample", *market, "--output", "book")
+    assert done.code == 0, done.err
+    files = ("--positions", "book/positions.csv", "--collateral", "book/collateral.csv")
+    rows = {r["account"]: r for r in csv.DictReader(run("margin", *market, *files, "--csv").out.splitlines())}
+    assert len(rows) > 25
+    status = {name.removeprefix("spy-"): row["status"] for name, row in rows.items()}
+    assert status["short-straddle-bankrupt"] == "BANKRUPT"
+    assert status["short-strangle-stressed"] == "MARGIN_CALL"
+    assert status["naked-call-seller-01"] in ("REDUCE_ONLY", "LIQUIDATION")
+    assert status["collar-01"] == status["iron-condor-02"] == "NORMAL"
+    lent = rows["spy-stock-on-margin-01"]
+    assert float(lent["equity"]) == pytest.approx(0.5 * 1_000 * SPOT)
+    assert abs(float(rows["spy-delta-hedged-gamma-01"]["delta_total"])) < 0.05 * 1_000 * SPOT
+
+
+def test_what_is_missing_or_out_of_place_is_named(run: Any, chain: str) -> None:
+    check_fails(run("fit-surface", chain), "chain of a listed stock", "--snapshot", "--spot", "--rate", "--stock")
+    check_fails(run("fit-surface", chain, *TERMS[:4], "--stock", "SPY"), "needs --rate RATE")
+    check_fails(run("fit-surface", chain, *TERMS, "--on-bad-row", "exclude"), "--on-bad-row is not for a chain")
+    check_fails(run("fit-surface", chain, *TERMS[:2], "--spot", "-1", *TERMS[4:]), "--spot -1: must be above 0")
+    check_fails(run("fit-surface", chain, *TERMS[:2], "--spot", "300", *TERMS[4:]), "forward", "further from the spot")
+    check_fails(run("fit-surface", chain, *TERMS[:4], "--rate", "4", *TERMS[6:]), "rate = 4.0", "0.042 for 4.2 %")
+    check_fails(run("margin", "--market", chain, *TERMS, *BOOK[:2], "--fx", "USD=1"), "--fx USD", "leave it out")
+    check_fails(run("margin", "--spot", "3"), "--spot is about a chain")
+
+
+def test_expiries_left_out_are_told(run: Any, chain: str, tmp_path: Path) -> None:
+    frame = chain_frame()
+    frame.loc[(frame["expiry"] == "2026-03-13") & (frame["cp"] == "C"), "bid"] = 0.0
+    frame.assign(osi_symbol="SPY   260413P00080000").to_csv(tmp_path / "one.csv", index=False)
+    done = run("fit-surface", "one.csv", *TERMS[:6], "--json")
+    assert "left out: one.csv, expiry = '2026-03-13'" in done.err, done.err
+    document = json.loads(done.out)
+    assert [row["expiry"] for row in document["expiries"]] == ["SPY-2026-04-17"]
+    assert len(document["market_rows_left_out"]) == 1
+
+
+@pytest.mark.data
+def test_the_real_chain_from_end_to_end(run: Any) -> None:
+    chain = str(data_file("equity_chain/spy_chain_cboe_20250925.csv.gz"))
+    market = ("--market", chain, "--snapshot", "2025-09-25T20:00Z", "--spot", "658.05", "--rate", "0.042")
+    assert run("sample", *market, "--output", "book").code == 0
+    files = ("--positions", "book/positions.csv", "--collateral", "book/collateral.csv")
+    done = run("compare", *market, *files, "--model", "reg_t", "--model", "tims", "--reference", "reg_t", "--json")
+    initial = {(row["account"], row["model"]): float(row["initial_margin"]) for row in json.loads(done.out)["rows"]}
+    assert initial["spy-stock-long-01", "reg_t"] == pytest.approx(0.50 * 658_050)
+    assert initial["spy-stock-long-01", "tims"] == pytest.approx(0.08 * 658_050)
+    assert initial["spy-collar-01", "tims"] < 0.1 * initial["spy-collar-01", "reg_t"]
+    assert initial["spy-box-01", "tims"] < 0.1 * initial["spy-box-01", "reg_t"]

@@ -1,0 +1,72 @@
+"""hedge and optimise on the command line: text, JSON, CSV, files of quotes, and what is said of bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portfolio_margin import Target, hedge
+from portfolio_margin.models import worst_case
+from tests.portfolio_margin import test_cli
+from tests.portfolio_margin.hedge_examples import sample_under
+from tests.portfolio_margin.test_cli import check_fails
+
+run = test_cli.run
+ACCOUNT = "perpetual-short-03"
+PERPETUALS = ("--instruments", "*-PERPETUAL")
+
+
+def test_what_is_shown_is_what_the_function_finds(run: Any) -> None:
+    book, arrays, market, _ = sample_under("worst_case")
+    names = ["BTC-PERPETUAL", "ETH-PERPETUAL"]
+    expected = hedge(book, arrays, market, worst_case.Model(), ACCOUNT, Target(), instruments=names)
+    document = json.loads(run("hedge", ACCOUNT, *PERPETUALS, "--json").out)
+    assert [(row["instrument"], row["quantity"]) for row in document["trades"]] == list(expected.orders)
+    assert float(document["cost"]) == pytest.approx(expected.cost, abs=0.005)
+    assert float(document["post_available_funds"]) >= 0
+    assert document["convex"] is True
+    assert document["parameters_hash"]
+    text = run("hedge", ACCOUNT, *PERPETUALS).out
+    for part in (expected.trades[0].instrument, "available_funds: -949.60 -> ", "above the least possible"):
+        assert part in text
+    assert run("hedge", ACCOUNT, *PERPETUALS, "--csv").out.splitlines()[0] == "instrument,quantity,cost"
+
+
+def test_a_target_that_is_met_needs_no_trades(run: Any) -> None:
+    document = json.loads(run("hedge", "iron-condor-07", *PERPETUALS, "--json").out)
+    assert (document["trades"], document["cost"]) == ([], "0.00")
+
+
+def test_quotes_and_limits_of_files_and_options(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "quotes.csv").write_text("instrument,bid,ask\nBTC-PERPETUAL,68400,\n")
+    options = ("hedge", ACCOUNT, "--instruments", "BTC-PERPETUAL")
+    check_fails(run(*options, "--quotes", "quotes.csv"), "no trades within the limits", "available_funds")
+    check_fails(run(*options, "--limit", "BTC-PERPETUAL=1"), "no trades within the limits")
+    (tmp_path / "quotes.csv").write_text("instrument,bid,ask\nBTC-PERPETUAL,x,-1\n")
+    check_fails(run(*options, "--quotes", "quotes.csv"), "row 2, bid = 'x'", "row 2, ask")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (("hedge", "nobody"), ("no such account",)),
+        (("hedge", ACCOUNT, "--instruments", "BTC-99*"), ("--instruments BTC-99*: no contract",)),
+        (("hedge", ACCOUNT, "--target", "nan"), ("target amount = nan",)),
+        (("hedge", ACCOUNT, "--cost", "fee=1"), ("--cost, row 1, name = 'fee'", "no such name")),
+        (("hedge", ACCOUNT, "--size", "1", "--limit", "a=1"), ("give one of the two",)),
+        (("optimise", ACCOUNT, "--band", "vega"), ("write GREEK=LOW:HIGH",)),
+        (("optimise", ACCOUNT, "--keep", "-1"), ("--keep -1.0",)),
+    ],
+)
+def test_bad_options_are_told(run: Any, arguments: tuple[str, ...], texts: tuple[str, ...]) -> None:
+    check_fails(run(*arguments), *texts)
+
+
+def test_optimise_lowers_the_margin_inside_its_bands(run: Any) -> None:
+    document = json.loads(run("optimise", "iron-condor-07", "--keep", "0.2", "--gap", "0.05", "--json").out)
+    assert float(document["post_initial_margin"]) + float(document["cost"]) <= float(document["pre_initial_margin"])
+    text = run("optimise", "iron-condor-07", *PERPETUALS, "--band", "delta_cash=-1e9:1e9").out
+    assert "smallest initial_margin + costs with delta_cash" in text

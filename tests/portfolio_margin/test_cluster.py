@@ -1,0 +1,198 @@
+"""More than one machine: the same bits for any number of workers, with workers lost on the way, and clear refusals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from portfolio_margin import cluster
+from portfolio_margin.cluster import ClusterError, connect, over_accounts
+from portfolio_margin.io.partitions import BookFiles, new_folder, partitions
+from portfolio_margin.margin_parts import Part, margin_of_partition, write_manifest
+from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, sample_path
+from pricing import ConfigError, DataError
+from pricing.errors import Problem
+from tests.portfolio_margin.cluster_tasks import divides, kills, refuses
+from tests.portfolio_margin.test_cli import check_fails, run  # noqa: F401 - a fixture
+from tests.portfolio_margin.test_partitions import job_of, written
+
+WORKERS = 3
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with connect(workers=WORKERS) as client:
+        yield client
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def run_on(client: Any, files: BookFiles, folder: Path, finished: Any = None) -> dict[str, bytes]:
+    """The files that a run on a cluster leaves, or one in this process where there is none."""
+    with new_folder(folder) as part_folder:
+        job, parts = job_of(files, part_folder), partitions(files, 10)
+        if client is None:
+            done = [margin_of_partition(job, part) for part in parts]
+        else:
+            done = over_accounts(margin_of_partition, job, parts, client, finished)
+        write_manifest(part_folder, job, done)
+    return contents(folder)
+
+
+def test_every_result_in_order(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many more parts than are under way at a time; what they share is sent once."""
+    seen: list[int] = []
+    sent: list[Any] = []
+    scatter = client.scatter
+    monkeypatch.setattr(client, "scatter", lambda data, **how: (sent.append(data), scatter(data, **how))[1])
+    assert over_accounts(refuses, {}, list(range(100)), client, seen.append) == list(range(100))
+    assert sorted(seen) == list(range(100)) and sent == [[{}]]
+    assert over_accounts(refuses, {}, [], client) == []
+
+
+def test_bad_rows_of_all_partitions_are_listed(client: Any) -> None:
+    problems = {n: [Problem("book", row, "quantity", 0, "is bad") for row in (100 - n, 200 - n)] for n in (3, 40)}
+    with pytest.raises(DataError) as error:
+        over_accounts(refuses, problems, list(range(50)), client)
+    assert [problem.row for problem in error.value.problems] == [60, 97, 160, 197]
+
+
+def test_other_errors_end_a_run(client: Any) -> None:
+    with pytest.raises(ZeroDivisionError):
+        over_accounts(divides, 1, [2, 1, 0, 1], client)
+    assert over_accounts(divides, 1, [2, 1], client) == [0.5, 1.0]
+
+
+def sample_files(folder: Path) -> list[str]:
+    """The options that name the sample's book as Parquet."""
+    options = []
+    for option, name in (("--positions", POSITIONS_FILE), ("--collateral", COLLATERAL_FILE)):
+        file = folder / f"{name}.parquet"
+        pd.read_csv(sample_path(name)).to_parquet(file, row_group_size=50)
+        options += [option, str(file)]
+    return options
+
+
+def test_the_command(client: Any, run: Any, tmp_path: Path) -> None:  # noqa: F811
+    files = sample_files(tmp_path)
+    on_cluster = ["--cluster", client.scheduler.address, "--chunk-accounts", "9", "--output", "out"]
+    done = run("margin", *files, *on_cluster)
+    assert done.code == 0 and "wrote out: 7 parts and manifest.json" in done.err, done
+    frame = pd.concat([pd.read_parquet(file) for file in sorted((tmp_path / "out").glob("*.parquet"))])
+    assert run("margin", *files, "--parquet", "whole.parquet").code == 0
+    whole = pd.read_parquet(tmp_path / "whole.parquet")
+    pd.testing.assert_frame_equal(frame.reset_index(drop=True), whole, check_exact=True)
+    footer = [line for line in run("margin", *files).out.splitlines() if " accounts: " in line or "totals:" in line]
+    assert [line for line in done.out.splitlines() if " accounts: " in line or "totals:" in line] == footer
+    check_fails(run("margin", *files, *on_cluster), "out, output = 'exists'")
+    assert run("margin", *files, *on_cluster[:-1], "again", "--check").code == 1
+
+
+def test_a_bad_row_leaves_nothing(client: Any, run: Any, tmp_path: Path) -> None:  # noqa: F811
+    files = sample_files(tmp_path)
+    frame = pd.read_parquet(files[1])
+    frame.loc[[7, 150], "quantity"] = float("inf")
+    frame.to_parquet(files[1])
+    done = run("margin", *files, "--cluster", client.scheduler.address, "--chunk-accounts", "9", "--output", "out")
+    check_fails(done, "row 8, quantity = inf", "row 151, quantity = inf")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(Path(name).name for name in files[1::2])
+
+
+def test_a_lost_worker_costs_time_not_results(client: Any, tmp_path: Path) -> None:
+    files = written(tmp_path)
+    killed: list[int] = []
+
+    def kill_one(part: Part) -> None:
+        if not killed:
+            killed.append(next(iter(client.run(os.getpid).values())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    client.wait_for_workers(WORKERS)
+    expected = run_on(None, files, tmp_path / "here")
+    assert run_on(client, files, tmp_path / "killed", kill_one) == expected
+    assert len(killed) == 1 and len(expected) == 13
+
+
+def test_what_is_shared_is_sent_again_where_all_workers_are_lost(client: Any, tmp_path: Path) -> None:
+    files = written(tmp_path)
+    killed: set[int] = set()
+
+    def kill_all(part: Part) -> None:
+        if not killed:
+            killed.update(client.run(os.getpid).values())
+            for process in killed:
+                os.kill(process, signal.SIGKILL)
+
+    client.wait_for_workers(WORKERS)
+    assert run_on(client, files, tmp_path / "killed", kill_all) == run_on(None, files, tmp_path / "here")
+    assert len(killed) == WORKERS
+
+
+def test_the_same_bits_on_any_number_of_workers(client: Any, tmp_path: Path) -> None:
+    """After this test one worker is left."""
+    files = written(tmp_path, seed=2)
+    expected = run_on(None, files, tmp_path / "here")
+    client.wait_for_workers(WORKERS)
+    for workers in range(WORKERS, 0, -1):
+        assert len(client.nthreads()) == workers
+        assert run_on(client, files, tmp_path / f"{workers}") == expected
+        if workers > 1:
+            client.retire_workers([next(iter(client.nthreads()))])
+
+
+def test_a_part_that_ends_its_workers_is_told(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the one worker that is left, so what is shared is lost with it."""
+    monkeypatch.setattr(cluster, "LOSSES_IN_A_ROW", 0)
+    with pytest.raises(ClusterError, match=r"all workers were lost 1 times.*take fewer accounts to a part"):
+        over_accounts(kills, 2, [0, 1, 2], client)
+
+
+@pytest.mark.parametrize("address", ["nowhere", "foo://machine:1", "tcp://127.0.0.1:{port}"])
+def test_no_scheduler_at_an_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        given = address.format(port=unused.getsockname()[1])
+        with pytest.raises(ClusterError, match=f"no Dask scheduler answers at '{given}'"), connect(given):
+            pass
+
+
+def test_workers_are_of_a_local_cluster() -> None:
+    with pytest.raises(ConfigError, match="has its own"), connect("tcp://machine:1", workers=2):
+        pass
+    with pytest.raises(ConfigError, match="workers = 0"), connect(workers=0):
+        pass
+
+
+def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ConfigError, match=r"install portfolio-margin\[cluster\]"), connect():
+        pass
+
+
+def test_options_that_do_not_go_together(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    files = sample_files(tmp_path)
+    for options, said in {
+        ("--cluster", "local"): "--positions BOOK.parquet and --output FOLDER",
+        (*files, "--cluster", "local"): "--positions BOOK.parquet and --output FOLDER",
+        (*files, "--cluster", "local", "--output", "out", "--json"): "--json has no effect beside --cluster",
+        (*files, "--cluster", "local", "--output", "out", "--resume"): "--resume has no effect beside --cluster",
+        (*files, "--workers", "2"): "--workers has no effect without --cluster",
+        (*files, "--cluster", "nowhere", "--output", "out"): "no Dask scheduler answers at 'nowhere'",
+        ("--positions", "book.csv", "--cluster", "local", "--output", "out"): "save it as .parquet",
+    }.items():
+        check_fails(run("margin", *options), said)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    done = run("margin", *files, "--cluster", "local", "--output", "out")
+    check_fails(done, "a cluster needs Dask (distributed is missing): install portfolio-margin[cluster]")
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))

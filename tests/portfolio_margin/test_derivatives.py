@@ -1,0 +1,106 @@
+"""Derivatives of the requirement: against unit P&L, against the margin computed anew, and nearly active scenarios."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from portfolio_margin import account_pnl, load_sample, margin
+from portfolio_margin.derivatives import (
+    SVI_PARAMETERS,
+    market_derivatives,
+    near_scenarios,
+    quantity_derivatives,
+    scenario_derivatives,
+)
+from portfolio_margin.models import worst_case
+from pricing import ConfigError
+from scenarios import revalue
+from tests.portfolio_margin import books
+from tests.portfolio_margin.hedge_examples import sample_under
+
+JOINT = worst_case.Model(worst_case.Params(netting="joint", short_option_minimum=0.0, haircut=0.0))
+ACCOUNT = "iron-condor-07"
+
+
+def test_by_quantity_it_is_the_loss_of_the_active_scenario() -> None:
+    """Of futures, which cost nothing: -unit P&L in the worst scenario, bought and sold alike away from kinks."""
+    book, arrays, market, _ = sample_under("worst_case")
+    rows = np.array([arrays.index_of()[name] for name in ("BTC-PERPETUAL", "ETH-PERPETUAL", "BTC-27MAR26")])
+    worst = int(margin(book, arrays, market, JOINT).worst_scenario[book.row_of(ACCOUNT)])
+    found = quantity_derivatives(book, arrays, JOINT, ACCOUNT, rows)
+    assert found.bought[:, 0] == pytest.approx(-arrays.pnl[rows, worst], rel=1e-5, abs=1e-6)
+    assert found.sold == pytest.approx(found.bought, rel=1e-5, abs=1e-6)
+    assert found.bought[:, 1] == pytest.approx(0.8 * found.bought[:, 0], rel=1e-5, abs=1e-6)
+
+
+def test_a_kink_has_two_slopes() -> None:
+    """Of an account without positions any trade adds margin: buying raises it, and so does selling."""
+    flat = books.book_of({"flat": {"USD": 1e6}})
+    rows = np.array([books.ROW[name] for name in books.CONTRACTS if name.endswith("PERPETUAL")])
+    found = quantity_derivatives(flat, books.ARRAYS, JOINT, "flat", rows)
+    assert np.all(found.bought > 0)
+    assert np.all(found.sold < 0)
+
+
+def test_by_market_jax_gives_what_the_margin_computed_anew_does() -> None:
+    """The change of the loss in the active scenario by jax, of the requirement by central differences."""
+    sample, scenario_set = load_sample(), sample_under("worst_case")[1].scenario_set
+    arrays = sample_under("worst_case")[1]
+    worst = int(margin(sample.book, arrays, sample.market, JOINT).worst_scenario[sample.book.row_of(ACCOUNT)])
+    world = (sample.book, sample.instruments, sample.market)
+    anew = market_derivatives(*world, JOINT, scenario_set, ACCOUNT)
+    exact = scenario_derivatives(*world, scenario_set, ACCOUNT)
+    scale = np.abs(anew.price[:, 0]).max()
+    assert scale > 0
+    assert -exact.price[:, worst] == pytest.approx(anew.price[:, 0], rel=1e-5, abs=1e-6 * scale)
+    with_slice = np.isfinite(anew.svi[:, 0, 0])
+    assert with_slice.any()
+    assert np.array_equal(with_slice, np.isfinite(exact.svi[:, 0, 0]))
+    for k, name in enumerate(SVI_PARAMETERS):
+        one, other = -exact.svi[with_slice, k, worst], anew.svi[with_slice, k, 0]
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6 * scale), name
+    assert -exact.time[worst] == pytest.approx(anew.time[0], rel=1e-4, abs=1e-6 * scale)
+    assert anew.price[:, 1] == pytest.approx(0.8 * anew.price[:, 0])
+
+
+def test_mark_vols_move_with_their_slice() -> None:
+    """An option at a mark vol of its own: a higher slice makes one sold dearer, by equity and by margin."""
+    name = next(n for n in books.CONTRACTS if n.startswith("BTC-60D-") and n.endswith("C"))
+    book = books.book_of({"short": {name: -1.0, "USD": 1e6}})
+    found = market_derivatives(book, books.INSTRUMENTS, books.MARKET, JOINT, books.GRID, "short")
+    expiry = int(books.INSTRUMENTS.expiry_idx[books.ROW[name]])
+    assert found.svi[expiry, 0, 2] < 0
+    assert np.isnan(np.delete(found.svi[:, 0, 2], expiry)).all()
+
+
+def test_nearly_active_scenarios_are_those_within_the_distance() -> None:
+    book, arrays, _, _ = sample_under("worst_case")
+    loss = -account_pnl(book.select(ACCOUNT), arrays)[0]
+    found = near_scenarios(book, arrays, JOINT, ACCOUNT, 500.0)
+    assert set(found.label) == set(arrays.scenario_set.label[loss >= loss.max() - 500.0])
+    assert found.gap[0] == 0.0
+    assert np.all(np.diff(found.gap) >= 0)
+    assert found.loss + found.gap == pytest.approx(loss.max())
+    assert len(near_scenarios(book, arrays, JOINT, ACCOUNT, 0.0).label) >= 1
+    with pytest.raises(ConfigError, match="distance = nan"):
+        near_scenarios(book, arrays, JOINT, ACCOUNT, float("nan"))
+
+
+def test_contracts_without_a_formula_are_refused() -> None:
+    from dataclasses import replace
+
+    from pricing.instruments import Exercise
+
+    early = np.where(books.INSTRUMENTS.is_option, int(Exercise.AMERICAN_ON_FUTURE), 0)
+    linear = replace(books.INSTRUMENTS, exercise=early, payoff=np.zeros(len(early)))
+    name = next(n for n in books.CONTRACTS if n.endswith("C"))
+    book = books.book_of({"a": {name: 1.0}})
+    with pytest.raises(ConfigError, match="american has none"):
+        scenario_derivatives(book, linear, books.MARKET, books.GRID, "a")
+
+
+def test_the_sample_arrays_are_of_the_sample() -> None:
+    sample = load_sample()
+    arrays = revalue(sample.instruments, sample.market, sample_under("worst_case")[1].scenario_set)
+    assert arrays.digest == sample_under("worst_case")[1].digest

@@ -1,0 +1,212 @@
+"""A book in parts: which accounts go together, which rows of the file are theirs, and the margins of the whole."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from distributed.protocol import deserialize, serialize
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portfolio_margin import Book, margin
+from portfolio_margin.io.partitions import BookFiles, Partition, new_folder, partitions, read_partition
+from portfolio_margin.io.positions import read_book
+from portfolio_margin.margin_parts import MarginJob, margin_of_partition, write_manifest
+from portfolio_margin.models import worst_case
+from pricing import ConfigError, DataError
+from tests.portfolio_margin.books import ARRAYS, ASSETS, BOOK, CONTRACTS, INSTRUMENTS, MARKET, names_of, quantity
+from tests.portfolio_margin.test_contracts import MODELS, arrays_of, book_for, model_of
+
+MODEL = worst_case.Model(worst_case.Params())
+
+
+def tables(book: Book) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Positions and collateral of a book as tables in order of account."""
+    instrument = INSTRUMENTS.instrument_id[book.instrument_idx]
+    frame = pd.DataFrame({"account": names_of(book), "instrument": instrument, "quantity": book.quantity})
+    owned = INSTRUMENTS.is_collateral[book.instrument_idx]
+    collateral = frame[owned].rename(columns={"instrument": "currency", "quantity": "amount"})
+    return frame[~owned].reset_index(drop=True), collateral.reset_index(drop=True)
+
+
+def written(folder: Path, book: Book = BOOK, rows: int = 100, seed: int | None = None) -> BookFiles:
+    """The book as Parquet files with row groups of so many rows, in order of account or shuffled."""
+    files = BookFiles(str(folder / "positions.parquet"), str(folder / "collateral.parquet"))
+    for frame, path in zip(tables(book), files, strict=True):
+        ordered = frame if seed is None else frame.sample(frac=1.0, random_state=seed)
+        ordered.to_parquet(str(path), row_group_size=rows, index=False)
+    return files
+
+
+def job_of(files: BookFiles, folder: Path, **change: Any) -> MarginJob:
+    columns = {"listed": INSTRUMENTS, "market": MARKET, "arrays": ARRAYS, "model": MODEL, **change}
+    return MarginJob(files=files, folder=str(folder), **columns)
+
+
+def same_book(first: Book, second: Book) -> bool:
+    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in vars(first))
+
+
+@pytest.mark.parametrize("seed", [None, 1], ids=["in order", "shuffled"])
+@pytest.mark.parametrize("accounts_each", [1, 17, 120, 1_000])
+def test_parts_are_the_book(tmp_path: Path, accounts_each: int, seed: int | None) -> None:
+    files = written(tmp_path, BOOK.accounts(0, 40) if accounts_each == 1 else BOOK, seed=seed)
+    whole = read_book(files.positions, files.collateral, INSTRUMENTS, MARKET)
+    first = 0
+    for partition in partitions(files, accounts_each):
+        last = first + min(accounts_each, len(whole) - first)
+        assert (partition.first, partition.last) == (whole.account_id[first], whole.account_id[last - 1])
+        assert same_book(read_partition(files, partition, INSTRUMENTS, MARKET), whole.accounts(first, last))
+        first = last
+    assert first == len(whole)
+
+
+def test_a_file_in_order_is_read_once(tmp_path: Path) -> None:
+    files = written(tmp_path)
+    groups = [group for partition in partitions(files, 20) for group in partition.positions]
+    assert len(groups) < 1.5 * len(set(groups))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.text("aAzé0٣ -", min_size=1, max_size=3).filter(lambda name: name.strip()), min_size=1, max_size=9),
+    st.integers(1, 4),
+    st.integers(1, 5),
+)
+def test_any_names_are_in_one_part_each(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], each: int, rows: int
+) -> None:
+    """Names with blanks around them, of several scripts, of accounts that hold collateral alone."""
+    folder = tmp_path_factory.mktemp("names")
+    stripped = list(dict.fromkeys(name.strip() for name in names))
+    files = BookFiles(str(folder / "p.parquet"), str(folder / "c.parquet"))
+    half = stripped[: (len(stripped) + 1) // 2]
+    blank = [f" {name} " for name in half]
+    frame = pd.DataFrame({"account": blank, "instrument": CONTRACTS[5], "quantity": quantity(CONTRACTS[5], 3)})
+    frame.to_parquet(files.positions, row_group_size=rows)
+    owned = pd.DataFrame({"account": stripped, "currency": ASSETS[0], "amount": 7.25})
+    owned.to_parquet(str(files.collateral), row_group_size=rows)
+    whole = read_book(files.positions, files.collateral, INSTRUMENTS, MARKET)
+    found = [read_partition(files, partition, INSTRUMENTS, MARKET) for partition in partitions(files, each)]
+    assert [str(name) for book in found for name in book.account_id] == sorted(stripped)
+    bounds = np.cumsum([0, *map(len, found)])
+    assert all(same_book(book, whole.accounts(low, low + len(book))) for book, low in zip(found, bounds, strict=False))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_margins_of_parts_are_those_of_the_book(name: str) -> None:
+    """Every model, as it arrives on another machine: the same bits for accounts in parts of any size."""
+    model, book = model_of(name), book_for(name)
+    arrays = arrays_of(model)
+    whole = margin(book, arrays, MARKET, model)
+    sent_model, sent_arrays, market = deserialize(*serialize((model, arrays, MARKET)))
+    bounds = [0, 1, len(book) // 3, len(book)]
+    parts = [book.accounts(low, high) for low, high in pairwise(bounds)]
+    statements = [margin(part, sent_arrays, market, sent_model) for part in parts]
+    for column, values in whole.columns().items():
+        joined = np.concatenate([statement.columns()[column] for statement in statements])
+        assert joined.tolist() == values.tolist(), column
+        assert values.dtype.kind != "f" or joined.tobytes() == values.tobytes(), column
+    hashes = {statement.parameters_hash for statement in [whole, *statements]}
+    assert len(hashes) == 1
+
+
+def test_part_files_are_the_statement(tmp_path: Path) -> None:
+    files = written(tmp_path)
+    book = read_book(files.positions, files.collateral, INSTRUMENTS, MARKET)
+    statement = margin(book, ARRAYS, MARKET, MODEL)
+    with new_folder(tmp_path / "out") as folder:
+        job = job_of(files, folder)
+        parts = [margin_of_partition(job, partition) for partition in partitions(files, 50)]
+        assert margin_of_partition(job, partitions(files, 50)[1]) == parts[1]
+        write_manifest(folder, job, parts)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert [part["file"] for part in manifest["parts"]] == sorted(p.name for p in (tmp_path / "out").glob("*.parquet"))
+    frame = pd.concat([pd.read_parquet(tmp_path / "out" / part["file"]) for part in manifest["parts"]])
+    for column, values in statement.columns().items():
+        expected = np.where(np.isfinite(values), values, np.nan) if values.dtype.kind == "f" else values
+        assert np.array_equal(frame[column].to_numpy(), expected, equal_nan=values.dtype.kind == "f"), column
+    assert manifest["accounts"] == len(book) == 120 and manifest["positions"] == len(book.quantity)
+    assert manifest["below_maintenance"] == statement.below_maintenance.sum() > 0
+    cents = int(np.rint(statement.initial_margin * 100).sum())
+    assert manifest["totals"]["initial_margin"] == f"{cents // 100}.{cents % 100:02d}"
+    assert manifest["parameters_hash"] == statement.parameters_hash
+
+
+def test_bad_rows_are_named_by_their_row_in_the_file(tmp_path: Path) -> None:
+    files = written(tmp_path)
+    frame = pd.read_parquet(files.positions)
+    frame.loc[701, "quantity"] = np.nan
+    frame.loc[[2, 1_100], "instrument"] = "BTC-NOTHING"
+    frame.to_parquet(files.positions, row_group_size=100)
+    rows = []
+    for partition in partitions(files, 20):
+        try:
+            read_partition(files, partition, INSTRUMENTS, MARKET)
+        except DataError as error:
+            rows += [problem.row for problem in error.problems]
+    assert rows == [3, 702, 1_101]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no such file"),
+        (b"account,instrument,quantity\n", "damaged Parquet file"),
+        (pd.DataFrame({"account": ["a"], "instrument": ["b"]}), "missing column quantity"),
+        (pd.DataFrame({"account": ["a"], "instrument": ["b"], "quantity": [1.0], "x": [0]}), "not read"),
+        (pd.DataFrame({"account": [], "instrument": [], "quantity": []}, dtype=str), "an empty portfolio"),
+    ],
+)
+def test_files_that_are_no_book(tmp_path: Path, content: Any, said: str) -> None:
+    file = tmp_path / "p.parquet"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content is not None:
+        content.to_parquet(file)
+    with pytest.raises(DataError, match=said):
+        partitions(BookFiles(str(file)))
+
+
+def test_a_book_in_parts_is_parquet(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("account,instrument,quantity\n")
+    with pytest.raises(DataError, match=r"save it as \.parquet"):
+        partitions(BookFiles(str(file)))
+    with pytest.raises(ConfigError, match="accounts_each = 0"):
+        partitions(BookFiles(str(file)), 0)
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text("half")
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text("whole")
+        assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
+    for taken in (tmp_path / "out", tmp_path / "out" / "a", tmp_path / "none" / "out"):
+        with pytest.raises(DataError, match=r"an empty one|create it"), new_folder(taken):
+            pass
+    (tmp_path / "empty").mkdir()
+    with new_folder(tmp_path / "empty") as folder:
+        (folder / "b").write_text("")
+    assert [path.name for path in (tmp_path / "empty").iterdir()] == ["b"]
+
+
+def test_parts_on_another_disk_are_missed(tmp_path: Path) -> None:
+    files = written(tmp_path)
+    job = job_of(files, tmp_path)
+    part = margin_of_partition(job, Partition(0, "account-000000", "account-000003", (0,), (0,)))
+    assert part.accounts == 4
+    (tmp_path / part.file).unlink()
+    with pytest.raises(DataError, match="this machine and all workers share"):
+        write_manifest(tmp_path, job, [part])
+    assert not (tmp_path / "manifest.json").exists()

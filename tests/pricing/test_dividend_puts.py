@@ -1,0 +1,128 @@
+"""Puts with known dividends in cash, escrowed: QuantLib, a binomial tree, and what must hold."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from pricing import DataError, american_price, dividend_puts, price
+from pricing.dividends import american_with_dividends
+from tests.naive.dividends import put_with_dividends
+
+QUARTERLY = np.array([60.0, 150.0, 240.0, 330.0]) / 365
+# strike, days, vol, rate, days of the dividends, amount: from no boundary between them to one nearly throughout
+CASES = (
+    (100.0, 365, 0.30, 0.05, (60, 150, 240, 330), 1.5),
+    (110.0, 200, 0.40, 0.02, (10, 190), 3.0),
+    (130.0, 365, 0.20, 0.08, (60, 150, 240, 330), 0.5),
+    (100.0, 365, 0.30, 0.05, (60, 150, 240, 330), 0.2),
+    (120.0, 500, 0.20, 0.05, (30, 120, 210, 300, 390, 480), 0.01),
+)
+
+
+# Deep in the money, where all of the boundary counts.
+DEEP = (150.0, 205, 0.20, 0.043, (20, 110, 200, 290), 1.0)
+
+
+def ours(spot: float, case: tuple) -> dict[str, float]:
+    strike, days, vol, rate, dates, amount = case
+    schedule = (np.array(dates) / 365, np.full(len(dates), amount))
+    found = american_with_dividends(spot, strike, days / 365, vol, -1, rate, *schedule)
+    return {name: float(value) for name, value in found.items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_against_quantlib(case: tuple) -> None:
+    """Its error is of first order in the time step: two grids, extrapolated, are right to about 1e-4."""
+    ql = pytest.importorskip("QuantLib")
+    strike, life, vol, rate, dates, amount = case
+    today, days = ql.Date(1, 1, 2026), ql.Actual365Fixed()
+    ql.Settings.instance().evaluationDate = today
+    flat = [ql.YieldTermStructureHandle(ql.FlatForward(today, level, days)) for level in (0.0, rate)]
+    surface = ql.BlackVolTermStructureHandle(ql.BlackConstantVol(today, ql.NullCalendar(), vol, days))
+    spot = 0.95 * strike
+    process = ql.BlackScholesMertonProcess(ql.QuoteHandle(ql.SimpleQuote(spot)), *flat, surface)
+    option = ql.VanillaOption(ql.PlainVanillaPayoff(ql.Option.Put, strike), ql.AmericanExercise(today, today + life))
+    engine, paid = ql.FdBlackScholesVanillaEngine, ql.DividendVector([today + d for d in dates], [amount] * len(dates))
+    found = []
+    for steps in (200, 400):
+        scheme = ql.FdmSchemeDesc.Douglas()
+        option.setPricingEngine(engine(process, paid, steps, 2 * steps, 0, scheme, False, -1.0, engine.Escrowed))
+        found.append(np.array([option.NPV(), option.delta(), option.gamma()]))
+    expected = 2.0 * found[1] - found[0]
+    mine = ours(spot, case)
+    assert mine["price"] == pytest.approx(expected[0], abs=4e-4)
+    assert mine["delta"] == pytest.approx(expected[1], abs=1e-4)
+    assert mine["gamma"] == pytest.approx(expected[2], abs=5e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_against_a_tree(case: tuple) -> None:
+    strike, days, vol, rate, dates, amount = case
+    schedule = [(date / 365, amount) for date in dates]
+    expected = put_with_dividends(100.0, strike, days / 365, vol, rate, schedule)
+    assert ours(100.0, case)["price"] == pytest.approx(expected, abs=5e-3)
+
+
+@pytest.mark.parametrize(("case", "allowed"), [*((case, 1e-6) for case in (*CASES[:4], DEEP)), (CASES[4], 1e-5)])
+def test_stated_accuracy(case: tuple, allowed: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1e-7 of the spot, mostly 1e-8: more nodes, more points and a longer reach change no more."""
+    before = ours(100.0, case)
+    for name, value in (("NODES", 110), ("POINTS", 8), ("FIRST_POINTS", 24), ("REACH", 13.0)):
+        monkeypatch.setattr(dividend_puts, name, value)
+    after = ours(100.0, case)
+    assert abs(before["price"] - after["price"]) < allowed
+    assert abs(before["delta"] - after["delta"]) < 0.1 * allowed
+
+
+def test_delta_and_gamma_are_the_derivatives() -> None:
+    spot, step = np.linspace(80.0, 140.0, 9), 0.02
+    terms = (100.0, 1.0, 0.3, -1, 0.05, QUARTERLY, np.full(4, 0.3))
+    low, middle, high = (american_with_dividends(spot + k * step, *terms) for k in (-1, 0, 1))
+    assert middle["delta"] == pytest.approx((high["price"] - low["price"]) / (2 * step), abs=2e-6)
+    assert middle["gamma"] == pytest.approx((high["delta"] - low["delta"]) / (2 * step), abs=2e-6)
+
+
+def test_limits() -> None:
+    """No dividend is the American put without; no rate the European; far in the money it is exercised at once."""
+    spot, strike = np.array([80.0, 100.0, 125.0]), 100.0
+    plain = american_price(spot, strike, 1.0, 0.3, -1, 0.05)
+    for schedule in (([], []), ([2.0], [5.0]), (QUARTERLY, np.zeros(4))):
+        found = american_with_dividends(spot, strike, 1.0, 0.3, -1, 0.05, *schedule)
+        assert found["price"] == pytest.approx(plain, abs=1e-8)
+    free = american_with_dividends(spot, strike, 1.0, 0.3, -1, 0.0, QUARTERLY, np.ones(4))
+    assert free["price"] == pytest.approx(price(spot - 4.0, strike, 1.0, 0.3, -1), abs=1e-12)
+    deep = american_with_dividends(40.0, strike, 1.0, 0.2, -1, 0.08, QUARTERLY, np.full(4, 0.1))
+    assert [float(deep[name]) for name in ("price", "delta", "gamma")] == [60.0, -1.0, 0.0]
+    waits = american_with_dividends(40.0, strike, 1.0, 0.2, -1, 0.08, QUARTERLY, np.full(4, 3.0))
+    assert float(waits["price"]) > 60.0
+
+
+def test_what_must_hold() -> None:
+    spot = np.linspace(60.0, 150.0, 19)
+    terms = (100.0, 1.0, 0.3, -1, 0.05)
+    by_size = [american_with_dividends(spot, *terms, QUARTERLY, np.full(4, size))["price"] for size in (0.1, 0.5, 2.0)]
+    for less, more in itertools.pairwise(by_size):
+        assert np.all(more >= less - 1e-6)
+    for values in by_size:
+        slope = np.diff(values) / np.diff(spot)
+        assert np.all((slope <= 1e-9) & (slope >= -1 - 1e-9))
+        assert np.all(np.diff(slope) >= -1e-7)
+        assert np.all(values >= np.maximum(100.0 - spot, 0.0) - 1e-7)
+    worth = sum(0.5 * math.exp(-0.05 * date) for date in QUARTERLY)
+    european = price((spot - worth) * math.exp(0.05), 100.0, 1.0, 0.3, -1, math.exp(-0.05))
+    assert np.all(by_size[1] >= european - 1e-9)
+    # Calls and puts in one call, in their places.
+    both = american_with_dividends(100.0, 100.0, 1.0, 0.3, [1, -1, 1], 0.05, QUARTERLY, np.full(4, 0.5))["price"]
+    alone = [
+        float(american_with_dividends(100.0, *terms[:3], s, 0.05, QUARTERLY, np.full(4, 0.5))["price"]) for s in (1, -1)
+    ]
+    assert both == pytest.approx([alone[0], alone[1], alone[0]], abs=1e-9)
+
+
+def test_refused_where_the_spot_drops() -> None:
+    with pytest.raises(DataError, match="puts are solved with the dividends escrowed"):
+        american_with_dividends(100.0, 100.0, 1.0, 0.3, -1, 0.05, QUARTERLY, np.ones(4), convention="drop")

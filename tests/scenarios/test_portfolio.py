@@ -1,0 +1,143 @@
+"""portfolio_pnl: the naive twin, QuantLib, expiry and no vol, and the limits of what it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import QuantLib as ql
+
+from pricing import ConfigError, DataError, price
+from scenarios import portfolio_pnl
+from scenarios.backends import portfolio_numba
+from tests.naive import scenarios as naive
+
+MOVES = (np.linspace(-0.3, 0.3, 13), [-0.5, 0.0, 0.4], [0.0, 1.0 / 365.0, 0.1])
+NAMES = ("forward", "strike", "tau", "vol", "sign", "quantity")
+BACKENDS = ("numpy", "numba")
+
+
+def legs(count: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Options from an hour to two years, near and far, some of them expired or without vol."""
+    random = np.random.default_rng(seed)
+    tau = np.exp(random.uniform(np.log(1e-4), np.log(2.0), count))
+    vol = random.uniform(0.05, 2.0, count)
+    tau[::17], vol[5::19] = 0.0, 0.0
+    forward = random.uniform(90.0, 110.0, count)
+    strike = forward * np.exp(random.normal(0.0, 0.3, count))
+    return {
+        "forward": forward,
+        "strike": strike,
+        "tau": tau,
+        "vol": vol,
+        "sign": np.where(random.random(count) < 0.5, 1.0, -1.0),
+        "quantity": np.round(random.normal(0.0, 10.0, count), 1),
+        "discount": np.exp(-0.04 * tau),
+    }
+
+
+def pnl_of(held: dict[str, np.ndarray], backend: str = "numba", **options: Any) -> np.ndarray:
+    given = [held[name] for name in NAMES]
+    return portfolio_pnl(*given, MOVES, held["discount"], backend=backend, **options).pnl
+
+
+def gross(held: dict[str, np.ndarray]) -> float:
+    return float(np.abs(held["quantity"]) @ held["forward"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_naive_twin(backend: str) -> None:
+    held = legs(60)
+    rows = [
+        dict(zip(held, row, strict=True)) for row in zip(*(column.tolist() for column in held.values()), strict=True)
+    ]
+    expected = naive.portfolio_pnl(rows, *(list(map(float, moves)) for moves in MOVES))
+    found = pnl_of(held, backend)
+    assert found.shape == (3, 3, 13)
+    assert np.abs(found.ravel() - expected).max() < 1e-13 * gross(held)
+
+
+def test_every_leg_agrees_with_the_reference() -> None:
+    """One leg at a time, so that nothing hides in a sum: within a few roundings of the larger of forward and strike."""
+    held = legs(150, seed=3)
+    for n in range(150):
+        one = {name: column[n : n + 1] for name, column in held.items()} | {"quantity": np.ones(1)}
+        size = max(1.3 * held["forward"][n], held["strike"][n])
+        assert np.abs(pnl_of(one) - pnl_of(one, "numpy")).max() < 2e-15 * size
+
+
+def test_quantlib() -> None:
+    held = legs(40, seed=5)
+    tau, vol = np.maximum(held["tau"], 0.02), np.maximum(held["vol"], 0.1)
+    found = portfolio_pnl(held["forward"], held["strike"], tau, vol, held["sign"], held["quantity"], MOVES).pnl
+    for v, vol_move in enumerate(MOVES[1]):
+        for m, move in enumerate(MOVES[0]):
+            total = 0.0
+            for n in range(40):
+                kind = ql.Option.Call if held["sign"][n] > 0 else ql.Option.Put
+                terms = kind, float(held["strike"][n])
+                root = float(np.sqrt(tau[n]))
+                after = ql.blackFormula(*terms, float(held["forward"][n] * (1 + move)), vol[n] * (1 + vol_move) * root)
+                total += held["quantity"][n] * (
+                    after - ql.blackFormula(*terms, float(held["forward"][n]), vol[n] * root)
+                )
+            assert found[v, 0, m] == pytest.approx(total, abs=1e-12 * gross(held))
+
+
+def test_threads_and_groups_leave_no_trace() -> None:
+    """Several groups of legs, the last one not full."""
+    held = legs(3 * portfolio_numba.GROUP_LEGS - 5, seed=7)
+    found = [pnl_of(held, threads=threads) for threads in (1, 2)]
+    assert found[0].tobytes() == found[1].tobytes()
+    assert np.abs(found[0] - pnl_of(held, "numpy")).max() < 1e-14 * gross(held)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_move_gains_nothing_and_the_worst_is_named(backend: str) -> None:
+    call = portfolio_pnl(100.0, 110.0, 0.25, 0.6, 1.0, 2.0, ([-0.1, 0.0, 0.1], [0.0], [0.0]), backend=backend)
+    assert call.pnl[0, 0, 1] == pytest.approx(0.0, abs=1e-13)
+    assert call.worst == (0, 0, 0)
+    lost = 2.0 * (price(100.0, 110.0, tau=0.25, vol=0.6, sign=1.0) - price(90.0, 110.0, tau=0.25, vol=0.6, sign=1.0))
+    assert call.loss == pytest.approx(float(lost), rel=1e-13)
+    safe = portfolio_pnl(100.0, 110.0, 0.25, 0.6, 1.0, 2.0, (0.1, [0.0, 0.5], 0.0), backend=backend)
+    assert (safe.loss, safe.worst) == (0.0, None)
+    # Both moves lose the same: of equals the first.
+    pair = portfolio_pnl([100.0, 100.0], 100.0, 0.0, 0.5, [1.0, -1.0], -1.0, ([0.1, -0.1], 0.0, 0.0), backend=backend)
+    assert pair.worst == (0, 0, 0) and pair.loss == pytest.approx(10.0)
+
+
+BAD = {
+    "forward": 0.0, "strike": -1.0, "tau": -0.1, "vol": np.nan, "sign": 0.5, "quantity": np.inf, "discount": 0.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_legs_are_named(name: str) -> None:
+    held = {key: column[:5].copy() for key, column in legs(10).items()}
+    held[name][3] = BAD[name]
+    with pytest.raises(DataError, match=rf"portfolio_pnl, row 3, {name} = "):
+        pnl_of(held)
+
+
+@pytest.mark.parametrize(
+    ("moves", "message"),
+    [
+        (([-1.0], [0.0], [0.0]), "price moves = -1.0: must be above -1"),
+        (([0.0], [-1.1], [0.0]), "vol moves = -1.1"),
+        (([0.0], [0.0], [np.nan]), "time steps = nan"),
+        (([], [0.0], [0.0]), "price moves"),
+        (([0.0], [0.0]), "2 arrays"),
+        ((np.zeros(70), np.zeros(60), [0.0]), "4,200 scenarios: at most 4,096"),
+    ],
+)
+def test_bad_moves_are_named(moves: Any, message: str) -> None:
+    with pytest.raises((DataError, ConfigError), match=message):
+        portfolio_pnl(100.0, 100.0, 0.1, 0.5, 1.0, 1.0, moves)
+
+
+def test_what_it_does_not_take() -> None:
+    with pytest.raises(ConfigError, match="backend = 'jax'"):
+        portfolio_pnl(100.0, 100.0, 0.1, 0.5, 1.0, 1.0, (0.0, 0.0, 0.0), backend="jax")
+    with pytest.raises(DataError, match="a leg at least"):
+        portfolio_pnl([], [], 0.1, 0.5, 1.0, 1.0, (0.0, 0.0, 0.0))

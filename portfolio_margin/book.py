@@ -76,7 +76,8 @@ class Book:
         instrument_idx       (P,) -> N
         quantity             (P,) contracts, + long
         group_of_instrument  (N,) margin group of each instrument, `instruments.expiry_idx` for a margin
-                             model that looks inside an account by underlying or expiry
+                             model that looks inside an account by underlying or expiry; `margin`
+                             refuses any other
         accounts             further accounts that may hold nothing
 
         Raises DataError for unequal lengths, quantities that are not finite, instruments outside the

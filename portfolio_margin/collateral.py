@@ -9,11 +9,14 @@ import numpy as np
 
 from portfolio_margin.aggregate import account_sums
 from portfolio_margin.book import Book
-from pricing.arrays import FloatArray
+from portfolio_margin.dollars import is_dollar
+from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
+from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 
 DELTA_DIGITS = 4
+NO_SEGREGATED_ACCOUNT = "no contract settles in it, so there is no segregated account of it"
 
 
 class Equity(NamedTuple):
@@ -42,6 +45,23 @@ def equity(
     before = account_sums(book, arrays, gross, backend=backend, threads=threads)
     after = account_sums(book, arrays, gross[:, 1:2], haircut=haircut, backend=backend, threads=threads)
     return Equity(before[:, 0], before[:, 1], before[:, 1] - after[:, 0], np.round(before[:, 2], DELTA_DIGITS) + 0.0)
+
+
+def moved_assets(arrays: RiskArrays) -> BoolArray:
+    """(N,) assets whose value moves in some scenario: a balance owed of them loses there."""
+    rows = np.flatnonzero(arrays.is_collateral)
+    result = np.zeros(len(arrays), dtype=np.bool_)
+    result[rows] = np.any(arrays.rows[rows] != 0.0, axis=1)
+    return result
+
+
+def segregated_assets(arrays: RiskArrays) -> StrArray:
+    """(N,) why a venue whose accounts hold one currency each does not take an asset, "" for contracts and for what it
+    takes: coins, dollars, the margin currency and whatever a contract settles in."""
+    settled = np.unique(arrays.terms.currency_idx[~arrays.is_collateral])
+    pays = (arrays.kind == Kind.CASH) & np.isin(arrays.terms.currency_idx, settled)
+    taken = ~arrays.is_collateral | arrays.is_coin | is_dollar(arrays) | pays
+    return np.where(taken, "", NO_SEGREGATED_ACCOUNT)
 
 
 def haircuts(arrays: RiskArrays, default: float, by_asset: Mapping[str, float]) -> FloatArray:

@@ -39,7 +39,8 @@ class Comparison:
     references           name of a model -> name of the model that its saving is measured against
     account, row         (A,) name, and row of the statements
     initial, maintenance (M,A) requirements
-    saving               (M,A) initial margin of its reference less that of the model: above 0 where the model asks less
+    saving               (M,A) initial margin of its reference less that of the model, above 0 where the model asks
+                         less; NaN where the two are not `comparable`
     worst_scenario       (M,A) label, "" where none loses
     charge, charge_amount (M,A) the largest charge in initial margin and what it adds; "" and 0 where there is none
     notional             (A,) sum of |quantity| x notional of the contracts held
@@ -72,6 +73,12 @@ class Comparison:
     def unmargined(self) -> BoolArray:
         """(M,A) True where the account holds risk that the model has no rule for: the margin is of the rest."""
         return np.array([statement.unmargined[self.row] for statement in self.statements.values()])
+
+    @property
+    def comparable(self) -> BoolArray:
+        """(M,A) True where neither the model nor its reference leaves out risk of the account: what one of them does
+        not see is no saving."""
+        return _comparable(self.unmargined, self.model, self.references)
 
     def select(self, rows: list[int]) -> Comparison:
         """The comparison of some accounts; the statements stay whole."""
@@ -207,6 +214,8 @@ def _table(
     references: Mapping[str, str],
 ) -> Comparison:
     initial = np.array([s.initial_margin for s in statements.values()])
+    unmargined = np.array([s.unmargined for s in statements.values()])
+    saving = initial[[[*statements].index(name) for name in references.values()]] - initial
     largest = [_largest_charge(s) for s in statements.values()]
     size = np.where(arrays.is_collateral, 0.0, arrays.notional)[book.instrument_idx] * np.abs(book.quantity)
     notional = np.zeros(len(book))
@@ -219,12 +228,17 @@ def _table(
         row=np.arange(len(book)),
         initial=initial,
         maintenance=np.array([s.maintenance_margin for s in statements.values()]),
-        saving=np.round(initial[[[*statements].index(name) for name in references.values()]] - initial, 2) + 0.0,
+        saving=np.where(_comparable(unmargined, [*statements], references), np.round(saving, 2) + 0.0, np.nan),
         worst_scenario=np.array([np.append(s.scenario_label, "")[s.worst_scenario] for s in statements.values()]),
         charge=np.array([names for names, _ in largest]),
         charge_amount=np.array([amounts for _, amounts in largest]),
         notional=notional,
     )
+
+
+def _comparable(unmargined: BoolArray, models: list[str], references: Mapping[str, str]) -> BoolArray:
+    against = [models.index(name) for name in references.values()]
+    return np.asarray(~(unmargined | unmargined[against]))
 
 
 def _largest_charge(statement: MarginStatement) -> tuple[StrArray, FloatArray]:

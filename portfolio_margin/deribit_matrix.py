@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from portfolio_margin.dollars import DOLLARS, dollars
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from pricing.arrays import MILLISECONDS_PER_YEAR, FloatArray, IntArray, StrArray
@@ -27,8 +28,6 @@ from scenarios.shocks import MarketRows, ScenarioSet, VolDynamics, check_bounds,
 VOL_CASES = ("up", "same", "down")
 COINS = ("worst_each", "cell_by_cell")
 EXTENDED_MOVES = (-0.66, -0.33, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
-# Currencies that are one US dollar: amounts of the parameters are in it.
-DOLLARS = ("USD", "USDC", "USDT")
 QUOTED_IN = ("_usd", "_usdc", "_usdt")
 
 
@@ -296,7 +295,7 @@ def terms_for(params: Params, arrays: RiskArrays) -> Terms:
     price_range = of(pairs, "price_range")[:, None]
     multiple = np.where(extended, np.abs(moves) / price_range, 1.0)
     factor = np.where(extended, of(pairs, "extended_table_factor")[:, None], 1.0)
-    dollar = dollars(arrays)
+    dollar = dollars(arrays, "Deribit's parameters")
     owner, years = arrays.terms.expiry_underlying, arrays.years_to_expiry
     growth = np.expm1(of(risks, "annualised_move_risk")[owner] * years)
     return Terms(
@@ -314,25 +313,6 @@ def terms_for(params: Params, arrays: RiskArrays) -> Terms:
         threshold=of(pairs, "delta_total_liq_shock_threshold") * dollar,
         together=np.array([risk.correlation_set for risk in risks], dtype=np.bool_),
         family=np.array([coins.index(coin) for coin in coins], dtype=np.int64),
-    )
-
-
-def dollars(arrays: RiskArrays) -> FloatArray:
-    """(U,) margin currency per US dollar, by underlying because a coin that margins itself has its own price.
-
-    ConfigError where nothing tells what a dollar is worth.
-    """
-    known = {str(name): float(rate) for name, rate in zip(arrays.terms.currency_id, arrays.terms.fx, strict=True)}
-    if arrays.currency in DOLLARS:
-        return np.ones(len(arrays.underlying_id))
-    rate = next((known[name] for name in DOLLARS if name in known), None)
-    if rate is not None:
-        return np.full(len(arrays.underlying_id), rate)
-    if arrays.currency in set(arrays.underlying_id.tolist()):
-        return np.asarray(1.0 / arrays.terms.spot)
-    raise ConfigError(
-        f"margin currency {arrays.currency}: amounts of Deribit's parameters are in USD, "
-        "so the market needs a currency USD, USDC or USDT with its fx"
     )
 
 

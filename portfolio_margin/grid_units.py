@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from portfolio_margin.dollars import is_dollar
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from pricing.errors import ConfigError
@@ -90,5 +91,4 @@ def given(params: object, names: tuple[str, ...], venue: str) -> list[float]:
 
 def haircuts_of_coins(arrays: RiskArrays, haircut: float) -> np.ndarray:
     """(N,) the same haircut on every asset that is no dollar."""
-    dollar = np.isin(arrays.instrument_id, ["USD", "USDC", "USDT", arrays.currency])
-    return np.where(arrays.is_collateral & ~dollar, haircut, 0.0)
+    return np.where(arrays.is_collateral & ~is_dollar(arrays), haircut, 0.0)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from portfolio_margin.aggregate import check_groups
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
 from portfolio_margin.lacking import gather
@@ -62,8 +63,9 @@ def margin(
     positions_excluded  what the caller has left out already; the model adds the positions it has no rule for,
             whose value still counts in equity
     Raises ConfigError where the model needs other scenarios than those of the arrays, or has a rule for no contract
-    at all and the book holds some; DataError where arrays and market do not belong together or a quantity is off its
-    step; NumericalError where a margin cannot be computed exactly: never a small number instead.
+    at all and the book holds some; DataError where arrays and market do not belong together, a quantity is off its step
+    or a position stands in another group than that of its expiry row; NumericalError where a margin cannot be computed
+    exactly: never a small number instead.
     """
     check_belongs(arrays, market, model)
     found = amounts(book, arrays, model, backend=backend, threads=threads)
@@ -98,6 +100,7 @@ def amounts(
     book: Book, arrays: RiskArrays, model: MarginModel, *, backend: str = "numba", threads: int | None = None
 ) -> Amounts:
     """The figures of a statement for every account of the book, of arrays that `check_belongs` lets pass."""
+    check_groups(book, arrays)
     check_covers(model, book, arrays)
     seen, unseen = covered(model, book, arrays)
     count, unmargined = _left_out(model, book, arrays)

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from portfolio_margin.book import Book
-from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, same_scenarios
 
 # Every double has at most 1,075 significant decimal digits and a factor 17: no sum of their products is rounded.
 EXACT = Context(prec=1_200)
+UNCHARGED_DEBT = "a balance owed, for which the model has no rule: nothing here stands against its price"
 # Characters of a list of parameters in a line for people, and names that stand for a longer one.
 LONGEST_LIST, NAMES_SHOWN = 200, 3
 
@@ -193,6 +194,11 @@ class MarginModel(Protocol):
         """(N,) why the model has no rule for a contract, or ""; such positions are left out and named."""
         ...
 
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) True for assets whose balance owed costs margin under this model, or is money of its own; a balance owed
+        of any other asset but the margin currency is left out and named, and counts as risk without a rule."""
+        ...
+
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count, in [0, 1]."""
         ...
@@ -231,7 +237,13 @@ def excluded(model: MarginModel, book: Book, arrays: RiskArrays) -> StrArray:
     if reason.shape != (len(arrays),):
         raise ConfigError(f"{model.model_id}.not_covered gives {reason.shape}: needs one text an instrument")
     inside = (book.instrument_idx < len(arrays)) & (book.quantity != 0)
-    return np.where(inside, np.append(reason, "")[np.where(inside, book.instrument_idx, -1)], "")
+    row = np.where(inside, book.instrument_idx, -1)
+    found = np.where(inside, np.append(reason, "")[row], "")
+    owed = np.append(arrays.is_collateral & (arrays.instrument_id != arrays.currency), False)[row]
+    owed &= (book.quantity < 0) & (found == "")
+    if not np.any(owed):
+        return found
+    return np.where(owed & ~np.append(model.debts_covered(arrays), True)[row], UNCHARGED_DEBT, found)
 
 
 def check_covers(model: MarginModel, book: Book, arrays: RiskArrays) -> None:

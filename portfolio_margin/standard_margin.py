@@ -19,11 +19,11 @@ import numpy as np
 from portfolio_margin.aggregate import account_sums
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
-from portfolio_margin.deribit_matrix import DOLLARS
+from portfolio_margin.dollars import is_dollar, is_own_money
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
-from pricing.arrays import FloatArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
@@ -113,6 +113,10 @@ class PositionByPosition:
         """(N,) nothing: a coin without rates is refused."""
         return everything(arrays)
 
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
+        return is_own_money(arrays)
+
     def requirement(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
     ) -> Requirement:
@@ -126,8 +130,7 @@ class PositionByPosition:
 
 def dollars_only(arrays: RiskArrays) -> FloatArray:
     """(N,) haircuts of a venue that takes no collateral but dollars."""
-    dollar = np.isin(arrays.instrument_id, [*DOLLARS, arrays.currency])
-    return np.where(arrays.is_collateral & ~dollar, 1.0, 0.0)
+    return np.where(arrays.is_collateral & ~is_dollar(arrays), 1.0, 0.0)
 
 
 Kinds = TypeVar("Kinds", OptionRates, FutureRates)

@@ -181,8 +181,8 @@ def price(
         straight = target is not None and model != "inverse" and direct(target, terms.columns)
         into_target = (target.reshape(-1),) if straight and target is not None else ()
         if checked:
-            value, unfit = module.value_and_unfit(formula, terms.columns, threads, *into_target)
-            return (value,), unfit
+            unfit: list[int] = []
+            return (module.value(formula, terms.columns, threads, *into_target, unfit=unfit),), sum(unfit)
         return (module.value(formula, terms.columns, threads, *into_target, **scheme),), None
 
     if backend == "numba" and model in CHANGED_VARIABLES:
@@ -245,11 +245,11 @@ def greeks(
 
     def run(terms: Terms) -> Results:
         threads, given = default_threads(terms.forward.size), () if targets is None else (targets,)
-        if checked:
-            rows, unfit = module.greeks_and_unfit(formula, terms.columns, threads, order == 3, *given)
-        else:
-            rows, unfit = module.greeks(formula, terms.columns, threads, order == 3, *given, **scheme), None
-        return (rows if targets is not None else (exact_value(rows[0], rows[1], terms), *rows[1:])), unfit
+        unfit: list[int] = []
+        counted = {"unfit": unfit} if checked else scheme
+        rows = module.greeks(formula, terms.columns, threads, order == 3, *given, **counted)
+        results = rows if targets is not None else (exact_value(rows[0], rows[1], terms), *rows[1:])
+        return results, sum(unfit) if checked else None
 
     def evaluated(given: dict[str, FloatArray], checks_rows: bool, at: IntArray | None = None) -> dict[str, FloatArray]:
         rows, terms = _evaluate("greeks", model, given, run, checks_rows, at)

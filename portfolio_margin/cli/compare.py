@@ -208,14 +208,21 @@ def _show(result: Comparison, source: str, told: Told) -> None:
 
 def _footer(result: Comparison, told: Told) -> str:
     lines = []
+    alike = result.comparable
     totals = zip(
-        result.references.items(), result.initial.sum(axis=1), result.reference_initial.sum(axis=1), strict=True
+        result.references.items(),
+        np.where(alike, result.initial, 0.0).sum(axis=1),
+        np.where(alike, result.reference_initial, 0.0).sum(axis=1),
+        alike.sum(axis=1),
+        strict=True,
     )
-    for (name, reference), total, base in totals:
+    for (name, reference), total, base, count in totals:
         statement = result.statements[name]
         share = f"{100 * total / base:.1f} %" if base > 0 else "no share"
+        both = f"in the {count} of {len(result.account)} accounts that both see in full"
+        whole = "in all" if count == len(result.account) else both
         lines.append(
-            f"{name}: {share} of {reference} in all; {statement.parameter_set.text()}; "
+            f"{name}: {share} of {reference} {whole}; {statement.parameter_set.text()}; "
             f"positions excluded: {len(statement.excluded_of(result.row.tolist())) or 'none'}"
         )
     return "\n".join([*lines, *left_out_lines(result.left_out), *told.remarks()])

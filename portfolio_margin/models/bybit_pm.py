@@ -19,11 +19,12 @@ import numpy as np
 
 from portfolio_margin import grid_units, risk_units
 from portfolio_margin.book import Book
+from portfolio_margin.dollars import is_own_money
 from portfolio_margin.grid_units import Grid
 from portfolio_margin.lacking import gather
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
 from portfolio_margin.risk_units import UnitRows, Units, spot_value, whole_ticks
-from pricing.arrays import FloatArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
@@ -84,6 +85,10 @@ class Model:
     def not_covered(self, arrays: RiskArrays) -> StrArray:
         """(N,) nothing: what lacks parameters is refused."""
         return everything(arrays)
+
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
+        return is_own_money(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) that of coins; ConfigError where it is not given."""

@@ -19,11 +19,13 @@ import numpy as np
 
 from portfolio_margin import risk_units
 from portfolio_margin.book import Book
+from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.contributions import exact_amounts
 from portfolio_margin.deribit_vectors import own_currency
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
+from portfolio_margin.dollars import is_own_money
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
 from portfolio_margin.risk_units import UnitRows, Units, spot_value, whole_ticks
-from pricing.arrays import FloatArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
@@ -81,12 +83,16 @@ class Model:
         return make(names, price, vol * self.params.vol_range, dynamics=powers)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) nothing."""
-        return everything(arrays)
+        """(N,) names assets that no segregated account is of, such as tokens."""
+        return segregated_assets(arrays)
+
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
+        return is_own_money(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
-        """(N,) none: accounts were margined in the coin they held."""
-        return np.zeros(len(arrays))
+        """(N,) none on the coins accounts are margined in; all of an asset that no segregated account is of."""
+        return np.where(segregated_assets(arrays) != "", 1.0, 0.0)
 
     def requirement(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from portfolio_margin import deribit_matrix
+from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.deribit_matrix import COINS, Params, settlement, terms_for
 from portfolio_margin.deribit_vectors import MatrixModel, Portfolio, Vectors, delta_rows, in_ticks, own_currency
-from pricing.arrays import FloatArray
+from portfolio_margin.dollars import is_own_money
+from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
 
@@ -30,9 +32,17 @@ class Model(MatrixModel):
 
     model_id: str = field(default="deribit_spm", init=False)
 
+    def not_covered(self, arrays: RiskArrays) -> StrArray:
+        """(N,) names assets that no segregated account is of, such as tokens; a coin without parameters is refused."""
+        return segregated_assets(arrays)
+
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
+        return is_own_money(arrays)
+
     def haircut(self, arrays: RiskArrays) -> FloatArray:
-        """(N,) none: a segregated account is margined in the coin it holds."""
-        return np.zeros(len(arrays))
+        """(N,) none on the coins accounts are margined in; all of an asset that no segregated account is of."""
+        return np.where(segregated_assets(arrays) != "", 1.0, 0.0)
 
     def portfolio(self, arrays: RiskArrays) -> Portfolio:
         """The arrays as the model sees them: a set of vectors for every settlement leg."""

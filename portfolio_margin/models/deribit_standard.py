@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.standard_margin import Params, PositionByPosition
-from pricing.arrays import FloatArray
+from pricing.arrays import FloatArray, StrArray
 from scenarios.risk_arrays import RiskArrays
 
 __all__ = ["Model", "Params"]
@@ -26,6 +27,10 @@ class Model(PositionByPosition):
 
     model_id: str = field(default="deribit_standard", init=False)
 
+    def not_covered(self, arrays: RiskArrays) -> StrArray:
+        """(N,) names assets that no segregated account is of, such as tokens; a coin without rates is refused."""
+        return segregated_assets(arrays)
+
     def haircut(self, arrays: RiskArrays) -> FloatArray:
-        """(N,) none: a segregated account is margined in the coin it holds."""
-        return np.zeros(len(arrays))
+        """(N,) none on the coins accounts are margined in; all of an asset that no segregated account is of."""
+        return np.where(segregated_assets(arrays) != "", 1.0, 0.0)

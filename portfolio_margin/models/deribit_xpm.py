@@ -17,10 +17,13 @@ from functools import partial
 import numpy as np
 
 from portfolio_margin import deribit_matrix
+from portfolio_margin.collateral import moved_assets
 from portfolio_margin.deribit_matrix import Params, settlement, terms_for
 from portfolio_margin.deribit_vectors import MatrixModel, Portfolio, Vectors, delta_rows, in_ticks
+from portfolio_margin.dollars import in_coin, is_own_money
 from portfolio_margin.lacking import gather
-from pricing.arrays import FloatArray
+from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 
@@ -33,6 +36,10 @@ class Model(MatrixModel):
 
     model_id: str = field(default="deribit_xpm", init=False)
 
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) dollars, and coins that the cells move; not those without impact of their equity."""
+        return is_own_money(arrays) | (moved_assets(arrays) & ~self._still(arrays))
+
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) that of each currency; none on the margin currency. ConfigError for collateral without parameters."""
         rows = np.flatnonzero(arrays.is_collateral & (arrays.instrument_id != arrays.currency))
@@ -42,7 +49,15 @@ class Model(MatrixModel):
         return result
 
     def portfolio(self, arrays: RiskArrays) -> Portfolio:
-        """The arrays as the model sees them: one set of vectors over everything the account holds."""
+        """The arrays as the model sees them: one set of vectors over everything the account holds.
+
+        ConfigError where the margin currency is a coin: what the account holds in it would be moved by nothing.
+        """
+        if in_coin(arrays):
+            raise ConfigError(
+                f"margin currency {arrays.currency}: the cells of cross portfolio margin are gains in USD, so the "
+                "market needs USD, USDC or USDT as its margin currency"
+            )
         terms, (legs, leg) = terms_for(self.params, arrays), settlement(arrays)
         delta = delta_rows(arrays)
         together = terms.together | (self.params.coins == "cell_by_cell")
@@ -57,10 +72,18 @@ class Model(MatrixModel):
         Without impact of the equity that part is taken out.
         """
         owner = np.maximum(arrays.underlying_idx, 0)
-        mover = arrays.terms.currency_underlying[arrays.terms.currency_idx]
-        source = np.where(arrays.kind == Kind.SPOT, arrays.underlying_idx, mover)
-        impact = [self.params.risk(str(name)).equity_side_impact == "both" for name in arrays.underlying_id]
-        still = (source >= 0) & ~np.array(impact, dtype=np.bool_)[np.maximum(source, 0)]
-        equity = arrays.value_rows[:, None] * terms.moves[np.maximum(source, 0)]
-        rows = np.where(still[:, None], arrays.rows - equity, arrays.rows)
+        equity = arrays.value_rows[:, None] * terms.moves[np.maximum(_equity_source(arrays), 0)]
+        rows = np.where(self._still(arrays)[:, None], arrays.rows - equity, arrays.rows)
         return in_ticks(rows * terms.scale[owner], arrays)
+
+    def _still(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) rows whose equity is in a coin that has no impact in the matrix."""
+        impact = [self.params.risk(str(name)).equity_side_impact == "both" for name in arrays.underlying_id]
+        source = _equity_source(arrays)
+        return np.asarray((source >= 0) & ~np.array(impact, dtype=np.bool_)[np.maximum(source, 0)])
+
+
+def _equity_source(arrays: RiskArrays) -> IntArray:
+    """(N,) -> U whose price moves the equity that a row is, -1 for none."""
+    mover = arrays.terms.currency_underlying[arrays.terms.currency_idx]
+    return np.where(arrays.kind == Kind.SPOT, arrays.underlying_idx, mover)

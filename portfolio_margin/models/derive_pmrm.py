@@ -47,7 +47,7 @@ from portfolio_margin.derive_scenarios import (
     scenario_table,
 )
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, covered
-from pricing.arrays import FloatArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
@@ -151,6 +151,10 @@ class Model:
         contracts, reason = contracts_of(arrays), not_at_derive(arrays)
         other = contracts.asset & ~contracts.coin
         return np.where(other, "PMRM takes cash and the coin of the underlying only", reason)
+
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) the coin, which moves in the scenarios; all else is not taken."""
+        return np.asarray(contracts_of(arrays).coin & arrays.is_collateral)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) 1 for assets that the venue does not take; what it asks for others is among the charges."""

@@ -51,7 +51,7 @@ from portfolio_margin.derive_scenarios import (
     scenario_table,
 )
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, covered
-from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, VolDynamics, check_bounds
@@ -212,6 +212,10 @@ class Model:
         listed = np.isin(arrays.instrument_id, list(self.params.collateral))
         return np.where(contracts.asset & ~listed, "no haircut among the parameters (collateral)", reason)
 
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) assets that cancel risk, which move in the scenarios, and those that a haircut is charged on."""
+        return self._risk_cancelling(arrays) | (self._haircuts(arrays).sum(axis=1) > 0.0)
+
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) 1 for assets without a haircut of the venue; those of others are charges, as two margins share them."""
         return np.where(arrays.is_collateral & (self.not_covered(arrays) != ""), 1.0, 0.0)
@@ -248,6 +252,13 @@ class Model:
             )
         return chosen
 
+    def _haircuts(self, arrays: RiskArrays) -> FloatArray:
+        """(N,2) of maintenance margin, and what initial margin has on top; 0 for what is not listed."""
+        haircuts = np.zeros((len(arrays), 2))
+        for name, asset in self.params.collateral.items():
+            haircuts[arrays.instrument_id == name] = asset.mm_haircut, asset.im_haircut
+        return haircuts
+
     def portfolios(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
     ) -> list[Portfolio]:
@@ -277,10 +288,7 @@ class Model:
 
     def _assets(self, arrays: RiskArrays) -> tuple[FloatArray, FloatArray]:
         """(N,) price of an asset at the venue, and (N,2) the two haircuts."""
-        haircuts = np.zeros((len(arrays), 2))
-        for name, asset in self.params.collateral.items():
-            haircuts[arrays.instrument_id == name] = asset.mm_haircut, asset.im_haircut
-        return np.abs(arrays.value) / self.params.feeds.stable_price, haircuts
+        return np.abs(arrays.value) / self.params.feeds.stable_price, self._haircuts(arrays)
 
     def net_margin(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None

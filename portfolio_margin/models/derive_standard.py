@@ -43,7 +43,7 @@ from portfolio_margin.derive_feeds import (
 )
 from portfolio_margin.derive_legs import Block, Legs, Rates, Standard, added, block_of, margin_shares, rates_of
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, covered
-from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
@@ -102,6 +102,10 @@ class Model:
         reason = np.where(contracts.asset & ~listed, "no parameters of a market for this asset", reason)
         token = contracts.asset & ~contracts.coin & (reason == "")
         return np.where(token, "not the coin of its market: it has a price of its own", reason)
+
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) coins: "base" charges a balance owed like one held."""
+        return np.asarray(contracts_of(arrays).coin & arrays.is_collateral)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) 1 for assets that the venue does not take; what it asks for others is among the charges."""

@@ -26,11 +26,12 @@ import numpy as np
 from portfolio_margin.aggregate import account_sums
 from portfolio_margin.blocks import blocks
 from portfolio_margin.book import Book
-from portfolio_margin.collateral import haircuts
+from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
+from portfolio_margin.dollars import money_of_amounts
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
 from portfolio_margin.tail_measures import MEASURES, QUANTILES, blended, scenario_weights, tail_measure, tail_weights
-from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.families import historical
@@ -63,12 +64,13 @@ class Params:
     break_step            scenarios from one window to the next, 1 to 1,000
     liquidity_sizes       sizes in shares of the capacity at which factors are given, rising from 0
     liquidity_factors     factors at these sizes, 0 to 10, linear between them and flat beyond
-    capacity              underlying -> notional that the market takes over a horizon, margin currency, 1 to 1e15
+    capacity              underlying -> notional that the market takes over a horizon, in margin currency, where that is
+                          a coin in its quote currency, and so are volumes, 1 to 1e15
     default_capacity      of underlyings not named, 1 to 1e15
     liquidity_alpha       least alpha, 0 to 1
     half_spread           cost of closing a contract as a share of its notional, 0 to 0.1
     impact                Y of the concentration charge, 0 to 10
-    daily_volume          underlying -> notional traded a day, margin currency, 1 to 1e15
+    daily_volume          underlying -> notional traded a day, 1 to 1e15
     default_daily_volume  of underlyings not named, 1 to 1e15
     initial_factor        initial margin per unit of requirement, 1 to 5
     maintenance_factor    maintenance margin per unit of requirement, 0.01 to 1
@@ -208,6 +210,10 @@ class Model:
         reason = np.array([f"no price history for {name}: give history.returns.{name}" for name in named], np.str_)
         return np.where(lacks, reason, "")
 
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) assets that a scenario moves; a fixed rate of exchange loses nowhere."""
+        return moved_assets(arrays)
+
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance that does not count; all of a coin without a history."""
         blind = arrays.is_collateral & ~np.append(self._known(arrays), True)[arrays.underlying_idx]
@@ -337,8 +343,8 @@ class Model:
         """(A,U) delta of the contracts, margin currency for a relative move of 1."""
         rows = np.zeros((len(arrays), len(arrays.underlying_id)))
         contract = np.flatnonzero(~arrays.is_collateral)
-        delta = arrays.delta * arrays.unit / arrays.tick_size
-        rows[contract, arrays.underlying_idx[contract]] = np.rint(delta[contract])
+        delta = (arrays.delta * arrays.unit / arrays.tick_size)[contract]
+        rows[contract, arrays.underlying_idx[contract]] = delta if arrays.tick is None else np.rint(delta)
         return account_sums(book, arrays, rows, backend=backend, threads=threads)
 
     def _concentration(self, delta: FloatArray, sigma: FloatArray, arrays: RiskArrays) -> FloatArray:
@@ -409,5 +415,6 @@ class Model:
 
 
 def _by_underlying(arrays: RiskArrays, values: Mapping[str, float], default: float) -> FloatArray:
-    """(U+1,) the value of every underlying, and one for what has none."""
-    return np.array([*(values.get(str(name), default) for name in arrays.underlying_id), default], dtype=np.float64)
+    """(U+1,) the value of every underlying in margin currency, and one for what has none."""
+    stated = np.array([values.get(str(name), default) for name in arrays.underlying_id], dtype=np.float64)
+    return np.append(stated * money_of_amounts(arrays), default)

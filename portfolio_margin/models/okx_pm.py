@@ -22,11 +22,12 @@ import numpy as np
 
 from portfolio_margin import risk_units
 from portfolio_margin.book import Book
+from portfolio_margin.dollars import dollars, is_dollar, is_own_money
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
 from portfolio_margin.risk_units import UnitRows, Units, whole_ticks
-from pricing.arrays import DAYS_PER_YEAR, MILLISECONDS_PER_YEAR, FloatArray, StrArray
+from pricing.arrays import DAYS_PER_YEAR, MILLISECONDS_PER_YEAR, BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from pricing.market import UNDATED
@@ -34,7 +35,6 @@ from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, VolDynamics, check_bounds, make
 
 ANY = "any"
-DOLLARS = ("USD", "USDC", "USDT")
 VOL_CASES = ((1.0, "up"), (0.0, "same"), (-1.0, "down"))
 
 
@@ -191,9 +191,13 @@ class Model:
         """(N,) nothing: what lacks parameters is refused."""
         return everything(arrays)
 
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
+        return is_own_money(arrays)
+
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) that of each asset, none on dollars. ConfigError for assets without one."""
-        rows = np.flatnonzero(arrays.is_collateral & ~np.isin(arrays.instrument_id, [*DOLLARS, arrays.currency]))
+        rows = np.flatnonzero(arrays.is_collateral & ~is_dollar(arrays))
         result = np.zeros(len(arrays))
         result[rows] = gather(partial(self.params.haircut_of, str(arrays.instrument_id[row])) for row in rows)
         return result
@@ -233,11 +237,12 @@ class Model:
             "rate": (self.params.rate_move or 0.0) * moved,
         }
         all_of_them = np.sum(list(parts.values()), axis=0)
-        parts["minimum"] = np.maximum(self._tiered(raw) / units.tick_size - all_of_them, 0.0)
+        dollar = dollars(arrays, "the tiers of MR7")[units.underlying]
+        parts["minimum"] = np.maximum(self._tiered(raw / dollar) * dollar / units.tick_size - all_of_them, 0.0)
         return {name: values[:, None] * [self.params.initial_factor, 1.0] for name, values in parts.items()}
 
     def _tiered(self, raw: FloatArray) -> FloatArray:
-        """(R,) MR7: every part of the raw charge times the multiplier of its tier."""
+        """(R,) MR7 in USD: every part of the raw charge (R,) times the multiplier of its tier."""
         edges = np.array([0.0, *self.params.tier_limits, np.inf])
         inside = np.clip(raw[:, None], edges[:-1], edges[1:]) - edges[:-1]
         return np.asarray(inside @ np.array(self.params.tier_multipliers))

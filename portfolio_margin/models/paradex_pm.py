@@ -22,11 +22,12 @@ import numpy as np
 from portfolio_margin.blocks import BLOCK_NUMBERS, Block, blocks
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
+from portfolio_margin.dollars import is_dollar, is_own_money
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
 from portfolio_margin.risk_units import spot_value
-from pricing.arrays import MILLISECONDS_PER_YEAR, FloatArray, StrArray
+from pricing.arrays import MILLISECONDS_PER_YEAR, BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from pricing.market import UNDATED
@@ -35,7 +36,6 @@ from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, VolDynamics, check_bounds, make
 
 CHARGES = ("scan", "minimum_delta", "funding", "fees")
-DOLLARS = ("USD", "USDC", "USDT")
 ANY = "any"
 # The settlement price is an average over so many years before expiry, 30 minutes.
 AVERAGING = 1_800_000 / MILLISECONDS_PER_YEAR
@@ -156,10 +156,13 @@ class Model:
         """(N,) nothing: an asset without parameters is refused."""
         return everything(arrays)
 
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
+        return is_own_money(arrays)
+
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) all of what is no dollar: other balances need margin of their full value."""
-        dollar = np.isin(arrays.instrument_id, [*DOLLARS, arrays.currency])
-        return np.where(arrays.is_collateral & ~dollar, 1.0, 0.0)
+        return np.where(arrays.is_collateral & ~is_dollar(arrays), 1.0, 0.0)
 
     def requirement(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None

@@ -173,6 +173,10 @@ class Model:
         future = (arrays.kind == Kind.FUTURE) | (arrays.kind == Kind.PERPETUAL)
         return np.where((reason == "") & future, "strategy rules cover stock and options, not futures", reason)
 
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) stock, which is margined as a position."""
+        return is_stock(arrays, self._classes(arrays))
+
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of foreign currencies and of coins without a class that does not count; stock is margined."""
         stock = is_stock(arrays, self._classes(arrays))
@@ -246,7 +250,8 @@ class Model:
         key = account[rows] * max(len(arrays.underlying_id), 1) + owner[book.instrument_idx[rows]]
         rows = rows[np.argsort(key, kind="stable")]
         key = np.sort(key)
-        for part in np.split(rows, np.flatnonzero(np.diff(key)) + 1) if len(rows) else ():
+        whole = np.split(rows, np.flatnonzero(np.diff(key)) + 1) if len(rows) else []
+        for part in (one for each in whole for one in _by_money(book, arrays, each, stock)):
             name = str(arrays.underlying_id[owner[book.instrument_idx[part[0]]]])
             rates = self.rates(name, str(classes[owner[book.instrument_idx[part[0]]]]))
             held, options, at = _holding(book, arrays, part, stock, rates, self.params.long_dated_days)
@@ -302,11 +307,35 @@ def _holding(
         long_dated=days > long_dated_days,
     )
     held_units = terms.multiplier[book.instrument_idx[units]] * book.quantity[units]
-    stock_money = terms.fx[terms.currency_idx[book.instrument_idx[units]]]
-    coin = terms.currency_underlying[terms.currency_idx[book.instrument_idx[units]]] == underlying
-    size = np.where(coin, stock_money / spot, stock_money)
-    holding = Holding(legs, float(held_units.sum()), spot, rates, float(size[0]) if len(units) else 1.0)
+    size = float(_stock_money(book, arrays, units)[0]) if len(units) else 1.0
+    holding = Holding(legs, float(held_units.sum()), spot, rates, size)
     return holding, options, int(units[0]) if len(units) else -1
+
+
+def _stock_money(book: Book, arrays: RiskArrays, units: IntArray) -> FloatArray:
+    """Margin currency per unit of quote currency of positions in stock: of a coin, its rate over its spot."""
+    row, terms = book.instrument_idx[units], arrays.terms
+    underlying, money = arrays.underlying_idx[row], terms.fx[terms.currency_idx[row]]
+    coin = terms.currency_underlying[terms.currency_idx[row]] == underlying
+    return np.where(coin, money / terms.spot[underlying], money)
+
+
+def _by_money(book: Book, arrays: RiskArrays, part: IntArray, stock: BoolArray) -> list[IntArray]:
+    """The positions of one account on one underlying, cut where its stock is in currencies of different worth.
+
+    Stock in one of them is another asset than stock in the other: it is not netted against it. Options are paired with
+    the stock that is worth most, and the rest stands alone.
+    """
+    units = part[stock[book.instrument_idx[part]]]
+    money = _stock_money(book, arrays, units)
+    known = np.unique(money)
+    if len(known) < 2:
+        return [part]
+    held = arrays.terms.multiplier[book.instrument_idx[units]] * book.quantity[units] * money
+    worth = [abs(float(held[money == value].sum())) for value in known]
+    main = int(np.argmax(worth))
+    alone = [units[money == value] for k, value in enumerate(known) if k != main]
+    return [part[~np.isin(part, np.concatenate(alone))], *alone]
 
 
 def _micro(amount: float) -> int:

@@ -37,7 +37,7 @@ from portfolio_margin.span.requirement import (
 from portfolio_margin.span.rules import SpanRules, rules_of
 from portfolio_margin.span.spreads import NEAREST, PROPORTIONAL
 from portfolio_margin.span.tables import RiskParameterFile
-from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.families import span as family
@@ -255,6 +255,10 @@ class Model:
         kept = [f"{NOT_SCANNED}; haircut {share:.4g}" if share > 0 else f"{NOT_SCANNED}; {NO_HAIRCUT}"
                 for share in self.haircut(arrays).tolist()]  # fmt: skip
         return np.where(moving & ~rules, np.array(kept, dtype=np.str_), reason)
+
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) assets of a combined commodity of the file; what is held beside them is not scanned."""
+        return np.asarray(arrays.is_collateral & self.rules(arrays).covered)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""

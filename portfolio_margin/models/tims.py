@@ -31,7 +31,7 @@ from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
 from portfolio_margin.product_classes import check_product_classes, classes_of, is_stock, without_class
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
-from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
@@ -167,6 +167,10 @@ class Model:
         """(N,) names contracts whose underlying has no product class."""
         return without_class(arrays, self._classes(arrays.underlying_id))
 
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) stock, which is margined as a position."""
+        return is_stock(arrays, self._classes(arrays.underlying_id))
+
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of foreign currencies and of coins without a class that does not count; stock is margined."""
         stock = is_stock(arrays, self._classes(arrays.underlying_id))
@@ -264,8 +268,9 @@ class Model:
         forward = np.append(terms.forward, 1.0)[arrays.expiry_idx]
         # One inverse future or perpetual stands for its multiplier over the forward in coins.
         units = np.where(settled & terms.is_inverse, terms.multiplier / forward, terms.multiplier)
-        # The minimum is in quote currency, which is the settlement currency of a linear contract.
-        money = np.where(terms.is_inverse, 1.0, terms.fx[terms.currency_idx])
+        # The minimum is in quote currency: what a linear contract settles in, and so much of a coin at its spot.
+        spot = np.append(terms.spot, 1.0)[arrays.underlying_idx]
+        money = terms.fx[terms.currency_idx] / np.where(terms.is_inverse, spot, 1.0)
         rows = self.params.contract_minimum * units * money * arrays.unit / arrays.tick_size
         if arrays.tick is not None:
             rows = np.ceil(rows - 1e-9 * rows)

@@ -17,12 +17,12 @@ import numpy as np
 from portfolio_margin.aggregate import NETTING, kernel_positions, worst_loss
 from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_minimum, short_option_rows
-from portfolio_margin.collateral import haircuts
+from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
 from portfolio_margin.kernel_inputs import segment_starts
 from portfolio_margin.order_table import OrderTable, worst_loss_table
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
-from pricing.arrays import FloatArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
@@ -89,6 +89,10 @@ class Model:
     def not_covered(self, arrays: RiskArrays) -> StrArray:
         """(N,) nothing: a worst loss is a rule for every contract."""
         return everything(arrays)
+
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) assets that a scenario moves; a fixed rate of exchange loses nowhere."""
+        return moved_assets(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""

@@ -269,24 +269,26 @@ def _call_usual_greeks(past_caches: bool, kernel: Any, arrays: tuple[FloatArray,
     return kernel(columns, results[0], results[1:], past_caches)
 
 
+def _told(unfit: list[int] | None, counts: list[int]) -> None:
+    if unfit is not None:
+        unfit += counts
+
+
 def value(
     model: ModuleType,
     columns: tuple[FloatArray, ...],
     threads: int = 1,
     out: FloatArray | None = None,
     accuracy: str = "default",
+    unfit: list[int] | None = None,
 ) -> FloatArray:
-    """Value of each row, into `out` if given; NaN where an input is not finite or out of bounds."""
+    """Value of each row, into `out` if given; NaN where an input is not finite or out of bounds.
+
+    unfit   is given the number of such rows, part by part, by a formula
+    """
     if is_solved(model):
         european = value(black76, columns[:6], threads)
         return into(out, exercise.value(american_numba, columns, european, accuracy=accuracy, threads=threads))
-    return value_and_unfit(model, columns, threads, out)[0]
-
-
-def value_and_unfit(
-    model: ModuleType, columns: tuple[FloatArray, ...], threads: int = 1, out: FloatArray | None = None
-) -> tuple[FloatArray, int]:
-    """`value` of a formula, and how many rows are not finite or out of bounds."""
     result = np.empty(columns[0].shape) if out is None else out
     given = tuple(read_only(column) for column in columns)
 
@@ -297,7 +299,8 @@ def value_and_unfit(
         _value_kernel(model)(*arrays)
         return int(np.count_nonzero(np.isnan(arrays[-1])))
 
-    return result, sum(XP.run_in_threads(run, result.size, threads))
+    _told(unfit, XP.run_in_threads(run, result.size, threads))
+    return result
 
 
 def greeks(
@@ -307,6 +310,7 @@ def greeks(
     third_order: bool = False,
     out: tuple[FloatArray, ...] | None = None,
     accuracy: str = "default",
+    unfit: list[int] | None = None,
 ) -> tuple[FloatArray, ...]:
     """value and eight Greeks of each row, or thirteen, into `out` if given; the value is NaN as in `value`."""
     if is_solved(model):
@@ -314,17 +318,6 @@ def greeks(
         european_rows = greeks(black76, columns[:6], threads)
         rows = exercise.greeks(american_numba, columns, european_rows, accuracy=accuracy, threads=threads)
         return rows if out is None else tuple(into(t, row) for t, row in zip(out, rows, strict=True))
-    return greeks_and_unfit(model, columns, threads, third_order, out)[0]
-
-
-def greeks_and_unfit(
-    model: ModuleType,
-    columns: tuple[FloatArray, ...],
-    threads: int = 1,
-    third_order: bool = False,
-    out: tuple[FloatArray, ...] | None = None,
-) -> tuple[tuple[FloatArray, ...], int]:
-    """`greeks` of a formula, and how many rows are not finite or out of bounds."""
     if out is None:
         out = tuple(np.empty(columns[0].shape) for _ in range(ALL_GREEKS if third_order else GREEKS))
     given = tuple(read_only(column) for column in columns)
@@ -341,4 +334,5 @@ def greeks_and_unfit(
             _call_greeks(_greeks_kernel(model), arrays)
         return int(np.count_nonzero(np.isnan(arrays[COLUMNS])))
 
-    return out, sum(XP.run_in_threads(run, columns[0].size, threads))
+    _told(unfit, XP.run_in_threads(run, columns[0].size, threads))
+    return out

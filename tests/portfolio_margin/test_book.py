@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portfolio_margin import Book
+from portfolio_margin import Book, margin
 from portfolio_margin.book import UNGROUPED
+from portfolio_margin.models import worst_case
 from pricing import DataError
-from tests.portfolio_margin.books import BOOK, INSTRUMENTS, book_of, loose, names_of, shuffled
+from tests.portfolio_margin.books import ARRAYS, BOOK, INSTRUMENTS, MARKET, ROW, book_of, loose, names_of, shuffled
 
 KEYS = np.array([-1, 2, 2, 0, 1, 1])
 
@@ -173,3 +174,18 @@ def test_not_too_many_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_book_is_of_its_instruments() -> None:
     assert BOOK.instrument_idx.max() < len(INSTRUMENTS)
     assert set(np.unique(BOOK.group_key)) <= set(np.unique(INSTRUMENTS.expiry_idx))
+
+
+@pytest.mark.parametrize("name", ["underlying_idx", "currency_idx", "zeros"])
+def test_margin_refuses_groups_that_are_not_the_expiries(name: str) -> None:
+    """Under bybit_pm the same account asked for 35,419 by expiry and for 20,908 by any of these."""
+    groups = np.zeros(len(INSTRUMENTS)) if name == "zeros" else getattr(INSTRUMENTS, name)
+    held = {"USD": 1e5, "BTC-7D-68000-C": -5.0, "BTC-60D-68000-C": 3.0, "ETH-7D-2050-P": -10.0}
+    rows = [ROW[instrument] for instrument in held]
+    book = Book.from_arrays(["a"] * len(held), rows, list(held.values()), groups)
+    model = worst_case.Model(worst_case.Params(netting="joint"))
+    with pytest.raises(DataError, match=r"row a, group = .*belongs to group .*instruments\.expiry_idx"):
+        margin(book, ARRAYS, MARKET, model)
+    ungrouped = margin(Book.from_arrays(["a"] * len(held), rows, list(held.values())), ARRAYS, MARKET, model)
+    right = Book.from_arrays(["a"] * len(held), rows, list(held.values()), INSTRUMENTS.expiry_idx)
+    assert margin(right, ARRAYS, MARKET, model).initial_margin == ungrouped.initial_margin

@@ -288,3 +288,38 @@ def test_the_picture_of_accounts_that_need_nothing() -> None:
     assert margin_map(result).frame[["account", "state"]].to_numpy().tolist() == [["future", "not computed"]]
     idle = margin_map(result.select([0, 2])).frame
     assert idle[["account", "state"]].to_numpy().tolist() == [["cash", "nothing held"], ["none", "nothing held"]]
+
+
+def test_there_is_no_saving_against_a_margin_of_a_part() -> None:
+    """A reference that leaves a contract out, and a model that does, ask for less than the whole requires."""
+    off = toy_model.Model(toy_model.Params(futures="off"))
+    book = book_of({"part": {"USD": 30_000.0, FUTURE: 100.0}, "whole": {"USD": 30_000.0, "BTC-PERPETUAL": 100.0}})
+    for reference in ("off", "worst_case"):
+        models = {"off": off, "worst_case": worst_case.Model()}
+        result = compare(book, MARKET, models, instruments=INSTRUMENTS, scenario_set=GRID, reference=reference)
+        other = 1 - result.model.index(reference)
+        assert result.comparable[other].tolist() == [False, True]
+        assert np.isnan(result.saving[other, 0]) and np.isfinite(result.saving[other, 1])
+        frame = result.frame()
+        assert frame.saving[frame.account == "part"].isna().any()
+        assert frame.saving[frame.account == "whole"].notna().all()
+
+
+def test_every_output_of_the_command_marks_that_there_is_no_saving(run: Any, tmp_path: Path) -> None:
+    future = "BTC-27MAR26"
+    rows = f"account,instrument,quantity\na,{future},-100000\nb,BTC-PERPETUAL,1000\n"
+    (tmp_path / "p.csv").write_text(rows)
+    (tmp_path / "c.csv").write_text("account,currency,amount\na,USD,100000\nb,USD,100000\n")
+    call = ("compare", "--positions", "p.csv", "--collateral", "c.csv", "--model", "worst_case", "--model",
+            "derive_pmrm2", "--reference", "derive_pmrm2")  # fmt: skip
+    rows = list(csv.DictReader(run(*call, "--csv").out.splitlines()))
+    savings = {(row["model"], row["account"]): row["saving"] for row in rows}
+    assert savings["worst_case", "a"] == savings["derive_pmrm2", "a"] == "" and savings["worst_case", "b"] != ""
+    document = json.loads(run(*call, "--json").out)
+    assert [row["saving"] is None for row in document["rows"]] == [True, False, True, False]
+    lines = run(*call).out.splitlines()
+    (footer,) = (line for line in lines if line.startswith("worst_case: "))
+    assert "of derive_pmrm2 in the 1 of 2 accounts that both see in full" in footer
+    asked = {(row["model"], row["account"]): float(row["initial_margin"]) for row in rows}
+    share = 100.0 * asked["worst_case", "b"] / asked["derive_pmrm2", "b"]
+    assert f"worst_case: {share:.1f} % of" in footer

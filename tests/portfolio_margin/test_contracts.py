@@ -35,7 +35,7 @@ from portfolio_margin.explain import Explanation
 from portfolio_margin.grid_units import Grid
 from portfolio_margin.io.parameter_sets import parameter_files
 from portfolio_margin.models.tims import RANGES
-from portfolio_margin.requirement import EXACT, covered
+from portfolio_margin.requirement import EXACT, UNCHARGED_DEBT, covered
 from portfolio_margin.standard_margin import FutureRates, OptionRates
 from pricing import ConfigError
 from scenarios import RiskArrays, revalue
@@ -305,13 +305,15 @@ def test_a_contract_without_a_rule_is_named_and_left_out(name: str) -> None:
     book = book_for(name)
     model = model_of(name)
     arrays = arrays_of(model)
-    reason = model.not_covered(arrays)
+    row = book.instrument_idx
+    owed = arrays.is_collateral & ~model.debts_covered(arrays) & (arrays.instrument_id != arrays.currency)
+    debt = np.where(owed[row] & (book.quantity < 0), UNCHARGED_DEBT, "")
+    reason = np.where(model.not_covered(arrays)[row] != "", model.not_covered(arrays)[row], debt)
     statement = margin(book, arrays, MARKET, model)
-    out = (reason != "")[book.instrument_idx] & (book.quantity != 0)
+    out = (reason != "") & (book.quantity != 0)
     assert len(statement.positions_excluded) == out.sum()
     for position, line in zip(np.flatnonzero(out), statement.positions_excluded, strict=True):
-        row = book.instrument_idx[position]
-        assert line.endswith(f"{arrays.instrument_id[row]}: {reason[row]}")
+        assert line.endswith(f"{arrays.instrument_id[row[position]]}: {reason[position]}")
     again = margin(book.keep(~out), arrays, MARKET, model)
     assert again.initial_margin.tobytes() == statement.initial_margin.tobytes()
     assert not again.positions_excluded

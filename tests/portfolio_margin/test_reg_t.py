@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portfolio_margin import load_parameters, load_sample, margin
+from portfolio_margin import explain, load_parameters, load_sample, margin
 from portfolio_margin.models import reg_t
-from pricing import ConfigError
+from pricing import ConfigError, Instruments, Kind, Market
+from scenarios import RiskArrays, revalue
+from scenarios.shocks import make
 from tests.naive import reg_t as naive
-from tests.portfolio_margin.equities import Listed, arrays_for, book_of
+from tests.portfolio_margin.equities import Listed, arrays_for, book_of, equity_market
 from tests.portfolio_margin.test_tims import DAYS, IBM, POSITIONS, SPX, STOCK, STRADDLE
 
 EQUITY = reg_t.Model(reg_t.Params(default_class="equity"))
@@ -282,3 +285,46 @@ def test_crypto_is_named_and_left_out() -> None:
         margin(sample.book, arrays, sample.market, model)
     named = reg_t.Model(reg_t.Params(default_class="equity")).not_covered(arrays)
     assert set(named.tolist()) == {"", "strategy rules cover stock and options, not futures"}
+
+
+def two_currencies() -> tuple[RiskArrays, Market]:
+    """One stock held in US dollars, and in Canadian ones at 0.7, listed before and after it; a call on it."""
+    instruments, market = equity_market({"X": 100.0}, [Listed("X", "C", 120.0, 30.0, 0.2)])
+    spot = int(np.flatnonzero(instruments.kind == Kind.SPOT)[0])
+    rows = [0, spot, spot, spot, *range(spot + 1, len(instruments))]
+    columns = {f.name: getattr(instruments, f.name)[rows].copy() for f in fields(Instruments)}
+    columns["instrument_id"] = np.array(["USD", "X-CAD", "X", "Y-CAD", *instruments.instrument_id[spot + 1 :]])
+    columns["currency_idx"][[1, 3]] = 1
+    vols = market.mark_vol[rows]
+    money = {"currency_id": np.array(["USD", "CAD"]), "fx": np.array([1.0, 0.7])}
+    basis = {"currency_underlying": np.array([-1, -1]), "fx_basis_limit": np.array([0.01, 0.01])}
+    both = replace(market, mark_vol=vols, **money, **basis)
+    return revalue(Instruments(**columns), both, make(["still"], np.zeros(1))), both
+
+
+def test_stock_in_two_currencies_is_two_assets() -> None:
+    """Half of 100 shares at 100 USD and half of 100 at 70 USD, whichever stands first; long and short do not net."""
+    arrays, market = two_currencies()
+    model = reg_t.Model(reg_t.Params(default_class="equity"))
+    held = {
+        "both": {"X": 100.0, "X-CAD": 100.0},
+        "later": {"X": 100.0, "Y-CAD": 100.0},
+        "same": {"X-CAD": 60.0, "Y-CAD": 40.0},
+        "opposed": {"X": 100.0, "X-CAD": -100.0},
+        "opposed later": {"X": 100.0, "Y-CAD": -100.0},
+        "short": {"X": -300.0, "X-CAD": 100.0},
+    }
+    statement = margin(book_of(arrays, held), arrays, market, model)
+    initial = dict(zip(statement.account.tolist(), statement.initial_margin.tolist(), strict=True))
+    assert initial == {
+        "both": 8_500.0, "later": 8_500.0, "same": 3_500.0, "opposed": 8_500.0, "opposed later": 8_500.0,
+        "short": 18_500.0,
+    }  # fmt: skip
+    assert statement.maintenance_margin[statement.account == "both"] == 0.25 * 17_000.0
+    call = str(arrays.instrument_id[-1])
+    covered = {"a": {call: -1.0, "X": 100.0}, "b": {call: -1.0, "X": 100.0, "X-CAD": 50.0}}
+    asked = margin(book_of(arrays, covered), arrays, market, model).initial_margin
+    assert asked[1] - asked[0] == pytest.approx(0.5 * 50.0 * 70.0)
+    book = book_of(arrays, covered)
+    lines = explain(margin(book, arrays, market, model), book, arrays, "b").lines
+    assert {line.name for line in lines if line.level == "position"} >= {"X-CAD", call}

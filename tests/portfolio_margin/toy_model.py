@@ -17,11 +17,11 @@ import numpy as np
 
 from portfolio_margin.blocks import Block, blocks
 from portfolio_margin.book import Book
-from portfolio_margin.collateral import haircuts
+from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
 from pricing import Kind
-from pricing.arrays import DAYS_PER_YEAR, FloatArray, StrArray
+from pricing.arrays import DAYS_PER_YEAR, BoolArray, FloatArray, StrArray
 from scenarios import RiskArrays, ScenarioSet, VolDynamics
 from scenarios.shocks import MarketRows, Skew, check_bounds, make
 
@@ -73,6 +73,10 @@ class Model:
         off = (arrays.kind == Kind.FUTURE) & (self.params.futures == "off")
         text = np.where(off, "futures are off", "")
         return np.where(arrays.kind == Kind.SPOT, "no rule for spot", text)
+
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) coins, which move in the scenarios."""
+        return moved_assets(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) 5 % of coins."""

@@ -11,6 +11,7 @@ from benchmarks import (
     american,
     engine,
     hedge,
+    liquidation,
     margin_models,
     pairing,
     pricing,
@@ -48,6 +49,7 @@ def main() -> None:
     margin_models.run(sizes.accounts, sizes.positions, sizes.rounds)
     american.run(5_000, sizes.rounds, BUILD / "bench-american.json")
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
+    liquidation.run(sizes.accounts // 20, sizes.positions, sizes.rounds)
     hedge.run(100, (64, 256, 1_000), max(1, sizes.rounds // 2))
     engine.run_all(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
     slices.run(sizes.slices, sizes.rounds, output=BUILD / "bench-slices.json")

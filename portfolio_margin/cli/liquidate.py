@@ -1,0 +1,176 @@
+"""liquidate: what a policy would close of accounts below maintenance margin, and what is left of them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import click
+import numpy as np
+
+from portfolio_margin.cli.heading import market_text, statement_lines
+from portfolio_margin.cli.inputs import (
+    BOOK_OPTIONS,
+    MARGIN_OPTIONS,
+    MARKET_OPTIONS,
+    Session,
+    collect,
+    open_session,
+    rows_of,
+    statement_of,
+    with_options,
+)
+from portfolio_margin.cli.output import (
+    Column,
+    chosen_output,
+    deliver,
+    money,
+    output_options,
+    progress,
+    quantity_text,
+    show_table,
+)
+from portfolio_margin.io.results import json_rows, money_text
+from portfolio_margin.liquidation import policies
+from portfolio_margin.liquidation.plan import Costs, LiquidationPlan
+from portfolio_margin.statement import AccountStatus, MarginStatement
+from pricing.errors import ConfigError
+
+POLICIES = tuple(sorted(module.name for module in iter_modules(policies.__path__)))
+MONEY_COLUMNS = ("cost", "penalty", "equity", "margin_balance", "initial_margin", "maintenance_margin")
+STYLES = {"exhausted": "red", "bankrupt": "bold red"}
+
+
+@click.command("liquidate")
+@click.argument("accounts", nargs=-1, metavar="[ACCOUNT]...")
+@click.option("--policy", type=click.Choice(POLICIES), default="largest_contributor", show_default=True)
+@click.option(
+    "--buffer", type=float, help="Share of the maintenance margin restored above it; by default the policy's."
+)
+@click.option("--cost", type=float, default=0.0005, show_default=True, help="Of trading, a share of the notional.")
+@click.option("--penalty", type=float, default=0.0, show_default=True, help="On closing, a share of the notional.")
+@click.option("--penalty-share", type=float, default=0.0, show_default=True, help="Of the maintenance margin freed.")
+@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
+@output_options
+def command(
+    accounts: tuple[str, ...],
+    as_json: bool,
+    as_csv: bool,
+    parquet_file: str | None,
+    output_file: str | None,
+    **shared: Any,
+) -> None:
+    """Liquidation plans of the ACCOUNTs named, or of all below maintenance margin."""
+    output = chosen_output(as_json, as_csv, parquet_file, output_file)
+    rules = {name: shared.pop(name) for name in ("policy", "buffer", "cost", "penalty", "penalty_share")}
+    options = collect(shared)
+    _check_rates(rules)
+    module = import_module(f"{policies.__name__}.{rules['policy']}")
+    params = module.Params() if rules["buffer"] is None else module.Params(buffer=rules["buffer"])
+    session = open_session(options)
+    statement = statement_of(session, options)
+    session = session.warned(statement)
+    chosen = rows_of(session.book, accounts) if accounts else np.flatnonzero(statement.below_maintenance).tolist()
+    costs = Costs.of(
+        session.arrays,
+        rules["cost"] * session.arrays.notional,
+        rules["penalty"] * session.arrays.notional,
+        rules["penalty_share"],
+    )
+    plans = []
+    with progress("liquidating", max(len(chosen), 1)) as step:
+        for name in (str(statement.account[row]) for row in chosen):
+            book = session.book.select(name)
+            plans.append(module.plan(book, session.arrays, session.model, costs, params, backend=options.backend))
+            step(name)
+    identity = {**rules, "buffer": params.buffer, "currency": statement.currency, "as_of_ms": statement.as_of_ms}
+    identity |= {**statement.identity(chosen), **session.told.document()}
+    if not deliver(output, _columns(plans, session), identity, lambda: _document(plans, session, identity)):
+        _show(plans, rules["policy"], statement, session, chosen)
+
+
+def _check_rates(rules: dict[str, Any]) -> None:
+    for name in ("cost", "penalty", "penalty_share"):
+        if not 0.0 <= rules[name] <= 1.0:
+            raise ConfigError(f"--{name.replace('_', '-')} = {rules[name]!r}: must be from 0 to 1")
+
+
+def _columns(plans: list[LiquidationPlan], session: Session) -> dict[str, Any]:
+    """One row a trade; an account without trades has one row without a step."""
+    names = ("step", "action", "instrument", "quantity", *MONEY_COLUMNS)
+    rows: list[tuple[Any, ...]] = []
+    for plan in plans:
+        table = plan.columns(session.arrays)
+        trades = list(zip(*(table[name].tolist() for name in names), strict=True))
+        nothing = (0, "", "", 0.0, 0.0, 0.0, *plan.after[:4])
+        rows += [(plan.account, plan.policy, plan.outcome.value, *row) for row in trades or [nothing]]
+    columns = list(zip(*rows, strict=True)) or [()] * (3 + len(names))
+    return {
+        name: np.array(column) for name, column in zip(("account", "policy", "outcome", *names), columns, strict=True)
+    }
+
+
+def _document(plans: list[LiquidationPlan], session: Session, identity: dict[str, Any]) -> dict[str, Any]:
+    """One object an account, with its trades; amounts as decimal texts."""
+    documents = []
+    for plan in plans:
+        margins = {
+            when: {name: money_text(value) for name, value in zip(MONEY_COLUMNS[2:], figures[:4], strict=True)}
+            | {"status": AccountStatus(figures.status).name}
+            for when, figures in (("before", plan.before), ("after", plan.after))
+        }
+        amounts = {"cost": money_text(plan.cost), "penalty": money_text(plan.penalty)}
+        trades = json_rows(plan.columns(session.arrays), MONEY_COLUMNS)
+        documents.append(
+            {"account": plan.account, "outcome": plan.outcome.value, **amounts, **margins, "trades": trades}
+        )
+    return {**identity, "plans": documents}
+
+
+def _show(
+    plans: list[LiquidationPlan], policy: str, statement: MarginStatement, session: Session, chosen: list[int]
+) -> None:
+    unit = f" [{statement.currency}]"
+    outcomes = [plan.outcome.value for plan in plans]
+    trades = [sum(len(step.trades) for step in plan.steps) for plan in plans]
+    shown = [
+        Column("account", [plan.account for plan in plans], right=False),
+        Column("outcome", outcomes, right=False, styles=[STYLES.get(name, "") for name in outcomes]),
+        Column("trades", [str(count) for count in trades]),
+        Column("cost" + unit, money([plan.cost for plan in plans])),
+        Column("penalty" + unit, money([plan.penalty for plan in plans]), keep=False),
+        Column("balance" + unit, money([plan.before.balance for plan in plans])),
+        Column("after", money([plan.after.balance for plan in plans])),
+        Column("maint." + unit, money([plan.before.maintenance for plan in plans])),
+        Column("after", money([plan.after.maintenance for plan in plans])),
+    ]
+    footer = statement_lines(statement, statement.excluded_of(chosen), session.told)
+    if not plans:
+        footer = ["no account is below maintenance margin", *footer]
+    title = f"liquidation by {policy}, {market_text(statement, session.source)}"
+    show_table(title, shown, "\n".join(footer))
+    if len(plans) == 1 and plans[0].steps:
+        _show_trades(plans[0], session, unit)
+
+
+def _show_trades(plan: LiquidationPlan, session: Session, unit: str) -> None:
+    table = plan.columns(session.arrays)
+    last = ~np.isnan(table["maintenance_margin"])
+
+    def amounts(name: str) -> list[str]:
+        return [money([value])[0] if end else "" for value, end in zip(table[name], last, strict=True)]
+
+    columns = [
+        Column("step", [str(number) for number in table["step"]]),
+        Column("action", [str(name) for name in table["action"]], right=False),
+        Column("instrument", [str(name) for name in table["instrument"]], right=False),
+        Column("quantity", [quantity_text(quantity) for quantity in table["quantity"]]),
+        Column("cost" + unit, amounts("cost")),
+        Column("penalty" + unit, amounts("penalty"), keep=False),
+        Column("balance" + unit, amounts("margin_balance")),
+        Column("maint." + unit, amounts("maintenance_margin")),
+    ]
+    show_table(
+        f"trades of {plan.account}", columns, "quantities are contracts, + bought; margins are those after a step"
+    )

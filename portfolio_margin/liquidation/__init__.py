@@ -1,0 +1,1 @@
+"""Liquidation: what is closed, transferred and charged when an account is short of margin, and who bears a deficit."""

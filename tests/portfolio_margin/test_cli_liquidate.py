@@ -1,0 +1,72 @@
+"""The command that plans liquidations, on the sample: four of its accounts are below maintenance margin."""
+
+from __future__ import annotations
+
+import csv
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from portfolio_margin.cli.liquidate import POLICIES
+from tests.portfolio_margin import test_cli
+from tests.portfolio_margin.test_cli import check_fails
+
+run = test_cli.run
+BELOW = [
+    "delta-hedged-gamma-04",
+    "naked-wing-seller-underwater",
+    "perpetual-long-liquidated",
+    "short-straddle-bankrupt",
+]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_all_below_maintenance_are_planned(run: Any, policy: str) -> None:
+    rates = ("--cost", "0.0005", "--penalty", "0.001")
+    document = json.loads(run("liquidate", "--policy", policy, *rates, "--json").out)
+    plans = document["plans"]
+    assert [plan["account"] for plan in plans] == BELOW and document["policy"] == policy
+    assert [plan["outcome"] for plan in plans] == ["restored"] * 3 + ["bankrupt"]
+    for plan in plans[:3]:
+        before, after = plan["before"], plan["after"]
+        charged = Decimal(plan["cost"]) + Decimal(plan["penalty"])
+        assert before["status"] == "LIQUIDATION" and after["status"] in ("NORMAL", "MARGIN_CALL", "REDUCE_ONLY")
+        # Equity is rounded down in either statement.
+        assert abs(Decimal(before["equity"]) - Decimal(after["equity"]) - charged) <= Decimal("0.01")
+        needed = (1 + Decimal(document["buffer"])) * Decimal(after["maintenance_margin"])
+        assert Decimal(after["margin_balance"]) >= needed
+        assert charged == sum(Decimal(trade["cost"]) + Decimal(trade["penalty"]) for trade in plan["trades"])
+
+
+def test_outputs_agree(run: Any) -> None:
+    rows = list(csv.DictReader(run("liquidate", "--csv").out.splitlines()))
+    plans = json.loads(run("liquidate", "--json").out)["plans"]
+    assert len(rows) == sum(max(len(plan["trades"]), 1) for plan in plans)
+    assert rows[-1]["account"] == BELOW[-1] and rows[-1]["step"] == "0"
+    table = run("liquidate", BELOW[2])
+    assert table.code == 0 and "restored" in table.out and "ETH-PERPETUAL" in table.out
+    assert "safe" in run("liquidate", "iron-condor-07").out
+
+
+def test_a_larger_buffer_closes_more(run: Any) -> None:
+    def left(buffer: str) -> Decimal:
+        document = json.loads(run("liquidate", BELOW[2], "--buffer", buffer, "--json").out)
+        return Decimal(document["plans"][0]["after"]["maintenance_margin"])
+
+    assert left("0.5") < left("0.1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (("liquidate", "nobody"), ("nobody", "no such account")),
+        (("liquidate", "--cost", "-1"), ("--cost = -1.0", "from 0 to 1")),
+        (("liquidate", "--penalty-share", "2"), ("--penalty-share",)),
+        (("liquidate", "--buffer", "-0.1"), ("buffer = -0.1",)),
+        (("liquidate", "--policy", "none"), ("proportional",)),
+    ],
+)
+def test_bad_input_is_named(run: Any, arguments: tuple[str, ...], texts: tuple[str, ...]) -> None:
+    check_fails(run(*arguments), *texts)

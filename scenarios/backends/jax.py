@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pricing.arrays import FloatArray
@@ -15,6 +14,7 @@ from pricing.backends import jax as pricing_jax
 from pricing.resolve import PricingInputs, is_solved
 from pricing.xp import jax as xp
 from pricing.xp.devices import EVERYWHERE, SHARED, mesh_of, rows_at_once, shared_out
+from scenarios.backends.formula_jax import unit_pnl_of
 from scenarios.backends.numpy import solved_pnl
 from scenarios.bind import ShockedInputs
 
@@ -24,21 +24,9 @@ TEMPORARIES = 16
 
 @functools.cache
 def _compiled(model: ModuleType, mesh: jax.sharding.Mesh) -> Any:
-    def unit_pnl(inputs: PricingInputs, shocked: ShockedInputs) -> Any:
-        row = inputs.expiry_idx
-        forward = shocked.forward[row]
-        strike, sign = inputs.strike[:, None], inputs.sign[:, None]
-        base = model.value(xp, inputs.forward, inputs.strike, inputs.tau, inputs.vol, inputs.discount, inputs.sign)
-        value = model.value(xp, forward, strike, shocked.tau[row], shocked.vol, shocked.discount[row], sign)
-        conversion = shocked.fx[inputs.currency_idx] / jnp.where(inputs.inverse[:, None] > 0, forward, 1.0)
-        base_conversion = shocked.base_fx[inputs.currency_idx] / jnp.where(inputs.inverse > 0, inputs.forward, 1.0)
-        kept = (base * base_conversion * (1.0 - inputs.settled))[:, None]
-        gain = (value - (base * inputs.settled)[:, None]) * conversion - kept
-        return shocked.weight * (inputs.multiplier[:, None] * gain)
-
     moves = ShockedInputs._make(SHARED if name == "vol" else EVERYWHERE for name in ShockedInputs._fields)
     given = (PricingInputs._make(SHARED for _ in PricingInputs._fields), moves)
-    return shared_out(unit_pnl, mesh, given, SHARED)
+    return shared_out(unit_pnl_of(model), mesh, given, SHARED)
 
 
 def unit_pnl(

@@ -12,7 +12,7 @@ import numpy as np
 from pricing.arrays import FloatArray
 from pricing.resolve import PricingInputs
 from pricing.xp import jax as xp
-from scenarios.backends.jax import _compiled as compiled
+from scenarios.backends.formula_jax import unit_pnl_of
 from scenarios.bind import ShockedInputs
 
 INDEX_COLUMNS = ("expiry_idx", "currency_idx")
@@ -20,7 +20,7 @@ INDEX_COLUMNS = ("expiry_idx", "currency_idx")
 
 @functools.cache
 def _compiled_tangent(model: ModuleType) -> Any:
-    value = compiled(model)
+    value = unit_pnl_of(model)
 
     def tangent(inputs: Any, shocked: Any, inputs_tangent: Any, shocked_tangent: Any) -> Any:
         def along(amount: Any) -> Any:

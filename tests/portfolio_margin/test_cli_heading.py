@@ -122,9 +122,8 @@ def outcome(free: tuple[float, float], after: tuple[float, float], **decided: An
     """The verdict on an account with this available funds and excess liquidity before and after."""
     pre, post = (dict.fromkeys(COMPARED, 0.0) | dict(zip(("available_funds", "excess_liquidity"), values, strict=True))
                  for values in (free, after))  # fmt: skip
-    change = {name: post[name] - pre[name] for name in COMPARED}
     given = {"pre_status": "LIQUIDATION", "post_status": "LIQUIDATION", "fits": False, "allowed": False} | decided
-    return "\n".join(verdict(WhatIf("a", "USD", pre, post, change, pre_worst_scenario="", post_worst_scenario="",
+    return "\n".join(verdict(WhatIf("a", "USD", pre, post, pre_worst_scenario="", post_worst_scenario="",
                                     **given)))  # fmt: skip
 
 

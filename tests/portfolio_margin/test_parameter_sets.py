@@ -225,6 +225,6 @@ def test_a_statement_of_a_settlement_file_applies_on_its_business_date(archive: 
     file = exchange_with_every_rule(date="20250131")
     arrays = file_arrays(file).arrays
     model = worst_case.Model(*load_parameters("worst_case", at=arrays.valuation_time, folder=archive))
-    book = Book.from_arrays(["a"], [0], [1.0], np.zeros(len(arrays), dtype=int))
+    book = Book.from_arrays(["a"], [0], [1.0], arrays.expiry_idx)
     statement = margin(book, arrays, None, model)
     assert (statement.parameter_set.name, statement.parameter_set.applies) == ("2025-01-01", True)

@@ -7,12 +7,14 @@ behind `xp`, and writes what it does into the kernel. numba itself compiles only
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import inspect
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import CellType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
@@ -258,10 +260,19 @@ def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: in
     slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
     if workers == 1:
         return [run(slices[0])]
-    with ThreadPoolExecutor(workers - 1) as pool:
-        waiting = [pool.submit(run, part) for part in slices[:-1]]
+    pool = _pool(workers - 1, os.getpid())
+    waiting = [pool.submit(run, part) for part in slices[:-1]]
+    try:
         last = run(slices[-1])
-        return [*(future.result() for future in waiting), last]
+    finally:
+        wait(waiting)
+    return [*(future.result() for future in waiting), last]
+
+
+@functools.cache
+def _pool(workers: int, process: int) -> ThreadPoolExecutor:
+    """Threads that stay: starting them takes as long as some ten thousand prices. A forked process needs its own."""
+    return ThreadPoolExecutor(workers, thread_name_prefix="kernels")
 
 
 @contextlib.contextmanager

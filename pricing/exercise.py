@@ -103,6 +103,11 @@ def with_carry(columns: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:
     return columns if len(columns) == 7 else (*columns, np.zeros_like(columns[0]))
 
 
+def on_future(columns: tuple[FloatArray, ...]) -> bool:
+    """Whether the columns are those of options on the future itself."""
+    return len(columns) == 6
+
+
 def value(
     solver: Solver,
     columns: tuple[FloatArray, ...],
@@ -137,7 +142,8 @@ def greeks(
 
     All but volga are derivatives of the solved equation, exact to its own error; volga is a difference of two
     vegas, right to about 1e-7 of itself, and to 1e-3 where 0.02 % of vol decides about exercise.
-    Inside the exercise region they are those of the payoff. UnsolvedError as in `value`.
+    Inside the exercise region they are those of the payoff. rho holds spot and yield; of an option on the future it
+    moves the future with the rate, dV/dr with F = S exp(r tau), as that of `black76`. UnsolvedError as in `value`.
     """
     puts = puts_of(columns)
     result = np.array(european)
@@ -150,7 +156,7 @@ def greeks(
         result[:, row] = _early_greeks(columns, puts, row, own, result[:, row])
     still = np.flatnonzero(puts.still)
     if len(still):
-        result[:, still] = certain_exercise.greeks(with_carry(columns), still)
+        result[:, still] = certain_exercise.greeks(with_carry(columns), still, on_future=on_future(columns))
     return tuple(result)
 
 
@@ -361,11 +367,16 @@ def _early_greeks(
     theta = own_rate * unit * premium - 0.5 * pull * (forward * gamma)
     charm = own_rate * delta - pull * (gamma + 0.5 * forward * speed)
     rho = unit * np.where(call, by_payout, by_rate)
+    held_rho = np.zeros_like(forward)
+    if on_future(columns):
+        # The put has the rate as its yield too, and the forward slides under it.
+        rho = unit * (by_rate + by_payout) + tau * forward * delta
+        held_rho = sign * tau * forward
     extra = np.array([unit * premium, delta, gamma, unit * by_vol, theta, rho, vanna, unit * volga, charm])
     now = puts.now[row]
     kept = european + extra
     kept[0] = np.maximum(kept[0], now)
     zero = np.zeros_like(now)
     slope, slide = sign * grow, sign * carry * spot
-    held = np.array([now, slope, zero, zero, slide, zero, zero, zero, sign * carry * grow])
+    held = np.array([now, slope, zero, zero, slide, held_rho, zero, zero, sign * carry * grow])
     return np.where(exercised, held, kept)

@@ -6,12 +6,14 @@ amounts also become margin currency; sums over positions follow from there.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from portfolio_margin.book import Book
 from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
 from pricing.errors import ConfigError, UnsolvedError
-from pricing.instruments import Instruments, Kind
+from pricing.instruments import Exercise, Instruments, Kind
 from pricing.market import Market
 from pricing.price import GREEK_NAMES, default_threads, load_backend, trader_units
 from pricing.resolve import PricingInputs, model_columns, models_of, resolve
@@ -135,9 +137,14 @@ def _by_model(instruments: Instruments, inputs: PricingInputs, backend: str) -> 
     module = load_backend("pricing", backend)
     names, models = models_of(instruments)
     table = np.empty((len(GREEK_NAMES), len(instruments)))
-    for name, model in models.items():
-        mask = names == name
-        columns = model_columns(model, inputs.rows(mask))
+    # An option on the future has no carry, and without its column rho moves the future with the rate.
+    on_future = instruments.exercise == Exercise.AMERICAN_ON_FUTURE
+    for name, future in itertools.product(models, (False, True)):
+        mask = (names == name) & (on_future == future)
+        if not mask.any():
+            continue
+        model = models[name]
+        columns = model_columns(model, inputs.rows(mask))[: 6 if future else None]
         try:
             table[:, mask] = module.greeks(model, columns, default_threads(int(mask.sum())))
         except UnsolvedError as error:

@@ -9,11 +9,11 @@ import numpy as np
 from pricing.arrays import FloatArray, IntArray
 
 
-def greeks(columns: tuple[FloatArray, ...], row: IntArray) -> Any:
+def greeks(columns: tuple[FloatArray, ...], row: IntArray, *, on_future: bool = False) -> Any:
     """(9,R') value and Greeks without vol or time: exercise at the best time, known in advance.
 
     The holder receives s (S exp(-q t) - K exp(-r t)) at the t in [0, tau] of his choice: now, at expiry, or in
-    between at the stationary point.
+    between at the stationary point. rho holds spot and yield; on_future: it moves the forward with the rate instead.
     """
     forward, strike, tau, _, discount, sign, carry = (column[row] for column in columns)
     log_discount = np.log(discount)
@@ -38,4 +38,6 @@ def greeks(columns: tuple[FloatArray, ...], row: IntArray) -> Any:
     theta = np.where(waits, rate * top, np.where(alive, sign * carry * spot, 0.0))
     charm = np.where(waits, rate * delta, np.where(alive, carry * delta, 0.0))
     rho = np.where(alive, sign * time * strike * np.exp(-rate * time), 0.0)
+    if on_future:
+        rho = tau * forward * delta - time * top
     return np.array([top, delta, curved, zero, theta, rho, zero, zero, charm])

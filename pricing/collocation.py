@@ -92,6 +92,12 @@ def interpolation(nodes: int, s: FloatArray, out_power: float, grade: int) -> Fl
     return np.asarray((matrix * s[:, None] ** power)[:, :nodes] / at[:nodes] ** power)
 
 
+def basis_at(scheme: Scheme, share: FloatArray) -> FloatArray:
+    """(G,p,n) from y^2 at the nodes to y^2 at these shares (G,p) of the time solved for."""
+    s = np.sqrt(share) ** (1.0 / scheme.grade)
+    return interpolation(len(scheme.node), s.ravel(), scheme.out_power, scheme.grade).reshape(*share.shape, -1)
+
+
 def _chebyshev(nodes: int) -> FloatArray:
     """(nodes + 1,) extrema of the Chebyshev polynomial on [0, 1], from 1 to 0."""
     return np.asarray(np.cos(np.pi * np.arange(nodes + 1) / (2 * nodes)) ** 2)

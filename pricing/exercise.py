@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from pricing import certain_exercise, two_boundaries
+from pricing import certain_exercise, near_boundary, two_boundaries
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.collocation import Scheme, scheme, scheme_of
 from pricing.errors import ConfigError, Problem, UnsolvedError
@@ -103,6 +103,11 @@ def with_carry(columns: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:
     return columns if len(columns) == 7 else (*columns, np.zeros_like(columns[0]))
 
 
+def on_future(columns: tuple[FloatArray, ...]) -> bool:
+    """Whether the columns are those of options on the future itself."""
+    return len(columns) == 6
+
+
 def value(
     solver: Solver,
     columns: tuple[FloatArray, ...],
@@ -136,8 +141,9 @@ def greeks(
     """value, delta, gamma, vega, theta, rho, vanna, volga, charm as the contract of a model defines them.
 
     All but volga are derivatives of the solved equation, exact to its own error; volga is a difference of two
-    vegas, right to about 1e-7 of itself, and an average where 0.02 % of vol decides about exercise.
-    Inside the exercise region they are those of the payoff. UnsolvedError as in `value`.
+    vegas, right to about 1e-7 of itself, and to 1e-3 where 0.02 % of vol decides about exercise.
+    Inside the exercise region they are those of the payoff. rho holds spot and yield; of an option on the future it
+    moves the future with the rate, dV/dr with F = S exp(r tau), as that of `black76`. UnsolvedError as in `value`.
     """
     puts = puts_of(columns)
     result = np.array(european)
@@ -145,11 +151,12 @@ def greeks(
     at_vols = [_solved(puts, plan, threads, scale) for scale in (1.0, 1.0 + VOL_STEP, 1.0 - VOL_STEP)]
     for solutions in zip(*at_vols, strict=True):
         row = solutions[0][0].row
-        own = [_premium_greeks(puts, solution, threads) for solution in solutions]
+        near = _near(puts, solutions[0])
+        own = [_premium_greeks(puts, solution, near, threads) for solution in solutions]
         result[:, row] = _early_greeks(columns, puts, row, own, result[:, row])
     still = np.flatnonzero(puts.still)
     if len(still):
-        result[:, still] = certain_exercise.greeks(with_carry(columns), still)
+        result[:, still] = certain_exercise.greeks(with_carry(columns), still, on_future=on_future(columns))
     return tuple(result)
 
 
@@ -302,11 +309,27 @@ def _terms(puts: Puts, row: IntArray) -> Terms:
     return puts.rate[row], puts.payout[row], puts.vol[row], puts.tau[row]
 
 
-def _premium_greeks(puts: Puts, solution: Solution, threads: int) -> tuple[FloatArray, BoolArray]:
+def _near(puts: Puts, solution: Solution) -> BoolArray:
+    """(R',) rows of a part, in its own order, so near their boundary that derivatives want points of their own."""
+    part, groups, y, _ = solution
+    if part.solver is two_boundaries:
+        return np.zeros(len(part.row), bool)
+    owner, row = np.repeat(np.arange(len(y)), np.diff(groups.ptr)), part.row[groups.order]
+    d = near_boundary.distance(tuple(term[owner] for term in groups.terms), puts.log_spot[row], y[owner])
+    return near_boundary.is_near(part.scheme, d)[np.argsort(groups.order)]
+
+
+def _premium_greeks(puts: Puts, solution: Solution, near: BoolArray, threads: int) -> tuple[FloatArray, BoolArray]:
     """(8,R') premium and derivatives of the rows of a part, in its own order, and whether they are exercised."""
     part, groups, y, changes = solution
     spots, back = puts.log_spot[part.row][groups.order], np.argsort(groups.order)
     ours = part.solver.premium_greeks(part.scheme, groups, spots, y, changes, threads)
+    few = np.flatnonzero(near[groups.order])
+    if len(few):
+        owner = np.repeat(np.arange(len(y)), np.diff(groups.ptr))[few]
+        terms = tuple(term[owner] for term in groups.terms)
+        # The premium itself has no spike and stays that of `value`.
+        ours[1:, few] = near_boundary.premium_greeks(part.scheme, terms, spots[few], y[owner], changes[:, owner])[1:]
     return ours[:, back], _exercised(part, groups, y, spots)[back]
 
 
@@ -324,8 +347,10 @@ def _early_greeks(
     forward, strike, tau, vol, discount, sign, carry = (column[row] for column in with_carry(columns))
     log_spot, unit = puts.log_spot[row], puts.unit[row]
     (premium, first, second, third, by_vol, by_vol_spot, by_rate, by_payout), exercised = own[0]
-    higher, lower = (np.where(out, 0.0, rows[4]) for rows, out in own[1:])
-    volga = (higher - lower) / (2.0 * VOL_STEP * vol)
+    # On the side of vol where the option would be exercised there is no step.
+    higher, lower = (np.where(out, by_vol, rows[4]) for rows, out in own[1:])
+    steps = np.maximum(2.0 - own[1][1] - own[2][1], 1.0)
+    volga = (higher - lower) / (steps * VOL_STEP * vol)
     call = sign > 0
     # From the put of strike 1 to the option, by its own spot S: a call is S puts on K/S, a put K puts on S/K.
     s = np.exp(log_spot)
@@ -342,11 +367,16 @@ def _early_greeks(
     theta = own_rate * unit * premium - 0.5 * pull * (forward * gamma)
     charm = own_rate * delta - pull * (gamma + 0.5 * forward * speed)
     rho = unit * np.where(call, by_payout, by_rate)
+    held_rho = np.zeros_like(forward)
+    if on_future(columns):
+        # The put has the rate as its yield too, and the forward slides under it.
+        rho = unit * (by_rate + by_payout) + tau * forward * delta
+        held_rho = sign * tau * forward
     extra = np.array([unit * premium, delta, gamma, unit * by_vol, theta, rho, vanna, unit * volga, charm])
     now = puts.now[row]
     kept = european + extra
     kept[0] = np.maximum(kept[0], now)
     zero = np.zeros_like(now)
     slope, slide = sign * grow, sign * carry * spot
-    held = np.array([now, slope, zero, zero, slide, zero, zero, zero, sign * carry * grow])
+    held = np.array([now, slope, zero, zero, slide, held_rho, zero, zero, sign * carry * grow])
     return np.where(exercised, held, kept)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pricing.arrays import BoolArray, FloatArray
-from pricing.collocation import Scheme, interpolation
+from pricing.collocation import Scheme, basis_at
 from pricing.collocation import scheme as make_scheme
 from pricing.models import american
 from pricing.xp import numpy as xp
@@ -166,7 +166,7 @@ def _solve_until(scheme: Scheme, terms: Terms, root: FloatArray, known: FloatArr
     first = _first(scheme, here)
     warm = np.isfinite(known[:, :1])
     share = np.where(warm, until[:, None] * scheme.node**2 / np.where(warm, known[:, :1], 1.0), 1.0)
-    basis, before = _basis(scheme, np.minimum(share, 1.0)), _basis(scheme, np.full((1, 1), (1.0 - BACK) ** 2))
+    basis, before = basis_at(scheme, np.minimum(share, 1.0)), basis_at(scheme, np.full((1, 1), (1.0 - BACK) ** 2))
     solved = np.ones(len(root), bool)
     parts = [until[:, None]]
     for k, system in enumerate((_upper_system, _lower_system)):
@@ -249,7 +249,7 @@ def _lower_points(terms: Terms, y: FloatArray, scheme: Scheme) -> tuple[FloatArr
 def _gap(scheme: Scheme, y: FloatArray, apart: FloatArray, root: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(G,) log of B/A at the end of the time solved for, and its slope by the root of that time."""
     n = len(scheme.node)
-    before = _basis(scheme, np.full((1, 1), (1.0 - BACK) ** 2))
+    before = basis_at(scheme, np.full((1, 1), (1.0 - BACK) ** 2))
     earlier = sum(_at(y[:, 1 + k * n : 1 + (k + 1) * n], before)[:, 0] for k in (0, 1))
     now = y[:, 1] + y[:, 1 + n]
     return apart - now, (earlier - now) / (BACK * root)
@@ -291,7 +291,7 @@ def _premium_points(
     reach = np.sqrt(tau) - np.sqrt(tau - until)
     v = np.sqrt(tau) - reach * z * z
     time, shares = v * v, 4.0 * weight * v * reach * z
-    basis = _basis(scheme, np.minimum(reach * z * z * (np.sqrt(tau) + v) / y[:, :1], 1.0))
+    basis = basis_at(scheme, np.minimum(reach * z * z * (np.sqrt(tau) + v) / y[:, :1], 1.0))
     n = len(scheme.node)
     depths = (_at(y[:, 1 : 1 + n], basis), -np.log(rate / payout) - _at(y[:, 1 + n :], basis))
     row, start = _row_group(groups), log_spot[:, None]
@@ -315,12 +315,6 @@ def _depth_moves(groups: Groups, y: FloatArray, changes: FloatArray, basis: Floa
             side.append(_summed(at * change[:, columns], basis) / _at(at, basis))
         lower[-1] = -lower[-1] - by_limit[:, None]
     return upper, lower
-
-
-def _basis(scheme: Scheme, share: FloatArray) -> FloatArray:
-    """(G,p,n) from y^2 at the nodes to y^2 at these shares (G,p) of the time solved for."""
-    s = np.sqrt(share) ** (1.0 / scheme.grade)
-    return interpolation(len(scheme.node), s.ravel(), scheme.out_power, scheme.grade).reshape(*share.shape, -1)
 
 
 def _at(y: FloatArray, basis: FloatArray) -> FloatArray:

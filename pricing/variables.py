@@ -56,6 +56,11 @@ def extra_arguments(model: str, given: Mapping[str, ArrayLike | None]) -> dict[s
     own = EXTRA.get(model, ())
     for name, value in given.items():
         if value is not None and name not in own:
+            if model == "american" and name in EXTRA["black_scholes_merton"]:
+                raise ConfigError(
+                    f"{name} = {value!r}: the model 'american' is an option on a future; on a spot with rate and yield "
+                    "american_price and american_greeks are for it, and there is no implied vol of those yet"
+                )
             owner = next(other for other, names in EXTRA.items() if name in names)
             raise ConfigError(f"{name} = {value!r}: belongs to the model {owner!r}, not to {model!r}")
     return {name: 0.0 if (value := given.get(name)) is None else value for name in own}

@@ -292,8 +292,9 @@ def boundary_changes(xp, solve, terms, y, scheme):
 
 def premium(xp, terms, log_spot, y, scheme):
     """Early exercise premium of R puts of strike 1; terms and log_spot are (R,), y (R,n)."""
-    here, weight, _ = _premium_points(xp, terms, log_spot, y, scheme)
-    return (weight * premium_point(xp, *here)).sum(-1)
+    y_u = xp.sqrt(xp.maximum((y * y) @ scheme.premium_basis, LEAST_DISTANCE))
+    here = _premium_arguments(xp, terms, log_spot, scheme.premium_root, y_u)
+    return (terms[3][:, None] * scheme.premium_weight * premium_point(xp, *here)).sum(-1)
 
 
 def premium_greeks(xp, terms, log_spot, y, y_changes, scheme):
@@ -301,11 +302,18 @@ def premium_greeks(xp, terms, log_spot, y, y_changes, scheme):
 
     premium; by spot: first, second, third; by vol; by vol and spot; by rate, by payout at a constant spot.
     """
-    here, weight, y_u = _premium_points(xp, terms, log_spot, y, scheme)
+    y_u = xp.sqrt(xp.maximum((y * y) @ scheme.premium_basis, LEAST_DISTANCE))
+    moves = tuple(((2.0 * y * change) @ scheme.premium_basis) / (2.0 * y_u) for change in y_changes)
+    return premium_greeks_of_points(xp, terms, log_spot, scheme.premium_root, scheme.premium_weight, y_u, moves)
+
+
+def premium_greeks_of_points(xp, terms, log_spot, root, weight, y_u, moves):
+    """`premium_greeks` by the points root = sqrt(t/tau) with weights of dt/tau, (p,) or (R,p); y_u, moves (R,p)."""
+    here = _premium_arguments(xp, terms, log_spot, root, y_u)
+    weight = terms[3][:, None] * weight
     terms_here = premium_point_greeks(xp, *here)
     kick, kick_steep = weight * terms_here[8], weight * terms_here[9]
     sums = [(weight * term).sum(-1) for term in terms_here[:8]]
-    moves = [((2.0 * y * change) @ scheme.premium_basis) / (2.0 * y_u) for change in y_changes]
     by_vol = sums[4] - (kick * moves[0]).sum(-1)
     by_vol_spot = sums[5] - (kick_steep * moves[0]).sum(-1)
     by_rate, by_payout = (sums[6 + k] - (kick * moves[1 + k]).sum(-1) for k in (0, 1))
@@ -322,14 +330,12 @@ def premium_greeks(xp, terms, log_spot, y, y_changes, scheme):
     )
 
 
-def _premium_points(xp, terms, log_spot, y, scheme):
-    """Arguments of `premium_point`, weights (R,p), and y at the points (R,p)."""
+def _premium_arguments(xp, terms, log_spot, root, y_u):
+    """Arguments of `premium_point` at the points root = sqrt(t/tau), (p,) or (R,p), where y is y_u (R,p)."""
     rate, payout, vol, tau, start = (term[:, None] for term in (*terms, log_spot))
     limit = limit_at_expiry(xp, rate, payout)
-    y_u = xp.sqrt(xp.maximum((y * y) @ scheme.premium_basis, LEAST_DISTANCE))
-    time, deviation = tau * scheme.premium_root**2, vol * xp.sqrt(tau) * scheme.premium_root
-    here = (rate, payout, start - xp.log(limit), time, deviation, y_u, xp.exp(start), limit)
-    return here, tau * scheme.premium_weight, y_u
+    time, deviation = tau * root**2, vol * xp.sqrt(tau) * root
+    return rate, payout, start - xp.log(limit), time, deviation, y_u, xp.exp(start), limit
 
 
 def _points(xp, vol, tau, y, scheme):

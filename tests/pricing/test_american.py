@@ -314,6 +314,21 @@ def test_model_of_futures_options() -> None:
     assert ours == pytest.approx(american_price(100.0, 95.0, 0.7, 0.25, [-1, 1], rate, rate), abs=1e-12)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(("rate", "vol"), [(0.05, 0.3), (-0.02, 0.3), (0.05, 0.0)])
+def test_rho_of_futures_options_moves_the_future(sign: float, rate: float, vol: float) -> None:
+    """dV/dr with F = S exp(r tau) and D = exp(-r tau), in the exercise region too."""
+    strike, tau = np.array([40.0, 80.0, 95.0, 105.0, 120.0, 150.0, 250.0]), 0.8
+    spot = 100.0 * math.exp(-rate * tau)
+
+    def value(r: float) -> np.ndarray:
+        at = (spot * math.exp(r * tau), strike, tau, vol, sign, math.exp(-r * tau))
+        return price(*at, model="american", accuracy="accurate")
+
+    ours = greeks(100.0, strike, tau, vol, sign, math.exp(-rate * tau), model="american", accuracy="accurate")
+    assert ours["rho"] == pytest.approx(derivative(value, rate, 5e-4), rel=1e-6, abs=1e-7)
+
+
 def test_refusals() -> None:
     for function in (american_price, american_greeks):
         with pytest.raises(NumericalError) as refused:

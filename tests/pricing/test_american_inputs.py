@@ -9,7 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pricing import ConfigError, DataError, american_call_with_dividend, american_with_dividends, greeks, price
+from pricing import (
+    ConfigError,
+    DataError,
+    american_call_with_dividend,
+    american_with_dividends,
+    greeks,
+    implied_vol,
+    price,
+)
 from pricing.american import american_greeks, american_price, exercise_boundary
 from pricing.price import BACKENDS
 
@@ -113,3 +121,11 @@ def test_the_model_by_name_takes_an_accuracy(backend: str) -> None:
         price(*terms, accuracy="fast", backend=backend)
     with pytest.raises(ConfigError, match="accuracy = 'best'"):
         greeks(*terms, model="american", accuracy="best", backend=backend)
+
+
+@pytest.mark.parametrize("function", [price, greeks, implied_vol])
+@pytest.mark.parametrize("name", ["rate", "dividend_yield"])
+def test_a_rate_leads_to_the_functions_of_a_spot(function: Any, name: str) -> None:
+    columns = (9.0, 100.0, 100.0, 0.5, 1.0) if function is implied_vol else (100.0, 100.0, 0.5, 0.2, 1.0)
+    with pytest.raises(ConfigError, match=rf"^{name} = 0.04: the model 'american' is an option on a future; .*_price"):
+        function(*columns, model="american", **{name: 0.04})

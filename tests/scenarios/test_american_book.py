@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from portfolio_margin.greeks import contract_greeks
-from pricing import ConfigError, DataError, Exercise, Instruments, Kind, Market, Payoff, UnsolvedError
+from pricing import ConfigError, DataError, Exercise, Instruments, Kind, Market, Payoff, UnsolvedError, greeks
 from pricing.american import american_greeks, american_price
 from pricing.market import UNDATED
 from pricing.resolve import resolve
@@ -137,6 +137,15 @@ def test_greeks_of_contracts() -> None:
     assert ours["delta"][:6] * grow == pytest.approx(expected["delta"], abs=1e-9)
     assert ours["vega"][:6] == pytest.approx(expected["vega"], abs=1e-7)
     assert resolve(instruments, market).carry[:6] == pytest.approx(np.full(6, RATE - YIELD), abs=1e-12)
+
+
+def test_greeks_of_contracts_on_a_future() -> None:
+    """As `greeks(model="american")` has them: rho moves the future with the rate, like that of European contracts."""
+    instruments, market = market_and_options(Exercise.AMERICAN_ON_FUTURE)
+    ours = contract_greeks(instruments, market, units="raw")
+    terms = (market.forward[0], instruments.strike[:6], LIFE, 0.25, instruments.sign[:6], market.discount[0])
+    for name, values in greeks(*terms, model="american").items():
+        assert ours[name][:6] == pytest.approx(values, rel=1e-9, abs=1e-12), name
 
 
 def test_taylor_is_near_for_small_moves() -> None:

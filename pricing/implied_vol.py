@@ -117,7 +117,7 @@ def implied_vol(
     """
     if on_error not in ON_ERROR:
         raise ConfigError(f"on_error = {on_error!r}: must be one of {', '.join(ON_ERROR)}")
-    if not resolution > 0:
+    if not isinstance(resolution, (int, float, np.number)) or not resolution > 0:
         raise ConfigError(f"resolution = {resolution!r}: must be above 0")
     backend = options.pop("backend", "numba")
     solver = _load_solver(backend)

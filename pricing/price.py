@@ -161,7 +161,7 @@ def price(
                       accuracy: of the model "american", "fast", "default" or "accurate";
                       out: a float64 array of the broadcast shape, which is filled and returned
 
-    Everything broadcasts; scalars, lists, numpy arrays, pandas series (by place, not index) are accepted. Returns float64
+    Everything broadcasts; scalars, lists, numpy arrays, pandas series (by place) are accepted. Returns float64
     of the broadcast shape, in quote currency, in coin for "inverse". Out of the money the relative error is
     below 1e-13 down to values of 1e-300. Raises DataError for inputs that are not finite or out of these bounds, and
     beyond sizes that doubles allow: forward, strike and displacement are at most 1e150, tau and vol at most 1e100,

@@ -120,6 +120,7 @@ def main() -> None:
     fit_slices(slices.noisy_slices(1))
     for name, quotes, expiries in moments(chosen.data, chosen.step):
         rows += [score(name, method, quotes, expiries) for method in methods]
+        print(f"{name}: {len(methods)} methods fitted", flush=True)
     if chosen.output:
         chosen.output.write_text(json.dumps(rows, indent=0))
     print(summary(rows))

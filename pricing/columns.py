@@ -36,7 +36,8 @@ def numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
         given = np.asarray(value)
         if np.ma.is_masked(value) or given.dtype.kind not in "fiuO":
             raise TypeError
-        return given.astype(np.float64, copy=False)
+        with np.errstate(over="ignore"):  # a wider float beyond doubles is infinite, and refused as such
+            return given.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError):
         shown = repr(value)[:60]
         raise DataError([Problem(function, None, name, shown, "must be a number or an array of numbers")]) from None

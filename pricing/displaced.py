@@ -11,6 +11,21 @@ def two_sum(a, b):
     return total, (a - (total - shift)) + (b - shift)
 
 
+def exact_vol_of(inversion):
+    """A compiled loop's way from the vol at the doubles of the two sums to that at the exact ones.
+
+    inversion   the module of Black-76
+    """
+
+    def exact_vol(xp, vol, shifted, raised, tau, sign, forward, strike, displacement):
+        _, forward_rest = two_sum(forward, displacement)
+        _, strike_rest = two_sum(strike, displacement)
+        shares = forward_rest / shifted, strike_rest / raised
+        return inversion.vol_at_exact_terms(xp, vol, shifted, raised, tau, sign, *shares)
+
+    return exact_vol
+
+
 def usual_greeks_of(formula):
     """A compiled loop's short way for one row: whether that is enough, and the nine Greeks.
 

@@ -76,7 +76,8 @@ class Expiries:
     def __post_init__(self) -> None:
         freeze_fields(self, {"underlying_idx": np.int64, "tau": np.float64})
         if self.underlying_idx.shape != self.tau.shape or self.tau.ndim != 1:
-            raise AssertionError("underlying_idx and tau are both (X,)")
+            shapes = f"underlying_idx {self.underlying_idx.shape}, tau {self.tau.shape}"
+            raise DataError([Problem("Expiries", None, "shapes", shapes, "underlying_idx and tau are both (X,)")])
 
     def __len__(self) -> int:
         return len(self.tau)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 from collections import Counter
 from types import ModuleType
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,8 @@ from pricing import american_vol, inverse
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.columns import flat_columns, writable
 from pricing.errors import PROBLEMS_SHOWN, ConfigError, DataError, NumericalError, Problem, Status
+from pricing.exact_terms import Quotes as _Quotes
+from pricing.exact_terms import at_exact_terms
 from pricing.price import BACKENDS, check_no_discount, default_threads
 from pricing.resolve import offered
 from pricing.variables import FORMULA, SPOT_MODELS, extra_arguments, formula_name, rounded_terms
@@ -38,17 +41,6 @@ REMEDY = {
     Status.NOT_DETERMINED: "one rounding of the price moves vol too far: it is too close to an end of its range",
 }
 WRONG_INPUT = (Status.NOT_FINITE, Status.EXPIRED, Status.BELOW_INTRINSIC, Status.ABOVE_MAXIMUM)
-
-
-class _Quotes(NamedTuple):
-    """Broadcast flat columns, each (n,), in the order the formula takes them."""
-
-    price: FloatArray
-    forward: FloatArray
-    strike: FloatArray
-    tau: FloatArray
-    discount: FloatArray
-    sign: FloatArray
 
 
 _Bounds = dict[str, tuple[float, float, str]]
@@ -125,21 +117,24 @@ def implied_vol(
     """
     if on_error not in ON_ERROR:
         raise ConfigError(f"on_error = {on_error!r}: must be one of {', '.join(ON_ERROR)}")
-    if not resolution > 0:
+    if not isinstance(resolution, (int, float, np.number)) or not resolution > 0:
         raise ConfigError(f"resolution = {resolution!r}: must be above 0")
     backend = options.pop("backend", "numba")
     solver = _load_solver(backend)
     inversion = load_inversion("black76" if model == AMERICAN else formula_name(model))
     out, accuracy = options.pop("out", None), _accuracy(model, options.pop("accuracy", None))
-    quotes, shape = _quotes(model, (price, forward, strike, tau, sign, discount), options)
+    quotes, shape, given = _quotes(model, (price, forward, strike, tau, sign, discount), options)
     target = None if out is None else _writable_pair(out, shape)
     bounds = SIGNED_BOUNDS if getattr(inversion, "SIGNED_PRICES", False) else BOUNDS
     if model == AMERICAN:
         vol, status = _american(solver, inversion, quotes, backend, accuracy)
-    elif model == "inverse" or backend != "numba":
-        vol, status = _solved(solver, inversion, quotes, model == "inverse", float(resolution), bounds)
-    else:  # the kernel looks at the numbers itself, so that good input is read once
-        vol, status = _inverted(solver, inversion, quotes, float(resolution))
+    else:
+        # The kernel of numba looks at the numbers itself, so that good input is read once.
+        checked = model != "inverse" and backend == "numba"
+        terms = (float(resolution),) if checked else (model == "inverse", float(resolution), bounds)
+        solve = functools.partial(_inverted if checked else _solved, solver, inversion)
+        threads = default_threads(quotes.price.size) if backend == "numba" else 0
+        vol, status = at_exact_terms(model, given, quotes, lambda rows: solve(rows, *terms), threads)
     if on_error != "nan" and status.any():
         if on_error == "raise":
             raise _error(quotes, status, shape, bounds)
@@ -227,8 +222,8 @@ def _load_solver(backend: str) -> ModuleType:
 
 def _quotes(
     model: str, values: tuple[ArrayLike, ...], options: dict[str, Any] | Any
-) -> tuple[_Quotes, tuple[int, ...]]:
-    """Flat columns in the variables of the formula, and the broadcast shape."""
+) -> tuple[_Quotes, tuple[int, ...], dict[str, FloatArray]]:
+    """Flat columns in the variables of the formula, the broadcast shape, and flat columns as they were given."""
     unknown = sorted(set(options) - {"displacement", "rate", "dividend_yield"})
     if unknown:
         raise TypeError(f"implied_vol() got an unexpected keyword argument {unknown[0]!r}")
@@ -238,7 +233,8 @@ def _quotes(
     columns, shape = flat_columns("implied_vol", {**given, **extra_arguments(model, options)})
     with np.errstate(invalid="ignore", over="ignore"):  # a row that holds no usable number gets a status
         terms = rounded_terms(model, {**columns, "vol": columns["tau"]})
-    return _Quotes(columns["price"], terms.forward, terms.strike, terms.tau, terms.discount, terms.sign), shape
+    quotes = _Quotes(columns["price"], terms.forward, terms.strike, terms.tau, terms.discount, terms.sign)
+    return quotes, shape, columns
 
 
 def _writable_pair(out: Any, shape: tuple[int, ...]) -> tuple[FloatArray, StatusArray]:

@@ -42,7 +42,7 @@ def premium_adjusted_delta(delta, rho, forward, strike, tau):
     The difference would cancel deep in the money; rho is tau F times what it leaves, and at tau = 0 it is delta K/F.
     """
     alive = tau > 0.0
-    return alive * rho / ((tau + (1.0 - alive)) * forward) + (1.0 - alive) * delta * (strike / forward)
+    return alive * (rho / (tau + (1.0 - alive))) / forward + (1.0 - alive) * delta * (strike / forward)
 
 
 def coins_at_mark(quote_amount, forward):

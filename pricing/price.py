@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
-from pricing.bounds import check_model, with_limits
+from pricing.bounds import check_model, is_coin, with_limits
 from pricing.columns import direct, flat_columns, numbers, writable, writable_by_name
 from pricing.errors import ConfigError
 from pricing.resolve import is_solved, load_model
@@ -161,16 +161,19 @@ def price(
                       accuracy: of the model "american", "fast", "default" or "accurate";
                       out: a float64 array of the broadcast shape, which is filled and returned
 
-    Everything broadcasts; scalars, lists, numpy arrays and pandas series are accepted. Returns float64
+    Everything broadcasts; scalars, lists, numpy arrays, pandas series (by place) are accepted. Returns float64
     of the broadcast shape, in quote currency, in coin for "inverse". Out of the money the relative error is
-    below 1e-13 down to values of 1e-300. Raises DataError for inputs that are not finite or out of these bounds.
+    below 1e-13 down to values of 1e-300. Raises DataError for inputs that are not finite or out of these bounds, and
+    beyond sizes that doubles allow: forward, strike and displacement are at most 1e150, tau and vol at most 1e100,
+    discount factors from 1e-50 to 1e50, the forward of "inverse" at least 1e-50 and strike / 1e100. A deviation
+    vol sqrt(tau) up to 1e-145, in price units for "bachelier", is taken for 0. At higher orders `greeks` takes other
+    ways to the price, which may differ from this in the last digits.
     """
     out, accuracy = options.pop("out", None), options.pop("accuracy", None)
     columns, shape = _columns("price", model, (forward, strike, tau, vol, sign, discount), options)
     target = None if out is None else writable("price", "out", out, shape, np.float64)
     module, formula = load_backend("pricing", backend), load_model(formula_name(model), FORMULA)
     scheme = _scheme(model, formula, accuracy)
-
     checked = _checks_rows(backend, formula)
 
     def run(terms: Terms) -> Results:
@@ -228,13 +231,13 @@ def greeks(
     below minus the value within the last day (an option cannot lose more than it is worth).
     options as in `price`, and backend; `out` is a dict with one float64 array of the broadcast shape for every
     name of the result, which are filled and returned. At tau = 0 or vol = 0 Greeks take their limits, see
-    pricing/models; none is ever NaN.
+    pricing/models; none is ever NaN. One beyond the largest double is infinite, and NaN if
+    made of several such, which takes a forward or a deviation below 1e-100.
     """
     _check_form(order, units)
     out, backend, accuracy = options.pop("out", None), options.pop("backend", "numba"), options.pop("accuracy", None)
     columns, shape = _columns("greeks", model, (forward, strike, tau, vol, sign, discount), options)
     module, formula = load_backend("pricing", backend), load_model(formula_name(model), FORMULA)
-
     scheme = _scheme(model, formula, accuracy)
     names = (*GREEK_NAMES, *THIRD_ORDER) if order == 3 else GREEK_NAMES
     targets: tuple[FloatArray, ...] | None = None
@@ -253,7 +256,8 @@ def greeks(
 
     def evaluated(given: dict[str, FloatArray], checks_rows: bool, at: IntArray | None = None) -> dict[str, FloatArray]:
         rows, terms = _evaluate("greeks", model, given, run, checks_rows, at)
-        return model_greeks(model, dict(zip(names, rows, strict=True)), terms, given)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            return model_greeks(model, dict(zip(names, rows, strict=True)), terms, given)
 
     if backend == "numba" and model in CHANGED_VARIABLES and order < 3:
         named = _mostly_usual_greeks(model, columns, evaluated)
@@ -371,8 +375,9 @@ def _evaluate(
     A kernel that checks its rows gives NaN as the value of one that it should not have been asked for and tells how
     many there are; only then are the columns looked through, so that good input is read once.
     """
-    terms = formula_terms(model, columns)
-    if checks_rows:
+    with np.errstate(over="ignore", invalid="ignore"):  # of rows that are refused below
+        terms = formula_terms(model, columns)
+    if checks_rows and (model != "inverse" or is_coin(columns)):
         results, unfit = run(terms)
         if unfit == 0 or (unfit is None and not np.isnan(results[0]).any()):
             return results, terms

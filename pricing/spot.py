@@ -8,14 +8,19 @@ S carries a factor c, and as time passes at a constant spot the forward slides b
 
 def forward_of(xp, spot, rate, dividend_yield, tau):
     """The forward and what its double lacks, as a share of it; right to 1e-17 while |b| tau is below some 100."""
+    forward = spot * xp.exp((rate - dividend_yield) * tau)
+    return forward, lacking_share(xp, forward, spot, rate, dividend_yield, tau)
+
+
+def lacking_share(xp, forward, spot, rate, dividend_yield, tau):
+    """What a forward lacks of the exact one, as a share of it."""
     carry = rate - dividend_yield
     shift = carry - rate
     carry_rest = (rate - (carry - shift)) - (dividend_yield + shift)
     growth = carry * tau
     growth_rest = xp.product_minus(carry, tau, growth) + carry_rest * tau
-    forward = spot * xp.exp(growth)
     logarithm, logarithm_rest = xp.log_ratio_parts(forward, spot)
-    return forward, (growth - logarithm) + (growth_rest - logarithm_rest)
+    return (growth - logarithm) + (growth_rest - logarithm_rest)
 
 
 def discount_of(xp, rate, tau):
@@ -43,6 +48,19 @@ def spot_greeks(greeks, growth, forward, tau, carry):
         spot_terms["color"] = c * c * (greeks["color"] - slide * greeks["speed"] - 2.0 * carry * greeks["gamma"])
     spot_terms["dividend_rho"] = -tau * forward * greeks["delta"]
     return spot_terms
+
+
+def exact_vol_of(inversion):
+    """A compiled loop's way from the vol at the double of the forward to that at the exact one.
+
+    inversion   the module of Black-76
+    """
+
+    def exact_vol(xp, vol, forward, strike, tau, sign, spot, rate, dividend_yield):
+        share = lacking_share(xp, forward, spot, rate, dividend_yield, tau)
+        return inversion.vol_at_exact_terms(xp, vol, forward, strike, tau, sign, share, 0.0)
+
+    return exact_vol
 
 
 def usual_greeks_of(formula):

@@ -24,6 +24,7 @@ from pricing.errors import ConfigError
 EXTRA = {"displaced": ("displacement",), "black_scholes_merton": ("rate", "dividend_yield")}
 FORMULA = {"inverse": "black76", "displaced": "black76", "black_scholes_merton": "black76"}
 SPOT_MODELS = ("black_scholes_merton",)
+SMALLEST_SPOT = 1e-138  # below it a forward may have been raised to the least that has a logarithm
 # Models whose change of variables is compiled into a loop of their own.
 CHANGED_VARIABLES = ("black_scholes_merton", "displaced")
 
@@ -111,11 +112,12 @@ def model_value(model: str, value: FloatArray, terms: Terms) -> FloatArray:
 
 def exact_value(value: FloatArray, delta: FloatArray, terms: Terms) -> FloatArray:
     """The value at the exact forward and strike, from that at their doubles: right to second order in roundings."""
-    if terms.forward_rest is not None:
-        value = value + delta * terms.forward_rest
-    if terms.strike_rest is not None:
-        # Homogeneity: F V_F + K V_K = V.
-        value = value + (value - terms.forward * delta) / terms.strike * terms.strike_rest
+    with np.errstate(over="ignore", invalid="ignore"):  # of rows that are refused later
+        if terms.forward_rest is not None:
+            value = value + delta * terms.forward_rest
+        if terms.strike_rest is not None:
+            # Homogeneity: F V_F + K V_K = V.
+            value = value + (value - terms.forward * delta) / terms.strike * terms.strike_rest
     return value
 
 
@@ -138,7 +140,7 @@ def model_greeks(
             "charm": greeks["charm"] + rate * greeks["delta"],
         }
         growth = np.exp(carry * terms.tau)
-        # The quotient of what was computed with; of a spot of 0 it says nothing.
-        np.divide(terms.forward, columns["forward"], out=growth, where=columns["forward"] > 0.0)
+        # The quotient of what was computed with; of a spot that counts as 0 it says nothing.
+        np.divide(terms.forward, columns["forward"], out=growth, where=columns["forward"] > SMALLEST_SPOT)
         return spot.spot_greeks(greeks, growth, terms.forward, terms.tau, carry)
     return greeks

@@ -29,7 +29,7 @@ def value(
     if is_solved(model):
         european = value(black76, columns[:6])
         return into(out, exercise.value(american_numpy, columns, european, accuracy=accuracy))
-    with np.errstate(under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         return into(out, np.asarray(model.value(xp, *columns), dtype=np.float64))
 
 
@@ -45,5 +45,5 @@ def greeks(
         exercise.check_order(third_order)
         return exercise.greeks(american_numpy, columns, greeks(black76, columns[:6]), accuracy=accuracy)
     formula = model.greeks_to_third_order if third_order else model.greeks
-    with np.errstate(under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         return tuple(np.asarray(column, dtype=np.float64) for column in formula(xp, *columns))

@@ -14,6 +14,7 @@ import numpy as np
 
 from pricing import displaced, spot
 from pricing.arrays import FloatArray, read_only
+from pricing.inversions import black76 as inversion
 from pricing.models import black76
 from pricing.xp import numba as XP
 
@@ -63,6 +64,34 @@ def _kernel(model: str, all_greeks: bool) -> Any:
     source = SOURCES[model]
     template = _greeks_template("") if all_greeks else _value_template("")
     return XP.compile_kernel(template, XP.source_hash(source, black76), source.usual_greeks_of(black76))
+
+
+def _exact_vol_template(tag: str) -> Any:
+    def exact_vol(columns, vol):
+        tag  # noqa: B018 - enters the key of the disk cache
+        XP.vector_loop()
+        forward, strike, tau, sign, first, second, third = columns
+        for n in range(vol.shape[0]):
+            row = FORMULA(XP, vol[n], forward[n], strike[n], tau[n], sign[n], first[n], second[n], third[n])  # noqa: F821
+            vol[n] = row
+
+    return exact_vol
+
+
+@functools.cache
+def _exact_vol_kernel(model: str) -> Any:
+    source, tag = SOURCES[model], XP.source_hash(SOURCES[model], inversion)
+    return XP.compile_kernel(_exact_vol_template(""), tag, source.exact_vol_of(inversion))
+
+
+def exact_vol(model: str, columns: tuple[FloatArray, ...], vol: FloatArray, threads: int) -> None:
+    """Take each vol in place from the rounded forward and strike to the exact ones.
+
+    columns   (n,) each: forward, strike, tau and sign of the formula, then three of the model: spot, rate and yield; or
+              forward, strike and displacement
+    """
+    given, kernel = tuple(read_only(column) for column in columns), _exact_vol_kernel(model)
+    XP.run_in_threads(lambda rows: kernel(tuple(column[rows] for column in given), vol[rows]), vol.size, threads)
 
 
 def usual_rows(model: str, columns: dict[str, FloatArray], out: tuple[FloatArray, ...], threads: int) -> int:

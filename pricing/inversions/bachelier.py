@@ -14,6 +14,7 @@ CLOSE = 1.0e-4  # |F - K|/c below which the option counts as at the money
 SMALLEST_PRICE = 2.2250738585072014e-308  # below it doubles lose digits
 # price + ULP_FACTOR * price is always the next double above price.
 ULP_FACTOR = 2.0**-53 * (1.0 + 2.0**-52)
+INSIDE = 1.0 - 2.0**-50  # within four roundings of its lower end nobody can tell on which side a price lies
 LARGEST_LAST_STEP = 5.0e-5  # a further step would move v by some 200 times its fourth power
 
 # h of q, of this project: largest relative error 6e-5.
@@ -108,7 +109,7 @@ def _targets(xp, price, forward, strike, discount, sign):
     shift = difference - forward
     lost = (forward - (difference - shift)) - (strike + shift)
     in_the_money = sign * difference > 0.0
-    below = price < discount * xp.maximum(sign * difference, 0.0)
+    below = price < discount * xp.maximum(sign * difference, 0.0) * INSIDE
     undiscounted = xp.where(below, 0.0, price) / discount
     time_value = xp.where(in_the_money, (undiscounted - sign * difference) - sign * lost, undiscounted)
     inside = (time_value > 0.0) & (price >= SMALLEST_PRICE)

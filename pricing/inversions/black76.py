@@ -28,8 +28,11 @@ SMALLEST_PRICE = 2.2250738585072014e-308  # below it doubles lose digits
 SMALLEST_SQUARED = 1.0e-100  # of c at the money; its square vanishes beside 1
 # price + ULP_FACTOR * price is always the next double above price.
 ULP_FACTOR = 2.0**-53 * (1.0 + 2.0**-52)
+# Within four roundings of an end of the price's range nobody can tell on which side of it a price lies.
+INSIDE, OUTSIDE = 1.0 - 2.0**-50, 1.0 + 2.0**-50
 # A further step would move s by some 200 times the fourth power of the last one: 1e-15, relative.
 LARGEST_LAST_STEP = 5.0e-5
+FARTHEST_INSIDE = 30.0  # deviations in the money; the price no longer tells the vol of such an option
 FARTHEST = 1.0e10  # of the arguments of the Mills ratio, which is 1/x long before
 
 # First value of s. Rational fits of this project; D is Abramowitz and Stegun (1964), 26.2.23.
@@ -133,6 +136,26 @@ def vol_and_status(xp, stage, contract, resolution):
     return vol, xp.where(below, BELOW_INTRINSIC, xp.where(above, ABOVE_MAXIMUM, status))
 
 
+def vol_at_exact_terms(xp, vol, forward, strike, tau, sign, forward_share, strike_share):
+    """The vol of the same price at forward (1 + forward_share) and strike (1 + strike_share); shares are roundings.
+
+    By dV/dF and dV/dK over vega, of which F n(d1) = K n(d2) leaves N(s d1)/n(d1) and N(s d2)/n(d2).
+    """
+    root = xp.sqrt(tau)
+    s = vol * root
+    x = xp.log_ratio(forward, strike)
+    d1, d2 = x / s + 0.5 * s, x / s - 0.5 * s
+    return vol - sign * (_tail_ratio(xp, sign * d1) * forward_share - _tail_ratio(xp, sign * d2) * strike_share) / root
+
+
+def _tail_ratio(xp, d):
+    """N(d) / n(d), up to d = FARTHEST_INSIDE."""
+    distance = xp.minimum(xp.abs(d), FARTHEST)
+    mills = xp.mills_ratio(distance)
+    inside = xp.minimum(distance, FARTHEST_INSIDE)
+    return xp.where(d > 0.0, SQRT_TWO_PI * xp.exp(0.5 * inside * inside) - mills, mills)
+
+
 def _targets(xp, price, forward, strike, discount, sign):
     """F - K, whether the price is inside its range, value out of the money, distance from the maximum, below, above."""
     maximum = xp.where(sign > 0.0, forward, strike)
@@ -141,8 +164,8 @@ def _targets(xp, price, forward, strike, discount, sign):
     shift = difference - forward
     lost = (forward - (difference - shift)) - (strike + shift)
     in_the_money = sign * difference > 0.0
-    below = price < discount * xp.maximum(sign * difference, 0.0)
-    above = price > discount * maximum
+    below = price < discount * xp.maximum(sign * difference, 0.0) * INSIDE
+    above = price > discount * maximum * OUTSIDE
     undiscounted = xp.where(below | above, 0.0, price) / discount
     time_value = xp.where(in_the_money, (undiscounted - sign * difference) - sign * lost, undiscounted)
     complement = maximum - undiscounted

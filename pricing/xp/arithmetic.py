@@ -32,6 +32,7 @@ SMALLEST_USUAL, LARGEST_USUAL, LARGEST_VARIANCE = (
     int(bits) for bits in np.array([1.0e-100, 1.0e100, 1.0e4]).view(np.int64)
 )
 SMALLEST_QUOTE, LARGEST_QUOTE = (int(bits) for bits in np.array([1.0e-150, 1.0e150]).view(np.int64))
+SMALLEST_DISCOUNT, LARGEST_DISCOUNT = (int(bits) for bits in np.array([1.0e-50, 1.0e50]).view(np.int64))
 
 P0, P1, P2, P3, P4, P5, P6, P7, P8, P9, P10 = MILLS_NUMERATOR
 G0, G1, G2, G3, G4, G5, G6, G7, G8, G9 = MILLS_REST
@@ -196,32 +197,33 @@ def normal_cdf(x):
 
 
 def fit_row(forward, strike, tau, vol, discount, sign, signed):
-    """Whether a row is finite and within bounds, seen from the bits: kernels assume that numbers are finite.
+    """Whether a row is within the bounds of `pricing.bounds`, seen from the bits: kernels assume finite numbers.
 
-    forward and strike above 0, or of any sign where `signed`; tau and vol 0 or more; discount above 0; sign 1 or -1.
+    forward and strike above 0 and up to 1e150, or of any sign where `signed`; tau and vol from 0 to 1e100; discount
+    from 1e-50 to 1e50; sign 1 or -1.
     """
     mask = where(signed, MAGNITUDE, ALL_BITS)
     least = where(signed, -1, 0)
     f, k = float_bits(forward) & mask, float_bits(strike) & mask
     t, v, d = float_bits(tau), float_bits(vol), float_bits(discount)
-    prices = (f > least) & (f < INFINITY) & (k > least) & (k < INFINITY)
+    prices = (f > least) & (f <= LARGEST_QUOTE) & (k > least) & (k <= LARGEST_QUOTE)
     # A quotient beyond 2^965, a little over 1e290, leaves no exponent for its logarithm.
     prices = prices & (signed | ((f - k < WIDEST) & (k - f < WIDEST)))
     # Minus zero is zero, though its bits are those of the smallest integer.
-    lasting = ((t >= 0) & (t < INFINITY)) | (t == MINUS_ZERO)
-    moving = ((v >= 0) & (v < INFINITY)) | (v == MINUS_ZERO)
-    rest = lasting & moving & (d > 0) & (d < INFINITY)
+    lasting = ((t >= 0) & (t <= LARGEST_USUAL)) | (t == MINUS_ZERO)
+    moving = ((v >= 0) & (v <= LARGEST_USUAL)) | (v == MINUS_ZERO)
+    rest = lasting & moving & (d >= SMALLEST_DISCOUNT) & (d <= LARGEST_DISCOUNT)
     return prices & rest & ((float_bits(sign) & MAGNITUDE) == ONE)
 
 
 def usual_row(forward, strike, tau, vol, discount, sign):
     """Whether all numbers of a row are positive, finite and far from the ends of the range, seen from the bits."""
-    f, k, d = float_bits(forward), float_bits(strike), float_bits(discount)
+    f, k, v, d = float_bits(forward), float_bits(strike), float_bits(vol), float_bits(discount)
     variance = float_bits(vol * vol * tau)
     prices = (f > SMALLEST_USUAL) & (f < LARGEST_USUAL) & (k > SMALLEST_USUAL) & (k < LARGEST_USUAL)
     terms = (variance > SMALLEST_USUAL) & (variance < LARGEST_VARIANCE)
-    terms = terms & (float_bits(vol) > 0) & (float_bits(tau) < LARGEST_USUAL)
-    return prices & terms & (d > 0) & (d < INFINITY) & ((float_bits(sign) & MAGNITUDE) == ONE)
+    terms = terms & (v > 0) & (v < LARGEST_USUAL) & (float_bits(tau) < LARGEST_USUAL)
+    return prices & terms & (d >= SMALLEST_DISCOUNT) & (d <= LARGEST_DISCOUNT) & ((float_bits(sign) & MAGNITUDE) == ONE)
 
 
 def moderate(x, bound):

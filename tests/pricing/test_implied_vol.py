@@ -198,7 +198,8 @@ CASES = [
     # price, forward, strike, tau, sign, discount, status
     (10.0, 100.0, 100.0, 1.0, 1, 1.0, Status.OK),
     (19.0, 120.0, 100.0, 1.0, 1, 1.0, Status.BELOW_INTRINSIC),
-    (np.nextafter(20.0, 0.0), 120.0, 100.0, 1.0, 1, 1.0, Status.BELOW_INTRINSIC),
+    (20.0 * (1.0 - 2.0**-49), 120.0, 100.0, 1.0, 1, 1.0, Status.BELOW_INTRINSIC),
+    (np.nextafter(20.0, 0.0), 120.0, 100.0, 1.0, 1, 1.0, Status.NOT_DETERMINED),
     (-1.0, 100.0, 120.0, 1.0, 1, 1.0, Status.BELOW_INTRINSIC),
     (101.0, 100.0, 100.0, 1.0, 1, 1.0, Status.ABOVE_MAXIMUM),
     (100.0, 200.0, 100.0, 1.0, -1, 0.9, Status.ABOVE_MAXIMUM),

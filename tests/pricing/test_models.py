@@ -257,7 +257,7 @@ def test_limits_are_finite_at_every_order(model: str, backend: str) -> None:
     tau, vol, strike, sign = (
         grid.ravel()
         for grid in np.meshgrid(
-            [0.0, 1e-12, 1.0], [0.0, 1e-300, 0.5, 1e200], [50.0, 97.0, 100.0, 104.0, 200.0], [1.0, -1.0]
+            [0.0, 1e-12, 1.0], [0.0, 1e-300, 0.5, 1e100], [50.0, 97.0, 100.0, 104.0, 200.0], [1.0, -1.0]
         )
     )
     options = EXTRA.get(model, {})

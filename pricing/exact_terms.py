@@ -1,0 +1,143 @@
+"""Implied vols of models in other variables, at the exact forward and strike: what rounding took from them put back.
+
+`price` puts it back into the price; a vol found at the doubles alone would be off by all that it moves the price, which
+shortly before expiry is thousands of roundings of the vol.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+from pricing import displaced, spot
+from pricing.arrays import FloatArray, IntArray
+from pricing.errors import Status
+from pricing.variables import CHANGED_VARIABLES
+from pricing.xp import numpy as xp
+
+FARTHEST_STEP = 1.0e-9  # of the vol; the square of a longer one would show
+PASSES = 2  # each takes the error of a first derivative to its square
+# Of the larger of forward and strike: nearer to an end of its range than this nobody knows on which side a price lies.
+UNKNOWN = 2.0**-52
+
+
+class Quotes(NamedTuple):
+    """Flat columns, each (n,), in the order an inversion takes them."""
+
+    price: FloatArray
+    forward: FloatArray
+    strike: FloatArray
+    tau: FloatArray
+    discount: FloatArray
+    sign: FloatArray
+
+
+Solved = tuple[FloatArray, "np.ndarray[tuple[int], np.dtype[np.int8]]"]
+SOURCES: dict[str, ModuleType] = {"black_scholes_merton": spot, "displaced": displaced}
+
+
+def at_exact_terms(
+    model: str,
+    given: Mapping[str, FloatArray],
+    quotes: Quotes,
+    solve: Callable[[Quotes], Solved],
+    compiled: int,
+) -> Solved:
+    """vol and status at the exact forward and strike, found from those at their doubles.
+
+    model     any; one that is not of CHANGED_VARIABLES has exact terms
+    given     the arguments of the model by name, quotes those of its formula
+    solve     vol and status of any quotes of the formula
+    compiled  how many threads of the compiled loop, 0 for none of it
+    """
+    if model not in CHANGED_VARIABLES:
+        return solve(quotes)
+    vol, status = solve(quotes)
+    corrected = vol.copy()
+    _correct(model, given, quotes, corrected, compiled)
+    with np.errstate(invalid="ignore"):
+        near = np.abs(corrected - vol) <= FARTHEST_STEP * vol
+    near &= status == Status.OK
+    if near.all():
+        return corrected, status
+    rows = np.flatnonzero(~near & (status != Status.NOT_FINITE) & (status != Status.EXPIRED))
+    again = _solved_again(model, given, quotes, rows, (vol[rows], status[rows]), solve)
+    vol[near] = corrected[near]
+    vol[rows], status[rows] = again
+    return vol, status
+
+
+def _correct(model: str, given: Mapping[str, FloatArray], quotes: Quotes, vol: FloatArray, compiled: int) -> None:
+    """Each vol in place, by what the first derivative tells; what is no vol stays anything."""
+    names = ("forward", *({"displaced": ("strike", "displacement")}.get(model, ("rate", "dividend_yield"))))
+    columns = (quotes.forward, quotes.strike, quotes.tau, quotes.sign, *(given[name] for name in names))
+    if compiled:
+        importlib.import_module("pricing.backends.transformed_numba").exact_vol(model, columns, vol, compiled)
+        return
+    inversion = importlib.import_module("pricing.inversions.black76")
+    with np.errstate(all="ignore"):
+        vol[...] = SOURCES[model].exact_vol_of(inversion)(xp, vol, *columns)
+
+
+def _rests(model: str, given: Mapping[str, FloatArray], quotes: Quotes, rows: IntArray) -> tuple[FloatArray, ...]:
+    """What the doubles of forward and strike lack."""
+    first = given["forward"][rows]
+    if model == "displaced":
+        shift = given["displacement"][rows]
+        return displaced.two_sum(first, shift)[1], displaced.two_sum(given["strike"][rows], shift)[1]
+    forward = quotes.forward[rows]
+    carry = given["rate"][rows], given["dividend_yield"][rows]
+    with np.errstate(all="ignore"):
+        share = spot.lacking_share(xp, forward, first, *carry, quotes.tau[rows])
+    return forward * share, np.zeros(len(rows))
+
+
+def _solved_again(
+    model: str,
+    given: Mapping[str, FloatArray],
+    quotes: Quotes,
+    rows: IntArray,
+    found: Solved,
+    solve: Callable[[Quotes], Solved],
+) -> Solved:
+    """vol and status of a few rows, from prices without what the rests of forward and strike are worth."""
+    part = Quotes(*(column[rows] for column in quotes))
+    forward_rest, strike_rest = _rests(model, given, quotes, rows)
+    for _ in range(PASSES):
+        delta, by_strike = _slopes(part, *found)
+        worth = part.discount * (delta * forward_rest + by_strike * strike_rest)
+        price = part.price - worth
+        found = solve(part._replace(price=price))
+    vol, status = found
+    intrinsic, maximum = _ends(part)
+    beyond = np.maximum(part.discount * intrinsic - price, price - part.discount * maximum)
+    near = beyond <= UNKNOWN * part.discount * np.maximum(part.forward, part.strike)
+    outside = (status == Status.BELOW_INTRINSIC) | (status == Status.ABOVE_MAXIMUM)
+    status[near & outside] = Status.NOT_DETERMINED
+    return vol, status
+
+
+def _ends(quotes: Quotes) -> tuple[FloatArray, FloatArray]:
+    """Undiscounted, the smallest and the largest value over all vols."""
+    intrinsic = np.maximum(quotes.sign * (quotes.forward - quotes.strike), 0.0)
+    return intrinsic, np.where(quotes.sign > 0.0, quotes.forward, quotes.strike)
+
+
+def _slopes(quotes: Quotes, vol: FloatArray, status: np.ndarray) -> tuple[FloatArray, FloatArray]:
+    """Undiscounted dV/dF and dV/dK, at the end of the price's range where there is no vol."""
+    _, forward, strike, tau, discount, sign = quotes
+    with np.errstate(all="ignore"):
+        s = vol * np.sqrt(tau)
+        d = np.log(forward / strike) / s
+        delta, by_strike = sign * special.ndtr(sign * (d + 0.5 * s)), -sign * special.ndtr(sign * (d - 0.5 * s))
+        intrinsic, maximum = _ends(quotes)
+        high = quotes.price / discount > 0.5 * (intrinsic + maximum)
+    inside = np.where(intrinsic > 0.0, sign, 0.0)
+    lost = status != Status.OK
+    delta = np.where(lost, np.where(high, np.maximum(sign, 0.0), inside), delta)
+    return delta, np.where(lost, np.where(high, np.maximum(-sign, 0.0), -inside), by_strike)

@@ -13,7 +13,7 @@ DOLLARS = ("USD", "USDC", "USDT")
 
 
 def dollars(arrays: RiskArrays, whose: str) -> FloatArray:
-    """(U,) margin currency per US dollar, by underlying because a coin that margins itself has its own price.
+    """(U,) margin currency per US dollar, the same for every underlying; a coin's spot says what a coin is worth.
 
     whose  the rules the amounts are of, for the message
     ConfigError where nothing tells what a dollar is worth.
@@ -25,7 +25,7 @@ def dollars(arrays: RiskArrays, whose: str) -> FloatArray:
     if rate is not None:
         return np.full(len(arrays.underlying_id), rate)
     if in_coin(arrays):
-        return np.asarray(1.0 / arrays.terms.spot)
+        return _per_quote_unit(arrays)
     raise ConfigError(
         f"margin currency {arrays.currency}: amounts of {whose} are in USD, "
         "so the market needs a currency USD, USDC or USDT with its fx"
@@ -40,7 +40,13 @@ def in_coin(arrays: RiskArrays) -> bool:
 def money_of_amounts(arrays: RiskArrays) -> FloatArray:
     """(U,) margin currency per unit of what amounts of a house's own are stated in: the margin currency itself, and
     quote currency where the margin currency is a coin."""
-    return np.asarray(1.0 / arrays.terms.spot) if in_coin(arrays) else np.ones(len(arrays.underlying_id))
+    return _per_quote_unit(arrays) if in_coin(arrays) else np.ones(len(arrays.underlying_id))
+
+
+def _per_quote_unit(arrays: RiskArrays) -> FloatArray:
+    """(U,) coins per unit of what the spot of the coin of margin is quoted in, whatever an underlying is quoted in."""
+    spot = float(arrays.terms.spot[arrays.underlying_id == arrays.currency][0])
+    return np.full(len(arrays.underlying_id), 1.0 / spot)
 
 
 def is_dollar(arrays: RiskArrays) -> BoolArray:
@@ -50,7 +56,11 @@ def is_dollar(arrays: RiskArrays) -> BoolArray:
 
 
 def is_own_money(arrays: RiskArrays) -> BoolArray:
-    """(N,) rows of the margin currency, and of other dollars where it is a dollar: owed, they are no risk to models
-    that count dollars as one money."""
-    other = is_dollar(arrays) if arrays.currency in DOLLARS else np.zeros(len(arrays), dtype=np.bool_)
-    return np.asarray(other | (arrays.is_collateral & (arrays.instrument_id == arrays.currency)))
+    """(N,) rows of the margin currency and, where it is a dollar, of other dollars that no scenario moves.
+
+    Owed, they are no risk to models that count dollars as one money.
+    """
+    own = is_dollar(arrays) & ((arrays.currency in DOLLARS) | (arrays.instrument_id == arrays.currency))
+    # A dollar with a price of its own that scenarios move is a coin like any other.
+    own[own] = ~np.any(arrays.rows[own] != 0.0, axis=1)
+    return np.asarray(own)

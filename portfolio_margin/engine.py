@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from portfolio_margin.book import Book
+from portfolio_margin.dollars import DOLLARS
 from portfolio_margin.events import (
     AccountsOpened,
     ArraysPublished,
@@ -157,6 +158,7 @@ def _move(state: State, event: MarketUpdated) -> tuple[State, Effects]:
     listing = _listing(state, event)
     instruments, model, arrays = listing.instruments, state.policy.model, state.arrays
     moved = moved_contracts(instruments, listing.market, event.market)
+    everybody = not state.policy.tabled and _dollar_moved(arrays, listing.market, event.market)
     listing = replace(listing, market=event.market)
     wanted = listing.scenarios(model)
     if same_scenarios(wanted, arrays.scenario_set):
@@ -166,7 +168,7 @@ def _move(state: State, event: MarketUpdated) -> tuple[State, Effects]:
         arrays = revalue(instruments, event.market, wanted, backend=state.policy.backend, tick=arrays.tick)
     policy = Policy.of(arrays, model, event.market, state.policy.backend, state.policy)
     after = replace(state, policy=policy, listing=listing)
-    return _recomputed(state, after, _holding(state, moved))
+    return _recomputed(state, after, state.ledger.all_rows() if everybody else _holding(state, moved))
 
 
 def _publish(state: State, event: ArraysPublished) -> tuple[State, Effects]:
@@ -270,6 +272,15 @@ def _effects(state: State, rows: IntArray, old: FloatArray, new: FloatArray) -> 
         if now[place] == AccountStatus.BANKRUPT:
             effects.append(DeficitRecorded(account, float(-new[place, EQUITY])))
     return tuple(effects)
+
+
+def _dollar_moved(arrays: RiskArrays, before: Market, after: Market) -> bool:
+    """Whether a dollar is worth another amount of the margin currency: rules state limits and minimums in dollars."""
+    if arrays.currency in DOLLARS:
+        return False
+    rates = np.isin(before.currency_id, DOLLARS)
+    own = before.underlying_id == arrays.currency
+    return bool(np.any(before.fx[rates] != after.fx[rates]) or np.any(before.spot[own] != after.spot[own]))
 
 
 def _holding(state: State, moved: np.ndarray) -> IntArray:

@@ -12,13 +12,11 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
 from pricing import displaced, spot
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import Status
 from pricing.variables import CHANGED_VARIABLES
-from pricing.xp import numpy as xp
 
 FARTHEST_STEP = 1.0e-9  # of the vol; the square of a longer one would show
 PASSES = 2  # each takes the error of a first derivative to its square
@@ -81,7 +79,7 @@ def _correct(model: str, given: Mapping[str, FloatArray], quotes: Quotes, vol: F
         return
     inversion = importlib.import_module("pricing.inversions.black76")
     with np.errstate(all="ignore"):
-        vol[...] = SOURCES[model].exact_vol_of(inversion)(xp, vol, *columns)
+        vol[...] = SOURCES[model].exact_vol_of(inversion)(_xp(), vol, *columns)
 
 
 def _rests(model: str, given: Mapping[str, FloatArray], quotes: Quotes, rows: IntArray) -> tuple[FloatArray, ...]:
@@ -93,8 +91,13 @@ def _rests(model: str, given: Mapping[str, FloatArray], quotes: Quotes, rows: In
     forward = quotes.forward[rows]
     carry = given["rate"][rows], given["dividend_yield"][rows]
     with np.errstate(all="ignore"):
-        share = spot.lacking_share(xp, forward, first, *carry, quotes.tau[rows])
+        share = spot.lacking_share(_xp(), forward, first, *carry, quotes.tau[rows])
     return forward * share, np.zeros(len(rows))
+
+
+def _xp() -> ModuleType:
+    """The primitives of numpy; what they need of scipy is loaded when it is first wanted."""
+    return importlib.import_module("pricing.xp.numpy")
 
 
 def _solved_again(
@@ -134,7 +137,8 @@ def _slopes(quotes: Quotes, vol: FloatArray, status: np.ndarray) -> tuple[FloatA
     with np.errstate(all="ignore"):
         s = vol * np.sqrt(tau)
         d = np.log(forward / strike) / s
-        delta, by_strike = sign * special.ndtr(sign * (d + 0.5 * s)), -sign * special.ndtr(sign * (d - 0.5 * s))
+        xp = _xp()
+        delta, by_strike = sign * xp.normal_cdf(sign * (d + 0.5 * s)), -sign * xp.normal_cdf(sign * (d - 0.5 * s))
         intrinsic, maximum = _ends(quotes)
         high = quotes.price / discount > 0.5 * (intrinsic + maximum)
     inside = np.where(intrinsic > 0.0, sign, 0.0)

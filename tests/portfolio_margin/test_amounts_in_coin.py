@@ -8,12 +8,14 @@ so do deltas of options, whose premium is held in coin.
 from __future__ import annotations
 
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from portfolio_margin import Book, MarginStatement, margin
+from portfolio_margin.dollars import dollars, money_of_amounts
 from pricing import ConfigError
 from scenarios import RiskArrays, revalue
 from tests.portfolio_margin.books import GRID, MARKET, Held
@@ -121,3 +123,10 @@ def test_capacities_are_in_quote_currency() -> None:
                       statement_of("historical_simulation", held, **change)):  # fmt: skip
         assert statement.charges["liquidity"][0, 0] > 0.9 * statement.charges["historical"][0, 0]
         assert statement.charges["liquidity"][1, 0] == 0.0
+
+
+def test_one_rate_whatever_an_underlying_is_quoted_in() -> None:
+    """ETH quoted in BTC: a dollar is what the spot of the coin of margin says, for rows of ETH as well."""
+    terms = SimpleNamespace(currency_id=np.array(["BTC"]), fx=np.ones(1), spot=np.array([0.03, 66_000.0]))
+    arrays: Any = SimpleNamespace(currency="BTC", underlying_id=np.array(["ETH", "BTC"]), terms=terms)
+    assert dollars(arrays, "limits").tolist() == money_of_amounts(arrays).tolist() == [1 / 66_000.0] * 2

@@ -30,8 +30,9 @@ from portfolio_margin.state import State, start, start_from_arrays
 from portfolio_margin.statement import AccountStatus
 from pricing import ConfigError, DataError, Instruments, Market
 from scenarios import RiskArrays, revalue
-from tests.portfolio_margin.books import ARRAYS, BOOK, GRID, INSTRUMENTS, MARKET, ROW, Held, book_of, loose
+from tests.portfolio_margin.books import ARRAYS, BOOK, CONTRACTS, GRID, INSTRUMENTS, MARKET, ROW, Held, book_of, loose
 from tests.portfolio_margin.engines import check_fresh, check_statement, engine_state, random_event, taken
+from tests.portfolio_margin.test_balances_owed import with_currency
 from tests.portfolio_margin.test_contracts import MODELS, model_of
 from tests.scenarios.test_update import ticked
 
@@ -304,3 +305,25 @@ def test_other_bad_events() -> None:
     with pytest.raises(DataError, match="whole multiples"):
         engine_state(MODEL, {"a": {"BTC-PERPETUAL": 0.5}})
     assert engine.state is before
+
+
+@pytest.mark.parametrize("name", ["deribit_spm", "deribit_xpm", "okx_pm", "worst_case"])
+def test_a_dollar_worth_another_amount_touches_everybody(name: str) -> None:
+    """Margin in EUR: limits of rules are in dollars, whose rate no account need hold to depend on it."""
+    instruments, market = with_currency("OTHER", 0.9)
+    renamed = {"USD": "EUR", "OTHER": "USD"}
+    ids = [renamed.get(each, each) for each in instruments.instrument_id.tolist()]
+    instruments = replace(instruments, instrument_id=np.array(ids))
+    money = [renamed.get(each, each) for each in market.currency_id.tolist()]
+    market = replace(market, currency_id=np.array(money))
+    row, model = instruments.index_of(), model_of(name)
+    held = {"EUR": 1e6, "BTC-25DEC26-100000-C" if "BTC-25DEC26-100000-C" in row else CONTRACTS[-1]: -20.0}
+    perpetual = next(each for each in ids if each.startswith("ETH") and "PERP" in each)
+    rows = [row["EUR"], row[perpetual], *(row[each] for each in held)]
+    book = Book.from_arrays(["a", "a", "b", "b"], rows, [1e6, 4e7, *held.values()], instruments.expiry_idx)
+    engine = MarginEngine.start(book, model, instruments, market, GRID)
+    later = replace(market, fx=np.append(market.fx[:-1], 0.45))
+    engine.apply(MarketUpdated(later))
+    wanted = model.scenario_set(later)
+    arrays = revalue(instruments, later, GRID if wanted is None else wanted)
+    check_statement(engine.state, margin(book, arrays, later, model))

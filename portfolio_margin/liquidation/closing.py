@@ -7,6 +7,7 @@ none of its trades helps.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from portfolio_margin.liquidation.trials import (
 from portfolio_margin.requirement import covered
 from portfolio_margin.statement import AccountStatus
 from pricing.instruments import Kind
+from scenarios.shocks import check_bounds
 
 Rule = Callable[[Case], Trial | None]
 
@@ -32,6 +34,19 @@ MOST_STEPS = 1_000
 # Of an account that is cut, or an asset that is converted, as a last resort.
 FINE_SLICES = 100
 LINEAR_KINDS = (Kind.FUTURE, Kind.PERPETUAL)
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Parameters of a policy that trades step after step.
+
+    buffer  share of the maintenance margin that is restored above it, 0 to 10
+    """
+
+    buffer: float = 0.15
+
+    def __post_init__(self) -> None:
+        check_bounds(self, {"buffer": (0.0, 10.0)})
 
 
 def close_largest(case: Case) -> Trial | None:
@@ -95,6 +110,11 @@ def cut_all(case: Case, slices: int) -> Trial | None:
     return best_size(case, slices, trades) if len(rows) else None
 
 
+def cut_finely(case: Case) -> Trial | None:
+    """`cut_all` by hundredths: where two scenarios are equally bad no trade helps alone."""
+    return cut_all(case, FINE_SLICES)
+
+
 def convert_assets(case: Case) -> Trial | None:
     """Conversions of one asset, held or owed, into the margin currency: of the one with the largest value where that
     helps; None where none does. Premiums of coin-settled contracts come in coin, which is a risk of its own."""
@@ -119,6 +139,10 @@ def close_out(case: Case) -> Trial | None:
     trades += [Trade(row, -amount, Action.CONVERT) for row, amount in left if amount and _is_convertible(case, row)]
     (trial,) = try_trades(case, [trades])
     return trial if trades and is_better(case, trial) else None
+
+
+# What every policy that trades step after step ends with.
+LAST_RESORTS: tuple[Rule, ...] = (cut_finely, convert_assets, close_out)
 
 
 def run(case: Case, policy: str, rules: Sequence[Rule]) -> LiquidationPlan:

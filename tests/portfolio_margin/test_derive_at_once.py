@@ -25,7 +25,7 @@ MODEL = derive_pmrm2.Model(PARAMS, PARAMETER_SET)
 ARRAYS = revalue(INSTRUMENTS, MARKET, MODEL.scenario_set(MARKET))
 
 
-def same_bits(model: derive_pmrm2.Model, book: Book, threads: int = 1) -> None:
+def assert_same_bits(model: derive_pmrm2.Model, book: Book, threads: int = 1) -> None:
     seen, _ = covered(model, book, ARRAYS)
     found = model._at_once(seen, ARRAYS, threads)
     expected = model.requirement(seen, ARRAYS, backend="numpy")
@@ -40,15 +40,15 @@ def same_bits(model: derive_pmrm2.Model, book: Book, threads: int = 1) -> None:
 
 def test_accounts_of_all_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     book = random_book(INSTRUMENTS, accounts=400)
-    same_bits(MODEL, book)
+    assert_same_bits(MODEL, book)
     monkeypatch.setattr(kernels, "BLOCK_POSITIONS", 37)
-    same_bits(MODEL, book, threads=2)
+    assert_same_bits(MODEL, book, threads=2)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(contracts_held, balances_held), min_size=1, max_size=3))
 def test_any_accounts(accounts: list[tuple[dict[str, int], dict[str, float]]]) -> None:
-    same_bits(MODEL, book_of({f"{n}": {**in_steps(steps), **cash} for n, (steps, cash) in enumerate(accounts)}))
+    assert_same_bits(MODEL, book_of({f"{n}": {**in_steps(steps), **cash} for n, (steps, cash) in enumerate(accounts)}))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_any_accounts(accounts: list[tuple[dict[str, int], dict[str, float]]]) -
 )
 def test_other_parameters(change: dict[str, Any]) -> None:
     groups = {name: replace(getattr(PARAMS, name), **values) for name, values in change.items()}
-    same_bits(derive_pmrm2.Model(replace(PARAMS, **groups)), random_book(INSTRUMENTS, accounts=80))
+    assert_same_bits(derive_pmrm2.Model(replace(PARAMS, **groups)), random_book(INSTRUMENTS, accounts=80))
 
 
 def test_calls_and_puts_of_a_strike_are_netted() -> None:
@@ -70,7 +70,7 @@ def test_calls_and_puts_of_a_strike_are_netted() -> None:
     names = [str(name) for name in INSTRUMENTS.instrument_id if str(name).startswith("BTC-7D-")]
     random = np.random.default_rng(6)
     held = {f"a{n}": {name: 0.1 * int(random.integers(-9, 9)) for name in names} for n in range(60)}
-    same_bits(MODEL, book_of(held))
+    assert_same_bits(MODEL, book_of(held))
 
 
 @pytest.mark.parametrize(

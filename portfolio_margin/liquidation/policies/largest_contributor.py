@@ -9,34 +9,14 @@ two scenarios are equally bad and no trade helps alone, everything is cut by the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-
 from portfolio_margin.book import Book
-from portfolio_margin.liquidation.closing import (
-    FINE_SLICES,
-    close_largest,
-    close_out,
-    convert_assets,
-    cut_all,
-    hedge_delta,
-    run,
-)
+from portfolio_margin.liquidation.closing import LAST_RESORTS, Buffer, close_largest, hedge_delta, run
 from portfolio_margin.liquidation.plan import Costs, LiquidationPlan
 from portfolio_margin.liquidation.trials import open_case
 from portfolio_margin.requirement import MarginModel
 from scenarios.risk_arrays import RiskArrays
-from scenarios.shocks import check_bounds
 
-
-@dataclass(frozen=True)
-class Params:
-    """buffer: share of the maintenance margin that is restored above it, 0 to 10."""
-
-    buffer: float = 0.15
-
-    def __post_init__(self) -> None:
-        check_bounds(self, {"buffer": (0.0, 10.0)})
+Params = Buffer
 
 
 def plan(
@@ -54,7 +34,5 @@ def plan(
 
     Raises what `margin` and `trials.open_case` raise.
     """
-    rules = params or Params()
-    case = open_case(book, arrays, model, costs, rules.buffer, backend)
-    cut = partial(cut_all, slices=FINE_SLICES)
-    return run(case, "largest_contributor", (close_largest, hedge_delta, cut, convert_assets, close_out))
+    case = open_case(book, arrays, model, costs, (params or Params()).buffer, backend)
+    return run(case, "largest_contributor", (close_largest, hedge_delta, *LAST_RESORTS))

@@ -117,6 +117,8 @@ def test_published_auctions(kind: str, report_vectors: Callable[..., None]) -> N
         for event in vector["expected"]["events"]:
             replay.run(event)
         share, numbers = max(share, replay.share), numbers + replay.numbers
+    assert vectors and numbers > 20 * len(vectors)
+    assert share <= 1.0
     report_vectors(len(vectors), share, f"of what is allowed, {numbers:,} numbers", f"Derive auctions, {kind}")
 
 

@@ -14,11 +14,13 @@ from portfolio_margin.io.span_file import read_span_file
 from portfolio_margin.io.told import Told
 from portfolio_margin.models.span import parameter_set_of
 from portfolio_margin.requirement import MarginModel
+from portfolio_margin.span.choices import Choices
 from portfolio_margin.span.contracts import ContractView
-from portfolio_margin.span.file_arrays import file_arrays, valuation_time_ms
+from portfolio_margin.span.file_arrays import FileArrays, file_arrays, valuation_time_ms
 from portfolio_margin.span.levels import array_rate
 from portfolio_margin.span.recompute import Recomputed, recompute, within, worst
 from portfolio_margin.span.tables import RiskParameterFile
+from pricing.errors import DataError
 from scenarios.risk_arrays import RiskArrays
 
 FAILED = 1
@@ -41,11 +43,11 @@ class SpanInput:
 
     def arrays_for(self, model: MarginModel) -> tuple[MarginModel, RiskArrays, Told]:
         """The model with the rules of the file, where it takes any, and the risk arrays of its account type."""
-        choices = getattr(model.params, "choices", None)
-        takes_rules = choices is not None and hasattr(model, "for_arrays")
+        choices = model.params if isinstance(model.params, Choices) else None
+        takes_rules = choices is not None
         rate = array_rate(self.file, choices) if takes_rules else int(self.file.arrays.rate.min(initial=1))
-        exponent = getattr(choices, "risk_exponent", "none") == "apply"
-        made = file_arrays(self.file, rate=rate, apply_exponent=exponent)
+        exponent = choices is not None and choices.risk_exponent == "apply"
+        made = self.made(rate, exponent)
         notes = tuple(f"{name}: {reason}" for name, reason in made.left_out.items())
         told = Told.of_lines(made.arrays.notes)._replace(left_out=notes)
         told = told._replace(notes=(*told.notes, *self.notes))
@@ -55,6 +57,13 @@ class SpanInput:
             with_file: Any = replace(model, file=self.file, parameter_set=origin)  # type: ignore[type-var]
             model = with_file.for_arrays(arrays)
         return model, arrays, told
+
+    def made(self, rate: int, exponent: bool) -> FileArrays:
+        """Risk arrays of the tables, which know nothing of their file: what is wrong is said with its name."""
+        try:
+            return file_arrays(self.file, rate=rate, apply_exponent=exponent)
+        except DataError as error:
+            raise error.within(self.path) from None
 
 
 def check_file(path: str, tolerance: float, look_ahead: float | None, backend: str) -> None:

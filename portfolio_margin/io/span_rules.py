@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from portfolio_margin.io.span_rows import Rows
+from portfolio_margin.span.assumed import shown
 from portfolio_margin.span.tables import FUTURES_LIKE, INTER, INTRA, MINIMUM, SCAN
 
 Each = Callable[[str], Iterator[tuple[int, dict[str, Any]]]]
@@ -103,8 +104,19 @@ def missing_priorities(each: Each) -> tuple[str, ...]:
     for code, numbers in known.items():
         lost = sorted(set(range(1, max(numbers))) - numbers)
         if lost:
-            shown = ", ".join(map(str, lost[:5])) + (" ..." if len(lost) > 5 else "")
-            told.append(f"no spread of {code} has the priority {shown}: a record C or E may have been lost")
+            told.append(f"no spread of {code} has the priority {shown(lost)}: a record C or E may have been lost")
+    return tuple(told)
+
+
+def blank_ratios(each: Each) -> tuple[str, ...]:
+    """A line where records 3 or 4 leave a factor of the levels blank, for which 1 is taken."""
+    told = []
+    for kind, prefix, what in (("3", "ratio", "initial margin on maintenance"), ("4", "adjustment", "maintenance")):
+        blank = [
+            record["cc"] for _, record in each(kind) if any(np.isnan(record[f"{prefix}_{name}"]) for name in CLASSES)
+        ]
+        if blank:
+            told.append(f"{shown(blank)}: a factor of {what} is blank in record {kind}, 1 is taken")
     return tuple(told)
 
 

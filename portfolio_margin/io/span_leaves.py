@@ -56,9 +56,11 @@ class Leaves:
         """Columns of one element; BadRecord about a leaf that states nothing of its kind, or two different things."""
         values: dict[str, Any] = {}
         seen: set[str] = set()
+        check_mixed(element)
         for child in element:
             tag = child.tag
             if tag in record.leaves:
+                check_leaf(child, tag)
                 self._leaf(values, record.leaves[tag], tag, child.text, element.tag)
             elif tag in record.inline:
                 if tag in seen and tag in SEVERAL:
@@ -99,9 +101,11 @@ class Leaves:
         return (*told, *empty)
 
     def _inline(self, values: dict[str, Any], child: Element, record: Record, owner: str) -> None:
+        check_mixed(child)
         for grandchild in child:
             tag = f"{child.tag}/{grandchild.tag}"
             if tag in record.leaves:
+                check_leaf(grandchild, tag)
                 self._leaf(values, record.leaves[tag], tag, grandchild.text, owner)
             else:
                 self.other(tag, grandchild, record)
@@ -122,6 +126,21 @@ class Leaves:
             wanted = misdated(leaf.column, stated)
             if wanted:
                 raise BadRecord(tag, stated, wanted)
+
+
+def check_leaf(leaf: Element, tag: str) -> None:
+    """Refuse a leaf with an element inside: what is behind it would not be read."""
+    if len(leaf):
+        raise BadRecord(tag, f"{leaf.text or ''}<{leaf[0].tag}>", "an element stands where only a text can")
+
+
+def check_mixed(element: Element) -> None:
+    """Refuse text between the children of a record: a tag may have been lost."""
+    if element.text is not None and element.text.strip():
+        raise BadRecord(element.tag, element.text.strip()[:40], "text stands where only elements can")
+    for child in element:
+        if child.tail is not None and child.tail.strip():
+            raise BadRecord(child.tag, child.tail.strip()[:40], "text stands where only elements can")
 
 
 def _number_of(kind: str, tag: str, stated: str) -> Any:

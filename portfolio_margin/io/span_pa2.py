@@ -163,6 +163,8 @@ class _Reader:
                 self.refuse(line, "product", "/".join(key), "a P record of this product came before")
             if key[0] not in self.exchanges:
                 self.refuse(line, "exchange", key[0], "no record of type 1 names this exchange")
+            if key[2] in OPTION_TYPES and np.isnan(record["strike_decimals"]):
+                self.refuse(line, "record P strike_decimals", None, "must not be blank of an option")
             power = 0.0 if np.isnan(record["value_factor_exponent"]) else record["value_factor_exponent"]
             values = {
                 "exchange_idx": self.exchanges[key[0]],

@@ -55,7 +55,7 @@ from portfolio_margin.io.span_elements import (
     WHOLE,
 )
 from portfolio_margin.io.span_finish import add_underlying_periods, check_tables, header_of
-from portfolio_margin.io.span_leaves import Leaves, number
+from portfolio_margin.io.span_leaves import Leaves, check_leaf, check_mixed, number
 from portfolio_margin.io.span_rows import PlaceOfRun, handed_over, new_rows
 from portfolio_margin.io.span_runs import Run, UnlikeAnyRun, pieces
 from portfolio_margin.io.span_source import CHUNK, BadRecord, opened, place_of, refuse_doctype, refuse_record
@@ -206,6 +206,9 @@ class _Reader:
 
     def _arrays(self, element: Element, contract: int) -> None:
         for ra in element.findall("ra"):
+            check_mixed(ra)
+            for value in ra:
+                check_leaf(value, f"ra/{value.tag}")
             texts = [child.text for child in ra]
             if tuple(child.tag for child in ra) != ARRAY_TAGS:
                 self.leaves.values(ra, ARRAY)
@@ -301,6 +304,7 @@ class _Reader:
         self._add("links", {**values, "commodity_idx": row, "family_idx": found})
 
     def _tiers(self, element: Element, purpose: str, commodity: int) -> None:
+        check_mixed(element)
         if not len(element):
             raise BadRecord(element.tag, None, "holds no tier")
         for child in element:
@@ -313,6 +317,7 @@ class _Reader:
                 self._add("tier_rates", {**self.leaves.values(rate, RATE), "tier_idx": row})
 
     def _spread_list(self, element: Element) -> None:
+        check_mixed(element)
         if not len(element):
             self.without_spreads.append(element.tag)
         for child in element:
@@ -375,6 +380,7 @@ class _Reader:
         self.header |= self.leaves.values(element, POINT_IN_TIME)
 
     def _definitions(self, element: Element) -> None:
+        check_mixed(element)
         for child in element:
             if child.tag == "currencyDef":
                 self._add("currencies", self.leaves.values(child, CURRENCY))

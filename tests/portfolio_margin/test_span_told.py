@@ -10,16 +10,17 @@ import pytest
 from portfolio_margin.io.span_file import read_span_file
 from portfolio_margin.span.assumed import assumptions
 from portfolio_margin.span.checks import findings
-from portfolio_margin.span.file_arrays import valuation_time_ms
-from pricing import DataError
+from portfolio_margin.span.file_arrays import file_arrays, valuation_time_ms
+from portfolio_margin.span.rules import rules_of
+from pricing import ConfigError, DataError
 from tests.portfolio_margin.span_examples import Exchange, exchange_with_every_rule
 from tests.portfolio_margin.test_span_bounds import refused
 from tests.portfolio_margin.test_span_every_element import LEVEL, TEXT
 
 FACTOR = "<adjRate><r>2</r><baseR>1</baseR><val>1.35</val></adjRate>"
 CASES = [
-    ("<fromCur>EUR", "<fromCur>JPY</fromCur><fromCur>EUR", "clearingOrg", "fromCur = 'EUR': curConv has stated it before"),
-    ("<factor>1.25", "<factor>1.2</factor><factor>1.25", "clearingOrg", "factor = '1.25': curConv has stated it before"),
+    ("<fromCur>EUR", "<fromCur>JPY</fromCur><fromCur>EUR", "clearingOrg", "fromCur = 'EUR': curConv has stated it"),
+    ("<factor>1.25", "<factor>1.2</factor><factor>1.25", "clearingOrg", "factor = '1.25': curConv has stated it"),
     ("<p>101<", "<p>90</p><p>101<", "fut[2]", "p = '101': fut has stated it before, as 90.0"),
     ("<isM>0", "<isM>1", "clearingOrg", "account type = 'H': a second one of this number"),
     ("<isM>0</isM>", "<isM></isM>", "clearingOrg", "is_maintenance = None: pbRateDef needs it"),
@@ -161,3 +162,20 @@ def test_price_risk_by_a_scan_range_that_is_not_stated() -> None:
 def test_days_of_tables_made_by_hand(head: dict[str, str], said: str) -> None:
     with pytest.raises(DataError, match=said):
         valuation_time_ms(exchange_with_every_rule(**head))
+
+
+@pytest.mark.parametrize("rates", [(2,), (2, 1)])
+def test_a_delivery_charge_for_another_level(rates: tuple[int, ...]) -> None:
+    exchange = Exchange()
+    exchange.level(2, maintenance=False)
+    commodity = exchange.commodity("A")
+    exchange.future(exchange.family(commodity, "FUT"), "202603", 100.0, 10.0)
+    for rate in rates:
+        exchange.add("spot_rates", commodity_idx=commodity, rate=rate, period="202603", spread=rate, outright=4.0)
+    file = exchange.built()
+    if 1 in rates:
+        (charge,) = rules_of(file, file_arrays(file).arrays).spot
+        assert (charge.spread, charge.outright) == (1.0, 4.0)
+        return
+    with pytest.raises(ConfigError, match="delivery month 202603 of A states no rate number 1 or 1"):
+        rules_of(file, file_arrays(file).arrays)

@@ -33,7 +33,10 @@ def _levels(file: RiskParameterFile) -> Iterator[str]:
     if not len(levels):
         yield "no level of requirement is defined (pbRateDef): initial and maintenance margin are the risk itself"
         return
-    for account_type in dict.fromkeys(levels.account_type.tolist()):
+    types = list(dict.fromkeys(levels.account_type.tolist()))
+    if len(types) > 1:
+        yield f"account types {', '.join(types)}: {types[0]} counts unless the parameter account_type names one"
+    for account_type in types:
         mine = np.flatnonzero(levels.account_type == account_type)
         for maintenance, kind in KINDS.items():
             rows = mine[levels.is_maintenance[mine] == maintenance]

@@ -187,6 +187,7 @@ def test_files_are_told_by_their_names(tmp_path: Path) -> None:
         "1 records of type V: not computed here",
         "D: a factor of initial margin on maintenance is blank in record 3, 1 is taken",
         "D: a factor of maintenance is blank in record 4, 1 is taken",
+        "account types M, H, S: M counts unless the parameter account_type names one",
     )
     with pytest.raises(DataError, match=r"ends in .spn or .pa2"):
         read_span_file(tmp_path / "test.txt")

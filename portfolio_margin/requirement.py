@@ -71,6 +71,7 @@ class ParameterSet:
     doubtful     parameters that the venue publishes and that look wrong; the note says why
     changed      parameters that were given another value than the set's
     overlay      name and time of a file whose parameters were laid over the set, "" where none was
+    archive      name of the folder it is from, "" for a set of this package
     applies      False where it is not valid at the time it was loaded for; a statement decides anew, for its own moment
     """
 
@@ -83,6 +84,7 @@ class ParameterSet:
     doubtful: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     overlay: str = ""
+    archive: str = ""
     applies: bool = True
 
     @property
@@ -118,6 +120,7 @@ class ParameterSet:
         return {
             "parameter_set": self.label,
             "parameters_overlaid": self.name if self.overlay else "",
+            "parameters_archive": self.archive,
             "parameters_valid_from": self.valid_from,
             "parameters_apply": self.applies,
             "parameters_changed": list(self.changed),
@@ -133,6 +136,7 @@ def parameters_text(stated: Mapping[str, Any]) -> str:
     dated = name if not since or since in name else f"{name} of {since}"
     laid_over = label.removesuffix(name)  # "FILE over ", or nothing
     parts = [laid_over + (f"parameter set {dated}" if since else "default parameters")]
+    parts += [f"from the archive {stated['parameters_archive']}"] if stated["parameters_archive"] else []
     parts += [] if stated["parameters_apply"] else ["not valid at the time of this market"]
     for mark, word in (("changed", "changed"), ("second_hand", "second-hand"), ("doubtful", "doubtful")):
         names = stated[f"parameters_{mark}"]

@@ -10,6 +10,7 @@ import numpy as np
 
 from portfolio_margin.cli.chain import ChainOptions
 from portfolio_margin.cli.inputs import (
+    ARCHIVE_OPTIONS,
     BACKEND_OPTION,
     BOOK_OPTIONS,
     MARKET_OPTIONS,
@@ -34,7 +35,7 @@ from portfolio_margin.cli.output import (
     show_table,
 )
 from portfolio_margin.cli.parameters import MODELS, registered
-from portfolio_margin.cli.policy import DEFAULT_FAMILY, ModelInput
+from portfolio_margin.cli.policy import DEFAULT_FAMILY, Archive, ModelInput
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.compare import DEFAULT_REFERENCE, Comparison, comparison
 from portfolio_margin.io.told import Told
@@ -58,6 +59,7 @@ MONEY_COLUMNS = ("initial_margin", "maintenance_margin", "saving", "largest_char
     multiple=True,
     help="Only this model, by default all; with a parameter set as margin takes it after --parameter-set. Repeatable.",
 )
+@with_options(*ARCHIVE_OPTIONS)
 @click.option(
     "--reference",
     help="Model that savings are measured against.  [default: the standard model of the same venue, else "
@@ -88,9 +90,10 @@ def command(
     if market is not None and positions is None:
         raise ConfigError("--market needs --positions FILE: the sample's accounts hold other contracts")
     chain = ChainOptions.take(options)
+    given_of_all = (options["params_file"], (), options["family"])
+    every: dict[str, Any] = {"every_model": True, "archive": Archive.take(options)}
     inputs = {
-        name: ModelInput.read(*_split(name), options["params_file"], (), options["family"], every_model=True)
-        for name in options["models"] or registered(MODELS)
+        name: ModelInput.read(*_split(name), *given_of_all, **every) for name in options["models"] or registered(MODELS)
     }
     with progress("reading", len(inputs) + 2) as step:
         given = read_market_option(market, chain)

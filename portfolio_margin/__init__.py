@@ -23,7 +23,7 @@ _check_siblings()
 from portfolio_margin.aggregate import account_pnl, worst_loss  # noqa: E402
 from portfolio_margin.blocks import Block, blocks  # noqa: E402
 from portfolio_margin.book import Book  # noqa: E402
-from portfolio_margin.compare import Comparison, compare  # noqa: E402
+from portfolio_margin.compare import Comparison, compare, compare_on  # noqa: E402
 from portfolio_margin.derivatives import (  # noqa: E402
     MarketDerivatives,
     NearScenarios,
@@ -73,6 +73,7 @@ __all__ = [
     "account_pnl",
     "blocks",
     "compare",
+    "compare_on",
     "explain",
     "greek_profile",
     "hedge",

@@ -283,7 +283,7 @@ def check_scenarios(model: MarginModel, arrays: RiskArrays) -> None:
     """ConfigError where the model needs other scenarios than those the arrays were made under."""
     wanted = model.scenario_set(arrays.market_rows)
     if wanted is not None and not same_scenarios(wanted, arrays.scenario_set):
-        remedy = "revalue(instruments, market, model.scenario_set(market))"
+        remedy = f"revalue(instruments, market, model.scenario_set(market)), arrays --model {model.model_id}"
         if not arrays.market_digest:
             remedy = "they come from no market; of a risk parameter file, give the file itself"
         raise ConfigError(

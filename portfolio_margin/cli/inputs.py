@@ -142,8 +142,11 @@ ACCURACY_OPTION = click.option(
     show_default=True,
     help="Accuracy of contracts with early exercise.",
 )
+ARRAYS_OPTION = click.option(
+    "--arrays", metavar="FILE", help="Risk array file, or SPAN file (.spn, .pa2), instead of a market."
+)
 MARGIN_OPTIONS = (
-    click.option("--arrays", metavar="FILE", help="Risk array file, or SPAN file (.spn, .pa2), instead of a market."),
+    ARRAYS_OPTION,
     click.option("--model", default="worst_case", show_default=True, help="Margin model."),
     click.option(
         "--parameter-set", metavar="NAME", help="Parameter set of the model, such as 2024-06-28; by default by date."

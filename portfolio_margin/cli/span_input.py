@@ -33,6 +33,7 @@ class SpanInput:
     def __init__(self, path: str) -> None:
         self.path = path
         self.file, self.notes = read_span_file(path)
+        self._made: dict[tuple[int, bool], tuple[RiskArrays, Told]] = {}
 
     @property
     def time(self) -> int:
@@ -43,18 +44,34 @@ class SpanInput:
         """The model with the rules of the file, where it takes any, and the risk arrays of its account type."""
         choices = getattr(model.params, "choices", None)
         takes_rules = choices is not None and hasattr(model, "for_arrays")
-        rate = array_rate(self.file, choices) if takes_rules else int(self.file.arrays.rate.min(initial=1))
-        exponent = getattr(choices, "risk_exponent", "none") == "apply"
-        made = file_arrays(self.file, rate=rate, apply_exponent=exponent)
-        notes = tuple(f"{name}: {reason}" for name, reason in made.left_out.items())
-        told = Told.of_lines(made.arrays.notes)._replace(left_out=notes)
-        told = told._replace(notes=(*told.notes, *self.notes))
-        arrays = replace(made.arrays, notes=told.lines())
+        rate = array_rate(self.file, choices) if takes_rules else self._usual_rate
+        arrays, told = self._arrays(rate, getattr(choices, "risk_exponent", "none") == "apply")
         if takes_rules:
             origin = parameter_set_of(self.file, Path(self.path).name, model.parameter_set.changed)
             with_file: Any = replace(model, file=self.file, parameter_set=origin)  # type: ignore[type-var]
             model = with_file.for_arrays(arrays)
         return model, arrays, told
+
+    def usual_arrays(self) -> tuple[RiskArrays, Told]:
+        """The arrays of models that take no rules of the file, and what is told of them."""
+        return self._arrays(self._usual_rate, False)
+
+    @property
+    def _usual_rate(self) -> int:
+        return int(self.file.arrays.rate.min(initial=1))
+
+    def _arrays(self, rate: int, exponent: bool) -> tuple[RiskArrays, Told]:
+        """Made once, as several models may want the same."""
+        if (rate, exponent) not in self._made:
+            self._made[rate, exponent] = self._made_anew(rate, exponent)
+        return self._made[rate, exponent]
+
+    def _made_anew(self, rate: int, exponent: bool) -> tuple[RiskArrays, Told]:
+        made = file_arrays(self.file, rate=rate, apply_exponent=exponent)
+        notes = tuple(f"{name}: {reason}" for name, reason in made.left_out.items())
+        told = Told.of_lines(made.arrays.notes)._replace(left_out=notes)
+        told = told._replace(notes=(*told.notes, *self.notes))
+        return replace(made.arrays, notes=told.lines()), told
 
 
 def check_file(path: str, tolerance: float, look_ahead: float | None, backend: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from portfolio_margin import compare, margin
-from portfolio_margin.compare import comparison
+from portfolio_margin.compare import comparison, revaluing
 from portfolio_margin.grid_units import Grid
 from portfolio_margin.io.parameter_sets import load_parameters
 from portfolio_margin.models import (
@@ -79,7 +79,7 @@ def test_missing_parameters_stand_before_what_cannot_be_computed() -> None:
 
     models = {"okx": okx_pm.Model(load_parameters("okx_pm")[0]), "given": MODELS["OKX"]}
     with pytest.raises(ConfigError) as caught:
-        comparison(book, market, models, fails, None)
+        comparison(book, market, models, revaluing(market, fails, None))
     assert [line.partition(" must")[0] for line in str(caught.value).splitlines()[1:]] == [
         "okx: term_structure_vol", "okx: rate_move", "okx: the forward drifts away", "given: the forward drifts away",
     ]  # fmt: skip

@@ -231,10 +231,20 @@ def early_exercise(arrays: RiskArrays) -> BoolArray:
     return np.asarray((arrays.kind == Kind.OPTION) & (arrays.terms.exercise != Exercise.EUROPEAN))
 
 
-def european_only(arrays: RiskArrays, venue: str) -> StrArray:
-    """(N,) `not_covered` of a venue whose model has a rule for everything it lists: nothing with early exercise, as
-    options on stocks have it."""
-    return np.where(early_exercise(arrays), f"{venue} lists European options only", "")
+def of_stocks(arrays: RiskArrays) -> BoolArray:
+    """(N,) True for stocks and contracts on them: what is held as spot is a stock, what is held as cash a coin."""
+    stock = np.zeros(len(arrays.underlying_id) + 1, dtype=np.bool_)
+    stock[arrays.underlying_idx[arrays.kind == Kind.SPOT]] = True
+    stock[-1] = False  # cash in a currency that no underlying moves
+    return stock[arrays.underlying_idx]
+
+
+def european_on_coins(arrays: RiskArrays, venue: str) -> StrArray:
+    """(N,) `not_covered` of a venue whose model has a rule for everything it lists: contracts on coins, none of them
+    with early exercise."""
+    contract = (arrays.kind != Kind.CASH) & (arrays.kind != Kind.SPOT)
+    reason = np.where(of_stocks(arrays) & contract, f"{venue} lists nothing on stocks", "")
+    return np.where(early_exercise(arrays), f"{venue} lists European options only", reason)
 
 
 def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, tuple[str, ...]]:

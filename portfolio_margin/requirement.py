@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from portfolio_margin.book import Book
+from portfolio_margin.book import UNGROUPED, Book
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
-from pricing.errors import ConfigError
+from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Exercise, Kind
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, same_scenarios
@@ -247,8 +247,32 @@ def european_on_coins(arrays: RiskArrays, venue: str) -> StrArray:
     return np.where(early_exercise(arrays), f"{venue} lists European options only", reason)
 
 
+def check_groups(book: Book, arrays: RiskArrays) -> None:
+    """DataError where a position stands in another group than that of its expiry row, naming the first of them.
+
+    Models read expiries and underlyings off the groups, so that any other grouping nets what must not net. A book
+    without groups has none that could be wrong.
+    """
+    key = np.repeat(book.group_key, np.diff(book.group_ptr))
+    wrong = key != np.append(arrays.expiry_idx, UNGROUPED)[np.minimum(book.instrument_idx, len(arrays))]
+    wrong &= (key != UNGROUPED) & (book.instrument_idx < len(arrays))
+    if np.any(wrong):
+        position = int(np.argmax(wrong))
+        account = book.account_id[np.searchsorted(book.position_ptr, position, side="right") - 1]
+        row = book.instrument_idx[position]
+        remedy = (
+            f"{arrays.instrument_id[row]} belongs to group {arrays.expiry_idx[row]}: "
+            "build the book with group_of_instrument=instruments.expiry_idx, of the same instruments"
+        )
+        raise DataError([Problem("book", str(account), "group", int(key[position]), remedy)])
+
+
 def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, tuple[str, ...]]:
-    """The book as far as the model has rules for it, and a line "account instrument: reason" for what is left out."""
+    """The book as far as the model has rules for it, and a line "account instrument: reason" for what is left out.
+
+    Whatever asks a model about a book comes through here, so groups are checked here, as by `check_groups`.
+    """
+    check_groups(book, arrays)
     reason = excluded(model, book, arrays)
     out = reason != ""
     if not np.any(out):

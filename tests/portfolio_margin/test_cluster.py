@@ -133,7 +133,9 @@ def test_what_is_shared_is_sent_again_where_all_workers_are_lost(client: Any, tm
             for process in killed:
                 os.kill(process, signal.SIGKILL)
 
+    # The worker that the last test has lost may still be starting again, and one that starts is none to kill.
     client.wait_for_workers(WORKERS)
+    assert len(client.run(os.getpid)) == WORKERS
     assert run_on(client, files, tmp_path / "killed", kill_all) == run_on(None, files, tmp_path / "here")
     assert len(killed) == WORKERS
 

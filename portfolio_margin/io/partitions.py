@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from portfolio_margin.book import Book
-from portfolio_margin.io.positions import COLLATERAL_COLUMNS, POSITION_COLUMNS, Listed, read_book, read_collateral
+from portfolio_margin.io.arrow_columns import Rows, coded_rows, distinct_texts
+from portfolio_margin.io.positions import (
+    COLLATERAL_COLUMNS,
+    POSITION_COLUMNS,
+    Listed,
+    plain_book,
+    read_book,
+    read_collateral,
+)
 from portfolio_margin.io.tables import PARQUET, Table, kind_of_name, refuse, require_columns, text_column
 from pricing.arrays import BoolArray
 from pricing.errors import ConfigError
@@ -82,6 +90,9 @@ def read_partition(
 
     DataError that lists every bad row of theirs by file and row.
     """
+    plain = _plain(files, partition, listed, market)
+    if plain is not None:
+        return plain
     positions = _rows(files.positions, partition.positions, partition)
     collateral = None if files.collateral is None else _rows(files.collateral, partition.collateral, partition)
     if len(positions.frame):
@@ -90,6 +101,20 @@ def read_partition(
         raise AssertionError("a partition has accounts, so one of the files has rows of them")
     held = read_collateral(collateral, listed)
     return Book.from_arrays(held.account, held.instrument_idx, held.quantity, listed.expiry_idx)
+
+
+def _plain(files: BookFiles, partition: Partition, listed: Listed, market: Market | None) -> Book | None:
+    """The book where all its rows are plain and right, read without an object for each; else None."""
+    span = partition.first, partition.last
+    held = coded_rows(files.positions, POSITION_COLUMNS, Rows(partition.positions, *span))
+    owned = None
+    if files.collateral is not None and partition.collateral:
+        owned = coded_rows(files.collateral, COLLATERAL_COLUMNS, Rows(partition.collateral, *span))
+        if owned is None:
+            return None
+    # Row groups that may hold rows of these accounts need not.
+    some = owned is not None and len(owned.account) > 0
+    return plain_book(held, owned, some, listed, market)
 
 
 @contextlib.contextmanager
@@ -136,7 +161,10 @@ def _scan(path: str, columns: Sequence[str]) -> list[_Group]:
         require_columns(header, columns, only=True)
         found = []
         for number in range(file.num_row_groups):
-            accounts = set(_accounts(path, file.read_row_group(number, columns=["account"])).unique().tolist())
+            accounts = distinct_texts(file, number, "account")
+            if accounts is None:
+                column = file.read_row_group(number, columns=["account"])
+                accounts = set(_accounts(path, column).unique().tolist())
             if accounts:
                 found.append(_Group(number, accounts, min(accounts), max(accounts)))
         return found
@@ -175,7 +203,7 @@ def _opened(path: str) -> Iterator[pyarrow.parquet.ParquetFile]:
     try:
         import pyarrow.parquet
 
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=["account"]) as file:
             yield file
     except ImportError:
         refuse(path, "file type", PARQUET, "reading Parquet needs pyarrow: install portfolio-margin[io]")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
-import shutil
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +23,7 @@ from portfolio_margin.io.positions import (
 )
 from portfolio_margin.io.tables import PARQUET, Table, kind_of_name, refuse, require_columns, text_column
 from pricing.arrays import BoolArray
+from pricing.digest import hash_parts
 from pricing.errors import ConfigError
 from pricing.market import Market
 
@@ -117,30 +116,14 @@ def _plain(files: BookFiles, partition: Partition, listed: Listed, market: Marke
     return plain_book(held, owned, some, listed, market)
 
 
-@contextlib.contextmanager
-def new_folder(folder: str | Path) -> Iterator[Path]:
-    """A folder to write into that takes the given name when the context ends, and is gone where it ends in an error.
-
-    So the folder is there with everything in it or not at all. DataError where the name is taken by a file or by a
-    folder with something in it, or where it cannot be made.
-    """
-    target = Path(os.path.abspath(folder))
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        refuse(str(folder), "output", "exists", "name a folder that does not exist yet, or an empty one")
-    part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
-    try:
-        part.mkdir()
-        yield part
-        if target.exists():
-            target.rmdir()
-        os.replace(part, target)
-    except OSError as error:
-        remedy = (
-            "the folder it belongs in does not exist; create it" if not target.parent.is_dir() else "cannot be made"
-        )
-        refuse(str(folder), "output", error.strerror or str(error), remedy)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+def files_digest(files: BookFiles) -> str:
+    """A hash of the content of a book's files. DataError where one cannot be read."""
+    found = []
+    for path in files:
+        if path is not None:
+            with _opened(path), open(path, "rb") as stream:
+                found.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return hash_parts(found)
 
 
 class _Group(NamedTuple):

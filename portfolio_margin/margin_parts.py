@@ -136,6 +136,8 @@ def write_part(
 ) -> Part:
     """Write the part file of a statement, whole or not at all, over one that is there.
 
+    folder     where it goes
+    run        digest of the run, as `head_of` gives it
     positions  number of positions of its accounts
     told       what else is told in the file
     """

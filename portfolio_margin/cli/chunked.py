@@ -40,7 +40,7 @@ def chosen_chunks(values: dict[str, Any], others: dict[str, Any]) -> ChunkedRun 
     if chunk_accounts is None:
         if resume:
             raise ConfigError(
-                "--resume goes on with a run of --chunk-accounts N or --cluster ADDRESS, with --output FOLDER: give both"
+                "--resume goes on with a run of --chunk-accounts N or --cluster ADDRESS, --output FOLDER: give both"
             )
         return None
     useless = [name for name, given in others.items() if given and name != "--output"]

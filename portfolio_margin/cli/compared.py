@@ -24,6 +24,7 @@ class Compared(NamedTuple):
     source    what tables call the market
     at        its time, ms UTC
     market    None where the arrays come from a file
+    told      what is told of the market and the book
     prepared  as `comparison` takes it
     """
 

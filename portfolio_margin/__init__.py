@@ -37,6 +37,7 @@ from portfolio_margin.explain import Explanation, explain  # noqa: E402
 from portfolio_margin.hedge import hedge  # noqa: E402
 from portfolio_margin.hedge_result import Hedge, HedgeTrade  # noqa: E402
 from portfolio_margin.hedge_terms import Costs, Limits, Target  # noqa: E402
+from portfolio_margin.io.parameter_archive import keep_parameters  # noqa: E402
 from portfolio_margin.io.parameter_sets import load_parameters  # noqa: E402
 from portfolio_margin.margin import margin  # noqa: E402
 from portfolio_margin.optimise import GreekProfile, account_greeks, greek_profile, optimise_book  # noqa: E402
@@ -77,6 +78,7 @@ __all__ = [
     "explain",
     "greek_profile",
     "hedge",
+    "keep_parameters",
     "load_parameters",
     "load_sample",
     "margin",

@@ -23,6 +23,8 @@ def keep_parameters(
 ) -> Path:
     """Write the parameters of a model as FOLDER/MODEL/NAME.toml, an archive for `load_parameters`; its path.
 
+    folder    of the archive, made where it is not there
+    model     name of the file in portfolio_margin/models
     name      YYYY-MM-DD, the first day they are valid, or YYYY-MM-DD-word
     source, note   who published them, and what else there is to know
     valid_to  the last day, YYYY-MM-DD; "" where they are valid until the next set

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Revalue = Callable[[ScenarioSet], RiskArrays]
+# What a model is computed on: the model, with the rules of the arrays where it takes any, and the arrays.
+Prepare = Callable[[str, MarginModel], tuple[MarginModel, RiskArrays]]
 DEFAULT_REFERENCE = "worst_case"
 # A venue's standard model is <venue>_standard; where it has another name, model -> name.
 STANDARD_MODELS = {"tims": "reg_t", "reg_t": "reg_t"}
@@ -157,40 +159,72 @@ def compare(
     def arrays_of(moves: ScenarioSet) -> RiskArrays:
         return revalue(instruments, market, moves, backend=backend, threads=threads, tick=tick)
 
-    return comparison(book, market, models, arrays_of, scenario_set, reference, backend=backend, threads=threads)
+    prepared = revaluing(market, arrays_of, scenario_set)
+    return comparison(book, market, models, prepared, reference, backend=backend, threads=threads)
+
+
+def compare_on(
+    book: Book,
+    arrays: RiskArrays,
+    models: Mapping[str, MarginModel],
+    *,
+    reference: str | None = None,
+    backend: str = "numba",
+    threads: int | None = None,
+) -> Comparison:
+    """The margin of every account under every model on risk arrays as they are, published ones above all.
+
+    A model whose own scenarios are others than those of the arrays is named in `left_out`, as are those that `compare`
+    leaves out; arguments and errors are those of `compare`.
+    """
+    return comparison(book, None, models, lambda _, model: (model, arrays), reference, backend=backend, threads=threads)
+
+
+def revaluing(market: Market, arrays_of: Revalue, scenario_set: ScenarioSet | None) -> Prepare:
+    """Every model on the arrays of its own scenarios, else those of `scenario_set`; one call of `arrays_of` for every
+    distinct set of scenarios."""
+    made: list[RiskArrays] = []
+
+    def prepared(name: str, model: MarginModel) -> tuple[MarginModel, RiskArrays]:
+        moves = model.scenario_set(market) or scenario_set
+        if moves is None:
+            raise ConfigError(f"{name} has no scenarios of its own: give a scenario_set")
+        arrays = next((known for known in made if same_scenarios(known.scenario_set, moves)), None)
+        if arrays is None:
+            arrays = arrays_of(moves)
+            made.append(arrays)
+        return model, arrays
+
+    return prepared
 
 
 def comparison(
     book: Book,
-    market: Market,
+    market: Market | None,
     models: Mapping[str, MarginModel],
-    arrays_of: Revalue,
-    scenario_set: ScenarioSet | None,
+    prepared: Prepare,
     reference: str | None = None,
     *,
     backend: str = "numba",
     threads: int | None = None,
     refused: Mapping[str, str] = MappingProxyType({}),
 ) -> Comparison:
-    """`compare` with a revaluation of the caller's; one call for every distinct set of scenarios.
+    """`compare` on whatever arrays each model is given.
 
+    market   None where no arrays come from one
     refused  models that could not even be made -> why; they are left out as well
     """
     if not models and not refused:
         raise ConfigError("models = {}: give one at least")
-    made: list[RiskArrays] = []
+    used: list[RiskArrays] = []
     statements: dict[str, MarginStatement] = {}
     left_out = dict(refused)
-    for name, model in models.items():
+    for name, given in models.items():
+        model = given
         try:
-            moves = model.scenario_set(market) or scenario_set
-            if moves is None:
-                raise ConfigError(f"{name} has no scenarios of its own: give a scenario_set")
-            arrays = next((known for known in made if same_scenarios(known.scenario_set, moves)), None)
-            if arrays is None:
-                arrays = arrays_of(moves)
-                made.append(arrays)
+            model, arrays = prepared(name, given)
             statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads)
+            used.append(arrays)
         except EngineError as error:
             # What nobody gave stands before what came of it.
             lacking = model.lacking() if hasattr(model, "lacking") else []
@@ -208,7 +242,7 @@ def comparison(
         why = left_out.get(reference, f"none of {', '.join(models)}")
         raise ConfigError(f"reference = {reference!r}: {why}")
     references = {name: reference or _standard(name, statements) for name in statements}
-    return _table(book, made[0], statements, left_out, references)
+    return _table(book, used[0], statements, left_out, references)
 
 
 def _standard(name: str, statements: Mapping[str, MarginStatement]) -> str:

@@ -21,7 +21,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
 from portfolio_margin.deribit_matrix import Params, Terms, scenario_set
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_only
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_on_coins
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
@@ -35,9 +35,9 @@ SHARED = {"worst_each": "correlation set", "cell_by_cell": "all coins"}
 
 
 def no_segregated_rule(arrays: RiskArrays) -> StrArray:
-    """(N,) why a segregated account has no rule for an asset or contract: a token, an option with early exercise."""
+    """(N,) why a segregated account has no rule for an asset or contract: tokens, early exercise, stocks."""
     assets = segregated_assets(arrays)
-    return np.where(assets != "", assets, european_only(arrays, "Deribit"))
+    return np.where(assets != "", assets, european_on_coins(arrays, "Deribit"))
 
 
 class Vectors(NamedTuple):
@@ -94,8 +94,8 @@ class MatrixModel(ABC):
         return scenario_set(self.params, market)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) options with early exercise; what lacks parameters is refused."""
-        return european_only(arrays, "Deribit")
+        """(N,) options with early exercise and contracts on stocks; what lacks parameters is refused."""
+        return european_on_coins(arrays, "Deribit")
 
     def requirement(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portfolio_margin.aggregate import check_groups
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
 from portfolio_margin.lacking import gather
@@ -100,7 +99,6 @@ def amounts(
     book: Book, arrays: RiskArrays, model: MarginModel, *, backend: str = "numba", threads: int | None = None
 ) -> Amounts:
     """The figures of a statement for every account of the book, of arrays that `check_belongs` lets pass."""
-    check_groups(book, arrays)
     check_covers(model, book, arrays)
     seen, unseen = covered(model, book, arrays)
     count, unmargined = _left_out(model, book, arrays)

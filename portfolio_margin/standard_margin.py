@@ -29,7 +29,8 @@ from portfolio_margin.requirement import (
     Requirement,
     Traits,
     early_exercise,
-    european_only,
+    european_on_coins,
+    of_stocks,
 )
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
@@ -119,8 +120,8 @@ class PositionByPosition:
         return None
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) options with early exercise, as on stocks; a coin without rates is refused."""
-        return european_only(arrays, self.venue)
+        """(N,) options with early exercise and contracts on stocks; a coin without rates is refused."""
+        return european_on_coins(arrays, self.venue)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
@@ -187,7 +188,7 @@ def option_rows(arrays: RiskArrays, rates: Mapping[str, OptionRates]) -> FloatAr
     is maintenance S + mark, of a put max(maintenance S, put_mark mark) + mark, with liquidation S on top. S is the
     price of what one contract is of: one coin where it pays in coin.
     """
-    option = (arrays.kind == Kind.OPTION) & ~early_exercise(arrays)
+    option = (arrays.kind == Kind.OPTION) & ~early_exercise(arrays) & ~of_stocks(arrays)
     table = _columns(arrays, rates, option, OptionRates(0.0, 0.0, 0.0, 0.0))
     initial, least, maintenance, put_mark, liquidation = table.T
     index = _index(arrays)
@@ -208,7 +209,7 @@ def future_ticks(book: Book, arrays: RiskArrays, rates: Mapping[str, FutureRates
     (rate + rate per coin x |coins|) x |coins| x price of a coin; coins of an inverse contract are counted at its mark,
     the price of a linear one is the index.
     """
-    future = (arrays.kind == Kind.FUTURE) | (arrays.kind == Kind.PERPETUAL)
+    future = ((arrays.kind == Kind.FUTURE) | (arrays.kind == Kind.PERPETUAL)) & ~of_stocks(arrays)
     table = _columns(arrays, rates, future, FutureRates(0.0, 0.0))
     forward = np.append(arrays.terms.forward, 1.0)[arrays.expiry_idx]
     per_contract = np.where(arrays.terms.is_inverse, arrays.terms.multiplier / forward, arrays.terms.multiplier)

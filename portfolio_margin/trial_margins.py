@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from portfolio_margin.book import UNGROUPED, Book
-from portfolio_margin.requirement import MarginModel
+from portfolio_margin.requirement import MarginModel, check_groups
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import DataError, Problem
 from scenarios.risk_arrays import RiskArrays
@@ -93,8 +93,10 @@ class Trials:
 def prepare_trials(book: Book, arrays: RiskArrays, model: MarginModel, rows: IntArray) -> Trials:
     """Trials of the one account of `book` in the contracts of `rows`, which are (n,) -> N and differ.
 
-    DataError for a contract whose settlement currency is not among the instruments, so that nothing can pay for it.
+    DataError for a contract whose settlement currency is not among the instruments, so that nothing can pay for it, and
+    for a position in another group than that of its expiry row.
     """
+    check_groups(book, arrays)
     look_up = getattr(model, "for_arrays", None)
     fitted: MarginModel = model if look_up is None else look_up(arrays)
     step = arrays.quantity_step[rows]

@@ -26,6 +26,7 @@ from portfolio_margin.hedge_result import Hedge
 from portfolio_margin.hedge_terms import Costs, Limits, contract_rows
 from portfolio_margin.io.results import json_rows
 from portfolio_margin.nearest import did_you_mean_or_known
+from portfolio_margin.requirement import parameters_text
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Kind
 
@@ -156,6 +157,7 @@ def show_trades(found: Hedge, session: Session, given: TradeInput, headline: str
     footer = [
         headline, *lines, f"cost {money([found.cost])[0]} {found.currency}, {proven}", binding, *found.notes,
         *(excluded_lines(found.margins.positions_excluded) if found.margins.positions_excluded else ()),
+        f"{found.model_id}: {parameters_text(identity)}",
         f"market rows left out: {len(session.told.left_out) or 'none'}", *session.told.remarks(),
     ]  # fmt: skip
     title = f"{found.account} under {found.model_id}, market {session.source}"

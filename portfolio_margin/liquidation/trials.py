@@ -16,7 +16,7 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.liquidation.plan import Action, Costs, Margins, Step, Trade
 from portfolio_margin.margin import margin
-from portfolio_margin.requirement import MarginModel
+from portfolio_margin.requirement import MarginModel, check_groups
 from portfolio_margin.statement import MONEY_STEP, up
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import DataError, Problem
@@ -71,7 +71,7 @@ def open_case(
     backend  as for `margin`
 
     DataError where the book holds other than one account, the costs are those of other arrays, or there is no cash of
-    the margin currency to pay costs from.
+    the margin currency to pay costs from, or a position stands in another group than that of its expiry row.
     """
     problems = []
     if len(book) != 1:
@@ -85,6 +85,7 @@ def open_case(
         problems.append(Problem("liquidation", None, "buffer", buffer, "must be from 0 to 100"))
     if problems:
         raise DataError(problems)
+    check_groups(book, arrays)
     prepared = model.for_arrays(arrays) if hasattr(model, "for_arrays") else model
     (margins,) = margins_of(book.instrument_idx, book.quantity[None, :], arrays, prepared, backend)
     return Case(book, arrays, prepared, costs, buffer, margins, backend)

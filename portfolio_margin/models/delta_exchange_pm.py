@@ -22,7 +22,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.dollars import is_own_money
 from portfolio_margin.grid_units import Grid
 from portfolio_margin.lacking import gather
-from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, european_only
+from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, european_on_coins
 from portfolio_margin.risk_units import UnitRows, Units, spot_value, whole_ticks
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.instruments import Kind
@@ -73,8 +73,8 @@ class Model:
         return moves
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) options with early exercise; what lacks parameters is refused."""
-        return european_only(arrays, "Delta Exchange")
+        """(N,) options with early exercise and contracts on stocks; what lacks parameters is refused."""
+        return european_on_coins(arrays, "Delta Exchange")
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""

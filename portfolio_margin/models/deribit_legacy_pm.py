@@ -83,7 +83,7 @@ class Model:
         return make(names, price, vol * self.params.vol_range, dynamics=powers)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) options with early exercise, and assets that no segregated account is of, such as tokens."""
+        """(N,) early exercise, contracts on stocks, and assets that no segregated account is of, such as tokens."""
         return no_segregated_rule(arrays)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:

@@ -41,7 +41,7 @@ class Model(MatrixModel):
     model_id: str = field(default="deribit_spm", init=False)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) tokens and options with early exercise; a coin without parameters is refused."""
+        """(N,) tokens, options with early exercise, contracts on stocks; a coin without parameters is refused."""
         return no_segregated_rule(arrays)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:

@@ -25,7 +25,7 @@ from portfolio_margin.contributions import exact_amounts, position_line, positio
 from portfolio_margin.dollars import is_dollar, is_own_money
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_only
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_on_coins
 from portfolio_margin.risk_units import spot_value
 from pricing.arrays import MILLISECONDS_PER_YEAR, BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
@@ -153,8 +153,8 @@ class Model:
         )
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) options with early exercise; what lacks parameters is refused."""
-        return european_only(arrays, "Paradex")
+        """(N,) options with early exercise and contracts on stocks; what lacks parameters is refused."""
+        return european_on_coins(arrays, "Paradex")
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""

@@ -111,28 +111,42 @@ def _copy_lines(builder: Any, origin: Any, target: Any, lines: int, past_caches:
             stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
 
 
+def _nothing(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    return context.get_dummy_value()
+
+
+@intrinsic
+def put(typing_context: Any, array: Any, row: Any, value: Any) -> Any:
+    """`array[row] = value` for a row of a contiguous array; nothing where the array is None: nobody wants it."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array_value, row, value = arguments
+        builder.store(value, builder.gep(context.make_array(array)(context, builder, array_value).data, [row]))
+        return context.get_dummy_value()
+
+    return types.none(array, row, types.float64), _nothing if isinstance(array, types.NoneType) else codegen
+
+
 @intrinsic(prefer_literal=True)
-def group_out(
-    typing_context: Any, room: Any, first: Any, array: Any, row: Any, count: Any, past: Any, group: Any
-) -> Any:
+def group_out(typing_context: Any, room: Any, array: Any, row: Any, count: Any, past: Any, group: Any) -> Any:
     """Copy the results of a group of rows from the scratch room to `array`, past the caches where `past` says so.
 
     A cache line that is written as usual is read first; a whole one that goes past the caches is not, which halves
     the traffic of results that are too many for the caches. So that lines are whole, what stands before `row` in its
     cache line goes out with the group, and as much at its end stays behind for the next.
 
-    room    what `scratch` returned; one line of the rows before `row` from `first` on, then the rows of the group
-    array   contiguous and aligned
+    room    what `scratch` returned; one line of the rows before `row`, then the rows of the group
+    array   contiguous and aligned; None for results that nobody wants
     row     of the array, where the group begins
     count   rows of this group: one line for the first of an array, then `group`, a literal number, but for the last
     """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        start, first, array_value, row, count, past, _ = arguments
-        results_array = context.make_array(signature.args[2])(context, builder, array_value)
+        start, array_value, row, count, past, _ = arguments
+        results_array = context.make_array(signature.args[1])(context, builder, array_value)
         data, number = results_array.data, ir.IntType(64)
         line, none = ir.Constant(number, LINE), ir.Constant(number, 0)
-        results = builder.gep(start, [builder.add(first, line)])
+        results = builder.gep(start, [line])
         target = builder.gep(data, [row])
         full = builder.icmp_unsigned("==", count, ir.Constant(number, group.literal_value))
         # The last group of the array leaves nothing behind.
@@ -157,11 +171,11 @@ def group_out(
                 copy(before, builder.add(before, count))
         # What the next group begins with.
         last = builder.gep(results, [builder.sub(count, line)])
-        _copy_lines(builder, last, builder.gep(start, [first]), 1, False)
+        _copy_lines(builder, last, start, 1, False)
         return context.get_dummy_value()
 
-    takes = (room, types.uint64, array, types.uint64, types.uint64, types.boolean, group)
-    return types.none(*takes), codegen
+    takes = (room, array, types.uint64, types.uint64, types.boolean, group)
+    return types.none(*takes), _nothing if isinstance(array, types.NoneType) else codegen
 
 
 @intrinsic

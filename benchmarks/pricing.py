@@ -34,9 +34,9 @@ from benchmarks.timing import best_seconds
 from pricing import Status, greeks, implied_vol, price
 from pricing.backends import implied_numba as solver
 from pricing.backends import numba as kernels
+from pricing.greek_names import GREEK_NAMES
 from pricing.inversions import black76 as inversion
 from pricing.models import black76
-from pricing.price import GREEK_NAMES
 
 REPORT = Path("build/bench-pricing.json")
 DISTRIBUTIONS = ("numpy", "scipy", "numba", "torch", "jax", "QuantLib", "iv-engine", "lbriv", "pyvolr", "vollib",

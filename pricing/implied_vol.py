@@ -178,7 +178,8 @@ def _inverted(
     far = np.flatnonzero(status == np.int8(Status.NOT_CONVERGED))
     if len(far):
         rows = tuple(column[far] for column in quotes)
-        further, status[far] = _load_solver("numpy").implied_vol(inversion, rows, resolution, steps=FURTHER_STEPS)
+        solver = _load_solver("numpy") if getattr(solver, "COMPILES_FOR_A_SHAPE", False) else solver
+        further, status[far] = solver.implied_vol(inversion, rows, resolution, steps=FURTHER_STEPS)
         vol[far] = np.where(status[far] == Status.OK, further, np.nan)
     return vol, status
 

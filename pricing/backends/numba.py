@@ -7,14 +7,13 @@ rows are shared out among threads outside, because a parallel kernel takes three
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from pricing import exercise
-from pricing.arrays import FloatArray, IntArray, into, read_only
+from pricing.arrays import FloatArray, into, read_only
 from pricing.backends import american_numba
 from pricing.models import black76
 from pricing.resolve import is_solved
@@ -106,7 +105,7 @@ def _left_value_template(tag: str) -> Any:
 
 
 def _greeks_template(tag: str) -> Any:
-    # Separate outputs, None for one that is not wanted: the compiler cannot prove the rows of one array apart.
+    # Separate outputs: the compiler cannot prove the rows of one array apart.
     def greeks(columns, price, others):
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
@@ -116,8 +115,7 @@ def _greeks_template(tag: str) -> Any:
             row = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
             fit = XP.fit_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n], SIGNED)  # noqa: F821
             price[n] = XP.nan_unless(fit, row[0])
-            XP.put(delta, n, row[1]), XP.put(gamma, n, row[2]), XP.put(vega, n, row[3]), XP.put(theta, n, row[4])
-            XP.put(rho, n, row[5]), XP.put(vanna, n, row[6]), XP.put(volga, n, row[7]), XP.put(charm, n, row[8])
+            delta[n], gamma[n], vega[n], theta[n], rho[n], vanna[n], volga[n], charm[n] = row[1:]
 
     return greeks
 
@@ -129,7 +127,6 @@ def _usual_greeks_template(tag: str) -> Any:
         forward, strike, tau, vol, discount, sign = columns
         delta, gamma, vega, theta, rho, vanna, volga, charm = others
         first = XP.scratch(TERMS_ROOM)
-        # Rooms of their own, which the compiler leaves out, with what they hold, where nobody wants it.
         roots, inverses, rates = XP.scratch(GROUP), XP.scratch(GROUP), XP.scratch(GROUP)
         r1, r2, r3, r4 = XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE)
         r5, r6, r7, r8 = XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE)
@@ -307,26 +304,35 @@ def greeks(
     columns: tuple[FloatArray, ...],
     threads: int = 1,
     third_order: bool = False,
-    out: tuple[FloatArray, ...] | None = None,
+    out: tuple[FloatArray | None, ...] | None = None,
     accuracy: str = "default",
     unfit: list[int] | None = None,
-) -> tuple[FloatArray, ...]:
-    """value and eight Greeks of each row, or thirteen, into `out` if given; the value is NaN as in `value`."""
+) -> tuple[Any, ...]:
+    """value and eight Greeks of each row, or thirteen, into `out` if given; the value is NaN as in `value`.
+
+    out   None in the place of one of the others that is not wanted, and of it in the result
+    """
     if is_solved(model):
         exercise.check_order(third_order)
         european_rows = greeks(black76, columns[:6], threads)
         rows = exercise.greeks(american_numba, columns, european_rows, accuracy=accuracy, threads=threads)
-        return rows if out is None else tuple(into(t, row) for t, row in zip(out, rows, strict=True))
+        return (
+            rows
+            if out is None
+            else tuple(None if t is None else into(t, row) for t, row in zip(out, rows, strict=True))
+        )
     if out is None:
         out = tuple(np.empty(columns[0].shape) for _ in range(ALL_GREEKS if third_order else GREEKS))
     given = tuple(read_only(column) for column in columns)
 
     def run(rows: slice) -> int:
-        inputs = tuple(column[rows] for column in given)
-        price, *others = (None if array is None else array[rows] for array in out)
+        inputs, short = tuple(column[rows] for column in given), hasattr(model, "usual_greeks") and not third_order
+        # One number takes the place of results that nobody wants: the short way computes them, and leaves it at that.
+        room = 1 if short else rows.stop - rows.start
+        price, *others = (np.empty(room) if array is None else array[rows] for array in out)
         if third_order:
             _all_greeks_kernel(model)(inputs, (price, *others[:7]), *others[7:])
-        elif hasattr(model, "usual_greeks"):
+        elif short:
             past_caches = price.size > CACHED_ROWS and all(array.flags.aligned for array in out if array is not None)
             arrays = (inputs, price, tuple(others))
             return _in_two_ways(_usual_greeks_kernels(model), arrays, price.size, past_caches)

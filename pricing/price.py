@@ -218,20 +218,19 @@ def greeks(
     made of several such, which takes a forward or a deviation below 1e-100.
     """
     _check_form(order, units)
-    out, backend, accuracy = options.pop("out", None), options.pop("backend", "numba"), options.pop("accuracy", None)
-    only = options.pop("only", None)
+    out, only = options.pop("out", None), options.pop("only", None)
+    backend, accuracy = options.pop("backend", "numba"), options.pop("accuracy", None)
     columns, shape = _columns("greeks", model, (forward, strike, tau, vol, sign, discount), options)
     module, formula = load_backend("pricing", backend), load_model(formula_name(model), FORMULA)
     wanted, scheme = wanted_names(model, order, only), _scheme(model, formula, accuracy)
     names = (*GREEK_NAMES, *THIRD_ORDER) if order == 3 else GREEK_NAMES
-    named_out = None if out is None else writable_by_name("greeks", out, wanted, shape)
+    if out is not None:
+        writable_by_name("greeks", out, wanted, shape)
     straight = backend == "numba" and formula_name(model) == model and (order < 3 or only is None)
-    targets, filled = None, False
-    if straight and named_out is not None and units == "raw":
-        targets = _targets(names, named_out, columns)
-        filled = targets is not None
-    elif straight and only is not None:
-        targets = _targets(names, {name: np.empty(shape) for name in wanted}, columns)
+    room = out if units == "raw" else None
+    if room is None and only is not None:
+        room = {name: np.empty(shape) for name in wanted}
+    targets = None if room is None or not straight else _targets(names, room, columns)
     checked = _checks_rows(backend, formula)
 
     def run(terms: Terms) -> Results:
@@ -244,24 +243,20 @@ def greeks(
 
     def evaluated(given: dict[str, FloatArray], checks_rows: bool, at: IntArray | None = None) -> dict[str, FloatArray]:
         rows, terms = _evaluate("greeks", model, given, run, checks_rows, at)
+        found = {name: row for name, row in zip(names, rows, strict=True) if row is not None}
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            found = {name: row for name, row in zip(names, rows, strict=True) if row is not None}
             return model_greeks(model, found, terms, given)
 
     if backend == "numba" and model in CHANGED_VARIABLES and order < 3:
         named = _mostly_usual_greeks(model, columns, evaluated)
     else:
         named = evaluated(columns, checked)
-    if filled and out is not None:
+    if out is not None and targets is not None and units == "raw":
         return out
     if units == "trader":
         named = trader_units(named, columns["tau"], in_place=True)
     result = {name: named[name].reshape(shape) for name in wanted}
-    if named_out is None or out is None:
-        return result
-    for name, target in named_out.items():
-        target[...] = result[name]
-    return out
+    return result if out is None else _copied(result, out)
 
 
 def _scheme(model: str, formula: ModuleType, accuracy: str | None) -> dict[str, str]:
@@ -287,8 +282,16 @@ def _targets(
     """
     if not all(direct(target, tuple(columns.values())) for target in out.values()):
         return None
-    flat = {"price": np.empty(columns["tau"].size)} | {name: target.reshape(-1) for name, target in out.items()}
+    flat = {name: target.reshape(-1) for name, target in out.items()}
+    if "price" not in flat:
+        flat["price"] = np.empty(columns["tau"].size)
     return tuple(flat.get(name) for name in names)
+
+
+def _copied(result: dict[str, FloatArray], out: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    for name, target in out.items():
+        target[...] = result[name]
+    return out
 
 
 def _usual_rows(model: str, columns: dict[str, FloatArray], out: tuple[FloatArray, ...]) -> IntArray:

@@ -13,9 +13,10 @@ import numpy as np
 from portfolio_margin.book import Book
 from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
 from pricing.errors import ConfigError, UnsolvedError
+from pricing.greek_names import GREEK_NAMES, trader_units
 from pricing.instruments import Exercise, Instruments, Kind
 from pricing.market import Market
-from pricing.price import GREEK_NAMES, default_threads, load_backend, trader_units
+from pricing.price import default_threads, load_backend
 from pricing.resolve import PricingInputs, model_columns, models_of, resolve
 
 UNITS = ("trader", "raw")

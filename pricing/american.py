@@ -17,8 +17,9 @@ from pricing.arrays import FloatArray, into
 from pricing.bounds import check_bounds, check_carry, with_limits
 from pricing.columns import flat_columns, writable, writable_by_name
 from pricing.errors import ConfigError
+from pricing.greek_names import GREEK_NAMES, UNITS, trader_units
 from pricing.models import black76
-from pricing.price import GREEK_NAMES, UNITS, check_threads, default_threads, load_backend, trader_units
+from pricing.price import check_threads, default_threads, load_backend
 
 FIELDS = ("spot", "strike", "tau", "vol", "sign", "rate", "dividend_yield")
 # A boundary takes about as long as this many European prices.

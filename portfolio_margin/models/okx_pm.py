@@ -21,7 +21,14 @@ from types import MappingProxyType
 import numpy as np
 
 from portfolio_margin import risk_units
+from portfolio_margin.balances_owed import (
+    BalanceRates,
+    balance_lines,
+    scenario_rates,
+    with_balances,
+)
 from portfolio_margin.book import Book
+from portfolio_margin.collateral import moved_assets
 from portfolio_margin.dollars import dollars, is_dollar, is_own_money
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
@@ -192,8 +199,8 @@ class Model:
         return european_only(arrays, "OKX")
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
-        return is_own_money(arrays)
+        """(N,) dollars, where the margin currency is one, and coins that rise in some scenario."""
+        return is_own_money(arrays) | moved_assets(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) that of each asset, none on dollars. ConfigError for assets without one."""
@@ -207,14 +214,27 @@ class Model:
     ) -> Requirement:
         """Requirement of every account; "scan" is max(MR1, MR2, MR6), "minimum" what MR7 adds to the others."""
         rows = self._rows(arrays, book)
-        return risk_units.requirement(
+        found = risk_units.requirement(
             book, arrays, rows, lambda units: self._charges(units, arrays), backend=backend, threads=threads
         )
+        return with_balances(found, book, arrays, self._balances(arrays))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, the other charges by underlying."""
         rows = self._rows(arrays, book)
-        return risk_units.contributions(book, arrays, rows, lambda units: self._charges(units, arrays))
+        lines = risk_units.contributions(book, arrays, rows, lambda units: self._charges(units, arrays))
+        return lines + balance_lines(book, arrays, self._balances(arrays))
+
+    def _balances(self, arrays: RiskArrays) -> BalanceRates:
+        """Rates of coins in MR1 and MR6; they stand in for MR8, whose rates are not published."""
+        factors = np.array([self.params.initial_factor, 1.0])
+        return scenario_rates(arrays, arrays.rows * self._weight(arrays), factors, self.haircut(arrays))
+
+    def _weight(self, arrays: RiskArrays) -> FloatArray:
+        """(S,) share of the P&L of each scenario that counts."""
+        weight = np.ones(len(arrays.scenario_set))
+        weight[-2:] = self.params.extreme_share
+        return weight
 
     def _charges(self, units: Units, arrays: RiskArrays) -> dict[str, FloatArray]:
         """Ticks; net columns are delta and vega."""
@@ -266,8 +286,7 @@ class Model:
     def _rows(self, arrays: RiskArrays, book: Book) -> UnitRows:
         kinds = set(arrays.kind[book.instrument_idx[book.quantity != 0]].tolist())
         gather((partial(self._check_options, kinds), partial(self._check_dated, kinds)))
-        weight = np.ones(len(arrays.scenario_set))
-        weight[-2:] = self.params.extreme_share
+        weight = self._weight(arrays)
         net = np.column_stack([arrays.pnl * by_index(arrays) * weight, arrays.delta, vega_per_contract(arrays)])
         size = whole_ticks(np.abs(arrays.delta)[:, None], arrays)
         return UnitRows(whole_ticks(net, arrays), size, np.zeros_like(size), len(weight))

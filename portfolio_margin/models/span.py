@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from portfolio_margin.balances_owed import BalanceRates, balance_lines, share_rates, with_balances
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import position_line
@@ -258,8 +259,9 @@ class Model:
         return np.where(moving & ~rules, np.array(kept, dtype=np.str_), reason)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) assets of a combined commodity of the file; what is held beside them is not scanned."""
-        return np.asarray(arrays.is_collateral & self.rules(arrays).covered)
+        """(N,) assets of a combined commodity of the file, and those with a haircut, which is charged on debts."""
+        scanned = np.asarray(arrays.is_collateral & self.rules(arrays).covered)
+        return np.asarray(scanned | (self._balances(arrays).owed[:, 0] > 0.0))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""
@@ -309,7 +311,8 @@ class Model:
             charges["option_value"][first:last] = parts.option_value
             worst[first:last] = _worst(risk)
         total = np.asarray(sum(charges.values()))
-        return Requirement(total[:, 0], total[:, 1], worst, charges)
+        required = Requirement(total[:, 0], total[:, 1], worst, charges)
+        return with_balances(required, book, arrays, self._balances(arrays))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Losses of the positions in the active scenario of their commodity, then every other charge by commodity."""
@@ -326,7 +329,13 @@ class Model:
                     for name, amounts in charged.items():
                         lines += _line(name, str(rules.code[commodity]), amounts)
                 lines += _line("option_value", "account", parts.option_value[0])
-        return lines
+        return lines + balance_lines(book, arrays, self._balances(arrays))
+
+    def _balances(self, arrays: RiskArrays) -> BalanceRates:
+        """Rates of what is not scanned: its haircut, which a balance held pays already."""
+        haircut = self.haircut(arrays)
+        share = np.where(self.rules(arrays).covered, 0.0, haircut)
+        return share_rates(arrays, np.repeat(share[:, None], 2, axis=1), haircut)
 
     def _parts(self, rules: SpanRules, risk: CommodityRisk) -> _Parts:
         """Charges by commodity, rounded so that their sums are exact, and what option value adds."""

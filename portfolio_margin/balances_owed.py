@@ -36,11 +36,13 @@ class BalanceRates(NamedTuple):
     owed     (N,2) of one unit owed
     backing  (N,2) of one unit held that stands against money owed, beyond the haircut
     haircut  (N,) share of a balance held that does not count
+    money    (N,) True for what is money to the model: owed, it is owed as such
     """
 
     owed: FloatArray
     backing: FloatArray
     haircut: FloatArray
+    money: BoolArray
 
 
 def scenario_rates(arrays: RiskArrays, rows: FloatArray, factors: FloatArray, haircut: FloatArray) -> BalanceRates:
@@ -53,23 +55,31 @@ def scenario_rates(arrays: RiskArrays, rows: FloatArray, factors: FloatArray, ha
     shares = np.broadcast_to(factors, (len(arrays), 2))
     rise, fall = rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0)
     beyond = np.maximum(fall - haircut * arrays.value_rows, 0.0)
-    return _rates(arrays, rise[:, None] * shares, beyond[:, None] * shares, haircut)
+    return _rates(arrays, rise[:, None] * shares, beyond[:, None] * shares, haircut, is_own_money(arrays))
 
 
-def share_rates(arrays: RiskArrays, shares: FloatArray, haircut: FloatArray) -> BalanceRates:
-    """The rates of a model without scenarios: (N,2) shares of the value of each asset, whichever way it goes."""
+def share_rates(
+    arrays: RiskArrays, shares: FloatArray, haircut: FloatArray, money: BoolArray | None = None
+) -> BalanceRates:
+    """The rates of a model without scenarios: (N,2) shares of the value of each asset, whichever way it goes.
+
+    money  (N,) what is money to the model; the margin currency and dollars like it where left out
+    """
     value = arrays.value_rows[:, None]
-    return _rates(arrays, shares * value, np.maximum(shares - haircut[:, None], 0.0) * value, haircut)
+    own = is_own_money(arrays) if money is None else money
+    return _rates(arrays, shares * value, np.maximum(shares - haircut[:, None], 0.0) * value, haircut, own)
 
 
-def _rates(arrays: RiskArrays, owed: FloatArray, backing: FloatArray, haircut: FloatArray) -> BalanceRates:
-    asset = (arrays.is_collateral & ~is_own_money(arrays))[:, None]
-    return BalanceRates(np.where(asset, owed, 0.0), np.where(asset, backing, 0.0), haircut)
+def _rates(
+    arrays: RiskArrays, owed: FloatArray, backing: FloatArray, haircut: FloatArray, money: BoolArray
+) -> BalanceRates:
+    asset = (arrays.is_collateral & ~money)[:, None]
+    return BalanceRates(np.where(asset, owed, 0.0), np.where(asset, backing, 0.0), haircut, money)
 
 
-def charged_when_owed(arrays: RiskArrays, rates: BalanceRates) -> BoolArray:
-    """(N,) assets whose balance owed costs margin at these rates, and money of the margin currency's own."""
-    return is_own_money(arrays) | (rates.owed[:, 0] > 0.0)
+def charged_when_owed(rates: BalanceRates) -> BoolArray:
+    """(N,) assets whose balance owed costs margin at these rates, and what is money."""
+    return rates.money | (rates.owed[:, 0] > 0.0)
 
 
 def with_balances(required: Requirement, book: Book, arrays: RiskArrays, rates: BalanceRates) -> Requirement:
@@ -103,7 +113,7 @@ def balance_ticks(book: Book, arrays: RiskArrays, rates: BalanceRates) -> FloatA
     """(P,2) what every balance costs, ticks; whole ones, rounded up, where the arrays are rounded."""
     row, quantity = book.instrument_idx, book.quantity
     account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
-    own = is_own_money(arrays)
+    own = rates.money
     asset = (arrays.is_collateral & ~own)[row]
     held = np.where(asset, np.maximum(quantity, 0.0), 0.0)
     value = arrays.value_rows[row]

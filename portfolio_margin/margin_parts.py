@@ -15,16 +15,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from portfolio_margin.dollars import money_digits, money_step
 from portfolio_margin.io.atomic import write_whole
 from portfolio_margin.io.part_files import MANIFEST, part_name
 from portfolio_margin.io.partitions import BookFiles, Partition, read_partition
 from portfolio_margin.io.positions import Listed
-from portfolio_margin.io.results import MONEY_DIGITS, json_text, result_bytes
+from portfolio_margin.io.results import json_text, result_bytes
 from portfolio_margin.io.tables import PARQUET, refuse
 from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
-from portfolio_margin.statement import MONEY_STEP, AccountStatus, MarginStatement
+from portfolio_margin.statement import AccountStatus, MarginStatement
 from pricing.arrays import IntArray
 from pricing.digest import hash_parts
 from pricing.market import Market
@@ -118,7 +119,7 @@ def margin_of_partition(job: MarginJob, partition: Partition) -> Part:
         status=_by_status(statement),
         below=int(np.sum(statement.below_maintenance)),
         blind=int(np.sum(statement.unmargined)),
-        cents={name: int(np.sum(_money_steps(getattr(statement, name)))) for name in TOTALS},
+        cents={name: int(np.sum(_money_steps(getattr(statement, name), statement.money_step))) for name in TOTALS},
         input_hash=statement.input_hash,
         identity={name: value for name, value in identity.items() if name not in varying},
     )
@@ -135,6 +136,7 @@ def write_manifest(folder: str | Path, job: MarginJob, parts: Sequence[Part]) ->
     if away:
         remedy = f"{len(away)} parts are not in the folder: name one that this machine and all workers share"
         refuse(str(folder), "output", away[0].file, remedy)
+    digits = money_digits(money_step(job.arrays))
     sums = {name: sum(part.cents[name] for part in parts) for name in TOTALS}
     document = {
         "form": FORM,
@@ -149,7 +151,7 @@ def write_manifest(folder: str | Path, job: MarginJob, parts: Sequence[Part]) ->
         "status": {name: sum(part.status[name] for part in parts) for name in AccountStatus.__members__},
         "below_maintenance": sum(part.below for part in parts),
         "unmargined": sum(part.blind for part in parts),
-        "totals": {name: Decimal(cents).scaleb(-MONEY_DIGITS) for name, cents in sums.items()},
+        "totals": {name: Decimal(cents).scaleb(-digits) for name, cents in sums.items()},
         "parts": [{name: value for name, value in part._asdict().items() if name in LISTED} for part in parts],
     }
     write_whole(Path(folder) / MANIFEST, (json_text(document) + "\n").encode())
@@ -164,6 +166,6 @@ def _by_status(statement: MarginStatement) -> dict[str, int]:
     return {status.name: int(np.sum(statement.status == status)) for status in AccountStatus}
 
 
-def _money_steps(amounts: Any) -> IntArray:
+def _money_steps(amounts: Any, step: float) -> IntArray:
     """Rounded amounts as whole money steps, of which sums are exact in any order."""
-    return np.rint(amounts / MONEY_STEP).astype(np.int64)
+    return np.rint(amounts / step).astype(np.int64)

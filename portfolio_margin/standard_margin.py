@@ -132,7 +132,7 @@ class PositionByPosition(ABC):
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) dollars, where the margin currency is one, and coins with rates of options."""
-        return charged_when_owed(arrays, self._balances(arrays))
+        return charged_when_owed(self._balances(arrays))
 
     @abstractmethod
     def haircut(self, arrays: RiskArrays) -> FloatArray:

@@ -115,7 +115,7 @@ def _document(
         account["components"] = {
             name: {
                 "initial": money_text(columns[f"charge_{name}"][chosen.index(row)]),
-                "maintenance": money_text(up(parts[row : row + 1, 1])[0]),
+                "maintenance": money_text(up(parts[row : row + 1, 1], statement.money_step)[0]),
             }
             for name, parts in statement.charges.items()
         }

@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     """How a plan ends.
 
     SAFE       the account is not below its maintenance margin: nothing is done
-    RESTORED   the buffer above the maintenance margin is there again
+    RESTORED   the buffer above the maintenance margin is there again, and no risk is without a rule
     EXHAUSTED  no close, and no hedge that the policy takes, brings it nearer: the rest is auctioned or taken over
     BANKRUPT   its equity is not above 0, from the start or after what its trades cost: it is taken over, and the
                waterfall bears the deficit
@@ -95,13 +95,15 @@ class Costs:
 
 
 class Margins(NamedTuple):
-    """Of one account, margin currency, as a statement says them; status is a code of AccountStatus."""
+    """Of one account, margin currency, as a statement says them; status is a code of AccountStatus, and `unmargined`
+    says that the account holds risk without a rule, which is in none of the amounts."""
 
     equity: float
     balance: float
     initial: float
     maintenance: float
     status: int
+    unmargined: bool
 
     def shortfall(self, buffer: float) -> float:
         """What is missing to the maintenance margin and a buffer, as a share of it; 0 or less where nothing is."""

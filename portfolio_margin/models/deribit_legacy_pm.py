@@ -94,7 +94,7 @@ class Model:
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) dollars, where the margin currency is one, and coins, which cost the largest move of the grid."""
-        return charged_when_owed(arrays, self._balances(arrays))
+        return charged_when_owed(self._balances(arrays))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) none on the coins accounts are margined in; all of an asset that no segregated account is of."""

@@ -46,7 +46,7 @@ class Model(MatrixModel):
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) dollars, where the margin currency is one, and coins, which cost the largest move of the matrix."""
-        return charged_when_owed(arrays, self._balances(arrays, terms_for(self.params, arrays)))
+        return charged_when_owed(self._balances(arrays, terms_for(self.params, arrays)))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) none on the coins accounts are margined in; all of an asset that no segregated account is of."""

@@ -34,7 +34,7 @@ from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, european_only
 from portfolio_margin.risk_units import UnitRows, Units, whole_ticks
-from pricing.arrays import DAYS_PER_YEAR, MILLISECONDS_PER_YEAR, BoolArray, FloatArray, StrArray
+from pricing.arrays import DAYS_PER_YEAR, MILLISECONDS_PER_YEAR, BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from pricing.market import UNDATED
@@ -204,7 +204,9 @@ class Model:
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) that of each asset, none on dollars. ConfigError for assets without one."""
-        rows = np.flatnonzero(arrays.is_collateral & ~is_dollar(arrays))
+        return self._haircuts(arrays, np.flatnonzero(arrays.is_collateral & ~is_dollar(arrays)))
+
+    def _haircuts(self, arrays: RiskArrays, rows: IntArray) -> FloatArray:
         result = np.zeros(len(arrays))
         result[rows] = gather(partial(self.params.haircut_of, str(arrays.instrument_id[row])) for row in rows)
         return result
@@ -217,18 +219,20 @@ class Model:
         found = risk_units.requirement(
             book, arrays, rows, lambda units: self._charges(units, arrays), backend=backend, threads=threads
         )
-        return with_balances(found, book, arrays, self._balances(arrays))
+        return with_balances(found, book, arrays, self._balances(arrays, book))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, the other charges by underlying."""
         rows = self._rows(arrays, book)
         lines = risk_units.contributions(book, arrays, rows, lambda units: self._charges(units, arrays))
-        return lines + balance_lines(book, arrays, self._balances(arrays))
+        return lines + balance_lines(book, arrays, self._balances(arrays, book))
 
-    def _balances(self, arrays: RiskArrays) -> BalanceRates:
+    def _balances(self, arrays: RiskArrays, book: Book) -> BalanceRates:
         """Rates of coins in MR1 and MR6; they stand in for MR8, whose rates are not published."""
+        held = np.unique(book.instrument_idx[book.quantity > 0])
+        haircut = self._haircuts(arrays, held[(arrays.is_collateral & ~is_dollar(arrays))[held]])
         factors = np.array([self.params.initial_factor, 1.0])
-        return scenario_rates(arrays, arrays.rows * self._weight(arrays), factors, self.haircut(arrays))
+        return scenario_rates(arrays, arrays.rows * self._weight(arrays), factors, haircut)
 
     def _weight(self, arrays: RiskArrays) -> FloatArray:
         """(S,) share of the P&L of each scenario that counts."""

@@ -165,7 +165,7 @@ class Model:
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) dollars, where the margin currency is one, and coins that rise in some scenario."""
-        return charged_when_owed(arrays, self._balances(arrays))
+        return charged_when_owed(self._balances(arrays))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) all of what is no dollar: other balances need margin of their full value."""

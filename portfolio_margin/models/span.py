@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.balances_owed import BalanceRates, balance_lines, share_rates, with_balances
+from portfolio_margin.balances_owed import BalanceRates, balance_lines, charged_when_owed, share_rates, with_balances
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import position_line
@@ -260,8 +260,8 @@ class Model:
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) assets of a combined commodity of the file, and those with a haircut, which is charged on debts."""
-        scanned = np.asarray(arrays.is_collateral & self.rules(arrays).covered)
-        return np.asarray(scanned | (self._balances(arrays).owed[:, 0] > 0.0))
+        scanned = arrays.is_collateral & self.rules(arrays).covered
+        return np.asarray(scanned | charged_when_owed(self._balances(arrays)))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""
@@ -335,7 +335,7 @@ class Model:
         """Rates of what is not scanned: its haircut, which a balance held pays already."""
         haircut = self.haircut(arrays)
         share = np.where(self.rules(arrays).covered, 0.0, haircut)
-        return share_rates(arrays, np.repeat(share[:, None], 2, axis=1), haircut)
+        return share_rates(arrays, np.column_stack([share, share]), haircut, arrays.instrument_id == arrays.currency)
 
     def _parts(self, rules: SpanRules, risk: CommodityRisk) -> _Parts:
         """Charges by commodity, rounded so that their sums are exact, and what option value adds."""

@@ -45,36 +45,34 @@ class BalanceRates(NamedTuple):
     money: BoolArray
 
 
-def scenario_rates(arrays: RiskArrays, rows: FloatArray, factors: FloatArray, haircut: FloatArray) -> BalanceRates:
+def scenario_rates(
+    arrays: RiskArrays, rows: FloatArray, factors: FloatArray, haircut: FloatArray, money: BoolArray | None = None
+) -> BalanceRates:
     """The rates of a model with scenarios: the largest rise and fall of each asset in them.
 
     rows     (N,S) P&L of one unit as the model counts its scenarios, ticks; contracts are left out
     factors  (2,) or (N,2) initial and maintenance margin per unit of loss
     haircut  (N,) share of a balance held that does not count
+    money    (N,) what is money to the model; the margin currency and dollars like it where left out
     """
     shares = np.broadcast_to(factors, (len(arrays), 2))
     rise, fall = rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0)
     beyond = np.maximum(fall - haircut * arrays.value_rows, 0.0)
-    return _rates(arrays, rise[:, None] * shares, beyond[:, None] * shares, haircut, is_own_money(arrays))
+    return _rates(arrays, rise[:, None] * shares, beyond[:, None] * shares, haircut, money)
 
 
-def share_rates(
-    arrays: RiskArrays, shares: FloatArray, haircut: FloatArray, money: BoolArray | None = None
-) -> BalanceRates:
-    """The rates of a model without scenarios: (N,2) shares of the value of each asset, whichever way it goes.
-
-    money  (N,) what is money to the model; the margin currency and dollars like it where left out
-    """
+def share_rates(arrays: RiskArrays, shares: FloatArray, haircut: FloatArray) -> BalanceRates:
+    """The rates of a model without scenarios: (N,2) shares of the value of each asset, whichever way it goes."""
     value = arrays.value_rows[:, None]
-    own = is_own_money(arrays) if money is None else money
-    return _rates(arrays, shares * value, np.maximum(shares - haircut[:, None], 0.0) * value, haircut, own)
+    return _rates(arrays, shares * value, np.maximum(shares - haircut[:, None], 0.0) * value, haircut, None)
 
 
 def _rates(
-    arrays: RiskArrays, owed: FloatArray, backing: FloatArray, haircut: FloatArray, money: BoolArray
+    arrays: RiskArrays, owed: FloatArray, backing: FloatArray, haircut: FloatArray, money: BoolArray | None
 ) -> BalanceRates:
-    asset = (arrays.is_collateral & ~money)[:, None]
-    return BalanceRates(np.where(asset, owed, 0.0), np.where(asset, backing, 0.0), haircut, money)
+    own = is_own_money(arrays) if money is None else money
+    asset = (arrays.is_collateral & ~own)[:, None]
+    return BalanceRates(np.where(asset, owed, 0.0), np.where(asset, backing, 0.0), haircut, own)
 
 
 def charged_when_owed(rates: BalanceRates) -> BoolArray:

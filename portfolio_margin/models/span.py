@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.balances_owed import BalanceRates, balance_lines, charged_when_owed, share_rates, with_balances
+from portfolio_margin.balances_owed import BalanceRates, balance_lines, charged_when_owed, scenario_rates, with_balances
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import position_line
@@ -49,7 +49,7 @@ from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 CHARGES = ("scan", "intra_spread", "delivery", "inter_credit", "short_option_minimum", "exposure", "option_value")
 # Charges are rounded to multiples of it, about 1e-6: sums of them are exact, so that they add up in any order.
 QUANTUM = 2.0**-20
-NOT_SCANNED = "an asset held as such is not scanned: collateral when long, without a rule when short"
+NOT_SCANNED = "an asset held as such is not scanned, but collateral"
 NO_HAIRCUT = "no haircut, so that nothing here stands against its price"
 ACCOUNT_TYPE = re.compile(r"[A-Za-z0-9]{0,4}")
 CHOICES = {
@@ -259,7 +259,7 @@ class Model:
         return np.where(moving & ~rules, np.array(kept, dtype=np.str_), reason)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) assets of a combined commodity of the file, and those with a haircut, which is charged on debts."""
+        """(N,) assets of a combined commodity of the file, and those that move or have a haircut: debts cost it."""
         scanned = arrays.is_collateral & self.rules(arrays).covered
         return np.asarray(scanned | charged_when_owed(self._balances(arrays)))
 
@@ -332,10 +332,13 @@ class Model:
         return lines + balance_lines(book, arrays, self._balances(arrays))
 
     def _balances(self, arrays: RiskArrays) -> BalanceRates:
-        """Rates of what is not scanned: its haircut, which a balance held pays already."""
-        haircut = self.haircut(arrays)
-        share = np.where(self.rules(arrays).covered, 0.0, haircut)
-        return share_rates(arrays, np.column_stack([share, share]), haircut, arrays.instrument_id == arrays.currency)
+        """Rates of what the file does not scan: owed, its price scan range where it moves, its haircut if that is more;
+        held, nothing beside the haircut."""
+        beside = (arrays.is_collateral & ~self.rules(arrays).covered)[:, None]
+        haircut, money = self.haircut(arrays), arrays.instrument_id == arrays.currency
+        moved = scenario_rates(arrays, np.where(beside, arrays.rows, 0.0), np.ones(2), haircut, money)
+        least = np.where(beside & ~money[:, None], (haircut * arrays.value_rows)[:, None], 0.0)
+        return moved._replace(owed=np.maximum(moved.owed, least), backing=np.zeros_like(least))
 
     def _parts(self, rules: SpanRules, risk: CommodityRisk) -> _Parts:
         """Charges by commodity, rounded so that their sums are exact, and what option value adds."""

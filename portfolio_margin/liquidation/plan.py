@@ -14,12 +14,16 @@ from pricing.arrays import BoolArray, FloatArray, freeze_fields
 from pricing.errors import DataError, Problem
 from scenarios.risk_arrays import RiskArrays
 
+# Amounts are whole money steps, of 1e-8 at least: a sum is rid of binary noise.
+NOISE_DIGITS = 8
+
 
 class Outcome(StrEnum):
     """How a plan ends.
 
     SAFE       the account is not below its maintenance margin: nothing is done
-    RESTORED   the buffer above the maintenance margin is there again, and no risk is without a rule
+    RESTORED   the buffer above the maintenance margin is there again
+    UNMARGINED it is there again for what the model has rules for, but the account holds risk beside that
     EXHAUSTED  no close, and no hedge that the policy takes, brings it nearer: the rest is auctioned or taken over
     BANKRUPT   its equity is not above 0, from the start or after what its trades cost: it is taken over, and the
                waterfall bears the deficit
@@ -27,6 +31,7 @@ class Outcome(StrEnum):
 
     SAFE = "safe"
     RESTORED = "restored"
+    UNMARGINED = "unmargined"
     EXHAUSTED = "exhausted"
     BANKRUPT = "bankrupt"
 
@@ -150,12 +155,12 @@ class LiquidationPlan:
     @property
     def cost(self) -> float:
         """What trading costs against the mark, of all steps."""
-        return round(sum((step.cost for step in self.steps), 0.0), 2)
+        return round(sum((step.cost for step in self.steps), 0.0), NOISE_DIGITS)
 
     @property
     def penalty(self) -> float:
         """What is charged, of all steps."""
-        return round(sum((step.penalty for step in self.steps), 0.0), 2)
+        return round(sum((step.penalty for step in self.steps), 0.0), NOISE_DIGITS)
 
     def columns(self, arrays: RiskArrays) -> dict[str, Any]:
         """One row a trade; cost, penalty and margins are those of its step and stand in its last row."""

@@ -149,7 +149,7 @@ def test_no_liquidation_restores_what_has_no_rule() -> None:
     missing = 0.9 * float(balance.maintenance_margin[0]) - float(balance.margin_balance[0])
     plan = module.plan(book_of({"a": {**held, "USD": round(missing, 2)}}), arrays, model, Costs.of(arrays))
     assert plan.steps and plan.before.unmargined and plan.after.unmargined
-    assert plan.outcome is Outcome.EXHAUSTED and plan.after.shortfall(0.0) <= 0.0
+    assert plan.outcome is Outcome.UNMARGINED and plan.after.shortfall(0.0) <= 0.0
 
 
 def test_compare_has_no_saving_where_a_model_does_not_see_everything() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from portfolio_margin import AccountStatus, Book, explain, margin
 from portfolio_margin.dollars import money_step
 from portfolio_margin.greeks import account_rows, contract_greeks, position_greeks
+from portfolio_margin.io.market_json import write_market
 from portfolio_margin.models import worst_case
 from portfolio_margin.orders import what_if as orders_what_if
 from portfolio_margin.sensitivities import what_if
@@ -20,6 +24,7 @@ from pricing.market import UNDATED
 from pricing.resolve import resolve
 from scenarios import revalue
 from scenarios.shocks import make
+from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.books import BACKENDS, INSTRUMENTS, MARKET
 from tests.portfolio_margin.engines import check_statement
 
@@ -153,3 +158,22 @@ def test_a_dollar_that_is_an_underlying_too_keeps_its_cents() -> None:
     arrays = revalue(COIN, COIN_MARKET, MOVES, tick=1e-10)
     assert money_step(replace(arrays, currency="USDT", underlying_id=np.array(["USDT"]))) == 0.01
     assert money_step(revalue(INSTRUMENTS, MARKET, MOVES)) == 0.01
+
+
+run = test_cli.run
+
+
+def test_the_command_prints_every_digit_of_a_coin(run: Any, tmp_path: Path) -> None:
+    write_market(tmp_path / "coin.json", COIN, COIN_MARKET, "test")
+    (tmp_path / "p.csv").write_text("account,instrument,quantity\na,BTC-PERPETUAL,1000\n")
+    (tmp_path / "c.csv").write_text("account,currency,amount\na,BTC,0.12345678\n")
+    given = ("--market", "coin.json", "--positions", "p.csv", "--collateral", "c.csv", "--tick", "1e-10")
+    document = json.loads(run("margin", *given, "--json").out)
+    (account,) = document["accounts"]
+    assert (account["currency"], account["margin_balance"]) == ("BTC", "0.12345678")
+    assert len(account["initial_margin"].partition(".")[2]) == 8
+    assert "0.12345678" in run("margin", *given).out
+    tree = json.loads(run("explain", "a", *given, "--json").out)
+    assert tree["margin_balance"] == "0.12345678"
+    answer = json.loads(run("what-if", "a", "--order", "BTC-PERPETUAL=-10", *given, "--json").out)
+    assert answer["measures"][1]["pre"] == "0.12345678"

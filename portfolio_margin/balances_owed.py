@@ -84,8 +84,9 @@ def with_balances(required: Requirement, book: Book, arrays: RiskArrays, rates: 
     """A requirement with the charge for balances on top of it. NumericalError where ticks cannot hold it exactly."""
     account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
     ticks, sums = balance_ticks(book, arrays, rates), np.zeros((len(book), 2))
-    # Whole ticks add up exactly in any order.
-    np.add.at(sums, account, ticks)
+    if np.any(ticks):
+        # Whole ticks add up exactly in any order.
+        np.add.at(sums, account, ticks)
     if arrays.tick is not None and sums.max(initial=0.0) > EXACT_LIMIT:
         name = book.account_id[np.argmax(sums.max(axis=1))]
         raise NumericalError(f"account {name} owes too much for exact sums at tick {arrays.tick:g}")
@@ -110,6 +111,8 @@ def balance_lines(book: Book, arrays: RiskArrays, rates: BalanceRates) -> list[C
 def balance_ticks(book: Book, arrays: RiskArrays, rates: BalanceRates) -> FloatArray:
     """(P,2) what every balance costs, ticks; whole ones, rounded up, where the arrays are rounded."""
     row, quantity = book.instrument_idx, book.quantity
+    if not np.any(arrays.is_collateral[row] & (quantity < 0)):
+        return np.zeros((len(row), 2))
     account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
     own = rates.money
     asset = (arrays.is_collateral & ~own)[row]

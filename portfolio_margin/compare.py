@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.dollars import money_step
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
-from portfolio_margin.statement import MarginStatement, up
+from portfolio_margin.statement import MarginStatement, nearest_step, up
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, EngineError
 from pricing.instruments import Instruments
@@ -46,6 +47,7 @@ class Comparison:
     worst_scenario       (M,A) label, "" where none loses
     charge, charge_amount (M,A) the largest charge in initial margin and what it adds; "" and 0 where there is none
     notional             (A,) sum of |quantity| x notional of the contracts held
+    uncounted            (M,A) True where the account holds an asset that the model's haircut takes off whole
     """
 
     statements: Mapping[str, MarginStatement]
@@ -60,6 +62,7 @@ class Comparison:
     charge: StrArray
     charge_amount: FloatArray
     notional: FloatArray
+    uncounted: BoolArray
 
     @property
     def model(self) -> list[str]:
@@ -78,9 +81,9 @@ class Comparison:
 
     @property
     def comparable(self) -> BoolArray:
-        """(M,A) True where neither the model nor its reference leaves out risk of the account: what one of them does
-        not see is no saving."""
-        return _comparable(self.unmargined, self.model, self.references)
+        """(M,A) True where both the model and its reference have a rule for all that the account holds and count it:
+        what one of them does not see is no saving."""
+        return _comparable((self.excluded > 0) | self.uncounted, self.model, self.references)
 
     @property
     def applies(self) -> BoolArray:
@@ -94,7 +97,7 @@ class Comparison:
 
     def select(self, rows: list[int]) -> Comparison:
         """The comparison of some accounts; the statements stay whole."""
-        tables = ("initial", "maintenance", "saving", "worst_scenario", "charge", "charge_amount")
+        tables = ("initial", "maintenance", "saving", "worst_scenario", "charge", "charge_amount", "uncounted")
         chosen = {name: getattr(self, name)[:, rows] for name in tables}
         return replace(self, account=self.account[rows], row=self.row[rows], notional=self.notional[rows], **chosen)
 
@@ -218,6 +221,7 @@ def comparison(
         raise ConfigError("models = {}: give one at least")
     used: list[RiskArrays] = []
     statements: dict[str, MarginStatement] = {}
+    uncounted: dict[str, BoolArray] = {}
     left_out = dict(refused)
     for name, given in models.items():
         model = given
@@ -225,6 +229,7 @@ def comparison(
             model, arrays = prepared(name, given)
             statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads)
             used.append(arrays)
+            uncounted[name] = _uncounted(book, arrays, model)
         except EngineError as error:
             # What nobody gave stands before what came of it.
             lacking = model.lacking() if hasattr(model, "lacking") else []
@@ -242,7 +247,7 @@ def comparison(
         why = left_out.get(reference, f"none of {', '.join(models)}")
         raise ConfigError(f"reference = {reference!r}: {why}")
     references = {name: reference or _standard(name, statements) for name in statements}
-    return _table(book, used[0], statements, left_out, references)
+    return _table(book, used[0], statements, uncounted, left_out, references)
 
 
 def _standard(name: str, statements: Mapping[str, MarginStatement]) -> str:
@@ -264,12 +269,15 @@ def _table(
     book: Book,
     arrays: RiskArrays,
     statements: Mapping[str, MarginStatement],
+    uncounted: Mapping[str, BoolArray],
     left_out: Mapping[str, str],
     references: Mapping[str, str],
 ) -> Comparison:
     initial = np.array([s.initial_margin for s in statements.values()])
-    unmargined = np.array([s.unmargined for s in statements.values()])
+    taken_off = np.array([*uncounted.values()])
+    hidden = taken_off | np.array([s.excluded > 0 for s in statements.values()])
     saving = initial[[[*statements].index(name) for name in references.values()]] - initial
+    saving = nearest_step(saving, money_step(arrays))
     largest = [_largest_charge(s) for s in statements.values()]
     size = np.where(arrays.is_collateral, 0.0, arrays.notional)[book.instrument_idx] * np.abs(book.quantity)
     notional = np.zeros(len(book))
@@ -282,17 +290,26 @@ def _table(
         row=np.arange(len(book)),
         initial=initial,
         maintenance=np.array([s.maintenance_margin for s in statements.values()]),
-        saving=np.where(_comparable(unmargined, [*statements], references), np.round(saving, 2) + 0.0, np.nan),
+        saving=np.where(_comparable(hidden, [*statements], references), saving, np.nan),
         worst_scenario=np.array([np.append(s.scenario_label, "")[s.worst_scenario] for s in statements.values()]),
         charge=np.array([names for names, _ in largest]),
         charge_amount=np.array([amounts for _, amounts in largest]),
         notional=notional,
+        uncounted=taken_off,
     )
 
 
-def _comparable(unmargined: BoolArray, models: list[str], references: Mapping[str, str]) -> BoolArray:
+def _comparable(hidden: BoolArray, models: list[str], references: Mapping[str, str]) -> BoolArray:
     against = [models.index(name) for name in references.values()]
-    return np.asarray(~(unmargined | unmargined[against]))
+    return np.asarray(~(hidden | hidden[against]))
+
+
+def _uncounted(book: Book, arrays: RiskArrays, model: MarginModel) -> BoolArray:
+    """(A,) True where an account holds an asset of which nothing counts as collateral."""
+    row = book.instrument_idx
+    out = arrays.is_collateral[row] & (book.quantity > 0) & (model.haircut(arrays)[row] >= 1.0)
+    account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
+    return np.bincount(account[out], minlength=len(book)) > 0
 
 
 def _largest_charge(statement: MarginStatement) -> tuple[StrArray, FloatArray]:
@@ -303,4 +320,4 @@ def _largest_charge(statement: MarginStatement) -> tuple[StrArray, FloatArray]:
     amounts = np.array([parts[:, 0] for parts in statement.charges.values()])
     row = np.argmax(amounts, axis=0)
     amount = np.maximum(amounts[row, np.arange(len(statement))], 0.0)
-    return names[np.where(amount > 0, row, -1)], up(amount)
+    return names[np.where(amount > 0, row, -1)], up(amount, statement.money_step)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from portfolio_margin.balances_owed import BalanceRates, balance_lines, with_balances
 from portfolio_margin.blocks import BLOCK_NUMBERS, Block, blocks
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import segregated_assets
@@ -63,6 +64,7 @@ class Portfolio:
     vectors        the sets of risk vectors; their costs add up
     legs           (N,K) `delta` of each settlement leg, whose roll shocks add up without netting
     haircut        (N,) share of a long balance that does not count, or None
+    balances       rates of balances, where the vectors do not hold them, or None
     """
 
     params: Params
@@ -70,6 +72,7 @@ class Portfolio:
     vectors: tuple[Vectors, ...]
     legs: FloatArray
     haircut: FloatArray | None = None
+    balances: BalanceRates | None = None
 
     @property
     def factors(self) -> tuple[float, float]:
@@ -195,7 +198,8 @@ def requirement(
     amounts = {name: values * arrays.tick_size for name, values in ticks.items()}
     charges = {name: amount[:, None] * np.array(portfolio.factors) for name, amount in amounts.items()}
     total = sum(charges.values())
-    return Requirement(total[:, 0], total[:, 1], scenario, charges)
+    required = Requirement(total[:, 0], total[:, 1], scenario, charges)
+    return required if portfolio.balances is None else with_balances(required, book, arrays, portfolio.balances)
 
 
 def contributions(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> list[Contribution]:
@@ -208,7 +212,7 @@ def contributions(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> list[
         lines += _roll_lines(book, arrays, portfolio)
         for vectors in portfolio.vectors:
             lines += _delta_lines(book, arrays, vectors, portfolio)
-    return lines
+    return lines if portfolio.balances is None else lines + balance_lines(book, arrays, portfolio.balances)
 
 
 def _by_coin(

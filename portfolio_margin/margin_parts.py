@@ -17,16 +17,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from portfolio_margin.dollars import money_digits, money_step
 from portfolio_margin.io import part_files
 from portfolio_margin.io.part_files import part_name
 from portfolio_margin.io.partitions import BookFiles, Partition, read_partition
 from portfolio_margin.io.positions import Listed
-from portfolio_margin.io.results import MONEY_DIGITS, json_text
+from portfolio_margin.io.results import json_text
 from portfolio_margin.io.tables import refuse
 from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
-from portfolio_margin.statement import MONEY_STEP, AccountStatus, MarginStatement
+from portfolio_margin.statement import AccountStatus, MarginStatement
 from portfolio_margin.version import VERSION
 from pricing.arrays import IntArray
 from pricing.digest import hash_parts
@@ -110,6 +111,7 @@ def head_of(book: str, arrays: RiskArrays, model: MarginModel, chunk_accounts: i
         "model_id": model.model_id,
         "as_of_ms": arrays.valuation_time,
         "currency": arrays.currency,
+        "money_digits": money_digits(money_step(arrays)),
         "chunk_accounts": chunk_accounts,
         "inputs": {
             "book": book,
@@ -150,7 +152,7 @@ def write_part(
         "status": _by_status(statement),
         "below": int(np.sum(statement.below_maintenance)),
         "blind": int(np.sum(statement.unmargined)),
-        "cents": {name: int(np.sum(_money_steps(getattr(statement, name)))) for name in TOTALS},
+        "cents": {name: int(np.sum(_money_steps(getattr(statement, name), statement.money_step))) for name in TOTALS},
         "input_hash": statement.input_hash,
     }
     stated = {**statement.identity(), **told, "run": run, "chunk": number, "part": sums}
@@ -213,7 +215,7 @@ def write_manifest(folder: str | Path, head: Mapping[str, Any], parts: Sequence[
         "status": {name: sum(part.status[name] for part in parts) for name in AccountStatus.__members__},
         "below_maintenance": sum(part.below for part in parts),
         "unmargined": sum(part.blind for part in parts),
-        "totals": {name: Decimal(cents).scaleb(-MONEY_DIGITS) for name, cents in sums.items()},
+        "totals": {name: Decimal(cents).scaleb(-head["money_digits"]) for name, cents in sums.items()},
         "parts": [{name: value for name, value in part._asdict().items() if name in LISTED} for part in parts],
     }
     part_files.write_manifest(Path(folder), document)
@@ -228,6 +230,6 @@ def _by_status(statement: MarginStatement) -> dict[str, int]:
     return {status.name: int(np.sum(statement.status == status)) for status in AccountStatus}
 
 
-def _money_steps(amounts: Any) -> IntArray:
+def _money_steps(amounts: Any, step: float) -> IntArray:
     """Rounded amounts as whole money steps, of which sums are exact in any order."""
-    return np.rint(amounts / MONEY_STEP).astype(np.int64)
+    return np.rint(amounts / step).astype(np.int64)

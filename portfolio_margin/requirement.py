@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from portfolio_margin.book import UNGROUPED, Book
+from portfolio_margin.dollars import is_own_money
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Exercise, Kind
@@ -19,6 +20,7 @@ from scenarios.shocks import MarketRows, ScenarioSet, same_scenarios
 # Every double has at most 1,075 significant decimal digits and a factor 17: no sum of their products is rounded.
 EXACT = Context(prec=1_200)
 UNCHARGED_DEBT = "a balance owed, for which the model has no rule: nothing here stands against its price"
+UNCHARGED_HOLDING = "money owed against {assets}: no haircut and no charge here stands against the price of it"
 # Characters of a list of parameters in a line for people, and names that stand for a longer one.
 LONGEST_LIST, NAMES_SHOWN = 200, 3
 
@@ -203,7 +205,8 @@ class MarginModel(Protocol):
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) True for assets whose balance owed costs margin under this model, or is money of its own; a balance owed
-        of any other asset but the margin currency is left out and named, and counts as risk without a rule."""
+        of any other asset but the margin currency is left out and named, and counts as risk without a rule. So is
+        money owed where an asset held against it is none of these and has no haircut either."""
         ...
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
@@ -292,11 +295,42 @@ def excluded(model: MarginModel, book: Book, arrays: RiskArrays) -> StrArray:
     inside = (book.instrument_idx < len(arrays)) & (book.quantity != 0)
     row = np.where(inside, book.instrument_idx, -1)
     found = np.where(inside, np.append(reason, "")[row], "")
-    owed = np.append(arrays.is_collateral & (arrays.instrument_id != arrays.currency), False)[row]
-    owed &= (book.quantity < 0) & (found == "")
-    if not np.any(owed):
+    asset = np.append(arrays.is_collateral & (arrays.instrument_id != arrays.currency), False)[row]
+    owed = asset & (book.quantity < 0)
+    if np.any(owed):
+        charged = np.append(model.debts_covered(arrays), True)[row]
+        debt = np.where(charged, "", np.where(found == "", UNCHARGED_DEBT, found))
+        found = np.where(owed, debt, found)
+    money = np.append(is_own_money(arrays), False)[row]
+    if not np.any(money & (book.quantity < 0)):
+        return np.asarray(found)
+    return _unbacked(model, book, arrays, row, money, np.asarray(found))
+
+
+def _unbacked(
+    model: MarginModel, book: Book, arrays: RiskArrays, row: IntArray, money: BoolArray, found: StrArray
+) -> StrArray:
+    """`found` with a reason for money owed where nothing stands against the price of what is held against it.
+
+    row    (P,) -> N, -1 for what is none
+    money  (P,) positions that are money of the margin currency's own
+    """
+    account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
+    amount = np.where(money, book.quantity * np.append(arrays.value, 0.0)[row], 0.0)
+    short = np.bincount(account, amount, minlength=len(book)) < 0.0
+    held = short[account] & ~money & (book.quantity > 0) & np.append(arrays.is_collateral, False)[row]
+    if not np.any(held):
         return found
-    return np.where(owed & ~np.append(model.debts_covered(arrays), True)[row], UNCHARGED_DEBT, found)
+    held &= ~np.append(model.debts_covered(arrays), True)[row]
+    if not np.any(held):
+        return found
+    held &= np.append(model.haircut(arrays), 1.0)[row] == 0.0
+    result = found.astype(object)
+    for a in np.unique(account[held]):
+        names = ", ".join(arrays.instrument_id[row[held & (account == a)]].tolist())
+        mine = (account == a) & money & (book.quantity < 0) & (found == "")
+        result[mine] = UNCHARGED_HOLDING.format(assets=names)
+    return np.asarray(result, dtype=np.str_)
 
 
 def has_every_rule(model: MarginModel, arrays: RiskArrays) -> bool:

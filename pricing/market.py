@@ -48,8 +48,8 @@ class Market:
     mark_vol           (N,) per sqrt(year), NaN = use the slice; 0, or 0.01 to 10
     currency_id        (C,) names; currency 0 is the margin currency
     fx                 (C,) margin currency per unit of currency; fx[0] = 1
-    currency_underlying (C,) -> U whose price moves the currency, -1 for none; the fx of such a coin is
-                       its spot, within fx_basis_limit
+    currency_underlying (C,) -> U whose price moves the currency, -1 for none, as of the margin currency itself; the
+                       fx of such a coin is its spot, within fx_basis_limit
     fixed_share        (X,) share of the forward that an average for settlement has already fixed, in [0, 1]; it takes
                        no part in any move. Left out: 0; always 0 for undated rows
     fx_basis_limit     (C,) largest |fx / spot - 1| of a currency that an underlying moves, 0 or more, inf for any.
@@ -180,6 +180,9 @@ class Market:
         problems += row_problems("market", "mark_vol", (vol > 0) & (vol < least), vol, remedy)
         if len(self.fx) and self.fx[0] != 1.0:
             problems.append(Problem("market", 0, "fx", self.fx[0], "currency 0 is the margin currency: its fx is 1"))
+        if len(mover) and mover[0] >= 0:
+            remedy = "currency 0 is the margin currency, in which everything is counted: nothing moves it, so -1"
+            problems.append(Problem("market", str(self.currency_id[0]), "currency_underlying", int(mover[0]), remedy))
         return problems or self._name_problems() or self._impossible_expiries(expiry)
 
     def _name_problems(self) -> list[Problem]:

@@ -36,6 +36,7 @@ from portfolio_margin.cli.parameters import MODELS, registered
 from portfolio_margin.cli.policy import DEFAULT_FAMILY, Archive, ModelInput
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.compare import DEFAULT_REFERENCE, Comparison, comparison
+from portfolio_margin.dollars import money_digits
 from portfolio_margin.io.told import Told
 from portfolio_margin.requirement import MarginModel
 from pricing.errors import ConfigError, EngineError
@@ -103,7 +104,7 @@ def command(plot_file: str | None, plot_scale: str, **options: Any) -> None:
         _draw(plot_file, result, plot_scale)
     identity = {**result.identity(), **told.document()}
     columns = result.columns()
-    if not deliver(output, columns, identity, rows_document(identity, "rows", columns, MONEY_COLUMNS)):
+    if not deliver(output, columns, identity, rows_document(identity, "rows", columns, MONEY_COLUMNS, _digits(result))):
         _show(result, given.source, told)
 
 
@@ -191,16 +192,21 @@ def _show(result: Comparison, source: str, told: Told) -> None:
         Column("account", text("account"), right=False),
         Column("model", _marked(text("model"), columns["parameters_apply"][order]), right=False),
         *excluded,
-        Column("initial" + unit, money(columns["initial_margin"][order])),
-        Column("maint." + unit, money(columns["maintenance_margin"][order])),
+        Column("initial" + unit, money(columns["initial_margin"][order], _digits(result))),
+        Column("maint." + unit, money(columns["maintenance_margin"][order], _digits(result))),
         Column("saving [%]", number(saved[order], 1)),
         *([Column("against", text("reference"), right=False)] if len(against) > 1 else []),
         Column("largest charge", text("largest_charge"), right=False, keep=False),
-        Column("of it" + unit, money(columns["largest_charge_amount"][order]), keep=False),
+        Column("of it" + unit, money(columns["largest_charge_amount"][order], _digits(result)), keep=False),
         Column("worst scenario", text("worst_scenario"), right=False, keep=False),
     ]
     title = f"margin of {source} at {moment_text(first.as_of_ms)} by model, saving against {' or '.join(against)}"
     show_table(title, shown, _footer(result, told))
+
+
+def _digits(result: Comparison) -> int:
+    """Decimals of its amounts."""
+    return money_digits(next(iter(result.statements.values())).money_step)
 
 
 def _marked(names: Sequence[str], applies: Iterable[bool]) -> list[str]:
@@ -214,8 +220,9 @@ def _value_lines(result: Comparison) -> list[str]:
         for charge in statement.model.traits.of_equity:
             amount = float(np.maximum(statement.charges[charge][result.row, 0], 0.0).sum())
             if amount > 0:
+                of_it = f"{money([amount], _digits(result))[0]} {statement.currency} of it"
                 lines.append(
-                    f"{name}: {number([amount], 2)[0]} {statement.currency} of it, {charge}, is no risk: option value "
+                    f"{name}: {of_it}, {charge}, is no risk: option value "
                     "that equity holds and that the rule sets against no other need"
                 )
     return lines

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from portfolio_margin.balances_owed import BalanceRates, balance_lines, charged_when_owed, scenario_rates, with_balances
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import position_line
@@ -48,7 +49,7 @@ from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 CHARGES = ("scan", "intra_spread", "delivery", "inter_credit", "short_option_minimum", "exposure", "option_value")
 # Charges are rounded to multiples of it, about 1e-6: sums of them are exact, so that they add up in any order.
 QUANTUM = 2.0**-20
-NOT_SCANNED = "an asset held as such is not scanned: collateral when long, without a rule when short"
+NOT_SCANNED = "an asset held as such is not scanned, but collateral"
 NO_HAIRCUT = "no haircut, so that nothing here stands against its price"
 ACCOUNT_TYPE = re.compile(r"[A-Za-z0-9]{0,4}")
 CHOICES = {
@@ -222,8 +223,9 @@ class Model:
         return np.where(moving & ~rules, np.array(kept, dtype=np.str_), reason)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) assets of a combined commodity of the file; what is held beside them is not scanned."""
-        return np.asarray(arrays.is_collateral & self.rules(arrays).covered)
+        """(N,) assets of a combined commodity of the file, and those that move or have a haircut: debts cost it."""
+        scanned = arrays.is_collateral & self.rules(arrays).covered
+        return np.asarray(scanned | charged_when_owed(self._balances(arrays)))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""
@@ -273,7 +275,8 @@ class Model:
             charges["option_value"][first:last] = parts.option_value
             worst[first:last] = _worst(risk)
         total = np.asarray(sum(charges.values()))
-        return Requirement(total[:, 0], total[:, 1], worst, charges)
+        required = Requirement(total[:, 0], total[:, 1], worst, charges)
+        return with_balances(required, book, arrays, self._balances(arrays))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Losses of the positions in the active scenario of their commodity, then every other charge by commodity."""
@@ -290,7 +293,16 @@ class Model:
                     for name, amounts in charged.items():
                         lines += _line(name, str(rules.code[commodity]), amounts)
                 lines += _line("option_value", "account", parts.option_value[0])
-        return lines
+        return lines + balance_lines(book, arrays, self._balances(arrays))
+
+    def _balances(self, arrays: RiskArrays) -> BalanceRates:
+        """Rates of what the file does not scan: owed, its price scan range where it moves, its haircut if that is more;
+        held, nothing beside the haircut."""
+        beside = (arrays.is_collateral & ~self.rules(arrays).covered)[:, None]
+        haircut, money = self.haircut(arrays), arrays.instrument_id == arrays.currency
+        moved = scenario_rates(arrays, np.where(beside, arrays.rows, 0.0), np.ones(2), haircut, money)
+        least = np.where(beside & ~money[:, None], (haircut * arrays.value_rows)[:, None], 0.0)
+        return moved._replace(owed=np.maximum(moved.owed, least), backing=np.zeros_like(least))
 
     def _parts(self, rules: SpanRules, risk: CommodityRisk) -> _Parts:
         """Charges by commodity, rounded so that their sums are exact, and what option value adds."""

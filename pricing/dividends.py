@@ -16,6 +16,7 @@ dividend that is a share of the price is a yield.
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -35,7 +36,7 @@ CONVENTIONS = ("escrowed", "drop")
 FIELDS = ("spot", "strike", "tau", "vol", "sign", "rate")
 SCHEDULE, ONE_DIVIDEND = "american_with_dividends", "american_call_with_dividend"
 ONE_DIVIDEND_FIELDS = ("spot", "strike", "tau", "vol", "rate", "dividend", "dividend_tau")
-ROWS_AT_ONCE, PUTS_AT_ONCE = 128, 16
+ROWS_AT_ONCE = 128
 # A rate that earns less than this over the life of a put is none.
 NO_RATE = 1e-14
 
@@ -94,8 +95,10 @@ def american_with_dividends(
     call = named["sign"] > 0
     # Where the spot loses nothing at it, a dividend at which no call is exercised does not matter.
     key = _paying(columns, dates, amounts) if escrowed else np.arange(len(dates))[:, None] < counted
-    for pattern in np.unique(key[:, call], axis=1).T:
-        rows = np.flatnonzero((key == pattern[:, None]).all(0) & call)
+    terms = _terms(columns[2], dates, key)
+    for alike in np.unique(np.concatenate([key, terms])[:, call], axis=1).T:
+        pattern = alike[: len(dates)] > 0
+        rows = np.flatnonzero((key == pattern[:, None]).all(0) & (terms == alike[len(dates) :, None]).all(0) & call)
         for start in range(0, len(rows), ROWS_AT_ONCE):
             row = rows[start : start + ROWS_AT_ONCE]
             given = tuple(column[row] for column in columns)
@@ -164,8 +167,8 @@ def _puts(
     early = rate * tau > NO_RATE
     for count in np.unique(counted[early]):
         same = np.flatnonzero(early & (counted == count))
-        for start in range(0, len(same), PUTS_AT_ONCE):
-            row = same[start : start + PUTS_AT_ONCE]
+        for start in range(0, len(same), ROWS_AT_ONCE):
+            row = same[start : start + ROWS_AT_ONCE]
             terms = (clean[row] / strike[row], tau[row], vol[row], rate[row])
             puts = dividend_puts.Puts(*terms, dates[:count], worth[:count, row] / strike[row])
             more, converged = dividend_puts.greeks(puts, solver)
@@ -195,6 +198,16 @@ def _paying(columns: tuple[FloatArray, ...], dates: FloatArray, amounts: FloatAr
         paying[k] = counts & (-strike > wait)
         wait = np.where(counts, np.maximum(wait, -strike), wait)
     return paying
+
+
+def _terms(tau: FloatArray, dates: FloatArray, paying: BoolArray) -> FloatArray:
+    """(M,R) terms of the series after each dividend but the last of those that count, 0 for all others."""
+    terms = np.zeros(paying.shape)
+    for row in np.unique(paying, axis=1).T:
+        same, own = (paying == row[:, None]).all(0), np.flatnonzero(row)
+        for k, following in itertools.pairwise(own):
+            terms[k, same] = dividend_induction.terms_of(tau[same], dates[[k, following]])
+    return terms
 
 
 def _calls(

@@ -115,9 +115,8 @@ def value(contracts: Contracts, schedule: Schedule, backend: str = "numba") -> F
     clean = forward * discount
     still = live & ~(vol * np.sqrt(tau) > NO_DEVIATION)
     if still.any():
-        result[still] = _certain(
-            clean[still], strike[still], tau[still], sign[still], rate[still], to_come[still], dates
-        )
+        terms = (clean[still], strike[still], tau[still], sign[still], rate[still])
+        result[still] = best_exercise(*terms, to_come[still], dates)
     row = np.flatnonzero(live & ~still)
     if len(row):
         some = Contracts(*(column[row] for column in contracts))
@@ -148,7 +147,7 @@ def _solved(
     return found["price"] * scale
 
 
-def _certain(
+def best_exercise(
     clean: FloatArray,
     strike: FloatArray,
     tau: FloatArray,
@@ -157,7 +156,12 @@ def _certain(
     to_come: FloatArray,
     dates: FloatArray,
 ) -> FloatArray:
-    """Without vol: of exercise now, at expiry, just before each dividend (calls) and just after it (puts) the best."""
+    """(R,) without vol: of exercise now, at expiry, just before each dividend (calls), just after it (puts) the best.
+
+    clean     spot less the dividends before expiry, which grows at the rate
+    strike, tau, sign, rate   terms of the options, tau above 0 and rate 0 or more
+    to_come   (R,M) what these are worth now, 0 for those that do not count; dates (M,) when they are paid
+    """
     later = np.cumsum(to_come[:, ::-1], axis=1)[:, ::-1]
     after = np.concatenate([later[:, 1:], np.zeros_like(later[:, :1])], axis=1)
     still_there = np.where(sign[:, None] > 0.0, later, after)

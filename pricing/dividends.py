@@ -73,7 +73,7 @@ def american_with_dividends(
     if convention not in CONVENTIONS:
         raise ConfigError(f"convention = {convention!r}: must be one of {', '.join(CONVENTIONS)}")
     module = load_backend("pricing", backend)
-    dates, amounts = _schedule(dividend_tau, dividend)
+    dates, amounts = checked_schedule(dividend_tau, dividend)
     values = (spot, strike, tau, vol, sign, rate)
     named, shape = flat_columns(SCHEDULE, dict(zip(FIELDS, values, strict=True)))
     columns = tuple(named[field] for field in FIELDS if field != "sign")
@@ -227,8 +227,8 @@ def _calls(
     return Calls(spot - later[0], strike, tau, vol, rate, dates, added, np.zeros(len(dates)))
 
 
-def _schedule(dividend_tau: ArrayLike, dividend: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Dates and amounts. DataError for those out of bounds or of different lengths."""
+def checked_schedule(dividend_tau: ArrayLike, dividend: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """(M,) dates and amounts. DataError for those out of bounds or of different lengths."""
     given = {"dividend_tau": dividend_tau, "dividend": dividend}
     dates, amounts = (np.atleast_1d(numbers(SCHEDULE, name, values)) for name, values in given.items())
     if dates.ndim != 1 or dates.shape != amounts.shape:

@@ -31,7 +31,14 @@ from scenarios.shocks import ScenarioSet
 from scenarios.terms import terms_of
 
 How = tuple[str, str, str, int]  # method, backend, accuracy of early exercise, threads
-EXERCISE_SOURCES = ("pricing.exercise", "pricing.two_boundaries", "pricing.certain_exercise", "pricing.collocation")
+EXERCISE_SOURCES = (
+    "pricing.exercise",
+    "pricing.two_boundaries",
+    "pricing.near_boundary",
+    "pricing.near_two_boundaries",
+    "pricing.certain_exercise",
+    "pricing.collocation",
+)
 DIVIDEND_SOURCES = (
     "pricing.cash_dividends",
     "pricing.dividends",

@@ -23,8 +23,9 @@ from pricing.instruments import Exercise, Instruments
 from pricing.market import Market
 from pricing.resolve import PricingInputs
 
-# What spot, forward and discount make of the dividends before an expiry, by what the schedule does: within these.
-LEAST_SHARE, LARGEST_SHARE = 0.5, 2.0
+# What spot, forward and discount make of the dividends before an expiry, by what the schedule does: within these. A
+# chain at one rate has 0.4 to 1.3; amounts of a year for those of a quarter make four.
+LEAST_SHARE, LARGEST_SHARE = 1.0 / 3.0, 3.0
 # A rate this little below 0 is a rounding of the discount factor.
 NO_RATE = 1e-12
 # Deviations to expiry that add less than 1e-12 of the spot to the best exercise known in advance.
@@ -73,7 +74,7 @@ def dividend_unit(instruments: Instruments, market: Market, inputs: PricingInput
     """(R,) `Contracts.unit` of the rows of `with_dividends`.
 
     DataError naming contracts at a rate below 0, at which exercise may pay at other times than a dividend's, and
-    those whose forward says that the dividends are worth less than half or more than twice the schedule's.
+    those whose forward says that the dividends are worth less than a third or more than three times the schedule's.
     """
     names = instruments.instrument_id[row]
     rate = -np.log(inputs.discount[row]) / np.maximum(inputs.tau[row], 1e-300)
@@ -91,7 +92,7 @@ def dividend_unit(instruments: Instruments, market: Market, inputs: PricingInput
     apart = ~((share >= LEAST_SHARE) & (share <= LARGEST_SHARE))
     remedy = (
         "what spot, forward and discount factor say the dividends before expiry are worth, by what the schedule says: "
-        f"must be {LEAST_SHARE:g} to {LARGEST_SHARE:g}; correct the forward, the discount factor or the dividends"
+        f"must be {LEAST_SHARE:.2g} to {LARGEST_SHARE:g}; correct the forward, the discount factor or the dividends"
     )
     problems += row_problems("instruments", "dividends", apart, share, remedy, names)
     if problems:

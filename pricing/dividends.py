@@ -7,10 +7,11 @@ Two conventions say what moves lognormally, and so what vol is the vol of:
   2003; Vellekoop and Nieuwenhuis 2006).
 
 With a rate of 0 or more and no yield a call is exercised early only just before the share goes without a dividend:
-`pricing.dividend_induction` finds the value from the last dividend to the first. A put is exercised at any time but for
-a stretch before each dividend: `pricing.dividend_puts` finds its boundary, in the escrowed model. With a spot that
-drops the put is refused: what is left of it after a dividend is no function in closed form, and none is kept. A
-dividend that is a share of the price is a yield.
+`pricing.dividend_induction` finds the value from the last dividend to the first. A put is exercised at any time but
+for a stretch before each dividend: `pricing.dividend_puts` finds its boundary, in the escrowed model. With a spot
+that drops the put is refused: just before a dividend it is worth an American put on what the drop leaves, which has
+no closed form and kinks where the share goes to 0 and where exercise begins, and the equation of the boundary holds
+its mean. A dividend that is a share of the price is a yield.
 """
 
 from __future__ import annotations

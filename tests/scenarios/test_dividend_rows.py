@@ -181,8 +181,8 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     instruments, market = book()
     with pytest.raises(ConfigError, match="method = 'taylor': contracts with known dividends"):
         revalue(instruments, market, moves(), method="taylor")
-    with pytest.raises(DataError, match=r"row call-85, dividends = .*must be 0\.5 to 2"):
-        revalue(*book(share=2.5), moves())
+    with pytest.raises(DataError, match=r"row call-85, dividends = .*must be 0\.33 to 3"):
+        revalue(*book(share=3.5), moves())
     lent = replace(market, discount=np.array([1.01, 1.0]), forward=np.array([97.0, 100.0]))
     with pytest.raises(DataError, match=r"row put-115, rate = -0\.0199.*need a rate of 0 or more"):
         revalue(instruments, lent, moves())

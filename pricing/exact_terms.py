@@ -78,7 +78,7 @@ def _steep(model: str, given: Mapping[str, FloatArray], quotes: Quotes, vol: Flo
     if model == "displaced":
         return np.zeros(len(vol), np.bool_)
     drift = (given["rate"] - given["dividend_yield"]) * quotes.tau
-    return np.asarray(np.abs(drift**3) > STEEPEST * vol * np.sqrt(quotes.tau))
+    return np.asarray(np.abs(drift * drift * drift) > STEEPEST * vol * np.sqrt(quotes.tau))
 
 
 def _correct(model: str, given: Mapping[str, FloatArray], quotes: Quotes, vol: FloatArray, compiled: int) -> None:

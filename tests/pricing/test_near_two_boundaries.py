@@ -96,3 +96,18 @@ def test_own_points_and_shared_ones_agree_where_they_take_over(monkeypatch: pyte
     for name, values in own.items():
         bound = 1e-4 if name == "volga" else 2e-6
         assert np.abs(shared[name] - values).max() < bound * np.abs(values).max(), name
+
+
+@pytest.mark.parametrize("after", [1e-6, 1e-4, 1e-2])
+def test_just_after_the_boundaries_have_met(after: float) -> None:
+    """Nothing is exercised any more, and gamma is the slope of delta where they met and around it."""
+    terms = {"strike": 100.0, "vol": 0.2, "sign": -1, "rate": -0.01, "dividend_yield": -0.02}
+    met, tau = 58.347726574, 1.5341873933781243
+    assert not np.isnan(exercise_boundary(tau=tau * (1.0 - 1e-6), **terms))
+    terms["tau"] = tau * (1.0 + after)
+    assert np.isnan(exercise_boundary(**terms))
+    spot = met * np.exp(np.array([-0.05, -0.01, 0.0, 0.01, 0.05]))
+    ours = american_greeks(spot, **terms)
+    up, down = (american_greeks(spot * (1.0 + step), **terms)["delta"] for step in (1e-4, -1e-4))
+    assert ours["gamma"] == pytest.approx((up - down) / (2e-4 * spot), rel=1e-4)
+    assert np.all(ours["theta"] < 0.0)

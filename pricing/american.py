@@ -110,7 +110,7 @@ def american_greeks(
     come from the solved equation, so that nothing but volga is a difference (of two vegas, right to about 1e-7). In the
     exercise region they are the payoff's. Next to the boundary gamma and vanna are right to 2e-3, 1e-4 and 5e-5 of
     themselves (fast, default, accurate), charm to 4e-2, 5e-3 and 1e-3, and theta to 2e-4, 1e-5 and 5e-7 of the strike
-    a year; where there are two boundaries (rates below 0) these are not to be relied on within 1 % of one.
+    a year.
     options   backend, threads, units and out, as in `GreekOptions`
     """
     from pricing import exercise  # with scipy, which importing the package does not load

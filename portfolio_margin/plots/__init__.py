@@ -3,6 +3,17 @@
 from portfolio_margin.plots.comparison import margin_map
 from portfolio_margin.plots.exercise import exercise
 from portfolio_margin.plots.picture import Picture
+from portfolio_margin.plots.stress import loss_waterfall, timeline
 from portfolio_margin.plots.surface import butterfly, fan, residuals, smile
 
-__all__ = ["Picture", "butterfly", "exercise", "fan", "margin_map", "residuals", "smile"]
+__all__ = [
+    "Picture",
+    "butterfly",
+    "exercise",
+    "fan",
+    "loss_waterfall",
+    "margin_map",
+    "residuals",
+    "smile",
+    "timeline",
+]

@@ -230,7 +230,7 @@ def test_margins_in_force_are_those_of_a_statement() -> None:
     assert result.rows[0].equity == pytest.approx(statement.equity.sum(), abs=0.05)
 
 
-@pytest.mark.parametrize("policy", ["largest_contributor", "delta_hedge_first", "proportional"])
+@pytest.mark.parametrize("policy", ["largest_contributor", "delta_hedge_first", "cheapest", "proportional"])
 def test_accounts_that_name_a_policy(policy: str) -> None:
     short = {"BTC-60D-54400-P": -3.0, "BTC-60D-81600-C": -3.0}
     accounts = random_accounts([{}, {"BTC-PERPETUAL": 300}], [100, 82])

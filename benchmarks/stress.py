@@ -10,7 +10,8 @@ from portfolio_margin import Book, load_sample, margin
 from portfolio_margin.io.stress_path import shipped_path
 from portfolio_margin.models import worst_case
 from portfolio_margin.stress.rules import Rules
-from portfolio_margin.stress.run import Venue, run
+from portfolio_margin.stress.run import Venue
+from portfolio_margin.stress.run import run as stress
 from scenarios import RiskArrays, revalue
 from scenarios.families import grid
 
@@ -34,14 +35,14 @@ def covered_book(arrays: RiskArrays, accounts: int, positions: int) -> Book:
     )
 
 
-def run_crash(accounts: int, positions: int, rounds: int) -> None:
+def run(accounts: int, positions: int, rounds: int) -> None:
     """Time the crash of the path that ships with 35 steps, and as many margins of all accounts."""
     sample, model = load_sample(), worst_case.Model()
     arrays = revalue(sample.instruments, sample.market, grid.scenarios(grid.Params(), sample.market))
     book, path = covered_book(arrays, accounts, positions), shipped_path(CRASH)
     venue = Venue(book, sample.instruments, sample.market, model, lambda market: grid.scenarios(grid.Params(), market))
     contestants = {
-        f"stress of {len(path)} steps": lambda: run(venue, path, Rules(fund=1e9)),
+        f"stress of {len(path)} steps": lambda: stress(venue, path, Rules(fund=1e9)),
         f"margin of all accounts, {len(path)} times": lambda: [margin(book, arrays, None, model) for _ in path.hours],
     }
     title = f"stress: {accounts:,} accounts x {positions} positions"

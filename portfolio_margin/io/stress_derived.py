@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,16 @@ NO_TOKENS = np.zeros(0, dtype=np.str_)
 DIGITS = 4
 
 
-def chain_path(source: str | Path, name: str, origin: str = "") -> StressPath:
+def chain_path(source: str | Path, name: str, origin: str = "", rows: Sequence[int] | None = None) -> StressPath:
     """The path of a file with several snapshots of a Deribit chain: indices, and vols at the money of the slices that
-    our own fit makes of each, at TENORS days."""
-    moments = [int(moment) for moment in snapshot_times(source)]
+    our own fit makes of each, at TENORS days.
+
+    source         .csv, .csv.gz or .parquet
+    name, origin   of the path
+    rows    of the snapshots in the order of time, the first first; None: all
+    """
+    every = [int(moment) for moment in snapshot_times(source)]
+    moments = every if rows is None else [every[row] for row in rows]
     price, vol, names = [], [], None
     for moment in moments:
         snapshot = read_chain(source, snapshot=moment, on_bad_row="exclude")

@@ -252,9 +252,11 @@ def excluded(model: MarginModel, book: Book, arrays: RiskArrays) -> StrArray:
         raise ConfigError(f"{model.model_id}.not_covered gives {reason.shape}: needs one text an instrument")
     inside = (book.instrument_idx < len(arrays)) & (book.quantity != 0)
     row = np.where(inside, book.instrument_idx, -1)
-    found = np.where(inside, np.append(reason, "")[row], "")
+    everywhere = not np.any(reason != "")
+    found = np.full(len(row), "") if everywhere else np.where(inside, np.append(reason, "")[row], "")
     owed = np.append(arrays.is_collateral & (arrays.instrument_id != arrays.currency), False)[row]
-    owed &= (book.quantity < 0) & (found == "")
+    owed &= book.quantity < 0
+    owed &= True if everywhere else found == ""
     if not np.any(owed):
         return found
     return np.where(owed & ~np.append(model.debts_covered(arrays), True)[row], UNCHARGED_DEBT, found)

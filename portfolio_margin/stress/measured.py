@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from portfolio_margin.aggregate import account_sums
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
 from portfolio_margin.margin import amounts
@@ -17,13 +18,17 @@ from scenarios.risk_arrays import RiskArrays
 
 
 class Measured(NamedTuple):
-    """(A,) each: margin currency, rounded as statements round; status is a code of AccountStatus."""
+    """(A,) each: margin currency, rounded as statements round; status is a code of AccountStatus.
+
+    worth is what everything is worth at the mark of the arrays, not rounded, whatever a venue marks it at itself.
+    """
 
     equity: FloatArray
     balance: FloatArray
     initial: FloatArray
     maintenance: FloatArray
     status: IntArray
+    worth: FloatArray
 
 
 def measured(
@@ -37,9 +42,9 @@ def measured(
     """
     if not has_every_rule(model, arrays):
         found = amounts(book, arrays, model, backend=backend, threads=threads)
-        return Measured(
-            found.equity, found.margin_balance, found.initial_margin, found.maintenance_margin, found.status
-        )
+        worth = account_sums(book, arrays, arrays.value_rows[:, None], backend=backend, threads=threads)[:, 0]
+        columns = (found.equity, found.margin_balance, found.initial_margin, found.maintenance_margin)
+        return Measured(*columns, found.status, worth)
     required = model.requirement(book, arrays, backend=backend, threads=threads)
     held = equity(book, arrays, model.haircut(arrays), backend=backend, threads=threads)
     marked = held.equity if required.revaluation is None else held.equity + required.revaluation
@@ -49,7 +54,7 @@ def measured(
     if not (np.all(np.isfinite(initial)) and np.all(np.isfinite(balance))):
         raise NumericalError("a margin came out as no finite number; nothing is reported")
     status = account_status(marked, marked - held.haircut, required.initial, required.maintenance)
-    return Measured(value, balance, initial, maintenance, status)
+    return Measured(value, balance, initial, maintenance, status, held.equity)
 
 
 def put(into: Measured, rows: IntArray, part: Measured) -> Measured:

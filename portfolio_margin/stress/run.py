@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from portfolio_margin.aggregate import account_sums
 from portfolio_margin.book import Book
 from portfolio_margin.liquidation.plan import Costs
 from portfolio_margin.requirement import MarginModel
@@ -250,8 +251,7 @@ class Engine:
             time = passed if step else self.rules.first_hours
             tally.capacity = self.rules.demand * time if time else 0.0
         carried = pushed
-        state = self.moved(state, hours, pushed)
-        margins, seen = self.measured(state, hours)
+        state, margins, seen = self.marked(self.moved(state, hours, pushed), hours)
         for _ in range(int(self.rules.rounds)):
             if not np.any(margins.status >= AccountStatus.LIQUIDATION):
                 break
@@ -261,22 +261,20 @@ class Engine:
                 break
             state, pushed = self.carried_out(state, desk, done, margins, tally, carried, step, opening)
             if np.any(np.abs(pushed - state.pushed) > SMALLEST_PUSH):
-                state = self.moved(state, hours, pushed)
-                margins, seen = self.measured(state, hours)
+                state, margins, seen = self.marked(self.moved(state, hours, pushed), hours)
             else:
                 state = state._replace(pushed=pushed)
                 margins, seen = self.measured_again(state, seen, margins, done.touched | done.closed, hours)
-        self.audit(state, opening.total)
+        self.audit(state, opening.total, tally.touched)
         return state, self.row(state, hours, margins, tally), tally.touched
 
     def moved(self, state: State, hours: float, pushed: FloatArray) -> State:
-        """At the prices of a time and a push: gains are paid, what has expired is settled, the books are marked."""
+        """At the prices of a time and a push: gains are paid, what has expired is settled."""
         market = self.market(hours, pushed)
         arrays = self.venue.arrays(market)
         held = state.held.paid(variation(self.venue.instruments, state.market, market))
         held = held.without(expired(self.venue.instruments, self.venue.market, market.valuation_time), arrays)
-        books = ledger.marked(state.books, held.equity(arrays, self.venue.threads))
-        return State(held, books, market, arrays, pushed, state.uncovered)
+        return state._replace(held=held, market=market, arrays=arrays, pushed=pushed)
 
     def market(self, hours: float, pushed: FloatArray) -> Market:
         """The market at a time, pushed by forced trades."""
@@ -288,6 +286,13 @@ class Engine:
         where, tenors = np.log(REFERENCE_DAYS), np.log(self.path.tenor_days)
         path = [np.exp(np.interp(where, tenors, np.log(row))) for row in self.path.vol[step]]
         return np.array(path) * np.exp(-self.rules.impact.vol_beta * np.minimum(pushed, 0.0))
+
+    def marked(self, state: State, hours: float) -> tuple[State, Measured, tuple[Holdings, RiskArrays]]:
+        """With the books at the mark, and what `measured` gives."""
+        margins, seen = self.measured(state, hours)
+        same = seen[1] is state.arrays
+        worth = margins.worth if same else state.held.equity(state.arrays, self.venue.threads)
+        return state._replace(books=ledger.marked(state.books, worth)), margins, seen
 
     def measured(self, state: State, hours: float) -> tuple[Measured, tuple[Holdings, RiskArrays]]:
         """Margins at the prices that the venue sees, which may be behind, and what is held at these."""
@@ -361,12 +366,15 @@ class Engine:
         tally.capacity = max(tally.capacity - done.taken, 0.0)
         return state._replace(held=held, books=books, uncovered=losses.uncovered), pushed
 
-    def audit(self, state: State, total: int) -> None:
-        """Nothing came from nowhere, and the books are what the positions are worth."""
+    def audit(self, state: State, total: int, touched: BoolArray) -> None:
+        """Nothing came from nowhere, and the books of who was touched (A,) are what the positions are worth; the others
+        were marked at that."""
         if state.books.total != total:
             raise AssertionError(f"value was not conserved: {state.books.total - total} ticks")
-        worth = np.round(state.held.equity(state.arrays, self.venue.threads) / TICK).astype(np.int64)
-        gap = int(np.abs(worth - state.books.trader).max(initial=0))
+        rows = np.flatnonzero(touched)
+        book, table = accounts_of(state.held.book, rows), state.arrays.value_rows[:, None]
+        worth = account_sums(book, state.arrays, table, threads=self.venue.threads)[:, 0]
+        gap = int(np.abs(np.round(worth / TICK).astype(np.int64) - state.books.trader[rows]).max(initial=0))
         if gap > AUDIT_TICKS:
             raise AssertionError(f"the books are {gap} ticks off what an account is worth")
 

@@ -239,7 +239,7 @@ def _lines(result: Result, answers: Answers) -> list[str]:
         f"{told['accounts_liquidated']} of {told['accounts']} accounts liquidated; shortfall "
         f"{text(told['shortfall'])}, of it the fund {text(told['from_fund'])}, "
         f"deleveraged {text(told['deleveraged'])}, socialised {text(told['socialised'])}; "
-        f"owed still {text(told['owed'])}",
+        f"accounts below 0 at the end owe {text(told['owed'])}",
         f"fund {text(told['fund_before'])} before, {text(told['fund_after'])} after; this path needs "
         f"{text(told['fund_needed'])}",
     ]

@@ -15,7 +15,7 @@ BEARERS = (
     ("from_fund", "insurance fund", "tab:blue"),
     ("deleveraged", "deleveraging", "tab:orange"),
     ("socialised", "socialised", "tab:red"),
-    ("uncovered", "owed still", "black"),
+    ("uncovered", "uncovered", "black"),
 )
 
 
@@ -64,7 +64,7 @@ def timeline(result: Result, title: str = "") -> Picture:
 
 
 def loss_waterfall(result: Result, title: str = "") -> Picture:
-    """What closed accounts owed, and who bore how much of it, as steps down to what is owed still.
+    """What closed accounts owed, and who bore how much of it, as steps down to what nobody did.
 
     The frame: bearer, amount, share of the shortfall.
     """

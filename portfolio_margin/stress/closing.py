@@ -81,7 +81,7 @@ def plan_round(desk: Desk, margins: Measured, capacity: float) -> Round:
     # Bidders put up the margin of what they take over; whoever is worst covered comes first.
     wanted = share * margins.maintenance
     accepted, taken, waiting = _accepted(margins, mass, wanted, capacity)
-    quantity, closed = _proportional(desk, share * accepted)
+    quantity, closed = _proportional(desk, share, accepted)
     for row, policy in named.items():
         _by_policy(desk, row, policy, quantity, closed)
     place = np.flatnonzero(quantity)
@@ -130,17 +130,18 @@ def _cover(margins: Measured) -> FloatArray:
     return np.asarray(margins.balance / needed)
 
 
-def _proportional(desk: Desk, share: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Trades (P,) that close a share (A,) of every contract; of accounts closed whole the assets go as well."""
-    seen = desk.seen
+def _proportional(desk: Desk, wanted: FloatArray, accepted: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Trades (P,) that close the accepted part (A,) of a share (A,) of every contract; of accounts to be closed whole
+    the assets go as well."""
+    seen, share = desk.seen, wanted * accepted
     mine = positions_of(seen.book, np.flatnonzero(share > 0.0))
     held, asset, own = seen.quantity[mine], seen.asset[mine], share[seen.account[mine]]
-    closed = share >= 1.0
-    coins = asset & (seen.rows[mine] != cash_row_of(desk.arrays)) & closed[seen.account[mine]]
+    whole = (wanted >= 1.0)[seen.account[mine]]
+    coins = asset & (seen.rows[mine] != cash_row_of(desk.arrays)) & whole
     cuts = cut_sizes(held, desk.arrays.quantity_step[seen.rows[mine]], own)
     quantity = np.zeros(len(seen.quantity))
-    quantity[mine] = np.where(asset, np.where(coins, -held, 0.0), cuts)
-    return quantity, closed
+    quantity[mine] = np.where(asset, np.where(coins, -held * own, 0.0), cuts)
+    return quantity, share >= 1.0
 
 
 def _named_rows(desk: Desk, below: IntArray) -> dict[int, str]:

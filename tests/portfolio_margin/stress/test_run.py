@@ -190,6 +190,15 @@ def test_where_bidders_are_few_accounts_wait() -> None:
     assert not nobody.liquidated.any() and nobody.rows[-1].waiting == 6
 
 
+def test_one_that_is_too_large_for_a_step_does_not_block_the_rest() -> None:
+    """An account that owes coins is bought out of them bit by bit, with as much as there is a bid for."""
+    many = {"debtor": {"BTC": -10.0, "USD": 700_000.0}, **perpetual_long("later", 1.0, 0.12)}
+    path = path_of([1.0] + [1.05] * 8)
+    result = stressed(many, path, demand=2_000.0, first_hours=12.0)
+    owing = [row.maintenance_margin for row in result.rows[1:]]
+    assert result.liquidated.all() and owing == sorted(owing, reverse=True) and result.rows[-1].waiting == 0
+
+
 def test_late_prices_cost_the_fund() -> None:
     accounts = perpetual_long("thin", 10.0, 0.19)
     path = path_of([1.0, 0.95, 0.90, 0.85, 0.80, 0.80, 0.80], hours=6.0)

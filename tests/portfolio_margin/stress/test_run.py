@@ -18,7 +18,7 @@ from portfolio_margin.stress.rules import Impact, Rules
 from portfolio_margin.stress.run import Engine, Result, run
 from pricing import ConfigError, DataError
 from tests.portfolio_margin.books import ARRAYS, BOOK, MARKET, Held, book_of, contracts_held
-from tests.portfolio_margin.stress.venues import MODEL, path_of, random_accounts, venue_of
+from tests.portfolio_margin.stress.venues import MODEL, path_of, random_accounts, venue_of, with_token
 
 QUIET = Impact(coefficient=0.0)
 CRASH = path_of([1.0, 0.93, 0.82, 0.68, 0.75], [1.0, 1.2, 1.6, 2.2, 1.9], eth=1.3)
@@ -188,6 +188,19 @@ def test_where_bidders_are_few_accounts_wait() -> None:
     assert waiting[0] > 0 and waiting == sorted(waiting, reverse=True) and waiting[-1] == 0
     nobody = stressed(many, path, demand=0.0)
     assert not nobody.liquidated.any() and nobody.rows[-1].waiting == 6
+
+
+def test_collateral_that_loses_its_peg() -> None:
+    """Prices stay, a dollar of collateral is worth 88 cents: who was covered is not, and its token is sold with it."""
+    still = path_of([1.0, 1.0, 1.0])
+    venue = with_token(100_000.0)
+    rules = Rules(impact=QUIET, cost=0.0, penalty=0.0)
+    calm = run(venue, still, rules)
+    path = replace(still, token=np.array(["USDC"]), peg=np.array([[1.0], [0.88], [0.88]]))
+    depegged = run(venue, path, rules)
+    assert not calm.liquidated.any() and depegged.liquidated.all()
+    lost = calm.rows[-1].equity - depegged.rows[-1].equity
+    assert lost == pytest.approx(0.12 * 100_000.0, abs=0.02)
 
 
 def test_one_that_is_too_large_for_a_step_does_not_block_the_rest() -> None:

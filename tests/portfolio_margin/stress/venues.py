@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from portfolio_margin import Book
 from portfolio_margin.models import worst_case
 from portfolio_margin.stress.path import StressPath
 from portfolio_margin.stress.run import Venue
+from pricing.instruments import Instruments
 from pricing.market import Market
 from scenarios.families import grid
 from scenarios.shocks import ScenarioSet
@@ -42,6 +44,25 @@ def path_of(price: list[float], vol: list[float] | None = None, hours: float = 1
         token=np.zeros(0, dtype=np.str_),
         peg=np.zeros((len(price), 0)),
     )
+
+
+def with_token(book_row: float) -> Venue:
+    """A venue of one account that is long a perpetual and holds so much USDC, which is worth a dollar."""
+    columns = {f.name: getattr(INSTRUMENTS, f.name) for f in fields(INSTRUMENTS)}
+    cash = {name: np.append(column, column[0]) for name, column in columns.items()}
+    cash["instrument_id"] = np.append(columns["instrument_id"], "USDC")
+    cash["currency_idx"][-1] = len(MARKET.currency_id)
+    instruments = Instruments(**cash)
+    market = replace(
+        MARKET,
+        mark_vol=np.append(MARKET.mark_vol, np.nan),
+        currency_id=np.append(MARKET.currency_id, "USDC"),
+        fx=np.append(MARKET.fx, 1.0),
+        currency_underlying=np.append(MARKET.currency_underlying, -1),
+    )
+    rows = [instruments.index_of()[name] for name in ("BTC-PERPETUAL", "USDC")]
+    book = Book.from_arrays(["a", "a"], rows, [68_000.0, book_row], instruments.expiry_idx)
+    return Venue(book, instruments, market, MODEL, scenarios, "numpy")
 
 
 def random_accounts(steps: list[dict[str, int]], cover: list[int]) -> dict[str, Held]:

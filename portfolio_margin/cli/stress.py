@@ -38,8 +38,9 @@ from portfolio_margin.io.stress_path import SOURCES, read_path, shipped_path
 from portfolio_margin.stress import gap
 from portfolio_margin.stress.path import StressPath
 from portfolio_margin.stress.prevention import Prevention, prevented_by, topped_up
+from portfolio_margin.stress.result import Result
 from portfolio_margin.stress.rules import Impact, Rules
-from portfolio_margin.stress.run import Result, Venue, run
+from portfolio_margin.stress.run import Venue, run
 from pricing.errors import ConfigError
 from scenarios.families import grid
 from scenarios.shocks import ScenarioSet

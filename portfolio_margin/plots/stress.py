@@ -8,7 +8,7 @@ import numpy as np
 
 from portfolio_margin.io.frames import frame
 from portfolio_margin.plots.picture import Picture, new_axes
-from portfolio_margin.stress.run import Result
+from portfolio_margin.stress.result import Result
 
 UNITS = ((1e9, "billion "), (1e6, "million "), (1e3, "thousand "))
 BEARERS = (

@@ -11,7 +11,8 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.liquidation.trials import cash_row_of
 from portfolio_margin.stress.measured import measured
-from portfolio_margin.stress.run import Result, Venue
+from portfolio_margin.stress.result import Result
+from portfolio_margin.stress.run import Venue
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
 

@@ -12,8 +12,9 @@ from portfolio_margin import margin
 from portfolio_margin.stress.gap import Params, fund_size, gap_losses, reverse_stress
 from portfolio_margin.stress.moves import RECENT, Moves, fitted
 from portfolio_margin.stress.prevention import prevented_by, topped_up
+from portfolio_margin.stress.result import Result
 from portfolio_margin.stress.rules import Rules
-from portfolio_margin.stress.run import Result, Venue, run
+from portfolio_margin.stress.run import Venue, run
 from pricing import ConfigError, DataError
 from scenarios.families import grid
 from tests.portfolio_margin.books import MARKET, book_of

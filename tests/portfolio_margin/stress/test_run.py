@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from portfolio_margin import AccountStatus, margin
 from portfolio_margin.liquidation import waterfall
 from portfolio_margin.stress.path import StressPath
+from portfolio_margin.stress.result import Result
 from portfolio_margin.stress.rules import Impact, Rules
-from portfolio_margin.stress.run import Engine, Result, run
+from portfolio_margin.stress.run import Engine, run
 from pricing import ConfigError, DataError
 from tests.portfolio_margin.books import ARRAYS, BOOK, MARKET, Held, book_of, contracts_held
 from tests.portfolio_margin.stress.venues import MODEL, path_of, random_accounts, venue_of, with_token

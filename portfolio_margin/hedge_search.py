@@ -50,6 +50,7 @@ class Search:
     trials, program   of the account
     measure     of the target
     backend     of the kernels
+    weight      how often a floor counts the margin: 1 + a buffer
     convex      False once a plane was contradicted
     rounds      programs solved
     seen        trades evaluated, and the requirement there
@@ -59,6 +60,7 @@ class Search:
     program: Program
     measure: str
     backend: str = "numba"
+    weight: float = 1.0
     convex: bool = True
     rounds: int = 0
     seen: list[tuple[FloatArray, float]] = field(default_factory=list)
@@ -74,7 +76,7 @@ class Search:
 
     def _of(self, found: TrialMargins) -> FloatArray:
         margin = found.initial if self.measure in ("initial_margin", "available_funds") else found.maintenance
-        return margin if self.measure in CEILINGS else margin - found.balance
+        return margin if self.measure in CEILINGS else self.weight * margin - found.balance
 
     def support(self, lots: FloatArray) -> float:
         """The requirement at trades (n,), and its plane there among those of the program."""
@@ -83,7 +85,7 @@ class Search:
         self._observe(lots[None, :], np.array([value]))
         by_lot = slopes(self.trials, lots, backend=self.backend)
         margin = "initial" if self.measure in ("initial_margin", "available_funds") else "maintenance"
-        gradient = by_lot[margin] if self.measure in CEILINGS else by_lot[margin] - by_lot["balance"]
+        gradient = by_lot[margin] if self.measure in CEILINGS else self.weight * by_lot[margin] - by_lot["balance"]
         worst = int(found.worst_scenario[0])
         label = "" if worst < 0 else str(self.trials.arrays.scenario_set.label[worst])
         plane = Plane(value - float(gradient @ lots), gradient, label)

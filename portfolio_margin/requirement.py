@@ -294,7 +294,9 @@ def excluded(model: MarginModel, book: Book, arrays: RiskArrays) -> StrArray:
         raise ConfigError(f"{model.model_id}.not_covered gives {reason.shape}: needs one text an instrument")
     inside = (book.instrument_idx < len(arrays)) & (book.quantity != 0)
     row = np.where(inside, book.instrument_idx, -1)
-    found = np.where(inside, np.append(reason, "")[row], "")
+    found = np.full(len(row), "")
+    if np.any(reason != ""):
+        found = np.where(inside, np.append(reason, "")[row], "")
     asset = np.append(arrays.is_collateral & (arrays.instrument_id != arrays.currency), False)[row]
     owed = asset & (book.quantity < 0)
     if np.any(owed):

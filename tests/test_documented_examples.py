@@ -35,6 +35,12 @@ def test_examples_of_hedging() -> None:
     assert names["found"].trades
 
 
+def test_examples_of_stress() -> None:
+    names = run_blocks("docs/stress.md")
+    assert names["result"].survived and names["result"].fund_needed < 50_000.0
+    assert names["size"].amount > 0 and names["nearest"].loss >= 1e6
+
+
 def test_examples_of_the_readme() -> None:
     """They run, and leave what they say: a statement an account, a vol, a loss of each account."""
     names = run_blocks("README.md")

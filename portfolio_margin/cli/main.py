@@ -23,6 +23,7 @@ COMMANDS = {
     "compare": "Every account under every margin model.",
     "what-if": "Margin of an account before and after orders.",
     "liquidate": "What would be closed of accounts below maintenance.",
+    "stress": "A crash over all accounts, with the liquidation in the loop.",
     "hedge": "The cheapest trades that bring an account's margin to a target.",
     "optimise": "The trades after which an account's margin is smallest, its Greeks kept.",
     "greeks": "Greeks of contracts, positions and accounts.",

@@ -143,6 +143,20 @@ def close_out(case: Case) -> Trial | None:
 
 # What every policy that trades step after step ends with.
 LAST_RESORTS: tuple[Rule, ...] = (cut_finely, convert_assets, close_out)
+LARGEST_FIRST: tuple[Rule, ...] = (close_largest, hedge_delta, *LAST_RESORTS)
+HEDGE_FIRST: tuple[Rule, ...] = (hedge_delta, close_largest, *LAST_RESORTS)
+
+
+def cut_once(start: Case, slices: int) -> tuple[Rule, ...]:
+    """Rules of an account that is cut by the same share everywhere, once.
+
+    slices  equal parts that the account is cut into, 1 or more
+    """
+
+    def cut(now: Case) -> Trial | None:
+        return cut_all(now, slices) if now is start else None
+
+    return cut, convert_assets, close_out
 
 
 def run(case: Case, policy: str, rules: Sequence[Rule]) -> LiquidationPlan:

@@ -205,12 +205,12 @@ def ladder(low: int, high: int) -> list[int]:
     return [int(size) for size in sizes if size > 0]
 
 
-def cut_sizes(held: FloatArray, unit: FloatArray, share: float) -> FloatArray:
+def cut_sizes(held: FloatArray, unit: FloatArray, share: float | FloatArray) -> FloatArray:
     """(P,) trades that close a share of positions, in whole quantity steps, rounded up.
 
     held   (P,) contracts
     unit   (P,) quantity step of each
-    share  0 to 1
+    share  0 to 1, for all or (P,)
     """
     steps = np.ceil(np.round(share * np.abs(held) / unit, NOISE_DIGITS))
     return np.asarray(-np.sign(held) * steps * unit)

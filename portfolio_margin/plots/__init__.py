@@ -6,6 +6,7 @@ from portfolio_margin.plots.exercise import exercise
 from portfolio_margin.plots.payoff import payoff
 from portfolio_margin.plots.picture import Picture
 from portfolio_margin.plots.risk_matrix import risk_matrix
+from portfolio_margin.plots.stress import loss_waterfall, timeline
 from portfolio_margin.plots.surface import butterfly, fan, residuals, smile
 from portfolio_margin.plots.waterfall import margin_waterfall
 
@@ -15,10 +16,12 @@ __all__ = [
     "contribution_bars",
     "exercise",
     "fan",
+    "loss_waterfall",
     "margin_map",
     "margin_waterfall",
     "payoff",
     "residuals",
     "risk_matrix",
     "smile",
+    "timeline",
 ]

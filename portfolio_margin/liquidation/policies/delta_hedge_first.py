@@ -11,7 +11,7 @@ near delta neutral).
 from __future__ import annotations
 
 from portfolio_margin.book import Book
-from portfolio_margin.liquidation.closing import LAST_RESORTS, Buffer, close_largest, hedge_delta, run
+from portfolio_margin.liquidation.closing import HEDGE_FIRST, Buffer, run
 from portfolio_margin.liquidation.plan import Costs, LiquidationPlan
 from portfolio_margin.liquidation.trials import open_case
 from portfolio_margin.requirement import MarginModel
@@ -36,4 +36,4 @@ def plan(
     Raises what `margin` and `trials.open_case` raise.
     """
     case = open_case(book, arrays, model, costs, (params or Params()).buffer, backend)
-    return run(case, "delta_hedge_first", (hedge_delta, close_largest, *LAST_RESORTS))
+    return run(case, "delta_hedge_first", HEDGE_FIRST)

@@ -10,7 +10,7 @@ two scenarios are equally bad and no trade helps alone, everything is cut by the
 from __future__ import annotations
 
 from portfolio_margin.book import Book
-from portfolio_margin.liquidation.closing import LAST_RESORTS, Buffer, close_largest, hedge_delta, run
+from portfolio_margin.liquidation.closing import LARGEST_FIRST, Buffer, run
 from portfolio_margin.liquidation.plan import Costs, LiquidationPlan
 from portfolio_margin.liquidation.trials import open_case
 from portfolio_margin.requirement import MarginModel
@@ -35,4 +35,4 @@ def plan(
     Raises what `margin` and `trials.open_case` raise.
     """
     case = open_case(book, arrays, model, costs, (params or Params()).buffer, backend)
-    return run(case, "largest_contributor", (close_largest, hedge_delta, *LAST_RESORTS))
+    return run(case, "largest_contributor", LARGEST_FIRST)

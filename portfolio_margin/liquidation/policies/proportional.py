@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from portfolio_margin.book import Book
-from portfolio_margin.liquidation.closing import close_out, convert_assets, cut_all, run
+from portfolio_margin.liquidation.closing import cut_once, run
 from portfolio_margin.liquidation.plan import Costs, LiquidationPlan
-from portfolio_margin.liquidation.trials import Case, Trial, open_case
+from portfolio_margin.liquidation.trials import open_case
 from portfolio_margin.requirement import MarginModel
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
@@ -56,8 +56,4 @@ def plan(
     """
     rules = params or Params()
     case = open_case(book, arrays, model, costs, rules.buffer, backend)
-
-    def cut_once(now: Case) -> Trial | None:
-        return cut_all(now, int(rules.slices)) if now is case else None
-
-    return run(case, "proportional", (cut_once, convert_assets, close_out))
+    return run(case, "proportional", cut_once(case, int(rules.slices)))

@@ -1,0 +1,198 @@
+"""One round of liquidations over a whole venue: who is closed, how much of it bidders take, what it costs.
+
+The mass is cut in proportional slices, all accounts at once; accounts that name a policy are planned by it, one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import NamedTuple
+
+import numpy as np
+
+from portfolio_margin.book import Book
+from portfolio_margin.liquidation.cuts import cut_all_accounts
+from portfolio_margin.liquidation.plan import Costs, Outcome
+from portfolio_margin.liquidation.trials import cash_row_of, cut_sizes
+from portfolio_margin.requirement import MarginModel
+from portfolio_margin.statement import AccountStatus
+from portfolio_margin.stress.holdings import Holdings
+from portfolio_margin.stress.measured import Measured
+from portfolio_margin.stress.rules import PROPORTIONAL, Rules
+from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.errors import ConfigError
+from scenarios.risk_arrays import RiskArrays
+
+POLICIES = "portfolio_margin.liquidation.policies"
+
+
+class Round(NamedTuple):
+    """What is traded in a round.
+
+    place     (M,) -> P positions that are traded
+    amount    (M,) contracts closed or hedged and assets exchanged, + bought
+    touched   (A,) accounts that trade
+    closed    (A,) accounts of which everything goes
+    taken     maintenance margin that bidders took over, margin currency
+    waiting   accounts below maintenance that nobody bid for
+    """
+
+    place: IntArray
+    amount: FloatArray
+    touched: BoolArray
+    closed: BoolArray
+    taken: float
+    waiting: int
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a round is decided with: what accounts hold and what the venue believes prices to be.
+
+    seen    holdings, paid up to the prices that the venue sees
+    arrays, model, backend, threads   as `margin` takes them, at the prices that it sees
+    rules, costs   of the venue, and of trading now
+    """
+
+    seen: Holdings
+    arrays: RiskArrays
+    model: MarginModel
+    rules: Rules
+    costs: Costs
+    backend: str
+    threads: int | None
+
+
+def plan_round(desk: Desk, margins: Measured, capacity: float) -> Round:
+    """The trades of a round.
+
+    capacity  maintenance margin that bidders still take over in this step, margin currency
+    """
+    below = np.flatnonzero(margins.status >= AccountStatus.LIQUIDATION)
+    size = len(desk.seen)
+    slices = int(desk.rules.slices)
+    count = np.zeros(size, dtype=np.int64)
+    named = _named_rows(desk, below)
+    mass = np.setdiff1d(below, list(named))
+    if len(mass):
+        count[mass] = _slices(desk, mass, margins.status[mass])
+    share = count / slices
+    # Bidders put up the margin of what they take over; whoever is worst covered comes first.
+    wanted = share * margins.maintenance
+    accepted, taken, waiting = _accepted(margins, mass, wanted, capacity)
+    quantity, closed = _proportional(desk, share, accepted)
+    for row, policy in named.items():
+        _by_policy(desk, row, policy, quantity, closed)
+    place = np.flatnonzero(quantity)
+    touched = np.zeros(size, dtype=np.bool_)
+    touched[desk.seen.account[place]] = True
+    # Who has nothing left to trade is closed as he stands.
+    closed[below] |= ~_has_something(desk, below, quantity)
+    return Round(place, quantity[place], touched, closed, taken, waiting)
+
+
+def _has_something(desk: Desk, rows: IntArray, quantity: FloatArray) -> BoolArray:
+    """Of some accounts, whether anything but cash is left after trades (P,)."""
+    mine = positions_of(desk.seen.book, rows)
+    left = (desk.seen.rows[mine] != cash_row_of(desk.arrays)) & (desk.seen.quantity[mine] + quantity[mine] != 0.0)
+    return np.asarray(desk.seen.by_account(mine, left.astype(np.float64))[rows] > 0.0)
+
+
+def _slices(desk: Desk, rows: IntArray, status: IntArray) -> IntArray:
+    """Slices of each account; all of them where it is bankrupt, or no cut helps."""
+    everything = np.full(len(rows), int(desk.rules.slices))
+    alive = status < AccountStatus.BANKRUPT
+    if np.any(alive):
+        book = accounts_of(desk.seen.book, rows[alive])
+        rule = {"buffer": desk.rules.buffer, "slices": int(desk.rules.slices)}
+        how = {"backend": desk.backend, "threads": desk.threads}
+        cuts = cut_all_accounts(book, desk.arrays, desk.model, desk.costs, **rule, **how)  # type: ignore[arg-type]
+        everything[alive] = np.where(cuts.slices > 0, cuts.slices, int(desk.rules.slices))
+    return everything
+
+
+def _accepted(margins: Measured, rows: IntArray, wanted: FloatArray, capacity: float) -> tuple[FloatArray, float, int]:
+    """(A,) the share of what is offered of each account that bidders take, the margin they take over and how many
+    accounts find none at all."""
+    share = np.zeros(len(wanted))
+    order = rows[np.lexsort((rows, _cover(margins)[rows]))]
+    before = np.concatenate([[0.0], np.cumsum(wanted[order])[:-1]]) if len(order) else wanted[order]
+    room = np.maximum(capacity - before, 0.0) if np.isfinite(capacity) else np.full(len(order), np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share[order] = np.where(wanted[order] > 0.0, np.minimum(room / wanted[order], 1.0), 1.0)
+    return share, float((share * wanted).sum()), int(np.count_nonzero(share[order] == 0.0))
+
+
+def _cover(margins: Measured) -> FloatArray:
+    """(A,) margin balance per maintenance margin; the lowest is served first."""
+    needed = np.maximum(margins.maintenance, 1e-9)
+    return np.asarray(margins.balance / needed)
+
+
+def _proportional(desk: Desk, wanted: FloatArray, accepted: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Trades (P,) that close the accepted part (A,) of a share (A,) of every contract; of accounts to be closed whole
+    the assets go as well."""
+    seen, share = desk.seen, wanted * accepted
+    mine = positions_of(seen.book, np.flatnonzero(share > 0.0))
+    held, asset, own = seen.quantity[mine], seen.asset[mine], share[seen.account[mine]]
+    whole = (wanted >= 1.0)[seen.account[mine]]
+    coins = asset & (seen.rows[mine] != cash_row_of(desk.arrays)) & whole
+    cuts = cut_sizes(held, desk.arrays.quantity_step[seen.rows[mine]], own)
+    quantity = np.zeros(len(seen.quantity))
+    quantity[mine] = np.where(asset, np.where(coins, -held * own, 0.0), cuts)
+    return quantity, share >= 1.0
+
+
+def _named_rows(desk: Desk, below: IntArray) -> dict[int, str]:
+    """Rows of the accounts below maintenance that name a policy."""
+    rows = {desk.seen.book.row_of(name): policy for name, policy in desk.rules.named.items() if policy != PROPORTIONAL}
+    return {row: rows[row] for row in below.tolist() if row in rows}
+
+
+def _by_policy(desk: Desk, row: int, policy: str, quantity: FloatArray, closed: BoolArray) -> None:
+    """Write the trades of a plan of one account into `quantity`, and whether all of it goes."""
+    module = import_module(f"{POLICIES}.{policy}")
+    if not hasattr(module, "plan"):
+        raise ConfigError(f"policy = {policy!r}: must be a file of liquidation/policies")
+    here = np.flatnonzero(desk.seen.account == row)
+    book = desk.seen.book.accounts(row, row + 1)
+    params = module.Params(buffer=desk.rules.buffer)
+    plan = module.plan(book, desk.arrays, desk.model, desk.costs, params, backend=desk.backend)
+    exchange = desk.seen.rows[here] != cash_row_of(desk.arrays)
+    if plan.outcome in (Outcome.BANKRUPT, Outcome.EXHAUSTED):
+        # What a policy cannot save is taken over whole.
+        quantity[here] = np.where(exchange, -desk.seen.quantity[here], 0.0)
+        closed[row] = True
+        return
+    place = {int(r): int(p) for r, p in zip(desk.seen.rows[here], here, strict=True)}
+    for step in plan.steps:
+        for trade in step.trades:
+            quantity[place[trade.row]] += trade.quantity
+
+
+def positions_of(book: Book, rows: IntArray) -> IntArray:
+    """(M,) -> P positions of some accounts."""
+    first, last = book.position_ptr[rows], book.position_ptr[rows + 1]
+    count = last - first
+    return np.asarray(np.repeat(first - np.append(0, np.cumsum(count)[:-1]), count) + np.arange(int(count.sum())))
+
+
+def accounts_of(book: Book, rows: IntArray) -> Book:
+    """The book of some accounts, in rising rows, without positions of nothing."""
+    mine = positions_of(book, rows)
+    account = np.repeat(np.arange(len(rows)), book.position_ptr[rows + 1] - book.position_ptr[rows])
+    group = np.searchsorted(book.group_ptr, mine, side="right") - 1
+    held = book.quantity[mine] != 0.0
+    mine, account, key = mine[held], account[held], book.group_key[group[held]]
+    opens = np.ones(len(account), dtype=np.bool_)
+    opens[1:] = (np.diff(account) != 0) | (np.diff(key) != 0)
+    first = np.flatnonzero(opens)
+    return Book(
+        account_id=book.account_id[rows],
+        account_ptr=np.searchsorted(account[first], np.arange(len(rows) + 1)),
+        group_key=key[first],
+        group_ptr=np.append(first, len(account)),
+        instrument_idx=book.instrument_idx[mine],
+        quantity=book.quantity[mine],
+    )

@@ -1,0 +1,97 @@
+"""Prevention: how far a parameter would have had to be changed for the fund to be enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from portfolio_margin.book import Book
+from portfolio_margin.liquidation.trials import cash_row_of
+from portfolio_margin.stress.measured import measured
+from portfolio_margin.stress.result import Result
+from portfolio_margin.stress.run import Venue
+from pricing.errors import ConfigError
+from scenarios.risk_arrays import RiskArrays
+
+
+class Trial(NamedTuple):
+    """A value of the parameter, and what the fund then could not bear: taken from others or owed at the end."""
+
+    value: float
+    beyond: float
+
+
+@dataclass(frozen=True)
+class Prevention:
+    """What a change of one parameter would have prevented.
+
+    parameter   its name
+    value       the smallest tried from which on the fund is enough, NaN where the largest is not
+    trials      in the order tried
+    """
+
+    parameter: str
+    value: float
+    trials: tuple[Trial, ...]
+
+
+def beyond_fund(result: Result) -> float:
+    """What a stress took from other accounts, and what is owed at its end; margin currency."""
+    return result.total("deleveraged") + result.total("socialised") + result.rows[-1].owed
+
+
+def prevented_by(
+    parameter: str, stress: Callable[[float], Result], low: float, high: float, tolerance: float
+) -> Prevention:
+    """The value of a parameter, from low to high, from which on a stress leaves nothing beyond the fund.
+
+    parameter  name
+    stress     the result at a value
+    low, high  bounds; low is tried first, high next
+    tolerance  above 0; the answer is at most so much too large
+
+    By bisection, which supposes that more of it helps: a stress that is not monotone has an answer too, the one
+    that the bisection meets.
+    """
+    if not low < high or not tolerance > 0.0:
+        raise ConfigError(f"{parameter}: low = {low!r} must be below high = {high!r}, tolerance above 0")
+    trials: list[Trial] = []
+
+    def enough(value: float) -> bool:
+        trials.append(Trial(value, beyond_fund(stress(value))))
+        return trials[-1].beyond <= 0.0
+
+    if enough(low):
+        return Prevention(parameter, low, tuple(trials))
+    if not enough(high):
+        return Prevention(parameter, float("nan"), tuple(trials))
+    while high - low > tolerance:
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return Prevention(parameter, high, tuple(trials))
+
+
+def topped_up(venue: Venue) -> Venue:
+    """The venue after its margin calls at the start were answered: whoever has equity above 0 and less than the initial
+    margin pays in what is missing, in the margin currency."""
+    arrays = venue.arrays(venue.market)
+    margins = measured(venue.book, arrays, venue.model, backend=venue.backend, threads=venue.threads)
+    missing = np.where(margins.equity > 0.0, np.maximum(margins.initial - margins.balance, 0.0), 0.0)
+    return replace(venue, book=paid_in(venue.book, arrays, np.round(missing, 2)))
+
+
+def paid_in(book: Book, arrays: RiskArrays, amounts: np.ndarray) -> Book:
+    """The book after accounts have paid in (A,) of the margin currency."""
+    cash = cash_row_of(arrays)
+    account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
+    given = np.flatnonzero(amounts)
+    key = np.concatenate([account * len(arrays) + book.instrument_idx, given * len(arrays) + cash])
+    held, place = np.unique(key, return_inverse=True)
+    total = np.bincount(place, np.concatenate([book.quantity, amounts[given]]), minlength=len(held))
+    rows = Book.from_arrays(
+        held // len(arrays), held % len(arrays), total, arrays.expiry_idx, accounts=np.arange(len(book))
+    )
+    return replace(rows, account_id=book.account_id)

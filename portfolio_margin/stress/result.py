@@ -1,0 +1,113 @@
+"""Result: what a stress has done to a venue, step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from portfolio_margin.stress.balances import Balances
+from portfolio_margin.stress.path import StressPath
+from pricing.arrays import BoolArray, FloatArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One step; amounts in margin currency, flows are of the step alone.
+
+    hours           since the start
+    liquidated      accounts that were traded in the step
+    bankrupt        accounts closed in the step that owed something
+    waiting         accounts below maintenance at the end of the step
+    shortfall       what closed accounts owed
+    from_fund, deleveraged, socialised   who bore it, and what was left over of earlier steps
+    uncovered       what closed accounts owe still at the end, of all steps
+    costs, penalties   that accounts paid for being closed
+    fund            insurance fund at the end
+    equity          of all accounts at the end; owed of it, by accounts below 0 that are not closed or not covered
+    owed            0 or more
+    initial_margin, maintenance_margin   in force at the end
+    """
+
+    hours: float
+    liquidated: int
+    bankrupt: int
+    waiting: int
+    shortfall: float
+    from_fund: float
+    deleveraged: float
+    socialised: float
+    uncovered: float
+    costs: float
+    penalties: float
+    fund: float
+    equity: float
+    owed: float
+    initial_margin: float
+    maintenance_margin: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stress has done to a venue.
+
+    path       the path
+    currency   margin currency
+    rows       one a step
+    price      (T,U) of each underlying at the end of a step, what forced trades did included
+    vol        (T,U) at 30 days, as a factor on the start; pushed (T,U) log price by forced trades
+    underlying_id   (U,) names
+    liquidated (A,) True for accounts that were traded in any step
+    balances   of everybody at the end; opening those at the start
+    fund       insurance fund at the start
+    """
+
+    path: StressPath
+    currency: str
+    rows: tuple[StepRow, ...]
+    price: FloatArray
+    vol: FloatArray
+    pushed: FloatArray
+    underlying_id: Any
+    liquidated: BoolArray
+    balances: Balances
+    opening: Balances
+    fund: float
+
+    def total(self, name: str) -> float:
+        """Sum of a flow over the steps, or of a count."""
+        return float(sum(getattr(row, name) for row in self.rows))
+
+    @property
+    def survived(self) -> bool:
+        """Whether the fund was enough: nothing was taken from other accounts, and nothing stays owed."""
+        return self.total("deleveraged") + self.total("socialised") + self.rows[-1].owed == 0.0
+
+    @property
+    def fund_needed(self) -> float:
+        """The smallest fund at the start that would have borne every shortfall, given what penalties bring in."""
+        before = [self.fund, *(row.fund for row in self.rows[:-1])]
+        income = np.array([row.fund - b + row.from_fund for row, b in zip(self.rows, before, strict=True)])
+        drawn = np.cumsum([row.shortfall for row in self.rows]) - np.cumsum(income)
+        return max(0.0, float(np.round(drawn.max(initial=0.0), 2)))
+
+    def columns(self) -> dict[str, Any]:
+        """One row a step."""
+        table: dict[str, Any] = {"step": np.arange(1, len(self.rows) + 1)}
+        table["hours"] = np.array([row.hours for row in self.rows])
+        for u, name in enumerate(self.underlying_id):
+            table |= {f"price_{name}": self.price[:, u], f"vol_{name}": self.vol[:, u]}
+            table[f"pushed_{name}"] = self.pushed[:, u]
+        names = [f.name for f in fields(StepRow) if f.name != "hours"]
+        return table | {name: np.array([getattr(row, name) for row in self.rows]) for name in names}
+
+    def frame(self) -> pd.DataFrame:
+        """pandas frame, one row a step."""
+        from portfolio_margin.io.frames import frame
+
+        attributes = {"path": self.path.name, "source": self.path.source, "currency": self.currency}
+        return frame(self.columns(), attributes)

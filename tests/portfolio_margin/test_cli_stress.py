@@ -1,0 +1,127 @@
+"""The command that stresses a venue, on the sample, and its pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portfolio_margin.io.stress_path import SOURCES
+from portfolio_margin.plots.stress import loss_waterfall, timeline
+from portfolio_margin.stress.rules import Rules
+from portfolio_margin.stress.run import run as stress
+from tests.portfolio_margin import test_cli
+from tests.portfolio_margin.books import book_of
+from tests.portfolio_margin.stress.test_run import perpetual_long
+from tests.portfolio_margin.stress.venues import path_of, venue_of
+from tests.portfolio_margin.test_cli import check_fails
+
+run = test_cli.run
+SHORT = "hours,price_BTC,price_ETH,vol_BTC,vol_ETH\n0,1,1,1,1\n12,0.9,0.85,1.3,1.3\n24,0.7,0.6,1.9,1.8\n"
+
+
+@pytest.fixture
+def path_file(tmp_path: Path) -> str:
+    file = tmp_path / "crash.csv"
+    file.write_text(SHORT)
+    return str(file)
+
+
+def test_the_crash_table_of_the_sample(run: Any) -> None:
+    table = run("stress")
+    assert table.code == 0 and "stress by crash_2026" in table.out
+    lines = table.out.splitlines()
+    assert len([line for line in lines if line.strip()[:1].isdigit() and "209.1" in line]) == 1
+    assert "of 56 accounts liquidated" in table.out and "this path needs" in table.out
+
+
+def test_outputs_agree(run: Any, path_file: str) -> None:
+    given = ("stress", "--path", path_file, "--fund", "20000")
+    document = json.loads(run(*given, "--json").out)
+    rows = list(csv.DictReader(run(*given, "--csv").out.splitlines()))
+    assert len(rows) == len(document["steps"]) == 3 and document["path"] == "crash.csv"
+    for row, step in zip(rows, document["steps"], strict=True):
+        assert Decimal(row["shortfall"]) == Decimal(step["shortfall"]) and row["liquidated"] == str(step["liquidated"])
+    total = sum(Decimal(step["shortfall"]) for step in document["steps"])
+    assert total == Decimal(str(document["shortfall"])) and document["survived"] is False
+    borne = sum(
+        Decimal(step[name]) for step in document["steps"] for name in ("from_fund", "deleveraged", "socialised")
+    )
+    assert borne == total
+    needed = str(document["fund_needed"])
+    assert json.loads(run("stress", "--path", path_file, "--fund", needed, "--json").out)["survived"] is True
+
+
+def test_what_else_is_asked(run: Any, path_file: str) -> None:
+    jumps = ("--size-fund", "--reverse", "--draws", "1000", "--seed", "3")
+    given = ("stress", "--path", path_file, "--fund", "150000")
+    told = run(*given, *jumps, "--prevent")
+    for text in ("survives 99.9 %", "most likely jump", "price_range that would", "buffer that would"):
+        assert text in told.out
+    document = json.loads(run(*given, *jumps, "--json").out)
+    assert "prevention" not in document
+    assert document["fund_size"]["amount"] > 0 < document["fund_size"]["standard_error"]
+    assert [row["factor"] for row in document["reverse_stress"]] == ["BTC", "ETH", "vol"]
+
+
+def test_rules_of_the_command(run: Any, path_file: str) -> None:
+    def liquidated(*options: str) -> int:
+        return int(json.loads(run("stress", "--path", path_file, *options, "--json").out)["accounts_liquidated"])
+
+    plain = liquidated()
+    assert liquidated("--demand", "0") == 0 < plain
+    assert liquidated("--refine", "3", "--impact", "0") > 0
+    assert liquidated("--policy", "naked-call-seller-01=cheapest", "--delay-hours", "2") > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (("--path", "crash_1999"), ("crash_1999", "no such path")),
+        (("--path", "./nowhere.csv"), ("nowhere.csv",)),
+        (("--fund", "-5"), ("fund = -5.0",)),
+        (("--policy", "x=none"), ("--policy x=none", "cheapest")),
+        (("--policy", "x=cheapest"), ("x", "no such account")),
+        (("--refine", "0"), ("refined = 0.0",)),
+        (("--draws", "10"), ("draws = 10",)),
+        (("--arrays", "a.npz", "--positions", "p.csv"), ("a.npz",)),
+    ],
+)
+def test_bad_input_is_one_clear_text(run: Any, arguments: tuple[str, ...], texts: tuple[str, ...]) -> None:
+    check_fails(run("stress", *arguments), *texts)
+
+
+def test_a_bad_path_names_the_row(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "crash.csv"
+    file.write_text(SHORT.replace("0.9", "-0.9"))
+    check_fails(run("stress", "--path", str(file)), "row 3", "price_BTC", "must be a factor")
+    file.write_text("hours,price_BTC\n0,1\n")
+    check_fails(run("stress", "--path", str(file)), "ETH", "the path has no price of it")
+
+
+def test_pictures(run: Any, tmp_path: Path, path_file: str) -> None:
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "pictures"
+    assert run("stress", "--path", path_file, "--plots", str(folder)).code == 0
+    for name in ("stress-timeline.png", "loss-waterfall.png"):
+        assert (folder / name).read_bytes()[:4] == b"\x89PNG"
+    accounts = {**perpetual_long("thin", 20.0, 0.15), "rich": {"USD": 1e6}}
+    result = stress(venue_of(book_of(accounts)), path_of([1.0, 0.7]), Rules(fund=50_000.0))
+    told = loss_waterfall(result).frame
+    assert told["bearer"].tolist()[0] == "shortfall" and len(told) == 5
+    assert told["amount"][1:].sum() == pytest.approx(told["amount"][0]) and told["amount"][0] > 1e5
+    assert told["share"][1:].sum() == pytest.approx(1.0)
+    steps = timeline(result, "a title")
+    assert np.array_equal(steps.frame["price_BTC"], result.price[:, 0])
+    assert steps.figure.axes[0].get_title() == "a title" and len(steps.figure.axes) == 4
+
+
+def test_every_path_that_ships_runs_and_says_where_it_is_from(run: Any) -> None:
+    for name, source in SOURCES.items():
+        document = json.loads(run("stress", "--path", name, "--json").out)
+        assert document["path_source"] == source and len(document["steps"]) == 35

@@ -47,7 +47,8 @@ class Operations(NamedTuple):
     """What kernels do with vectors of one width.
 
     zeros()                         a vector of zeros
-    add_row(total, rows, n, held)   total + held * rows[n], each product fused with its sum; rows are aligned
+    add_row(total, rows, n, held)   total + held * rows[n], each product fused with its sum; rows, an array or its
+                                    address, are aligned
     add_rounded(total, rows, n, held)   the same with each product rounded to a whole number first
     lowest(total)                   smallest element and its first place
     store(total, array)             writes the elements to an array
@@ -88,6 +89,31 @@ def take(typing_context: Any, array: Any, place: Any) -> Any:
     return array.dtype(array, place), codegen
 
 
+@intrinsic
+def address(typing_context: Any, array: Any, place: Any) -> Any:
+    """Where the element at a place of a contiguous array lies, its places counted through: indexed like an array.
+
+    Functions that are handed addresses count no references, which in a loop over accounts costs as much as the sums.
+    The array must be in use after the last use of its address.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.gep(data, [arguments[1]])
+
+    return types.CPointer(array.dtype)(array, place), codegen
+
+
+@intrinsic
+def offset(typing_context: Any, start: Any, place: Any) -> Any:
+    """The address so many places after another."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return start(start, place), codegen
+
+
 @functools.cache
 def operations(width: int) -> Operations:
     """The operations on vectors of a width, a multiple of LANES."""
@@ -115,7 +141,9 @@ def _add(width: int, rounded: bool) -> Any:
     @intrinsic
     def add_row(typing_context: Any, total: Any, rows: Any, row: Any, held: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            data = context.make_array(signature.args[1])(context, builder, arguments[1]).data
+            rows_type, data = signature.args[1], arguments[1]
+            if not isinstance(rows_type, types.CPointer):
+                data = context.make_array(rows_type)(context, builder, data).data
             start = builder.gep(data, [builder.mul(arguments[2], ir.Constant(INDEX, width))])
             spread, flags = _spread(builder, arguments[3]), () if rounded else ("contract",)
             total = arguments[0]

@@ -310,16 +310,21 @@ def _blocks(first: IntArray) -> list[tuple[int, int]]:
 
 
 def _rows(table: Table, width: int, chunks: int) -> Rows:
-    contracts = len(table.rows)
-    values = _aligned(np.zeros(0), (chunks * contracts, width))
-    for chunk in range(chunks):
-        here = table.rows[:, chunk * width : (chunk + 1) * width]
-        part = values[chunk * contracts : (chunk + 1) * contracts]
-        part[:, : here.shape[1]] = here
-        part[:, here.shape[1] :] = 0.0
     largest = float(table.magnitude[table.contract].max(initial=0.0))
     limit = EXACT_LIMIT if table.rounded else float(np.finfo(np.float64).max)
-    return Rows(values, np.where(table.contract, 1.0 / table.unit, np.nan), largest, limit)
+    return Rows(chunked(table.rows, width, chunks), np.where(table.contract, 1.0 / table.unit, np.nan), largest, limit)
+
+
+def chunked(rows: FloatArray, width: int, chunks: int) -> FloatArray:
+    """(chunks * N, W) rows (N,K) cut into chunks of W columns, padded with zeros; rows begin on cache lines."""
+    count = len(rows)
+    values = _aligned(np.zeros(0), (chunks * count, width))
+    for chunk in range(chunks):
+        here = rows[:, chunk * width : (chunk + 1) * width]
+        part = values[chunk * count : (chunk + 1) * count]
+        part[:, : here.shape[1]] = here
+        part[:, here.shape[1] :] = 0.0
+    return values
 
 
 def _aligned(values: FloatArray, shape: tuple[int, int] | None = None) -> FloatArray:

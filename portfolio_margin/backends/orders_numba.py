@@ -40,6 +40,8 @@ ROOM = 256
 # Orders that are ahead of the one that is worked on: for those the positions are fetched, for those twice as far ahead
 # the place where the positions stand. They lie anywhere in memory.
 AHEAD, PER_LINE = 8, 8
+# Of so many orders and accounts, whose positions lie far apart in memory, orders are taken by account: that sorts them.
+MANY = 8_192
 # Orders whose amounts are rounded together.
 BLOCK = 32
 # Numbers of an account in a page.
@@ -330,10 +332,18 @@ def check_orders(
     orders  (R,) account, (R,) -> N instrument, (R,) quantity, number of accounts
     """
     count = len(orders[0])
-    truths = np.zeros((2, count), np.bool_)
+    truths = np.empty((2, count), np.bool_)
     answers = (np.empty(count), np.empty(count), np.empty(count), *truths, np.empty(count, np.int64))
-    XP.run_in_threads(lambda part: _check_slice(table, ledger, orders, part.start, part.stop, answers), count, threads)
-    return answers
+    *columns, accounts = orders
+    turn = np.argsort(columns[0]) if min(count, accounts) >= MANY else None
+    given = (*(column if turn is None else column[turn] for column in columns), accounts)
+    XP.run_in_threads(lambda part: _check_slice(table, ledger, given, part.start, part.stop, answers), count, threads)
+    if turn is None:
+        return answers
+    found = tuple(np.empty_like(column) for column in answers)
+    for into, column in zip(found, answers, strict=True):
+        into[turn] = column
+    return found
 
 
 def figures_of(table: Any, ledger: Any, accounts: IntArray, threads: int = 1) -> tuple[FloatArray, bool]:

@@ -16,7 +16,6 @@ import numba
 import numpy as np
 
 from portfolio_margin.backends import lanes
-from portfolio_margin.backends import numba as accounts
 from portfolio_margin.kernel_inputs import EXACT_LIMIT
 from portfolio_margin.order_codes import (
     AVAILABLE,
@@ -315,4 +314,4 @@ def _write(numbers: Any, summed: float, sums: Any, worst: int, out: Any) -> None
 def laid_out(table: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:
     """An `OrderTable` as the kernels take it, its rows as those of the account kernels."""
     rows, *others = table
-    return (accounts.chunked(rows, *lanes.width_of(rows.shape[1])), *others)
+    return (lanes.chunked(rows, *lanes.width_of(rows.shape[1])), *others)

@@ -12,10 +12,13 @@ from __future__ import annotations
 import functools
 from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
+
+from pricing.arrays import FloatArray
 
 # Doubles of one vector register of 512 bits, and the bytes of a cache line.
 LANES = 8
@@ -66,6 +69,29 @@ def width_of(columns: int) -> tuple[int, int]:
     chunks = max(1, -(-columns // WIDEST))
     each = -(-columns // chunks)
     return min(width for width in WIDTHS if width >= each), chunks
+
+
+def chunked(rows: FloatArray, width: int, chunks: int) -> FloatArray:
+    """(chunks * N, W) rows (N,K) cut into chunks of W columns, padded with zeros; rows begin on cache lines."""
+    count = len(rows)
+    values = aligned(np.zeros(0), (chunks * count, width))
+    for chunk in range(chunks):
+        here = rows[:, chunk * width : (chunk + 1) * width]
+        part = values[chunk * count : (chunk + 1) * count]
+        part[:, : here.shape[1]] = here
+        part[:, here.shape[1] :] = 0.0
+    return values
+
+
+def aligned(values: FloatArray, shape: tuple[int, int] | None = None) -> FloatArray:
+    """A copy of the values, or an empty array of a shape, that begins at a cache line."""
+    size = values.nbytes if shape is None else 8 * shape[0] * shape[1]
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    found = memory[start : start + size].view(np.float64).reshape(values.shape if shape is None else shape)
+    if shape is None:
+        found[:] = values
+    return found
 
 
 @intrinsic

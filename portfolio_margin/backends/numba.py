@@ -284,7 +284,7 @@ class Job:
             return [run(low, high, rows) for low, high in blocks]
 
         def work_on_copy() -> list[Found]:
-            return work(self.rows._replace(values=_aligned(self.rows.values)) if own else self.rows)
+            return work(self.rows._replace(values=lanes.aligned(self.rows.values)) if own else self.rows)
 
         workers = min(threads, numba.config.NUMBA_NUM_THREADS, -(-len(self.positions.quantity) // BLOCK_POSITIONS))
         if workers <= 1:
@@ -312,27 +312,6 @@ def _blocks(first: IntArray) -> list[tuple[int, int]]:
 def _rows(table: Table, width: int, chunks: int) -> Rows:
     largest = float(table.magnitude[table.contract].max(initial=0.0))
     limit = EXACT_LIMIT if table.rounded else float(np.finfo(np.float64).max)
-    return Rows(chunked(table.rows, width, chunks), np.where(table.contract, 1.0 / table.unit, np.nan), largest, limit)
-
-
-def chunked(rows: FloatArray, width: int, chunks: int) -> FloatArray:
-    """(chunks * N, W) rows (N,K) cut into chunks of W columns, padded with zeros; rows begin on cache lines."""
-    count = len(rows)
-    values = _aligned(np.zeros(0), (chunks * count, width))
-    for chunk in range(chunks):
-        here = rows[:, chunk * width : (chunk + 1) * width]
-        part = values[chunk * count : (chunk + 1) * count]
-        part[:, : here.shape[1]] = here
-        part[:, here.shape[1] :] = 0.0
-    return values
-
-
-def _aligned(values: FloatArray, shape: tuple[int, int] | None = None) -> FloatArray:
-    """A copy of the values, or an empty array of a shape, that begins at a cache line."""
-    size = values.nbytes if shape is None else 8 * shape[0] * shape[1]
-    memory = np.empty(size + lanes.ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % lanes.ALIGNMENT
-    found = memory[start : start + size].view(np.float64).reshape(values.shape if shape is None else shape)
-    if shape is None:
-        found[:] = values
-    return found
+    return Rows(
+        lanes.chunked(table.rows, width, chunks), np.where(table.contract, 1.0 / table.unit, np.nan), largest, limit
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from portfolio_margin import order_codes, order_table
+from portfolio_margin import kernel_inputs, ledger, order_codes, order_table, statement
 from portfolio_margin.backends import figures, lanes
 from portfolio_margin.backends.figures import ROOM_BEYOND, account_figures, account_sums, after_order, laid_out, opened
 from portfolio_margin.kernel_inputs import EXACT_LIMIT, QUANTITY_ROUNDING, STEP_TOLERANCE
@@ -30,7 +30,7 @@ from portfolio_margin.order_codes import (
     WIDTH,
 )  # fmt: skip
 from portfolio_margin.order_table import CASH_ROW, COLUMNS, CONTRACT, RANK, UNIT, VALUE
-from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, read_only
 from pricing.xp import numba as XP
 
 __all__ = ["after_fills", "after_orders", "check_orders", "figures_of", "laid_out"]
@@ -46,7 +46,7 @@ MANY = 8_192
 BLOCK = 32
 # Numbers of an account in a page.
 ENTRY = 3
-TAG = XP.source_hash(lanes, figures, order_codes, order_table)
+TAG = XP.source_hash(lanes, figures, kernel_inputs, ledger, order_codes, order_table, statement)
 
 
 @numba.njit(**INLINED)
@@ -334,9 +334,11 @@ def check_orders(
     count = len(orders[0])
     truths = np.empty((2, count), np.bool_)
     answers = (np.empty(count), np.empty(count), np.empty(count), *truths, np.empty(count, np.int64))
-    *columns, accounts = orders
-    turn = np.argsort(columns[0]) if min(count, accounts) >= MANY else None
-    given = (*(column if turn is None else column[turn] for column in columns), accounts)
+    account, instrument, quantity, accounts = orders
+    turn = np.argsort(account) if min(count, accounts) >= MANY else None
+    if turn is not None:
+        account, instrument, quantity = account[turn], instrument[turn], quantity[turn]
+    given = (read_only(account), read_only(instrument), read_only(quantity), accounts)
     XP.run_in_threads(lambda part: _check_slice(table, ledger, given, part.start, part.stop, answers), count, threads)
     if turn is None:
         return answers

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portfolio_margin import what_if
+from portfolio_margin.backends import orders_numba
 from portfolio_margin.charges import short_option_rows
 from portfolio_margin.engine import MarginEngine
 from portfolio_margin.margin import Amounts
@@ -21,6 +22,7 @@ from portfolio_margin.orders import LargestOrder
 from portfolio_margin.sensitivities import COMPARED
 from portfolio_margin.state import start
 from pricing import ConfigError, DataError, EngineError
+from pricing.arrays import freeze
 from scenarios import ScenarioSet
 from scenarios.families import grid
 from tests.naive import orders as naive
@@ -262,6 +264,11 @@ def test_orders_taken_by_account_are_answered_in_their_own_order(monkeypatch: py
     monkeypatch.setattr(engine.state.policy.kernels, "MANY", 2)
     for column, found in zip(expected, engine.check(rows, contracts, amounts), strict=True):
         assert column.tobytes() == found.tobytes()
+    compiled = len(orders_numba._check_slice.signatures)
+    frozen = [freeze(column, column.dtype) for column in (rows, contracts, amounts)]
+    for column, found in zip(expected, engine.check(*frozen), strict=True):
+        assert column.tobytes() == found.tobytes()
+    assert len(orders_numba._check_slice.signatures) == compiled
     amounts[[7, 123]] = np.nan
     with pytest.raises(DataError, match=r"row 7, quantity = nan.*\n.*row 123, quantity = nan"):
         engine.check(rows, contracts, amounts)

@@ -162,6 +162,9 @@ def run(contracts: int, scenarios: int, accounts: int, positions: int, rounds: i
             taken = best(lambda g=given, t=threads: kernels.check_orders(policy.table, state.buffers, g, t), rounds)
             name = f"check of {orders:,} orders, {threads} thread(s)"
             print(f"  {name:<44}{1e9 * taken / orders:>10.0f} ns an order, {orders / taken:>12,.0f} a second")
+    taken = best(lambda: engine.check(rows, wanted, sizes), rounds)
+    name = f"engine.check of {orders:,} orders"
+    print(f"  {name:<44}{1e9 * taken / orders:>10.0f} ns an order, {orders / taken:>12,.0f} a second")
     ticks = (_moved(market, 1, 1.001), _moved(market, 1, 1.002))
     wide = (_moved(market, 0, 1.001), _moved(market, 0, 1.002))
     contestants = {

@@ -79,6 +79,7 @@ class Policy:
         # Sums that are not whole ticks depend on their order, which is the model's own.
         tabled = make is not None and arrays.tick is not None and backend == "numba" and has_every_rule(model, arrays)
         kernels = import_module("portfolio_margin.backends.orders_numba") if backend == "numba" else None
+        table = make(arrays) if make is not None and tabled else plain_table(arrays)
         return cls(
             arrays=arrays,
             model=model,
@@ -87,7 +88,7 @@ class Policy:
             labels=[*(str(label) for label in arrays.scenario_set.label), ""],
             rank=before.rank if before is not None and same else rank_of(arrays),
             kernels=kernels,
-            table=tuple(make(arrays) if make is not None and tabled else plain_table(arrays)),
+            table=tuple(table) if kernels is None else kernels.laid_out(table),
             tabled=tabled,
             turn=FREE if kernels is None or _may_overlap() else TURNS,
         )

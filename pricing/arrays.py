@@ -6,7 +6,7 @@ N instruments, S scenarios, A accounts, G margin groups, P positions, T history 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 StrArray = NDArray[np.str_]
 BoolArray = NDArray[np.bool_]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 MILLISECONDS_PER_YEAR = 365 * 86_400_000
 DAYS_PER_YEAR = 365.0
@@ -36,7 +37,7 @@ def freeze(values: ArrayLike, dtype: Any) -> NDArray[Any]:
     return array
 
 
-def read_only(column: FloatArray) -> FloatArray:
+def read_only(column: NDArray[Scalar]) -> NDArray[Scalar]:
     """The same numbers, read-only: numba compiles anew for every mixture of writeable and read-only columns."""
     view = column.view()
     view.flags.writeable = False

@@ -21,16 +21,24 @@ def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[st
     """
     arrays = {name: numbers(function, name, value) for name, value in named.items()}
     try:
-        shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
+        different = {array.shape for array in arrays.values()}
+        shape = different.pop() if len(different) == 1 else np.broadcast_shapes(*different)
     except ValueError:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise DataError([Problem(function, None, "shapes", shapes, "these do not broadcast")]) from None
-    whole = {name: array if array.shape == shape else np.broadcast_to(array, shape) for name, array in arrays.items()}
-    return {name: np.ascontiguousarray(array).reshape(-1) for name, array in whole.items()}, shape
+    return {name: _flat(array, shape) for name, array in arrays.items()}, shape
+
+
+def _flat(array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    # Most columns are what is wanted; the two functions take as long as some hundred prices to find that.
+    whole = array if array.shape == shape else np.broadcast_to(array, shape)
+    return whole.reshape(-1) if whole.flags.c_contiguous else np.ascontiguousarray(whole).reshape(-1)
 
 
 def numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
     """The argument as a float64 array. DataError for what is not numbers: texts, times, truth values, masked rows."""
+    if type(value) is np.ndarray and value.dtype == np.float64:
+        return value
     try:
         given = np.asarray(value)
         if np.ma.is_masked(value) or given.dtype.kind not in "fiuO":

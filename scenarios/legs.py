@@ -6,6 +6,10 @@ from typing import NamedTuple
 
 from pricing.arrays import FloatArray
 
+# A leg is fit whose numbers are finite and whose prices, time, vol and discount are above 0 and up to these.
+SMALLEST_PRICE, LARGEST_PRICE = 1e-100, 1e100
+LONGEST, LARGEST_VOL, LARGEST_DISCOUNT = 1_000.0, 1_000.0, 1e6
+
 
 class Legs(NamedTuple):
     """Numbers of every leg: (N,) each; tau and discount (N,T+1) at every time step, the last as they stand now."""

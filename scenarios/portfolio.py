@@ -7,7 +7,7 @@ hand and want the answer within a fraction of a millisecond. Nothing is rounded 
 from __future__ import annotations
 
 import importlib
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,11 +16,19 @@ from pricing.arrays import MAX_SCENARIOS, FloatArray
 from pricing.columns import check_rows, flat_columns, numbers
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.price import check_threads, default_threads
-from scenarios.legs import Grid, Legs
+from scenarios.legs import (
+    LARGEST_DISCOUNT,
+    LARGEST_PRICE,
+    LARGEST_VOL,
+    LONGEST,
+    SMALLEST_PRICE,
+    Grid,
+    Legs,
+)
 
 NAME = "portfolio_pnl"
 BACKENDS = ("numpy", "numba")
-SIZES = "must be above 1e-100 and below 1e100"
+SIZES = f"must be above {SMALLEST_PRICE:g} and below {LARGEST_PRICE:g}"
 
 
 class PortfolioPnl(NamedTuple):
@@ -68,24 +76,41 @@ def portfolio_pnl(
     named = {"forward": forward, "strike": strike, "tau": tau, "vol": vol, "sign": sign, "quantity": quantity}
     columns, _ = flat_columns(NAME, {**named, "discount": discount})
     price_moves, vol_moves, steps = _checked_moves(moves)
-    grid = Grid(1.0 + price_moves, np.log1p(price_moves), 1.0 + vol_moves)
-    _check(columns)
-    now = columns["tau"][:, None]
-    left = np.maximum(now - np.append(steps, 0.0), 0.0)
-    due = columns["discount"][:, None]
-    if np.all(due == 1.0):
-        later = np.ones_like(left)
-    else:
-        later = due ** np.divide(left, now, out=np.ones_like(left), where=now > 0.0)
-    terms = {name: columns[name] for name in ("forward", "strike", "vol", "sign", "quantity")}
-    legs = Legs(**terms, tau=left, discount=later)
+    growth = 1.0 + price_moves
+    grid = Grid(growth, np.log1p(price_moves), 1.0 + vol_moves)
+    legs = _legs(columns, steps)
     shape = (len(vol_moves), len(steps), len(price_moves))
-    workers = default_threads(len(left) * shape[0] * shape[1] * shape[2]) if threads is None else threads
-    pnl: FloatArray = importlib.import_module(f"scenarios.backends.portfolio_{backend}").grid_pnl(legs, grid, workers)
-    lowest = int(np.argmin(pnl))
-    loses = bool(pnl[lowest] < 0.0)
-    row, step, move = (int(place) for place in np.unravel_index(lowest, shape))
-    return PortfolioPnl(pnl.reshape(shape), -float(pnl[lowest]) if loses else 0.0, (row, step, move) if loses else None)
+    workers = default_threads(len(legs.tau) * shape[0] * shape[1] * shape[2]) if threads is None else threads
+    kernels = importlib.import_module(f"scenarios.backends.portfolio_{backend}")
+    pnl, unfit = kernels.grid_pnl(legs, grid, workers)
+    if unfit:
+        _refuse(columns)
+    lowest = int(pnl.argmin())
+    loss = -float(pnl[lowest])
+    if loss <= 0.0:
+        return PortfolioPnl(pnl.reshape(shape), 0.0, None)
+    rest, move = divmod(lowest, shape[2])
+    return PortfolioPnl(pnl.reshape(shape), loss, (*divmod(rest, shape[1]), move))
+
+
+def _legs(columns: dict[str, FloatArray], steps: FloatArray) -> Legs:
+    """The legs as time passes, fit or not."""
+    count = len(columns["forward"])
+    if not count:
+        raise DataError([Problem(NAME, None, "forward", 0, "must hold a leg at least")])
+    now, due = columns["tau"], columns["discount"]
+    left = np.empty((count, len(steps) + 1))
+    np.subtract(now[:, None], steps, out=left[:, :-1])
+    np.maximum(left, 0.0, out=left)
+    left[:, -1] = now
+    later = np.ones_like(left)
+    if not (due == 1.0).all():
+        # What is not fit is refused by what sees it next.
+        with np.errstate(all="ignore"):
+            share = np.divide(left, now[:, None], out=later, where=now[:, None] > 0.0)
+            later = due[:, None] ** share
+    terms = {name: columns[name] for name in ("forward", "strike", "vol", "sign", "quantity")}
+    return Legs(**terms, tau=left, discount=later)
 
 
 def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -94,35 +119,38 @@ def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[Float
         raise ConfigError(f"moves = {len(moves)} arrays: must be price moves, vol moves and time steps")
     checked = []
     for name, given in zip(names, moves, strict=True):
-        column = np.atleast_1d(numbers(NAME, name, given))
+        column = numbers(NAME, name, given)
+        column = column if column.ndim else column.reshape(1)
         if column.ndim != 1 or not column.size:
             raise DataError([Problem(NAME, None, name, column.shape, "must be one array with a number at least")])
         checked.append(column)
     price, vol, step = checked
-    bounds = {
-        "price moves": ((price > -1.0) & (price <= 100.0), "must be above -1 and at most 100"),
-        "vol moves": ((vol >= -1.0) & (vol <= 100.0), "must be -1 to 100"),
-        "time steps": ((step >= 0.0) & (step <= 100.0), "must be 0 to 100 years"),
-    }
-    check_rows(NAME, dict(zip(names, checked, strict=True)), bounds)
+    # Of few numbers, which moves are, Python's own comparisons take less time than calls of numpy.
+    fit = all(-1.0 < move <= 100.0 for move in price.tolist()) and all(-1.0 <= move <= 100.0 for move in vol.tolist())
+    if not fit or not all(0.0 <= years <= 100.0 for years in step.tolist()):
+        bounds = {
+            "price moves": ((price > -1.0) & (price <= 100.0), "must be above -1 and at most 100"),
+            "vol moves": ((vol >= -1.0) & (vol <= 100.0), "must be -1 to 100"),
+            "time steps": ((step >= 0.0) & (step <= 100.0), "must be 0 to 100 years"),
+        }
+        check_rows(NAME, dict(zip(names, checked, strict=True)), bounds)
     count = len(price) * len(vol) * len(step)
     if count > MAX_SCENARIOS:
         raise ConfigError(f"moves make {count:,} scenarios: at most {MAX_SCENARIOS:,}")
     return price, vol, step
 
 
-def _check(columns: dict[str, FloatArray]) -> None:
-    """DataError for legs out of bounds; all of them are far inside what the formulas take."""
-    if not len(columns["forward"]):
-        raise DataError([Problem(NAME, None, "forward", 0, "must hold a leg at least")])
+def _refuse(columns: dict[str, FloatArray]) -> NoReturn:
+    """DataError naming the legs out of bounds, which kernels have seen; bounds are far inside what formulas take."""
     forward, strike, tau, vol = (columns[name] for name in ("forward", "strike", "tau", "vol"))
     bounds = {
-        "forward": ((forward > 1e-100) & (forward < 1e100), SIZES),
-        "strike": ((strike > 1e-100) & (strike < 1e100), SIZES),
-        "tau": ((tau >= 0.0) & (tau <= 1_000.0), "must be 0 to 1,000 years"),
-        "vol": ((vol >= 0.0) & (vol <= 1_000.0), "must be 0 to 1,000"),
+        "forward": ((forward > SMALLEST_PRICE) & (forward < LARGEST_PRICE), SIZES),
+        "strike": ((strike > SMALLEST_PRICE) & (strike < LARGEST_PRICE), SIZES),
+        "tau": ((tau >= 0.0) & (tau <= LONGEST), f"must be 0 to {LONGEST:,g} years"),
+        "vol": ((vol >= 0.0) & (vol <= LARGEST_VOL), f"must be 0 to {LARGEST_VOL:,g}"),
         "sign": (np.abs(columns["sign"]) == 1.0, "must be 1 for a call or -1 for a put"),
         "quantity": (True, "must be a finite number"),
-        "discount": ((columns["discount"] > 0.0) & (columns["discount"] <= 1e6), "must be above 0"),
+        "discount": ((columns["discount"] > 0.0) & (columns["discount"] <= LARGEST_DISCOUNT), "must be above 0"),
     }
     check_rows(NAME, columns, bounds)
+    raise AssertionError("a kernel and this list of bounds differ")

@@ -12,10 +12,13 @@ from __future__ import annotations
 import functools
 from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
+
+from pricing.arrays import FloatArray
 
 # Doubles of one vector register of 512 bits, and the bytes of a cache line.
 LANES = 8
@@ -47,7 +50,8 @@ class Operations(NamedTuple):
     """What kernels do with vectors of one width.
 
     zeros()                         a vector of zeros
-    add_row(total, rows, n, held)   total + held * rows[n], each product fused with its sum; rows are aligned
+    add_row(total, rows, n, held)   total + held * rows[n], each product fused with its sum; rows, an array or its
+                                    address, are aligned
     add_rounded(total, rows, n, held)   the same with each product rounded to a whole number first
     lowest(total)                   smallest element and its first place
     store(total, array)             writes the elements to an array
@@ -65,6 +69,29 @@ def width_of(columns: int) -> tuple[int, int]:
     chunks = max(1, -(-columns // WIDEST))
     each = -(-columns // chunks)
     return min(width for width in WIDTHS if width >= each), chunks
+
+
+def chunked(rows: FloatArray, width: int, chunks: int) -> FloatArray:
+    """(chunks * N, W) rows (N,K) cut into chunks of W columns, padded with zeros; rows begin on cache lines."""
+    count = len(rows)
+    values = aligned(np.zeros(0), (chunks * count, width))
+    for chunk in range(chunks):
+        here = rows[:, chunk * width : (chunk + 1) * width]
+        part = values[chunk * count : (chunk + 1) * count]
+        part[:, : here.shape[1]] = here
+        part[:, here.shape[1] :] = 0.0
+    return values
+
+
+def aligned(values: FloatArray, shape: tuple[int, int] | None = None) -> FloatArray:
+    """A copy of the values, or an empty array of a shape, that begins at a cache line."""
+    size = values.nbytes if shape is None else 8 * shape[0] * shape[1]
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    found = memory[start : start + size].view(np.float64).reshape(values.shape if shape is None else shape)
+    if shape is None:
+        found[:] = values
+    return found
 
 
 @intrinsic
@@ -86,6 +113,31 @@ def take(typing_context: Any, array: Any, place: Any) -> Any:
         return builder.load(builder.gep(data, [arguments[1]]))
 
     return array.dtype(array, place), codegen
+
+
+@intrinsic
+def address(typing_context: Any, array: Any, place: Any) -> Any:
+    """Where the element at a place of a contiguous array lies, its places counted through: indexed like an array.
+
+    Functions that are handed addresses count no references, which in a loop over accounts costs as much as the sums.
+    The array must be in use after the last use of its address.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.gep(data, [arguments[1]])
+
+    return types.CPointer(array.dtype)(array, place), codegen
+
+
+@intrinsic
+def offset(typing_context: Any, start: Any, place: Any) -> Any:
+    """The address so many places after another."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return start(start, place), codegen
 
 
 @functools.cache
@@ -115,7 +167,9 @@ def _add(width: int, rounded: bool) -> Any:
     @intrinsic
     def add_row(typing_context: Any, total: Any, rows: Any, row: Any, held: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            data = context.make_array(signature.args[1])(context, builder, arguments[1]).data
+            rows_type, data = signature.args[1], arguments[1]
+            if not isinstance(rows_type, types.CPointer):
+                data = context.make_array(rows_type)(context, builder, data).data
             start = builder.gep(data, [builder.mul(arguments[2], ir.Constant(INDEX, width))])
             spread, flags = _spread(builder, arguments[3]), () if rounded else ("contract",)
             total = arguments[0]

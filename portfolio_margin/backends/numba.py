@@ -284,7 +284,7 @@ class Job:
             return [run(low, high, rows) for low, high in blocks]
 
         def work_on_copy() -> list[Found]:
-            return work(self.rows._replace(values=_aligned(self.rows.values)) if own else self.rows)
+            return work(self.rows._replace(values=lanes.aligned(self.rows.values)) if own else self.rows)
 
         workers = min(threads, numba.config.NUMBA_NUM_THREADS, -(-len(self.positions.quantity) // BLOCK_POSITIONS))
         if workers <= 1:
@@ -310,24 +310,8 @@ def _blocks(first: IntArray) -> list[tuple[int, int]]:
 
 
 def _rows(table: Table, width: int, chunks: int) -> Rows:
-    contracts = len(table.rows)
-    values = _aligned(np.zeros(0), (chunks * contracts, width))
-    for chunk in range(chunks):
-        here = table.rows[:, chunk * width : (chunk + 1) * width]
-        part = values[chunk * contracts : (chunk + 1) * contracts]
-        part[:, : here.shape[1]] = here
-        part[:, here.shape[1] :] = 0.0
     largest = float(table.magnitude[table.contract].max(initial=0.0))
     limit = EXACT_LIMIT if table.rounded else float(np.finfo(np.float64).max)
-    return Rows(values, np.where(table.contract, 1.0 / table.unit, np.nan), largest, limit)
-
-
-def _aligned(values: FloatArray, shape: tuple[int, int] | None = None) -> FloatArray:
-    """A copy of the values, or an empty array of a shape, that begins at a cache line."""
-    size = values.nbytes if shape is None else 8 * shape[0] * shape[1]
-    memory = np.empty(size + lanes.ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % lanes.ALIGNMENT
-    found = memory[start : start + size].view(np.float64).reshape(values.shape if shape is None else shape)
-    if shape is None:
-        found[:] = values
-    return found
+    return Rows(
+        lanes.chunked(table.rows, width, chunks), np.where(table.contract, 1.0 / table.unit, np.nan), largest, limit
+    )

@@ -6,7 +6,6 @@ import numba
 import numpy as np
 
 from portfolio_margin.backends import numba as account_kernels
-from portfolio_margin.backends import orders_numba as order_kernels
 from portfolio_margin.kernel_inputs import Positions, Table
 from pricing.arrays import freeze
 from pricing.xp import numba as compiler
@@ -31,7 +30,7 @@ def may_overlap() -> bool:
 
 def kernels_compiled_here() -> tuple[int, int]:
     """How many kernels this process compiled itself, and how many it loaded from disk; every signature counts."""
-    stats = [kernel.stats for kernel in (*compiler.COMPILED, *order_kernels.KERNELS)]
+    stats = [kernel.stats for kernel in compiler.COMPILED]
     return sum(len(s.cache_misses) for s in stats), sum(len(s.cache_hits) for s in stats)
 
 

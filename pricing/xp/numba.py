@@ -61,14 +61,16 @@ def vector_loop(typing_context: Any) -> Any:
 
 @intrinsic
 def prefetch(typing_context: Any, array: Any, row: Any) -> Any:
-    """Ask for the cache line of a row of a contiguous array of doubles that will soon be read.
+    """Ask for the cache line of a row of a contiguous array, or of its address, that will soon be read.
 
     Streams of six columns are more than a processor foresees: it waits for memory a third of the time.
     A row beyond the end asks for nothing.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        data = arguments[0]
+        if not isinstance(signature.args[0], types.CPointer):
+            data = context.make_array(signature.args[0])(context, builder, data).data
         text, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         line = builder.bitcast(builder.gep(data, [arguments[1]]), text)
         ask = builder.module.declare_intrinsic(

@@ -1,10 +1,9 @@
 """P&L of one portfolio of options along a product grid, compiled by numba.
 
-What a scenario changes falls apart into factors: ln(F/K) of a leg and ln(1 + move) add up, the root of the time and
-1/v are those of a leg, a vol and a time. The loop over price moves, the innermost, has no logarithm, root or division
-by the vol in it, and its moves are contiguous. The short way to a value serves all options that live: what it loses of
-those far from the money is less than the last digits of the forward. A group of legs always is added up in the same
-order, whatever thread works on it.
+What a scenario changes falls apart into factors: ln(F/K) of a leg and ln(1 + move) add up, v and 1/v are those of a
+leg, a vol and a time. The innermost loop, which has no logarithm, root or division by v in it, runs over the legs, so
+that it is equally long for any grid. What its formula loses of options far from the money is less than the last digits
+of the forward. Legs are added up in the same order, whatever thread works on them.
 """
 
 from __future__ import annotations
@@ -14,66 +13,107 @@ from typing import Any
 
 import numpy as np
 
-from pricing.arrays import FloatArray
+from pricing.arrays import FloatArray, read_only
 from pricing.models import black76
 from pricing.xp import numba as XP
-from scenarios.legs import Grid, Legs
+from scenarios.legs import LARGEST_DISCOUNT, LARGEST_PRICE, LARGEST_VOL, LONGEST, SMALLEST_PRICE, Grid, Legs
 
-GROUP_LEGS = 256
+# Legs of a group, whose numbers stay in the first cache, and of a block, which are a register of 512 bits.
+GROUP_LEGS, BLOCK_LEGS = 256, 8
+# Below it v and 1/v count as 0: what is lost is beyond the digits of any price.
+SMALLEST_DEVIATION = 1e-20
+# Bounds as bits: numbers above 0 are in the order of their bits, and what is not finite is beyond all of them.
+LEAST, MOST, YEARS, VOL, DISCOUNT = (
+    int(bits)
+    for bits in np.array([SMALLEST_PRICE, LARGEST_PRICE, LONGEST, LARGEST_VOL, LARGEST_DISCOUNT]).view(np.int64)
+)
+
+
+def _fit_leg(xp: Any, forward: Any, strike: Any, tau: Any, vol: Any, sign: Any, quantity: Any, discount: Any) -> Any:
+    """Whether a leg is fit, seen from the bits: kernels assume finite numbers."""
+    f, k, t, v, d = (xp.float_bits(number) for number in (forward, strike, tau, vol, discount))
+    prices = (f > LEAST) & (f < MOST) & (k > LEAST) & (k < MOST) & (d > 0) & (d <= DISCOUNT)
+    lasting = ((t >= 0) & (t <= YEARS)) | (t == xp.MINUS_ZERO)
+    moving = ((v >= 0) & (v <= VOL)) | (v == xp.MINUS_ZERO)
+    held = (xp.float_bits(quantity) & xp.MAGNITUDE) < xp.INFINITY
+    return prices & lasting & moving & held & ((xp.float_bits(sign) & xp.MAGNITUDE) == xp.ONE)
 
 
 def _template(tag: str) -> Any:
-    def grid_pnl(first, last, legs, grid, values, out):
+    def grid_pnl(first, last, legs, grid, out):
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
         forward, strike, vol, sign, quantity, tau, discount = legs
         growth, log_growth, vol_factor = grid
-        base_tau, moves = len(tau[0]) - 1, len(growth)
-        for n in range(first, last):
-            f0, k, held, side = forward[n], strike[n], quantity[n], sign[n]
-            log_moneyness = XP.log_ratio(f0, k)
-            base = FORMULA(XP, f0, k, tau[n, base_tau], vol[n], discount[n, base_tau], side)  # noqa: F821
-            cell = 0
-            for v in range(len(vol_factor)):
-                sigma = XP.maximum(vol[n] * vol_factor[v], 0.0)
-                for t in range(base_tau):
-                    left = tau[n, t]
-                    variance = sigma * sigma * left
-                    due = discount[n, t]
-                    if variance > SMALLEST:  # noqa: F821
-                        root = XP.sqrt(variance)
-                        per_root = 1.0 / root
-                        for m in range(moves):
-                            f, x = f0 * growth[m], log_moneyness + log_growth[m]
-                            _, values[m] = SHORT(XP, (root, per_root, XP.abs(x)), f, k, due, side)  # noqa: F821
-                    else:
-                        for m in range(moves):
-                            values[m] = FORMULA(XP, f0 * growth[m], k, left, sigma, due, side)  # noqa: F821
-                    for m in range(moves):
-                        out[cell + m] += held * (values[m] - base)
-                    cell += moves
+        price, pays, side, log_moneyness = XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
+        base, worth, half, per_deviation = XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
+        sums = XP.scratch(BLOCK)  # noqa: F821
+        count, times, unfit = last - first, len(tau[0]) - 1, 0
+        blocks = (count + BLOCK - 1) // BLOCK  # noqa: F821
+        for n in range(count, blocks * BLOCK):  # noqa: F821
+            # Legs of nothing fill the last block.
+            price[n] = pays[n] = side[n] = 1.0
+            log_moneyness[n] = base[n] = worth[n] = half[n] = per_deviation[n] = 0.0
+        for n in range(count):
+            row = first + n
+            f, k, now, due_now = forward[row], strike[row], tau[row, times], discount[row, times]
+            fit = FIT(XP, f, k, now, vol[row], sign[row], quantity[row], due_now)  # noqa: F821
+            unfit += 0 if fit else 1
+            price[n], pays[n], side[n] = f, k, sign[row]
+            x, v = XP.log_ratio(f, k), vol[row] * XP.sqrt(now)
+            lives = v > SMALLEST  # noqa: F821
+            terms = XP.where(lives, 0.5 * v, 0.0), XP.where(lives, 1.0 / v, 0.0), XP.abs(x)
+            log_moneyness[n] = x
+            base[n] = quantity[row] * (due_now * FORMULA(XP, terms, f, k, sign[row]))  # noqa: F821
+        for t in range(times):
+            for i in range(len(vol_factor)):
+                for n in range(count):
+                    row = first + n
+                    v = vol[row] * vol_factor[i] * XP.sqrt(tau[row, t])
+                    lives = v > SMALLEST  # noqa: F821
+                    half[n], per_deviation[n] = XP.where(lives, 0.5 * v, 0.0), XP.where(lives, 1.0 / v, 0.0)
+                    worth[n] = quantity[row] * discount[row, t]
+                cell = (i * times + t) * len(growth)
+                for m in range(len(growth)):
+                    grown, log_grown = growth[m], log_growth[m]
+                    for lane in range(BLOCK):  # noqa: F821
+                        sums[lane] = 0.0
+                    for block in range(blocks):
+                        for lane in range(BLOCK):  # noqa: F821
+                            n = block * BLOCK + lane  # noqa: F821
+                            terms = half[n], per_deviation[n], XP.abs(log_moneyness[n] + log_grown)
+                            value = FORMULA(XP, terms, price[n] * grown, pays[n], side[n])  # noqa: F821
+                            sums[lane] += worth[n] * value - base[n]
+                    total = 0.0
+                    for lane in range(BLOCK):  # noqa: F821
+                        total += sums[lane]
+                    out[cell + m] = total
+        return unfit
 
     return grid_pnl
 
 
 @functools.cache
 def _kernel() -> Any:
-    # Below a v of a millionth an option is worth what it pays now, as far as the short way could tell.
-    bound = {"SHORT": XP.compile_formula(black76.usual_value), "SMALLEST": 1e-12}
-    return XP.compile_kernel(_template(""), XP.source_hash(black76), black76.value, bound)
+    bound = {
+        "SMALLEST": SMALLEST_DEVIATION, "BLOCK": BLOCK_LEGS, "ROOM": GROUP_LEGS, "FIT": XP.compile_formula(_fit_leg)
+    }  # fmt: skip
+    tag = f"{LEAST} {MOST} {YEARS} {VOL} {DISCOUNT} {XP.source_hash(black76)}"
+    return XP.compile_kernel(_template(""), tag, black76.bounded_value, bound)
 
 
-def grid_pnl(legs: Legs, grid: Grid, threads: int = 1) -> FloatArray:
-    """(V*T*M,) P&L of the portfolio, price moves last; see `scenarios.portfolio`."""
-    kernel, moves, count = _kernel(), len(grid.growth), len(legs.forward)
-    cells = len(grid.vol_factor) * (legs.tau.shape[1] - 1) * moves
-    groups = np.zeros((-(-count // GROUP_LEGS), cells))
+def grid_pnl(legs: Legs, grid: Grid, threads: int = 1) -> tuple[FloatArray, int]:
+    """(V*T*M,) P&L of the portfolio, price moves last, and how many legs are not fit; see `scenarios.portfolio`."""
+    kernel, count = _kernel(), len(legs.forward)
+    given, moves = tuple(read_only(column) for column in legs), tuple(read_only(column) for column in grid)
+    cells = len(grid.vol_factor) * (legs.tau.shape[1] - 1) * len(grid.growth)
+    groups = np.empty((-(-count // GROUP_LEGS), cells))
 
-    def run(part: slice) -> None:
-        values = np.empty(moves)
-        for group in range(part.start, part.stop):
-            first = group * GROUP_LEGS
-            kernel(first, min(first + GROUP_LEGS, count), legs, grid, values, groups[group])
+    def run(part: slice) -> int:
+        firsts = range(part.start * GROUP_LEGS, min(part.stop * GROUP_LEGS, count), GROUP_LEGS)
+        return sum(
+            kernel(first, min(first + GROUP_LEGS, count), given, moves, groups[first // GROUP_LEGS]) for first in firsts
+        )
 
-    XP.run_in_threads(run, len(groups), threads, block=1)
-    return np.asarray(groups.sum(axis=0)) if len(groups) != 1 else groups[0]
+    unfit = sum(XP.run_in_threads(run, len(groups), threads, block=1))
+    return np.asarray(groups.sum(axis=0)) if len(groups) != 1 else groups[0], unfit

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portfolio_margin import what_if
+from portfolio_margin.backends import orders_numba
 from portfolio_margin.charges import short_option_rows
 from portfolio_margin.engine import MarginEngine
 from portfolio_margin.margin import Amounts
@@ -19,7 +20,11 @@ from portfolio_margin.models import worst_case
 from portfolio_margin.order_codes import COLLATERAL, NAMES
 from portfolio_margin.orders import LargestOrder
 from portfolio_margin.sensitivities import COMPARED
+from portfolio_margin.state import start
 from pricing import ConfigError, DataError, EngineError
+from pricing.arrays import freeze
+from scenarios import ScenarioSet
+from scenarios.families import grid
 from tests.naive import orders as naive
 from tests.portfolio_margin.books import (
     ARRAYS,
@@ -29,6 +34,7 @@ from tests.portfolio_margin.books import (
     ROW,
     Held,
     balances_held,
+    book_of,
     contracts_held,
     in_steps,
     quantity,
@@ -220,6 +226,52 @@ def test_a_list_of_orders_of_any_length() -> None:
     orders = (rows, contracts, amounts, 6)
     one, two = (kernels.check_orders(policy.table, engine.state.buffers, orders, threads) for threads in (1, 2))
     assert [column.tobytes() for column in one] == [column.tobytes() for column in two]
+
+
+@pytest.mark.parametrize("netting", ["joint", "per_underlying"])
+@pytest.mark.parametrize("scenarios", [7, 40, 64, 150])
+def test_any_number_of_scenarios(scenarios: int, netting: str) -> None:
+    """Orders of one row and more of registers, that open a netting set and that join one, beside the model itself."""
+    model = worst_case.Model(worst_case.Params(netting=netting, short_option_minimum=0.02))
+    full = grid.scenarios(grid.Params(buckets=-(-scenarios // 6), days=(0.0,), tail_moves=()), MARKET)
+    columns = ("label", "price_move", "vol_move", "vol_shift", "time_step_years", "weight", "tier")
+    moves = ScenarioSet(**{name: getattr(full, name)[:scenarios] for name in columns}, dynamics=full.dynamics)
+    assert len(moves) == scenarios
+    mixed = {"BTC-7D-68000-C": -2.0, "ETH-60D-2050-P": 3.0, "USD": 2e5, "BTC": 0.25}
+    state = start(book_of({"a": mixed, "b": {"ETH-60D-2050-P": -1.0}, "c": {}}), model, INSTRUMENTS, MARKET, moves)
+    contracts = ["BTC-7D-68000-P", "ETH-60D-2050-P", "BTC-7D-68000-C", "BTC-PERPETUAL", "ETH-60D-2050-P"]
+    orders = [("abcbc"[number], (name, quantity(name, 5 - 3 * number))) for number, name in enumerate(contracts)]
+    orders += [("abc"[number % 3], (name, quantity(name, 4))) for number, name in enumerate(contracts)]
+    engine = MarginEngine(state)
+    rows = engine.account_rows([account for account, _ in orders])
+    checked = engine.check(rows, engine.instrument_rows([name for _, (name, _) in orders]), [q for _, (_, q) in orders])
+    book = state.book()
+    for number, (account, order) in enumerate(orders):
+        expected = what_if(book, state.arrays, MARKET, model, account, [order])
+        assert engine.what_if(account, [order]) == expected
+        assert checked.initial_margin[number] == expected.post["initial_margin"]
+        assert checked.available_funds[number] == expected.post["available_funds"]
+        assert bool(checked.allowed[number]) == expected.allowed
+
+
+def test_orders_taken_by_account_are_answered_in_their_own_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_of("worst_case")
+    random = np.random.default_rng(9)
+    rows = random.integers(0, 6, 300)
+    contracts = np.array([ROW[name] for name in CONTRACTS])[random.integers(0, len(CONTRACTS), 300)]
+    amounts = random.integers(1, 50, 300) * INSTRUMENTS.quantity_step[contracts]
+    expected = engine.check(rows, contracts, amounts)
+    monkeypatch.setattr(engine.state.policy.kernels, "MANY", 2)
+    for column, found in zip(expected, engine.check(rows, contracts, amounts), strict=True):
+        assert column.tobytes() == found.tobytes()
+    compiled = len(orders_numba._check_slice.signatures)
+    frozen = [freeze(column, column.dtype) for column in (rows, contracts, amounts)]
+    for column, found in zip(expected, engine.check(*frozen), strict=True):
+        assert column.tobytes() == found.tobytes()
+    assert len(orders_numba._check_slice.signatures) == compiled
+    amounts[[7, 123]] = np.nan
+    with pytest.raises(DataError, match=r"row 7, quantity = nan.*\n.*row 123, quantity = nan"):
+        engine.check(rows, contracts, amounts)
 
 
 BAD_ORDERS: dict[str, tuple[list[Any], str]] = {

@@ -93,6 +93,23 @@ def test_threads_and_groups_leave_no_trace() -> None:
     assert np.abs(found[0] - pnl_of(held, "numpy")).max() < 1e-14 * gross(held)
 
 
+@pytest.mark.parametrize("vol", [0.0, 1e-150, 1e-9, 1e-4, 3.0, 1_000.0])
+@pytest.mark.parametrize("tau", [0.0, 1e-200, 1e-6, 1_000.0])
+def test_vols_and_times_of_any_size(tau: float, vol: float) -> None:
+    """Beside `price`, which keeps the digits of every price: here they are those of the smaller of F and K."""
+    strike = np.array([1e-99, 1e-3, 90.0, 99.999_999, 100.0, 100.000_001, 1e3, 1e99])
+    for sign in (1.0, -1.0):
+        for grown in (99.0, 100.0):
+            value = price(grown, strike, tau=tau, vol=vol, sign=sign) - price(
+                100.0, strike, tau=tau, vol=vol, sign=sign
+            )
+            for number, expected in enumerate(value.tolist()):
+                given = 100.0, strike[number], tau, vol, sign, 1.0, (grown / 100.0 - 1.0, 0.0, 0.0)
+                found = portfolio_pnl(*given).pnl[0, 0, 0]
+                # A put on a strike of any size is worth about that strike.
+                assert found == pytest.approx(expected, abs=1e-13 + 4e-16 * float(strike[number]))
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_no_move_gains_nothing_and_the_worst_is_named(backend: str) -> None:
     call = portfolio_pnl(100.0, 110.0, 0.25, 0.6, 1.0, 2.0, ([-0.1, 0.0, 0.1], [0.0], [0.0]), backend=backend)
@@ -105,6 +122,20 @@ def test_no_move_gains_nothing_and_the_worst_is_named(backend: str) -> None:
     # Both moves lose the same: of equals the first.
     pair = portfolio_pnl([100.0, 100.0], 100.0, 0.0, 0.5, [1.0, -1.0], -1.0, ([0.1, -0.1], 0.0, 0.0), backend=backend)
     assert pair.worst == (0, 0, 0) and pair.loss == pytest.approx(10.0)
+
+
+def test_columns_of_any_kind_compile_nothing_anew() -> None:
+    """Scalars, lists, and arrays that may be written to or not are one signature of the kernel."""
+    held = {name: column[:9] for name, column in legs(9).items()}
+    expected = pnl_of(held)
+    signatures = len(portfolio_numba._kernel().signatures)
+    frozen = {name: column.copy() for name, column in held.items()}
+    for column in frozen.values():
+        column.flags.writeable = False
+    assert pnl_of(frozen).tobytes() == expected.tobytes()
+    assert pnl_of({name: column.tolist() for name, column in held.items()}).tobytes() == expected.tobytes()
+    portfolio_pnl(100.0, held["strike"], 0.5, 0.4, 1.0, [1.0] * 9, (0.1, 0.0, 0.0))
+    assert len(portfolio_numba._kernel().signatures) == signatures
 
 
 BAD = {

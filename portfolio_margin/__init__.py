@@ -23,7 +23,7 @@ _check_siblings()
 from portfolio_margin.aggregate import account_pnl, worst_loss  # noqa: E402
 from portfolio_margin.blocks import Block, blocks  # noqa: E402
 from portfolio_margin.book import Book  # noqa: E402
-from portfolio_margin.compare import Comparison, compare  # noqa: E402
+from portfolio_margin.compare import Comparison, compare, compare_on  # noqa: E402
 from portfolio_margin.derivatives import (  # noqa: E402
     MarketDerivatives,
     NearScenarios,
@@ -37,6 +37,7 @@ from portfolio_margin.explain import Explanation, explain  # noqa: E402
 from portfolio_margin.hedge import hedge  # noqa: E402
 from portfolio_margin.hedge_result import Hedge, HedgeTrade  # noqa: E402
 from portfolio_margin.hedge_terms import Costs, Limits, Target  # noqa: E402
+from portfolio_margin.io.parameter_archive import keep_parameters  # noqa: E402
 from portfolio_margin.io.parameter_sets import load_parameters  # noqa: E402
 from portfolio_margin.margin import margin  # noqa: E402
 from portfolio_margin.optimise import GreekProfile, account_greeks, greek_profile, optimise_book  # noqa: E402
@@ -73,9 +74,11 @@ __all__ = [
     "account_pnl",
     "blocks",
     "compare",
+    "compare_on",
     "explain",
     "greek_profile",
     "hedge",
+    "keep_parameters",
     "load_parameters",
     "load_sample",
     "margin",

@@ -94,26 +94,6 @@ def kernel_positions(book: Book, arrays: RiskArrays, netting: str) -> Positions:
     return Positions(book.account_ptr, book.group_ptr, netting_set, book.instrument_idx, book.quantity, row_set)
 
 
-def check_groups(book: Book, arrays: RiskArrays) -> None:
-    """DataError where a position stands in another group than that of its expiry row, naming the first of them.
-
-    Models read expiries and underlyings off the groups, so that any other grouping nets what must not net. A book
-    without groups has none that could be wrong.
-    """
-    key = np.repeat(book.group_key, np.diff(book.group_ptr))
-    wrong = key != np.append(arrays.expiry_idx, UNGROUPED)[np.minimum(book.instrument_idx, len(arrays))]
-    wrong &= (key != UNGROUPED) & (book.instrument_idx < len(arrays))
-    if np.any(wrong):
-        position = int(np.argmax(wrong))
-        account = book.account_id[np.searchsorted(book.position_ptr, position, side="right") - 1]
-        row = book.instrument_idx[position]
-        remedy = (
-            f"{arrays.instrument_id[row]} belongs to group {arrays.expiry_idx[row]}: "
-            "build the book with group_of_instrument=instruments.expiry_idx, of the same instruments"
-        )
-        raise DataError([Problem("book", str(account), "group", int(key[position]), remedy)])
-
-
 def kernel_table(arrays: RiskArrays, rows: FloatArray, haircut: FloatArray | None) -> Table:
     """Rows as the kernels take them."""
     asset = arrays.is_collateral

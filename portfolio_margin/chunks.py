@@ -13,17 +13,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from portfolio_margin import margin_parts
 from portfolio_margin.book import Book
-from portfolio_margin.io import part_files
+from portfolio_margin.io.part_files import check_no_strays, part_folder, part_name
 from portfolio_margin.margin import margin
+from portfolio_margin.margin_parts import Part, head_of, known_part, write_manifest
 from portfolio_margin.requirement import MarginModel
-from portfolio_margin.version import VERSION
 from pricing.digest import hash_parts
 from pricing.errors import ConfigError
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
-
-FORM = "portfolio-margin chunks 1"
 
 
 class Work(NamedTuple):
@@ -47,7 +46,7 @@ class Chunk(NamedTuple):
     @property
     def file_name(self) -> str:
         """Name of its file; names sort as the accounts do."""
-        return part_files.part_name(self.number)
+        return part_name(self.number)
 
 
 class Finished(NamedTuple):
@@ -68,31 +67,15 @@ def chunks(accounts: int, chunk_accounts: int) -> list[Chunk]:
 
 def manifest_of(work: Work, chunk_accounts: int) -> dict[str, Any]:
     """What a folder of results is of: digests of all inputs and of the way they are cut."""
-    inputs = {
-        "book": hash_parts([getattr(work.book, field.name) for field in fields(work.book)]),
-        "risk_arrays": work.arrays.digest,
-        "parameters": hash_parts([work.model.model_id, vars(work.model.params)]),
-    }
-    told = {
-        "form": FORM,
-        "engine_version": VERSION,
-        "model_id": work.model.model_id,
-        "as_of_ms": work.arrays.valuation_time,
-        "currency": work.arrays.currency,
-        "accounts": len(work.book),
-        "positions": len(work.book.quantity),
-        "chunk_accounts": chunk_accounts,
-        "inputs": inputs,
-    }
-    return {**told, "digest": hash_parts([told])}
+    book = hash_parts([getattr(work.book, field.name) for field in fields(work.book)])
+    return head_of(book, work.arrays, work.model, chunk_accounts)
 
 
-def write_part(work: Work, chunk: Chunk, folder: Path, digest: str, identity: dict[str, Any]) -> None:
+def write_part(work: Work, chunk: Chunk, folder: Path, digest: str, identity: dict[str, Any]) -> Part:
     """Compute one chunk and write its file, whole or not at all; over one that is there."""
     own = work.book.accounts(chunk.first, chunk.last)
     statement = margin(own, work.arrays, work.market, work.model, backend=work.backend, threads=work.threads)
-    stated = {**identity, **statement.identity(), "run": digest, "chunk": chunk.number}
-    part_files.write_part(folder / chunk.file_name, statement.columns(), stated)
+    return margin_parts.write_part(folder, chunk.number, statement, len(own.quantity), identity, digest)
 
 
 def run_in_chunks(
@@ -113,15 +96,17 @@ def run_in_chunks(
     The files are equal to those of a run that was never interrupted, byte for byte. Raises DataError where the folder
     holds results already and `resume` is not given, or holds those of other inputs, and what `margin` raises.
     """
-    place = Path(folder)
-    parts = chunks(len(work.book), chunk_accounts)
-    manifest = manifest_of(work, chunk_accounts)
-    part_files.open_folder(place, manifest, resume)
-    digest, written = str(manifest["digest"]), 0
-    for chunk in parts:
-        whole = resume and part_files.is_whole(place / chunk.file_name, digest, chunk.number, chunk.last - chunk.first)
-        if not whole:
-            write_part(work, chunk, place, digest, identity or {})
-            written += 1
-        done(chunk)
+    head = manifest_of(work, chunk_accounts)
+    digest, written, parts = str(head["digest"]), 0, []
+    with part_folder(folder, head, resume) as place:
+        planned = chunks(len(work.book), chunk_accounts)
+        check_no_strays(place, [chunk.file_name for chunk in planned])
+        for chunk in planned:
+            part = known_part(place, chunk.number, digest) if resume else None
+            if part is None:
+                part = write_part(work, chunk, place, digest, identity or {})
+                written += 1
+            parts.append(part)
+            done(chunk)
+        write_manifest(place, head, parts)
     return Finished(written, len(parts) - written, len(work.book))

@@ -32,7 +32,7 @@ CONNECT_SECONDS = 10.0
 # Workers of a cluster that is just starting, or that is starting again after a loss, have this long to appear.
 WORKERS_SECONDS = 60.0
 LOOK_SECONDS = 5.0
-PAUSE_SECONDS = 1.0
+PAUSE_SECONDS = 0.2
 NO_WORKERS = f"the cluster has had no worker for {WORKERS_SECONDS:.0f} seconds; nothing is reported"
 # Partitions under way or waiting, for each thread of the cluster: enough that none is idle.
 AHEAD = 3
@@ -107,6 +107,7 @@ class _Run:
         self.failed: set[int] = set()
         self.error: BaseException | None = None
         self.losses = 0
+        self.workers: set[str] = set()
 
     def results(self, finished: Callable[[Any], None]) -> list[Any]:
         """All results in order."""
@@ -124,6 +125,7 @@ class _Run:
         import distributed
 
         self._wait_for_workers()
+        self.workers = set(self.client.nthreads())
         try:
             # A list, since the items of a bare one, or of a mapping, would be sent one by one.
             [shared] = self.client.scatter([self.shared], broadcast=True, hash=False)
@@ -151,10 +153,15 @@ class _Run:
         self._lost(None)
 
     def _lost(self, error: BaseException | None) -> None:
-        """What is shared was lost, or did not arrive: give time to who is left, and give up after some times."""
+        """What is shared was lost, or did not arrive: give up after some times, and else see that the loss is known.
+
+        A busy scheduler may still list workers that have gone; to send to them again would be to lose again.
+        """
         self.losses += 1
         if self.losses <= LOSSES_IN_A_ROW:
-            time.sleep(PAUSE_SECONDS)
+            end = time.monotonic() + WORKERS_SECONDS
+            while set(self.client.nthreads()) == self.workers and time.monotonic() < end:
+                time.sleep(PAUSE_SECONDS)
             return
         if error is not None:
             raise error

@@ -48,10 +48,10 @@ def equity(
 
 
 def moved_assets(arrays: RiskArrays) -> BoolArray:
-    """(N,) assets whose value moves in some scenario: a balance owed of them loses there."""
+    """(N,) assets that gain in some scenario: a balance owed of them loses there."""
     rows = np.flatnonzero(arrays.is_collateral)
     result = np.zeros(len(arrays), dtype=np.bool_)
-    result[rows] = np.any(arrays.rows[rows] != 0.0, axis=1)
+    result[rows] = np.any(arrays.rows[rows] > 0.0, axis=1)
     return result
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.dollars import money_step
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
-from portfolio_margin.statement import MarginStatement, up
+from portfolio_margin.statement import MarginStatement, nearest_step, up
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, EngineError
 from pricing.instruments import Instruments
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Revalue = Callable[[ScenarioSet], RiskArrays]
+# What a model is computed on: the model, with the rules of the arrays where it takes any, and the arrays.
+Prepare = Callable[[str, MarginModel], tuple[MarginModel, RiskArrays]]
 DEFAULT_REFERENCE = "worst_case"
 # A venue's standard model is <venue>_standard; where it has another name, model -> name.
 STANDARD_MODELS = {"tims": "reg_t", "reg_t": "reg_t"}
@@ -44,6 +47,7 @@ class Comparison:
     worst_scenario       (M,A) label, "" where none loses
     charge, charge_amount (M,A) the largest charge in initial margin and what it adds; "" and 0 where there is none
     notional             (A,) sum of |quantity| x notional of the contracts held
+    uncounted            (M,A) True where the account holds an asset that the model's haircut takes off whole
     """
 
     statements: Mapping[str, MarginStatement]
@@ -58,6 +62,7 @@ class Comparison:
     charge: StrArray
     charge_amount: FloatArray
     notional: FloatArray
+    uncounted: BoolArray
 
     @property
     def model(self) -> list[str]:
@@ -76,9 +81,9 @@ class Comparison:
 
     @property
     def comparable(self) -> BoolArray:
-        """(M,A) True where neither the model nor its reference leaves out risk of the account: what one of them does
-        not see is no saving."""
-        return _comparable(self.unmargined, self.model, self.references)
+        """(M,A) True where both the model and its reference have a rule for all that the account holds and count it:
+        what one of them does not see is no saving."""
+        return _comparable((self.excluded > 0) | self.uncounted, self.model, self.references)
 
     @property
     def applies(self) -> BoolArray:
@@ -92,7 +97,7 @@ class Comparison:
 
     def select(self, rows: list[int]) -> Comparison:
         """The comparison of some accounts; the statements stay whole."""
-        tables = ("initial", "maintenance", "saving", "worst_scenario", "charge", "charge_amount")
+        tables = ("initial", "maintenance", "saving", "worst_scenario", "charge", "charge_amount", "uncounted")
         chosen = {name: getattr(self, name)[:, rows] for name in tables}
         return replace(self, account=self.account[rows], row=self.row[rows], notional=self.notional[rows], **chosen)
 
@@ -157,40 +162,74 @@ def compare(
     def arrays_of(moves: ScenarioSet) -> RiskArrays:
         return revalue(instruments, market, moves, backend=backend, threads=threads, tick=tick)
 
-    return comparison(book, market, models, arrays_of, scenario_set, reference, backend=backend, threads=threads)
+    prepared = revaluing(market, arrays_of, scenario_set)
+    return comparison(book, market, models, prepared, reference, backend=backend, threads=threads)
+
+
+def compare_on(
+    book: Book,
+    arrays: RiskArrays,
+    models: Mapping[str, MarginModel],
+    *,
+    reference: str | None = None,
+    backend: str = "numba",
+    threads: int | None = None,
+) -> Comparison:
+    """The margin of every account under every model on risk arrays as they are, published ones above all.
+
+    A model whose own scenarios are others than those of the arrays is named in `left_out`, as are those that `compare`
+    leaves out; arguments and errors are those of `compare`.
+    """
+    return comparison(book, None, models, lambda _, model: (model, arrays), reference, backend=backend, threads=threads)
+
+
+def revaluing(market: Market, arrays_of: Revalue, scenario_set: ScenarioSet | None) -> Prepare:
+    """Every model on the arrays of its own scenarios, else those of `scenario_set`; one call of `arrays_of` for every
+    distinct set of scenarios."""
+    made: list[RiskArrays] = []
+
+    def prepared(name: str, model: MarginModel) -> tuple[MarginModel, RiskArrays]:
+        moves = model.scenario_set(market) or scenario_set
+        if moves is None:
+            raise ConfigError(f"{name} has no scenarios of its own: give a scenario_set")
+        arrays = next((known for known in made if same_scenarios(known.scenario_set, moves)), None)
+        if arrays is None:
+            arrays = arrays_of(moves)
+            made.append(arrays)
+        return model, arrays
+
+    return prepared
 
 
 def comparison(
     book: Book,
-    market: Market,
+    market: Market | None,
     models: Mapping[str, MarginModel],
-    arrays_of: Revalue,
-    scenario_set: ScenarioSet | None,
+    prepared: Prepare,
     reference: str | None = None,
     *,
     backend: str = "numba",
     threads: int | None = None,
     refused: Mapping[str, str] = MappingProxyType({}),
 ) -> Comparison:
-    """`compare` with a revaluation of the caller's; one call for every distinct set of scenarios.
+    """`compare` on whatever arrays each model is given.
 
+    market   None where no arrays come from one
     refused  models that could not even be made -> why; they are left out as well
     """
     if not models and not refused:
         raise ConfigError("models = {}: give one at least")
-    made: list[RiskArrays] = []
+    used: list[RiskArrays] = []
     statements: dict[str, MarginStatement] = {}
+    uncounted: dict[str, BoolArray] = {}
     left_out = dict(refused)
-    for name, model in models.items():
+    for name, given in models.items():
+        model = given
         try:
-            moves = model.scenario_set(market) or scenario_set
-            if moves is None:
-                raise ConfigError(f"{name} has no scenarios of its own: give a scenario_set")
-            arrays = next((known for known in made if same_scenarios(known.scenario_set, moves)), None)
-            if arrays is None:
-                arrays = arrays_of(moves)
-                made.append(arrays)
+            model, arrays = prepared(name, given)
             statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads)
+            used.append(arrays)
+            uncounted[name] = _uncounted(book, arrays, model)
         except EngineError as error:
             # What nobody gave stands before what came of it.
             lacking = model.lacking() if hasattr(model, "lacking") else []
@@ -208,7 +247,7 @@ def comparison(
         why = left_out.get(reference, f"none of {', '.join(models)}")
         raise ConfigError(f"reference = {reference!r}: {why}")
     references = {name: reference or _standard(name, statements) for name in statements}
-    return _table(book, made[0], statements, left_out, references)
+    return _table(book, used[0], statements, uncounted, left_out, references)
 
 
 def _standard(name: str, statements: Mapping[str, MarginStatement]) -> str:
@@ -230,12 +269,15 @@ def _table(
     book: Book,
     arrays: RiskArrays,
     statements: Mapping[str, MarginStatement],
+    uncounted: Mapping[str, BoolArray],
     left_out: Mapping[str, str],
     references: Mapping[str, str],
 ) -> Comparison:
     initial = np.array([s.initial_margin for s in statements.values()])
-    unmargined = np.array([s.unmargined for s in statements.values()])
+    taken_off = np.array([*uncounted.values()])
+    hidden = taken_off | np.array([s.excluded > 0 for s in statements.values()])
     saving = initial[[[*statements].index(name) for name in references.values()]] - initial
+    saving = nearest_step(saving, money_step(arrays))
     largest = [_largest_charge(s) for s in statements.values()]
     size = np.where(arrays.is_collateral, 0.0, arrays.notional)[book.instrument_idx] * np.abs(book.quantity)
     notional = np.zeros(len(book))
@@ -248,17 +290,26 @@ def _table(
         row=np.arange(len(book)),
         initial=initial,
         maintenance=np.array([s.maintenance_margin for s in statements.values()]),
-        saving=np.where(_comparable(unmargined, [*statements], references), np.round(saving, 2) + 0.0, np.nan),
+        saving=np.where(_comparable(hidden, [*statements], references), saving, np.nan),
         worst_scenario=np.array([np.append(s.scenario_label, "")[s.worst_scenario] for s in statements.values()]),
         charge=np.array([names for names, _ in largest]),
         charge_amount=np.array([amounts for _, amounts in largest]),
         notional=notional,
+        uncounted=taken_off,
     )
 
 
-def _comparable(unmargined: BoolArray, models: list[str], references: Mapping[str, str]) -> BoolArray:
+def _comparable(hidden: BoolArray, models: list[str], references: Mapping[str, str]) -> BoolArray:
     against = [models.index(name) for name in references.values()]
-    return np.asarray(~(unmargined | unmargined[against]))
+    return np.asarray(~(hidden | hidden[against]))
+
+
+def _uncounted(book: Book, arrays: RiskArrays, model: MarginModel) -> BoolArray:
+    """(A,) True where an account holds an asset of which nothing counts as collateral."""
+    row = book.instrument_idx
+    out = arrays.is_collateral[row] & (book.quantity > 0) & (model.haircut(arrays)[row] >= 1.0)
+    account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
+    return np.bincount(account[out], minlength=len(book)) > 0
 
 
 def _largest_charge(statement: MarginStatement) -> tuple[StrArray, FloatArray]:
@@ -269,4 +320,4 @@ def _largest_charge(statement: MarginStatement) -> tuple[StrArray, FloatArray]:
     amounts = np.array([parts[:, 0] for parts in statement.charges.values()])
     row = np.argmax(amounts, axis=0)
     amount = np.maximum(amounts[row, np.arange(len(statement))], 0.0)
-    return names[np.where(amount > 0, row, -1)], up(amount)
+    return names[np.where(amount > 0, row, -1)], up(amount, statement.money_step)

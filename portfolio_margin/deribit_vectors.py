@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from portfolio_margin.balances_owed import BalanceRates, balance_lines, with_balances
 from portfolio_margin.blocks import BLOCK_NUMBERS, Block, blocks
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
 from portfolio_margin.deribit_matrix import Params, Terms, scenario_set
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_only
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_on_coins
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
@@ -35,9 +36,9 @@ SHARED = {"worst_each": "correlation set", "cell_by_cell": "all coins"}
 
 
 def no_segregated_rule(arrays: RiskArrays) -> StrArray:
-    """(N,) why a segregated account has no rule for an asset or contract: a token, an option with early exercise."""
+    """(N,) why a segregated account has no rule for an asset or contract: tokens, early exercise, stocks."""
     assets = segregated_assets(arrays)
-    return np.where(assets != "", assets, european_only(arrays, "Deribit"))
+    return np.where(assets != "", assets, european_on_coins(arrays, "Deribit"))
 
 
 class Vectors(NamedTuple):
@@ -63,6 +64,7 @@ class Portfolio:
     vectors        the sets of risk vectors; their costs add up
     legs           (N,K) `delta` of each settlement leg, whose roll shocks add up without netting
     haircut        (N,) share of a long balance that does not count, or None
+    balances       rates of balances, where the vectors do not hold them, or None
     """
 
     params: Params
@@ -70,6 +72,7 @@ class Portfolio:
     vectors: tuple[Vectors, ...]
     legs: FloatArray
     haircut: FloatArray | None = None
+    balances: BalanceRates | None = None
 
     @property
     def factors(self) -> tuple[float, float]:
@@ -94,8 +97,8 @@ class MatrixModel(ABC):
         return scenario_set(self.params, market)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) options with early exercise; what lacks parameters is refused."""
-        return european_only(arrays, "Deribit")
+        """(N,) options with early exercise and contracts on stocks; what lacks parameters is refused."""
+        return european_on_coins(arrays, "Deribit")
 
     def requirement(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
@@ -195,7 +198,8 @@ def requirement(
     amounts = {name: values * arrays.tick_size for name, values in ticks.items()}
     charges = {name: amount[:, None] * np.array(portfolio.factors) for name, amount in amounts.items()}
     total = sum(charges.values())
-    return Requirement(total[:, 0], total[:, 1], scenario, charges)
+    required = Requirement(total[:, 0], total[:, 1], scenario, charges)
+    return required if portfolio.balances is None else with_balances(required, book, arrays, portfolio.balances)
 
 
 def contributions(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> list[Contribution]:
@@ -208,7 +212,7 @@ def contributions(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> list[
         lines += _roll_lines(book, arrays, portfolio)
         for vectors in portfolio.vectors:
             lines += _delta_lines(book, arrays, vectors, portfolio)
-    return lines
+    return lines if portfolio.balances is None else lines + balance_lines(book, arrays, portfolio.balances)
 
 
 def _by_coin(

@@ -15,7 +15,7 @@ import numpy as np
 
 from portfolio_margin.book import Book
 from portfolio_margin.nearest import did_you_mean_or_known
-from portfolio_margin.requirement import early_exercise
+from portfolio_margin.requirement import early_exercise, of_stocks
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
@@ -186,6 +186,7 @@ def not_at_derive(arrays: RiskArrays) -> StrArray:
     """(N,) why a contract has no rule at this venue, "" where it may have one."""
     reason = np.full(len(arrays), "", dtype="<U96")
     reason[arrays.kind == Kind.FUTURE] = "Derive lists no dated futures"
+    reason[of_stocks(arrays)] = "Derive lists nothing on stocks"
     reason[early_exercise(arrays)] = "Derive lists European options only"
     return reason
 

@@ -1,4 +1,5 @@
-"""dollars: what amounts that rules state in US dollars, or in quote currency, are in the margin currency."""
+"""dollars: what amounts that rules state in US dollars, or in quote currency, are in the margin currency, and what the
+smallest amount of that is."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from scenarios.risk_arrays import RiskArrays
 
 # Currencies that venues count as one US dollar each: amounts of their parameters are in it.
 DOLLARS = ("USD", "USDC", "USDT")
+# The smallest amount of money: a cent, and of a coin what its chain can carry, some hundred-millionth.
+CENT, COIN_STEP = 0.01, 1e-8
 
 
 def dollars(arrays: RiskArrays, whose: str) -> FloatArray:
@@ -35,6 +38,16 @@ def dollars(arrays: RiskArrays, whose: str) -> FloatArray:
 def in_coin(arrays: RiskArrays) -> bool:
     """Whether the margin currency is a coin: one of the underlyings."""
     return arrays.currency in set(arrays.underlying_id.tolist())
+
+
+def money_step(arrays: RiskArrays) -> float:
+    """The smallest amount of the margin currency, to which statements are rounded: a cent, or 1e-8 of a coin."""
+    return COIN_STEP if in_coin(arrays) and arrays.currency not in DOLLARS else CENT
+
+
+def money_digits(step: float) -> int:
+    """Decimals of an amount that is a whole number of money steps."""
+    return round(-np.log10(step))
 
 
 def money_of_amounts(arrays: RiskArrays) -> FloatArray:

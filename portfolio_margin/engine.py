@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from portfolio_margin.book import Book
+from portfolio_margin.book import UNGROUPED, Book
 from portfolio_margin.dollars import DOLLARS
 from portfolio_margin.events import (
     AccountsOpened,
@@ -217,7 +217,7 @@ def _list_anew(state: State, event: InstrumentsChanged) -> tuple[State, Effects]
     wanted = listing.scenarios(policy.model)
     arrays = revalue(event.instruments, event.market, wanted, backend=policy.backend, tick=policy.arrays.tick)
     moved = positions._replace(instrument_idx=new_row[positions.instrument_idx])
-    book = book_of(ledger.names(every), moved, np.zeros(len(arrays), np.int64))
+    book = book_of(ledger.names(every), moved, np.full(len(arrays), UNGROUPED))
     fresh = started(book, Policy.of(arrays, policy.model, event.market, policy.backend), listing, state.sequence)
     return fresh, _effects(state, every, ledger.figures(every), fresh.ledger.figures(every))
 

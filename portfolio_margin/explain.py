@@ -73,7 +73,7 @@ def explain(statement: MarginStatement, book: Book, arrays: RiskArrays, account:
         contributions = statement.model.contributions(seen, arrays)
         exact = _sum(contributions)
         rounding = (totals[0] - exact[0], totals[1] - exact[1])
-        if any(not abs(amount) <= Decimal("0.02") for amount in rounding):
+        if any(not abs(amount) <= 2 * Decimal(repr(statement.money_step)) for amount in rounding):
             raise DataError(
                 [Problem("statement", None, "initial_margin", str(totals[0]), f"positions and arrays give {exact[0]}")]
             )

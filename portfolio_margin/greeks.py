@@ -11,11 +11,13 @@ import itertools
 import numpy as np
 
 from portfolio_margin.book import Book
-from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
-from pricing.errors import ConfigError, UnsolvedError
+from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray, row_problems
+from pricing.cash_dividends import with_dividends
+from pricing.errors import ConfigError, DataError, UnsolvedError
+from pricing.greek_names import GREEK_NAMES, trader_units
 from pricing.instruments import Exercise, Instruments, Kind
 from pricing.market import Market
-from pricing.price import GREEK_NAMES, default_threads, load_backend, trader_units
+from pricing.price import default_threads, load_backend
 from pricing.resolve import PricingInputs, model_columns, models_of, resolve
 
 UNITS = ("trader", "raw")
@@ -68,11 +70,20 @@ def contract_greeks(
     units     "trader": vega and vanna per vol point, volga per vol point squared, theta and charm per day,
               rho per 1 %, theta of a day or the remaining life and no more than the value; "raw": per 1.00, per year.
 
-    UnsolvedError naming every contract whose exercise boundary is not found.
+    UnsolvedError naming every contract whose exercise boundary is not found; DataError those with early exercise on
+    shares that pay known dividends in cash.
     """
     if units not in UNITS:
         raise ConfigError(f"units = {units!r}: must be one of {', '.join(UNITS)}")
     inputs = resolve(instruments, market)
+    paying = with_dividends(instruments, market)
+    if paying.any():
+        remedy = (
+            "its share pays known dividends before expiry, with which there are price, delta and gamma alone "
+            "(american_with_dividends): leave the dividends out for Greeks by the yield of the forward"
+        )
+        names = instruments.instrument_id
+        raise DataError(row_problems("instruments", "exercise", paying, instruments.exercise, remedy, names))
     named = _by_model(instruments, inputs, backend)
     paid_in_coin = (inputs.inverse > 0) & (inputs.settled == 0)
     coin_balance = (instruments.kind == Kind.CASH) & (market.currency_underlying[inputs.currency_idx] >= 0)

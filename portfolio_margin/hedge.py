@@ -142,7 +142,7 @@ def hedge(
         return _result(desk, search, target, Found(nothing, 0.0), 0.0)
     ceiling = target.amount if target.measure in CEILINGS else -target.amount
     search.support(nothing)
-    best = search.try_all(search.shares(), ceiling, verify)
+    best = search.try_directions(ceiling, verify)
     bound = search.relax(ceiling)
     if np.isfinite(bound) or not search.convex:
         best, whole_bound = search.whole(ceiling, verify, best)

@@ -241,6 +241,10 @@ class Search:
         self._lower_all(points, found)
         return found
 
+    def try_directions(self, ceiling: float, verify: Verify) -> Found | None:
+        """The cheapest share of a direction that meets the target; None where none does."""
+        return self.try_all(self.shares(), ceiling, verify)
+
     def try_all(self, points: list[FloatArray], ceiling: float, verify: Verify) -> Found | None:
         """The cheapest of trades (n,) that meets the target; None where none does."""
         allowed = [lots for lots in points if self.program.allows(lots)]

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portfolio_margin.aggregate import check_groups
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
+from portfolio_margin.dollars import money_step
 from portfolio_margin.lacking import gather
 from portfolio_margin.requirement import MarginModel, check_covers, check_scenarios, covered, excluded
 from portfolio_margin.statement import MarginStatement, account_status, down, ratio, up
@@ -82,6 +82,7 @@ def margin(
         input_hash=hash_parts([arrays.digest, *(getattr(book, f.name) for f in fields(book))])[:16],
         engine_version=VERSION,
         positions_excluded=(*positions_excluded, *unseen),
+        money_step=money_step(arrays),
     )
 
 
@@ -100,7 +101,6 @@ def amounts(
     book: Book, arrays: RiskArrays, model: MarginModel, *, backend: str = "numba", threads: int | None = None
 ) -> Amounts:
     """The figures of a statement for every account of the book, of arrays that `check_belongs` lets pass."""
-    check_groups(book, arrays)
     check_covers(model, book, arrays)
     seen, unseen = covered(model, book, arrays)
     count, unmargined = _left_out(model, book, arrays)
@@ -109,23 +109,24 @@ def amounts(
     )
     held = equity(book, arrays, haircut_rows, backend=backend, threads=threads)
     marked = held.equity if required.revaluation is None else held.equity + required.revaluation
-    value, haircut = down(marked), up(held.haircut)
-    balance = down(value - haircut)
-    initial, maintenance = up(required.initial), up(required.maintenance)
+    step = money_step(arrays)
+    value, haircut = down(marked, step), up(held.haircut, step)
+    balance = down(value - haircut, step)
+    initial, maintenance = up(required.initial, step), up(required.maintenance, step)
     if not (np.all(np.isfinite(initial)) and np.all(np.isfinite(balance))):
         raise NumericalError("a margin came out as no finite number; nothing is reported")
     return Amounts(
         equity=value,
-        collateral_value_before_haircut=down(held.collateral),
+        collateral_value_before_haircut=down(held.collateral, step),
         haircut=haircut,
         margin_balance=balance,
         initial_margin=initial,
         maintenance_margin=maintenance,
-        available_funds=down(balance - initial),
-        excess_liquidity=down(balance - maintenance),
+        available_funds=down(balance - initial, step),
+        excess_liquidity=down(balance - maintenance, step),
         mm_rate=ratio(maintenance, balance),
         health=np.where(maintenance > 0, balance / np.where(maintenance > 0, maintenance, 1.0), np.inf),
-        status=account_status(marked, marked - held.haircut, required.initial, required.maintenance),
+        status=account_status(marked, marked - held.haircut, required.initial, required.maintenance, step),
         delta_total=held.delta,
         worst_scenario=required.worst_scenario,
         excluded=count,

@@ -1,12 +1,14 @@
-"""Margin of a book in parts: every partition of its accounts into a file of its own, and a manifest of all.
+"""Margin of a book in parts: every part of its accounts into a file of its own, and a manifest of all.
 
 A part is the same bytes on any machine, since its accounts are margined by themselves. Nothing here knows where a part
-is computed; `cluster.over_accounts` shares them out.
+is computed: `chunks` makes one after the other, `cluster.over_accounts` shares them out. The manifest begins with what
+the folder is of, which is there from the start and which every part repeats, and ends with what came out.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,22 +17,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.io.atomic import write_whole
-from portfolio_margin.io.part_files import MANIFEST, part_name
+from portfolio_margin.dollars import money_digits, money_step
+from portfolio_margin.io import part_files
+from portfolio_margin.io.part_files import part_name
 from portfolio_margin.io.partitions import BookFiles, Partition, read_partition
 from portfolio_margin.io.positions import Listed
-from portfolio_margin.io.results import MONEY_DIGITS, json_text, result_bytes
-from portfolio_margin.io.tables import PARQUET, refuse
+from portfolio_margin.io.results import json_text
+from portfolio_margin.io.tables import refuse
 from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
-from portfolio_margin.statement import MONEY_STEP, AccountStatus, MarginStatement
+from portfolio_margin.statement import AccountStatus, MarginStatement
+from portfolio_margin.version import VERSION
 from pricing.arrays import IntArray
 from pricing.digest import hash_parts
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 
-FORM = "portfolio-margin parts 1"
+FORM = "portfolio-margin parts 2"
 LISTED = ("file", "first", "last", "accounts", "positions", "sha256", "input_hash")
 TOTALS = ("equity", "margin_balance", "initial_margin", "maintenance_margin")
 
@@ -47,6 +51,7 @@ class MarginJob:
     backend, threads   of each part
     told      what is told of the market with every part
     left_out  contracts that the market's source has and the market has not, and why
+    run       digest of the run, as `head_of` gives it
     """
 
     files: BookFiles
@@ -59,6 +64,7 @@ class MarginJob:
     threads: int | None = 1
     told: Told = NOTHING
     left_out: Mapping[str, str] = field(default_factory=dict)
+    run: str = ""
 
 
 class Part(NamedTuple):
@@ -93,6 +99,29 @@ class Part(NamedTuple):
     identity: dict[str, Any]
 
 
+def head_of(book: str, arrays: RiskArrays, model: MarginModel, chunk_accounts: int) -> dict[str, Any]:
+    """What a folder of results is of: digests of all inputs and of the way they are cut, and "digest" of the whole.
+
+    book            digest of the book
+    chunk_accounts  accounts to a part
+    """
+    told = {
+        "form": FORM,
+        "engine_version": VERSION,
+        "model_id": model.model_id,
+        "as_of_ms": arrays.valuation_time,
+        "currency": arrays.currency,
+        "money_digits": money_digits(money_step(arrays)),
+        "chunk_accounts": chunk_accounts,
+        "inputs": {
+            "book": book,
+            "risk_arrays": arrays.digest,
+            "parameters": hash_parts([model.model_id, vars(model.params)]),
+        },
+    }
+    return {**told, "digest": hash_parts([told])}
+
+
 def margin_of_partition(job: MarginJob, partition: Partition) -> Part:
     """Read a partition, margin it, and write its part file, whole or not at all.
 
@@ -100,33 +129,73 @@ def margin_of_partition(job: MarginJob, partition: Partition) -> Part:
     """
     book = read_partition(job.files, partition, job.listed, job.market, job.left_out)
     statement = margin(book, job.arrays, job.market, job.model, backend=job.backend, threads=job.threads)
-    identity = {**statement.identity(), **job.told.warned(statement.warnings).document()}
-    content = result_bytes(PARQUET, statement.columns(), identity, ())
-    file = part_name(partition.number)
-    write_whole(Path(job.folder) / file, content)
-    varying = ("input_hash", "positions_excluded")
+    told = job.told.warned(statement.warnings).document()
+    return write_part(job.folder, partition.number, statement, len(book.quantity), told, job.run)
+
+
+def write_part(
+    folder: str | Path, number: int, statement: MarginStatement, positions: int, told: Mapping[str, Any], run: str
+) -> Part:
+    """Write the part file of a statement, whole or not at all, over one that is there.
+
+    folder     where it goes
+    run        digest of the run, as `head_of` gives it
+    positions  number of positions of its accounts
+    told       what else is told in the file
+    """
+    sums = {
+        "first": str(statement.account[0]),
+        "last": str(statement.account[-1]),
+        "accounts": len(statement),
+        "positions": positions,
+        "excluded": int(np.sum(statement.excluded)),
+        "status": _by_status(statement),
+        "below": int(np.sum(statement.below_maintenance)),
+        "blind": int(np.sum(statement.unmargined)),
+        "cents": {name: int(np.sum(_money_steps(getattr(statement, name), statement.money_step))) for name in TOTALS},
+        "input_hash": statement.input_hash,
+    }
+    stated = {**statement.identity(), **told, "run": run, "chunk": number, "part": sums}
+    content = part_files.write_part(Path(folder) / part_name(number), statement.columns(), stated)
+    return _part(number, content, json.loads(json_text(stated)))
+
+
+def known_part(folder: str | Path, number: int, run: str) -> Part | None:
+    """The part of this run that a folder has already; None where it is missing, damaged or of another run."""
+    path = Path(folder) / part_name(number)
+    if not path.is_file():
+        return None
+    content = part_files.content_of(path)
+    found = None if content is None else part_files.stated_in(content)
+    if content is None or found is None:
+        return None
+    stated, rows = found
+    sums = stated.get("part")
+    if not isinstance(sums, dict) or (stated.get("run"), stated.get("chunk"), sums.get("accounts")) != (
+        run,
+        number,
+        rows,
+    ):
+        return None
+    return _part(number, content, stated)
+
+
+def _part(number: int, content: bytes, stated: Mapping[str, Any]) -> Part:
+    varying = ("input_hash", "positions_excluded", "run", "chunk", "part")
     return Part(
-        number=partition.number,
-        file=file,
+        number=number,
+        file=part_name(number),
         sha256=hashlib.sha256(content).hexdigest(),
         size=len(content),
-        first=partition.first,
-        last=partition.last,
-        accounts=len(book),
-        positions=len(book.quantity),
-        excluded=int(np.sum(statement.excluded)),
-        status=_by_status(statement),
-        below=int(np.sum(statement.below_maintenance)),
-        blind=int(np.sum(statement.unmargined)),
-        cents={name: int(np.sum(_money_steps(getattr(statement, name)))) for name in TOTALS},
-        input_hash=statement.input_hash,
-        identity={name: value for name, value in identity.items() if name not in varying},
+        **stated["part"],
+        identity={name: value for name, value in stated.items() if name not in varying},
     )
 
 
-def write_manifest(folder: str | Path, job: MarginJob, parts: Sequence[Part]) -> dict[str, Any]:
+def write_manifest(folder: str | Path, head: Mapping[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
     """Write manifest.json of a whole run beside its part files, and return what it says.
 
+    head   as `head_of` gives it
     parts  of all partitions, in order
 
     Raises DataError where a part file is not in this folder: its worker writes to a disk of its own.
@@ -137,22 +206,19 @@ def write_manifest(folder: str | Path, job: MarginJob, parts: Sequence[Part]) ->
         refuse(str(folder), "output", away[0].file, remedy)
     sums = {name: sum(part.cents[name] for part in parts) for name in TOTALS}
     document = {
-        "form": FORM,
-        **(parts[0].identity if parts else {}),
-        "arrays_digest": job.arrays.digest,
+        **head,
+        **{name: value for name, value in (parts[0].identity if parts else {}).items() if name not in head},
         "book_hash": hash_parts([part.input_hash for part in parts])[:16],
-        "as_of_ms": job.arrays.valuation_time,
-        "currency": job.arrays.currency,
         "accounts": sum(part.accounts for part in parts),
         "positions": sum(part.positions for part in parts),
         "positions_excluded": sum(part.excluded for part in parts),
         "status": {name: sum(part.status[name] for part in parts) for name in AccountStatus.__members__},
         "below_maintenance": sum(part.below for part in parts),
         "unmargined": sum(part.blind for part in parts),
-        "totals": {name: Decimal(cents).scaleb(-MONEY_DIGITS) for name, cents in sums.items()},
+        "totals": {name: Decimal(cents).scaleb(-head["money_digits"]) for name, cents in sums.items()},
         "parts": [{name: value for name, value in part._asdict().items() if name in LISTED} for part in parts],
     }
-    write_whole(Path(folder) / MANIFEST, (json_text(document) + "\n").encode())
+    part_files.write_manifest(Path(folder), document)
     return document
 
 
@@ -164,6 +230,6 @@ def _by_status(statement: MarginStatement) -> dict[str, int]:
     return {status.name: int(np.sum(statement.status == status)) for status in AccountStatus}
 
 
-def _money_steps(amounts: Any) -> IntArray:
+def _money_steps(amounts: Any, step: float) -> IntArray:
     """Rounded amounts as whole money steps, of which sums are exact in any order."""
-    return np.rint(amounts / MONEY_STEP).astype(np.int64)
+    return np.rint(amounts / step).astype(np.int64)

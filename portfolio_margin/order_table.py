@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from portfolio_margin.dollars import money_digits, money_step
 from pricing.arrays import FloatArray, IntArray, freeze
 from scenarios.risk_arrays import RiskArrays
 
@@ -15,7 +16,7 @@ UNIT, CONTRACT, MAGNITUDE, VALUE_TICKS, DELTA_TICKS, SHORT_TICKS, NETTING_SET, R
 LONG_WEIGHT, VALUE, CASH_ROW = range(8, 11)
 COLUMNS = 16
 CACHE_LINE = 64
-TICK, INITIAL_FACTOR, MAINTENANCE_FACTOR = range(3)
+TICK, INITIAL_FACTOR, MAINTENANCE_FACTOR, MONEY_STEP, STEPS_PER_UNIT = range(5)
 
 
 class OrderTable(NamedTuple):
@@ -29,7 +30,8 @@ class OrderTable(NamedTuple):
               for everything but options; VALUE margin currency per contract, what an order at the mark costs;
               CASH_ROW row of what that is paid in, -1 for none; NETTING_SET label of the set, which stand together in
               order of RANK, the place inside an account
-    numbers   (3,) TICK margin currency per tick, INITIAL_FACTOR, MAINTENANCE_FACTOR
+    numbers   (5,) TICK margin currency per tick, INITIAL_FACTOR, MAINTENANCE_FACTOR, MONEY_STEP smallest amount of the
+              margin currency, STEPS_PER_UNIT so many of these are one unit
     """
 
     rows: FloatArray
@@ -72,7 +74,8 @@ def worst_loss_table(
     columns[:, SHORT_TICKS], columns[:, VALUE] = short_rows, arrays.value
     columns[:, CASH_ROW], columns[:, RANK] = arrays.cash_row, rank_of(arrays)
     columns[:, NETTING_SET] = 0.0 if netting == "joint" else arrays.underlying_idx
-    numbers = np.array([arrays.tick_size, *factors])
+    step = money_step(arrays)
+    numbers = np.array([arrays.tick_size, *factors, step, 10.0 ** money_digits(step)])
     columns.flags.writeable = False
     return OrderTable(arrays.rows, columns, freeze(numbers, np.float64))
 

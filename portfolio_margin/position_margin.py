@@ -11,7 +11,7 @@ import numpy as np
 from portfolio_margin.book import UNGROUPED, Book
 from portfolio_margin.explain import explain
 from portfolio_margin.requirement import EXACT, covered
-from portfolio_margin.statement import MarginStatement, up
+from portfolio_margin.statement import MarginStatement, nearest_step, up
 from pricing.arrays import FloatArray
 from scenarios.risk_arrays import RiskArrays
 
@@ -85,7 +85,7 @@ def position_margins(statement: MarginStatement, book: Book, arrays: RiskArrays,
         instrument=names,
         quantity=own.quantity,
         standalone=standalone,
-        marginal=np.round(whole - without, 2) + 0.0,
+        marginal=nearest_step(whole - without, statement.money_step),
         share=tuple(shares[name] for name in names),
         other=other,
     )
@@ -97,6 +97,7 @@ def _reduced(own: Book, arrays: RiskArrays, statement: MarginStatement) -> tuple
     alone, without = np.zeros((count, 2)), np.zeros((count, 2))
     ungrouped = count > 0 and own.group_key.min() == UNGROUPED
     groups = None if ungrouped else arrays.expiry_idx
+    money = statement.money_step
     step = max(1, ROWS_AT_ONCE // max(count, 1))
     for start in range(0, count, step):
         chosen = np.arange(start, min(count, start + step))
@@ -111,6 +112,6 @@ def _reduced(own: Book, arrays: RiskArrays, statement: MarginStatement) -> tuple
             accounts=np.arange(2 * len(chosen)),
         )
         required = statement.model.requirement(covered(statement.model, book, arrays)[0], arrays)
-        both = np.column_stack([up(required.initial), up(required.maintenance)])
+        both = np.column_stack([up(required.initial, money), up(required.maintenance, money)])
         alone[chosen], without[chosen] = both[: len(chosen)], both[len(chosen) :]
     return alone, without

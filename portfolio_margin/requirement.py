@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from portfolio_margin.book import Book
+from portfolio_margin.book import UNGROUPED, Book
+from portfolio_margin.dollars import is_own_money
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
-from pricing.errors import ConfigError
+from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Exercise, Kind
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, same_scenarios
@@ -19,6 +20,7 @@ from scenarios.shocks import MarketRows, ScenarioSet, same_scenarios
 # Every double has at most 1,075 significant decimal digits and a factor 17: no sum of their products is rounded.
 EXACT = Context(prec=1_200)
 UNCHARGED_DEBT = "a balance owed, for which the model has no rule: nothing here stands against its price"
+UNCHARGED_HOLDING = "money owed against {assets}: no haircut and no charge here stands against the price of it"
 # Characters of a list of parameters in a line for people, and names that stand for a longer one.
 LONGEST_LIST, NAMES_SHOWN = 200, 3
 
@@ -71,6 +73,7 @@ class ParameterSet:
     doubtful     parameters that the venue publishes and that look wrong; the note says why
     changed      parameters that were given another value than the set's
     overlay      name and time of a file whose parameters were laid over the set, "" where none was
+    archive      name of the folder it is from, "" for a set of this package
     applies      False where it is not valid at the time it was loaded for; a statement decides anew, for its own moment
     """
 
@@ -83,6 +86,7 @@ class ParameterSet:
     doubtful: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     overlay: str = ""
+    archive: str = ""
     applies: bool = True
 
     @property
@@ -118,6 +122,7 @@ class ParameterSet:
         return {
             "parameter_set": self.label,
             "parameters_overlaid": self.name if self.overlay else "",
+            "parameters_archive": self.archive,
             "parameters_valid_from": self.valid_from,
             "parameters_apply": self.applies,
             "parameters_changed": list(self.changed),
@@ -133,6 +138,7 @@ def parameters_text(stated: Mapping[str, Any]) -> str:
     dated = name if not since or since in name else f"{name} of {since}"
     laid_over = label.removesuffix(name)  # "FILE over ", or nothing
     parts = [laid_over + (f"parameter set {dated}" if since else "default parameters")]
+    parts += [f"from the archive {stated['parameters_archive']}"] if stated["parameters_archive"] else []
     parts += [] if stated["parameters_apply"] else ["not valid at the time of this market"]
     for mark, word in (("changed", "changed"), ("second_hand", "second-hand"), ("doubtful", "doubtful")):
         names = stated[f"parameters_{mark}"]
@@ -199,7 +205,8 @@ class MarginModel(Protocol):
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) True for assets whose balance owed costs margin under this model, or is money of its own; a balance owed
-        of any other asset but the margin currency is left out and named, and counts as risk without a rule."""
+        of any other asset but the margin currency is left out and named, and counts as risk without a rule. So is
+        money owed where an asset held against it is none of these and has no haircut either."""
         ...
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
@@ -227,14 +234,49 @@ def early_exercise(arrays: RiskArrays) -> BoolArray:
     return np.asarray((arrays.kind == Kind.OPTION) & (arrays.terms.exercise != Exercise.EUROPEAN))
 
 
-def european_only(arrays: RiskArrays, venue: str) -> StrArray:
-    """(N,) `not_covered` of a venue whose model has a rule for everything it lists: nothing with early exercise, as
-    options on stocks have it."""
-    return np.where(early_exercise(arrays), f"{venue} lists European options only", "")
+def of_stocks(arrays: RiskArrays) -> BoolArray:
+    """(N,) True for stocks and contracts on them: what is held as spot only is a stock, what is held as cash a coin."""
+    stock = np.zeros(len(arrays.underlying_id) + 1, dtype=np.bool_)
+    stock[arrays.underlying_idx[arrays.kind == Kind.SPOT]] = True
+    stock[arrays.underlying_idx[arrays.kind == Kind.CASH]] = False
+    stock[-1] = False  # cash in a currency that no underlying moves
+    return stock[arrays.underlying_idx]
+
+
+def european_on_coins(arrays: RiskArrays, venue: str) -> StrArray:
+    """(N,) `not_covered` of a venue whose model has a rule for everything it lists: contracts on coins, none of them
+    with early exercise."""
+    contract = (arrays.kind != Kind.CASH) & (arrays.kind != Kind.SPOT)
+    reason = np.where(of_stocks(arrays) & contract, f"{venue} lists nothing on stocks", "")
+    return np.where(early_exercise(arrays), f"{venue} lists European options only", reason)
+
+
+def check_groups(book: Book, arrays: RiskArrays) -> None:
+    """DataError where a position stands in another group than that of its expiry row, naming the first of them.
+
+    Models read expiries and underlyings off the groups, so that any other grouping nets what must not net. A book
+    without groups has none that could be wrong.
+    """
+    key = np.repeat(book.group_key, np.diff(book.group_ptr))
+    wrong = key != np.append(arrays.expiry_idx, UNGROUPED)[np.minimum(book.instrument_idx, len(arrays))]
+    wrong &= (key != UNGROUPED) & (book.instrument_idx < len(arrays))
+    if np.any(wrong):
+        position = int(np.argmax(wrong))
+        account = book.account_id[np.searchsorted(book.position_ptr, position, side="right") - 1]
+        row = book.instrument_idx[position]
+        remedy = (
+            f"{arrays.instrument_id[row]} belongs to group {arrays.expiry_idx[row]}: "
+            "build the book with group_of_instrument=instruments.expiry_idx, of the same instruments"
+        )
+        raise DataError([Problem("book", str(account), "group", int(key[position]), remedy)])
 
 
 def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, tuple[str, ...]]:
-    """The book as far as the model has rules for it, and a line "account instrument: reason" for what is left out."""
+    """The book as far as the model has rules for it, and a line "account instrument: reason" for what is left out.
+
+    Whatever asks a model about a book comes through here, so groups are checked here, as by `check_groups`.
+    """
+    check_groups(book, arrays)
     reason = excluded(model, book, arrays)
     out = reason != ""
     if not np.any(out):
@@ -253,11 +295,42 @@ def excluded(model: MarginModel, book: Book, arrays: RiskArrays) -> StrArray:
     inside = (book.instrument_idx < len(arrays)) & (book.quantity != 0)
     row = np.where(inside, book.instrument_idx, -1)
     found = np.where(inside, np.append(reason, "")[row], "")
-    owed = np.append(arrays.is_collateral & (arrays.instrument_id != arrays.currency), False)[row]
-    owed &= (book.quantity < 0) & (found == "")
-    if not np.any(owed):
+    asset = np.append(arrays.is_collateral & (arrays.instrument_id != arrays.currency), False)[row]
+    owed = asset & (book.quantity < 0)
+    if np.any(owed):
+        charged = np.append(model.debts_covered(arrays), True)[row]
+        debt = np.where(charged, "", np.where(found == "", UNCHARGED_DEBT, found))
+        found = np.where(owed, debt, found)
+    money = np.append(is_own_money(arrays), False)[row]
+    if not np.any(money & (book.quantity < 0)):
+        return np.asarray(found)
+    return _unbacked(model, book, arrays, row, money, np.asarray(found))
+
+
+def _unbacked(
+    model: MarginModel, book: Book, arrays: RiskArrays, row: IntArray, money: BoolArray, found: StrArray
+) -> StrArray:
+    """`found` with a reason for money owed where nothing stands against the price of what is held against it.
+
+    row    (P,) -> N, -1 for what is none
+    money  (P,) positions that are money of the margin currency's own
+    """
+    account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
+    amount = np.where(money, book.quantity * np.append(arrays.value, 0.0)[row], 0.0)
+    short = np.bincount(account, amount, minlength=len(book)) < 0.0
+    held = short[account] & ~money & (book.quantity > 0) & np.append(arrays.is_collateral, False)[row]
+    if not np.any(held):
         return found
-    return np.where(owed & ~np.append(model.debts_covered(arrays), True)[row], UNCHARGED_DEBT, found)
+    held &= ~np.append(model.debts_covered(arrays), True)[row]
+    if not np.any(held):
+        return found
+    held &= np.append(model.haircut(arrays), 1.0)[row] == 0.0
+    result = found.astype(object)
+    for a in np.unique(account[held]):
+        names = ", ".join(arrays.instrument_id[row[held & (account == a)]].tolist())
+        mine = (account == a) & money & (book.quantity < 0) & (found == "")
+        result[mine] = UNCHARGED_HOLDING.format(assets=names)
+    return np.asarray(result, dtype=np.str_)
 
 
 def has_every_rule(model: MarginModel, arrays: RiskArrays) -> bool:
@@ -279,7 +352,7 @@ def check_scenarios(model: MarginModel, arrays: RiskArrays) -> None:
     """ConfigError where the model needs other scenarios than those the arrays were made under."""
     wanted = model.scenario_set(arrays.market_rows)
     if wanted is not None and not same_scenarios(wanted, arrays.scenario_set):
-        remedy = "revalue(instruments, market, model.scenario_set(market))"
+        remedy = f"revalue(instruments, market, model.scenario_set(market)), arrays --model {model.model_id}"
         if not arrays.market_digest:
             remedy = "they come from no market; of a risk parameter file, give the file itself"
         raise ConfigError(

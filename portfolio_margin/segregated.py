@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from portfolio_margin.balances_owed import CHARGE
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
 from portfolio_margin.requirement import MarginModel, check_scenarios, covered
@@ -57,10 +58,12 @@ def segregated_margins(
         value = equity(held, arrays, np.zeros(len(arrays)), backend=backend, threads=threads).equity
         there = np.diff(held.position_ptr) > 0
         rate = arrays.terms.fx[c]
+        # Counted in the currency itself a balance owed has no price to bear: it is equity that is missing.
+        initial, maintenance = (required.charges[CHARGE] if CHARGE in required.charges else np.zeros((len(book), 2))).T
         amounts = {
             "equity": value / rate,
-            "initial": required.initial / rate,
-            "maintenance": required.maintenance / rate,
+            "initial": (required.initial - initial) / rate,
+            "maintenance": (required.maintenance - maintenance) / rate,
         }
         amounts["short_of"] = np.maximum(amounts["maintenance"] - amounts["equity"], 0.0)
         rows["account"].append(book.account_id[there])

@@ -1,12 +1,13 @@
 """Standard margin of crypto venues: every position by itself, as a share of its underlying's price.
 
 A short option costs a share of the underlying less what it is out of the money, at least a smaller share, plus its
-mark; a future a rate that grows with the size of the position. Long options are paid for and cost nothing. Deribit's
-form, which others have taken over with shares of their own; sources in the models' pages.
+mark; a future a rate that grows with the size of the position. Long options cost nothing as far as they are paid for.
+Deribit's form, which others have taken over with shares of their own; sources in the models' pages.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import localcontext
@@ -17,9 +18,16 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from portfolio_margin.aggregate import account_sums
+from portfolio_margin.balances_owed import (
+    BalanceRates,
+    balance_lines,
+    charged_when_owed,
+    share_rates,
+    with_balances,
+)
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
-from portfolio_margin.dollars import is_dollar, is_own_money
+from portfolio_margin.dollars import is_dollar
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import (
@@ -29,7 +37,8 @@ from portfolio_margin.requirement import (
     Requirement,
     Traits,
     early_exercise,
-    european_only,
+    european_on_coins,
+    of_stocks,
 )
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
@@ -37,6 +46,8 @@ from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
+# What long options that are not paid for cost.
+UNPAID = "unpaid_options"
 CHARGES = ("short_options", "futures")
 ANY = "any"
 
@@ -106,8 +117,8 @@ class Params:
 
 
 @dataclass(frozen=True)
-class PositionByPosition:
-    """What models of this form have in common; a model adds its name, its venue and its haircuts. Abstract."""
+class PositionByPosition(ABC):
+    """What models of this form have in common; a model adds its name, its venue and its haircuts."""
 
     venue: ClassVar[str]
     params: Params
@@ -119,22 +130,48 @@ class PositionByPosition:
         return None
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) options with early exercise, as on stocks; a coin without rates is refused."""
-        return european_only(arrays, self.venue)
+        """(N,) options with early exercise and contracts on stocks; a coin without rates is refused."""
+        return european_on_coins(arrays, self.venue)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
-        return is_own_money(arrays)
+        """(N,) dollars, where the margin currency is one, and coins with rates of options."""
+        return charged_when_owed(self._balances(arrays))
+
+    @abstractmethod
+    def haircut(self, arrays: RiskArrays) -> FloatArray:
+        """(N,) share of a balance of collateral that does not count, in [0, 1]."""
 
     def requirement(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
     ) -> Requirement:
         """Requirement of every account, its settlement currencies added up."""
-        return requirement(book, arrays, self.params, backend=backend, threads=threads)
+        found = requirement(book, arrays, self.params, backend=backend, threads=threads)
+        unpaid = unpaid_options(book, arrays, self.haircut(arrays), backend=backend, threads=threads)[:, None]
+        charges = {**found.charges, UNPAID: np.repeat(unpaid, 2, axis=1)}
+        initial, maintenance = found.initial + unpaid[:, 0], found.maintenance + unpaid[:, 0]
+        required = found._replace(initial=initial, maintenance=maintenance, charges=charges)
+        return with_balances(required, book, arrays, self._balances(arrays))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Position by position."""
-        return contributions(book, arrays, self.params)
+        lines = contributions(book, arrays, self.params)
+        unpaid = float(unpaid_options(book, arrays, self.haircut(arrays), backend="numpy").sum())
+        if unpaid > 0.0:
+            with localcontext(EXACT):
+                amounts = exact_amounts(unpaid / arrays.tick_size, arrays, (1.0, 1.0))
+            lines.append(Contribution(UNPAID, "account", "", "long options", 0.0, "", *amounts))
+        return lines + balance_lines(book, arrays, self._balances(arrays))
+
+    def _balances(self, arrays: RiskArrays) -> BalanceRates:
+        """Rates of coins: a coin owed is a short call of strike 0, one that stands against money owed is charged alike;
+        none of a coin without rates."""
+        shares = np.zeros((len(arrays), 2))
+        for row in np.flatnonzero(arrays.is_coin):
+            rates = rates_or_none(str(arrays.underlying_id[arrays.underlying_idx[row]]), self.params.options)
+            if rates is not None:
+                maintained = rates.maintenance + rates.liquidation
+                shares[row] = max(rates.initial, rates.initial_minimum, maintained), maintained
+        return share_rates(arrays, shares, self.haircut(arrays))
 
 
 def dollars_only(arrays: RiskArrays) -> FloatArray:
@@ -180,6 +217,22 @@ def contributions(book: Book, arrays: RiskArrays, params: Params) -> list[Contri
     return lines
 
 
+def unpaid_options(
+    book: Book, arrays: RiskArrays, haircut: FloatArray, *, backend: str = "numba", threads: int | None = None
+) -> FloatArray:
+    """(A,) what the balances of an account, after haircut, are below 0, at most the value of its long options.
+
+    A long option costs nothing since it is paid for. Whoever owes more than all balances cover has not paid for all of
+    them, and the rest counts as no collateral.
+    """
+    values = np.where(arrays.is_collateral, arrays.value_rows, 0.0)[:, None]
+    paid = account_sums(book, arrays, values, haircut=haircut, backend=backend, threads=threads)[:, 0]
+    option = (arrays.kind == Kind.OPTION)[book.instrument_idx]
+    long = replace(book, quantity=np.where(option, np.maximum(book.quantity, 0.0), 0.0))
+    worth = account_sums(long, arrays, arrays.value_rows[:, None], backend=backend, threads=threads)[:, 0]
+    return np.minimum(np.maximum(-paid, 0.0), worth) + 0.0
+
+
 def option_rows(arrays: RiskArrays, rates: Mapping[str, OptionRates]) -> FloatArray:
     """(N,2) initial and maintenance margin of one short option per unit, in whole ticks rounded up; 0 for others.
 
@@ -187,7 +240,7 @@ def option_rows(arrays: RiskArrays, rates: Mapping[str, OptionRates]) -> FloatAr
     is maintenance S + mark, of a put max(maintenance S, put_mark mark) + mark, with liquidation S on top. S is the
     price of what one contract is of: one coin where it pays in coin.
     """
-    option = (arrays.kind == Kind.OPTION) & ~early_exercise(arrays)
+    option = (arrays.kind == Kind.OPTION) & ~early_exercise(arrays) & ~of_stocks(arrays)
     table = _columns(arrays, rates, option, OptionRates(0.0, 0.0, 0.0, 0.0))
     initial, least, maintenance, put_mark, liquidation = table.T
     index = _index(arrays)
@@ -208,7 +261,7 @@ def future_ticks(book: Book, arrays: RiskArrays, rates: Mapping[str, FutureRates
     (rate + rate per coin x |coins|) x |coins| x price of a coin; coins of an inverse contract are counted at its mark,
     the price of a linear one is the index.
     """
-    future = (arrays.kind == Kind.FUTURE) | (arrays.kind == Kind.PERPETUAL)
+    future = ((arrays.kind == Kind.FUTURE) | (arrays.kind == Kind.PERPETUAL)) & ~of_stocks(arrays)
     table = _columns(arrays, rates, future, FutureRates(0.0, 0.0))
     forward = np.append(arrays.terms.forward, 1.0)[arrays.expiry_idx]
     per_contract = np.where(arrays.terms.is_inverse, arrays.terms.multiplier / forward, arrays.terms.multiplier)
@@ -229,15 +282,18 @@ def _columns(arrays: RiskArrays, rates: Mapping[str, Kinds], wanted: np.ndarray,
     return np.array([list(vars(row).values()) for row in rows], dtype=np.float64).reshape(len(rows), len(vars(none)))
 
 
+def rates_or_none(underlying: str, rates: Mapping[str, Kinds]) -> Kinds | None:
+    """Of the coin of an underlying, those of "any" where it has none of its own, None where there are neither."""
+    return rates.get(underlying.lower().partition("_")[0], rates.get(ANY))
+
+
 def _rates_of(underlying: str, rates: Mapping[str, Kinds], kind_is_option: bool) -> Kinds:
-    coin = underlying.lower().partition("_")[0]
-    if coin not in rates and ANY in rates:
-        return rates[ANY]
-    if coin not in rates:
+    coin, found = underlying.lower().partition("_")[0], rates_or_none(underlying, rates)
+    if found is None:
         known = did_you_mean_or_known(coin, list(rates)) if rates else ": the venue publishes none"
         kind = "options" if kind_is_option else "futures"
         raise ConfigError(f"no {kind}.{coin} among the parameters, which contracts on {underlying} need{known}")
-    return rates[coin]
+    return found
 
 
 def _index(arrays: RiskArrays) -> FloatArray:

@@ -13,7 +13,7 @@ from portfolio_margin.ledger import Ledger
 from portfolio_margin.margin import margin
 from portfolio_margin.order_codes import NAMES, WIDTH
 from portfolio_margin.policy import Policy, buffers_of, stacked
-from portfolio_margin.requirement import MarginModel
+from portfolio_margin.requirement import MarginModel, check_groups
 from portfolio_margin.statement import AccountStatus, MarginStatement
 from pricing.arrays import IntArray
 from pricing.errors import DataError, Problem
@@ -170,6 +170,7 @@ def started(book: Book, policy: Policy, listing: Listing | None, sequence: int =
     top = int(book.instrument_idx.max(initial=-1))
     if top >= len(arrays):
         raise DataError([Problem("book", None, "instrument_idx", top, f"there are only {len(arrays)} instruments")])
+    check_groups(book, arrays)
     ledger = Ledger.from_book(book, WIDTH, policy.rank)
     rows = ledger.all_rows()
     # By the model itself, which checks every position.

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from portfolio_margin.dollars import CENT, money_digits
 from portfolio_margin.requirement import MarginModel, ParameterSet
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MONEY_STEP = 0.01
 # Binary noise of sums and products of doubles, in money steps and relative to the amount: far below any tick, so it is
 # not money.
 ROUNDING_NOISE, RELATIVE_NOISE = 5e-7, 2e-15
@@ -63,6 +63,7 @@ class MarginStatement:
     unmargined                     True where one of them bears risk (a contract, a balance owed): margin and status
                                    are of the rest
     positions_excluded             what was left out of the computation, always listed
+    money_step                     smallest amount of the currency, which amounts are whole numbers of
     """
 
     account: StrArray
@@ -90,6 +91,7 @@ class MarginStatement:
     excluded: IntArray
     unmargined: BoolArray
     positions_excluded: tuple[str, ...] = ()
+    money_step: float = CENT
 
     def __len__(self) -> int:
         return len(self.account)
@@ -132,7 +134,7 @@ class MarginStatement:
             "positions_excluded": self.excluded,
             "delta_total": self.delta_total,
             "worst_scenario": labels[self.worst_scenario],
-            **{f"charge_{name}": up(parts[:, 0]) for name, parts in self.charges.items()},
+            **{f"charge_{name}": up(parts[:, 0], self.money_step) for name, parts in self.charges.items()},
         }
 
     def excluded_of(self, rows: Sequence[int]) -> tuple[str, ...]:
@@ -161,36 +163,43 @@ class MarginStatement:
         return frame(self.columns(), self.identity())
 
 
-def up(amount: FloatArray) -> FloatArray:
-    """Rounded up to the money step: requirements."""
-    return _rounded(amount, np.ceil)
+def up(amount: FloatArray, step: float = CENT) -> FloatArray:
+    """Rounded up to the money step, `dollars.money_step`: requirements."""
+    return _rounded(amount, np.ceil, step)
 
 
-def down(amount: FloatArray) -> FloatArray:
-    """Rounded down to the money step: equity."""
-    return _rounded(amount, np.floor)
+def down(amount: FloatArray, step: float = CENT) -> FloatArray:
+    """Rounded down to the money step, `dollars.money_step`: equity."""
+    return _rounded(amount, np.floor, step)
 
 
-def _rounded(amount: FloatArray, direction: Any) -> FloatArray:
-    steps = amount / MONEY_STEP
+def nearest_step(amount: FloatArray, step: float) -> FloatArray:
+    """Differences of rounded amounts, without the binary noise of the difference."""
+    return np.asarray(np.round(amount, money_digits(step)) + 0.0)
+
+
+def _rounded(amount: FloatArray, direction: Any, step: float) -> FloatArray:
+    steps = amount / step
     nearest = np.rint(steps)
     noise = np.maximum(ROUNDING_NOISE, RELATIVE_NOISE * np.abs(steps))
     whole = np.where(np.abs(steps - nearest) <= noise, nearest, direction(steps))
-    return np.asarray(np.round(whole * MONEY_STEP, 2) + 0.0)
+    return np.asarray(np.round(whole * step, money_digits(step)) + 0.0)
 
 
-def account_status(equity: FloatArray, balance: FloatArray, initial: FloatArray, maintenance: FloatArray) -> IntArray:
+def account_status(
+    equity: FloatArray, balance: FloatArray, initial: FloatArray, maintenance: FloatArray, step: float = CENT
+) -> IntArray:
     """(A,) codes of AccountStatus, the gravest that applies, from amounts that are not rounded yet.
 
     An account is short from half a money step on: where a requirement is exactly the equity, as of options paid
     for in full, rounding one up and the other down must liquidate nobody.
     """
     status = np.full(len(equity), int(AccountStatus.NORMAL))
-    covered = balance + 0.5 * MONEY_STEP
+    covered = balance + 0.5 * step
     status[covered <= initial] = AccountStatus.MARGIN_CALL
     status[covered <= REDUCE_ONLY_LEVEL * maintenance] = AccountStatus.REDUCE_ONLY
     status[covered <= maintenance] = AccountStatus.LIQUIDATION
-    status[equity + 0.5 * MONEY_STEP <= 0] = AccountStatus.BANKRUPT
+    status[equity + 0.5 * step <= 0] = AccountStatus.BANKRUPT
     return status
 
 

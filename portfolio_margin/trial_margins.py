@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from portfolio_margin.book import UNGROUPED, Book
-from portfolio_margin.requirement import MarginModel
+from portfolio_margin.requirement import MarginModel, check_groups
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import DataError, Problem
 from scenarios.risk_arrays import RiskArrays
@@ -57,6 +57,7 @@ class Trials:
     per_lot    (n,P) what one lot bought adds: the contract, and the cash that pays for it
     place      (n,) -> P the contracts; payers -> P the cash that pays for any of them
     seen       (P,) True where the model has a rule
+    owed       (P,) True where it has one for what is held below 0: an asset owed may cost margin, and held not be seen
     step       (n,) contracts per lot
     scale      notional of the account, of one lot at least, margin currency
     """
@@ -72,6 +73,7 @@ class Trials:
     place: IntArray
     payers: IntArray
     seen: BoolArray
+    owed: BoolArray
     step: FloatArray
     scale: float
 
@@ -93,8 +95,10 @@ class Trials:
 def prepare_trials(book: Book, arrays: RiskArrays, model: MarginModel, rows: IntArray) -> Trials:
     """Trials of the one account of `book` in the contracts of `rows`, which are (n,) -> N and differ.
 
-    DataError for a contract whose settlement currency is not among the instruments, so that nothing can pay for it.
+    DataError for a contract whose settlement currency is not among the instruments, so that nothing can pay for it, and
+    for a position in another group than that of its expiry row.
     """
+    check_groups(book, arrays)
     look_up = getattr(model, "for_arrays", None)
     fitted: MarginModel = model if look_up is None else look_up(arrays)
     step = arrays.quantity_step[rows]
@@ -118,6 +122,8 @@ def prepare_trials(book: Book, arrays: RiskArrays, model: MarginModel, rows: Int
     per_lot[np.arange(len(rows)), place[rows]] = step
     payers = np.flatnonzero(paid)
     per_lot[payers, place[cash[paid]]] -= step[paid] * value[paid] / arrays.value[cash[paid]]
+    seen = np.asarray(fitted.not_covered(arrays), dtype=np.str_) == ""
+    asset = arrays.is_collateral & (arrays.instrument_id != arrays.currency)
     gross = float(np.abs(arrays.notional[book.instrument_idx] * book.quantity).sum())
     largest = float((arrays.notional[rows] * step).max(initial=0.0))
     return Trials(
@@ -131,7 +137,8 @@ def prepare_trials(book: Book, arrays: RiskArrays, model: MarginModel, rows: Int
         per_lot=per_lot,
         place=place[rows],
         payers=np.unique(place[cash[paid]]),
-        seen=np.asarray(fitted.not_covered(arrays), dtype=np.str_)[column] == "",
+        seen=seen[column],
+        owed=np.where(asset, fitted.debts_covered(arrays), seen)[column],
         step=step,
         scale=max(gross, largest),
     )
@@ -179,7 +186,7 @@ def _margins(trials: Trials, lots: FloatArray, backend: str) -> TrialMargins:
 
 def _book(quantity: FloatArray, trials: Trials) -> Book:
     """One account a row of quantities (K,P), of what the model has rules for; nothing is held of what is 0."""
-    account, place = np.nonzero((quantity != 0) & trials.seen)
+    account, place = np.nonzero(np.where(quantity < 0.0, trials.owed, trials.seen) & (quantity != 0))
     group = trials.group[place]
     opens = np.ones(len(account), dtype=np.bool_)
     opens[1:] = (np.diff(account) != 0) | (np.diff(group) != 0)

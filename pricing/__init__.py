@@ -1,6 +1,7 @@
 """What is one contract worth?"""
 
 from pricing.american import american_greeks, american_price, exercise_boundary
+from pricing.american_implied import american_implied_vol
 from pricing.butterfly import butterfly_free, largest_psi, mass_interval, smallest_sigma
 from pricing.calendar_spread import calendar_free
 from pricing.dividends import american_call_with_dividend, american_with_dividends
@@ -57,6 +58,7 @@ __all__ = [
     "UnsolvedError",
     "american_call_with_dividend",
     "american_greeks",
+    "american_implied_vol",
     "american_price",
     "american_with_dividends",
     "butterfly_free",

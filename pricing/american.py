@@ -17,8 +17,9 @@ from pricing.arrays import FloatArray, into
 from pricing.bounds import check_bounds, check_carry, with_limits
 from pricing.columns import flat_columns, writable, writable_by_name
 from pricing.errors import ConfigError
+from pricing.greek_names import GREEK_NAMES, UNITS, trader_units
 from pricing.models import black76
-from pricing.price import GREEK_NAMES, UNITS, check_threads, default_threads, load_backend, trader_units
+from pricing.price import check_threads, default_threads, load_backend
 
 FIELDS = ("spot", "strike", "tau", "vol", "sign", "rate", "dividend_yield")
 # A boundary takes about as long as this many European prices.
@@ -109,7 +110,7 @@ def american_greeks(
     come from the solved equation, so that nothing but volga is a difference (of two vegas, right to about 1e-7). In the
     exercise region they are the payoff's. Next to the boundary gamma and vanna are right to 2e-3, 1e-4 and 5e-5 of
     themselves (fast, default, accurate), charm to 4e-2, 5e-3 and 1e-3, and theta to 2e-4, 1e-5 and 5e-7 of the strike
-    a year; where there are two boundaries (rates below 0) these are not to be relied on within 1 % of one.
+    a year.
     options   backend, threads, units and out, as in `GreekOptions`
     """
     from pricing import exercise  # with scipy, which importing the package does not load

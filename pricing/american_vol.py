@@ -1,4 +1,4 @@
-"""The vol that the price of an American option on a forward implies: a search inside a bracket, row by row at once.
+"""The vol that the price of an American option implies: a search inside a bracket, row by row at once.
 
 An American option is worth no less than the European one, so the European implied vol lies above the one sought, and
 0 below. The first step takes the early exercise premium there off the price; then secants, twice as long each time the
@@ -8,7 +8,8 @@ bracket has not become half as wide, so that the root is soon between both ends,
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,11 +18,13 @@ from pricing.errors import Status, UnsolvedError
 from pricing.models import american, black76
 from pricing.price import load_backend
 
-# Stated error of a value at each accuracy, of the larger of forward and strike; see pricing.american.
+# Stated error of a value at each accuracy, of the larger of forward (spot) and strike; see pricing.american.
 STATED = {"fast": 1e-6, "default": 1e-9, "accurate": 1e-12}
 # A vol is returned only where that error moves it by no more than this, times the larger of it and 1.
 RESOLUTION = 1e-4
 MOST_STEPS = 80
+# A value this many stated errors from the price, at the end of a search, is where no boundary was found on the way.
+FAR_ERRORS = 10.0
 # Of the larger of forward and strike, and of the vol: where a search ends.
 CLOSE_VALUE, CLOSE_VOL = 2e-16, 4e-16
 
@@ -41,6 +44,27 @@ class Contracts(NamedTuple):
         return Contracts(*(column[row] for column in self))
 
 
+class Sought(NamedTuple):
+    """What a search needs to know of the options, (R,) each.
+
+    price        of the option
+    least, most  ends of the range of its values over all vols
+    scale        of what values are: the larger of forward (spot) and strike
+    stated       error of a value, of the scale
+    european     vol that the price implies for the European option, NaN for none, and the European vega there
+    value        of rows at vols; raises UnsolvedError naming them by their place
+    """
+
+    price: FloatArray
+    least: FloatArray
+    most: FloatArray
+    scale: FloatArray
+    stated: FloatArray
+    european: FloatArray
+    vega: FloatArray
+    value: Callable[[IntArray, FloatArray], FloatArray]
+
+
 def ends(forward: FloatArray, strike: FloatArray, discount: FloatArray, sign: FloatArray) -> tuple[FloatArray, ...]:
     """(R,) what the option is worth at the least and at the most: of exercise now and at expiry the better one."""
     best = np.maximum(discount, 1.0)
@@ -50,46 +74,68 @@ def ends(forward: FloatArray, strike: FloatArray, discount: FloatArray, sign: Fl
 def solve(
     contracts: Contracts, european: FloatArray, backend: str, accuracy: str, threads: int
 ) -> tuple[FloatArray, FloatArray]:
-    """(R,) vol and status of each row, from the European implied vols, NaN where there is none.
+    """(R,) vol and status of options on the forward itself, from the European implied vols; see `search`."""
+    price, forward, strike, tau, discount, sign = contracts
+    module = load_backend("pricing", backend)
+
+    def value(row: IntArray, vol: FloatArray) -> FloatArray:
+        _, f, k, t, d, s = contracts.rows(row)
+        return np.asarray(module.value(american, (f, k, t, vol, d, s), threads, accuracy=accuracy))
+
+    least, most = ends(forward, strike, discount, sign)
+    scale = np.maximum(forward, strike)
+    stated = np.full_like(price, STATED[accuracy])
+    vega = european_vega(backend, (forward, strike, tau, european, discount, sign), threads)
+    return search(Sought(price, least, most, scale, stated, european, vega, value))
+
+
+def european_vega(backend: str, columns: tuple[FloatArray, ...], threads: int = 1) -> FloatArray:
+    """(R,) of forward, strike, tau, vol, discount and sign; NaN where vol is."""
+    vol = columns[3]
+    safe = (*columns[:3], np.where(np.isfinite(vol), vol, 1.0), *columns[4:])
+    vega = load_backend("pricing", backend).greeks(black76, safe, threads)[3]
+    return np.where(np.isfinite(vol), vega, np.nan)
+
+
+def search(sought: Sought) -> tuple[FloatArray, FloatArray]:
+    """(R,) vol and status of each row.
 
     NOT_DETERMINED where the price lies at an end of its range, or so near that the error of the scheme moves vol by
-    more than RESOLUTION, and above what the European option can be worth; NOT_CONVERGED where a boundary on the way
-    was not found.
+    more than RESOLUTION, and above what the European option can be worth; NOT_CONVERGED where a boundary at the vol
+    sought was not found.
     """
-    price, forward, strike, _, discount, sign = contracts
-    least, most = ends(forward, strike, discount, sign)
+    price, least, most = sought[:3]
     status = np.full(len(price), float(Status.NOT_DETERMINED))
     status[price < least] = Status.BELOW_INTRINSIC
     status[price > most] = Status.ABOVE_MAXIMUM
     vol = np.full(len(price), np.nan)
-    row = np.flatnonzero((price > least) & (price < most) & np.isfinite(european))
-    search = _Search(contracts.rows(row), european[row], load_backend("pricing", backend), accuracy, threads)
+    row = np.flatnonzero((price > least) & (price < most) & np.isfinite(sought.european))
+    run = _Search(sought, row)
     for _ in range(MOST_STEPS):
-        if not search.open.any():
+        if not run.open.any():
             break
-        search.step()
-    unsure = STATED[accuracy] * search.scale > RESOLUTION * np.maximum(search.at, 1.0) * search.slope
-    lost = search.failed | (search.open & ~unsure)
+        run.step()
+    error = sought.stated[row] * run.scale
+    unsure = error > RESOLUTION * np.maximum(run.at, 1.0) * run.slope
+    lost = (np.abs(run.excess) > FAR_ERRORS * error) | (run.open & ~unsure)
     status[row] = np.where(lost, float(Status.NOT_CONVERGED), np.where(unsure, status[row], float(Status.OK)))
-    vol[row] = np.where(status[row] == Status.OK, search.at, np.nan)
+    vol[row] = np.where(status[row] == Status.OK, run.at, np.nan)
     return vol, status
 
 
 class _Search:
-    """Brackets of all rows and the last two points of each; `at` is the best vol so far, `slope` by vol around it."""
+    """Brackets of some rows and the last two points of each; `at` is the best vol so far, `slope` by vol around it."""
 
-    def __init__(self, contracts: Contracts, high: FloatArray, backend: Any, accuracy: str, threads: int) -> None:
-        self.contracts, self.backend, self.accuracy, self.threads = contracts, backend, accuracy, threads
-        self.scale = np.maximum(contracts.forward, contracts.strike)
-        self.failed = np.zeros(len(high), bool)
+    def __init__(self, sought: Sought, row: IntArray) -> None:
+        self.sought, self.row = sought, row
+        self.scale, high = sought.scale[row], sought.european[row]
         self.open = np.ones(len(high), bool)
         self.low, self.high, self.at = np.zeros(len(high)), high.copy(), high.copy()
-        self.excess = np.zeros(len(high))
-        self.excess[:] = self._excess(np.arange(len(high)), high)
-        self.slope = self._european_vega(high)
+        self.excess = self._excess(np.arange(len(high)), high)
+        self.slope = sought.vega[row]
         self.width, self.stride = np.full(len(high), np.inf), np.ones(len(high))
         # Where early exercise adds nothing the European vol is the one sought.
-        self.open &= ~self.failed & (self.excess > CLOSE_VALUE * self.scale)
+        self.open &= self.excess > CLOSE_VALUE * self.scale
 
     def step(self) -> None:
         """One more vol for every row that is still searched."""
@@ -111,26 +157,19 @@ class _Search:
         self.at[row], self.excess[row] = new, excess
         ended = np.abs(excess) <= CLOSE_VALUE * self.scale[row]
         ended |= (np.abs(moved) <= CLOSE_VOL * new) | (self.high[row] - self.low[row] <= CLOSE_VOL * new)
-        self.open[row] = ~ended & ~self.failed[row]
+        self.open[row] = ~ended
 
     def _excess(self, row: IntArray, vol: FloatArray) -> FloatArray:
-        """Value at the vol less the price; rows without a boundary are marked."""
-        result = np.zeros(len(row))
+        """Value at the vol less the price; without a boundary, which is where vol is too small, that of no vol."""
+        at = self.row[row]
+        result = self.sought.least[at] - self.sought.price[at]
         left: BoolArray = np.ones(len(row), bool)
         while left.any():
             part = np.flatnonzero(left)
-            price, forward, strike, tau, discount, sign = self.contracts.rows(row[part])
-            columns = (forward, strike, tau, vol[part], discount, sign)
             try:
-                value = self.backend.value(american, columns, self.threads, accuracy=self.accuracy)
+                result[part] = self.sought.value(at[part], vol[part]) - self.sought.price[at[part]]
             except UnsolvedError as error:
-                wrong = part[[int(problem.row or 0) for problem in error.problems]]
-                left[wrong], self.failed[row[wrong]] = False, True
+                left[part[[int(problem.row or 0) for problem in error.problems]]] = False
                 continue
-            result[part] = value - price
             break
         return result
-
-    def _european_vega(self, vol: FloatArray) -> FloatArray:
-        _, forward, strike, tau, discount, sign = self.contracts
-        return np.array(self.backend.greeks(black76, (forward, strike, tau, vol, discount, sign), self.threads)[3])

@@ -25,9 +25,8 @@ def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[st
     except ValueError:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise DataError([Problem(function, None, "shapes", shapes, "these do not broadcast")]) from None
-    return {
-        name: np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1) for name, array in arrays.items()
-    }, shape
+    whole = {name: array if array.shape == shape else np.broadcast_to(array, shape) for name, array in arrays.items()}
+    return {name: np.ascontiguousarray(array).reshape(-1) for name, array in whole.items()}, shape
 
 
 def numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
@@ -36,6 +35,8 @@ def numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
         given = np.asarray(value)
         if np.ma.is_masked(value) or given.dtype.kind not in "fiuO":
             raise TypeError
+        if given.dtype == np.float64:
+            return given
         with np.errstate(over="ignore"):  # a wider float beyond doubles is infinite, and refused as such
             return given.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError):

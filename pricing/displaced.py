@@ -36,7 +36,8 @@ def usual_greeks_of(formula):
         shifted, forward_rest = two_sum(forward, displacement)
         raised, strike_rest = two_sum(strike, displacement)
         terms = formula.usual_terms(xp, shifted, raised, tau, vol)
-        enough, row = formula.usual_greeks(xp, terms, shifted, raised, tau, discount, sign)
+        rates = formula.rates_of_time(xp, tau, discount)
+        enough, row = formula.usual_greeks(xp, terms, rates, shifted, raised, tau, discount, sign)
         price, delta, gamma, vega, theta, rho, vanna, volga, charm = row
         by_strike = xp.fused(-shifted, delta, price) / raised
         price = xp.fused(by_strike, strike_rest, xp.fused(delta, forward_rest, price))

@@ -24,7 +24,7 @@ FAR = 7.5
 BEND = 7.0
 BEND_POINTS, SMOOTH_POINTS = 32, 48
 # Terms of a series: as many, and more for each deviation until the next dividend that its range is wide, up to a limit.
-FEWEST_TERMS, TERMS_A_DEVIATION, MOST_TERMS = 32, 20, 256
+FEWEST_TERMS, TERMS_A_DEVIATION, MOST_TERMS, TERMS_APART = 32, 20, 256, 8
 BISECTIONS, DOUBLINGS = 60, 60
 ROOT_TWO_PI = 2.5066282746310002
 Function = Callable[[FloatArray], FloatArray]
@@ -76,8 +76,15 @@ class Before(NamedTuple):
     switch: FloatArray
 
 
+def terms_of(tau: FloatArray, dates: FloatArray) -> FloatArray:
+    """Terms of the series that is wanted after the last but one of some dates, by years to expiry (any shape)."""
+    wide = np.sqrt(np.minimum(dates[-2], tau - dates[-2]))
+    terms = FEWEST_TERMS + TERMS_A_DEVIATION * wide / np.sqrt(dates[-1] - dates[-2])
+    return np.asarray(np.minimum(TERMS_APART * np.ceil(terms / TERMS_APART), MOST_TERMS))
+
+
 def greeks(calls: Calls, module: ModuleType) -> FloatArray:
-    """(3,R) price, delta and gamma."""
+    """(3,R) price, delta and gamma. Where all calls have the same `terms_of` no bit depends on the others."""
     log_spot = np.log(calls.spot)
     if not len(calls.dates):
         grow, whole = np.exp(calls.rate * calls.tau), np.exp(-calls.rate * calls.tau)
@@ -91,7 +98,7 @@ def greeks(calls: Calls, module: ModuleType) -> FloatArray:
             step = (dates[k], dates[k + 1])
             before = _before(calls, k, left)
             low, high = _range(calls, step[0])
-            count = _terms_of(calls, step)
+            count = int(terms_of(calls.tau, dates[: k + 2]).max())
             at = 0.5 * (low + high) + 0.5 * (high - low) * np.cos(np.pi * (np.arange(count) + 0.5) / count)
             series = _series(_means(calls, step, before, left, at)[0], low, high)
             far = np.exp(-calls.rate * (step[1] - step[0])) * np.maximum(before.paid, left.far - calls.lost[k])
@@ -221,18 +228,12 @@ def _range(calls: Calls, date: float) -> tuple[FloatArray, FloatArray]:
     return low, np.maximum(high, low + been)
 
 
-def _terms_of(calls: Calls, step: tuple[float, float]) -> int:
-    """Terms of the series at the start of a step."""
-    wide = np.minimum(np.sqrt(step[0]), np.sqrt(calls.tau - step[0])).max()
-    terms = FEWEST_TERMS + TERMS_A_DEVIATION * wide / np.sqrt(step[1] - step[0])
-    return int(min(terms, MOST_TERMS))
-
-
 def _series(values: FloatArray, low: FloatArray, high: FloatArray) -> Function:
     """The Chebyshev series through values (R,n) at the roots of the n-th polynomial; goes on as the spot above."""
     n = values.shape[1]
     angle = np.pi * (np.arange(n) + 0.5) / n
-    coefficients = 2.0 / n * values @ np.cos(np.outer(angle, np.arange(n)))
+    # Not by a product of matrices, whose last bits for one row depend on how many rows there are.
+    coefficients = 2.0 / n * np.einsum("ri,ip->rp", values, np.cos(np.outer(angle, np.arange(n))))
     coefficients[:, 0] *= 0.5
 
     def function(log_spot: FloatArray) -> FloatArray:

@@ -118,7 +118,7 @@ def _last(puts: Puts, start: float, solver: Solver) -> tuple[Stretch, FloatArray
     chosen, life = scheme(american.SCHEMES[LAST]), puts.tau - start
     terms = (puts.rate, np.zeros_like(life), puts.vol, life)
     y, _, converged = solver.solve(chosen, terms, False)
-    distance = np.sqrt(np.maximum((y * y) @ chosen.premium_basis, american.LEAST_DISTANCE))
+    distance = np.sqrt(np.maximum(_each(y * y, chosen.premium_basis), american.LEAST_DISTANCE))
     time = start + life[:, None] * chosen.premium_root**2
     return Stretch(time, life[:, None] * chosen.premium_weight, distance), y[:, 0], converged
 
@@ -143,13 +143,13 @@ def _between(
         known = [_ahead(stretch, row, end - z, vol) for stretch in stretches]
         node = _Node(vol, rate, tau - end + z, 1.0 - later * np.exp(rate * (end - z)), time, counts, known)
         first = _start(node, z, gap) if i < 2 else np.maximum(2.0 * y[:, i - 1] - y[:, i - 2], 0.5 * y[:, i - 1])
-        y[:, i], good = _root(node, y[:, :i] @ matrix[:, :i].T, matrix[:, i], first)
+        y[:, i], good = _root(node, _each(y[:, :i], matrix[:, :i].T), matrix[:, i], first)
         converged &= good
     every = Stretch(*(np.full((len(puts.tau), len(back) + 1), value) for value in (1.0, 0.0, 1.0)))
     least = (length * np.exp(-stride * (NODES - 1)))[:, None]
     every.time[row] = end[:, None] - np.hstack([length[:, None] * np.exp(log_share), 0.5 * least])
     every.weight[row] = np.hstack([length[:, None] * weight, least])
-    every.y[row] = np.hstack([y @ _interpolation(NODES - 1, back).T, y[:, :1]])
+    every.y[row] = np.hstack([_each(y, _interpolation(NODES - 1, back).T), y[:, :1]])
     return every, y[:, -1], converged
 
 
@@ -214,6 +214,11 @@ def _start(node: _Node, z: FloatArray, gap: FloatArray) -> FloatArray:
     perpetual = american.perpetual_distance(xp, node.rate, nothing, node.vol, np.ones_like(nothing))
     plain = american.first_distance(xp, node.rate, nothing, node.vol, node.left, perpetual)
     return np.asarray(np.sqrt(plain * plain + 2.0 * node.vol**2 * node.left * np.log1p(gap / z)))
+
+
+def _each(rows: FloatArray, matrix: FloatArray) -> FloatArray:
+    """The product of each row with a matrix, whose last bits do not depend on the other rows."""
+    return np.asarray(np.einsum("ri,ip->rp", rows, matrix))
 
 
 def _points() -> tuple[FloatArray, FloatArray]:

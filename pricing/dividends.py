@@ -7,15 +7,17 @@ Two conventions say what moves lognormally, and so what vol is the vol of:
   2003; Vellekoop and Nieuwenhuis 2006).
 
 With a rate of 0 or more and no yield a call is exercised early only just before the share goes without a dividend:
-`pricing.dividend_induction` finds the value from the last dividend to the first. A put is exercised at any time but for
-a stretch before each dividend: `pricing.dividend_puts` finds its boundary, in the escrowed model. With a spot that
-drops the put is refused: what is left of it after a dividend is no function in closed form, and none is kept. A
-dividend that is a share of the price is a yield.
+`pricing.dividend_induction` finds the value from the last dividend to the first. A put is exercised at any time but
+for a stretch before each dividend: `pricing.dividend_puts` finds its boundary, in the escrowed model. With a spot
+that drops the put is refused: just before a dividend it is worth an American put on what the drop leaves, which has
+no closed form and kinks where the share goes to 0 and where exercise begins, and the equation of the boundary holds
+its mean. A dividend that is a share of the price is a yield.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -35,7 +37,7 @@ CONVENTIONS = ("escrowed", "drop")
 FIELDS = ("spot", "strike", "tau", "vol", "sign", "rate")
 SCHEDULE, ONE_DIVIDEND = "american_with_dividends", "american_call_with_dividend"
 ONE_DIVIDEND_FIELDS = ("spot", "strike", "tau", "vol", "rate", "dividend", "dividend_tau")
-ROWS_AT_ONCE, PUTS_AT_ONCE = 128, 16
+ROWS_AT_ONCE = 128
 # A rate that earns less than this over the life of a put is none.
 NO_RATE = 1e-14
 
@@ -72,7 +74,7 @@ def american_with_dividends(
     if convention not in CONVENTIONS:
         raise ConfigError(f"convention = {convention!r}: must be one of {', '.join(CONVENTIONS)}")
     module = load_backend("pricing", backend)
-    dates, amounts = _schedule(dividend_tau, dividend)
+    dates, amounts = checked_schedule(dividend_tau, dividend)
     values = (spot, strike, tau, vol, sign, rate)
     named, shape = flat_columns(SCHEDULE, dict(zip(FIELDS, values, strict=True)))
     columns = tuple(named[field] for field in FIELDS if field != "sign")
@@ -94,8 +96,10 @@ def american_with_dividends(
     call = named["sign"] > 0
     # Where the spot loses nothing at it, a dividend at which no call is exercised does not matter.
     key = _paying(columns, dates, amounts) if escrowed else np.arange(len(dates))[:, None] < counted
-    for pattern in np.unique(key[:, call], axis=1).T:
-        rows = np.flatnonzero((key == pattern[:, None]).all(0) & call)
+    terms = _terms(columns[2], dates, key)
+    for alike in np.unique(np.concatenate([key, terms])[:, call], axis=1).T:
+        pattern = alike[: len(dates)] > 0
+        rows = np.flatnonzero((key == pattern[:, None]).all(0) & (terms == alike[len(dates) :, None]).all(0) & call)
         for start in range(0, len(rows), ROWS_AT_ONCE):
             row = rows[start : start + ROWS_AT_ONCE]
             given = tuple(column[row] for column in columns)
@@ -164,8 +168,8 @@ def _puts(
     early = rate * tau > NO_RATE
     for count in np.unique(counted[early]):
         same = np.flatnonzero(early & (counted == count))
-        for start in range(0, len(same), PUTS_AT_ONCE):
-            row = same[start : start + PUTS_AT_ONCE]
+        for start in range(0, len(same), ROWS_AT_ONCE):
+            row = same[start : start + ROWS_AT_ONCE]
             terms = (clean[row] / strike[row], tau[row], vol[row], rate[row])
             puts = dividend_puts.Puts(*terms, dates[:count], worth[:count, row] / strike[row])
             more, converged = dividend_puts.greeks(puts, solver)
@@ -197,6 +201,16 @@ def _paying(columns: tuple[FloatArray, ...], dates: FloatArray, amounts: FloatAr
     return paying
 
 
+def _terms(tau: FloatArray, dates: FloatArray, paying: BoolArray) -> FloatArray:
+    """(M,R) terms of the series after each dividend but the last of those that count, 0 for all others."""
+    terms = np.zeros(paying.shape)
+    for row in np.unique(paying, axis=1).T:
+        same, own = (paying == row[:, None]).all(0), np.flatnonzero(row)
+        for k, following in itertools.pairwise(own):
+            terms[k, same] = dividend_induction.terms_of(tau[same], dates[[k, following]])
+    return terms
+
+
 def _calls(
     columns: tuple[FloatArray, ...], schedule: tuple[FloatArray, FloatArray], pattern: BoolArray, escrowed: bool
 ) -> Calls:
@@ -214,8 +228,8 @@ def _calls(
     return Calls(spot - later[0], strike, tau, vol, rate, dates, added, np.zeros(len(dates)))
 
 
-def _schedule(dividend_tau: ArrayLike, dividend: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Dates and amounts. DataError for those out of bounds or of different lengths."""
+def checked_schedule(dividend_tau: ArrayLike, dividend: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """(M,) dates and amounts. DataError for those out of bounds or of different lengths."""
     given = {"dividend_tau": dividend_tau, "dividend": dividend}
     dates, amounts = (np.atleast_1d(numbers(SCHEDULE, name, values)) for name, values in given.items())
     if dates.ndim != 1 or dates.shape != amounts.shape:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pricing import displaced, spot
-from pricing.arrays import FloatArray, IntArray
+from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import Status
 from pricing.variables import CHANGED_VARIABLES
+from pricing.xp import error_free
 
 FARTHEST_STEP = 1.0e-9  # of the vol; the square of a longer one would show
 PASSES = 2  # each takes the error of a first derivative to its square
+STEEPEST = 10.0
 # Of the larger of forward and strike: nearer to an end of its range than this nobody knows on which side a price lies.
 UNKNOWN = 2.0**-52
 
@@ -60,7 +62,7 @@ def at_exact_terms(
     _correct(model, given, quotes, corrected, compiled)
     with np.errstate(invalid="ignore"):
         near = np.abs(corrected - vol) <= FARTHEST_STEP * vol
-    near &= status == Status.OK
+        near &= (status == Status.OK) & ~_steep(model, given, quotes, vol)
     if near.all():
         return corrected, status
     rows = np.flatnonzero(~near & (status != Status.NOT_FINITE) & (status != Status.EXPIRED))
@@ -68,6 +70,15 @@ def at_exact_terms(
     vol[near] = corrected[near]
     vol[rows], status[rows] = again
     return vol, status
+
+
+def _steep(model: str, given: Mapping[str, FloatArray], quotes: Quotes, vol: FloatArray) -> BoolArray:
+    """(n,) rows whose spot drifts so many deviations that the logarithm of a kernel does not tell what its forward
+    lacks: its error is a rounding of a twelfth of the cube of the drift."""
+    if model == "displaced":
+        return np.zeros(len(vol), np.bool_)
+    drift = (given["rate"] - given["dividend_yield"]) * quotes.tau
+    return np.asarray(np.abs(drift * drift * drift) > STEEPEST * vol * np.sqrt(quotes.tau))
 
 
 def _correct(model: str, given: Mapping[str, FloatArray], quotes: Quotes, vol: FloatArray, compiled: int) -> None:
@@ -91,8 +102,22 @@ def _rests(model: str, given: Mapping[str, FloatArray], quotes: Quotes, rows: In
     forward = quotes.forward[rows]
     carry = given["rate"][rows], given["dividend_yield"][rows]
     with np.errstate(all="ignore"):
-        share = spot.lacking_share(_xp(), forward, first, *carry, quotes.tau[rows])
+        share = spot.lacking_share(_Fine(_xp()), forward, first, *carry, quotes.tau[rows])
     return forward * share, np.zeros(len(rows))
+
+
+class _Fine(NamedTuple):
+    """The primitives of numpy that `spot.lacking_share` wants, the logarithm to 22 digits."""
+
+    xp: Any
+
+    def product_minus(self, a: FloatArray, b: FloatArray, c: FloatArray) -> FloatArray:
+        """As that of numpy."""
+        return np.asarray(self.xp.product_minus(a, b, c))
+
+    def log_ratio_parts(self, numerator: FloatArray, denominator: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Finer than that of numpy."""
+        return error_free.log_ratio_finely(numerator, denominator)
 
 
 def _xp() -> ModuleType:
@@ -112,7 +137,7 @@ def _solved_again(
     part = Quotes(*(column[rows] for column in quotes))
     forward_rest, strike_rest = _rests(model, given, quotes, rows)
     for _ in range(PASSES):
-        delta, by_strike = _slopes(part, *found)
+        delta, by_strike = _slopes(part, *found, (forward_rest, strike_rest))
         worth = part.discount * (delta * forward_rest + by_strike * strike_rest)
         price = part.price - worth
         found = solve(part._replace(price=price))
@@ -131,13 +156,17 @@ def _ends(quotes: Quotes) -> tuple[FloatArray, FloatArray]:
     return intrinsic, np.where(quotes.sign > 0.0, quotes.forward, quotes.strike)
 
 
-def _slopes(quotes: Quotes, vol: FloatArray, status: np.ndarray) -> tuple[FloatArray, FloatArray]:
-    """Undiscounted dV/dF and dV/dK, at the end of the price's range where there is no vol."""
+def _slopes(
+    quotes: Quotes, vol: FloatArray, status: np.ndarray, rests: tuple[FloatArray, FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Undiscounted dV/dF and dV/dK half of what rounding took further, so that products with it are right to third
+    order; at the end of the price's range where there is no vol."""
     _, forward, strike, tau, discount, sign = quotes
     with np.errstate(all="ignore"):
         s = vol * np.sqrt(tau)
-        d = np.log(forward / strike) / s
         xp = _xp()
+        x = xp.log_ratio(forward, strike) + 0.5 * (rests[0] / forward - rests[1] / strike)
+        d = x / s
         delta, by_strike = sign * xp.normal_cdf(sign * (d + 0.5 * s)), -sign * xp.normal_cdf(sign * (d - 0.5 * s))
         intrinsic, maximum = _ends(quotes)
         high = quotes.price / discount > 0.5 * (intrinsic + maximum)

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from pricing import certain_exercise, near_boundary, two_boundaries
+from pricing import certain_exercise, near_boundary, near_two_boundaries, two_boundaries
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.collocation import Scheme, scheme, scheme_of
 from pricing.errors import ConfigError, Problem, UnsolvedError
@@ -312,11 +312,11 @@ def _terms(puts: Puts, row: IntArray) -> Terms:
 def _near(puts: Puts, solution: Solution) -> BoolArray:
     """(R',) rows of a part, in its own order, so near their boundary that derivatives want points of their own."""
     part, groups, y, _ = solution
-    if part.solver is two_boundaries:
-        return np.zeros(len(part.row), bool)
     owner, row = np.repeat(np.arange(len(y)), np.diff(groups.ptr)), part.row[groups.order]
-    d = near_boundary.distance(tuple(term[owner] for term in groups.terms), puts.log_spot[row], y[owner])
-    return near_boundary.is_near(part.scheme, d)[np.argsort(groups.order)]
+    terms, back = tuple(term[owner] for term in groups.terms), np.argsort(groups.order)
+    if part.solver is two_boundaries:
+        return near_two_boundaries.is_near(near_two_boundaries.distance(terms, puts.log_spot[row], y[owner])[0])[back]
+    return near_boundary.is_near(part.scheme, near_boundary.distance(terms, puts.log_spot[row], y[owner]))[back]
 
 
 def _premium_greeks(puts: Puts, solution: Solution, near: BoolArray, threads: int) -> tuple[FloatArray, BoolArray]:
@@ -328,8 +328,9 @@ def _premium_greeks(puts: Puts, solution: Solution, near: BoolArray, threads: in
     if len(few):
         owner = np.repeat(np.arange(len(y)), np.diff(groups.ptr))[few]
         terms = tuple(term[owner] for term in groups.terms)
+        own = near_two_boundaries if part.solver is two_boundaries else near_boundary
         # The premium itself has no spike and stays that of `value`.
-        ours[1:, few] = near_boundary.premium_greeks(part.scheme, terms, spots[few], y[owner], changes[:, owner])[1:]
+        ours[1:, few] = own.premium_greeks(part.scheme, terms, spots[few], y[owner], changes[:, owner])[1:]
     return ours[:, back], _exercised(part, groups, y, spots)[back]
 
 

@@ -27,6 +27,9 @@ UNDATED = np.iinfo(np.int64).max
 NOTHING_FIXED = freeze(np.zeros(0), np.float64)
 # The same for "no currency declares a limit of its own".
 USUAL_FX = freeze(np.zeros(0), np.float64)
+# The same for "no dividends are known".
+NONE_KNOWN = freeze(np.zeros(0), np.float64)
+DIVIDENDS = ("dividend_underlying", "dividend_time", "dividend")
 # What decides whether a market is refused, and no number that is computed of it.
 DECLARED = ("fx_basis_limit", "limits")
 
@@ -48,13 +51,17 @@ class Market:
     mark_vol           (N,) per sqrt(year), NaN = use the slice; 0, or 0.01 to 10
     currency_id        (C,) names; currency 0 is the margin currency
     fx                 (C,) margin currency per unit of currency; fx[0] = 1
-    currency_underlying (C,) -> U whose price moves the currency, -1 for none; the fx of such a coin is
-                       its spot, within fx_basis_limit
+    currency_underlying (C,) -> U whose price moves the currency, -1 for none, as of the margin currency itself; the
+                       fx of such a coin is its spot, within fx_basis_limit
     fixed_share        (X,) share of the forward that an average for settlement has already fixed, in [0, 1]; it takes
                        no part in any move. Left out: 0; always 0 for undated rows
     fx_basis_limit     (C,) largest |fx / spot - 1| of a currency that an underlying moves, 0 or more, inf for any.
                        Left out: 0.01, it is the coin itself. Declared: an asset with a price of its own that moves in
                        step with the underlying, such as a staked coin, a depegged token, a feed beside the index
+    dividend_underlying, dividend_time   (D,) -> U; (D,) ms UTC when the share first trades without the dividend,
+                       after the valuation time, each moment of an underlying once
+    dividend           (D,) known dividends in cash, quote currency a share, above 0. Left out: none. They say when
+                       early exercise pays, see `pricing.cash_dividends`; no European price depends on them
     limits             declared where the usual bounds of forwards, discounts and vols do not hold
 
     Raises DataError naming every bad row. mark_vol may hold NaN, nothing else may but svi.
@@ -74,17 +81,20 @@ class Market:
     currency_underlying: IntArray
     fixed_share: FloatArray = column(default_factory=lambda: NOTHING_FIXED)
     fx_basis_limit: FloatArray = column(default_factory=lambda: USUAL_FX)
+    dividend_underlying: IntArray = column(default_factory=lambda: NONE_KNOWN)
+    dividend_time: IntArray = column(default_factory=lambda: NONE_KNOWN)
+    dividend: FloatArray = column(default_factory=lambda: NONE_KNOWN)
     limits: MarketLimits = USUAL
 
     def __post_init__(self) -> None:
         strings = dict.fromkeys(("underlying_id", "currency_id"), np.str_)
-        integers = dict.fromkeys(("expiry_underlying", "expiry_time", "currency_underlying"), np.int64)
+        integers = dict.fromkeys(("expiry_underlying", "expiry_time", "currency_underlying", *DIVIDENDS[:2]), np.int64)
         if self.fixed_share is NOTHING_FIXED or not np.any(self.fixed_share):
             # Also where forwards of another number replace those of a market that has nothing fixed.
             object.__setattr__(self, "fixed_share", np.zeros(len(self.forward)))
         if self.fx_basis_limit is USUAL_FX or np.all(np.asarray(self.fx_basis_limit) == FX_TOLERANCE):
             object.__setattr__(self, "fx_basis_limit", np.full(np.shape(self.currency_id), FX_TOLERANCE))
-        names = ("spot", "forward", "discount", "svi", "mark_vol", "fx", "fixed_share", "fx_basis_limit")
+        names = ("spot", "forward", "discount", "svi", "mark_vol", "fx", "fixed_share", "fx_basis_limit", DIVIDENDS[2])
         floats = dict.fromkeys(names, np.float64)
         freeze_fields(self, {**strings, **integers, **floats})
         object.__setattr__(self, "valuation_time", _moment(self.valuation_time))
@@ -95,7 +105,8 @@ class Market:
     @cached_property
     def digest(self) -> str:
         """Hash of the whole snapshot: two markets with the same digest give the same prices."""
-        return hash_parts([getattr(self, f.name) for f in fields(self) if f.name not in DECLARED])
+        left_out = DECLARED if len(self.dividend) else (*DECLARED, *DIVIDENDS)
+        return hash_parts([getattr(self, f.name) for f in fields(self) if f.name not in left_out])
 
     @property
     def expiry_name(self) -> list[str]:
@@ -120,6 +131,7 @@ class Market:
             "fx": self.currency_id.shape,
             "fx_basis_limit": self.currency_id.shape,
             "currency_underlying": self.currency_id.shape,
+            **dict.fromkeys(DIVIDENDS, (self.dividend.size,)),
         }
         problems = [
             Problem("market", None, name, getattr(self, name).shape, f"needs the shape {shape}")
@@ -180,7 +192,26 @@ class Market:
         problems += row_problems("market", "mark_vol", (vol > 0) & (vol < least), vol, remedy)
         if len(self.fx) and self.fx[0] != 1.0:
             problems.append(Problem("market", 0, "fx", self.fx[0], "currency 0 is the margin currency: its fx is 1"))
+        if len(mover) and mover[0] >= 0:
+            remedy = "currency 0 is the margin currency, in which everything is counted: nothing moves it, so -1"
+            problems.append(Problem("market", str(self.currency_id[0]), "currency_underlying", int(mover[0]), remedy))
+        problems += self._dividend_problems()
         return problems or self._name_problems() or self._impossible_expiries(expiry)
+
+    def _dividend_problems(self) -> list[Problem]:
+        """Dividends of no underlying or amount, that have been paid, or that stand twice."""
+        owner, time = self.dividend_underlying, self.dividend_time
+        unknown = (owner < 0) | (owner >= len(self.underlying_id))
+        problems = row_problems("market", DIVIDENDS[0], unknown, owner, "no such underlying")
+        amount = self.dividend
+        problems += row_problems("market", DIVIDENDS[2], ~((amount > 0) & np.isfinite(amount)), amount, "above 0")
+        remedy = "must be ms UTC after the valuation time: a share that trades without the dividend has it no more"
+        past = (time <= self.valuation_time) | (time == UNDATED)
+        problems += row_problems("market", DIVIDENDS[1], past, time, remedy)
+        _, first = np.unique(np.stack([owner, time]), axis=1, return_index=True)
+        repeated = ~np.isin(np.arange(len(time)), first)
+        remedy = "a second dividend of this underlying and time: give their sum"
+        return problems + row_problems("market", DIVIDENDS[1], repeated, time, remedy)
 
     def _name_problems(self) -> list[Problem]:
         """Names and expiries that stand twice or are empty; other currencies beside a coin that margins itself."""

@@ -62,7 +62,7 @@ def _block(
     kept = np.maximum(d, LEAST)
     log_move = (kept - d) * terms[2] * np.sqrt(terms[3])
     log_spot = log_spot + log_move
-    root, weight = _points(kept, scheme.grade)
+    root, weight = spike_points(kept, scheme.grade)
     basis = basis_at(scheme, (1.0 - root) * (1.0 + root))
 
     def at_points(values: FloatArray) -> FloatArray:
@@ -77,7 +77,7 @@ def _block(
     return result
 
 
-def _points(d: FloatArray, grade: int) -> tuple[FloatArray, FloatArray]:
+def spike_points(d: FloatArray, grade: int) -> tuple[FloatArray, FloatArray]:
     """(R,p) rho and weights of dt/tau, from the distances (R,)."""
     share, share_weight = _panels()
     first = np.log(d / SPIKE)[:, None]

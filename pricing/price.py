@@ -6,17 +6,18 @@ import functools
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
+from pricing.arrays import FloatArray, IntArray
 from pricing.bounds import check_model, is_coin, with_limits
 from pricing.columns import direct, flat_columns, numbers, writable, writable_by_name
 from pricing.errors import ConfigError
+from pricing.greek_names import GREEK_NAMES, THIRD_ORDER, UNITS, trader_units, wanted_names
 from pricing.resolve import is_solved, load_model
 from pricing.variables import (
     CHANGED_VARIABLES,
@@ -33,27 +34,6 @@ from pricing.variables import (
 
 BACKENDS = ("numpy", "numba", "jax")
 MANY_DEVICES = "jax"  # of which "jax:4" asks for four
-GREEK_NAMES = ("price", "delta", "gamma", "vega", "theta", "rho", "vanna", "volga", "charm")
-THIRD_ORDER = ("veta", "speed", "zomma", "color", "ultima")
-FIRST_ORDER = ("price", "delta", "vega", "theta", "rho")
-EVERY_ORDER = ("delta_pa", "dividend_rho")  # of the models that have them
-
-# Divisors from raw to trader units: vega per vol point, theta and charm per day, rho per 1 %,
-# vanna and zomma per vol point, volga per vol point squared, ultima cubed, veta per vol point and day.
-TRADER_DIVISOR = {
-    "vega": 100.0,
-    "theta": DAYS_PER_YEAR,
-    "rho": 100.0,
-    "dividend_rho": 100.0,
-    "vanna": 100.0,
-    "volga": 10_000.0,
-    "charm": DAYS_PER_YEAR,
-    "veta": 100.0 * DAYS_PER_YEAR,
-    "zomma": 100.0,
-    "color": DAYS_PER_YEAR,
-    "ultima": 1_000_000.0,
-}
-UNITS = ("raw", "trader")
 PARALLEL_ROWS = 50_000
 
 
@@ -64,6 +44,7 @@ class Options(TypedDict, total=False):
     displacement    of the model "displaced", quote currency
     rate, dividend_yield   of the model "black_scholes_merton", continuously compounded, per year
     accuracy        of the model "american": "fast", "default" or "accurate", see pricing.american
+    only            names of the results that are wanted, see `greeks`
     out             arrays to write into, see `greeks`
     """
 
@@ -72,6 +53,7 @@ class Options(TypedDict, total=False):
     rate: ArrayLike
     dividend_yield: ArrayLike
     accuracy: str
+    only: Sequence[str]
     out: dict[str, FloatArray]
 
 
@@ -125,7 +107,7 @@ def check_threads(threads: object) -> None:
 
 
 # Value or Greeks, and how many rows were not within bounds, where a kernel counts them.
-Results = tuple[tuple[FloatArray, ...], int | None]
+Results = tuple[tuple[Any, ...], int | None]
 
 
 def default_threads(work: int, threshold: int = PARALLEL_ROWS) -> int:
@@ -229,21 +211,26 @@ def greeks(
     units "raw": per 1.00 of price, vol and rate, per year. "trader": vega, vanna, zomma and veta per vol point,
     volga per vol point squared, ultima cubed, theta, charm, color and veta per day, rho per 1 %, and theta never
     below minus the value within the last day (an option cannot lose more than it is worth).
-    options as in `price`, and backend; `out` is a dict with one float64 array of the broadcast shape for every
-    name of the result, which are filled and returned. At tau = 0 or vol = 0 Greeks take their limits, see
-    pricing/models; none is ever NaN. One beyond the largest double is infinite, and NaN if
+    options as in `price`, and backend; `only` names those of the order that are wanted, in the order of the result;
+    the others are left out, which on numba spares their memory. `out` is a dict with one float64 array of the
+    broadcast shape for every name of the result, which are filled and returned. At tau = 0 or vol = 0 Greeks take
+    their limits, see pricing/models; none is ever NaN. One beyond the largest double is infinite, and NaN if
     made of several such, which takes a forward or a deviation below 1e-100.
     """
     _check_form(order, units)
-    out, backend, accuracy = options.pop("out", None), options.pop("backend", "numba"), options.pop("accuracy", None)
+    out, only = options.pop("out", None), options.pop("only", None)
+    backend, accuracy = options.pop("backend", "numba"), options.pop("accuracy", None)
     columns, shape = _columns("greeks", model, (forward, strike, tau, vol, sign, discount), options)
     module, formula = load_backend("pricing", backend), load_model(formula_name(model), FORMULA)
-    scheme = _scheme(model, formula, accuracy)
+    wanted, scheme = wanted_names(model, order, only), _scheme(model, formula, accuracy)
     names = (*GREEK_NAMES, *THIRD_ORDER) if order == 3 else GREEK_NAMES
-    targets: tuple[FloatArray, ...] | None = None
-    if out is not None and backend == "numba" and units == "raw" and order > 1 and formula_name(model) == model:
-        targets = _direct_targets(writable_by_name("greeks", out, names, shape), columns)
-
+    if out is not None:
+        writable_by_name("greeks", out, wanted, shape)
+    straight = backend == "numba" and formula_name(model) == model and (order < 3 or only is None)
+    room = out if units == "raw" else None
+    if room is None and only is not None:
+        room = {name: np.empty(shape) for name in wanted}
+    targets = None if room is None or not straight else _targets(names, room, columns)
     checked = _checks_rows(backend, formula)
 
     def run(terms: Terms) -> Results:
@@ -256,25 +243,20 @@ def greeks(
 
     def evaluated(given: dict[str, FloatArray], checks_rows: bool, at: IntArray | None = None) -> dict[str, FloatArray]:
         rows, terms = _evaluate("greeks", model, given, run, checks_rows, at)
+        found = {name: row for name, row in zip(names, rows, strict=True) if row is not None}
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            return model_greeks(model, dict(zip(names, rows, strict=True)), terms, given)
+            return model_greeks(model, found, terms, given)
 
     if backend == "numba" and model in CHANGED_VARIABLES and order < 3:
         named = _mostly_usual_greeks(model, columns, evaluated)
     else:
         named = evaluated(columns, checked)
-    if out is not None and targets is not None:
+    if out is not None and targets is not None and units == "raw":
         return out
-    if order == 1:
-        named = {name: named[name] for name in named if name in (*FIRST_ORDER, *EVERY_ORDER)}
     if units == "trader":
         named = trader_units(named, columns["tau"], in_place=True)
-    result = {name: values.reshape(shape) for name, values in named.items()}
-    if out is None:
-        return result
-    for name, target in writable_by_name("greeks", out, list(result), shape).items():
-        target[...] = result[name]
-    return out
+    result = {name: named[name].reshape(shape) for name in wanted}
+    return result if out is None else _copied(result, out)
 
 
 def _scheme(model: str, formula: ModuleType, accuracy: str | None) -> dict[str, str]:
@@ -291,10 +273,25 @@ def _check_form(order: int, units: str) -> None:
         raise ConfigError(f"units = {units!r}: must be raw or trader")
 
 
-def _direct_targets(out: dict[str, FloatArray], columns: dict[str, FloatArray]) -> tuple[FloatArray, ...] | None:
-    """Flat arrays for a kernel to write raw Greeks of the formula itself into; None where they must be copied."""
-    fit = all(direct(target, tuple(columns.values())) for target in out.values())
-    return tuple(target.reshape(-1) for target in out.values()) if fit else None
+def _targets(
+    names: tuple[str, ...], out: dict[str, FloatArray], columns: dict[str, FloatArray]
+) -> tuple[FloatArray | None, ...] | None:
+    """Flat arrays for a kernel to write its results into, None for one that is not in `out`; the price always has one.
+
+    None for all where results must be copied into what is in `out`.
+    """
+    if not all(direct(target, tuple(columns.values())) for target in out.values()):
+        return None
+    flat = {name: target.reshape(-1) for name, target in out.items()}
+    if "price" not in flat:
+        flat["price"] = np.empty(columns["tau"].size)
+    return tuple(flat.get(name) for name in names)
+
+
+def _copied(result: dict[str, FloatArray], out: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    for name, target in out.items():
+        target[...] = result[name]
+    return out
 
 
 def _usual_rows(model: str, columns: dict[str, FloatArray], out: tuple[FloatArray, ...]) -> IntArray:
@@ -319,22 +316,6 @@ def _mostly_usual_greeks(
         for name, values in evaluated({name: column[rows] for name, column in columns.items()}, True, rows).items():
             named[name][rows] = values
     return named
-
-
-def trader_units(raw: dict[str, FloatArray], tau: FloatArray, in_place: bool = False) -> dict[str, FloatArray]:
-    """The same Greeks per vol point, per day and per percent, in place of the raw ones where nobody else has those.
-
-    Theta is that of one day or of the remaining life, whichever is shorter, and an option loses no
-    more than its value: Deribit's convention, within its print rounding.
-    """
-    scaled = {name: values if in_place and values.flags.writeable else values.copy() for name, values in raw.items()}
-    for name, values in scaled.items():
-        if name in TRADER_DIVISOR and name != "theta":
-            values /= TRADER_DIVISOR[name]
-    if "theta" in scaled:
-        scaled["theta"] *= np.minimum(1.0 / DAYS_PER_YEAR, tau)
-        np.maximum(scaled["theta"], -scaled["price"], out=scaled["theta"])
-    return scaled
 
 
 def _columns(

@@ -73,7 +73,8 @@ def usual_greeks_of(formula):
         forward, share = forward_of(xp, spot, rate, dividend_yield, tau)
         discount = discount_of(xp, rate, tau)
         terms = formula.usual_terms(xp, forward, strike, tau, vol)
-        enough, row = formula.usual_greeks(xp, terms, forward, strike, tau, discount, sign)
+        rates = formula.rates_of_time(xp, tau, discount)
+        enough, row = formula.usual_greeks(xp, terms, rates, forward, strike, tau, discount, sign)
         price, delta, gamma, vega, theta, rho, vanna, volga, charm = row
         price = xp.fused(delta, forward * share, price)
         carry = rate - dividend_yield

@@ -20,7 +20,7 @@ time that the boundaries are solved for, y of B and y of A at the nodes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -80,30 +80,47 @@ def edges(terms: Terms, y: FloatArray) -> tuple[FloatArray, FloatArray]:
 def premium(scheme: Scheme, groups: Groups, log_spot: FloatArray, y: FloatArray, threads: int = 1) -> FloatArray:
     """(R,) premium of sorted rows."""
     with np.errstate(all="ignore"):
-        arguments, weight, depths, _ = _premium_points(scheme, groups, log_spot, y)
-        upper, lower = (american.premium_point(xp, *arguments(depth)) for depth in depths)
-        return np.asarray((weight * (upper - lower)).sum(-1))
+        points, row = _shared_points(scheme, groups.terms, y), _row_group(groups)
+        arguments = _arguments(groups.terms, log_spot, points, row)
+        upper, lower = (american.premium_point(xp, *arguments(d)) for d in _depths(groups.terms, y, points.basis))
+        return np.asarray((points.weight[row] * (upper - lower)).sum(-1))
 
 
 def premium_greeks(
     scheme: Scheme, groups: Groups, log_spot: FloatArray, y: FloatArray, changes: FloatArray, threads: int = 1
 ) -> FloatArray:
     """(8,R) premium and derivatives of sorted rows, in the order of the model's `premium_greeks`."""
-    row = _row_group(groups)
-    spot, vol = np.exp(log_spot), groups.terms[2][row]
-    total = np.zeros((8, len(log_spot)))
     with np.errstate(all="ignore"):
-        arguments, weight, depths, basis = _premium_points(scheme, groups, log_spot, y)
-        for side, depth, move in zip((1.0, -1.0), depths, _depth_moves(groups, y, changes, basis), strict=True):
-            parts = american.premium_point_greeks(xp, *arguments(depth))
-            sums = np.array([(weight * part).sum(-1) for part in parts[:8]])
-            kick, steep = weight * parts[8], weight * parts[9]
-            for k, c in ((4, 0), (6, 1), (7, 2)):
-                sums[k] -= (kick * move[c][row]).sum(-1)
-            sums[5] -= (steep * move[0][row]).sum(-1)
-            total += side * sums
-        scale = (1.0, -1.0 / spot, spot**-2.0, spot**-3.0, 1.0 / vol, -1.0 / (spot * vol), 1.0, 1.0)
-        return np.array([values * by for values, by in zip(total, scale, strict=True)])
+        points, row = _shared_points(scheme, groups.terms, y), _row_group(groups)
+        return greeks_of_points(groups.terms, log_spot, points, y, changes, row)
+
+
+class Points(NamedTuple):
+    """Points (G,p) of the integrals: time from now, weight, and the basis (G,p,n) of the boundaries there."""
+
+    time: FloatArray
+    weight: FloatArray
+    basis: FloatArray
+
+
+def greeks_of_points(
+    terms: Terms, log_spot: FloatArray, points: Points, y: FloatArray, changes: FloatArray, row: Any = slice(None)
+) -> FloatArray:
+    """(8,R) premium and derivatives by sums over points; row (R,) tells the group of each, each its own if left out."""
+    spot, vol = np.exp(log_spot), terms[2][row]
+    total = np.zeros((8, len(log_spot)))
+    arguments, weight = _arguments(terms, log_spot, points, row), points.weight[row]
+    moves = _depth_moves(terms, y, changes, points.basis)
+    for side, depth, move in zip((1.0, -1.0), _depths(terms, y, points.basis), moves, strict=True):
+        parts = american.premium_point_greeks(xp, *arguments(depth))
+        sums = np.array([(weight * part).sum(-1) for part in parts[:8]])
+        kick, steep = weight * parts[8], weight * parts[9]
+        for k, c in ((4, 0), (6, 1), (7, 2)):
+            sums[k] -= (kick * move[c][row]).sum(-1)
+        sums[5] -= (steep * move[0][row]).sum(-1)
+        total += side * sums
+    scale = (1.0, -1.0 / spot, spot**-2.0, spot**-3.0, 1.0 / vol, -1.0 / (spot * vol), 1.0, 1.0)
+    return np.array([values * by for values, by in zip(total, scale, strict=True)])
 
 
 def _refined(scheme: Scheme, terms: Terms) -> tuple[FloatArray, BoolArray]:
@@ -276,36 +293,44 @@ def _replaced(terms: Terms, place: int, term: FloatArray) -> Terms:
     return rate, payout, vol, tau
 
 
-def _premium_points(
-    scheme: Scheme, groups: Groups, log_spot: FloatArray, y: FloatArray
-) -> tuple[Callable[[FloatArray], tuple[Any, ...]], FloatArray, tuple[FloatArray, FloatArray], FloatArray]:
-    """Arguments of `premium_point` by depth, weights (R,p), -ln B and -ln A at the points (G,p), the basis of these.
+def _shared_points(scheme: Scheme, terms: Terms, y: FloatArray) -> Points:
+    """Those of every spot of a group.
 
     With t = v^2 and v = sqrt(tau) - (sqrt(tau) - sqrt(tau - u*)) z^2, both sqrt(u) and what depends on sqrt(t) are
     smooth in z, on which the points are Gauss-Legendre.
     """
-    rate, payout, vol, tau = (term[:, None] for term in groups.terms)
+    tau = terms[3][:, None]
     node, weight = np.polynomial.legendre.leggauss(PREMIUM_POINTS)
     z, weight = 0.5 * (node + 1.0), 0.5 * weight
     until = np.minimum(y[:, :1], tau)
     reach = np.sqrt(tau) - np.sqrt(tau - until)
     v = np.sqrt(tau) - reach * z * z
-    time, shares = v * v, 4.0 * weight * v * reach * z
     basis = basis_at(scheme, np.minimum(reach * z * z * (np.sqrt(tau) + v) / y[:, :1], 1.0))
-    n = len(scheme.node)
-    depths = (_at(y[:, 1 : 1 + n], basis), -np.log(rate / payout) - _at(y[:, 1 + n :], basis))
-    row, start = _row_group(groups), log_spot[:, None]
+    return Points(v * v, 4.0 * weight * v * reach * z, basis)
+
+
+def _depths(terms: Terms, y: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """-ln B and -ln A at the points (G,p)."""
+    n = (y.shape[1] - 1) // 2
+    return _at(y[:, 1 : 1 + n], basis), -np.log(terms[0] / terms[1])[:, None] - _at(y[:, 1 + n :], basis)
+
+
+def _arguments(terms: Terms, log_spot: FloatArray, points: Points, row: Any) -> Callable[[FloatArray], tuple[Any, ...]]:
+    """Arguments of `premium_point` by depth."""
+    rate, payout, vol, _ = (term[:, None] for term in terms)
+    start, deviation = log_spot[:, None], vol * np.sqrt(points.time)
 
     def arguments(depth: FloatArray) -> tuple[Any, ...]:
-        return rate[row], payout[row], start, time[row], (vol * v)[row], depth[row], np.exp(start), 1.0
+        state = (start, points.time[row], deviation[row], depth[row], np.exp(start), 1.0)
+        return rate[row], payout[row], *state
 
-    return arguments, shares[row], depths, basis
+    return arguments
 
 
-def _depth_moves(groups: Groups, y: FloatArray, changes: FloatArray, basis: FloatArray) -> tuple[Any, Any]:
+def _depth_moves(terms: Terms, y: FloatArray, changes: FloatArray, basis: FloatArray) -> tuple[Any, Any]:
     """Derivatives (3,G,p) of -ln B and of -ln A at the points by relative vol, rate and payout."""
     n = (y.shape[1] - 1) // 2
-    rate, payout, _, _ = groups.terms
+    rate, payout, _, _ = terms
     limit = (np.zeros_like(rate), 1.0 / rate, -1.0 / payout)
     upper: list[FloatArray] = []
     lower: list[FloatArray] = []

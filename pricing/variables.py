@@ -60,7 +60,7 @@ def extra_arguments(model: str, given: Mapping[str, ArrayLike | None]) -> dict[s
             if model == "american" and name in EXTRA["black_scholes_merton"]:
                 raise ConfigError(
                     f"{name} = {value!r}: the model 'american' is an option on a future; on a spot with rate and yield "
-                    "american_price and american_greeks are for it, and there is no implied vol of those yet"
+                    "american_price, american_greeks and american_implied_vol are for it"
                 )
             owner = next(other for other, names in EXTRA.items() if name in names)
             raise ConfigError(f"{name} = {value!r}: belongs to the model {owner!r}, not to {model!r}")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
+from pricing.cash_dividends import with_dividends
 from pricing.collocation import scheme_of
 from pricing.digest import hash_parts
 from pricing.errors import ConfigError, NumericalError, Problem, UnsolvedError
@@ -23,14 +24,28 @@ from pricing.price import check_threads, default_threads, library_of, load_backe
 from pricing.resolve import PricingInputs, is_solved, model_columns, models_of, resolve
 from pricing.surfaces import svi
 from pricing.xp import coefficients
-from scenarios import dynamics
+from scenarios import dividend_rows, dynamics
 from scenarios.bind import ShockedInputs, bind
 from scenarios.risk_arrays import DECIMAL_NOISE, DEFAULT_TICK, EXACT_LIMIT, FEWEST_TICKS, METHODS, RiskArrays
 from scenarios.shocks import ScenarioSet
 from scenarios.terms import terms_of
 
 How = tuple[str, str, str, int]  # method, backend, accuracy of early exercise, threads
-EXERCISE_SOURCES = ("pricing.exercise", "pricing.two_boundaries", "pricing.certain_exercise", "pricing.collocation")
+EXERCISE_SOURCES = (
+    "pricing.exercise",
+    "pricing.two_boundaries",
+    "pricing.near_boundary",
+    "pricing.near_two_boundaries",
+    "pricing.certain_exercise",
+    "pricing.collocation",
+)
+DIVIDEND_SOURCES = (
+    "pricing.cash_dividends",
+    "pricing.dividends",
+    "pricing.dividend_induction",
+    "pricing.dividend_puts",
+    "scenarios.dividend_rows",
+)
 
 
 def revalue(
@@ -53,6 +68,9 @@ def revalue(
     threads  None for one on small work and all cores on large; never changes a result
     american_accuracy   "fast", "default" or "accurate", see `pricing.american.american_price`: of contracts with early
              exercise; others do not depend on it
+
+    Contracts with early exercise on shares that pay known dividends in cash before expiry: `pricing.cash_dividends`;
+    method "full" only, and american_accuracy does not matter to them.
 
     Raises DataError for instruments the market cannot price, ConfigError for parameters, UnsolvedError naming every
     contract whose exercise boundary is not found and the scenario, NumericalError where a result is not finite or
@@ -123,8 +141,15 @@ def contract_columns(
     unit = np.where(collateral, 1.0, instruments.quantity_step[wanted])
     shocked = bind(scenario_set, market, some)
     parts = {model: names[wanted] == name for name, model in models.items()}
+    paying = with_dividends(instruments, market)
+    parts = {model: mask & ~paying[wanted] for model, mask in parts.items()}
     parts = {model: mask for model, mask in parts.items() if mask.any()}
-    pnl, value, delta = _by_model(parts, (some, shocked, market), (ids, scenario_set.label), how)
+    dividends = None
+    if paying[wanted].any():
+        if how[0] != "full":
+            raise ConfigError(f"method = {how[0]!r}: contracts with known dividends in cash are revalued in full only")
+        dividends = dividend_rows.rows_of((instruments, market), inputs, paying & wanted, scenario_set.time_step_years)
+    pnl, value, delta = _by_model(parts, (some, shocked, market), (ids, scenario_set.label), how, dividends)
     held = np.where(some.settled > 0, 0.0, value)
     conversion = market.fx[some.currency_idx] / np.where(some.inverse > 0, some.forward, 1.0)
     notional = some.multiplier * some.forward * conversion
@@ -189,17 +214,28 @@ def _by_model(
     joined: tuple[PricingInputs, ShockedInputs, Market],
     labels: tuple[StrArray, StrArray],
     how: How,
+    dividends: dividend_rows.Rows | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """pnl (N,S), value and delta (N,), each row by its own model; labels name contracts and scenarios."""
+    """pnl (N,S), value and delta (N,), each row by its own model, those with known dividends by theirs; labels name
+    contracts and scenarios."""
     inputs, shocked, market = joined
     pnl = np.empty(shocked.vol.shape)
     value, delta = np.empty(len(pnl)), np.empty(len(pnl))
     problems: list[Problem] = []
-    for model, mask in parts.items():
+    every = np.ones(len(pnl), dtype=np.bool_)
+    rest = every if not parts else ~np.any([*parts.values()], axis=0)
+    pieces: list[tuple[ModuleType | None, BoolArray]] = [*parts.items(), *([(None, rest)] if dividends else [])]
+    for model, mask in pieces:
         rows, moves = (inputs, shocked) if mask.all() else (inputs.rows(mask), shocked.rows(mask))
         try:
-            pnl[mask] = _unit_pnl(model, rows, moves, how)
-            value[mask], delta[mask] = _base(model, rows, market, how)
+            if model is not None:
+                pnl[mask] = _unit_pnl(model, rows, moves, how)
+                value[mask], delta[mask] = _base(rows, market, _base_greeks(model, rows, how))
+            elif dividends is not None:
+                pnl[mask] = dividend_rows.unit_pnl(rows, moves, market, dividends, library_of(how[1]))
+                value[mask], delta[mask] = _base(
+                    rows, market, dividend_rows.base_greeks(rows, market, dividends, library_of(how[1]))
+                )
         except UnsolvedError as error:
             problems += _named(error, labels[0][mask], labels[1])
     if problems:
@@ -232,17 +268,25 @@ def _unit_pnl(model: ModuleType, inputs: PricingInputs, shocked: ShockedInputs, 
     return pnl
 
 
-def _base(model: ModuleType, inputs: PricingInputs, market: Market, how: How) -> tuple[FloatArray, FloatArray]:
-    """Value and delta per contract in margin currency, by the reference formulas on every backend; only a model that
-    needs a solver, which is slow in the reference, by the solver of the backend.
+def _base_greeks(model: ModuleType, inputs: PricingInputs, how: How) -> tuple[FloatArray, FloatArray]:
+    """Value and delta of one unit by the reference formulas on every backend; only a model that needs a solver, which
+    is slow in the reference, by the solver of the backend."""
+    _, backend, accuracy, threads = how
+    module = load_backend("pricing", library_of(backend) if is_solved(model) else "numpy")
+    value, unit_delta, *_ = module.greeks(model, model_columns(model, inputs), threads, accuracy=accuracy)
+    return value, unit_delta
+
+
+def _base(
+    inputs: PricingInputs, market: Market, unit_greeks: tuple[FloatArray, FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Value and delta per contract in margin currency, from those of one unit in quoted currency.
 
     delta is the gain for a relative move of 1.00 of the underlying; the share of a forward that settlement has fixed
     does not move. An inverse value moves with the ratio fx / forward, which a move of both leaves alone, unless the
     coin is the margin currency and fx does not move; any other value held in a coin moves with the coin as well.
     """
-    _, backend, accuracy, threads = how
-    module = load_backend("pricing", library_of(backend) if is_solved(model) else "numpy")
-    value, unit_delta, *_ = module.greeks(model, model_columns(model, inputs), threads, accuracy=accuracy)
+    value, unit_delta = unit_greeks
     conversion = inputs.multiplier * market.fx[inputs.currency_idx] / np.where(inputs.inverse > 0, inputs.forward, 1.0)
     moves = inputs.expiry_idx < len(market.forward)
     moved = market.currency_underlying[inputs.currency_idx] >= 0
@@ -268,7 +312,9 @@ def arrays_digest(
     """Hash of everything that goes in, and of the sources of every formula and kernel behind the numbers."""
     content = [getattr(table, f.name) for table in tables for f in fields(table)]
     solved = [accuracy] if any(is_solved(model) for model in models) else []
-    sources = (_source(module) for module in [*models, *_sources_of(how[0], how[1], models)])
+    paid = DIVIDEND_SOURCES if any(len(table.dividend) for table in tables if isinstance(table, Market)) else ()
+    further = [importlib.import_module(name) for name in paid]
+    sources = (_source(module) for module in [*models, *_sources_of(how[0], how[1], models), *further])
     return hash_parts([*content, *how, *solved, *sources])
 
 

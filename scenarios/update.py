@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pricing.arrays import BoolArray
 from pricing.errors import DataError, Problem
 from pricing.instruments import Instruments
-from pricing.market import Market
+from pricing.market import DIVIDENDS, Market
 from pricing.price import default_threads
 from pricing.resolve import resolve
 from scenarios.revalue import arrays_digest, contract_columns
@@ -26,7 +26,8 @@ OF_EXPIRY = ("forward", "discount", "svi", "fixed_share")
 def moved_contracts(instruments: Instruments, before: Market, after: Market) -> BoolArray:
     """(N,) True where a contract's value in some scenario may differ between two snapshots of the same rows.
 
-    Every contract, where the time has moved; else those whose vol, expiry row, underlying or settlement currency has.
+    Every contract, where the time has moved or other dividends are known; else those whose vol, expiry row, underlying
+    or settlement currency has moved.
     DataError where the two do not have the same rows.
     """
     for name in ROW_NAMES:
@@ -36,7 +37,8 @@ def moved_contracts(instruments: Instruments, before: Market, after: Market) -> 
     if before.mark_vol.shape != after.mark_vol.shape:
         remedy = f"needs one vol per contract, {len(instruments)} in all (NaN = use the slice)"
         raise DataError([Problem("market", None, "mark_vol", after.mark_vol.shape, remedy)])
-    if before.valuation_time != after.valuation_time:
+    dividends_differ = any(not np.array_equal(getattr(before, name), getattr(after, name)) for name in DIVIDENDS)
+    if before.valuation_time != after.valuation_time or dividends_differ:
         return np.ones(len(instruments), dtype=np.bool_)
     expiry = np.any([_differs(getattr(before, name), getattr(after, name)) for name in OF_EXPIRY], axis=0)
     underlying, currency = _differs(before.spot, after.spot), _differs(before.fx, after.fx)

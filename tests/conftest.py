@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.vectors import asked, forget_asked
 
 PROPERTY = "vectors"
+
+# How long an example takes says something of the machine and of what was compiled before, nothing of the code.
+settings.register_profile("portfolio-margin", deadline=None)
+settings.load_profile("portfolio-margin")
 
 
 @pytest.fixture

@@ -65,7 +65,11 @@ def greek_race(threads: int) -> dict[str, Any]:
         "few fields": line(60.0, 3.0, version="1", outputs=6, errors=right),
         "numpy + scipy": line(120.0, 6.0, version="2.4", outputs=8, errors=right),
     }
-    return race("greeks", threads, contestants, **{"over the price alone": {"by median time": 1.75, "in cache": 1.45}})
+    shares = {
+        "seven Greeks": {"by median time": 1.55, "in cache": 1.45},
+        "eight Greeks": {"by median time": 1.75, "in cache": 1.5},
+    }
+    return race("greeks", threads, contestants, **{"over the price alone": shares})
 
 
 def results() -> list[dict[str, Any]]:
@@ -96,8 +100,9 @@ def test_the_short_table_is_the_one_of_the_figures() -> None:
         "|  | few fields 1 | 60.0 | 3.00 (3.00) | 60.0 | 3.00 (3.00) |  | 3e-15 (gamma), 6 of 8 |",
         "|  | numpy + scipy 2.4 | 120 | 6.00 (6.00) | 120 | 6.00 (6.00) | 10, missed | 3e-15 (gamma) |",
         "",
-        "Eight Greeks and the price over the price alone: 1.45 in the second cache (goal: at most 1.6); columns of a "
-        "million rows, which come from memory, 1.75 on 1 and 1.75 on 4 thread(s): twice the bytes.",
+        "Price and Greeks over the price alone (goal for seven: at most 1.6): seven Greeks 1.55 on 1 and 1.55 on 4 "
+        "thread(s) for columns of a million rows, 1.45 in the second cache; eight Greeks 1.75 on 1 and 1.75 on 4 "
+        "thread(s) for columns of a million rows, 1.50 in the second cache.",
     ]
 
 

@@ -51,16 +51,17 @@ from portfolio_margin.order_table import (
     LONG_WEIGHT,
     MAGNITUDE,
     MAINTENANCE_FACTOR,
+    MONEY_STEP,
     NETTING_SET,
     RANK,
     SHORT_TICKS,
+    STEPS_PER_UNIT,
     TICK,
     UNIT,
     VALUE,
     VALUE_TICKS,
 )  # fmt: skip
 from portfolio_margin.statement import (
-    MONEY_STEP,
     REDUCE_ONLY_LEVEL,
     RELATIVE_NOISE,
     ROUNDING_NOISE,
@@ -70,7 +71,7 @@ from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.xp import numba as XP
 
 NORMAL, MARGIN_CALL, REDUCE_ONLY, LIQUIDATION, BANKRUPT = (int(status) for status in AccountStatus)
-CENTS, DELTA_STEPS = 100.0, 1e4
+DELTA_STEPS = 1e4
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 # Sums of whole ticks are exact, so their order is free.
 EXACT_SUMS = {"contract", "reassoc", "nsz", "nnan", "ninf"}
@@ -129,19 +130,19 @@ def _is_whole(steps: float) -> bool:
 
 
 @numba.njit(**OPTIONS, forceinline=True)
-def _up(amount: float) -> float:
-    """`statement.up` of one amount."""
-    steps = amount / MONEY_STEP
+def _up(amount: float, step: float, per_unit: float) -> float:
+    """`statement.up` of one amount; step and steps per unit of the margin currency."""
+    steps = amount / step
     whole = np.rint(steps) if _is_whole(steps) else np.ceil(steps)
-    return np.rint(whole * MONEY_STEP * CENTS) / CENTS + 0.0
+    return np.rint(whole * step * per_unit) / per_unit + 0.0
 
 
 @numba.njit(**OPTIONS, forceinline=True)
-def _down(amount: float) -> float:
-    """`statement.down` of one amount."""
-    steps = amount / MONEY_STEP
+def _down(amount: float, step: float, per_unit: float) -> float:
+    """`statement.down` of one amount; step and steps per unit of the margin currency."""
+    steps = amount / step
     whole = np.rint(steps) if _is_whole(steps) else np.floor(steps)
-    return np.rint(whole * MONEY_STEP * CENTS) / CENTS + 0.0
+    return np.rint(whole * step * per_unit) / per_unit + 0.0
 
 
 @numba.njit(**OPTIONS, forceinline=True)
@@ -255,31 +256,32 @@ def _write(numbers: Any, sums: Any, worst: int, out: Any) -> None:
     """The figures that sums in ticks come to."""
     summed, floor, equity, collateral, kept, delta = sums
     tick, first_factor, second_factor = numbers[TICK], numbers[INITIAL_FACTOR], numbers[MAINTENANCE_FACTOR]
+    step, per_unit = numbers[MONEY_STEP], numbers[STEPS_PER_UNIT]
     loss, least = summed * tick, floor * tick
     above = max(least - loss, 0.0)
     needed = loss * first_factor + above * first_factor
     kept_up = loss * second_factor + above * second_factor
     marked, cut = equity * tick, collateral * tick - kept * tick
-    out[EQUITY], out[HAIRCUT] = _down(marked), _up(cut)
-    out[COLLATERAL] = _down(collateral * tick)
-    balance = _down(out[EQUITY] - out[HAIRCUT])
-    initial, maintenance = _up(needed), _up(kept_up)
+    out[EQUITY], out[HAIRCUT] = _down(marked, step, per_unit), _up(cut, step, per_unit)
+    out[COLLATERAL] = _down(collateral * tick, step, per_unit)
+    balance = _down(out[EQUITY] - out[HAIRCUT], step, per_unit)
+    initial, maintenance = _up(needed, step, per_unit), _up(kept_up, step, per_unit)
     out[BALANCE], out[INITIAL], out[MAINTENANCE] = balance, initial, maintenance
-    out[AVAILABLE], out[EXCESS] = _down(balance - initial), _down(balance - maintenance)
+    out[AVAILABLE], out[EXCESS] = _down(balance - initial, step, per_unit), _down(balance - maintenance, step, per_unit)
     if maintenance == 0.0 and balance >= 0.0:
         out[MM_RATE] = 0.0
     else:
         out[MM_RATE] = maintenance / balance if balance > 0.0 else np.inf
     out[HEALTH] = balance / maintenance if maintenance > 0.0 else np.inf
     out[DELTA] = np.rint(delta * tick * DELTA_STEPS) / DELTA_STEPS + 0.0
-    status, covered = NORMAL, marked - cut + 0.5 * MONEY_STEP
+    status, covered = NORMAL, marked - cut + 0.5 * step
     if covered <= needed:
         status = MARGIN_CALL
     if covered <= REDUCE_ONLY_LEVEL * kept_up:
         status = REDUCE_ONLY
     if covered <= kept_up:
         status = LIQUIDATION
-    if marked + 0.5 * MONEY_STEP <= 0.0:
+    if marked + 0.5 * step <= 0.0:
         status = BANKRUPT
     out[STATUS], out[WORST] = status, worst
     out[EXCLUDED] = out[UNMARGINED] = 0.0

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 from portfolio_margin.cli.chain import ChainOptions
 from portfolio_margin.cli.inputs import (
     ACCURACY_OPTION,
+    ARCHIVE_OPTIONS,
     BACKEND_OPTION,
     MARKET_OPTIONS,
     read_market_option,
@@ -18,7 +19,7 @@ from portfolio_margin.cli.inputs import (
 )
 from portfolio_margin.cli.output import progress, refuse_overwriting_inputs
 from portfolio_margin.cli.parameters import build_all
-from portfolio_margin.cli.policy import DEFAULT_FAMILY, ModelInput, scenarios_for
+from portfolio_margin.cli.policy import DEFAULT_FAMILY, Archive, ModelInput, scenarios_for
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.arrays_file import check_arrays_name, write_arrays
 from pricing.errors import ConfigError
@@ -27,8 +28,10 @@ from scenarios.risk_arrays import DEFAULT_TICK, METHODS, RiskArrays
 SPAN, DEFAULT_MODEL = "span", "worst_case"
 SPAN_ENDINGS = (".spn", ".spn.gz")
 # What makes sense beside a SPAN file; its account type decides which of its arrays are taken.
-OPTIONS_BESIDE_FILE = frozenset({"span_file", "output_file", "model", "parameter_set", "params", "params_file"})
+OPTIONS_BESIDE_FILE = frozenset({"span_file", "output_file", "model", "parameter_set", "params", "params_file",
+                                 "archive", "archive_only"})  # fmt: skip
 POLICY_OPTIONS = ("model", "parameter_set", "params_file", "params", "family")
+ARCHIVE = ("archive", "archive_only")
 
 
 @click.command("arrays")
@@ -40,6 +43,7 @@ POLICY_OPTIONS = ("model", "parameter_set", "params_file", "params", "family")
 @click.option("--look-ahead", type=float, help="Years that pass in the scenarios of --check, if the file is silent.")
 @click.option("--model", help="Margin model whose scenarios they are for.  [default: worst_case; span for .spn]")
 @click.option("--parameter-set", metavar="NAME", help="Parameter set of the model; by default by date.")
+@with_options(*ARCHIVE_OPTIONS)
 @click.option("--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter of the model; repeatable.")
 @click.option(
     "--family", help=f"Scenario family, for a model without scenarios of its own.  [default: {DEFAULT_FAMILY}]"
@@ -84,7 +88,7 @@ def command(
         check_arrays_name(output_file)
     refuse_overwriting_inputs()
     policy = _policy(as_span, options)
-    chain_and_method = {name: value for name, value in options.items() if name not in POLICY_OPTIONS}
+    chain_and_method = {name: value for name, value in options.items() if name not in POLICY_OPTIONS + ARCHIVE}
     moves_of = policy.family_input(scenario)
     build_all(policy.wanted(None), moves_of.wanted())
     given = read_market_option(market, ChainOptions.take(chain_and_method))
@@ -153,7 +157,8 @@ def _policy(as_span: bool, options: dict[str, Any]) -> ModelInput:
     if as_span and options["method"] != "full":
         raise ConfigError("a SPAN file is made by full revaluation")
     parameter_set, params_file, params, family = (options[name] for name in POLICY_OPTIONS[1:])
-    return ModelInput.read(model, parameter_set, params_file, params, family, every_model=True)
+    archive = Archive.take({name: options[name] for name in ARCHIVE})
+    return ModelInput.read(model, parameter_set, params_file, params, family, every_model=True, archive=archive)
 
 
 def _write_span(path: str, model: Any, arrays: RiskArrays) -> None:

@@ -20,7 +20,7 @@ CHUNK_OPTIONS = (
         help="For large books: N accounts at a time into Parquet files of the folder --output.",
     ),
     click.option(
-        "--resume", is_flag=True, help="Go on with an interrupted run of --chunk-accounts in the same folder."
+        "--resume", is_flag=True, help="Go on with an interrupted run of --chunk-accounts or --cluster in its folder."
     ),
 )
 
@@ -39,7 +39,9 @@ def chosen_chunks(values: dict[str, Any], others: dict[str, Any]) -> ChunkedRun 
     chunk_accounts, resume = values.pop("chunk_accounts"), values.pop("resume")
     if chunk_accounts is None:
         if resume:
-            raise ConfigError("--resume goes on with a run of --chunk-accounts N --output FOLDER; give both again")
+            raise ConfigError(
+                "--resume goes on with a run of --chunk-accounts N or --cluster ADDRESS, --output FOLDER: give both"
+            )
         return None
     useless = [name for name, given in others.items() if given and name != "--output"]
     if useless:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -13,17 +14,17 @@ from portfolio_margin.book import Book
 from portfolio_margin.cli.inputs import Options, Session, open_session
 from portfolio_margin.cli.output import emit, moment_text, progress, refuse_overwriting_inputs
 from portfolio_margin.cli.tell import tell
-from portfolio_margin.io.part_files import MANIFEST
-from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, new_folder, partitions
+from portfolio_margin.io.part_files import MANIFEST, check_folder, check_no_strays, part_folder, part_name
+from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, files_digest, partitions
 from portfolio_margin.io.results import money_text
-from portfolio_margin.margin_parts import MarginJob, margin_of_partition, write_manifest
+from portfolio_margin.margin_parts import MarginJob, head_of, known_part, margin_of_partition, write_manifest
 from pricing.errors import ConfigError
 
 CLUSTER_OPTIONS = (
     click.option(
         "--cluster",
         metavar="ADDRESS",
-        help="Compute on a Dask cluster: its scheduler's address, or local. --output names a new folder.",
+        help="Compute on a Dask cluster: its scheduler's address, or local. --output names a folder.",
     ),
     click.option("--workers", type=click.IntRange(1), help="Worker processes of --cluster local; one a core."),
 )
@@ -36,12 +37,14 @@ class ClusterRun(NamedTuple):
     workers        processes of a local cluster
     folder         that is made
     accounts_each  accounts to a part
+    resume         whether to go on with an interrupted run in the folder
     """
 
     address: str
     workers: int | None
     folder: str
     accounts_each: int
+    resume: bool
 
 
 def chosen_cluster(values: dict[str, Any], others: Mapping[str, Any]) -> ClusterRun | None:
@@ -52,17 +55,17 @@ def chosen_cluster(values: dict[str, Any], others: Mapping[str, Any]) -> Cluster
             raise ConfigError("--workers has no effect without --cluster; leave it out")
         return None
     accounts_each, resume = values.pop("chunk_accounts"), values.pop("resume")
-    useless = [name for name, given in {**others, "--resume": resume}.items() if given and name != "--output"]
+    useless = [name for name, given in others.items() if given and name != "--output"]
     if useless:
         raise ConfigError(f"{', '.join(useless)} has no effect beside --cluster, which writes every account as Parquet")
     if not others["--output"] or values["positions"] is None:
         raise ConfigError("--cluster needs --positions BOOK.parquet and --output FOLDER beside it")
     refuse_overwriting_inputs()
-    return ClusterRun(address, workers, others["--output"], accounts_each or DEFAULT_ACCOUNTS)
+    return ClusterRun(address, workers, others["--output"], accounts_each or DEFAULT_ACCOUNTS, resume)
 
 
 def run(options: Options, how: ClusterRun) -> bool:
-    """Margin a Parquet book on a cluster into a new folder. True where an account is below maintenance margin or bears
+    """Margin a Parquet book on a cluster into a folder. True where an account is below maintenance margin or bears
     risk that the model has no rule for, which is told."""
     from portfolio_margin.cluster import connect, over_accounts
 
@@ -71,12 +74,19 @@ def run(options: Options, how: ClusterRun) -> bool:
     )
     parts = partitions(files, how.accounts_each)
     session = open_session(options, _read_later)
-    with new_folder(how.folder) as folder, connect(how.address, how.workers) as client:
-        job = _job(session, options, files, str(folder))
-        with progress("margin", len(parts)) as step:
-            done = over_accounts(margin_of_partition, job, parts, client, lambda part: step(part.file))
-        manifest = write_manifest(folder, job, done)
-    _show(manifest, session, how.folder)
+    head = head_of(files_digest(files), session.arrays, session.model, how.accounts_each)
+    check_folder(Path(how.folder), head, how.resume)
+    with connect(how.address, how.workers) as client, part_folder(how.folder, head, how.resume) as folder:
+        check_no_strays(folder, [part_name(part.number) for part in parts])
+        job = _job(session, options, files, os.path.abspath(folder), head["digest"])
+        known = [known_part(folder, part.number, job.run) for part in parts] if how.resume else []
+        kept = {part.number: part for part in known if part is not None}
+        missing = [part for part in parts if part.number not in kept]
+        with progress("margin", len(missing)) as step:
+            done = over_accounts(margin_of_partition, job, missing, client, lambda part: step(part.file))
+        every = {**kept, **{part.number: part for part in done}}
+        manifest = write_manifest(folder, head, [every[number] for number in sorted(every)])
+    _show(manifest, session, how.folder, len(kept))
     return _short(manifest)
 
 
@@ -85,7 +95,7 @@ def _read_later(*_: Any) -> Book:
     return Book.from_arrays(np.zeros(0, np.str_), np.zeros(0, np.int64), np.zeros(0))
 
 
-def _job(session: Session, options: Options, files: BookFiles, folder: str) -> MarginJob:
+def _job(session: Session, options: Options, files: BookFiles, folder: str, run: str) -> MarginJob:
     """What workers need. Paths are whole, since workers run elsewhere."""
     return MarginJob(
         files=files,
@@ -98,10 +108,11 @@ def _job(session: Session, options: Options, files: BookFiles, folder: str) -> M
         threads=options.threads or 1,
         told=session.told,
         left_out=dict(session.left_out),
+        run=run,
     )
 
 
-def _show(manifest: Mapping[str, Any], session: Session, output: str) -> None:
+def _show(manifest: Mapping[str, Any], session: Session, output: str, kept: int) -> None:
     by_status = ", ".join(f"{count} {name}" for name, count in manifest["status"].items() if count)
     totals = {name: money_text(amount) for name, amount in manifest["totals"].items()}
     lines = [
@@ -115,7 +126,8 @@ def _show(manifest: Mapping[str, Any], session: Session, output: str) -> None:
         *session.told.remarks(),
     ]
     emit("\n".join(lines) + "\n")
-    tell(f"wrote {output}: {len(manifest['parts'])} parts and {MANIFEST}")
+    before = f", {kept} of them from before" if kept else ""
+    tell(f"wrote {output}: {len(manifest['parts'])} parts{before} and {MANIFEST}")
 
 
 def _short(manifest: Mapping[str, Any]) -> bool:

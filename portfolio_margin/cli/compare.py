@@ -9,15 +9,14 @@ import click
 import numpy as np
 
 from portfolio_margin.cli.chain import ChainOptions
+from portfolio_margin.cli.compared import check_inputs, of_arrays, of_market
 from portfolio_margin.cli.inputs import (
+    ARCHIVE_OPTIONS,
+    ARRAYS_OPTION,
     BACKEND_OPTION,
     BOOK_OPTIONS,
     MARKET_OPTIONS,
-    read_book_option,
-    read_market_option,
-    revalued,
     rows_of,
-    with_book_notes,
     with_options,
 )
 from portfolio_margin.cli.output import (
@@ -34,14 +33,14 @@ from portfolio_margin.cli.output import (
     show_table,
 )
 from portfolio_margin.cli.parameters import MODELS, registered
-from portfolio_margin.cli.policy import DEFAULT_FAMILY, ModelInput
+from portfolio_margin.cli.policy import DEFAULT_FAMILY, Archive, ModelInput
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.compare import DEFAULT_REFERENCE, Comparison, comparison
+from portfolio_margin.dollars import money_digits
 from portfolio_margin.io.told import Told
 from portfolio_margin.requirement import MarginModel
 from pricing.errors import ConfigError, EngineError
-from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
-from scenarios.shocks import ScenarioSet
+from scenarios.risk_arrays import DEFAULT_TICK
 
 SCALES = ("notional", "amount")
 # Beside the name of a model whose parameters are those of another time.
@@ -50,7 +49,7 @@ MONEY_COLUMNS = ("initial_margin", "maintenance_margin", "saving", "largest_char
 
 
 @click.command("compare")
-@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS)
+@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ARRAYS_OPTION)
 @click.option(
     "--model",
     "models",
@@ -58,6 +57,7 @@ MONEY_COLUMNS = ("initial_margin", "maintenance_margin", "saving", "largest_char
     multiple=True,
     help="Only this model, by default all; with a parameter set as margin takes it after --parameter-set. Repeatable.",
 )
+@with_options(*ARCHIVE_OPTIONS)
 @click.option(
     "--reference",
     help="Model that savings are measured against.  [default: the standard model of the same venue, else "
@@ -75,50 +75,46 @@ MONEY_COLUMNS = ("initial_margin", "maintenance_margin", "saving", "largest_char
 @click.option("--threads", type=click.IntRange(1), help="Threads; by default one for small work, else all cores.")
 @click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays.")
 @output_options
-def command(
-    market: str | None,
-    positions: str | None,
-    collateral: str | None,
-    plot_file: str | None,
-    plot_scale: str,
-    **options: Any,
-) -> None:
+def command(plot_file: str | None, plot_scale: str, **options: Any) -> None:
     """Initial and maintenance margin of every account under every margin model."""
     output = chosen_output(*(options.pop(name) for name in ("as_json", "as_csv", "parquet_file", "output_file")))
-    if market is not None and positions is None:
-        raise ConfigError("--market needs --positions FILE: the sample's accounts hold other contracts")
     chain = ChainOptions.take(options)
-    inputs = {
-        name: ModelInput.read(*_split(name), options["params_file"], (), options["family"], every_model=True)
-        for name in options["models"] or registered(MODELS)
-    }
+    inputs = _inputs(options)
+    check_inputs(options, chain, inputs)
     with progress("reading", len(inputs) + 2) as step:
-        given = read_market_option(market, chain)
-        book = read_book_option(positions, collateral, given.instruments, given.market, given.left_out)
-        chosen = rows_of(book, options["accounts"]) or list(range(len(book)))
+        if options["arrays"] is None:
+            family = next(iter(inputs.values())).family_input(options["scenario"])
+            given = of_market(options, chain, family)
+        else:
+            given = of_arrays(options)
+        chosen = rows_of(given.book, options["accounts"]) or list(range(len(given.book)))
         step("models")
-        models, refused = _models(inputs, given.market.valuation_time)
-        moves = next(iter(inputs.values())).family_input(options["scenario"]).scenarios(given.market)
+        models, refused = _models(inputs, given.at)
         how = {name: options[name] for name in ("backend", "threads")}
 
         def compute(some: Mapping[str, MarginModel], **more: Any) -> Comparison:
-            def arrays_of(scenario_set: ScenarioSet) -> RiskArrays:
-                return revalued(given, scenario_set, tick=options["tick"], **how)
-
-            return comparison(book, given.market, some, arrays_of, moves, **more, **how)
+            return comparison(given.book, given.market, some, given.prepared, **more, **how)
 
         result = compute(models, reference=options["reference"], refused=refused)
-        _check_parameters(inputs, models, result.left_out, given.market.valuation_time, compute)
+        _check_parameters(inputs, models, result.left_out, given.at, compute)
         step("done")
     result = result.select(chosen)
-    told = with_book_notes(given.told, positions, collateral)
-    told = told.warned(warning for statement in result.statements.values() for warning in statement.warnings)
+    told = given.told.warned(warning for statement in result.statements.values() for warning in statement.warnings)
     if plot_file is not None:
         _draw(plot_file, result, plot_scale)
     identity = {**result.identity(), **told.document()}
     columns = result.columns()
-    if not deliver(output, columns, identity, rows_document(identity, "rows", columns, MONEY_COLUMNS)):
+    if not deliver(output, columns, identity, rows_document(identity, "rows", columns, MONEY_COLUMNS, _digits(result))):
         _show(result, given.source, told)
+
+
+def _inputs(options: dict[str, Any]) -> dict[str, ModelInput]:
+    """The models asked for, by the name they were given."""
+    file, family, archive = options["params_file"], options["family"], Archive.take(options)
+    return {
+        name: ModelInput.read(*_split(name), file, (), family, every_model=True, archive=archive)
+        for name in options["models"] or registered(MODELS)
+    }
 
 
 def _split(text: str) -> tuple[str, str | None]:
@@ -196,16 +192,21 @@ def _show(result: Comparison, source: str, told: Told) -> None:
         Column("account", text("account"), right=False),
         Column("model", _marked(text("model"), columns["parameters_apply"][order]), right=False),
         *excluded,
-        Column("initial" + unit, money(columns["initial_margin"][order])),
-        Column("maint." + unit, money(columns["maintenance_margin"][order])),
+        Column("initial" + unit, money(columns["initial_margin"][order], _digits(result))),
+        Column("maint." + unit, money(columns["maintenance_margin"][order], _digits(result))),
         Column("saving [%]", number(saved[order], 1)),
         *([Column("against", text("reference"), right=False)] if len(against) > 1 else []),
         Column("largest charge", text("largest_charge"), right=False, keep=False),
-        Column("of it" + unit, money(columns["largest_charge_amount"][order]), keep=False),
+        Column("of it" + unit, money(columns["largest_charge_amount"][order], _digits(result)), keep=False),
         Column("worst scenario", text("worst_scenario"), right=False, keep=False),
     ]
     title = f"margin of {source} at {moment_text(first.as_of_ms)} by model, saving against {' or '.join(against)}"
     show_table(title, shown, _footer(result, told))
+
+
+def _digits(result: Comparison) -> int:
+    """Decimals of its amounts."""
+    return money_digits(next(iter(result.statements.values())).money_step)
 
 
 def _marked(names: Sequence[str], applies: Iterable[bool]) -> list[str]:
@@ -219,8 +220,9 @@ def _value_lines(result: Comparison) -> list[str]:
         for charge in statement.model.traits.of_equity:
             amount = float(np.maximum(statement.charges[charge][result.row, 0], 0.0).sum())
             if amount > 0:
+                of_it = f"{money([amount], _digits(result))[0]} {statement.currency} of it"
                 lines.append(
-                    f"{name}: {number([amount], 2)[0]} {statement.currency} of it, {charge}, is no risk: option value "
+                    f"{name}: {of_it}, {charge}, is no risk: option value "
                     "that equity holds and that the rule sets against no other need"
                 )
     return lines

@@ -11,6 +11,7 @@ import click
 import numpy as np
 
 from portfolio_margin.io.deribit import moment_of
+from portfolio_margin.io.dividends import NONE, read_dividends
 from portfolio_margin.io.equity_chain import EquityChain, read_equity_chain, underlying_of
 from portfolio_margin.io.equity_market import equity_market
 from portfolio_margin.io.tables import Table
@@ -32,6 +33,9 @@ STOCK_OPTIONS: tuple[Callable[..., Any], ...] = (
         show_default=True,
         help="Chain of a stock: exercise of its options.",
     ),
+    click.option(
+        "--dividends", metavar="FILE", help="Chain of a stock: known dividends, a table of ex_date and amount."
+    ),
 )
 
 
@@ -43,6 +47,7 @@ class StockTerms:
     spot: float | None = None
     rate: float | None = None
     exercise: str = USUAL_EXERCISE
+    dividends: str | None = None
 
     @classmethod
     def take(cls, values: dict[str, Any]) -> StockTerms:
@@ -84,6 +89,7 @@ def read_stock_chain(
         exercise=EXERCISES[terms.exercise],
         every_strike=True,
         fx=fx,
+        dividends=NONE if terms.dividends is None else read_dividends(terms.dividends),
     )
     return chain, instruments, market
 
@@ -98,4 +104,11 @@ def notes_of(chain: EquityChain, instruments: Instruments, market: Market, terms
         "from the chain: what they lack of the rate counts as a yield",
         f"{vols}; {unquoted} of {int(option.sum())} contracts have no two-sided quote and take that of their slice",
     ]
+    last = int(market.expiry_time[instruments.expiry_idx[option]].max(initial=0))
+    before = int(np.sum(market.dividend_time < last))
+    if before and terms.exercise == USUAL_EXERCISE:
+        notes.append(
+            f"{before} known dividends before the last expiry say when early exercise pays; what they are worth "
+            "is what spot, forward and rate say"
+        )
     return tuple(notes)

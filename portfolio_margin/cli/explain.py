@@ -26,6 +26,7 @@ from portfolio_margin.cli.output import (
     rows_document,
     show_table,
 )
+from portfolio_margin.dollars import money_digits
 from portfolio_margin.explain import Explanation, explain
 from portfolio_margin.position_margin import PositionMargins, position_margins
 
@@ -51,51 +52,53 @@ def command(
     statement = statement_of(session, options)
     session = session.warned(statement)
     explanation = explain(statement, session.book, session.arrays, account)
-    row = [session.book.row_of(account)]
+    row, digits = [session.book.row_of(account)], money_digits(statement.money_step)
     identity = {
         "account": account,
         "currency": explanation.currency,
         "status": explanation.status,
-        "margin_balance": f"{explanation.margin_balance:.2f}",
+        "margin_balance": f"{explanation.margin_balance:.{digits}f}",
         "as_of_ms": statement.as_of_ms,
         **statement.identity(row),
         **session.told.document(),
     }
     title = (
-        f"{account}: {explanation.status}, margin balance {money([explanation.margin_balance])[0]} "
+        f"{account}: {explanation.status}, margin balance {money([explanation.margin_balance], digits)[0]} "
         f"{explanation.currency}, {market_text(statement, session.source)}"
     )
     lines = statement_lines(statement, statement.excluded_of(row), session.told)
     if by_position:
         parts = position_margins(statement, session.book, session.arrays, account)
         table, money_columns = parts.columns(), tuple(name for name in parts.columns() if "_" in name)
-        if not deliver(output, table, identity, rows_document(identity, "positions", table, money_columns)):
-            _show_positions(parts, title, lines)
+        if not deliver(output, table, identity, rows_document(identity, "positions", table, money_columns, digits)):
+            _show_positions(parts, title, lines, digits)
         return
     columns = explanation.columns()
-    if not deliver(output, columns, identity, rows_document(identity, "lines", columns, ("initial", "maintenance"))):
-        _show(explanation, title, lines)
+    if not deliver(
+        output, columns, identity, rows_document(identity, "lines", columns, ("initial", "maintenance"), digits)
+    ):
+        _show(explanation, title, lines, digits)
 
 
-def _show(explanation: Explanation, title: str, footer: list[str]) -> None:
+def _show(explanation: Explanation, title: str, footer: list[str], digits: int) -> None:
     lines = explanation.lines
     unit = f" [{explanation.currency}]"
     columns = [
         Column("what", ["  " * line.depth + _name(line.level, line.name) for line in lines], right=False),
         Column("quantity", ["" if line.quantity is None else quantity_text(line.quantity) for line in lines]),
-        Column("initial" + unit, money([line.initial for line in lines])),
-        Column("maintenance" + unit, money([line.maintenance for line in lines])),
+        Column("initial" + unit, money([line.initial for line in lines], digits)),
+        Column("maintenance" + unit, money([line.maintenance for line in lines], digits)),
         Column("scenario", [line.scenario for line in lines], right=False, keep=False),
     ]
     meaning = "A positive amount adds to the requirement. Lines sum exactly; --json has every digit."
     show_table(title, columns, "\n".join([meaning, *footer]))
 
 
-def _show_positions(parts: PositionMargins, title: str, footer: list[str]) -> None:
+def _show_positions(parts: PositionMargins, title: str, footer: list[str], digits: int) -> None:
     table, unit = parts.columns(), f" [{parts.currency}]"
 
     def amounts(name: str) -> list[str]:
-        return ["" if value is None else money([value])[0] for value in table[name]]
+        return ["" if value is None else money([value], digits)[0] for value in table[name]]
 
     columns = [
         Column("position", table["instrument"], right=False),

@@ -14,7 +14,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, fitted_chain, tell_left_out, told_of
 from portfolio_margin.cli.output import progress
 from portfolio_margin.cli.parameters import build_all
-from portfolio_margin.cli.policy import DEFAULT_FAMILY, ModelInput, scenarios_for
+from portfolio_margin.cli.policy import DEFAULT_FAMILY, Archive, ModelInput, scenarios_for
 from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
@@ -43,6 +43,7 @@ class Options:
     arrays: str | None
     model: str
     parameter_set: str | None
+    archive: Archive
     family: str | None
     params_file: str | None
     params: tuple[str, ...]
@@ -126,6 +127,14 @@ BACKEND_OPTION = click.option(
     show_default=True,
     help="What computes; jax:4 shares the work out among four devices that jax sees.",
 )
+ARCHIVE_OPTIONS = (
+    click.option(
+        "--archive",
+        metavar="FOLDER",
+        help="Parameter sets of one's own, MODEL/YYYY-MM-DD.toml, beside the shipped ones; of one name it is taken.",
+    ),
+    click.option("--archive-only", is_flag=True, help="Use no parameter sets but those of --archive."),
+)
 ACCURACY_OPTION = click.option(
     "--american-accuracy",
     type=click.Choice(tuple(american.SCHEMES)),
@@ -133,12 +142,16 @@ ACCURACY_OPTION = click.option(
     show_default=True,
     help="Accuracy of contracts with early exercise.",
 )
+ARRAYS_OPTION = click.option(
+    "--arrays", metavar="FILE", help="Risk array file, or SPAN file (.spn, .pa2), instead of a market."
+)
 MARGIN_OPTIONS = (
-    click.option("--arrays", metavar="FILE", help="Risk array file, or SPAN file (.spn, .pa2), instead of a market."),
+    ARRAYS_OPTION,
     click.option("--model", default="worst_case", show_default=True, help="Margin model."),
     click.option(
         "--parameter-set", metavar="NAME", help="Parameter set of the model, such as 2024-06-28; by default by date."
     ),
+    *ARCHIVE_OPTIONS,
     click.option(
         "--family", help=f"Scenario family, for a model without scenarios of its own.  [default: {DEFAULT_FAMILY}]"
     ),
@@ -168,8 +181,9 @@ def with_options(*options: Callable[..., Any]) -> Callable[..., Any]:
 def collect(values: dict[str, Any]) -> Options:
     """Take the shared options out of the keyword arguments of a command."""
     chain = ChainOptions.take(values)
-    others = [name for name in Options.__dataclass_fields__ if name != "chain"]
-    return Options(chain=chain, **{name: values.pop(name) for name in others})
+    archive = Archive.take(values)
+    others = [name for name in Options.__dataclass_fields__ if name not in ("chain", "archive")]
+    return Options(chain=chain, archive=archive, **{name: values.pop(name) for name in others})
 
 
 def open_session(options: Options, book_of: Callable[..., Book] | None = None) -> Session:
@@ -180,7 +194,8 @@ def open_session(options: Options, book_of: Callable[..., Book] | None = None) -
     """
     book_of = book_of or read_book_option
     _check_combination(options)
-    policy = ModelInput.read(options.model, options.parameter_set, options.params_file, options.params, options.family)
+    where_from = (options.model, options.parameter_set, options.params_file, options.params, options.family)
+    policy = ModelInput.read(*where_from, archive=options.archive)
     if options.arrays is not None:
         return _session_of_arrays(options, options.arrays, policy, book_of)
     family = policy.family_input(options.scenario)

@@ -31,6 +31,7 @@ from portfolio_margin.cli.output import (
     quantity_text,
     show_table,
 )
+from portfolio_margin.dollars import money_digits, money_step
 from portfolio_margin.io.results import json_rows, money_text
 from portfolio_margin.liquidation import policies
 from portfolio_margin.liquidation.plan import Costs, LiquidationPlan
@@ -39,7 +40,7 @@ from pricing.errors import ConfigError
 
 POLICIES = tuple(sorted(module.name for module in iter_modules(policies.__path__)))
 MONEY_COLUMNS = ("cost", "penalty", "equity", "margin_balance", "initial_margin", "maintenance_margin")
-STYLES = {"exhausted": "red", "bankrupt": "bold red"}
+STYLES = {"unmargined": "yellow", "exhausted": "red", "bankrupt": "bold red"}
 
 
 @click.command("liquidate")
@@ -113,15 +114,15 @@ def _columns(plans: list[LiquidationPlan], session: Session) -> dict[str, Any]:
 
 def _document(plans: list[LiquidationPlan], session: Session, identity: dict[str, Any]) -> dict[str, Any]:
     """One object an account, with its trades; amounts as decimal texts."""
-    documents = []
+    documents, digits = [], money_digits(money_step(session.arrays))
     for plan in plans:
         margins = {
-            when: {name: money_text(value) for name, value in zip(MONEY_COLUMNS[2:], figures[:4], strict=True)}
+            when: {name: money_text(value, digits) for name, value in zip(MONEY_COLUMNS[2:], figures[:4], strict=True)}
             | {"status": AccountStatus(figures.status).name}
             for when, figures in (("before", plan.before), ("after", plan.after))
         }
-        amounts = {"cost": money_text(plan.cost), "penalty": money_text(plan.penalty)}
-        trades = json_rows(plan.columns(session.arrays), MONEY_COLUMNS)
+        amounts = {"cost": money_text(plan.cost, digits), "penalty": money_text(plan.penalty, digits)}
+        trades = json_rows(plan.columns(session.arrays), MONEY_COLUMNS, digits)
         documents.append(
             {"account": plan.account, "outcome": plan.outcome.value, **amounts, **margins, "trades": trades}
         )
@@ -131,19 +132,19 @@ def _document(plans: list[LiquidationPlan], session: Session, identity: dict[str
 def _show(
     plans: list[LiquidationPlan], policy: str, statement: MarginStatement, session: Session, chosen: list[int]
 ) -> None:
-    unit = f" [{statement.currency}]"
+    unit, digits = f" [{statement.currency}]", money_digits(statement.money_step)
     outcomes = [plan.outcome.value for plan in plans]
     trades = [sum(len(step.trades) for step in plan.steps) for plan in plans]
     shown = [
         Column("account", [plan.account for plan in plans], right=False),
         Column("outcome", outcomes, right=False, styles=[STYLES.get(name, "") for name in outcomes]),
         Column("trades", [str(count) for count in trades]),
-        Column("cost" + unit, money([plan.cost for plan in plans])),
-        Column("penalty" + unit, money([plan.penalty for plan in plans]), keep=False),
-        Column("balance" + unit, money([plan.before.balance for plan in plans])),
-        Column("after", money([plan.after.balance for plan in plans])),
-        Column("maint." + unit, money([plan.before.maintenance for plan in plans])),
-        Column("after", money([plan.after.maintenance for plan in plans])),
+        Column("cost" + unit, money([plan.cost for plan in plans], digits)),
+        Column("penalty" + unit, money([plan.penalty for plan in plans], digits), keep=False),
+        Column("balance" + unit, money([plan.before.balance for plan in plans], digits)),
+        Column("after", money([plan.after.balance for plan in plans], digits)),
+        Column("maint." + unit, money([plan.before.maintenance for plan in plans], digits)),
+        Column("after", money([plan.after.maintenance for plan in plans], digits)),
     ]
     footer = statement_lines(statement, statement.excluded_of(chosen), session.told)
     if not plans:
@@ -151,15 +152,15 @@ def _show(
     title = f"liquidation by {policy}, {market_text(statement, session.source)}"
     show_table(title, shown, "\n".join(footer))
     if len(plans) == 1 and plans[0].steps:
-        _show_trades(plans[0], session, unit)
+        _show_trades(plans[0], session, unit, digits)
 
 
-def _show_trades(plan: LiquidationPlan, session: Session, unit: str) -> None:
+def _show_trades(plan: LiquidationPlan, session: Session, unit: str, digits: int) -> None:
     table = plan.columns(session.arrays)
     last = ~np.isnan(table["maintenance_margin"])
 
     def amounts(name: str) -> list[str]:
-        return [money([value])[0] if end else "" for value, end in zip(table[name], last, strict=True)]
+        return [money([value], digits)[0] if end else "" for value, end in zip(table[name], last, strict=True)]
 
     columns = [
         Column("step", [str(number) for number in table["step"]]),

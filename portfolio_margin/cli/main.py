@@ -19,6 +19,7 @@ PACKAGES = ("pricing", "scenarios", "portfolio_margin")
 COMMANDS = {
     "margin": "Margin statements of every account.",
     "explain": "Why one account must hold what it must.",
+    "report": "One account as a page with pictures, one HTML file.",
     "compare": "Every account under every margin model.",
     "what-if": "Margin of an account before and after orders.",
     "liquidate": "What would be closed of accounts below maintenance.",

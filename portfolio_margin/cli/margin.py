@@ -31,6 +31,7 @@ from portfolio_margin.cli.output import (
     show_table,
 )
 from portfolio_margin.cli.tell import tell
+from portfolio_margin.dollars import money_digits
 from portfolio_margin.io.results import json_rows, money_text
 from portfolio_margin.statement import AccountStatus, MarginStatement, up
 from pricing.arrays import DAYS_PER_YEAR
@@ -109,13 +110,14 @@ def _document(
     """The statement as JSON: worst scenario and components opened up, amounts as decimal texts."""
     columns = {name: np.asarray(values)[chosen] for name, values in statement.columns().items()}
     flat = {name: values for name, values in columns.items() if not name.startswith("charge_")}
-    accounts = json_rows(flat, MONEY_COLUMNS)
+    digits = money_digits(statement.money_step)
+    accounts = json_rows(flat, MONEY_COLUMNS, digits)
     for account, row in zip(accounts, chosen, strict=True):
         account["worst_scenario"] = _scenario(arrays, int(statement.worst_scenario[row]))
         account["components"] = {
             name: {
-                "initial": money_text(columns[f"charge_{name}"][chosen.index(row)]),
-                "maintenance": money_text(up(parts[row : row + 1, 1])[0]),
+                "initial": money_text(columns[f"charge_{name}"][chosen.index(row)], digits),
+                "maintenance": money_text(up(parts[row : row + 1, 1], statement.money_step)[0], digits),
             }
             for name, parts in statement.charges.items()
         }
@@ -147,19 +149,19 @@ def _scenario(arrays: RiskArrays, scenario: int) -> dict[str, Any] | None:
 
 
 def _show(statement: MarginStatement, columns: dict[str, Any], session: Session, chosen: list[int]) -> None:
-    unit = f" [{statement.currency}]"
+    unit, digits = f" [{statement.currency}]", money_digits(statement.money_step)
     status = [str(name) for name in columns["status"]]
     shown = [
         Column("account", [str(name) for name in columns["account"]], right=False),
         Column("status", status, right=False, styles=[STYLES.get(name, "") for name in status]),
         *_excluded_column(columns),
-        Column("equity" + unit, money(columns["equity"]), keep=False),
-        Column("balance" + unit, money(columns["margin_balance"])),
-        Column("initial" + unit, money(columns["initial_margin"])),
-        Column("maint." + unit, money(columns["maintenance_margin"])),
-        Column("available" + unit, money(columns["available_funds"]), keep=False),
+        Column("equity" + unit, money(columns["equity"], digits), keep=False),
+        Column("balance" + unit, money(columns["margin_balance"], digits)),
+        Column("initial" + unit, money(columns["initial_margin"], digits)),
+        Column("maint." + unit, money(columns["maintenance_margin"], digits)),
+        Column("available" + unit, money(columns["available_funds"], digits), keep=False),
         Column("mm rate", number(columns["mm_rate"], 3), keep=False),
-        Column(_delta_name(session) + unit, money(columns["delta_total"]), keep=False),
+        Column(_delta_name(session) + unit, money(columns["delta_total"], digits), keep=False),
         Column("worst scenario", [str(name) for name in columns["worst_scenario"]], right=False, keep=False),
     ]
     footer = [*_totals(statement, columns), *statement_lines(statement, statement.excluded_of(chosen), session.told)]
@@ -180,7 +182,8 @@ def _excluded_column(columns: dict[str, Any]) -> list[Column]:
 def _totals(statement: MarginStatement, columns: dict[str, Any]) -> list[str]:
     counts = [(name, int(np.sum(columns["status"] == name))) for name in AccountStatus.__members__]
     by_status = ", ".join(f"{count} {name}" for name, count in counts if count)
-    totals = [money([columns[name].sum()])[0] for name in ("equity", "initial_margin", "maintenance_margin")]
+    digits = money_digits(statement.money_step)
+    totals = [money([columns[name].sum()], digits)[0] for name in ("equity", "initial_margin", "maintenance_margin")]
     return [
         f"{len(columns['account'])} accounts: {by_status or 'none'}",
         f"totals: equity {totals[0]}, initial {totals[1]}, maintenance {totals[2]} {statement.currency}",

@@ -174,10 +174,14 @@ def drop_output() -> None:
 
 
 def rows_document(
-    identity: Mapping[str, Any], name: str, columns: Mapping[str, Any], money: Sequence[str] = ()
+    identity: Mapping[str, Any],
+    name: str,
+    columns: Mapping[str, Any],
+    money: Sequence[str] = (),
+    digits: int = MONEY_DIGITS,
 ) -> Callable[[], Mapping[str, Any]]:
     """A document for `deliver`: the identity, and under `name` one object a row; `money` columns as decimal texts."""
-    return lambda: {**identity, name: json_rows(columns, money)}
+    return lambda: {**identity, name: json_rows(columns, money, digits)}
 
 
 def show_table(title: str, columns: Sequence[Column], footer: str = "") -> None:
@@ -231,9 +235,9 @@ def moment_text(milliseconds: int) -> str:
     return f"{np.datetime64(milliseconds, 'ms').astype('datetime64[s]')}Z"
 
 
-def money(values: Any) -> list[str]:
-    """Amounts with two decimals and, on a terminal, thousands separators."""
-    return number(values, MONEY_DIGITS)
+def money(values: Any, digits: int = MONEY_DIGITS) -> list[str]:
+    """Amounts with the decimals of their currency, usually two, and, on a terminal, thousands separators."""
+    return number(values, digits)
 
 
 def number(values: Any, digits: int) -> list[str]:

@@ -17,13 +17,31 @@ from portfolio_margin.cli.parameters import (
     read_parameters,
     registered,
 )
-from portfolio_margin.io.parameter_sets import find_parameter_set, given_names
+from portfolio_margin.io.parameter_sets import FoundSet, find_parameter_set, given_names, parameter_files
 from portfolio_margin.requirement import MarginModel
 from pricing.errors import ConfigError
 from pricing.market import Market
 from scenarios.shocks import ScenarioSet
 
 DEFAULT_FAMILY = "grid"
+
+
+class Archive(NamedTuple):
+    """A folder of parameter sets of one's own, None for the shipped ones; extend, whether these are used as well."""
+
+    folder: str | None = None
+    extend: bool = False
+
+    @classmethod
+    def take(cls, values: dict[str, Any]) -> Archive:
+        """Take the options out of the keyword arguments of a command. ConfigError where they contradict."""
+        folder, only = values.pop("archive"), values.pop("archive_only")
+        if only and folder is None:
+            raise ConfigError("--archive-only says that parameter sets of --archive FOLDER are used alone; give it too")
+        return cls(folder, folder is not None and not only)
+
+
+SHIPPED = Archive()
 
 
 class FamilyInput(NamedTuple):
@@ -52,6 +70,7 @@ class ModelInput:
     family              the scenario family asked for, None where none was
     params_file, tables the parameter file and what it holds
     params              name=value options
+    archive             where the sets lie
     """
 
     name: str
@@ -61,6 +80,7 @@ class ModelInput:
     params_file: str | None
     tables: Mapping[str, Mapping[str, Any]]
     params: tuple[str, ...]
+    archive: Archive = SHIPPED
 
     @classmethod
     def read(
@@ -71,6 +91,7 @@ class ModelInput:
         params: tuple[str, ...],
         family: str | None,
         every_model: bool = False,
+        archive: Archive = SHIPPED,
     ) -> ModelInput:
         """Find the model and read the file; with `every_model` tables of others in it are kept as well."""
         module = load_registered(MODELS, name)
@@ -78,12 +99,14 @@ class ModelInput:
         models = registered(MODELS)
         used = models if every_model else [name]
         tables = read_parameters(params_file, (*used, family or DEFAULT_FAMILY), models)
-        return cls(name, module, parameter_set, family, params_file, tables, params)
+        return cls(name, module, parameter_set, family, params_file, tables, params, archive)
 
     @property
     def given(self) -> bool:
-        """Whether a set or parameters of this model were asked for."""
-        return self.parameter_set is not None or bool(self.tables.get(self.name)) or bool(self.params)
+        """Whether a set or parameters of this model were asked for, or an archive of one's own has some."""
+        folder = self.archive.folder
+        own = folder is not None and bool(parameter_files(self.name, folder))
+        return own or self.parameter_set is not None or bool(self.tables.get(self.name)) or bool(self.params)
 
     def without_given(self) -> ModelInput:
         """The same with nothing given over its parameter set."""
@@ -109,18 +132,22 @@ class ModelInput:
 
     def wanted(self, at: int | None) -> tuple[type, tuple[Layer, ...]]:
         """Parameters and layers as `build_all` takes them; at, ms UTC of the market, None where it is not known yet."""
-        return self.module.Params, (find_parameter_set(self.name, self.parameter_set, at).layer(), *self._layers())
+        return self.module.Params, (self._found(at).layer(), *self._layers())
 
     def model(self, at: int, nearest: bool = False) -> MarginModel:
         """The model with the parameters valid at `at`, and what was given over them; with `nearest`, the oldest ones
         where none is old enough, which the statement then says."""
-        found = find_parameter_set(self.name, self.parameter_set, at, nearest=nearest)
+        found = self._found(at, nearest)
         params = build(self.module.Params, found.layer(), *self._layers())
         changed = dict.fromkeys(name for layer in self._layers() for name in given_names(layer.values))
         overlay = file_label(self.params_file) if self.params_file and self.tables.get(self.name) else ""
         info = replace(found.info, changed=tuple(changed), overlay=overlay)
         model: MarginModel = self.module.Model(params, info)
         return model
+
+    def _found(self, at: int | None, nearest: bool = False) -> FoundSet:
+        folder, extend = self.archive
+        return find_parameter_set(self.name, self.parameter_set, at, folder, nearest=nearest, extend=extend)
 
     def _layers(self) -> tuple[Layer, Layer]:
         table = self.tables.get(self.name, {})

@@ -14,11 +14,13 @@ from portfolio_margin.io.span_file import read_span_file
 from portfolio_margin.io.told import Told
 from portfolio_margin.models.span import parameter_set_of
 from portfolio_margin.requirement import MarginModel
+from portfolio_margin.span.choices import Choices
 from portfolio_margin.span.contracts import ContractView
-from portfolio_margin.span.file_arrays import file_arrays, valuation_time_ms
+from portfolio_margin.span.file_arrays import FileArrays, file_arrays, valuation_time_ms
 from portfolio_margin.span.levels import array_rate
 from portfolio_margin.span.recompute import Recomputed, recompute, within, worst
 from portfolio_margin.span.tables import RiskParameterFile
+from pricing.errors import DataError
 from scenarios.risk_arrays import RiskArrays
 
 FAILED = 1
@@ -33,6 +35,7 @@ class SpanInput:
     def __init__(self, path: str) -> None:
         self.path = path
         self.file, self.notes = read_span_file(path)
+        self._made: dict[tuple[int, bool], tuple[RiskArrays, Told]] = {}
 
     @property
     def time(self) -> int:
@@ -41,20 +44,43 @@ class SpanInput:
 
     def arrays_for(self, model: MarginModel) -> tuple[MarginModel, RiskArrays, Told]:
         """The model with the rules of the file, where it takes any, and the risk arrays of its account type."""
-        choices = getattr(model.params, "choices", None)
-        takes_rules = choices is not None and hasattr(model, "for_arrays")
-        rate = array_rate(self.file, choices) if takes_rules else int(self.file.arrays.rate.min(initial=1))
-        exponent = getattr(choices, "risk_exponent", "none") == "apply"
-        made = file_arrays(self.file, rate=rate, apply_exponent=exponent)
-        notes = tuple(f"{name}: {reason}" for name, reason in made.left_out.items())
-        told = Told.of_lines(made.arrays.notes)._replace(left_out=notes)
-        told = told._replace(notes=(*told.notes, *self.notes))
-        arrays = replace(made.arrays, notes=told.lines())
+        choices = model.params if isinstance(model.params, Choices) else None
+        takes_rules = choices is not None
+        rate = array_rate(self.file, choices) if takes_rules else self._usual_rate
+        arrays, told = self._arrays(rate, choices is not None and choices.risk_exponent == "apply")
         if takes_rules:
             origin = parameter_set_of(self.file, Path(self.path).name, model.parameter_set.changed)
             with_file: Any = replace(model, file=self.file, parameter_set=origin)  # type: ignore[type-var]
             model = with_file.for_arrays(arrays)
         return model, arrays, told
+
+    def usual_arrays(self) -> tuple[RiskArrays, Told]:
+        """The arrays of models that take no rules of the file, and what is told of them."""
+        return self._arrays(self._usual_rate, False)
+
+    @property
+    def _usual_rate(self) -> int:
+        return int(self.file.arrays.rate.min(initial=1))
+
+    def _arrays(self, rate: int, exponent: bool) -> tuple[RiskArrays, Told]:
+        """Made once, as several models may want the same."""
+        if (rate, exponent) not in self._made:
+            self._made[rate, exponent] = self._made_anew(rate, exponent)
+        return self._made[rate, exponent]
+
+    def _made_anew(self, rate: int, exponent: bool) -> tuple[RiskArrays, Told]:
+        made = self.made(rate, exponent)
+        notes = tuple(f"{name}: {reason}" for name, reason in made.left_out.items())
+        told = Told.of_lines(made.arrays.notes)._replace(left_out=notes)
+        told = told._replace(notes=(*told.notes, *self.notes))
+        return replace(made.arrays, notes=told.lines()), told
+
+    def made(self, rate: int, exponent: bool) -> FileArrays:
+        """Risk arrays of the tables, which know nothing of their file: what is wrong is said with its name."""
+        try:
+            return file_arrays(self.file, rate=rate, apply_exponent=exponent)
+        except DataError as error:
+            raise error.within(self.path) from None
 
 
 def check_file(path: str, tolerance: float, look_ahead: float | None, backend: str) -> None:

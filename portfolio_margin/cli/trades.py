@@ -22,10 +22,12 @@ from portfolio_margin.cli.output import (
     quantity_text,
     show_table,
 )
+from portfolio_margin.dollars import money_digits, money_step
 from portfolio_margin.hedge_result import Hedge
 from portfolio_margin.hedge_terms import Costs, Limits, contract_rows
 from portfolio_margin.io.results import json_rows
 from portfolio_margin.nearest import did_you_mean_or_known
+from portfolio_margin.requirement import parameters_text
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Kind
 
@@ -137,25 +139,27 @@ def show_trades(found: Hedge, session: Session, given: TradeInput, headline: str
     stated = {**given.identity, **found.identity()}
     identity = {**stated, "as_of_ms": session.arrays.valuation_time, **session.told.document()}
     identity["notes"] = [*found.notes, *identity.get("notes", [])]
-    columns = found.columns()
+    columns, digits = found.columns(), money_digits(money_step(session.arrays))
 
     def document() -> dict[str, Any]:
-        (amounts,) = json_rows({name: [identity[name]] for name in MONEY}, MONEY)
-        return {**identity, **amounts, "trades": json_rows(columns, ("cost",))}
+        (amounts,) = json_rows({name: [identity[name]] for name in MONEY}, MONEY, digits)
+        return {**identity, **amounts, "trades": json_rows(columns, ("cost",), digits)}
 
     if deliver(given.output, columns, identity, document):
         return
     table = [
         Column("instrument", columns["instrument"], right=False),
         Column("quantity", [quantity_text(quantity) for quantity in columns["quantity"]]),
-        Column(f"cost [{found.currency}]", money(columns["cost"])),
+        Column(f"cost [{found.currency}]", money(columns["cost"], digits)),
     ]
-    lines = [f"{name}: {' -> '.join(money([identity[f'pre_{name}'], identity[f'post_{name}']]))}" for name in SHOWN]
+    pairs = {name: money([identity[f"pre_{name}"], identity[f"post_{name}"]], digits) for name in SHOWN}
+    lines = [f"{name}: {' -> '.join(pair)}" for name, pair in pairs.items()]
     proven = "nothing is proven" if np.isnan(found.gap) else f"at most {100 * found.gap:.2g} % above the least possible"
     binding = f"binding scenarios: {', '.join(found.binding) or 'none'}"
     footer = [
-        headline, *lines, f"cost {money([found.cost])[0]} {found.currency}, {proven}", binding, *found.notes,
+        headline, *lines, f"cost {money([found.cost], digits)[0]} {found.currency}, {proven}", binding, *found.notes,
         *(excluded_lines(found.margins.positions_excluded) if found.margins.positions_excluded else ()),
+        f"{found.model_id}: {parameters_text(identity)}",
         f"market rows left out: {len(session.told.left_out) or 'none'}", *session.told.remarks(),
     ]  # fmt: skip
     title = f"{found.account} under {found.model_id}, market {session.source}"

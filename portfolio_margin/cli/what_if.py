@@ -31,7 +31,8 @@ from portfolio_margin.cli.output import (
     quantity_text,
     show_table,
 )
-from portfolio_margin.io.results import json_rows, money_text
+from portfolio_margin.dollars import money_digits
+from portfolio_margin.io.results import MONEY_DIGITS, json_rows, money_text
 from portfolio_margin.sensitivities import COMPARED, WhatIf, what_if
 from portfolio_margin.statement import AccountStatus, MarginStatement
 from pricing.errors import ConfigError, DataError, Problem
@@ -101,32 +102,35 @@ def command(
         "positions_excluded": list(result.positions_excluded),
         **session.told.document(),
     }
-    if not deliver(output, columns, identity, lambda: {**identity, "measures": _measures(columns)}):
+    digits = money_digits(statement.money_step)
+    if not deliver(output, columns, identity, lambda: {**identity, "measures": _measures(columns, digits)}):
         _show(result, columns, identity["orders"], statement, session)
 
 
-def _measures(columns: dict[str, Any]) -> list[dict[str, Any]]:
+def _measures(columns: dict[str, Any], digits: int) -> list[dict[str, Any]]:
     """One object a measure for JSON, amounts as decimal texts."""
     rows = json_rows(columns, ())
     for row in rows:
         if row["measure"] not in RATIOS:
-            row |= {name: money_text(row[name]) for name in ("pre", "post", "change")}
+            row |= {name: money_text(row[name], digits) for name in ("pre", "post", "change")}
     return rows
 
 
 def _show(
     result: WhatIf, columns: dict[str, Any], orders: list[list[Any]], statement: MarginStatement, session: Session
 ) -> None:
+    digits = money_digits(statement.money_step)
+
     def texts(name: str) -> list[str]:
         pairs = zip(columns["measure"], columns[name], strict=True)
-        return [(number([value], 4) if measure in RATIOS else money([value]))[0] for measure, value in pairs]
+        return [(number([value], 4) if measure in RATIOS else money([value], digits))[0] for measure, value in pairs]
 
     names = [name if name in RATIOS else f"{name} [{result.currency}]" for name in columns["measure"]]
     table = [Column("measure", names, right=False), *(Column(name, texts(name)) for name in ("pre", "post", "change"))]
     footer = [
         f"status {result.pre_status} -> {result.post_status}, "
         f"worst scenario {result.pre_worst_scenario or 'none'} -> {result.post_worst_scenario or 'none'}",
-        *verdict(result),
+        *verdict(result, digits),
         *statement_lines(statement, result.positions_excluded, session.told),
     ]
     bought = [f"{'+' if quantity > 0 else ''}{quantity_text(quantity)} {name}" for name, quantity in orders]
@@ -134,7 +138,7 @@ def _show(
     show_table(title, table, "\n".join(footer))
 
 
-def verdict(result: WhatIf) -> list[str]:
+def verdict(result: WhatIf, digits: int = MONEY_DIGITS) -> list[str]:
     """Whether the orders can be sent, and how short the account is of its margins before and after them."""
     was_short = result.pre["available_funds"] < 0
     if result.unmargined:
@@ -153,14 +157,15 @@ def verdict(result: WhatIf) -> list[str]:
     for kind, name in FREE.items():
         before, after = result.pre[name], result.post[name]
         if before < 0 or after < 0:
-            lines.append(f"{kind} margin: {_missing(before)} before, {_missing(after)} afterwards [{result.currency}]")
+            missing = f"{_missing(before, digits)} before, {_missing(after, digits)} afterwards"
+            lines.append(f"{kind} margin: {missing} [{result.currency}]")
     if result.post_status == AccountStatus.BANKRUPT.name:
         lines.append("equity is below zero: no order at the mark changes that")
     return lines
 
 
-def _missing(free: float) -> str:
-    return f"{money([-free])[0]} missing" if free < 0 else "covered"
+def _missing(free: float, digits: int) -> str:
+    return f"{money([-free], digits)[0]} missing" if free < 0 else "covered"
 
 
 def _result(session: Session, account: str, given: list[_Order], backend: str) -> WhatIf:

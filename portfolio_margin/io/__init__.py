@@ -16,7 +16,8 @@ span_pa2      reader of .pa2; span_layout: where its fields stand; span_records:
 span_runs     options of .spn by pattern; span_finish: what is left to do once all rows are read
 span_source   SPAN files as streams, and where in them a record stands; span_rows: rows of the tables while read
 parameters    parameter sets from plain values, name by name
-parameter_sets  dated parameter sets of the margin models
+parameter_sets  dated parameter sets of the margin models; parameter_archive: writing them
+part_files    a folder of result files and its manifest; partitions: a Parquet book in parts
 told          what is told of the market behind a result
 frames        named columns into frames
 results       frames and documents out: CSV, Parquet, JSON

@@ -39,18 +39,31 @@ class _Codes:
         """Take in a dictionary column of a batch; False where a cell is blank."""
         if column.null_count:
             return False
-        texts = [str(text).strip() for text in column.dictionary.to_pylist()]
-        codes = [self.code_of.setdefault(text, len(self.code_of)) for text in texts]
-        used = np.asarray(column.indices)
-        self.parts.append(np.asarray(codes, dtype=np.int32)[used] if len(codes) else np.zeros(0, np.int32))
+        texts = np.array(column.dictionary.to_pylist(), dtype=object)
+        index = np.asarray(column.indices)
+        # A column that was cut down still has the names of what it was cut from.
+        used = np.flatnonzero(np.bincount(index, minlength=len(texts)) > 0)
+        codes = np.zeros(len(texts), dtype=np.int32)
+        codes[used] = [self.code_of.setdefault(str(text).strip(), len(self.code_of)) for text in texts[used]]
+        self.parts.append(codes[index])
         return "" not in self.code_of
 
     def names(self) -> StrArray:
         return np.array(list(self.code_of) or [""], dtype=np.str_)
 
 
-def coded_rows(source: object, columns: tuple[str, str, str]) -> CodedRows | None:
+class Rows(NamedTuple):
+    """Which rows of a file: those of some row groups whose account lies between two names, both included."""
+
+    groups: tuple[int, ...]
+    first: str
+    last: str
+
+
+def coded_rows(source: object, columns: tuple[str, str, str], of: Rows | None = None) -> CodedRows | None:
     """The rows of a Parquet file with exactly these columns (account, name, number); None for anything else.
+
+    of  only some rows; None for all
 
     Texts are read without white space around them. None as well where a cell is blank, an account or a name is no text,
     a number is not stored as one of double precision or a whole one, or the file cannot be read.
@@ -62,12 +75,28 @@ def coded_rows(source: object, columns: tuple[str, str, str]) -> CodedRows | Non
             return None
         from pyarrow import parquet
 
-        return _coded(parquet.ParquetFile(source, read_dictionary=list(columns[:2])), columns)
+        with parquet.ParquetFile(source, read_dictionary=list(columns[:2])) as file:
+            return _coded(file, columns, of)
     except (ImportError, OSError, DataError, ValueError):  # pyarrow's own errors derive from these
         return None
 
 
-def _coded(file: Any, columns: tuple[str, str, str]) -> CodedRows | None:
+def distinct_texts(file: Any, group: int, column: str) -> set[str] | None:
+    """The distinct texts of a column in one row group of an open Parquet file that reads it as a dictionary, without
+    white space around them; None where it holds anything else, or blanks."""
+    from pyarrow import types
+
+    kind = file.schema_arrow.field(column).type
+    if not (types.is_dictionary(kind) and _is_text(kind.value_type)):
+        return None
+    codes = _Codes()
+    for part in file.read_row_group(group, columns=[column]).column(column).chunks:
+        if not codes.add(part):
+            return None
+    return set(codes.code_of)
+
+
+def _coded(file: Any, columns: tuple[str, str, str], of: Rows | None) -> CodedRows | None:
     from pyarrow import types
 
     schema = file.schema_arrow
@@ -78,7 +107,11 @@ def _coded(file: Any, columns: tuple[str, str, str]) -> CodedRows | None:
     if not plain or not (types.is_float64(number) or types.is_integer(number)):
         return None
     accounts, names, numbers = _Codes(), _Codes(), []
-    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
+    groups = {} if of is None else {"row_groups": list(of.groups)}
+    for whole in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns), **groups):
+        batch = whole if of is None else _within(whole, columns[0], of)
+        if batch is None:
+            return None
         by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
         if by_name[columns[2]].null_count:
             return None
@@ -91,6 +124,19 @@ def _coded(file: Any, columns: tuple[str, str, str]) -> CodedRows | None:
         accounts.names(), np.concatenate(accounts.parts), names.names(), np.concatenate(names.parts),
         np.concatenate(numbers),
     )  # fmt: skip
+
+
+def _within(batch: Any, column: str, of: Rows) -> Any:
+    """The rows of a batch whose account lies between two names; None where one is blank."""
+    import pyarrow
+
+    account = batch.column(batch.schema.names.index(column))
+    if account.null_count:
+        return None
+    wanted = np.array([of.first <= str(text).strip() <= of.last for text in account.dictionary.to_pylist()], dtype=bool)
+    if wanted.all():
+        return batch
+    return batch.filter(pyarrow.array(wanted[np.asarray(account.indices)]))
 
 
 def _is_text(kind: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from portfolio_margin.io.dividends import NONE, Dividends
 from portfolio_margin.io.equity_chain import EquityChain
 from portfolio_margin.io.tables import refuse
 from pricing.errors import ConfigError
@@ -29,6 +30,7 @@ def equity_market(
     shares_per_contract: float = SHARES_PER_CONTRACT,
     every_strike: bool = False,
     fx: Mapping[str, float] | None = None,
+    dividends: Dividends = NONE,
 ) -> tuple[Instruments, Market]:
     """Instruments and market of a chain that `read_equity_chain` has read.
 
@@ -40,6 +42,7 @@ def equity_market(
     every_strike         also list strikes that are not quoted on both sides, without a vol: for a market that is to
                          have slices
     fx                   US dollars per unit of further currencies, which can be held
+    dividends            known ones in cash, from `read_dividends`; those before the valuation time do not count
 
     A strike quoted on both sides gives a call and a put at its mid vol; other quotes are left out. DataError where
     none is left.
@@ -57,8 +60,7 @@ def equity_market(
     ]
     rows.append(_row(underlying, Kind.SPOT, 0, undated, 1e-4))
     vols = [np.nan] * len(rows)
-    taken = np.ones_like(good) if every_strike else good
-    vol = np.where(good, vol, np.nan)
+    taken, vol = good | every_strike, np.where(good, vol, np.nan)
     listed = zip(quotes.expiry_idx[taken].tolist(), quotes.strike[taken].tolist(), vol[taken].tolist(), strict=True)
     for (x, strike), mid in sorted({(x, strike): mid for x, strike, mid in listed}.items()):
         for sign, letter in ((1.0, "C"), (-1.0, "P")):
@@ -67,8 +69,10 @@ def equity_market(
             rows.append({**row, **terms})
             vols.append(mid)
     discount = np.exp(-rate * chain.expiries.tau)
+    moment = int(valuation_time.timestamp() * 1000)
+    ahead = dividends.after(moment)
     market = Market(
-        valuation_time=int(valuation_time.timestamp() * 1000),
+        valuation_time=moment,
         underlying_id=np.array([underlying]),
         spot=np.array([spot]),
         expiry_underlying=np.zeros(undated + 1, dtype=np.int64),
@@ -80,6 +84,9 @@ def equity_market(
         currency_id=np.array(list(currencies)),
         fx=np.array(list(currencies.values())),
         currency_underlying=np.full(len(currencies), -1),
+        dividend_underlying=np.zeros_like(ahead.time_ms),
+        dividend_time=ahead.time_ms,
+        dividend=ahead.amount,
     )
     return Instruments(**{name: np.array([row[name] for row in rows]) for name in rows[0]}), market
 

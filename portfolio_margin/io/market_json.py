@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 
 from portfolio_margin.io.atomic import write_whole
+from portfolio_margin.io.dividends import COLUMNS as DIVIDEND_COLUMNS
+from portfolio_margin.io.dividends import TABLE as DIVIDENDS
+from portfolio_margin.io.dividends import dividend_columns
 from portfolio_margin.io.json_text import parsed_json
 from portfolio_margin.io.market_limits import document_of, fx_limits_of, limits_of
 from portfolio_margin.io.market_terms import contradictions
@@ -54,6 +57,10 @@ TABLES = {
         "mark_vol",
     ),
 }
+
+
+# A table that a document may lack.
+OPTIONAL_TABLES = {DIVIDENDS: DIVIDEND_COLUMNS}
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ def market_text(instruments: Instruments, market: Market, source: str, told: Tol
             **({"fixed_share": market.fixed_share.tolist()} if np.any(market.fixed_share) else {}),
         },
         "instruments": _instrument_columns(instruments, market),
+        **({DIVIDENDS: dividend_columns(market)} if len(market.dividend) else {}),
     }
     header: dict[str, Any] = {
         "format": FORMAT,
@@ -124,7 +132,9 @@ def read_market_file(path: str | Path) -> MarketFile:
         refuse(file, "file type", Path(path).suffix, "a market snapshot is a .json or .json.gz file")
     document = _document(file, read_bytes(path))
     reader = _Reader(file, document)
-    columns = {name: reader.table(name, fields) for name, fields in TABLES.items()}
+    for name, fields in OPTIONAL_TABLES.items():
+        document.setdefault(name, {field: [] for field in fields})
+    columns = {name: reader.table(name, fields) for name, fields in (*TABLES.items(), *OPTIONAL_TABLES.items())}
     reader.stop_if_bad()
     underlyings = reader.names("underlyings", "underlying")
     currencies = reader.names("currencies", "currency")
@@ -145,6 +155,9 @@ def read_market_file(path: str | Path) -> MarketFile:
         "svi": reader.slices("expiries", "svi"),
         "fixed_share": reader.numbers("expiries", "fixed_share"),
         "fx_basis_limit": reader.numbers("currencies", "fx_basis_limit", none=np.inf),
+        "dividend_underlying": reader.codes(DIVIDENDS, "underlying", underlying_of),
+        "dividend_time": reader.times(DIVIDENDS, "ex_time_ms"),
+        "dividend": reader.numbers(DIVIDENDS, "amount"),
         "limits": reader.limits(),
         "mark_vol": reader.numbers("instruments", "mark_vol", none=np.nan),
     }
@@ -317,9 +330,14 @@ def _document(file: str, content: bytes) -> dict[str, Any]:
         refuse(file, "content", type(document).__name__, "a market snapshot is one JSON object")
     if document.get("format") != FORMAT:
         refuse(file, "format", document.get("format"), f"this version reads {FORMAT!r}")
-    unknown = [name for name in document if name not in (*HEADER, *TABLES, *OPTIONAL)]
+    unknown = [name for name in document if name not in (*HEADER, *TABLES, *OPTIONAL, *OPTIONAL_TABLES)]
     if unknown:
-        refuse(file, unknown[0], document[unknown[0]], f"unknown entry; known: {', '.join((*HEADER, *TABLES))}")
+        refuse(
+            file,
+            unknown[0],
+            document[unknown[0]],
+            f"unknown entry; known: {', '.join((*HEADER, *TABLES, *OPTIONAL_TABLES))}",
+        )
     if document.get("variance") != VARIANCE:
         refuse(file, "variance", document.get("variance"), 'SVI must be of total variance: "variance": "total"')
     return document

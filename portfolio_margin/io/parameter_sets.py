@@ -4,6 +4,9 @@ A file has two tables. [header] states source, note, valid_from (the date in the
 valid_to (the last day), second_hand (names of parameters whose value is not from the venue itself, parts joined by
 dots) and doubtful (names of parameters that the venue publishes and that look wrong). [params] holds the parameters.
 An old set keeps its date and is never changed, so that a past day can be margined again as it was.
+
+An archive of one's own is a folder laid out alike. It stands instead of the shipped sets, or extends them: then a file
+takes the place of the shipped one of the same name, and all the others are there as well.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.io.parameters import MODELS, Layer, build, load_registered
+from portfolio_margin.io.parameters import MODELS, Layer, build, load_registered, registered
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import ParameterSet
 from pricing.errors import ConfigError, DataError, Problem
@@ -42,7 +45,12 @@ class FoundSet(NamedTuple):
 
 
 def load_parameters(
-    model: str, name: str | None = None, at: int | None = None, folder: str | Path | None = None
+    model: str,
+    name: str | None = None,
+    at: int | None = None,
+    folder: str | Path | None = None,
+    *,
+    extend: bool = False,
 ) -> tuple[Any, ParameterSet]:
     """Parameters of a model and where they come from: Model(*load_parameters("worst_case")).
 
@@ -51,12 +59,13 @@ def load_parameters(
             the whole "2024-06-28" or "2024-06-28-test": that one, whatever the time
     at      ms UTC, `market.valuation_time`; None for the newest there is, valid then or not: the statement says which
     folder  where the sets lie, an archive of one's own; by default those of this package
+    extend  whether the sets of this package are there as well, but for those that the folder has under the same name
 
     A model without sets has its defaults. ConfigError where no set is valid at that time, and for a parameter outside
-    its bounds, naming bound and value.
+    its bounds, naming bound and value; DataError where the folder is none, or holds sets of an unknown model.
     """
     module = load_registered(MODELS, model)
-    found = find_parameter_set(model, name, at, folder)
+    found = find_parameter_set(model, name, at, folder, extend=extend)
     return build(module.Params, found.layer()), found.info
 
 
@@ -66,20 +75,22 @@ def find_parameter_set(
     at: int | None = None,
     folder: str | Path | None = None,
     nearest: bool = False,
+    *,
+    extend: bool = False,
 ) -> FoundSet:
     """The set that `load_parameters` takes; with `nearest`, the oldest one where none is old enough, marked so."""
-    known = parameter_files(model, folder)
+    known = parameter_files(model, folder, extend=extend)
     if not known and name is None:
         return FoundSet(ParameterSet(), {})
     if name is not None and FILE_NAME.fullmatch(name):
         if name not in known:
             raise ConfigError(_unknown(model, name, known))
-        found = read_parameter_set(known[name])
+        found = _read(known[name], folder)
         return found._replace(info=replace(found.info, applies=at is None or found.info.valid_at(at)))
     named = {stem: path for stem, path in known.items() if _suffix(stem) == (name or "")}
     if not named:
         raise ConfigError(_unknown(model, name or "without a name", known))
-    sets = [read_parameter_set(path) for _, path in sorted(named.items())]
+    sets = [_read(path, folder) for _, path in sorted(named.items())]
     valid = [found for found in sets if at is None or found.info.valid_at(at)]
     if valid:
         return valid[-1]
@@ -91,10 +102,45 @@ def find_parameter_set(
     )
 
 
-def parameter_files(model: str, folder: str | Path | None = None) -> dict[str, Path]:
-    """The files of a model's sets by name, oldest first; none where it has none. DataError for a name without date."""
-    root = Path(str(files("portfolio_margin"))) / "parameters" if folder is None else Path(folder)
-    place = root / model
+def parameter_files(model: str, folder: str | Path | None = None, *, extend: bool = False) -> dict[str, Path]:
+    """The files of a model's sets by name, oldest first; none where it has none. folder, extend: as `load_parameters`.
+
+    DataError for a name without date, and for a folder that is none or holds sets of an unknown model.
+    """
+    shipped = Path(str(files("portfolio_margin"))) / "parameters"
+    if folder is None:
+        return _dated_files(shipped / model)
+    _check_archive(Path(folder))
+    own = _dated_files(Path(folder) / model)
+    return dict(sorted({**(_dated_files(shipped / model) if extend else {}), **own}.items()))
+
+
+def _check_archive(folder: Path) -> None:
+    if not folder.is_dir():
+        remedy = "no such folder; an archive has a folder for each model, such as worst_case/2026-01-31.toml"
+        raise DataError([Problem(str(folder), None, "archive", folder.name, remedy)])
+    known = registered(MODELS)
+    strange = sorted(path.name for path in folder.iterdir() if path.name not in known and any(path.glob("*.toml")))
+    remedy = "holds parameter sets and is named after no margin model"
+    problems = [
+        Problem(str(folder), None, "folder", name, remedy + did_you_mean_or_known(name, known)) for name in strange
+    ]
+    loose = sorted(path.name for path in folder.glob("*.toml"))
+    remedy = "a parameter set lies in a folder named after its model, such as worst_case/2026-01-31.toml"
+    problems += [Problem(str(folder), None, "file", name, remedy) for name in loose]
+    if problems:
+        raise DataError(problems)
+
+
+def _read(path: Path, archive: str | Path | None) -> FoundSet:
+    """A set, with the name of the archive where it is from one."""
+    found = read_parameter_set(path)
+    if archive is None or not path.is_relative_to(archive):
+        return found
+    return found._replace(info=replace(found.info, archive=Path(archive).resolve().name))
+
+
+def _dated_files(place: Path) -> dict[str, Path]:
     paths = sorted(place.glob("*.toml")) if place.is_dir() else []
     remedy = "the name of a parameter set is YYYY-MM-DD or YYYY-MM-DD-name"
     bad = [Problem(str(p), None, "file name", p.stem, remedy) for p in paths if not FILE_NAME.fullmatch(p.stem)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from pricing.errors import DataError, Problem
 
 MANIFEST = "manifest.json"
 METADATA = b"portfolio_margin"
+SEAL, BLANK = "seal", "0" * 64
 
 
 def part_name(number: int) -> str:
@@ -21,56 +25,113 @@ def part_name(number: int) -> str:
     return f"part-{number:06d}.parquet"
 
 
-def write_part(path: Path, columns: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """Write one Parquet file with its identity, whole or not at all; over one that is there."""
-    write_whole(path, result_bytes(PARQUET, columns, identity, ()))
+def write_part(path: Path, columns: Mapping[str, Any], identity: Mapping[str, Any]) -> bytes:
+    """Write one Parquet file with its identity, whole or not at all, over one that is there; returns its content.
+
+    It states a seal of its own: the SHA-256 of all its bytes, zeros in place of the seal.
+    """
+    content = result_bytes(PARQUET, columns, {**identity, SEAL: BLANK}, ())
+    if content.count(BLANK.encode()) != 1:
+        raise AssertionError("the place of a seal must be the only one of its kind")
+    content = content.replace(BLANK.encode(), hashlib.sha256(content).hexdigest().encode())
+    write_whole(path, content)
+    return content
 
 
-def is_whole(path: Path, run: str, chunk: int, rows: int) -> bool:
-    """Whether a part is there, of this run and this chunk, and has all its rows."""
-    from pyarrow import ArrowException, parquet
+def content_of(path: Path) -> bytes | None:
+    """The content of a file, None where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def stated_in(content: bytes) -> tuple[dict[str, Any], int] | None:
+    """The identity that a part file states and its number of rows; None where it is none, or damaged."""
+    from pyarrow import ArrowException, BufferReader, parquet
 
     try:
-        file = parquet.ParquetFile(path)
-        told = json.loads((file.schema_arrow.metadata or {}).get(METADATA, b"{}"))
-        found = file.metadata.num_rows
+        file = parquet.ParquetFile(BufferReader(content))
+        # The file's own: the Arrow schema in it, which is coded, keeps the zeros.
+        told = json.loads((file.metadata.metadata or {}).get(METADATA, b"{}"))
+        seal = told.pop(SEAL, None) if isinstance(told, dict) else None
+        if not isinstance(seal, str) or len(seal) != len(BLANK):
+            return None
+        whole = hashlib.sha256(content.replace(seal.encode(), BLANK.encode())).hexdigest() == seal
+        return (told, file.metadata.num_rows) if whole else None
     except (OSError, ValueError, ArrowException):
-        return False
-    return (told.get("run"), told.get("chunk"), found) == (run, chunk, rows)
+        return None
 
 
-def open_folder(place: Path, manifest: dict[str, Any], resume: bool) -> None:
-    """Make the folder and its manifest, or see to it that the one that is there is of the same run.
+def check_no_strays(place: Path, names: Sequence[str]) -> None:
+    """DataError naming every part file in a folder that is none of this run."""
+    remedy = "is no part of this run: take it out of the folder"
+    strays = sorted({path.name for path in place.glob("part-*.parquet")} - set(names))
+    if strays:
+        raise DataError([Problem(str(place), None, "output", name, remedy) for name in strays])
 
-    DataError where it holds results and `resume` is not given, holds those of another run, or something else.
+
+def check_folder(place: Path, head: Mapping[str, Any], resume: bool) -> None:
+    """DataError where a folder holds results and `resume` is not given, holds those of another run, or something else.
+
+    head  what the manifest of this run begins with
     """
     path = place / MANIFEST
     if path.exists():
         if not resume:
             remedy = "holds results already: give --resume to go on with them, or another folder"
             raise DataError([Problem(str(place), None, "output", MANIFEST, remedy)])
-        _check_same_run(path, manifest)
-        for leftover in place.glob(".part-*.part"):
-            leftover.unlink(missing_ok=True)
-        return
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        _check_same_run(path, head)
+    elif place.exists() and (not place.is_dir() or any(place.iterdir())):
         remedy = "is no empty folder and has no results to go on with: give another one"
         raise DataError([Problem(str(place), None, "output", place.name, remedy)])
+
+
+@contextlib.contextmanager
+def part_folder(folder: str | Path, head: Mapping[str, Any], resume: bool) -> Iterator[Path]:
+    """A folder for the parts of a run, made with its manifest, or gone on with where it is of the same run.
+
+    Whatever ends the run, what was written stays for another one to go on with; but where rows are bad nothing is left
+    of a folder that was not there. DataError as `check_folder`, and where the folder cannot be made.
+    """
+    place = Path(folder)
+    check_folder(place, head, resume)
+    if (place / MANIFEST).exists():
+        for leftover in place.glob(".part-*.part"):
+            leftover.unlink(missing_ok=True)
+        yield place
+        return
+    was_there = place.exists()
     try:
         place.mkdir(parents=True, exist_ok=True)
+        write_manifest(place, head)
     except OSError as error:
         raise DataError([Problem(str(place), None, "output", error.strerror, "cannot be made")]) from error
-    write_whole(path, (json_text(manifest) + "\n").encode())
+    try:
+        yield place
+    except DataError:
+        for path in place.iterdir() if was_there else ():
+            path.unlink()
+        if not was_there:
+            shutil.rmtree(place)
+        raise
 
 
-def _check_same_run(path: Path, manifest: dict[str, Any]) -> None:
+def write_manifest(place: Path, document: Mapping[str, Any]) -> None:
+    """Write the manifest of a folder, over another one that is there."""
+    content = (json_text(dict(document)) + "\n").encode()
+    if content_of(place / MANIFEST) != content:
+        write_whole(place / MANIFEST, content)
+
+
+def _check_same_run(path: Path, head: Mapping[str, Any]) -> None:
     """DataError naming what differs between the run that a folder is of and this one."""
     remedy = "results of another run: give its inputs again, or another folder"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise DataError([Problem(str(path), None, "manifest", "damaged", "give another folder")]) from None
-    wanted = plain(manifest)
+    wanted = plain(dict(head))
     if not isinstance(found, dict):
         found = {}
     told = _differences("", found, wanted)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
-import shutil
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,9 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from portfolio_margin.book import Book
-from portfolio_margin.io.positions import COLLATERAL_COLUMNS, POSITION_COLUMNS, Listed, read_book, read_collateral
+from portfolio_margin.io.arrow_columns import Rows, coded_rows, distinct_texts
+from portfolio_margin.io.positions import (
+    COLLATERAL_COLUMNS,
+    POSITION_COLUMNS,
+    Listed,
+    plain_book,
+    read_book,
+    read_collateral,
+)
 from portfolio_margin.io.tables import PARQUET, Table, kind_of_name, refuse, require_columns, text_column
 from pricing.arrays import BoolArray
+from pricing.digest import hash_parts
 from pricing.errors import ConfigError
 from pricing.market import Market
 
@@ -61,7 +68,7 @@ def partitions(files: BookFiles, accounts_each: int = DEFAULT_ACCOUNTS) -> tuple
     given = [(files.positions, POSITION_COLUMNS), (files.collateral, COLLATERAL_COLUMNS)]
     scans = [[] if path is None else _scan(path, columns) for path, columns in given]
     names = sorted(set().union(*(group.accounts for scan in scans for group in scan)))
-    if not names:
+    if not scans[0]:
         refuse(files.positions, "rows", 0, "an empty portfolio; give at least one position")
     found = []
     for number, low in enumerate(range(0, len(names), accounts_each)):
@@ -82,6 +89,9 @@ def read_partition(
 
     DataError that lists every bad row of theirs by file and row.
     """
+    plain = _plain(files, partition, listed, market)
+    if plain is not None:
+        return plain
     positions = _rows(files.positions, partition.positions, partition)
     collateral = None if files.collateral is None else _rows(files.collateral, partition.collateral, partition)
     if len(positions.frame):
@@ -92,30 +102,28 @@ def read_partition(
     return Book.from_arrays(held.account, held.instrument_idx, held.quantity, listed.expiry_idx)
 
 
-@contextlib.contextmanager
-def new_folder(folder: str | Path) -> Iterator[Path]:
-    """A folder to write into that takes the given name when the context ends, and is gone where it ends in an error.
+def _plain(files: BookFiles, partition: Partition, listed: Listed, market: Market | None) -> Book | None:
+    """The book where all its rows are plain and right, read without an object for each; else None."""
+    span = partition.first, partition.last
+    held = coded_rows(files.positions, POSITION_COLUMNS, Rows(partition.positions, *span))
+    owned = None
+    if files.collateral is not None and partition.collateral:
+        owned = coded_rows(files.collateral, COLLATERAL_COLUMNS, Rows(partition.collateral, *span))
+        if owned is None:
+            return None
+    # Row groups that may hold rows of these accounts need not.
+    some = owned is not None and len(owned.account) > 0
+    return plain_book(held, owned, some, listed, market)
 
-    So the folder is there with everything in it or not at all. DataError where the name is taken by a file or by a
-    folder with something in it, or where it cannot be made.
-    """
-    target = Path(os.path.abspath(folder))
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        refuse(str(folder), "output", "exists", "name a folder that does not exist yet, or an empty one")
-    part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
-    try:
-        part.mkdir()
-        yield part
-        if target.exists():
-            target.rmdir()
-        os.replace(part, target)
-    except OSError as error:
-        remedy = (
-            "the folder it belongs in does not exist; create it" if not target.parent.is_dir() else "cannot be made"
-        )
-        refuse(str(folder), "output", error.strerror or str(error), remedy)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+
+def files_digest(files: BookFiles) -> str:
+    """A hash of the content of a book's files. DataError where one cannot be read."""
+    found = []
+    for path in files:
+        if path is not None:
+            with _opened(path), open(path, "rb") as stream:
+                found.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return hash_parts(found)
 
 
 class _Group(NamedTuple):
@@ -136,7 +144,10 @@ def _scan(path: str, columns: Sequence[str]) -> list[_Group]:
         require_columns(header, columns, only=True)
         found = []
         for number in range(file.num_row_groups):
-            accounts = set(_accounts(path, file.read_row_group(number, columns=["account"])).unique().tolist())
+            accounts = distinct_texts(file, number, "account")
+            if accounts is None:
+                column = file.read_row_group(number, columns=["account"])
+                accounts = set(_accounts(path, column).unique().tolist())
             if accounts:
                 found.append(_Group(number, accounts, min(accounts), max(accounts)))
         return found
@@ -175,7 +186,7 @@ def _opened(path: str) -> Iterator[pyarrow.parquet.ParquetFile]:
     try:
         import pyarrow.parquet
 
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=["account"]) as file:
             yield file
     except ImportError:
         refuse(path, "file type", PARQUET, "reading Parquet needs pyarrow: install portfolio-margin[io]")

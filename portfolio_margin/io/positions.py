@@ -78,7 +78,8 @@ def read_book(
     quantity of zero is kept: it keeps the account in the book. Raises one DataError that lists every bad row
     of both tables by file and row.
     """
-    book = _plain_book(positions, collateral, instruments, market)
+    parts = None if collateral is None else coded_rows(collateral, COLLATERAL_COLUMNS)
+    book = plain_book(coded_rows(positions, POSITION_COLUMNS), parts, collateral is not None, instruments, market)
     if book is not None:
         return book
     held, problems = _positions(read_table(positions, "positions"), instruments, market, (venue, left_out))
@@ -97,16 +98,23 @@ def read_book(
     )
 
 
-def _plain_book(
-    positions: Source, collateral: Source | None, instruments: Listed, market: Market | None
+def plain_book(
+    positions: CodedRows | None,
+    collateral: CodedRows | None,
+    with_collateral: bool,
+    instruments: Listed,
+    market: Market | None,
 ) -> Book | None:
-    """The book where both tables are plain Parquet and nothing is wrong with any row, else None."""
-    held = _plain_rows(coded_rows(positions, POSITION_COLUMNS), instruments, market, collateral=False)
+    """The book where the tables are plain Parquet and nothing is wrong with any row, else None.
+
+    with_collateral  whether there is a table of collateral; None is then one that is not plain
+    """
+    held = _plain_rows(positions, instruments, market, collateral=False)
     if held is None:
         return None
     owned = None
-    if collateral is not None:
-        owned = _plain_rows(coded_rows(collateral, COLLATERAL_COLUMNS), instruments, None, collateral=True)
+    if with_collateral:
+        owned = _plain_rows(collateral, instruments, None, collateral=True)
         if owned is None:
             return None
     accounts, account, row, number = held.accounts, held.account, held.name, held.number

@@ -47,23 +47,23 @@ def json_text(document: Any) -> str:
     return json.dumps(plain(document), indent=2, allow_nan=False)
 
 
-def json_rows(columns: Mapping[str, Any], money: Sequence[str]) -> list[dict[str, Any]]:
-    """One object a row; columns in `money` as decimal texts."""
+def json_rows(columns: Mapping[str, Any], money: Sequence[str], digits: int = MONEY_DIGITS) -> list[dict[str, Any]]:
+    """One object a row; columns in `money` as decimal texts with so many digits."""
     names = list(columns)
     rows = zip(*(columns[name] for name in names), strict=True)
     return [
-        {name: money_text(value) if name in money else value for name, value in zip(names, row, strict=True)}
+        {name: money_text(value, digits) if name in money else value for name, value in zip(names, row, strict=True)}
         for row in rows
     ]
 
 
-def money_text(value: Any) -> str | None:
-    """An amount as a decimal text, to the money step; exact Decimals as they are; None where there is none."""
+def money_text(value: Any, digits: int = MONEY_DIGITS) -> str | None:
+    """An amount as a decimal text with so many digits; exact Decimals as they are; None where there is none."""
     if value is None:
         return None
     if isinstance(value, Decimal):
         return decimal_text(value)
-    return f"{float(value):.{MONEY_DIGITS}f}" if math.isfinite(value) else None
+    return f"{float(value):.{digits}f}" if math.isfinite(value) else None
 
 
 def decimal_text(value: Decimal) -> str:

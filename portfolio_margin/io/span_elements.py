@@ -92,6 +92,10 @@ NOT_COMPUTED = tags(
 )
 REFUSED = frozenset({"businessFunction"})
 
+# Elements with columns of their owner that the format lets stand more than once; the first counts, and none of them
+# has a part in a margin.
+SEVERAL = tags("intrRate undC undPf")
+
 # Leaves stand in the order of the format, in which they are written.
 UNDERLYING = {
     **leaves(TEXT, undPf__exch="underlying_exchange"),
@@ -125,7 +129,8 @@ FAMILY = Record(
     frozenset({*CONTRACT_TAGS.values(), "series"}),
     ("family_id", "code"),
 )
-SERIES = Record({**PERIOD, **leaves(NUMBER, v="vol")}, frozenset({"scanRate", "opt"}), ("period",))
+SERIES = Record({**PERIOD, **leaves(NUMBER, v="vol")}, frozenset({"scanRate", "opt"}),
+                ("period", "delta_scale"))  # fmt: skip
 # A contract that is no option is a period with one contract; `p`, `d` and so on are columns of the contract.
 CONTRACT = Record(
     {
@@ -177,6 +182,16 @@ COMMODITY = Record(
     frozenset({"pointDef", "pfLink", "adjRate", "dSpread", "spotRate", "intrRate", *TIER_TAGS}),
     ("code", "currency"),
 )
+# What the format lets a commodity leave unsaid, and what is taken then: told with every result.
+TAKEN_FOR = {
+    "capAnov": ("cap_option_value", "0"),
+    "procMeth": ("procedure", "NORMAL"),
+    "wfprMeth": ("weighted_price_risk_method", "NORMAL"),
+    "spotMeth": ("spot_method", "NORMAL"),
+    "somMeth": ("minimum_method", "GROSS"),
+    "cmbMeth": ("combination_method", "NONE"),
+    "riskExponent": ("risk_exponent", "0"),
+}
 LINK = Record(
     {
         **leaves(TEXT, exch="exchange"),
@@ -186,7 +201,7 @@ LINK = Record(
         **leaves(TEXT, cmbMeth="combination_method", applyBasisRisk="basis_risk", arrayPrecision="array_precision"),
         **leaves(TEXT, oopDeltaMeth="option_delta_method"),
     },
-    needed=("exchange", "family_id"),
+    needed=("exchange", "family_id", "delta_scale"),
 )
 ADJUSTMENT = Record(
     {**leaves(WHOLE, r="rate", baseR="base_rate"), **leaves(NUMBER, val="factor")},
@@ -234,6 +249,8 @@ SPOT_RATE = Record(
     },
     needed=("rate", "period", "spread", "outright"),
 )
+EXCHANGE = Record(leaves(TEXT, exch="code", name="name"), frozenset(FAMILY_KINDS), ("code",))
+POINT_DEF = Record(leaves(WHOLE, r="point_set"), frozenset({"scanPointDef", "deltaPointDef"}), ("point_set",))
 CURRENCY = Record(
     {**leaves(TEXT, currency="code", symbol="symbol", name="name"), **leaves(WHOLE, decimalPos="decimals")},
     needed=("code",),
@@ -255,7 +272,7 @@ LEVEL = Record(
         **leaves(FLAG, isCust="is_customer", isM="is_maintenance"),
         **leaves(TEXT, acctType="account_type", pbc="bond_class"),
     },
-    needed=("rate",),
+    needed=("rate", "is_customer", "account_type", "is_maintenance"),
 )
 CLEARING_ORG = Record(
     {
@@ -274,6 +291,6 @@ POINT_IN_TIME = Record(
         **leaves(FLAG, isSetl="is_settlement"),
     },
     frozenset({"clearingOrg"}),
-    ("date",),
+    ("date", "is_settlement"),
 )
 SPAN_FILE = Record(leaves(TEXT, fileFormat="file_format", created="created"), frozenset({"definitions", "pointInTime"}))

@@ -35,7 +35,7 @@ def add_underlying_periods(all_rows: dict[str, Rows]) -> None:
 def check_tables(path: str, file: RiskParameterFile, rows: dict[str, Rows]) -> None:
     """DataError about everything wrong with the tables, each with its place in the file."""
     if not len(file.contracts):
-        refuse_record(path, None, "contracts", 0, "the file holds none")
+        refuse_record(path, place_of(path, "clearingOrg", 0), "contracts", 0, "the file holds none")
     problems = []
     for n, finding in enumerate(findings(file)):
         table = rows["contracts" if finding.table == "arrays" else finding.table]

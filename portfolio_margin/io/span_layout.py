@@ -207,7 +207,7 @@ PASSED_OVER = frozenset("VXYZ97R")
 # Fields without which a record means nothing.
 NEEDED: dict[str, tuple[str, ...]] = {
     "T": ("rate",),
-    "P": ("value_factor",),
+    "P": ("value_factor", "settle_decimals"),
     "C": ("priority", "charge"),
     "E": ("priority", "charge"),
     "6": ("priority", "credit"),

@@ -23,9 +23,11 @@ from portfolio_margin.io.span_records import (
     unknown_records,
 )
 from portfolio_margin.io.span_rows import Rows, new_rows
-from portfolio_margin.io.span_rules import add_commodity_rules, add_inter_spreads, missing_priorities
+from portfolio_margin.io.span_rules import add_commodity_rules, add_inter_spreads, blank_ratios, missing_priorities
 from portfolio_margin.io.span_source import refuse_record
+from portfolio_margin.span.assumed import assumptions
 from portfolio_margin.span.checks import findings
+from portfolio_margin.span.days import misdated
 from portfolio_margin.span.tables import FUTURES_LIKE, OPTION_TYPES, SCENARIOS, Arrays, Header, RiskParameterFile
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import DataError, Problem
@@ -57,7 +59,8 @@ def read_pa2(path: str | Path) -> tuple[RiskParameterFile, tuple[str, ...]]:
         raise DataError(problems)
     reader = _Reader(file, lines)
     tables = reader.tables()
-    return tables, (*_notes(lines), *missing_priorities(reader.each), *_empty_periods(tables))
+    told = (*_notes(lines), *missing_priorities(reader.each), *blank_ratios(reader.each), *_empty_periods(tables))
+    return tables, (*told, *assumptions(tables))
 
 
 def settlement_price(raw: FloatArray, decimals: FloatArray, alignment: np.ndarray) -> FloatArray:
@@ -108,7 +111,7 @@ class _Reader:
 
     def tables(self) -> RiskParameterFile:
         """Everything, checked."""
-        head = self.records("0").rows()[0]
+        head = self._head()
         for line, record in self.each("T"):
             values = {"from_currency": record["from_currency"], "to_currency": record["to_currency"]}
             self.rows["conversions"].add(line, {**values, "factor": record["rate"]})
@@ -144,6 +147,15 @@ class _Reader:
         self._check(file)
         return file
 
+    def _head(self) -> dict[str, Any]:
+        found = self.records("0")
+        head = found.rows()[0]
+        for column in ("date", "created", "time"):
+            wrong = misdated(column, head[column]) if head[column] or column == "date" else ""
+            if wrong:
+                self.refuse(int(found.line[0]), f"record 0 {column}", head[column], wrong)
+        return head
+
     def _families(self) -> None:
         for line, record in self.each("P"):
             key = (record["exchange"], record["product"], record["kind"])
@@ -151,6 +163,8 @@ class _Reader:
                 self.refuse(line, "product", "/".join(key), "a P record of this product came before")
             if key[0] not in self.exchanges:
                 self.refuse(line, "exchange", key[0], "no record of type 1 names this exchange")
+            if key[2] in OPTION_TYPES and np.isnan(record["strike_decimals"]):
+                self.refuse(line, "record P strike_decimals", None, "must not be blank of an option")
             power = 0.0 if np.isnan(record["value_factor_exponent"]) else record["value_factor_exponent"]
             values = {
                 "exchange_idx": self.exchanges[key[0]],
@@ -252,7 +266,8 @@ class _Reader:
             "family_idx": family,
             "period": option or future,
             "underlying_period": future if option else "",
-            "settlement_date": record["expiry"],
+            # Zeros state no day.
+            "settlement_date": record["expiry"].strip("0") and record["expiry"],
             "years": record["years"],
             # The vol of a contract that is no option is its own.
             "vol": vol if option and record["base_vol"] < EXPIRED_VOL else np.nan,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from portfolio_margin.io.span_rows import Rows
+from portfolio_margin.span.assumed import shown
 from portfolio_margin.span.tables import FUTURES_LIKE, INTER, INTRA, MINIMUM, SCAN
 
 Each = Callable[[str], Iterator[tuple[int, dict[str, Any]]]]
@@ -68,6 +69,7 @@ def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> No
         _known_method("4", line, record, refuse)
         places["4", row] = line
         adjustment[row] = tuple(_stated(record[f"adjustment_{name}"], 1.0) for name in CLASSES)
+        _check_spot(line, record, refuse)
         _add_spot(rows, line, row, record, money[row])
     for row in position.values():
         for place in range(len(CLASSES)):
@@ -103,8 +105,22 @@ def missing_priorities(each: Each) -> tuple[str, ...]:
     for code, numbers in known.items():
         lost = sorted(set(range(1, max(numbers))) - numbers)
         if lost:
-            shown = ", ".join(map(str, lost[:5])) + (" ..." if len(lost) > 5 else "")
-            told.append(f"no spread of {code} has the priority {shown}: a record C or E may have been lost")
+            told.append(f"no spread of {code} has the priority {shown(lost)}: a record C or E may have been lost")
+    return tuple(told)
+
+
+def blank_ratios(each: Each) -> tuple[str, ...]:
+    """A line where records 2, 3 or 4 leave the exponent or a factor of the levels blank, and what is taken then."""
+    told = []
+    bare = dict.fromkeys(record["cc"] for _, record in each("2") if np.isnan(record["risk_exponent"]))
+    if bare:
+        told.append(f"{shown(bare)}: the risk exponent is blank in record 2, 0 is taken")
+    for kind, prefix, what in (("3", "ratio", "initial margin on maintenance"), ("4", "adjustment", "maintenance")):
+        blank = [
+            record["cc"] for _, record in each(kind) if any(np.isnan(record[f"{prefix}_{name}"]) for name in CLASSES)
+        ]
+        if blank:
+            told.append(f"{shown(blank)}: a factor of {what} is blank in record {kind}, 1 is taken")
     return tuple(told)
 
 
@@ -207,6 +223,20 @@ def _sort_tiers(rows: dict[str, Rows]) -> None:
     for name, column in rates.columns.items():
         rates.columns[name] = [column[row] for row in by_tier]
     rates.places = [rates.places[row] for row in by_tier]
+
+
+def _check_spot(line: int, record: dict[str, Any], refuse: Refuse) -> None:
+    """Refuse delivery charges that nothing would use: without a month, without a method, or one of two alone."""
+    for place in (1, 2):
+        month, charges = record[f"month_{place}"], {name: record[f"{name}_{place}"] for name in ("spread", "outright")}
+        due = [name for name, charge in charges.items() if charge > 0]
+        if due and record["method"] != "10" and record["method"] != "11":
+            refuse(line, "record 4 method", record["method"], "is none, but the record states charges of delivery")
+        if due and not month and record["method"] == "10":
+            refuse(line, f"record 4 month_{place}", month, "must not be blank where a charge is stated")
+        for name, charge in charges.items():
+            if month.strip("0") and np.isnan(charge) and record["method"] == "10":
+                refuse(line, f"record 4 {name}_{place}", None, "must not be blank where a month is stated")
 
 
 def _add_spot(rows: dict[str, Rows], line: int, commodity: int, record: dict[str, Any], money: float) -> None:

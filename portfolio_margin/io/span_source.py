@@ -97,6 +97,8 @@ def refuse_doctype(path: str | Path) -> None:
                 parser.Parse(chunk, False)
         except (_Found, expat.ExpatError):
             return
+        except (LookupError, ValueError, TypeError) as error:
+            refuse_record(str(path), "line 1", "encoding", str(error), "is none that XML is read in: save it as UTF-8")
 
 
 def place_of(path: str | Path, tag: str, ordinal: int) -> str:

@@ -18,7 +18,6 @@ import numpy as np
 from portfolio_margin.io.span_elements import (
     ACCOUNT_TYPE,
     ADJUSTMENT,
-    ALIAS_TYPES,
     ARRAY,
     ARRAY_TAGS,
     CLEARING_ORG,
@@ -29,15 +28,15 @@ from portfolio_margin.io.span_elements import (
     CURRENCY,
     DELTA_POINT,
     DELTA_SPREAD,
+    EXCHANGE,
     FAMILY,
     FAMILY_KINDS,
     LEVEL,
     LINK,
-    NOT_COMPUTED,
     NUMBER,
     OPTION,
-    PASSED_OVER,
     PERIOD_LEG,
+    POINT_DEF,
     POINT_IN_TIME,
     RATE,
     REFUSED,
@@ -49,23 +48,24 @@ from portfolio_margin.io.span_elements import (
     SPAN_FILE,
     SPOT_RATE,
     SPREAD_SCOPES,
+    TAKEN_FOR,
     TIER,
     TIER_LEG,
     TIER_TAGS,
     WHOLE,
-    Record,
 )
 from portfolio_margin.io.span_finish import add_underlying_periods, check_tables, header_of
+from portfolio_margin.io.span_leaves import Leaves, check_leaf, check_mixed, number
 from portfolio_margin.io.span_rows import PlaceOfRun, handed_over, new_rows
 from portfolio_margin.io.span_runs import Run, UnlikeAnyRun, pieces
 from portfolio_margin.io.span_source import CHUNK, BadRecord, opened, place_of, refuse_doctype, refuse_record
+from portfolio_margin.span.assumed import assumptions, shown
 from portfolio_margin.span.tables import SCENARIOS, Arrays, RiskParameterFile
 from pricing.errors import DataError
 
 Element = ElementTree.Element
 # What stands for a run in what the parser gets.
 RUN_ELEMENT = b"<opt/>"
-LARGEST_WHOLE = 2**62
 # A spread that is left out would lower a margin, so files with these are refused.
 NO_SPREADS = {
     "rpLeg": "spreads between relative periods are not read",
@@ -126,7 +126,8 @@ def _read(path: str | Path, split: Callable[[Any], Iterator[bytes | Run]]) -> tu
                 raise UnlikeAnyRun
         parser.close()
         _take_all(reader, parser)
-    return reader.finished(), reader.notes()
+    file = reader.finished()
+    return file, (*reader.notes(), *assumptions(file))
 
 
 def _take_all(reader: _Reader, parser: Any) -> None:
@@ -134,22 +135,6 @@ def _take_all(reader: _Reader, parser: Any) -> None:
         handler = reader.handlers.get(element.tag)
         if handler is not None:
             reader.take(handler, element)
-
-
-def number(text: str | None, kind: str = NUMBER) -> Any:
-    """The number a text states. ValueError where it states none."""
-    plain = (text or "").strip()
-    if "_" in plain or not plain.isascii():
-        raise ValueError(plain)
-    if kind == NUMBER:
-        value = float(plain)
-        if value - value != 0.0:
-            raise ValueError(plain)
-        return value
-    whole = int(plain)
-    if abs(whole) > LARGEST_WHOLE:
-        raise ValueError(plain)
-    return whole
 
 
 class _Reader:
@@ -162,7 +147,9 @@ class _Reader:
         self.array_contract, self.array_rate = array("q"), array("q")
         self.header: dict[str, Any] = {}
         self.ended: Counter[str] = Counter()
-        self.left_out: Counter[str] = Counter()
+        self.leaves = Leaves()
+        self.unstated: dict[str, list[str]] = {}
+        self.without_spreads: list[str] = []
         self.family_rows: dict[tuple[str, int, str], int] = {}
         self.tag = ""
         self.run: Run | None = None
@@ -193,54 +180,6 @@ class _Reader:
         # A clearing organisation and a point in time are read after their children are gone.
         element.clear()
 
-    def _values(self, element: Element, record: Record) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        leaves = record.leaves
-        for child in element:
-            tag = child.tag
-            leaf = leaves.get(tag)
-            if leaf is not None:
-                self._leaf(values, leaf.column, leaf.kind, tag, child.text)
-            elif tag in record.inline:
-                for grandchild in child:
-                    leaf = leaves.get(f"{tag}/{grandchild.tag}")
-                    if leaf is not None:
-                        self._leaf(values, leaf.column, leaf.kind, f"{tag}/{grandchild.tag}", grandchild.text)
-                    else:
-                        self._other(f"{tag}/{grandchild.tag}", grandchild, record)
-            elif tag not in record.nested:
-                self._other(tag, child, record)
-        for name in record.needed:
-            if name not in values:
-                raise BadRecord(name, None, f"{element.tag} needs it")
-        return values
-
-    def _leaf(self, values: dict[str, Any], column: str, kind: str, tag: str, text: str | None) -> None:
-        # Of what may stand there more than once, the first counts.
-        if column in values:
-            return
-        if kind == "text":
-            values[column] = (text or "").strip()
-            return
-        try:
-            value = number(text, NUMBER if kind == NUMBER else WHOLE)
-        except ValueError:
-            if not (text or "").strip():
-                return
-            raise BadRecord(tag, text, f"must be a {'number' if kind == NUMBER else kind}") from None
-        if kind != NUMBER and kind != WHOLE and value not in (0, 1):
-            raise BadRecord(tag, text, f"must be {kind}")
-        values[column] = value
-
-    def _other(self, tag: str, child: Element, record: Record) -> None:
-        plain = tag.rpartition("/")[2]
-        if tag in record.nested or plain in PASSED_OVER:
-            return
-        if plain in NOT_COMPUTED:
-            self.left_out[plain] += 1
-            return
-        raise BadRecord(tag, (child.text or "").strip()[:40], "unknown record: no element of a SPAN file here")
-
     def _add(self, table: str, values: dict[str, Any]) -> int:
         return self.rows[table].add((self.tag, self.ended[self.tag]), values)
 
@@ -261,24 +200,18 @@ class _Reader:
         if self.run is not None:
             self._run(self.run)
             return
-        values = self._values(element, OPTION) | self._aliases(element)
+        values = self.leaves.values(element, OPTION) | self.leaves.aliases(element)
         values["period_idx"] = len(self.rows["periods"])
         self._arrays(element, self._add("contracts", values))
 
-    def _aliases(self, element: Element) -> dict[str, Any]:
-        """What we wrote ourselves among other names of a contract."""
-        values: dict[str, Any] = {}
-        for alias in element.findall("alias"):
-            leaf = ALIAS_TYPES.get((alias.findtext("aType") or "").strip())
-            if leaf is not None:
-                self._leaf(values, leaf.column, leaf.kind, "alias/aVal", alias.findtext("aVal"))
-        return values
-
     def _arrays(self, element: Element, contract: int) -> None:
         for ra in element.findall("ra"):
+            check_mixed(ra)
+            for value in ra:
+                check_leaf(value, f"ra/{value.tag}")
             texts = [child.text for child in ra]
             if tuple(child.tag for child in ra) != ARRAY_TAGS:
-                self._values(ra, ARRAY)
+                self.leaves.values(ra, ARRAY)
                 count = sum(child.tag == "a" for child in ra)
                 raise BadRecord("ra/a", f"{count} values", f"an array is r, {SCENARIOS} values a and d, in this order")
             joined = "".join(text or "" for text in texts)
@@ -309,32 +242,28 @@ class _Reader:
         values["family_idx"] = len(self.rows["families"])
         period = self._add("periods", values)
         for rate in element.findall("scanRate"):
-            self._add("scan_rates", {**self._values(rate, SCAN_RATE), "period_idx": period})
+            self._add("scan_rates", {**self.leaves.values(rate, SCAN_RATE), "period_idx": period})
 
     def _series(self, element: Element) -> None:
-        self._period(element, self._values(element, SERIES))
+        self._period(element, self.leaves.values(element, SERIES))
 
     def _contract(self, element: Element) -> None:
-        values = self._values(element, CONTRACT)
+        values = self.leaves.values(element, CONTRACT)
         values["period_idx"] = len(self.rows["periods"])
         self._period(element, {key: value for key, value in values.items() if key not in ("vol", "contract_id")})
-        own = {key: value for key, value in values.items() if key in OWN_COLUMNS} | self._aliases(element)
+        own = {key: value for key, value in values.items() if key in OWN_COLUMNS} | self.leaves.aliases(element)
         self._arrays(element, self._add("contracts", own))
 
     def _family(self, element: Element) -> None:
-        values = self._values(element, FAMILY)
+        values = self.leaves.values(element, FAMILY)
         self._add(
             "families", {**values, "kind": FAMILY_KINDS[element.tag], "exchange_idx": len(self.rows["exchanges"])}
         )
 
     def _exchange(self, element: Element) -> None:
-        known = {child.tag for child in element} - set(FAMILY_KINDS) - {"exch", "name"}
-        for tag in sorted(known):
-            self._other(tag, element.find(tag) or element, COMMODITY)
-        code = (element.findtext("exch") or "").strip()
-        if not code:
-            raise BadRecord("exch", code, "exchange needs it")
-        row = self._add("exchanges", {"code": code, "name": (element.findtext("name") or "").strip()})
+        values = self.leaves.values(element, EXCHANGE)
+        code = values["code"]
+        row = self._add("exchanges", values)
         families = self.rows["families"].columns
         for index, exchange in enumerate(families["exchange_idx"]):
             if exchange == row:
@@ -344,17 +273,20 @@ class _Reader:
                 self.family_rows[key] = index
 
     def _commodity(self, element: Element) -> None:
-        row = len(self.rows["commodities"])
-        self._add("commodities", self._values(element, COMMODITY))
+        values = self.leaves.values(element, COMMODITY)
+        row = self._add("commodities", values)
+        for tag, (column, _) in TAKEN_FOR.items():
+            if values.get(column, "") == "":
+                self.unstated.setdefault(tag, []).append(values["code"])
         self._points(element, row)
         for child in element:
             tag = child.tag
             if tag == "pfLink":
-                self._link(self._values(child, LINK), row)
+                self._link(self.leaves.values(child, LINK), row)
             elif tag == "adjRate":
-                self._add("adjustments", {**self._values(child, ADJUSTMENT), "commodity_idx": row})
+                self._add("adjustments", {**self.leaves.values(child, ADJUSTMENT), "commodity_idx": row})
             elif tag == "spotRate":
-                self._add("spot_rates", {**self._values(child, SPOT_RATE), "commodity_idx": row})
+                self._add("spot_rates", {**self.leaves.values(child, SPOT_RATE), "commodity_idx": row})
             elif tag == "dSpread":
                 self._spread(child, "intra", row)
             elif tag in TIER_TAGS:
@@ -372,97 +304,109 @@ class _Reader:
         self._add("links", {**values, "commodity_idx": row, "family_idx": found})
 
     def _tiers(self, element: Element, purpose: str, commodity: int) -> None:
+        check_mixed(element)
+        if not len(element):
+            raise BadRecord(element.tag, None, "holds no tier")
         for child in element:
             if child.tag != "tier":
-                self._other(child.tag, child, TIER)
+                self.leaves.other(child.tag, child, TIER)
                 continue
-            values = {**self._values(child, TIER), "purpose": purpose, "commodity_idx": commodity}
+            values = {**self.leaves.values(child, TIER), "purpose": purpose, "commodity_idx": commodity}
             row = self._add("tiers", values)
             for rate in child.findall("rate"):
-                self._add("tier_rates", {**self._values(rate, RATE), "tier_idx": row})
+                self._add("tier_rates", {**self.leaves.values(rate, RATE), "tier_idx": row})
 
     def _spread_list(self, element: Element) -> None:
+        check_mixed(element)
+        if not len(element):
+            self.without_spreads.append(element.tag)
         for child in element:
             if child.tag in ("dSpread", "sSpread"):
                 self._spread(child, SPREAD_SCOPES[element.tag], -1)
             else:
-                self._other(child.tag, child, COMMODITY)
+                self.leaves.other(child.tag, child, COMMODITY)
 
     def _spread(self, element: Element, scope: str, commodity: int) -> None:
         delta = element.tag == "dSpread"
         for tag, remedy in NO_SPREADS.items():
             if element.find(tag) is not None:
                 raise BadRecord(tag, element.findtext("spread"), remedy)
-        values = self._values(element, DELTA_SPREAD if delta else SCAN_SPREAD)
+        values = self.leaves.values(element, DELTA_SPREAD if delta else SCAN_SPREAD)
         values |= {"scope": scope, "commodity_idx": commodity, "kind": "delta" if delta else "scan"}
         row = self._add("spreads", values)
         for rate in element.findall("rate"):
-            self._add("spread_rates", {**self._values(rate, RATE), "spread_idx": row, "leg": -1})
+            self._add("spread_rates", {**self.leaves.values(rate, RATE), "spread_idx": row, "leg": -1})
         for child in element:
             record, kind = {"tLeg": (TIER_LEG, "tier"), "pLeg": (PERIOD_LEG, "period"), "sLeg": (SCAN_LEG, "scan")}.get(
                 child.tag, (None, "")
             )
             if record is None:
                 continue
-            leg = self._add("spread_legs", {**self._values(child, record), "kind": kind, "spread_idx": row})
+            leg = self._add("spread_legs", {**self.leaves.values(child, record), "kind": kind, "spread_idx": row})
             for rate in child.findall("rate"):
-                self._add("spread_rates", {**self._values(rate, RATE), "spread_idx": row, "leg": leg})
+                self._add("spread_rates", {**self.leaves.values(rate, RATE), "spread_idx": row, "leg": leg})
 
     def _points(self, element: Element, commodity: int) -> None:
         for definition in element.findall("pointDef"):
-            stated = definition.findtext("r") or "1"
-            try:
-                point_set = number(stated, WHOLE)
-            except ValueError:
-                raise BadRecord("pointDef/r", stated, "must be a whole number") from None
+            point_set = self.leaves.values(definition, POINT_DEF)["point_set"]
+            if definition.find("scanPointDef") is None:
+                raise BadRecord("pointDef", None, "holds no scanPointDef")
             for tag, table, record in (
                 ("scanPointDef", "scan_points", SCAN_POINT),
                 ("deltaPointDef", "delta_points", DELTA_POINT),
             ):
                 for point in definition.findall(tag):
-                    values = {**self._values(point, record), "commodity_idx": commodity, "point_set": point_set}
+                    values = {**self.leaves.values(point, record), "commodity_idx": commodity, "point_set": point_set}
                     self._add(table, values)
 
     def _clearing_org(self, element: Element) -> None:
         if "clearing_org" in self.header:
             raise BadRecord("ec", element.findtext("ec"), "a second clearing organisation; give one a file")
-        self.header |= self._values(element, CLEARING_ORG)
+        stated = self.leaves.values(element, CLEARING_ORG)
+        if stated.get("look_ahead_years", 0.0) < 0.0:
+            raise BadRecord("lookAheadYears", stated["look_ahead_years"], "must be 0 or more")
+        self.header |= stated
         self._points(element, -1)
         for tag, table, record in (
             ("curConv", "conversions", CONVERSION),
             ("pbRateDef", "levels", LEVEL),
         ):
             for child in element.findall(tag):
-                self._add(table, self._values(child, record))
+                self._add(table, self.leaves.values(child, record))
 
     def _point_in_time(self, element: Element) -> None:
         if "date" in self.header:
             raise BadRecord("date", element.findtext("date"), "a second point in time; give one a file")
-        self.header |= self._values(element, POINT_IN_TIME)
+        self.header |= self.leaves.values(element, POINT_IN_TIME)
 
     def _definitions(self, element: Element) -> None:
+        check_mixed(element)
         for child in element:
             if child.tag == "currencyDef":
-                self._add("currencies", self._values(child, CURRENCY))
+                self._add("currencies", self.leaves.values(child, CURRENCY))
             elif child.tag == "acctTypeDef":
-                self._add("account_types", self._values(child, ACCOUNT_TYPE))
+                self._add("account_types", self.leaves.values(child, ACCOUNT_TYPE))
             else:
-                self._other(child.tag, child, COMMODITY)
+                self.leaves.other(child.tag, child, COMMODITY)
 
     def _span_file(self, element: Element) -> None:
-        self.header |= self._values(element, SPAN_FILE)
+        self.header |= self.leaves.values(element, SPAN_FILE)
 
     def _refused(self, element: Element) -> None:
         raise BadRecord(element.tag, element.findtext("name"), "files with business functions are not read")
 
     def notes(self) -> tuple[str, ...]:
-        """What stands in the file and is not computed."""
-        told = [f"{count} x {tag} of the file: not computed here" for tag, count in sorted(self.left_out.items())]
+        """What stands in the file and is not computed, and what it does not say."""
+        told = list(self.leaves.notes())
+        told += [f"{tag} of the file is empty: no spreads between commodities" for tag in self.without_spreads]
+        told += [f"{shown(codes)}: no {tag} is stated, {TAKEN_FOR[tag][1]} is taken"
+                 for tag, codes in self.unstated.items()]  # fmt: skip
         commodities = self.rows["commodities"].columns
         scaled = [c for c, e in zip(commodities["code"], commodities["risk_exponent"], strict=True) if e != 0]
         if scaled:
-            shown = ", ".join(scaled[:5]) + (" ..." if len(scaled) > 5 else "")
-            told.append(f"risk exponents of {shown} are not applied: amounts of XML files are taken as they stand")
+            told.append(
+                f"risk exponents of {shown(scaled)} are not applied: amounts of XML files are taken as they stand"
+            )
         return tuple(told)
 
     def finished(self) -> RiskParameterFile:
@@ -470,7 +414,13 @@ class _Reader:
         if not self.ended["spanFile"]:
             refuse_record(self.file, "line 1", "root element", None, "must be spanFile")
         if "clearing_org" not in self.header:
-            refuse_record(self.file, None, "clearingOrg", None, "the file has no clearing organisation")
+            refuse_record(
+                self.file,
+                place_of(self.file, "spanFile", 0),
+                "clearingOrg",
+                None,
+                "the file has no clearing organisation",
+            )
         add_underlying_periods(self.rows)
         tables = {name: rows.frozen() for name, rows in self.rows.items()}
         arrays = Arrays(

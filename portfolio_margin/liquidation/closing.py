@@ -162,7 +162,7 @@ def run(case: Case, policy: str, rules: Sequence[Rule]) -> LiquidationPlan:
         case = taken(case, done)
         steps.append(done.step)
         if case.shortfall <= 0.0:
-            outcome = Outcome.RESTORED
+            outcome = Outcome.UNMARGINED if case.margins.unmargined else Outcome.RESTORED
         elif case.margins.status == AccountStatus.BANKRUPT:
             outcome = Outcome.BANKRUPT
     name, currency = str(start.book.account_id[0]), start.arrays.currency

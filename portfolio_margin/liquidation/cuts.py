@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.dollars import money_step
 from portfolio_margin.liquidation.plan import Costs
 from portfolio_margin.liquidation.trials import LEAST_PROGRESS, cash_row_of, cut_sizes
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
-from portfolio_margin.statement import MONEY_STEP, AccountStatus, MarginStatement, up
+from portfolio_margin.statement import AccountStatus, MarginStatement, nearest_step, up
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import ConfigError, DataError, Problem
 from scenarios.risk_arrays import RiskArrays
@@ -30,7 +31,7 @@ class Cuts(NamedTuple):
     """What is cut of each account.
 
     slices     (A,) how many, 0 where nothing is cut: the account is safe or bankrupt, or no cut helps
-    restored   (A,) whether the buffer is there afterwards
+    restored   (A,) whether the buffer is there afterwards, and no risk is without a rule
     cost, penalty   (A,) margin currency
     equity, balance, maintenance   (A,) afterwards, recomputed
     book       the accounts afterwards, costs and penalties paid
@@ -86,7 +87,7 @@ def cut_all_accounts(
     tried = _trials(book, arrays, model, costs, nothing, equity, backend, threads)
     if costs.penalty_share > 0.0:
         maintenance = tried.statement.maintenance_margin.reshape(slices + 1, -1)
-        freed = up(costs.penalty_share * np.maximum(maintenance[:1] - maintenance, 0.0))
+        freed = up(costs.penalty_share * np.maximum(maintenance[:1] - maintenance, 0.0), money_step(arrays))
         tried = _trials(book, arrays, model, costs, freed, equity, backend, threads)
     return _chosen(book, tried, buffer, arrays)
 
@@ -107,7 +108,7 @@ def _trials(
     account = np.repeat(np.arange(size), np.diff(book.position_ptr))
     rows, held = book.instrument_idx, book.quantity
     contract = (costs.tradable & ~arrays.is_collateral)[rows]
-    cash = cash_row_of(arrays)
+    cash, money = cash_row_of(arrays), money_step(arrays)
     owners, instruments, quantities = [], [], []
     charged = np.zeros((2, count, size))
     for k in range(count):
@@ -120,8 +121,9 @@ def _trials(
             remedy = "its settlement currency is not among the instruments, so its premium cannot be booked"
             raise DataError([Problem("liquidation", name, "instrument", name, remedy) for name in names])
         for charge, rate in zip(charged, (costs.trading, costs.penalty), strict=True):
-            charge[k] = up(np.bincount(account, np.abs(traded) * rate[rows], minlength=size).astype(np.float64))
-        charged[1, k] = np.minimum(up(charged[1, k] + further[k]), np.maximum(np.round(equity - charged[0, k], 2), 0.0))
+            charge[k] = up(np.bincount(account, np.abs(traded) * rate[rows], minlength=size).astype(np.float64), money)
+        most = np.maximum(nearest_step(equity - charged[0, k], money), 0.0)
+        charged[1, k] = np.minimum(up(charged[1, k] + further[k], money), most)
         paid = -premium[paying] / arrays.value[settled_in]
         owners += [account + k * size, account[paying] + k * size, np.arange(size) + k * size]
         instruments += [rows, settled_in, np.full(size, cash)]
@@ -154,8 +156,10 @@ def _chosen(book: Book, tried: _Trials, buffer: float, arrays: RiskArrays) -> Cu
     s = tried.statement
     balance, maintenance = s.margin_balance.reshape(shape), s.maintenance_margin.reshape(shape)
     missing = (1.0 + buffer) * maintenance - balance
-    least = np.maximum(LEAST_PROGRESS * missing[0], MONEY_STEP / 2)
+    least = np.maximum(LEAST_PROGRESS * missing[0], money_step(arrays) / 2)
     better = (maintenance <= maintenance[0]) & (missing < missing[0] - least)
+    blind = s.unmargined.reshape(shape)
+    better &= ~blind | blind[0]
     better &= (s.status.reshape(shape)[0] == AccountStatus.LIQUIDATION)[None, :]
     # The first of those that leave least missing; nothing missing is nothing missing, however much is left over.
     score = np.where(better, np.maximum(missing, 0.0), np.inf)
@@ -169,5 +173,5 @@ def _chosen(book: Book, tried: _Trials, buffer: float, arrays: RiskArrays) -> Cu
     after = replace(rows, account_id=book.account_id)
     columns = [table.ravel()[which] for table in (tried.cost, tried.penalty)]
     columns += [column[which] for column in (s.equity, s.margin_balance, s.maintenance_margin)]
-    restored = (slices > 0) & (missing.ravel()[which] <= 0.0)
+    restored = (slices > 0) & (missing.ravel()[which] <= 0.0) & ~s.unmargined[which]
     return Cuts(slices, restored, columns[0], columns[1], columns[2], columns[3], columns[4], after)

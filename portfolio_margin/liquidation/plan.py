@@ -14,12 +14,16 @@ from pricing.arrays import BoolArray, FloatArray, freeze_fields
 from pricing.errors import DataError, Problem
 from scenarios.risk_arrays import RiskArrays
 
+# Amounts are whole money steps, of 1e-8 at least: a sum is rid of binary noise.
+NOISE_DIGITS = 8
+
 
 class Outcome(StrEnum):
     """How a plan ends.
 
     SAFE       the account is not below its maintenance margin: nothing is done
     RESTORED   the buffer above the maintenance margin is there again
+    UNMARGINED it is there again for what the model has rules for, but the account holds risk beside that
     EXHAUSTED  no close, and no hedge that the policy takes, brings it nearer: the rest is auctioned or taken over
     BANKRUPT   its equity is not above 0, from the start or after what its trades cost: it is taken over, and the
                waterfall bears the deficit
@@ -27,6 +31,7 @@ class Outcome(StrEnum):
 
     SAFE = "safe"
     RESTORED = "restored"
+    UNMARGINED = "unmargined"
     EXHAUSTED = "exhausted"
     BANKRUPT = "bankrupt"
 
@@ -95,13 +100,15 @@ class Costs:
 
 
 class Margins(NamedTuple):
-    """Of one account, margin currency, as a statement says them; status is a code of AccountStatus."""
+    """Of one account, margin currency, as a statement says them; status is a code of AccountStatus, and `unmargined`
+    says that the account holds risk without a rule, which is in none of the amounts."""
 
     equity: float
     balance: float
     initial: float
     maintenance: float
     status: int
+    unmargined: bool
 
     def shortfall(self, buffer: float) -> float:
         """What is missing to the maintenance margin and a buffer, as a share of it; 0 or less where nothing is."""
@@ -148,12 +155,12 @@ class LiquidationPlan:
     @property
     def cost(self) -> float:
         """What trading costs against the mark, of all steps."""
-        return round(sum((step.cost for step in self.steps), 0.0), 2)
+        return round(sum((step.cost for step in self.steps), 0.0), NOISE_DIGITS)
 
     @property
     def penalty(self) -> float:
         """What is charged, of all steps."""
-        return round(sum((step.penalty for step in self.steps), 0.0), 2)
+        return round(sum((step.penalty for step in self.steps), 0.0), NOISE_DIGITS)
 
     def columns(self, arrays: RiskArrays) -> dict[str, Any]:
         """One row a trade; cost, penalty and margins are those of its step and stand in its last row."""

@@ -1,7 +1,8 @@
 """Trials: trades tried on an account by full recomputation of its margin, many at once, and the search for a size.
 
 A trade is at the mark; what it costs against the mark and the penalty are paid from cash in the margin currency. A
-trade is taken only if it does not raise the maintenance margin and brings the account nearer to its buffer. So a step
+trade is taken only if it does not raise the maintenance margin and brings the account nearer to its buffer, and leaves
+no risk without a rule where there was none, as `what_if` has it. So a step
 never raises the requirement against equity by more than it costs, whatever the model.
 """
 
@@ -14,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.dollars import money_step
 from portfolio_margin.liquidation.plan import Action, Costs, Margins, Step, Trade
 from portfolio_margin.margin import margin
-from portfolio_margin.requirement import MarginModel
-from portfolio_margin.statement import MONEY_STEP, up
+from portfolio_margin.requirement import MarginModel, check_groups
+from portfolio_margin.statement import nearest_step, up
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import DataError, Problem
 from scenarios.risk_arrays import RiskArrays
@@ -71,7 +73,7 @@ def open_case(
     backend  as for `margin`
 
     DataError where the book holds other than one account, the costs are those of other arrays, or there is no cash of
-    the margin currency to pay costs from.
+    the margin currency to pay costs from, or a position stands in another group than that of its expiry row.
     """
     problems = []
     if len(book) != 1:
@@ -85,6 +87,7 @@ def open_case(
         problems.append(Problem("liquidation", None, "buffer", buffer, "must be from 0 to 100"))
     if problems:
         raise DataError(problems)
+    check_groups(book, arrays)
     prepared = model.for_arrays(arrays) if hasattr(model, "for_arrays") else model
     (margins,) = margins_of(book.instrument_idx, book.quantity[None, :], arrays, prepared, backend)
     return Case(book, arrays, prepared, costs, buffer, margins, backend)
@@ -104,7 +107,7 @@ def margins_of(
     book = Book.from_arrays(which, rows[column], quantities[which, column], arrays.expiry_idx, accounts=everyone)
     s = margin(book, arrays, None, model, backend=backend)
     columns = (s.equity, s.margin_balance, s.initial_margin, s.maintenance_margin)
-    amounts = zip(*(column.tolist() for column in columns), s.status.tolist(), strict=True)
+    amounts = zip(*(column.tolist() for column in columns), s.status.tolist(), s.unmargined.tolist(), strict=True)
     return [Margins(*row) for row in amounts]
 
 
@@ -113,11 +116,12 @@ def try_trades(case: Case, trials: Sequence[Sequence[Trade]]) -> list[Trial]:
     if not trials:
         return []
     rows, held = held_after(case, trials)
-    costs = np.array([_charge(case.costs.trading, trades) for trades in trials])
+    costs = np.array([_charge(case, case.costs.trading, trades) for trades in trials])
     closes = [[trade for trade in trades if trade.action is Action.CLOSE] for trades in trials]
     # As in the waterfall, a penalty is never more than what is left of the account.
-    most = np.maximum(np.round(case.margins.equity - costs, 2), 0.0)
-    penalties = np.minimum([_charge(case.costs.penalty, trades) for trades in closes], most)
+    money = money_step(case.arrays)
+    most = np.maximum(nearest_step(case.margins.equity - costs, money), 0.0)
+    penalties = np.minimum([_charge(case, case.costs.penalty, trades) for trades in closes], most)
     cash = int(np.flatnonzero(rows == cash_row_of(case.arrays))[0])
     inputs = (case.arrays, case.model, case.backend)
 
@@ -129,8 +133,8 @@ def try_trades(case: Case, trials: Sequence[Sequence[Trade]]) -> list[Trial]:
     margins = margins_of(rows, paid(), *inputs)
     if case.costs.penalty_share > 0.0:
         freed = np.array([max(case.margins.maintenance - after.maintenance, 0.0) for after in margins])
-        shares = up(case.costs.penalty_share * np.where([len(c) > 0 for c in closes], freed, 0.0))
-        penalties = np.minimum(up(penalties + shares), most)
+        shares = up(case.costs.penalty_share * np.where([len(c) > 0 for c in closes], freed, 0.0), money)
+        penalties = np.minimum(up(penalties + shares, money), most)
         margins = margins_of(rows, paid(), *inputs)
     found = zip(trials, costs.tolist(), penalties.tolist(), margins, paid(), strict=True)
     return [
@@ -150,12 +154,14 @@ def taken(case: Case, trial: Trial) -> Case:
 
 
 def is_better(case: Case, trial: Trial) -> bool:
-    """Whether trades are worth doing: the maintenance margin does not rise, and what is missing falls by a hundredth of
-    itself or more, so that no plan creeps."""
+    """Whether trades are worth doing: the maintenance margin does not rise, what is missing falls by a hundredth of
+    itself or more, so that no plan creeps, and no risk is traded for one without a rule, as no order may."""
     after = trial.step.after
+    if after.unmargined and not case.margins.unmargined:
+        return False
     missing = after.shortfall(case.buffer)
     # Two figures that are each rounded to the money step may differ by one where nothing has changed.
-    least = max(LEAST_PROGRESS * case.shortfall, MONEY_STEP / 2)
+    least = max(LEAST_PROGRESS * case.shortfall, money_step(case.arrays) / 2)
     return after.maintenance <= case.margins.maintenance and missing < case.shortfall - least
 
 
@@ -242,7 +248,7 @@ def cash_row_of(arrays: RiskArrays) -> int:
     return int(np.flatnonzero(arrays.instrument_id == arrays.currency)[0])
 
 
-def _charge(per_contract: FloatArray, trades: Sequence[Trade]) -> float:
+def _charge(case: Case, per_contract: FloatArray, trades: Sequence[Trade]) -> float:
     """Rounded up to the money step, so that costs are whole ticks of a ledger."""
     amount = sum(abs(trade.quantity) * float(per_contract[trade.row]) for trade in trades)
-    return float(up(np.array([amount]))[0])
+    return float(up(np.array([amount]), money_step(case.arrays))[0])

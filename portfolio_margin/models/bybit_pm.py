@@ -18,11 +18,18 @@ from types import MappingProxyType
 import numpy as np
 
 from portfolio_margin import grid_units, risk_units
+from portfolio_margin.balances_owed import (
+    BalanceRates,
+    balance_lines,
+    scenario_rates,
+    with_balances,
+)
 from portfolio_margin.book import Book
+from portfolio_margin.collateral import moved_assets
 from portfolio_margin.dollars import is_own_money
 from portfolio_margin.grid_units import Grid
 from portfolio_margin.lacking import gather
-from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, european_only
+from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, european_on_coins
 from portfolio_margin.risk_units import UnitRows, Units, spot_value, whole_ticks
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
@@ -83,12 +90,12 @@ class Model:
         return moves
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) options with early exercise; what lacks parameters is refused."""
-        return european_only(arrays, "Bybit")
+        """(N,) options with early exercise and contracts on stocks; what lacks parameters is refused."""
+        return european_on_coins(arrays, "Bybit")
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
-        return is_own_money(arrays)
+        """(N,) dollars, where the margin currency is one, and coins that rise in some scenario."""
+        return is_own_money(arrays) | moved_assets(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) that of coins; ConfigError where it is not given."""
@@ -100,11 +107,18 @@ class Model:
     ) -> Requirement:
         """Requirement of every account."""
         rows = self._rows(arrays)
-        return risk_units.requirement(book, arrays, rows, self._charges, backend=backend, threads=threads)
+        found = risk_units.requirement(book, arrays, rows, self._charges, backend=backend, threads=threads)
+        return with_balances(found, book, arrays, self._balances(arrays))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, the contingencies by underlying."""
-        return risk_units.contributions(book, arrays, self._rows(arrays), self._charges)
+        lines = risk_units.contributions(book, arrays, self._rows(arrays), self._charges)
+        return lines + balance_lines(book, arrays, self._balances(arrays))
+
+    def _balances(self, arrays: RiskArrays) -> BalanceRates:
+        """Rates of coins in the price moves of the grid."""
+        (factor,) = grid_units.given(self.params, ("initial_factor",), VENUE)
+        return scenario_rates(arrays, arrays.rows, np.array([factor, 1.0]), self.haircut(arrays))
 
     def _charges(self, units: Units) -> dict[str, FloatArray]:
         factor = self.params.initial_factor

@@ -18,11 +18,17 @@ from decimal import localcontext
 import numpy as np
 
 from portfolio_margin import risk_units
+from portfolio_margin.balances_owed import (
+    BalanceRates,
+    balance_lines,
+    charged_when_owed,
+    scenario_rates,
+    with_balances,
+)
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.contributions import exact_amounts
 from portfolio_margin.deribit_vectors import no_segregated_rule, own_currency
-from portfolio_margin.dollars import is_own_money
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
 from portfolio_margin.risk_units import UnitRows, Units, spot_value, whole_ticks
 from pricing.arrays import BoolArray, FloatArray, StrArray
@@ -83,12 +89,12 @@ class Model:
         return make(names, price, vol * self.params.vol_range, dynamics=powers)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) options with early exercise, and assets that no segregated account is of, such as tokens."""
+        """(N,) early exercise, contracts on stocks, and assets that no segregated account is of, such as tokens."""
         return no_segregated_rule(arrays)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
-        return is_own_money(arrays)
+        """(N,) dollars, where the margin currency is one, and coins, which cost the largest move of the grid."""
+        return charged_when_owed(self._balances(arrays))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) none on the coins accounts are margined in; all of an asset that no segregated account is of."""
@@ -107,7 +113,8 @@ class Model:
         amounts = (strikes * arrays.tick_size)[:, None] * [self.params.initial_factor, 1.0]
         charges = {**found.charges, "short_options": amounts}
         total = np.sum(list(charges.values()), axis=0)
-        return Requirement(total[:, 0], total[:, 1], found.worst_scenario, charges)
+        required = Requirement(total[:, 0], total[:, 1], found.worst_scenario, charges)
+        return with_balances(required, book, arrays, self._balances(arrays))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, short options by strike, the other contingencies by coin."""
@@ -118,7 +125,12 @@ class Model:
                 name = str(arrays.underlying_id[arrays.terms.expiry_underlying[expiry]])
                 place = str(arrays.expiry_name[expiry])
                 lines.append(Contribution("short_options", name, place, f"strike {strike:g}", 0.0, "", *amounts))
-        return lines
+        return lines + balance_lines(book, arrays, self._balances(arrays))
+
+    def _balances(self, arrays: RiskArrays) -> BalanceRates:
+        """Rates of coins in the price moves of the grid; none of what no segregated account is of."""
+        rows = np.where((segregated_assets(arrays) == "")[:, None], arrays.rows, 0.0)
+        return scenario_rates(arrays, rows, np.array([self.params.initial_factor, 1.0]), self.haircut(arrays))
 
     def _charges(self, units: Units) -> dict[str, FloatArray]:
         long = np.maximum(units.net_by_expiry[:, 0], 0.0)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from portfolio_margin import deribit_matrix
+from portfolio_margin.balances_owed import BalanceRates, charged_when_owed, scenario_rates
 from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.deribit_matrix import COINS, Params, settlement, terms_for
 from portfolio_margin.deribit_vectors import (
@@ -26,7 +27,6 @@ from portfolio_margin.deribit_vectors import (
     no_segregated_rule,
     own_currency,
 )
-from portfolio_margin.dollars import is_own_money
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
@@ -41,12 +41,12 @@ class Model(MatrixModel):
     model_id: str = field(default="deribit_spm", init=False)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) tokens and options with early exercise; a coin without parameters is refused."""
+        """(N,) tokens, options with early exercise, contracts on stocks; a coin without parameters is refused."""
         return no_segregated_rule(arrays)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
-        return is_own_money(arrays)
+        """(N,) dollars, where the margin currency is one, and coins, which cost the largest move of the matrix."""
+        return charged_when_owed(self._balances(arrays, terms_for(self.params, arrays)))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) none on the coins accounts are margined in; all of an asset that no segregated account is of."""
@@ -65,7 +65,14 @@ class Model(MatrixModel):
             together = terms.together & (name != "coin")
             vectors.append(Vectors(rows * here[:, None], delta * here, dampener, together))
         by_leg = np.column_stack([v.delta for v in vectors]) if vectors else np.zeros((len(arrays), 1))
-        return Portfolio(self.params, terms, tuple(vectors), by_leg)
+        return Portfolio(self.params, terms, tuple(vectors), by_leg, balances=self._balances(arrays, terms))
+
+    def _balances(self, arrays: RiskArrays, terms: deribit_matrix.Terms) -> BalanceRates:
+        """Rates of coins in the price moves of the matrix; none of what no segregated account is of."""
+        taken = (segregated_assets(arrays) == "")[:, None]
+        rows = np.where(taken, arrays.rows * terms.scale[np.maximum(arrays.underlying_idx, 0)], 0.0)
+        factors = np.array([1.0, float(self.params.mm_factor)])
+        return scenario_rates(arrays, rows, factors, self.haircut(arrays))
 
 
 def own_currency_rows(arrays: RiskArrays, terms: deribit_matrix.Terms) -> FloatArray:

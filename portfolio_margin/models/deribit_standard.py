@@ -31,7 +31,7 @@ class Model(PositionByPosition):
     model_id: str = field(default="deribit_standard", init=False)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) tokens and options with early exercise; a coin without rates is refused."""
+        """(N,) tokens, options with early exercise, contracts on stocks; a coin without rates is refused."""
         return no_segregated_rule(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:

@@ -147,7 +147,7 @@ class Model:
         return scenario_table(self.params.scenarios, self.params.basis_contingency, self.params.vol_shock, market)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) why a contract has no rule here: dated futures, early exercise, assets beside the coin."""
+        """(N,) why a contract has no rule here: dated futures, early exercise, stocks, assets beside the coin."""
         contracts, reason = contracts_of(arrays), not_at_derive(arrays)
         other = contracts.asset & ~contracts.coin
         return np.where(other, "PMRM takes cash and the coin of the underlying only", reason)

@@ -207,7 +207,7 @@ class Model:
         return scenario_table(p.scenarios, p.basis_contingency, p.vol_shock, market, dynamics)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) why a contract has no rule here: dated futures, early exercise, assets without a haircut."""
+        """(N,) why a contract has no rule here: dated futures, early exercise, stocks, assets without a haircut."""
         contracts, reason = contracts_of(arrays), not_at_derive(arrays)
         listed = np.isin(arrays.instrument_id, list(self.params.collateral))
         return np.where(contracts.asset & ~listed, "no haircut among the parameters (collateral)", reason)

@@ -96,7 +96,7 @@ class Model:
         return None
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) why a contract has no rule here: dated futures, early exercise, assets that are no market's coin."""
+        """(N,) why a contract has no rule here: dated futures, early exercise, stocks, assets of no market."""
         contracts, reason = contracts_of(arrays), not_at_derive(arrays)
         listed = np.isin(np.append(arrays.underlying_id, "")[arrays.underlying_idx], list(self.params.markets))
         reason = np.where(contracts.asset & ~listed, "no parameters of a market for this asset", reason)

@@ -21,13 +21,20 @@ from types import MappingProxyType
 import numpy as np
 
 from portfolio_margin import risk_units
+from portfolio_margin.balances_owed import (
+    BalanceRates,
+    balance_lines,
+    scenario_rates,
+    with_balances,
+)
 from portfolio_margin.book import Book
+from portfolio_margin.collateral import moved_assets
 from portfolio_margin.dollars import dollars, is_dollar, is_own_money
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
-from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, european_only
+from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, european_on_coins
 from portfolio_margin.risk_units import UnitRows, Units, whole_ticks
-from pricing.arrays import DAYS_PER_YEAR, MILLISECONDS_PER_YEAR, BoolArray, FloatArray, StrArray
+from pricing.arrays import DAYS_PER_YEAR, MILLISECONDS_PER_YEAR, BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from pricing.market import UNDATED
@@ -188,16 +195,18 @@ class Model:
         )
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) options with early exercise; what lacks parameters is refused."""
-        return european_only(arrays, "OKX")
+        """(N,) options with early exercise and contracts on stocks; what lacks parameters is refused."""
+        return european_on_coins(arrays, "OKX")
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
-        return is_own_money(arrays)
+        """(N,) dollars, where the margin currency is one, and coins that rise in some scenario."""
+        return is_own_money(arrays) | moved_assets(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) that of each asset, none on dollars. ConfigError for assets without one."""
-        rows = np.flatnonzero(arrays.is_collateral & ~is_dollar(arrays))
+        return self._haircuts(arrays, np.flatnonzero(arrays.is_collateral & ~is_dollar(arrays)))
+
+    def _haircuts(self, arrays: RiskArrays, rows: IntArray) -> FloatArray:
         result = np.zeros(len(arrays))
         result[rows] = gather(partial(self.params.haircut_of, str(arrays.instrument_id[row])) for row in rows)
         return result
@@ -207,14 +216,29 @@ class Model:
     ) -> Requirement:
         """Requirement of every account; "scan" is max(MR1, MR2, MR6), "minimum" what MR7 adds to the others."""
         rows = self._rows(arrays, book)
-        return risk_units.requirement(
+        found = risk_units.requirement(
             book, arrays, rows, lambda units: self._charges(units, arrays), backend=backend, threads=threads
         )
+        return with_balances(found, book, arrays, self._balances(arrays, book))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, the other charges by underlying."""
         rows = self._rows(arrays, book)
-        return risk_units.contributions(book, arrays, rows, lambda units: self._charges(units, arrays))
+        lines = risk_units.contributions(book, arrays, rows, lambda units: self._charges(units, arrays))
+        return lines + balance_lines(book, arrays, self._balances(arrays, book))
+
+    def _balances(self, arrays: RiskArrays, book: Book) -> BalanceRates:
+        """Rates of coins in MR1 and MR6; they stand in for MR8, whose rates are not published."""
+        held = np.unique(book.instrument_idx[book.quantity > 0])
+        haircut = self._haircuts(arrays, held[(arrays.is_collateral & ~is_dollar(arrays))[held]])
+        factors = np.array([self.params.initial_factor, 1.0])
+        return scenario_rates(arrays, arrays.rows * self._weight(arrays), factors, haircut)
+
+    def _weight(self, arrays: RiskArrays) -> FloatArray:
+        """(S,) share of the P&L of each scenario that counts."""
+        weight = np.ones(len(arrays.scenario_set))
+        weight[-2:] = self.params.extreme_share
+        return weight
 
     def _charges(self, units: Units, arrays: RiskArrays) -> dict[str, FloatArray]:
         """Ticks; net columns are delta and vega."""
@@ -266,8 +290,7 @@ class Model:
     def _rows(self, arrays: RiskArrays, book: Book) -> UnitRows:
         kinds = set(arrays.kind[book.instrument_idx[book.quantity != 0]].tolist())
         gather((partial(self._check_options, kinds), partial(self._check_dated, kinds)))
-        weight = np.ones(len(arrays.scenario_set))
-        weight[-2:] = self.params.extreme_share
+        weight = self._weight(arrays)
         net = np.column_stack([arrays.pnl * by_index(arrays) * weight, arrays.delta, vega_per_contract(arrays)])
         size = whole_ticks(np.abs(arrays.delta)[:, None], arrays)
         return UnitRows(whole_ticks(net, arrays), size, np.zeros_like(size), len(weight))

@@ -19,13 +19,20 @@ from typing import TypeVar
 
 import numpy as np
 
+from portfolio_margin.balances_owed import (
+    BalanceRates,
+    balance_lines,
+    charged_when_owed,
+    scenario_rates,
+    with_balances,
+)
 from portfolio_margin.blocks import BLOCK_NUMBERS, Block, blocks
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
-from portfolio_margin.dollars import is_dollar, is_own_money
+from portfolio_margin.dollars import is_dollar
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_only
+from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_on_coins
 from portfolio_margin.risk_units import spot_value
 from pricing.arrays import MILLISECONDS_PER_YEAR, BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
@@ -153,12 +160,12 @@ class Model:
         )
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) options with early exercise; what lacks parameters is refused."""
-        return european_only(arrays, "Paradex")
+        """(N,) options with early exercise and contracts on stocks; what lacks parameters is refused."""
+        return european_on_coins(arrays, "Paradex")
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) dollars, where the margin currency is one; the model has no rule for other balances owed."""
-        return is_own_money(arrays)
+        """(N,) dollars, where the margin currency is one, and coins that rise in some scenario."""
+        return charged_when_owed(self._balances(arrays))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) all of what is no dollar: other balances need margin of their full value."""
@@ -185,7 +192,8 @@ class Model:
             rows = np.flatnonzero((scan > 0.0) & (scan == largest[here][sums.account]))[::-1]
             scenario[here][sums.account[rows]] = column[rows]
         total = np.sum(list(amounts.values()), axis=0)
-        return Requirement(total[:, 0], total[:, 1], scenario, amounts)
+        required = Requirement(total[:, 0], total[:, 1], scenario, amounts)
+        return with_balances(required, book, arrays, self._balances(arrays))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Positions in the worst scenario of their underlying, what the minimum delta adds, funding and fees."""
@@ -213,7 +221,18 @@ class Model:
                 for p in here[sizes[here, 1] != 0.0]:
                     amounts = exact_amounts(float(sizes[p, 1]), arrays, (1.0, 1.0))
                     lines.append(position_line(book, arrays, int(p), "fees", amounts, netting_set=name))
-        return lines
+        return lines + balance_lines(book, arrays, self._balances(arrays))
+
+    def _balances(self, arrays: RiskArrays) -> BalanceRates:
+        """Rates of coins in the weighted scenarios; held, they do not count, and so stand against nothing."""
+        owner = np.maximum(arrays.underlying_idx, 0)
+        factors = np.column_stack([np.ones(len(arrays)), self._factors(arrays)[owner]])
+        return scenario_rates(arrays, arrays.rows * self._weights(arrays)[owner], factors, self.haircut(arrays))
+
+    def _weights(self, arrays: RiskArrays) -> FloatArray:
+        """(U,S) share of the P&L of each scenario that counts."""
+        assets = [self.params.asset(str(name)) for name in arrays.underlying_id]
+        return np.array([[row[2] for row in asset.scenarios] for asset in assets]).reshape(len(assets), -1)
 
     def _sums(self, book: Book, arrays: RiskArrays, backend: str, threads: int | None) -> Iterator[tuple[Block, Block]]:
         """By underlying: scenarios, delta, funding of the positions; gross delta and fees of their sizes."""
@@ -233,8 +252,7 @@ class Model:
         In the averaging period an option counts with the share of it that is left.
         """
         contract = ~arrays.is_collateral
-        assets = [self.params.asset(str(name)) for name in arrays.underlying_id]
-        weight = np.array([[row[2] for row in asset.scenarios] for asset in assets]).reshape(len(assets), -1)
+        weight = self._weights(arrays)
         expiry = np.maximum(arrays.expiry_idx, 0)
         left = np.minimum(arrays.years_to_expiry / AVERAGING, 1.0)
         left = np.where(arrays.terms.fixed_share > 0.0, 1.0, left)[expiry]

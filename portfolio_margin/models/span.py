@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from portfolio_margin.balances_owed import BalanceRates, balance_lines, charged_when_owed, scenario_rates, with_balances
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import position_line
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
-from portfolio_margin.span.choices import Choices
+from portfolio_margin.span.choices import KNOWN, Choices
 from portfolio_margin.span.holdings import Holdings, holdings, position_losses
 from portfolio_margin.span.market_file import MarketFile, MarketRules, is_span_set, market_file
 from portfolio_margin.span.requirement import (
@@ -48,26 +49,21 @@ from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 CHARGES = ("scan", "intra_spread", "delivery", "inter_credit", "short_option_minimum", "exposure", "option_value")
 # Charges are rounded to multiples of it, about 1e-6: sums of them are exact, so that they add up in any order.
 QUANTUM = 2.0**-20
-NOT_SCANNED = "an asset held as such is not scanned: collateral when long, without a rule when short"
+NOT_SCANNED = "an asset held as such is not scanned, but collateral"
 NO_HAIRCUT = "no haircut, so that nothing here stands against its price"
 ACCOUNT_TYPE = re.compile(r"[A-Za-z0-9]{0,4}")
 CHOICES = {
+    **KNOWN,
     "vol_scan": ("relative", "absolute"),
-    "adjustment": ("maintenance", "both"),
-    "delta_scale": ("contract", "none"),
-    "option_delta": ("underlying", "own"),
-    "percent_of": ("", "far_leg_value"),
-    "option_value_cap": ("file", "always", "never"),
-    "risk_exponent": ("none", "apply"),
-    "scan_tiers": ("apart", "together"),
     "attribution": (NEAREST, PROPORTIONAL),
     "initial_ratio_applies": (BEFORE_VALUE, AFTER_VALUE),
 }
 
 
 @dataclass(frozen=True)
-class Params:
-    """Parameters, with their bounds. The first block is for markets without a risk parameter file.
+class Params(Choices):
+    """Parameters, with their bounds: those of `Choices`, which are about a risk parameter file, and these. The first
+    block is for markets without a file.
 
     price_scan            price scan range, share of the spot, 0.001 to 0.3
     vol_scan_range        vol scan range, 0 to 0.95: a share of the vol, or vol points
@@ -79,15 +75,6 @@ class Params:
     short_option_minimum  per short option, share of the price scan range of a contract, 0 to 1
     initial_ratio         initial over maintenance margin, 1 to 5
 
-    account_type          whose rates of the file apply, such as H hedger, M member, S speculator; "" the first
-    adjustment            of a file with a factor for one level only: "maintenance" leaves the risk itself as initial
-                          margin, "both" applies the factor to both
-    delta_scale           "contract": deltas times the scales of contract and family, "none"
-    option_delta          an option on a future counts in the period of its "underlying", or in its "own"
-    percent_of            what a percent charge is a share of: "far_leg_value", or "" to refuse such files
-    risk_exponent         "none": amounts of a file are as they stand; "apply": times ten to the exponent it states
-    scan_tiers            "apart": scan risks of the tiers for scanning add up; "together": as if there were none
-    option_value_cap      whose option value helps no other commodity: as the "file" says, "always", "never"
     attribution           spreads between tiers take deltas from the "nearest" periods first, or "proportional"
     initial_ratio_applies "before_option_value" or "after_option_value"
     rounding_unit         money that scan risks and the amount of every spread are rounded to, 0 (not) to 1000
@@ -109,14 +96,6 @@ class Params:
     spread_charge: float = 0.1
     short_option_minimum: float = 0.02
     initial_ratio: float = 1.1
-    account_type: str = ""
-    adjustment: str = "maintenance"
-    delta_scale: str = "contract"
-    option_delta: str = "underlying"
-    percent_of: str = ""
-    option_value_cap: str = "file"
-    risk_exponent: str = "none"
-    scan_tiers: str = "apart"
     attribution: str = NEAREST
     initial_ratio_applies: str = BEFORE_VALUE
     rounding_unit: float = 0.0
@@ -149,20 +128,6 @@ class Params:
             raise ConfigError(f"account_type = {self.account_type!r}: must be a type of the file, such as H")
         for name, of in (("haircut_by_asset", "asset"), ("exposure_by_commodity", "combined commodity")):
             object.__setattr__(self, name, _shares(name, of, getattr(self, name)))
-
-    @property
-    def choices(self) -> Choices:
-        """What the rules of a file leave open."""
-        return Choices(
-            self.account_type,
-            self.adjustment,
-            self.delta_scale,
-            self.option_delta,
-            self.option_value_cap,
-            self.risk_exponent,
-            self.scan_tiers,
-            self.percent_of,
-        )
 
     @property
     def how(self) -> dict[str, Any]:
@@ -258,8 +223,9 @@ class Model:
         return np.where(moving & ~rules, np.array(kept, dtype=np.str_), reason)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) assets of a combined commodity of the file; what is held beside them is not scanned."""
-        return np.asarray(arrays.is_collateral & self.rules(arrays).covered)
+        """(N,) assets of a combined commodity of the file, and those that move or have a haircut: debts cost it."""
+        scanned = arrays.is_collateral & self.rules(arrays).covered
+        return np.asarray(scanned | charged_when_owed(self._balances(arrays)))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""
@@ -270,9 +236,9 @@ class Model:
         if self.prepared is not None and self.prepared[0] == arrays.digest:
             return self.prepared[1]
         if self.file is not None:
-            return rules_of(self.file, arrays, self.params.choices)
+            return rules_of(self.file, arrays, self.params)
         made = self.market_file(arrays)
-        return rules_of(made.file, arrays, replace(self.params.choices, account_type=""), made.contract)
+        return rules_of(made.file, arrays, replace(self.params, account_type=""), made.contract)
 
     def for_arrays(self, arrays: RiskArrays) -> Model:
         """The same model with the rules for these arrays looked up once and for all."""
@@ -309,7 +275,8 @@ class Model:
             charges["option_value"][first:last] = parts.option_value
             worst[first:last] = _worst(risk)
         total = np.asarray(sum(charges.values()))
-        return Requirement(total[:, 0], total[:, 1], worst, charges)
+        required = Requirement(total[:, 0], total[:, 1], worst, charges)
+        return with_balances(required, book, arrays, self._balances(arrays))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Losses of the positions in the active scenario of their commodity, then every other charge by commodity."""
@@ -326,7 +293,16 @@ class Model:
                     for name, amounts in charged.items():
                         lines += _line(name, str(rules.code[commodity]), amounts)
                 lines += _line("option_value", "account", parts.option_value[0])
-        return lines
+        return lines + balance_lines(book, arrays, self._balances(arrays))
+
+    def _balances(self, arrays: RiskArrays) -> BalanceRates:
+        """Rates of what the file does not scan: owed, its price scan range where it moves, its haircut if that is more;
+        held, nothing beside the haircut."""
+        beside = (arrays.is_collateral & ~self.rules(arrays).covered)[:, None]
+        haircut, money = self.haircut(arrays), arrays.instrument_id == arrays.currency
+        moved = scenario_rates(arrays, np.where(beside, arrays.rows, 0.0), np.ones(2), haircut, money)
+        least = np.where(beside & ~money[:, None], (haircut * arrays.value_rows)[:, None], 0.0)
+        return moved._replace(owed=np.maximum(moved.owed, least), backing=np.zeros_like(least))
 
     def _parts(self, rules: SpanRules, risk: CommodityRisk) -> _Parts:
         """Charges by commodity, rounded so that their sums are exact, and what option value adds."""

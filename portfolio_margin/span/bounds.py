@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from portfolio_margin.span.array_shapes import misshapen
+from portfolio_margin.span.days import misdated
 from portfolio_margin.span.repeats import repeats
 from portfolio_margin.span.scan import price_method
 from portfolio_margin.span.tables import FUTURES_LIKE, INTER, INTRA, OPTION_TYPES, PERPETUAL, SUPER, RiskParameterFile
@@ -49,6 +50,7 @@ NUMBERS = (
     ("delta_points", "weight", "share"),
     ("families", "contract_value_factor", "zero if stated"),
     ("periods", "contract_value_factor", "above if stated"),
+    ("periods", "years", "zero if stated"),
     ("periods", "strike_value_factor", "above if stated"),
     ("periods", "delta_scale", "above if stated"),
     ("periods", "vol", "zero if stated"),
@@ -84,6 +86,10 @@ METHODS = (
 RATED = ("scan_rates", "arrays", "tier_rates", "spread_rates", "spot_rates")
 # Year and month, then day, week or series: 202606, 20260626, 201606S0.
 PERIOD_CODE = re.compile(r"[0-9]{6}[0-9A-Z]{0,6}", re.ASCII)
+# Bounds of tiers may be no month at all, 999999 say.
+CONTRACT_PERIOD = re.compile(r"[0-9]{4}(0[1-9]|1[0-2])[0-9A-Z]{0,6}", re.ASCII)
+# Two rates of one pair of currencies are each the inverse of the other but for rounding.
+INVERSE_ROUNDING = 0.01
 
 
 class Finding(NamedTuple):
@@ -114,7 +120,10 @@ def value_findings(file: RiskParameterFile) -> list[Finding]:
         *_option_numbers(file),
         *_composite_deltas(file),
         *_rate_numbers(file),
+        *_levels(file),
         *_period_codes(file),
+        *_days(file),
+        *_inverse_conversions(file),
         *(Finding(*repeat) for repeat in repeats(file)),
         *_misshapen(file),
     ]
@@ -218,6 +227,51 @@ def _rate_numbers(file: RiskParameterFile) -> list[Finding]:
     return found
 
 
+def _levels(file: RiskParameterFile) -> list[Finding]:
+    """Levels of accounts that nobody can have, and factors of levels that are none or that lead to no array."""
+    levels, table = file.levels, file.adjustments
+    types, held = file.account_types.code, set(file.arrays.rate.tolist())
+    found = rows_with("levels", "rate", levels.rate < 1, levels.rate, "must be a number from 1")
+    if len(types):
+        unknown = ~np.isin(levels.account_type, types)
+        remedy = f"no such account type is defined: must be one of {', '.join(dict.fromkeys(types.tolist()))}"
+        found += rows_with("levels", "account type", unknown, levels.account_type, remedy)
+    stated: dict[int, set[int]] = {}
+    based: dict[int, set[int]] = {}
+    for commodity, rate, base in zip(table.commodity_idx.tolist(), table.rate.tolist(), table.base_rate.tolist(),
+                                     strict=True):  # fmt: skip
+        stated.setdefault(commodity, set()).add(rate)
+        based.setdefault(commodity, set()).add(base)
+    defined = set(levels.rate.tolist())
+    for row, commodity in enumerate(table.commodity_idx.tolist()):
+        rate, base = int(table.rate[row]), int(table.base_rate[row])
+        if defined and rate not in defined | (based[commodity] - {base}):
+            found.append(Finding("adjustments", row, "rate", rate, "no level of requirement has this number"))
+        if held and base not in held | stated[commodity]:
+            found.append(Finding("adjustments", row, "base_rate", base, "no array and no other factor has this number"))
+    return found
+
+
+def _days(file: RiskParameterFile) -> list[Finding]:
+    days = file.periods.settlement_date
+    bad = np.array([day != "" and misdated("settlement_date", day) != "" for day in days.tolist()], dtype=bool)
+    return rows_with("periods", "settlement date", bad, days, "must be a day of the calendar, YYYYMMDD")
+
+
+def _inverse_conversions(file: RiskParameterFile) -> list[Finding]:
+    """Rates there and back that contradict each other: which one counts would be a matter of their order."""
+    table = file.conversions
+    known = dict(zip(zip(table.from_currency.tolist(), table.to_currency.tolist(), strict=True), table.factor.tolist(),
+                     strict=True))  # fmt: skip
+    found = []
+    for row, (pair, factor) in enumerate(known.items() if len(known) == len(table) else ()):
+        back = known.get(pair[::-1])
+        if back is not None and not abs(back * factor - 1.0) <= INVERSE_ROUNDING:
+            remedy = f"the rate from {pair[1]} to {pair[0]}, {back:g}, is not its inverse"
+            found.append(Finding("conversions", row, "factor", factor, remedy))
+    return found
+
+
 def _period_codes(file: RiskParameterFile) -> list[Finding]:
     """Periods of futures and options, and those that tiers, legs and delivery months name."""
     kind = file.families.kind[file.periods.family_idx]
@@ -233,7 +287,8 @@ def _period_codes(file: RiskParameterFile) -> list[Finding]:
     )
     found = []
     for table, field, needed, codes in places:
-        bad = np.array([PERIOD_CODE.fullmatch(code) is None for code in codes.tolist()], dtype=bool) & needed
+        known = CONTRACT_PERIOD if table == "periods" else PERIOD_CODE
+        bad = np.array([known.fullmatch(code) is None for code in codes.tolist()], dtype=bool) & needed
         found += rows_with(table, field, bad, codes, "is no contract period, which begins with year and month")
     return found
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from portfolio_margin.span.bounds import Finding, rows_with, value_findings
 from portfolio_margin.span.contracts import ContractView, within_tier
+from portfolio_margin.span.scan import NORMAL, price_method
 from portfolio_margin.span.tables import (
     FUTURES_LIKE,
     INTER,
@@ -120,7 +121,7 @@ def _array_findings(file: RiskParameterFile) -> list[Finding]:
 
 
 def _directions(file: RiskParameterFile) -> list[Finding]:
-    """Futures whose delta has one sign and whose losses the other: their spreads would be formed the wrong way."""
+    """Futures whose delta has one sign and whose losses the other, or none: their spreads would be formed wrongly."""
     arrays, points, view = file.arrays, file.scan_points, ContractView(file)
     own = points.commodity_idx == -1
     if own.sum() < SCENARIOS:
@@ -130,7 +131,9 @@ def _directions(file: RiskParameterFile) -> list[Finding]:
         gain, delta = -(arrays.loss @ moves), np.sign(arrays.composite_delta)
     future = np.isin(file.families.kind, FUTURES_LIKE)[view.family[arrays.contract_idx]]
     remedy = "the array gains where the price falls against this delta"
-    return rows_with("arrays", "composite delta", future & (gain * delta < 0.0), delta, remedy)
+    found = rows_with("arrays", "composite delta", future & (gain * delta < 0.0), delta, remedy)
+    still = future & (gain != 0.0) & (delta == 0.0)
+    return found + rows_with("arrays", "composite delta", still, delta, "the array moves with the price")
 
 
 def _commodity_findings(file: RiskParameterFile) -> list[Finding]:
@@ -141,11 +144,24 @@ def _commodity_findings(file: RiskParameterFile) -> list[Finding]:
     for table in ("commodities", "families"):
         currency = getattr(file, table).currency
         found += rows_with(table, "currency", currency == "", currency, "must be named")
+    found += _missing_scan_ranges(file)
     _, first = np.unique(file.links.family_idx, return_index=True)
     repeated = ~np.isin(np.arange(len(file.links)), first)
     names = file.families.code[file.links.family_idx] if len(file.links) else file.families.code[:0]
     remedy = "the family belongs to another combined commodity already"
     return found + rows_with("links", "family", repeated, names, remedy)
+
+
+def _missing_scan_ranges(file: RiskParameterFile) -> list[Finding]:
+    """Futures without a scan range in money, where the price risk of their commodity is that range or capped at it."""
+    view, scans = ContractView(file), file.scan_rates
+    methods = [price_method(name) for name in file.commodities.weighted_price_risk_method.tolist()]
+    ranged = np.array([method is not None and method != NORMAL for method in methods] + [False], dtype=bool)
+    stated = np.zeros(len(file.periods), dtype=bool)
+    stated[scans.period_idx[np.isfinite(scans.price_scan)]] = True
+    bare = ranged[view.commodity] & np.isin(view.kind, FUTURES_LIKE) & ~stated[file.contracts.period_idx]
+    remedy = "the price risk method of its commodity needs a price scan range in money"
+    return rows_with("contracts", "priceScan", bare, view.period, remedy)
 
 
 def _tier_findings(file: RiskParameterFile) -> list[Finding]:

@@ -11,6 +11,7 @@ import numpy as np
 from portfolio_margin.span.checks import scenario_rows
 from portfolio_margin.span.columns import Columns
 from portfolio_margin.span.contracts import ContractView, look_ahead_years
+from portfolio_margin.span.days import MILLISECONDS_PER_DAY, day_ms, misdated
 from portfolio_margin.span.repeats import repeated_contracts
 from portfolio_margin.span.tables import FUTURES_LIKE, RiskParameterFile
 from pricing.arrays import FloatArray, IntArray, StrArray
@@ -23,7 +24,6 @@ from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
 from scenarios.shocks import ScenarioSet, make
 from scenarios.terms import Terms
 
-MILLISECONDS_PER_DAY = 86_400_000
 # A scenario set describes relative moves, and none takes all of a price; the losses are the file's in any case.
 LOWEST_MOVE = -0.999999
 
@@ -112,8 +112,19 @@ def conversions(file: RiskParameterFile, currency: str) -> dict[str, float]:
     missing = sorted(wanted - set(known))
     if missing:
         remedy = f"the file states no rate to {currency}; take another margin currency"
-        raise DataError([Problem("SPAN file", None, "currency conversion", name, remedy) for name in missing])
+        raise DataError([
+            Problem("SPAN file", _first_in(file, name), "currency conversion", name, remedy) for name in missing
+        ])  # fmt: skip
     return {name: factor for name, factor in known.items() if name in wanted or name == currency}
+
+
+def _first_in(file: RiskParameterFile, currency: str) -> str:
+    """The first commodity or family in a currency, to be named in a message."""
+    for what, table in (("combined commodity", file.commodities), ("product family", file.families)):
+        for code, own in zip(table.code.tolist(), table.currency.tolist(), strict=True):
+            if own == currency:
+                return f"{what} {code}"
+    raise AssertionError("a currency that nothing is in is not wanted")
 
 
 def _usual_currency(file: RiskParameterFile) -> str:
@@ -271,7 +282,7 @@ def _terms(
     currency = [position[str(code)] for code in view.currency[rows.contract]]
     vol = np.where(contracts.vol[rows.contract] > 0, contracts.vol[rows.contract], file.periods.vol[period])
     expiry_time = np.full(len(forward), UNDATED, dtype=np.int64)
-    moments = np.array([_day_ms(text) for text in file.periods.settlement_date[period]], dtype=np.int64)
+    moments = np.array([_expiry_ms(text) for text in file.periods.settlement_date[period].tolist()], dtype=np.int64)
     expiry_time[rows.expiry] = np.where(_kinds(view, rows.contract) == Kind.SPOT, UNDATED, moments)
     return Terms(
         strike=np.concatenate([np.where(option, contracts.strike[rows.contract], np.nan), np.full(cash, np.nan)]),
@@ -336,20 +347,21 @@ def valuation_time_ms(file: RiskParameterFile) -> int:
 
     Midnight would be of the day after, and parameter sets are those that are valid on the business date.
     """
-    day = _day_ms(file.header.date)
-    if day == UNDATED:
-        raise DataError([Problem("SPAN file", None, "date", file.header.date, "must be YYYYMMDD")])
-    text = file.header.time.replace(":", "")
-    if len(text) >= 4 and text[:4].isdigit():
-        return day + (int(text[:2]) * 60 + int(text[2:4])) * 60_000
-    return day + (MILLISECONDS_PER_DAY - 1 if file.header.is_settlement else 0)
+    head = file.header
+    day, wrong = day_ms(head.date), misdated("time", head.time)
+    if day is None:
+        raise DataError([Problem("SPAN file", None, "date", head.date, misdated("date", head.date))])
+    if head.time and wrong:
+        raise DataError([Problem("SPAN file", None, "time", head.time, wrong)])
+    if head.time:
+        digits = head.time.replace(":", "")
+        return day + (int(digits[:2]) * 60 + int(digits[2:4])) * 60_000
+    return day + (MILLISECONDS_PER_DAY - 1 if head.is_settlement else 0)
 
 
-def _day_ms(text: str) -> int:
-    try:
-        return int(np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:8]}", "ms").astype(np.int64))
-    except ValueError:
-        return int(UNDATED)
+def _expiry_ms(text: str) -> int:
+    day = day_ms(text)
+    return int(UNDATED) if day is None else day
 
 
 def file_digest(file: RiskParameterFile, how: list[object]) -> str:

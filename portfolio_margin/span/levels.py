@@ -24,20 +24,14 @@ def levels(file: RiskParameterFile, choices: Choices) -> tuple[FloatArray, int]:
         raise ConfigError(f"account_type = {wanted!r}: the file has {', '.join(types)}")
     mine = [row for row in range(len(table)) if table.account_type[row] == wanted]
     held = set(file.arrays.rate.tolist())
-    chained = {
-        (int(c), int(r)): (int(b), float(f))
-        for c, r, b, f in zip(
-            file.adjustments.commodity_idx, file.adjustments.rate, file.adjustments.base_rate,
-            file.adjustments.factor, strict=True,
-        )
-    }  # fmt: skip
+    chained = chained_factors(file)
     count = len(file.commodities)
     base_rates: list[int] = []
     factors = np.full((count, 2), np.nan)
     for row in mine:
         column = 1 if table.is_maintenance[row] else 0
         for commodity in range(count):
-            base, factor = _chain(chained, commodity, int(table.rate[row]))
+            base, factor = chain_of(chained, commodity, int(table.rate[row]))
             if base in held and np.isnan(factors[commodity, column]):
                 factors[commodity, column] = factor
                 base_rates.append(base)
@@ -52,7 +46,14 @@ def levels(file: RiskParameterFile, choices: Choices) -> tuple[FloatArray, int]:
     return factors, max(set(base_rates), key=base_rates.count)
 
 
-def _chain(table: dict[tuple[int, int], tuple[int, float]], commodity: int, rate: int) -> tuple[int, float]:
+def chained_factors(file: RiskParameterFile) -> dict[tuple[int, int], tuple[int, float]]:
+    """Commodity and rate number -> the rate number that its factor is on, and the factor."""
+    table = file.adjustments
+    columns = (table.commodity_idx.tolist(), table.rate.tolist(), table.base_rate.tolist(), table.factor.tolist())
+    return {(commodity, rate): (base, factor) for commodity, rate, base, factor in zip(*columns, strict=True)}
+
+
+def chain_of(table: dict[tuple[int, int], tuple[int, float]], commodity: int, rate: int) -> tuple[int, float]:
     """The rate at the end of the chain of adjustments, and the product of the factors on the way."""
     product, seen = 1.0, set()
     while (commodity, rate) in table and rate not in seen:

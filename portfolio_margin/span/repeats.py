@@ -13,6 +13,7 @@ from pricing.arrays import BoolArray, IntArray
 
 # What tells one row of a table from the others, and the field that a message names.
 KEYS = (
+    ("levels", ("is_customer", "account_type", "is_maintenance", "bond_class"), "account type", "account_type"),
     ("conversions", ("from_currency", "to_currency"), "currency conversion", "from_currency"),
     ("delta_points", ("commodity_idx", "point_set", "point"), "point", "point"),
     ("scan_rates", ("period_idx", "rate"), "rate", "rate"),
@@ -48,6 +49,7 @@ def repeats(file: RiskParameterFile) -> Iterator[Repeat]:
         yield from _told(table, field, again, getattr(rows, shown), ONLY_ONE)
     yield from repeated_periods(file)
     yield from repeated_contracts(file)
+    yield from repeated_spreads(file)
 
 
 def repeated_periods(file: RiskParameterFile) -> Iterator[Repeat]:
@@ -75,6 +77,22 @@ def repeated_contracts(file: RiskParameterFile) -> Iterator[Repeat]:
     yield from _told("contracts", "strike", alike & dated & ~again, contracts.strike, remedy)
     named = _again([contracts.own_name]) & (contracts.own_name != "")
     yield from _told("contracts", "name", named & ~again & ~alike, contracts.own_name, "a second contract of this name")
+
+
+def repeated_spreads(file: RiskParameterFile) -> Iterator[Repeat]:
+    """Spreads of one number with the same legs: a credit would be given twice."""
+    spreads, legs = file.spreads, file.spread_legs
+    of_spread: dict[int, list[tuple[object, ...]]] = {}
+    columns = (legs.commodity, legs.kind, legs.tier, legs.period, legs.side, legs.is_target)
+    for spread, *leg in zip(legs.spread_idx.tolist(), *(column.tolist() for column in columns), strict=True):
+        of_spread.setdefault(spread, []).append(tuple(leg))
+    owners = zip(spreads.scope.tolist(), spreads.commodity_idx.tolist(), spreads.number.tolist(), strict=True)
+    seen: set[tuple[object, ...]] = set()
+    for row, owner in enumerate(owners):
+        key = (*owner, *of_spread.get(row, ()))
+        if key in seen:
+            yield Repeat("spreads", row, "spread", spreads.number[row], "a second one of this number and these legs")
+        seen.add(key)
 
 
 def _told(table: str, field: str, again: BoolArray, values: Any, remedy: str) -> Iterator[Repeat]:

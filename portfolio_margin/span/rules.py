@@ -387,12 +387,17 @@ class _Builder:
 
     def _spot_charges(self) -> tuple[SpotCharge, ...]:
         table = self.file.spot_rates
-        numbers = table.rate.tolist()
-        chosen = self.rate if self.rate in numbers else 1
         result = []
-        for row in np.flatnonzero(table.rate == chosen).tolist():
-            commodity = int(table.commodity_idx[row])
-            for period in self._named_periods(commodity, str(table.period[row])).tolist():
+        stated: dict[tuple[int, str], dict[int, int]] = {}
+        keys = zip(table.commodity_idx.tolist(), table.period.tolist(), table.rate.tolist(), strict=True)
+        for row, (commodity, month, rate) in enumerate(keys):
+            stated.setdefault((commodity, month), {})[rate] = row
+        for (commodity, month), rows in stated.items():
+            row = rows.get(self.rate, rows.get(1, -1))
+            if row < 0:
+                code = self.file.commodities.code[commodity]
+                raise ConfigError(f"delivery month {month} of {code} states no rate number {self.rate} or 1")
+            for period in self._named_periods(commodity, month).tolist():
                 money = self.money[commodity]
                 result.append(SpotCharge(commodity, period, table.spread[row] * money, table.outright[row] * money))
         return tuple(result)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pricing.arrays import FloatArray
 from pricing.xp import jax as xp
 
+COMPILES_FOR_A_SHAPE = True  # too long for a few rows, which numpy takes through further steps
+
 
 @functools.cache
 def _compiled(inversion: ModuleType) -> Any:

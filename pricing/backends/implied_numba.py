@@ -19,7 +19,7 @@ BLOCK = 512  # rows; the four columns between stages stay in the fastest cache
 
 
 def _template(tag: str) -> Any:
-    def implied_vol(columns, resolution, scratch, vol, status):
+    def implied_vol(columns, resolution, steps, scratch, vol, status):
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
         price, forward, strike, tau, discount, sign = columns
@@ -35,8 +35,9 @@ def _template(tag: str) -> Any:
                 s[m], x[m], value[m], rest[m] = row
             for m in range(count):
                 s[m] = FIRST(XP, s[m], x[m], value[m], rest[m])  # noqa: F821
-            for m in range(count):
-                s[m] = REFINED(XP, s[m], x[m], value[m], rest[m])  # noqa: F821
+            for _ in range(steps):
+                for m in range(count):
+                    s[m] = REFINED(XP, s[m], x[m], value[m], rest[m])  # noqa: F821
             for m in range(count):
                 n = start + m
                 contract = (price[n], forward[n], strike[n], tau[n], discount[n], sign[n])
@@ -57,16 +58,19 @@ def _kernel(inversion: ModuleType) -> Any:
 
 
 def implied_vol(
-    inversion: ModuleType, columns: tuple[FloatArray, ...], resolution: float, threads: int = 1
+    inversion: ModuleType, columns: tuple[FloatArray, ...], resolution: float, threads: int = 1, steps: int = 1
 ) -> tuple[FloatArray, NDArray[np.int8]]:
-    """vol and status of each row, NaN where the status is not OK; any number will do, the status tells it."""
+    """vol and status of each row, NaN where the status is not OK; any number will do, the status tells it.
+
+    steps  before the last one; one is enough for all but absurd contracts
+    """
     vol = np.empty(columns[0].shape)
     status = np.empty(columns[0].shape, dtype=np.int8)
     kernel, given = _kernel(inversion), tuple(read_only(column) for column in columns)
 
     def run(rows: slice) -> None:
         scratch = tuple(np.empty(BLOCK) for _ in range(4))
-        kernel(tuple(column[rows] for column in given), float(resolution), scratch, vol[rows], status[rows])
+        kernel(tuple(column[rows] for column in given), float(resolution), steps, scratch, vol[rows], status[rows])
 
     XP.run_in_threads(run, vol.size, threads)
     return vol, status

@@ -7,14 +7,13 @@ rows are shared out among threads outside, because a parallel kernel takes three
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from pricing import exercise
-from pricing.arrays import FloatArray, IntArray, into, read_only
+from pricing.arrays import FloatArray, into, read_only
 from pricing.backends import american_numba
 from pricing.models import black76
 from pricing.resolve import is_solved
@@ -23,18 +22,16 @@ from pricing.xp import numba as XP
 COLUMNS = 6
 GREEKS = 9
 ALL_GREEKS = 14
-BLOCK = 32_768
 # Eight results of so many rows are twice what the second cache of a processor usually holds.
 CACHED_ROWS = 65_536
 # Rows that are worked on while those AHEAD of them are fetched, cache line by cache line; measured.
 GROUP, LINE, AHEAD = 32, XP.LINE, 96
-ROOM_OF_TERMS = 3 * GROUP
+# What a group begins with, three numbers a row, and what tells whether its results go past the caches.
+TERMS_ROOM, FLAG = 3 * GROUP + LINE, 3 * GROUP
 # Deviations from the money of a row that is not a usual one.
 NOT_USUAL = 100.0
-# Groups of eight results, each with a line of rows before it, and what tells whether they go past the caches.
+# A group of one result, with a line of rows before it.
 WIDE = GROUP + LINE
-ROOM = 8 * WIDE
-ROOM_AND_FLAG = ROOM + LINE
 
 
 def _value_template(tag: str) -> Any:
@@ -50,11 +47,11 @@ def _value_template(tag: str) -> Any:
 
 
 def _usual_value_template(tag: str) -> Any:
-    def value(forward, strike, tau, vol, discount, sign, out):
+    def value(forward, strike, tau, vol, discount, sign, out, left_groups):
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
-        room = XP.scratch(ROOM_OF_TERMS)
-        left = 0
+        room = XP.scratch(TERMS_ROOM)
+        groups = 0
         rows = np.uint64(out.shape[0])
         for group in range((out.shape[0] + GROUP - 1) // GROUP):
             # Unsigned, so that no index is looked at for whether it counts from the end.
@@ -70,26 +67,31 @@ def _usual_value_template(tag: str) -> Any:
                 usual = XP.usual_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])
                 room[m], room[GROUP + m] = XP.where(usual, s, 1.0), XP.where(usual, per_s, 1.0)
                 room[2 * GROUP + m] = XP.where(usual, x, NOT_USUAL)
+            left = 0
             for m in range(count):
                 n = start + m
                 terms = room[m], room[GROUP + m], room[2 * GROUP + m]
                 usual, value = FORMULA(XP, terms, forward[n], strike[n], discount[n], sign[n])  # noqa: F821
                 out[n] = XP.nan_unless(usual, value)
                 left += 0 if usual else 1
-        return left
+            left_groups[groups] = start
+            groups += 1 if left else 0
+        return groups
 
     return value
 
 
 def _left_value_template(tag: str) -> Any:
-    def value(forward, strike, tau, vol, discount, sign, out, rows):
+    def value(forward, strike, tau, vol, discount, sign, out, left_groups, rows):
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
-        left = 0
-        for n in range(out.shape[0]):
-            if XP.is_marked(out[n]):
-                rows[left] = n
-                left += 1
+        left, end = 0, 0
+        for group in range(left_groups.shape[0]):
+            start, end = max(left_groups[group], end), min(left_groups[group] + GROUP, out.shape[0])
+            for n in range(start, end):
+                if XP.is_marked(out[n]):
+                    rows[left] = n
+                    left += 1
         unfit = 0
         for i in range(left):
             n = rows[i]
@@ -103,11 +105,12 @@ def _left_value_template(tag: str) -> Any:
 
 
 def _greeks_template(tag: str) -> Any:
-    # Nine separate outputs: the compiler cannot prove the rows of one array apart.
-    def greeks(columns, price, delta, gamma, vega, theta, rho, vanna, volga, charm):
+    # Separate outputs: the compiler cannot prove the rows of one array apart.
+    def greeks(columns, price, others):
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
         forward, strike, tau, vol, discount, sign = columns
+        delta, gamma, vega, theta, rho, vanna, volga, charm = others
         for n in range(price.shape[0]):
             row = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
             fit = XP.fit_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n], SIGNED)  # noqa: F821
@@ -118,17 +121,21 @@ def _greeks_template(tag: str) -> Any:
 
 
 def _usual_greeks_template(tag: str) -> Any:
-    def greeks(columns, price, others, past):
+    def greeks(columns, price, others, left_groups, past):
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
         forward, strike, tau, vol, discount, sign = columns
         delta, gamma, vega, theta, rho, vanna, volga, charm = others
-        room, first = XP.scratch(ROOM_AND_FLAG), XP.scratch(ROOM_OF_TERMS)
+        first = XP.scratch(TERMS_ROOM)
+        roots, inverses, rates = XP.scratch(GROUP), XP.scratch(GROUP), XP.scratch(GROUP)
+        r1, r2, r3, r4 = XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE)
+        r5, r6, r7, r8 = XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE)
         # Read again for each group, lest the compiler makes two loops of one, of which it vectorises but the first.
-        room[ROOM] = 1.0 if past else 0.0
-        left = 0
+        first[FLAG] = 1.0 if past else 0.0
+        groups = 0
         rows, start, count = np.uint64(price.shape[0]), np.uint64(0), np.uint64(LINE)
-        while start < rows:
+        done, held = np.uint64(0), np.uint64(0)
+        while done < rows:
             for line in range(GROUP // LINE):
                 soon = start + np.uint64(AHEAD) + np.uint64(line) * np.uint64(LINE)
                 XP.prefetch(forward, soon), XP.prefetch(strike, soon), XP.prefetch(tau, soon)
@@ -140,49 +147,53 @@ def _usual_greeks_template(tag: str) -> Any:
                 usual = XP.usual_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])
                 first[m], first[GROUP + m] = XP.where(usual, s, 1.0), XP.where(usual, per_s, 1.0)
                 first[2 * GROUP + m] = XP.where(usual, x, NOT_USUAL)
+                roots[m], inverses[m], rates[m] = RATES(XP, tau[n], discount[n])  # noqa: F821
+            # Results of the group before: those of this one would be waited for, and everything behind them.
+            beyond = first[FLAG] > 0.0
+            XP.group_out(r1, delta, done, held, beyond, GROUP), XP.group_out(r2, gamma, done, held, beyond, GROUP)
+            XP.group_out(r3, vega, done, held, beyond, GROUP), XP.group_out(r4, theta, done, held, beyond, GROUP)
+            XP.group_out(r5, rho, done, held, beyond, GROUP), XP.group_out(r6, vanna, done, held, beyond, GROUP)
+            XP.group_out(r7, volga, done, held, beyond, GROUP), XP.group_out(r8, charm, done, held, beyond, GROUP)
+            done += held
+            left = 0
             for m in range(count):
                 n = start + m
-                terms = first[m], first[GROUP + m], first[2 * GROUP + m]
-                usual, row = FORMULA(XP, terms, forward[n], strike[n], tau[n], discount[n], sign[n])  # noqa: F821
+                terms, times = (first[m], first[GROUP + m], first[2 * GROUP + m]), (roots[m], inverses[m], rates[m])
+                usual, row = FORMULA(XP, terms, times, forward[n], strike[n], tau[n], discount[n], sign[n])  # noqa: F821
                 price[n] = XP.nan_unless(usual, row[0])
-                m += LINE
-                room[m], room[WIDE + m], room[2 * WIDE + m], room[3 * WIDE + m] = row[1:5]
-                room[4 * WIDE + m], room[5 * WIDE + m], room[6 * WIDE + m], room[7 * WIDE + m] = row[5:]
+                k = LINE + m
+                r1[k], r2[k], r3[k], r4[k], r5[k], r6[k], r7[k], r8[k] = row[1:]
                 left += 0 if usual else 1
-            beyond = room[ROOM] > 0.0
-            XP.group_out(room, 0, delta, start, count, beyond, GROUP)
-            XP.group_out(room, WIDE, gamma, start, count, beyond, GROUP)
-            XP.group_out(room, 2 * WIDE, vega, start, count, beyond, GROUP)
-            XP.group_out(room, 3 * WIDE, theta, start, count, beyond, GROUP)
-            XP.group_out(room, 4 * WIDE, rho, start, count, beyond, GROUP)
-            XP.group_out(room, 5 * WIDE, vanna, start, count, beyond, GROUP)
-            XP.group_out(room, 6 * WIDE, volga, start, count, beyond, GROUP)
-            XP.group_out(room, 7 * WIDE, charm, start, count, beyond, GROUP)
-            start, count = start + count, np.uint64(GROUP)
+            left_groups[groups] = start
+            groups += 1 if left else 0
+            start, held, count = start + count, count, np.uint64(GROUP)
         XP.settle()
-        return left
+        return groups
 
     return greeks
 
 
 def _left_greeks_template(tag: str) -> Any:
-    def greeks(columns, first, charm, rows):
+    def greeks(columns, price, others, left_groups, rows):
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
         forward, strike, tau, vol, discount, sign = columns
-        price, delta, gamma, vega, theta, rho, vanna, volga = first
-        left = 0
-        for n in range(price.shape[0]):
-            if XP.is_marked(price[n]):
-                rows[left] = n
-                left += 1
+        delta, gamma, vega, theta, rho, vanna, volga, charm = others
+        left, end = 0, 0
+        for group in range(left_groups.shape[0]):
+            start, end = max(left_groups[group], end), min(left_groups[group] + GROUP, price.shape[0])
+            for n in range(start, end):
+                if XP.is_marked(price[n]):
+                    rows[left] = n
+                    left += 1
         unfit = 0
         for i in range(left):
             n = rows[i]
             row = FORMULA(XP, forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])  # noqa: F821
             fit = XP.fit_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n], False)
             price[n] = XP.nan_unless(fit, row[0])
-            delta[n], gamma[n], vega[n], theta[n], rho[n], vanna[n], volga[n], charm[n] = row[1:]
+            XP.put(delta, n, row[1]), XP.put(gamma, n, row[2]), XP.put(vega, n, row[3]), XP.put(theta, n, row[4])
+            XP.put(rho, n, row[5]), XP.put(vanna, n, row[6]), XP.put(volga, n, row[7]), XP.put(charm, n, row[8])
             unfit += 0 if fit else 1
         return unfit
 
@@ -209,6 +220,7 @@ def _compiled(template: Any, model: ModuleType, formula: Any) -> Any:
     bound = {"SIGNED": getattr(model, "SIGNED_PRICES", False)}
     if hasattr(model, "usual_terms"):
         bound["TERMS"] = XP.compile_formula(model.usual_terms)
+        bound["RATES"] = XP.compile_formula(model.rates_of_time)
     return XP.compile_kernel(template, XP.source_hash(model), formula, bound)
 
 
@@ -239,34 +251,18 @@ def _usual_greeks_kernels(model: ModuleType) -> tuple[Any, Any]:
     return usual, _compiled(_left_greeks_template(""), model, model.greeks)
 
 
-def _in_two_ways(kernels: tuple[Any, Any], arrays: tuple[FloatArray, ...], call: Callable[..., Any]) -> int:
-    """The short way for every row of a block, then the long way for those that it is not enough for.
+def _in_two_ways(kernels: tuple[Any, Any], arrays: tuple[Any, ...], rows: int, *last: Any) -> int:
+    """The short way for all rows, then the long way for those that it is not enough for.
 
     Returns how many rows are not within bounds.
     """
     usual, left = kernels
-    rows, unfit = arrays[0].size, 0
-    for start in range(0, rows, BLOCK):
-        block = arrays if rows <= BLOCK else tuple(array[start : start + BLOCK] for array in arrays)
-        if call(usual, block):
-            unfit += call(left, block, np.empty(block[0].size, dtype=np.int64))
-    return unfit
-
-
-def _call_value(kernel: Any, arrays: tuple[FloatArray, ...], *scratch: IntArray) -> Any:
-    return kernel(*arrays, *scratch)
-
-
-def _call_greeks(kernel: Any, arrays: tuple[FloatArray, ...], *scratch: IntArray) -> Any:
-    columns, results = arrays[:COLUMNS], arrays[COLUMNS:]
-    return kernel(columns, results[:-1], results[-1], *scratch) if scratch else kernel(columns, *results)
-
-
-def _call_usual_greeks(past_caches: bool, kernel: Any, arrays: tuple[FloatArray, ...], *scratch: IntArray) -> Any:
-    if scratch:
-        return _call_greeks(kernel, arrays, *scratch)
-    columns, results = arrays[:COLUMNS], arrays[COLUMNS:]
-    return kernel(columns, results[0], results[1:], past_caches)
+    # Groups of rows of which some are left, by their first; the first group of Greeks is one line.
+    left_groups = np.empty(rows // GROUP + 3, dtype=np.int64)
+    groups = usual(*arrays, left_groups, *last)
+    if not groups:
+        return 0
+    return int(left(*arrays, left_groups[:groups], np.empty(groups * GROUP, dtype=np.int64)))
 
 
 def _told(unfit: list[int] | None, counts: list[int]) -> None:
@@ -295,7 +291,7 @@ def value(
     def run(rows: slice) -> int:
         arrays = (*(column[rows] for column in given), result[rows])
         if hasattr(model, "usual_value"):
-            return _in_two_ways(_usual_value_kernels(model), arrays, _call_value)
+            return _in_two_ways(_usual_value_kernels(model), arrays, arrays[-1].size)
         _value_kernel(model)(*arrays)
         return int(np.count_nonzero(np.isnan(arrays[-1])))
 
@@ -308,31 +304,41 @@ def greeks(
     columns: tuple[FloatArray, ...],
     threads: int = 1,
     third_order: bool = False,
-    out: tuple[FloatArray, ...] | None = None,
+    out: tuple[FloatArray | None, ...] | None = None,
     accuracy: str = "default",
     unfit: list[int] | None = None,
-) -> tuple[FloatArray, ...]:
-    """value and eight Greeks of each row, or thirteen, into `out` if given; the value is NaN as in `value`."""
+) -> tuple[Any, ...]:
+    """value and eight Greeks of each row, or thirteen, into `out` if given; the value is NaN as in `value`.
+
+    out   None in the place of one of the others that is not wanted, and of it in the result
+    """
     if is_solved(model):
         exercise.check_order(third_order)
         european_rows = greeks(black76, columns[:6], threads)
         rows = exercise.greeks(american_numba, columns, european_rows, accuracy=accuracy, threads=threads)
-        return rows if out is None else tuple(into(t, row) for t, row in zip(out, rows, strict=True))
+        return (
+            rows
+            if out is None
+            else tuple(None if t is None else into(t, row) for t, row in zip(out, rows, strict=True))
+        )
     if out is None:
         out = tuple(np.empty(columns[0].shape) for _ in range(ALL_GREEKS if third_order else GREEKS))
     given = tuple(read_only(column) for column in columns)
 
     def run(rows: slice) -> int:
-        arrays = tuple(array[rows] for array in (*given, *out))
+        inputs, short = tuple(column[rows] for column in given), hasattr(model, "usual_greeks") and not third_order
+        # One number takes the place of results that nobody wants: the short way computes them, and leaves it at that.
+        room = 1 if short else rows.stop - rows.start
+        price, *others = (np.empty(room) if array is None else array[rows] for array in out)
         if third_order:
-            _all_greeks_kernel(model)(arrays[:COLUMNS], arrays[COLUMNS : COLUMNS + 8], *arrays[COLUMNS + 8 :])
-        elif hasattr(model, "usual_greeks"):
-            past_caches = rows.stop - rows.start > CACHED_ROWS and all(array.flags.aligned for array in out)
-            call = functools.partial(_call_usual_greeks, past_caches)
-            return _in_two_ways(_usual_greeks_kernels(model), arrays, call)
+            _all_greeks_kernel(model)(inputs, (price, *others[:7]), *others[7:])
+        elif short:
+            past_caches = price.size > CACHED_ROWS and all(array.flags.aligned for array in out if array is not None)
+            arrays = (inputs, price, tuple(others))
+            return _in_two_ways(_usual_greeks_kernels(model), arrays, price.size, past_caches)
         else:
-            _call_greeks(_greeks_kernel(model), arrays)
-        return int(np.count_nonzero(np.isnan(arrays[COLUMNS])))
+            _greeks_kernel(model)(inputs, price, tuple(others))
+        return int(np.count_nonzero(np.isnan(price)))
 
     _told(unfit, XP.run_in_threads(run, columns[0].size, threads))
     return out

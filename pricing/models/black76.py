@@ -60,7 +60,7 @@ def greeks(xp, forward, strike, tau, vol, discount, sign):
     sign * tau * K * D * N(sign d2).
     """
     state = _state(xp, forward, strike, tau, vol)
-    first, _ = _derivatives(xp, forward, strike, tau, discount, sign, state)
+    first, _ = _derivatives(xp, forward, strike, tau, discount, sign, state, rates_of_time(xp, tau, discount))
     return first
 
 
@@ -71,7 +71,7 @@ def greeks_to_third_order(xp, forward, strike, tau, vol, discount, sign):
     zomma d gamma/dvol, ultima d volga/dvol.
     """
     state = _state(xp, forward, strike, tau, vol)
-    first, shared = _derivatives(xp, forward, strike, tau, discount, sign, state)
+    first, shared = _derivatives(xp, forward, strike, tau, discount, sign, state, rates_of_time(xp, tau, discount))
     _, _, gamma, vega, _, _, _, _, _ = first
     alive, per_deviation, d1, d2, rate, half_life, per_vol, root, per_forward = shared
     product = d1 * d2
@@ -105,15 +105,27 @@ def usual_value(xp, terms, forward, strike, discount, sign):
     )
 
 
-def usual_greeks(xp, terms, forward, strike, tau, discount, sign):
-    """`greeks` from the state of `usual_value`, and whether that is enough."""
+def rates_of_time(xp, tau, discount):
+    """sqrt(tau), 1/tau and the rate -ln(D)/tau; 0 each where the option has expired.
+
+    Apart from the rest because it waits for nothing of it: a compiled loop takes this beside `usual_terms`.
+    """
+    dated = tau > SOONEST
+    per_root = xp.rsqrt(xp.where(dated, tau, 1.0))
+    root = xp.where(dated, tau * per_root, 0.0)
+    per_tau = xp.where(dated, per_root * per_root, 0.0)
+    return root, per_tau, -xp.log(discount) * per_tau
+
+
+def usual_greeks(xp, terms, rates, forward, strike, tau, discount, sign):
+    """`greeks` from `usual_terms` and `rates_of_time`, as short as `usual_value`, and whether that is enough."""
     usual, state = _usual_state(xp, terms)
-    first, _ = _derivatives(xp, forward, strike, tau, discount, sign, state)
+    first, _ = _derivatives(xp, forward, strike, tau, discount, sign, state, rates)
     return usual, first
 
 
-def _derivatives(xp, forward, strike, tau, discount, sign, state):
-    """The nine of `greeks` from `_state`, and what the third order shares with them."""
+def _derivatives(xp, forward, strike, tau, discount, sign, state, rates):
+    """The nine of `greeks` from `_state` and `rates_of_time`, and what the third order shares with them."""
     alive, deviation, per_deviation, a, b, time_value, weight, lower, complement = state
     call_outside = forward <= strike
     low, high = xp.minimum(forward, strike), xp.maximum(forward, strike)
@@ -126,12 +138,8 @@ def _derivatives(xp, forward, strike, tau, discount, sign, state):
     towards, away = xp.where(outside, inner, complement), xp.where(outside, outer, 1.0 - outer)
     cumulative_1 = xp.where(call_outside, towards, away)
     cumulative_2 = xp.where(call_outside, away, towards)
-    dated = tau > SOONEST
-    per_root = xp.rsqrt(xp.where(dated, tau, 1.0))
-    root = xp.where(dated, tau * per_root, 0.0)
-    per_tau = xp.where(dated, per_root * per_root, 0.0)
+    root, per_tau, rate = rates
     half_life = 0.5 * per_tau
-    rate = -xp.log(discount) * per_tau
     per_vol = xp.where(alive, root * per_deviation, 0.0)
     per_forward = 1.0 / forward
     density = discount * weight * xp.where(call_outside, 1.0, ratio)

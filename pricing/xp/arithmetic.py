@@ -117,7 +117,7 @@ def log_ratio_parts(numerator, denominator):
     rest = -(fused(s, total, -difference) + s * lost) * inverse
     whole = exponent * LN2_HIGH
     high = whole + 2.0 * s
-    low = ((whole - high) + 2.0 * s) + (exponent * LN2_LOW + (2.0 * rest + _artanh_tail(s)))
+    low = ((whole - high) + 2.0 * s) + (exponent * LN2_LOW + fused(2.0, rest, _artanh_tail(s)))
     logarithm = high + low
     return logarithm, (high - logarithm) + low
 
@@ -127,7 +127,8 @@ def log_ratio(numerator, denominator):
     exponent = _nearest_exponent(numerator, denominator)
     scaled = denominator * bits_float((exponent + 1023) << 52)
     s = (numerator - scaled) / (numerator + scaled)
-    return exponent * LN2 + (2.0 * s + _artanh_tail(s))
+    # Fused where it is: left to the compiler, the code around would decide on the last digit.
+    return exponent * LN2 + fused(2.0, s, _artanh_tail(s))
 
 
 def log(x):

@@ -105,7 +105,8 @@ class Exchange:
     def period(self, family: int, period: str, price_scan: float, years: float = 0.1, **values: Any) -> int:
         defaults = {
             "contract_value_factor": self.rows["families"].columns["contract_value_factor"][family],
-            "settlement_date": f"{period[:6]}15", "years": years, "delta_scale": 1.0, "underlying_exchange": "EX",
+            "settlement_date": f"{period[:6]}15" if period[:6].isdigit() else "", "years": years, "delta_scale": 1.0,
+            "underlying_exchange": "EX",
             "underlying_family_id": 99, "underlying_contract_id": 1, "underlying_side": "B", "underlying_ratio": 1.0,
         }  # fmt: skip
         row = self.add("periods", family_idx=family, period=period, **{**defaults, **values})

@@ -4,53 +4,170 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from portfolio_margin import Book, MarginStatement, load_parameters, margin
 from portfolio_margin.collateral import NO_SEGREGATED_ACCOUNT
 from portfolio_margin.compare import compare
-from portfolio_margin.models import derive_pmrm2
+from portfolio_margin.io.parameter_sets import parameter_files
+from portfolio_margin.liquidation.plan import Costs, Outcome
+from portfolio_margin.models import derive_pmrm2, worst_case
+from portfolio_margin.orders import check, largest_order
+from portfolio_margin.orders import what_if as orders_what_if
 from portfolio_margin.requirement import UNCHARGED_DEBT
+from portfolio_margin.sensitivities import what_if, with_orders
 from pricing import ConfigError, Instruments, Market
 from scenarios import RiskArrays, revalue
-from tests.portfolio_margin.books import GRID, INSTRUMENTS, MARKET, ROW, book_of
+from tests.naive.balances import balance_charge
+from tests.portfolio_margin.books import ARRAYS, GRID, INSTRUMENTS, MARKET, ROW, balances_held, book_of
+from tests.portfolio_margin.engines import engine_state
 from tests.portfolio_margin.test_collateral_tokens import TOKEN, with_token
-from tests.portfolio_margin.test_contracts import SHIPPED, model_of, statement_of
+from tests.portfolio_margin.test_contracts import SHIPPED, arrays_of, model_of, statement_of
 
-DOLLAR = 75_000.0
-# Models that put a charge, or a loss in some scenario, against a coin owed.
-CHARGE_COINS = {
-    "deribit_xpm", "historical_simulation", "reg_t", "tims", "worst_case",
-    "derive_pmrm", "derive_pmrm2", "derive_standard",
-}  # fmt: skip
+SPOT = {str(name): float(price) for name, price in zip(MARKET.underlying_id, MARKET.spot, strict=True)}
+CALL = float(ARRAYS.value[ROW["BTC-60D-81600-C"]])
+# Accounts that owe one thing against another; every one is tried at three sizes.
+OWING: dict[str, dict[str, float]] = {
+    "a coin against dollars": {"BTC": -1.0, "USD": 75_000.0},
+    "a coin against a coin": {"BTC": 1.0, "ETH": -30.0},
+    "dollars against a coin": {"BTC": 2.0, "USD": -100_000.0},
+    "dollars against two coins": {"BTC": 0.5, "ETH": 10.0, "USD": -50_000.0},
+    "dollars against options": {"BTC-60D-81600-C": 10.0, "USD": -9.0 * CALL},
+    "a coin against options": {"BTC-60D-81600-C": 10.0, "BTC": -9.0 * CALL / SPOT["BTC"]},
+    "nearly all of what the coin is worth": {"ETH": 10.0, "USD": -0.9 * 10.0 * SPOT["ETH"]},
+}
+MATRIX = load_parameters("deribit_spm", list(parameter_files("deribit_spm"))[-1])[0]
+PARADEX = load_parameters("paradex_pm", list(parameter_files("paradex_pm"))[-1])[0]
+# By the pages of the models: what a coin costs that moves, per unit of its value, initial and maintenance margin per
+# unit of that, and the haircut.
+RATES: dict[str, tuple[dict[str, float], float, float, float]] = {
+    "deribit_spm": ({name: MATRIX.pair(name).price_range for name in SPOT}, 1.0, 0.8, 0.0),
+    "deribit_standard": (dict.fromkeys(SPOT, 0.15), 1.0, 0.5, 0.0),
+    "deribit_legacy_pm": (dict.fromkeys(SPOT, 0.1), 1.3, 1.0, 0.0),
+    "okx_pm": (dict.fromkeys(SPOT, 0.12), 1.3, 1.0, 0.05),
+    "bybit_pm": (dict.fromkeys(SPOT, 0.15), 1.2, 1.0, 0.05),
+    "delta_exchange_pm": (dict.fromkeys(SPOT, 0.2), 1.0, 0.8, 1.0),
+    "paradex_pm": ({name: max(m * w for m, _, w in PARADEX.asset(name).scenarios) for name in SPOT}, 1.0, 0.5, 1.0),
+    "aevo_standard": (dict.fromkeys(SPOT, 0.15), 1.0, 0.5, 1.0),
+    "bybit_standard": (dict.fromkeys(SPOT, 0.15), 1.0, 0.5, 1.0),
+    # Coins held are not seen, and have no charge but their haircut.
+    "span": (dict.fromkeys(SPOT, 0.15), 1.0, 1.0, 1.0),
+}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_coin_owed_is_charged_or_is_risk_without_a_rule(name: str) -> None:
-    statement = statement_of(
-        name,
-        {"owed": {"BTC": -1.0, "USD": DOLLAR}, "own": {"BTC": 1.0, "USD": 1.0}, "pair": {"BTC": 1.0, "ETH": -30.0}},
-    )
-    charged = statement.initial_margin > 0
-    if name in CHARGE_COINS:
-        assert charged[[0, 2]].all() and not statement.unmargined.any()
-        return
-    assert statement.unmargined.tolist() == [True, False, True]
-    assert statement.initial_margin[0] == 0.0 and statement.excluded[0] == 1
-    assert any(line.startswith("owed BTC: ") for line in statement.positions_excluded)
-    assert any(line.startswith("pair ETH: ") for line in statement.positions_excluded)
+@pytest.mark.parametrize("owing", OWING)
+def test_what_is_owed_costs_margin_that_grows_with_it(name: str, owing: str) -> None:
+    """Haircut and initial margin are a hundredth of the debt or more, and grow with the account."""
+    held = OWING[owing]
+    accounts = {f"x{k}": {asset: k * amount for asset, amount in held.items()} for k in (1, 2, 7)}
+    statement = statement_of(name, accounts)
+    debt = -sum(min(amount, 0.0) * SPOT.get(asset, 1.0) for asset, amount in held.items())
+    cost = statement.equity - statement.available_funds
+    assert not statement.unmargined.any()
+    assert np.all(cost >= 0.01 * debt * np.array([1, 2, 7]))
+    assert np.all(cost >= 0.9999 * cost[0] * np.array([1, 2, 7]))
 
 
-def test_compare_has_no_saving_from_a_debt_that_is_not_seen() -> None:
-    models = {name: model_of(name) for name in ("okx_pm", "worst_case")}
-    result = compare(
-        book_of({"owed": {"BTC": -1.0, "USD": DOLLAR}}), MARKET, models, instruments=INSTRUMENTS, scenario_set=GRID
-    )
-    assert result.unmargined[:, 0].tolist() == [True, False]
-    assert np.isnan(result.saving[0, 0]) and result.saving[1, 0] == 0.0
+@pytest.mark.parametrize("name", SHIPPED)
+def test_nothing_owed_costs_nothing(name: str) -> None:
+    statement = statement_of(name, {"none": {"BTC": 0.0, "USD": 0.0}, "cash": {"USD": 5.0}, "gone": {"USD": -5.0}})
+    assert not statement.initial_margin.any() and not statement.excluded.any()
+
+
+@pytest.mark.parametrize("name", RATES)
+@settings(max_examples=25, deadline=None)
+@given(balances_held)
+def test_the_charge_is_that_of_plain_python(name: str, balances: dict[str, float]) -> None:
+    move, *factors, haircut = RATES[name]
+    charged = statement_of(name, {"a": balances}).charges["balances_owed"][0]
+    wanted = [factor * balance_charge(balances, SPOT, move, haircut) for factor in factors]
+    assert charged == pytest.approx(wanted, rel=1e-9, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_the_charge_breaks_down_to_balances(name: str) -> None:
+    book = book_of({"a": {"BTC": -2.0, "ETH": 50.0, "USD": -20_000.0}})
+    model = model_of(name)
+    statement = margin(book, arrays_of(model), MARKET, model)
+    lines = [line for line in model.contributions(book, arrays_of(model)) if line.charge == "balances_owed"]
+    assert {line.instrument for line in lines} <= {"BTC", "ETH"} and lines[0].instrument
+    total = statement.charges["balances_owed"][0]
+    sums = [float(sum(getattr(line, side) for line in lines)) for side in ("initial", "maintenance")]
+    assert sums == pytest.approx(total, rel=1e-14) and total[0] > 0.0
+
+
+SHORT = {"BTC-60D-81600-C": -2.0, "BTC-60D-54400-P": -3.0, "USD": 60_000.0}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_short_option_may_be_bought_back_with_coin_that_is_owed(name: str) -> None:
+    """Whoever holds no coin owes the premium afterwards: that costs less than the option did, under every model."""
+    option, model = "BTC-60D-81600-C", model_of(name)
+    held = {option: -2.0, "USD": 60_000.0}
+    state, order = engine_state(model, {"a": held}), [(option, 2.0)]
+    answer = orders_what_if(state, "a", order)
+    anew = what_if(book_of({"a": held}), arrays_of(model), MARKET, model, "a", order)
+    assert answer.post == anew.post and answer.allowed == anew.allowed and answer.fits == anew.fits
+    assert answer.allowed and not answer.unmargined
+    assert 0.0 < answer.post["initial_margin"] < answer.pre["initial_margin"]
+    checked = check(state, [0], [ROW[option]], [2.0])
+    assert checked.allowed[0] and checked.initial_margin[0] == answer.post["initial_margin"]
+    assert largest_order(state, "a", option, "buy", limit=2.0).quantity == 2.0
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("policy", ["largest_contributor", "proportional"])
+def test_a_liquidation_restores_by_trades_that_an_order_may_make(name: str, policy: str) -> None:
+    model, module = model_of(name), import_module(f"portfolio_margin.liquidation.policies.{policy}")
+    arrays = arrays_of(model)
+    balance = margin(book_of({"a": {**SHORT, "USD": 0.0}}), arrays, MARKET, model)
+    missing = 0.9 * float(balance.maintenance_margin[0]) - float(balance.margin_balance[0])
+    book = book_of({"a": {**SHORT, "USD": round(missing, 2)}})
+    plan = module.plan(book, arrays, model, Costs.of(arrays), module.Params())
+    assert plan.outcome is Outcome.RESTORED and not plan.after.unmargined
+    for step in plan.steps:
+        trades = [(str(arrays.instrument_id[t.row]), t.quantity) for t in step.trades]
+        answer = what_if(book, arrays, MARKET, model, "a", trades)
+        assert not answer.unmargined and answer.change["excess_liquidity"] > 0.0
+        assert answer.post["maintenance_margin"] == step.after.maintenance
+        book = with_orders(book, arrays, trades)
+
+
+def test_no_liquidation_restores_what_has_no_rule() -> None:
+    """Strategy rules know no futures: closing options leaves risk that nothing is charged for."""
+    model = model_of("reg_t")
+    arrays = arrays_of(model)
+    module = import_module("portfolio_margin.liquidation.policies.largest_contributor")
+    held = {**SHORT, "BTC-PERPETUAL": 10.0}
+    balance = margin(book_of({"a": {**held, "USD": 0.0}}), arrays, MARKET, model)
+    missing = 0.9 * float(balance.maintenance_margin[0]) - float(balance.margin_balance[0])
+    plan = module.plan(book_of({"a": {**held, "USD": round(missing, 2)}}), arrays, model, Costs.of(arrays))
+    assert plan.steps and plan.before.unmargined and plan.after.unmargined
+    assert plan.outcome is Outcome.UNMARGINED and plan.after.shortfall(0.0) <= 0.0
+
+
+def test_compare_has_no_saving_where_a_model_does_not_see_everything() -> None:
+    """paradex_pm and delta_exchange_pm count no coin, span names what it does not scan: no saving on either."""
+    models = {name: model_of(name) for name in ("paradex_pm", "delta_exchange_pm", "span", "okx_pm", "worst_case")}
+    accounts = {"a coin": {"BTC": 2.0, "USD": 1_000.0}, "cash": {"USD": 75_000.0, "BTC-PERPETUAL": 100.0}}
+    result = compare(book_of(accounts), MARKET, models, instruments=INSTRUMENTS, scenario_set=GRID)
+    blank = np.isnan(result.saving)
+    assert blank[:, 0].tolist() == [True, True, True, False, False] and not blank[:, 1].any()
+    assert result.uncounted[:, 0].tolist() == [True, True, False, False, False]
+    assert result.comparable.tolist() == (~blank).tolist()
+    assert np.array_equal(result.select([1]).comparable[:, 0], result.comparable[:, 1])
+
+
+# Models that put a loss in some scenario, or a haircut, against whatever moves in step with an underlying.
+MOVES_TOKENS = {
+    "worst_case", "historical_simulation", "okx_pm", "bybit_pm", "delta_exchange_pm", "paradex_pm", "span",
+}  # fmt: skip
 
 
 @cache
@@ -70,8 +187,17 @@ def token_statement(name: str, held: dict[int, float]) -> MarginStatement:
 @pytest.mark.parametrize("name", [name for name in SHIPPED if name != "deribit_xpm"])
 def test_a_token_owed_is_charged_or_is_risk_without_a_rule(name: str) -> None:
     statement = token_statement(name, {TOKEN: -10.0, ROW["USD"]: 20_000.0})
-    assert statement.unmargined[0] == (name not in ("worst_case", "historical_simulation"))
+    assert statement.unmargined[0] == (name not in MOVES_TOKENS)
     assert statement.unmargined[0] or statement.initial_margin[0] > 0
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name != "deribit_xpm"])
+def test_dollars_owed_against_a_token_cost_something_or_are_named(name: str) -> None:
+    statement = token_statement(name, {TOKEN: 30.0, ROW["USD"]: -20_000.0})
+    cost = statement.equity[0] - statement.available_funds[0]
+    assert cost >= 200.0 or statement.unmargined[0]
+    alone = token_statement(name, {TOKEN: 30.0})
+    assert not alone.unmargined[0] and (alone.haircut[0] + alone.initial_margin[0] > 0.0 or alone.excluded[0] == 1)
 
 
 def test_a_token_without_parameters_is_refused_by_the_cross_model() -> None:
@@ -114,11 +240,27 @@ def test_a_fixed_rate_of_exchange_is_no_rule_for_a_debt(name: str, currency: str
     held = {len(INSTRUMENTS): -1_000.0, ROW["USD"]: 5_000.0}
     book = Book.from_arrays(["a", "a"], list(held), list(held.values()), arrays.expiry_idx)
     statement = margin(book, arrays, market, model)
+    charged = name == "span"
     one_money = currency == "USDC" and name not in ("worst_case", "tims", "reg_t", "span", "historical_simulation")
-    assert statement.unmargined[0] == (not one_money)
+    assert statement.unmargined[0] == (not one_money and not charged)
+    assert not charged or statement.initial_margin[0] == pytest.approx(0.05 * 1_000.0 * rate)
     assert statement.equity[0] == pytest.approx(5_000.0 - 1_000.0 * rate)
     reason = NO_SEGREGATED_ACCOUNT if name.startswith("deribit") and currency == "EUR" else UNCHARGED_DEBT
-    assert one_money or reason in statement.positions_excluded[0]
+    assert one_money or charged or reason in statement.positions_excluded[0]
+
+
+@pytest.mark.parametrize(("haircut", "named"), [(0.0, True), (0.05, False)])
+def test_money_owed_against_what_nothing_is_charged_on_is_named(haircut: float, named: bool) -> None:
+    instruments, market = with_currency("EUR", 1.1)
+    model = worst_case.Model(worst_case.Params(haircut_by_asset={"EUR": haircut}))
+    arrays = revalue(instruments, market, GRID)
+    rows = [len(INSTRUMENTS), ROW["USD"], len(INSTRUMENTS), ROW["USD"], len(INSTRUMENTS)]
+    amounts = [10_000.0, -5_000.0, 10_000.0, 5_000.0, 10_000.0]
+    book = Book.from_arrays(["owes", "owes", "owns", "owns", "rich"], rows, amounts, arrays.expiry_idx)
+    statement = margin(book, arrays, market, model)
+    assert statement.unmargined.tolist() == [named, False, False]
+    assert statement.equity.tolist() == [6_000.0, 16_000.0, 11_000.0]
+    assert not named or "money owed against EUR" in statement.positions_excluded[0]
 
 
 def test_money_of_the_margin_currency_owed_is_no_exposure() -> None:
@@ -132,7 +274,7 @@ def test_a_coin_without_impact_costs_nothing_owed_and_so_is_named() -> None:
         name: replace(risk, equity_side_impact="none") if name == "btc" else risk
         for name, risk in params.currency.items()
     }
-    statement = statement_of("deribit_xpm", {"owed": {"BTC": -1.0, "USD": DOLLAR}}, currency=currency)
+    statement = statement_of("deribit_xpm", {"owed": {"BTC": -1.0, "USD": 75_000.0}}, currency=currency)
     assert statement.initial_margin[0] == 0.0 and statement.unmargined[0]
 
 

@@ -11,7 +11,10 @@ import pytest
 
 import portfolio_margin.sample
 from portfolio_margin.cli.parameters import MODELS, registered
+from portfolio_margin.io.span_write import write_spn
+from portfolio_margin.span.file_arrays import file_arrays
 from tests.portfolio_margin import test_cli
+from tests.portfolio_margin.span_examples import exchange_with_every_rule
 from tests.portfolio_margin.test_cli import check_fails
 
 run = test_cli.run
@@ -163,3 +166,48 @@ def test_option_value_in_a_requirement_is_told_apart_from_risk(run: Any) -> None
     amount = f"{float(charge[0]['initial']):.2f}"
     assert f"span: {amount} USD of it, option_value, is no risk: option value that equity holds" in out
     assert "option_value" not in run("compare", *of("worst_case"), "--account", "box-01").out
+
+
+def test_models_on_a_risk_array_file(run: Any) -> None:
+    """Who has the published arrays has the numbers of the market; a model of other scenarios says what it needs."""
+    models = of("deribit_spm", "deribit_standard", "worst_case", "paradex_pm")
+    assert run("arrays", "--model", "deribit_spm", "--output", "a.npz").code == 0
+    document = json.loads(run("compare", "--arrays", "a.npz", *models, *SAMPLE, "--json").out)
+    assert set(document["models"]) == {"deribit_spm", "deribit_standard", "worst_case"}
+    reason = document["models_left_out"]["paradex_pm"]
+    assert "scenarios of its own, 24 of them" in reason and "arrays --model paradex_pm" in reason
+    of_market = json.loads(run("compare", *of("deribit_spm", "deribit_standard"), *SAMPLE, "--json").out)
+    for row in of_market["rows"]:
+        assert row in document["rows"]
+    alone = json.loads(run("margin", "--arrays", "a.npz", "--account", "box-01", "--json").out)["accounts"][0]
+    (initial,) = (
+        row["initial_margin"] for row in document["rows"] if (row["model"], row["account"]) == ("worst_case", "box-01")
+    )
+    assert initial == alone["initial_margin"]
+    table = run("compare", "--arrays", "a.npz", *models, *SAMPLE).out
+    assert table.startswith("margin of a.npz at 2026-02-26T09:41:05Z by model")
+    assert "left out, paradex_pm: paradex_pm has scenarios of its own" in table
+
+
+def test_models_on_a_span_file(run: Any, tmp_path: Path) -> None:
+    file = exchange_with_every_rule(date="20160517")
+    write_spn(tmp_path / "x.spn", file)
+    first, *_ = file_arrays(file).arrays.instrument_id
+    (tmp_path / "p.csv").write_text(f"account,instrument,quantity\none,{first},-3\n")
+    book = ("--arrays", "x.spn", "--positions", "p.csv")
+    document = json.loads(run("compare", *book, *of("span", "worst_case", "derive_pmrm"), "--json").out)
+    assert "from no market" in document["models_left_out"]["derive_pmrm"]
+    for row in document["rows"]:
+        alone = json.loads(run("margin", *book, "--model", row["model"], "--json").out)["accounts"][0]
+        assert row["initial_margin"] == alone["initial_margin"] != "0.00"
+    assert document["models"]["span"]["parameter_set"].endswith("x.spn")
+
+
+def test_what_has_no_effect_beside_arrays(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text("[grid]\n")
+    one = of("worst_case")
+    check_fails(run("compare", "--arrays", "a.npz", "--market", "m.json", *one), "give one of the two")
+    check_fails(run("compare", "--arrays", "a.npz", "--tick", "1", "--family", "grid", *one), "--family, --tick has no")
+    check_fails(run("compare", "--arrays", "a.npz", "--params", "grid.toml", *one), "[grid] of grid.toml has no effect")
+    check_fails(run("compare", "--arrays", "a.npz", *one), "a.npz")
+    check_fails(run("compare", "--arrays", "x.spn", *one), "--positions FILE")

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from portfolio_margin.io.market_json import read_market
-from pricing import american_price
+from pricing import american_price, american_with_dividends
 from pricing.price import price
 from pricing.resolve import resolve
 from tests.portfolio_margin import test_cli
@@ -149,3 +149,58 @@ def test_the_real_chain_from_end_to_end(run: Any) -> None:
     assert initial["spy-stock-long-01", "tims"] == pytest.approx(0.08 * 658_050)
     assert initial["spy-collar-01", "tims"] < 0.1 * initial["spy-collar-01", "reg_t"]
     assert initial["spy-box-01", "tims"] < 0.1 * initial["spy-box-01", "reg_t"]
+
+
+def dividend_chain(run: Any, folder: Path) -> None:
+    """One expiry of European prices on a spot less a dividend of 1.50 within a fortnight; a book on it."""
+    day, paid = "2026-04-17", 1.5 * np.exp(-RATE * 11 / 365)
+    tau = tau_of(day)
+    strike, sign = np.tile(np.arange(80.0, 122.0, 2.0), 2), np.repeat([1.0, -1.0], 21)
+    forward = (SPOT - paid) * np.exp(RATE * tau)
+    value = np.asarray(price(forward, strike, tau, VOL, sign, np.exp(-RATE * tau)))
+    columns = {"strike": strike, "cp": np.where(sign > 0, "C", "P"), "bid": np.maximum(value - 0.005, 0.0)}
+    pd.DataFrame({"expiry": day, **columns, "ask": value + 0.005}).to_csv(folder / "spy.csv", index=False)
+    (folder / "d.csv").write_text("ex_date,amount\n2025-12-12,1.4\n2026-03-13,1.5\n2026-06-12,1.6\n")
+    held = ("call,SPY-2026-04-17-82-C,1", "put,SPY-2026-04-17-116-P,1")
+    (folder / "p.csv").write_text("\n".join(["account,instrument,quantity", *held, ""]))
+
+
+def test_known_dividends(run: Any, tmp_path: Path) -> None:
+    """A call far in the money is exercised before the ex-date; the market file keeps what is to come."""
+    dividend_chain(run, tmp_path)
+    market = ("--market", "spy.csv", *TERMS, "--dividends", "d.csv")
+
+    def equities(*chain: str) -> dict[str, float]:
+        done = run("margin", *chain, "--positions", "p.csv", "--model", "tims", "--csv")
+        assert done.code == 0, done.err
+        return {row["account"]: float(row["equity"]) for row in csv.DictReader(done.out.splitlines())}
+
+    equity = equities(*market)
+    ex_date = (datetime(2026, 3, 13, 13, 30, tzinfo=UTC) - NOW).total_seconds() / (365 * 86_400)
+    tau = tau_of("2026-04-17")
+    for name, strike, sign in (("call", 82.0, 1), ("put", 116.0, -1)):
+        expected = american_with_dividends(SPOT, strike, tau, VOL, sign, RATE, [ex_date], [1.5])["price"]
+        assert equity[name] == pytest.approx(100.0 * float(expected), abs=3.0)
+    assert equity["call"] > 100.0 * (SPOT - 82.0)
+    assert equity["put"] - equities(*market[:-2])["put"] > 1.0
+    assert (
+        "1 known dividends before the last expiry" in run("fit-surface", "spy.csv", *TERMS, "--dividends", "d.csv").out
+    )
+    written = run("fit-surface", "spy.csv", *TERMS, "--dividends", "d.csv", "--output", "m.json", "--keep-marks")
+    assert written.code == 0, written.err
+    _, kept = read_market(tmp_path / "m.json")
+    assert kept.dividend.tolist() == [1.5, 1.6] and kept.dividend_underlying.tolist() == [0, 0]
+    assert equities("--market", "m.json") == equity
+    check_fails(run("greeks", *market, "--instruments"), "known dividends before expiry", "american_with_dividends")
+
+
+def test_dividends_that_are_none(run: Any, tmp_path: Path) -> None:
+    dividend_chain(run, tmp_path)
+    (tmp_path / "bad.csv").write_text("ex_date,amount\n2026-03-13,1.5\n13/06/2026,1.6\n2026-03-13,0\n")
+    failed = run("fit-surface", "spy.csv", *TERMS, "--dividends", "bad.csv")
+    check_fails(failed, "ex_date = '13/06/2026': must be a date", "a second dividend of this day", "amount = '0'")
+    (tmp_path / "old.csv").write_text("ex_date,cash\n2026-03-13,1.5\n")
+    check_fails(run("fit-surface", "spy.csv", *TERMS, "--dividends", "old.csv"), "amount")
+    (tmp_path / "large.csv").write_text("ex_date,amount\n2026-03-13,9.5\n")
+    failed = run("margin", "--market", "spy.csv", *TERMS, "--dividends", "large.csv", "--positions", "p.csv")
+    check_fails(failed, "what spot, forward and discount factor say the dividends before expiry are worth")

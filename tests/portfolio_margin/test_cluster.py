@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -15,16 +16,19 @@ import pytest
 
 from portfolio_margin import cluster
 from portfolio_margin.cluster import ClusterError, connect, over_accounts
-from portfolio_margin.io.partitions import BookFiles, new_folder, partitions
-from portfolio_margin.margin_parts import Part, margin_of_partition, write_manifest
+from portfolio_margin.io.part_files import part_folder
+from portfolio_margin.io.partitions import BookFiles, files_digest, partitions
+from portfolio_margin.margin_parts import Part, head_of, margin_of_partition, write_manifest
 from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, sample_path
 from pricing import ConfigError, DataError
 from pricing.errors import Problem
+from tests.portfolio_margin.books import ARRAYS
 from tests.portfolio_margin.cluster_tasks import divides, kills, refuses
 from tests.portfolio_margin.test_cli import check_fails, run  # noqa: F401 - a fixture
-from tests.portfolio_margin.test_partitions import job_of, written
+from tests.portfolio_margin.test_partitions import MODEL, job_of, written
 
 WORKERS = 3
+HEAD = set(head_of("", ARRAYS, MODEL, 9))
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +43,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def run_on(client: Any, files: BookFiles, folder: Path, finished: Any = None) -> dict[str, bytes]:
     """The files that a run on a cluster leaves, or one in this process where there is none."""
-    with new_folder(folder) as part_folder:
-        job, parts = job_of(files, part_folder), partitions(files, 10)
+    head = head_of(files_digest(files), ARRAYS, MODEL, 10)
+    with part_folder(folder, head, False) as place:
+        job, parts = job_of(files, place, run=head["digest"]), partitions(files, 10)
         if client is None:
             done = [margin_of_partition(job, part) for part in parts]
         else:
             done = over_accounts(margin_of_partition, job, parts, client, finished)
-        write_manifest(part_folder, job, done)
+        write_manifest(place, head, done)
     return contents(folder)
 
 
@@ -94,8 +99,30 @@ def test_the_command(client: Any, run: Any, tmp_path: Path) -> None:  # noqa: F8
     pd.testing.assert_frame_equal(frame.reset_index(drop=True), whole, check_exact=True)
     footer = [line for line in run("margin", *files).out.splitlines() if " accounts: " in line or "totals:" in line]
     assert [line for line in done.out.splitlines() if " accounts: " in line or "totals:" in line] == footer
-    check_fails(run("margin", *files, *on_cluster), "out, output = 'exists'")
+    check_fails(run("margin", *files, *on_cluster), "out, output = 'manifest.json': holds results already")
     assert run("margin", *files, *on_cluster[:-1], "again", "--check").code == 1
+
+
+def test_an_interrupted_run_goes_on(client: Any, run: Any, tmp_path: Path) -> None:  # noqa: F811
+    """Parts missing, damaged, and of another one; what is there is not computed again, and the files come out alike."""
+    files = sample_files(tmp_path)
+    on_cluster = [*files, "--cluster", client.scheduler.address, "--chunk-accounts", "9", "--output", "out"]
+    first = run("margin", *on_cluster)
+    whole, out = contents(tmp_path / "out"), tmp_path / "out"
+    (out / "part-000001.parquet").unlink()
+    (out / "part-000003.parquet").write_bytes(whole["part-000003.parquet"][:1_000])
+    (out / "part-000005.parquet").write_bytes(whole["part-000004.parquet"])
+    begun = {name: value for name, value in json.loads(whole["manifest.json"]).items() if name in HEAD}
+    (out / "manifest.json").write_text(json.dumps(begun))
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
+    again = run("margin", *on_cluster, "--resume")
+    assert "wrote out: 7 parts, 4 of them from before and manifest.json" in again.err and again.out == first.out
+    assert contents(out) == whole
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
+    assert {name for name in after if after[name] != before.get(name)} == {
+        f"part-{number:06d}.parquet" for number in (1, 3, 5)
+    }
+    check_fails(run("margin", *on_cluster, "--resume", "--param", "haircut=0.1"), "inputs.parameters", "another run")
 
 
 def test_a_bad_row_leaves_nothing(client: Any, run: Any, tmp_path: Path) -> None:  # noqa: F811
@@ -133,7 +160,9 @@ def test_what_is_shared_is_sent_again_where_all_workers_are_lost(client: Any, tm
             for process in killed:
                 os.kill(process, signal.SIGKILL)
 
+    # The worker that the last test has lost may still be starting again, and one that starts is none to kill.
     client.wait_for_workers(WORKERS)
+    assert len(client.run(os.getpid)) == WORKERS
     assert run_on(client, files, tmp_path / "killed", kill_all) == run_on(None, files, tmp_path / "here")
     assert len(killed) == WORKERS
 
@@ -186,7 +215,6 @@ def test_options_that_do_not_go_together(run: Any, tmp_path: Path, monkeypatch: 
         ("--cluster", "local"): "--positions BOOK.parquet and --output FOLDER",
         (*files, "--cluster", "local"): "--positions BOOK.parquet and --output FOLDER",
         (*files, "--cluster", "local", "--output", "out", "--json"): "--json has no effect beside --cluster",
-        (*files, "--cluster", "local", "--output", "out", "--resume"): "--resume has no effect beside --cluster",
         (*files, "--workers", "2"): "--workers has no effect without --cluster",
         (*files, "--cluster", "nowhere", "--output", "out"): "no Dask scheduler answers at 'nowhere'",
         ("--positions", "book.csv", "--cluster", "local", "--output", "out"): "save it as .parquet",

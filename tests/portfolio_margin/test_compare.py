@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import portfolio_margin.models
-from portfolio_margin import ParameterSet, compare, margin
+from portfolio_margin import ParameterSet, compare, compare_on, margin
 from portfolio_margin.compare import Comparison
 from portfolio_margin.models import span, worst_case
 from portfolio_margin.statement import up
@@ -36,6 +36,15 @@ MODELS = {
 
 def compared(**models: Any) -> Comparison:
     return compare(BOOK, MARKET, {**MODELS, **models}, instruments=INSTRUMENTS, scenario_set=GRID)
+
+
+def test_models_on_arrays_as_they_are() -> None:
+    """Models without scenarios of their own as on the market; the toy has others, and is left out."""
+    result, whole = compare_on(BOOK, ARRAYS, MODELS), compared()
+    assert result.model == ["worst_case", "lenient"] and "scenarios of its own" in result.left_out["toy"]
+    assert result.initial.tobytes() == whole.initial[:2].tobytes()
+    with pytest.raises(ConfigError, match="no model can be computed here"):
+        compare_on(BOOK, ARRAYS, {"toy": TOY})
 
 
 def test_every_model_is_computed_under_its_own_scenarios() -> None:

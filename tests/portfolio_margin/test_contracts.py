@@ -306,9 +306,10 @@ def test_a_contract_without_a_rule_is_named_and_left_out(name: str) -> None:
     model = model_of(name)
     arrays = arrays_of(model)
     row = book.instrument_idx
-    owed = arrays.is_collateral & ~model.debts_covered(arrays) & (arrays.instrument_id != arrays.currency)
-    debt = np.where(owed[row] & (book.quantity < 0), UNCHARGED_DEBT, "")
-    reason = np.where(model.not_covered(arrays)[row] != "", model.not_covered(arrays)[row], debt)
+    owed = (arrays.is_collateral & (arrays.instrument_id != arrays.currency))[row] & (book.quantity < 0)
+    charged, known = model.debts_covered(arrays)[row], model.not_covered(arrays)[row]
+    debt = np.where(charged, "", np.where(known != "", known, UNCHARGED_DEBT))
+    reason = np.where(owed, debt, known)
     statement = margin(book, arrays, MARKET, model)
     out = (reason != "") & (book.quantity != 0)
     assert len(statement.positions_excluded) == out.sum()

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from portfolio_margin import margin, what_if
@@ -97,6 +98,9 @@ def test_an_asset_of_ones_own_is_no_risk_and_one_owed_is() -> None:
     class Narrow(toy_model.Model):
         def not_covered(self, arrays: Any) -> Any:
             return [f"{name} is off" if name == "BTC" else "" for name in arrays.instrument_id]
+
+        def debts_covered(self, arrays: Any) -> Any:
+            return np.zeros(len(arrays), np.bool_)
 
     model = Narrow(toy_model.Params())
     arrays = revalue(INSTRUMENTS, MARKET, model.scenario_set(MARKET))

@@ -282,3 +282,20 @@ def test_what_is_no_market_file(tmp_path: Path) -> None:
     assert (field, remedy) == ("file", "damaged gzip file; fetch it again")
     [(_, field, value, _)] = refused(lambda: read_market(tmp_path / "market.csv"))
     assert (field, value) == ("file type", ".csv")
+
+
+def test_dividends_are_kept(tmp_path: Path) -> None:
+    instruments, market = market_and_instruments()
+    assert '"dividends"' not in market_text(instruments, market, SOURCE)
+    ahead = market.valuation_time + np.array([86_400_000, 9 * 86_400_000])
+    paying = replace(market, dividend_underlying=[0, 0], dividend_time=ahead, dividend=[0.3, 1 / 3])
+    write_market(tmp_path / "m.json", instruments, paying, SOURCE)
+    _, again = read_market(tmp_path / "m.json")
+    assert again.digest == paying.digest != market.digest
+    document = json.loads((tmp_path / "m.json").read_text())
+    document["dividends"]["amount"][1] = "1/3"
+    document["dividends"]["underlying"][0] = "nobody"
+    (tmp_path / "m.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"dividends\.amount = '1/3': must be a number") as caught:
+        read_market(tmp_path / "m.json")
+    assert "dividends.underlying = 'nobody'" in str(caught.value)

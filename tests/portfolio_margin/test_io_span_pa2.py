@@ -183,6 +183,54 @@ def test_every_month_its_own_tier(tmp_path: Path) -> None:
 def test_files_are_told_by_their_names(tmp_path: Path) -> None:
     read(lines(), tmp_path)
     assert len(read_span_file(tmp_path / "test.pa2")[0].contracts) == 4
-    assert read_span_file(tmp_path / "test.pa2")[1] == ("1 records of type V: not computed here",)
+    assert read_span_file(tmp_path / "test.pa2")[1] == (
+        "1 records of type V: not computed here",
+        "D: a factor of initial margin on maintenance is blank in record 3, 1 is taken",
+        "D: a factor of maintenance is blank in record 4, 1 is taken",
+        "account types M, H, S: M counts unless the parameter account_type names one",
+    )
     with pytest.raises(DataError, match=r"ends in .spn or .pa2"):
         read_span_file(tmp_path / "test.txt")
+
+
+def field_changed(record: str, name: str, text: str, nth: int = 0) -> list[str]:
+    """The example with one field of the n-th record of a kind changed."""
+    rows, field = lines(), RECORDS[record][name]
+    place = [n for n, row in enumerate(rows) if row[:2].strip() == record][nth]
+    row = rows[place].ljust(field.last)
+    rows[place] = row[: field.first - 1] + text.ljust(field.last - field.first + 1) + row[field.last :]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("record", "name", "text", "said"),
+    [
+        ("0", "date", "20260230", "record 0 date = '20260230': must be a day of the calendar"),
+        ("0", "created", "20260102XX14", "record 0 created = '20260102XX14': must be a day and a time"),
+        ("0", "time", "2561", "record 0 time = '2561': must be a time of day"),
+        ("B", "expiry", "20261301", "settlement date = '20261301': must be a day of the calendar"),
+        ("P", "settle_decimals", "", "record P settle_decimals = None: must not be blank"),
+        ("4", "method", "", "record 4 method = '': is none, but the record states charges of delivery"),
+        ("4", "month_1", "", "record 4 month_1 = '': must not be blank where a charge is stated"),
+        ("4", "outright_1", "", "record 4 outright_1 = None: must not be blank where a month is stated"),
+    ],
+)
+def test_fields_whose_loss_would_lower_a_margin(record: str, name: str, text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"test.pa2, row line \d+") as caught:
+        read(field_changed(record, name, text), tmp_path)
+    assert said in str(caught.value)
+
+
+def test_blank_strike_decimals_of_an_option(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="record P strike_decimals = None: must not be blank of an option"):
+        read(field_changed("P", "strike_decimals", "", nth=1), tmp_path)
+
+
+def test_a_blank_risk_exponent_is_told(tmp_path: Path) -> None:
+    read(field_changed("2", "risk_exponent", ""), tmp_path)
+    notes = read_span_file(tmp_path / "test.pa2")[1]
+    assert "C: the risk exponent is blank in record 2, 0 is taken" in notes
+
+
+def test_zeros_state_no_day(tmp_path: Path) -> None:
+    assert read(field_changed("B", "expiry", "00000000"), tmp_path).periods.settlement_date[0] == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from portfolio_margin.span.file_arrays import file_arrays, valuation_time_ms
 from pricing import ConfigError, DataError
 from tests.portfolio_margin.books import ARRAYS, BOOK, MARKET
 from tests.portfolio_margin.span_examples import exchange_with_every_rule
-from tests.portfolio_margin.test_cli import run  # noqa: F401 - a fixture
+from tests.portfolio_margin.test_cli import check_fails, run  # noqa: F401 - a fixture
 
 HEADER = '[header]\nsource = "a page"\nnote = "a note"\nvalid_from = {start}\n'
 
@@ -84,6 +85,70 @@ def test_a_model_without_sets_has_its_defaults(tmp_path: Path) -> None:
     assert (info.name, info.valid_from) == ("defaults", "")
     with pytest.raises(ConfigError, match="only its defaults"):
         load_parameters("worst_case", "2024-01-01", folder=tmp_path)
+
+
+def test_an_archive_extends_the_shipped_sets_or_stands_instead(tmp_path: Path) -> None:
+    shipped = parameter_files("derive_pmrm")
+    own = tmp_path / "mine" / "derive_pmrm"
+    own.mkdir(parents=True)
+    newer = shipped["2026-01-21"].read_text().replace("valid_from = 2026-01-21", "valid_from = 2026-02-20")
+    (own / "2026-02-20.toml").write_text(newer)
+    (own / "2026-01-21.toml").write_text(shipped["2026-01-21"].read_text())
+    more = {"folder": own.parent, "extend": True}
+    assert list(parameter_files("derive_pmrm", **more)) == sorted({*shipped, "2026-02-20"})
+    for day, name, archive in (("2026-02-19", "2026-01-21", "mine"), ("2026-02-20", "2026-02-20", "mine")):
+        info = load_parameters("derive_pmrm", at=at(day), **more)[1]
+        assert (info.name, info.archive) == (name, archive)
+    assert load_parameters("derive_pmrm", "test", **more)[1].archive == ""
+    assert "from the archive mine" in info.text() and info.identity()["parameters_archive"] == "mine"
+    # Models that the folder has no sets of keep the shipped ones, but where it stands alone.
+    assert load_parameters("derive_pmrm2", at=at("2026-02-20"), **more)[1].archive == ""
+    assert list(parameter_files("derive_pmrm", own.parent)) == ["2026-01-21", "2026-02-20"]
+    assert parameter_files("derive_pmrm2", own.parent) == {}
+
+
+def test_an_archive_with_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"archive.*nowhere.*no such folder"):
+        load_parameters("worst_case", folder=tmp_path / "nowhere")
+    (tmp_path / "worst_cases").mkdir()
+    assert parameter_files("worst_case", tmp_path) == {}, "a folder without sets is nobody's business"
+    (tmp_path / "worst_cases" / "2024-01-01.toml").write_text("")
+    (tmp_path / "2024-01-01.toml").write_text("")
+    with pytest.raises(DataError, match=r"(?s)worst_cases.*no margin model.*worst_case\b.*2024-01-01.toml.*its model"):
+        load_parameters("worst_case", folder=tmp_path, extend=True)
+
+
+def test_an_archive_on_the_command_line(run: Any, archive: Path, tmp_path: Path) -> None:  # noqa: F811
+    """The same margins as with the parameters given one by one, in every command that takes a model."""
+    mine = ("--archive", str(archive))
+    account = ("--account", "iron-condor-07")
+    given = ("--param", "haircut=0.2", "--param", "haircut_by_asset.ETH=0.3", "--param", "netting=joint")
+    by_archive = json.loads(run("margin", *mine, *account, "--json").out)
+    by_hand = json.loads(run("margin", *given, *account, "--json").out)
+    assert by_archive["accounts"] == by_hand["accounts"]
+    assert (by_archive["parameter_set"], by_archive["parameters_archive"]) == ("2024-07-01", archive.name)
+    named = json.loads(run("margin", *mine, "--parameter-set", "test", "--archive-only", *account, "--json").out)
+    assert named["parameter_set"] == "2024-03-01-test"
+    order = ("--order", "BTC-27MAR26-90000-C=-2")
+    said = f"parameter set 2024-07-01; from the archive {archive.name}"
+    for command in (
+        ("explain", "iron-condor-07"), ("what-if", "iron-condor-07", *order), ("liquidate",),
+        ("hedge", "perpetual-short-03", "--target", "0", "--instruments", "BTC-PERPETUAL"),
+        ("optimise", "iron-condor-07", "--instruments", "BTC-PERPETUAL"),
+        ("compare", "--model", "worst_case", *account),
+    ):  # fmt: skip
+        done = run(*command, *mine)
+        assert said in done.out, (command, done)
+    assert run("arrays", "--output", "a.npz", *mine).code == 0
+
+
+def test_an_archive_with_mistakes_on_the_command_line(run: Any, archive: Path) -> None:  # noqa: F811
+    check_fails(run("margin", "--archive-only"), "--archive FOLDER")
+    check_fails(run("margin", "--archive", "nowhere"), "nowhere", "no such folder")
+    written(archive, "2026-02-01", "haircut = 1.5\n")
+    check_fails(run("compare", "--model", "worst_case", "--model", "reg_t", "--archive", str(archive)), "haircut = 1.5")
+    missing = ("margin", "--model", "deribit_spm", "--archive", str(archive), "--archive-only")
+    check_fails(run(*missing), "needs a value for currency_pair")
 
 
 @pytest.mark.parametrize(

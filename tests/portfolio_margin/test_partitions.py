@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portfolio_margin import Book, margin
-from portfolio_margin.io.partitions import BookFiles, Partition, new_folder, partitions, read_partition
+from portfolio_margin.io.part_files import part_folder
+from portfolio_margin.io.partitions import BookFiles, Partition, files_digest, partitions, read_partition
 from portfolio_margin.io.positions import read_book
-from portfolio_margin.margin_parts import MarginJob, margin_of_partition, write_manifest
+from portfolio_margin.margin_parts import MarginJob, head_of, known_part, margin_of_partition, write_manifest
 from portfolio_margin.models import worst_case
 from pricing import ConfigError, DataError
+from pricing.errors import Problem
 from tests.portfolio_margin.books import ARRAYS, ASSETS, BOOK, CONTRACTS, INSTRUMENTS, MARKET, names_of, quantity
 from tests.portfolio_margin.test_contracts import MODELS, arrays_of, book_for, model_of
 
@@ -121,12 +123,17 @@ def test_part_files_are_the_statement(tmp_path: Path) -> None:
     files = written(tmp_path)
     book = read_book(files.positions, files.collateral, INSTRUMENTS, MARKET)
     statement = margin(book, ARRAYS, MARKET, MODEL)
-    with new_folder(tmp_path / "out") as folder:
-        job = job_of(files, folder)
+    head = head_of(files_digest(files), ARRAYS, MODEL, 50)
+    with part_folder(tmp_path / "out", head, False) as folder:
+        started = json.loads((folder / "manifest.json").read_text())
+        job = job_of(files, folder, run=head["digest"])
         parts = [margin_of_partition(job, partition) for partition in partitions(files, 50)]
         assert margin_of_partition(job, partitions(files, 50)[1]) == parts[1]
-        write_manifest(folder, job, parts)
+        assert [known_part(folder, number, head["digest"]) for number in range(3)] == parts
+        assert known_part(folder, 1, "another run") is None and known_part(folder, 3, head["digest"]) is None
+        write_manifest(folder, head, parts)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert started.items() <= manifest.items() and manifest["digest"] == head["digest"]
     assert [part["file"] for part in manifest["parts"]] == sorted(p.name for p in (tmp_path / "out").glob("*.parquet"))
     frame = pd.concat([pd.read_parquet(tmp_path / "out" / part["file"]) for part in manifest["parts"]])
     for column, values in statement.columns().items():
@@ -174,6 +181,18 @@ def test_files_that_are_no_book(tmp_path: Path, content: Any, said: str) -> None
         partitions(BookFiles(str(file)))
 
 
+def test_no_position_is_an_empty_portfolio_beside_collateral_too(tmp_path: Path) -> None:
+    """In the words of one machine."""
+    files = written(tmp_path)
+    nothing = pd.read_parquet(files.positions).iloc[:0]
+    nothing.to_parquet(files.positions, index=False)
+    said = "rows = 0: an empty portfolio; give at least one position"
+    with pytest.raises(DataError, match=said):
+        partitions(files)
+    with pytest.raises(DataError, match=said):
+        read_book(files.positions, files.collateral, INSTRUMENTS, MARKET)
+
+
 def test_a_book_in_parts_is_parquet(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("account,instrument,quantity\n")
@@ -183,22 +202,42 @@ def test_a_book_in_parts_is_parquet(tmp_path: Path) -> None:
         partitions(BookFiles(str(file)), 0)
 
 
-def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), new_folder(tmp_path / "out") as folder:
-        (folder / "a").write_text("half")
+def test_a_folder_stays_to_be_gone_on_with_unless_rows_are_bad(tmp_path: Path) -> None:
+    """One form of folder for runs in chunks and on clusters: begun with its manifest, kept when it is interrupted."""
+    head = head_of("book", ARRAYS, MODEL, 50)
+    out = tmp_path / "out"
+    with pytest.raises(RuntimeError), part_folder(out, head, False) as folder:
+        (folder / "part-000000.parquet").write_text("one")
+        (folder / ".part-000001.parquet.0123456789ab.part").write_text("half")
         raise RuntimeError
-    assert not list(tmp_path.iterdir())
-    with new_folder(tmp_path / "out") as folder:
-        (folder / "a").write_text("whole")
-        assert not (tmp_path / "out").exists()
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
-    for taken in (tmp_path / "out", tmp_path / "out" / "a", tmp_path / "none" / "out"):
-        with pytest.raises(DataError, match=r"an empty one|create it"), new_folder(taken):
-            pass
+    with pytest.raises(DataError, match="give --resume"), part_folder(out, head, False):
+        pass
+    with part_folder(out, head, True) as folder:
+        assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "part-000000.parquet"]
+    with (
+        pytest.raises(DataError, match=r"inputs\.book.*another run"),
+        part_folder(out, head_of("other", ARRAYS, MODEL, 50), True),
+    ):
+        pass
     (tmp_path / "empty").mkdir()
-    with new_folder(tmp_path / "empty") as folder:
-        (folder / "b").write_text("")
-    assert [path.name for path in (tmp_path / "empty").iterdir()] == ["b"]
+    bad = DataError([Problem("p.parquet", 1, "quantity", "x", "not a number")])
+    for name in ("new", "empty"):
+        with pytest.raises(DataError, match="not a number"), part_folder(tmp_path / name, head, False) as folder:
+            (folder / "part-000000.parquet").write_text("one")
+            raise bad
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "out"] and not [
+        *(tmp_path / "empty").iterdir()
+    ]
+    with pytest.raises(DataError, match="no empty folder"), part_folder(out / "manifest.json", head, False):
+        pass
+
+
+def test_a_digest_of_files_is_of_what_they_hold(tmp_path: Path) -> None:
+    files = written(tmp_path)
+    first = files_digest(files)
+    assert files_digest(files) == first != files_digest(BookFiles(files.positions))
+    written(tmp_path, seed=3)
+    assert files_digest(files) != first
 
 
 def test_parts_on_another_disk_are_missed(tmp_path: Path) -> None:
@@ -208,5 +247,5 @@ def test_parts_on_another_disk_are_missed(tmp_path: Path) -> None:
     assert part.accounts == 4
     (tmp_path / part.file).unlink()
     with pytest.raises(DataError, match="this machine and all workers share"):
-        write_manifest(tmp_path, job, [part])
+        write_manifest(tmp_path, head_of("", ARRAYS, MODEL, 4), [part])
     assert not (tmp_path / "manifest.json").exists()

@@ -255,24 +255,24 @@ def test_statements_name_the_file(run: Any, tmp_path: Path) -> None:
     assert model.parameter_set.source == "A clearing house"
 
 
-@pytest.mark.parametrize(("haircut", "said"), [(0.2, "haircut 0.2"), (0.0, "no haircut")])
-def test_coins_are_told_as_not_scanned(haircut: float, said: str) -> None:
-    """A coin owed can cost any amount: such an account must not pass; one held is worth less by its haircut only."""
+@pytest.mark.parametrize(("haircut", "said", "rate"), [(0.2, "haircut 0.2", 0.2), (0.0, "no haircut", 0.15)])
+def test_coins_are_told_as_not_scanned_and_cost_their_scan_range_when_owed(
+    haircut: float, said: str, rate: float
+) -> None:
     row = SPAN_ARRAYS.index_of()
     amounts = {"long": 2.0, "short": -2.0}
     names, rows = [*amounts, "short"], [row["BTC"], row["BTC"], row["USD"]]
     book = Book.from_arrays(names, rows, [*amounts.values(), 1e6], INSTRUMENTS.expiry_idx)
     model = span.Model(span.Params(haircut=0.05, haircut_by_asset={"BTC": haircut}))
     statement = margin(book, SPAN_ARRAYS, MARKET, model)
-    assert [line.split(":")[0] for line in statement.positions_excluded] == ["long BTC", "short BTC"]
-    assert all(said in line for line in statement.positions_excluded)
-    assert statement.unmargined.tolist() == [False, True]
-    assert statement.initial_margin.tolist() == [0.0, 0.0]
+    assert [line.split(":")[0] for line in statement.positions_excluded] == ["long BTC"]
+    assert said in statement.positions_excluded[0] and not statement.unmargined.any()
     spot = SPAN_ARRAYS.terms.spot[0]
+    assert statement.initial_margin == pytest.approx([0.0, 2.0 * spot * rate], abs=0.02)
     assert statement.margin_balance[0] == pytest.approx(2.0 * spot * (1.0 - haircut), abs=0.02)
 
 
-def test_a_short_stock_is_a_position_without_a_rule() -> None:
+def test_a_short_stock_costs_its_price_scan_range() -> None:
     """The file scans no stock: a short one must not pass as one that costs nothing."""
     instruments, market = equity_market({"SPY": 650.0}, [Listed("SPY", "C", 660.0)])
     arrays = revalue(instruments, market, MODEL.scenario_set(market))
@@ -280,8 +280,9 @@ def test_a_short_stock_is_a_position_without_a_rule() -> None:
     held = (["long", "short", "short"], [row, row, arrays.index_of()["USD"]], [10.0, -10.0, 1e5])
     book = Book.from_arrays(*held, instruments.expiry_idx)
     statement = margin(book, arrays, market, MODEL)
-    assert [line.split(":")[0] for line in statement.positions_excluded] == ["long SPY", "short SPY"]
-    assert statement.unmargined.tolist() == [False, True]
+    assert [line.split(":")[0] for line in statement.positions_excluded] == ["long SPY"]
+    assert statement.initial_margin == pytest.approx([0.0, 0.15 * 6_500.0], abs=0.02)
+    assert not statement.unmargined.any()
 
 
 @pytest.mark.parametrize("name", [" X", "X ", "X\t", "X\x07Y", "X\nY", "\u00a0X"])

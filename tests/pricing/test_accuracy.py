@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from pricing import Status, implied_vol, price
 from pricing.backends import numba as kernels
-from pricing.backends.numba import BLOCK
 from pricing.models import black76
 from pricing.price import BACKENDS
 from tests.naive import exact
@@ -81,7 +80,7 @@ def test_black_prices_to_thirteen_digits(family: str, report_vectors: Any) -> No
 def test_usual_rows_and_others_in_one_call() -> None:
     """Rows the short way is not enough for, at any place and across blocks, beside rows that are no contracts."""
     random = np.random.default_rng(8)
-    size = BLOCK + 1_000
+    size = 33_768
     forward, tau = random.uniform(50, 150, size), 10 ** random.uniform(-3, 0.3, size)
     vol, sign = random.uniform(0.05, 2, size), np.ones(size)
     far = random.uniform(size=size) < 0.3
@@ -289,7 +288,7 @@ def test_normal_vol_statuses(backend: str) -> None:
     assert price(-3.0, 5.0, 1.0, vol[0], 1, model="bachelier") == pytest.approx(10.0, rel=1e-14)
 
 
-@pytest.mark.parametrize("size", [1, 7, 8, 9, 39, 40, 41, 72, 1_000, BLOCK, BLOCK + 8, BLOCK + 40, BLOCK + 7_235])
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 39, 40, 41, 72, 1_000, 32_768, 40_003])
 def test_greeks_past_the_caches(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same bits wherever outputs begin within a cache line, on any number of threads, and nothing beside them."""
     random = np.random.default_rng(size)

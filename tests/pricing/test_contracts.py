@@ -16,7 +16,8 @@ import pytest
 
 import pricing.models
 from pricing import greeks, price
-from pricing.price import BACKENDS, GREEK_NAMES
+from pricing.greek_names import GREEK_NAMES
+from pricing.price import BACKENDS
 from pricing.resolve import load_model
 from tests.vectors import ROOT
 

@@ -9,6 +9,7 @@ import pytest
 
 from pricing import Status, implied_vol, price
 from pricing.price import BACKENDS
+from pricing.xp import error_free
 
 mp = pytest.importorskip("mpmath")
 
@@ -53,25 +54,54 @@ def test_minutes_before_expiry(backend: str) -> None:
 
 @pytest.mark.parametrize("model", ["displaced", "black_scholes_merton"])
 def test_anywhere(model: str) -> None:
-    """From deviations of 1e-5, or of a hundredth of |b| tau where a carry b moves the forward, to 3."""
+    """From deviations of 1e-9, or of 1e-7 where a carry moves the forward, to 3."""
     rng, seen = np.random.default_rng(7), 0
     for _ in range(400):
         forward, tau = 10.0 ** rng.uniform(0.0, 4.0), 10.0 ** rng.uniform(-5.0, 1.0)
         sign, deviations = int(rng.choice([-1, 1])), rng.normal(0.0, 3.0)
         if model == "displaced":
             own = {"displacement": forward * rng.uniform(-0.5, 3.0)}
-            s = 10.0 ** rng.uniform(-5.0, 0.5)
+            s = 10.0 ** rng.uniform(-9.0, 0.5)
             strike = (forward + own["displacement"]) * np.exp(deviations * s) - own["displacement"]
         else:
             own = {"rate": rng.uniform(-0.05, 0.1), "dividend_yield": rng.uniform(0.0, 0.08)}
             drift = (own["rate"] - own["dividend_yield"]) * tau
-            s = 10.0 ** rng.uniform(np.log10(max(1e-5, 0.01 * abs(drift))), 0.5)
+            s = 10.0 ** rng.uniform(-7.0, 0.5)
             strike = forward * np.exp(drift + deviations * s)
         contract = forward, float(strike), tau, float(s / np.sqrt(tau)), sign
         off = roundings(model, contract, **own)
         assert off <= ROUNDINGS_ALLOWED, (contract, own, off)
         seen += off > 0.0
     assert seen > 200
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_where_the_spot_drifts_thousands_of_deviations(backend: str) -> None:
+    """Up to a million: what the double of the forward lacks is then most of what a deviation is."""
+    rng, seen = np.random.default_rng(11), 0
+    for _ in range(200 if backend == "numba" else 20):
+        s, sign, deviations = 10.0 ** rng.uniform(-10.0, -3.0), int(rng.choice([-1, 1])), rng.normal(0.0, 3.0)
+        drift = rng.choice([-1.0, 1.0]) * min(s * 10.0 ** rng.uniform(0.0, 6.0), 2.0)
+        tau = max(10.0 ** rng.uniform(-3.0, 1.0), abs(drift) / 0.3)
+        own = {"rate": rng.uniform(-0.05, 0.1)}
+        own["dividend_yield"] = own["rate"] - drift / tau
+        spot = 10.0 ** rng.uniform(0.0, 4.0)
+        strike = spot * np.exp((own["rate"] - own["dividend_yield"]) * tau + deviations * s)
+        contract = spot, float(strike), tau, float(s / np.sqrt(tau)), sign
+        off = roundings("black_scholes_merton", contract, backend, **own)
+        assert off <= ROUNDINGS_ALLOWED, (contract, own, off)
+        seen += off > 0.0
+    assert seen > (100 if backend == "numba" else 10)
+
+
+def test_a_logarithm_to_22_digits() -> None:
+    rng = np.random.default_rng(0)
+    first = 10.0 ** rng.uniform(-3.0, 3.0, 500)
+    second = first * np.exp(rng.normal(0.0, 1.0, 500) * 10.0 ** rng.uniform(-12.0, 1.0, 500))
+    high, low = error_free.log_ratio_finely(first, second)
+    with mp.workdps(60):
+        for a, b, h, rest in zip(first.tolist(), second.tolist(), high.tolist(), low.tolist(), strict=True):
+            assert abs(mp.mpf(h) + mp.mpf(rest) - mp.log(mp.mpf(a) / mp.mpf(b))) < 1e-22
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing import ConfigError, DataError, greeks, implied_vol, price
-from pricing.price import BACKENDS, GREEK_NAMES, THIRD_ORDER, TRADER_DIVISOR
+from pricing.greek_names import GREEK_NAMES, THIRD_ORDER, TRADER_DIVISOR
+from pricing.price import BACKENDS
 from pricing.resolve import load_model
 from tests.naive import exact
 from tests.naive import pricing as naive

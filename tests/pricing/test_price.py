@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pricing import ConfigError, DataError, greeks, price
 from pricing.errors import PROBLEMS_SHOWN
-from pricing.price import BACKENDS, GREEK_NAMES, THIRD_ORDER
+from pricing.greek_names import GREEK_NAMES, THIRD_ORDER
+from pricing.price import BACKENDS
 from tests.naive import pricing as naive
 
 options = st.tuples(

@@ -232,7 +232,7 @@ def test_the_digest_follows_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     before = [revalue(*book, moves).digest for book in (american, european)]
     source = module._source
     edited = {"pricing.exercise", "pricing.two_boundaries", "pricing.certain_exercise", "pricing.collocation"}
-    edited |= {"pricing.backends.american_numba"}
+    edited |= {"pricing.backends.american_numba", "pricing.near_boundary", "pricing.near_two_boundaries"}
     for name in edited:
         monkeypatch.setattr(module, "_source", lambda m, name=name: source(m) + ("#" if m.__name__ == name else ""))
         assert revalue(*american, moves).digest != before[0], name

@@ -273,7 +273,7 @@ def nudged(table: Any, field: str) -> Any:
     column = getattr(table, field)
     if isinstance(column, int):
         return replace(table, **{field: column + 1})
-    if not isinstance(column, np.ndarray) or column.dtype.kind == "i":
+    if not isinstance(column, np.ndarray) or column.dtype.kind == "i" or not column.size:
         return None
     changed = column.astype(f"<U{column.dtype.itemsize // 4}").copy() if column.dtype.kind == "U" else column.copy()
     last = np.unravel_index(np.flatnonzero(changed == changed)[-1], changed.shape)

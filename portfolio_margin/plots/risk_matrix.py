@@ -1,0 +1,125 @@
+"""Risk matrix of one account: its P&L in every scenario as colours, the worst cell framed."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from portfolio_margin.aggregate import account_pnl
+from portfolio_margin.book import Book
+from portfolio_margin.io.frames import frame
+from portfolio_margin.plots.picture import Picture, new_axes
+from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
+from pricing.errors import DataError, Problem
+from scenarios.risk_arrays import RiskArrays
+from scenarios.shocks import ScenarioSet
+
+# More price moves than this are no grid but a list, which is laid out row by row.
+MOST_COLUMNS = 40
+# Numbers stand in the cells of matrices up to so many columns.
+MOST_NUMBERS = 24
+UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+class _Layout(NamedTuple):
+    """(S,) row and column of every scenario's cell, names of rows and columns, and what the columns are."""
+
+    row: IntArray
+    column: IntArray
+    rows: list[str]
+    columns: list[str]
+    across: str
+
+
+def risk_matrix(
+    book: Book, arrays: RiskArrays, account: str, underlying: str | None = None, title: str = ""
+) -> Picture:
+    """P&L of an account in every scenario, price moves across and vol and time down; its worst cell is framed.
+
+    underlying  only what is held of this one; None for everything
+    The frame, one row a scenario: scenario, row, column (of the matrix, from 0), pnl (margin currency, gain positive,
+    as far as the scenario counts it), worst (True for the framed one; none where nothing is lost). Scenarios that
+    are no grid, such as those of a history, stand in their order, row by row. DataError for an unknown name.
+    """
+    own = book.select(account)
+    names = arrays.underlying_id.tolist()
+    if underlying is not None and underlying not in names:
+        raise DataError([Problem("risk matrix", None, "underlying", underlying, f"none of {', '.join(names)}")])
+    if underlying is not None:
+        own = own.keep(arrays.underlying_idx[own.instrument_idx] == names.index(underlying))
+    pnl = account_pnl(own, arrays)[0]
+    held = arrays.underlying_idx[own.instrument_idx]
+    held = held[held >= 0]
+    layout = _layout(arrays.scenario_set, names, int(held[0]) if len(held) else 0)
+    worst = np.arange(len(pnl)) == (int(np.argmin(pnl)) if pnl.min() < 0 else -1)
+    figure, axes = new_axes(
+        title or f"{account}: P&L by scenario{f', {underlying} alone' if underlying else ''}", layout.across, ""
+    )
+    _draw(figure, axes, layout, pnl, worst, arrays.currency)
+    columns = {"scenario": arrays.scenario_set.label, "row": layout.row, "column": layout.column, "pnl": pnl}
+    return Picture(figure, frame({**columns, "worst": worst}))
+
+
+def _layout(moves: ScenarioSet, names: list[str], underlying: int) -> _Layout:
+    def of(values: FloatArray) -> FloatArray:
+        return values[:, min(underlying, values.shape[1] - 1)]
+
+    price, vol, shift = (np.round(of(getattr(moves, name)), 9) for name in ("price_move", "vol_move", "vol_shift"))
+    prices, column = np.unique(price, return_inverse=True)
+    # Moves that differ by expiry are told by which way they go.
+    by_expiry = np.sign(moves.expiry_vol_move.mean(axis=1)) + np.sign(moves.expiry_vol_shift.mean(axis=1))
+    days = np.round(moves.time_step_years * DAYS_PER_YEAR, 6)
+    keys = np.column_stack([moves.tier, days, -vol, -shift, -np.sign(by_expiry), moves.skew])
+    rows, row = np.unique(keys, axis=0, return_inverse=True)
+    row = row.ravel()
+    if len(prices) > MOST_COLUMNS or len(np.unique(row * len(prices) + column)) < len(price):
+        count = len(price)
+        wide = min(MOST_COLUMNS, int(np.ceil(np.sqrt(2 * count))))
+        first = [str(1 + wide * n) for n in range(-(-count // wide))]
+        place = np.arange(count)
+        return _Layout(place // wide, place % wide, first, [""] * wide, "scenarios in their order, row by row")
+    texts = [_row_name(*key) for key in rows.tolist()]
+    return _Layout(
+        row, column, texts, [f"{100 * p:+.3g} %" if p else "0 %" for p in prices], f"price move of {names[underlying]}"
+    )
+
+
+def _row_name(tier: float, days: float, vol: float, shift: float, ways: float, skew: float) -> str:
+    parts = [f"vol {-100 * vol:+.3g} %" if vol else "", f"vol {-100 * shift:+.3g} points" if shift else ""]
+    parts += [f"vols {'down' if ways > 0 else 'up'} by expiry" if ways else "", f"skew {skew:g}" if skew else ""]
+    parts += [f"{days:g} d" if days else "", f"tier {tier:g}" if tier else ""]
+    return ", ".join(part for part in parts if part) or "vol unchanged"
+
+
+def _draw(figure: Any, axes: Any, layout: _Layout, pnl: FloatArray, worst: Any, currency: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    shape = len(layout.rows), len(layout.columns)
+    table = np.full(shape, np.nan)
+    table[layout.row, layout.column] = pnl
+    figure.set_size_inches(max(8.0, 3.0 + 0.5 * shape[1]), max(3.2, 1.8 + 0.3 * shape[0]))
+    most = float(np.abs(pnl).max()) or 1.0
+    image = axes.imshow(np.ma.masked_invalid(table), aspect="auto", cmap="RdBu", vmin=-most, vmax=most)
+    figure.colorbar(image, label=f"P&L [{currency}]", fraction=0.04, pad=0.02)
+    axes.grid(visible=False)
+    axes.set_yticks(range(shape[0]), layout.rows, fontsize="small")
+    if any(layout.columns):
+        axes.set_xticks(range(shape[1]), layout.columns, fontsize="small", rotation=35, ha="right")
+    else:
+        axes.set_xticks([])
+    if shape[1] <= MOST_NUMBERS:
+        for (row, column), value in np.ndenumerate(table):
+            if np.isfinite(value):
+                color = "white" if abs(value) > 0.6 * most else "black"
+                axes.text(column, row, _amount(float(value)), ha="center", va="center", fontsize=6.5, color=color)
+    for s in np.flatnonzero(worst):
+        corner = layout.column[s] - 0.5, layout.row[s] - 0.5
+        axes.add_patch(Rectangle(corner, 1.0, 1.0, fill=False, edgecolor="black", linewidth=2.2, zorder=5))
+
+
+def _amount(value: float) -> str:
+    for size, letter in UNITS:
+        if abs(value) >= size:
+            return f"{value / size:.3g} {letter}"
+    return f"{value:.0f}"

@@ -1,0 +1,147 @@
+"""What a risk parameter file does not say and the format lets it leave unsaid: the default taken, one text a line.
+
+Each of these could also be a record that got lost, after which a margin may be lower: so it is told with every result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from portfolio_margin.span.contracts import ContractView, within_tier
+from portfolio_margin.span.levels import chain_of, chained_factors
+from portfolio_margin.span.tables import INTER, INTRA, SCAN, RiskParameterFile
+
+NAMES_SHOWN = 5
+KINDS = {True: "maintenance", False: "initial"}
+
+
+def shown(names: Iterable[object]) -> str:
+    """The first of some names, and dots for the others."""
+    listed = list(dict.fromkeys(map(str, names)))
+    return ", ".join(listed[:NAMES_SHOWN]) + (" ..." if len(listed) > NAMES_SHOWN else "")
+
+
+def assumptions(file: RiskParameterFile) -> tuple[str, ...]:
+    """Defaults taken for levels and their factors, open tiers, legs and delivery months without contracts."""
+    return (*_levels(file), *_open_tiers(file), *_alike_legs(file), *_without_contracts(file))
+
+
+def _levels(file: RiskParameterFile) -> Iterator[str]:
+    levels = file.levels
+    if not len(levels):
+        yield "no level of requirement is defined (pbRateDef): initial and maintenance margin are the risk itself"
+        return
+    types = list(dict.fromkeys(levels.account_type.tolist()))
+    if len(types) > 1:
+        yield f"account types {', '.join(types)}: {types[0]} counts unless the parameter account_type names one"
+    for account_type in types:
+        mine = np.flatnonzero(levels.account_type == account_type)
+        for maintenance, kind in KINDS.items():
+            rows = mine[levels.is_maintenance[mine] == maintenance]
+            if not len(rows):
+                yield (f"no level of {kind} margin is defined for accounts of type {account_type}: it is taken from "
+                       "the other level, as the parameter adjustment says")  # fmt: skip
+            if len(rows) > 1:
+                numbers = ", ".join(map(str, levels.rate[rows].tolist()))
+                yield (f"several levels of {kind} margin are defined for accounts of type {account_type}, rates "
+                       f"{numbers}: the first with a factor counts")  # fmt: skip
+            for row in rows.tolist():
+                yield from _factors(file, int(levels.rate[row]), f"{kind} margin of type {account_type}")
+
+
+def _factors(file: RiskParameterFile, rate: int, what: str) -> Iterator[str]:
+    """Commodities that state no factor of a level: 1 where it has arrays of its own, else that of the other level."""
+    chained, held = chained_factors(file), set(file.arrays.rate.tolist())
+    codes = file.commodities.code.tolist()
+    leads = [chain_of(chained, row, rate)[0] in held for row in range(len(codes))]
+    lost = [code for code, found in zip(codes, leads, strict=True) if not found]
+    bare = [code for row, code in enumerate(codes) if leads[row] and (row, rate) not in chained]
+    if lost:
+        yield (f"{shown(lost)}: no factor leads from {what}, rate {rate}, to their arrays (adjRate): it is taken from "
+               "the other level, as the parameter adjustment says")  # fmt: skip
+    if bare:
+        yield f"{shown(bare)}: no factor of {what}, rate {rate}, is stated (adjRate): 1 is taken"
+
+
+def _open_tiers(file: RiskParameterFile) -> Iterator[str]:
+    tiers = file.tiers
+    bounded = tiers.number > 0
+    for column, which in ((tiers.start, "first"), (tiers.end, "last")):
+        rows = np.flatnonzero(bounded & (column == ""))
+        if len(rows):
+            names = shown(f"{file.commodities.code[tiers.commodity_idx[row]]} {tiers.purpose[row]} {tiers.number[row]}"
+                          for row in rows.tolist())  # fmt: skip
+            yield f"tiers without a {which} period, taken as open: {names}"
+
+
+def _alike_legs(file: RiskParameterFile) -> Iterator[str]:
+    """Legs inside a commodity on the same deltas and of the same side, which ask for them together."""
+    legs, spreads = file.spread_legs, file.spreads
+    seen: set[tuple[object, ...]] = set()
+    keys = zip(legs.spread_idx.tolist(), legs.kind.tolist(), legs.tier.tolist(), legs.period.tolist(),
+               legs.side.tolist(), strict=True)  # fmt: skip
+    found = []
+    for key in keys:
+        if spreads.scope[key[0]] == INTRA and key in seen:
+            found.append(_named(file, key[0]))
+        seen.add(key)
+    if found:
+        yield f"spreads with two legs alike, which ask for their deltas together as one of both ratios: {shown(found)}"
+
+
+def _without_contracts(file: RiskParameterFile) -> Iterator[str]:
+    """Legs and delivery months of which the file has no contract."""
+    codes = _period_codes(file)
+    position = {str(code): row for row, code in enumerate(file.commodities.code)}
+    legs, found = file.spread_legs, []
+    for row in np.flatnonzero(legs.kind != "scan").tolist():
+        spread = int(legs.spread_idx[row])
+        commodity = position.get(str(legs.commodity[row]), -1)
+        # Nobody holds a commodity that has no contract at all.
+        if commodity in codes and not _has_contracts(file, row, codes[commodity]):
+            found.append(_named(file, spread))
+    if found:
+        yield f"spreads with a leg of which there is no contract, and which are not formed: {shown(found)}"
+    spot = file.spot_rates
+    bare = [
+        f"{file.commodities.code[commodity]} {period}"
+        for commodity, period in zip(spot.commodity_idx.tolist(), spot.period.tolist(), strict=True)
+        if commodity in codes and not np.char.startswith(codes[commodity], period).any()
+    ]
+    if bare:
+        yield f"delivery months of which there is no contract, and which charge nothing: {shown(bare)}"
+
+
+def _has_contracts(file: RiskParameterFile, leg: int, codes: np.ndarray) -> bool:
+    legs, tiers = file.spread_legs, file.tiers
+    if legs.kind[leg] == "period":
+        return bool(np.char.startswith(codes, str(legs.period[leg])).any())
+    if legs.tier[leg] == 0:
+        return True
+    inside = file.spreads.scope[legs.spread_idx[leg]] == INTRA
+    commodity = int(np.flatnonzero(file.commodities.code == legs.commodity[leg])[0])
+    for purpose in (INTRA,) if inside else (INTER, SCAN):
+        mine = (tiers.commodity_idx == commodity) & (tiers.purpose == purpose) & (tiers.number == legs.tier[leg])
+        if mine.any():
+            return bool(within_tier(file, int(np.flatnonzero(mine)[0]), codes).any())
+    return False
+
+
+def _period_codes(file: RiskParameterFile) -> dict[int, np.ndarray]:
+    """Period codes of the contracts of each commodity, and of what its options on futures are on."""
+    view = ContractView(file)
+    pairs: dict[int, set[str]] = {}
+    future = file.periods.underlying_period[file.contracts.period_idx]
+    codes = np.where(view.is_option & (future != ""), future, view.period)
+    for commodity, period in set(zip(view.commodity.tolist(), codes.tolist(), strict=True)):
+        if commodity >= 0:
+            pairs.setdefault(int(commodity), set()).add(str(period))
+    return {commodity: np.array(sorted(periods), dtype=np.str_) for commodity, periods in pairs.items()}
+
+
+def _named(file: RiskParameterFile, spread: int) -> str:
+    commodity = int(file.spreads.commodity_idx[spread])
+    owner = str(file.commodities.code[commodity]) if commodity >= 0 else str(file.spreads.scope[spread])
+    return f"{owner} {file.spreads.number[spread]}"

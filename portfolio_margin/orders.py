@@ -44,6 +44,8 @@ STATUS_NAMES = [status.name for status in AccountStatus]
 BLOCK = 4_096
 # Sizes looked at in one step of the search for the largest order.
 LADDER = 33
+# Of the first ladder, each rung twice as far, looked at together.
+RUNGS = 12
 MOST_STEPS = 2**50
 
 
@@ -215,7 +217,11 @@ def _last_allowed(
     if low == most:
         return most, False
     sizes = _ladder(low, most)
-    good = after(sizes).allowed
+    good = np.zeros(0, dtype=np.bool_)
+    while len(good) < len(sizes) and not (first and not good.all()):
+        # A few at a time: what is far too large is not asked for where it would not be used.
+        good = np.append(good, after(sizes[len(good) : len(good) + RUNGS]).allowed)
+    sizes = sizes[: len(good)]
     if good[-1] and (good.all() or not first):
         return most, False
     while True:

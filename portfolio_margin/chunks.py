@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from portfolio_margin import margin_parts
 from portfolio_margin.book import Book
-from portfolio_margin.io.part_files import part_folder, part_name
+from portfolio_margin.io.part_files import check_no_strays, part_folder, part_name
 from portfolio_margin.margin import margin
 from portfolio_margin.margin_parts import Part, head_of, known_part, write_manifest
 from portfolio_margin.requirement import MarginModel
@@ -99,7 +99,9 @@ def run_in_chunks(
     head = manifest_of(work, chunk_accounts)
     digest, written, parts = str(head["digest"]), 0, []
     with part_folder(folder, head, resume) as place:
-        for chunk in chunks(len(work.book), chunk_accounts):
+        planned = chunks(len(work.book), chunk_accounts)
+        check_no_strays(place, [chunk.file_name for chunk in planned])
+        for chunk in planned:
             part = known_part(place, chunk.number, digest) if resume else None
             if part is None:
                 part = write_part(work, chunk, place, digest, identity or {})

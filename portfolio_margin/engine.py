@@ -29,6 +29,7 @@ from portfolio_margin.events import (
     PolicyChanged,
     PositionsChanged,
     StatementChanged,
+    names_of,
 )
 from portfolio_margin.fills import Additions, merged
 from portfolio_margin.ledger import book_of
@@ -37,8 +38,9 @@ from portfolio_margin.order_codes import EQUITY, OK, STATUS, WIDTH
 from portfolio_margin.order_table import CONTRACT
 from portfolio_margin.orders import LargestOrder, OrderChecks, check, largest_order, sound_orders, what_if
 from portfolio_margin.policy import Policy
+from portfolio_margin.published import check_same_contracts
 from portfolio_margin.requirement import MarginModel
-from portfolio_margin.sensitivities import WhatIf, premiums
+from portfolio_margin.sensitivities import WhatIf, is_finite, premiums
 from portfolio_margin.state import Listing, State, start, start_from_arrays, started
 from portfolio_margin.statement import AccountStatus
 from pricing.arrays import FloatArray, IntArray
@@ -107,9 +109,13 @@ def _filled_at_once(state: State, fills: Sequence[Fill], transfers: bool = False
     """
     policy, ledger = state.policy, state.ledger
     account = fills[0].account if fills else ""
-    row = ledger.accounts.row.get(account, -1) if all(fill.account == account for fill in fills) else -1
-    numbers = all(_is_plain(fill.quantity) and (fill.paid is None or _is_plain(fill.paid)) for fill in fills)
-    if policy.kernels is None or not numbers or not 0 <= row < ledger.count:
+    one = isinstance(account, str) and all(fill.account == account for fill in fills)
+    row = ledger.accounts.row.get(account, -1) if one else -1
+    plain = all(
+        isinstance(fill.instrument, str) and _is_plain(fill.quantity) and (fill.paid is None or _is_plain(fill.paid))
+        for fill in fills
+    )
+    if policy.kernels is None or not plain or not 0 <= row < ledger.count:
         return None
     instrument = np.array([policy.row_of.get(fill.instrument, -1) for fill in fills], dtype=np.int64)
     quantity = np.array([fill.quantity for fill in fills], dtype=np.float64)
@@ -137,7 +143,7 @@ def _filled_at_once(state: State, fills: Sequence[Fill], transfers: bool = False
 def _transfer(state: State, event: CollateralChanged) -> tuple[State, Effects]:
     arrays = state.arrays
     rows, owner = _accounts(state, [event.account])
-    row = state.policy.row_of.get(event.asset, -1)
+    row = state.policy.row_of.get(event.asset, -1) if isinstance(event.asset, str) else -1
     if row < 0 or state.policy.table[1][row, CONTRACT] != 0.0:
         assets = arrays.instrument_id[arrays.is_collateral]
         remedy = "not an asset here; assets are " + ", ".join(str(name) for name in assets[:12])
@@ -175,12 +181,7 @@ def _publish(state: State, event: ArraysPublished) -> tuple[State, Effects]:
     if state.listing is not None:
         raise ConfigError("this engine makes its risk arrays itself: pass MarketUpdated")
     arrays = event.arrays
-    if not np.array_equal(arrays.instrument_id, state.arrays.instrument_id):
-        remedy = "other contracts than before: start an engine with the new ones"
-        raise DataError([Problem("risk arrays", None, "instrument_id", len(arrays), remedy)])
-    if not np.array_equal(arrays.expiry_idx, state.arrays.expiry_idx):
-        remedy = "contracts stand in other groups than before: start an engine with the new ones"
-        raise DataError([Problem("risk arrays", None, "expiry_idx", len(arrays), remedy)])
+    check_same_contracts(state.arrays, arrays)
     arrays = replace(arrays, instrument_id=state.arrays.instrument_id)
     policy = Policy.of(arrays, state.policy.model, None, state.policy.backend, state.policy)
     return _recomputed(state, replace(state, policy=policy), state.ledger.all_rows())
@@ -298,14 +299,17 @@ def _accounts(state: State, names: Sequence[str]) -> tuple[IntArray, IntArray]:
     """Rows of the accounts named, each once, and the place among them of every name."""
     if not names:
         raise DataError([Problem("fills", None, "fills", 0, "an event of no fill")])
+    row_of = state.ledger.accounts.row
     unknown = [
-        n for n, name in enumerate(names) if not 0 <= state.ledger.accounts.row.get(name, -1) < len(state.ledger)
+        n
+        for n, name in enumerate(names)
+        if not isinstance(name, str) or not 0 <= row_of.get(name, -1) < len(state.ledger)
     ]
     if len(unknown) == 1:
         state.ledger.row_of(names[unknown[0]])
     if unknown:
         raise DataError([Problem("fills", n + 1, "account", names[n], "no such account") for n in unknown])
-    rows, owner = np.unique([state.ledger.accounts.row[name] for name in names], return_inverse=True)
+    rows, owner = np.unique([row_of[name] for name in names], return_inverse=True)
     return rows, owner
 
 
@@ -315,8 +319,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _finite(table: str, row: int | None, field: str, value: Any) -> float:
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or not np.isfinite(value):
+    if not is_finite(value):
         raise DataError([Problem(table, row, field, value, "must be a finite number")])
     return float(value)
 
@@ -387,12 +390,14 @@ class MarginEngine:
 
     def account_rows(self, accounts: Sequence[str]) -> IntArray:
         """(R,) rows of accounts, which never change. DataError for one that is not there."""
+        accounts = names_of(accounts, "account")
         return np.array([self._state.ledger.row_of(account) for account in accounts], dtype=np.int64)
 
     def instrument_rows(self, instruments: Sequence[str]) -> IntArray:
         """(R,) rows of instruments, until others are listed. DataError naming those that are not there."""
+        instruments = names_of(instruments, "instrument")
         row_of = self._state.policy.row_of
-        unknown = [name for name in instruments if name not in row_of]
+        unknown = [name for name in instruments if not isinstance(name, str) or name not in row_of]
         if unknown:
             remedy = "no such instrument"
             raise DataError(

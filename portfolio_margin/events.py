@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import AccountStatus
 from pricing.arrays import IntArray
+from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Instruments
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
+
+
+def names_of(given: Sequence[str], what: str) -> Sequence[str]:
+    """Names as they were given. ConfigError for what is no list of names: a text alone would be taken letter by letter.
+
+    what  they are names of
+    """
+    names: object = given
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ConfigError(f"{what}s = {given!r}: must be a list of names")
+    return given
+
+
+def _check_kind(name: str, value: object, kind: type) -> None:
+    """ConfigError for what an event does not carry."""
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name} = {value!r}: must be {kind.__name__}")
 
 
 class Fill(NamedTuple):
@@ -34,6 +53,9 @@ class MarketUpdated:
 
     market: Market
 
+    def __post_init__(self) -> None:
+        _check_kind("market", self.market, Market)
+
 
 @dataclass(frozen=True)
 class ArraysPublished:
@@ -41,12 +63,22 @@ class ArraysPublished:
 
     arrays: RiskArrays
 
+    def __post_init__(self) -> None:
+        _check_kind("arrays", self.arrays, RiskArrays)
+
 
 @dataclass(frozen=True)
 class PositionsChanged:
     """Fills, all or none."""
 
     fills: tuple[Fill, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.fills, (tuple, list)):
+            raise ConfigError(f"fills = {self.fills!r}: must be a tuple of Fill")
+        for number, fill in enumerate(self.fills, start=1):
+            if not isinstance(fill, Fill):
+                raise DataError([Problem("fills", number, "fill", fill, "must be a Fill(account, instrument, ...)")])
 
 
 @dataclass(frozen=True)
@@ -64,6 +96,9 @@ class AccountsOpened:
 
     accounts: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        names_of(self.accounts, "account")
+
 
 @dataclass(frozen=True)
 class PolicyChanged:
@@ -78,6 +113,10 @@ class InstrumentsChanged:
 
     instruments: Instruments
     market: Market
+
+    def __post_init__(self) -> None:
+        _check_kind("instruments", self.instruments, Instruments)
+        _check_kind("market", self.market, Market)
 
 
 Event: TypeAlias = (

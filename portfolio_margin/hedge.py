@@ -122,8 +122,8 @@ def hedge(
     costs        Costs() where None; limits   Limits() where None
 
     Trades are whole lots at the mark, their cost comes on top. They meet the target by full recomputation. Where the
-    requirement is convex in the quantities they are the cheapest to within `gap`; where it is found not to be, they are
-    the cheapest found, and `convex` says so.
+    requirement is convex in the quantities, as its model declares, they are the cheapest to within `gap`; where it is
+    not declared or found not to be, they are the cheapest found, and `convex` says so.
 
     Raises DataError for unknown accounts and contracts, ConfigError for targets, costs and limits out of their bounds,
     InfeasibleError with the nearest value found where no trades within the limits meet the target.
@@ -147,6 +147,8 @@ def hedge(
     if np.isfinite(bound) or not search.convex:
         best, whole_bound = search.whole(ceiling, verify, best)
         bound = max(bound, whole_bound)
+    if best is None and not search.proven:
+        best = search.try_all(search.singles(), ceiling, verify)
     if best is None:
         raise _infeasible(desk, search, target, ceiling, costs, limits)
     best = search.polish(best, ceiling, verify)
@@ -154,7 +156,7 @@ def hedge(
 
 
 def _result(desk: Desk, search: Search, target: Target, best: Found, bound: float) -> Hedge:
-    proven = search.convex and np.isfinite(bound)
+    proven = search.proven and np.isfinite(bound)
     # A bound is a sum of binary fractions: never above a cost that was reached.
     lower = min(max(bound, 0.0), best.cost) if proven else np.nan
     gap = (best.cost - lower) / best.cost if best.cost > 0.0 else 0.0 if proven or best.cost == 0.0 else np.nan
@@ -183,7 +185,7 @@ def assemble(
         cost=search.program.cost(lots),
         lower_bound=proven[0],
         gap=proven[1],
-        convex=search.convex,
+        convex=search.proven,
         margins=margins,
         binding=binding,
         planes=len(search.program.planes),
@@ -196,8 +198,13 @@ def _notes(search: Search, gap: float, excluded: tuple[str, ...]) -> tuple[str, 
     notes = []
     if not search.convex:
         notes.append(
-            "the requirement is not convex in the quantities here: the trades meet the target by recomputation and are "
-            "the cheapest found, and no bound is proven"
+            "the requirement is not convex in the quantities here: the trades are verified by recomputation and are "
+            "the best found, and no bound is proven"
+        )
+    elif not search.declared:
+        notes.append(
+            "the model does not declare its requirement convex in the quantities here: the trades are verified by "
+            "recomputation and are the best found, and no bound is proven"
         )
     elif np.isfinite(gap) and gap > 10.0 * search.program.gap:
         notes.append(f"the search ended before it was finished: cheaper trades may save up to {100 * gap:.2g} %")
@@ -214,7 +221,7 @@ def _infeasible(
     value = desk.measured(lots, target.measure, search.program.cost(lots))
     trades = [(trade.instrument, trade.quantity) for trade in trades_of(desk.trials, search.program, lots)]
     side, name = ("at most", "smallest") if target.measure in CEILINGS else ("at least", "largest")
-    sure = "" if search.convex and reached else "found "
+    sure = "" if search.proven and reached else "found "
     message = (
         f"{desk.trials.account}: no trades within the limits bring {target.measure} to {side} {target.amount:,.2f} "
         f"{desk.arrays.currency}; the {name} {sure}is {value:,.2f}. Allow more contracts, larger sizes or more cost"

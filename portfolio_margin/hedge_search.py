@@ -1,19 +1,22 @@
 """How the trades of a hedge are found: planes are added where the program's trades cost more margin than it believed.
 
 Where a requirement is convex in the quantities every plane holds everywhere, so that what the program minimises is a
-lower bound of the cost. Whether it is convex is not assumed but looked at: a plane that lies above the requirement at
-any trade evaluated proves that it is not. Such a plane is lowered to what was found, no bound is claimed any more, and
-where the program's trades still miss the target, the target is tightened by what they miss.
+lower bound of the cost. That is claimed only where the model declares it (see `convexity`), and it is looked at all the
+same: a plane that lies above the requirement at any trade evaluated proves that it is not convex. Such a plane is
+lowered to what was found, no bound is claimed any more, and where the program's trades still miss the target, the
+target is tightened by what they miss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from portfolio_margin.convexity import declared_convex
 from portfolio_margin.hedge_program import INFEASIBLE, SOLVED, Plane, Program
 from portfolio_margin.hedge_terms import CEILINGS
 from portfolio_margin.trial_margins import TrialMargins, Trials, slopes, trial_margins
@@ -51,7 +54,7 @@ class Search:
     measure     of the target
     backend     of the kernels
     weight      how often a floor counts the margin: 1 + a buffer
-    convex      False once a plane was contradicted
+    convex      False once a plane was contradicted; until then planes are used as if they held
     rounds      programs solved
     seen        trades evaluated, and the requirement there
     """
@@ -64,6 +67,22 @@ class Search:
     convex: bool = True
     rounds: int = 0
     seen: list[tuple[FloatArray, float]] = field(default_factory=list)
+
+    @cached_property
+    def declared(self) -> bool:
+        """Whether the model declares convex what the ceiling is on, over all trades within the limits."""
+        trials, program = self.trials, self.program
+        ends = trials.per_lot[:, :, None] * np.stack([-program.most_sold, program.most_bought], axis=1)[:, None, :]
+        low, high = (trials.base + end.sum(axis=0) for end in (ends.min(axis=2), ends.max(axis=2)))
+        turning = np.zeros(len(trials.arrays), dtype=np.bool_)
+        turning[trials.column[(low < 0.0) & (high > 0.0)]] = True
+        turning &= trials.arrays.is_collateral
+        return declared_convex(trials.model, trials.arrays, turning, self.measure)
+
+    @property
+    def proven(self) -> bool:
+        """Whether bounds are claimed: the model declares its requirement convex, and no plane was contradicted."""
+        return self.convex and self.declared
 
     @property
     def near(self) -> float:
@@ -96,6 +115,9 @@ class Search:
     def _observe(self, points: FloatArray, values: FloatArray) -> None:
         """Keep trades (K,n) evaluated, and lower every plane that lies above one: no convex requirement has that."""
         self.seen.extend(zip(points, values.tolist(), strict=True))
+        self._lower_all(points, values)
+
+    def _lower_all(self, points: FloatArray, values: FloatArray) -> None:
         for k, plane in enumerate(self.program.planes):
             self.program.planes[k] = self._lowered(plane, points, values)
 
@@ -199,9 +221,34 @@ class Search:
         found.append(-trials.held_lots())
         return [hedge for hedge in found if np.any(np.rint(hedge))]
 
+    def shares(self) -> list[FloatArray]:
+        """(n,) whole lots: shares of every direction."""
+        return [np.rint(share * direction) for direction in self.directions() for share in SHARES]
+
+    def singles(self) -> list[FloatArray]:
+        """(n,) lots of one contract each, bought and sold, from one lot in fourfold steps up to its limit."""
+        found = []
+        for k, limits in enumerate(zip(self.program.most_sold, self.program.most_bought, strict=True)):
+            for side, most in zip((-1.0, 1.0), limits, strict=True):
+                rungs = 4.0 ** np.arange(0.0, np.log2(max(most, 1.0)) / 2.0)
+                for size in np.unique(np.minimum(np.append(rungs, [1.0, most]), most)):
+                    lots = np.zeros(len(self.program.buy_cost))
+                    lots[k] = side * size
+                    found.append(lots)
+        return found
+
+    def probe(self, points: FloatArray) -> FloatArray:
+        """(K,) the requirement at trades (K,n), which may contradict planes; they are not kept."""
+        found = self.values(points)
+        self._lower_all(points, found)
+        return found
+
     def try_directions(self, ceiling: float, verify: Verify) -> Found | None:
         """The cheapest share of a direction that meets the target; None where none does."""
-        points = [np.rint(share * direction) for direction in self.directions() for share in SHARES]
+        return self.try_all(self.shares(), ceiling, verify)
+
+    def try_all(self, points: list[FloatArray], ceiling: float, verify: Verify) -> Found | None:
+        """The cheapest of trades (n,) that meets the target; None where none does."""
         allowed = [lots for lots in points if self.program.allows(lots)]
         if not allowed:
             return None

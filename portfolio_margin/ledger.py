@@ -99,6 +99,8 @@ class Ledger:
 
     def row_of(self, account: str) -> int:
         """Row of an account. DataError where there is none, with the nearest names unless there are very many."""
+        if not isinstance(account, str):
+            raise DataError([Problem("engine", None, "account", account, "no such account: a name is a text")])
         row = self.accounts.row.get(account, -1)
         if not 0 <= row < self.count:
             few = self.count <= COMPARED

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from types import MappingProxyType
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from portfolio_margin.greeks import contract_greeks, position_greeks
 from portfolio_margin.hedge import assemble, open_desk, program_of
 from portfolio_margin.hedge_program import Bands
 from portfolio_margin.hedge_result import Hedge
-from portfolio_margin.hedge_search import MOST_UNPROVEN_ROUNDS, MOST_WHOLE_ROUNDS, Search
+from portfolio_margin.hedge_search import MOST_UNPROVEN_ROUNDS, MOST_WHOLE_ROUNDS, POLISHING_ROUNDS, Search
 from portfolio_margin.hedge_terms import CEILINGS, Costs, Limits
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import MarginModel
@@ -25,7 +27,14 @@ from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import check_bounds
 
+# Trades evaluated to improve what a program found, and contracts that are tried two at a time.
+MOST_PROBED = 60_000
+MOST_PAIRED = 12
 GREEKS = ("delta_cash", "gamma_cash_1pct", "vega", "vega_norm", "theta", "rho", "volga")
+
+
+# An objective and the lots that reach it, None where none are known.
+Best: TypeAlias = tuple[float, FloatArray] | None
 
 
 @dataclass(frozen=True)
@@ -101,8 +110,10 @@ def optimise_book(
     objective    (measure, price): minimised are costs + price x measure, measure "initial_margin" or
                  "maintenance_margin", price 0 or more: what a unit of margin is worth in units of cost
 
-    Trades are whole lots. `gap` is that of the objective; see `hedge` about convexity. Raises what `hedge` raises;
-    InfeasibleError where no trades within the limits bring the Greeks inside their bands.
+    Trades are whole lots. `gap` is that of the objective; see `hedge` about convexity. Where it is open, shares of
+    hedges of the delta and sizes of single contracts are tried too, and the best of all is improved by one contract and
+    by two at a time until nothing is gained. Raises what `hedge` raises; InfeasibleError where no trades within the
+    limits bring the Greeks inside their bands.
     """
     measure, price = objective
     if measure not in CEILINGS:
@@ -116,11 +127,13 @@ def optimise_book(
     best = (price * value, nothing) if program.allows(nothing) else None
     bound = search.relax(np.inf, cost_weight=1.0, margin_weight=price)
     best, bound = _whole(search, price, best, bound)
+    if not search.proven or best is None or best[0] - bound > program.gap * abs(best[0]):
+        best = _descended(search, price, best)
     if best is None:
         bands = ", ".join(f"{name} in [{low:,.2f}, {high:,.2f}]" for name, (low, high) in profile.bands.items())
         raise InfeasibleError(f"{account}: no trades within the limits bring its Greeks inside {bands}", np.nan)
     reached, lots = best
-    lower = min(bound, reached) if search.convex and np.isfinite(bound) else np.nan
+    lower = min(bound, reached) if search.proven and np.isfinite(bound) else np.nan
     gap = (reached - lower) / max(abs(reached), 1e-12) if np.isfinite(lower) else np.nan
     return assemble(desk, search, lots, ("", np.nan), (lower, gap))
 
@@ -130,9 +143,7 @@ class _Price:
     price: float
 
 
-def _whole(
-    search: Search, price: float, best: tuple[float, FloatArray] | None, bound: float
-) -> tuple[tuple[float, FloatArray] | None, float]:
+def _whole(search: Search, price: float, best: Best, bound: float) -> tuple[Best, float]:
     """The best objective and whole lots found, and the lower bound of the objective."""
     whole = np.ones(len(search.trials.rows), dtype=np.bool_)
     for turn in range(MOST_WHOLE_ROUNDS):
@@ -150,3 +161,39 @@ def _whole(
         if best is not None and best[0] - bound <= search.program.gap * max(abs(best[0]), search.near):
             break
     return best, bound
+
+
+def _descended(search: Search, price: float, best: Best) -> Best:
+    """The best of directions and single contracts, then of every change by one or two contracts that improves it."""
+    nothing = np.zeros(len(search.trials.rows))
+    moves = search.singles()
+    probed = 0
+    points = [nothing, *search.shares(), *moves]
+    for _ in range(POLISHING_ROUNDS):
+        found = _best_of(search, price, points, best)
+        probed += len(points)
+        if found is best or found is None or probed >= MOST_PROBED:
+            return found
+        best = found
+        # Two at a time, since a Greek at the edge of its band lets no single contract move.
+        points = [found[1] + move for move in (*moves, *_pairs(search, found[1]))]
+    return best
+
+
+def _pairs(search: Search, lots: FloatArray) -> list[FloatArray]:
+    """(n,) one lot of each of two contracts, of those traded and the first others."""
+    order = np.argsort(lots == 0.0, kind="stable")[:MOST_PAIRED]
+    one = np.eye(len(lots))
+    return [a * one[i] + b * one[j] for i, j in combinations(order.tolist(), 2) for a in (-1, 1) for b in (-1, 1)]
+
+
+def _best_of(search: Search, price: float, points: list[FloatArray], best: Best) -> Best:
+    """`best`, or the best of trades (n,) where one is better by more than rounding."""
+    allowed = [lots for lots in points if search.program.allows(lots)]
+    if not allowed:
+        return best
+    reached = price * search.probe(np.array(allowed)) + np.array([search.program.cost(lots) for lots in allowed])
+    least = int(np.argmin(reached))
+    if best is not None and reached[least] >= best[0] - search.near:
+        return best
+    return float(reached[least]), allowed[least]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from portfolio_margin.convexity import OF_FUNDS, declared_convex
 from portfolio_margin.fills import Additions
 from portfolio_margin.kernel_inputs import EXACT_LIMIT, is_off_step
 from portfolio_margin.ledger import Positions
@@ -24,7 +25,15 @@ from portfolio_margin.order_codes import (
     WORST,
 )
 from portfolio_margin.policy import Policy, fits, stacked
-from portfolio_margin.sensitivities import COMPARED, WhatIf, order_rows, premiums
+from portfolio_margin.sensitivities import (
+    COMPARED,
+    LARGEST_ORDER,
+    WhatIf,
+    is_finite,
+    order_rows,
+    premiums,
+    too_large,
+)
 from portfolio_margin.state import State
 from portfolio_margin.statement import AccountStatus
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
@@ -35,6 +44,8 @@ STATUS_NAMES = [status.name for status in AccountStatus]
 BLOCK = 4_096
 # Sizes looked at in one step of the search for the largest order.
 LADDER = 33
+# Of the first ladder, each rung twice as far, looked at together.
+RUNGS = 12
 MOST_STEPS = 2**50
 
 
@@ -57,10 +68,11 @@ class OrderChecks(NamedTuple):
 class LargestOrder:
     """The largest order that is allowed, as in `WhatIf`: it fits, or leaves an account that is short no worse off.
 
-    quantity  contracts, + buy; 0 where not even one step is allowed
+    quantity  contracts, + buy; 0 where no order is allowed
     bound_by  "margin": one step more is not; "limit": `limit` is, or whatever sums can be computed exactly
-    proven    True where the model's requirement is convex in the size, so that every smaller order is allowed and no
-              larger one, up to the rounding of amounts to cents; False where sizes in between were sampled
+    proven    True where the model declares funds concave in the size, so that no larger order is allowed, up to the
+              rounding of amounts to cents; False where sizes were sampled, so that one may be. A smaller order may be
+              refused either way, if the account is short: see `largest_order`
     """
 
     quantity: float
@@ -90,6 +102,8 @@ def _plain(policy: Policy, orders: Sequence[tuple[str, float]]) -> tuple[NDArray
     Whether there is such an instrument, and the quantity makes sense, the kernel looks at.
     """
     rows, quantities = [], []
+    if type(orders) is not list and type(orders) is not tuple:
+        return None
     for order in orders:
         if type(order) is not tuple or len(order) != 2 or type(order[0]) is not str:
             return None
@@ -127,66 +141,111 @@ def check(state: State, account: ArrayLike, instrument: ArrayLike, quantity: Arr
 
 
 def largest_order(state: State, account: str, instrument: str, side: str, limit: float | None = None) -> LargestOrder:
-    """The largest order of one contract, filled at the mark, after which the account covers its initial margin or is
-    no worse off than before.
+    """The largest order of one contract, filled at the mark, that is allowed: after it the account covers its initial
+    margin, or has neither less available funds nor less excess liquidity than before.
 
     account, instrument   names
     side   "buy" or "sell"
     limit  contracts, at least a step; the search ends there
-    Requirements of worst-loss models are convex in the size of an order and equity less haircut is concave, so sizes
-    that fit are those up to one bound; it is found by bisection and its neighbours are checked. For other models the
-    smallest size that does not fit is looked for on a ladder of sizes that narrows down.
+
+    A smaller order need not be allowed: of an account that is short, a small one may cost excess liquidity while a
+    larger one covers the initial margin. Where the model declares what funds are made of convex, sizes that cover the
+    margin are one interval and sizes that leave the account no worse off another, from nothing on; both ends are found
+    by bisection, from the size of the most available funds. For other models sizes are sampled on a ladder, the last
+    that is allowed is taken, and the ladder narrowed down behind it.
     """
     if side not in ("buy", "sell"):
         raise ConfigError(f"side = {side!r}: must be buy or sell")
-    row = state.ledger.row_of(account)
-    step = float(state.arrays.quantity_step[state.policy.row_of.get(instrument, 0)])
-    given = order_rows(state.arrays, [(instrument, step)], state.policy.row_of)
+    policy, row = state.policy, state.ledger.row_of(account)
+    place = policy.row_of.get(instrument, 0) if isinstance(instrument, str) else 0
+    step = float(state.arrays.quantity_step[place])
+    given = order_rows(state.arrays, [(instrument, step)], policy.row_of)
     premiums(state.arrays, *given)
-    if limit is not None and not (np.isfinite(limit) and limit >= step):
+    if limit is not None and not (is_finite(limit) and limit >= step):
         raise ConfigError(f"limit = {limit!r}: must be a number of contracts, at least the quantity step {step:g}")
     most = MOST_STEPS if limit is None else int(min(limit / step * (1.0 + 1e-12), MOST_STEPS))
     sign = 1.0 if side == "buy" else -1.0
 
-    def fit(steps: IntArray) -> BoolArray:
+    def after(steps: IntArray) -> OrderChecks:
         account_rows, rows = np.full(len(steps), row), np.full(len(steps), given[0][0])
-        return _fit_or_too_large(state, account_rows, rows, np.asarray(sign * steps * step, dtype=np.float64))
+        return _checked_or_too_large(state, account_rows, rows, np.asarray(sign * steps * step, dtype=np.float64))
 
-    found, bounded = _last_that_fits(fit, most)
+    proven = _funds_concave(policy, int(given[0][0]))
+    found, bounded = _last_allowed(after, 0, most, first=proven)
+    if proven and bounded and state.ledger.figures(np.array([row]))[0, AVAILABLE] < 0.0:
+        funded = _most_funds(after, most)
+        if funded > found and after(np.array([funded])).allowed[0]:
+            found, bounded = _last_allowed(after, funded, most, first=True)
     # 23 steps of 0.1 as 2.3: fifteen digits are a double's own, the rest is the noise of the product.
     size = float(f"{found * step:.15g}")
-    return LargestOrder(sign * size + 0.0, "margin" if bounded else "limit", state.policy.tabled)
+    return LargestOrder(sign * size + 0.0, "margin" if bounded else "limit", proven)
 
 
-def _last_that_fits(fit: Callable[[IntArray], BoolArray], most: int) -> tuple[int, bool]:
-    """Largest number of steps up to `most` below the first that is seen not to fit, and whether one was seen."""
-    ladder = np.unique(np.minimum(2 ** np.arange(0, most.bit_length() + 1, dtype=np.int64), most))
-    good = fit(ladder)
-    if good.all():
+def _funds_concave(policy: Policy, instrument: int) -> bool:
+    """Whether the model declares funds concave in the size of an order, its premium paid in whatever coin it takes."""
+    turning = np.zeros(len(policy.arrays), dtype=np.bool_)
+    cash = int(policy.arrays.cash_row[instrument])
+    turning[[cash] if cash >= 0 else []] = True
+    return all(declared_convex(policy.model, policy.arrays, turning, measure) for measure in OF_FUNDS)
+
+
+def _most_funds(after: Callable[[IntArray], OrderChecks], most: int) -> int:
+    """Number of steps, up to `most`, of the most available funds, which are concave in it."""
+    sizes = _ladder(0, most)
+    while True:
+        best = int(np.argmax(after(sizes).available_funds))
+        low, high = int(sizes[max(best - 1, 0)]), int(sizes[min(best + 1, len(sizes) - 1)])
+        if high - low < LADDER:
+            every = np.arange(max(low, 1), high + 1)
+            return int(every[np.argmax(after(every).available_funds)])
+        sizes = np.unique(np.linspace(low, high, LADDER).astype(np.int64))
+
+
+def _ladder(low: int, most: int) -> IntArray:
+    """Numbers of steps above `low`, up to `most`, twice as far each time."""
+    room = most - low
+    return np.asarray(low + np.unique(np.minimum(2 ** np.arange(0, room.bit_length() + 1, dtype=np.int64), room)))
+
+
+def _last_allowed(
+    after: Callable[[IntArray], OrderChecks], low: int, most: int, *, first: bool = False
+) -> tuple[int, bool]:
+    """Largest number of steps from `low`, taken for allowed, to `most` that is seen to be, and whether one more is not.
+
+    With `first` the search ends before the first number that is seen not to be, not behind the last that is.
+    """
+    if low == most:
         return most, False
-    first = int(np.argmin(good))
-    low, high = (int(ladder[first - 1]) if first else 0), int(ladder[first])
-    while high - low > 1:
-        between = np.unique(np.linspace(low, high, LADDER).astype(np.int64))[1:-1]
-        good = fit(between)
-        if good.all():
-            low = int(between[-1])
-        else:
-            first = int(np.argmin(good))
-            low, high = (int(between[first - 1]) if first else low), int(between[first])
-    return low, True
+    sizes = _ladder(low, most)
+    good = np.zeros(0, dtype=np.bool_)
+    while len(good) < len(sizes) and not (first and not good.all()):
+        # A few at a time: what is far too large is not asked for where it would not be used.
+        good = np.append(good, after(sizes[len(good) : len(good) + RUNGS]).allowed)
+    sizes = sizes[: len(good)]
+    if good[-1] and (good.all() or not first):
+        return most, False
+    while True:
+        held = int(np.argmin(good)) - 1 if first else int(np.max(np.flatnonzero(good), initial=-1))
+        low, high = int(sizes[held]) if held >= 0 else low, int(sizes[held + 1])
+        if high - low <= 1:
+            return low, True
+        sizes = np.unique(np.linspace(low, high, LADDER).astype(np.int64))[1:-1]
+        good = np.append(after(sizes).allowed, False)
+        sizes = np.append(sizes, high)
 
 
-def _fit_or_too_large(state: State, account: IntArray, instrument: IntArray, quantity: FloatArray) -> BoolArray:
-    """(R,) which orders fit; one that sums cannot be computed for exactly does not. Sizes rise."""
+def _checked_or_too_large(state: State, account: IntArray, instrument: IntArray, quantity: FloatArray) -> OrderChecks:
+    """What orders (R,) do; one that sums cannot be computed for exactly is not allowed, its funds -inf. Sizes rise."""
     try:
-        return check(state, account, instrument, quantity).allowed
+        return check(state, account, instrument, quantity)
     except NumericalError:
         if len(account) == 1:
-            return np.zeros(1, np.bool_)
+            worst, no = np.full(1, -np.inf), np.zeros(1, np.bool_)
+            return OrderChecks(-worst, -worst, worst, no, no)
         half = len(account) // 2
         parts = (slice(0, half), slice(half, None))
-        return np.concatenate([_fit_or_too_large(state, account[p], instrument[p], quantity[p]) for p in parts])
+        found = [_checked_or_too_large(state, account[p], instrument[p], quantity[p]) for p in parts]
+        return OrderChecks(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
 def _checked_what_if(state: State, account: str, orders: Sequence[tuple[str, float]]) -> WhatIf:
@@ -255,7 +314,12 @@ def _modelled(state: State, account: IntArray, instrument: IntArray, quantity: F
 
 
 def _columns(account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> tuple[IntArray, IntArray, FloatArray]:
-    given = {"account": np.asarray(account), "instrument": np.asarray(instrument), "quantity": np.asarray(quantity)}
+    given: dict[str, NDArray[Any]] = {}
+    for name, values in (("account", account), ("instrument", instrument), ("quantity", quantity)):
+        try:
+            given[name] = np.asarray(values)
+        except ValueError:  # rows of unequal lengths
+            raise DataError([Problem("orders", None, name, values, "must be one row of numbers")]) from None
     for name, column in given.items():
         kinds = "iuf" if name == "quantity" else "iu"
         if column.size and column.dtype.kind not in kinds:
@@ -284,6 +348,7 @@ def _refuse(state: State, account: IntArray, instrument: IntArray, quantity: Flo
         ("account", account, (account < 0) | (account >= len(state.ledger)), "no such account row"),
         ("instrument", instrument, ~known, "no such instrument row"),
         ("quantity", quantity, ~finite, "must be a finite number"),
+        ("quantity", quantity, np.abs(held) > LARGEST_ORDER, too_large()),
         ("instrument", name, arrays.is_collateral[row], "an asset that is held, not a contract"),
         ("quantity", quantity, is_off_step(held, step), every),
         ("quantity", quantity, quantity == 0.0, "an order of nothing"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +20,8 @@ from scenarios.risk_arrays import RiskArrays
 
 # The largest double: a whole number of Python's may be above it.
 LARGEST = float(np.finfo(np.float64).max)
+# Contracts, far beyond what any tick lets be summed exactly, and far below where money overflows.
+LARGEST_ORDER = 1e100
 COMPARED = (
     "equity",
     "margin_balance",
@@ -147,6 +149,9 @@ def order_rows(
 
     row_of  row by name, where the caller has it at hand
     """
+    given: object = orders
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise DataError([Problem("orders", None, "orders", orders, "must be a list of (instrument, quantity)")])
     row_of = arrays.index_of() if row_of is None else row_of
     problems: list[Problem] = []
     rows, quantities = [], []
@@ -161,8 +166,9 @@ def order_rows(
             remedy = "no such instrument" + did_you_mean(str(name), row_of)
             problems.append(Problem("orders", number, "instrument", name, remedy))
             continue
-        if abs(quantity) > LARGEST or quantity != quantity:
-            problems.append(Problem("orders", number, "quantity", quantity, "must be a finite number"))
+        if not is_finite(quantity) or abs(quantity) > LARGEST_ORDER:
+            remedy = too_large() if is_finite(quantity) else "must be a finite number"
+            problems.append(Problem("orders", number, "quantity", quantity, remedy))
             continue
         if arrays.is_collateral[row]:
             remedy = "an asset that is held, not a contract; its deposit or withdrawal is no order"
@@ -177,6 +183,16 @@ def order_rows(
     if problems:
         raise DataError(problems)
     return np.asarray(rows, dtype=np.int64), np.asarray(quantities, dtype=np.float64)
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value is a finite number that a double holds; no truth value is one."""
+    return _is_number(value) and bool(abs(value) <= LARGEST)  # type: ignore[arg-type]
+
+
+def too_large() -> str:
+    """What is wrong with a quantity beyond `LARGEST_ORDER`."""
+    return f"must be at most {LARGEST_ORDER:g} contracts either way: of more, no sum is exact"
 
 
 def _is_number(value: object) -> bool:

@@ -14,7 +14,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.cli.inputs import Options, Session, open_session
 from portfolio_margin.cli.output import emit, moment_text, progress, refuse_overwriting_inputs
 from portfolio_margin.cli.tell import tell
-from portfolio_margin.io.part_files import MANIFEST, check_folder, part_folder
+from portfolio_margin.io.part_files import MANIFEST, check_folder, check_no_strays, part_folder, part_name
 from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, files_digest, partitions
 from portfolio_margin.io.results import money_text
 from portfolio_margin.margin_parts import MarginJob, head_of, known_part, margin_of_partition, write_manifest
@@ -77,6 +77,7 @@ def run(options: Options, how: ClusterRun) -> bool:
     head = head_of(files_digest(files), session.arrays, session.model, how.accounts_each)
     check_folder(Path(how.folder), head, how.resume)
     with connect(how.address, how.workers) as client, part_folder(how.folder, head, how.resume) as folder:
+        check_no_strays(folder, [part_name(part.number) for part in parts])
         job = _job(session, options, files, os.path.abspath(folder), head["digest"])
         known = [known_part(folder, part.number, job.run) for part in parts] if how.resume else []
         kept = {part.number: part for part in known if part is not None}

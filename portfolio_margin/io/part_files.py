@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pricing.errors import DataError, Problem
 
 MANIFEST = "manifest.json"
 METADATA = b"portfolio_margin"
+SEAL, BLANK = "seal", "0" * 64
 
 
 def part_name(number: int) -> str:
@@ -24,8 +26,14 @@ def part_name(number: int) -> str:
 
 
 def write_part(path: Path, columns: Mapping[str, Any], identity: Mapping[str, Any]) -> bytes:
-    """Write one Parquet file with its identity, whole or not at all, over one that is there; returns its content."""
-    content = result_bytes(PARQUET, columns, identity, ())
+    """Write one Parquet file with its identity, whole or not at all, over one that is there; returns its content.
+
+    It states a seal of its own: the SHA-256 of all its bytes, zeros in place of the seal.
+    """
+    content = result_bytes(PARQUET, columns, {**identity, SEAL: BLANK}, ())
+    if content.count(BLANK.encode()) != 1:
+        raise AssertionError("the place of a seal must be the only one of its kind")
+    content = content.replace(BLANK.encode(), hashlib.sha256(content).hexdigest().encode())
     write_whole(path, content)
     return content
 
@@ -44,10 +52,23 @@ def stated_in(content: bytes) -> tuple[dict[str, Any], int] | None:
 
     try:
         file = parquet.ParquetFile(BufferReader(content))
-        told = json.loads((file.schema_arrow.metadata or {}).get(METADATA, b"{}"))
-        return (told, file.metadata.num_rows) if isinstance(told, dict) else None
+        # The file's own: the Arrow schema in it, which is coded, keeps the zeros.
+        told = json.loads((file.metadata.metadata or {}).get(METADATA, b"{}"))
+        seal = told.pop(SEAL, None) if isinstance(told, dict) else None
+        if not isinstance(seal, str) or len(seal) != len(BLANK):
+            return None
+        whole = hashlib.sha256(content.replace(seal.encode(), BLANK.encode())).hexdigest() == seal
+        return (told, file.metadata.num_rows) if whole else None
     except (OSError, ValueError, ArrowException):
         return None
+
+
+def check_no_strays(place: Path, names: Sequence[str]) -> None:
+    """DataError naming every part file in a folder that is none of this run."""
+    remedy = "is no part of this run: take it out of the folder"
+    strays = sorted({path.name for path in place.glob("part-*.parquet")} - set(names))
+    if strays:
+        raise DataError([Problem(str(place), None, "output", name, remedy) for name in strays])
 
 
 def check_folder(place: Path, head: Mapping[str, Any], resume: bool) -> None:

@@ -68,7 +68,7 @@ def partitions(files: BookFiles, accounts_each: int = DEFAULT_ACCOUNTS) -> tuple
     given = [(files.positions, POSITION_COLUMNS), (files.collateral, COLLATERAL_COLUMNS)]
     scans = [[] if path is None else _scan(path, columns) for path, columns in given]
     names = sorted(set().union(*(group.accounts for scan in scans for group in scan)))
-    if not names:
+    if not scans[0]:
         refuse(files.positions, "rows", 0, "an empty portfolio; give at least one position")
     found = []
     for number, low in enumerate(range(0, len(names), accounts_each)):

@@ -74,7 +74,7 @@ def _search(search: Search, missed: Verify) -> Found | None:
     search.support(np.zeros(len(search.trials.rows)))
     best = search.try_directions(0.0, missed)
     bound = search.relax(0.0)
-    if np.isfinite(bound) or not search.convex:
+    if np.isfinite(bound) or not search.proven:
         best, _ = search.whole(0.0, missed, best)
     return None if best is None else search.polish(best, 0.0, missed)
 

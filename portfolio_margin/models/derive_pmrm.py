@@ -195,6 +195,13 @@ class Model:
         total = total_of(charges, len(book))
         return Requirement(total[:, 0], total[:, 1], worst, charges, revaluation)
 
+    def convex(self, arrays: RiskArrays, turning: BoolArray, measure: str) -> bool:
+        """Whether the requirement is convex in the quantities, less the margin balance for a measure of funds.
+
+        It is, as long as no oracle is in doubt and nothing is unsettled: both step when the first perpetual is held.
+        """
+        return self.params.feeds.quiet
+
     def net_margin(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
     ) -> NetMargin:

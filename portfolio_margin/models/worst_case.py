@@ -19,6 +19,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_minimum, short_option_rows
 from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
+from portfolio_margin.convexity import INITIAL, OF_FUNDS
 from portfolio_margin.kernel_inputs import segment_starts
 from portfolio_margin.order_table import OrderTable, worst_loss_table
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
@@ -118,6 +119,21 @@ class Model:
         """The same requirement as columns, for kernels that margin one account after one order."""
         short = short_option_rows(arrays, self.params.short_option_minimum)
         return worst_loss_table(arrays, self.params.netting, self.haircut(arrays), short, self._factors)
+
+    def convex(self, arrays: RiskArrays, turning: BoolArray, measure: str) -> bool:
+        """Whether the requirement is convex in the quantities, less the margin balance for a measure of funds.
+
+        Where no balance with a haircut turns it is. Where one does, the loss of that asset bends the other way; less
+        the balance it is convex as long as factor x the fall of the asset is at most its value, in every scenario.
+        """
+        bent = turning & (self.haircut(arrays) > 0.0)
+        if not np.any(bent):
+            return True
+        if measure not in OF_FUNDS:
+            return False
+        factor = self._factors[0] if measure in INITIAL else self._factors[1]
+        lowest = arrays.rows[bent].min(axis=1, initial=0.0)
+        return bool(np.all(factor * -lowest <= arrays.value_rows[bent]))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Each position's loss in the worst scenario of its netting set; what the floor adds, if it binds."""

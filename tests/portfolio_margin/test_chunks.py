@@ -19,6 +19,7 @@ import pytest
 from portfolio_margin import Book, margin
 from portfolio_margin.chunks import Work, chunks, manifest_of, run_in_chunks, write_part
 from portfolio_margin.io.positions import read_book
+from portfolio_margin.io.results import json_text
 from portfolio_margin.models import worst_case
 from pricing import ConfigError, DataError
 from tests.portfolio_margin import test_cli
@@ -64,6 +65,31 @@ def test_a_run_goes_on_where_it_ended(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in broken.iterdir()}
     assert run_in_chunks(WORK, broken, 17, resume=True) == (0, 8, 120)
     assert {path: path.stat().st_mtime_ns for path in broken.iterdir()} == before
+
+
+@pytest.mark.parametrize("manifest", ["of the whole run", "of a run that was killed"])
+def test_damaged_parts_are_computed_again(tmp_path: Path, manifest: str) -> None:
+    """One bit, wherever it is in a part of 17 accounts: in the rows, the footer, or what the part says of itself."""
+    run_in_chunks(WORK, tmp_path, 60)
+    whole = contents(tmp_path)
+    path, sound = tmp_path / "part-000001.parquet", whole["part-000001.parquet"]
+    if manifest == "of a run that was killed":
+        (tmp_path / "manifest.json").write_text(json_text(manifest_of(WORK, 60)), encoding="utf-8")
+    for place in np.linspace(0, len(sound) - 1, 25).astype(int).tolist():
+        damaged = bytearray(sound)
+        damaged[place] ^= 1
+        path.write_bytes(bytes(damaged))
+        assert run_in_chunks(WORK, tmp_path, 60, resume=True) == (1, 1, 120), place
+        assert contents(tmp_path) == whole
+
+
+def test_a_part_of_no_run_is_named(tmp_path: Path) -> None:
+    run_in_chunks(WORK, tmp_path, 60)
+    (tmp_path / "part-000099.parquet").write_bytes(b"x")
+    before = contents(tmp_path)
+    with pytest.raises(DataError, match=r"part-000099.parquet.*no part of this run"):
+        run_in_chunks(WORK, tmp_path, 60, resume=True)
+    assert contents(tmp_path) == before
 
 
 def test_chunks_in_any_order_make_the_same_folder(tmp_path: Path) -> None:

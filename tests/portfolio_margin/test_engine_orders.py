@@ -148,7 +148,7 @@ def test_the_largest_order_fits_and_one_step_more_does_not(name: str) -> None:
     for contract, side in (("BTC-7D-68000-C", "sell"), ("ETH-60D-2050-P", "buy")):
         found = engine.largest_order(account, contract, side, limit=quantity(contract, 3_000))
         sign = 1.0 if side == "buy" else -1.0
-        assert found.proven == (name == "worst_case")
+        assert found.proven == (name in ("derive_pmrm", "worst_case"))
         if found.quantity:
             assert math.copysign(1.0, found.quantity) == sign
             assert engine.what_if(account, [(contract, found.quantity)]).allowed
@@ -164,9 +164,10 @@ def test_the_largest_order_fits_and_one_step_more_does_not(name: str) -> None:
 def test_the_largest_order_of_a_worst_loss_is_the_largest(
     steps: dict[str, int], cash: int, name: str, side: str
 ) -> None:
-    """Every size up to beyond the bound is tried: all up to it are allowed, and none after.
+    """Every size up to beyond the bound is tried: the bound is allowed, and none after it; of an account that covers
+    its margin, all up to it are.
 
-    For an account that is short, what is allowed is what leaves its funds as they are, and cents decide.
+    For an account that is short, what is allowed may be what leaves its funds as they are, and cents decide.
     """
     engine = MarginEngine(engine_state(PER_SET, {"a": {**in_steps(steps), "USD": cash / 100.0}}))
     sizes = np.arange(1, 3_000) * (1 if side == "buy" else -1)
@@ -177,10 +178,39 @@ def test_the_largest_order_of_a_worst_loss_is_the_largest(
     fits = checks.allowed
     found = engine.largest_order("a", name, side, limit=quantity(name, len(sizes)))
     count = abs(round(found.quantity / quantity(name, 1)))
-    assert (fits | by_cents)[:count].all()
+    assert (fits | by_cents)[max(count - 1, 0) : count].all()
+    if before >= 0.0:
+        assert fits[:count].all()
     assert not (fits & ~by_cents)[count:].any()
     if not by_cents.any():
-        assert found.bound_by == ("limit" if fits.all() else "margin")
+        assert found.bound_by == ("limit" if fits[-1] else "margin")
+
+
+SHORT_ACCOUNTS: list[tuple[float, str, Held]] = [
+    (
+        0.5,
+        "BTC-60D-54400-C",
+        {"BTC-60D-54400-C": 3.0, "BTC-60D-61200-P": -0.6, "BTC-60D-68000-P": 1.3, "USD": -28_014.65},
+    ),
+    (0.9, "BTC-7D-68000-C", {"ETH-60D-2870-C": -0.4, "BTC-7D-68000-C": 2.7, "BTC-60D-95200-P": -1.5, "USD": 55_763.78}),
+]
+
+
+@pytest.mark.parametrize(("haircut", "contract", "held"), SHORT_ACCOUNTS)
+def test_allowed_sizes_may_begin_beyond_sizes_that_are_not(haircut: float, contract: str, held: Held) -> None:
+    """Of an account that is short a small sale costs excess liquidity, a larger one covers the initial margin."""
+    engine = MarginEngine(engine_state(worst_case.Model(worst_case.Params(haircut=haircut)), {"a": held}))
+    sizes = np.arange(1, 400)
+    rows, contracts = np.zeros(len(sizes), np.int64), np.full(len(sizes), ROW[contract])
+    allowed = engine.check(rows, contracts, -sizes * quantity(contract, 1)).allowed
+    last = int(sizes[allowed].max())
+    assert not allowed[0]
+    first, step = int(sizes[allowed].min()), quantity(contract, 1)
+    found = engine.largest_order("a", contract, "sell")
+    assert found == LargestOrder(pytest.approx(-last * step), "margin", True)
+    assert engine.largest_order("a", contract, "sell", limit=first * step * 0.99).quantity == 0.0
+    within = engine.largest_order("a", contract, "sell", limit=(first + 1) * step)
+    assert within == LargestOrder(pytest.approx(-(first + 1) * step), "limit", True)
 
 
 def test_an_account_that_is_short_may_reduce() -> None:

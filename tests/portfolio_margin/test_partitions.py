@@ -181,6 +181,18 @@ def test_files_that_are_no_book(tmp_path: Path, content: Any, said: str) -> None
         partitions(BookFiles(str(file)))
 
 
+def test_no_position_is_an_empty_portfolio_beside_collateral_too(tmp_path: Path) -> None:
+    """In the words of one machine."""
+    files = written(tmp_path)
+    nothing = pd.read_parquet(files.positions).iloc[:0]
+    nothing.to_parquet(files.positions, index=False)
+    said = "rows = 0: an empty portfolio; give at least one position"
+    with pytest.raises(DataError, match=said):
+        partitions(files)
+    with pytest.raises(DataError, match=said):
+        read_book(files.positions, files.collateral, INSTRUMENTS, MARKET)
+
+
 def test_a_book_in_parts_is_parquet(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("account,instrument,quantity\n")

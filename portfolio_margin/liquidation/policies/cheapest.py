@@ -22,8 +22,8 @@ from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import check_bounds
 
 NAME = "cheapest"
-# From best to worst.
-OUTCOMES = (Outcome.SAFE, Outcome.RESTORED, Outcome.EXHAUSTED, Outcome.BANKRUPT)
+# From best to worst, as they are declared.
+OUTCOMES = tuple(Outcome)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": "Why one account must hold what it must.",
     "compare": "Every account under every margin model.",
     "what-if": "Margin of an account before and after orders.",
+    "edge": "How far an account is from liquidation, in price, vol and time.",
     "liquidate": "What would be closed of accounts below maintenance.",
     "hedge": "The cheapest trades that bring an account's margin to a target.",
     "optimise": "The trades after which an account's margin is smallest, its Greeks kept.",

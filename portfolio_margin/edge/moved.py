@@ -20,6 +20,7 @@ from pricing.resolve import PricingInputs, resolve, slice_vol, years_to_expiry
 
 STICKY = ("moneyness", "strike")
 # A market moved on purpose is no slip: limits decide what is refused and change no number.
+STEEPEST = 2.0
 NO_LIMITS = MarketLimits(np.inf, np.inf, np.inf, 0.0, np.inf, np.inf)
 
 
@@ -128,16 +129,17 @@ class Mover:
     def slices(self, states: States) -> FloatArray:
         """(K,X,5) raw SVI: vols keep while time passes, so total variance shrinks; sticky strikes shift the slice.
 
-        However high vols are, wings stay within Lee's slope of 2 (Lee 2004, The moment formula, theorem 3.2).
+        A slice grows no further than to Lee's slope of 2 in a wing (Lee 2004, The moment formula, theorem 3.2); vols of
+        options, which are their own, go on. Slices then only say how vols change inside a scenario.
         """
         market, left = self.market, self.years_left
         own = market.expiry_underlying == self.underlying
         kept = np.divide(np.maximum(left - states.years, 0.0), left, out=np.ones_like(left), where=left > 0)
         factor = kept * np.where(own, states.vol[:, None] ** 2, 1.0)
         svi = np.repeat(market.svi[None], len(states), axis=0)
-        steepest = 2.0 / (1.0 + np.abs(market.svi[:, 2]))
-        svi[:, :, 0] *= factor
-        svi[:, :, 1] = np.minimum(svi[:, :, 1] * factor, steepest)
+        slope = market.svi[:, 1] * (1.0 + np.abs(market.svi[:, 2]))
+        most = np.divide(STEEPEST, slope, out=np.full_like(slope, np.inf), where=slope > 0)
+        svi[:, :, :2] *= np.minimum(factor, np.maximum(most, kept))[:, :, None]
         if self.sticky == "strike":
             svi[:, :, 3] -= np.where(own, np.log(self.forwards(states) / market.forward), 0.0)
         return svi

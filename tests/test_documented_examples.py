@@ -35,6 +35,12 @@ def test_examples_of_hedging() -> None:
     assert names["found"].trades
 
 
+def test_examples_of_the_edge() -> None:
+    names = run_blocks("docs/edge.md")
+    assert names["prices"].side.tolist() == ["into", "into"]
+    assert names["found"].prices.price == pytest.approx(names["prices"].price)
+
+
 def test_examples_of_the_readme() -> None:
     """They run, and leave what they say: a statement an account, a vol, a loss of each account."""
     names = run_blocks("README.md")

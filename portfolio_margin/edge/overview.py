@@ -38,8 +38,15 @@ class EdgeSettings:
 class Edge:
     """Everything about the edge of one account.
 
-    joint   deviations to the nearest point of the contour, and its price and vol multiples
-    dynamics  of price and vol behind deviations and probability
+    case         the account, and how its market is moved
+    prices       all liquidation prices at today's vols
+    distance     how far they are, in price, deviations and days
+    contour      the boundary over price and vol
+    joint        deviations to the nearest point of it, and its price and vol multiples
+    probability  of a breach within the horizon
+    inputs       of the score
+    score        0 to 100, see `risk_score`
+    dynamics     of price and vol behind deviations and probability
     """
 
     case: Case

@@ -11,14 +11,16 @@ from portfolio_margin import Book, margin
 from portfolio_margin.derivatives import with_price
 from portfolio_margin.edge import levels as levels_module
 from portfolio_margin.edge.levels import levels, levels_where_ruled, open_case
-from portfolio_margin.edge.prices import liquidation_prices
+from portfolio_margin.edge.prices import INTO, Span, liquidation_prices
 from portfolio_margin.models import worst_case
 from pricing import ConfigError, DataError
 from pricing.arrays import MILLISECONDS_PER_YEAR
+from pricing.instruments import Exercise
 from scenarios import revalue
 from tests.examples import DAY_MS
 from tests.portfolio_margin import books
-from tests.portfolio_margin.edge.cases import JOINT, case_of, linear_case, random_case
+from tests.portfolio_margin.edge.cases import JOINT, case_of, linear_case, linear_market, random_case
+from tests.portfolio_margin.test_coin_margin import COIN, COIN_MARKET
 from tests.portfolio_margin.test_contracts import MODELS, arrays_of, model_of
 
 PRICES = np.array([0.05, 0.4, 0.9, 0.99, 1.0, 1.02, 1.3, 2.0, 5.0])
@@ -164,3 +166,27 @@ def test_a_contract_without_cash_to_pay_into_is_named() -> None:
     book = Book.from_arrays(["a"], [table.index_of()["BTC-PERPETUAL"]], [1.0])
     with pytest.raises(DataError, match="instrument = 'BTC-PERPETUAL': its settlement currency is not among"):
         open_case(book, table, market, JOINT, books.GRID, "a")
+
+
+def test_a_coin_as_margin_currency_is_counted_in_coin() -> None:
+    """A perpetual margined in its coin: equity is the deposit and N (1/F - 1/F'); there is no common market of states."""
+    row = COIN.index_of()["BTC-PERPETUAL"]
+    book = Book.from_arrays(["a", "a"], [0, row], [2.0, 3_000.0])
+    case = open_case(book, COIN, COIN_MARKET, JOINT, books.GRID, "a")
+    assert case.at_once == 1
+    prices, forward = np.array([0.7, 1.0, 1.5]), float(COIN_MARKET.forward[2])
+    coins = 2.0 + 30_000.0 * (1.0 / forward - 1.0 / (forward * prices))
+    assert levels(case, prices).equity == pytest.approx(coins, rel=1e-12)
+    found = liquidation_prices(case, Span(0.1, 4.0, 31))
+    assert found.currency == "BTC" and found.side.tolist() == [INTO] and found.move[0] < 0
+
+
+def test_american_options_have_an_edge_as_well() -> None:
+    instruments, market, scenario_set = linear_market()
+    early = replace(instruments, exercise=np.where(instruments.is_option, int(Exercise.AMERICAN), 0))
+    book = Book.from_arrays(["a"] * 3, [0, 2, 3], [4_000.0, -10.0, -10.0])
+    case = open_case(book, early, market, JOINT, scenario_set, "a")
+    european = linear_case(4_000.0, {"U-1000-C": -10.0, "U-1000-P": -10.0}, factor=0.8)
+    american, plain = (liquidation_prices(c, Span(0.5, 2.0, 21)) for c in (case, european))
+    # At no rate and no carry early exercise is worth nothing.
+    assert american.price == pytest.approx(plain.price, rel=1e-4)

@@ -169,7 +169,7 @@ def test_a_contract_without_cash_to_pay_into_is_named() -> None:
 
 
 def test_a_coin_as_margin_currency_is_counted_in_coin() -> None:
-    """A perpetual margined in its coin: equity is the deposit and N (1/F - 1/F'); there is no common market of states."""
+    """A perpetual margined in its coin: equity is the deposit and N (1/F - 1/F'); states have no common market."""
     row = COIN.index_of()["BTC-PERPETUAL"]
     book = Book.from_arrays(["a", "a"], [0, row], [2.0, 3_000.0])
     case = open_case(book, COIN, COIN_MARKET, JOINT, books.GRID, "a")

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.optimize import brentq
 
-from portfolio_margin.edge.levels import Case, levels
+from portfolio_margin.edge.levels import Case, levels_where_ruled
 from portfolio_margin.edge.prices import LiquidationPrices
 from pricing.arrays import DAYS_PER_YEAR, FloatArray
 from pricing.errors import ConfigError, DataError, Problem
@@ -113,14 +113,15 @@ def _vol_of_options(case: Case) -> float:
 
 def days_to_edge(case: Case, most_days: float) -> tuple[float, float]:
     """Days until the account falls below maintenance margin though no price moves, inf where it does not, and how far
-    ahead was looked: `most_days` or the first expiry held, whichever is sooner.
+    ahead was looked: `most_days`, the first expiry held, or as far as the model has rules for what is then held,
+    whichever is sooner.
 
     Sampled at 17 times, closer together at the end, where decay is fastest, and solved between two.
     """
     latest = min(most_days / DAYS_PER_YEAR, case.first_expiry_years)
 
     def excess(years: float) -> float:
-        return float(levels(case, np.ones(1), 1.0, years).excess[0])
+        return float(levels_where_ruled(case, np.ones(1), 1.0, years)[0].excess[0])
 
     times = latest * (1.0 - np.linspace(1.0, 0.0, DAYS_TRIED) ** 2)
     before = excess(0.0)
@@ -128,6 +129,8 @@ def days_to_edge(case: Case, most_days: float) -> tuple[float, float]:
         return 0.0, latest * DAYS_PER_YEAR
     for first, last in pairwise(times):
         after = excess(float(last))
+        if np.isnan(after):
+            return np.inf, float(first) * DAYS_PER_YEAR
         if after < 0.0:
             root = first if before == 0.0 else brentq(excess, float(first), float(last), xtol=DAY_TOLERANCE_YEARS)
             return float(root) * DAYS_PER_YEAR, latest * DAYS_PER_YEAR

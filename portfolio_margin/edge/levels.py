@@ -118,7 +118,7 @@ def open_case(
     chosen = _underlying(table, small, own, notional, underlying)
     mover = Mover.of(table, small, chosen, sticky)
     _check_cash(own, table)
-    today = Case(account, own, mover, model, scenario_set, 1.0, 1)
+    today = Case(str(account), own, mover, model, scenario_set, 1.0, 1)
     here = States(np.ones(1), np.ones(1))
     now, reasons, arrays = _one_by_one(today, here)
     if reasons:

@@ -49,7 +49,8 @@ class LiquidationPrices:
     side    (M,) seen from today's price outwards: "into" liquidation, "out of" it again, or "touches"
     jumps   (M,) True where the excess jumps over 0: a rule that counts in whole steps
     price_slope, vol_slope, time_slope  (M,3) of equity, initial and maintenance margin, there: margin currency for a
-            relative move of 1.00 of the price, for 1.00 of all vols of the underlying (relative), per year
+            relative move of 1.00 of the price, for 1.00 of all vols of the underlying (relative), per year; NaN where
+            the model has no rule for what is held a step away
     account, underlying, spot, currency, sticky   whose, and along what path
     span    what was searched: what was asked for, as far as the model has rules for what is then held
     without_rule   why no more was searched, a line a position; empty where all was
@@ -169,7 +170,7 @@ def _slopes(case: Case, price: FloatArray, vol: float) -> tuple[FloatArray, Floa
     later = min(TIME_STEP_YEARS, case.first_expiry_years)
 
     def at(moved: FloatArray, vols: float, years: float = 0.0) -> FloatArray:
-        found = levels(case, moved, vols, years)
+        found, _ = levels_where_ruled(case, moved, vols, years)
         return np.column_stack([found.equity, found.initial, found.maintenance])
 
     here = at(price, vol)

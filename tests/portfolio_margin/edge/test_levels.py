@@ -10,6 +10,7 @@ import pytest
 from portfolio_margin import Book, margin
 from portfolio_margin.derivatives import with_price
 from portfolio_margin.edge import levels as levels_module
+from portfolio_margin.edge.distance import days_to_edge
 from portfolio_margin.edge.levels import levels, levels_where_ruled, open_case
 from portfolio_margin.edge.prices import INTO, Span, liquidation_prices
 from portfolio_margin.models import worst_case
@@ -155,6 +156,16 @@ def test_a_debt_on_the_way_that_the_model_has_no_rule_for_is_named_with_its_pric
     assert searched.span.low == pytest.approx(owed_below / 68_000.0, rel=0.03)
     assert searched.span.low > owed_below / 68_000.0
     assert searched.without_rule[0].startswith("BTC: a balance owed")
+
+
+def test_slopes_and_days_end_where_the_rules_do() -> None:
+    """As time passes ETH slides along its curve and a long perpetual pays out or in: without coins that is a debt."""
+    held = {"BTC": 1.0, "BTC-PERPETUAL": 15_000.0, "ETH-PERPETUAL": -5_000.0}
+    case = case_of(held, model_of("deribit_spm"))
+    found = liquidation_prices(case, Span(0.5, 2.0, 61))
+    assert len(found) >= 1
+    assert np.all(np.isfinite(found.price_slope)) and np.all(np.isnan(found.time_slope))
+    assert days_to_edge(case, 30.0) == (np.inf, 0.0)
 
 
 def test_a_contract_without_cash_to_pay_into_is_named() -> None:

@@ -165,11 +165,13 @@ class Traits:
     proportional  charges that grow in proportion where every contract of an account is multiplied
     credits       charges that may be negative; all others are 0 or more
     of_equity     charges that stand for no risk but take back value that equity holds and the rule does not credit
+    rows_by_name  True where rules are looked up by the name of a row, so that every name must stand for one row
     """
 
     proportional: tuple[str, ...] = ()
     credits: tuple[str, ...] = ()
     of_equity: tuple[str, ...] = ()
+    rows_by_name: bool = False
 
 
 class MarginModel(Protocol):

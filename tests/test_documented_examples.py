@@ -41,6 +41,12 @@ def test_examples_of_stress() -> None:
     assert names["size"].amount > 0 and names["nearest"].loss >= 1e6
 
 
+def test_examples_of_the_edge() -> None:
+    names = run_blocks("docs/edge.md")
+    assert names["prices"].side.tolist() == ["into", "into"]
+    assert names["found"].prices.price == pytest.approx(names["prices"].price)
+
+
 def test_examples_of_the_readme() -> None:
     """They run, and leave what they say: a statement an account, a vol, a loss of each account."""
     names = run_blocks("README.md")

@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "One account as a page with pictures, one HTML file.",
     "compare": "Every account under every margin model.",
     "what-if": "Margin of an account before and after orders.",
+    "edge": "How far an account is from liquidation, in price, vol and time.",
     "liquidate": "What would be closed of accounts below maintenance.",
     "stress": "A crash over all accounts, with the liquidation in the loop.",
     "hedge": "The cheapest trades that bring an account's margin to a target.",

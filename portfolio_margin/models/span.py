@@ -188,7 +188,9 @@ class Model:
     file: RiskParameterFile | None = None
     prepared: tuple[str, SpanRules] | None = None
     model_id: str = field(default="span", init=False)
-    traits: Traits = field(default=Traits(credits=("inter_credit",), of_equity=("option_value",)), init=False)
+    traits: Traits = field(
+        default=Traits(credits=("inter_credit",), of_equity=("option_value",), rows_by_name=True), init=False
+    )
 
     def __post_init__(self) -> None:
         if self.file is not None and not self.parameter_set.valid_from:

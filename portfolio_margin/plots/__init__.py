@@ -2,6 +2,7 @@
 
 from portfolio_margin.plots.comparison import margin_map
 from portfolio_margin.plots.contributions import contribution_bars
+from portfolio_margin.plots.edge import edge_contour, payoff_prices, payoff_with_marks
 from portfolio_margin.plots.exercise import exercise
 from portfolio_margin.plots.payoff import payoff
 from portfolio_margin.plots.picture import Picture
@@ -14,12 +15,15 @@ __all__ = [
     "Picture",
     "butterfly",
     "contribution_bars",
+    "edge_contour",
     "exercise",
     "fan",
     "loss_waterfall",
     "margin_map",
     "margin_waterfall",
     "payoff",
+    "payoff_prices",
+    "payoff_with_marks",
     "residuals",
     "risk_matrix",
     "smile",

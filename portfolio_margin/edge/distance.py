@@ -1,0 +1,176 @@
+"""distance: how far the nearest edge is, in price, in deviations of the price and in days, and the bands of warning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy.optimize import brentq
+
+from portfolio_margin.edge.levels import Case, levels_where_ruled
+from portfolio_margin.edge.prices import LiquidationPrices
+from pricing.arrays import DAYS_PER_YEAR, FloatArray
+from pricing.errors import ConfigError, DataError, Problem
+from pricing.market import UNDATED
+from pricing.surfaces import svi
+
+BANDS = ("safe", "watch", "warning", "critical", "liquidation")
+DAYS_TRIED = 17
+DAY_TOLERANCE_YEARS = 1e-7
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Distances below which an account is in a band; the nearer of the two decides.
+
+    sigmas  critical, warning, watch, rising: deviations of the price over the horizon
+    days    the same, days of decay along the forward
+
+    ConfigError where they are not three numbers, 0 or more, that rise.
+    """
+
+    sigmas: tuple[float, float, float] = (1.0, 2.0, 3.0)
+    days: tuple[float, float, float] = (1.0, 3.0, 7.0)
+
+    def __post_init__(self) -> None:
+        for name in ("sigmas", "days"):
+            values = getattr(self, name)
+            rising = len(values) == 3 and 0.0 <= values[0] <= values[1] <= values[2] < np.inf
+            if not rising:
+                raise ConfigError(f"{name} = {values!r}: must be three finite numbers, 0 or more, not falling")
+
+    def of(self, sigmas: float, days: float, liquidated: bool = False) -> str:
+        """The band of an account so far from its edge."""
+        if liquidated:
+            return BANDS[-1]
+        reached = max(
+            sum(distance < bound for bound in bounds) for distance, bounds in ((sigmas, self.sigmas), (days, self.days))
+        )
+        return BANDS[reached]
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far an account is from its edge.
+
+    below, above    relative price moves to the nearest edges, -1 and inf where none was found
+    sigmas_below, sigmas_above  the same in deviations: |ln(1 + move)| / deviation, inf where there is none
+    sigmas_joint    deviations to the nearest point of the contour of price and vol, inf where it was not looked for
+    days            until time decay alone, along the forward, brings the account to its edge; inf where it does not
+    days_searched   how far ahead was looked: to the horizon asked for or the first expiry held
+    deviation       of ln(price) over the horizon
+    horizon_days    the horizon
+    band            of `Bands`
+    """
+
+    below: float
+    above: float
+    sigmas_below: float
+    sigmas_above: float
+    sigmas_joint: float
+    days: float
+    days_searched: float
+    deviation: float
+    horizon_days: float
+    band: str
+
+    @property
+    def sigmas(self) -> float:
+        """Deviations to the nearest edge; 0 where the account is beyond it."""
+        return 0.0 if self.band == BANDS[-1] else min(self.sigmas_below, self.sigmas_above, self.sigmas_joint)
+
+
+def implied_vol_over(case: Case, years: float) -> float:
+    """Vol at the money over a time from today, per sqrt(year): total variance of the slices of the underlying, linear
+    in time from 0 to the first and from one to the next; beyond the last its vol.
+
+    DataError where the underlying has no slice and no option of the account has a vol: give one.
+    """
+    market, left = case.mover.market, case.mover.years_left
+    own = (market.expiry_underlying == case.mover.underlying) & (market.expiry_time != UNDATED) & (left > 0.0)
+    known = np.flatnonzero(own & np.isfinite(market.svi).all(axis=1))
+    if not len(known):
+        return _vol_of_options(case)
+    known = known[np.argsort(left[known])]
+    total = svi.total_variance(np, 0.0, *market.svi[known].T)
+    times = left[known]
+    if years > times[-1]:
+        return float(np.sqrt(total[-1] / times[-1]))
+    return float(np.sqrt(np.interp(years, np.append(0.0, times), np.append(0.0, total)) / years))
+
+
+def _vol_of_options(case: Case) -> float:
+    """Of the options held on the underlying, that whose strike is nearest to its forward, the first expiry first."""
+    table, inputs = case.mover.instruments, case.mover.inputs
+    rows = np.flatnonzero(table.is_option & (table.underlying_idx == case.mover.underlying) & (inputs.tau > 0.0))
+    if not len(rows):
+        remedy = "the market has no slice of it, so there is no implied vol: give a vol"
+        raise DataError([Problem("market", None, "underlying", case.underlying, remedy)])
+    away = np.abs(np.log(inputs.strike[rows] / inputs.forward[rows]))
+    return float(inputs.vol[rows[np.lexsort((away, inputs.tau[rows]))[0]]])
+
+
+def days_to_edge(case: Case, most_days: float) -> tuple[float, float]:
+    """Days until the account falls below maintenance margin though no price moves, inf where it does not, and how far
+    ahead was looked: `most_days`, the first expiry held, or as far as the model has rules for what is then held,
+    whichever is sooner.
+
+    Sampled at 17 times, closer together at the end, where decay is fastest, and solved between two.
+    """
+    latest = min(most_days / DAYS_PER_YEAR, case.first_expiry_years)
+
+    def excess(years: float) -> float:
+        return float(levels_where_ruled(case, np.ones(1), 1.0, years)[0].excess[0])
+
+    times = latest * (1.0 - np.linspace(1.0, 0.0, DAYS_TRIED) ** 2)
+    before = excess(0.0)
+    if before < 0.0:
+        return 0.0, latest * DAYS_PER_YEAR
+    for first, last in pairwise(times):
+        after = excess(float(last))
+        if np.isnan(after):
+            return np.inf, float(first) * DAYS_PER_YEAR
+        if after < 0.0:
+            root = first if before == 0.0 else brentq(excess, float(first), float(last), xtol=DAY_TOLERANCE_YEARS)
+            return float(root) * DAYS_PER_YEAR, latest * DAYS_PER_YEAR
+        before = after
+    return np.inf, latest * DAYS_PER_YEAR
+
+
+def distance(
+    case: Case,
+    prices: LiquidationPrices,
+    horizon_days: float = 1.0,
+    *,
+    vol: float | None = None,
+    joint: float = np.inf,
+    most_days: float = 365.0,
+    bands: Bands | None = None,
+) -> Distance:
+    """How far an account is from the nearest of its liquidation prices.
+
+    horizon_days  over which a deviation is meant, above 0
+    vol           per sqrt(year); None for the implied vol over the horizon
+    joint         deviations to the contour of price and vol, `Contour.nearest`, where it is known
+    most_days     how far ahead decay is looked at
+    bands         None for the usual ones
+    """
+    if not 0.0 < horizon_days < np.inf or not 0.0 < most_days < np.inf:
+        raise ConfigError(f"horizon_days = {horizon_days!r}, most_days = {most_days!r}: must be finite and above 0")
+    years = horizon_days / DAYS_PER_YEAR
+    used = implied_vol_over(case, years) if vol is None else vol
+    if not 0.0 < used < np.inf:
+        raise ConfigError(f"vol = {used!r}: must be finite and above 0")
+    deviation = used * np.sqrt(years)
+    below, above = prices.nearest
+    sigmas = _sigmas(np.array([below, above]), deviation)
+    days, searched = days_to_edge(case, most_days)
+    band = (bands or Bands()).of(min(float(sigmas.min()), joint), days, prices.liquidated)
+    both = float(sigmas[0]), float(sigmas[1])
+    return Distance(below, above, *both, joint, days, searched, deviation, horizon_days, band)
+
+
+def _sigmas(move: FloatArray, deviation: float) -> FloatArray:
+    with np.errstate(divide="ignore"):
+        return np.abs(np.log1p(move)) / deviation

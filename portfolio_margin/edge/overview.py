@@ -1,0 +1,102 @@
+"""overview: the edge of one account, all of it: prices, distance, contour, probability of a breach, score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from portfolio_margin.edge.contour import Contour, contour
+from portfolio_margin.edge.distance import Bands, Distance, distance, implied_vol_over
+from portfolio_margin.edge.levels import Case
+from portfolio_margin.edge.price_paths import Dynamics
+from portfolio_margin.edge.prices import LiquidationPrices, Span, liquidation_prices
+from portfolio_margin.edge.probability import BreachProbability, Simulation, breach_probability
+from portfolio_margin.edge.score import ScoreInputs, ScoreParams, risk_score, score_inputs
+from pricing.arrays import DAYS_PER_YEAR
+from pricing.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class EdgeSettings:
+    """How an edge is looked for.
+
+    horizon_days  of deviations and of the probability; None for a day, or to the first expiry held if that is sooner
+    span          of prices
+    dynamics      of price and vol; None for the usual ones at the implied vol
+    simulation    of the probability
+    bands, score  of warning
+    """
+
+    horizon_days: float | None = None
+    span: Span = field(default_factory=Span)
+    dynamics: Dynamics | None = None
+    simulation: Simulation = field(default_factory=Simulation)
+    bands: Bands = field(default_factory=Bands)
+    score: ScoreParams = field(default_factory=ScoreParams)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Everything about the edge of one account.
+
+    case         the account, and how its market is moved
+    prices       all liquidation prices at today's vols
+    distance     how far they are, in price, deviations and days
+    contour      the boundary over price and vol
+    joint        deviations to the nearest point of it, and its price and vol multiples
+    probability  of a breach within the horizon
+    inputs       of the score
+    score        0 to 100, see `risk_score`
+    dynamics     of price and vol behind deviations and probability
+    """
+
+    case: Case
+    prices: LiquidationPrices
+    distance: Distance
+    contour: Contour
+    joint: tuple[float, float, float]
+    probability: BreachProbability
+    inputs: ScoreInputs
+    score: float
+    dynamics: Dynamics
+
+
+def horizon_of(case: Case, days: float | None) -> float:
+    """The horizon in days: as asked, or a day, or to the first expiry held if that is sooner.
+
+    ConfigError where it is not above 0 or ends after the first expiry: what settles then is another account.
+    """
+    latest = case.first_expiry_years * DAYS_PER_YEAR
+    chosen = min(1.0, latest) if days is None else days
+    if not 0.0 < chosen <= latest or not chosen < float("inf"):
+        remedy = f"must be above 0 and at most {latest:.6g}, when the first contract held expires"
+        raise ConfigError(f"horizon_days = {chosen!r}: {remedy}")
+    return chosen
+
+
+def edge(case: Case, settings: EdgeSettings | None = None) -> Edge:
+    """The edge of the account of a case.
+
+    settings  None for the usual ones
+    ConfigError where the horizon is beyond the first expiry, or a contract expires at this very moment.
+    """
+    how = settings or EdgeSettings()
+    days = horizon_of(case, how.horizon_days)
+    years = days / DAYS_PER_YEAR
+    dynamics = how.dynamics or Dynamics.usual(implied_vol_over(case, years))
+    prices = liquidation_prices(case, how.span)
+    around = contour(case, how.span)
+    joint = around.nearest(dynamics, years)
+    away = distance(case, prices, days, vol=dynamics.vol, joint=joint[0], bands=how.bands)
+    probability = breach_probability(case, days, dynamics, how.simulation, prices.nearest)
+    inputs = score_inputs(case, prices, away, how.score)
+    return Edge(
+        case=case,
+        prices=prices,
+        distance=away,
+        contour=around,
+        joint=joint,
+        probability=probability,
+        inputs=inputs,
+        score=float(risk_score(inputs, how.score)),
+        dynamics=dynamics,
+    )

@@ -112,7 +112,7 @@ class Closing:
         notional = np.where(option & (arrays.notional > 0.0), arrays.notional, 1.0)
         unit_delta = np.where(option, np.clip(arrays.delta / notional, -1.0, 1.0), 0.0)
         weights = liquidity.bucket_weights(days, unit_delta, self.cost)
-        vega = vega_per_contract(arrays)[:, None] * weights
+        vega = liquidity.priced_vega(vega_per_contract(arrays), weights, arrays.value, self.cost)[:, None] * weights
         more = whole_ticks(np.column_stack([arrays.delta, vega]), arrays)
         return np.column_stack([np.where(arrays.is_collateral[:, None], 0.0, arrays.rows), more])
 

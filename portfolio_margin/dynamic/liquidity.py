@@ -12,7 +12,7 @@ falls with them, so that the horizon cancels and one day stands for all.
 
 A contract between two buckets belongs to both in proportion: its cost is that of the table interpolated, and there is
 no cliff as days and delta drift. Contracts of one bucket net, those of different buckets do not: the spread is paid
-twice.
+twice. Half a spread is never more than the mark of an option, or its bid would be below 0.
 """
 
 from __future__ import annotations
@@ -81,6 +81,17 @@ def bucket_weights(days: FloatArray, delta: FloatArray, params: Params) -> Float
     by_days = _hats(np.log(np.maximum(days, SHORTEST_DAYS)), np.log(np.asarray(params.days, dtype=np.float64)))
     by_delta = _hats(np.minimum(size, 1.0 - size), np.asarray(params.deltas, dtype=np.float64))
     return np.asarray((by_days[:, :, None] * by_delta[:, None, :]).reshape(len(days), -1))
+
+
+def priced_vega(vega: FloatArray, weights: FloatArray, value: FloatArray, params: Params) -> FloatArray:
+    """(N,) vega, and where half a spread of it would be more than the contract is worth only as much as is: no bid is
+    below 0.
+
+    vega, value  (N,) of a contract, 0 or more
+    weights      (N,K) its shares of the buckets
+    """
+    cost = vega * (weights @ params.spreads)
+    return np.asarray(vega * np.where(cost > value, value / np.where(cost > value, cost, 1.0), 1.0))
 
 
 def _hats(values: FloatArray, nodes: FloatArray) -> FloatArray:

@@ -1,7 +1,7 @@
 """The dynamic requirement of one account written from docs/dynamic-margin.md: lists, loops and sums, nothing shared.
 
 Contracts are plain records: underlying, expiry, option or not, collateral or not, quantity, P&L in every scenario,
-delta, vega, notional, days to expiry. Amounts are margin currency.
+delta, vega, value, notional, days to expiry. Amounts are margin currency.
 """
 
 from __future__ import annotations
@@ -94,9 +94,12 @@ def size_and_cost(contracts: list[Position], scenarios: int, state: Any, p: Any)
         d = abs(m["delta"] / m["notional"]) if m["option"] else 0.0
         by_days = shares(log(max(m["days"], 0.01)), [log(day) for day in liquid.days])
         by_delta = shares(min(d, 1 - d), list(liquid.deltas))
+        spread = sum(w * v * liquid.half_spreads[i][j] for i, w in enumerate(by_days) for j, v in enumerate(by_delta))
+        # No bid below 0: half a spread of an option is its value at most.
+        vega_of_one = min(m["vega"], m["value"] / spread) if m["option"] and spread > 0 else m["vega"]
         for i, w in enumerate(by_days):
             for j, v in enumerate(by_delta):
-                buckets[i, j] = buckets.get((i, j), 0.0) + w * v * m["quantity"] * m["vega"]
+                buckets[i, j] = buckets.get((i, j), 0.0) + w * v * m["quantity"] * vega_of_one
     vega = sum(abs(value) for value in buckets.values())
     once = c.participation * c.horizon_days
     x = max(

@@ -64,6 +64,7 @@ def naive_positions(book: Book, arrays: RiskArrays, haircut: np.ndarray) -> list
                 "pnl": arrays.pnl[row].tolist(),
                 "delta": float(arrays.delta[row]),
                 "vega": float(vega[row]),
+                "value": float(arrays.value[row]),
                 "notional": float(arrays.notional[row]),
                 "days": float(years[arrays.expiry_idx[row]] * 365.0),
             }
@@ -102,6 +103,15 @@ def test_twice_the_position_needs_at_least_twice_the_margin(steps: dict[str, int
         assert double >= 2.0 * single * (1.0 - 1e-12)
     if params is PARAMS and required.charges["scan"][0, 1] > 1.0:
         assert two > 2.0 * one
+
+
+@pytest.mark.parametrize("name", [name for name in ROW if name.startswith("BTC-7D-")])
+def test_closing_an_option_held_costs_no_more_than_it_is_worth_but_for_impact(name: str) -> None:
+    wide = ((2.0,) * len(PARAMS.liquidity.deltas),) * len(PARAMS.liquidity.days)
+    params = replace(PARAMS, liquidity=replace(PARAMS.liquidity, half_spreads=wide, impact=0.0))
+    cost = model_file.Model(params).requirement(book_of({"a": {name: 10.0}}), UNDER).charges["liquidity"][0, 1]
+    hedge = 10.0 * abs(float(UNDER.delta[ROW[name]])) * params.underlyings["BTC"].half_spread
+    assert cost <= 10.0 * float(UNDER.value[ROW[name]]) + hedge + 1e-3
 
 
 @settings(max_examples=25, deadline=None)

@@ -70,10 +70,8 @@ def command(
     rule = build(Rule, Layer("[rule]", tables.get("rule", {})))
     read = _read(prices, vols, given)
     last_day = _common_day(read)
-    base = _base(tables.get(MODEL, {}))
-    params = dynamic_parameters(
-        base, {name: dated.history for name, dated in read.items()}, rule, tables.get("measured", {})
-    )
+    base, measured = _base(tables.get(MODEL, {})), _measured(tables.get("measured", {}), list(read))
+    params = dynamic_parameters(base, {name: dated.history for name, dated in read.items()}, rule, measured)
     effect = {name: effects(dated.history.close, rule) for name, dated in read.items()}
     day = str(np.datetime64(last_day) + 1)
     if given["archive"]:
@@ -128,6 +126,16 @@ def _common_day(read: Mapping[str, DatedHistory]) -> str:
         said = ", ".join(f"{name} on {day}" for name, day in days.items())
         raise ConfigError(f"the histories end on different days, {said}: give --until")
     return next(iter(days.values()))
+
+
+def _measured(given: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+    """What was measured of each underlying; what is given of others is told."""
+    for name, table in given.items():
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"measured.{name} = {table!r}: must be a table, written [measured.{name}]")
+        if name not in names:
+            tell(f"not used here: [measured.{name}], which no --history is of")
+    return given
 
 
 def _base(given: Mapping[str, Any]) -> Params:

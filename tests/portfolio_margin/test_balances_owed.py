@@ -23,7 +23,7 @@ from tests.portfolio_margin.test_contracts import SHIPPED, model_of, statement_o
 DOLLAR = 75_000.0
 # Models that put a charge, or a loss in some scenario, against a coin owed.
 CHARGE_COINS = {
-    "deribit_xpm", "historical_simulation", "reg_t", "tims", "worst_case",
+    "deribit_xpm", "dynamic_worst_case", "historical_simulation", "reg_t", "tims", "worst_case",
     "derive_pmrm", "derive_pmrm2", "derive_standard",
 }  # fmt: skip
 
@@ -70,7 +70,7 @@ def token_statement(name: str, held: dict[int, float]) -> MarginStatement:
 @pytest.mark.parametrize("name", [name for name in SHIPPED if name != "deribit_xpm"])
 def test_a_token_owed_is_charged_or_is_risk_without_a_rule(name: str) -> None:
     statement = token_statement(name, {TOKEN: -10.0, ROW["USD"]: 20_000.0})
-    assert statement.unmargined[0] == (name not in ("worst_case", "historical_simulation"))
+    assert statement.unmargined[0] == (name not in ("worst_case", "dynamic_worst_case", "historical_simulation"))
     assert statement.unmargined[0] or statement.initial_margin[0] > 0
 
 
@@ -105,6 +105,7 @@ def with_currency(name: str, rate: float) -> tuple[Instruments, Market]:
 
 @pytest.mark.parametrize(("currency", "rate"), [("EUR", 1.1), ("USDC", 1.0)])
 @pytest.mark.parametrize("name", ["worst_case", "tims", "reg_t", "span", "historical_simulation", "okx_pm", "bybit_pm",
+                                  "dynamic_worst_case",
                                   "deribit_spm", "deribit_standard", "aevo_standard", "paradex_pm"])  # fmt: skip
 def test_a_fixed_rate_of_exchange_is_no_rule_for_a_debt(name: str, currency: str, rate: float) -> None:
     """Only models that count dollars as one money, in haircuts as well, have a rule for dollars owed."""
@@ -114,7 +115,8 @@ def test_a_fixed_rate_of_exchange_is_no_rule_for_a_debt(name: str, currency: str
     held = {len(INSTRUMENTS): -1_000.0, ROW["USD"]: 5_000.0}
     book = Book.from_arrays(["a", "a"], list(held), list(held.values()), arrays.expiry_idx)
     statement = margin(book, arrays, market, model)
-    one_money = currency == "USDC" and name not in ("worst_case", "tims", "reg_t", "span", "historical_simulation")
+    several = ("worst_case", "dynamic_worst_case", "tims", "reg_t", "span", "historical_simulation")
+    one_money = currency == "USDC" and name not in several
     assert statement.unmargined[0] == (not one_money)
     assert statement.equity[0] == pytest.approx(5_000.0 - 1_000.0 * rate)
     reason = NO_SEGREGATED_ACCOUNT if name.startswith("deribit") and currency == "EUR" else UNCHARGED_DEBT

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_rows
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
+from portfolio_margin.dynamic.assets import Asset, both_sides, depeg_charge
 from portfolio_margin.dynamic.closing import Closing, Part
 from portfolio_margin.dynamic.moves import TIERS
 from portfolio_margin.dynamic.tier_losses import worst_by_tier
@@ -23,11 +24,15 @@ FLOOR = "short_option_minimum"
 
 @dataclass(frozen=True)
 class _Account:
-    """What lines of one account are made of: its book, the arrays, factors of initial and maintenance margin."""
+    """What lines of one account are made of: its book, the arrays, factors of initial and maintenance margin.
+
+    held  (P,) quantities that the lines name, where those of the book are what counts of them; None for the same
+    """
 
     book: Book
     arrays: RiskArrays
     factors: tuple[float, float]
+    held: FloatArray | None = None
 
     def of_positions(
         self, charge: str, ticks: FloatArray, rows: IntArray, name: str, scenario: str = "", times: float = 1.0
@@ -37,7 +42,7 @@ class _Account:
         for p in rows[ticks[rows] != 0.0]:
             amounts = exact_amounts(Decimal(float(ticks[p])) * Decimal(times), self.arrays, self.factors)
             line = position_line(self.book, self.arrays, int(p), charge, amounts, netting_set=name, scenario=scenario)
-            lines.append(line)
+            lines.append(line if self.held is None else replace(line, quantity=float(self.held[p])))
         return lines
 
     def of_set(self, charge: str, ticks: float | Decimal, name: str, text: str) -> list[Contribution]:
@@ -58,14 +63,24 @@ def contribution_lines(
     arrays: RiskArrays,
     haircut: FloatArray,
     closing: Closing,
+    assets: Mapping[str, Asset],
     short_option_minimum: float,
     factors: tuple[float, float],
 ) -> list[Contribution]:
     """Lines of the one account of `book`; arguments as the model has them, haircut (N,)."""
     account = _Account(book, arrays, factors)
+    sides = both_sides(book, arrays, haircut, assets)
+    initial, maintenance = factors
+    # Where collateral counts otherwise for the two margins, each has lines of its own, with nothing in the other.
+    seen = [(sides.initial, (initial, 0.0), (1.0, 0.0)), (sides.maintenance, (0.0, maintenance), (0.0, 1.0))]
+    seen = [(sides.initial, factors, (1.0, 1.0))] if sides.alike else seen
+    lines: list[Contribution] = []
     with localcontext(EXACT):
-        lines, scanned = _tier_lines(account, haircut)
-        lines += _floor_lines(account, short_option_minimum, scanned)
+        for side, rates, ones in seen:
+            found, scanned = _tier_lines(_Account(side.book, arrays, rates, book.quantity), haircut)
+            lines += found + _floor_lines(_Account(book, arrays, rates), short_option_minimum, scanned)
+            lines += _asset_lines(_Account(book, arrays, ones), "collateral_limit", side.limit)
+        lines += _asset_lines(_Account(book, arrays, (1.0, 1.0)), "depeg", depeg_charge(book, arrays, assets))
         lines += _near_expiry_lines(account, closing)
         return lines + _closing_lines(account, closing)
 
@@ -96,6 +111,14 @@ def _floor_lines(account: _Account, rate: float, scanned: Decimal) -> list[Contr
         return []
     lines = account.of_positions(FLOOR, charged, np.arange(len(charged)), "account")
     return lines + account.of_set(FLOOR, -scanned, "account", "less worst losses")
+
+
+def _asset_lines(account: _Account, charge: str, amounts: FloatArray) -> list[Contribution]:
+    """Lines of amounts (P,) in margin currency."""
+    lines: list[Contribution] = []
+    for _, here, name in account.underlyings():
+        lines += account.of_positions(charge, amounts / account.arrays.tick_size, here, name)
+    return lines
 
 
 def _near_expiry_lines(account: _Account, closing: Closing) -> list[Contribution]:

@@ -8,7 +8,9 @@ short_option_minimum  what a floor by notional of options sold adds to the sum o
 near_expiry           short gamma close to expiry
 concentration         what a position of this size needs beyond proportion
 liquidity             cost of closing what is left after hedging
-requirement           factor x sum of them
+collateral_limit      what does not count of collateral by its size or kind
+depeg                 what a broken peg of collateral may cost
+requirement           factor x sum of them, without a factor of the last two
 
 The first four are tiers of one scenario set, each with moves at least as wide as the one before: the worst loss up to a
 tier, less that up to the tier before. Every part is a file in portfolio_margin/dynamic; docs/dynamic-margin.md.
@@ -27,6 +29,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_minimum
 from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.dynamic import concentration, crowding, liquidity, near_expiry, oracle
+from portfolio_margin.dynamic.assets import Asset, both_sides, depeg_charge, pegged
 from portfolio_margin.dynamic.closing import Closing
 from portfolio_margin.dynamic.explanation import contribution_lines
 from portfolio_margin.dynamic.moves import TIERS, Moves, nested_scenarios
@@ -62,6 +65,7 @@ class Params:
     short_option_minimum  share of the notional of each short option, 0 to 1
     haircut               of every asset but the margin currency, 0 to 1
     haircut_by_asset      asset -> haircut, 0 to 1, in place of `haircut`
+    assets                asset -> Asset: tiers by size, eligibility, scenarios and peg of it; others count in full
     """
 
     underlyings: Mapping[str, Underlying]
@@ -76,6 +80,7 @@ class Params:
     short_option_minimum: float = 0.003
     haircut: float = 0.05
     haircut_by_asset: Mapping[str, float] = field(default_factory=dict)
+    assets: Mapping[str, Asset] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shares = dict.fromkeys(("short_option_minimum", "haircut"), (0.0, 1.0))
@@ -83,9 +88,10 @@ class Params:
         for name, kind in PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: must be {kind.__module__}.{kind.__name__}(...)")
-        known = isinstance(self.underlyings, Mapping)
-        if not known or not all(isinstance(value, Underlying) for value in self.underlyings.values()):
-            raise ConfigError(f"underlyings = {self.underlyings!r}: must be a mapping from underlying to Underlying")
+        for name, wanted in (("underlyings", Underlying), ("assets", Asset)):
+            table = getattr(self, name)
+            if not isinstance(table, Mapping) or not all(isinstance(value, wanted) for value in table.values()):
+                raise ConfigError(f"{name} = {table!r}: must be a mapping from {name[:-1]} to {wanted.__name__}")
         if not isinstance(self.haircut_by_asset, Mapping):
             raise ConfigError(f"haircut_by_asset = {self.haircut_by_asset!r}: must be a mapping from asset to haircut")
         for name, value in self.haircut_by_asset.items():
@@ -97,7 +103,7 @@ class Params:
                     f"underlyings.{name}.oracle_age_seconds = {state.oracle_age_seconds!r}: the price is older than "
                     f"oracle.max_age_seconds = {self.oracle.max_age_seconds!r}, so there is no margin from it"
                 )
-        for name in ("underlyings", "haircut_by_asset"):
+        for name in ("underlyings", "haircut_by_asset", "assets"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def states(self, underlying_id: StrArray) -> list[Underlying]:
@@ -133,8 +139,8 @@ class Model:
         return np.where(lacks, np.char.add("no parameters underlyings.", named), "")
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) assets that a scenario moves; a fixed rate of exchange loses nowhere."""
-        return moved_assets(arrays)
+        """(N,) assets that a scenario moves or that have a depeg charge; a fixed rate of exchange loses nowhere."""
+        return np.asarray(moved_assets(arrays) | pegged(arrays, self.params.assets))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""
@@ -144,24 +150,38 @@ class Model:
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
     ) -> Requirement:
         """Requirement of every account, part by part as the head of this file has them."""
-        tiers = tier_losses(book, arrays, self.haircut(arrays), backend=backend, threads=threads)
-        rate = self.params.short_option_minimum
-        floor = short_option_minimum(book, arrays, rate, backend=backend, threads=threads)
-        parts = dict(zip(TIERS, tiers.added.T, strict=True))
-        parts["short_option_minimum"] = np.maximum(floor - tiers.added.sum(axis=1), 0.0)
+        p, haircut = self.params, self.haircut(arrays)
+        sides = both_sides(book, arrays, haircut, p.assets)
+        initial = tier_losses(sides.initial.book, arrays, haircut, backend=backend, threads=threads)
+        maintenance = initial
+        if not sides.alike:
+            maintenance = tier_losses(sides.maintenance.book, arrays, haircut, backend=backend, threads=threads)
+        floor = short_option_minimum(book, arrays, p.short_option_minimum, backend=backend, threads=threads)
+        market = np.stack([initial.added, maintenance.added], axis=2)  # (A, tiers, 2)
+        parts = {name: market[:, k] for k, name in enumerate(TIERS)}
+        parts["short_option_minimum"] = np.maximum(floor[:, None] - market.sum(axis=1), 0.0)
         closing = self.closing(arrays)
-        parts["near_expiry"] = closing.near_expiry(book, backend=backend, threads=threads)
+        parts["near_expiry"] = closing.near_expiry(book, backend=backend, threads=threads)[:, None]
         found = closing.size_and_cost(book, backend=backend, threads=threads)
-        parts["concentration"], parts["liquidity"] = found
+        parts["concentration"], parts["liquidity"] = (amount[:, None] for amount in found)
         factors = np.array(self._factors)
-        charges = {name: amount[:, None] * factors for name, amount in parts.items()}
+        charges = {name: amount * factors for name, amount in parts.items()}
+        limits = np.column_stack([sides.initial.limit, sides.maintenance.limit])
+        charges["collateral_limit"] = _by_account(book, limits)
+        charges["depeg"] = _by_account(book, np.repeat(depeg_charge(book, arrays, p.assets)[:, None], 2, axis=1))
         total = sum(charges.values(), np.zeros((len(book), 2)))
-        return Requirement(total[:, 0], total[:, 1], tiers.worst, charges)
+        return Requirement(total[:, 0], total[:, 1], initial.worst, charges)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Positions in the worst scenario of every tier, by expiry, and of the contracts alone; buckets of vega."""
         return contribution_lines(
-            book, arrays, self.haircut(arrays), self.closing(arrays), self.params.short_option_minimum, self._factors
+            book,
+            arrays,
+            self.haircut(arrays),
+            self.closing(arrays),
+            self.params.assets,
+            self.params.short_option_minimum,
+            self._factors,
         )
 
     def closing(self, arrays: RiskArrays) -> Closing:
@@ -175,3 +195,10 @@ class Model:
 
     def _known(self, arrays: RiskArrays) -> BoolArray:
         return np.array([str(name) in self.params.underlyings for name in arrays.underlying_id], dtype=np.bool_)
+
+
+def _by_account(book: Book, values: FloatArray) -> FloatArray:
+    """(A,K) values of positions (P,K) added up, in the order of the book."""
+    total = np.zeros((len(book), values.shape[1]))
+    np.add.at(total, np.repeat(np.arange(len(book)), np.diff(book.position_ptr)), values)
+    return total

@@ -44,6 +44,14 @@ def cost(size: float, spread: float, move: float, volume: float, impact: float) 
     return abs(size) * (spread + impact * move * sqrt(abs(size) / volume))
 
 
+def counted(value: float, tiers: list[float], shares: list[float]) -> float:
+    total = 0.0
+    for n, (start, share) in enumerate(zip(tiers, shares, strict=True)):
+        end = tiers[n + 1] if n + 1 < len(tiers) else float("inf")
+        total += share * max(0.0, min(value, end) - start)
+    return total
+
+
 def widening(share: float, threshold: float, slope: float, cap: float) -> float:
     return min(cap, slope * max(0.0, share - threshold))
 

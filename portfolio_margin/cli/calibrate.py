@@ -128,11 +128,15 @@ def _common_day(read: Mapping[str, DatedHistory]) -> str:
     return next(iter(days.values()))
 
 
-def _measured(given: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+def _measured(given: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
     """What was measured of each underlying; what is given of others is told."""
     for name, table in given.items():
         if not isinstance(table, Mapping):
             raise ConfigError(f"measured.{name} = {table!r}: must be a table, written [measured.{name}]")
+        for field, value in table.items():
+            numbers = value if isinstance(value, list) else [value]
+            if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers):
+                raise ConfigError(f"measured.{name}.{field} = {value!r}: must be a number, or a list of one a day")
         if name not in names:
             tell(f"not used here: [measured.{name}], which no --history is of")
     return given

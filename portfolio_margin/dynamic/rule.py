@@ -13,6 +13,7 @@ needs is in `Rule`; results are rounded to `DIGITS` significant digits.
 
 Returns of a vol index go through the same steps: vol_up = exp(x) - 1 and vol_down = 1 - exp(-x) of the path x. Volumes
 are a low quantile of the latest days, limited per day the other way round: thin markets count at the rate of rises.
+What is measured may be a history too, one value a day: then volumes and shares are limited per day as well.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from portfolio_margin.dynamic.procyclicality import buffer_drawn, floored, rate_limited, stressed_weighted
 from portfolio_margin.dynamic.underlying import BOUNDS, Underlying
@@ -55,6 +57,7 @@ class Rule:
     fall_per_day     largest fall, 0.001 to 0.9
     volume_days      latest days of which volume is taken, 1 to 1,000
     volume_quantile  quantile of them, 0 to 1
+    share_per_day    largest change of a share of accounts from one day to the next, 0.001 to 1
     """
 
     level: str = "ewma"
@@ -75,6 +78,7 @@ class Rule:
     fall_per_day: float = 0.02
     volume_days: int = 30
     volume_quantile: float = 0.25
+    share_per_day: float = 0.05
 
     def __post_init__(self) -> None:
         for name, known in (("level", LEVELS), ("tool", TOOLS)):
@@ -106,7 +110,11 @@ RULE_BOUNDS = {
     "fall_per_day": (0.001, 0.9),
     "volume_days": (1, 1000),
     "volume_quantile": (0.0, 1.0),
+    "share_per_day": (0.001, 1.0),
 }
+# What a history of it is limited by: volumes by their inverse, which a requirement rises with, and shares by a step.
+INVERSE = ("open_interest", "daily_vega_volume")
+SHARES = ("long_share", "short_vol_share")
 
 
 class History(NamedTuple):
@@ -137,12 +145,13 @@ class Path(NamedTuple):
     level: FloatArray
 
 
-def parameters_of(name: str, history: History, rule: Rule, measured: Mapping[str, float]) -> Underlying:
+def parameters_of(name: str, history: History, rule: Rule, measured: Mapping[str, ArrayLike]) -> Underlying:
     """Parameters of an underlying for the day after its history.
 
     name      of the underlying, for messages
     measured  what no history has: half_spread, open_interest, daily_vega_volume, long_share, short_vol_share,
-              oracle_age_seconds, oracle_confidence; what is not given has the default of `Underlying`, if any
+              oracle_age_seconds, oracle_confidence; what is not given has the default of `Underlying`, if any. A
+              number, or one a day to the last day of the history, which is limited where `measured_value` says so
     DataError for a history that is too short or holds what is no price; ConfigError for a measure out of bounds.
     """
     _check(name, history, rule)
@@ -169,7 +178,29 @@ def parameters_of(name: str, history: History, rule: Rule, measured: Mapping[str
     missing = [key for key in ("half_spread", "open_interest", "daily_vega_volume") if key not in measured]
     if missing:
         raise ConfigError(f"{name}: no history has {', '.join(missing)}: give it as measured")
-    return Underlying(**{key: rounded(value) for key, value in found.items()}, **measured)
+    found = {key: rounded(value) for key, value in found.items()}
+    return Underlying(**found, **{key: measured_value(key, value, rule) for key, value in measured.items()})
+
+
+def measured_value(field: str, values: ArrayLike, rule: Rule) -> float:
+    """What counts of a measured field of `Underlying`: a number as it is, of one number a day where the limit has it.
+
+    ConfigError where it is neither, or a volume of a history is not above 0.
+    """
+    series = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    single = np.ndim(values) == 0
+    if series.ndim != 1 or not len(series) or not np.all(np.isfinite(series)):
+        raise ConfigError(f"{field} = {values!r}: must be a number, or one for every day")
+    if single or field not in (*INVERSE, *SHARES):
+        return float(series[-1])
+    if field in SHARES:
+        share = float(series[0])
+        for now in series[1:].tolist():
+            share += min(max(now - share, -rule.share_per_day), rule.share_per_day)
+        return rounded(share)
+    if not np.all(series > 0.0):
+        raise ConfigError(f"{field} = {values!r}: must be above 0 on every day")
+    return rounded(1.0 / float(rate_limited(1.0 / series, rule.rise_per_day, rule.fall_per_day)[-1]))
 
 
 def move_path(returns: FloatArray, rule: Rule, bounds: tuple[float, float], implied: FloatArray | None = None) -> Path:

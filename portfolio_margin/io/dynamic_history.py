@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from portfolio_margin.dynamic.rule import History, Rule, parameters_of
 from portfolio_margin.io.price_history import PriceHistory, read_price_history
@@ -73,7 +74,7 @@ def read_dynamic_history(
 
 
 def dynamic_parameters(
-    base: Any, histories: Mapping[str, History], rule: Rule, measured: Mapping[str, Mapping[str, float]]
+    base: Any, histories: Mapping[str, History], rule: Rule, measured: Mapping[str, Mapping[str, ArrayLike]]
 ) -> Any:
     """Parameters of `dynamic_worst_case` for the day after the histories.
 

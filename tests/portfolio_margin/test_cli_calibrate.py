@@ -135,6 +135,7 @@ def test_mistakes_are_named(run: Any, tmp_path: Path, more: tuple[str, ...], tex
         ("[rule]\ntool = 'none'", "tool = 'none'"),
         ("[dynamic_worst_case.underlyings.BTC]\nprice_range = 0.1", "the rule makes them"),
         ("[measured]\nBTC = 5", "measured.BTC = 5: must be a table"),
+        ("[measured.BTC]\nhalf_spread = 'x'", "measured.BTC.half_spread = 'x': must be a number"),
         ("[rules]\ndecay = 0.9", "did you mean"),
     ],
 )

@@ -18,6 +18,7 @@ from portfolio_margin.dynamic.rule import (
     TOOLS,
     History,
     Rule,
+    measured_value,
     move_path,
     parameters_of,
     rounded,
@@ -125,6 +126,24 @@ def test_a_market_that_dries_up_counts_at_the_pace_of_the_limit() -> None:
     assert dry[-1] < dry[399] / 100.0
     assert np.all(back[1:] / back[:-1] <= 1.0 / 0.98 * (1.0 + 1e-12))
     assert parameters_of("X", HISTORY, RULE, MEASURED).daily_volume == rounded(dry[399])
+
+
+def test_what_is_measured_day_by_day_is_limited_as_well() -> None:
+    rule = replace(RULE, share_per_day=0.05)
+    assert measured_value("long_share", [0.5, 0.9, 0.9], rule) == 0.6
+    assert measured_value("long_share", [0.5, 0.9, 0.52], rule) == 0.52
+    assert measured_value("open_interest", [1e10, 1e8], rule) == rounded(1e10 / 1.1)
+    assert measured_value("open_interest", [1e10, 9e10], rule) == rounded(1e10 / 0.98)
+    # One number is taken as it is, and what an oracle says today has no yesterday.
+    assert measured_value("long_share", 0.9, rule) == 0.9
+    assert measured_value("oracle_confidence", [0.0, 0.2], rule) == 0.2
+    daily = {**MEASURED, "short_vol_share": [0.5, 0.5, 0.7]}
+    assert parameters_of("X", HISTORY, rule, daily).short_vol_share == 0.55
+    for values in ([], [1.0, np.nan], [[1.0]]):
+        with pytest.raises(ConfigError, match="one for every day"):
+            measured_value("open_interest", values, rule)
+    with pytest.raises(ConfigError, match="above 0 on every day"):
+        measured_value("open_interest", [1.0, 0.0], rule)
 
 
 def test_implied_vol_leads_where_it_is_the_level() -> None:

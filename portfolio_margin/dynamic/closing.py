@@ -87,7 +87,7 @@ class Closing:
         count = len(self.arrays.scenario_set)
         pnl, delta, vega = ticks[:, :count], ticks[:, count], ticks[:, count + 1 :]
         column = np.argmin(pnl, axis=1)
-        loss = np.maximum(-pnl[np.arange(len(pnl)), column], 0.0)
+        loss = np.maximum(-np.take_along_axis(pnl, column[:, None], axis=1)[:, 0], 0.0)
         volumes = self.volumes[key]
         size = concentration.size_in_horizons(delta, np.abs(vega).sum(axis=1), gross, volumes, self.size)
         spread, move, change = (self._state(name)[key] for name in ("half_spread", "day_move", "day_vol_change"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -31,12 +32,15 @@ def worst_by_tier(ticks: FloatArray, tier: IntArray) -> tuple[FloatArray, IntArr
     ticks  (R,S) P&L
     tier   (S,) 0 to 3, not decreasing
     """
-    loss, where = np.zeros((len(ticks), len(TIERS))), np.zeros((len(ticks), len(TIERS)), dtype=np.int64)
-    for k in range(len(TIERS)):
-        last = int(np.searchsorted(tier, k, side="right"))
-        where[:, k] = np.argmin(ticks[:, :last], axis=1)
-        loss[:, k] = np.maximum(-ticks[np.arange(len(ticks)), where[:, k]], 0.0)
-    return loss, where
+    row = np.arange(len(ticks))
+    starts = np.searchsorted(tier, np.arange(len(TIERS) + 1))
+    where = np.zeros((len(ticks), len(TIERS)), dtype=np.int64)
+    for k, (first, last) in enumerate(pairwise(starts.tolist())):
+        own = first + np.argmin(ticks[:, first:last], axis=1)
+        # A tier that loses no more than those before leaves their scenario, the first of equal ones.
+        before = where[:, k - 1] if k else own
+        where[:, k] = np.where(ticks[row, own] < ticks[row, before], own, before)
+    return np.maximum(-np.take_along_axis(ticks, where, axis=1), 0.0), where
 
 
 def tier_losses(

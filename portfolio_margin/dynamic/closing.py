@@ -67,6 +67,8 @@ class Closing:
     ) -> tuple[FloatArray, FloatArray]:
         """(A,) concentration and (A,) liquidity, margin currency."""
         excess, cost = np.zeros(len(book)), np.zeros(len(book))
+        if not len(self.states):
+            return excess, cost
         gross = self.gross(book, backend=backend, threads=threads)
         rows = self.net_rows
         for block in blocks(book, self.arrays, rows, by="underlying", backend=backend, threads=threads):
@@ -120,6 +122,8 @@ class Closing:
     def gap_rows(self) -> FloatArray:
         """(N,) what a gap to both sides gains, times the share that is charged, in ticks per unit."""
         arrays = self.arrays
+        if not len(self.states):  # a market of currencies alone has no gap, and nothing that would cost in one
+            return np.zeros(len(arrays))
         down, up = gap_columns(arrays)
         share = near_expiry.gap_share(arrays.years_to_expiry, arrays.terms.fixed_share, self.time)
         # Options alone: the undated row of a perpetual has a time to expiry of 0 as well.

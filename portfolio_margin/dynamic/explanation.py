@@ -135,6 +135,8 @@ def _near_expiry_lines(account: _Account, closing: Closing) -> list[Contribution
 
 def _closing_lines(account: _Account, closing: Closing) -> list[Contribution]:
     arrays = account.arrays
+    if not len(closing.states):
+        return []
     product = position_ticks(account.book, arrays, closing.net_rows)
     gross = closing.gross(account.book, backend="numpy", threads=1)
     lines: list[Contribution] = []

@@ -36,10 +36,9 @@ from portfolio_margin.dynamic.moves import TIERS, Moves, nested_scenarios
 from portfolio_margin.dynamic.tier_losses import tier_losses
 from portfolio_margin.dynamic.underlying import Underlying
 from portfolio_margin.lacking import gather
-from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits
+from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
-from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
@@ -133,10 +132,8 @@ class Model:
         return nested_scenarios(p.states(market.underlying_id), p.moves, p.crowding, p.oracle)
 
     def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) names contracts and stock whose underlying has no state."""
-        lacks = ~np.append(self._known(arrays), True)[arrays.underlying_idx] & (arrays.kind != Kind.CASH)
-        named = np.append(arrays.underlying_id, "")[arrays.underlying_idx]
-        return np.where(lacks, np.char.add("no parameters underlyings.", named), "")
+        """(N,) nothing: a worst loss is a rule for every contract; an underlying without a state is refused."""
+        return everything(arrays)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) assets that a scenario moves or that have a depeg charge; a fixed rate of exchange loses nowhere."""
@@ -192,9 +189,6 @@ class Model:
     @property
     def _factors(self) -> tuple[float, float]:
         return self.params.initial_factor, self.params.maintenance_factor
-
-    def _known(self, arrays: RiskArrays) -> BoolArray:
-        return np.array([str(name) in self.params.underlyings for name in arrays.underlying_id], dtype=np.bool_)
 
 
 def _by_account(book: Book, values: FloatArray) -> FloatArray:

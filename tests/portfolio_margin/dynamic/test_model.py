@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portfolio_margin import Book, margin
+from portfolio_margin import Book, explain, margin
 from portfolio_margin.charges import short_option_minimum
 from portfolio_margin.dynamic import concentration, crowding, near_expiry, oracle
 from portfolio_margin.dynamic.closing import gap_columns
@@ -20,7 +20,8 @@ from portfolio_margin.dynamic.moves import TIERS, Moves, nested_scenarios, tier_
 from portfolio_margin.models import dynamic_worst_case as model_file
 from portfolio_margin.risk_units import vega_per_contract
 from pricing import ConfigError
-from pricing.instruments import Kind
+from pricing.instruments import Instruments, Kind
+from pricing.market import Market
 from scenarios import RiskArrays, revalue
 from tests.naive import dynamic as naive
 from tests.portfolio_margin.books import (
@@ -35,6 +36,7 @@ from tests.portfolio_margin.books import (
     in_steps,
 )
 from tests.portfolio_margin.dynamic.states import state
+from tests.portfolio_margin.test_contracts import check_tree
 
 # Expiries within the window, so that every part of the requirement is at work.
 PARAMS = model_file.Params(
@@ -262,7 +264,30 @@ def test_an_underlying_without_a_state_is_named() -> None:
     model = model_file.Model(replace(PARAMS, underlyings={"ETH": state()}))
     with pytest.raises(ConfigError, match=r"no underlyings.BTC among the parameters; there are ETH"):
         model.scenario_set(MARKET)
-    assert "no parameters underlyings.BTC" in model.not_covered(UNDER)[ROW["BTC-PERPETUAL"]]
+    with pytest.raises(ConfigError, match=r"no underlyings.BTC"):
+        margin(BOOK, UNDER, MARKET, model)
+
+
+def test_a_market_of_money_alone_needs_nothing() -> None:
+    none, one = np.zeros(0), np.ones(1)
+    market = Market(
+        valuation_time=MARKET.valuation_time,
+        underlying_id=np.zeros(0, dtype=np.str_),
+        **dict.fromkeys(("spot", "expiry_underlying", "expiry_time", "forward", "discount"), none),
+        svi=np.zeros((0, 5)),
+        mark_vol=np.full(1, np.nan),
+        currency_id=np.array(["USD"]),
+        fx=one,
+        currency_underlying=np.array([-1]),
+    )
+    names = [field.name for field in fields(INSTRUMENTS)]
+    money = Instruments(**{name: getattr(INSTRUMENTS, name)[[ROW["USD"]]] for name in names})
+    model = model_file.Model(replace(PARAMS, underlyings={}))
+    arrays = revalue(money, market, model.scenario_set(market))
+    book = Book.from_arrays(["a"], [0], [5.0], money.expiry_idx)
+    statement = margin(book, arrays, market, model)
+    assert (statement.initial_margin[0], statement.margin_balance[0]) == (0.0, 5.0)
+    check_tree(explain(statement, book, arrays, "a"), statement, "a")
 
 
 def test_requirements_rise_into_expiry_without_a_step() -> None:

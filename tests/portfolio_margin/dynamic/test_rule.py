@@ -161,6 +161,19 @@ def test_implied_vol_leads_where_it_is_the_level() -> None:
     assert parameters_of("X", long, rule, MEASURED).vol_up == rounded(exp(rule.vol_low) - 1.0)
 
 
+def test_effects_are_those_of_the_paths() -> None:
+    """Read off the naive path: its mean, its largest rise of a day, the moves of two days beyond it."""
+    ruled, bare = effects(CLOSE, RULE)
+    path = np.array(naive_path(np.diff(np.log(CLOSE)).tolist(), RULE, RULE.range_low, RULE.range_high))[40:]
+    assert ruled.mean == pytest.approx(path.mean(), rel=1e-9)
+    assert ruled.calls[0] == pytest.approx(max(path[1:] / path[:-1]) - 1.0, rel=1e-9)
+    beyond = [abs(CLOSE[t + 2] / CLOSE[t] - 1.0) > path[t - 40] for t in range(40, 398)]
+    assert ruled.breaches == pytest.approx(sum(beyond) / len(beyond), abs=1e-12)
+    assert bare.mean <= ruled.mean
+    with pytest.raises(ConfigError, match="62 for its effect"):
+        effects(CLOSE[:61], RULE)
+
+
 def test_trailing_windows() -> None:
     values = np.array([1.0, 2.0, 3.0, 4.0])
     assert trailing_mean(values, 2).tolist() == [1.0, 1.0, 1.5, 2.5, 3.5]

@@ -203,3 +203,17 @@ def spot_value(arrays: RiskArrays) -> FloatArray:
     forward = np.append(arrays.terms.forward, 1.0)[arrays.expiry_idx]
     at_spot = np.append(arrays.terms.spot, 1.0)[arrays.underlying_idx] / forward
     return np.asarray(arrays.notional * np.where(arrays.terms.is_inverse, 1.0, at_spot))
+
+
+def vega_per_contract(arrays: RiskArrays) -> FloatArray:
+    """(N,) gain for a vol 1.00 higher, margin currency per contract; Black-76, 0 for all but options."""
+    terms, option = arrays.terms, arrays.kind == Kind.OPTION
+    expiry = np.maximum(arrays.expiry_idx, 0)
+    forward, tau = terms.forward[expiry], arrays.years_to_expiry[expiry]
+    deviation = np.where(option & (tau > 0.0) & (terms.vol > 0.0), terms.vol * np.sqrt(tau), np.inf)
+    strike = np.where(option, terms.strike, forward)
+    d1 = np.log(forward / strike) / deviation + np.where(np.isinf(deviation), 0.0, deviation) / 2.0
+    density = np.exp(-0.5 * d1 * d1) / np.sqrt(2.0 * np.pi)
+    price = terms.fx[terms.currency_idx] * np.where(terms.is_inverse, 1.0, forward) * terms.discount[expiry]
+    vega = terms.multiplier * price * density * np.sqrt(tau)
+    return np.where(np.isinf(deviation), 0.0, vega)

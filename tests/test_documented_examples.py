@@ -29,6 +29,13 @@ def test_american_contracts_in_risk_arrays() -> None:
     assert np.ptp(arrays.pnl[2]) > 100.0
 
 
+def test_examples_of_dynamic_margin() -> None:
+    names = run_blocks("docs/dynamic-margin.md")
+    assert ((names["placed"].long_share > 0.0) & (names["placed"].long_share < 1.0)).all()
+    charges = names["statement"].charges
+    assert {name for name, parts in charges.items() if parts.sum() > 0.0} >= {"scan", "liquidity", "concentration"}
+
+
 def test_examples_of_hedging() -> None:
     names = run_blocks("docs/hedging.md")
     assert names["found"].after("available_funds") >= 0.0

@@ -15,12 +15,10 @@ from tests.vectors import LITERATURE, REFERENCE_VARIABLE, ROOT, WORKED, referenc
 
 UNANSWERED: dict[str, tuple[str, ...]] = {
     "literature-vectors.json": (
-        "apc_metrics",
         "basel_traffic_light",
         "canonical_number",
         "christoffersen",
         "delta_gamma_quantile",
-        "emir_art28_tools",
         "gaussian_tail",
         "gpd_fit",
         "gpd_fit_var_es",

@@ -33,7 +33,7 @@ from portfolio_margin.dollars import dollars, is_dollar, is_own_money
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, european_on_coins
-from portfolio_margin.risk_units import UnitRows, Units, whole_ticks
+from portfolio_margin.risk_units import UnitRows, Units, vega_per_contract, whole_ticks
 from pricing.arrays import DAYS_PER_YEAR, MILLISECONDS_PER_YEAR, BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
@@ -311,17 +311,3 @@ def by_index(arrays: RiskArrays) -> FloatArray:
     inverse = arrays.terms.is_inverse[:, None]
     after = np.where(inverse, index * (1.0 + move) / (mark + index * move), index / mark)
     return np.where((arrays.kind == Kind.PERPETUAL)[:, None], after, 1.0)
-
-
-def vega_per_contract(arrays: RiskArrays) -> FloatArray:
-    """(N,) gain for a vol 1.00 higher, margin currency per contract; Black-76, 0 for all but options."""
-    terms, option = arrays.terms, arrays.kind == Kind.OPTION
-    expiry = np.maximum(arrays.expiry_idx, 0)
-    forward, tau = terms.forward[expiry], arrays.years_to_expiry[expiry]
-    deviation = np.where(option & (tau > 0.0) & (terms.vol > 0.0), terms.vol * np.sqrt(tau), np.inf)
-    strike = np.where(option, terms.strike, forward)
-    d1 = np.log(forward / strike) / deviation + np.where(np.isinf(deviation), 0.0, deviation) / 2.0
-    density = np.exp(-0.5 * d1 * d1) / np.sqrt(2.0 * np.pi)
-    price = terms.fx[terms.currency_idx] * np.where(terms.is_inverse, 1.0, forward) * terms.discount[expiry]
-    vega = terms.multiplier * price * density * np.sqrt(tau)
-    return np.where(np.isinf(deviation), 0.0, vega)

@@ -39,6 +39,7 @@ SAME = {
     "deribit_legacy_pm": ("all",),
     "deribit_spm": ("all",),
     "deribit_standard": ("all",),
+    "dynamic_worst_case": ("liquidity",),
     "historical_simulation": ("concentration",),
     "paradex_pm": ("fees",),
     "reg_t": ("all",),
@@ -86,7 +87,7 @@ def test_amounts_are_the_same_in_coin_and_in_dollars(name: str) -> None:
         assert np.allclose(total(coin) * SPOT, total(quote), **close)
         return
     for charge in SAME[name]:
-        alike = np.isin(quote.account, ("futures", "hedged")) | (charge != "concentration")
+        alike = np.isin(quote.account, ("futures", "hedged")) | (charge not in ("concentration", "liquidity"))
         assert np.any(quote.charges[charge][alike] > 0), charge
         assert np.allclose(coin.charges[charge][alike] * SPOT, quote.charges[charge][alike], **close), charge
 

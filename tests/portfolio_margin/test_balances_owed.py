@@ -166,7 +166,7 @@ def test_compare_has_no_saving_where_a_model_does_not_see_everything() -> None:
 
 # Models that put a loss in some scenario, or a haircut, against whatever moves in step with an underlying.
 MOVES_TOKENS = {
-    "worst_case", "historical_simulation", "okx_pm", "bybit_pm", "delta_exchange_pm", "paradex_pm", "span",
+    "worst_case", "dynamic_worst_case", "historical_simulation", "okx_pm", "bybit_pm", "delta_exchange_pm", "paradex_pm", "span",
 }  # fmt: skip
 
 
@@ -230,7 +230,8 @@ def with_currency(name: str, rate: float) -> tuple[Instruments, Market]:
 
 
 @pytest.mark.parametrize(("currency", "rate"), [("EUR", 1.1), ("USDC", 1.0)])
-@pytest.mark.parametrize("name", ["worst_case", "tims", "reg_t", "span", "historical_simulation", "okx_pm", "bybit_pm",
+@pytest.mark.parametrize("name", ["worst_case", "dynamic_worst_case", "tims", "reg_t", "span", "historical_simulation", "okx_pm", "bybit_pm",
+                                  "dynamic_worst_case",
                                   "deribit_spm", "deribit_standard", "aevo_standard", "paradex_pm"])  # fmt: skip
 def test_a_fixed_rate_of_exchange_is_no_rule_for_a_debt(name: str, currency: str, rate: float) -> None:
     """Only models that count dollars as one money, in haircuts as well, have a rule for dollars owed."""
@@ -241,7 +242,14 @@ def test_a_fixed_rate_of_exchange_is_no_rule_for_a_debt(name: str, currency: str
     book = Book.from_arrays(["a", "a"], list(held), list(held.values()), arrays.expiry_idx)
     statement = margin(book, arrays, market, model)
     charged = name == "span"
-    one_money = currency == "USDC" and name not in ("worst_case", "tims", "reg_t", "span", "historical_simulation")
+    one_money = currency == "USDC" and name not in (
+        "worst_case",
+        "dynamic_worst_case",
+        "tims",
+        "reg_t",
+        "span",
+        "historical_simulation",
+    )
     assert statement.unmargined[0] == (not one_money and not charged)
     assert not charged or statement.initial_margin[0] == pytest.approx(0.05 * 1_000.0 * rate)
     assert statement.equity[0] == pytest.approx(5_000.0 - 1_000.0 * rate)

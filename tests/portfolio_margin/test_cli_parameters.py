@@ -88,7 +88,7 @@ def test_every_wrong_parameter_is_listed_with_its_place() -> None:
         (("--scenario", "tail_moves=a,b"), ("tail_moves", "numbers")),
         (("--scenario", "buckets=2.5"), ("buckets = 2.5", "whole")),
         (("--scenario", "price_range.BTC=0.1"), ("ETH",)),
-        (("--model", "worstcase"), ("worstcase", "did you mean worst_case?")),
+        (("--model", "worstcase"), ("worstcase", "did you mean worst_case or dynamic_worst_case?")),
         (("--model", "os"), ("'os'", "known: aevo_standard")),
         (("--family", "gird"), ("did you mean grid?",)),
         (("--family", "span"), ("price_scan_range, vol_scan_range",)),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from portfolio_margin import Book, load_parameters
 from portfolio_margin.models import okx_pm
-from portfolio_margin.models.okx_pm import Group, vega_per_contract
+from portfolio_margin.models.okx_pm import Group
+from portfolio_margin.risk_units import vega_per_contract
 from pricing import UNDATED, ConfigError, Instruments, Kind, Market
 from scenarios import RiskArrays, revalue
 from scenarios.shocks import make

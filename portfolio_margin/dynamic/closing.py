@@ -1,0 +1,157 @@
+"""What has to be closed: charges of an account's contracts alone, whatever it holds as collateral."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from portfolio_margin.aggregate import account_sums
+from portfolio_margin.blocks import blocks
+from portfolio_margin.book import Book
+from portfolio_margin.dollars import money_of_amounts
+from portfolio_margin.dynamic import concentration, liquidity, near_expiry
+from portfolio_margin.dynamic.underlying import Underlying
+from portfolio_margin.risk_units import vega_per_contract, whole_ticks
+from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
+from pricing.instruments import Kind
+from scenarios.risk_arrays import RiskArrays
+
+
+class Part(NamedTuple):
+    """Underlyings of accounts, R of them; ticks.
+
+    key            (R,) -> U
+    loss, column   (R,) worst loss of the contracts over all tiers, 0 or more, and where
+    multiplier     (R,) of the concentration
+    hedge          (R,) cost of hedging the delta
+    options        (R,K) cost of closing each bucket of vega
+    """
+
+    key: IntArray
+    loss: FloatArray
+    column: IntArray
+    multiplier: FloatArray
+    hedge: FloatArray
+    options: FloatArray
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The charges on one set of risk arrays.
+
+    arrays  under the scenarios of `moves.nested_scenarios`
+    states  of every underlying (U,)
+    time, size, cost   parameters of near_expiry, concentration and liquidity
+    """
+
+    arrays: RiskArrays
+    states: Sequence[Underlying]
+    time: near_expiry.Params
+    size: concentration.Params
+    cost: liquidity.Params
+
+    def near_expiry(self, book: Book, *, backend: str = "numba", threads: int | None = None) -> FloatArray:
+        """(A,) charge for short gamma close to expiry, margin currency."""
+        total = np.zeros(len(book))
+        rows = self.gap_rows[:, None]
+        for block in blocks(book, self.arrays, rows, by="expiry", backend=backend, threads=threads):
+            total[block.first : block.last] = block.by_account(np.maximum(-block.ticks[:, 0], 0.0))
+        return total * self.arrays.tick_size
+
+    def size_and_cost(
+        self, book: Book, *, backend: str = "numba", threads: int | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """(A,) concentration and (A,) liquidity, margin currency."""
+        excess, cost = np.zeros(len(book)), np.zeros(len(book))
+        if not len(self.states):
+            return excess, cost
+        gross = self.gross(book, backend=backend, threads=threads)
+        rows = self.net_rows
+        for block in blocks(book, self.arrays, rows, by="underlying", backend=backend, threads=threads):
+            here = slice(block.first, block.last)
+            key = np.maximum(block.key, 0)
+            part = self.part(block.ticks, key, gross[here][block.account, key])
+            excess[here] = block.by_account((part.multiplier - 1.0) * part.loss)
+            cost[here] = block.by_account(part.hedge + part.options.sum(axis=1))
+        return excess * self.arrays.tick_size, cost * self.arrays.tick_size
+
+    def part(self, ticks: FloatArray, key: IntArray, gross: FloatArray) -> Part:
+        """Size and cost of underlyings of accounts.
+
+        ticks  (R,S+1+K) sums of `net_rows`
+        key    (R,) -> U
+        gross  (R,) size of the contracts, ticks
+        """
+        count = len(self.arrays.scenario_set)
+        pnl, delta, vega = ticks[:, :count], ticks[:, count], ticks[:, count + 1 :]
+        column = np.argmin(pnl, axis=1)
+        loss = np.maximum(-np.take_along_axis(pnl, column[:, None], axis=1)[:, 0], 0.0)
+        volumes = self.volumes[key]
+        size = concentration.size_in_horizons(delta, np.abs(vega).sum(axis=1), gross, volumes, self.size)
+        spread, move, change = (self._state(name)[key] for name in ("half_spread", "day_move", "day_vol_change"))
+        hedge = liquidity.closing_cost(delta, spread, move, volumes[:, 0], self.cost.impact)
+        options = liquidity.closing_cost(vega, self.cost.spreads, change[:, None], volumes[:, 1:2], self.cost.impact)
+        return Part(key, loss, column, concentration.size_multiplier(size, self.size), hedge, options)
+
+    def gross(self, book: Book, *, backend: str = "numba", threads: int | None = None) -> FloatArray:
+        """(A,U) size of the contracts of each underlying, ticks."""
+        arrays = self.arrays
+        rows = whole_ticks(arrays.notional[:, None], arrays) * self._owned
+        sizes = replace(book, quantity=np.abs(book.quantity))
+        return account_sums(sizes, arrays, rows, backend=backend, threads=threads) / arrays.tick_size
+
+    @cached_property
+    def net_rows(self) -> FloatArray:
+        """(N,S+1+K) P&L, delta and vega by bucket in ticks per unit; 0 for collateral."""
+        arrays = self.arrays
+        expiry = np.maximum(arrays.expiry_idx, 0)
+        days = arrays.years_to_expiry[expiry] * DAYS_PER_YEAR
+        option = arrays.kind == Kind.OPTION
+        notional = np.where(option & (arrays.notional > 0.0), arrays.notional, 1.0)
+        unit_delta = np.where(option, np.clip(arrays.delta / notional, -1.0, 1.0), 0.0)
+        weights = liquidity.bucket_weights(days, unit_delta, self.cost)
+        vega = liquidity.priced_vega(vega_per_contract(arrays), weights, arrays.value, self.cost)[:, None] * weights
+        more = whole_ticks(np.column_stack([arrays.delta, vega]), arrays)
+        return np.column_stack([np.where(arrays.is_collateral[:, None], 0.0, arrays.rows), more])
+
+    @cached_property
+    def gap_rows(self) -> FloatArray:
+        """(N,) what a gap to both sides gains, times the share that is charged, in ticks per unit."""
+        arrays = self.arrays
+        if not len(self.states):  # a market of currencies alone has no gap, and nothing that would cost in one
+            return np.zeros(len(arrays))
+        down, up = gap_columns(arrays)
+        share = near_expiry.gap_share(arrays.years_to_expiry, arrays.terms.fixed_share, self.time)
+        # Options alone: the undated row of a perpetual has a time to expiry of 0 as well.
+        option = arrays.kind == Kind.OPTION
+        both = (arrays.pnl[:, down] + arrays.pnl[:, up]) * share[np.maximum(arrays.expiry_idx, 0)]
+        return np.where(option, whole_ticks(both[:, None], arrays)[:, 0], 0.0)
+
+    @cached_property
+    def volumes(self) -> FloatArray:
+        """(U,3) daily volume, daily vega volume and open interest, ticks."""
+        names = ("daily_volume", "daily_vega_volume", "open_interest")
+        stated = np.column_stack([self._state(name) for name in names]).reshape(-1, len(names))
+        return np.asarray(stated * money_of_amounts(self.arrays)[:, None] / self.arrays.tick_size)
+
+    @property
+    def _owned(self) -> FloatArray:
+        """(N,U) 1 where an instrument is of an underlying."""
+        return (self.arrays.underlying_idx[:, None] == np.arange(len(self.states))).astype(np.float64)
+
+    def _state(self, name: str) -> FloatArray:
+        return np.array([getattr(state, name) for state in self.states], dtype=np.float64)
+
+
+def gap_columns(arrays: RiskArrays) -> tuple[int, int]:
+    """Scenarios of the first tier in which the price moves one bucket down, and up, and nothing else moves."""
+    moves = arrays.scenario_set
+    alone = (moves.tier == 0) & np.all(moves.vol_move == 0.0, axis=1) & (moves.time_step_years == 0.0)
+    alone &= moves.weight == 1.0
+    size = moves.price_move.sum(axis=1)
+    down, up = np.flatnonzero(alone & (size < 0.0)), np.flatnonzero(alone & (size > 0.0))
+    return int(down[np.argmax(size[down])]), int(up[np.argmin(size[up])])

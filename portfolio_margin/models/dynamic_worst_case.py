@@ -1,0 +1,198 @@
+"""dynamic_worst_case: the worst loss under moves that follow the market, and charges that follow the position.
+
+scan                  worst loss under the moves of the ten years, per underlying, collateral included
+volatility_regime     what the moves of today add to it
+crowding              what wider moves against a crowded side add
+oracle                what the doubt about the price adds
+short_option_minimum  what a floor by notional of options sold adds to the sum of these
+near_expiry           short gamma close to expiry
+concentration         what a position of this size needs beyond proportion
+liquidity             cost of closing what is left after hedging
+collateral_limit      what does not count of collateral by its size or kind
+depeg                 what a broken peg of collateral may cost
+requirement           factor x sum of them, without a factor of the last two
+
+The first four are tiers of one scenario set, each with moves at least as wide as the one before: the worst loss up to a
+tier, less that up to the tier before. Every part is a file in portfolio_margin/dynamic; docs/dynamic-margin.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+
+from portfolio_margin.book import Book
+from portfolio_margin.charges import short_option_minimum
+from portfolio_margin.collateral import haircuts, moved_assets
+from portfolio_margin.dynamic import concentration, crowding, liquidity, near_expiry, oracle
+from portfolio_margin.dynamic.assets import Asset, both_sides, depeg_charge, pegged
+from portfolio_margin.dynamic.closing import Closing
+from portfolio_margin.dynamic.explanation import contribution_lines
+from portfolio_margin.dynamic.moves import TIERS, Moves, nested_scenarios
+from portfolio_margin.dynamic.tier_losses import tier_losses
+from portfolio_margin.dynamic.underlying import Underlying
+from portfolio_margin.lacking import gather
+from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
+from pricing.arrays import BoolArray, FloatArray, StrArray
+from pricing.errors import ConfigError
+from scenarios.risk_arrays import RiskArrays
+from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
+
+PARTS = {
+    "moves": Moves,
+    "crowding": crowding.Params,
+    "oracle": oracle.Params,
+    "near_expiry": near_expiry.Params,
+    "concentration": concentration.Params,
+    "liquidity": liquidity.Params,
+}
+
+
+@dataclass(frozen=True)
+class Params:
+    """Parameters, with their bounds; those of the parts are bounded where they are defined.
+
+    underlyings           underlying -> Underlying: what the rules say of it today, `dynamic/rule.py`
+    moves                 layout of the scenarios
+    crowding, oracle, near_expiry, concentration, liquidity   of the parts of the requirement
+    initial_factor        initial margin per unit of requirement, 1 to 5
+    maintenance_factor    maintenance margin per unit of requirement, 0.01 to 1
+    short_option_minimum  share of the notional of each short option, 0 to 1
+    haircut               of every asset but the margin currency, 0 to 1
+    haircut_by_asset      asset -> haircut, 0 to 1, in place of `haircut`
+    assets                asset -> Asset: tiers by size, eligibility, scenarios and peg of it; others count in full
+    """
+
+    underlyings: Mapping[str, Underlying]
+    moves: Moves = field(default_factory=Moves)
+    crowding: crowding.Params = field(default_factory=crowding.Params)
+    oracle: oracle.Params = field(default_factory=oracle.Params)
+    near_expiry: near_expiry.Params = field(default_factory=near_expiry.Params)
+    concentration: concentration.Params = field(default_factory=concentration.Params)
+    liquidity: liquidity.Params = field(default_factory=liquidity.Params)
+    initial_factor: float = 1.25
+    maintenance_factor: float = 1.0
+    short_option_minimum: float = 0.003
+    haircut: float = 0.05
+    haircut_by_asset: Mapping[str, float] = field(default_factory=dict)
+    assets: Mapping[str, Asset] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shares = dict.fromkeys(("short_option_minimum", "haircut"), (0.0, 1.0))
+        check_bounds(self, {"initial_factor": (1.0, 5.0), "maintenance_factor": (0.01, 1.0), **shares})
+        for name, kind in PARTS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigError(f"{name} = {getattr(self, name)!r}: must be {kind.__module__}.{kind.__name__}(...)")
+        for name, wanted in (("underlyings", Underlying), ("assets", Asset)):
+            table = getattr(self, name)
+            if not isinstance(table, Mapping) or not all(isinstance(value, wanted) for value in table.values()):
+                raise ConfigError(f"{name} = {table!r}: must be a mapping from {name[:-1]} to {wanted.__name__}")
+        if not isinstance(self.haircut_by_asset, Mapping):
+            raise ConfigError(f"haircut_by_asset = {self.haircut_by_asset!r}: must be a mapping from asset to haircut")
+        for name, value in self.haircut_by_asset.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
+                raise ConfigError(f"haircut_by_asset {name} = {value!r}: must be a number from 0 to 1")
+        for name, state in self.underlyings.items():
+            if state.oracle_age_seconds > self.oracle.max_age_seconds:
+                raise ConfigError(
+                    f"underlyings.{name}.oracle_age_seconds = {state.oracle_age_seconds!r}: the price is older than "
+                    f"oracle.max_age_seconds = {self.oracle.max_age_seconds!r}, so there is no margin from it"
+                )
+        for name in ("underlyings", "haircut_by_asset", "assets"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def states(self, underlying_id: StrArray) -> list[Underlying]:
+        """The state of every underlying (U,). ConfigError naming all that are missing."""
+
+        def state(name: str) -> Underlying:
+            if name not in self.underlyings:
+                known = ", ".join(self.underlyings) or "none"
+                raise ConfigError(f"no underlyings.{name} among the parameters; there are {known}")
+            return self.underlyings[name]
+
+        return gather(partial(state, str(name)) for name in underlying_id)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Dynamic worst case; its parameters have no defaults, since they are of one day."""
+
+    params: Params
+    parameter_set: ParameterSet = field(default_factory=ParameterSet)
+    model_id: str = field(default="dynamic_worst_case", init=False)
+    traits: Traits = field(default=Traits(proportional=(*TIERS, "near_expiry")), init=False)
+
+    def scenario_set(self, market: MarketRows) -> ScenarioSet:
+        """The tiers of moves, one after the other."""
+        p = self.params
+        return nested_scenarios(p.states(market.underlying_id), p.moves, p.crowding, p.oracle)
+
+    def not_covered(self, arrays: RiskArrays) -> StrArray:
+        """(N,) nothing: a worst loss is a rule for every contract; an underlying without a state is refused."""
+        return everything(arrays)
+
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) assets that a scenario moves or that have a depeg charge; a fixed rate of exchange loses nowhere."""
+        return np.asarray(moved_assets(arrays) | pegged(arrays, self.params.assets))
+
+    def haircut(self, arrays: RiskArrays) -> FloatArray:
+        """(N,) share of a long balance of collateral that does not count."""
+        return haircuts(arrays, self.params.haircut, self.params.haircut_by_asset)
+
+    def requirement(
+        self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
+    ) -> Requirement:
+        """Requirement of every account, part by part as the head of this file has them."""
+        p, haircut = self.params, self.haircut(arrays)
+        sides = both_sides(book, arrays, haircut, p.assets)
+        initial = tier_losses(sides.initial.book, arrays, haircut, backend=backend, threads=threads)
+        maintenance = initial
+        if not sides.alike:
+            maintenance = tier_losses(sides.maintenance.book, arrays, haircut, backend=backend, threads=threads)
+        floor = short_option_minimum(book, arrays, p.short_option_minimum, backend=backend, threads=threads)
+        market = np.stack([initial.added, maintenance.added], axis=2)  # (A, tiers, 2)
+        parts = {name: market[:, k] for k, name in enumerate(TIERS)}
+        parts["short_option_minimum"] = np.maximum(floor[:, None] - market.sum(axis=1), 0.0)
+        closing = self.closing(arrays)
+        parts["near_expiry"] = closing.near_expiry(book, backend=backend, threads=threads)[:, None]
+        found = closing.size_and_cost(book, backend=backend, threads=threads)
+        parts["concentration"], parts["liquidity"] = (amount[:, None] for amount in found)
+        factors = np.array(self._factors)
+        charges = {name: amount * factors for name, amount in parts.items()}
+        limits = np.column_stack([sides.initial.limit, sides.maintenance.limit])
+        charges["collateral_limit"] = _by_account(book, limits)
+        charges["depeg"] = _by_account(book, np.repeat(depeg_charge(book, arrays, p.assets)[:, None], 2, axis=1))
+        total = sum(charges.values(), np.zeros((len(book), 2)))
+        return Requirement(total[:, 0], total[:, 1], initial.worst, charges)
+
+    def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
+        """Positions in the worst scenario of every tier, by expiry, and of the contracts alone; buckets of vega."""
+        return contribution_lines(
+            book,
+            arrays,
+            self.haircut(arrays),
+            self.closing(arrays),
+            self.params.assets,
+            self.params.short_option_minimum,
+            self._factors,
+        )
+
+    def closing(self, arrays: RiskArrays) -> Closing:
+        """The charges that depend on the contracts alone, and what they are computed from."""
+        p = self.params
+        return Closing(arrays, p.states(arrays.underlying_id), p.near_expiry, p.concentration, p.liquidity)
+
+    @property
+    def _factors(self) -> tuple[float, float]:
+        return self.params.initial_factor, self.params.maintenance_factor
+
+
+def _by_account(book: Book, values: FloatArray) -> FloatArray:
+    """(A,K) values of positions (P,K) added up, in the order of the book."""
+    total = np.zeros((len(book), values.shape[1]))
+    np.add.at(total, np.repeat(np.arange(len(book)), np.diff(book.position_ptr)), values)
+    return total

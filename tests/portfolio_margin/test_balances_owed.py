@@ -166,7 +166,8 @@ def test_compare_has_no_saving_where_a_model_does_not_see_everything() -> None:
 
 # Models that put a loss in some scenario, or a haircut, against whatever moves in step with an underlying.
 MOVES_TOKENS = {
-    "worst_case", "dynamic_worst_case", "historical_simulation", "okx_pm", "bybit_pm", "delta_exchange_pm", "paradex_pm", "span",
+    "worst_case", "dynamic_worst_case", "historical_simulation",
+    "okx_pm", "bybit_pm", "delta_exchange_pm", "paradex_pm", "span",
 }  # fmt: skip
 
 
@@ -230,7 +231,7 @@ def with_currency(name: str, rate: float) -> tuple[Instruments, Market]:
 
 
 @pytest.mark.parametrize(("currency", "rate"), [("EUR", 1.1), ("USDC", 1.0)])
-@pytest.mark.parametrize("name", ["worst_case", "dynamic_worst_case", "tims", "reg_t", "span", "historical_simulation", "okx_pm", "bybit_pm",
+@pytest.mark.parametrize("name", ["worst_case", "tims", "reg_t", "span", "historical_simulation", "okx_pm", "bybit_pm",
                                   "dynamic_worst_case",
                                   "deribit_spm", "deribit_standard", "aevo_standard", "paradex_pm"])  # fmt: skip
 def test_a_fixed_rate_of_exchange_is_no_rule_for_a_debt(name: str, currency: str, rate: float) -> None:

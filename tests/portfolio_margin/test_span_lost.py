@@ -10,8 +10,12 @@ import pytest
 from portfolio_margin.io.span_pa2 import read_pa2
 from portfolio_margin.io.span_write import spn_bytes
 from portfolio_margin.span.checks import findings
+from portfolio_margin.span.choices import Choices
+from portfolio_margin.span.file_arrays import file_arrays
+from portfolio_margin.span.rules import rules_of
+from pricing.errors import ConfigError
 from tests.portfolio_margin.pa2_example import line, lines
-from tests.portfolio_margin.span_examples import Exchange, exchange_with_every_rule, future_losses
+from tests.portfolio_margin.span_examples import Exchange, exchange_with_every_rule, future_losses, option_losses
 from tests.portfolio_margin.test_span_bounds import refused
 
 EVERY = spn_bytes(exchange_with_every_rule()).decode()
@@ -94,3 +98,32 @@ def test_a_file_cut_behind_a_contract_is_told(tmp_path: Path) -> None:
         path.write_text("\n".join([*lines()[:-lost], ""]))
         told = [note for note in read_pa2(path)[1] if "cut short" in note]
         assert [note[:9] for note in told] == ([f"{count} periods"] if count else [])
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_scan_tier_that_was_lost(number: int, tmp_path: Path) -> None:
+    """Refused by its gap, or, of the last one, by the period that no tier is left for."""
+    scanned = re.search(r"<scanTiers>.*?</scanTiers>", EVERY, re.DOTALL)
+    assert scanned
+    lost = re.sub(rf"<tier>\s*<tn>{number}<.*?</tier>", "", scanned[0], count=1, flags=re.DOTALL)
+    assert len(lost) < len(scanned[0])
+    said = refused(EVERY.replace(scanned[0], lost), tmp_path)
+    assert re.search(r"line \d+, byte \d+, ", said)
+    if number == 3:
+        assert "fut[4], period = '202612': no scan tier of its commodity covers this period" in said
+
+
+def test_a_scan_tier_that_only_the_deltas_of_options_need() -> None:
+    exchange = Exchange()
+    commodity = exchange.commodity("A")
+    exchange.future(exchange.family(commodity, "FUT"), "202606", 100.0, 10.0)
+    options = exchange.family(commodity, "OOF", valuation="EQTY")
+    period = exchange.period(options, "202605", 10.0, vol=0.2, underlying_period="202606")
+    exchange.contract(period, option_losses(10.0, 0.5, 1.0), 0.5, 3.0, "C", 100.0, vol=0.2)
+    exchange.add("tiers", commodity_idx=commodity, purpose="scan", number=1, start="202606", end="202606")
+    file = exchange.built()
+    assert findings(file) == []
+    arrays = file_arrays(file).arrays
+    rules_of(file, arrays)
+    with pytest.raises(ConfigError, match="period 202605 of A is in none of its scan tiers"):
+        rules_of(file, arrays, Choices(option_delta="own"))

@@ -131,7 +131,9 @@ class Exchange:
     def spread(self, scope: str, legs: list[tuple[Any, ...]], rate: float, method: str = "F", commodity: int = -1,
                kind: str = "delta") -> int:  # fmt: skip
         """Legs are (code, tier or period, side, ratio[, rate of its own])."""
-        number = str(sum(s == scope for s in self.rows["spreads"].columns["scope"]) + 1)
+        known = self.rows["spreads"].columns
+        lists = zip(known["scope"], known["commodity_idx"], strict=True)
+        number = str(sum(place == (scope, commodity) for place in lists) + 1)
         row = self.add(
             "spreads", scope=scope, commodity_idx=commodity, kind=kind, number=number,
             charge_method=method if kind == "delta" else "",

@@ -186,7 +186,7 @@ def test_packed_files_that_are_cut_or_damaged_say_how_far_they_could_be_read(tmp
         archive.writestr("x.spn", content)
     changed = (tmp_path / "bad.spn.zip").read_bytes().replace(b"A clearing house", b"a clearing house", 1)
     (tmp_path / "bad.spn.zip").write_bytes(changed)
-    with pytest.raises(DataError, match=r"row byte \d+ of what is packed, archive = 'Bad CRC.*damaged or cut short"):
+    with pytest.raises(DataError, match=r"row byte \d+ of what is packed, archive = .Bad CRC.*damaged or cut short"):
         read_spn(tmp_path / "bad.spn.zip")
 
 

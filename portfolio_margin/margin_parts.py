@@ -193,7 +193,8 @@ def _part(number: int, content: bytes, stated: Mapping[str, Any]) -> Part:
 
 
 def write_manifest(folder: str | Path, head: Mapping[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
-    """Write manifest.json of a whole run beside its part files, and return what it says.
+    """Write manifest.json of a whole run beside its part files, and return what it says; files that a process which
+    was killed had begun there are removed.
 
     head   as `head_of` gives it
     parts  of all partitions, in order
@@ -218,6 +219,8 @@ def write_manifest(folder: str | Path, head: Mapping[str, Any], parts: Sequence[
         "totals": {name: Decimal(cents).scaleb(-head["money_digits"]) for name, cents in sums.items()},
         "parts": [{name: value for name, value in part._asdict().items() if name in LISTED} for part in parts],
     }
+    # All parts have their names: what else was begun is of workers that were lost, or that nobody waits for any more.
+    part_files.remove_leftovers(Path(folder))
     part_files.write_manifest(Path(folder), document)
     return document
 

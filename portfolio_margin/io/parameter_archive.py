@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from portfolio_margin.io.atomic import write_whole
-from portfolio_margin.io.parameter_sets import FILE_NAME, read_parameter_set
-from portfolio_margin.io.parameters import MODELS, Layer, build, load_registered
+from portfolio_margin.io.parameter_sets import FILE_NAME, FoundSet, given_names, parameter_files, read_parameter_set
+from portfolio_margin.io.parameters import MODELS, build, load_registered
 from pricing.errors import ConfigError, DataError, Problem
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+MARKS = ("second_hand", "doubtful")
+STATED = ("source", "note", "valid_to", *MARKS)
 
 
 def keep_parameters(
-    folder: str | Path, model: str, params: Any, name: str, *, source: str, note: str, valid_to: str = ""
+    folder: str | Path,
+    model: str,
+    params: Any,
+    name: str,
+    *,
+    source: str,
+    note: str,
+    valid_to: str = "",
+    second_hand: Sequence[str] | None = None,
+    doubtful: Sequence[str] | None = None,
 ) -> Path:
     """Write the parameters of a model as FOLDER/MODEL/NAME.toml, an archive for `load_parameters`; its path.
 
@@ -28,31 +45,142 @@ def keep_parameters(
     name      YYYY-MM-DD, the first day they are valid, or YYYY-MM-DD-word
     source, note   who published them, and what else there is to know
     valid_to  the last day, YYYY-MM-DD; "" where they are valid until the next set
+    second_hand, doubtful   names of parameters, as `ParameterSet` has them; None for those that a shipped set of the
+              model marks so, where the value is the same here; () for none
 
-    A set is never changed, so that a past day can be margined again as it was: ConfigError where it is there already
-    with other parameters, where `params` are not those of the model, or the archive could not give them back as they
-    are; DataError for a name or day that is none.
+    The file gets its name when it has been read again and gives everything back. A set is never changed, so that a
+    past day can be margined again as it was: ConfigError where it is there already and says anything else, where
+    `params` are not those of the model, or the archive could not give them back as they are; DataError for a name, day,
+    text or mark that is none, naming it. What is refused leaves the archive as it was.
     """
     module = load_registered(MODELS, model)
-    match = FILE_NAME.fullmatch(name)
     path = Path(folder) / model / f"{name}.toml"
-    if match is None:
-        raise DataError([Problem(str(path), None, "name", name, "write YYYY-MM-DD or YYYY-MM-DD-name")])
     if not isinstance(params, module.Params):
         raise ConfigError(f"params = {type(params).__name__}: must be the Params of {model}")
+    given = {"second_hand": second_hand, "doubtful": doubtful}
+    marks = {mark: _marks_of_same(model, params, mark) if names is None else names for mark, names in given.items()}
+    header = {"source": source, "note": note, "valid_to": valid_to, **marks}
     values = plain_values(params)
-    header = [f"source = {_value(source)}", f"note = {_value(note)}", f"valid_from = {match.group(1)}"]
-    header += [f"valid_to = {valid_to}"] if valid_to else []
-    text = "\n".join(["[header]", *header, "", *_table("params", values)]) + "\n"
-    _check_gives_back(path, text, module.Params, params)
-    if path.exists():
-        known = build(module.Params, read_parameter_set(path).layer())
-        if known != params:
-            raise ConfigError(f"{path} is there with other parameters, and a set is never changed: take another name")
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.encode())
+    _check_header(path, name, header, given_names(values))
+    written = [f"source = {_value(source)}", f"note = {_value(note)}", f"valid_from = {name[:10]}"]
+    written += [f"valid_to = {valid_to}"] if valid_to else []
+    written += [f"{mark} = {_value(list(names))}" for mark, names in marks.items() if names]
+    text = "\n".join(["[header]", *written, "", *_table("params", values)]) + "\n"
+    _place(path, text, params)
     return path
+
+
+def _place(path: Path, text: str, params: Any) -> None:
+    """Write a set beside its place, read it, and move it there; where one is, check that it says the same."""
+    made = [place for place in (path.parent, path.parent.parent) if not place.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".", dir=path.parent) as drafts:
+            draft = Path(drafts) / path.name
+            write_whole(draft, text.encode())
+            found = _given_back(path, draft, params)
+            if path.exists():
+                _check_same(path, found, params)
+            else:
+                os.replace(draft, path)
+    except OSError as error:
+        raise DataError([Problem(str(path), None, "archive", error.strerror, "cannot be written")]) from error
+    finally:
+        for empty in made:
+            # Only of a set that was refused they are empty.
+            with suppress(OSError):
+                empty.rmdir()
+
+
+def _given_back(path: Path, draft: Path, params: Any) -> FoundSet:
+    """What the loader reads of a draft; ConfigError where those are not the parameters."""
+    try:
+        found = read_parameter_set(draft)
+        same = build(type(params), found.layer()) == params
+    except (DataError, ConfigError) as error:
+        raise ConfigError(f"{path}: these parameters cannot be written as a set: {error}") from None
+    if not same:
+        raise ConfigError(
+            f"{path}: these parameters cannot be written as a set, since they would not come back the same"
+        )
+    return found
+
+
+def _check_same(path: Path, found: FoundSet, params: Any) -> None:
+    """ConfigError where the set that is there has other parameters than this one, or says something else of them."""
+    known = read_parameter_set(path)
+    remedy = "and a set is never changed: take another name"
+    if build(type(params), known.layer()) != params:
+        raise ConfigError(f"{path} is there with other parameters, {remedy}")
+    for name in STATED:
+        there, here = getattr(known.info, name), getattr(found.info, name)
+        if there != here:
+            raise ConfigError(f"{path} is there with {name} = {there!r}, not {here!r}, {remedy}")
+
+
+def _marks_of_same(model: str, params: Any, mark: str) -> tuple[str, ...]:
+    """Names that a shipped set of the model marks, of parameters that have the value of that set here."""
+    here = plain_values(params)
+    marked: dict[str, None] = {}
+    for path in parameter_files(model).values():
+        found = read_parameter_set(path)
+        there = plain_values(build(type(params), found.layer()))
+        for name in getattr(found.info, mark):
+            value = _at(here, name)
+            if value is not None and value == _at(there, name):
+                marked[name] = None
+    return tuple(marked)
+
+
+def _at(values: Any, name: str) -> Any:
+    """The value of a parameter named with its parts joined by dots, None where there is none."""
+    for part in name.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
+
+
+def _check_header(path: Path, name: str, header: Mapping[str, Any], known: Sequence[str]) -> None:
+    """DataError for everything of a header that the loader would not read.
+
+    known  names of the parameters, of which the marks are some or what they begin with
+    """
+    match = FILE_NAME.fullmatch(name) if isinstance(name, str) else None
+    if match is None or not _is_day(match.group(1)):
+        raise DataError([Problem(str(path), None, "name", name, "write YYYY-MM-DD or YYYY-MM-DD-name, a day there is")])
+    problems = [
+        Problem(str(path), None, key, header[key], "must be a text")
+        for key in ("source", "note", "valid_to")
+        if not _is_text(header[key])
+    ]
+    valid_to = header["valid_to"]
+    if not problems and valid_to and not _is_day(valid_to):
+        problems.append(Problem(str(path), None, "valid_to", valid_to, "write the last day as YYYY-MM-DD, or nothing"))
+    elif not problems and valid_to and valid_to < match.group(1):
+        problems.append(Problem(str(path), None, "valid_to", valid_to, f"is before the first day, {match.group(1)}"))
+    for mark in MARKS:
+        names = header[mark]
+        if isinstance(names, str) or not all(map(_is_text, names)):
+            problems.append(Problem(str(path), None, mark, names, "must be a list of names of parameters"))
+            continue
+        problems += [
+            Problem(str(path), None, mark, wrong, "no parameter of this set")
+            for wrong in names
+            if not any(stated == wrong or stated.startswith(f"{wrong}.") for stated in known)
+        ]
+    if problems:
+        raise DataError(problems)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return DAY.fullmatch(text) is not None and date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text that can be written; half of a surrogate pair cannot."""
+    return isinstance(value, str) and value.encode(errors="replace").decode() == value
 
 
 def plain_values(params: Any) -> dict[str, Any]:
@@ -64,18 +192,9 @@ def plain_values(params: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if is_dataclass(value) or isinstance(value, Mapping):
         return plain_values(value)
+    if isinstance(value, np.generic):
+        return value.item()
     return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
-
-
-def _check_gives_back(path: Path, text: str, kind: type, params: Any) -> None:
-    try:
-        given = tomllib.loads(text)["params"]
-    except tomllib.TOMLDecodeError as error:
-        raise DataError([Problem(str(path), None, "valid_to", "", f"a day is written YYYY-MM-DD ({error})")]) from None
-    if build(kind, Layer("", given)) != params:
-        raise ConfigError(
-            f"{path}: these parameters cannot be written as a set, since they would not come back the same"
-        )
 
 
 def _table(name: str, values: Mapping[str, Any]) -> Iterator[str]:
@@ -89,7 +208,7 @@ def _table(name: str, values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _key(name: str) -> str:
-    return name if BARE_KEY.fullmatch(name) else json.dumps(name)
+    return name if BARE_KEY.fullmatch(name) else _text(name)
 
 
 def _value(value: Any) -> str:
@@ -99,4 +218,9 @@ def _value(value: Any) -> str:
         return "[" + ", ".join(map(_value, value)) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return json.dumps(value) if isinstance(value, str) else repr(value)
+    return _text(value) if isinstance(value, str) else repr(value)
+
+
+def _text(value: str) -> str:
+    """A text in quotes as TOML has it: like JSON, but characters beyond 16 bits stand for themselves."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -34,14 +34,15 @@ REQUIRED = ("source", "note", "valid_from")
 
 
 class FoundSet(NamedTuple):
-    """A parameter set as its file has it."""
+    """A parameter set as its file has it; lacking, what is said where there is none and a value is needed."""
 
     info: ParameterSet
     values: Mapping[str, Any]
+    lacking: str = ""
 
     def layer(self) -> Layer:
         """Its values as the lowest layer of parameters."""
-        return Layer(f"parameter set {self.info.name}" if self.values else "", self.values)
+        return Layer(f"parameter set {self.info.name}" if self.values else "", self.values, self.lacking)
 
 
 def load_parameters(
@@ -61,8 +62,9 @@ def load_parameters(
     folder  where the sets lie, an archive of one's own; by default those of this package
     extend  whether the sets of this package are there as well, but for those that the folder has under the same name
 
-    A model without sets has its defaults. ConfigError where no set is valid at that time, and for a parameter outside
-    its bounds, naming bound and value; DataError where the folder is none, or holds sets of an unknown model.
+    A model without sets has its defaults, which are not taken beside sets of an archive. ConfigError where no set is
+    valid at that time, and for a parameter outside its bounds, naming bound and value; DataError where the folder is
+    none, or holds sets of an unknown model.
     """
     module = load_registered(MODELS, model)
     found = find_parameter_set(model, name, at, folder, extend=extend)
@@ -81,7 +83,8 @@ def find_parameter_set(
     """The set that `load_parameters` takes; with `nearest`, the oldest one where none is old enough, marked so."""
     known = parameter_files(model, folder, extend=extend)
     if not known and name is None:
-        return FoundSet(ParameterSet(), {})
+        alone = folder is not None and not extend
+        return FoundSet(ParameterSet(), {}, f"{model} has no parameter set in the archive {folder}" if alone else "")
     if name is not None and FILE_NAME.fullmatch(name):
         if name not in known:
             raise ConfigError(_unknown(model, name, known))
@@ -96,9 +99,12 @@ def find_parameter_set(
         return valid[-1]
     if nearest:
         return sets[0]._replace(info=replace(sets[0].info, applies=False))
+    more = ""
+    if folder is not None and extend and not parameter_files(model):
+        more = f"; beside sets of an archive the defaults of {model} are not taken: write a set of them for that time"
     raise ConfigError(
         f"{model} has no parameter set valid at {np.datetime64(at, 'ms')}: {', '.join(named)}; "
-        "name one of them with --parameter-set (or name=...) to use it all the same"
+        f"name one of them with --parameter-set (or name=...) to use it all the same{more}"
     )
 
 

@@ -21,10 +21,25 @@ TEXTS = {int: "a number", float: "a number", str: "a text", bool: "true or false
 
 
 class Layer(NamedTuple):
-    """Values for a parameter set and what messages call the place they were given in."""
+    """Values for a parameter set and what messages call the place they were given in.
+
+    lacking  what messages say of values that are needed and that this layer might have had, "" for nothing
+    """
 
     origin: str
     values: Mapping[str, Any]
+    lacking: str = ""
+
+
+class _Missing(ConfigError):
+    """A parameter set without values that have no default."""
+
+    def __init__(self, name: str, missing: Sequence[str]) -> None:
+        self.needs = (
+            f"needs a value for {', '.join(missing)}: "
+            "give NAME=VALUE with --scenario (a family) or --param (a model), or a table of --params FILE"
+        )
+        super().__init__(f"{name} {self.needs}")
 
 
 def registered(package: str) -> list[str]:
@@ -69,6 +84,9 @@ def build(params: type, *layers: Layer) -> Any:
         raise ConfigError("\n".join(problems))
     try:
         return _construct(params, values, None)
+    except _Missing as error:
+        lacking = next((layer.lacking for layer in layers if layer.lacking), "")
+        raise ConfigError(f"{lacking} and {error.needs}" if lacking else str(error)) from None
     except ConfigError as error:
         origin = _origin(str(error), layers)
         raise ConfigError(f"{origin}: {error}" if origin else str(error)) from None
@@ -200,10 +218,7 @@ def _construct(params: type, values: Mapping[str, Any], base: Any, path: str = "
             missing.append(field.name)
     if missing:
         name = params.__module__.rpartition(".")[2] if params.__name__ == "Params" else params.__name__
-        raise ConfigError(
-            f"{name} needs a value for {', '.join(missing)}: "
-            "give NAME=VALUE with --scenario (a family) or --param (a model), or a table of --params FILE"
-        )
+        raise _Missing(name, missing)
     try:
         return params(**given)
     except ConfigError as error:

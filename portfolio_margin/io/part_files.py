@@ -97,8 +97,7 @@ def part_folder(folder: str | Path, head: Mapping[str, Any], resume: bool) -> It
     place = Path(folder)
     check_folder(place, head, resume)
     if (place / MANIFEST).exists():
-        for leftover in place.glob(".part-*.part"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(place)
         yield place
         return
     was_there = place.exists()
@@ -115,6 +114,12 @@ def part_folder(folder: str | Path, head: Mapping[str, Any], resume: bool) -> It
         if not was_there:
             shutil.rmtree(place)
         raise
+
+
+def remove_leftovers(place: Path) -> None:
+    """Remove files that a process had begun in a folder when it was killed, before they had their names."""
+    for leftover in (*place.glob(".part-*.part"), *place.glob(f".{MANIFEST}.*.part")):
+        leftover.unlink(missing_ok=True)
 
 
 def write_manifest(place: Path, document: Mapping[str, Any]) -> None:

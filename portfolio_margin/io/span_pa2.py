@@ -23,7 +23,7 @@ from portfolio_margin.io.span_records import (
     unknown_records,
 )
 from portfolio_margin.io.span_rows import Rows, new_rows
-from portfolio_margin.io.span_rules import add_commodity_rules, add_inter_spreads, blank_ratios, missing_priorities
+from portfolio_margin.io.span_rules import add_commodity_rules, add_inter_spreads, blank_ratios
 from portfolio_margin.io.span_source import refuse_record
 from portfolio_margin.span.assumed import assumptions
 from portfolio_margin.span.checks import findings
@@ -59,7 +59,7 @@ def read_pa2(path: str | Path) -> tuple[RiskParameterFile, tuple[str, ...]]:
         raise DataError(problems)
     reader = _Reader(file, lines)
     tables = reader.tables()
-    told = (*_notes(lines), *missing_priorities(reader.each), *blank_ratios(reader.each), *_empty_periods(tables))
+    told = (*_notes(lines), *blank_ratios(reader.each), *_empty_periods(tables))
     return tables, (*told, *assumptions(tables))
 
 
@@ -204,6 +204,7 @@ class _Reader:
                         "combination_method": {"S": "SPLIT", "D": "DELTASPLIT"}.get(record["combination"], "NONE"),
                     },
                 )
+            self._check_decimals(line, record)
             for block in range(1, 7):
                 key = (record["exchange"], record[f"product_{block}"], record[f"kind_{block}"])
                 if not key[1]:
@@ -217,6 +218,14 @@ class _Reader:
                 values = {"commodity_idx": known[code], "family_idx": self.families[key], "delta_scale": 1.0}
                 precision = {"array_precision": str(round(self.decimals[key])), "combination_method": "NONE"}
                 self.rows["links"].add(line, {**values, **precision})
+
+    def _check_decimals(self, line: int, record: dict[str, Any]) -> None:
+        """Refuse a decimal locator that is blank beside others: all blank are 0, but of several one was lost."""
+        blocks = [block for block in range(1, 7) if record[f"product_{block}"]]
+        bare = [block for block in blocks if np.isnan(record[f"decimals_{block}"])]
+        if bare and len(bare) < len(blocks):
+            remedy = "must not be blank where other products of the record state theirs"
+            self.refuse(line, f"record 2 decimals_{bare[0]}", None, remedy)
 
     def _periods(self) -> float:
         """Periods and scan ranges from the array parameters; returns the look-ahead, years."""

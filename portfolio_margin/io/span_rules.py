@@ -91,30 +91,19 @@ def _require_records(rows: dict[str, Rows], each: Each, refuse: Refuse) -> None:
                 refuse(line, "combined commodity", code, f"has no record of type {kind}, which {states}")
 
 
-def missing_priorities(each: Each) -> tuple[str, ...]:
-    """A line for every combined commodity whose spreads are not numbered from 1 without a gap.
-
-    The format does not say that they must be, so such a file is read: a spread that was lost lowers a margin, though.
-    Records C and E of a commodity may share one numbering or have one each.
-    """
-    known: dict[str, set[int]] = {}
-    for kind in ("C", "E"):
-        for _, record in each(kind):
-            known.setdefault(record["cc"], set()).add(int(record["priority"]))
-    told = []
-    for code, numbers in known.items():
-        lost = sorted(set(range(1, max(numbers))) - numbers)
-        if lost:
-            told.append(f"no spread of {code} has the priority {shown(lost)}: a record C or E may have been lost")
-    return tuple(told)
-
-
 def blank_ratios(each: Each) -> tuple[str, ...]:
     """A line where records 2, 3 or 4 leave the exponent or a factor of the levels blank, and what is taken then."""
     told = []
     bare = dict.fromkeys(record["cc"] for _, record in each("2") if np.isnan(record["risk_exponent"]))
     if bare:
         told.append(f"{shown(bare)}: the risk exponent is blank in record 2, 0 is taken")
+    bare = dict.fromkeys(
+        record["cc"]
+        for _, record in each("2")
+        if any(record[f"product_{block}"] and np.isnan(record[f"decimals_{block}"]) for block in range(1, 7))
+    )
+    if bare:
+        told.append(f"{shown(bare)}: the decimals of arrays are blank in record 2, 0 are taken")
     for kind, prefix, what in (("3", "ratio", "initial margin on maintenance"), ("4", "adjustment", "maintenance")):
         blank = [
             record["cc"] for _, record in each(kind) if any(np.isnan(record[f"{prefix}_{name}"]) for name in CLASSES)

@@ -45,28 +45,39 @@ def refuse_record(file: str, place: str | None, field: str, value: object, remed
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[Any]:
-    """The content of a file, unpacked while it is read. DataError where it cannot be read or is cut short."""
+    """The content of a file, unpacked while it is read. DataError where it cannot be read or is cut short.
+
+    What is wrong with a packed file is said with the byte of its content up to which it could be read.
+    """
     file = str(path)
+    reached = None
     try:
         with Path(path).open("rb") as raw:
             start = raw.read(4)
             raw.seek(0)
             if start[:2] == b"\x1f\x8b":
                 with gzip.open(raw) as stream:
-                    yield stream
+                    try:
+                        yield stream
+                    finally:
+                        reached = stream.tell()
             elif start == b"PK\x03\x04":
                 with zipfile.ZipFile(raw) as archive:
                     members = [name for name in archive.namelist() if not name.endswith("/")]
                     if len(members) != 1:
                         refuse_record(file, None, "archive", members[:5], "must hold exactly one file")
                     with archive.open(members[0]) as stream:
-                        yield stream
+                        try:
+                            yield stream
+                        finally:
+                            reached = stream.tell()
             else:
                 yield raw
     except FileNotFoundError:
         refuse_record(file, None, "file", Path(path).name, "no such file")
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, NotImplementedError) as error:
-        refuse_record(file, None, "archive", str(error), "is damaged or cut short")
+        place = None if reached is None else f"byte {reached} of what is packed"
+        refuse_record(file, place, "archive", str(error), "is damaged or cut short")
     except OSError as error:
         refuse_record(file, None, "file", Path(path).name, f"cannot be read: {error.strerror or error}")
 

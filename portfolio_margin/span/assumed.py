@@ -24,8 +24,9 @@ def shown(names: Iterable[object]) -> str:
 
 
 def assumptions(file: RiskParameterFile) -> tuple[str, ...]:
-    """Defaults taken for levels and their factors, open tiers, legs and delivery months without contracts."""
-    return (*_levels(file), *_open_tiers(file), *_alike_legs(file), *_without_contracts(file))
+    """Defaults taken for levels and their factors, open tiers, gaps in the numbers of spreads, legs and delivery
+    months without contracts."""
+    return (*_levels(file), *_open_tiers(file), *_alike_legs(file), *_lost_spreads(file), *_without_contracts(file))
 
 
 def _levels(file: RiskParameterFile) -> Iterator[str]:
@@ -89,6 +90,37 @@ def _alike_legs(file: RiskParameterFile) -> Iterator[str]:
         seen.add(key)
     if found:
         yield f"spreads with two legs alike, which ask for their deltas together as one of both ratios: {shown(found)}"
+
+
+def _lost_spreads(file: RiskParameterFile) -> Iterator[str]:
+    """A line for every list of spreads that is not numbered from 1 without a gap.
+
+    The format does not say that they must be, so such a file is read: a spread that was lost may lower a margin,
+    though. Spreads of periods and of tiers of one commodity may share one numbering or have one each.
+    """
+    spreads = file.spreads
+    numbers: dict[str, dict[str, set[int]]] = {}
+    legs_are = dict(zip(file.spread_legs.spread_idx.tolist(), file.spread_legs.kind.tolist(), strict=True))
+    for row, (number, scope) in enumerate(zip(spreads.number.tolist(), spreads.scope.tolist(), strict=True)):
+        commodity = int(spreads.commodity_idx[row])
+        inside = scope == INTRA and commodity >= 0
+        owner = f"of {file.commodities.code[commodity]}" if inside else f"between commodities ({scope})"
+        if number.isascii() and number.isdigit():
+            part = legs_are.get(row, "") if inside else ""
+            numbers.setdefault(owner, {}).setdefault(part, set()).add(int(number))
+    for owner, parts in numbers.items():
+        together: set[int] = set().union(*parts.values())
+        shared = len(together) == sum(map(len, parts.values()))
+        lost = {part: _gaps(found) for part, found in parts.items()}
+        if (shared and not _gaps(together)) or not any(lost.values()):
+            continue
+        names = _gaps(together) if shared else sorted(set().union(*lost.values()))
+        yield f"no spread {owner} has the number {shown(names)}: one may have been lost"
+
+
+def _gaps(numbers: set[int]) -> list[int]:
+    """Numbers from 1 that are missing below the largest."""
+    return sorted(set(range(1, max(numbers))) - numbers)
 
 
 def _without_contracts(file: RiskParameterFile) -> Iterator[str]:

@@ -46,6 +46,7 @@ def findings(file: RiskParameterFile) -> list[Finding]:
         *_array_findings(file),
         *_commodity_findings(file),
         *_tier_findings(file),
+        *_scan_findings(file),
         *_minimum_findings(file),
         *_leg_findings(file),
         *_repeated_legs(file),
@@ -204,6 +205,23 @@ def _overlaps(file: RiskParameterFile) -> list[Finding]:
             found.append(Finding("tiers", row, "number", int(tiers.number[row]), remedy))
         taken[commodity, purpose] |= inside
     return found
+
+
+def _scan_findings(file: RiskParameterFile) -> list[Finding]:
+    """Periods in none of the tiers of a commodity that is scanned by tiers: of those that are left, what is in no tier
+    would be netted, so a tier that was lost would lower a margin."""
+    tiers, view, periods = file.tiers, ContractView(file), file.periods
+    commodity = np.full(len(periods), -1, dtype=np.int64)
+    kinds = np.isin(view.kind, (*FUTURES_LIKE, *OPTION_TYPES))
+    commodity[file.contracts.period_idx] = np.where(kinds, view.commodity, -1)
+    # The delta of an option on a future counts where the future is.
+    code = np.where(periods.underlying_period != "", periods.underlying_period, periods.period)
+    scanned = (tiers.purpose == SCAN) & (tiers.number > 0)
+    covered = np.zeros(len(periods), dtype=bool)
+    for row in np.flatnonzero(scanned).tolist():
+        covered |= (commodity == tiers.commodity_idx[row]) & within_tier(file, row, code)
+    bare = np.isin(commodity, np.unique(tiers.commodity_idx[scanned])) & ~covered
+    return rows_with("periods", "period", bare, code, "no scan tier of its commodity covers this period")
 
 
 def _minimum_findings(file: RiskParameterFile) -> list[Finding]:

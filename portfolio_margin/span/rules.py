@@ -312,7 +312,7 @@ class _Builder:
         return self._tier_periods(commodity, purposes, int(legs.tier[leg]))
 
     def _scan_tiers(self) -> tuple[BoolArray, IntArray]:
-        """Parts of commodities that are scanned apart; periods in none of the tiers are a part as well."""
+        """Parts of commodities that are scanned apart. ConfigError for a period that is in none of them."""
         tiers, parts, owners = self.file.tiers, [], []
         for commodity in range(len(self.file.commodities)) if self.choices.scan_tiers == "apart" else ():
             mine = self.period_commodity == commodity
@@ -322,7 +322,12 @@ class _Builder:
                 part = left & within_tier(self.file, row, self.period_code)
                 left &= ~part
                 found.append(part)
-            found = [part for part in (*found, left) if part.any()]
+            if found and left.any():
+                raise ConfigError(
+                    f"period {self.period_code[left][0]} of {self.file.commodities.code[commodity]} is in none of its "
+                    "scan tiers: choose scan_tiers = together, or another parameter file"
+                )
+            found = [part for part in found if part.any()]
             if len(found) > 1:
                 parts += found
                 owners += [commodity] * len(found)

@@ -131,7 +131,9 @@ class Exchange:
     def spread(self, scope: str, legs: list[tuple[Any, ...]], rate: float, method: str = "F", commodity: int = -1,
                kind: str = "delta") -> int:  # fmt: skip
         """Legs are (code, tier or period, side, ratio[, rate of its own])."""
-        number = str(sum(s == scope for s in self.rows["spreads"].columns["scope"]) + 1)
+        known = self.rows["spreads"].columns
+        lists = zip(known["scope"], known["commodity_idx"], strict=True)
+        number = str(sum(place == (scope, commodity) for place in lists) + 1)
         row = self.add(
             "spreads", scope=scope, commodity_idx=commodity, kind=kind, number=number,
             charge_method=method if kind == "delta" else "",
@@ -243,6 +245,7 @@ def exchange_with_every_rule(seed: int = 2, **head: Any) -> RiskParameterFile:
     exchange.spread("inter", [("DD", 1, "", 1), ("BB", 0, "", 1), ("CC", 0, "", 1)], 0.7, kind="scan")
     exchange.add("tiers", commodity_idx=aa, purpose="scan", number=1, start="202603", end="202606")
     exchange.add("tiers", commodity_idx=aa, purpose="scan", number=2, start="202609", end="202609")
+    exchange.add("tiers", commodity_idx=aa, purpose="scan", number=3, start="202612", end="202612")
     tier = exchange.rows["tiers"].columns
     for row in [r for r, p in enumerate(tier["purpose"]) if p == "som" and tier["commodity_idx"][r] == bb]:
         tier["start"][row], tier["end"][row], tier["number"][row] = "202601", "202606", 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -166,10 +167,27 @@ def test_other_xml_and_no_xml(tmp_path: Path) -> None:
             read_spn(path)
     with pytest.raises(DataError, match="no such file"):
         read_spn(tmp_path / "nowhere.spn")
+
+
+def test_packed_files_that_are_cut_or_damaged_say_how_far_they_could_be_read(tmp_path: Path) -> None:
+    content = spn_bytes(large_exchange(2, 2, 2, 30))
+    packed = gzip.compress(content)
     path = tmp_path / "cut.spn.gz"
-    path.write_bytes(gzip.compress(spn_bytes(rich_exchange()))[:900])
-    with pytest.raises(DataError, match="cut short"):
-        read_spn(path)
+    bytes_read = []
+    for share in (3, 2, 1):
+        path.write_bytes(packed[: len(packed) // share - 10])
+        with pytest.raises(DataError, match="is damaged or cut short") as caught:
+            read_spn(path)
+        place = re.search(r"row byte (\d+) of what is packed, archive = ", str(caught.value))
+        assert place
+        bytes_read.append(int(place[1]))
+    assert 0 < bytes_read[0] < bytes_read[1] < bytes_read[2] <= len(content)
+    with zipfile.ZipFile(tmp_path / "bad.spn.zip", "w") as archive:
+        archive.writestr("x.spn", content)
+    changed = (tmp_path / "bad.spn.zip").read_bytes().replace(b"A clearing house", b"a clearing house", 1)
+    (tmp_path / "bad.spn.zip").write_bytes(changed)
+    with pytest.raises(DataError, match=r"row byte \d+ of what is packed, archive = .Bad CRC.*damaged or cut short"):
+        read_spn(tmp_path / "bad.spn.zip")
 
 
 def test_what_is_known_and_not_computed_is_told(tmp_path: Path) -> None:

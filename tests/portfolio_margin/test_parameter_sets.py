@@ -142,13 +142,25 @@ def test_an_archive_on_the_command_line(run: Any, archive: Path, tmp_path: Path)
     assert run("arrays", "--output", "a.npz", *mine).code == 0
 
 
+def test_defaults_are_not_taken_beside_sets_of_an_archive(archive: Path) -> None:
+    assert parameter_files("worst_case") == {}
+    with pytest.raises(
+        ConfigError, match=r"no parameter set valid at 2020-01-01.*the defaults of worst_case are not taken"
+    ):
+        load_parameters("worst_case", at=at("2020-01-01"), folder=archive, extend=True)
+    with pytest.raises(ConfigError, match=r"to use it all the same$"):
+        load_parameters("derive_pmrm", at=at("2020-01-01"), folder=archive, extend=True)
+
+
 def test_an_archive_with_mistakes_on_the_command_line(run: Any, archive: Path) -> None:  # noqa: F811
     check_fails(run("margin", "--archive-only"), "--archive FOLDER")
     check_fails(run("margin", "--archive", "nowhere"), "nowhere", "no such folder")
     written(archive, "2026-02-01", "haircut = 1.5\n")
     check_fails(run("compare", "--model", "worst_case", "--model", "reg_t", "--archive", str(archive)), "haircut = 1.5")
     missing = ("margin", "--model", "deribit_spm", "--archive", str(archive), "--archive-only")
-    check_fails(run(*missing), "needs a value for currency_pair")
+    check_fails(
+        run(*missing), f"deribit_spm has no parameter set in the archive {archive} and needs a value for currency"
+    )
 
 
 @pytest.mark.parametrize(

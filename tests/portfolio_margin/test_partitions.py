@@ -232,6 +232,23 @@ def test_a_folder_stays_to_be_gone_on_with_unless_rows_are_bad(tmp_path: Path) -
         pass
 
 
+def test_what_a_worker_that_was_killed_had_begun_is_removed(tmp_path: Path) -> None:
+    files, head = written(tmp_path), head_of("book", ARRAYS, MODEL, 50)
+    begun = (".part-000001.parquet.0123456789ab.part", ".manifest.json.0123456789ab.part")
+    with part_folder(tmp_path / "out", head, False) as folder:
+        job = job_of(files, folder, run=head["digest"])
+        done = [margin_of_partition(job, part) for part in partitions(files, 50)]
+        names = sorted(path.name for path in folder.iterdir())
+        for name in begun:
+            (folder / name).write_text("half")
+        write_manifest(folder, head, done)
+        assert sorted(path.name for path in folder.iterdir()) == names and "manifest.json" in names
+    for name in begun:
+        (folder / name).write_text("half")
+    with part_folder(tmp_path / "out", head, True):
+        assert sorted(path.name for path in folder.iterdir()) == names
+
+
 def test_a_digest_of_files_is_of_what_they_hold(tmp_path: Path) -> None:
     files = written(tmp_path)
     first = files_digest(files)

@@ -86,7 +86,7 @@ def notes(text: str, folder: Path) -> str:
         ("<wfprMeth>SCANRANGE</wfprMeth>", "", "CC: no wfprMeth is stated, NORMAL is taken"),
         ("<capAnov>1</capAnov>", "<capAnov></capAnov>", "BB: no capAnov is stated, 0 is taken"),
         ("<capAnov>1</capAnov>", "<capAnov></capAnov>", "1 x ccDef/capAnov stands empty: taken as not stated"),
-        ("<ePe>202609</ePe>", "", "tiers without a last period, taken as open: AA scan 2, "),
+        ("<ePe>202612</ePe>", "", "tiers without a last period, taken as open: AA scan 3, "),
         ("<r>1</r><pe>202603", "<r>1</r><pe>202702", "delivery months of which there is no contract, and which charge "
                                                     "nothing: AA 202702"),
         ("<cc>AA</cc><pe>202603", "<cc>AA</cc><pe>202701", "which are not formed: AA 1"),

@@ -165,11 +165,14 @@ class Traits:
     proportional  charges that grow in proportion where every contract of an account is multiplied
     credits       charges that may be negative; all others are 0 or more
     of_equity     charges that stand for no risk but take back value that equity holds and the rule does not credit
+    options_counted  whether the margin balance counts the value of options; False where a venue's is balances and gains
+                  of futures alone, and short options are asked for their mark beside the risk
     """
 
     proportional: tuple[str, ...] = ()
     credits: tuple[str, ...] = ()
     of_equity: tuple[str, ...] = ()
+    options_counted: bool = True
 
 
 class MarginModel(Protocol):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from portfolio_margin.book import UNGROUPED, Book
+from portfolio_margin.collateral import uncounted_rows
 from portfolio_margin.requirement import MarginModel, check_groups
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import DataError, Problem
@@ -34,7 +35,7 @@ class TrialMargins(NamedTuple):
     """(K,) each, margin currency, not rounded.
 
     initial, maintenance   requirement
-    balance                equity less haircut; trades at the mark leave equity as it is
+    balance                margin balance: equity less haircut, without options where the model does not count them
     worst_scenario         -> S, -1 where no scenario loses
     """
 
@@ -177,8 +178,9 @@ def _margins(trials: Trials, lots: FloatArray, backend: str) -> TrialMargins:
     required = trials.model.requirement(book, arrays, backend=backend, threads=1)
     value = arrays.value[column]
     share = np.where(asset, trials.model.haircut(arrays)[column], 0.0)
+    counted = np.where(uncounted_rows(arrays, trials.model.traits.options_counted)[column], 0.0, value)
     # Sums and no products of matrices: those start threads, which costs more than it saves at this size.
-    balance = (quantity * value).sum(axis=1) - (np.maximum(quantity, 0.0) * (share * value)).sum(axis=1)
+    balance = (quantity * counted).sum(axis=1) - (np.maximum(quantity, 0.0) * (share * value)).sum(axis=1)
     if required.revaluation is not None:
         balance = balance + required.revaluation
     return TrialMargins(required.initial, required.maintenance, balance, required.worst_scenario)

@@ -125,6 +125,7 @@ def prepare_trials(book: Book, arrays: RiskArrays, model: MarginModel, rows: Int
     per_lot[payers, place[cash[paid]]] -= step[paid] * value[paid] / arrays.value[cash[paid]]
     seen = np.asarray(fitted.not_covered(arrays), dtype=np.str_) == ""
     asset = arrays.is_collateral & (arrays.instrument_id != arrays.currency)
+    charged = fitted.debts_covered(arrays)
     gross = float(np.abs(arrays.notional[book.instrument_idx] * book.quantity).sum())
     largest = float((arrays.notional[rows] * step).max(initial=0.0))
     return Trials(
@@ -138,8 +139,8 @@ def prepare_trials(book: Book, arrays: RiskArrays, model: MarginModel, rows: Int
         per_lot=per_lot,
         place=place[rows],
         payers=np.unique(place[cash[paid]]),
-        seen=seen[column],
-        owed=np.where(asset, fitted.debts_covered(arrays), seen)[column],
+        seen=(seen | (asset & charged))[column],
+        owed=np.where(asset, charged, seen)[column],
         step=step,
         scale=max(gross, largest),
     )

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from portfolio_margin import AccountStatus, Book, load_parameters, margin
+from portfolio_margin.compare import compare
 from portfolio_margin.models import deribit_standard
 from portfolio_margin.segregated import segregated_margins
 from portfolio_margin.sensitivities import what_if
 from scenarios import revalue
-from tests.portfolio_margin.books import ARRAYS, MARKET, ROW, book_of
+from tests.portfolio_margin.books import ARRAYS, INSTRUMENTS, MARKET, ROW, book_of
 from tests.portfolio_margin.test_coin_margin import COIN, COIN_MARKET
 from tests.portfolio_margin.test_contracts import SHIPPED, arrays_of, model_of, statement_of
 from tests.vectors import data_file
@@ -112,3 +113,26 @@ def test_to_buy_an_option_takes_its_premium_from_the_balance(name: str) -> None:
     assert found.change["equity"] == pytest.approx(0.0, abs=0.02)
     taken = 0.0 if name != "deribit_standard" else -MARK[CALL]
     assert found.change["margin_balance"] == pytest.approx(taken, abs=0.03)
+
+
+def test_what_a_requirement_takes_back_is_told_by_model() -> None:
+    """Bought options are asked for in full by three models, beside the risk of what is sold; by others not at all."""
+    models = {name: model_of(name) for name in ("derive_standard", "reg_t", "span", "deribit_standard", "tims")}
+    accounts: dict[str, dict[str, float]] = {
+        "bought": {CALL: 2.0, PUT: 1.0},
+        "sold": {CALL: -2.0, "USD": 50_000.0},
+        "spread": {CALL: 3.0, "BTC-60D-95200-C": -3.0, "USD": 50_000.0},
+    }
+    found = compare(book_of(accounts), MARKET, models, instruments=INSTRUMENTS, scenario_set=ARRAYS.scenario_set)
+    spread = 3.0 * (MARK[CALL] - float(ARRAYS.value[ROW["BTC-60D-95200-C"]]))
+    value = {"bought": 2.0 * MARK[CALL] + MARK[PUT], "sold": 0.0, "spread": spread}
+    wanted = [value[account] for account in found.account.tolist()]
+    for name, taken in zip(found.model, found.taken_back, strict=True):
+        if name in ("deribit_standard", "tims"):
+            assert not taken.any()
+        elif name == "span":  # its value stands against the risk of the same account
+            assert np.all(taken <= np.array(wanted) + 0.01)
+        else:
+            assert taken == pytest.approx(wanted, abs=0.01)
+        assert np.all(taken <= found.initial[found.model.index(name)] + 0.01)
+    assert found.select([1]).taken_back.tolist() == found.taken_back[:, [1]].tolist()

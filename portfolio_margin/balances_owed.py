@@ -6,6 +6,9 @@ for a rise of its price, and assets held cost what it takes for a fall as far as
     charge = sum over assets owed of |q| x rate owed + f x sum over assets held of q x rate backing
     f      = min(1, money owed / value after haircut of the assets held)
 
+Money is owed through contracts as well: whoever has sold boxes has taken a loan. Where a model counts the gains of
+contracts in money, a net value of them below 0 is owed like a balance; above 0 it is no money, for options can lose it.
+
 A model states its rates only; what a haircut has taken off an asset held is not charged once more.
 """
 
@@ -37,16 +40,24 @@ class BalanceRates(NamedTuple):
     backing  (N,2) of one unit held that stands against money owed, beyond the haircut
     haircut  (N,) share of a balance held that does not count
     money    (N,) True for what is money to the model: owed, it is owed as such
+    by_contracts  whether the net value of an account's contracts, where it is below 0, is money owed
     """
 
     owed: FloatArray
     backing: FloatArray
     haircut: FloatArray
     money: BoolArray
+    by_contracts: bool = False
 
 
 def scenario_rates(
-    arrays: RiskArrays, rows: FloatArray, factors: FloatArray, haircut: FloatArray, money: BoolArray | None = None
+    arrays: RiskArrays,
+    rows: FloatArray,
+    factors: FloatArray,
+    haircut: FloatArray,
+    money: BoolArray | None = None,
+    *,
+    by_contracts: bool = False,
 ) -> BalanceRates:
     """The rates of a model with scenarios: the largest rise and fall of each asset in them.
 
@@ -54,11 +65,13 @@ def scenario_rates(
     factors  (2,) or (N,2) initial and maintenance margin per unit of loss
     haircut  (N,) share of a balance held that does not count
     money    (N,) what is money to the model; the margin currency and dollars like it where left out
+    by_contracts  True where the gains of contracts are counted in money too, not in a coin that stands still
     """
     shares = np.broadcast_to(factors, (len(arrays), 2))
     rise, fall = rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0)
     beyond = np.maximum(fall - haircut * arrays.value_rows, 0.0)
-    return _rates(arrays, rise[:, None] * shares, beyond[:, None] * shares, haircut, money)
+    rates = _rates(arrays, rise[:, None] * shares, beyond[:, None] * shares, haircut, money)
+    return rates._replace(by_contracts=by_contracts)
 
 
 def share_rates(arrays: RiskArrays, shares: FloatArray, haircut: FloatArray) -> BalanceRates:
@@ -111,20 +124,28 @@ def balance_lines(book: Book, arrays: RiskArrays, rates: BalanceRates) -> list[C
 def balance_ticks(book: Book, arrays: RiskArrays, rates: BalanceRates) -> FloatArray:
     """(P,2) what every balance costs, ticks; whole ones, rounded up, where the arrays are rounded."""
     row, quantity = book.instrument_idx, book.quantity
-    if not np.any(arrays.is_collateral[row] & (quantity < 0)):
-        return np.zeros((len(row), 2))
     account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
+    loan = _loan_by_contracts(book, arrays, account) if rates.by_contracts else np.zeros(len(book))
+    if not np.any(arrays.is_collateral[row] & (quantity < 0)) and not np.any(loan):
+        return np.zeros((len(row), 2))
     own = rates.money
     asset = (arrays.is_collateral & ~own)[row]
     held = np.where(asset, np.maximum(quantity, 0.0), 0.0)
     value = arrays.value_rows[row]
     money = _added(np.where(own[row], quantity, 0.0) * value, account, book, arrays)
     counted = _added(held * value * (1.0 - rates.haircut[row]), account, book, arrays)
-    owed = np.maximum(-money, 0.0)
+    owed = np.maximum(loan - money, 0.0)
     share = np.where(counted > 0.0, np.minimum(owed, counted) / np.where(counted > 0.0, counted, 1.0), 0.0)
     short = np.where(asset, np.maximum(-quantity, 0.0), 0.0)
     ticks = short[:, None] * rates.owed[row] + (held * share[account])[:, None] * rates.backing[row]
     return ticks if arrays.tick is None else np.asarray(np.ceil(np.round(ticks, NOISE_DIGITS)) + 0.0)
+
+
+def _loan_by_contracts(book: Book, arrays: RiskArrays, account: np.ndarray) -> FloatArray:
+    """(A,) what the net value of the contracts of each account is below 0, ticks, as a number of 0 or more."""
+    row = book.instrument_idx
+    worth = np.where(arrays.is_collateral[row], 0.0, book.quantity / arrays.unit[row]) * arrays.value_rows[row]
+    return np.maximum(-_added(worth, account, book, arrays), 0.0)
 
 
 def _added(ticks: FloatArray, account: np.ndarray, book: Book, arrays: RiskArrays) -> FloatArray:

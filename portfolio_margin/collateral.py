@@ -24,27 +24,47 @@ class Equity(NamedTuple):
 
     equity        value of everything the account holds
     collateral    value of its cash, coins and spot before haircuts
-    haircut       what does not count of it; margin balance = equity - haircut
+    haircut       what does not count of it
+    uncounted     net value of options where the margin balance is without it, 0 where it counts;
+                  margin balance = equity - haircut - uncounted
     delta         gain for a relative move of 1.00 of every underlying
     """
 
     equity: FloatArray
     collateral: FloatArray
     haircut: FloatArray
+    uncounted: FloatArray
     delta: FloatArray
 
 
 def equity(
-    book: Book, arrays: RiskArrays, haircut: FloatArray, *, backend: str = "numba", threads: int | None = None
+    book: Book,
+    arrays: RiskArrays,
+    haircut: FloatArray,
+    *,
+    options_counted: bool = True,
+    backend: str = "numba",
+    threads: int | None = None,
 ) -> Equity:
-    """Equity of every account at the base scenario; haircut (N,) applies to long collateral balances."""
+    """Equity of every account at the base scenario; haircut (N,) applies to long collateral balances, options_counted
+    is that of the model's `Traits`."""
     asset = arrays.is_collateral
     # Delta is for information: not rounded by contract, since a million small contracts would add up the rounding.
     delta_rows = arrays.delta * arrays.unit / arrays.tick_size
-    gross = np.column_stack([arrays.value_rows, np.where(asset, arrays.value_rows, 0.0), delta_rows])
+    held = [
+        np.where(asset, arrays.value_rows, 0.0),
+        np.where(uncounted_rows(arrays, options_counted), arrays.value_rows, 0.0),
+    ]
+    gross = np.column_stack([arrays.value_rows, *held, delta_rows])
     before = account_sums(book, arrays, gross, backend=backend, threads=threads)
     after = account_sums(book, arrays, gross[:, 1:2], haircut=haircut, backend=backend, threads=threads)
-    return Equity(before[:, 0], before[:, 1], before[:, 1] - after[:, 0], np.round(before[:, 2], DELTA_DIGITS) + 0.0)
+    delta = np.round(before[:, 3], DELTA_DIGITS) + 0.0
+    return Equity(before[:, 0], before[:, 1], before[:, 1] - after[:, 0], before[:, 2], delta)
+
+
+def uncounted_rows(arrays: RiskArrays, options_counted: bool) -> BoolArray:
+    """(N,) contracts whose value is no part of the margin balance: options, at a venue that does not count them."""
+    return np.asarray((arrays.kind == Kind.OPTION) & (not options_counted))
 
 
 def moved_assets(arrays: RiskArrays) -> BoolArray:

@@ -16,7 +16,7 @@ from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement, nearest_step, up
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, EngineError
-from pricing.instruments import Instruments
+from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from scenarios.revalue import revalue
 from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
@@ -47,6 +47,7 @@ class Comparison:
     worst_scenario       (M,A) label, "" where none loses
     charge, charge_amount (M,A) the largest charge in initial margin and what it adds; "" and 0 where there is none
     notional             (A,) sum of |quantity| x notional of the contracts held
+    taken_back           (M,A) of initial margin, what is no risk but takes back option value that equity holds
     uncounted            (M,A) True where the account holds an asset that the model's haircut takes off whole
     """
 
@@ -62,6 +63,7 @@ class Comparison:
     charge: StrArray
     charge_amount: FloatArray
     notional: FloatArray
+    taken_back: FloatArray
     uncounted: BoolArray
 
     @property
@@ -97,7 +99,16 @@ class Comparison:
 
     def select(self, rows: list[int]) -> Comparison:
         """The comparison of some accounts; the statements stay whole."""
-        tables = ("initial", "maintenance", "saving", "worst_scenario", "charge", "charge_amount", "uncounted")
+        tables = (
+            "initial",
+            "maintenance",
+            "saving",
+            "worst_scenario",
+            "charge",
+            "charge_amount",
+            "taken_back",
+            "uncounted",
+        )
         chosen = {name: getattr(self, name)[:, rows] for name in tables}
         return replace(self, account=self.account[rows], row=self.row[rows], notional=self.notional[rows], **chosen)
 
@@ -222,6 +233,7 @@ def comparison(
     used: list[RiskArrays] = []
     statements: dict[str, MarginStatement] = {}
     uncounted: dict[str, BoolArray] = {}
+    taken_back: dict[str, FloatArray] = {}
     left_out = dict(refused)
     for name, given in models.items():
         model = given
@@ -230,6 +242,7 @@ def comparison(
             statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads)
             used.append(arrays)
             uncounted[name] = _uncounted(book, arrays, model)
+            taken_back[name] = _taken_back(book, arrays, statements[name])
         except EngineError as error:
             # What nobody gave stands before what came of it.
             lacking = model.lacking() if hasattr(model, "lacking") else []
@@ -247,7 +260,7 @@ def comparison(
         why = left_out.get(reference, f"none of {', '.join(models)}")
         raise ConfigError(f"reference = {reference!r}: {why}")
     references = {name: reference or _standard(name, statements) for name in statements}
-    return _table(book, used[0], statements, uncounted, left_out, references)
+    return _table(book, used[0], statements, uncounted, taken_back, left_out, references)
 
 
 def _standard(name: str, statements: Mapping[str, MarginStatement]) -> str:
@@ -270,6 +283,7 @@ def _table(
     arrays: RiskArrays,
     statements: Mapping[str, MarginStatement],
     uncounted: Mapping[str, BoolArray],
+    taken_back: Mapping[str, FloatArray],
     left_out: Mapping[str, str],
     references: Mapping[str, str],
 ) -> Comparison:
@@ -295,6 +309,7 @@ def _table(
         charge=np.array([names for names, _ in largest]),
         charge_amount=np.array([amounts for _, amounts in largest]),
         notional=notional,
+        taken_back=np.array([*taken_back.values()]),
         uncounted=taken_off,
     )
 
@@ -310,6 +325,22 @@ def _uncounted(book: Book, arrays: RiskArrays, model: MarginModel) -> BoolArray:
     out = arrays.is_collateral[row] & (book.quantity > 0) & (model.haircut(arrays)[row] >= 1.0)
     account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
     return np.bincount(account[out], minlength=len(book)) > 0
+
+
+def _taken_back(book: Book, arrays: RiskArrays, statement: MarginStatement) -> FloatArray:
+    """(A,) what of initial margin takes back option value that equity holds, by the traits of the model."""
+    traits = statement.model.traits
+    charged = np.zeros(len(book))
+    for name in traits.of_equity:
+        charged += np.maximum(statement.charges[name][:, 0], 0.0)
+    if not traits.of_equity_with_risk:
+        return charged
+    row = book.instrument_idx
+    seen = (arrays.kind == Kind.OPTION) & (np.asarray(statement.model.not_covered(arrays), dtype=np.str_) == "")
+    value = np.zeros(len(book))
+    worth = np.where(seen, arrays.value, 0.0)[row] * book.quantity
+    np.add.at(value, np.repeat(np.arange(len(book)), np.diff(book.position_ptr)), worth)
+    return np.asarray(np.minimum(charged, np.maximum(value, 0.0)))
 
 
 def _largest_charge(statement: MarginStatement) -> tuple[StrArray, FloatArray]:

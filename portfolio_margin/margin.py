@@ -12,7 +12,7 @@ from portfolio_margin.collateral import equity
 from portfolio_margin.dollars import money_step
 from portfolio_margin.lacking import gather
 from portfolio_margin.requirement import MarginModel, check_covers, check_scenarios, covered, excluded
-from portfolio_margin.statement import MarginStatement, account_status, down, ratio, up
+from portfolio_margin.statement import MarginStatement, account_status, down, nearest_step, ratio, up
 from portfolio_margin.version import VERSION
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.digest import hash_parts
@@ -30,6 +30,7 @@ class Amounts(NamedTuple):
     equity: FloatArray
     collateral_value_before_haircut: FloatArray
     haircut: FloatArray
+    uncounted_option_value: FloatArray
     margin_balance: FloatArray
     initial_margin: FloatArray
     maintenance_margin: FloatArray
@@ -107,11 +108,12 @@ def amounts(
     required, haircut_rows = gather(
         (lambda: model.requirement(seen, arrays, backend=backend, threads=threads), lambda: model.haircut(arrays))
     )
-    held = equity(book, arrays, haircut_rows, backend=backend, threads=threads)
+    options = model.traits.options_counted
+    held = equity(book, arrays, haircut_rows, options_counted=options, backend=backend, threads=threads)
     marked = held.equity if required.revaluation is None else held.equity + required.revaluation
     step = money_step(arrays)
-    value, haircut = down(marked, step), up(held.haircut, step)
-    balance = down(value - haircut, step)
+    value, counted, haircut = down(marked, step), down(marked - held.uncounted, step), up(held.haircut, step)
+    balance = down(counted - haircut, step)
     initial, maintenance = up(required.initial, step), up(required.maintenance, step)
     if not (np.all(np.isfinite(initial)) and np.all(np.isfinite(balance))):
         raise NumericalError("a margin came out as no finite number; nothing is reported")
@@ -119,6 +121,7 @@ def amounts(
         equity=value,
         collateral_value_before_haircut=down(held.collateral, step),
         haircut=haircut,
+        uncounted_option_value=nearest_step(value - counted, step),
         margin_balance=balance,
         initial_margin=initial,
         maintenance_margin=maintenance,
@@ -126,7 +129,9 @@ def amounts(
         excess_liquidity=down(balance - maintenance, step),
         mm_rate=ratio(maintenance, balance),
         health=np.where(maintenance > 0, balance / np.where(maintenance > 0, maintenance, 1.0), np.inf),
-        status=account_status(marked, marked - held.haircut, required.initial, required.maintenance, step),
+        status=account_status(
+            marked, marked - held.haircut - held.uncounted, required.initial, required.maintenance, step
+        ),
         delta_total=held.delta,
         worst_scenario=required.worst_scenario,
         excluded=count,

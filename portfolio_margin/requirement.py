@@ -166,12 +166,18 @@ class Traits:
     credits       charges that may be negative; all others are 0 or more
     of_equity     charges that stand for no risk but take back value that equity holds and the rule does not credit
     rows_by_name  True where rules are looked up by the name of a row, so that every name must stand for one row
+    of_equity_with_risk  whether these stand for risk as well: no more of them than the net value of the options of an
+                  account takes that back
+    options_counted  whether the margin balance counts the value of options; False where a venue's is balances and gains
+                  of futures alone, and short options are asked for their mark beside the risk
     """
 
     proportional: tuple[str, ...] = ()
     credits: tuple[str, ...] = ()
     of_equity: tuple[str, ...] = ()
     rows_by_name: bool = False
+    of_equity_with_risk: bool = False
+    options_counted: bool = True
 
 
 class MarginModel(Protocol):
@@ -276,6 +282,8 @@ def check_groups(book: Book, arrays: RiskArrays) -> None:
 def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, tuple[str, ...]]:
     """The book as far as the model has rules for it, and a line "account instrument: reason" for what is left out.
 
+    An asset held that has none, and one where it is owed, is in both: it stands against what is owed.
+
     Whatever asks a model about a book comes through here, so groups are checked here, as by `check_groups`.
     """
     check_groups(book, arrays)
@@ -283,10 +291,15 @@ def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, t
     out = reason != ""
     if not np.any(out):
         return book, ()
+    # What is held without a rule of its own may stand against a debt, which is charged there.
+    asset = np.append(arrays.is_collateral, False)[np.minimum(book.instrument_idx, len(arrays))]
+    backs = asset & (book.quantity > 0)
+    if np.any(out & backs):
+        backs &= np.append(model.debts_covered(arrays), False)[np.minimum(book.instrument_idx, len(arrays))]
     account = np.repeat(book.account_id, np.diff(book.position_ptr))
     name = arrays.instrument_id[np.where(out, book.instrument_idx, 0)]
     lines = tuple(f"{account[p]} {name[p]}: {reason[p]}" for p in np.flatnonzero(out))
-    return book.keep(~out), lines
+    return book.keep(~out | backs), lines
 
 
 def excluded(model: MarginModel, book: Book, arrays: RiskArrays) -> StrArray:

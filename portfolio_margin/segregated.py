@@ -25,6 +25,7 @@ class SegregatedMargins:
 
     account, currency      (R,) names
     equity                 (R,) value of cash and contracts that settle in the currency
+    margin_balance         (R,) of it what counts: all, or all but options
     initial, maintenance   (R,) requirements
     short_of               (R,) what is lacking to the maintenance margin, 0 or more; above 0 the venue liquidates
     """
@@ -32,6 +33,7 @@ class SegregatedMargins:
     account: StrArray
     currency: StrArray
     equity: FloatArray
+    margin_balance: FloatArray
     initial: FloatArray
     maintenance: FloatArray
     short_of: FloatArray
@@ -55,17 +57,19 @@ def segregated_margins(
     for c, name in enumerate(arrays.terms.currency_id.tolist()):
         held, margined = (b.keep(arrays.terms.currency_idx[b.instrument_idx] == c) for b in (book, seen))
         required = model.requirement(margined, arrays, backend=backend, threads=threads)
-        value = equity(held, arrays, np.zeros(len(arrays)), backend=backend, threads=threads).equity
+        counted, none = model.traits.options_counted, np.zeros(len(arrays))
+        value = equity(held, arrays, none, options_counted=counted, backend=backend, threads=threads)
         there = np.diff(held.position_ptr) > 0
         rate = arrays.terms.fx[c]
         # Counted in the currency itself a balance owed has no price to bear: it is equity that is missing.
         initial, maintenance = (required.charges[CHARGE] if CHARGE in required.charges else np.zeros((len(book), 2))).T
         amounts = {
-            "equity": value / rate,
+            "equity": value.equity / rate,
+            "margin_balance": (value.equity - value.uncounted) / rate,
             "initial": (required.initial - initial) / rate,
             "maintenance": (required.maintenance - maintenance) / rate,
         }
-        amounts["short_of"] = np.maximum(amounts["maintenance"] - amounts["equity"], 0.0)
+        amounts["short_of"] = np.maximum(amounts["maintenance"] - amounts["margin_balance"], 0.0)
         rows["account"].append(book.account_id[there])
         rows["currency"].append(np.full(int(there.sum()), name))
         for field, values in amounts.items():

@@ -1,7 +1,8 @@
 """Standard margin of crypto venues: every position by itself, as a share of its underlying's price.
 
 A short option costs a share of the underlying less what it is out of the money, at least a smaller share, plus its
-mark; a future a rate that grows with the size of the position. Long options cost nothing as far as they are paid for.
+mark; a future a rate that grows with the size of the position. Long options cost nothing, and no option counts in the
+margin balance: what a short one was sold for is cash, and its mark is asked for as margin.
 Deribit's form, which others have taken over with shares of their own; sources in the models' pages.
 """
 
@@ -46,8 +47,6 @@ from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
-# What long options that are not paid for cost.
-UNPAID = "unpaid_options"
 CHARGES = ("short_options", "futures")
 ANY = "any"
 
@@ -123,7 +122,7 @@ class PositionByPosition(ABC):
     venue: ClassVar[str]
     params: Params
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
-    traits: Traits = field(default=Traits(proportional=("short_options",)), init=False)
+    traits: Traits = field(default=Traits(proportional=("short_options",), options_counted=False), init=False)
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet | None:
         """None: the model looks at no scenario."""
@@ -146,20 +145,11 @@ class PositionByPosition(ABC):
     ) -> Requirement:
         """Requirement of every account, its settlement currencies added up."""
         found = requirement(book, arrays, self.params, backend=backend, threads=threads)
-        unpaid = unpaid_options(book, arrays, self.haircut(arrays), backend=backend, threads=threads)[:, None]
-        charges = {**found.charges, UNPAID: np.repeat(unpaid, 2, axis=1)}
-        initial, maintenance = found.initial + unpaid[:, 0], found.maintenance + unpaid[:, 0]
-        required = found._replace(initial=initial, maintenance=maintenance, charges=charges)
-        return with_balances(required, book, arrays, self._balances(arrays))
+        return with_balances(found, book, arrays, self._balances(arrays))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Position by position."""
         lines = contributions(book, arrays, self.params)
-        unpaid = float(unpaid_options(book, arrays, self.haircut(arrays), backend="numpy").sum())
-        if unpaid > 0.0:
-            with localcontext(EXACT):
-                amounts = exact_amounts(unpaid / arrays.tick_size, arrays, (1.0, 1.0))
-            lines.append(Contribution(UNPAID, "account", "", "long options", 0.0, "", *amounts))
         return lines + balance_lines(book, arrays, self._balances(arrays))
 
     def _balances(self, arrays: RiskArrays) -> BalanceRates:
@@ -215,22 +205,6 @@ def contributions(book: Book, arrays: RiskArrays, params: Params) -> list[Contri
                 maintenance, _ = exact_amounts(float(amounts[p, 1]), arrays, (1.0, 1.0))
                 lines.append(position_line(book, arrays, int(p), charge, (initial, maintenance)))
     return lines
-
-
-def unpaid_options(
-    book: Book, arrays: RiskArrays, haircut: FloatArray, *, backend: str = "numba", threads: int | None = None
-) -> FloatArray:
-    """(A,) what the balances of an account, after haircut, are below 0, at most the value of its long options.
-
-    A long option costs nothing since it is paid for. Whoever owes more than all balances cover has not paid for all of
-    them, and the rest counts as no collateral.
-    """
-    values = np.where(arrays.is_collateral, arrays.value_rows, 0.0)[:, None]
-    paid = account_sums(book, arrays, values, haircut=haircut, backend=backend, threads=threads)[:, 0]
-    option = (arrays.kind == Kind.OPTION)[book.instrument_idx]
-    long = replace(book, quantity=np.where(option, np.maximum(book.quantity, 0.0), 0.0))
-    worth = account_sums(long, arrays, arrays.value_rows[:, None], backend=backend, threads=threads)[:, 0]
-    return np.minimum(np.maximum(-paid, 0.0), worth) + 0.0
 
 
 def option_rows(arrays: RiskArrays, rates: Mapping[str, OptionRates]) -> FloatArray:

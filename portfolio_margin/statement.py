@@ -45,7 +45,8 @@ class MarginStatement:
 
     equity                         value of everything the account holds
     collateral_value_before_haircut, haircut   of its assets
-    margin_balance                 equity - haircut
+    uncounted_option_value         net value of options where the margin balance is without it, 0 where it counts
+    margin_balance                 equity - haircut - uncounted_option_value
     initial_margin, maintenance_margin
     available_funds                margin_balance - initial_margin: free for new risk
     excess_liquidity               margin_balance - maintenance_margin
@@ -70,6 +71,7 @@ class MarginStatement:
     equity: FloatArray
     collateral_value_before_haircut: FloatArray
     haircut: FloatArray
+    uncounted_option_value: FloatArray
     margin_balance: FloatArray
     initial_margin: FloatArray
     maintenance_margin: FloatArray
@@ -123,6 +125,7 @@ class MarginStatement:
             "equity": self.equity,
             "collateral_value_before_haircut": self.collateral_value_before_haircut,
             "haircut": self.haircut,
+            "uncounted_option_value": self.uncounted_option_value,
             "margin_balance": self.margin_balance,
             "initial_margin": self.initial_margin,
             "maintenance_margin": self.maintenance_margin,

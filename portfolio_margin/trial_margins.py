@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from portfolio_margin.book import UNGROUPED, Book
+from portfolio_margin.collateral import uncounted_rows
 from portfolio_margin.requirement import MarginModel, check_groups
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import DataError, Problem
@@ -34,7 +35,7 @@ class TrialMargins(NamedTuple):
     """(K,) each, margin currency, not rounded.
 
     initial, maintenance   requirement
-    balance                equity less haircut; trades at the mark leave equity as it is
+    balance                margin balance: equity less haircut, without options where the model does not count them
     worst_scenario         -> S, -1 where no scenario loses
     """
 
@@ -124,6 +125,7 @@ def prepare_trials(book: Book, arrays: RiskArrays, model: MarginModel, rows: Int
     per_lot[payers, place[cash[paid]]] -= step[paid] * value[paid] / arrays.value[cash[paid]]
     seen = np.asarray(fitted.not_covered(arrays), dtype=np.str_) == ""
     asset = arrays.is_collateral & (arrays.instrument_id != arrays.currency)
+    charged = fitted.debts_covered(arrays)
     gross = float(np.abs(arrays.notional[book.instrument_idx] * book.quantity).sum())
     largest = float((arrays.notional[rows] * step).max(initial=0.0))
     return Trials(
@@ -137,8 +139,8 @@ def prepare_trials(book: Book, arrays: RiskArrays, model: MarginModel, rows: Int
         per_lot=per_lot,
         place=place[rows],
         payers=np.unique(place[cash[paid]]),
-        seen=seen[column],
-        owed=np.where(asset, fitted.debts_covered(arrays), seen)[column],
+        seen=(seen | (asset & charged))[column],
+        owed=np.where(asset, charged, seen)[column],
         step=step,
         scale=max(gross, largest),
     )
@@ -177,8 +179,9 @@ def _margins(trials: Trials, lots: FloatArray, backend: str) -> TrialMargins:
     required = trials.model.requirement(book, arrays, backend=backend, threads=1)
     value = arrays.value[column]
     share = np.where(asset, trials.model.haircut(arrays)[column], 0.0)
+    counted = np.where(uncounted_rows(arrays, trials.model.traits.options_counted)[column], 0.0, value)
     # Sums and no products of matrices: those start threads, which costs more than it saves at this size.
-    balance = (quantity * value).sum(axis=1) - (np.maximum(quantity, 0.0) * (share * value)).sum(axis=1)
+    balance = (quantity * counted).sum(axis=1) - (np.maximum(quantity, 0.0) * (share * value)).sum(axis=1)
     if required.revaluation is not None:
         balance = balance + required.revaluation
     return TrialMargins(required.initial, required.maintenance, balance, required.worst_scenario)

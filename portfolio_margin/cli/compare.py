@@ -216,15 +216,16 @@ def _marked(names: Sequence[str], applies: Iterable[bool]) -> list[str]:
 def _value_lines(result: Comparison) -> list[str]:
     """Where part of a requirement only takes back option value that equity holds: how much, of the accounts shown."""
     lines = []
-    for name, statement in result.statements.items():
-        for charge in statement.model.traits.of_equity:
-            amount = float(np.maximum(statement.charges[charge][result.row, 0], 0.0).sum())
-            if amount > 0:
-                of_it = f"{money([amount], _digits(result))[0]} {statement.currency} of it"
-                lines.append(
-                    f"{name}: {of_it}, {charge}, is no risk: option value "
-                    "that equity holds and that the rule sets against no other need"
-                )
+    for name, statement, taken in zip(result.model, result.statements.values(), result.taken_back, strict=True):
+        amount = float(taken.sum())
+        if amount > 0:
+            traits = statement.model.traits
+            there = [c for c in traits.of_equity if np.any(statement.charges[c][result.row][taken > 0, 0] > 0)]
+            of_it = f"{money([amount], _digits(result))[0]} {statement.currency} of it"
+            lines.append(
+                f"{name}: {of_it}, {'in ' if traits.of_equity_with_risk else ''}{', '.join(there)}, is no risk: "
+                "option value that equity holds and that the rule sets against no other need"
+            )
     return lines
 
 

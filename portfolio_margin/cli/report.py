@@ -30,6 +30,7 @@ FIGURES = {
     "equity": "equity",
     "collateral_value_before_haircut": "collateral before haircut",
     "haircut": "haircut",
+    "uncounted_option_value": "option value not counted",
     "margin_balance": "margin balance",
     "initial_margin": "initial margin",
     "maintenance_margin": "maintenance margin",

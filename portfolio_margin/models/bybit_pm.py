@@ -118,7 +118,8 @@ class Model:
     def _balances(self, arrays: RiskArrays) -> BalanceRates:
         """Rates of coins in the price moves of the grid."""
         (factor,) = grid_units.given(self.params, ("initial_factor",), VENUE)
-        return scenario_rates(arrays, arrays.rows, np.array([factor, 1.0]), self.haircut(arrays))
+        factors = np.array([factor, 1.0])
+        return scenario_rates(arrays, arrays.rows, factors, self.haircut(arrays), by_contracts=True)
 
     def _charges(self, units: Units) -> dict[str, FloatArray]:
         factor = self.params.initial_factor

@@ -89,7 +89,12 @@ class Model:
     params: Params
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="derive_standard", init=False)
-    traits: Traits = field(default=Traits(proportional=("perpetual",), credits=("base", "option")), init=False)
+    traits: Traits = field(
+        default=Traits(
+            proportional=("perpetual",), credits=("base", "option"), of_equity=("option",), of_equity_with_risk=True
+        ),
+        init=False,
+    )
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet | None:
         """None: the rule looks at no scenario, so any arrays will do."""

@@ -161,7 +161,7 @@ class Model:
     params: Params = field(default_factory=Params)
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="reg_t", init=False)
-    traits: Traits = field(default=Traits(), init=False)
+    traits: Traits = field(default=Traits(of_equity=CHARGES[1:], of_equity_with_risk=True), init=False)
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet | None:
         """None: strategies look at strikes and values, not at scenarios; any risk arrays will do."""

@@ -50,7 +50,7 @@ CHARGES = ("scan", "intra_spread", "delivery", "inter_credit", "short_option_min
 # Charges are rounded to multiples of it, about 1e-6: sums of them are exact, so that they add up in any order.
 QUANTUM = 2.0**-20
 NOT_SCANNED = "an asset held as such is not scanned, but collateral"
-NO_HAIRCUT = "no haircut, so that nothing here stands against its price"
+NO_HAIRCUT = "no haircut, so that nothing stands against its price unless money is owed"
 ACCOUNT_TYPE = re.compile(r"[A-Za-z0-9]{0,4}")
 CHOICES = {
     **KNOWN,
@@ -299,12 +299,13 @@ class Model:
 
     def _balances(self, arrays: RiskArrays) -> BalanceRates:
         """Rates of what the file does not scan: owed, its price scan range where it moves, its haircut if that is more;
-        held, nothing beside the haircut."""
+        held, its largest fall beyond the haircut as far as it stands against money owed."""
         beside = (arrays.is_collateral & ~self.rules(arrays).covered)[:, None]
         haircut, money = self.haircut(arrays), arrays.instrument_id == arrays.currency
-        moved = scenario_rates(arrays, np.where(beside, arrays.rows, 0.0), np.ones(2), haircut, money)
+        rows = np.where(beside, arrays.rows, 0.0)
+        moved = scenario_rates(arrays, rows, np.ones(2), haircut, money, by_contracts=True)
         least = np.where(beside & ~money[:, None], (haircut * arrays.value_rows)[:, None], 0.0)
-        return moved._replace(owed=np.maximum(moved.owed, least), backing=np.zeros_like(least))
+        return moved._replace(owed=np.maximum(moved.owed, least))
 
     def _parts(self, rules: SpanRules, risk: CommodityRisk) -> _Parts:
         """Charges by commodity, rounded so that their sums are exact, and what option value adds."""

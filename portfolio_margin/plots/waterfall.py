@@ -14,7 +14,7 @@ COLORS = {"level": "tab:blue", "down": "tab:red", "up": "tab:green"}
 
 
 def margin_waterfall(statement: MarginStatement, account: str, part: str = "initial", title: str = "") -> Picture:
-    """Equity, less haircut, less every charge of the initial or the maintenance part, to what is left of it.
+    """Equity, less haircut, options not counted and every charge of the initial or maintenance part, to what is left.
 
     The frame, one row a bar: step, amount (margin currency; what the bar adds, or the level it shows), below and above
     (its ends), kind: "level", "down" or "up". Charges of nothing have no bar; "rounding" is what rounding up to the
@@ -29,7 +29,8 @@ def margin_waterfall(statement: MarginStatement, account: str, part: str = "init
     charges = {name: -float(amounts[row, column]) for name, amounts in statement.charges.items()}
     equity, balance = float(statement.equity[row]), float(statement.margin_balance[row])
     rounding = -(required + sum(charges.values()))
-    moves = {"haircut": balance - equity}
+    uncounted = float(statement.uncounted_option_value[row])
+    moves = {"haircut": balance + uncounted - equity, "option value not counted": -uncounted}
     steps = [
         ("equity", equity, True),
         *((n, a, False) for n, a in moves.items() if a),

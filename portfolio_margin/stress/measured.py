@@ -46,14 +46,15 @@ def measured(
         columns = (found.equity, found.margin_balance, found.initial_margin, found.maintenance_margin)
         return Measured(*columns, found.status, worth)
     required = model.requirement(book, arrays, backend=backend, threads=threads)
-    held = equity(book, arrays, model.haircut(arrays), backend=backend, threads=threads)
+    options = model.traits.options_counted
+    held = equity(book, arrays, model.haircut(arrays), options_counted=options, backend=backend, threads=threads)
     marked = held.equity if required.revaluation is None else held.equity + required.revaluation
     value = down(marked)
-    balance = down(value - up(held.haircut))
+    balance = down(down(marked - held.uncounted) - up(held.haircut))
     initial, maintenance = up(required.initial), up(required.maintenance)
     if not (np.all(np.isfinite(initial)) and np.all(np.isfinite(balance))):
         raise NumericalError("a margin came out as no finite number; nothing is reported")
-    status = account_status(marked, marked - held.haircut, required.initial, required.maintenance)
+    status = account_status(marked, marked - held.haircut - held.uncounted, required.initial, required.maintenance)
     return Measured(value, balance, initial, maintenance, status, held.equity)
 
 

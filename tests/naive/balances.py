@@ -4,7 +4,11 @@ from __future__ import annotations
 
 
 def balance_charge(
-    balances: dict[str, float], price: dict[str, float], move: dict[str, float], haircut: float
+    balances: dict[str, float],
+    price: dict[str, float],
+    move: dict[str, float],
+    haircut: float,
+    contracts: float = 0.0,
 ) -> float:
     """The charge for the balances of one account.
 
@@ -12,8 +16,9 @@ def balance_charge(
     price     margin currency per unit of each asset
     move      share of its value that each asset may rise or fall by
     haircut   share of a balance held that does not count, and that a fall has to get beyond
+    contracts  net value of the contracts of the account: below 0, it is money owed
     """
-    money = sum(amount for name, amount in balances.items() if name not in price)
+    money = sum(amount for name, amount in balances.items() if name not in price) + min(contracts, 0.0)
     held = {name: amount * price[name] for name, amount in balances.items() if name in price and amount > 0.0}
     owed = sum(
         -amount * price[name] * move[name] for name, amount in balances.items() if name in price and amount < 0.0

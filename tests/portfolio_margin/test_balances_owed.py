@@ -55,8 +55,7 @@ RATES: dict[str, tuple[dict[str, float], float, float, float]] = {
     "paradex_pm": ({name: max(m * w for m, _, w in PARADEX.asset(name).scenarios) for name in SPOT}, 1.0, 0.5, 1.0),
     "aevo_standard": (dict.fromkeys(SPOT, 0.15), 1.0, 0.5, 1.0),
     "bybit_standard": (dict.fromkeys(SPOT, 0.15), 1.0, 0.5, 1.0),
-    # Coins held are not seen, and have no charge but their haircut.
-    "span": (dict.fromkeys(SPOT, 0.15), 1.0, 1.0, 1.0),
+    "span": (dict.fromkeys(SPOT, 0.15), 1.0, 1.0, 0.05),
 }
 
 

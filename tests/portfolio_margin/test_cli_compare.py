@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,8 @@ def test_option_value_in_a_requirement_is_told_apart_from_risk(run: Any) -> None
     amount = f"{float(charge[0]['initial']):.2f}"
     assert f"span: {amount} USD of it, option_value, is no risk: option value that equity holds" in out
     assert "option_value" not in run("compare", *of("worst_case"), "--account", "box-01").out
+    told = run("compare", *of("derive_standard", "worst_case"), "--account", "box-01").out
+    assert re.search(r"derive_standard: [1-9][\d,.]* USD of it, in option, is no risk: option value", told)
 
 
 def test_models_on_a_risk_array_file(run: Any) -> None:

@@ -13,7 +13,7 @@ from portfolio_margin.segregated import segregated_margins
 from pricing import ConfigError
 from scenarios import revalue
 from tests.portfolio_margin.books import ARRAYS, BOOK, INSTRUMENTS, MARKET
-from tests.portfolio_margin.deribit_examples import EXACT_ARRAYS, INDEX, PARAMS, linear_book
+from tests.portfolio_margin.deribit_examples import EXACT_ARRAYS, INDEX, LINEAR, PARAMS, ROW, linear_book
 
 HELD = {
     "USDC": 500.0,
@@ -42,8 +42,13 @@ def test_currencies_at_their_index_add_up_to_the_account(model: Any) -> None:
     assert (found.initial * rate).sum() == pytest.approx(whole.initial[0] - owed[0])
     assert (found.maintenance * rate).sum() == pytest.approx(whole.maintenance[0] - owed[1])
     assert found.equity[1] == -3.0
-    assert found.short_of == pytest.approx(np.maximum(found.maintenance - found.equity, 0.0))
+    assert found.short_of == pytest.approx(np.maximum(found.maintenance - found.margin_balance, 0.0))
     assert found.short_of[1] == 3.0
+    options = np.where(LINEAR.is_option, EXACT_ARRAYS.value, 0.0)
+    value = sum(quantity * options[ROW[name]] for name, quantity in HELD.items())
+    uncounted = 0.0 if model.traits.options_counted else value
+    assert value < 0.0
+    assert ((found.equity - found.margin_balance) * rate).sum() == pytest.approx(uncounted)
     assert set(found.columns()) >= {"account", "currency", "short_of"}
 
 

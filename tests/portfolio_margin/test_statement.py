@@ -144,9 +144,9 @@ def test_rates_say_how_near_liquidation_is() -> None:
 
 def test_columns_stand_in_one_order() -> None:
     columns = STATEMENT.columns()
-    assert list(columns)[:9] == [
+    assert list(columns)[:10] == [
         "as_of_ms", "account", "margin_mode", "currency", "equity", "collateral_value_before_haircut", "haircut",
-        "margin_balance", "initial_margin",
+        "uncounted_option_value", "margin_balance", "initial_margin",
     ]  # fmt: skip
     assert all(len(values) == len(BOOK) for values in columns.values())
     frame = STATEMENT.frame()

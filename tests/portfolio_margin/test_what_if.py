@@ -44,7 +44,7 @@ class Crossing:
 
     model_id, params, parameter_set = "crossing", worst_case.Params(), MODEL.parameter_set
     scenario_set, not_covered, haircut = MODEL.scenario_set, MODEL.not_covered, MODEL.haircut
-    debts_covered = MODEL.debts_covered
+    debts_covered, traits = MODEL.debts_covered, MODEL.traits
 
     def requirement(self, book: Book, arrays: RiskArrays, **how: object) -> Requirement:
         """By the number of contracts held."""

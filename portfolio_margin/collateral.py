@@ -42,7 +42,7 @@ def equity(
     arrays: RiskArrays,
     haircut: FloatArray,
     *,
-    options_counted: bool = True,
+    options_counted: bool,
     backend: str = "numba",
     threads: int | None = None,
 ) -> Equity:

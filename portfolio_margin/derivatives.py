@@ -132,8 +132,9 @@ def market_derivatives(
         arrays = revalue(table, moved, scenario_set if moves is None else moves, tick=None, backend="numpy")
         seen, _ = covered(model, own, arrays)
         required = model.requirement(seen, arrays, backend="numpy", threads=1)
-        value = equity(own, arrays, model.haircut(arrays), backend="numpy", threads=1).equity
-        return np.array([required.initial[0], required.maintenance[0], value[0]])
+        counted = model.traits.options_counted
+        held = equity(own, arrays, model.haircut(arrays), options_counted=counted, backend="numpy", threads=1)
+        return np.array([required.initial[0], required.maintenance[0], held.equity[0]])
 
     def slope(move: Mover, step: float) -> FloatArray:
         return np.asarray((levels(move(step)) - levels(move(-step))) / (2.0 * step))

@@ -38,7 +38,7 @@ class Levels(NamedTuple):
     """(K,) each, margin currency, not rounded.
 
     equity       value of everything, as the venue marks it
-    balance      equity less haircuts
+    balance      the margin balance: equity less haircuts and the option value that the model does not count
     initial, maintenance   requirements
     """
 
@@ -227,9 +227,9 @@ def _levels(case: Case, book: Book, arrays: RiskArrays) -> tuple[Levels, dict[in
     model: MarginModel = case.model.for_arrays(arrays) if hasattr(case.model, "for_arrays") else case.model
     seen, lines = covered(model, book, arrays)
     required = model.requirement(seen, arrays)
-    held = equity(book, arrays, model.haircut(arrays))
+    held = equity(book, arrays, model.haircut(arrays), options_counted=model.traits.options_counted)
     marked = held.equity if required.revaluation is None else held.equity + required.revaluation
-    found = Levels(marked, marked - held.haircut, required.initial, required.maintenance)
+    found = Levels(marked, marked - held.haircut - held.uncounted, required.initial, required.maintenance)
     if not all(np.all(np.isfinite(column)) for column in found):
         raise NumericalError(f"{case.account}: a margin in a moved market came out as no finite number")
     if not lines:

@@ -37,7 +37,7 @@ def test_haircuts_by_asset() -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_equity_by_hand(backend: str) -> None:
     held = {"USD": 1_000.25, "BTC": 0.5, "ETH": -2.0, "BTC-7D-68000-C": -0.3, "BTC-PERPETUAL": 50.0}
-    e = equity(book_of({"a": held}), ARRAYS, haircuts(ARRAYS, 0.1, {}), backend=backend)
+    e = equity(book_of({"a": held}), ARRAYS, haircuts(ARRAYS, 0.1, {}), options_counted=True, backend=backend)
     collateral = 1_000.25 + 0.5 * 68_000.0 - 2.0 * 2_050.0
     option = -0.3 * ARRAYS.value[ROW["BTC-7D-68000-C"]]
     assert e.collateral[0] == pytest.approx(collateral, abs=1e-5)
@@ -51,7 +51,8 @@ def test_equity_by_hand(backend: str) -> None:
 
 def test_every_backend_gives_the_same_bits() -> None:
     cut = haircuts(ARRAYS, 0.05, {})
-    first, *others = (equity(BOOK, ARRAYS, cut, backend=b, threads=t) for b in BACKENDS for t in (1, 2))
+    runs = [(backend, threads) for backend in BACKENDS for threads in (1, 2)]
+    first, *others = (equity(BOOK, ARRAYS, cut, options_counted=True, backend=b, threads=t) for b, t in runs)
     for other in others:
         for ours, theirs in zip(first[:3], other[:3], strict=True):
             assert ours.tobytes() == theirs.tobytes()
@@ -96,6 +97,7 @@ def test_collateral_is_revalued_in_the_same_scenario() -> None:
 def test_small_balances_are_rounded_to_ticks_once() -> None:
     """A balance of any decimals is worth its product to the nearest tick, however it is split over time."""
     satoshi = 1e-8
-    values = equity(book_of({"a": {"BTC": satoshi}, "b": {"BTC": 0.12345678}}), ARRAYS, np.zeros(len(ARRAYS))).equity
+    book = book_of({"a": {"BTC": satoshi}, "b": {"BTC": 0.12345678}})
+    values = equity(book, ARRAYS, np.zeros(len(ARRAYS)), options_counted=True).equity
     assert values == pytest.approx([68_000e-8, 68_000 * 0.12345678], abs=0.5e-6)
     assert np.rint(values / ARRAYS.tick_size) == pytest.approx(values / ARRAYS.tick_size, rel=1e-15)

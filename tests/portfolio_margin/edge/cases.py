@@ -10,14 +10,26 @@ import numpy as np
 from portfolio_margin import Book
 from portfolio_margin.edge.levels import Case, open_case
 from portfolio_margin.models import worst_case
+from pricing.arrays import BoolArray
 from pricing.instruments import Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
+from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import ScenarioSet, make
 from tests.examples import DAY_MS, NOW_MS
 from tests.portfolio_margin import books
 
 JOINT = worst_case.Model(worst_case.Params(netting="joint", short_option_minimum=0.0, haircut=0.0))
 PRICE, SCAN = 1_000.0, 0.2
+
+
+class WithoutDebts(worst_case.Model):
+    """A model that has no rule for balances owed."""
+
+    def debts_covered(self, arrays: RiskArrays) -> BoolArray:
+        return np.zeros(len(arrays), dtype=np.bool_)
+
+
+NO_DEBTS = WithoutDebts(JOINT.params)
 
 
 def case_of(held: books.Held, model: Any = JOINT, underlying: str | None = "BTC", sticky: str = "moneyness") -> Case:

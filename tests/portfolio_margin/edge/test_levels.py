@@ -20,7 +20,7 @@ from pricing.instruments import Exercise
 from scenarios import revalue
 from tests.examples import DAY_MS
 from tests.portfolio_margin import books
-from tests.portfolio_margin.edge.cases import JOINT, case_of, linear_case, linear_market, random_case
+from tests.portfolio_margin.edge.cases import JOINT, NO_DEBTS, case_of, linear_case, linear_market, random_case
 from tests.portfolio_margin.test_coin_margin import COIN, COIN_MARKET
 from tests.portfolio_margin.test_contracts import MODELS, arrays_of, model_of
 
@@ -65,6 +65,10 @@ def test_one_market_of_all_states_gives_what_each_gives(name: str) -> None:
     together = levels(case, PRICES, VOLS)
     for one, other in zip(single, together, strict=True):
         assert other == pytest.approx(one, rel=1e-10, abs=1e-9 * case.scale)
+    book, arrays = books.book_of({"a": held}), arrays_of(model)
+    statement, today = margin(book, arrays, books.MARKET, model), levels(case, np.ones(1))
+    for figure, stated in (("balance", "margin_balance"), ("initial", "initial_margin"), ("equity", "equity")):
+        assert getattr(today, figure)[0] == pytest.approx(getattr(statement, stated)[0], abs=0.03)
     days = 3.0 / 365.0
     later = levels(replace(case, at_once=1), PRICES[3:6], 1.1, days).excess
     assert levels(case, PRICES[3:6], 1.1, days).excess == pytest.approx(later, rel=1e-10, abs=1e-9 * case.scale)
@@ -142,8 +146,8 @@ def test_what_has_no_edge_is_named() -> None:
 
 
 def test_a_debt_on_the_way_that_the_model_has_no_rule_for_is_named_with_its_price() -> None:
-    """A perpetual in coin that loses makes a debt of coins, which segregated accounts in coin have no rule for."""
-    case = case_of({"BTC": 5.0, "BTC-PERPETUAL": 10_000.0}, model_of("deribit_spm"))
+    """A perpetual in coin that loses makes a debt of coins, which a model may have no rule for."""
+    case = case_of({"BTC": 5.0, "BTC-PERPETUAL": 10_000.0}, NO_DEBTS)
     owed_below = 1.0 / (1.0 / 68_000.0 + 5.0 / 100_000.0)
     prices = np.array([0.9, 0.2, 1.01 * owed_below / 68_000.0, 0.99 * owed_below / 68_000.0])
     assert np.all(np.isfinite(levels(case, prices[[0, 2]]).excess))
@@ -161,7 +165,7 @@ def test_a_debt_on_the_way_that_the_model_has_no_rule_for_is_named_with_its_pric
 def test_slopes_and_days_end_where_the_rules_do() -> None:
     """As time passes ETH slides along its curve and a long perpetual pays out or in: without coins that is a debt."""
     held = {"BTC": 1.0, "BTC-PERPETUAL": 15_000.0, "ETH-PERPETUAL": -5_000.0}
-    case = case_of(held, model_of("deribit_spm"))
+    case = case_of(held, NO_DEBTS)
     found = liquidation_prices(case, Span(0.5, 2.0, 61))
     assert len(found) >= 1
     assert np.all(np.isfinite(found.price_slope)) and np.all(np.isnan(found.time_slope))

@@ -13,7 +13,7 @@ from portfolio_margin.edge.price_paths import Dynamics
 from portfolio_margin.edge.prices import liquidation_prices
 from portfolio_margin.edge.probability import Simulation, breach_probability
 from pricing import ConfigError
-from tests.portfolio_margin.edge.cases import PRICE, case_of, linear_case, random_case
+from tests.portfolio_margin.edge.cases import NO_DEBTS, PRICE, case_of, linear_case, random_case
 from tests.portfolio_margin.test_contracts import model_of
 
 SHORT = linear_case(3_000.0, {"U-PERPETUAL": -10.0})
@@ -118,15 +118,15 @@ def test_below_today_is_certain_and_never_is_bounded() -> None:
 
 
 def test_paths_into_markets_without_a_rule_are_counted_apart() -> None:
-    """A perpetual in coin of a segregated account: its loss leaves a debt of coins, for which there is no rule."""
+    """A perpetual in coin: its loss leaves a debt of coins, for which a model may have no rule."""
     case = case_of({"BTC": 0.03, "BTC-PERPETUAL": 100.0, "USD": 20_000.0}, model_of("deribit_xpm"))
     ruled = breach_probability(case, 2.0, Dynamics(vol=0.9), Simulation(4_000, 4))
     assert ruled.without_rule == 0.0
-    segregated = case_of({"BTC": 0.002, "BTC-PERPETUAL": 100.0}, model_of("deribit_spm"))
+    owing = case_of({"BTC": 0.002, "BTC-PERPETUAL": 100.0, "USD": 2_000.0}, NO_DEBTS)
     owed_below = 1.0 / (1.0 / 68_000.0 + 0.002 / 1_000.0)
-    assert levels(segregated, np.array([1.02 * owed_below / 68_000.0])).equity[0] > 0
-    found = breach_probability(segregated, 2.0, Dynamics(vol=0.9), Simulation(4_000, 4))
-    assert found.probability + found.without_rule <= 1.0
+    assert levels(owing, np.array([1.02 * owed_below / 68_000.0])).equity[0] > 0
+    found = breach_probability(owing, 2.0, Dynamics(vol=0.9), Simulation(4_000, 4))
+    assert found.without_rule > 0.0 and found.probability + found.without_rule <= 1.0
 
 
 def test_bad_runs_are_refused() -> None:

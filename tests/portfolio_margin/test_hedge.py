@@ -169,7 +169,8 @@ def test_what_holds_for_every_hedge(row: int, more: float, count: int) -> None:
         assert found.cost >= 0
         assert measured(SMALL, account, found.orders, "available_funds", found.cost) >= target.amount
         assert found.margins.change["equity"] == pytest.approx(0.0, abs=0.05)
-    assert costs[count + 3] <= costs[count] + 1e-4 * abs(costs[count]) or costs[count] == np.inf
+    # What is gained is counted in cents, so costs below a cent are not told apart.
+    assert costs[count + 3] <= costs[count] + max(1e-4 * abs(costs[count]), 0.01) or costs[count] == np.inf
 
 
 def test_nothing_is_traded_where_the_target_is_met() -> None:

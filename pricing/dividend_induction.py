@@ -109,12 +109,12 @@ def greeks(calls: Calls, module: ModuleType) -> FloatArray:
         terms = (calls.spot * grow, calls.strike, calls.tau, calls.vol, whole, np.ones_like(whole))
         rows = module.greeks(black76, tuple(term.ravel() for term in terms))
         return np.array([rows[0], rows[1] * grow[:, 0], rows[2] * grow[:, 0] ** 2])
-    left, terms = _after_the_last(calls, module), terms_of(calls)
+    left, counts = _after_the_last(calls, module), terms_of(calls)
     dates = np.append(0.0, calls.dates)
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
         for k in range(len(calls.dates) - 1, 0, -1):
             before = _before(calls, k, left)
-            left = _after(calls, k, before, left, int(terms[k - 1].max()))
+            left = _after(calls, k, before, left, int(counts[k - 1].max()))
         return _means(calls, (0.0, dates[1]), _before(calls, 0, left), left, log_spot)[:, :, 0]
 
 
@@ -255,32 +255,35 @@ def _range(calls: Calls, k: int) -> tuple[FloatArray, FloatArray]:
     """(R,1) logs of the spots just after dividend k - 1 between which a series is needed: that are within reach, and
     neither far in nor out."""
     date = calls.dates[k - 1]
-    been, life = calls.vol * np.sqrt(date), calls.tau - date
+    life = calls.tau - date
     rest = calls.vol * np.sqrt(life)
+    growth = [_growth(calls, past) for past in range(1, k + 1)]
     with np.errstate(divide="ignore", invalid="ignore"):
         # What drops is lost from the spot before what it moves by from then on.
         gone = sum(
-            (lost * np.exp(-_least(calls, past)) for lost, past in zip(calls.lost[:k], calls.dates[:k], strict=True)),
+            (lost * np.exp(-least) for lost, (least, _) in zip(calls.lost[:k], growth, strict=True)),
             np.zeros_like(calls.spot),
         )
-        reach = np.log(np.maximum(calls.spot - gone, 0.0)) + _least(calls, date)
+        lowest = np.log(np.maximum(calls.spot - gone, 0.0)) + growth[-1][0]
         out = np.log(calls.strike) - calls.rate * life - 0.5 * rest**2 - FAR * rest
         # What exercise receives beside the spot brings in spots that the strike alone would have out.
         for added, due in zip(calls.added[k:], calls.dates[k:], strict=True):
             until = calls.vol * np.sqrt(due - date)
             needed = np.log(np.maximum(calls.strike - added, 0.0))
             out = np.minimum(out, needed - calls.rate * (due - date) - 0.5 * until**2 - FAR * until)
-    low = np.maximum(reach, out)
-    high = np.minimum(
-        np.log(calls.spot) + calls.rate * date + 0.5 * been**2 + FAR * been,
-        np.log(calls.strike + calls.lost.sum()) + 0.5 * rest**2 + FAR * rest,
-    )
-    return low, np.maximum(high, low + been)
+    highest = np.log(calls.spot) + growth[-1][1]
+    # Some of what is within reach at least: elsewhere what a series goes on as would not do for the dividends before.
+    some = calls.vol * np.sqrt(date)
+    low = np.maximum(lowest, np.minimum(out, highest - some))
+    into = np.log(calls.strike + calls.lost.sum()) + 0.5 * rest**2 + FAR * rest
+    return low, np.maximum(np.minimum(highest, into), low + some)
 
 
-def _least(calls: Calls, date: float) -> FloatArray:
-    """(R,1) log of the least growth to a date that counts."""
-    return np.asarray((calls.rate - 0.5 * calls.vol**2) * date - FAR * calls.vol * np.sqrt(date))
+def _growth(calls: Calls, k: int) -> tuple[FloatArray, FloatArray]:
+    """(R,1) logs of the least and largest growth to date k that count, for all within reach at the dates before."""
+    dates = np.append(0.0, calls.dates[:k])
+    far, drift = FAR * calls.vol * np.sqrt(np.diff(dates)).sum(), (calls.rate - 0.5 * calls.vol**2) * dates[-1]
+    return drift - far, drift + far
 
 
 def _series(values: FloatArray, ends: tuple[FloatArray, FloatArray], floor: FloatArray) -> Function:

@@ -203,8 +203,8 @@ def _greeks_of_calls(calls: Calls, module: ModuleType) -> FloatArray:
         rows = np.flatnonzero((terms == alike[:, None]).all(0))
         for start in range(0, len(rows), ROWS_AT_ONCE):
             row = rows[start : start + ROWS_AT_ONCE]
-            columns = (column[row] for column in calls[:5])
-            part = Calls(*columns, calls.dates, calls.added[:, row], calls.lost)
+            spot, strike, tau, vol, rate = (column[row] for column in calls[:5])
+            part = Calls(spot, strike, tau, vol, rate, calls.dates, calls.added[:, row], calls.lost)
             result[:, row] = dividend_induction.greeks(part, module)
     return result
 

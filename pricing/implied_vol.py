@@ -106,11 +106,8 @@ def implied_vol(
                       there) moves it by no more than resolution * max(1, vol), for "bachelier" resolution * vol;
                       inf returns every root
     options           backend, displacement, rate, dividend_yield, accuracy, out, as in `Options`
-
-    "black_scholes_merton" and "displaced" are inverted at the exact forward and strike, of which their doubles are
-    roundings: a price up to 2^-52 of the larger of the two beyond an end of its range, one spacing below the
-    intrinsic value say, is NOT_DETERMINED. Where spot drifts by rate and yield by more than some 80 over the life, the
-    vol of "black_scholes_merton" is right to some 30 roundings.
+                      (a price of "displaced" or "black_scholes_merton" one spacing below the intrinsic value is
+                      NOT_DETERMINED, not BELOW_INTRINSIC: see pricing/README.md)
 
     Everything broadcasts; scalars, lists, numpy arrays and pandas series are accepted. Returns
     (vol, status), float64 per sqrt(year) and int8, of the broadcast shape; vol is NaN wherever status

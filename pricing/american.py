@@ -71,8 +71,8 @@ def american_price(
     sign            +1 call, -1 put
     rate            continuous, per year, of either sign
     dividend_yield  continuous, per year, of either sign; equal to the rate for an option on a future
-    accuracy        "fast", "default" or "accurate": error below 1e-6, 1e-9, 1e-12 of the spot for vols of 10-90 %,
-                    rates and yields of 0-8 % and up to two years
+    accuracy        "fast", "default" or "accurate": error below 1e-6, 1e-9, 1e-12 of the larger of spot and strike for
+                    vols of 10-90 %, rates and yields of 0-8 % and up to two years, next to the boundary as well
     options         backend, threads and out, as in `Options`
 
     Everything broadcasts. At tau = 0 the intrinsic value; at vol = 0 the best exercise along the forward. Where

@@ -26,7 +26,7 @@ from pricing.exercise import Solver
 from pricing.models import american
 from pricing.xp import numpy as xp
 
-LAST = "accurate"
+LAST = "default"
 # Nodes of ln(K/B), evenly in the log of the time z until there is no boundary. They reach down from z or from the
 # time between that moment and the dividend, whichever is shorter, by exp(-REACH). Below it the boundary is held for
 # the value, and there is none for the nodes above.

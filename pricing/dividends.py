@@ -17,7 +17,6 @@ its mean. A dividend that is a share of the price is a yield.
 from __future__ import annotations
 
 import importlib
-import itertools
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -96,14 +95,10 @@ def american_with_dividends(
     call = named["sign"] > 0
     # Where the spot loses nothing at it, a dividend at which no call is exercised does not matter.
     key = _paying(columns, dates, amounts) if escrowed else np.arange(len(dates))[:, None] < counted
-    terms = _terms(columns[2], dates, key)
-    for alike in np.unique(np.concatenate([key, terms])[:, call], axis=1).T:
-        pattern = alike[: len(dates)] > 0
-        rows = np.flatnonzero((key == pattern[:, None]).all(0) & (terms == alike[len(dates) :, None]).all(0) & call)
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            row = rows[start : start + ROWS_AT_ONCE]
-            given = tuple(column[row] for column in columns)
-            result[:, row] = dividend_induction.greeks(_calls(given, (dates, amounts), pattern, escrowed), module)
+    for pattern in np.unique(key[:, call], axis=1).T:
+        rows = np.flatnonzero((key == pattern[:, None]).all(0) & call)
+        given = tuple(column[rows] for column in columns)
+        result[:, rows] = _greeks_of_calls(_calls(given, (dates, amounts), pattern, escrowed), module)
     return {name: values.reshape(shape) for name, values in zip(("price", "delta", "gamma"), result, strict=True)}
 
 
@@ -201,14 +196,17 @@ def _paying(columns: tuple[FloatArray, ...], dates: FloatArray, amounts: FloatAr
     return paying
 
 
-def _terms(tau: FloatArray, dates: FloatArray, paying: BoolArray) -> FloatArray:
-    """(M,R) terms of the series after each dividend but the last of those that count, 0 for all others."""
-    terms = np.zeros(paying.shape)
-    for row in np.unique(paying, axis=1).T:
-        same, own = (paying == row[:, None]).all(0), np.flatnonzero(row)
-        for k, following in itertools.pairwise(own):
-            terms[k, same] = dividend_induction.terms_of(tau[same], dates[[k, following]])
-    return terms
+def _greeks_of_calls(calls: Calls, module: ModuleType) -> FloatArray:
+    """(3,R) price, delta and gamma of calls with the same dividends, those at once whose series have as many terms."""
+    result, terms = np.empty((3, len(calls.spot))), dividend_induction.terms_of(calls)
+    for alike in np.unique(terms, axis=1).T:
+        rows = np.flatnonzero((terms == alike[:, None]).all(0))
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            row = rows[start : start + ROWS_AT_ONCE]
+            spot, strike, tau, vol, rate = (column[row] for column in calls[:5])
+            part = Calls(spot, strike, tau, vol, rate, calls.dates, calls.added[:, row], calls.lost)
+            result[:, row] = dividend_induction.greeks(part, module)
+    return result
 
 
 def _calls(

@@ -106,6 +106,8 @@ def implied_vol(
                       there) moves it by no more than resolution * max(1, vol), for "bachelier" resolution * vol;
                       inf returns every root
     options           backend, displacement, rate, dividend_yield, accuracy, out, as in `Options`
+                      (a price of "displaced" or "black_scholes_merton" one spacing below the intrinsic value is
+                      NOT_DETERMINED, not BELOW_INTRINSIC: see pricing/README.md)
 
     Everything broadcasts; scalars, lists, numpy arrays and pandas series are accepted. Returns
     (vol, status), float64 per sqrt(year) and int8, of the broadcast shape; vol is NaN wherever status

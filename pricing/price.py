@@ -148,8 +148,8 @@ def price(
     below 1e-13 down to values of 1e-300. Raises DataError for inputs that are not finite or out of these bounds, and
     beyond sizes that doubles allow: forward, strike and displacement are at most 1e150, tau and vol at most 1e100,
     discount factors from 1e-50 to 1e50, the forward of "inverse" at least 1e-50 and strike / 1e100. A deviation
-    vol sqrt(tau) up to 1e-145, in price units for "bachelier", is taken for 0. At higher orders `greeks` takes other
-    ways to the price, which may differ from this in the last digits.
+    vol sqrt(tau) up to 1e-145, in price units for "bachelier", is taken for 0. `greeks` may differ in the last
+    digits: at order 3, for "bachelier" at every order. Limits of "black_scholes_merton": pricing/README.md.
     """
     out, accuracy = options.pop("out", None), options.pop("accuracy", None)
     columns, shape = _columns("price", model, (forward, strike, tau, vol, sign, discount), options)
@@ -211,11 +211,11 @@ def greeks(
     units "raw": per 1.00 of price, vol and rate, per year. "trader": vega, vanna, zomma and veta per vol point,
     volga per vol point squared, ultima cubed, theta, charm, color and veta per day, rho per 1 %, and theta never
     below minus the value within the last day (an option cannot lose more than it is worth).
-    options as in `price`, and backend; `only` names those of the order that are wanted, in the order of the result;
-    the others are left out, which on numba spares their memory. `out` is a dict with one float64 array of the
-    broadcast shape for every name of the result, which are filled and returned. At tau = 0 or vol = 0 Greeks take
-    their limits, see pricing/models; none is ever NaN. One beyond the largest double is infinite, and NaN if
-    made of several such, which takes a forward or a deviation below 1e-100.
+    options as in `price`, and backend; `only` names those that are wanted, and the result has them in its order; the
+    others are left out, which on numba spares their memory. `out` is a dict with one float64 array of the broadcast
+    shape for every name of the result, which are filled and returned. At tau = 0 or vol = 0 Greeks take their limits,
+    see pricing/models; none is ever NaN. One beyond the largest double is infinite, and NaN if made of several such,
+    for a forward or deviation below 1e-100. Limits of "black_scholes_merton", "displaced": pricing/README.md.
     """
     _check_form(order, units)
     out, only = options.pop("out", None), options.pop("only", None)

@@ -29,8 +29,8 @@ CARRY = True
 # variable s in sqrt(u) = s^power, Newton steps at most, step in y sqrt(u/tau) / (vol sqrt(tau)) that ends them.
 SCHEMES = {
     "fast": (8, 7, 24, 0.4, 1, 20, 4e-3),
-    "default": (28, 40, 80, 0.75, 1, 40, 1e-9),
-    "accurate": (64, 80, 160, 1.0, 2, 80, 1e-10),
+    "default": (28, 40, 160, 0.75, 1, 40, 1e-9),
+    "accurate": (64, 80, 640, 1.0, 2, 80, 1e-10),
 }
 
 # Up to here |r - q| sqrt(tau) / vol is resolved by the finest scheme.

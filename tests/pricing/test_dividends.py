@@ -151,7 +151,7 @@ def test_stated_accuracy(
     """1e-9 of the spot: more terms, more points and a wider range change no more than that."""
     columns = sample(24)
     ours = american_with_dividends(*columns, *schedule, convention=convention)
-    for name, value in (("FEWEST_TERMS", 90), ("TERMS_A_DEVIATION", 30), ("SMOOTH_POINTS", 80), ("BEND_POINTS", 50)):
+    for name, value in (("FEWEST_TERMS", 90), ("TERMS_A_DEVIATION", 2.0), ("SMOOTH_POINTS", 80), ("BEND_POINTS", 50)):
         monkeypatch.setattr(dividend_induction, name, value)
     monkeypatch.setattr(dividend_induction, "FAR", 8.2)
     finer = american_with_dividends(*columns, *schedule, convention=convention)

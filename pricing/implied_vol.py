@@ -110,11 +110,10 @@ def implied_vol(
 
     Everything broadcasts; scalars, lists, numpy arrays and pandas series are accepted. Returns
     (vol, status), float64 per sqrt(year) and int8, of the broadcast shape; vol is NaN wherever status
-    is not OK. Statuses: NOT_FINITE (an input is no number that can be right: not finite, or out of the bounds above, such
-    as a tau below 0 or a sign of 0; on_error="raise" names it; beyond 1e150 counts as infinite, a forward, strike or
-    discount below 1e-150 as 0), EXPIRED (tau = 0),
-    BELOW_INTRINSIC, ABOVE_MAXIMUM, NOT_DETERMINED (resolution; also a price exactly at either end of
-    its range), NOT_CONVERGED (no market comes near it). With "nan" no value raises; shapes
+    is not OK. Statuses: NOT_FINITE (an input is not finite or out of the bounds above, such as a tau below 0 or a
+    sign of 0, which on_error="raise" names; beyond 1e150 counts as infinite, a forward, strike or discount below
+    1e-150 as 0), EXPIRED (tau = 0), BELOW_INTRINSIC, ABOVE_MAXIMUM, NOT_DETERMINED (resolution; also a price exactly
+    at either end of its range), NOT_CONVERGED (no market comes near it). With "nan" no value raises; shapes
     that do not broadcast do. Method and sources: pricing/inversions.
     """
     if on_error not in ON_ERROR:

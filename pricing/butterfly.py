@@ -38,6 +38,8 @@ PSI_T_POINTS = 161
 def butterfly_free(slices: ArrayLike) -> BoolArray:
     """Whether raw slices (X,5) are free of butterfly arbitrage: exact for the numbers given; NaN rows are not.
 
+    A slice is five numbers: one NaN alone is no slice, and a DataError like any other shape.
+
     Free: b >= 0, |rho| <= 1, sigma > 0 (where b > 0), w > 0 everywhere, a left wing slope of at most 2 and a
     right one below 2 (at 2 the call price has a limit above 0), and g >= 0 everywhere (Gatheral and Jacquier
     2014, lemma 2.2).

@@ -49,7 +49,8 @@ def numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
             return given.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError):
         shown = repr(value)[:60]
-        raise DataError([Problem(function, None, name, shown, "must be a number or an array of numbers")]) from None
+        remedy = "+1 for a call, -1 for a put" if name == "sign" else "must be a number or an array of numbers"
+        raise DataError([Problem(function, None, name, shown, remedy)]) from None
 
 
 def slice_rows(function: str, name: str, value: ArrayLike) -> FloatArray:

@@ -28,7 +28,10 @@ PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\S*\d\S*")
 
 
 class Status(IntEnum):
-    """Outcome of one element of a numerical kernel."""
+    """Outcome of one element of a numerical kernel.
+
+    NOT_FINITE  an input is not finite or out of its bounds (a tau below 0, a sign that is neither 1 nor -1)
+    """
 
     OK = 0
     BELOW_INTRINSIC = 1

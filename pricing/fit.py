@@ -15,7 +15,7 @@ from pricing.arbitrage import butterfly_minimum, wing_slopes
 from pricing.arrays import BoolArray, FloatArray, IntArray, freeze_fields, row_problems
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.fit_diagnostics import FitDiagnostics, SliceStatus, calendar_diagnostics, quote_diagnostics, rms
-from pricing.joint_fit import JointFit, fit_joint, wings_from_raw
+from pricing.joint_fit import JointFit, fit_joint, joint_bounds, wings_from_raw
 from pricing.market import UNDATED, Market
 from pricing.quotes import (
     SMALLEST_WIDTH_VOL,
@@ -31,10 +31,12 @@ from pricing.resolve import slice_vol, years_to_expiry
 from pricing.slice_fit import (
     SliceData,
     SliceFit,
+    at_bound,
     fit_slice,
     fit_slices,
     flat_slice,
     remove_butterfly,
+    slice_bounds,
     weighted_squares,
 )
 from pricing.ssvi_fit import SurfaceFit, fit_essvi, fit_ssvi
@@ -147,9 +149,11 @@ def fit(
                          an underlying together until they are (REPAIRED: the vol of the slice moved by more than 0.01
                          vol points). Where that succeeds only from extended SSVI, often far from the quotes: FALLBACK
       "essvi"            extended SSVI, three numbers per expiry, free of both by construction
-      "ssvi_power_law", "ssvi_heston_like"   SSVI, free of both by construction; smoothest, and coarsest
+      "ssvi_power_law", "ssvi_heston_like"   SSVI, free of both by construction; smoothest, and coarsest; the
+                         last holds no skew at short expiries, and is FITTED all the same: see `warnings`
     remove_arbitrage  off, with "svi": the best slice, whatever its g
-    reject_outliers   fit again without quotes that lie far from the first fit, see `without_outliers`
+    reject_outliers   fit again without quotes that lie far from the first fit, see `without_outliers`; off, one bad
+                      quote drags its slice along, and `FitDiagnostics.warnings` names the slice
     oldest_seconds    quotes made earlier than this before the valuation time are not used (STALE)
     weighting         "spread": an error of vol counts by 1 / (ask - bid), see `select_quotes`; "vega": by what a price
                       feels, whatever the spread
@@ -190,12 +194,13 @@ def fit(
 
 
 class _Slices(NamedTuple):
-    """Raw slices (X,5), the same before arbitrage was removed, status and convergence (X,)."""
+    """Raw slices (X,5), the same before arbitrage was removed, status and convergence (X,), `at_bound` (X,5)."""
 
     slices: FloatArray
     unconstrained: FloatArray
     status: IntArray
     converged: BoolArray
+    at_bound: BoolArray
 
 
 class _Way(NamedTuple):
@@ -212,6 +217,7 @@ def _fit_selection(quotes: Quotes, expiries: Expiries, selection: Selection, way
         slices.copy(),
         np.full(len(expiries), SliceStatus.NO_QUOTES, dtype=np.int64),
         np.ones(len(expiries), dtype=np.bool_),
+        np.zeros((len(expiries), 5), dtype=np.bool_),
     )
     rows = np.unique(quotes.expiry_idx[selection.used])
     rows = rows[np.lexsort((expiries.tau[rows], expiries.underlying_idx[rows]))]
@@ -243,13 +249,21 @@ def _apart(data: Sequence[SliceData], way: _Way) -> _Slices:
     best = iter(fit_slices(enough) if way.backend == "numba" and enough else map(fit_slice, enough))
     free = way.method == "svi" and way.remove_arbitrage
     parts = [_finished(one, next(best) if len(one.k) >= FEWEST_STRIKES else None, free) for one in data]
-    return _Slices(*(np.array(column) for column in zip(*parts, strict=True)))
+    raw, before, status, converged = (np.array(column) for column in zip(*parts, strict=True))
+    return _Slices(raw, before, status, converged, _at_bound(raw, status, [slice_bounds(one) for one in data]))
+
+
+def _at_bound(raw: FloatArray, status: IntArray, boxes: Sequence[tuple[FloatArray, FloatArray]]) -> BoolArray:
+    """(X,5) wing parameters that stand at an end of their box; a flat slice was not searched for."""
+    found = np.stack([at_bound(wings, *box) for wings, box in zip(wings_from_raw(raw), boxes, strict=True)])
+    return found & (status != SliceStatus.FLAT)[:, None]
 
 
 def _by_construction(fitted: SurfaceFit) -> _Slices:
     count = len(fitted.parameters)
     status = np.full(count, SliceStatus.FITTED, dtype=np.int64)
-    return _Slices(fitted.raw, fitted.raw, status, np.full(count, fitted.converged))
+    inside = np.zeros((count, 5), dtype=np.bool_)
+    return _Slices(fitted.raw, fitted.raw, status, np.full(count, fitted.converged), inside)
 
 
 def _joined(data: Sequence[SliceData], tau: FloatArray, apart: _Slices) -> _Slices:
@@ -270,7 +284,8 @@ def _joined(data: Sequence[SliceData], tau: FloatArray, apart: _Slices) -> _Slic
     kept = np.where(apart.status == SliceStatus.FLAT, SliceStatus.FLAT, SliceStatus.FITTED)
     status = np.where(moved, SliceStatus.FALLBACK if fallback else SliceStatus.REPAIRED, kept)
     status = np.where(best.free, status, SliceStatus.ARBITRAGE)
-    return _Slices(best.raw, apart.slices, status, apart.converged & best.converged)
+    ends = _at_bound(best.raw, kept, [joint_bounds(one) for one in data])
+    return _Slices(best.raw, apart.slices, status, apart.converged & best.converged, ends)
 
 
 def _squares(data: Sequence[SliceData], found: JointFit) -> float:
@@ -303,6 +318,7 @@ def _diagnostics(quotes: Quotes, expiries: Expiries, selection: Selection, found
     return FitDiagnostics(
         status=found.status,
         converged=found.converged,
+        at_bound=found.at_bound,
         rmse_unconstrained=rms(before - selection.target_vol, selection.used, quotes, len(expiries)),
         minimum_g=butterfly.value,
         minimum_g_k=butterfly.k,

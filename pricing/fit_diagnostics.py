@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -11,9 +12,13 @@ import numpy as np
 from pricing.arbitrage import calendar_minimum, wing_slopes
 from pricing.arrays import BoolArray, FloatArray, IntArray, freeze_fields
 from pricing.calendar_spread import calendar_free
-from pricing.quotes import Quotes, QuoteUse, Selection
+from pricing.quotes import Quotes, QuoteUse, Selection, without_outliers
 
 VOL_POINTS = 100.0
+# What is called rough: by vega, which prices feel, and over all quotes alike, which far wings rule.
+ROUGH_VOL_POINTS, ROUGH_WING_VOL_POINTS = 2.0, 10.0
+# The wing parameters of a raw slice, whose box a search stays in.
+WING_NAMES = ("lowest", "left", "right", "m", "sigma")
 
 
 class SliceStatus(IntEnum):
@@ -41,6 +46,9 @@ class FitDiagnostics:
       converged         the search ended by its tolerance, not by its limit (true where none was needed)
       quote_count       (X, len(QuoteUse)) quotes by what became of them; MID + MARK are the ones used
       k_low, k_high     range of ln(K/F) of the quotes used
+      at_bound          (X,5) raw slices that the quotes would have beyond the box of the search: smallest w, the roots
+                        of the left and right wing slope, m, sigma, each at an end of it; false for SSVI
+      far_count         used quotes that `without_outliers` would take for outliers: the slice may lean towards them
       rmse              vol points, fitted vol less the mid or mark used, every used quote alike
       rmse_mid          the same over quotes fitted to their mid only
       rmse_vega         the same over used quotes, squares weighted by vega: what prices feel
@@ -64,6 +72,8 @@ class FitDiagnostics:
     status: IntArray
     converged: BoolArray
     quote_count: IntArray
+    at_bound: BoolArray
+    far_count: IntArray
     k_low: FloatArray
     k_high: FloatArray
     rmse: FloatArray
@@ -100,10 +110,50 @@ class FitDiagnostics:
         """(X,) quotes that could not be used; the in-the-money twin of a used quote is not among them."""
         return self.quote_count.sum(axis=1) - self.used_count - self.quote_count[:, QuoteUse.TWIN]
 
+    @property
+    def bounds_reached(self) -> tuple[str, ...]:
+        """(X,) the names of the wing parameters that are `at_bound`, "" where none is."""
+        return tuple(", ".join(np.array(WING_NAMES)[ends]) for ends in self.at_bound)
+
+    def warnings(self, names: Sequence[str] | None = None, rows: BoolArray | None = None) -> tuple[str, ...]:
+        """What a reader of the slices should know before using them, with the expiries concerned.
+
+        names  (X,) of the expiry rows; numbers where not given
+        rows   (X,) those that are spoken of; those with quotes where not given
+        """
+        concerned = self.quote_count.sum(axis=1) > 0 if rows is None else rows
+        called = np.arange(len(self.status)) if names is None else np.asarray(names)
+        found = ((text, called[mask & concerned]) for text, mask in self._doubts().items())
+        return tuple(f"{text}: {', '.join(map(str, at))}" for text, at in found if len(at))
+
+    def _doubts(self) -> dict[str, BoolArray]:
+        with np.errstate(invalid="ignore"):
+            return {
+                "a slice has butterfly arbitrage (g below 0)": self.minimum_g < 0,
+                "a slice crosses the one before it (calendar arbitrage)": self.crosses_previous,
+                "a slice crosses the one before it within quoted strikes": self.calendar_gap_quoted < 0,
+                "the joint search ended free of arbitrage only from extended SSVI, maybe far from the quotes": (
+                    self.status == SliceStatus.FALLBACK
+                ),
+                "arbitrage could not be removed from a slice": self.status == SliceStatus.ARBITRAGE,
+                "the search for a slice ended by its limit": ~self.converged,
+                f"a slice misses its quotes by more than {ROUGH_VOL_POINTS:g} vol points by vega": (
+                    self.rmse_vega > ROUGH_VOL_POINTS
+                ),
+                f"a slice misses its wings by more than {ROUGH_WING_VOL_POINTS:g} vol points, every quote alike": (
+                    self.rmse > ROUGH_WING_VOL_POINTS
+                ),
+                "a slice may lean towards quotes far from the others (reject_outliers leaves them out)": (
+                    self.far_count > 0
+                ),
+                "no slice: no quote could be used": self.used_count == 0,
+            }
+
 
 def quote_diagnostics(quotes: Quotes, selection: Selection, fitted: FloatArray, expiry_count: int) -> dict[str, Any]:
     """The fields of `FitDiagnostics` that compare fitted vols (Q,) with the quotes used."""
     used, k = selection.used, quotes.log_moneyness
+    far = without_outliers(quotes, selection, fitted).use[used] == QuoteUse.OUTLIER
     error = fitted - selection.target_vol
     two_sided = used & (quotes.bid_vol > 0) & (quotes.ask_vol > 0)
     inside = two_sided & (fitted >= quotes.bid_vol) & (fitted <= quotes.ask_vol)
@@ -115,6 +165,7 @@ def quote_diagnostics(quotes: Quotes, selection: Selection, fitted: FloatArray, 
     inside_count = _sums(two_sided.astype(np.float64), quotes, expiry_count)
     return {
         "quote_count": count,
+        "far_count": np.bincount(quotes.expiry_idx[used][far], minlength=expiry_count),
         "k_low": np.where(np.isfinite(k_low), k_low, np.nan),
         "k_high": np.where(np.isfinite(k_high), k_high, np.nan),
         "rmse": rms(error, used, quotes, expiry_count),

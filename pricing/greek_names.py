@@ -44,6 +44,10 @@ def wanted_names(model: str, order: int, only: Sequence[str] | None) -> tuple[st
     if only is None:
         return names
     wanted = () if isinstance(only, str) else tuple(only)
+    of_higher = [name for name in wanted if name in names_of(model, 3) and name not in names]
+    if of_higher:
+        needed = 2 if set(of_higher) <= set(names_of(model, 2)) else 3
+        raise ConfigError(f"only = {only!r}: order={needed} is needed for {', '.join(of_higher)}")
     if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(names):
         raise ConfigError(f"only = {only!r}: must be different names of {', '.join(names)}")
     return wanted

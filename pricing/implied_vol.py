@@ -27,6 +27,7 @@ StatusArray = NDArray[np.int8]
 ON_ERROR = ("nan", "raise", "clip")
 RESOLUTION = 1.0e-10
 AMERICAN = "american"
+NO_VOL = ("linear",)
 SOLVE_COST = 1_000  # of an American row, in European ones
 FURTHER_STEPS = 8  # for rows that the usual two do not bring to an end
 # Magnitudes beyond which products inside the kernel could overflow or vanish.
@@ -111,10 +112,10 @@ def implied_vol(
 
     Everything broadcasts; scalars, lists, numpy arrays and pandas series are accepted. Returns
     (vol, status), float64 per sqrt(year) and int8, of the broadcast shape; vol is NaN wherever status
-    is not OK. Statuses: NOT_FINITE (an input is not finite or out of the bounds above; beyond 1e150
-    counts as infinite, a forward, strike or discount below 1e-150 as 0), EXPIRED (tau = 0),
-    BELOW_INTRINSIC, ABOVE_MAXIMUM, NOT_DETERMINED (resolution; also a price exactly at either end of
-    its range), NOT_CONVERGED (no market comes near it). With "nan" no value raises; shapes
+    is not OK. Statuses: NOT_FINITE (an input is not finite or out of the bounds above, such as a tau below 0 or a
+    sign of 0, which on_error="raise" names; beyond 1e150 counts as infinite, a forward, strike or discount below
+    1e-150 as 0), EXPIRED (tau = 0), BELOW_INTRINSIC, ABOVE_MAXIMUM, NOT_DETERMINED (resolution; also a price exactly
+    at either end of its range), NOT_CONVERGED (no market comes near it). With "nan" no value raises; shapes
     that do not broadcast do. Method and sources: pricing/inversions.
     """
     if on_error not in ON_ERROR:
@@ -214,6 +215,8 @@ def load_inversion(name: str) -> ModuleType:
         or not name.isidentifier()
         or importlib.util.find_spec(f"pricing.inversions.{name}") is None
     ):
+        if name in NO_VOL:
+            raise ConfigError(f"model = {name!r}: its price does not depend on vol, so no price implies one")
         raise ConfigError(f"model = {name!r}: {offered(name, 'pricing.inversions', (*FORMULA, AMERICAN))}")
     return importlib.import_module(f"pricing.inversions.{name}")
 

@@ -63,7 +63,7 @@ def fit_joint(expiries: Sequence[SliceData], start: FloatArray) -> JointFit:
     """
     wings, converged = start, True
     free = ~_violated(wings)
-    bounds = [_bounds(data) for data in expiries]
+    bounds = [joint_bounds(data) for data in expiries]
     low, high = (np.stack(column) for column in zip(*bounds, strict=True))
     watched = _watched(expiries, wings)
     for step, penalty in enumerate((*PENALTIES, *LAST_PENALTIES)):
@@ -97,7 +97,7 @@ class _Problem(NamedTuple):
     penalty: float
 
 
-def _bounds(data: SliceData) -> tuple[FloatArray, FloatArray]:
+def joint_bounds(data: SliceData) -> tuple[FloatArray, FloatArray]:
     """Those of one slice, with wings that are never quite flat: w does not change with P or Q where both are 0."""
     low, high = slice_bounds(data)
     low[1:3] = SMALLEST_WING_SHARE * np.sqrt(_deviation(data))

@@ -26,6 +26,8 @@ OUTLIER_SPREADS = 2.0
 OUTLIER_SCALES = 6.0
 SCALE_OF_MEDIAN = 1.4826
 LARGEST_OUTLIER_SHARE = 0.2
+# In-the-money asks whose median is below this share of intrinsic value are no quotes in the forward's currency.
+COIN_SUSPECTED_SHARE = 0.5
 
 
 class QuoteUse(IntEnum):
@@ -42,7 +44,7 @@ class QuoteUse(IntEnum):
     OUTLIER = 8
 
 
-PRICE_MODELS = ("inverse", "black76")
+PRICE_MODELS = ("black76", "inverse")
 USED = (QuoteUse.MID, QuoteUse.MARK)
 
 
@@ -150,14 +152,18 @@ def quotes_from_prices(
     ask: ArrayLike,
     mark_vol: ArrayLike | None = None,
     *,
-    model: str = "inverse",
+    model: str = "black76",
 ) -> Quotes:
     """Quotes from bid and ask prices, each argument (Q,) as in `Quotes`, by `implied_vol` with a discount of 1.
 
-    Prices are in coin for model "inverse", in the forward's currency for "black76"; NaN or 0 where a
-    side is empty. A price outside the no-arbitrage bounds, or one that determines no vol, gives an
-    empty side (a bid below intrinsic value says nothing about vol).
-    Raises DataError for a negative or infinite price, for columns of different lengths, and whatever `Quotes` refuses.
+    model  "black76": prices are in the forward's currency, as of expiry (a price paid today is divided by the discount
+           factor first). "inverse": prices are in coin, as venues of coin-settled options quote them
+
+    A price is NaN or 0 where a side is empty. One outside the no-arbitrage bounds, or one that determines no vol, gives
+    an empty side (a bid below intrinsic value says nothing about vol).
+    Raises DataError for a negative or infinite price, for columns of different lengths, for prices that are those of
+    the other model (a bid in coin at or above all that the option can pay, 1 for a call, K/F for a put; asks of options
+    in the money that are, in the median, below half of what exercise would pay), and whatever `Quotes` refuses.
     """
     if model not in PRICE_MODELS:
         raise ConfigError(f"model = {model!r}: must be one of {', '.join(PRICE_MODELS)}")
@@ -172,11 +178,32 @@ def quotes_from_prices(
     for field, price in (("bid", bid), ("ask", ask)):
         remedy = "must be 0 or more; NaN where there is none"
         problems += row_problems("quotes", field, (price < 0) | np.isinf(price), price, remedy)
+    problems = problems or _other_model(strike, sign, forward, bid, ask, model)
     if problems:
         raise DataError(problems)
     bid_vol, ask_vol = (_side_vol(price, forward, strike, tau, sign, model) for price in (bid, ask))
     mark_vol = np.full(len(bid), np.nan) if mark_vol is None else mark_vol
     return Quotes(expiry_idx, strike, sign, forward, tau, bid_vol, ask_vol, mark_vol)  # type: ignore[arg-type]
+
+
+def _other_model(
+    strike: FloatArray, sign: FloatArray, forward: FloatArray, bid: FloatArray, ask: FloatArray, model: str
+) -> list[Problem]:
+    """What shows that prices are in coin where they should be in the forward's currency, or the other way round.
+
+    Of a bid nobody would pay: asks beyond those bounds stand in real books, so they alone show nothing.
+    """
+    if model == "inverse":
+        with np.errstate(divide="ignore", invalid="ignore"):  # a forward of 0 is for `Quotes` to refuse
+            most = np.where(sign > 0.0, 1.0, strike / forward)
+        remedy = "more coin than the option can pay: prices in the forward's currency need model = 'black76'"
+        return row_problems("quotes", "bid", bid >= most, bid, remedy)
+    exercised = sign * (forward - strike)
+    asked = (exercised > 0.0) & (ask > 0.0)
+    if not asked.any() or (share := float(np.median(ask[asked] / exercised[asked]))) >= COIN_SUSPECTED_SHARE:
+        return []
+    text = "of what exercise would pay, in the median in the money: prices in coin need model = 'inverse'"
+    return [Problem("quotes", None, "ask", round(share, 6), text)]
 
 
 def _side_vol(

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pricing.arbitrage import LEE_SLOPE, butterfly_minimum
-from pricing.arrays import FloatArray
+from pricing.arrays import BoolArray, FloatArray
 from pricing.surfaces import svi
 
 SMALLEST_VARIANCE_SHARE = 1e-3
@@ -38,6 +38,8 @@ PENALTIES = (1e2, 1e3, 1e4, 1e5, 1e6)
 LAST_PENALTIES = (1e4, 1e4, 1e4, 1e5, 1e5, 1e5)
 DIP_T = 0.4
 DIP_POINTS = 41
+# Of the width of the box: nearer to an end than this, a search from inside would have gone beyond.
+AT_BOUND_SHARE = 1e-4
 
 
 class SliceData(NamedTuple):
@@ -195,6 +197,13 @@ def slice_bounds(data: SliceData) -> tuple[FloatArray, FloatArray]:
     smallest_sigma = SMALLEST_SIGMA_DEVIATIONS * deviation
     low = np.array([SMALLEST_VARIANCE_SHARE * data.w.min(), 0.0, 0.0, left, smallest_sigma])
     return low, np.array([np.inf, steepest, steepest, right, span])
+
+
+def at_bound(wings: FloatArray, low: FloatArray, high: FloatArray) -> BoolArray:
+    """(5,) whether wing parameters stand at an end of their box; the smallest w has but a lower one."""
+    reach = AT_BOUND_SHARE * np.where(np.isfinite(high), high - low, low)
+    at: BoolArray = (wings <= low + reach) | (wings >= high - reach)
+    return at
 
 
 def _scales(data: SliceData) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from portfolio_margin.io.equity_chain import is_equity_chain
 from portfolio_margin.io.market_json import is_market_file
 from portfolio_margin.io.tables import JSON, Table, kind_of_name, read_table
 from portfolio_margin.io.told import LEFT_OUT, Told
+from pricing.arrays import BoolArray
 from pricing.errors import ConfigError, Problem
 from pricing.fit import METHODS, WEIGHTINGS, SliceStatus, Surface, expiries_of, fit
 from pricing.instruments import Instruments
@@ -25,8 +26,6 @@ from pricing.market import Market
 from pricing.quotes import Quotes
 
 EXCLUDED_SHOWN = 10
-ROUGH_VOL_POINTS = 2.0
-ROUGH_WING_VOL_POINTS = 10.0
 
 
 @dataclass(frozen=True)
@@ -169,18 +168,24 @@ def tell_left_out(texts: Sequence[str]) -> None:
 def told_of(read: FittedChain) -> Told:
     """What is told of a chain and its slices, with every output and in every file made from them."""
     excluded = tuple(str(problem) for problem in read.excluded)
-    return Told(excluded, read.notes, tuple(warnings_of(diagnostics(read))))
+    warnings = read.surface.diagnostics.warnings(read.market.expiry_name, _dated(read))
+    return Told(excluded, read.notes, warnings)
+
+
+def _dated(read: FittedChain) -> BoolArray:
+    return np.asarray(~np.char.endswith(np.array(read.market.expiry_name), "undated"))
 
 
 def diagnostics(read: FittedChain) -> dict[str, Any]:
     """Slices and diagnostics by expiry as named columns; undated rows are left out."""
     surface, d = read.surface, read.surface.diagnostics
-    names = np.array(read.market.expiry_name)
-    dated = ~np.char.endswith(names, "undated")
+    dated = _dated(read)
     columns = {
-        "expiry": names,
+        "expiry": np.array(read.market.expiry_name),
         "status": np.array([SliceStatus(code).name for code in d.status]),
         "converged": d.converged,
+        "at_bound": np.array(d.bounds_reached),
+        "quotes_far": d.far_count,
         "quotes_used": d.used_count,
         "quotes_rejected": d.rejected_count,
         "k_low": d.k_low,
@@ -201,33 +206,6 @@ def diagnostics(read: FittedChain) -> dict[str, Any]:
         **{name: surface.svi[:, i] for i, name in enumerate(("a", "b", "rho", "m", "sigma"))},
     }
     return {name: values[dated] for name, values in columns.items()}
-
-
-def warnings_of(columns: dict[str, Any]) -> list[str]:
-    """What a reader of the slices should know before using them, with the expiries concerned."""
-    with np.errstate(invalid="ignore"):
-        checks = {
-            "a slice has butterfly arbitrage (g below 0)": columns["minimum_g"] < 0,
-            "a slice crosses the one before it (calendar arbitrage)": columns["crosses_previous"],
-            "a slice crosses the one before it within quoted strikes": columns["calendar_gap_quoted"] < 0,
-            "the joint search ended free of arbitrage only from extended SSVI, maybe far from the quotes": (
-                columns["status"] == SliceStatus.FALLBACK.name
-            ),
-            "arbitrage could not be removed from a slice": columns["status"] == SliceStatus.ARBITRAGE.name,
-            "the search for a slice ended by its limit": ~columns["converged"],
-            f"a slice misses its quotes by more than {ROUGH_VOL_POINTS:g} vol points by vega": (
-                columns["rmse_vega_vol_points"] > ROUGH_VOL_POINTS
-            ),
-            f"a slice misses its wings by more than {ROUGH_WING_VOL_POINTS:g} vol points, every quote alike": (
-                columns["rmse_vol_points"] > ROUGH_WING_VOL_POINTS
-            ),
-            "no slice: no quote could be used": columns["quotes_used"] == 0,
-        }
-    return [
-        f"{text}: {', '.join(map(str, columns['expiry'][np.asarray(found)]))}"
-        for text, found in checks.items()
-        if np.any(found)
-    ]
 
 
 def _read(file: str, options: ChainOptions) -> _Read:

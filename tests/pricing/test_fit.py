@@ -294,7 +294,7 @@ def test_prices_of_other_shapes_or_models_are_refused() -> None:
         quotes_from_prices(*columns[:4], 0.1, *columns[5:])
     with pytest.raises(DataError, match=r"bid = .*must be a number"):
         quotes_from_prices(*columns[:5], ["a", "b"], columns[6])
-    with pytest.raises(ConfigError, match=r"model = 'bachelier': must be one of inverse, black76"):
+    with pytest.raises(ConfigError, match=r"model = 'bachelier': must be one of black76, inverse"):
         quotes_from_prices(*columns, model="bachelier")
 
 
@@ -315,7 +315,8 @@ def _chain(frame: Any) -> tuple[Quotes, Expiries]:
     sign = np.where(frame["cp"].to_numpy() == "C", 1.0, -1.0)
     columns = (frame[name].to_numpy(np.float64) for name in ("underlying", "bid", "ask", "mark_iv"))
     forward, bid, ask, mark_vol = columns
-    quotes = quotes_from_prices(row.ravel(), frame["strike"].to_numpy(), sign, forward, tau, bid, ask, mark_vol)
+    contracts = (row.ravel(), frame["strike"].to_numpy(), sign, forward, tau)
+    quotes = quotes_from_prices(*contracts, bid, ask, mark_vol, model="inverse")
     return quotes, Expiries(expiries[0], expiries[1])
 
 

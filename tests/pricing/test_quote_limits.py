@@ -9,10 +9,11 @@ import pytest
 
 from pricing import butterfly_free
 from pricing.arbitrage import butterfly_minimum
+from pricing.errors import DataError
 from pricing.fit import Expiries, SliceStatus, fit
 from pricing.forwards import implied_forwards
 from pricing.price import price
-from pricing.quotes import Quotes, QuoteUse, select_quotes, without_outliers
+from pricing.quotes import Quotes, QuoteUse, quotes_from_prices, select_quotes, without_outliers
 from tests.vectors import data_file
 
 COUNT = 30
@@ -95,3 +96,40 @@ def test_no_slice_of_spy_is_left_with_arbitrage() -> None:
         assert np.all(butterfly_free(done.svi))
         assert np.all(butterfly_minimum(done.svi).value >= 0)
         assert np.all(done.diagnostics.rmse_vega < 0.7)
+
+
+def chain_prices() -> tuple[list[np.ndarray], np.ndarray]:
+    """Contracts of calls and puts at 11 strikes around a forward of 100, and their prices at a vol of 0.25."""
+    strike, sign = np.tile(np.linspace(75.0, 125.0, 11), 2), np.repeat([1.0, -1.0], 11)
+    forward, tau = np.full(22, 100.0), np.full(22, 0.5)
+    return [np.zeros(22), strike, sign, forward, tau], price(forward, strike, tau, 0.25, sign)
+
+
+def test_prices_are_in_the_currency_of_the_forward_unless_said_to_be_in_coin() -> None:
+    contracts, value = chain_prices()
+    quotes = quotes_from_prices(*contracts, value, value)
+    assert quotes.bid_vol == pytest.approx(0.25, abs=1e-9)
+    in_coin = quotes_from_prices(*contracts, value / 100.0, value / 100.0, model="inverse")
+    assert in_coin.bid_vol == pytest.approx(0.25, abs=1e-9)
+
+
+def test_prices_of_the_other_model_are_refused_by_name() -> None:
+    contracts, value = chain_prices()
+    with pytest.raises(DataError, match=r"row 0, bid = 2\d\.\d+: more coin than the option can pay.*'black76'"):
+        quotes_from_prices(*contracts, value, value, model="inverse")
+    with pytest.raises(DataError, match=r"ask = 0\.01\d+: of what exercise would pay.*model = 'inverse'"):
+        quotes_from_prices(*contracts, value / 100.0, value / 100.0)
+
+
+def test_the_most_that_an_option_can_pay_in_coin_bounds_its_bid_and_not_its_ask() -> None:
+    """1 for a call, K/F for a put; asks beyond it stand in real books and give an empty side."""
+    columns = ([0, 0], [100.0, 100.0], [1.0, -1.0], [50.0, 50.0], [0.5, 0.5])
+    quotes = quotes_from_prices(*columns, [np.nan, np.nan], [1.0, 2.0], model="inverse")
+    assert np.isnan(quotes.ask_vol).all()
+    for row, most in ((0, 1.0), (1, 2.0)):
+        bid = [np.nan, np.nan]
+        bid[row] = np.nextafter(most, 0.0)
+        quotes_from_prices(*columns, bid, bid, model="inverse")
+        bid[row] = most
+        with pytest.raises(DataError, match=f"row {row}, bid"):
+            quotes_from_prices(*columns, bid, bid, model="inverse")

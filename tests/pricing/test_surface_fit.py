@@ -16,6 +16,7 @@ from pricing.calendar_spread import calendar_free
 from pricing.errors import ConfigError
 from pricing.fit import METHODS, Expiries, Quotes, QuoteUse, SliceStatus, fit
 from pricing.fit_diagnostics import calendar_diagnostics
+from pricing.repair import repair_slices
 from pricing.slice_fit import SliceData
 from pricing.ssvi_fit import essvi_surface, fit_essvi, fit_ssvi, reduced_residuals, ssvi_surface
 from pricing.surfaces import ssvi, svi
@@ -345,6 +346,10 @@ def test_arbitrageable_slices_of_others_are_repaired(report_vectors: Callable[..
         report_vectors(len(tau), np.nanmax(found.diagnostics.rmse_vega), "vol points, by vega", f"repaired by {method}")
         if method != "svi":
             assert_free(found.svi, expiries.underlying_idx, tau)
+    repaired = repair_slices(raw, tau)
+    assert repaired.free.all()
+    moved = repaired.moved_vol_points
+    report_vectors(len(tau), moved.max(), f"vol points moved, at least {moved.min():.2g}", "repaired as they stand")
 
 
 @pytest.mark.data

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pricing import ConfigError, DataError, greeks
+from pricing import ConfigError, DataError, greeks, implied_vol
 from pricing.backends import numba as kernels
 from pricing.greek_names import GREEK_NAMES, THIRD_ORDER, names_of
 from pricing.models import bachelier, black76
@@ -79,9 +79,9 @@ def test_a_scalar_and_bad_rows() -> None:
         greeks([100.0, 100.0], 110.0, 0.5, [0.3, -0.3], 1, only=("vega",))
 
 
-@pytest.mark.parametrize("only", [(), ("delta", "delta"), ("speed",), ("delta_pa",), "delta", ("Delta",)])
+@pytest.mark.parametrize("only", [(), ("delta", "delta"), ("delta_pa",), "delta", ("Delta",)])
 def test_names_that_it_does_not_have(only: Any) -> None:
-    """No name, one name twice, one of a higher order or of another model, a text."""
+    """No name, one name twice, one of another model, a text."""
     with pytest.raises(ConfigError, match=r"only = .*must be different names of price, delta, gamma"):
         greeks(100.0, 110.0, 0.5, 0.3, 1, only=only)
     assert set(THIRD_ORDER).isdisjoint(names_of("black76", 2))
@@ -105,3 +105,21 @@ def test_a_row_has_the_same_bits_in_any_company() -> None:
         alone = (kernels.value(black76, part), *kernels.greeks(black76, part))
         for ours, theirs in zip(alone, together, strict=True):
             assert np.array_equal(ours, theirs[start : start + few])
+
+
+@pytest.mark.parametrize(
+    ("given", "needed"),
+    [({"only": ["speed"]}, 3), ({"only": ["gamma"], "order": 1}, 2), ({"only": ["gamma", "ultima"], "order": 1}, 3)],
+)
+def test_a_greek_of_a_higher_order_is_asked_for_with_that_order(given: dict[str, Any], needed: int) -> None:
+    with pytest.raises(ConfigError, match=f"order={needed} is needed for .*{given['only'][-1]}"):
+        greeks(100.0, 100.0, 0.5, 0.2, 1, **given)
+    assert greeks(100.0, 100.0, 0.5, 0.2, 1, **{**given, "order": needed}).keys() == set(given["only"])
+
+
+def test_letters_for_a_sign_and_a_model_without_a_vol_are_told_what_to_do() -> None:
+    for ask in (lambda: greeks(100.0, 100.0, 0.5, 0.2, "C"), lambda: implied_vol(5.0, 100.0, 100.0, 0.5, ["C"])):
+        with pytest.raises(DataError, match=r"sign = .*C.*\+1 for a call, -1 for a put"):
+            ask()
+    with pytest.raises(ConfigError, match=r"model = 'linear': its price does not depend on vol"):
+        implied_vol(5.0, 100.0, 100.0, 0.5, 1, model="linear")

@@ -1,7 +1,7 @@
-"""Time to compile the pricing layer: every kernel there is, in a new process, without a cache and then from it.
+"""Time to compile the pricing layer and `revalue`: every kernel, in a new process, without a cache and then from it.
 
 `python -m benchmarks.compile [--rounds N --json FILE]` prints seconds on the clock and of processor time by kernel, of
-all kernels, and of the whole process with its imports.
+all that price, of those of scenarios, and of the whole process with its imports.
 """
 
 from __future__ import annotations
@@ -18,31 +18,33 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+GROUPS = ("pricing layer", "scenarios")
 PROGRAM = """
 import json, time
-from portfolio_margin.kernels import changed_variables_jobs, pricing_jobs
+from portfolio_margin.kernels import changed_variables_jobs, pricing_jobs, scenario_jobs
 from pricing.xp.numba import COMPILED
 took = []
-for lazy, jobs in enumerate((pricing_jobs("numba"), changed_variables_jobs("numba"))):
+groups = [*pricing_jobs("numba"), *changed_variables_jobs("numba")], scenario_jobs("numba")
+for group, jobs in enumerate(groups):
     for name, job in jobs:
         start, busy, before = time.perf_counter(), time.process_time(), len(COMPILED)
         job()
         seconds = time.perf_counter() - start, time.process_time() - busy
-        took.append((name.removeprefix("numba: "), lazy, *seconds, len(COMPILED) - before))
+        took.append((name.removeprefix("numba: "), group, *seconds, len(COMPILED) - before))
 print(json.dumps(took))
 """
 
 
 def one_process(cache: str) -> dict[str, Any]:
-    """[seconds on the clock, of processor time, compiled kernels] by job, of all, of the models in other variables,
-    which compile when they are first used, and the seconds of the process."""
+    """[seconds on the clock, of processor time, compiled kernels] by job, of those that price and of those of
+    scenarios, and the seconds of the process."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": cache, "PYTHONPATH": str(ROOT)}
     start, busy = time.perf_counter(), _children_seconds()
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, capture_output=True, text=True)
     process = [time.perf_counter() - start, _children_seconds() - busy]
     jobs = json.loads(done.stdout)
     found: dict[str, Any] = {"kernels": {name: seconds for name, _, *seconds in jobs}, "process": process}
-    for title, group in (("all kernels", 0), ("on first use", 1)):
+    for group, title in enumerate(GROUPS):
         found[title] = [sum(column) for column in zip(*(job[2:] for job in jobs if job[1] == group), strict=True)]
     return found
 
@@ -59,14 +61,14 @@ def run(rounds: int = 1) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             for state in ("cold", "cached"):
                 found = one_process(folder)
-                if state not in best or found["all kernels"][1] < best[state]["all kernels"][1]:
+                if state not in best or found[GROUPS[0]][1] < best[state][GROUPS[0]][1]:
                     best[state] = found
     cold, cached = best["cold"], best["cached"]
-    count, later = cold["all kernels"][2], cold["on first use"][2]
-    print(f"\ncompiling the pricing layer: {count} kernels, and {later} on first use, in a new process, seconds")
+    count, others = (cold[title][2] for title in GROUPS)
+    print(f"\ncompiling the pricing layer: {count} kernels, and {others} of scenarios, in a new process, seconds")
     print(f"  {'':<34}{'cold':>8}{'processor':>12}{'cached':>10}{'processor':>12}{'kernels':>9}")
     rows = [(name, cold["kernels"][name], cached["kernels"][name]) for name in cold["kernels"]]
-    rows += [(name, cold[name], cached[name]) for name in ("all kernels", "on first use", "process")]
+    rows += [(name, cold[name], cached[name]) for name in (*GROUPS, "process")]
     for name, before, after in rows:
         count = before[2] if len(before) > 2 else ""
         print(f"  {name:<34}{before[0]:>8.2f}{before[1]:>12.2f}{after[0]:>10.3f}{after[1]:>12.3f}{count:>9}")

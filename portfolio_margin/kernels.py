@@ -53,6 +53,7 @@ def compile_jobs(backends: Sequence[str]) -> Jobs:
         for job in (
             *pricing_jobs(backend),
             *changed_variables_jobs(backend),
+            *scenario_jobs(backend),
             *_account_jobs(book, arrays, backend),
             *_order_jobs(book, arrays, backend),
         )
@@ -60,7 +61,7 @@ def compile_jobs(backends: Sequence[str]) -> Jobs:
 
 
 def pricing_jobs(backend: str) -> Jobs:
-    """The kernels of `compile_jobs` that price: one contract, a slice of quotes, and every contract in scenarios."""
+    """The kernels of `compile_jobs` that price: contracts, and a slice of quotes."""
     jobs: Jobs = []
     for model in sorted(module.name for module in pkgutil.iter_modules(pricing.models.__path__)):
         jobs.append((f"{backend}: price {model}", partial(price, *TERMS, model=model, backend=backend)))
@@ -73,9 +74,16 @@ def pricing_jobs(backend: str) -> Jobs:
         jobs.append((f"{backend}: implied_vol {model}", invert))
     if backend == "numba":
         jobs.append(("numba: fit of slices", partial(fit_slices, [_five_quotes()])))
-        jobs.append(("numba: portfolio_pnl", partial(portfolio_pnl, *TERMS[:-1], 1.0, (0.0, 0.0, 0.0))))
+    return jobs
+
+
+def scenario_jobs(backend: str) -> Jobs:
+    """The kernels that revalue contracts in scenarios."""
     instruments, market = _two_contracts()
-    return [*jobs, (f"{backend}: unit_pnl", partial(revalue, instruments, market, _one_move(), backend=backend))]
+    jobs: Jobs = [(f"{backend}: unit_pnl", partial(revalue, instruments, market, _one_move(), backend=backend))]
+    if backend == "numba":
+        jobs.append(("numba: portfolio_pnl", partial(portfolio_pnl, *TERMS[:-1], 1.0, (0.0, 0.0, 0.0))))
+    return jobs
 
 
 def changed_variables_jobs(backend: str) -> Jobs:

@@ -101,14 +101,14 @@ def test_a_branch_or_another_power_is_refused() -> None:
 SIGNATURES = """
 import json
 import numpy as np
-from portfolio_margin.kernels import pricing_jobs
+from portfolio_margin.kernels import pricing_jobs, scenario_jobs
 from pricing import greeks, implied_vol, price
 from pricing.american import american_greeks, american_price, exercise_boundary
 from pricing.models import american
 from pricing.slice_fit import SliceData, fit_slices
 from pricing.xp.numba import COMPILED
 
-for _, job in pricing_jobs("numba"):
+for _, job in (*pricing_jobs("numba"), *scenario_jobs("numba")):
     job()
 ready = {id(kernel): kernel.signatures for kernel in COMPILED}
 frozen = np.linspace(90.0, 110.0, 200)

@@ -14,10 +14,11 @@ from portfolio_margin.derivatives import (
     scenario_derivatives,
 )
 from portfolio_margin.models import worst_case
-from pricing import ConfigError
+from pricing import ConfigError, DataError
 from scenarios import revalue
 from tests.portfolio_margin import books
 from tests.portfolio_margin.hedge_examples import sample_under
+from tests.portfolio_margin.test_contracts import model_of
 
 JOINT = worst_case.Model(worst_case.Params(netting="joint", short_option_minimum=0.0, haircut=0.0))
 ACCOUNT = "iron-condor-07"
@@ -85,6 +86,29 @@ def test_nearly_active_scenarios_are_those_within_the_distance() -> None:
     assert len(near_scenarios(book, arrays, JOINT, ACCOUNT, 0.0).label) >= 1
     with pytest.raises(ConfigError, match="distance = nan"):
         near_scenarios(book, arrays, JOINT, ACCOUNT, float("nan"))
+
+
+def test_nearly_active_scenarios_are_those_that_the_requirement_is_of() -> None:
+    """Whatever `explain` measures a netting set in stands first of the set."""
+    book, arrays, _, model = sample_under("worst_case")
+    seen = 0
+    for account in book.account_id.tolist():
+        own = book.select(account)
+        counted = {(c.netting_set, c.scenario) for c in model.contributions(own, arrays) if c.charge == "scan"}
+        found = near_scenarios(book, arrays, model, account, 0.0)
+        assert set(zip(found.netting_set.tolist(), found.label.tolist(), strict=True)) >= counted
+        assert set(found.netting_set.tolist()) == {name for name, _ in counted}
+        seen += len({name for name, _ in counted}) > 1
+    assert seen > 0
+    with pytest.raises(ConfigError, match="derive_pmrm is no worst loss by netting set"):
+        near_scenarios(book, arrays, model_of("derive_pmrm"), ACCOUNT, 1.0)
+
+
+def test_rows_that_are_none_are_refused() -> None:
+    book, arrays, _, model = sample_under("worst_case")
+    for row in (-1, len(arrays), 99_999):
+        with pytest.raises(DataError, match=r"rows = .*must be rows of the risk arrays"):
+            quantity_derivatives(book, arrays, model, ACCOUNT, np.array([0, row]))
 
 
 def test_contracts_without_a_formula_are_refused() -> None:

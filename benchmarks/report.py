@@ -227,11 +227,16 @@ def sections(results: list[dict[str, Any]]) -> tuple[str, str]:
 
 def insert(text: str, section: str) -> str:
     """The text with what stands between the markers replaced; ValueError where it has no markers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    return between(text, section, (BEGIN, END))
+
+
+def between(text: str, section: str, markers: tuple[str, str]) -> str:
+    """The text with what stands between two markers replaced; ValueError where it has none."""
+    before, begin, rest = text.partition(markers[0])
+    _, end, after = rest.partition(markers[1])
     if not begin or not end:
-        raise ValueError(f"no line {BEGIN!r} followed by {END!r}")
-    return f"{before}{BEGIN}\n{section}\n{END}{after}"
+        raise ValueError(f"no line {markers[0]!r} followed by {markers[1]!r}")
+    return f"{before}{begin}\n{section}\n{end}{after}"
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from benchmarks import exchange, report, slices, venue, venue_peers
+from benchmarks import exchange, report, slices, venue, venue_peers, venue_report
 from benchmarks.accuracy import (
     black_greeks,
     exact_greeks,
@@ -255,3 +255,30 @@ def test_peers_of_one_portfolio_answer_what_they_are_asked() -> None:
 def test_the_venue_has_as_many_scenarios_as_asked(scenarios: int) -> None:
     _, market = exchange.options(10)
     assert len(exchange.scenario_set(market, scenarios)) == scenarios
+
+
+def venue_run(threads: int, times: dict[str, float]) -> dict[str, object]:
+    """What `benchmarks.venue` writes of one run."""
+    first = next(iter(times.values()))
+    lines = {
+        name: {"best": ms, "ratios": {"best": ms / first, "processor": 2.0 * ms / first}, "goal": 10.0 if i else None}
+        for i, (name, ms) in enumerate(times.items())
+    }
+    race = {"title": f"worst loss of accounts, {threads} thread(s)", "contestants": lines, "cache_bound_ms": 40.0}
+    curves = {"accounts": [{"accounts": 1_000, "revalue_ms": 1.0, "worst_loss_ms": 2.0, "ns_per_product": 0.0625}]}
+    about = {"date": "2026-01-01", "processor": "P", "cores": 2}
+    return {"machine": about, "threads": threads, "races": [race], "curves": curves}
+
+
+def test_the_table_of_the_venue_is_that_of_its_figures() -> None:
+    runs = [
+        venue_run(1, {"account kernel": 80.0, "slow": 900.0}),
+        venue_run(2, {"account kernel": 50.0, "slow": 450.0}),
+    ]
+    text = venue_report.section(runs)
+    assert "### Worst loss of accounts\n" in text
+    assert "| slow | 900 | 11.2 (22.5) | 450 | 9.00 (18.0) | 10, met on one thread only |" in text
+    assert "2.00 on 1 thread(s) (40 ms), 1.25 on 2 thread(s) (40 ms)" in text
+    assert "| accounts | 1,000 | 1.00 | 2.00 | 0.062 |" in text
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert f"{venue_report.MARKERS[0]}\n{text}\n" in report.between(page, text, venue_report.MARKERS)

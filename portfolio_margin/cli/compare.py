@@ -37,6 +37,7 @@ from portfolio_margin.cli.policy import DEFAULT_FAMILY, Archive, ModelInput
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.compare import DEFAULT_REFERENCE, Comparison, comparison
 from portfolio_margin.dollars import money_digits
+from portfolio_margin.io.parameter_sets import OF_THAT_DAY
 from portfolio_margin.io.told import Told
 from portfolio_margin.requirement import MarginModel
 from pricing.errors import ConfigError, EngineError
@@ -83,8 +84,7 @@ def command(plot_file: str | None, plot_scale: str, **options: Any) -> None:
     check_inputs(options, chain, inputs)
     with progress("reading", len(inputs) + 2) as step:
         if options["arrays"] is None:
-            family = next(iter(inputs.values())).family_input(options["scenario"])
-            given = of_market(options, chain, family)
+            given = of_market(options, chain, inputs)
         else:
             given = of_arrays(options)
         chosen = rows_of(given.book, options["accounts"]) or list(range(len(given.book)))
@@ -105,7 +105,7 @@ def command(plot_file: str | None, plot_scale: str, **options: Any) -> None:
     identity = {**result.identity(), **told.document()}
     columns = result.columns()
     if not deliver(output, columns, identity, rows_document(identity, "rows", columns, MONEY_COLUMNS, _digits(result))):
-        _show(result, given.source, told)
+        _show(result, given.source, told, _instead(inputs, result, given.at))
 
 
 def _inputs(options: dict[str, Any]) -> dict[str, ModelInput]:
@@ -173,7 +173,21 @@ def _draw(path: str, result: Comparison, scale: str) -> None:
     tell(f"wrote {path}")
 
 
-def _show(result: Comparison, source: str, told: Told) -> None:
+def _instead(inputs: Mapping[str, ModelInput], result: Comparison, at: int) -> list[str]:
+    """Of every model whose parameters are of another time: which, and what sets of that time go by name only."""
+    lines = []
+    for name, valid in zip(result.model, result.applies, strict=True):
+        if not valid:
+            by_name = inputs[name].valid_by_name(at)
+            own = result.statements[name].parameter_set.name
+            more = (
+                f"; {', '.join(f'{inputs[name].name}:{other}' for other in by_name)}, {OF_THAT_DAY}" if by_name else ""
+            )
+            lines.append(f"{NOT_VALID} {name}: {own}{more}")
+    return lines
+
+
+def _show(result: Comparison, source: str, told: Told, instead: Sequence[str]) -> None:
     columns = result.columns()
     first = next(iter(result.statements.values()))
     unit = f" [{first.currency}]"
@@ -201,7 +215,7 @@ def _show(result: Comparison, source: str, told: Told) -> None:
         Column("worst scenario", text("worst_scenario"), right=False, keep=False),
     ]
     title = f"margin of {source} at {moment_text(first.as_of_ms)} by model, saving against {' or '.join(against)}"
-    show_table(title, shown, _footer(result, told))
+    show_table(title, shown, _footer(result, told, instead))
 
 
 def _digits(result: Comparison) -> int:
@@ -229,7 +243,7 @@ def _value_lines(result: Comparison) -> list[str]:
     return lines
 
 
-def _footer(result: Comparison, told: Told) -> str:
+def _footer(result: Comparison, told: Told, instead: Sequence[str]) -> str:
     lines = []
     alike = result.comparable
     totals = zip(
@@ -250,5 +264,6 @@ def _footer(result: Comparison, told: Told) -> str:
         )
     if not result.applies.all():
         lines.append(f"{NOT_VALID} parameters not valid at the time of this market: margin would refuse them unasked")
+        lines += instead
     lines += _value_lines(result)
     return "\n".join([*lines, *left_out_lines(result.left_out), *told.remarks()])

@@ -17,7 +17,7 @@ from portfolio_margin.cli.parameters import (
     read_parameters,
     registered,
 )
-from portfolio_margin.io.parameter_sets import FoundSet, find_parameter_set, given_names, parameter_files
+from portfolio_margin.io.parameter_sets import FoundSet, find_parameter_set, given_names, parameter_files, valid_by_name
 from portfolio_margin.requirement import MarginModel
 from pricing.errors import ConfigError
 from pricing.market import Market
@@ -144,6 +144,11 @@ class ModelInput:
         info = replace(found.info, changed=tuple(changed), overlay=overlay)
         model: MarginModel = self.module.Model(params, info)
         return model
+
+    def valid_by_name(self, at: int) -> list[str]:
+        """Sets valid at `at` that no search by date takes, since they have a word behind their date."""
+        folder, extend = self.archive
+        return valid_by_name(self.name, at, folder, extend=extend)
 
     def _found(self, at: int | None, nearest: bool = False) -> FoundSet:
         folder, extend = self.archive

@@ -153,6 +153,7 @@ def test_parameters_of_another_time_are_marked_row_by_row(run: Any) -> None:
     lines = run("compare", *models, *SAMPLE).out.splitlines()
     assert next(line.split()[1:3] for line in lines if line.startswith("box-01")) == ["paradex_pm", "†"]
     assert any(line.startswith("† parameters not valid at the time of this market") for line in lines)
+    assert "† paradex_pm: 2026-04-22" in lines
     assert not any("†" in line for line in lines if "worst_case  " in line)
     rows = csv.DictReader(run("compare", *models, *SAMPLE, "--csv").out.splitlines())
     assert {row["model"]: row["parameters_apply"] for row in rows} == {"paradex_pm": "False", "worst_case": "True"}

@@ -39,7 +39,7 @@ from portfolio_margin.compare import DEFAULT_REFERENCE, Comparison, comparison
 from portfolio_margin.dollars import money_digits
 from portfolio_margin.io.parameter_sets import OF_THAT_DAY
 from portfolio_margin.io.told import Told
-from portfolio_margin.requirement import MarginModel
+from portfolio_margin.requirement import MarginModel, ParameterSet
 from pricing.errors import ConfigError, EngineError
 from scenarios.risk_arrays import DEFAULT_TICK
 
@@ -243,6 +243,12 @@ def _value_lines(result: Comparison) -> list[str]:
     return lines
 
 
+def _doubt(parameter_set: ParameterSet) -> str:
+    """What doubtful parameters do, where any is in use."""
+    doubtful = set(parameter_set.doubtful) - set(parameter_set.changed)
+    return f"{parameter_set.doubt}; " if doubtful and parameter_set.doubt else ""
+
+
 def _footer(result: Comparison, told: Told, instead: Sequence[str]) -> str:
     lines = []
     alike = result.comparable
@@ -260,6 +266,7 @@ def _footer(result: Comparison, told: Told, instead: Sequence[str]) -> str:
         whole = "in all" if count == len(result.account) else both
         lines.append(
             f"{name}: {share} of {reference} {whole}; {statement.parameter_set.text()}; "
+            f"{_doubt(statement.parameter_set)}"
             f"positions excluded: {len(statement.excluded_of(result.row.tolist())) or 'none'}"
         )
     if not result.applies.all():

@@ -94,6 +94,11 @@ class ModelInput:
         archive: Archive = SHIPPED,
     ) -> ModelInput:
         """Find the model and read the file; with `every_model` tables of others in it are kept as well."""
+        model, separator, of_it = name.partition(":")
+        if separator and model in registered(MODELS):
+            raise ConfigError(
+                f"--model {name}: that form is for compare; write --model {model} --parameter-set {of_it}"
+            )
         module = load_registered(MODELS, name)
         load_registered(FAMILIES, family or DEFAULT_FAMILY)
         models = registered(MODELS)

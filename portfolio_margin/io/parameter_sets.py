@@ -2,7 +2,8 @@
 
 A file has two tables. [header] states source, note, valid_from (the date in the file's name), and where they apply
 valid_to (the last day), second_hand (names of parameters whose value is not from the venue itself, parts joined by
-dots) and doubtful (names of parameters that the venue publishes and that look wrong). [params] holds the parameters.
+dots), doubtful (names of parameters that the venue publishes and that look wrong) and doubt (what these do to margins).
+[params] holds the parameters.
 An old set keeps its date and is never changed, so that a past day can be margined again as it was.
 
 An archive of one's own is a folder laid out alike. It stands instead of the shipped sets, or extends them: then a file
@@ -28,7 +29,15 @@ from portfolio_margin.requirement import ParameterSet
 from pricing.errors import ConfigError, DataError, Problem
 
 FILE_NAME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-([a-z0-9][a-z0-9_-]*))?")
-HEADER = {"source": str, "note": str, "valid_from": date, "valid_to": date, "second_hand": list, "doubtful": list}
+HEADER = {
+    "source": str,
+    "note": str,
+    "valid_from": date,
+    "valid_to": date,
+    "second_hand": list,
+    "doubtful": list,
+    "doubt": str,
+}
 NAMES = {str: "text", date: "date, YYYY-MM-DD without a time of day", list: "list of texts"}
 REQUIRED = ("source", "note", "valid_from")
 OF_THAT_DAY = "valid then, but with a word behind the date taken by name only"
@@ -199,6 +208,7 @@ def read_parameter_set(path: str | Path) -> FoundSet:
         note=header["note"],
         second_hand=tuple(header.get("second_hand", ())),
         doubtful=tuple(header.get("doubtful", ())),
+        doubt=header.get("doubt", ""),
     )
     return FoundSet(info, values)
 

@@ -148,6 +148,13 @@ def test_a_parameter_file_for_several_models_serves_one(run: Any) -> None:
     assert json.loads(alone.out)["accounts"][0]["initial_margin"] == initial
 
 
+def test_a_doubtful_set_says_what_it_does_to_margins(run: Any) -> None:
+    lines = run("compare", *of("derive_pmrm2", "derive_pmrm2:cases"), *SAMPLE).out.splitlines()
+    said = {line.split(": ")[0]: line for line in lines if "parameter set" in line}
+    assert "margins come out too low; derive_pmrm2:cases has them the other way round" in said["derive_pmrm2"]
+    assert "too low" not in said["derive_pmrm2:cases"]
+
+
 def test_parameters_of_another_time_are_marked_row_by_row(run: Any) -> None:
     models = of("paradex_pm", "worst_case")
     lines = run("compare", *models, *SAMPLE).out.splitlines()

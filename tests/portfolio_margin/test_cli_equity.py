@@ -238,3 +238,12 @@ def test_orders_in_contracts_that_nobody_holds(run: Any, chain: str) -> None:
     rows = {row["measure"]: row for row in rows_of(run, *asked, "SPY-2026-04-17-114-P=1")}
     assert float(rows["initial_margin"]["change"]) < 0
     check_fails(run(*asked, "SPY-2026-04-17-113-P=1"), "did you mean", "SPY-2026-04-17-114-P")
+
+
+def test_venues_of_coins_have_no_rule_for_stocks(run: Any, chain: str) -> None:
+    """Said before their scenarios and parameters are asked for, of which a stock has none."""
+    models = [word for name in ("tims", "bybit_pm", "okx_pm", "deribit_spm") for word in ("--model", name)]
+    done = run("compare", "--market", chain, *TERMS, *BOOK, *models)
+    assert done.code == 0, done.err
+    said = [line for line in done.out.splitlines() if line.startswith("left out")]
+    assert len(said) == 3 and all("has no rule for any contract here" in line for line in said)

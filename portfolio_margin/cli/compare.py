@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
 import numpy as np
 
 from portfolio_margin.cli.chain import ChainOptions
-from portfolio_margin.cli.compared import check_inputs, of_arrays, of_market
+from portfolio_margin.cli.compared import Compared, check_inputs, of_arrays, of_market
 from portfolio_margin.cli.inputs import (
     ARCHIVE_OPTIONS,
     ARRAYS_OPTION,
@@ -98,6 +99,7 @@ def command(plot_file: str | None, plot_scale: str, **options: Any) -> None:
         result = compute(models, reference=options["reference"], refused=refused)
         _check_parameters(inputs, models, result.left_out, given.at, compute)
         step("done")
+    result = replace(result, left_out=_with_other_sets(inputs, result.left_out, given))
     result = result.select(chosen)
     told = given.told.warned(warning for statement in result.statements.values() for warning in statement.warnings)
     if plot_file is not None:
@@ -171,6 +173,20 @@ def _draw(path: str, result: Comparison, scale: str) -> None:
 
     margin_map(result, scale).save(path)
     tell(f"wrote {path}")
+
+
+def _with_other_sets(inputs: Mapping[str, ModelInput], left_out: Mapping[str, str], given: Compared) -> dict[str, str]:
+    """Why models are left out, and sets that go by name only and have parameters of the market's underlyings."""
+    if given.market is None:
+        return dict(left_out)
+    said = {}
+    for name, reason in left_out.items():
+        model = inputs[name]
+        underlyings = given.market.underlying_id.tolist()
+        names = [] if model.parameter_set else model.with_parameters_of(underlyings, given.at)
+        hint = "".join(f"\na set that goes by name has some: --model {model.name}:{other}" for other in names)
+        said[name] = reason + hint
+    return said
 
 
 def _instead(inputs: Mapping[str, ModelInput], result: Comparison, at: int) -> list[str]:

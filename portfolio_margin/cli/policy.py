@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -154,6 +154,13 @@ class ModelInput:
         """Sets valid at `at` that no search by date takes, since they have a word behind their date."""
         folder, extend = self.archive
         return valid_by_name(self.name, at, folder, extend=extend)
+
+    def with_parameters_of(self, underlyings: Collection[str], at: int) -> list[str]:
+        """Those of `valid_by_name` that have parameters under the name of one of the underlyings."""
+        folder, extend = self.archive
+        sets = {n: find_parameter_set(self.name, n, at, folder, extend=extend).values for n in self.valid_by_name(at)}
+        parts = {n: {part for path in given_names(values) for part in path.split(".")} for n, values in sets.items()}
+        return [n for n, names in parts.items() if not names.isdisjoint(underlyings)]
 
     def _found(self, at: int | None, nearest: bool = False) -> FoundSet:
         folder, extend = self.archive

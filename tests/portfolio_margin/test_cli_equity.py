@@ -247,3 +247,10 @@ def test_venues_of_coins_have_no_rule_for_stocks(run: Any, chain: str) -> None:
     assert done.code == 0, done.err
     said = [line for line in done.out.splitlines() if line.startswith("left out")]
     assert len(said) == 3 and all("has no rule for any contract here" in line for line in said)
+
+
+def test_a_shipped_set_of_the_stock_is_named(run: Any, chain: str) -> None:
+    """historical_simulation by date is of coins; the set that knows SPY goes by name."""
+    models = ("--model", "tims", "--model", "historical_simulation")
+    out = run("compare", "--market", chain, *TERMS, *BOOK, *models).out
+    assert "a set that goes by name has some: --model historical_simulation:2023-12-28-spx" in out

@@ -12,7 +12,7 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.dollars import money_step
 from portfolio_margin.margin import margin
-from portfolio_margin.requirement import MarginModel
+from portfolio_margin.requirement import MarginModel, check_covers
 from portfolio_margin.statement import MarginStatement, nearest_step, up
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, EngineError
@@ -235,10 +235,18 @@ def comparison(
     uncounted: dict[str, BoolArray] = {}
     taken_back: dict[str, FloatArray] = {}
     left_out = dict(refused)
+    known: RiskArrays | None = None
     for name, given in models.items():
         model = given
         try:
+            if known is not None:
+                _check_rules(model, book, known)
+        except ConfigError as error:
+            left_out[name] = str(error)
+            continue
+        try:
             model, arrays = prepared(name, given)
+            known = arrays
             statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads)
             used.append(arrays)
             uncounted[name] = _uncounted(book, arrays, model)
@@ -261,6 +269,13 @@ def comparison(
         raise ConfigError(f"reference = {reference!r}: {why}")
     references = {name: reference or _standard(name, statements) for name in statements}
     return _table(book, used[0], statements, uncounted, taken_back, left_out, references)
+
+
+def _check_rules(model: MarginModel, book: Book, arrays: RiskArrays) -> None:
+    """ConfigError where a model has a rule for no contract there is, by arrays of any scenarios: what it lacks for them
+    does not matter then, nor whether they can be revalued under its own."""
+    if not hasattr(model, "for_arrays"):
+        check_covers(model, book, arrays)
 
 
 def _standard(name: str, statements: Mapping[str, MarginStatement]) -> str:

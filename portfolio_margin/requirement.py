@@ -71,6 +71,7 @@ class ParameterSet:
     note         what else there is to know
     second_hand  parameters whose value is not from the venue itself
     doubtful     parameters that the venue publishes and that look wrong; the note says why
+    doubt        what they do to margins, and which set has them otherwise; "" where nothing is doubtful
     changed      parameters that were given another value than the set's
     overlay      name and time of a file whose parameters were laid over the set, "" where none was
     archive      name of the folder it is from, "" for a set of this package
@@ -84,6 +85,7 @@ class ParameterSet:
     note: str = ""
     second_hand: tuple[str, ...] = ()
     doubtful: tuple[str, ...] = ()
+    doubt: str = ""
     changed: tuple[str, ...] = ()
     overlay: str = ""
     archive: str = ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
 import numpy as np
 
 from portfolio_margin.cli.chain import ChainOptions
-from portfolio_margin.cli.compared import check_inputs, of_arrays, of_market
+from portfolio_margin.cli.compared import Compared, check_inputs, of_arrays, of_market
 from portfolio_margin.cli.inputs import (
     ARCHIVE_OPTIONS,
     ARRAYS_OPTION,
@@ -37,8 +38,9 @@ from portfolio_margin.cli.policy import DEFAULT_FAMILY, Archive, ModelInput
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.compare import DEFAULT_REFERENCE, Comparison, comparison
 from portfolio_margin.dollars import money_digits
+from portfolio_margin.io.parameter_sets import OF_THAT_DAY
 from portfolio_margin.io.told import Told
-from portfolio_margin.requirement import MarginModel
+from portfolio_margin.requirement import MarginModel, ParameterSet
 from pricing.errors import ConfigError, EngineError
 from scenarios.risk_arrays import DEFAULT_TICK
 
@@ -83,8 +85,7 @@ def command(plot_file: str | None, plot_scale: str, **options: Any) -> None:
     check_inputs(options, chain, inputs)
     with progress("reading", len(inputs) + 2) as step:
         if options["arrays"] is None:
-            family = next(iter(inputs.values())).family_input(options["scenario"])
-            given = of_market(options, chain, family)
+            given = of_market(options, chain, inputs)
         else:
             given = of_arrays(options)
         chosen = rows_of(given.book, options["accounts"]) or list(range(len(given.book)))
@@ -98,6 +99,7 @@ def command(plot_file: str | None, plot_scale: str, **options: Any) -> None:
         result = compute(models, reference=options["reference"], refused=refused)
         _check_parameters(inputs, models, result.left_out, given.at, compute)
         step("done")
+    result = replace(result, left_out=_with_other_sets(inputs, result.left_out, given))
     result = result.select(chosen)
     told = given.told.warned(warning for statement in result.statements.values() for warning in statement.warnings)
     if plot_file is not None:
@@ -105,7 +107,7 @@ def command(plot_file: str | None, plot_scale: str, **options: Any) -> None:
     identity = {**result.identity(), **told.document()}
     columns = result.columns()
     if not deliver(output, columns, identity, rows_document(identity, "rows", columns, MONEY_COLUMNS, _digits(result))):
-        _show(result, given.source, told)
+        _show(result, given.source, told, _instead(inputs, result, given.at))
 
 
 def _inputs(options: dict[str, Any]) -> dict[str, ModelInput]:
@@ -173,7 +175,35 @@ def _draw(path: str, result: Comparison, scale: str) -> None:
     tell(f"wrote {path}")
 
 
-def _show(result: Comparison, source: str, told: Told) -> None:
+def _with_other_sets(inputs: Mapping[str, ModelInput], left_out: Mapping[str, str], given: Compared) -> dict[str, str]:
+    """Why models are left out, and sets that go by name only and have parameters of the market's underlyings."""
+    if given.market is None:
+        return dict(left_out)
+    said = {}
+    for name, reason in left_out.items():
+        model = inputs[name]
+        underlyings = given.market.underlying_id.tolist()
+        names = [] if model.parameter_set else model.with_parameters_of(underlyings, given.at)
+        hint = "".join(f"\na set that goes by name has some: --model {model.name}:{other}" for other in names)
+        said[name] = reason + hint
+    return said
+
+
+def _instead(inputs: Mapping[str, ModelInput], result: Comparison, at: int) -> list[str]:
+    """Of every model whose parameters are of another time: which, and what sets of that time go by name only."""
+    lines = []
+    for name, valid in zip(result.model, result.applies, strict=True):
+        if not valid:
+            by_name = inputs[name].valid_by_name(at)
+            own = result.statements[name].parameter_set.name
+            more = (
+                f"; {', '.join(f'{inputs[name].name}:{other}' for other in by_name)}, {OF_THAT_DAY}" if by_name else ""
+            )
+            lines.append(f"{NOT_VALID} {name}: {own}{more}")
+    return lines
+
+
+def _show(result: Comparison, source: str, told: Told, instead: Sequence[str]) -> None:
     columns = result.columns()
     first = next(iter(result.statements.values()))
     unit = f" [{first.currency}]"
@@ -201,7 +231,7 @@ def _show(result: Comparison, source: str, told: Told) -> None:
         Column("worst scenario", text("worst_scenario"), right=False, keep=False),
     ]
     title = f"margin of {source} at {moment_text(first.as_of_ms)} by model, saving against {' or '.join(against)}"
-    show_table(title, shown, _footer(result, told))
+    show_table(title, shown, _footer(result, told, instead))
 
 
 def _digits(result: Comparison) -> int:
@@ -229,7 +259,13 @@ def _value_lines(result: Comparison) -> list[str]:
     return lines
 
 
-def _footer(result: Comparison, told: Told) -> str:
+def _doubt(parameter_set: ParameterSet) -> str:
+    """What doubtful parameters do, where any is in use."""
+    doubtful = set(parameter_set.doubtful) - set(parameter_set.changed)
+    return f"{parameter_set.doubt}; " if doubtful and parameter_set.doubt else ""
+
+
+def _footer(result: Comparison, told: Told, instead: Sequence[str]) -> str:
     lines = []
     alike = result.comparable
     totals = zip(
@@ -246,9 +282,11 @@ def _footer(result: Comparison, told: Told) -> str:
         whole = "in all" if count == len(result.account) else both
         lines.append(
             f"{name}: {share} of {reference} {whole}; {statement.parameter_set.text()}; "
+            f"{_doubt(statement.parameter_set)}"
             f"positions excluded: {len(statement.excluded_of(result.row.tolist())) or 'none'}"
         )
     if not result.applies.all():
         lines.append(f"{NOT_VALID} parameters not valid at the time of this market: margin would refuse them unasked")
+        lines += instead
     lines += _value_lines(result)
     return "\n".join([*lines, *left_out_lines(result.left_out), *told.remarks()])

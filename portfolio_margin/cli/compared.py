@@ -7,8 +7,15 @@ from typing import Any, NamedTuple
 
 from portfolio_margin.book import Book
 from portfolio_margin.cli.chain import ChainOptions, tell_left_out
-from portfolio_margin.cli.inputs import MarketInput, read_book_option, read_market_option, revalued, with_book_notes
-from portfolio_margin.cli.policy import FamilyInput, ModelInput
+from portfolio_margin.cli.inputs import (
+    MarketInput,
+    only_needed,
+    read_book_option,
+    read_market_option,
+    revalued,
+    with_book_notes,
+)
+from portfolio_margin.cli.policy import ModelInput
 from portfolio_margin.compare import Prepare, revaluing
 from portfolio_margin.io.told import Told
 from portfolio_margin.requirement import MarginModel
@@ -57,11 +64,15 @@ def check_inputs(options: Mapping[str, Any], chain: ChainOptions, inputs: Mappin
         raise ConfigError(f"[{first.family_name}] of {first.params_file} has no effect beside --arrays; leave it out")
 
 
-def of_market(options: Mapping[str, Any], chain: ChainOptions, family: FamilyInput) -> Compared:
+def of_market(options: Mapping[str, Any], chain: ChainOptions, inputs: Mapping[str, ModelInput]) -> Compared:
     """Of --market, or the sample."""
+    family = next(iter(inputs.values())).family_input(options["scenario"])
     given = read_market_option(options["market"], chain)
     positions, collateral = options["positions"], options["collateral"]
     book = read_book_option(positions, collateral, given.instruments, given.market, given.left_out)
+    # Rules made from all arrays of a market need all of them.
+    if not any(hasattr(policy.module.Model, "for_arrays") for policy in inputs.values()):
+        book, given = only_needed(book, given)
     moves = family.scenarios(given.market)
     how = {name: options[name] for name in ("backend", "threads", "tick")}
     told = with_book_notes(given.told, positions, collateral)

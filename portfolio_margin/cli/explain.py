@@ -48,7 +48,7 @@ def command(
     """Why ACCOUNT must hold what it must: charge, netting set, expiry, position and scenario."""
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     options = collect(shared)
-    session = open_session(options)
+    session = open_session(options, named=())
     statement = statement_of(session, options)
     session = session.warned(statement)
     explanation = explain(statement, session.book, session.arrays, account)

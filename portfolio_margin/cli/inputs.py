@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,8 +15,10 @@ from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, fitted_chain
 from portfolio_margin.cli.output import progress
 from portfolio_margin.cli.parameters import build_all
 from portfolio_margin.cli.policy import DEFAULT_FAMILY, Archive, ModelInput, scenarios_for
+from portfolio_margin.held import without_idle_exercise
 from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
+from portfolio_margin.nearest import nearest
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement
 from pricing.errors import ConfigError, DataError, Problem, UnsolvedError
@@ -186,11 +188,15 @@ def collect(values: dict[str, Any]) -> Options:
     return Options(chain=chain, archive=archive, **{name: values.pop(name) for name in others})
 
 
-def open_session(options: Options, book_of: Callable[..., Book] | None = None) -> Session:
+def open_session(
+    options: Options, book_of: Callable[..., Book] | None = None, named: Collection[str] | None = None
+) -> Session:
     """Read what the options name and revalue, with a progress bar where it takes long.
 
     book_of  how the book is read, as `read_book_option`, which is the default; a book that is read in parts is not
              read here
+    named    contracts that the command needs beside those held: other options with early exercise are then left out,
+             since they take long, unless the model needs all; None where the command may need any
     """
     book_of = book_of or read_book_option
     _check_combination(options)
@@ -209,6 +215,9 @@ def open_session(options: Options, book_of: Callable[..., Book] | None = None) -
         moves = scenarios_for(model, family, given.market)
         step("revaluing")
         how = ("backend", "tick", "threads", "american_accuracy")
+        # Rules made from all arrays of a market need all of them.
+        if named is not None and not hasattr(model, "for_arrays"):
+            book, given = only_needed(book, given, named)
         arrays = revalued(given, moves, **{name: getattr(options, name) for name in how})
         # Rules that belong to the arrays are looked up once.
         model = model.for_arrays(arrays) if hasattr(model, "for_arrays") else model
@@ -264,6 +273,17 @@ def with_book_notes(told: Told, positions: str | None, collateral: str | None) -
     if positions is None or collateral is not None:
         return told
     return told._replace(notes=(*told.notes, "no --collateral was given, so the accounts hold none"))
+
+
+def only_needed(book: Book, given: MarketInput, named: Collection[str] = ()) -> tuple[Book, MarketInput]:
+    """Book and market without the options with early exercise that are neither held nor named.
+
+    Beside a name that is none stay those near it, for the message.
+    """
+    listed = given.instruments.instrument_id.tolist()
+    near = [other for name in named if name not in listed for other in nearest(name, listed)]
+    book, instruments, market = without_idle_exercise(book, given.instruments, given.market, [*named, *near])
+    return book, given._replace(instruments=instruments, market=market)
 
 
 def revalued(given: MarketInput, moves: ScenarioSet, **how: Any) -> RiskArrays:

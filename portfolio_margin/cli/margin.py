@@ -86,7 +86,7 @@ def command(
         return
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     options = collect(shared)
-    session = open_session(options)
+    session = open_session(options, named=())
     statement = statement_of(session, options)
     session = session.warned(statement)
     chosen = rows_of(session.book, accounts) if accounts else list(range(len(statement)))

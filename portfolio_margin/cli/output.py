@@ -27,6 +27,8 @@ MONEY_DIGITS = 2
 PROGRESS_AFTER_SECONDS = 1.0
 # Lines of positions that the model has no rule for; JSON has them all.
 EXCLUDED_SHOWN = 10
+# Lines about a model left out that differ in names only and are all shown; JSON has them all.
+ALIKE_SHOWN = 3
 OUTPUT_PARAMETERS = ("output_file", "parquet_file", "market_file")
 
 
@@ -138,8 +140,32 @@ def excluded_lines(lines: Sequence[str], whose: str = "") -> list[str]:
 
 
 def left_out_lines(reasons: Mapping[str, str]) -> list[str]:
-    """What is said of models that could not be computed, every line with the name of the model."""
-    return [f"left out, {name}: {line}" for name, reason in reasons.items() for line in reason.splitlines()]
+    """What is said of models that could not be computed, every line with the name of the model.
+
+    Of more than a few lines that differ in names only, of contracts or underlyings, the first and how many there are.
+    """
+    return [f"left out, {name}: {line}" for name, reason in reasons.items() for line in _shortened(reason.splitlines())]
+
+
+def _shortened(lines: Sequence[str]) -> list[str]:
+    alike: list[list[str]] = []
+    for line in lines:
+        group = next((group for group in alike if _differ_in_names(group[0], line)), None)
+        if group is None:
+            alike.append([line])
+        else:
+            group.append(line)
+    shown = []
+    for group in alike:
+        many = len(group) > ALIKE_SHOWN
+        shown += [f"{group[0]} (and {len(group) - 1} more lines like this one)"] if many else group
+    return shown
+
+
+def _differ_in_names(line: str, other: str) -> bool:
+    """Whether a third of the words at most is another, and the number of words the same."""
+    words, others = line.split(), other.split()
+    return len(words) == len(others) and 3 * sum(a != b for a, b in zip(words, others, strict=True)) <= len(words)
 
 
 def _of_models(identity: Mapping[str, Any], say: Callable[[Mapping[str, Any], str], list[str]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from portfolio_margin.cli.parameters import (
     read_parameters,
     registered,
 )
-from portfolio_margin.io.parameter_sets import FoundSet, find_parameter_set, given_names, parameter_files
+from portfolio_margin.io.parameter_sets import FoundSet, find_parameter_set, given_names, parameter_files, valid_by_name
 from portfolio_margin.requirement import MarginModel
 from pricing.errors import ConfigError
 from pricing.market import Market
@@ -94,6 +94,11 @@ class ModelInput:
         archive: Archive = SHIPPED,
     ) -> ModelInput:
         """Find the model and read the file; with `every_model` tables of others in it are kept as well."""
+        model, separator, of_it = name.partition(":")
+        if separator and model in registered(MODELS):
+            raise ConfigError(
+                f"--model {name}: that form is for compare; write --model {model} --parameter-set {of_it}"
+            )
         module = load_registered(MODELS, name)
         load_registered(FAMILIES, family or DEFAULT_FAMILY)
         models = registered(MODELS)
@@ -144,6 +149,18 @@ class ModelInput:
         info = replace(found.info, changed=tuple(changed), overlay=overlay)
         model: MarginModel = self.module.Model(params, info)
         return model
+
+    def valid_by_name(self, at: int) -> list[str]:
+        """Sets valid at `at` that no search by date takes, since they have a word behind their date."""
+        folder, extend = self.archive
+        return valid_by_name(self.name, at, folder, extend=extend)
+
+    def with_parameters_of(self, underlyings: Collection[str], at: int) -> list[str]:
+        """Those of `valid_by_name` that have parameters under the name of one of the underlyings."""
+        folder, extend = self.archive
+        sets = {n: find_parameter_set(self.name, n, at, folder, extend=extend).values for n in self.valid_by_name(at)}
+        parts = {n: {part for path in given_names(values) for part in path.split(".")} for n, values in sets.items()}
+        return [n for n, names in parts.items() if not names.isdisjoint(underlyings)]
 
     def _found(self, at: int | None, nearest: bool = False) -> FoundSet:
         folder, extend = self.archive

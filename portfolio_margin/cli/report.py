@@ -52,7 +52,7 @@ def command(account: str, output_file: str, **shared: Any) -> None:
         raise ConfigError(f"--output {output_file}: a report is a page; name it .html")
     refuse_overwriting_inputs()
     options = collect(shared)
-    session = open_session(options)
+    session = open_session(options, named=())
     row = session.book.row_of(account)
     statement = statement_of(session, options)
     session = session.warned(statement)

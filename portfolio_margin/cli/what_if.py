@@ -75,7 +75,7 @@ def command(
     given = [*_parsed(orders), *(_read(orders_file) if orders_file else [])]
     if not given:
         raise ConfigError("give at least one --order INSTRUMENT=QUANTITY, or --orders FILE")
-    session = open_session(options)
+    session = open_session(options, named=[order.instrument for order in given])
     result = _result(session, account, given, options.backend)
     statement = statement_of(session, options)
     session = session.warned(statement)

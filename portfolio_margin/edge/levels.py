@@ -7,7 +7,7 @@ cash of the account.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from portfolio_margin.book import UNGROUPED, Book
 from portfolio_margin.collateral import equity
 from portfolio_margin.edge.moved import Mover, States
 from portfolio_margin.edge.stack import Stack, most_states, stacked
+from portfolio_margin.held import rows_only
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import MarginModel, covered
 from pricing.arrays import FloatArray, IntArray
@@ -336,6 +337,4 @@ def _notional(table: Instruments, market: Market) -> FloatArray:
 def _held(own: Book, instruments: Instruments, market: Market) -> tuple[Book, Instruments, Market]:
     """The book of one account on a table of what it holds and the cash, that table, and the market of these rows."""
     kept = np.unique(np.concatenate([own.instrument_idx, np.flatnonzero(instruments.kind == Kind.CASH)]))
-    columns = {f.name: getattr(instruments, f.name)[kept] for f in fields(instruments)}
-    small = replace(market, mark_vol=market.mark_vol[kept])
-    return replace(own, instrument_idx=np.searchsorted(kept, own.instrument_idx)), Instruments(**columns), small
+    return rows_only(own, instruments, market, kept)

@@ -2,7 +2,8 @@
 
 A file has two tables. [header] states source, note, valid_from (the date in the file's name), and where they apply
 valid_to (the last day), second_hand (names of parameters whose value is not from the venue itself, parts joined by
-dots) and doubtful (names of parameters that the venue publishes and that look wrong). [params] holds the parameters.
+dots), doubtful (names of parameters that the venue publishes and that look wrong) and doubt (what these do to margins).
+[params] holds the parameters.
 An old set keeps its date and is never changed, so that a past day can be margined again as it was.
 
 An archive of one's own is a folder laid out alike. It stands instead of the shipped sets, or extends them: then a file
@@ -28,9 +29,18 @@ from portfolio_margin.requirement import ParameterSet
 from pricing.errors import ConfigError, DataError, Problem
 
 FILE_NAME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-([a-z0-9][a-z0-9_-]*))?")
-HEADER = {"source": str, "note": str, "valid_from": date, "valid_to": date, "second_hand": list, "doubtful": list}
+HEADER = {
+    "source": str,
+    "note": str,
+    "valid_from": date,
+    "valid_to": date,
+    "second_hand": list,
+    "doubtful": list,
+    "doubt": str,
+}
 NAMES = {str: "text", date: "date, YYYY-MM-DD without a time of day", list: "list of texts"}
 REQUIRED = ("source", "note", "valid_from")
+OF_THAT_DAY = "valid then, but with a word behind the date taken by name only"
 
 
 class FoundSet(NamedTuple):
@@ -100,12 +110,22 @@ def find_parameter_set(
     if nearest:
         return sets[0]._replace(info=replace(sets[0].info, applies=False))
     more = ""
+    by_name = valid_by_name(model, at, folder, extend=extend)
+    if not name and by_name:
+        more = f"; {', '.join(by_name)}: {OF_THAT_DAY}"
     if folder is not None and extend and not parameter_files(model):
-        more = f"; beside sets of an archive the defaults of {model} are not taken: write a set of them for that time"
+        more += f"; beside sets of an archive the defaults of {model} are not taken: write a set of them for that time"
     raise ConfigError(
         f"{model} has no parameter set valid at {np.datetime64(at, 'ms')}: {', '.join(named)}; "
         f"name one of them with --parameter-set (or name=...) to use it all the same{more}"
     )
+
+
+def valid_by_name(model: str, at: int | None, folder: str | Path | None = None, *, extend: bool = False) -> list[str]:
+    """Sets valid at `at` that have a word behind their date, oldest first: no search by date takes them."""
+    known = parameter_files(model, folder, extend=extend)
+    sets = [_read(path, folder).info for stem, path in known.items() if _suffix(stem)]
+    return [info.name for info in sets if at is None or info.valid_at(at)]
 
 
 def parameter_files(model: str, folder: str | Path | None = None, *, extend: bool = False) -> dict[str, Path]:
@@ -188,6 +208,7 @@ def read_parameter_set(path: str | Path) -> FoundSet:
         note=header["note"],
         second_hand=tuple(header.get("second_hand", ())),
         doubtful=tuple(header.get("doubtful", ())),
+        doubt=header.get("doubt", ""),
     )
     return FoundSet(info, values)
 

@@ -86,7 +86,9 @@ def build(params: type, *layers: Layer) -> Any:
         return _construct(params, values, None)
     except _Missing as error:
         lacking = next((layer.lacking for layer in layers if layer.lacking), "")
-        raise ConfigError(f"{lacking} and {error.needs}" if lacking else str(error)) from None
+        given = ", ".join(layer.origin for layer in layers if layer.values and layer.origin)
+        said = f"{lacking} and {error.needs}" if lacking else str(error)
+        raise ConfigError(f"{given}: {said}" if given else said) from None
     except ConfigError as error:
         origin = _origin(str(error), layers)
         raise ConfigError(f"{origin}: {error}" if origin else str(error)) from None

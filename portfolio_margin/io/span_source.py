@@ -117,34 +117,58 @@ def place_of(path: str | Path, tag: str, ordinal: int) -> str:
 
     A second look at the file, needed only for a message.
     """
-    parser = expat.ParserCreate()
-    stack: list[list[Any]] = []
-    counts: list[dict[str, int]] = [{}]
-    ended = 0
-    found = ""
+    walk = _Walk(tag, ordinal)
+    return walk.found if walk.through(path) else f"{tag} number {ordinal + 1}"
 
-    def start(name: str, _: dict[str, str]) -> None:
-        siblings = counts[-1]
+
+def open_at_error(path: str | Path) -> str:
+    """Element path of what is open where a file stops being XML; "" outside of all elements.
+
+    A second look at the file, needed only for a message.
+    """
+    walk = _Walk("", 0)
+    walk.through(path)
+    return walk.path()
+
+
+class _Walk:
+    """A walk through the elements of a file, up to the `ordinal`-th (from 0) end of one with this tag.
+
+    found  where that one stands
+    """
+
+    def __init__(self, tag: str, ordinal: int) -> None:
+        self.tag, self.ahead, self.found = tag, ordinal, ""
+        self.parser = expat.ParserCreate()
+        self.parser.StartElementHandler, self.parser.EndElementHandler = self._start, self._end
+        self.stack: list[tuple[str, int, int, int]] = []
+        self.counts: list[dict[str, int]] = [{}]
+
+    def through(self, path: str | Path) -> bool:
+        """Walk; whether the element was found before the end, or what is no XML."""
+        with opened(path) as stream:
+            try:
+                while chunk := stream.read(CHUNK):
+                    self.parser.Parse(chunk, False)
+            except (_Found, expat.ExpatError):
+                pass
+        return self.found != ""
+
+    def path(self) -> str:
+        """Of the innermost open element, with its number among those of its name."""
+        return "/".join(name if n_th == 1 else f"{name}[{n_th}]" for name, n_th, _, _ in self.stack)
+
+    def _start(self, name: str, _: dict[str, str]) -> None:
+        siblings = self.counts[-1]
         siblings[name] = siblings.get(name, 0) + 1
-        stack.append([name, siblings[name], parser.CurrentLineNumber, parser.CurrentByteIndex])
-        counts.append({})
+        self.stack.append((name, siblings[name], self.parser.CurrentLineNumber, self.parser.CurrentByteIndex))
+        self.counts.append({})
 
-    def end(name: str) -> None:
-        nonlocal ended, found
-        counts.pop()
-        if name == tag:
-            if ended == ordinal:
-                where = "/".join(n if n_th == 1 else f"{n}[{n_th}]" for n, n_th, _, _ in stack)
-                found = f"line {stack[-1][2]}, byte {stack[-1][3]}, {where}"
+    def _end(self, name: str) -> None:
+        self.counts.pop()
+        if name == self.tag:
+            if not self.ahead:
+                self.found = f"line {self.stack[-1][2]}, byte {self.stack[-1][3]}, {self.path()}"
                 raise _Found
-            ended += 1
-        stack.pop()
-
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    with opened(path) as stream:
-        try:
-            while chunk := stream.read(CHUNK):
-                parser.Parse(chunk, False)
-        except (_Found, expat.ExpatError):
-            pass
-    return found or f"{tag} number {ordinal + 1}"
+            self.ahead -= 1
+        self.stack.pop()

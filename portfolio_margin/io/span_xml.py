@@ -58,7 +58,15 @@ from portfolio_margin.io.span_finish import add_underlying_periods, check_tables
 from portfolio_margin.io.span_leaves import Leaves, check_leaf, check_mixed, number
 from portfolio_margin.io.span_rows import PlaceOfRun, handed_over, new_rows
 from portfolio_margin.io.span_runs import Run, UnlikeAnyRun, pieces
-from portfolio_margin.io.span_source import CHUNK, BadRecord, opened, place_of, refuse_doctype, refuse_record
+from portfolio_margin.io.span_source import (
+    CHUNK,
+    BadRecord,
+    open_at_error,
+    opened,
+    place_of,
+    refuse_doctype,
+    refuse_record,
+)
 from portfolio_margin.span.assumed import assumptions, shown
 from portfolio_margin.span.tables import SCENARIOS, Arrays, RiskParameterFile
 from pricing.errors import DataError
@@ -103,7 +111,9 @@ def refuse_syntax(file: str, error: ElementTree.ParseError) -> NoReturn:
     said = str(error).split(":")[0]
     cut = said in ("no element found", "unclosed token")
     remedy = "the file is cut short" if cut else "is no well-formed XML"
-    refuse_record(file, f"line {line}, column {column + 1}", "XML", said, remedy)
+    inside = open_at_error(file)
+    place = f"line {line}, column {column + 1}" + (f", in {inside}" if inside else "")
+    refuse_record(file, place, "XML", said, remedy)
 
 
 def blocks(stream: Any) -> Iterator[bytes | Run]:

@@ -148,11 +148,19 @@ def test_a_parameter_file_for_several_models_serves_one(run: Any) -> None:
     assert json.loads(alone.out)["accounts"][0]["initial_margin"] == initial
 
 
+def test_a_doubtful_set_says_what_it_does_to_margins(run: Any) -> None:
+    lines = run("compare", *of("derive_pmrm2", "derive_pmrm2:cases"), *SAMPLE).out.splitlines()
+    said = {line.split(": ")[0]: line for line in lines if "parameter set" in line}
+    assert "margins come out too low; derive_pmrm2:cases has them the other way round" in said["derive_pmrm2"]
+    assert "too low" not in said["derive_pmrm2:cases"]
+
+
 def test_parameters_of_another_time_are_marked_row_by_row(run: Any) -> None:
     models = of("paradex_pm", "worst_case")
     lines = run("compare", *models, *SAMPLE).out.splitlines()
     assert next(line.split()[1:3] for line in lines if line.startswith("box-01")) == ["paradex_pm", "†"]
     assert any(line.startswith("† parameters not valid at the time of this market") for line in lines)
+    assert "† paradex_pm: 2026-04-22" in lines
     assert not any("†" in line for line in lines if "worst_case  " in line)
     rows = csv.DictReader(run("compare", *models, *SAMPLE, "--csv").out.splitlines())
     assert {row["model"]: row["parameters_apply"] for row in rows} == {"paradex_pm": "False", "worst_case": "True"}

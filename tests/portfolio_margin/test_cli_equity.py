@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from portfolio_margin.io.market_json import read_market
 from pricing import american_price, american_with_dividends
 from pricing.price import price
 from pricing.resolve import resolve
+from scenarios.revalue import revalue
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.test_cli import check_fails
 from tests.vectors import data_file
@@ -204,3 +206,51 @@ def test_dividends_that_are_none(run: Any, tmp_path: Path) -> None:
     (tmp_path / "large.csv").write_text("ex_date,amount\n2026-03-13,9.5\n")
     failed = run("margin", "--market", "spy.csv", *TERMS, "--dividends", "large.csv", "--positions", "p.csv")
     check_fails(failed, "what spot, forward and discount factor say the dividends before expiry are worth")
+
+
+def rows_of(run: Any, *words: str) -> list[dict[str, str]]:
+    done = run(*words, "--csv")
+    assert done.code == 0, done.err
+    return list(csv.DictReader(done.out.splitlines()))
+
+
+@pytest.mark.parametrize("model", ["tims", "reg_t", "worst_case", "span"])
+def test_contracts_that_nobody_holds_change_no_margin(
+    run: Any, chain: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not revalued, unless rules are made from all of them; published arrays of all give the same."""
+    market = ("--market", chain, *TERMS, "--fx", "EUR=1.1")
+    revalued: list[int] = []
+
+    def counted(instruments: Any, *given: Any, **how: Any) -> Any:
+        revalued.append(int(np.sum(instruments.is_option)))
+        return revalue(instruments, *given, **how)
+
+    monkeypatch.setattr(sys.modules["scenarios.revalue"], "revalue", counted)
+    of_market = rows_of(run, "margin", *market, *BOOK[:4], "--model", model)
+    assert run("arrays", *market, "--model", model, "--output", "all.npz").code == 0
+    assert rows_of(run, "margin", "--arrays", "all.npz", *BOOK[:4], "--model", model) == of_market
+    assert revalued == [84 if model == "span" else 2, 84]
+
+
+def test_orders_in_contracts_that_nobody_holds(run: Any, chain: str) -> None:
+    asked = ("what-if", "put", "--market", chain, *TERMS, *BOOK, "--model", "tims", "--order")
+    rows = {row["measure"]: row for row in rows_of(run, *asked, "SPY-2026-04-17-114-P=1")}
+    assert float(rows["initial_margin"]["change"]) < 0
+    check_fails(run(*asked, "SPY-2026-04-17-113-P=1"), "did you mean", "SPY-2026-04-17-114-P")
+
+
+def test_venues_of_coins_have_no_rule_for_stocks(run: Any, chain: str) -> None:
+    """Said before their scenarios and parameters are asked for, of which a stock has none."""
+    models = [word for name in ("tims", "bybit_pm", "okx_pm", "deribit_spm") for word in ("--model", name)]
+    done = run("compare", "--market", chain, *TERMS, *BOOK, *models)
+    assert done.code == 0, done.err
+    said = [line for line in done.out.splitlines() if line.startswith("left out")]
+    assert len(said) == 3 and all("has no rule for any contract here" in line for line in said)
+
+
+def test_a_shipped_set_of_the_stock_is_named(run: Any, chain: str) -> None:
+    """historical_simulation by date is of coins; the set that knows SPY goes by name."""
+    models = ("--model", "tims", "--model", "historical_simulation")
+    out = run("compare", "--market", chain, *TERMS, *BOOK, *models).out
+    assert "a set that goes by name has some: --model historical_simulation:2023-12-28-spx" in out

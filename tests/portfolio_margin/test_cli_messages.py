@@ -88,12 +88,14 @@ def test_moments_are_listed_where_they_are_few(run: Any, tmp_path: Path) -> None
 
 
 def test_a_contract_that_is_not_solved_is_named(run: Any, tmp_path: Path) -> None:
-    """One put with too little vol for its drift stops nothing but with its name, in one sentence."""
+    """A put held with too little vol for its drift stops nothing but with its name, in one sentence."""
     instruments, market = steep((0.015, 0.05))
     write_market(tmp_path / "steep.json", instruments, market, "test")
-    (tmp_path / "p.csv").write_text(f"{HEADER}a,call-100,1\n")
-    for command in ("margin", "greeks"):
-        done = run(command, "--market", "steep.json", "--positions", "p.csv")
+    (tmp_path / "p.csv").write_text(f"{HEADER}a,call-100,1\na,put-85,1\n")
+    (tmp_path / "other.csv").write_text(f"{HEADER}a,call-100,1\n")
+    assert run("margin", "--market", "steep.json", "--positions", "other.csv").code == 0  # nobody holds it
+    for command, positions in (("margin", "p.csv"), ("greeks", "other.csv")):
+        done = run(command, "--market", "steep.json", "--positions", positions)
         check_fails(done, "steep.json, instruments, row put-85, vol = 0.015: the forward drifts by 42.4 deviations")
         assert len(done.err.splitlines()) == 1
     check_fails(run("arrays", "--market", "steep.json", "--output", "a.npz"), "row put-85")

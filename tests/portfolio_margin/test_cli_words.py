@@ -122,3 +122,21 @@ def test_the_requirement_of_a_box_is_its_value_in_span() -> None:
     assert value == pytest.approx(2_000.0, abs=0.02)
     # SPAN: (risk - value)+ is 0, so all the cash is free, and no more.
     assert statement.excess_liquidity[0] == pytest.approx(500.0, abs=0.02)
+
+
+def test_lines_that_differ_in_names_only_are_counted() -> None:
+    lines = [
+        f"no grids.{name.lower()} among the parameters, which {name} needs"
+        for name in ("AKBNK", "AKBNKE", "GARAN", "THYAO")
+    ]
+    reason = "\n".join([*lines, "spreads must be given: the venue publishes none"])
+    assert left_out_lines({"a": reason}) == [
+        f"left out, a: {lines[0]} (and 3 more lines like this one)",
+        "left out, a: spreads must be given: the venue publishes none",
+    ]
+    assert left_out_lines({"a": "\n".join(lines[:3])}) == [f"left out, a: {line}" for line in lines[:3]]
+
+
+def test_a_parameter_set_behind_the_model_is_for_compare(run: Any) -> None:
+    done = run("margin", "--model", "derive_pmrm2:cases")
+    assert done.code == 2 and "write --model derive_pmrm2 --parameter-set cases" in done.err

@@ -124,7 +124,9 @@ def replaced(old: str, new: str, count: int = 1) -> Change:
     ("change", "said"),
     [
         (lambda text: text[: len(text) // 2], ("cut short", "line")),
-        (lambda text: text[:-12], ("cut short", "line")),
+        (lambda text: text[:-12], ("cut short", "line", ", in spanFile,")),
+        (lambda text: text[: text.index("<a>3</a>") + 5], ("cut short", "/series", "opt", "/ra/a,")),
+        (replaced("</ra>", "</rb>"), ("XML = 'mismatched tag'", "no well-formed XML", "/ra,")),
         (replaced("<cvf>50</cvf>", "<cvf>5O</cvf>"), ("cvf = '5O'", "must be a number", "futPf", "line")),
         (replaced("<a>3</a>", "<a>3.0.0</a>"), ("ra/a[1] = '3.0.0'", "opt[2]", "oofPf/series", "byte")),
         (replaced("<a>3</a>", ""), ("15 values", "opt[2]", "line")),

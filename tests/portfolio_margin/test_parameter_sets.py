@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from portfolio_margin import Book, load_parameters, margin
-from portfolio_margin.io.parameter_sets import find_parameter_set, parameter_files, read_parameter_set
+from portfolio_margin.io.parameter_sets import find_parameter_set, parameter_files, read_parameter_set, valid_by_name
 from portfolio_margin.io.parameters import Layer, build
 from portfolio_margin.models import worst_case
 from portfolio_margin.span.file_arrays import file_arrays, valuation_time_ms
@@ -77,6 +77,15 @@ def test_no_set_is_old_enough(archive: Path) -> None:
         load_parameters("worst_case", at=at("2020-01-01"), folder=archive)
     found = find_parameter_set("worst_case", at=at("2020-01-01"), folder=archive, nearest=True)
     assert (found.info.name, found.info.applies) == ("2024-01-01", False)
+
+
+def test_sets_with_a_word_behind_the_date_go_by_name_only() -> None:
+    """Where only such a set is valid the message names it; a search by date, that of compare too, passes it over."""
+    with pytest.raises(ConfigError, match=r"2024-06-17-docs: valid then, but .* taken by name only"):
+        load_parameters("deribit_spm", at=at("2026-01-15"))
+    assert valid_by_name("deribit_spm", at("2026-01-15")) == ["2024-06-17-docs"]
+    assert valid_by_name("deribit_spm", at("2024-06-16")) == []
+    assert find_parameter_set("deribit_spm", at=at("2026-01-15"), nearest=True).info.name == "2026-02-15"
 
 
 def test_a_model_without_sets_has_its_defaults(tmp_path: Path) -> None:

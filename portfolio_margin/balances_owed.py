@@ -6,8 +6,8 @@ for a rise of its price, and assets held cost what it takes for a fall as far as
     charge = sum over assets owed of |q| x rate owed + f x sum over assets held of q x rate backing
     f      = min(1, money owed / value after haircut of the assets held)
 
-Money is owed through contracts as well: whoever has sold boxes has taken a loan. Where a model counts the gains of
-contracts in money, a net value of them below 0 is owed like a balance; above 0 it is no money, for options can lose it.
+Money is owed through contracts as well: whoever has sold boxes has taken a loan. A net value below 0 of the contracts
+whose gains a model counts in money is owed like a balance; above 0 it is no money, for options can lose it.
 
 A model states its rates only; what a haircut has taken off an asset held is not charged once more.
 """
@@ -40,14 +40,18 @@ class BalanceRates(NamedTuple):
     backing  (N,2) of one unit held that stands against money owed, beyond the haircut
     haircut  (N,) share of a balance held that does not count
     money    (N,) True for what is money to the model: owed, it is owed as such
-    by_contracts  whether the net value of an account's contracts, where it is below 0, is money owed
+    contracts  (N,) contracts whose net value in an account, where it is below 0, is money owed
+    still    (N,) assets that no scenario moves: owed, they are owed as money is, besides what `owed` asks for
+    charged  (N,2) of one unit of such a contract sold: what the model asks for the money owed through it already
     """
 
     owed: FloatArray
     backing: FloatArray
     haircut: FloatArray
     money: BoolArray
-    by_contracts: bool = False
+    contracts: BoolArray
+    still: BoolArray
+    charged: FloatArray
 
 
 def scenario_rates(
@@ -57,7 +61,8 @@ def scenario_rates(
     haircut: FloatArray,
     money: BoolArray | None = None,
     *,
-    by_contracts: bool = False,
+    contracts: BoolArray | None = None,
+    still: BoolArray | None = None,
 ) -> BalanceRates:
     """The rates of a model with scenarios: the largest rise and fall of each asset in them.
 
@@ -65,19 +70,33 @@ def scenario_rates(
     factors  (2,) or (N,2) initial and maintenance margin per unit of loss
     haircut  (N,) share of a balance held that does not count
     money    (N,) what is money to the model; the margin currency and dollars like it where left out
-    by_contracts  True where the gains of contracts are counted in money too, not in a coin that stands still
+    contracts  (N,) contracts whose gains are counted in money, not in a coin that stands still; none where left out
+    still    (N,) assets that are owed as money is; none where left out
     """
     shares = np.broadcast_to(factors, (len(arrays), 2))
     rise, fall = rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0)
     beyond = np.maximum(fall - haircut * arrays.value_rows, 0.0)
     rates = _rates(arrays, rise[:, None] * shares, beyond[:, None] * shares, haircut, money)
-    return rates._replace(by_contracts=by_contracts)
+    return rates._replace(
+        contracts=rates.contracts if contracts is None else contracts & ~arrays.is_collateral,
+        still=rates.still if still is None else still & arrays.is_collateral & ~rates.money,
+    )
 
 
-def share_rates(arrays: RiskArrays, shares: FloatArray, haircut: FloatArray) -> BalanceRates:
-    """The rates of a model without scenarios: (N,2) shares of the value of each asset, whichever way it goes."""
+def share_rates(arrays: RiskArrays, shares: FloatArray, haircut: FloatArray, charged: FloatArray) -> BalanceRates:
+    """The rates of a model without scenarios: (N,2) shares of the value of each asset, whichever way it goes.
+
+    charged  (N,2) what is asked for money owed through one unit of a contract already, ticks
+    """
     value = arrays.value_rows[:, None]
-    return _rates(arrays, shares * value, np.maximum(shares - haircut[:, None], 0.0) * value, haircut, None)
+    rates = _rates(arrays, shares * value, np.maximum(shares - haircut[:, None], 0.0) * value, haircut, None)
+    return rates._replace(contracts=paid_in_money(arrays), charged=charged)
+
+
+def paid_in_money(arrays: RiskArrays) -> BoolArray:
+    """(N,) contracts that pay in a currency that no underlying moves: linear ones, not those paid in their coin."""
+    moved = arrays.terms.currency_underlying[arrays.terms.currency_idx] >= 0
+    return np.asarray(~arrays.is_collateral & ~moved)
 
 
 def _rates(
@@ -85,7 +104,9 @@ def _rates(
 ) -> BalanceRates:
     own = is_own_money(arrays) if money is None else money
     asset = (arrays.is_collateral & ~own)[:, None]
-    return BalanceRates(np.where(asset, owed, 0.0), np.where(asset, backing, 0.0), haircut, own)
+    none, nothing = np.zeros(len(arrays), np.bool_), np.zeros((len(arrays), 2))
+    costs = np.where(asset, owed, 0.0), np.where(asset, backing, 0.0)
+    return BalanceRates(*costs, haircut, own, none, none, nothing)
 
 
 def charged_when_owed(rates: BalanceRates) -> BoolArray:
@@ -125,7 +146,7 @@ def balance_ticks(book: Book, arrays: RiskArrays, rates: BalanceRates) -> FloatA
     """(P,2) what every balance costs, ticks; whole ones, rounded up, where the arrays are rounded."""
     row, quantity = book.instrument_idx, book.quantity
     account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
-    loan = _loan_by_contracts(book, arrays, account) if rates.by_contracts else np.zeros(len(book))
+    loan = _loan_by_contracts(book, arrays, rates.contracts, account)
     if not np.any(arrays.is_collateral[row] & (quantity < 0)) and not np.any(loan):
         return np.zeros((len(row), 2))
     own = rates.money
@@ -134,17 +155,44 @@ def balance_ticks(book: Book, arrays: RiskArrays, rates: BalanceRates) -> FloatA
     value = arrays.value_rows[row]
     money = _added(np.where(own[row], quantity, 0.0) * value, account, book, arrays)
     counted = _added(held * value * (1.0 - rates.haircut[row]), account, book, arrays)
-    owed = np.maximum(loan - money, 0.0)
-    share = np.where(counted > 0.0, np.minimum(owed, counted) / np.where(counted > 0.0, counted, 1.0), 0.0)
+    still = _added(np.where(rates.still[row], np.maximum(-quantity, 0.0), 0.0) * value, account, book, arrays)
+    backing = held[:, None] * rates.backing[row]
+    share = _against(loan + still - money, counted)[:, None]
+    if np.any(rates.charged):
+        share = share - _charged_already(
+            book, account, rates, backing, share - _against(still - money, counted)[:, None]
+        )
     short = np.where(asset, np.maximum(-quantity, 0.0), 0.0)
-    ticks = short[:, None] * rates.owed[row] + (held * share[account])[:, None] * rates.backing[row]
+    ticks = short[:, None] * rates.owed[row] + backing * share[account]
     return ticks if arrays.tick is None else np.asarray(np.ceil(np.round(ticks, NOISE_DIGITS)) + 0.0)
 
 
-def _loan_by_contracts(book: Book, arrays: RiskArrays, account: np.ndarray) -> FloatArray:
-    """(A,) what the net value of the contracts of each account is below 0, ticks, as a number of 0 or more."""
+def _against(owed: FloatArray, counted: FloatArray) -> FloatArray:
+    """(A,) share of the assets held, worth `counted`, that stands against money owed."""
+    some = counted > 0.0
+    return np.where(some, np.clip(owed, 0.0, counted) / np.where(some, counted, 1.0), 0.0)
+
+
+def _charged_already(
+    book: Book, account: np.ndarray, rates: BalanceRates, backing: FloatArray, by_contracts: FloatArray
+) -> FloatArray:
+    """(A,2) share of the assets held that contracts have been charged for, at most that which backs them, (A,1).
+
+    backing  (P,2) what each balance costs where all of it stands against money owed, ticks
+    """
+    sold, whole = np.zeros((len(book), 2)), np.zeros((len(book), 2))
+    np.add.at(sold, account, np.maximum(-book.quantity, 0.0)[:, None] * rates.charged[book.instrument_idx])
+    np.add.at(whole, account, backing)
+    paid = np.where(whole > 0.0, sold / np.where(whole > 0.0, whole, 1.0), 0.0)
+    return np.asarray(np.minimum(paid, by_contracts))
+
+
+def _loan_by_contracts(book: Book, arrays: RiskArrays, contracts: BoolArray, account: np.ndarray) -> FloatArray:
+    """(A,) what the net value of such contracts of each account is below 0, ticks, as a number of 0 or more."""
+    if not np.any(contracts):
+        return np.zeros(len(book))
     row = book.instrument_idx
-    worth = np.where(arrays.is_collateral[row], 0.0, book.quantity / arrays.unit[row]) * arrays.value_rows[row]
+    worth = np.where(contracts[row], book.quantity / arrays.unit[row], 0.0) * arrays.value_rows[row]
     return np.maximum(-_added(worth, account, book, arrays), 0.0)
 
 

@@ -12,7 +12,7 @@ from portfolio_margin.collateral import equity
 from portfolio_margin.dollars import money_step
 from portfolio_margin.lacking import gather
 from portfolio_margin.requirement import MarginModel, check_covers, check_scenarios, covered, excluded
-from portfolio_margin.statement import MarginStatement, account_status, down, nearest_step, ratio, up
+from portfolio_margin.statement import MarginStatement, account_status, down, health, nearest_step, ratio, up
 from portfolio_margin.version import VERSION
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.digest import hash_parts
@@ -128,7 +128,7 @@ def amounts(
         available_funds=down(balance - initial, step),
         excess_liquidity=down(balance - maintenance, step),
         mm_rate=ratio(maintenance, balance),
-        health=np.where(maintenance > 0, balance / np.where(maintenance > 0, maintenance, 1.0), np.inf),
+        health=health(balance, maintenance),
         status=account_status(
             marked, marked - held.haircut - held.uncounted, required.initial, required.maintenance, step
         ),

@@ -23,6 +23,7 @@ from portfolio_margin.balances_owed import (
     BalanceRates,
     balance_lines,
     charged_when_owed,
+    paid_in_money,
     share_rates,
     with_balances,
 )
@@ -161,7 +162,7 @@ class PositionByPosition(ABC):
             if rates is not None:
                 maintained = rates.maintenance + rates.liquidation
                 shares[row] = max(rates.initial, rates.initial_minimum, maintained), maintained
-        return share_rates(arrays, shares, self.haircut(arrays))
+        return share_rates(arrays, shares, self.haircut(arrays), put_marks(arrays, self.params.options))
 
 
 def dollars_only(arrays: RiskArrays) -> FloatArray:
@@ -227,6 +228,27 @@ def option_rows(arrays: RiskArrays, rates: Mapping[str, OptionRates]) -> FloatAr
     first = np.maximum(initial - out_of_the_money, least) * base + value
     rows = np.where(option[:, None], np.column_stack([np.maximum(first, maintained), maintained]), 0.0)
     return _ticks(rows * arrays.unit[:, None], arrays)
+
+
+def put_marks(arrays: RiskArrays, rates: Mapping[str, OptionRates]) -> FloatArray:
+    """(N,2) what `put_mark` adds to the margin of one short put paid in money, in ticks, not rounded; else 0."""
+    puts = paid_in_money(arrays) & (arrays.kind == Kind.OPTION) & (arrays.terms.sign < 0.0)
+    puts &= ~early_exercise(arrays) & ~of_stocks(arrays)
+    rows = np.zeros((len(arrays), 2))
+    if not np.any(puts):
+        return rows
+    index, value = _index(arrays), arrays.value
+    base, out_of_the_money = _base(arrays, index), np.maximum(index - arrays.terms.strike, 0.0) / index
+    for underlying in np.unique(arrays.underlying_idx[puts]):
+        mine = puts & (arrays.underlying_idx == underlying)
+        known = rates_or_none(str(arrays.underlying_id[underlying]), rates)
+        if known is not None:
+            first = (np.maximum(known.initial - out_of_the_money, known.initial_minimum) - known.liquidation) * base
+            plain = known.maintenance * base
+            marked = np.maximum(plain, known.put_mark * value)
+            added = np.column_stack([np.maximum(first, marked) - np.maximum(first, plain), marked - plain])
+            rows[mine] = added[mine]
+    return np.asarray(rows / arrays.tick_size)
 
 
 def future_ticks(book: Book, arrays: RiskArrays, rates: Mapping[str, FutureRates]) -> FloatArray:

@@ -51,7 +51,8 @@ class MarginStatement:
     available_funds                margin_balance - initial_margin: free for new risk
     excess_liquidity               margin_balance - maintenance_margin
     mm_rate                        maintenance_margin / margin_balance; liquidation at 1, inf if balance <= 0
-    health                         margin_balance / maintenance_margin, inf where nothing is required
+    health                         margin_balance / maintenance_margin; where nothing is required inf, or -inf with a
+                                   balance below 0: the lower, the nearer to the end
     status                         codes of AccountStatus
     delta_total                    gain for a relative move of 1.00 of every underlying
     worst_scenario                 -> S, -1 where no scenario loses
@@ -212,4 +213,11 @@ def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     result = np.full(len(numerator), np.inf)
     np.divide(numerator, denominator, out=result, where=positive)
     result[(numerator == 0) & (denominator >= 0)] = 0.0
+    return result
+
+
+def health(balance: FloatArray, maintenance: FloatArray) -> FloatArray:
+    """balance / maintenance; where nothing is required inf, or -inf where the balance is below 0."""
+    result = np.where(balance < 0, -np.inf, np.inf)
+    np.divide(balance, maintenance, out=result, where=maintenance > 0)
     return result

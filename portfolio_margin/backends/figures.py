@@ -299,7 +299,10 @@ def _write(numbers: Any, summed: float, sums: Any, worst: int, out: Any) -> None
         out[MM_RATE] = 0.0
     else:
         out[MM_RATE] = maintenance / balance if balance > 0.0 else np.inf
-    out[HEALTH] = balance / maintenance if maintenance > 0.0 else np.inf
+    if maintenance > 0.0:
+        out[HEALTH] = balance / maintenance
+    else:
+        out[HEALTH] = -np.inf if balance < 0.0 else np.inf
     out[DELTA] = lanes.nearest(delta * tick * DELTA_STEPS) / DELTA_STEPS + 0.0
     status, covered = NORMAL, marked - cut + 0.5 * step
     if covered <= needed:

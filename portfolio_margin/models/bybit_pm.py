@@ -119,7 +119,7 @@ class Model:
         """Rates of coins in the price moves of the grid."""
         (factor,) = grid_units.given(self.params, ("initial_factor",), VENUE)
         factors = np.array([factor, 1.0])
-        return scenario_rates(arrays, arrays.rows, factors, self.haircut(arrays), by_contracts=True)
+        return scenario_rates(arrays, arrays.rows, factors, self.haircut(arrays), contracts=~arrays.is_collateral)
 
     def _charges(self, units: Units) -> dict[str, FloatArray]:
         factor = self.params.initial_factor

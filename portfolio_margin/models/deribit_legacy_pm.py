@@ -22,6 +22,7 @@ from portfolio_margin.balances_owed import (
     BalanceRates,
     balance_lines,
     charged_when_owed,
+    paid_in_money,
     scenario_rates,
     with_balances,
 )
@@ -130,7 +131,8 @@ class Model:
     def _balances(self, arrays: RiskArrays) -> BalanceRates:
         """Rates of coins in the price moves of the grid; none of what no segregated account is of."""
         rows = np.where((segregated_assets(arrays) == "")[:, None], arrays.rows, 0.0)
-        return scenario_rates(arrays, rows, np.array([self.params.initial_factor, 1.0]), self.haircut(arrays))
+        factors = np.array([self.params.initial_factor, 1.0])
+        return scenario_rates(arrays, rows, factors, self.haircut(arrays), contracts=paid_in_money(arrays))
 
     def _charges(self, units: Units) -> dict[str, FloatArray]:
         long = np.maximum(units.net_by_expiry[:, 0], 0.0)

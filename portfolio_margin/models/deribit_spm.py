@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from portfolio_margin import deribit_matrix
-from portfolio_margin.balances_owed import BalanceRates, charged_when_owed, scenario_rates
+from portfolio_margin.balances_owed import BalanceRates, charged_when_owed, paid_in_money, scenario_rates
 from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.deribit_matrix import COINS, Params, settlement, terms_for
 from portfolio_margin.deribit_vectors import (
@@ -72,7 +72,7 @@ class Model(MatrixModel):
         taken = (segregated_assets(arrays) == "")[:, None]
         rows = np.where(taken, arrays.rows * terms.scale[np.maximum(arrays.underlying_idx, 0)], 0.0)
         factors = np.array([1.0, float(self.params.mm_factor)])
-        return scenario_rates(arrays, rows, factors, self.haircut(arrays))
+        return scenario_rates(arrays, rows, factors, self.haircut(arrays), contracts=paid_in_money(arrays))
 
 
 def own_currency_rows(arrays: RiskArrays, terms: deribit_matrix.Terms) -> FloatArray:

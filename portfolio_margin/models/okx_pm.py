@@ -232,7 +232,9 @@ class Model:
         held = np.unique(book.instrument_idx[book.quantity > 0])
         haircut = self._haircuts(arrays, held[(arrays.is_collateral & ~is_dollar(arrays))[held]])
         factors = np.array([self.params.initial_factor, 1.0])
-        return scenario_rates(arrays, arrays.rows * self._weight(arrays), factors, haircut, by_contracts=True)
+        return scenario_rates(
+            arrays, arrays.rows * self._weight(arrays), factors, haircut, contracts=~arrays.is_collateral
+        )
 
     def _weight(self, arrays: RiskArrays) -> FloatArray:
         """(S,) share of the P&L of each scenario that counts."""

@@ -303,7 +303,8 @@ class Model:
         beside = (arrays.is_collateral & ~self.rules(arrays).covered)[:, None]
         haircut, money = self.haircut(arrays), arrays.instrument_id == arrays.currency
         rows = np.where(beside, arrays.rows, 0.0)
-        moved = scenario_rates(arrays, rows, np.ones(2), haircut, money, by_contracts=True)
+        still, contracts = ~np.any(rows != 0.0, axis=1) & beside[:, 0], ~arrays.is_collateral
+        moved = scenario_rates(arrays, rows, np.ones(2), haircut, money, contracts=contracts, still=still)
         least = np.where(beside & ~money[:, None], (haircut * arrays.value_rows)[:, None], 0.0)
         return moved._replace(owed=np.maximum(moved.owed, least))
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from portfolio_margin import AccountStatus, MarginStatement, margin
 from portfolio_margin.models import worst_case
 from portfolio_margin.requirement import Requirement
-from portfolio_margin.statement import account_status, down, ratio, up
+from portfolio_margin.statement import account_status, down, health, ratio, up
 from pricing import DataError, NumericalError
 from tests.portfolio_margin.books import ARRAYS, BACKENDS, BOOK, MARKET, Held, book_of, loose
+from tests.portfolio_margin.engines import check_statement, engine_state
 
 MODEL = worst_case.Model()
 STATEMENT = margin(BOOK, ARRAYS, MARKET, MODEL)
@@ -140,6 +141,21 @@ def test_rates_say_how_near_liquidation_is() -> None:
     assert statement.health[0] == 5_000.0 / statement.maintenance_margin[0]
     assert of({"USD": 1.0}).health[0] == math.inf
     assert of({"USD": -1.0}).mm_rate[0] == math.inf
+    assert health(np.array([100.0, -5.0, 1.0, 0.0, -0.01]), np.array([50.0, 50.0, 0.0, 0.0, 0.0])).tolist() == [
+        2.0, -0.1, math.inf, math.inf, -math.inf,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_health_of_a_debt_without_a_requirement_is_the_worst(backend: str) -> None:
+    """In a statement as in what an engine keeps of each account."""
+    accounts = {"debt": {"USD": -1.0}, "short": {"BTC-PERPETUAL": 1_000.0}, "cash": {"USD": 1.0}, "none": {"USD": 0.0}}
+    statement = margin(book_of(accounts), ARRAYS, MARKET, MODEL, backend=backend)
+    health_of = dict(zip(statement.account.tolist(), statement.health.tolist(), strict=True))
+    assert health_of["debt"] == -math.inf and health_of["cash"] == health_of["none"] == math.inf
+    assert -math.inf < health_of["short"] <= 0.0
+    assert statement.account[np.argmin(statement.health)] == "debt"
+    check_statement(engine_state(MODEL, accounts, backend=backend), statement)
 
 
 def test_columns_stand_in_one_order() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_rows
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
-from portfolio_margin.dynamic.assets import Asset, both_sides, depeg_charge
+from portfolio_margin.dynamic.assets import Asset, both_sides
 from portfolio_margin.dynamic.closing import Closing, Part
 from portfolio_margin.dynamic.moves import TIERS
 from portfolio_margin.dynamic.tier_losses import worst_by_tier
@@ -79,8 +79,8 @@ def contribution_lines(
         for side, rates, ones in seen:
             found, scanned = _tier_lines(_Account(side.book, arrays, rates, book.quantity), haircut)
             lines += found + _floor_lines(_Account(book, arrays, rates), short_option_minimum, scanned)
-            lines += _asset_lines(_Account(book, arrays, ones), "collateral_limit", side.limit)
-        lines += _asset_lines(_Account(book, arrays, (1.0, 1.0)), "depeg", depeg_charge(book, arrays, assets))
+            for charge, amounts in (("collateral_limit", side.limit), ("depeg", side.depeg)):
+                lines += _asset_lines(_Account(book, arrays, ones), charge, amounts)
         lines += _near_expiry_lines(account, closing)
         return lines + _closing_lines(account, closing)
 

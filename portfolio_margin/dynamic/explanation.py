@@ -139,11 +139,12 @@ def _closing_lines(account: _Account, closing: Closing) -> list[Contribution]:
         return []
     product = position_ticks(account.book, arrays, closing.net_rows)
     gross = closing.gross(account.book, backend="numpy", threads=1)
+    legs = closing.legs(account.book, backend="numpy", threads=1)
     lines: list[Contribution] = []
     for u, here, name in account.underlyings():
         if u < 0:
             continue
-        part = closing.part(product[here].sum(axis=0)[None, :], np.array([u]), gross[0, [u]])
+        part = closing.part(product[here].sum(axis=0)[None, :], np.array([u]), gross[0, [u]], legs[0, [u]])
         column, more = int(part.column[0]), float(part.multiplier[0] - 1.0)
         if part.loss[0] > 0.0 and more > 0.0:
             label = str(arrays.scenario_set.label[column])
@@ -154,6 +155,7 @@ def _closing_lines(account: _Account, closing: Closing) -> list[Contribution]:
 
 def _cost_lines(account: _Account, closing: Closing, part: Part, name: str) -> list[Contribution]:
     lines = account.of_set("liquidity", float(part.hedge[0]), name, f"delta of {name}")
+    lines += account.of_set("liquidity", float(part.legs[0]), name, f"futures of {name} against other contracts")
     width = len(closing.cost.deltas)
     for k, cost in enumerate(part.options[0]):
         days, delta = closing.cost.days[k // width], closing.cost.deltas[k % width]

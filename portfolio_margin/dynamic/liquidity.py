@@ -117,3 +117,15 @@ def closing_cost(
     """
     q = np.abs(np.asarray(size, dtype=np.float64))
     return np.asarray(q * (np.asarray(half_spread) + impact * np.asarray(move) * np.sqrt(q / np.asarray(volume))))
+
+
+def legs_cost(delta: FloatArray, legs: FloatArray, half_spread: FloatArray) -> FloatArray:
+    """(R,) what crossing bid and ask of the futures of every expiry costs beyond that of the net delta, 0 or more.
+
+    A future does not close one of another expiry, nor an option: max(|net delta|, sum over expiries |net of expiry|) is
+    crossed. The legs move the price against each other, so impact is of the net delta alone.
+
+    delta, legs  (R,) net delta of all contracts; sizes of the net of the futures of each expiry, added up
+    half_spread  (R,) cost per unit
+    """
+    return np.asarray(np.maximum(legs - np.abs(delta), 0.0) * half_spread)

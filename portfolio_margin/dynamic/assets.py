@@ -32,7 +32,7 @@ from portfolio_margin.dollars import money_of_amounts
 from pricing.arrays import BoolArray, FloatArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
-from scenarios.shocks import check_bounds
+from scenarios.shocks import check_bounds, list_of_numbers
 
 ELIGIBLE = ("both", "maintenance", "none")
 SCENARIOS = ("inside", "outside")
@@ -60,8 +60,8 @@ class Asset:
         for name, known in (("eligible", ELIGIBLE), ("scenarios", SCENARIOS)):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(known)}")
-        tiers, shares = (np.asarray(getattr(self, name), dtype=np.float64) for name in ("tiers", "shares"))
-        if tiers.ndim != 1 or not len(tiers) or tiers[0] != 0.0 or not np.all(np.diff(tiers) > 0.0):
+        tiers, shares = (list_of_numbers(name, getattr(self, name)) for name in ("tiers", "shares"))
+        if not len(tiers) or tiers[0] != 0.0 or not np.all(np.diff(tiers) > 0.0):
             raise ConfigError(f"tiers = {self.tiers!r}: must rise from 0")
         falling = shares.shape == tiers.shape and shares[0] == 1.0 and bool(np.all(np.diff(shares) <= 0.0))
         if not falling or shares[-1] < 0.0:

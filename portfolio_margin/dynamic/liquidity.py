@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
-from scenarios.shocks import check_bounds
+from scenarios.shocks import check_bounds, list_of_numbers
 
 # Below a quarter of an hour days to expiry make no difference to a bid and an ask.
 SHORTEST_DAYS = 0.01
@@ -54,12 +54,15 @@ class Params:
     def __post_init__(self) -> None:
         check_bounds(self, {"impact": (0.0, 10.0)})
         for name, low, high in (("days", SHORTEST_DAYS, 3650.0), ("deltas", 0.0, 0.5)):
-            values = np.asarray(getattr(self, name), dtype=np.float64)
-            inside = values.ndim == 1 and len(values) > 0 and bool(np.all((values >= low) & (values <= high)))
+            values = list_of_numbers(name, getattr(self, name))
+            inside = len(values) > 0 and bool(np.all((values >= low) & (values <= high)))
             if not inside or not np.all(np.diff(values) > 0.0):
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: must rise, each from {low:g} to {high:g}")
         rows = self.half_spreads
-        shaped = len(rows) == len(self.days) and all(len(row) == len(self.deltas) for row in rows)
+        if not isinstance(rows, (list, tuple)):
+            raise ConfigError(f"half_spreads = {rows!r}: must be a list of lists")
+        lists = [list_of_numbers("half_spreads", row) for row in rows]
+        shaped = len(lists) == len(self.days) and all(len(row) == len(self.deltas) for row in lists)
         if not shaped or not all(0.0 <= value <= 2.0 for row in rows for value in row):
             raise ConfigError(
                 f"half_spreads = {rows!r}: needs a row for every entry of days and a number from 0 to 2 for every delta"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,19 @@ def test_no_set_is_old_enough(archive: Path) -> None:
         load_parameters("worst_case", at=at("2020-01-01"), folder=archive)
     found = find_parameter_set("worst_case", at=at("2020-01-01"), folder=archive, nearest=True)
     assert (found.info.name, found.info.applies) == ("2024-01-01", False)
+
+
+@pytest.mark.parametrize("moment", [float("nan"), float("inf"), 1.7e12, 10**30, -1, True, "2026-01-01"])
+@pytest.mark.parametrize("model", ["worst_case", "dynamic_worst_case"])
+def test_a_time_that_is_none_is_refused(model: str, moment: Any) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"at = {moment!r}: must be a whole number, ms UTC")):
+        load_parameters(model, at=moment)
+
+
+def test_the_last_moment_of_a_date_is_taken() -> None:
+    assert load_parameters("dynamic_worst_case", at=at("10000-01-01") - 1)[1].name == "2026-02-26"
+    with pytest.raises(ConfigError, match="at = 253402300800000"):
+        load_parameters("dynamic_worst_case", at=at("10000-01-01"))
 
 
 def test_a_model_without_sets_has_its_defaults(tmp_path: Path) -> None:

@@ -192,6 +192,13 @@ def test_assets_have_bounds() -> None:
     ("change", "text"),
     [
         ({"tiers": (1.0,)}, "tiers"),
+        ({"tiers": (0.0, float("inf")), "shares": (1.0, 0.5)}, r"tiers = \(0.0, inf\): must be a list of finite"),
+        ({"tiers": (0.0, float("nan")), "shares": (1.0, 0.5)}, r"tiers = \(0.0, nan\)"),
+        ({"tiers": (False, 1e5), "shares": (1.0, 0.5)}, r"tiers = \(False, 100000.0\)"),
+        ({"tiers": (0.0, "1e5"), "shares": (1.0, 0.5)}, r"tiers = \(0.0, '1e5'\)"),
+        ({"tiers": 0.0}, "tiers = 0.0"),
+        ({"tiers": ((0.0,),)}, "tiers"),
+        ({"tiers": (0.0, 1e5), "shares": (1.0, True)}, r"shares = \(1.0, True\)"),
         ({"tiers": (0.0, 0.0), "shares": (1.0, 0.5)}, "tiers"),
         ({"shares": (0.9,)}, "shares"),
         ({"tiers": (0.0, 1.0), "shares": (1.0, 1.1)}, "shares"),

@@ -216,7 +216,8 @@ class MarginModel(Protocol):
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) True for assets whose balance owed costs margin under this model, or is money of its own; a balance owed
         of any other asset but the margin currency is left out and named, and counts as risk without a rule. So is
-        money owed where an asset held against it is none of these and has no haircut either."""
+        money owed where an asset held against it is none of these and has no haircut either. A model whose holdings
+        differ from its debts in this has `holdings_covered` as well, (N,) True for assets whose fall costs margin."""
         ...
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
@@ -340,7 +341,7 @@ def _unbacked(
     held = short[account] & ~money & (book.quantity > 0) & np.append(arrays.is_collateral, False)[row]
     if not np.any(held):
         return found
-    held &= ~np.append(model.debts_covered(arrays), True)[row]
+    held &= ~np.append(holdings_covered(model, arrays), True)[row]
     if not np.any(held):
         return found
     held &= np.append(model.haircut(arrays), 1.0)[row] == 0.0
@@ -355,7 +356,14 @@ def _unbacked(
 def has_every_rule(model: MarginModel, arrays: RiskArrays) -> bool:
     """Whether `excluded` finds nothing in any book on these arrays."""
     assets = arrays.is_collateral & (arrays.instrument_id != arrays.currency)
-    return bool(np.all(np.asarray(model.not_covered(arrays)) == "") and np.all(model.debts_covered(arrays)[assets]))
+    charged = model.debts_covered(arrays) & holdings_covered(model, arrays)
+    return bool(np.all(np.asarray(model.not_covered(arrays)) == "") and np.all(charged[assets]))
+
+
+def holdings_covered(model: MarginModel, arrays: RiskArrays) -> BoolArray:
+    """(N,) assets whose fall costs margin where they are held against money owed."""
+    own = getattr(model, "holdings_covered", model.debts_covered)
+    return np.asarray(own(arrays), dtype=np.bool_)
 
 
 def check_covers(model: MarginModel, book: Book, arrays: RiskArrays) -> None:

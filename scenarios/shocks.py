@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -290,6 +290,18 @@ def check_bounds(params: object, bounds: dict[str, tuple[float, float]]) -> None
     """ConfigError naming the first field of a parameter set that is not a finite number in its bounds."""
     for name, (low, high) in bounds.items():
         value = getattr(params, name)
-        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-        if not number or not low <= value <= high:
+        if not _is_number(value) or not low <= value <= high:
             raise ConfigError(f"{name} = {value!r}: must be a number from {low:g} to {high:g}")
+
+
+def list_of_numbers(name: str, values: object) -> FloatArray:
+    """(K,) the finite numbers of a list in a parameter set. ConfigError naming the field for anything else."""
+    listed = values.tolist() if isinstance(values, np.ndarray) else values
+    sound = isinstance(listed, (list, tuple)) and all(_is_number(value) and abs(value) < np.inf for value in listed)
+    if not sound:
+        raise ConfigError(f"{name} = {values!r}: must be a list of finite numbers")
+    return np.asarray(listed, dtype=np.float64)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)

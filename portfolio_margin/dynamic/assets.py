@@ -12,8 +12,11 @@ the scenarios either: a coin that is beyond its cap neither helps nor hurts.
              "none": a charge on both
   scenarios  "inside": it moves with the book, and hedges it; "outside": it counts at today's value less its haircut,
              loses nothing in any scenario and hedges nothing
-  depeg      share of a balance, held or owed, that a break of its peg or a wrong price of it may cost: a charge, and
-             the rule for what is owed of an asset that no scenario moves
+  depeg      share that a break of its peg or a wrong price of it may cost, of what counts of a balance held and of all
+             that is owed: a charge, and the rule for what is owed of an asset that no scenario moves
+
+One coin more adds what counts of it and costs at most its largest fall in the scenarios, in `initial_factor` of it, and
+its peg. So more collateral never lowers available funds where initial_factor x largest fall + depeg is at most 1.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from portfolio_margin.dollars import money_of_amounts
 from pricing.arrays import BoolArray, FloatArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
-from scenarios.shocks import check_bounds
+from scenarios.shocks import check_bounds, list_of_numbers
 
 ELIGIBLE = ("both", "maintenance", "none")
 SCENARIOS = ("inside", "outside")
@@ -43,7 +46,7 @@ class Asset:
     shares     share of each tier that counts, falling from 1, to 0
     eligible   "both", "maintenance" or "none"
     scenarios  "inside" or "outside"
-    depeg      share of a balance, long or short, that is charged, 0 to 1
+    depeg      share of what counts of a long balance, and of a short one, that is charged, 0 to 1
     """
 
     tiers: tuple[float, ...] = (0.0,)
@@ -57,8 +60,8 @@ class Asset:
         for name, known in (("eligible", ELIGIBLE), ("scenarios", SCENARIOS)):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(known)}")
-        tiers, shares = (np.asarray(getattr(self, name), dtype=np.float64) for name in ("tiers", "shares"))
-        if tiers.ndim != 1 or not len(tiers) or tiers[0] != 0.0 or not np.all(np.diff(tiers) > 0.0):
+        tiers, shares = (list_of_numbers(name, getattr(self, name)) for name in ("tiers", "shares"))
+        if not len(tiers) or tiers[0] != 0.0 or not np.all(np.diff(tiers) > 0.0):
             raise ConfigError(f"tiers = {self.tiers!r}: must rise from 0")
         falling = shares.shape == tiers.shape and shares[0] == 1.0 and bool(np.all(np.diff(shares) <= 0.0))
         if not falling or shares[-1] < 0.0:
@@ -70,10 +73,12 @@ class Counted(NamedTuple):
 
     book   with the quantities that stand in the scenarios
     limit  (P,) what does not count of every position, margin currency after the haircut
+    depeg  (P,) what a broken peg may cost, margin currency
     """
 
     book: Book
     limit: FloatArray
+    depeg: FloatArray
 
 
 class Sides(NamedTuple):
@@ -87,8 +92,8 @@ class Sides(NamedTuple):
 def both_sides(book: Book, arrays: RiskArrays, haircut: FloatArray, assets: Mapping[str, Asset]) -> Sides:
     """`counted` on either side."""
     first, second = (counted(book, arrays, haircut, assets, side) for side in ("initial", "maintenance"))
-    alike = np.array_equal(first.book.quantity, second.book.quantity) and np.array_equal(first.limit, second.limit)
-    return Sides(first, second, alike)
+    # What does not count decides all the rest.
+    return Sides(first, second, np.array_equal(first.limit, second.limit))
 
 
 def counted_value(value: FloatArray, asset: Asset) -> FloatArray:
@@ -106,7 +111,7 @@ def counted(book: Book, arrays: RiskArrays, haircut: FloatArray, assets: Mapping
     haircut  (N,) share of a long balance that the model does not count
     ConfigError for a name that is no asset of these arrays.
     """
-    quantity, limit = book.quantity.copy(), np.zeros(len(book.quantity))
+    quantity, limit, depeg = book.quantity.copy(), np.zeros(len(book.quantity)), np.zeros(len(book.quantity))
     for name, row in rows_of(arrays, assets).items():
         asset = assets[name]
         here = np.flatnonzero((book.instrument_idx == row) & (book.quantity > 0.0))
@@ -117,15 +122,9 @@ def counted(book: Book, arrays: RiskArrays, haircut: FloatArray, assets: Mapping
         limit[here] = value - kept
         share = np.where(value > 0.0, kept / np.where(value > 0.0, value, 1.0), 0.0)
         quantity[here] *= share if asset.scenarios == "inside" else 0.0
-    return Counted(replace(book, quantity=quantity), limit)
-
-
-def depeg_charge(book: Book, arrays: RiskArrays, assets: Mapping[str, Asset]) -> FloatArray:
-    """(P,) depeg charge of every position, margin currency."""
-    rate = np.zeros(len(arrays))
-    for name, row in rows_of(arrays, assets).items():
-        rate[row] = assets[name].depeg
-    return np.asarray(rate[book.instrument_idx] * np.abs(book.quantity) * arrays.value[book.instrument_idx])
+        owed = np.flatnonzero((book.instrument_idx == row) & (book.quantity < 0.0))
+        depeg[here], depeg[owed] = asset.depeg * kept, -asset.depeg * book.quantity[owed] * float(arrays.value[row])
+    return Counted(replace(book, quantity=quantity), limit, depeg)
 
 
 def pegged(arrays: RiskArrays, assets: Mapping[str, Asset]) -> BoolArray:
@@ -133,6 +132,15 @@ def pegged(arrays: RiskArrays, assets: Mapping[str, Asset]) -> BoolArray:
     found = np.zeros(len(arrays), dtype=np.bool_)
     for name, row in rows_of(arrays, assets).items():
         found[row] = assets[name].depeg > 0.0
+    return found
+
+
+def unmoved(arrays: RiskArrays, assets: Mapping[str, Asset]) -> BoolArray:
+    """(N,) assets held that count outside the scenarios and have no depeg charge: nothing makes their fall cost."""
+    found = np.zeros(len(arrays), dtype=np.bool_)
+    for name, row in rows_of(arrays, assets).items():
+        asset = assets[name]
+        found[row] = asset.scenarios == "outside" and asset.depeg == 0.0 and asset.eligible != "none"
     return found
 
 

@@ -28,6 +28,7 @@ class Part(NamedTuple):
     loss, column   (R,) worst loss of the contracts over all tiers, 0 or more, and where
     multiplier     (R,) of the concentration
     hedge          (R,) cost of hedging the delta
+    legs           (R,) cost of closing futures of several expiries beyond that
     options        (R,K) cost of closing each bucket of vega
     """
 
@@ -36,6 +37,7 @@ class Part(NamedTuple):
     column: IntArray
     multiplier: FloatArray
     hedge: FloatArray
+    legs: FloatArray
     options: FloatArray
 
 
@@ -70,21 +72,25 @@ class Closing:
         if not len(self.states):
             return excess, cost
         gross = self.gross(book, backend=backend, threads=threads)
+        legs = self.legs(book, backend=backend, threads=threads)
         rows = self.net_rows
         for block in blocks(book, self.arrays, rows, by="underlying", backend=backend, threads=threads):
             here = slice(block.first, block.last)
             key = np.maximum(block.key, 0)
-            part = self.part(block.ticks, key, gross[here][block.account, key])
+            # Cash that no underlying moves has a row of its own, in which there is nothing to close.
+            sizes = (np.where(block.key >= 0, of[here][block.account, key], 0.0) for of in (gross, legs))
+            part = self.part(block.ticks, key, *sizes)
             excess[here] = block.by_account((part.multiplier - 1.0) * part.loss)
-            cost[here] = block.by_account(part.hedge + part.options.sum(axis=1))
+            cost[here] = block.by_account(part.hedge + part.legs + part.options.sum(axis=1))
         return excess * self.arrays.tick_size, cost * self.arrays.tick_size
 
-    def part(self, ticks: FloatArray, key: IntArray, gross: FloatArray) -> Part:
+    def part(self, ticks: FloatArray, key: IntArray, gross: FloatArray, legs: FloatArray) -> Part:
         """Size and cost of underlyings of accounts.
 
         ticks  (R,S+1+K) sums of `net_rows`
         key    (R,) -> U
         gross  (R,) size of the contracts, ticks
+        legs   (R,) net delta of the futures of each expiry, the sizes of all added up, ticks
         """
         count = len(self.arrays.scenario_set)
         pnl, delta, vega = ticks[:, :count], ticks[:, count], ticks[:, count + 1 :]
@@ -95,7 +101,8 @@ class Closing:
         spread, move, change = (self._state(name)[key] for name in ("half_spread", "day_move", "day_vol_change"))
         hedge = liquidity.closing_cost(delta, spread, move, volumes[:, 0], self.cost.impact)
         options = liquidity.closing_cost(vega, self.cost.spreads, change[:, None], volumes[:, 1:2], self.cost.impact)
-        return Part(key, loss, column, concentration.size_multiplier(size, self.size), hedge, options)
+        more = liquidity.legs_cost(delta, legs, spread)
+        return Part(key, loss, column, concentration.size_multiplier(size, self.size), hedge, more, options)
 
     def gross(self, book: Book, *, backend: str = "numba", threads: int | None = None) -> FloatArray:
         """(A,U) size of the contracts of each underlying, ticks."""
@@ -103,6 +110,21 @@ class Closing:
         rows = whole_ticks(arrays.notional[:, None], arrays) * self._owned
         sizes = replace(book, quantity=np.abs(book.quantity))
         return account_sums(sizes, arrays, rows, backend=backend, threads=threads) / arrays.tick_size
+
+    def legs(self, book: Book, *, backend: str = "numba", threads: int | None = None) -> FloatArray:
+        """(A,U) net delta of the futures and perpetuals of each expiry, the sizes of all added up, ticks."""
+        total = np.zeros((len(book), len(self.states)))
+        rows = self.future_rows[:, None]
+        for block in blocks(book, self.arrays, rows, by="expiry", backend=backend, threads=threads):
+            owner = self.arrays.terms.expiry_underlying[np.maximum(block.key, 0)]
+            np.add.at(total, (block.first + block.account, owner), np.abs(block.ticks[:, 0]))
+        return total
+
+    @cached_property
+    def future_rows(self) -> FloatArray:
+        """(N,) delta of futures and perpetuals in ticks per unit, 0 for all else."""
+        future = np.isin(self.arrays.kind, (Kind.FUTURE, Kind.PERPETUAL))
+        return np.where(future, whole_ticks(self.arrays.delta[:, None], self.arrays)[:, 0], 0.0)
 
     @cached_property
     def net_rows(self) -> FloatArray:

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
-from scenarios.shocks import check_bounds
+from scenarios.shocks import check_bounds, list_of_numbers
 
 CURVES = ("continuous", "tiered")
 LARGEST_FACTOR = 100.0
@@ -65,8 +65,8 @@ class Params:
                 "share_reference": (0.001, 1.0),
             },
         )
-        tiers, factors = (np.asarray(getattr(self, name), dtype=np.float64) for name in ("tiers", "factors"))
-        if tiers.ndim != 1 or not len(tiers) or tiers[0] != 0.0 or not np.all(np.diff(tiers) > 0.0):
+        tiers, factors = (list_of_numbers(name, getattr(self, name)) for name in ("tiers", "factors"))
+        if not len(tiers) or tiers[0] != 0.0 or not np.all(np.diff(tiers) > 0.0):
             raise ConfigError(f"tiers = {self.tiers!r}: must rise from 0")
         rising = factors.shape == tiers.shape and factors[0] == 1.0 and bool(np.all(np.diff(factors) >= 0.0))
         if not rising or not factors[-1] <= LARGEST_FACTOR:

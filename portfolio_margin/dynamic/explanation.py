@@ -11,7 +11,7 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_rows
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
-from portfolio_margin.dynamic.assets import Asset, both_sides, depeg_charge
+from portfolio_margin.dynamic.assets import Asset, both_sides
 from portfolio_margin.dynamic.closing import Closing, Part
 from portfolio_margin.dynamic.moves import TIERS
 from portfolio_margin.dynamic.tier_losses import worst_by_tier
@@ -79,8 +79,8 @@ def contribution_lines(
         for side, rates, ones in seen:
             found, scanned = _tier_lines(_Account(side.book, arrays, rates, book.quantity), haircut)
             lines += found + _floor_lines(_Account(book, arrays, rates), short_option_minimum, scanned)
-            lines += _asset_lines(_Account(book, arrays, ones), "collateral_limit", side.limit)
-        lines += _asset_lines(_Account(book, arrays, (1.0, 1.0)), "depeg", depeg_charge(book, arrays, assets))
+            for charge, amounts in (("collateral_limit", side.limit), ("depeg", side.depeg)):
+                lines += _asset_lines(_Account(book, arrays, ones), charge, amounts)
         lines += _near_expiry_lines(account, closing)
         return lines + _closing_lines(account, closing)
 
@@ -139,11 +139,12 @@ def _closing_lines(account: _Account, closing: Closing) -> list[Contribution]:
         return []
     product = position_ticks(account.book, arrays, closing.net_rows)
     gross = closing.gross(account.book, backend="numpy", threads=1)
+    legs = closing.legs(account.book, backend="numpy", threads=1)
     lines: list[Contribution] = []
     for u, here, name in account.underlyings():
         if u < 0:
             continue
-        part = closing.part(product[here].sum(axis=0)[None, :], np.array([u]), gross[0, [u]])
+        part = closing.part(product[here].sum(axis=0)[None, :], np.array([u]), gross[0, [u]], legs[0, [u]])
         column, more = int(part.column[0]), float(part.multiplier[0] - 1.0)
         if part.loss[0] > 0.0 and more > 0.0:
             label = str(arrays.scenario_set.label[column])
@@ -154,6 +155,7 @@ def _closing_lines(account: _Account, closing: Closing) -> list[Contribution]:
 
 def _cost_lines(account: _Account, closing: Closing, part: Part, name: str) -> list[Contribution]:
     lines = account.of_set("liquidity", float(part.hedge[0]), name, f"delta of {name}")
+    lines += account.of_set("liquidity", float(part.legs[0]), name, f"futures of {name} against other contracts")
     width = len(closing.cost.deltas)
     for k, cost in enumerate(part.options[0]):
         days, delta = closing.cost.days[k // width], closing.cost.deltas[k % width]

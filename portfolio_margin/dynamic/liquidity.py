@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
-from scenarios.shocks import check_bounds
+from scenarios.shocks import check_bounds, list_of_numbers
 
 # Below a quarter of an hour days to expiry make no difference to a bid and an ask.
 SHORTEST_DAYS = 0.01
@@ -54,12 +54,15 @@ class Params:
     def __post_init__(self) -> None:
         check_bounds(self, {"impact": (0.0, 10.0)})
         for name, low, high in (("days", SHORTEST_DAYS, 3650.0), ("deltas", 0.0, 0.5)):
-            values = np.asarray(getattr(self, name), dtype=np.float64)
-            inside = values.ndim == 1 and len(values) > 0 and bool(np.all((values >= low) & (values <= high)))
+            values = list_of_numbers(name, getattr(self, name))
+            inside = len(values) > 0 and bool(np.all((values >= low) & (values <= high)))
             if not inside or not np.all(np.diff(values) > 0.0):
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: must rise, each from {low:g} to {high:g}")
         rows = self.half_spreads
-        shaped = len(rows) == len(self.days) and all(len(row) == len(self.deltas) for row in rows)
+        if not isinstance(rows, (list, tuple)):
+            raise ConfigError(f"half_spreads = {rows!r}: must be a list of lists")
+        lists = [list_of_numbers("half_spreads", row) for row in rows]
+        shaped = len(lists) == len(self.days) and all(len(row) == len(self.deltas) for row in lists)
         if not shaped or not all(0.0 <= value <= 2.0 for row in rows for value in row):
             raise ConfigError(
                 f"half_spreads = {rows!r}: needs a row for every entry of days and a number from 0 to 2 for every delta"
@@ -117,3 +120,15 @@ def closing_cost(
     """
     q = np.abs(np.asarray(size, dtype=np.float64))
     return np.asarray(q * (np.asarray(half_spread) + impact * np.asarray(move) * np.sqrt(q / np.asarray(volume))))
+
+
+def legs_cost(delta: FloatArray, legs: FloatArray, half_spread: FloatArray) -> FloatArray:
+    """(R,) what crossing bid and ask of the futures of every expiry costs beyond that of the net delta, 0 or more.
+
+    A future does not close one of another expiry, nor an option: max(|net delta|, sum over expiries |net of expiry|) is
+    crossed. The legs move the price against each other, so impact is of the net delta alone.
+
+    delta, legs  (R,) net delta of all contracts; sizes of the net of the futures of each expiry, added up
+    half_spread  (R,) cost per unit
+    """
+    return np.asarray(np.maximum(legs - np.abs(delta), 0.0) * half_spread)

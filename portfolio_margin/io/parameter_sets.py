@@ -39,6 +39,7 @@ HEADER = {
     "doubt": str,
 }
 NAMES = {str: "text", date: "date, YYYY-MM-DD without a time of day", list: "list of texts"}
+LAST_MOMENT_MS = 253_402_300_799_999  # the end of the year 9999
 REQUIRED = ("source", "note", "valid_from")
 OF_THAT_DAY = "valid then, but with a word behind the date taken by name only"
 
@@ -73,8 +74,8 @@ def load_parameters(
     extend  whether the sets of this package are there as well, but for those that the folder has under the same name
 
     A model without sets has its defaults, which are not taken beside sets of an archive. ConfigError where no set is
-    valid at that time, and for a parameter outside its bounds, naming bound and value; DataError where the folder is
-    none, or holds sets of an unknown model.
+    valid at that time, for a time that is none, and for a parameter outside its bounds, naming bound and value;
+    DataError where the folder is none, or holds sets of an unknown model.
     """
     module = load_registered(MODELS, model)
     found = find_parameter_set(model, name, at, folder, extend=extend)
@@ -91,6 +92,8 @@ def find_parameter_set(
     extend: bool = False,
 ) -> FoundSet:
     """The set that `load_parameters` takes; with `nearest`, the oldest one where none is old enough, marked so."""
+    if at is not None:
+        _check_moment(at)
     known = parameter_files(model, folder, extend=extend)
     if not known and name is None:
         alone = folder is not None and not extend
@@ -121,11 +124,19 @@ def find_parameter_set(
     )
 
 
+<<<<<<< HEAD
 def valid_by_name(model: str, at: int | None, folder: str | Path | None = None, *, extend: bool = False) -> list[str]:
     """Sets valid at `at` that have a word behind their date, oldest first: no search by date takes them."""
     known = parameter_files(model, folder, extend=extend)
     sets = [_read(path, folder).info for stem, path in known.items() if _suffix(stem)]
     return [info.name for info in sets if at is None or info.valid_at(at)]
+=======
+def _check_moment(at: object) -> None:
+    """ConfigError for what is no time in ms UTC of the years 1970 to 9999, whose dates sets are named after."""
+    whole = isinstance(at, (int, np.integer)) and not isinstance(at, bool)
+    if not whole or not 0 <= int(at) <= LAST_MOMENT_MS:  # type: ignore[call-overload]
+        raise ConfigError(f"at = {at!r}: must be a whole number, ms UTC from 0 to {LAST_MOMENT_MS}")
+>>>>>>> mend4e
 
 
 def parameter_files(model: str, folder: str | Path | None = None, *, extend: bool = False) -> dict[str, Path]:

@@ -29,7 +29,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_minimum
 from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.dynamic import concentration, crowding, liquidity, near_expiry, oracle
-from portfolio_margin.dynamic.assets import Asset, both_sides, depeg_charge, pegged
+from portfolio_margin.dynamic.assets import Asset, both_sides, pegged, unmoved
 from portfolio_margin.dynamic.closing import Closing
 from portfolio_margin.dynamic.explanation import contribution_lines
 from portfolio_margin.dynamic.moves import TIERS, Moves, nested_scenarios
@@ -50,6 +50,7 @@ PARTS = {
     "concentration": concentration.Params,
     "liquidity": liquidity.Params,
 }
+CHARGES_OF_ASSETS = {"limit": "collateral_limit", "depeg": "depeg"}
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,10 @@ class Model:
         """(N,) assets that a scenario moves or that have a depeg charge; a fixed rate of exchange loses nowhere."""
         return np.asarray(moved_assets(arrays) | pegged(arrays, self.params.assets))
 
+    def holdings_covered(self, arrays: RiskArrays) -> BoolArray:
+        """(N,) assets whose fall costs margin where they are held: not those outside the scenarios."""
+        return np.asarray(self.debts_covered(arrays) & ~unmoved(arrays, self.params.assets))
+
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""
         return haircuts(arrays, self.params.haircut, self.params.haircut_by_asset)
@@ -163,9 +168,9 @@ class Model:
         parts["concentration"], parts["liquidity"] = (amount[:, None] for amount in found)
         factors = np.array(self._factors)
         charges = {name: amount * factors for name, amount in parts.items()}
-        limits = np.column_stack([sides.initial.limit, sides.maintenance.limit])
-        charges["collateral_limit"] = _by_account(book, limits)
-        charges["depeg"] = _by_account(book, np.repeat(depeg_charge(book, arrays, p.assets)[:, None], 2, axis=1))
+        for name in ("limit", "depeg"):
+            amounts = np.column_stack([getattr(sides.initial, name), getattr(sides.maintenance, name)])
+            charges[CHARGES_OF_ASSETS[name]] = _by_account(book, amounts)
         total = sum(charges.values(), np.zeros((len(book), 2)))
         return Requirement(total[:, 0], total[:, 1], initial.worst, charges)
 

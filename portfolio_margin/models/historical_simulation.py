@@ -36,7 +36,7 @@ from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.families import historical
 from scenarios.risk_arrays import RiskArrays
-from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
+from scenarios.shocks import MarketRows, ScenarioSet, check_bounds, list_of_numbers
 
 CHARGES = ("historical", "correlation_break", "stress", "liquidity", "concentration")
 NONE: Mapping[str, float] = MappingProxyType({})
@@ -129,8 +129,9 @@ class Params:
         self._check_liquidity()
 
     def _check_liquidity(self) -> None:
-        sizes, factors = (np.asarray(getattr(self, f"liquidity_{n}"), dtype=np.float64) for n in ("sizes", "factors"))
-        if sizes.ndim != 1 or not len(sizes) or sizes[0] != 0.0 or not np.all(np.diff(sizes) > 0):
+        names = ("liquidity_sizes", "liquidity_factors")
+        sizes, factors = (list_of_numbers(name, getattr(self, name)) for name in names)
+        if not len(sizes) or sizes[0] != 0.0 or not np.all(np.diff(sizes) > 0):
             raise ConfigError(f"liquidity_sizes = {self.liquidity_sizes!r}: must rise from 0")
         if factors.shape != sizes.shape or not np.all((factors >= 0.0) & (factors <= 10.0)):
             raise ConfigError(f"liquidity_factors = {self.liquidity_factors!r}: one from 0 to 10 for every size")

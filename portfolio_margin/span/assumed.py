@@ -24,9 +24,10 @@ def shown(names: Iterable[object]) -> str:
 
 
 def assumptions(file: RiskParameterFile) -> tuple[str, ...]:
-    """Defaults taken for levels and their factors, open tiers, gaps in the numbers of spreads, legs and delivery
-    months without contracts."""
-    return (*_levels(file), *_open_tiers(file), *_alike_legs(file), *_lost_spreads(file), *_without_contracts(file))
+    """Defaults taken for levels and their factors, open tiers, tiers of spreads that overlap, gaps in the numbers of
+    spreads, legs and delivery months without contracts."""
+    tiers = (*_open_tiers(file), *_shared_tiers(file))
+    return (*_levels(file), *tiers, *_alike_legs(file), *_lost_spreads(file), *_without_contracts(file))
 
 
 def _levels(file: RiskParameterFile) -> Iterator[str]:
@@ -75,6 +76,27 @@ def _open_tiers(file: RiskParameterFile) -> Iterator[str]:
             names = shown(f"{file.commodities.code[tiers.commodity_idx[row]]} {tiers.purpose[row]} {tiers.number[row]}"
                           for row in rows.tolist())  # fmt: skip
             yield f"tiers without a {which} period, taken as open: {names}"
+
+
+def _shared_tiers(file: RiskParameterFile) -> Iterator[str]:
+    """Tiers of spreads that have a period of another one: its deltas serve either, in the order of the spreads.
+
+    Tiers of scan risk and of the short option minimum must not (`checks.py`). Of spreads the format does not say it.
+    """
+    tiers, codes = file.tiers, _period_codes(file)
+    taken: dict[tuple[int, str], set[str]] = {}
+    found = []
+    for row in np.flatnonzero(np.isin(tiers.purpose, (INTRA, INTER)) & (tiers.number > 0)).tolist():
+        commodity, purpose = int(tiers.commodity_idx[row]), str(tiers.purpose[row])
+        mine = codes.get(commodity, np.zeros(0, dtype=np.str_))
+        inside = set(mine[within_tier(file, row, mine)].tolist())
+        before = taken.setdefault((commodity, purpose), set())
+        if inside & before:
+            name = f"{file.commodities.code[commodity]} {purpose} {tiers.number[row]}"
+            found.append(f"{name} (from {min(inside & before)})")
+        before |= inside
+    if found:
+        yield f"tiers of spreads with periods that a tier before has as well, whose deltas serve either: {shown(found)}"
 
 
 def _alike_legs(file: RiskParameterFile) -> Iterator[str]:

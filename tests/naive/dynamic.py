@@ -118,6 +118,11 @@ def size_and_cost(contracts: list[Position], scenarios: int, state: Any, p: Any)
     loss = max([0.0] + [-sum(m["quantity"] * m["pnl"][s] for m in contracts) for s in range(scenarios)])
     more = (multiplier(x, c.curve, c.exponent, list(c.tiers), list(c.factors)) - 1) * loss
     closing = cost(delta, state.half_spread, state.day_move, state.daily_volume, liquid.impact)
+    futures = [m for m in contracts if not m["option"]]
+    legs = 0.0
+    for expiry in {m["expiry"] for m in futures}:
+        legs += abs(sum(m["quantity"] * m["delta"] for m in futures if m["expiry"] == expiry))
+    closing += state.half_spread * max(0.0, legs - abs(delta))
     for (i, j), value in buckets.items():
         spread = liquid.half_spreads[i][j]
         closing += cost(value, spread, state.day_vol_change, state.daily_vega_volume, liquid.impact)

@@ -114,6 +114,38 @@ def test_legs_that_are_alike_inside_a_commodity() -> None:
     assert not [line for line in assumptions(exchange_with_every_rule()) if "alike" in line]
 
 
+@pytest.mark.parametrize(
+    ("tiers", "told"),
+    [
+        ({1: ("202603", "202606"), 2: ("202606", "202609")}, "A intra 2 (from 202606), A inter 2 (from 202606)"),
+        ({1: ("202603", ""), 2: ("202609", "202609")}, "A intra 2 (from 202609), A inter 2 (from 202609)"),
+        ({1: ("202603", "202603"), 2: ("202606", "202609")}, ""),
+        # What both cover has no contract.
+        ({1: ("202603", "202607"), 2: ("202607", "202609")}, ""),
+        ({0: ("", "")}, ""),
+    ],
+)
+def test_tiers_of_spreads_that_overlap(tiers: dict[int, tuple[str, str]], told: str) -> None:
+    exchange = Exchange()
+    family = exchange.family(exchange.commodity("A", tiers=tiers), "FUT")
+    for period in ("202603", "202606", "202609"):
+        exchange.future(family, period, 100.0, 10.0)
+    file = exchange.built()
+    assert findings(file) == []
+    lines = [line.rpartition(": ")[2] for line in assumptions(file) if "serve either" in line]
+    assert lines == ([told] if told else [])
+
+
+def test_overlapping_tiers_of_spreads_in_a_file(tmp_path: Path) -> None:
+    assert "serve either" not in notes(TEXT, tmp_path)
+    number = TEXT.index("<intraTiers>")
+    end = TEXT.index("</intraTiers>", number)
+    block = TEXT[number:end]
+    first = block.index("<ePe>")
+    wider = re.sub(r"<ePe>\d+</ePe>", "<ePe>209912</ePe>", block[first:], count=1)
+    assert "serve either" in notes(TEXT[:number] + block[:first] + wider + TEXT[end:], tmp_path)
+
+
 def test_a_file_without_levels() -> None:
     assert any("no level of initial margin is defined for accounts of type H" in line
                for line in assumptions(exchange_with_every_rule()))  # fmt: skip

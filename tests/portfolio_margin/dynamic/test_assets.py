@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from portfolio_margin import MarginStatement, explain, margin
 from portfolio_margin.dynamic.assets import Asset, counted_value
 from portfolio_margin.models import dynamic_worst_case as model_file
+from portfolio_margin.requirement import has_every_rule
 from pricing import ConfigError
 from tests.bounds import check_bounds_of_numbers
 from tests.naive import dynamic as naive
-from tests.portfolio_margin.books import MARKET, Held, balances_held, book_of, contracts_held, in_steps
+from tests.portfolio_margin.books import MARKET, ROW, Held, balances_held, book_of, contracts_held, in_steps
 from tests.portfolio_margin.dynamic.test_model import PARAMS, UNDER
 from tests.portfolio_margin.test_contracts import check_tree
 
@@ -86,23 +87,83 @@ def test_a_coin_outside_the_scenarios_hedges_nothing_and_loses_nothing() -> None
 @pytest.mark.parametrize("balance", [3.0, -3.0])
 def test_a_peg_costs_on_either_side(balance: float) -> None:
     found = statement_of({"ETH": Asset(depeg=0.1)}, {"a": {"ETH": balance, "USD": 1e5}})
-    assert found.charges["depeg"][0] == pytest.approx([0.1 * 3.0 * float(MARKET.spot[1])] * 2)
+    # Of what counts: what the haircut of 5 % has taken off is not charged once more.
+    share = 0.95 if balance > 0.0 else 1.0
+    assert found.charges["depeg"][0] == pytest.approx([0.1 * share * 3.0 * float(MARKET.spot[1])] * 2)
+
+
+@pytest.mark.parametrize("rule", ["tiers", "maintenance", "none", "outside"])
+@pytest.mark.parametrize("balance", [40.0, -3.0])
+def test_a_peg_costs_of_what_counts_and_of_what_is_owed(rule: str, balance: float) -> None:
+    asset = replace(RULES[rule], depeg=0.2)
+    found = statement_of({"BTC": asset}, {"a": {"BTC": balance, "USD": 5e5}})
+    worth = balance * SPOT
+    kept = naive.counted(0.95 * worth, list(asset.tiers), list(asset.shares)) if balance > 0.0 else -worth
+    counts = [balance < 0.0 or asset.eligible == "both", balance < 0.0 or asset.eligible != "none"]
+    assert found.charges["depeg"][0] == pytest.approx([0.2 * kept * one for one in counts], rel=1e-9)
+
+
+LOAN = {"a": {"BTC": 5.0, "USD": -330_000.0}}
+
+
+@pytest.mark.parametrize(
+    ("asset", "haircut", "named"),
+    [
+        (Asset(), 0.0, False),
+        (Asset(scenarios="outside"), 0.0, True),
+        (Asset(scenarios="outside", eligible="maintenance"), 0.0, True),
+        (Asset(scenarios="outside"), 0.1, False),
+        (Asset(scenarios="outside", depeg=0.1), 0.0, False),
+        (Asset(scenarios="outside", eligible="none"), 0.0, False),
+    ],
+)
+def test_a_loan_against_coins_outside_the_scenarios_is_named(asset: Asset, haircut: float, named: bool) -> None:
+    """Nothing makes their fall cost: no scenario, no haircut, no peg. Else the loan costs margin."""
+    model = model_file.Model(replace(PARAMS, assets={"BTC": asset}, haircut=haircut))
+    found = margin(book_of(LOAN), UNDER, MARKET, model)
+    assert bool(found.unmargined[0]) is named
+    assert len(found.positions_excluded) == named
+    if named:
+        assert found.positions_excluded[0].startswith("a USD: money owed against BTC")
+        assert not has_every_rule(model, UNDER)
+    else:
+        assert found.equity[0] - found.available_funds[0] >= 0.1 * 5.0 * SPOT - 0.05
+
+
+def test_coins_owed_outside_the_scenarios_are_moved_by_them() -> None:
+    """Outside is how a balance held counts; a debt of the same coin rises with it."""
+    owed = {"a": {"BTC": -5.0, "USD": 500_000.0}}
+    inside, outside = statement_of({}, owed), statement_of({"BTC": Asset(scenarios="outside")}, owed)
+    assert outside.initial_margin[0] == inside.initial_margin[0] > 0.16 * 5.0 * SPOT
+    assert not outside.unmargined[0]
 
 
 @settings(max_examples=60, deadline=None)
-@given(contracts_held, balances_held, rules, st.sampled_from(["BTC", "ETH"]), st.floats(0.01, 1e4))
+@given(contracts_held, balances_held, rules, st.sampled_from(["BTC", "ETH"]), st.floats(0.01, 1e4), st.floats(0.0, 1.0))
 def test_more_collateral_never_lowers_excess(
-    steps: dict[str, int], cash: Held, rule: str, asset: str, more: float
+    steps: dict[str, int], cash: Held, rule: str, asset: str, more: float, share: float
 ) -> None:
-    """Of any rule: what does not count is out of the scenarios, so that it cannot cost either."""
+    """Of any rule with any peg that its fall leaves room for: what does not count neither moves nor is charged."""
     held = {**in_steps(steps), **cash}
     richer = {**held, asset: held.get(asset, 0.0) + more}
-    if rule == "pegged":
-        held[asset] = abs(held.get(asset, 0.0))  # a debt that is paid back is cheaper by its charge as well
-        richer[asset] = held[asset] + more
-    found = statement_of({asset: RULES[rule]}, {"a": held, "b": richer})
+    rules_of_asset = replace(RULES[rule], depeg=share * (1.0 - PARAMS.initial_factor * largest_fall(asset)))
+    found = statement_of({asset: rules_of_asset}, {"a": held, "b": richer})
     assert found.available_funds[1] >= found.available_funds[0] - 0.05
     assert found.excess_liquidity[1] >= found.excess_liquidity[0] - 0.05
+
+
+def largest_fall(asset: str) -> float:
+    """Share of its value that an asset loses in the worst scenario of all tiers."""
+    return -float(UNDER.pnl[ROW[asset]].min()) / float(UNDER.value[ROW[asset]])
+
+
+@pytest.mark.parametrize("beyond", [-0.02, 0.02])
+def test_more_collateral_lowers_funds_only_where_fall_and_peg_exceed_it(beyond: float) -> None:
+    """The condition of docs/dynamic-margin.md is sharp."""
+    depeg = 1.0 - PARAMS.initial_factor * largest_fall("BTC") + beyond
+    found = statement_of({"BTC": Asset(depeg=depeg)}, {"a": {"BTC": 1.0}, "b": {"BTC": 100.0}})
+    assert 0.0 < depeg < 1.0
+    assert (found.available_funds[1] < found.available_funds[0]) == (beyond > 0.0)
 
 
 @settings(max_examples=40, deadline=None)
@@ -131,6 +192,13 @@ def test_assets_have_bounds() -> None:
     ("change", "text"),
     [
         ({"tiers": (1.0,)}, "tiers"),
+        ({"tiers": (0.0, float("inf")), "shares": (1.0, 0.5)}, r"tiers = \(0.0, inf\): must be a list of finite"),
+        ({"tiers": (0.0, float("nan")), "shares": (1.0, 0.5)}, r"tiers = \(0.0, nan\)"),
+        ({"tiers": (False, 1e5), "shares": (1.0, 0.5)}, r"tiers = \(False, 100000.0\)"),
+        ({"tiers": (0.0, "1e5"), "shares": (1.0, 0.5)}, r"tiers = \(0.0, '1e5'\)"),
+        ({"tiers": 0.0}, "tiers = 0.0"),
+        ({"tiers": ((0.0,),)}, "tiers"),
+        ({"tiers": (0.0, 1e5), "shares": (1.0, True)}, r"shares = \(1.0, True\)"),
         ({"tiers": (0.0, 0.0), "shares": (1.0, 0.5)}, "tiers"),
         ({"shares": (0.9,)}, "shares"),
         ({"tiers": (0.0, 1.0), "shares": (1.0, 1.1)}, "shares"),

@@ -151,6 +151,23 @@ def test_a_hedged_book_pays_for_what_is_left_not_for_its_legs() -> None:
     assert flat[0, 1] > flat[1, 1] == 0.0
 
 
+@pytest.mark.parametrize("perpetual", [-20_000.0, 20_000.0])
+def test_a_perpetual_against_a_dated_future_pays_for_both_legs(perpetual: float) -> None:
+    """No delta and no loss in any scenario, yet both must be closed; two perpetuals of one coin would net."""
+    delta = {name: float(UNDER.delta[ROW[name]]) for name in ("BTC-PERPETUAL", "BTC-60D")}
+    dated = -round(perpetual * delta["BTC-PERPETUAL"] / delta["BTC-60D"])
+    pair = {"BTC-PERPETUAL": perpetual, "BTC-60D": float(dated)}
+    accounts = {"pair": pair, "twice": {name: 2.0 * size for name, size in pair.items()}}
+    required = MODEL.requirement(book_of(accounts), UNDER)
+    legs = sum(abs(size * delta[name]) for name, size in pair.items())
+    floor = legs * PARAMS.underlyings["BTC"].half_spread
+    assert required.charges["liquidity"][0, 1] == pytest.approx(floor, rel=1e-3)
+    assert required.maintenance[0] >= floor > 0.0
+    assert required.maintenance[1] >= 2.0 * required.maintenance[0] * (1.0 - 1e-12)
+    statement = margin(book_of(accounts), UNDER, MARKET, MODEL)
+    check_tree(explain(statement, book_of(accounts), UNDER, "pair"), statement, "pair")
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     contracts_held,

@@ -128,6 +128,13 @@ def test_states_have_bounds() -> None:
     ("kind", "change"),
     [
         (concentration.Params, {"tiers": (0.1, 0.2, 0.3, 0.4)}),
+        (concentration.Params, {"tiers": (0.0, 0.25, 1.0, float("inf"))}),
+        (concentration.Params, {"factors": (1.0, 1.25, 1.6, float("nan"))}),
+        (concentration.Params, {"factors": (True, 1.25, 1.6, 2.5)}),
+        (liquidity.Params, {"days": (True, 7.0, 30.0, 90.0, 365.0)}),
+        (liquidity.Params, {"half_spreads": ((True,) * 4,) * 5}),
+        (liquidity.Params, {"half_spreads": 0.1}),
+        (liquidity.Params, {"half_spreads": (0.1,) * 5}),
         (concentration.Params, {"factors": (1.0, 0.9, 1.0, 1.0)}),
         (concentration.Params, {"factors": (1.0, 1.1)}),
         (concentration.Params, {"factors": (1.0, 1.1, 1.2, 101.0)}),

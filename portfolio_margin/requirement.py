@@ -67,6 +67,7 @@ class ParameterSet:
     name         of the file without its ending, "2024-06-28" or "2024-06-28-test"; "defaults" where there is none
     valid_from   first day it applies, YYYY-MM-DD; "" for defaults
     valid_to     last day, "" where it applies until the next set
+    next_from    first day of the next set, from which on this one does not apply any more; "" where none is known
     source       who published it
     note         what else there is to know
     second_hand  parameters whose value is not from the venue itself
@@ -90,6 +91,7 @@ class ParameterSet:
     overlay: str = ""
     archive: str = ""
     applies: bool = True
+    next_from: str = ""
 
     @property
     def label(self) -> str:
@@ -101,7 +103,8 @@ class ParameterSet:
         if not self.valid_from:
             return self.applies
         day = _day(moment)
-        return self.valid_from <= day and (not self.valid_to or day <= self.valid_to)
+        ended = (self.valid_to and self.valid_to < day) or (self.next_from and self.next_from <= day)
+        return self.valid_from <= day and not ended
 
     def decided_at(self, moment: int) -> ParameterSet:
         """The same with `applies` as it is at a moment, ms UTC."""
@@ -112,6 +115,8 @@ class ParameterSet:
         if self.valid_at(moment):
             return ""
         last = f" to {self.valid_to}" if self.valid_to else ""
+        if self.next_from and not (self.valid_to and self.valid_to < self.next_from):
+            last = f" until the next set, of {self.next_from}"
         since = f", only from {self.valid_from}{last}" if self.valid_from else ""
         return f"parameter set {self.name} is not valid at the time of the market, {_day(moment)}{since}"
 

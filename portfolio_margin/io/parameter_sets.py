@@ -67,7 +67,8 @@ def load_parameters(
     """Parameters of a model and where they come from: Model(*load_parameters("worst_case")).
 
     model   name of the file in portfolio_margin/models
-    name    None: the newest set without a name that is valid at `at`; a name such as "test": the newest of that name;
+    name    None: the set without a name that is valid at `at`; a name such as "test": the one of that name; every set
+            ends where the next begins, and does not come back when that one is over;
             the whole "2024-06-28" or "2024-06-28-test": that one, whatever the time
     at      ms UTC, `market.valuation_time`; None for the newest there is, valid then or not: the statement says which
     folder  where the sets lie, an archive of one's own; by default those of this package
@@ -91,9 +92,13 @@ def find_parameter_set(
     *,
     extend: bool = False,
 ) -> FoundSet:
+<<<<<<< HEAD
     """The set that `load_parameters` takes; with `nearest`, the oldest one where none is old enough, marked so."""
     if at is not None:
         _check_moment(at)
+=======
+    """The set that `load_parameters` takes; with `nearest`, where none is valid, the last before or the oldest, marked so."""
+>>>>>>> mend4d
     known = parameter_files(model, folder, extend=extend)
     if not known and name is None:
         alone = folder is not None and not extend
@@ -101,17 +106,19 @@ def find_parameter_set(
     if name is not None and FILE_NAME.fullmatch(name):
         if name not in known:
             raise ConfigError(_unknown(model, name, known))
-        found = _read(known[name], folder)
+        found = _read(known[name], folder, known)
         return found._replace(info=replace(found.info, applies=at is None or found.info.valid_at(at)))
     named = {stem: path for stem, path in known.items() if _suffix(stem) == (name or "")}
     if not named:
         raise ConfigError(_unknown(model, name or "without a name", known))
-    sets = [_read(path, folder) for _, path in sorted(named.items())]
+    sets = [_read(path, folder, known) for _, path in sorted(named.items())]
     valid = [found for found in sets if at is None or found.info.valid_at(at)]
     if valid:
         return valid[-1]
     if nearest:
-        return sets[0]._replace(info=replace(sets[0].info, applies=False))
+        day = str(np.datetime64(at, "ms").astype("datetime64[D]"))
+        closest = ([found for found in sets if found.info.valid_from <= day] or sets[:1])[-1]
+        return closest._replace(info=replace(closest.info, applies=False))
     more = ""
     by_name = valid_by_name(model, at, folder, extend=extend)
     if not name and by_name:
@@ -169,9 +176,11 @@ def _check_archive(folder: Path) -> None:
         raise DataError(problems)
 
 
-def _read(path: Path, archive: str | Path | None) -> FoundSet:
-    """A set, with the name of the archive where it is from one."""
+def _read(path: Path, archive: str | Path | None, known: Mapping[str, Path]) -> FoundSet:
+    """A set, with the day the next of the same name begins, and the name of the archive where it is from one."""
     found = read_parameter_set(path)
+    later = [stem[:10] for stem in known if _suffix(stem) == _suffix(path.stem) and stem[:10] > path.stem[:10]]
+    found = found._replace(info=replace(found.info, next_from=min(later, default="")))
     if archive is None or not path.is_relative_to(archive):
         return found
     return found._replace(info=replace(found.info, archive=Path(archive).resolve().name))

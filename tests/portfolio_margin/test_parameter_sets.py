@@ -38,8 +38,9 @@ def written(folder: Path, name: str, params: str, more: str = "") -> Path:
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
     written(tmp_path, "2024-01-01", "haircut = 0.1\n", "valid_to = 2024-06-30\n")
-    written(tmp_path, "2024-07-01", 'haircut = 0.2\nhaircut_by_asset.ETH = 0.3\nnetting = "joint"\n',
-            'second_hand = ["haircut", "haircut_by_asset.ETH"]\n')  # fmt: skip
+    for start in ("2024-07-01", "2025-03-01"):
+        written(tmp_path, start, 'haircut = 0.2\nhaircut_by_asset.ETH = 0.3\nnetting = "joint"\n',
+                'second_hand = ["haircut", "haircut_by_asset.ETH"]\n')  # fmt: skip
     written(tmp_path, "2025-01-01", "haircut = 0.3\n", "valid_to = 2025-01-31\n")
     written(tmp_path, "2024-03-01-test", "haircut = 0.9\n")
     return tmp_path
@@ -52,25 +53,45 @@ def archive(tmp_path: Path) -> Path:
         ("2024-06-30T23:59:59.999", "2024-01-01"),
         ("2024-07-01T00:00", "2024-07-01"),
         ("2025-01-31T12:00", "2025-01-01"),
-        ("2025-02-01T00:00", "2024-07-01"),
-        ("2026-02-26T09:41", "2024-07-01"),
+        ("2025-03-01T00:00", "2025-03-01"),
+        ("2026-02-26T09:41", "2025-03-01"),
     ],
 )
 def test_the_newest_set_valid_on_the_day(archive: Path, day: str, name: str) -> None:
     params, info = load_parameters("worst_case", at=at(day), folder=archive)
     assert (info.name, info.valid_from, info.applies) == (name, name, True)
-    assert params.haircut == {"2024-01-01": 0.1, "2024-07-01": 0.2, "2025-01-01": 0.3}[name]
+    assert params.haircut == {"2024-01-01": 0.1, "2024-07-01": 0.2, "2025-01-01": 0.3, "2025-03-01": 0.2}[name]
+
+
+def test_a_set_does_not_come_back_when_the_next_is_over(archive: Path) -> None:
+    """It applies until the next set begins; taken by name later it says so."""
+    february = at("2025-02-01")
+    with pytest.raises(ConfigError, match="no parameter set valid at 2025-02-01"):
+        load_parameters("worst_case", at=february, folder=archive)
+    assert find_parameter_set("worst_case", at=february, folder=archive, nearest=True).info.name == "2025-01-01"
+    for name, moment, valid, said in (
+        ("2024-07-01", "2024-12-31T23:59", True, ""),
+        ("2024-07-01", "2025-01-15", False, "only from 2024-07-01 until the next set, of 2025-01-01"),
+        ("2024-07-01", "2025-02-01", False, "only from 2024-07-01 until the next set, of 2025-01-01"),
+        ("2025-01-01", "2025-02-01", False, "only from 2025-01-01 to 2025-01-31"),
+        ("2024-03-01-test", "2025-02-01", True, ""),
+    ):
+        info = load_parameters("worst_case", name, at(moment), archive)[1]
+        assert info.applies is valid and info.valid_at(at(moment)) is valid
+        assert info.warning(at(moment)).endswith(said) and bool(info.warning(at(moment))) is not valid
 
 
 def test_names(archive: Path) -> None:
-    assert load_parameters("worst_case", folder=archive)[1].name == "2025-01-01"
+    assert load_parameters("worst_case", folder=archive)[1].name == "2025-03-01"
     assert load_parameters("worst_case", "test", at("2026-01-01"), archive)[0].haircut == 0.9
     params, info = load_parameters("worst_case", "2024-01-01", at("2026-01-01"), archive)
     assert (params.haircut, info.applies) == (0.1, False)
     for name, text in (("2023-01-01", "no parameter set"), ("tset", "did you mean|known|2024")):
         with pytest.raises(ConfigError, match=text):
             load_parameters("worst_case", name, folder=archive)
-    assert list(parameter_files("worst_case", archive)) == ["2024-01-01", "2024-03-01-test", "2024-07-01", "2025-01-01"]
+    assert list(parameter_files("worst_case", archive)) == [
+        "2024-01-01", "2024-03-01-test", "2024-07-01", "2025-01-01", "2025-03-01",
+    ]  # fmt: skip
 
 
 def test_no_set_is_old_enough(archive: Path) -> None:
@@ -150,11 +171,11 @@ def test_an_archive_on_the_command_line(run: Any, archive: Path, tmp_path: Path)
     by_archive = json.loads(run("margin", *mine, *account, "--json").out)
     by_hand = json.loads(run("margin", *given, *account, "--json").out)
     assert by_archive["accounts"] == by_hand["accounts"]
-    assert (by_archive["parameter_set"], by_archive["parameters_archive"]) == ("2024-07-01", archive.name)
+    assert (by_archive["parameter_set"], by_archive["parameters_archive"]) == ("2025-03-01", archive.name)
     named = json.loads(run("margin", *mine, "--parameter-set", "test", "--archive-only", *account, "--json").out)
     assert named["parameter_set"] == "2024-03-01-test"
     order = ("--order", "BTC-27MAR26-90000-C=-2")
-    said = f"parameter set 2024-07-01; from the archive {archive.name}"
+    said = f"parameter set 2025-03-01; from the archive {archive.name}"
     for command in (
         ("explain", "iron-condor-07"), ("what-if", "iron-condor-07", *order), ("liquidate",),
         ("hedge", "perpetual-short-03", "--target", "0", "--instruments", "BTC-PERPETUAL"),

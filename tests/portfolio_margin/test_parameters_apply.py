@@ -29,6 +29,9 @@ def of(info: ParameterSet) -> MarginStatement:
         (ParameterSet("2024-01-01", "2024-01-01"), True),
         (ParameterSet("2024-01-01", "2024-01-01", applies=False), True),  # loaded for another moment
         (ParameterSet("2024-01-01", "2024-01-01", "2024-12-31"), False),
+        (ParameterSet("2024-01-01", "2024-01-01", next_from="2025-01-01"), False),
+        (ParameterSet("2024-01-01", "2024-01-01", "2090-12-31", next_from="2026-02-26"), False),
+        (ParameterSet("2024-01-01", "2024-01-01", next_from="2026-02-27"), True),
         (ParameterSet("2090-01-01", "2090-01-01"), False),
         (ParameterSet(), True),
         (ParameterSet("mine", applies=False), False),

@@ -37,7 +37,7 @@ from portfolio_margin.io.results import json_rows
 from portfolio_margin.io.stress_path import SOURCES, read_path, shipped_path
 from portfolio_margin.stress import gap
 from portfolio_margin.stress.path import StressPath
-from portfolio_margin.stress.prevention import Prevention, prevented_by, topped_up
+from portfolio_margin.stress.prevention import Prevention, fund_needed, prevented_by, topped_up
 from portfolio_margin.stress.result import Result
 from portfolio_margin.stress.rules import Impact, Rules
 from portfolio_margin.stress.run import Venue, run
@@ -77,10 +77,12 @@ OPTIONS = (
 class Answers:
     """What was asked for beside the run; None where it was not.
 
+    needed          the smallest fund that bears the path, NaN where none does
     size, reverse   by simulation of jumps
     prevention      scan range and buffer
     """
 
+    needed: float
     size: gap.FundSize | None
     reverse: gap.ReverseStress | None
     prevention: tuple[Prevention, ...]
@@ -102,11 +104,12 @@ def command(as_json: bool, as_csv: bool, parquet_file: str | None, output_file: 
     venue = _venue(session, options)
     with progress("stress", len(path)) as step:
         result = run(venue, path, rules, step)
-    answers = _answers(asked, venue, path, rules, jumps, session)
+    needed = result.fund_needed if result.survived else fund_needed(venue, path, rules)
+    answers = _answers(asked, needed, venue, path, rules, jumps, session)
     if asked["plots"]:
         _draw(asked["plots"], result)
     identity: dict[str, Any] = {"path": path.name, "path_source": path.source, "currency": result.currency}
-    identity |= {"as_of_ms": statement.as_of_ms, "seed": asked["seed"], **_summary(result)}
+    identity |= {"as_of_ms": statement.as_of_ms, "seed": asked["seed"], **_summary(result, needed)}
     identity |= {**statement.identity(()), **session.told.document()}
 
     def document() -> dict[str, Any]:
@@ -157,7 +160,13 @@ def _venue(session: Session, options: Any) -> Venue:
 
 
 def _answers(
-    asked: dict[str, Any], venue: Venue, path: StressPath, rules: Rules, jumps: gap.Params, session: Session
+    asked: dict[str, Any],
+    needed: float,
+    venue: Venue,
+    path: StressPath,
+    rules: Rules,
+    jumps: gap.Params,
+    session: Session,
 ) -> Answers:
     size = gap.fund_size(venue, jumps) if asked["size_fund"] else None
     reverse = gap.reverse_stress(venue, asked["fund"], jumps) if asked["reverse"] else None
@@ -166,7 +175,7 @@ def _answers(
         with progress("prevention", 1) as step:
             prevention = tuple(_prevented(venue, path, rules))
             step("done")
-    return Answers(size, reverse, prevention)
+    return Answers(needed, size, reverse, prevention)
 
 
 def _prevented(venue: Venue, path: StressPath, rules: Rules) -> list[Prevention]:
@@ -186,7 +195,7 @@ def _prevented(venue: Venue, path: StressPath, rules: Rules) -> list[Prevention]
     return [*found, prevented_by("buffer", buffered, rules.buffer, *BUFFER)]
 
 
-def _summary(result: Result) -> dict[str, Any]:
+def _summary(result: Result, needed: float) -> dict[str, Any]:
     amounts = {name: round(result.total(name), 2) for name in ("shortfall", "from_fund", "deleveraged", "socialised")}
     return {
         "accounts": len(result.liquidated),
@@ -195,7 +204,7 @@ def _summary(result: Result) -> dict[str, Any]:
         "owed": result.rows[-1].owed,
         "fund_before": result.fund,
         "fund_after": result.rows[-1].fund,
-        "fund_needed": result.fund_needed,
+        "fund_needed": None if np.isnan(needed) else needed,
         "survived": result.survived,
     }
 
@@ -234,15 +243,19 @@ def _show(result: Result, title: str, answers: Answers) -> None:
 
 def _lines(result: Result, answers: Answers) -> list[str]:
     text: Callable[[float], str] = lambda amount: f"{money([amount])[0]} {result.currency}"  # noqa: E731
-    told = _summary(result)
+    told = _summary(result, answers.needed)
+    needs = (
+        "no fund is enough for this path, as accounts that owe stay open"
+        if told["fund_needed"] is None
+        else f"this path needs {text(told['fund_needed'])}"
+    )
     lines = [
         f"path: {result.path.source}",
         f"{told['accounts_liquidated']} of {told['accounts']} accounts liquidated; shortfall "
         f"{text(told['shortfall'])}, of it the fund {text(told['from_fund'])}, "
         f"deleveraged {text(told['deleveraged'])}, socialised {text(told['socialised'])}; "
         f"accounts below 0 at the end owe {text(told['owed'])}",
-        f"fund {text(told['fund_before'])} before, {text(told['fund_after'])} after; this path needs "
-        f"{text(told['fund_needed'])}",
+        f"fund {text(told['fund_before'])} before, {text(told['fund_after'])} after; {needs}",
     ]
     if answers.size is not None:
         error = text(answers.size.standard_error)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from portfolio_margin.dynamic.rule import History, Rule, parameters_of
-from portfolio_margin.io.price_history import PriceHistory, read_price_history
+from portfolio_margin.io.price_history import PriceHistory, is_date, read_price_history
 from portfolio_margin.io.tables import number_column, read_table, refuse, require_columns, row_problems_of, text_column
 from pricing.arrays import FloatArray
 from pricing.errors import DataError
@@ -49,16 +49,18 @@ def read_dynamic_history(
     vol_columns: Columns = Columns(),  # noqa: B008
     vol_unit: str = "percent",
 ) -> DatedHistory:
-    """Closes, turnover and a vol index by day, up to and with `until` ("" for all there is).
+    """Closes, turnover and a vol index by day, up to and with `until` (YYYY-MM-DD, "" for all there is).
 
     prices    closes and volumes in units of the underlying; several rows of a day give its last close and the sum of
               close times volume
     vols      an index of 30-day implied vol
     vol_unit  "percent" (vol points) or "decimal"
 
-    DataError listing every row that is wrong; where the two histories end on different days, since the parameters
-    would be of neither; where the vols are in another unit.
+    DataError listing every row that is wrong; where `until` is no day; where the two histories end on different days,
+    since the parameters would be of neither; where the vols are in another unit.
     """
+    if until and not is_date(until):
+        refuse("history", "until", until, "must be a day of the calendar, YYYY-MM-DD")
     closes = _until(read_price_history(prices, time=price_columns.time, price=price_columns.close), until)
     index = _until(read_price_history(vols, time=vol_columns.time, price=vol_columns.close), until)
     if vol_unit not in UNITS:

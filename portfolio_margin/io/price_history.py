@@ -59,7 +59,7 @@ def read_price_history(source: str | Path | pd.DataFrame, *, time: str = "date",
     stamp = text_column(table, time).to_numpy(dtype=np.str_)
     close, unread = number_column(table, price)
     day = np.array([text[:DATE_LENGTH] for text in stamp], dtype=np.str_)
-    dated = np.array([_is_date(text) for text in day], dtype=np.bool_)
+    dated = np.array([is_date(text) for text in day], dtype=np.bool_)
     problems = row_problems_of(table, time, ~dated, "must begin with a date, YYYY-MM-DD")
     late = np.append(False, (stamp[1:] <= stamp[:-1]) & dated[1:] & dated[:-1])
     problems += row_problems_of(table, time, late, "must be later than the row before")
@@ -94,7 +94,8 @@ def joint_returns(histories: Mapping[str, PriceHistory], start: str = "", end: s
     return JointReturns(np.array(days[1:], dtype=np.str_), returns)
 
 
-def _is_date(text: str) -> bool:
+def is_date(text: str) -> bool:
+    """Whether a text is a day of the calendar, YYYY-MM-DD."""
     try:
         return not np.isnat(np.datetime64(text, "D")) and len(text) == DATE_LENGTH
     except ValueError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from portfolio_margin.io.tables import Table, number_column, read_table, refuse, row_problems_of
+from portfolio_margin.io.tables import Table, number_column, read_table, refuse, require_columns, row_problems_of
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.stress.path import LARGEST, MOST_STEPS, SMALLEST, StressPath
 from pricing.arrays import FloatArray
@@ -54,6 +54,7 @@ def read_path(source: str | Path | pd.DataFrame, name: str = "", origin: str = "
     DataError listing every row and column that is none of these.
     """
     table = read_table(source, "path")
+    require_columns(table, list(dict.fromkeys(str(column) for column in table.frame.columns)), only=False)
     known = {column: COLUMN.match(column) for column in table.frame.columns}
     problems = [
         Problem(
@@ -117,7 +118,12 @@ def _vols(table: Table, columns: dict[str, FloatArray], price: Sequence[str]) ->
     for column, values in columns.items():
         match = COLUMN.match(column)
         if match and match["kind"] == "vol":
-            by_name.setdefault(match["name"], {})[float(match["days"] or ONE_TENOR)] = values
+            given, days = by_name.setdefault(match["name"], {}), float(match["days"] or ONE_TENOR)
+            if days in given:
+                refuse(
+                    table.file, "column", column, f"vols of {match['name']} at {days:g} days stand in another column"
+                )
+            given[days] = values
     problems = [
         Problem(table.file, None, "column", f"vol_{name}", f"there is no price_{name}")
         for name in by_name

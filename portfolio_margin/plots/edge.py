@@ -73,12 +73,9 @@ def payoff_with_marks(curves: Payoff, prices: LiquidationPrices, title: str = ""
     for k, label in enumerate(curves.label):
         name = f"{label}, {curves.days[k]:.1f} days" if label == "at first expiry" else str(label)
         axes.plot(curves.price, curves.gain[k], styles[k], color=f"C{k}", linewidth=1.4, label=name)
-    below = curves.excess[0] < 0
-    if below.any():
-        span = axes.get_xaxis_transform()
-        axes.fill_between(
-            curves.price, 0, 1, where=below, transform=span, color=BELOW, alpha=0.10, label="liquidated", linewidth=0
-        )
+    for number, (first, last) in enumerate(shaded(curves, prices)):
+        # A name that begins with an underscore is left out of the legend.
+        axes.axvspan(first, last, color=BELOW, alpha=0.10, label="_" * (number > 0) + "liquidated", linewidth=0)
     axes.axhline(0.0, color=HERE, linewidth=0.6)
     axes.axvline(prices.spot, color=HERE, linewidth=0.8, linestyle=":", label=f"today, {prices.spot:,.6g}")
     _marks(axes, curves, prices)
@@ -96,6 +93,20 @@ def payoff_with_marks(curves: Payoff, prices: LiquidationPrices, title: str = ""
         "liquidated": (curves.excess < 0).ravel(),
     }
     return Picture(figure, frame(columns))
+
+
+def shaded(curves: Payoff, prices: LiquidationPrices) -> list[tuple[float, float]]:
+    """Intervals of the price where an account is liquidated now, each up to the liquidation price that bounds it; to
+    the last point below maintenance margin where there is none in between."""
+    price, below = curves.price, curves.excess[0] < 0
+    turns = np.diff(np.concatenate([[False], below, [False]]).astype(np.int64))
+    edges, found = np.sort(prices.price), []
+    for first, last in zip(np.flatnonzero(turns > 0), np.flatnonzero(turns < 0) - 1, strict=True):
+        before = edges[(edges <= price[first]) & (edges >= price[max(first - 1, 0)])]
+        after = edges[(edges >= price[last]) & (edges <= price[min(last + 1, len(price) - 1)])]
+        begins = before[-1] if len(before) else price[first]
+        found.append((float(begins), float(after[0] if len(after) else price[last])))
+    return [(first, last) for first, last in found if first < last]
 
 
 def payoff_prices(prices: LiquidationPrices, points: int = 241) -> FloatArray:
@@ -119,7 +130,8 @@ def _marks(axes: Any, curves: Payoff, prices: LiquidationPrices) -> None:
         align = "right" if move >= 0 else "left"
         axes.annotate(
             f"{price:,.6g} ({move:+.1%})".replace("%", " %"), (price, gain), (towards, height),
-            textcoords="offset points", ha=align, fontsize="small", color=BELOW,
+            textcoords="offset points", ha=align, fontsize="small", color=BELOW, zorder=6,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
         )  # fmt: skip
 
 

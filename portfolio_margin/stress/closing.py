@@ -14,7 +14,7 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.liquidation.cuts import cut_all_accounts
 from portfolio_margin.liquidation.plan import Costs, Outcome
-from portfolio_margin.liquidation.trials import cash_row_of, cut_sizes
+from portfolio_margin.liquidation.trials import cut_sizes
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import AccountStatus
 from portfolio_margin.stress.holdings import Holdings
@@ -31,15 +31,19 @@ class Round(NamedTuple):
     """What is traded in a round.
 
     place     (M,) -> P positions that are traded
-    amount    (M,) contracts closed or hedged and assets exchanged, + bought
+    amount    (M,) contracts closed or hedged and assets that a policy exchanges, + bought
+    converted (A,) share of every asset that goes with the contracts, of what these pay all: 1 where everything goes
+    below     (A,) accounts below maintenance margin
     touched   (A,) accounts that trade
-    closed    (A,) accounts of which everything goes
+    closed    (A,) accounts of which everything goes, and those below that hold nothing but cash
     taken     maintenance margin that bidders took over, margin currency
     waiting   accounts below maintenance that nobody bid for
     """
 
     place: IntArray
     amount: FloatArray
+    converted: FloatArray
+    below: BoolArray
     touched: BoolArray
     closed: BoolArray
     taken: float
@@ -81,22 +85,18 @@ def plan_round(desk: Desk, margins: Measured, capacity: float) -> Round:
     # Bidders put up the margin of what they take over; whoever is worst covered comes first.
     wanted = share * margins.maintenance
     accepted, taken, waiting = _accepted(margins, mass, wanted, capacity)
-    quantity, closed = _proportional(desk, share, accepted)
+    quantity, converted = _proportional(desk, share, accepted)
     for row, policy in named.items():
-        _by_policy(desk, row, policy, quantity, closed)
+        _by_policy(desk, row, policy, quantity, converted)
     place = np.flatnonzero(quantity)
-    touched = np.zeros(size, dtype=np.bool_)
+    under, touched = np.zeros(size, dtype=np.bool_), np.zeros(size, dtype=np.bool_)
+    under[below] = True
+    # Who holds nothing but cash is closed as he stands.
+    held = desk.seen.beside_cash()
     touched[desk.seen.account[place]] = True
-    # Who has nothing left to trade is closed as he stands.
-    closed[below] |= ~_has_something(desk, below, quantity)
-    return Round(place, quantity[place], touched, closed, taken, waiting)
-
-
-def _has_something(desk: Desk, rows: IntArray, quantity: FloatArray) -> BoolArray:
-    """Of some accounts, whether anything but cash is left after trades (P,)."""
-    mine = positions_of(desk.seen.book, rows)
-    left = (desk.seen.rows[mine] != cash_row_of(desk.arrays)) & (desk.seen.quantity[mine] + quantity[mine] != 0.0)
-    return np.asarray(desk.seen.by_account(mine, left.astype(np.float64))[rows] > 0.0)
+    touched |= held & (converted > 0.0)
+    closed = (converted >= 1.0) | (under & ~held)
+    return Round(place, quantity[place], converted, under, touched, closed, taken, waiting)
 
 
 def _slices(desk: Desk, rows: IntArray, status: IntArray) -> IntArray:
@@ -130,18 +130,15 @@ def _cover(margins: Measured) -> FloatArray:
     return np.asarray(margins.balance / needed)
 
 
-def _proportional(desk: Desk, wanted: FloatArray, accepted: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Trades (P,) that close the accepted part (A,) of a share (A,) of every contract; of accounts to be closed whole
-    the assets go as well."""
+def _proportional(desk: Desk, wanted: FloatArray, accepted: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Trades (P,) that close the accepted part (A,) of a share (A,) of every contract, and the share (A,) of assets
+    that goes with them: none but of accounts to be closed whole."""
     seen, share = desk.seen, wanted * accepted
     mine = positions_of(seen.book, np.flatnonzero(share > 0.0))
-    held, asset, own = seen.quantity[mine], seen.asset[mine], share[seen.account[mine]]
-    whole = (wanted >= 1.0)[seen.account[mine]]
-    coins = asset & (seen.rows[mine] != cash_row_of(desk.arrays)) & whole
-    cuts = cut_sizes(held, desk.arrays.quantity_step[seen.rows[mine]], own)
+    cuts = cut_sizes(seen.quantity[mine], desk.arrays.quantity_step[seen.rows[mine]], share[seen.account[mine]])
     quantity = np.zeros(len(seen.quantity))
-    quantity[mine] = np.where(asset, np.where(coins, -held * own, 0.0), cuts)
-    return quantity, share >= 1.0
+    quantity[mine] = np.where(seen.asset[mine], 0.0, cuts)
+    return quantity, np.where(wanted >= 1.0, share, 0.0)
 
 
 def _named_rows(desk: Desk, below: IntArray) -> dict[int, str]:
@@ -150,8 +147,8 @@ def _named_rows(desk: Desk, below: IntArray) -> dict[int, str]:
     return {row: rows[row] for row in below.tolist() if row in rows}
 
 
-def _by_policy(desk: Desk, row: int, policy: str, quantity: FloatArray, closed: BoolArray) -> None:
-    """Write the trades of a plan of one account into `quantity`, and whether all of it goes."""
+def _by_policy(desk: Desk, row: int, policy: str, quantity: FloatArray, converted: FloatArray) -> None:
+    """Write the trades of a plan of one account into `quantity`, and into `converted` whether all of it goes."""
     module = import_module(f"{POLICIES}.{policy}")
     if not hasattr(module, "plan"):
         raise ConfigError(f"policy = {policy!r}: must be a file of liquidation/policies")
@@ -159,11 +156,10 @@ def _by_policy(desk: Desk, row: int, policy: str, quantity: FloatArray, closed: 
     book = desk.seen.book.accounts(row, row + 1)
     params = module.Params(buffer=desk.rules.buffer)
     plan = module.plan(book, desk.arrays, desk.model, desk.costs, params, backend=desk.backend)
-    exchange = desk.seen.rows[here] != cash_row_of(desk.arrays)
     if plan.outcome in (Outcome.BANKRUPT, Outcome.EXHAUSTED):
         # What a policy cannot save is taken over whole.
-        quantity[here] = np.where(exchange, -desk.seen.quantity[here], 0.0)
-        closed[row] = True
+        quantity[here] = np.where(desk.seen.asset[here], 0.0, -desk.seen.quantity[here])
+        converted[row] = 1.0
         return
     place = {int(r): int(p) for r, p in zip(desk.seen.rows[here], here, strict=True)}
     for step in plan.steps:

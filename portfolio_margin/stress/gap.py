@@ -38,7 +38,7 @@ class Params:
     draws       1,000 to 1,000,000
     level       share of the draws that the fund survives, 0.5 to 0.99999
     resamples   of the bootstrap behind the standard error, 10 to 10,000
-    seed        of draws and of directions
+    seed        of draws and of directions, 0 to 2^53
     cost        of closing, share of the notional of everything held, 0 to 1
     directions  tried in a reverse stress, 10 to 10,000
     farthest    distance up to which a reverse stress looks, 1 to 100
@@ -57,7 +57,7 @@ class Params:
 
     def __post_init__(self) -> None:
         bounds = {"hours": (0.1, 240.0), "draws": (1_000, 1_000_000), "level": (0.5, 0.99999), "cost": (0.0, 1.0)}
-        bounds |= {"resamples": (10, 10_000), "directions": (10, 10_000), "farthest": (1.0, 100.0)}
+        bounds |= {"seed": (0, 2**53), "resamples": (10, 10_000), "directions": (10, 10_000), "farthest": (1.0, 100.0)}
         check_bounds(self, bounds)
         for name in ("draws", "resamples", "directions", "seed"):
             if getattr(self, name) != int(getattr(self, name)):

@@ -88,6 +88,25 @@ class Holdings:
         quantity[self.cash] -= charge
         return self.holding(quantity)
 
+    def beside_cash(self) -> BoolArray:
+        """(A,) whether anything is held beside cash in the margin currency."""
+        other = self.quantity != 0.0
+        other[self.cash] = False
+        return np.asarray(np.bincount(self.account[other], minlength=len(self)) > 0)
+
+    def assets_going(self, before: Holdings, share: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Places (M,) -> P and amounts of the assets that go with the contracts of an account.
+
+        before  what was held before the contracts were traded
+        share   (A,) of the assets that goes; of what the contracts paid or cost all does
+        """
+        own = share[self.account]
+        mine = self.asset & (own > 0.0)
+        mine[self.cash] = False
+        place = np.flatnonzero(mine)
+        amount = (1.0 - own[place]) * before.quantity[place] - self.quantity[place]
+        return place[amount != 0.0], amount[amount != 0.0]
+
     def without(self, gone: BoolArray, arrays: RiskArrays) -> Holdings:
         """After contracts (N,) that have expired are paid what they are worth and held no more."""
         if not np.any(gone):

@@ -1,4 +1,4 @@
-"""Prevention: how far a parameter would have had to be changed for the fund to be enough."""
+"""Prevention: how large the fund, or how far a parameter, would have had to be for the fund to be enough."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.liquidation.trials import cash_row_of
 from portfolio_margin.stress.measured import measured
+from portfolio_margin.stress.path import StressPath
 from portfolio_margin.stress.result import Result
-from portfolio_margin.stress.run import Venue
+from portfolio_margin.stress.rules import Rules
+from portfolio_margin.stress.run import Venue, run
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
+
+# A fund, in margin currency, that no path exhausts; in ticks it is far below 2^53.
+AMPLE = 1e13
 
 
 class Trial(NamedTuple):
@@ -41,6 +46,12 @@ class Prevention:
 def beyond_fund(result: Result) -> float:
     """What a stress took from other accounts, and what is owed at its end; margin currency."""
     return result.total("deleveraged") + result.total("socialised") + result.rows[-1].owed
+
+
+def fund_needed(venue: Venue, path: StressPath, rules: Rules) -> float:
+    """The smallest fund at the start that bears every shortfall of a path, margin currency, by a run with a fund that
+    is never exhausted; NaN where even that leaves something owed, by accounts that are not closed at the end."""
+    return run(venue, path, replace(rules, fund=AMPLE)).fund_needed
 
 
 def prevented_by(

@@ -64,6 +64,7 @@ class Result:
     liquidated (A,) True for accounts that were traded in any step
     balances   of everybody at the end; opening those at the start
     fund       insurance fund at the start
+    drawn      of it at most, at any time, and its floor where anything was
     """
 
     path: StressPath
@@ -77,6 +78,7 @@ class Result:
     balances: Balances
     opening: Balances
     fund: float
+    drawn: float
 
     def total(self, name: str) -> float:
         """Sum of a flow over the steps, or of a count."""
@@ -89,11 +91,12 @@ class Result:
 
     @property
     def fund_needed(self) -> float:
-        """The smallest fund at the start that would have borne every shortfall, given what penalties bring in."""
-        before = [self.fund, *(row.fund for row in self.rows[:-1])]
-        income = np.array([row.fund - b + row.from_fund for row, b in zip(self.rows, before, strict=True)])
-        drawn = np.cumsum([row.shortfall for row in self.rows]) - np.cumsum(income)
-        return max(0.0, float(np.round(drawn.max(initial=0.0), 2)))
+        """The smallest fund at the start that would have borne every shortfall, given what penalties bring in.
+
+        NaN where this one did not: others that pay for a loss are then closed sooner or later than they would have
+        been. `prevention.fund_needed` runs the path again with a fund that bears all.
+        """
+        return round(self.drawn, 2) if self.survived else float("nan")
 
     def columns(self) -> dict[str, Any]:
         """One row a step."""

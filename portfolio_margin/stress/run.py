@@ -65,6 +65,8 @@ class State(NamedTuple):
 
     held, books      positions, and what everybody is worth
     market, arrays   as they are; pushed (U,) log price by forced trades
+    closed      (A,) accounts that were closed: they hold nothing but cash
+    lowest      ticks that the fund has had at any time, the least
     uncovered   ticks that closed accounts owe still
     """
 
@@ -73,6 +75,8 @@ class State(NamedTuple):
     market: Market
     arrays: RiskArrays
     pushed: FloatArray
+    closed: BoolArray
+    lowest: int
     uncovered: int = 0
 
 
@@ -123,7 +127,9 @@ def run(venue: Venue, path: StressPath, rules: Rules | None = None, tell: Callab
     names = venue.market.underlying_id
     currency = state.arrays.currency
     end, fund = state.books, TICK * float(opening.house[House.FUND])
-    return Result(path, currency, tuple(rows), price, vol, pushed, names, liquidated, end, opening, fund)
+    drawn = opening.house[House.FUND] - state.lowest
+    needed = TICK * float(drawn + how.waterfall.fund_floor if drawn else 0)
+    return Result(path, currency, tuple(rows), price, vol, pushed, names, liquidated, end, opening, fund, needed)
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,8 @@ class Engine:
         arrays = self.venue.arrays(self.venue.market)
         held = prepare_holdings(self.venue.book, arrays, tuple(self.rules.named))
         books = ledger.open_balances(held.equity(arrays, self.venue.threads), self.rules.fund)
-        return State(held, books, self.venue.market, arrays, np.zeros(len(self.venue.market.spot)))
+        pushed, closed = np.zeros(len(self.venue.market.spot)), np.zeros(len(held), dtype=np.bool_)
+        return State(held, books, self.venue.market, arrays, pushed, closed, int(books.house[House.FUND]))
 
     def step(self, state: State, step: int, opening: Balances) -> tuple[State, StepRow, BoolArray]:
         """The state after a step, its row, and the accounts (A,) that were traded."""
@@ -240,35 +247,47 @@ class Engine:
         opening: Balances,
     ) -> tuple[State, FloatArray]:
         """The state after the trades of a round, their charges and who bears what is owed; and the push of prices."""
-        held, arrays = state.held, state.arrays
-        row, traded = held.rows[done.place], np.abs(done.amount)
-        owner, sold = arrays.underlying_idx[row], -done.amount * arrays.delta[row]
+        arrays, free = state.arrays, np.zeros(len(state.held))
+        held = state.held.traded(done.place, done.amount, arrays, free)
+        # At the prices that are paid, which the venue may see late: nothing of what the contracts pay in coin is left.
+        goes, exchanged = held.assets_going(state.held, done.converted)
+        place, amount = np.append(done.place, goes), np.append(done.amount, exchanged)
+        row, traded = held.rows[place], np.abs(amount)
+        owner, sold = arrays.underlying_idx[row], -amount * arrays.delta[row]
         by_name = np.bincount(owner[owner >= 0], sold[owner >= 0], minlength=len(carried)).astype(np.float64)
         factor, names = self.vol_factor(step, state.pushed), self.venue.market.underlying_id
         pushed = carried + self.rules.impact.moved(tally.sold + by_name, names, factor)
         slippage = _slippage(owner, sold, by_name, pushed - state.pushed, self.rules.impact.exponent)
-        cost = _ticks(held.by_account(done.place, traded * desk.costs.trading[row] + slippage))
-        closing = done.amount * held.quantity[done.place] < 0.0
-        wanted = _ticks(held.by_account(done.place, np.where(closing, traded * desk.costs.penalty[row], 0.0)))
+        cost = _ticks(held.by_account(place, traded * desk.costs.trading[row] + slippage))
+        closing = amount * state.held.quantity[place] < 0.0
+        wanted = _ticks(held.by_account(place, np.where(closing, traded * desk.costs.penalty[row], 0.0)))
         books = ledger.moved(state.books, cost, House.LIQUIDATORS)
         penalty = np.minimum(wanted, np.maximum(books.trader, 0))
         books = ledger.penalised(books, penalty, self.rules.waterfall)
-        held = held.traded(done.place, done.amount, arrays, np.asarray(TICK * (cost + penalty)))
+        held = held.traded(goes, exchanged, arrays, np.asarray(TICK * (cost + penalty)))
         before = books.trader
-        tally.bankrupt += int(np.count_nonzero(done.closed & (before < 0)))
-        books, losses = ledger.cover(books, done.closed, opening.trader, self.rules.waterfall)
+        closed = done.below & ~held.beside_cash()
+        tally.bankrupt += int(np.count_nonzero(closed & ~state.closed & (before < 0)))
+        books, losses = ledger.cover(books, closed, opening.trader, self.rules.waterfall)
         held = _in_cash(held, books.trader - before)
         tally.losses.append(losses._replace(deficit=losses.deficit - state.uncovered))
         tally.touched |= done.touched
+        tally.touched[held.account[goes]] = True
         tally.sold = tally.sold + by_name
         tally.costs += int(cost.sum())
         tally.penalties += int(penalty.sum())
         tally.capacity = max(tally.capacity - done.taken, 0.0)
-        return state._replace(held=held, books=books, uncovered=losses.uncovered), pushed
+        lowest = min(state.lowest, int(books.house[House.FUND]))
+        gone = state.closed | closed | (done.converted >= 1.0)
+        state = state._replace(held=held, books=books, closed=gone, lowest=lowest, uncovered=losses.uncovered)
+        return state, pushed
 
     def audit(self, state: State, total: int, touched: BoolArray) -> None:
-        """Nothing came from nowhere, and the books of who was touched (A,) are what the positions are worth; the others
-        were marked at that."""
+        """Who was closed holds nothing, nothing came from nowhere, and the books of who was touched (A,) are what the
+        positions are worth; the others were marked at that."""
+        if np.any(state.closed & state.held.beside_cash()):
+            name = state.held.book.account_id[np.argmax(state.closed & state.held.beside_cash())]
+            raise AssertionError(f"account {name} was closed and holds something")
         if state.books.total != total:
             raise AssertionError(f"value was not conserved: {state.books.total - total} ticks")
         rows = np.flatnonzero(touched)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from portfolio_margin.edge.contour import contour
 from portfolio_margin.edge.payoff import payoff
 from portfolio_margin.edge.prices import Span, liquidation_prices
 from portfolio_margin.plots import edge_contour, payoff_prices, payoff_with_marks
+from portfolio_margin.plots.edge import shaded
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.edge.cases import linear_case
 from tests.portfolio_margin.test_cli import check_fails
@@ -71,6 +73,12 @@ def test_pictures_are_written_and_their_frames_are_the_numbers(run: Any, tmp_pat
     frame = payoff_with_marks(curves, prices).frame
     now = frame[frame["curve"] == "now"]
     change = np.flatnonzero(np.diff(now["liquidated"].to_numpy().astype(int)))
+    # Shading ends where the marks are, whichever side of 0 the excess of a mark is rounded to.
+    ends = [(shown[0] * prices.spot, prices.price[0]), (prices.price[1], shown[-1] * prices.spot)]
+    at_mark = np.isin(curves.price, prices.price)
+    for rounding in (1e-9, -1e-9):
+        excess = np.where(at_mark, rounding, curves.excess)
+        assert np.ravel(shaded(replace(curves, excess=excess), prices)) == pytest.approx(np.ravel(ends), rel=1e-14)
     assert len(change) == 2 and set(frame["curve"]) == {"now", "tomorrow", "at first expiry"}
 
 

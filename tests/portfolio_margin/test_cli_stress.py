@@ -75,6 +75,9 @@ def test_rules_of_the_command(run: Any, path_file: str) -> None:
 
     plain = liquidated()
     assert liquidated("--demand", "0") == 0 < plain
+    nobody = ("stress", "--path", path_file, "--demand", "0")
+    assert json.loads(run(*nobody, "--json").out)["fund_needed"] is None
+    assert "no fund is enough" in run(*nobody).out
     assert liquidated("--refine", "3", "--impact", "0") > 0
     assert liquidated("--policy", "naked-call-seller-01=cheapest", "--delay-hours", "2") > 0
 
@@ -88,7 +91,10 @@ def test_rules_of_the_command(run: Any, path_file: str) -> None:
         (("--policy", "x=none"), ("--policy x=none", "cheapest")),
         (("--policy", "x=cheapest"), ("x", "no such account")),
         (("--refine", "0"), ("refined = 0.0",)),
+        (("--refine", "1e-6"), ("refined = 1e-06", "10,000 at most")),
         (("--draws", "10"), ("draws = 10",)),
+        (("--size-fund", "--seed", "-1"), ("seed = -1",)),
+        (("--reverse", "--seed", "-1"), ("seed = -1",)),
         (("--arrays", "a.npz", "--positions", "p.csv"), ("a.npz",)),
     ],
 )
@@ -102,6 +108,10 @@ def test_a_bad_path_names_the_row(run: Any, tmp_path: Path) -> None:
     check_fails(run("stress", "--path", str(file)), "row 3", "price_BTC", "must be a factor")
     file.write_text("hours,price_BTC\n0,1\n")
     check_fails(run("stress", "--path", str(file)), "ETH", "the path has no price of it")
+    file.write_text("hours,price_BTC,price_ETH,price_BTC\n0,1,1,0.9\n")
+    check_fails(run("stress", "--path", str(file)), "price_BTC", "given twice")
+    file.write_text("hours,price_BTC,price_ETH,vol_BTC,vol_BTC_30d\n0,1,1,1,2\n")
+    check_fails(run("stress", "--path", str(file)), "vol_BTC_30d", "30 days")
 
 
 def test_pictures(run: Any, tmp_path: Path, path_file: str) -> None:

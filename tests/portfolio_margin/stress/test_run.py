@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from portfolio_margin import AccountStatus, margin
 from portfolio_margin.liquidation import waterfall
 from portfolio_margin.stress.path import StressPath
+from portfolio_margin.stress.prevention import fund_needed
 from portfolio_margin.stress.result import Result
 from portfolio_margin.stress.rules import Impact, Rules
 from portfolio_margin.stress.run import Engine, run
@@ -149,6 +150,44 @@ def test_a_fund_that_is_just_enough() -> None:
     assert needed > 0
     assert stressed(accounts, path, fund=needed).survived
     assert not stressed(accounts, path, fund=needed - 1.0).survived
+
+
+@pytest.mark.parametrize("demand", [np.inf, 40_000.0])
+@pytest.mark.parametrize("policy", ["proportional", "largest_contributor"])
+@pytest.mark.parametrize("delay", [0.0, 6.0])
+def test_who_is_closed_whole_is_done_with(demand: float, policy: str, delay: float) -> None:
+    """Buying back options costs coins, which are bought as well: whatever prices do then, nobody gains or loses."""
+    sold = {"short": {"BTC-60D-68000-C": -5.0, "BTC-60D-68000-P": -5.0, "BTC": 0.3, "USD": 1_000.0}}
+    book = book_of({**sold, "bystander": {"USD": 1e6}})
+    rules = {"fund": 1e7, "rounds": 1, "impact": QUIET, "delay_hours": delay, "named": {"short": policy}}
+    ends = []
+    for factor in (0.5, 1.0, 1.5):
+        path = path_of([0.98, 1.0, 1.0, 1.0, factor], hours=6.0)
+        result = run(venue_of(book), path, Rules(**rules, demand=demand))
+        first = next(step for step, row in enumerate(result.rows) if row.bankrupt)
+        assert result.total("bankrupt") == 1.0 and first < 4
+        assert all(row.shortfall == row.owed == row.liquidated == 0 for row in result.rows[first + 1 :])
+        assert all(row.equity == pytest.approx(1e6, abs=0.03) for row in result.rows[first:])
+        ends.append(result.rows[-1].fund)
+    assert ends[0] == ends[1] == ends[2] < 1e7
+
+
+def test_an_account_is_closed_once_also_where_its_debt_stays() -> None:
+    nobody = waterfall.Params(deleveraging="none", socialising="none")
+    path = path_of([1.0, 0.7, 0.6, 0.8])
+    result = stressed(perpetual_long("loser", 20.0, 0.15), path, waterfall=nobody, rounds=5)
+    assert [row.bankrupt for row in result.rows] == [0, 1, 0, 0]
+
+
+def test_a_fund_for_a_path_that_was_not_survived() -> None:
+    accounts = {**perpetual_long("first", 20.0, 0.15), **perpetual_long("second", 5.0, 0.3)}
+    venue, path = venue_of(book_of(accounts)), path_of([1.0, 0.8, 0.6])
+    rules = Rules(fund=1e3, impact=QUIET, waterfall=waterfall.Params(fund_floor=50_000))
+    assert np.isnan(run(venue, path, rules).fund_needed)
+    needed = fund_needed(venue, path, rules)
+    assert run(venue, path, replace(rules, fund=needed)).survived
+    assert not run(venue, path, replace(rules, fund=round(needed - 0.01, 2))).survived
+    assert np.isnan(fund_needed(venue, path, replace(rules, demand=0.0)))
 
 
 def test_forced_sales_push_the_price_and_pull_others_along() -> None:

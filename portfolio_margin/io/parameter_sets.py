@@ -92,13 +92,10 @@ def find_parameter_set(
     *,
     extend: bool = False,
 ) -> FoundSet:
-<<<<<<< HEAD
-    """The set that `load_parameters` takes; with `nearest`, the oldest one where none is old enough, marked so."""
+    """The set that `load_parameters` takes; with `nearest`, where none is valid, the last before or the oldest, and
+    marked so."""
     if at is not None:
         _check_moment(at)
-=======
-    """The set that `load_parameters` takes; with `nearest`, where none is valid, the last before or the oldest, marked so."""
->>>>>>> mend4d
     known = parameter_files(model, folder, extend=extend)
     if not known and name is None:
         alone = folder is not None and not extend
@@ -131,19 +128,18 @@ def find_parameter_set(
     )
 
 
-<<<<<<< HEAD
 def valid_by_name(model: str, at: int | None, folder: str | Path | None = None, *, extend: bool = False) -> list[str]:
     """Sets valid at `at` that have a word behind their date, oldest first: no search by date takes them."""
     known = parameter_files(model, folder, extend=extend)
-    sets = [_read(path, folder).info for stem, path in known.items() if _suffix(stem)]
+    sets = [_read(path, folder, known).info for stem, path in known.items() if _suffix(stem)]
     return [info.name for info in sets if at is None or info.valid_at(at)]
-=======
+
+
 def _check_moment(at: object) -> None:
     """ConfigError for what is no time in ms UTC of the years 1970 to 9999, whose dates sets are named after."""
     whole = isinstance(at, (int, np.integer)) and not isinstance(at, bool)
     if not whole or not 0 <= int(at) <= LAST_MOMENT_MS:  # type: ignore[call-overload]
         raise ConfigError(f"at = {at!r}: must be a whole number, ms UTC from 0 to {LAST_MOMENT_MS}")
->>>>>>> mend4e
 
 
 def parameter_files(model: str, folder: str | Path | None = None, *, extend: bool = False) -> dict[str, Path]:

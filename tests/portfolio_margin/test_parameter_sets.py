@@ -101,7 +101,6 @@ def test_no_set_is_old_enough(archive: Path) -> None:
     assert (found.info.name, found.info.applies) == ("2024-01-01", False)
 
 
-<<<<<<< HEAD
 def test_sets_with_a_word_behind_the_date_go_by_name_only() -> None:
     """Where only such a set is valid the message names it; a search by date, that of compare too, passes it over."""
     with pytest.raises(ConfigError, match=r"2024-06-17-docs: valid then, but .* taken by name only"):
@@ -109,7 +108,8 @@ def test_sets_with_a_word_behind_the_date_go_by_name_only() -> None:
     assert valid_by_name("deribit_spm", at("2026-01-15")) == ["2024-06-17-docs"]
     assert valid_by_name("deribit_spm", at("2024-06-16")) == []
     assert find_parameter_set("deribit_spm", at=at("2026-01-15"), nearest=True).info.name == "2026-02-15"
-=======
+
+
 @pytest.mark.parametrize("moment", [float("nan"), float("inf"), 1.7e12, 10**30, -1, True, "2026-01-01"])
 @pytest.mark.parametrize("model", ["worst_case", "dynamic_worst_case"])
 def test_a_time_that_is_none_is_refused(model: str, moment: Any) -> None:
@@ -121,7 +121,6 @@ def test_the_last_moment_of_a_date_is_taken() -> None:
     assert load_parameters("dynamic_worst_case", at=at("10000-01-01") - 1)[1].name == "2026-02-26"
     with pytest.raises(ConfigError, match="at = 253402300800000"):
         load_parameters("dynamic_worst_case", at=at("10000-01-01"))
->>>>>>> mend4e
 
 
 def test_a_model_without_sets_has_its_defaults(tmp_path: Path) -> None:

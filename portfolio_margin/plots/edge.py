@@ -100,8 +100,10 @@ def shaded(curves: Payoff, prices: LiquidationPrices) -> list[tuple[float, float
     the last point below maintenance margin where there is none in between."""
     price, below = curves.price, curves.excess[0] < 0
     turns = np.diff(np.concatenate([[False], below, [False]]).astype(np.int64))
-    edges, found = np.sort(prices.price), []
-    for first, last in zip(np.flatnonzero(turns > 0), np.flatnonzero(turns < 0) - 1, strict=True):
+    edges = np.sort(prices.price)
+    found: list[tuple[float, float]] = []
+    runs = zip(np.flatnonzero(turns > 0).tolist(), (np.flatnonzero(turns < 0) - 1).tolist(), strict=True)
+    for first, last in runs:
         before = edges[(edges <= price[first]) & (edges >= price[max(first - 1, 0)])]
         after = edges[(edges >= price[last]) & (edges <= price[min(last + 1, len(price) - 1)])]
         begins = before[-1] if len(before) else price[first]

@@ -97,10 +97,11 @@ class StressPath:
         """The same path with steps in between, none longer than `hours`: the market does not jump, or by less."""
         if not hours > 0:
             raise DataError([Problem(self.name, None, "refined", hours, "must be a number of hours above 0")])
-        # Counted as numbers, which a step too short for any count of them cannot overflow.
-        steps = 1.0 + float(np.sum(np.maximum(1.0, np.ceil(np.diff(self.hours) / hours - 1e-9))))
+        # Counted first, as numbers: there may be more than fit in memory, or in an integer.
+        with np.errstate(over="ignore"):
+            steps = 1.0 + float(np.sum(np.maximum(1.0, np.ceil(np.diff(self.hours) / hours - 1e-9))))
         if steps > MOST_STEPS:
-            remedy = f"would make {steps:,.0f} steps, of {MOST_STEPS:,} at most"
+            remedy = f"would make {steps:.6g} steps, of {MOST_STEPS:,} at most"
             raise DataError([Problem(self.name, None, "refined", hours, remedy)])
         times = [self.hours[:1]]
         for before, after in zip(self.hours[:-1], self.hours[1:], strict=True):

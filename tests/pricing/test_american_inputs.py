@@ -57,7 +57,7 @@ def test_rows_out_of_bounds_are_named_alike(function: str) -> None:
 
 
 def test_texts_are_refused_by_field() -> None:
-    with pytest.raises(DataError, match="american_price, sign = \"'P'\": must be a number"):
+    with pytest.raises(DataError, match=r"american_price, sign = \"'P'\": \+1 for a call, -1 for a put"):
         american_price(100.0, 100.0, 1.0, 0.2, "P", 0.05)
     with pytest.raises(DataError, match="american_call_with_dividend, spot = \"'x'\": must be a number"):
         american_call_with_dividend("x", 100.0, 1.0, 0.2, 0.05, 1.0, 0.1)

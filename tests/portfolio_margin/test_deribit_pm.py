@@ -60,7 +60,8 @@ def test_the_models_are_their_plain_twins(steps: dict[str, int], cash: dict[str,
         required = MODELS[name](PARAMS).requirement(book, EXACT_ARRAYS, backend="numpy")
         if name == "deribit_spm":
             move = {coin: PAIRS[coin]["price_range"] for coin in INDEX}
-            twin["balances_owed"] = balance_charge(cash, INDEX, move, 0.0)
+            worth = sum(q * float(EXACT_ARRAYS.value[ROW[one]]) for one, q in held.items() if "USDC" in one)
+            twin["balances_owed"] = balance_charge(cash, INDEX, move, 0.0, contracts=worth)
         for charge, amount in twin.items():
             assert required.charges[charge][0, 0] == pytest.approx(amount, rel=1e-9, abs=1e-6), (name, charge)
         assert required.maintenance[0] == pytest.approx(0.8 * sum(twin.values()), rel=1e-9, abs=1e-6)

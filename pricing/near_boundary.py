@@ -12,6 +12,7 @@ On numpy whatever the backend, for few rows are near.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -46,12 +47,27 @@ def premium_greeks(
     scheme: Scheme, terms: tuple[FloatArray, ...], log_spot: FloatArray, y: FloatArray, changes: FloatArray
 ) -> FloatArray:
     """(8,R) as the model's `premium_greeks`; terms and log_spot (R,), y (R,n), changes (3,R,n)."""
+    return in_blocks(_block, scheme, terms, log_spot, y, changes)
+
+
+Block = Callable[[Scheme, tuple[FloatArray, ...], FloatArray, FloatArray, FloatArray], FloatArray]
+
+
+def in_blocks(
+    greeks: Block,
+    scheme: Scheme,
+    terms: tuple[FloatArray, ...],
+    log_spot: FloatArray,
+    y: FloatArray,
+    changes: FloatArray,
+) -> FloatArray:
+    """(8,R) of `greeks` for a few rows at a time, so that points of every row's own fit into the caches."""
     out = np.empty((8, len(log_spot)))
     for start in range(0, len(log_spot), ROWS_AT_ONCE):
         block = slice(start, start + ROWS_AT_ONCE)
         here = tuple(term[block] for term in terms)
         with np.errstate(all="ignore"):
-            out[:, block] = _block(scheme, here, log_spot[block], y[block], changes[:, block])
+            out[:, block] = greeks(scheme, here, log_spot[block], y[block], changes[:, block])
     return out
 
 

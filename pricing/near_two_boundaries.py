@@ -14,7 +14,7 @@ import numpy as np
 from pricing import near_boundary, two_boundaries
 from pricing.arrays import BoolArray, FloatArray
 from pricing.collocation import Scheme, basis_at
-from pricing.near_boundary import HALF_WAY, LEAST, ROWS_AT_ONCE
+from pricing.near_boundary import HALF_WAY, LEAST
 
 # The shared points are right to 1e-6 of gamma from so many deviations on.
 FAR = 0.2
@@ -39,13 +39,7 @@ def premium_greeks(
     scheme: Scheme, terms: tuple[FloatArray, ...], log_spot: FloatArray, y: FloatArray, changes: FloatArray
 ) -> FloatArray:
     """(8,R) as the model's `premium_greeks`; terms and log_spot (R,), y (R,1+2n), changes (3,R,1+2n)."""
-    out = np.empty((8, len(log_spot)))
-    for start in range(0, len(log_spot), ROWS_AT_ONCE):
-        block = slice(start, start + ROWS_AT_ONCE)
-        here = tuple(term[block] for term in terms)
-        with np.errstate(all="ignore"):
-            out[:, block] = _block(scheme, here, log_spot[block], y[block], changes[:, block])
-    return out
+    return near_boundary.in_blocks(_block, scheme, terms, log_spot, y, changes)
 
 
 def _block(

@@ -1,4 +1,4 @@
-"""The jax backend beside numba: risk arrays and the worst loss of every account, on the devices that jax sees.
+"""The jax backend beside numba: prices and Greeks, risk arrays and the worst loss of every account, on jax's devices.
 
 Run by itself, `python -m benchmarks.accelerator`; on a processor jax sees one device, or as many as
 XLA_FLAGS=--xla_force_host_platform_device_count=N pretends.
@@ -15,7 +15,34 @@ from benchmarks import exchange
 from benchmarks.timing import best_seconds, report
 from portfolio_margin import worst_loss
 from portfolio_margin.backends.state import jax_devices
+from pricing import greeks, price
 from scenarios import revalue
+
+
+def formulas(options: int, rounds: int) -> None:
+    """Time prices and Greeks of so many unrelated options, arrays in and arrays out, on numba and on jax."""
+    random = np.random.default_rng(options)
+    forward = np.full(options, 100.0)
+    columns = (
+        forward,
+        forward * np.exp(random.normal(0.0, 0.3, options)),
+        random.uniform(0.02, 2.0, options),
+        random.uniform(0.1, 1.5, options),
+        np.where(random.random(options) < 0.5, 1.0, -1.0),
+    )
+    cores = os.cpu_count() or 1
+    gap = float(np.abs(price(*columns, backend="jax") - price(*columns)).max()) / 100.0
+    seconds = best_seconds(
+        {
+            f"price, numba, {cores} threads": lambda: price(*columns),
+            "price, jax": lambda: price(*columns, backend="jax"),
+            f"greeks, numba, {cores} threads": lambda: greeks(*columns),
+            "greeks, jax": lambda: greeks(*columns, backend="jax"),
+        },
+        rounds,
+    )
+    report(f"{options:,} options, from and to arrays of the host", seconds, f"price, numba, {cores} threads")
+    print(f"  largest difference of a price from numba: {gap:.1e} of the forward")
 
 
 def run(contracts: int, scenarios: int, accounts: int, positions: int, rounds: int) -> None:
@@ -60,12 +87,14 @@ def run(contracts: int, scenarios: int, accounts: int, positions: int, rounds: i
 def main() -> None:
     """Parse the sizes and run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accelerator", description=__doc__)
+    parser.add_argument("--options", type=int, default=1_000_000)
     parser.add_argument("--contracts", type=int, default=2_000)
     parser.add_argument("--scenarios", type=int, default=64)
     parser.add_argument("--accounts", type=int, default=100_000)
     parser.add_argument("--positions", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     sizes = parser.parse_args()
+    formulas(sizes.options, sizes.rounds)
     run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
 
 

@@ -100,13 +100,13 @@ def _first_of(bad: BoolArray, first: IntArray) -> IntArray:
     return found
 
 
-def segment_starts(positions: Positions) -> tuple[IntArray, IntArray]:
-    """First position and account of every (account, netting set) that holds anything."""
+def netting_segments(positions: Positions) -> tuple[IntArray, IntArray, IntArray]:
+    """First position, account and netting set of every (account, netting set) that holds anything."""
     groups = len(positions.group_ptr) - 1
     account_of_group = np.repeat(np.arange(len(positions.account_ptr) - 1), np.diff(positions.account_ptr))
     opens = np.ones(groups, dtype=bool)
     opens[1:] = (np.diff(account_of_group) != 0) | (np.diff(positions.netting_set) != 0)
-    return positions.group_ptr[:-1][opens], account_of_group[opens]
+    return positions.group_ptr[:-1][opens], account_of_group[opens], positions.netting_set[opens]
 
 
 def worst_of_segments(sums: FloatArray, account: IntArray, accounts: int) -> tuple[FloatArray, IntArray]:
@@ -125,9 +125,10 @@ def worst_of_losses(
     loss = np.maximum(-lowest, 0.0)
     total = np.zeros(accounts)
     np.add.at(total, account, loss)
+    largest = np.zeros(accounts)
+    np.maximum.at(largest, account, loss)
+    # Later writes win, so segments go backwards: of equal losses the first one counts.
     worst = np.full(accounts, -1)
-    # Later writes win, so segments go in order of rising loss; equal losses keep the first segment.
-    order = np.lexsort((-np.arange(len(loss)), loss))
-    order = order[loss[order] > 0]
-    worst[account[order]] = scenario[order]
+    reached = np.flatnonzero((loss > 0) & (loss == largest[account]))[::-1]
+    worst[account[reached]] = scenario[reached]
     return total, worst

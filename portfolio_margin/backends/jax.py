@@ -1,8 +1,13 @@
-"""Account kernels on jax: blocks of whole segments, gathered and summed on one device or shared out among several."""
+"""Account kernels on jax: every segment adds up its positions one by one, all segments of a block at a time.
+
+Segments of about as many positions go together in blocks, on one device or shared out among several. A device adds in
+the order of the book, as the compiled kernels do, so that it has their bits wherever the sums are exact or not.
+"""
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -11,43 +16,159 @@ import jax.numpy as jnp
 import numpy as np
 
 from portfolio_margin.kernel_inputs import (
+    QUANTITY_ROUNDING,
+    STEP_TOLERANCE,
     Faults,
     Positions,
     Table,
-    faults,
-    segment_starts,
-    units_held,
+    netting_segments,
     worst_of_losses,
 )
 from pricing.arrays import FloatArray, IntArray
 from pricing.xp.devices import EVERYWHERE, SHARED, mesh_of, power_of_two, rows_at_once, shared_out
 from pricing.xp.jax import double_precision
 
-# Rows as wide as the table that are there at once for each position, at most.
+# Rows as wide as the table that are there at once for each segment, at most.
 TEMPORARIES = 4
+NEVER = np.iinfo(np.int64).max
 
 
-def _sums(rows: Any, asset: Any, block: Any, segments: int, rounded: bool) -> Any:
-    """(1,segments,K) sums of the one block that this device has."""
-    held, instrument, segment = (column[0] for column in block)
-    product = held[:, None] * rows[instrument]
-    if rounded:
-        product = jnp.where(asset[instrument][:, None], jnp.rint(product), product)
-    return jax.ops.segment_sum(product, segment, num_segments=segments, indices_are_sorted=True)[None]
+class _Given(NamedTuple):
+    """What every device has whole: the positions and the table, and a 0 that the compiler does not know to be one."""
+
+    instrument: Any
+    quantity: Any
+    rows: Any
+    unit: Any
+    contract: Any
+    long_weight: Any
+    magnitude: Any
+    row_set: Any
+    zero: Any
 
 
-def _lowest(rows: Any, asset: Any, block: Any, segments: int, rounded: bool) -> tuple[Any, Any]:
-    """(1,segments) lowest sum of each segment and its column: what leaves the device is two numbers a segment."""
-    sums = _sums(rows, asset, block, segments, rounded)
-    column = jnp.argmin(sums, axis=2)
-    return jnp.take_along_axis(sums, column[:, :, None], axis=2)[:, :, 0], column
+class _Segments(NamedTuple):
+    """Consecutive positions that are added up: the first, how many, and the netting set of all of them."""
+
+    first: Any
+    count: Any
+    netting_set: Any
+
+
+def _folded(given: _Given, block: _Segments, initial: Any, step: Callable[..., Any]) -> Any:
+    """What `step(state, position, row, units held, is a position)` makes of a block's positions, each in its turn."""
+    first, count, _ = block
+
+    def body(turn: Any, state: Any) -> Any:
+        there = turn < count
+        position = jnp.where(there, first + turn, 0)
+        row, quantity = given.instrument[position], given.quantity[position]
+        balance = jnp.where(quantity > 0, quantity * given.long_weight[row], quantity)
+        held = jnp.where(given.contract[row], jnp.rint(quantity / given.unit[row]), balance)
+        return step(state, position, row, held, there)
+
+    return jax.lax.fori_loop(0, jnp.max(count), body, initial)
+
+
+def _sums(given: _Given, block: _Segments, rounded: bool) -> Any:
+    """(S,K) sums of a block's segments, in ticks."""
+
+    def step(total: Any, position: Any, row: Any, held: Any, there: Any) -> Any:
+        product = held[:, None] * given.rows[row]
+        if rounded:
+            product = jnp.where(given.contract[row][:, None], product, jnp.rint(product))
+        else:
+            # Read as a whole number and back, a product is rounded before it is added; else the two become one.
+            whole = jax.lax.bitcast_convert_type(product, jnp.int64) ^ given.zero
+            product = jax.lax.bitcast_convert_type(whole, jnp.float64)
+        return total + jnp.where(there[:, None], product, 0.0)
+
+    # Of the block, so that every device is known to have its own.
+    nothing = jnp.zeros_like(block.count, jnp.float64)[:, None] * jnp.zeros(given.rows.shape[1])
+    return _folded(given, block, nothing, step)
+
+
+def _lowest(given: _Given, block: _Segments, rounded: bool) -> tuple[Any, Any]:
+    """(S,) lowest sum of each segment and its column: what leaves the device is two numbers a segment."""
+    sums = _sums(given, block, rounded)
+    column = jnp.argmin(sums, axis=1)
+    return jnp.take_along_axis(sums, column[:, None], axis=1)[:, 0], column
+
+
+def _checks(given: _Given, block: _Segments, rounded: bool) -> tuple[Any, Any, Any]:
+    """(S,) each: first position off its step, sum of magnitudes, first position in another netting set; or NEVER."""
+
+    def step(state: Any, position: Any, row: Any, held: Any, there: Any) -> Any:
+        off, magnitude, misplaced = state
+        quantity, unit = given.quantity[position], given.unit[row]
+        gap = jnp.abs(jnp.rint(quantity / unit) * unit - quantity)
+        whole = gap <= STEP_TOLERANCE * unit + QUANTITY_ROUNDING * jnp.abs(quantity)
+        bad = there & given.contract[row] & ~whole
+        strange = there & (given.row_set[row] != block.netting_set)
+        return (
+            jnp.minimum(off, jnp.where(bad, position, NEVER)),
+            magnitude + jnp.where(there, jnp.abs(held) * given.magnitude[row], 0.0),
+            jnp.minimum(misplaced, jnp.where(strange, position, NEVER)),
+        )
+
+    never = jnp.full_like(block.first, NEVER)
+    return _folded(given, block, (never, jnp.zeros_like(block.count, jnp.float64), never), step)
+
+
+_RESULTS = {_sums: SHARED, _lowest: (SHARED, SHARED), _checks: (SHARED, SHARED, SHARED)}
 
 
 @functools.cache
-def _compiled(function: Callable[..., Any], mesh: jax.sharding.Mesh, segments: int, rounded: bool) -> Any:
-    call = functools.partial(function, segments=segments, rounded=rounded)
-    results = (SHARED, SHARED) if function is _lowest else SHARED
-    return shared_out(call, mesh, (EVERYWHERE, EVERYWHERE, (SHARED, SHARED, SHARED)), results)
+def _compiled(function: Callable[..., Any], mesh: jax.sharding.Mesh, rounded: bool) -> Any:
+    inputs = (_Given(*(EVERYWHERE for _ in _Given._fields)), _Segments(SHARED, SHARED, SHARED))
+    return shared_out(functools.partial(function, rounded=rounded), mesh, inputs, _RESULTS[function])
+
+
+class _Job(NamedTuple):
+    """Positions and table on the devices that share the segments."""
+
+    mesh: jax.sharding.Mesh
+    given: _Given
+    rounded: bool
+    columns: int
+
+
+def _job(positions: Positions, table: Table, devices: int | None) -> _Job:
+    mesh = mesh_of(devices)
+    # Filled up to a power of two: books of other sizes find what was compiled.
+    room = power_of_two(max(len(positions.quantity), 1))
+    instrument, quantity = np.zeros(room, np.int32), np.zeros(room)
+    instrument[: len(positions.quantity)] = positions.instrument_idx
+    quantity[: len(positions.quantity)] = positions.quantity
+    columns = (table.rows, table.unit, table.contract, table.long_weight, table.magnitude, positions.row_set)
+    given = _Given(instrument, quantity, *columns, np.int64(0))
+    everywhere = jax.sharding.NamedSharding(mesh, EVERYWHERE)
+    return _Job(mesh, jax.device_put(given, everywhere), table.rounded, table.rows.shape[1])
+
+
+def _results(function: Callable[..., Any], job: _Job, segments: _Segments) -> Iterator[tuple[IntArray, Any]]:
+    """The segments of every block and what the function makes of them, with rows more that are of no segment."""
+    compiled = _compiled(function, job.mesh, job.rounded)
+    width = 1 if function is _checks else job.columns
+    for chosen in _blocks(segments.count, TEMPORARIES * 8 * width, job.mesh):
+        room = job.mesh.size * power_of_two(-(-len(chosen) // job.mesh.size))
+        # Filled up with segments of no positions.
+        block = _Segments(*(np.zeros(room, np.int64) for _ in _Segments._fields))
+        for column, values in zip(block, segments, strict=True):
+            column[: len(chosen)] = values[chosen]
+        found = compiled(job.given, block)
+        yield chosen, jax.tree.map(np.asarray, found)
+
+
+def _blocks(count: IntArray, bytes_each: int, mesh: jax.sharding.Mesh) -> Iterator[IntArray]:
+    """Segments that go together: the longest has at most twice the positions of the shortest."""
+    order = np.argsort(count, kind="stable")
+    ends = 2 ** np.arange(int(count.max(initial=0)).bit_length() + 1)
+    bounds = np.searchsorted(count[order], [1, *(ends + 1)])
+    for low, high in itertools.pairwise(bounds):
+        step = mesh.size * rows_at_once(int(high - low), bytes_each, mesh)
+        for start in range(int(low), int(high), step):
+            yield order[start : min(start + step, int(high))]
 
 
 def account_sums(
@@ -55,81 +176,40 @@ def account_sums(
 ) -> tuple[FloatArray, Faults]:
     """(A,K) sums in ticks; see the numpy backend. devices share the accounts, None for the one jax uses by default."""
     first = positions.group_ptr[positions.account_ptr]
-    filled = np.flatnonzero(np.diff(first) > 0)
-    held = units_held(positions, table)
     out = np.zeros((len(first) - 1, table.rows.shape[1]))
-    starts = first[filled]
-    for launch, sums in _launches(_sums, positions, table, (held, starts), devices):
-        for block, summed in zip(launch, np.asarray(sums), strict=False):
-            out[filled[block.first : block.last]] = summed[: block.last - block.first]
-    return out, faults(positions, table, held)
+    with double_precision():
+        job = _job(positions, table, devices)
+        for chosen, sums in _results(_sums, job, _Segments(first[:-1], np.diff(first), np.zeros_like(first[:-1]))):
+            out[chosen] = sums[: len(chosen)]
+        return out, _faults(job, *_netting_segments(positions), len(first) - 1)
 
 
 def worst_loss(
     positions: Positions, table: Table, threads: int = 1, devices: int | None = None
 ) -> tuple[FloatArray, IntArray, Faults]:
     """(A,) worst loss in ticks and (A,) its scenario; see the numpy backend. devices as in `account_sums`."""
-    starts, account = segment_starts(positions)
-    held = units_held(positions, table)
-    lowest, scenario = np.empty(len(starts)), np.empty(len(starts), np.int64)
-    for launch, found in _launches(_lowest, positions, table, (held, starts), devices):
-        for block, values, columns in zip(launch, *map(np.asarray, found), strict=False):
-            count = block.last - block.first
-            lowest[block.first : block.last] = values[:count]
-            scenario[block.first : block.last] = columns[:count]
-    total, worst = worst_of_losses(lowest, scenario, account, len(positions.account_ptr) - 1)
-    return total, worst, faults(positions, table, held)
-
-
-class _Block(NamedTuple):
-    """Whole segments first to last - 1, whose positions are low to high - 1."""
-
-    first: int
-    last: int
-    low: int
-    high: int
-
-
-def _blocks(starts: IntArray, positions: int, size: int) -> list[_Block]:
-    """Segments in blocks of at most `size` positions; a segment that is larger is a block of its own."""
-    ends = np.append(starts[1:], positions)
-    blocks, first = [], 0
-    while first < len(starts):
-        last = max(first + 1, int(np.searchsorted(ends, starts[first] + size, side="right")))
-        blocks.append(_Block(first, last, int(starts[first]), int(ends[last - 1])))
-        first = last
-    return blocks
-
-
-def _launches(
-    function: Callable[..., Any],
-    positions: Positions,
-    table: Table,
-    segments: tuple[FloatArray, IntArray],
-    devices: int | None,
-) -> Iterator[tuple[list[_Block], Any]]:
-    """The function of every block, as many at a time as there are devices; shapes are the same for all of them."""
-    held, starts = segments
-    mesh = mesh_of(devices)
-    size = rows_at_once(len(held), TEMPORARIES * 8 * table.rows.shape[1], mesh)
-    blocks = _blocks(starts, len(held), size)
-    if not blocks:
-        return
-    width = power_of_two(max(block.high - block.low for block in blocks))
-    # One segment more than there are takes what blocks are filled up with.
-    count = power_of_two(1 + max(block.last - block.first for block in blocks))
-    segment = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(held))))
+    segments, account = _netting_segments(positions)
+    lowest, scenario = np.zeros(len(account)), np.zeros(len(account), np.int64)
     with double_precision():
-        compiled = _compiled(function, mesh, count, table.rounded)
-        everywhere = jax.sharding.NamedSharding(mesh, EVERYWHERE)
-        rows, asset = jax.device_put((table.rows, ~table.contract), everywhere)
-        for low in range(0, len(blocks), mesh.size):
-            launch = blocks[low : low + mesh.size]
-            columns = (np.zeros((mesh.size, width)), *(np.zeros((mesh.size, width), np.int64) for _ in range(2)))
-            columns[2][:] = count - 1
-            for place, block in enumerate(launch):
-                part, filled = slice(block.low, block.high), slice(block.high - block.low)
-                columns[0][place, filled] = held[part]
-                columns[1][place, filled] = positions.instrument_idx[part]
-                columns[2][place, filled] = segment[part] - block.first
-            yield launch, compiled(rows, asset, columns)
+        job = _job(positions, table, devices)
+        for chosen, found in _results(_lowest, job, segments):
+            lowest[chosen], scenario[chosen] = (values[: len(chosen)] for values in found)
+        total, worst = worst_of_losses(lowest, scenario, account, len(positions.account_ptr) - 1)
+        return total, worst, _faults(job, segments, account, len(total))
+
+
+def _netting_segments(positions: Positions) -> tuple[_Segments, IntArray]:
+    """Every (account, netting set) and its account."""
+    starts, account, netting_set = netting_segments(positions)
+    return _Segments(starts, np.diff(np.append(starts, len(positions.quantity))), netting_set), account
+
+
+def _faults(job: _Job, segments: _Segments, account: IntArray, accounts: int) -> Faults:
+    """The checks of the numba kernel."""
+    off, magnitude, misplaced = np.full(accounts, NEVER), np.zeros(accounts), np.full(accounts, NEVER)
+    for chosen, found in _results(_checks, job, segments):
+        first_off, sizes, first_misplaced = (values[: len(chosen)] for values in found)
+        np.minimum.at(off, account[chosen], first_off)
+        np.add.at(magnitude, account[chosen], sizes)
+        np.minimum.at(misplaced, account[chosen], first_misplaced)
+    return Faults(np.where(off < NEVER, off, -1), magnitude, np.where(misplaced < NEVER, misplaced, -1))

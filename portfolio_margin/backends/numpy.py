@@ -9,7 +9,7 @@ from portfolio_margin.kernel_inputs import (
     Positions,
     Table,
     faults,
-    segment_starts,
+    netting_segments,
     units_held,
     worst_of_segments,
 )
@@ -31,7 +31,7 @@ def account_sums(positions: Positions, table: Table, threads: int = 1) -> tuple[
 
 def worst_loss(positions: Positions, table: Table, threads: int = 1) -> tuple[FloatArray, IntArray, Faults]:
     """(A,) worst loss in ticks, summed over netting sets, and (A,) its scenario; -1 where nothing is lost."""
-    starts, account = segment_starts(positions)
+    starts, account, _ = netting_segments(positions)
     held = units_held(positions, table)
     sums = _segment_sums(positions, table, held, starts)
     return *worst_of_segments(sums, account, len(positions.account_ptr) - 1), faults(positions, table, held)

@@ -20,7 +20,7 @@ from portfolio_margin.charges import short_option_minimum, short_option_rows
 from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
 from portfolio_margin.convexity import INITIAL, OF_FUNDS
-from portfolio_margin.kernel_inputs import segment_starts
+from portfolio_margin.kernel_inputs import netting_segments
 from portfolio_margin.order_table import OrderTable, worst_loss_table
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
 from pricing.arrays import BoolArray, FloatArray, StrArray
@@ -148,7 +148,7 @@ class Model:
     def _scan_contributions(self, book: Book, arrays: RiskArrays) -> tuple[list[Contribution], Decimal]:
         positions = kernel_positions(book, arrays, self.params.netting)
         product = position_ticks(book, arrays, haircut=self.haircut(arrays))
-        starts, _ = segment_starts(positions)
+        starts, _, _ = netting_segments(positions)
         lines: list[Contribution] = []
         total = Decimal(0)
         for first, last in pairwise(np.append(starts, len(product))):

@@ -126,7 +126,8 @@ def worst_of_losses(
     total = np.zeros(accounts)
     np.add.at(total, account, loss)
     largest = np.zeros(accounts)
-    np.maximum.at(largest, account, loss)
+    with np.errstate(invalid="ignore"):  # a loss that is no number is refused where the total is looked at
+        np.maximum.at(largest, account, loss)
     # Later writes win, so segments go backwards: of equal losses the first one counts.
     worst = np.full(accounts, -1)
     reached = np.flatnonzero((loss > 0) & (loss == largest[account]))[::-1]

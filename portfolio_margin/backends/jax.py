@@ -1,7 +1,6 @@
 """Account kernels on jax: every segment adds up its positions one by one, all segments of a block at a time.
 
-Segments of about as many positions go together in blocks, on one device or shared out among several. A device adds in
-the order of the book, as the compiled kernels do, so that it has their bits wherever the sums are exact or not.
+Segments of about as many positions go together in blocks, on one device or shared out among several.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ NEVER = np.iinfo(np.int64).max
 
 
 class _Given(NamedTuple):
-    """What every device has whole: the positions and the table, and a 0 that the compiler does not know to be one."""
+    """What every device has whole: the columns of the positions, up to a power of two, and of the table."""
 
     instrument: Any
     quantity: Any
@@ -44,7 +43,6 @@ class _Given(NamedTuple):
     long_weight: Any
     magnitude: Any
     row_set: Any
-    zero: Any
 
 
 class _Segments(NamedTuple):
@@ -77,10 +75,6 @@ def _sums(given: _Given, block: _Segments, rounded: bool) -> Any:
         product = held[:, None] * given.rows[row]
         if rounded:
             product = jnp.where(given.contract[row][:, None], product, jnp.rint(product))
-        else:
-            # Read as a whole number and back, a product is rounded before it is added; else the two become one.
-            whole = jax.lax.bitcast_convert_type(product, jnp.int64) ^ given.zero
-            product = jax.lax.bitcast_convert_type(whole, jnp.float64)
         return total + jnp.where(there[:, None], product, 0.0)
 
     # Of the block, so that every device is known to have its own.
@@ -141,7 +135,7 @@ def _job(positions: Positions, table: Table, devices: int | None) -> _Job:
     instrument[: len(positions.quantity)] = positions.instrument_idx
     quantity[: len(positions.quantity)] = positions.quantity
     columns = (table.rows, table.unit, table.contract, table.long_weight, table.magnitude, positions.row_set)
-    given = _Given(instrument, quantity, *columns, np.int64(0))
+    given = _Given(instrument, quantity, *columns)
     everywhere = jax.sharding.NamedSharding(mesh, EVERYWHERE)
     return _Job(mesh, jax.device_put(given, everywhere), table.rounded, table.rows.shape[1])
 

@@ -176,13 +176,11 @@ def _inverted(
 
     At strikes e^40 times the forward and the like the first value is further off than those reach.
     """
-    vol, status = solver.implied_vol(inversion, quotes, resolution, default_threads(quotes.price.size))
-    # Compared as bytes: beside a Python number numpy would widen a million of them first.
-    far = np.flatnonzero(status == np.int8(Status.NOT_CONVERGED))
+    vol, status, far = solver.implied_vol(inversion, quotes, resolution, default_threads(quotes.price.size))
     if len(far):
         rows = tuple(column[far] for column in quotes)
         solver = _load_solver("numpy") if getattr(solver, "COMPILES_FOR_A_SHAPE", False) else solver
-        further, status[far] = solver.implied_vol(inversion, rows, resolution, steps=FURTHER_STEPS)
+        further, status[far], _ = solver.implied_vol(inversion, rows, resolution, steps=FURTHER_STEPS)
         vol[far] = np.where(status[far] == Status.OK, further, np.nan)
     return vol, status
 

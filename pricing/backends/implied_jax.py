@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from pricing.arrays import FloatArray
+from pricing.arrays import FloatArray, IntArray
+from pricing.errors import Status
 from pricing.xp import jax as xp
 
 COMPILES_FOR_A_SHAPE = True  # too long for a few rows, which numpy takes through further steps
@@ -23,8 +24,9 @@ def _compiled(inversion: ModuleType) -> Any:
 
 def implied_vol(
     inversion: ModuleType, columns: tuple[FloatArray, ...], resolution: float, threads: int = 1
-) -> tuple[FloatArray, NDArray[np.int8]]:
-    """vol and status of each row; see the numpy backend."""
+) -> tuple[FloatArray, NDArray[np.int8], IntArray]:
+    """vol and status of each row, and the rows that are NOT_CONVERGED; see the numpy backend."""
     with xp.double_precision():
         vol, status = _compiled(inversion)(*columns, resolution)
-        return np.array(vol), np.asarray(status).astype(np.int8)
+        status = np.asarray(status).astype(np.int8)
+        return np.array(vol), status, np.flatnonzero(status == np.int8(Status.NOT_CONVERGED))

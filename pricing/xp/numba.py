@@ -59,6 +59,40 @@ def vector_loop(typing_context: Any) -> Any:
     return types.none(), codegen
 
 
+@intrinsic(prefer_literal=True)
+def side_by_side(typing_context: Any, vectors: Any) -> Any:
+    """To be the last statement of a loop that is turned into vectors: so many (a literal number) of them at once.
+
+    A processor looks ahead by some hundred operations that wait for another one. Where those of one vector are a long
+    chain, it finds little to do beside it, unless those of the next stand between. `settle_loops` completes it.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.function.__dict__.setdefault("loop_ends", []).append((builder.block, vectors.literal_value))
+        return context.get_dummy_value()
+
+    return types.none(vectors), codegen
+
+
+@intrinsic
+def settle_loops(typing_context: Any) -> Any:
+    """To be the last statement of a kernel with `side_by_side`, when all branches are written."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        module = builder.module
+        for place, (block, vectors) in enumerate(builder.function.__dict__.pop("loop_ends")):
+            count = module.add_metadata(
+                [ir.MetaDataString(module, "llvm.loop.interleave.count"), ir.Constant(ir.IntType(32), vectors)]
+            )
+            loop = module.add_metadata([ir.MetaDataString(module, f"{builder.function.name} {place}")])
+            # LLVM's form of a loop's name: a list that begins with itself.
+            loop.operands = (loop, count)
+            block.terminator.set_metadata("llvm.loop", loop)
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
 @intrinsic
 def prefetch(typing_context: Any, array: Any, row: Any) -> Any:
     """Ask for the cache line of a row of a contiguous array, or of its address, that will soon be read.
@@ -181,6 +215,17 @@ def group_out(typing_context: Any, room: Any, array: Any, row: Any, count: Any, 
 
 
 @intrinsic
+def next_of(typing_context: Any, array: Any, place: Any) -> Any:
+    """Add 1 to a whole number of a contiguous array, and return what it was: no two threads get the same."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        return builder.atomic_rmw("add", builder.gep(data, [arguments[1]]), ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(array, types.int64), codegen
+
+
+@intrinsic
 def settle(typing_context: Any) -> Any:
     """Let what went past the caches be seen by other threads before anything that is written later."""
 
@@ -264,6 +309,11 @@ def bound(function: Callable[..., Any], names: dict[str, Any], *cells: str) -> C
     return made
 
 
+def workers_of(threads: int) -> int:
+    """As many of these threads as the process was started with."""
+    return max(1, min(threads, numba.config.NUMBA_NUM_THREADS))
+
+
 def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: int = 64) -> list[T]:
     """What `run` returns for slices that make up the rows, one a thread, the last on this one.
 
@@ -271,7 +321,7 @@ def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: in
 
     block   rows that stay together: 64 numbers fill whole cache lines, which threads should not share
     """
-    workers = max(1, min(threads, numba.config.NUMBA_NUM_THREADS))
+    workers = workers_of(threads)
     ends = [rows * part // workers // block * block for part in range(workers)] + [rows]
     slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
     if workers == 1:

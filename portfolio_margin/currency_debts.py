@@ -1,18 +1,16 @@
-"""currency_debts: what it costs to owe one currency and hold another, where every currency is margined by itself.
+"""currency_debts: what it costs to owe one currency and hold another, for models that move no balances themselves.
 
-Contracts paid in a coin are margined in that coin, so a coin's own requirement says what may be lacking in coins. What
-a coin lacks and dollars or other coins must make up bears the price between them. For every coin, in every cell of the
-model, everything settled in the coin and everything paid in dollars whose price hangs on it is revalued in the margin
-currency:
+What a coin lacks and dollars or other coins must make up bears the price between them. For every coin, in every cell of
+the model, the equity in the coin and everything else whose price hangs on it is revalued in the margin currency:
 
-    E      equity in the coin: its balance and the value of the contracts paid in it
+    E      equity in the coin: its balance and, where they are margined in the coin, the contracts paid in it
     a      the least that this equity is worth in any cell
-    loss   the most that equity and contracts paid in dollars lose together in any cell
-    own    the worst cell of what is paid in the coin, in coins at today's index, + that of what is paid in dollars
-    gap    (loss - own)+, what the price takes beyond what is asked for already
+    loss   the most that it and the contracts counted in dollars lose together in any cell
+    own    the worst cell of contracts counted in the coin, at today's index, + that of those counted in dollars
+    gap    (loss - own - haircut of the coin held)+, what the price takes beyond what is asked for already
 
     charge = g x sum of gap over coins with a < 0  +  f x sum of gap over the others
-    g      = min(1, what the other currencies have to spare / what is lacking), at today's index
+    g      = min(1, what the other currencies have to spare / what is lacking), at today's index, after haircuts
     f      = min(1, what is lacking after these losses / sum of a over the others)
 
 A coin that is owed costs its gap as far as there is anything to make it up, a coin that is held as far as it stands
@@ -24,6 +22,7 @@ contracts sold nets with them, and nothing is counted twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import localcontext
 from typing import NamedTuple
 
@@ -47,14 +46,16 @@ class CurrencyCells(NamedTuple):
     own     (N,K) P&L of one unit in the currency it settles in, at its value now, ticks; 0 for balances
     price   (U,K) price of each coin in the cells, per unit of today's
     family  (U,) -> U the first of the underlyings that stand for one coin and have the same moves
-    coin    (N,) settles in a coin, or is a balance of one; all else counts as dollars
-    taken   (N,) False for assets that no account is of: they count for nothing
+    coin    (N,) is counted in a coin: balances, and contracts margined in it; all else counts as dollars
+    haircut (N,) share of a balance held that does not count
+    taken   (N,) False for assets that no account is of, which count for nothing
     """
 
     own: FloatArray
     price: FloatArray
     family: IntArray
     coin: BoolArray
+    haircut: FloatArray
     taken: BoolArray
 
 
@@ -70,7 +71,8 @@ class Debts(NamedTuple):
 class _Legs(NamedTuple):
     """Sums of a block, ticks: R coins of accounts, (R,) and (R,K); money (accounts,) by account.
 
-    equity   value of what settles in the coin;  cells, dollar_cells   P&L in coin and in dollars, each at its value now
+    equity   value of what is counted in the coin;  cells, dollar_cells   P&L in coin and in dollars, at its value now
+    haircut  what does not count of the coin held
     """
 
     account: IntArray
@@ -78,13 +80,14 @@ class _Legs(NamedTuple):
     equity: FloatArray
     cells: FloatArray
     dollar_cells: FloatArray
+    haircut: FloatArray
     money: FloatArray
 
 
-def currency_cells(
+def cells_by_currency(
     arrays: RiskArrays, own: FloatArray, moves: FloatArray, coins: list[str], taken: BoolArray
 ) -> CurrencyCells:
-    """The cells of a model by currency.
+    """The cells of a model that margins every currency by itself.
 
     own    (N,K) P&L of contracts in the currency they settle in, ticks per unit
     moves  (U,K) relative moves of the underlyings
@@ -92,10 +95,34 @@ def currency_cells(
     taken  (N,) False for what counts for nothing
     """
     mover = arrays.terms.currency_underlying[arrays.terms.currency_idx]
-    known = [(coin, tuple(row)) for coin, row in zip(coins, moves.tolist(), strict=True)]
-    family = np.array([known.index(one) for one in known], dtype=np.int64)
     cells = np.where((arrays.is_collateral | ~taken)[:, None], 0.0, own)
-    return CurrencyCells(cells, 1.0 + moves, family, (mover >= 0) & taken, taken)
+    return CurrencyCells(
+        cells, 1.0 + moves, _families(coins, moves), (mover >= 0) & taken, np.where(taken, 0.0, 1.0), taken
+    )
+
+
+def cells_in_dollars(
+    arrays: RiskArrays, rows: FloatArray, coins: list[str], haircut: FloatArray, money: BoolArray
+) -> CurrencyCells:
+    """The cells of a model that counts every contract in dollars: a coin is nothing but its balance.
+
+    rows     (N,K) P&L of one unit as the model counts its scenarios, ticks, of assets as well
+    coins    (U,) name of the coin of each underlying
+    haircut  (N,) share of a balance held that does not count
+    money    (N,) what is money to the model
+    """
+    asset = arrays.is_collateral
+    coin = asset & ~money & np.any(rows != 0.0, axis=1) & (arrays.underlying_idx >= 0) & (arrays.value_rows > 0.0)
+    moves = np.zeros((len(arrays.underlying_id), rows.shape[1]))
+    at = np.flatnonzero(coin)[::-1]
+    moves[arrays.underlying_idx[at]] = rows[at] / arrays.value_rows[at, None]
+    own, every = np.where(asset[:, None], 0.0, rows), np.ones(len(arrays), np.bool_)
+    return CurrencyCells(own, 1.0 + moves, _families(coins, moves), coin, haircut, every)
+
+
+def _families(coins: list[str], moves: FloatArray) -> IntArray:
+    known = [(coin, tuple(row)) for coin, row in zip(coins, moves.tolist(), strict=True)]
+    return np.array([known.index(one) for one in known], dtype=np.int64)
 
 
 def coins_or_money(arrays: RiskArrays, view: CurrencyCells) -> BoolArray:
@@ -127,7 +154,7 @@ def with_currency_debts(
             f"account {book.account_id[np.argmax(sums)]} owes too much for exact sums at tick {arrays.tick:g}"
         )
     amounts = (sums * arrays.tick_size)[:, None] * np.array(factors)
-    charges = {**required.charges, CHARGE: amounts}
+    charges = {**required.charges, CHARGE: required.charges.get(CHARGE, 0.0) + amounts}
     initial, maintenance = required.initial + amounts[:, 0], required.maintenance + amounts[:, 1]
     return required._replace(initial=initial, maintenance=maintenance, charges=charges)
 
@@ -152,11 +179,19 @@ def currency_debts(
     several = book.keep(_several_currencies(book, arrays, view)[book_account(book)])
     value = (arrays.value_rows * view.taken)[:, None]
     in_coin, count = view.coin[:, None], view.own.shape[1]
-    rows = np.column_stack([view.own * in_coin, view.own * ~in_coin, value * in_coin, value * ~in_coin])
-    numbers = max(BLOCK_NUMBERS // rows.shape[1], 1) * rows.shape[1]
+    counted = np.column_stack([value * in_coin, value * ~in_coin])
+    rows = np.column_stack([view.own * in_coin, view.own * ~in_coin, counted[:, :1]])
+    accounts = max(BLOCK_NUMBERS // rows.shape[1], 1)
+
+    def sums(values: FloatArray, haircut: FloatArray | None) -> Iterator[Block]:
+        numbers, by = accounts * values.shape[1], "underlying"
+        return blocks(
+            several, arrays, values, by=by, haircut=haircut, backend=backend, threads=threads, numbers=numbers
+        )
+
     found = []
-    for block in blocks(several, arrays, rows, by="underlying", backend=backend, threads=threads, numbers=numbers):
-        legs = _legs(block, view.family, count)
+    for block, after in zip(sums(rows, None), sums(counted, view.haircut), strict=True):
+        legs = _legs(block, after, view.family, count)
         ticks, owed = _charge(legs, view.price[legs.coin])
         if arrays.tick is not None:
             ticks = np.ceil(np.round(ticks, NOISE_DIGITS)) + 0.0
@@ -186,21 +221,22 @@ def _several_currencies(book: Book, arrays: RiskArrays, view: CurrencyCells) -> 
     return np.asarray(least < most)
 
 
-def _legs(block: Block, family: IntArray, count: int) -> _Legs:
-    """Underlyings of one coin put together; whole ticks add up exactly."""
+def _legs(block: Block, counted: Block, family: IntArray, count: int) -> _Legs:
+    """Underlyings of one coin put together, `counted` after haircuts; whole ticks add up exactly."""
     inside = block.key >= 0
     coin = np.where(inside, np.append(family, -1)[block.key], -1)
     code = block.account[inside] * max(len(family), 1) + coin[inside]
     known, place = np.unique(code, return_inverse=True)
-    sums = np.zeros((len(known), block.ticks.shape[1]))
-    np.add.at(sums, place, block.ticks[inside])
+    sums = np.zeros((len(known), block.ticks.shape[1] + 1))
+    np.add.at(sums, place, np.column_stack([block.ticks, counted.ticks[:, 0]])[inside])
     return _Legs(
         account=known // max(len(family), 1),
         coin=known % max(len(family), 1),
         equity=sums[:, 2 * count],
         cells=sums[:, :count],
         dollar_cells=sums[:, count : 2 * count],
-        money=block.by_account(block.ticks[:, 2 * count + 1]),
+        haircut=sums[:, 2 * count] - sums[:, 2 * count + 1],
+        money=block.by_account(counted.ticks[:, 1]),
     )
 
 
@@ -219,9 +255,9 @@ def _charge(legs: _Legs, price: FloatArray) -> tuple[FloatArray, BoolArray]:
     of_coin, of_dollars = (
         np.maximum(-cells.min(axis=1, initial=0.0), 0.0) for cells in (legs.cells, legs.dollar_cells)
     )
-    gap = np.maximum(loss - of_coin - of_dollars, 0.0)
+    gap = np.maximum(loss - of_coin - of_dollars - legs.haircut, 0.0)
     owed = least < 0.0
-    dollars, spare = legs.money - by_account(of_dollars), legs.equity - of_coin
+    dollars, spare = legs.money - by_account(of_dollars), legs.equity - legs.haircut - of_coin
     lacking = by_account(np.where(owed, np.maximum(-spare, 0.0), 0.0)) + np.maximum(-dollars, 0.0)
     others = by_account(np.where(owed, 0.0, np.maximum(spare, 0.0))) + np.maximum(dollars, 0.0)
     lacking_then = by_account(np.where(owed, -least, 0.0)) - dollars

@@ -23,8 +23,8 @@ from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.contributions import exact_amounts
 from portfolio_margin.currency_debts import (
     CurrencyCells,
+    cells_by_currency,
     coins_or_money,
-    currency_cells,
     currency_debt_lines,
     with_currency_debts,
 )
@@ -135,7 +135,7 @@ class Model:
         moves = np.broadcast_to(arrays.scenario_set.price_move, (arrays.rows.shape[1], len(arrays.underlying_id))).T
         own = in_ticks(own_currency(arrays), arrays)
         coins = [coin_of(str(name)) for name in arrays.underlying_id]
-        return currency_cells(arrays, own, moves, coins, segregated_assets(arrays) == "")
+        return cells_by_currency(arrays, own, moves, coins, segregated_assets(arrays) == "")
 
     def _charges(self, units: Units) -> dict[str, FloatArray]:
         long = np.maximum(units.net_by_expiry[:, 0], 0.0)

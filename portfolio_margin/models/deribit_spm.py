@@ -16,7 +16,7 @@ import numpy as np
 
 from portfolio_margin import deribit_matrix
 from portfolio_margin.collateral import segregated_assets
-from portfolio_margin.currency_debts import CurrencyCells, coins_or_money, currency_cells
+from portfolio_margin.currency_debts import CurrencyCells, cells_by_currency, coins_or_money
 from portfolio_margin.deribit_matrix import COINS, Params, coin_of, settlement, terms_for
 from portfolio_margin.deribit_vectors import (
     MatrixModel,
@@ -72,7 +72,7 @@ class Model(MatrixModel):
         cells, taken = ~terms.extended, segregated_assets(arrays) == ""
         own = own_currency_rows(arrays, terms)[:, cells]
         coins = [coin_of(str(name)) for name in arrays.underlying_id]
-        return currency_cells(arrays, own, terms.moves[:, cells], coins, taken)
+        return cells_by_currency(arrays, own, terms.moves[:, cells], coins, taken)
 
 
 def own_currency_rows(arrays: RiskArrays, terms: deribit_matrix.Terms) -> FloatArray:

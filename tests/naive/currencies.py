@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-# coin, settlement ("coin" or "dollars"), value in dollars now, gain in each cell in what it settles in, at the index.
+# coin, settlement ("coin" or "dollars"), value in dollars now, gain in each cell in what it settles in, at the index;
+# of a balance held the share that does not count.
 Piece = dict[str, Any]
 
 
@@ -15,9 +16,12 @@ def legs(pieces: list[Piece], moves: dict[str, list[float]]) -> dict[str, dict[s
         if piece["coin"] is None:
             continue
         count = len(moves[piece["coin"]])
-        leg = found.setdefault(piece["coin"], {"equity": 0.0, "cells": [0.0] * count, "dollar_cells": [0.0] * count})
+        leg = found.setdefault(
+            piece["coin"], {"equity": 0.0, "haircut": 0.0, "cells": [0.0] * count, "dollar_cells": [0.0] * count}
+        )
         column = "cells" if piece["settle"] == "coin" else "dollar_cells"
         leg["equity"] += piece["value"] if piece["settle"] == "coin" else 0.0
+        leg["haircut"] += max(0.0, piece["value"]) * piece.get("haircut", 0.0)
         leg[column] = [a + b for a, b in zip(leg[column], piece["gains"], strict=True)]
     return found
 
@@ -34,8 +38,8 @@ def currency_charge(pieces: list[Piece], moves: dict[str, list[float]]) -> float
         together = [w + gain for w, gain in zip(worth, leg["dollar_cells"], strict=True)]
         own, of_dollars = (max(0.0, -min(leg[column])) for column in ("cells", "dollar_cells"))
         dollars -= of_dollars
-        owed, spare = min(worth) < 0.0, leg["equity"] - own
-        gaps[owed] += max(0.0, leg["equity"] - min(together) - own - of_dollars)
+        owed, spare = min(worth) < 0.0, leg["equity"] - leg["haircut"] - own
+        gaps[owed] += max(0.0, leg["equity"] - min(together) - own - of_dollars - leg["haircut"])
         if owed:
             lacking += max(0.0, -spare)
             lacking_then -= min(worth)

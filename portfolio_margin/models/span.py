@@ -37,7 +37,7 @@ from portfolio_margin.span.requirement import (
     totals,
 )
 from portfolio_margin.span.rules import SpanRules, rules_of
-from portfolio_margin.span.spreads import NEAREST, PROPORTIONAL, spread_name
+from portfolio_margin.span.spreads import NEAREST, PROPORTIONAL, months_paired, spread_name
 from portfolio_margin.span.tables import RiskParameterFile
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
@@ -323,18 +323,21 @@ class Model:
     def _spread_lines(
         self, rules: SpanRules, held: Holdings, risk: CommodityRisk, commodity: int, total: FloatArray
     ) -> list[Contribution]:
-        """Charge of every spread inside a commodity, named by the periods of its legs, and what rounding leaves."""
+        """Charge of every spread inside a commodity, by its tiers, the months paired and their number, and what
+        rounding leaves."""
         if not np.any(total != 0.0):
             return []
         code, rest, lines = str(rules.code[commodity]), [Decimal(float(amount)) for amount in total], []
         factors = [Decimal(repr(float(f))) for f in rules.factors[commodity]]
         charged = intra_by_spread(rules, held, risk.weighted_price, **self.params.how)
-        for spread, (amount, *_) in zip(rules.intra, charged, strict=True):
-            if spread.legs[0].commodity == commodity and amount != 0.0:
-                parts = [Decimal(float(amount)) * factor for factor in factors]
+        formed = [(spread, one) for spread, found in zip(rules.intra, charged, strict=True) for one in found]
+        for spread, one in formed:
+            if spread.legs[0].commodity == commodity and one.charge[0] != 0.0:
+                parts = [Decimal(float(one.charge[0])) * factor for factor in factors]
                 rest = [left - part for left, part in zip(rest, parts, strict=True)]
-                name = spread_name(spread, rules.period_code)
-                lines.append(Contribution("intra_spread", code, name, "", 0.0, "", parts[0], parts[1]))
+                place, months = spread_name(spread, rules.period_code), months_paired(spread, one, 0, rules.period_code)
+                count = float(one.spreads[0])
+                lines.append(Contribution("intra_spread", code, place, months, count, "", parts[0], parts[1]))
         if any(rest):
             lines.append(Contribution("intra_spread", code, "rounding", "", 0.0, "", rest[0], rest[1]))
         return lines

@@ -1,4 +1,6 @@
-"""balances_owed: one rule for debts, for models that do not move balances in their scenarios.
+"""balances_owed: one rule for debts, for models that have no scenarios, or count no coin that is held.
+
+Models with scenarios beside which coins stand against debts have the rule of `currency_debts`, which nets cell by cell.
 
 Who owes one currency and holds another bears the price between the two, so every coin owed costs what the model takes
 for a rise of its price, and assets held cost what it takes for a fall as far as they stand against money owed:
@@ -41,7 +43,6 @@ class BalanceRates(NamedTuple):
     haircut  (N,) share of a balance held that does not count
     money    (N,) True for what is money to the model: owed, it is owed as such
     contracts  (N,) contracts whose net value in an account, where it is below 0, is money owed
-    still    (N,) assets that no scenario moves: owed, they are owed as money is, besides what `owed` asks for
     charged  (N,2) of one unit of such a contract sold: what the model asks for the money owed through it already
     """
 
@@ -50,37 +51,28 @@ class BalanceRates(NamedTuple):
     haircut: FloatArray
     money: BoolArray
     contracts: BoolArray
-    still: BoolArray
     charged: FloatArray
 
 
-def scenario_rates(
-    arrays: RiskArrays,
-    rows: FloatArray,
-    factors: FloatArray,
-    haircut: FloatArray,
-    money: BoolArray | None = None,
-    *,
-    contracts: BoolArray | None = None,
-    still: BoolArray | None = None,
-) -> BalanceRates:
+def scenario_rates(arrays: RiskArrays, rows: FloatArray, factors: FloatArray, haircut: FloatArray) -> BalanceRates:
     """The rates of a model with scenarios: the largest rise and fall of each asset in them.
 
     rows     (N,S) P&L of one unit as the model counts its scenarios, ticks; contracts are left out
     factors  (2,) or (N,2) initial and maintenance margin per unit of loss
     haircut  (N,) share of a balance held that does not count
-    money    (N,) what is money to the model; the margin currency and dollars like it where left out
-    contracts  (N,) contracts whose gains are counted in money, not in a coin that stands still; none where left out
-    still    (N,) assets that are owed as money is; none where left out
     """
     shares = np.broadcast_to(factors, (len(arrays), 2))
     rise, fall = rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0)
     beyond = np.maximum(fall - haircut * arrays.value_rows, 0.0)
-    rates = _rates(arrays, rise[:, None] * shares, beyond[:, None] * shares, haircut, money)
-    return rates._replace(
-        contracts=rates.contracts if contracts is None else contracts & ~arrays.is_collateral,
-        still=rates.still if still is None else still & arrays.is_collateral & ~rates.money,
-    )
+    return _rates(arrays, rise[:, None] * shares, beyond[:, None] * shares, haircut, None)
+
+
+def owed_rates(arrays: RiskArrays, owed: FloatArray, haircut: FloatArray, money: BoolArray) -> BalanceRates:
+    """The rates of a model that asks for balances owed alone: (N,) of one unit, for both margins, in ticks.
+
+    money  (N,) what is money to the model
+    """
+    return _rates(arrays, owed[:, None] + np.zeros(2), np.zeros((len(arrays), 2)), haircut, money)
 
 
 def share_rates(arrays: RiskArrays, shares: FloatArray, haircut: FloatArray, charged: FloatArray) -> BalanceRates:
@@ -106,7 +98,7 @@ def _rates(
     asset = (arrays.is_collateral & ~own)[:, None]
     none, nothing = np.zeros(len(arrays), np.bool_), np.zeros((len(arrays), 2))
     costs = np.where(asset, owed, 0.0), np.where(asset, backing, 0.0)
-    return BalanceRates(*costs, haircut, own, none, none, nothing)
+    return BalanceRates(*costs, haircut, own, none, nothing)
 
 
 def charged_when_owed(rates: BalanceRates) -> BoolArray:
@@ -155,13 +147,10 @@ def balance_ticks(book: Book, arrays: RiskArrays, rates: BalanceRates) -> FloatA
     value = arrays.value_rows[row]
     money = _added(np.where(own[row], quantity, 0.0) * value, account, book, arrays)
     counted = _added(held * value * (1.0 - rates.haircut[row]), account, book, arrays)
-    still = _added(np.where(rates.still[row], np.maximum(-quantity, 0.0), 0.0) * value, account, book, arrays)
     backing = held[:, None] * rates.backing[row]
-    share = _against(loan + still - money, counted)[:, None]
+    share = _against(loan - money, counted)[:, None]
     if np.any(rates.charged):
-        share = share - _charged_already(
-            book, account, rates, backing, share - _against(still - money, counted)[:, None]
-        )
+        share = share - _charged_already(book, account, rates, backing, share - _against(-money, counted)[:, None])
     short = np.where(asset, np.maximum(-quantity, 0.0), 0.0)
     ticks = short[:, None] * rates.owed[row] + backing * share[account]
     return ticks if arrays.tick is None else np.asarray(np.ceil(np.round(ticks, NOISE_DIGITS)) + 0.0)

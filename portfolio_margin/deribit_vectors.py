@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portfolio_margin.balances_owed import BalanceRates, balance_lines, with_balances
 from portfolio_margin.blocks import BLOCK_NUMBERS, Block, blocks
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
+from portfolio_margin.currency_debts import CurrencyCells, currency_debt_lines, with_currency_debts
 from portfolio_margin.deribit_matrix import Params, Terms, scenario_set
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_on_coins
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
@@ -64,7 +64,7 @@ class Portfolio:
     vectors        the sets of risk vectors; their costs add up
     legs           (N,K) `delta` of each settlement leg, whose roll shocks add up without netting
     haircut        (N,) share of a long balance that does not count, or None
-    balances       rates of balances, where the vectors do not hold them, or None
+    currencies     the standard cells by currency, where the vectors hold no balances, or None
     """
 
     params: Params
@@ -72,7 +72,7 @@ class Portfolio:
     vectors: tuple[Vectors, ...]
     legs: FloatArray
     haircut: FloatArray | None = None
-    balances: BalanceRates | None = None
+    currencies: CurrencyCells | None = None
 
     @property
     def factors(self) -> tuple[float, float]:
@@ -199,7 +199,11 @@ def requirement(
     charges = {name: amount[:, None] * np.array(portfolio.factors) for name, amount in amounts.items()}
     total = sum(charges.values())
     required = Requirement(total[:, 0], total[:, 1], scenario, charges)
-    return required if portfolio.balances is None else with_balances(required, book, arrays, portfolio.balances)
+    if portfolio.currencies is None:
+        return required
+    return with_currency_debts(
+        required, book, arrays, portfolio.currencies, portfolio.factors, backend=backend, threads=threads
+    )
 
 
 def contributions(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> list[Contribution]:
@@ -212,7 +216,9 @@ def contributions(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> list[
         lines += _roll_lines(book, arrays, portfolio)
         for vectors in portfolio.vectors:
             lines += _delta_lines(book, arrays, vectors, portfolio)
-    return lines if portfolio.balances is None else lines + balance_lines(book, arrays, portfolio.balances)
+    if portfolio.currencies is None:
+        return lines
+    return lines + currency_debt_lines(book, arrays, portfolio.currencies, portfolio.factors)
 
 
 def _by_coin(

@@ -18,14 +18,10 @@ from types import MappingProxyType
 import numpy as np
 
 from portfolio_margin import grid_units, risk_units
-from portfolio_margin.balances_owed import (
-    BalanceRates,
-    balance_lines,
-    scenario_rates,
-    with_balances,
-)
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import moved_assets
+from portfolio_margin.currency_debts import CurrencyCells, cells_in_dollars, currency_debt_lines, with_currency_debts
+from portfolio_margin.deribit_matrix import coin_of
 from portfolio_margin.dollars import is_own_money
 from portfolio_margin.grid_units import Grid
 from portfolio_margin.lacking import gather
@@ -108,18 +104,23 @@ class Model:
         """Requirement of every account."""
         rows = self._rows(arrays)
         found = risk_units.requirement(book, arrays, rows, self._charges, backend=backend, threads=threads)
-        return with_balances(found, book, arrays, self._balances(arrays))
+        view, factors = self._currencies(arrays), self._factors
+        return with_currency_debts(found, book, arrays, view, factors, backend=backend, threads=threads)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, the contingencies by underlying."""
         lines = risk_units.contributions(book, arrays, self._rows(arrays), self._charges)
-        return lines + balance_lines(book, arrays, self._balances(arrays))
+        return lines + currency_debt_lines(book, arrays, self._currencies(arrays), self._factors)
 
-    def _balances(self, arrays: RiskArrays) -> BalanceRates:
-        """Rates of coins in the price moves of the grid."""
-        (factor,) = grid_units.given(self.params, ("initial_factor",), VENUE)
-        factors = np.array([factor, 1.0])
-        return scenario_rates(arrays, arrays.rows, factors, self.haircut(arrays), contracts=~arrays.is_collateral)
+    @property
+    def _factors(self) -> tuple[float, float]:
+        (initial,) = grid_units.given(self.params, ("initial_factor",), VENUE)
+        return float(initial), 1.0
+
+    def _currencies(self, arrays: RiskArrays) -> CurrencyCells:
+        """Coins beside the scan, in the price moves of the grid."""
+        coins = [coin_of(str(name)) for name in arrays.underlying_id]
+        return cells_in_dollars(arrays, arrays.rows, coins, self.haircut(arrays), is_own_money(arrays))
 
     def _charges(self, units: Units) -> dict[str, FloatArray]:
         factor = self.params.initial_factor

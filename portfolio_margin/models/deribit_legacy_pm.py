@@ -18,18 +18,18 @@ from decimal import localcontext
 import numpy as np
 
 from portfolio_margin import risk_units
-from portfolio_margin.balances_owed import (
-    BalanceRates,
-    balance_lines,
-    charged_when_owed,
-    paid_in_money,
-    scenario_rates,
-    with_balances,
-)
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.contributions import exact_amounts
-from portfolio_margin.deribit_vectors import no_segregated_rule, own_currency
+from portfolio_margin.currency_debts import (
+    CurrencyCells,
+    cells_by_currency,
+    coins_or_money,
+    currency_debt_lines,
+    with_currency_debts,
+)
+from portfolio_margin.deribit_matrix import coin_of
+from portfolio_margin.deribit_vectors import in_ticks, no_segregated_rule, own_currency
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
 from portfolio_margin.risk_units import UnitRows, Units, spot_value, whole_ticks
 from pricing.arrays import BoolArray, FloatArray, StrArray
@@ -94,8 +94,8 @@ class Model:
         return no_segregated_rule(arrays)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) dollars, where the margin currency is one, and coins, which cost the largest move of the grid."""
-        return charged_when_owed(self._balances(arrays))
+        """(N,) dollars, where the margin currency is one, and coins that the grid moves."""
+        return coins_or_money(arrays, self._currencies(arrays))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) none on the coins accounts are margined in; all of an asset that no segregated account is of."""
@@ -115,7 +115,8 @@ class Model:
         charges = {**found.charges, "short_options": amounts}
         total = np.sum(list(charges.values()), axis=0)
         required = Requirement(total[:, 0], total[:, 1], found.worst_scenario, charges)
-        return with_balances(required, book, arrays, self._balances(arrays))
+        view, factors = self._currencies(arrays), (float(self.params.initial_factor), 1.0)
+        return with_currency_debts(required, book, arrays, view, factors, backend=backend, threads=threads)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, short options by strike, the other contingencies by coin."""
@@ -126,13 +127,15 @@ class Model:
                 name = str(arrays.underlying_id[arrays.terms.expiry_underlying[expiry]])
                 place = str(arrays.expiry_name[expiry])
                 lines.append(Contribution("short_options", name, place, f"strike {strike:g}", 0.0, "", *amounts))
-        return lines + balance_lines(book, arrays, self._balances(arrays))
+        factors = (float(self.params.initial_factor), 1.0)
+        return lines + currency_debt_lines(book, arrays, self._currencies(arrays), factors)
 
-    def _balances(self, arrays: RiskArrays) -> BalanceRates:
-        """Rates of coins in the price moves of the grid; none of what no segregated account is of."""
-        rows = np.where((segregated_assets(arrays) == "")[:, None], arrays.rows, 0.0)
-        factors = np.array([self.params.initial_factor, 1.0])
-        return scenario_rates(arrays, rows, factors, self.haircut(arrays), contracts=paid_in_money(arrays))
+    def _currencies(self, arrays: RiskArrays) -> CurrencyCells:
+        """The scenarios by currency, nothing of what no segregated account is of."""
+        moves = np.broadcast_to(arrays.scenario_set.price_move, (arrays.rows.shape[1], len(arrays.underlying_id))).T
+        own = in_ticks(own_currency(arrays), arrays)
+        coins = [coin_of(str(name)) for name in arrays.underlying_id]
+        return cells_by_currency(arrays, own, moves, coins, segregated_assets(arrays) == "")
 
     def _charges(self, units: Units) -> dict[str, FloatArray]:
         long = np.maximum(units.net_by_expiry[:, 0], 0.0)

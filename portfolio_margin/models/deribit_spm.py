@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from portfolio_margin import deribit_matrix
-from portfolio_margin.balances_owed import BalanceRates, charged_when_owed, paid_in_money, scenario_rates
 from portfolio_margin.collateral import segregated_assets
-from portfolio_margin.deribit_matrix import COINS, Params, settlement, terms_for
+from portfolio_margin.currency_debts import CurrencyCells, cells_by_currency, coins_or_money
+from portfolio_margin.deribit_matrix import COINS, Params, coin_of, settlement, terms_for
 from portfolio_margin.deribit_vectors import (
     MatrixModel,
     Portfolio,
@@ -45,8 +45,8 @@ class Model(MatrixModel):
         return no_segregated_rule(arrays)
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) dollars, where the margin currency is one, and coins, which cost the largest move of the matrix."""
-        return charged_when_owed(self._balances(arrays, terms_for(self.params, arrays)))
+        """(N,) dollars, where the margin currency is one, and coins that the matrix moves."""
+        return coins_or_money(arrays, self._currencies(arrays, terms_for(self.params, arrays)))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) none on the coins accounts are margined in; all of an asset that no segregated account is of."""
@@ -65,14 +65,14 @@ class Model(MatrixModel):
             together = terms.together & (name != "coin")
             vectors.append(Vectors(rows * here[:, None], delta * here, dampener, together))
         by_leg = np.column_stack([v.delta for v in vectors]) if vectors else np.zeros((len(arrays), 1))
-        return Portfolio(self.params, terms, tuple(vectors), by_leg, balances=self._balances(arrays, terms))
+        return Portfolio(self.params, terms, tuple(vectors), by_leg, currencies=self._currencies(arrays, terms))
 
-    def _balances(self, arrays: RiskArrays, terms: deribit_matrix.Terms) -> BalanceRates:
-        """Rates of coins in the price moves of the matrix; none of what no segregated account is of."""
-        taken = (segregated_assets(arrays) == "")[:, None]
-        rows = np.where(taken, arrays.rows * terms.scale[np.maximum(arrays.underlying_idx, 0)], 0.0)
-        factors = np.array([1.0, float(self.params.mm_factor)])
-        return scenario_rates(arrays, rows, factors, self.haircut(arrays), contracts=paid_in_money(arrays))
+    def _currencies(self, arrays: RiskArrays, terms: deribit_matrix.Terms) -> CurrencyCells:
+        """The standard cells by currency, nothing of what no segregated account is of."""
+        cells, taken = ~terms.extended, segregated_assets(arrays) == ""
+        own = own_currency_rows(arrays, terms)[:, cells]
+        coins = [coin_of(str(name)) for name in arrays.underlying_id]
+        return cells_by_currency(arrays, own, terms.moves[:, cells], coins, taken)
 
 
 def own_currency_rows(arrays: RiskArrays, terms: deribit_matrix.Terms) -> FloatArray:

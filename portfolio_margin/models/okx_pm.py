@@ -21,14 +21,10 @@ from types import MappingProxyType
 import numpy as np
 
 from portfolio_margin import risk_units
-from portfolio_margin.balances_owed import (
-    BalanceRates,
-    balance_lines,
-    scenario_rates,
-    with_balances,
-)
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import moved_assets
+from portfolio_margin.currency_debts import CurrencyCells, cells_in_dollars, currency_debt_lines, with_currency_debts
+from portfolio_margin.deribit_matrix import coin_of
 from portfolio_margin.dollars import dollars, is_dollar, is_own_money
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
@@ -219,22 +215,24 @@ class Model:
         found = risk_units.requirement(
             book, arrays, rows, lambda units: self._charges(units, arrays), backend=backend, threads=threads
         )
-        return with_balances(found, book, arrays, self._balances(arrays, book))
+        view, factors = self._currencies(arrays, rows, book), (float(self.params.initial_factor), 1.0)
+        return with_currency_debts(found, book, arrays, view, factors, backend=backend, threads=threads)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, the other charges by underlying."""
         rows = self._rows(arrays, book)
         lines = risk_units.contributions(book, arrays, rows, lambda units: self._charges(units, arrays))
-        return lines + balance_lines(book, arrays, self._balances(arrays, book))
+        view, factors = self._currencies(arrays, rows, book), (float(self.params.initial_factor), 1.0)
+        return lines + currency_debt_lines(book, arrays, view, factors)
 
-    def _balances(self, arrays: RiskArrays, book: Book) -> BalanceRates:
-        """Rates of coins in MR1 and MR6; they stand in for MR8, whose rates are not published."""
+    def _currencies(self, arrays: RiskArrays, unit_rows: UnitRows, book: Book) -> CurrencyCells:
+        """Coins beside the scan; what they cost stands in for MR8, whose rates are not published."""
         held = np.unique(book.instrument_idx[book.quantity > 0])
         haircut = self._haircuts(arrays, held[(arrays.is_collateral & ~is_dollar(arrays))[held]])
-        factors = np.array([self.params.initial_factor, 1.0])
-        return scenario_rates(
-            arrays, arrays.rows * self._weight(arrays), factors, haircut, contracts=~arrays.is_collateral
-        )
+        scan = unit_rows.net[:, : unit_rows.scenarios]
+        rows = np.where(arrays.is_collateral[:, None], arrays.rows * self._weight(arrays), scan)
+        coins = [coin_of(str(name)) for name in arrays.underlying_id]
+        return cells_in_dollars(arrays, rows, coins, haircut, is_own_money(arrays))
 
     def _weight(self, arrays: RiskArrays) -> FloatArray:
         """(S,) share of the P&L of each scenario that counts."""

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.balances_owed import BalanceRates, balance_lines, charged_when_owed, scenario_rates, with_balances
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import position_line
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
 from portfolio_margin.span.choices import KNOWN, Choices
+from portfolio_margin.span.debts import debt_lines, debts_charged, with_debts
 from portfolio_margin.span.holdings import Holdings, holdings, position_losses
 from portfolio_margin.span.market_file import MarketFile, MarketRules, is_span_set, market_file
 from portfolio_margin.span.requirement import (
@@ -37,7 +37,7 @@ from portfolio_margin.span.requirement import (
     totals,
 )
 from portfolio_margin.span.rules import SpanRules, rules_of
-from portfolio_margin.span.spreads import NEAREST, PROPORTIONAL, spread_name
+from portfolio_margin.span.spreads import NEAREST, PROPORTIONAL, months_paired, spread_name
 from portfolio_margin.span.tables import RiskParameterFile
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
@@ -226,8 +226,7 @@ class Model:
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) assets of a combined commodity of the file, and those that move or have a haircut: debts cost it."""
-        scanned = arrays.is_collateral & self.rules(arrays).covered
-        return np.asarray(scanned | charged_when_owed(self._balances(arrays)))
+        return debts_charged(arrays, self.rules(arrays), self.haircut(arrays))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""
@@ -278,7 +277,7 @@ class Model:
             worst[first:last] = _worst(risk)
         total = np.asarray(sum(charges.values()))
         required = Requirement(total[:, 0], total[:, 1], worst, charges)
-        return with_balances(required, book, arrays, self._balances(arrays))
+        return with_debts(required, book, arrays, rules, self.haircut(arrays), backend=backend, threads=threads)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Losses of the positions in the active scenario of their commodity, then every other charge by commodity."""
@@ -295,18 +294,7 @@ class Model:
                     for name, amounts in charged.items():
                         lines += _line(name, str(rules.code[commodity]), amounts)
                 lines += _line("option_value", "account", parts.option_value[0])
-        return lines + balance_lines(book, arrays, self._balances(arrays))
-
-    def _balances(self, arrays: RiskArrays) -> BalanceRates:
-        """Rates of what the file does not scan: owed, its price scan range where it moves, its haircut if that is more;
-        held, its largest fall beyond the haircut as far as it stands against money owed."""
-        beside = (arrays.is_collateral & ~self.rules(arrays).covered)[:, None]
-        haircut, money = self.haircut(arrays), arrays.instrument_id == arrays.currency
-        rows = np.where(beside, arrays.rows, 0.0)
-        still, contracts = ~np.any(rows != 0.0, axis=1) & beside[:, 0], ~arrays.is_collateral
-        moved = scenario_rates(arrays, rows, np.ones(2), haircut, money, contracts=contracts, still=still)
-        least = np.where(beside & ~money[:, None], (haircut * arrays.value_rows)[:, None], 0.0)
-        return moved._replace(owed=np.maximum(moved.owed, least))
+        return lines + debt_lines(book, arrays, rules, self.haircut(arrays))
 
     def _parts(self, rules: SpanRules, risk: CommodityRisk) -> _Parts:
         """Charges by commodity, rounded so that their sums are exact, and what option value adds."""
@@ -335,18 +323,21 @@ class Model:
     def _spread_lines(
         self, rules: SpanRules, held: Holdings, risk: CommodityRisk, commodity: int, total: FloatArray
     ) -> list[Contribution]:
-        """Charge of every spread inside a commodity, named by the periods of its legs, and what rounding leaves."""
+        """Charge of every spread inside a commodity, by its tiers, the months paired and their number, and what
+        rounding leaves."""
         if not np.any(total != 0.0):
             return []
         code, rest, lines = str(rules.code[commodity]), [Decimal(float(amount)) for amount in total], []
         factors = [Decimal(repr(float(f))) for f in rules.factors[commodity]]
         charged = intra_by_spread(rules, held, risk.weighted_price, **self.params.how)
-        for spread, (amount, *_) in zip(rules.intra, charged, strict=True):
-            if spread.legs[0].commodity == commodity and amount != 0.0:
-                parts = [Decimal(float(amount)) * factor for factor in factors]
+        formed = [(spread, one) for spread, found in zip(rules.intra, charged, strict=True) for one in found]
+        for spread, one in formed:
+            if spread.legs[0].commodity == commodity and one.charge[0] != 0.0:
+                parts = [Decimal(float(one.charge[0])) * factor for factor in factors]
                 rest = [left - part for left, part in zip(rest, parts, strict=True)]
-                name = spread_name(spread, rules.period_code)
-                lines.append(Contribution("intra_spread", code, name, "", 0.0, "", parts[0], parts[1]))
+                place, months = spread_name(spread, rules.period_code), months_paired(spread, one, 0, rules.period_code)
+                count = float(one.spreads[0])
+                lines.append(Contribution("intra_spread", code, place, months, count, "", parts[0], parts[1]))
         if any(rest):
             lines.append(Contribution("intra_spread", code, "rounding", "", 0.0, "", rest[0], rest[1]))
         return lines

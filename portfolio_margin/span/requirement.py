@@ -15,10 +15,12 @@ from portfolio_margin.span.rules import SpanRules
 from portfolio_margin.span.scan import scan_risk, weighted_price_risk
 from portfolio_margin.span.spreads import (
     NEAREST,
+    FormedSpread,
     ScanSpread,
     Spread,
     form_inter_spread,
     form_intra_spreads,
+    formed_spreads,
     rounded,
     scan_together,
     spot_charges,
@@ -145,15 +147,15 @@ def commodity_risk(
 
 def intra_by_spread(
     rules: SpanRules, held: Holdings, weighted: FloatArray, *, attribution: str = NEAREST, rounding_unit: float = 0.0
-) -> list[FloatArray]:
-    """(A,) charge of each spread of `rules.intra`, in their order; arguments as of `commodity_risk`.
+) -> list[list[FormedSpread]]:
+    """How accounts have formed each spread of `rules.intra`, in their order; arguments as of `commodity_risk`.
 
     weighted  (U,A) price risk of one delta, as found there
     """
     left, how = held.delta.copy(), (attribution, rounding_unit)
     state = _Credits(rules, held.loss.copy(), np.zeros(weighted.shape), weighted, _tier_weighted(rules, held), how)
     state.form(rules.before, left)
-    return [form_intra_spreads(left, (spread,), weighted, *how)[0].sum(axis=0) for spread in rules.intra]
+    return [list(formed_spreads(left, spread, weighted, *how)) for spread in rules.intra]
 
 
 def totals_by_currency(

@@ -282,7 +282,8 @@ class _Builder:
                 key = (periods.tobytes(), sign)
                 # Legs on the same deltas ask for them together.
                 ratio += merged[key].ratio if key in merged else 0.0
-                merged[key] = Leg(commodity, periods, sign, ratio, 0.0)
+                number = -1 if legs.kind[leg] == "period" else int(legs.tier[leg])
+                merged[key] = Leg(commodity, periods, sign, ratio, 0.0, number=number)
             amount = rate if method == "W" else rate * self.money[commodity]
             if method == PERCENT:
                 amount = self._percent(row, rate, tuple(merged.values()))

@@ -6,7 +6,7 @@ takes long deltas and one on side B short ones, and the other way round when the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ class Leg(NamedTuple):
     ratio      deltas per spread
     rate       charge or credit of this leg
     tier       row of the price risks by tier, -1 where that of the commodity counts
+    number     of the tier in the file that the leg is on; 0 for all periods, -1 where it is on one
     """
 
     commodity: int
@@ -34,6 +35,7 @@ class Leg(NamedTuple):
     ratio: float
     rate: float
     tier: int = -1
+    number: int = -1
 
 
 class Spread(NamedTuple):
@@ -48,6 +50,23 @@ class Spread(NamedTuple):
     method: str
     rate: float
     legs: tuple[Leg, ...]
+
+
+class FormedSpread(NamedTuple):
+    """A spread inside a commodity as accounts have formed it, with one side long; (A,) each.
+
+    direction  +1 where side A is long, -1 where it is short
+    spreads    number of spreads
+    each       money per spread
+    charge     both multiplied, rounded to the unit of money
+    taken      by leg, (periods, A) deltas that it takes
+    """
+
+    direction: float
+    spreads: FloatArray
+    each: FloatArray
+    charge: FloatArray
+    taken: tuple[FloatArray, ...]
 
 
 class ScanSpread(NamedTuple):
@@ -80,16 +99,30 @@ class SpotCharge(NamedTuple):
 
 
 def spread_name(spread: Spread, period_code: StrArray) -> str:
-    """The periods of its legs, those of side A against those of side B: "201604 against 2 x 201606..201612"."""
+    """Tiers and periods of its legs, side A against side B: "201604 against 2 x tier 2 (201606..201612)"."""
     sides = []
     for sign in (1.0, -1.0):
         legs = []
         for leg in spread.legs:
             if leg.sign == sign:
                 codes = dict.fromkeys(str(period_code[row]) for row in leg.periods[[0, -1]])
-                legs.append(("" if leg.ratio == 1.0 else f"{leg.ratio:g} x ") + "..".join(codes))
+                periods = "..".join(codes)
+                place = periods if leg.number < 1 else f"tier {leg.number} ({periods})"
+                legs.append(("" if leg.ratio == 1.0 else f"{leg.ratio:g} x ") + place)
         sides.append(" and ".join(legs))
     return " against ".join(side for side in sides if side)
+
+
+def months_paired(spread: Spread, formed: FormedSpread, account: int, period_code: StrArray) -> str:
+    """Deltas by month that one account has paired, long against short, and what a spread costs:
+    "2 of 201604 and 1 of 201605 against 3 of 201606, 11 each"."""
+    sides: dict[float, list[str]] = {1.0: [], -1.0: []}
+    for leg, taken in zip(spread.legs, formed.taken, strict=True):
+        for period in np.flatnonzero(taken[:, account]).tolist():
+            month = str(period_code[leg.periods[period]])
+            sides[leg.sign * formed.direction].append(f"{taken[period, account]:g} of {month}")
+    paired = " against ".join(" and ".join(months) for months in sides.values() if months)
+    return f"{paired}, {formed.each[account]:.6g} each"
 
 
 def rounded(amount: FloatArray, unit: float) -> FloatArray:
@@ -113,16 +146,24 @@ def form_intra_spreads(
     """
     charge, used = np.zeros(weighted.shape), np.zeros(left.shape)
     for spread in spreads:
-        commodity = spread.legs[0].commodity
-        for direction in (1.0, -1.0):
-            count = _gross_count(left, spread, direction)
-            if not count.any():
-                continue
-            for leg in spread.legs:
-                used[leg.periods] += _take(left, leg, direction, count, attribution)
-            each = spread.rate * weighted[commodity] if spread.method == WEIGHTED else spread.rate
-            charge[commodity] += rounded(count * each, unit)
+        for formed in formed_spreads(left, spread, weighted, attribution, unit):
+            for leg, taken in zip(spread.legs, formed.taken, strict=True):
+                used[leg.periods] += taken
+            charge[spread.legs[0].commodity] += formed.charge
     return charge, used
+
+
+def formed_spreads(
+    left: FloatArray, spread: Spread, weighted: FloatArray, attribution: str, unit: float = 0.0
+) -> Iterator[FormedSpread]:
+    """The spreads of one kind, side A long and then short; arguments as of `form_intra_spreads`."""
+    for direction in (1.0, -1.0):
+        count = _gross_count(left, spread, direction)
+        if count.any():
+            taken = tuple(_take(left, leg, direction, count, attribution) for leg in spread.legs)
+            price_risk = weighted[spread.legs[0].commodity] if spread.method == WEIGHTED else np.ones(len(count))
+            each = spread.rate * price_risk
+            yield FormedSpread(direction, count, each, rounded(count * each, unit), taken)
 
 
 def form_inter_spread(

@@ -41,21 +41,16 @@ OWING: dict[str, dict[str, float]] = {
     "a coin against options": {"BTC-60D-81600-C": 10.0, "BTC": -9.0 * CALL / SPOT["BTC"]},
     "nearly all of what the coin is worth": {"ETH": 10.0, "USD": -0.9 * 10.0 * SPOT["ETH"]},
 }
-MATRIX = load_parameters("deribit_spm", list(parameter_files("deribit_spm"))[-1])[0]
 PARADEX = load_parameters("paradex_pm", list(parameter_files("paradex_pm"))[-1])[0]
 # By the pages of the models: what a coin costs that moves, per unit of its value, initial and maintenance margin per
-# unit of that, and the haircut.
+# unit of that, and the haircut. Of models under which coins held stand against debts, scenario by scenario, see
+# test_currency_debts.py.
 RATES: dict[str, tuple[dict[str, float], float, float, float]] = {
-    "deribit_spm": ({name: MATRIX.pair(name).price_range for name in SPOT}, 1.0, 0.8, 0.0),
     "deribit_standard": (dict.fromkeys(SPOT, 0.15), 1.0, 0.5, 0.0),
-    "deribit_legacy_pm": (dict.fromkeys(SPOT, 0.1), 1.3, 1.0, 0.0),
-    "okx_pm": (dict.fromkeys(SPOT, 0.12), 1.3, 1.0, 0.05),
-    "bybit_pm": (dict.fromkeys(SPOT, 0.15), 1.2, 1.0, 0.05),
     "delta_exchange_pm": (dict.fromkeys(SPOT, 0.2), 1.0, 0.8, 1.0),
     "paradex_pm": ({name: max(m * w for m, _, w in PARADEX.asset(name).scenarios) for name in SPOT}, 1.0, 0.5, 1.0),
     "aevo_standard": (dict.fromkeys(SPOT, 0.15), 1.0, 0.5, 1.0),
     "bybit_standard": (dict.fromkeys(SPOT, 0.15), 1.0, 0.5, 1.0),
-    "span": (dict.fromkeys(SPOT, 0.15), 1.0, 1.0, 0.05),
 }
 
 

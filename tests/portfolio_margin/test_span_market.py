@@ -156,6 +156,24 @@ def test_margin_from_a_span_file(run: Any, tmp_path: Path) -> None:
     check_fails(run("margin", "--arrays", "x.spn", "--model", "span", "--positions", "q.csv"), "did you mean")
 
 
+def test_explain_names_tiers_months_number_and_rate_of_spreads(run: Any, tmp_path: Path) -> None:
+    write_spn(tmp_path / "x.spn", exchange_with_every_rule())
+    held = {"AA-FUT-202603": 5, "AA-FUT-202606": -3, "AA-FUT-202609": -2, "AA-FUT-202612": 4}
+    with (tmp_path / "p.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("account", "instrument", "quantity"), *(("a", *pair) for pair in held.items())])
+    given = ("--arrays", "x.spn", "--positions", "p.csv", "--model", "span", "--json")
+    lines = json.loads(run("explain", "a", *given).out)["lines"]
+    names = [line["name"] for line in lines]
+    first = names.index("202603 against 202606")
+    tiers = names.index("tier 1 (202603..202606) and tier 3 (202612) against 2 x tier 2 (202609)")
+    for place, months, count, charge in (
+        (first, "3 of 202603 against 3 of 202606, 11 each", 3.0, 33.0),
+        (tiers, "1 of 202603 and 1 of 202612 against 2 of 202609, 7 each", 1.0, 7.0),
+    ):
+        line = lines[place + 1]
+        assert line["name"] == months and float(line["quantity"]) == count and float(line["maintenance"]) == charge
+
+
 def test_a_file_of_ours_gives_names_and_steps_back(tmp_path: Path) -> None:
     """Through the file: in aliases, which the format has for names that others give a contract."""
     write_spn(tmp_path / "x.spn", MADE.file)

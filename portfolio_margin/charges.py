@@ -23,7 +23,9 @@ def short_option_minimum(
     """
     rows = short_option_rows(arrays, rate)
     short = np.where(arrays.kind[book.instrument_idx] == Kind.OPTION, np.minimum(book.quantity, 0.0), 0.0)
-    charged = replace(book, quantity=-short + 0.0)
+    sold = -short + 0.0
+    sold.flags.writeable = False
+    charged = replace(book, quantity=sold)
     return account_sums(charged, arrays, rows[:, None], backend=backend, threads=threads)[:, 0]
 
 

@@ -11,7 +11,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
 from portfolio_margin.dollars import money_step
 from portfolio_margin.lacking import gather
-from portfolio_margin.requirement import MarginModel, check_covers, check_scenarios, covered, excluded
+from portfolio_margin.requirement import MarginModel, check_covers, check_scenarios, covered, excluded, has_every_rule
 from portfolio_margin.statement import MarginStatement, account_status, down, health, nearest_step, ratio, up
 from portfolio_margin.version import VERSION
 from pricing.arrays import BoolArray, FloatArray, IntArray
@@ -143,6 +143,8 @@ def amounts(
 
 def _left_out(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[IntArray, BoolArray]:
     """(A,) number of positions without a rule, and whether one of them bears risk: a balance of one's own does not."""
+    if has_every_rule(model, arrays):
+        return np.zeros(len(book), dtype=np.int64), np.zeros(len(book), dtype=np.bool_)
     out = np.flatnonzero(excluded(model, book, arrays) != "")
     account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))[out]
     owned = arrays.is_collateral[book.instrument_idx[out]] & (book.quantity[out] > 0)

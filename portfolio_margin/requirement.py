@@ -295,6 +295,8 @@ def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, t
     Whatever asks a model about a book comes through here, so groups are checked here, as by `check_groups`.
     """
     check_groups(book, arrays)
+    if has_every_rule(model, arrays):
+        return book, ()
     reason = excluded(model, book, arrays)
     out = reason != ""
     if not np.any(out):

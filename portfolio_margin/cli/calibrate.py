@@ -13,9 +13,11 @@ import numpy as np
 from portfolio_margin.cli.output import Column, chosen_output, deliver, output_options, show_table
 from portfolio_margin.cli.parameters import read_parameters
 from portfolio_margin.cli.tell import tell
+from portfolio_margin.dynamic.basis_rule import measured_moves
 from portfolio_margin.dynamic.effect import CALL_DAYS, Effect, effects
 from portfolio_margin.dynamic.rule import Rule
 from portfolio_margin.io.dynamic_history import Columns, DatedHistory, dynamic_parameters, read_dynamic_history
+from portfolio_margin.io.forward_curves import read_forward_curves
 from portfolio_margin.io.parameter_archive import keep_parameters, plain_values
 from portfolio_margin.io.parameter_sets import find_parameter_set
 from portfolio_margin.io.parameters import Layer, build
@@ -29,6 +31,8 @@ SHOWN = {
     "price_floor": "floor [%]",
     "vol_up": "vol up [%]",
     "vol_down": "vol down [%]",
+    "basis_rate_move": "basis, a year [%]",
+    "basis_move": "one forward [%]",
 }
 
 
@@ -44,6 +48,13 @@ SHOWN = {
     metavar="NAME=FILE",
     help="30-day vol index of NAME.",
 )
+@click.option(
+    "--curves",
+    "chains",
+    multiple=True,
+    metavar="FILE",
+    help="Chains of several days, for what forwards do against each other; repeatable.",
+)
 @click.option("--until", default="", metavar="DATE", help="Last day taken, YYYY-MM-DD; by default that of the files.")
 @click.option("--price-columns", default="date,close,volume", show_default=True, help="Names of time, close, volume.")
 @click.option("--vol-columns", default="date,close", show_default=True, help="Names of time and close.")
@@ -55,6 +66,7 @@ SHOWN = {
 def command(
     histories: tuple[str, ...],
     vol_histories: tuple[str, ...],
+    chains: tuple[str, ...],
     as_json: bool,
     as_csv: bool,
     parquet_file: str | None,
@@ -64,19 +76,24 @@ def command(
     """Parameters of dynamic_worst_case for the day after the histories, by the rule of docs/dynamic-margin.md."""
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     prices, vols = _files(histories, "--history"), _files(vol_histories, "--vol-history")
-    if output.path and os.path.realpath(output.path) in map(os.path.realpath, (*prices.values(), *vols.values())):
+    if output.path and os.path.realpath(output.path) in map(
+        os.path.realpath, (*prices.values(), *vols.values(), *chains)
+    ):
         raise ConfigError(f"{output.path} is an input of this command; write the result to another file")
     tables = read_parameters(given["params_file"], TABLES)
     rule = build(Rule, Layer("[rule]", tables.get("rule", {})))
     read = _read(prices, vols, given)
     last_day = _common_day(read)
     base, measured = _base(tables.get(MODEL, {})), _measured(tables.get("measured", {}), list(read))
+    measured = _with_curves(measured, chains, last_day, list(read), rule)
     params = dynamic_parameters(base, {name: dated.history for name, dated in read.items()}, rule, measured)
     effect = {name: effects(dated.history.close, rule) for name, dated in read.items()}
     day = str(np.datetime64(last_day) + 1)
     if given["archive"]:
         stem = f"{day}-{given['name']}" if given["name"] else day
-        note = f"rule {plain_values(rule)}; histories to {last_day}: " + ", ".join((*histories, *vol_histories))
+        note = f"rule {plain_values(rule)}; histories to {last_day}: " + ", ".join(
+            (*histories, *vol_histories, *chains)
+        )
         path = keep_parameters(given["archive"], MODEL, params, stem, source="portfolio-margin calibrate", note=note)
         tell(f"written: {path}")
     identity = {"model": MODEL, "valid_from": day, "rule": plain_values(rule)}
@@ -140,6 +157,27 @@ def _measured(given: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Ma
         if name not in names:
             tell(f"not used here: [measured.{name}], which no --history is of")
     return given
+
+
+def _with_curves(
+    measured: Mapping[str, Mapping[str, Any]], chains: Sequence[str], until: str, names: Sequence[str], rule: Rule
+) -> Mapping[str, Mapping[str, Any]]:
+    """The same with the moves of the basis, from forward curves where there are some; what has none is told."""
+    fields = ("basis_rate_move", "basis_move")
+    if not chains:
+        for name in names:
+            if not all(field in measured.get(name, {}) for field in fields):
+                tell(f"no --curves, nor {' and '.join(fields)} in [measured.{name}]: the basis costs no margin")
+        return measured
+    curves = read_forward_curves(chains, until)
+    lacking = [name for name in names if name not in curves]
+    if lacking:
+        raise ConfigError(f"--curves: no forwards of {', '.join(lacking)}; there are {', '.join(curves)}")
+    twice = [f"measured.{name}.{field}" for name in names for field in fields if field in measured.get(name, {})]
+    if twice:
+        raise ConfigError(f"{', '.join(twice)}: --curves gives it as well; leave one out")
+    return {**measured, **{name: {**measured.get(name, {}), **measured_moves(name, curves[name], rule)}
+                           for name in names}}  # fmt: skip
 
 
 def _base(given: Mapping[str, Any]) -> Params:

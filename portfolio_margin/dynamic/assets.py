@@ -135,12 +135,20 @@ def pegged(arrays: RiskArrays, assets: Mapping[str, Asset]) -> BoolArray:
     return found
 
 
-def unmoved(arrays: RiskArrays, assets: Mapping[str, Asset]) -> BoolArray:
-    """(N,) assets held that count outside the scenarios and have no depeg charge: nothing makes their fall cost."""
-    found = np.zeros(len(arrays), dtype=np.bool_)
+def outside_scenarios(arrays: RiskArrays, assets: Mapping[str, Asset]) -> tuple[BoolArray, FloatArray]:
+    """(N,) assets held that count and that scenarios do not move; (N,) what their peg takes of what counts."""
+    found, pegs = np.zeros(len(arrays), dtype=np.bool_), np.zeros(len(arrays))
     for name, row in rows_of(arrays, assets).items():
         asset = assets[name]
-        found[row] = asset.scenarios == "outside" and asset.depeg == 0.0 and asset.eligible != "none"
+        found[row], pegs[row] = asset.scenarios == "outside" and asset.eligible != "none", asset.depeg
+    return found, pegs
+
+
+def uncounted(arrays: RiskArrays, assets: Mapping[str, Asset]) -> BoolArray:
+    """(N,) assets that count for nothing."""
+    found = np.zeros(len(arrays), dtype=np.bool_)
+    for name, row in rows_of(arrays, assets).items():
+        found[row] = assets[name].eligible == "none"
     return found
 
 

@@ -13,7 +13,7 @@ from portfolio_margin.aggregate import account_sums
 from portfolio_margin.blocks import blocks
 from portfolio_margin.book import Book
 from portfolio_margin.dollars import money_of_amounts
-from portfolio_margin.dynamic import concentration, liquidity, near_expiry
+from portfolio_margin.dynamic import basis, concentration, liquidity, near_expiry
 from portfolio_margin.dynamic.underlying import Underlying
 from portfolio_margin.risk_units import vega_per_contract, whole_ticks
 from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
@@ -41,6 +41,19 @@ class Part(NamedTuple):
     options: FloatArray
 
 
+class Curve(NamedTuple):
+    """What the expiries of each underlying (A,U) add up to, ticks.
+
+    legs   sizes of the net delta of the futures and perpetuals of each expiry
+    turn   years to expiry times the net delta of all contracts of each expiry
+    sizes  sizes of that net delta
+    """
+
+    legs: FloatArray
+    turn: FloatArray
+    sizes: FloatArray
+
+
 @dataclass(frozen=True)
 class Closing:
     """The charges on one set of risk arrays.
@@ -64,21 +77,25 @@ class Closing:
             total[block.first : block.last] = block.by_account(np.maximum(-block.ticks[:, 0], 0.0))
         return total * self.arrays.tick_size
 
+    def basis(self, curve: Curve) -> FloatArray:
+        """(A,) charge for forwards that move against each other, margin currency."""
+        found = basis.basis_charge(curve.turn, curve.sizes, *self.basis_moves)
+        return np.asarray(found.sum(axis=1) * self.arrays.tick_size)
+
     def size_and_cost(
-        self, book: Book, *, backend: str = "numba", threads: int | None = None
+        self, book: Book, curve: Curve, *, backend: str = "numba", threads: int | None = None
     ) -> tuple[FloatArray, FloatArray]:
         """(A,) concentration and (A,) liquidity, margin currency."""
         excess, cost = np.zeros(len(book)), np.zeros(len(book))
         if not len(self.states):
             return excess, cost
         gross = self.gross(book, backend=backend, threads=threads)
-        legs = self.legs(book, backend=backend, threads=threads)
         rows = self.net_rows
         for block in blocks(book, self.arrays, rows, by="underlying", backend=backend, threads=threads):
             here = slice(block.first, block.last)
             key = np.maximum(block.key, 0)
             # Cash that no underlying moves has a row of its own, in which there is nothing to close.
-            sizes = (np.where(block.key >= 0, of[here][block.account, key], 0.0) for of in (gross, legs))
+            sizes = (np.where(block.key >= 0, of[here][block.account, key], 0.0) for of in (gross, curve.legs))
             part = self.part(block.ticks, key, *sizes)
             excess[here] = block.by_account((part.multiplier - 1.0) * part.loss)
             cost[here] = block.by_account(part.hedge + part.legs + part.options.sum(axis=1))
@@ -111,20 +128,29 @@ class Closing:
         sizes = replace(book, quantity=np.abs(book.quantity))
         return account_sums(sizes, arrays, rows, backend=backend, threads=threads) / arrays.tick_size
 
-    def legs(self, book: Book, *, backend: str = "numba", threads: int | None = None) -> FloatArray:
-        """(A,U) net delta of the futures and perpetuals of each expiry, the sizes of all added up, ticks."""
-        total = np.zeros((len(book), len(self.states)))
-        rows = self.future_rows[:, None]
+    def curve(self, book: Book, *, backend: str = "numba", threads: int | None = None) -> Curve:
+        """What the expiries of each underlying add up to."""
+        found = Curve(*(np.zeros((len(book), len(self.states))) for _ in Curve._fields))
+        if not len(self.states):
+            return found
+        rows, years = np.column_stack([self.future_rows, self.delta_rows]), self.arrays.years_to_expiry
         for block in blocks(book, self.arrays, rows, by="expiry", backend=backend, threads=threads):
-            owner = self.arrays.terms.expiry_underlying[np.maximum(block.key, 0)]
-            np.add.at(total, (block.first + block.account, owner), np.abs(block.ticks[:, 0]))
-        return total
+            expiry = np.maximum(block.key, 0)
+            place = (block.first + block.account, self.arrays.terms.expiry_underlying[expiry])
+            futures, delta = block.ticks[:, 0], block.ticks[:, 1]
+            for into, ticks in zip(found, (np.abs(futures), years[expiry] * delta, np.abs(delta)), strict=True):
+                np.add.at(into, place, ticks)
+        return found
+
+    @cached_property
+    def delta_rows(self) -> FloatArray:
+        """(N,) delta of contracts in ticks per unit."""
+        return whole_ticks(self.arrays.delta[:, None], self.arrays)[:, 0]
 
     @cached_property
     def future_rows(self) -> FloatArray:
         """(N,) delta of futures and perpetuals in ticks per unit, 0 for all else."""
-        future = np.isin(self.arrays.kind, (Kind.FUTURE, Kind.PERPETUAL))
-        return np.where(future, whole_ticks(self.arrays.delta[:, None], self.arrays)[:, 0], 0.0)
+        return np.where(np.isin(self.arrays.kind, (Kind.FUTURE, Kind.PERPETUAL)), self.delta_rows, 0.0)
 
     @cached_property
     def net_rows(self) -> FloatArray:
@@ -137,8 +163,8 @@ class Closing:
         unit_delta = np.where(option, np.clip(arrays.delta / notional, -1.0, 1.0), 0.0)
         weights = liquidity.bucket_weights(days, unit_delta, self.cost)
         vega = liquidity.priced_vega(vega_per_contract(arrays), weights, arrays.value, self.cost)[:, None] * weights
-        more = whole_ticks(np.column_stack([arrays.delta, vega]), arrays)
-        return np.column_stack([np.where(arrays.is_collateral[:, None], 0.0, arrays.rows), more])
+        pnl = np.where(arrays.is_collateral[:, None], 0.0, arrays.rows)
+        return np.column_stack([pnl, self.delta_rows, whole_ticks(vega, arrays)])
 
     @cached_property
     def gap_rows(self) -> FloatArray:
@@ -159,6 +185,11 @@ class Closing:
         names = ("daily_volume", "daily_vega_volume", "open_interest")
         stated = np.column_stack([self._state(name) for name in names]).reshape(-1, len(names))
         return np.asarray(stated * money_of_amounts(self.arrays)[:, None] / self.arrays.tick_size)
+
+    @property
+    def basis_moves(self) -> tuple[FloatArray, FloatArray]:
+        """(U,) change of all annualised bases alike, and move of one forward by itself."""
+        return self._state("basis_rate_move"), self._state("basis_move")
 
     @property
     def _owned(self) -> FloatArray:

@@ -139,7 +139,7 @@ def _closing_lines(account: _Account, closing: Closing) -> list[Contribution]:
         return []
     product = position_ticks(account.book, arrays, closing.net_rows)
     gross = closing.gross(account.book, backend="numpy", threads=1)
-    legs = closing.legs(account.book, backend="numpy", threads=1)
+    legs = closing.curve(account.book, backend="numpy", threads=1).legs
     lines: list[Contribution] = []
     for u, here, name in account.underlyings():
         if u < 0:
@@ -150,6 +150,23 @@ def _closing_lines(account: _Account, closing: Closing) -> list[Contribution]:
             label = str(arrays.scenario_set.label[column])
             lines += account.of_positions("concentration", -product[:, column], here, name, label, more)
         lines += _cost_lines(account, closing, part, name)
+        lines += _basis_lines(account, closing, u, here, name)
+    return lines
+
+
+def _basis_lines(account: _Account, closing: Closing, u: int, here: IntArray, name: str) -> list[Contribution]:
+    """The turn of all annualised bases alike, and the move of every forward by itself."""
+    arrays = account.arrays
+    rate_move, move = (float(moves[u]) for moves in closing.basis_moves)
+    delta = position_ticks(account.book, arrays, closing.delta_rows[:, None])[here, 0]
+    expiry = arrays.expiry_idx[account.book.instrument_idx[here]]
+    sums = {int(x): float(delta[expiry == x].sum()) for x in np.unique(expiry)}
+    turn = sum(float(arrays.years_to_expiry[x]) * ticks for x, ticks in sums.items() if x >= 0)
+    lines = account.of_set("basis", rate_move * abs(turn), name, f"all forwards of {name}, by their time to expiry")
+    for x, ticks in sums.items():
+        lines += account.of_set(
+            "basis", move * abs(ticks), name, f"forward of {arrays.expiry_name[x]} against the others"
+        )
     return lines
 
 

@@ -25,6 +25,8 @@ BOUNDS = {
     "short_vol_share": (0.0, 1.0),
     "oracle_age_seconds": (0.0, 1e9),
     "oracle_confidence": (0.0, 0.5),
+    "basis_rate_move": (0.0, 1.0),
+    "basis_move": (0.0, 0.5),
 }
 
 
@@ -46,6 +48,8 @@ class Underlying:
     short_vol_share     of the accounts that vol moves, those that lose when it rises, 0 to 1
     oracle_age_seconds  since the price, 0 to 1e9
     oracle_confidence   half width of the interval the feed states, relative, 0 to 0.5
+    basis_rate_move     change of the annualised basis of all expiries alike, 0 to 1; 0 charges none
+    basis_move          relative move of one forward against the others, 0 to 0.5; 0 charges none
     """
 
     price_range: float
@@ -64,6 +68,8 @@ class Underlying:
     short_vol_share: float = 0.5
     oracle_age_seconds: float = 0.0
     oracle_confidence: float = 0.0
+    basis_rate_move: float = 0.0
+    basis_move: float = 0.0
 
     def __post_init__(self) -> None:
         check_bounds(self, BOUNDS)

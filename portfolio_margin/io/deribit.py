@@ -164,7 +164,7 @@ def snapshot_times(source: Source) -> IntArray:
     layout = _layout_of(table)
     if not layout.one_time:
         refuse(table.file, layout.columns["time_ms"], "tickers", "these tickers are one moment")
-    times = np.unique(_times(table, layout.columns["time_ms"])[0])
+    times = np.unique(moments_in(table, layout.columns["time_ms"])[0])
     return times[times != NO_TIME]
 
 
@@ -195,7 +195,7 @@ def _require(table: Table, layout: Layout) -> None:
 def _one_moment(table: Table, layout: Layout, snapshot: int | str | datetime | None) -> tuple[Table, int]:
     """The rows of one snapshot and its time."""
     column = layout.columns["time_ms"]
-    times, bad = _times(table, column)
+    times, bad = moments_in(table, column)
     if bad.any():
         raise DataError(row_problems_of(table, column, bad, "not a time; write ISO 8601 or ms UTC"))
     timeless = times == NO_TIME
@@ -241,7 +241,7 @@ def _iso(moment: int) -> str:
     return f"{np.datetime64(int(moment), 'ms').astype('datetime64[s]')}Z"
 
 
-def _times(table: Table, column: str) -> tuple[IntArray, BoolArray]:
+def moments_in(table: Table, column: str) -> tuple[IntArray, BoolArray]:
     """(R,) ms UTC from numbers in ms, ISO text or datetimes, NO_TIME where blank; (R,) True where unreadable."""
     import pandas as pd
 
@@ -278,7 +278,7 @@ def _rows(table: Table, layout: Layout, iv_unit: str, findings: Findings, offset
     for name in TIMES:
         times[name] = np.full(count, NO_TIME)
         if name in columns:
-            times[name], unread[name] = _times(table, columns[name])
+            times[name], unread[name] = moments_in(table, columns[name])
     for name in TEXTS:
         column = text_column(table, columns[name]).to_numpy() if name in columns else np.full(count, "")
         texts[name] = column.astype(np.str_)

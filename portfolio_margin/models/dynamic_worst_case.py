@@ -8,9 +8,11 @@ short_option_minimum  what a floor by notional of options sold adds to the sum o
 near_expiry           short gamma close to expiry
 concentration         what a position of this size needs beyond proportion
 liquidity             cost of closing what is left after hedging
+basis                 forwards that do not move alike
+balances_owed         assets outside the scenarios that stand against money owed
 collateral_limit      what does not count of collateral by its size or kind
 depeg                 what a broken peg of collateral may cost
-requirement           factor x sum of them, without a factor of the last two
+requirement           factor x sum of them, without a factor of the last two; balances_owed has it already
 
 The first four are tiers of one scenario set, each with moves at least as wide as the one before: the worst loss up to a
 tier, less that up to the tier before. Every part is a file in portfolio_margin/dynamic; docs/dynamic-margin.md.
@@ -25,11 +27,12 @@ from types import MappingProxyType
 
 import numpy as np
 
+from portfolio_margin.balances_owed import BalanceRates, balance_lines, scenario_rates, with_balances
 from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_minimum
 from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.dynamic import concentration, crowding, liquidity, near_expiry, oracle
-from portfolio_margin.dynamic.assets import Asset, both_sides, pegged, unmoved
+from portfolio_margin.dynamic.assets import Asset, both_sides, outside_scenarios, pegged, uncounted
 from portfolio_margin.dynamic.closing import Closing
 from portfolio_margin.dynamic.explanation import contribution_lines
 from portfolio_margin.dynamic.moves import TIERS, Moves, nested_scenarios
@@ -125,7 +128,7 @@ class Model:
     params: Params
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="dynamic_worst_case", init=False)
-    traits: Traits = field(default=Traits(proportional=(*TIERS, "near_expiry")), init=False)
+    traits: Traits = field(default=Traits(proportional=(*TIERS, "near_expiry", "basis")), init=False)
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet:
         """The tiers of moves, one after the other."""
@@ -139,10 +142,6 @@ class Model:
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) assets that a scenario moves or that have a depeg charge; a fixed rate of exchange loses nowhere."""
         return np.asarray(moved_assets(arrays) | pegged(arrays, self.params.assets))
-
-    def holdings_covered(self, arrays: RiskArrays) -> BoolArray:
-        """(N,) assets whose fall costs margin where they are held: not those outside the scenarios."""
-        return np.asarray(self.debts_covered(arrays) & ~unmoved(arrays, self.params.assets))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""
@@ -164,15 +163,18 @@ class Model:
         parts["short_option_minimum"] = np.maximum(floor[:, None] - market.sum(axis=1), 0.0)
         closing = self.closing(arrays)
         parts["near_expiry"] = closing.near_expiry(book, backend=backend, threads=threads)[:, None]
-        found = closing.size_and_cost(book, backend=backend, threads=threads)
+        curve = closing.curve(book, backend=backend, threads=threads)
+        found = closing.size_and_cost(book, curve, backend=backend, threads=threads)
         parts["concentration"], parts["liquidity"] = (amount[:, None] for amount in found)
+        parts["basis"] = closing.basis(curve)[:, None]
         factors = np.array(self._factors)
         charges = {name: amount * factors for name, amount in parts.items()}
         for name in ("limit", "depeg"):
             amounts = np.column_stack([getattr(sides.initial, name), getattr(sides.maintenance, name)])
             charges[CHARGES_OF_ASSETS[name]] = _by_account(book, amounts)
         total = sum(charges.values(), np.zeros((len(book), 2)))
-        return Requirement(total[:, 0], total[:, 1], initial.worst, charges)
+        required = Requirement(total[:, 0], total[:, 1], initial.worst, charges)
+        return with_balances(required, book, arrays, self.balance_rates(arrays))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Positions in the worst scenario of every tier, by expiry, and of the contracts alone; buckets of vega."""
@@ -184,7 +186,18 @@ class Model:
             self.params.assets,
             self.params.short_option_minimum,
             self._factors,
-        )
+        ) + balance_lines(book, arrays, self.balance_rates(arrays))
+
+    def balance_rates(self, arrays: RiskArrays) -> BalanceRates:
+        """What assets outside the scenarios cost as far as they stand against money owed, contracts among it: their
+        largest fall in any scenario, beyond haircut and peg. Balances owed are inside whatever the asset is."""
+        p, haircut = self.params, self.haircut(arrays)
+        outside, pegs = outside_scenarios(arrays, p.assets)
+        rows = np.where(outside[:, None], arrays.rows, 0.0)
+        taken = haircut + (1.0 - haircut) * pegs
+        rates = scenario_rates(arrays, rows, np.array(self._factors), taken, contracts=~arrays.is_collateral)
+        idle = uncounted(arrays, p.assets)
+        return rates._replace(owed=np.zeros_like(rates.owed), haircut=np.where(idle, 1.0, haircut))
 
     def closing(self, arrays: RiskArrays) -> Closing:
         """The charges that depend on the contracts alone, and what they are computed from."""

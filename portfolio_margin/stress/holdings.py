@@ -53,7 +53,8 @@ class Holdings:
         return self.book.quantity
 
     def holding(self, quantity: FloatArray) -> Holdings:
-        """The same with these quantities (P,)."""
+        """The same with these quantities (P,), which are nobody else's from here on."""
+        quantity.flags.writeable = False
         return replace(self, book=replace(self.book, quantity=quantity))
 
     def by_account(self, place: IntArray, amounts: FloatArray) -> FloatArray:
@@ -92,7 +93,9 @@ class Holdings:
         """(A,) whether anything is held beside cash in the margin currency."""
         other = self.quantity != 0.0
         other[self.cash] = False
-        return np.asarray(np.bincount(self.account[other], minlength=len(self)) > 0)
+        # Everybody has a place for cash, so that no run of places is empty.
+        first = self.book.position_ptr[:-1]
+        return np.asarray(np.logical_or.reduceat(other, first) if len(first) else np.zeros(0, dtype=np.bool_))
 
     def assets_going(self, before: Holdings, share: FloatArray) -> tuple[IntArray, FloatArray]:
         """Places (M,) -> P and amounts of the assets that go with the contracts of an account.

@@ -71,7 +71,7 @@ def charges(positions: list[Position], tier: list[int], gap: tuple[int, int], fl
     tier  of every scenario; gap, the scenarios one bucket down and up; floor, the short option minimum
     """
     names = ("scan", "volatility_regime", "crowding", "oracle")
-    parts = dict.fromkeys((*names, "near_expiry", "concentration", "liquidity"), 0.0)
+    parts = dict.fromkeys((*names, "near_expiry", "concentration", "liquidity", "basis"), 0.0)
     for u in sorted({position["underlying"] for position in positions}):
         mine = [position for position in positions if position["underlying"] == u]
         before = 0.0
@@ -89,8 +89,25 @@ def charges(positions: list[Position], tier: list[int], gap: tuple[int, int], fl
             more, closing = size_and_cost(contracts, len(tier), p.underlyings[u], p)
             parts["concentration"] += more
             parts["liquidity"] += closing
+            parts["basis"] += basis(contracts, p.underlyings[u])
     market = sum(parts[name] for name in names)
     return {**parts, "short_option_minimum": max(0.0, floor - market)}
+
+
+def basis(contracts: list[Position], state: Any) -> float:
+    """The worst of the corners: the curve turns up or down, every forward rises or falls by itself."""
+    net: dict[int, float] = {}
+    years: dict[int, float] = {}
+    for m in contracts:
+        net[m["expiry"]] = net.get(m["expiry"], 0.0) + m["quantity"] * m["delta"]
+        years[m["expiry"]] = m["days"] / 365
+    worst = 0.0
+    for turn in (-state.basis_rate_move, state.basis_rate_move):
+        loss = 0.0
+        for expiry, delta in net.items():
+            loss += max(-delta * (turn * years[expiry] + alone) for alone in (-state.basis_move, state.basis_move))
+        worst = max(worst, loss)
+    return worst
 
 
 def size_and_cost(contracts: list[Position], scenarios: int, state: Any, p: Any) -> tuple[float, float]:

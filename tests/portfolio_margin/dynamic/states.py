@@ -23,6 +23,8 @@ STATE: dict[str, Any] = {
     "short_vol_share": 0.75,
     "oracle_age_seconds": 600.0,
     "oracle_confidence": 1e-3,
+    "basis_rate_move": 0.02,
+    "basis_move": 0.005,
 }
 
 

@@ -107,27 +107,52 @@ LOAN = {"a": {"BTC": 5.0, "USD": -330_000.0}}
 
 
 @pytest.mark.parametrize(
-    ("asset", "haircut", "named"),
+    ("asset", "haircut", "share"),
     [
-        (Asset(), 0.0, False),
-        (Asset(scenarios="outside"), 0.0, True),
-        (Asset(scenarios="outside", eligible="maintenance"), 0.0, True),
-        (Asset(scenarios="outside"), 0.1, False),
-        (Asset(scenarios="outside", depeg=0.1), 0.0, False),
-        (Asset(scenarios="outside", eligible="none"), 0.0, False),
+        (Asset(), 0.0, 0.0),
+        (Asset(scenarios="outside"), 0.0, 1.0),
+        (Asset(scenarios="outside", eligible="maintenance"), 0.0, 1.0),
+        (Asset(scenarios="outside"), 0.1, 1.0),
+        (Asset(scenarios="outside", depeg=0.1), 0.0, 1.0),
+        (Asset(scenarios="outside", eligible="none"), 0.0, 0.0),
     ],
 )
-def test_a_loan_against_coins_outside_the_scenarios_is_named(asset: Asset, haircut: float, named: bool) -> None:
-    """Nothing makes their fall cost: no scenario, no haircut, no peg. Else the loan costs margin."""
+def test_a_loan_against_coins_outside_the_scenarios_costs_their_fall(
+    asset: Asset, haircut: float, share: float
+) -> None:
+    """What haircut and peg leave of the largest fall, of as many coins as the loan is worth; one inside is scanned."""
     model = model_file.Model(replace(PARAMS, assets={"BTC": asset}, haircut=haircut))
     found = margin(book_of(LOAN), UNDER, MARKET, model)
-    assert bool(found.unmargined[0]) is named
-    assert len(found.positions_excluded) == named
-    if named:
-        assert found.positions_excluded[0].startswith("a USD: money owed against BTC")
-        assert not has_every_rule(model, UNDER)
-    else:
-        assert found.equity[0] - found.available_funds[0] >= 0.1 * 5.0 * SPOT - 0.05
+    fall = -float(UNDER.pnl[ROW["BTC"]].min()) / SPOT
+    left = max(fall - haircut - (1.0 - haircut) * asset.depeg, 0.0)
+    factors = np.array([PARAMS.initial_factor, PARAMS.maintenance_factor])
+    coins = min(5.0 * SPOT, 330_000.0 / (1.0 - haircut))
+    wanted = share * left * coins * factors
+    assert found.charges["balances_owed"][0] == pytest.approx(wanted, rel=1e-6)
+    assert has_every_rule(model, UNDER) and not found.unmargined[0]
+    assert found.equity[0] - found.available_funds[0] >= 0.1 * 5.0 * SPOT - 0.05
+    check_tree(explain(found, book_of(LOAN), UNDER, "a"), found, "a")
+
+
+def test_a_loan_through_contracts_costs_as_much_as_one_in_money() -> None:
+    """A call sold is money received: where it is gone, coins outside the scenarios stand against what it is worth."""
+    strikes = sorted(
+        (n for n in ROW if n.startswith("BTC-60D-") and n.endswith("-C")), key=lambda n: UNDER.value[ROW[n]]
+    )
+    call = strikes[-1]
+    worth = float(UNDER.value[ROW[call]])
+    model = model_file.Model(replace(PARAMS, assets={"BTC": Asset(scenarios="outside")}, haircut=0.0))
+    accounts: dict[str, Held] = {
+        "sold": {call: -1.0, "BTC": 2.0},
+        "kept": {call: -1.0, "BTC": 2.0, "USD": worth + 1.0},
+        "loan": {"BTC": 2.0, "USD": -worth},
+    }
+    statement = margin(book_of(accounts), UNDER, MARKET, model)
+    by_name = {str(n): row for n, row in zip(statement.account, statement.charges["balances_owed"], strict=True)}
+    assert by_name["loan"][0] > 0.1 * worth
+    assert by_name["sold"] == pytest.approx(by_name["loan"], rel=1e-5)
+    assert by_name["kept"].tolist() == [0.0, 0.0]
+    check_tree(explain(statement, book_of(accounts), UNDER, "sold"), statement, "sold")
 
 
 def test_coins_owed_outside_the_scenarios_are_moved_by_them() -> None:

@@ -50,7 +50,7 @@ TIERED = replace(PARAMS, concentration=concentration.Params(curve="tiered", tier
 
 
 # Charges that accounts of the book with these parameters have.
-ALWAYS = (*TIERS, "near_expiry", "concentration", "liquidity")
+ALWAYS = (*TIERS, "near_expiry", "concentration", "liquidity", "basis")
 
 
 def naive_positions(book: Book, arrays: RiskArrays, haircut: np.ndarray) -> list[naive.Position]:
@@ -88,7 +88,7 @@ def test_every_charge_is_the_naive_one(params: model_file.Params) -> None:
     for a, account in enumerate(book.account_id):
         positions = naive_positions(book.select(str(account)), UNDER, model.haircut(UNDER))
         wanted = naive.charges(positions, tier, gap, float(floor[a]), params)
-        assert {*wanted, "collateral_limit", "depeg"} == set(required.charges)  # test_assets.py
+        assert {*wanted, "collateral_limit", "depeg", "balances_owed"} == set(required.charges)  # test_assets.py
         for name, amount in wanted.items():
             found = required.charges[name][a] / np.array([params.initial_factor, params.maintenance_factor])
             # Delta and vega of the model are whole ticks per step.

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portfolio_margin import load_parameters
+from portfolio_margin.dynamic.basis_rule import measured_moves
 from portfolio_margin.dynamic.effect import effects
 from portfolio_margin.dynamic.rule import (
     RULE_BOUNDS,
@@ -27,6 +28,7 @@ from portfolio_margin.dynamic.rule import (
     volume_path,
 )
 from portfolio_margin.io.dynamic_history import Columns, dynamic_parameters, read_dynamic_history
+from portfolio_margin.io.forward_curves import read_forward_curves
 from pricing import ConfigError, DataError
 from tests.bounds import check_bounds_of_numbers
 from tests.vectors import data_file
@@ -232,8 +234,13 @@ def test_the_shipped_set_is_what_the_rule_makes_of_the_histories() -> None:
     assert {dated.last_day for dated in read.values()} == {"2026-02-25"}
     shipped, info = load_parameters("dynamic_worst_case")
     assert info.valid_from == "2026-02-26"
+    chains = ("daily_20251230_20260415", "crash_20260131_20260208")
+    curves = read_forward_curves([data_file(f"deribit_chain/{name}.parquet") for name in chains], "2026-02-25")
     measured = {
-        name: {key: getattr(state, key) for key in ("half_spread", "open_interest", "daily_vega_volume")}
+        name: {
+            **{key: getattr(state, key) for key in ("half_spread", "open_interest", "daily_vega_volume")},
+            **measured_moves(name, curves[name], Rule()),
+        }
         for name, state in shipped.underlyings.items()
     }
     made = dynamic_parameters(shipped, {name: dated.history for name, dated in read.items()}, Rule(), measured)

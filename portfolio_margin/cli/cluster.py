@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +16,18 @@ from portfolio_margin.book import Book
 from portfolio_margin.cli.inputs import Options, Session, open_session
 from portfolio_margin.cli.output import emit, moment_text, progress, refuse_overwriting_inputs
 from portfolio_margin.cli.tell import tell
-from portfolio_margin.io.part_files import MANIFEST, check_folder, check_no_strays, part_folder, part_name
-from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, files_digest, partitions
+from portfolio_margin.io.part_files import MANIFEST, check_no_strays, check_room, part_folder, part_name
+from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, partitions
 from portfolio_margin.io.results import money_text
-from portfolio_margin.margin_parts import MarginJob, head_of, known_part, margin_of_partition, write_manifest
+from portfolio_margin.margin_parts import (
+    MarginJob,
+    digest_of_book,
+    digest_of_partition,
+    head_of,
+    known_part,
+    margin_of_partition,
+    write_manifest,
+)
 from pricing.errors import ConfigError
 
 CLUSTER_OPTIONS = (
@@ -74,11 +84,15 @@ def run(options: Options, how: ClusterRun) -> bool:
     )
     parts = partitions(files, how.accounts_each)
     session = open_session(options, _read_later)
-    head = head_of(files_digest(files), session.arrays, session.model, how.accounts_each)
-    check_folder(Path(how.folder), head, how.resume)
-    with connect(how.address, how.workers) as client, part_folder(how.folder, head, how.resume) as folder:
+    check_room(Path(how.folder), how.resume)
+    with connect(how.address, how.workers) as client, ExitStack() as opened:
+        job = _job(session, options, files, os.path.abspath(how.folder))
+        with progress("read", len(parts)) as step:
+            rows = over_accounts(digest_of_partition, job, parts, client, lambda digest: step(digest[:8]))
+        head = head_of(digest_of_book(rows), session.arrays, session.model, how.accounts_each)
+        folder = opened.enter_context(part_folder(how.folder, head, how.resume))
         check_no_strays(folder, [part_name(part.number) for part in parts])
-        job = _job(session, options, files, os.path.abspath(folder), head["digest"])
+        job = replace(job, run=head["digest"])
         known = [known_part(folder, part.number, job.run) for part in parts] if how.resume else []
         kept = {part.number: part for part in known if part is not None}
         missing = [part for part in parts if part.number not in kept]
@@ -95,7 +109,7 @@ def _read_later(*_: Any) -> Book:
     return Book.from_arrays(np.zeros(0, np.str_), np.zeros(0, np.int64), np.zeros(0))
 
 
-def _job(session: Session, options: Options, files: BookFiles, folder: str, run: str) -> MarginJob:
+def _job(session: Session, options: Options, files: BookFiles, folder: str) -> MarginJob:
     """What workers need. Paths are whole, since workers run elsewhere."""
     return MarginJob(
         files=files,
@@ -108,7 +122,6 @@ def _job(session: Session, options: Options, files: BookFiles, folder: str, run:
         threads=options.threads or 1,
         told=session.told,
         left_out=dict(session.left_out),
-        run=run,
     )
 
 

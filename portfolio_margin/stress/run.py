@@ -167,6 +167,7 @@ def opened(venue: Venue, path: StressPath, rules: Rules) -> tuple[Engine, State]
 class Engine:
     """A venue in a stress: what stays as it is from step to step.
 
+    venue, rules   as given
     path     with its underlyings in the order of the market
     setting  what all partitions share
     bounds   (K+1,) first account of each of the K partitions

@@ -41,7 +41,8 @@ class Done(NamedTuple):
     sections   what is held afterwards
     trades     contracts of all accounts, then assets
     exchanging accounts of the latter
-    below      (A,) accounts that were below maintenance margin; the other flags (A,) as in `Traded`
+    below      (A,) accounts that were below maintenance margin
+    touched, converted, over, beside   (A,) as in `Traded`
     """
 
     sections: tuple[Section, ...]

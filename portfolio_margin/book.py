@@ -161,15 +161,20 @@ class Book:
     def row_of(self, account: str) -> int:
         """Row number of an account. DataError with the nearest names where there is none."""
         account = str(account)
+        row = self.find(account)
+        if row is not None:
+            return row
+        remedy = "no such account" + did_you_mean_or_known(account, [str(name) for name in self.account_id])
+        raise DataError([Problem("book", None, "account", account, remedy)])
+
+    def find(self, account: str) -> int | None:
+        """Row number of an account, None where there is none."""
         row = int(np.searchsorted(self.account_id, account))
         if row < len(self) and self.account_id[row] == account:
             return row
         # Integer accounts are sorted as numbers, not as names.
         found = np.flatnonzero(self.account_id == account)
-        if len(found):
-            return int(found[0])
-        remedy = "no such account" + did_you_mean_or_known(account, [str(name) for name in self.account_id])
-        raise DataError([Problem("book", None, "account", account, remedy)])
+        return int(found[0]) if len(found) else None
 
     def select(self, account: str) -> Book:
         """The book of one account alone."""

@@ -9,7 +9,6 @@ folder of other inputs. Chunks do not depend on each other: whoever shares them 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +16,8 @@ from portfolio_margin import margin_parts
 from portfolio_margin.book import Book
 from portfolio_margin.io.part_files import check_no_strays, part_folder, part_name
 from portfolio_margin.margin import margin
-from portfolio_margin.margin_parts import Part, head_of, known_part, write_manifest
+from portfolio_margin.margin_parts import Part, digest_of_book, digest_of_rows, head_of, known_part, write_manifest
 from portfolio_margin.requirement import MarginModel
-from pricing.digest import hash_parts
 from pricing.errors import ConfigError
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
@@ -67,8 +65,9 @@ def chunks(accounts: int, chunk_accounts: int) -> list[Chunk]:
 
 def manifest_of(work: Work, chunk_accounts: int) -> dict[str, Any]:
     """What a folder of results is of: digests of all inputs and of the way they are cut."""
-    book = hash_parts([getattr(work.book, field.name) for field in fields(work.book)])
-    return head_of(book, work.arrays, work.model, chunk_accounts)
+    cut = chunks(len(work.book), chunk_accounts)
+    parts = [digest_of_rows(work.book.accounts(chunk.first, chunk.last)) for chunk in cut]
+    return head_of(digest_of_book(parts), work.arrays, work.model, chunk_accounts)
 
 
 def write_part(work: Work, chunk: Chunk, folder: Path, digest: str, identity: dict[str, Any]) -> Part:

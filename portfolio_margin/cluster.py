@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from portfolio_margin.version import VERSION
 from pricing.errors import ConfigError, DataError, EngineError, Problem
@@ -93,15 +93,76 @@ def over_accounts(
     Raises what `compute` raises: one DataError with the problems of all partitions, any other error at once; and
     ClusterError where the cluster is lost, or a partition ends every worker that computes it.
     """
-    run = _Run(client, compute, shared, partitions)
-    return run.results(finished or (lambda result: None))
+    work = _Work(compute, partitions, None, lambda items: items[0])
+    return _Run(client, work, _Sent(client, (shared,))).results(finished or (lambda result: None))
+
+
+class Workers:
+    """`in_parts.Each` on the workers of a cluster.
+
+    Items that are shared are sent to every worker once, and stay there as long as the next call shares them too.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.sent = _Sent(client, ())
+
+    def __call__(
+        self,
+        compute: Callable[[tuple[Any, ...], Part], Result],
+        shared: tuple[Any, ...],
+        parts: Sequence[Part],
+        homes: Sequence[int] | None = None,
+    ) -> list[Result]:
+        """As `over_accounts`, for what `in_parts.Each` says."""
+        self.sent = self.sent.of(shared)
+        work = _Work(compute, parts, homes, tuple)
+        return _Run(self.client, work, self.sent).results(lambda result: None)
+
+
+class _Work(NamedTuple):
+    """compute(view(items), partition) of every partition, at its home where there are any; items are what is shared."""
+
+    compute: Callable[..., Any]
+    partitions: Sequence[Any]
+    homes: Sequence[int] | None
+    view: Callable[..., Any]
+
+
+class _Sent:
+    """Items that all workers need, and those of them that were sent."""
+
+    def __init__(self, client: Any, items: tuple[Any, ...]) -> None:
+        self.client, self.items = client, items
+        self.futures: list[Any] = [None] * len(items)
+
+    def of(self, items: tuple[Any, ...]) -> _Sent:
+        """The same for other items, of which some may be there."""
+        after = _Sent(self.client, items)
+        for number, item in enumerate(items):
+            known = (future for old, future in zip(self.items, self.futures, strict=True) if old is item)
+            after.futures[number] = next(known, None)
+        return after
+
+    def send(self) -> list[Any]:
+        """Futures of all items, sent where they are not there."""
+        for number, item in enumerate(self.items):
+            future = self.futures[number]
+            if future is None or future.status != "finished":
+                # A list, since the items of a bare one, or of a mapping, would be sent one by one.
+                [self.futures[number]] = self.client.scatter([item], broadcast=True, hash=False)
+        return list(self.futures)
+
+    def forget(self) -> None:
+        """All are sent again next time."""
+        self.futures = [None] * len(self.items)
 
 
 class _Run:
     """Partitions under way on a cluster, and what came back."""
 
-    def __init__(self, client: Any, compute: Callable[..., Any], shared: Any, partitions: Sequence[Any]) -> None:
-        self.client, self.compute, self.shared, self.partitions = client, compute, shared, partitions
+    def __init__(self, client: Any, work: _Work, sent: _Sent) -> None:
+        self.client, self.work, self.sent, self.partitions = client, work, sent, work.partitions
         self.done: dict[int, Any] = {}
         self.bad: list[DataError] = []
         self.failed: set[int] = set()
@@ -127,8 +188,7 @@ class _Run:
         self._wait_for_workers()
         self.workers = set(self.client.nthreads())
         try:
-            # A list, since the items of a bare one, or of a mapping, would be sent one by one.
-            [shared] = self.client.scatter([self.shared], broadcast=True, hash=False)
+            shared = self.sent.send()
         except (OSError, TimeoutError, distributed.CancelledError) as error:  # a worker was lost while it was sent to
             self._lost(error)
             return
@@ -139,8 +199,8 @@ class _Run:
         try:
             while not lost:
                 for number in itertools.islice(missing, max(ahead - len(pending), 0)):
-                    call = (self.compute, shared, self.partitions[number])
-                    pending[self.client.submit(_one_at_a_time, *call, pure=False)] = number
+                    call = (self.work.compute, self.work.view, self.partitions[number], *shared)
+                    pending[self.client.submit(_one_at_a_time, *call, pure=False, **self._home(number))] = number
                 if not pending:
                     return
                 for future in self._some_done(pending):
@@ -152,11 +212,19 @@ class _Run:
             self.client.cancel(list(pending), force=True)
         self._lost(None)
 
+    def _home(self, number: int) -> dict[str, Any]:
+        """Where a partition is computed by preference."""
+        if self.work.homes is None:
+            return {}
+        workers = sorted(self.workers)
+        return {"workers": [workers[self.work.homes[number] % len(workers)]], "allow_other_workers": True}
+
     def _lost(self, error: BaseException | None) -> None:
         """What is shared was lost, or did not arrive: give up after some times, and else see that the loss is known.
 
         A busy scheduler may still list workers that have gone; to send to them again would be to lose again.
         """
+        self.sent.forget()
         self.losses += 1
         if self.losses <= LOSSES_IN_A_ROW:
             end = time.monotonic() + WORKERS_SECONDS
@@ -232,9 +300,9 @@ class _Run:
             raise ClusterError(f"{address} was lost ({_said(error)}); nothing is reported") from None
 
 
-def _one_at_a_time(compute: Callable[[Shared, Part], Result], shared: Shared, partition: Part) -> Result:
+def _one_at_a_time(compute: Callable[..., Result], view: Callable[..., Any], partition: Any, *items: Any) -> Result:
     with ONE_AT_A_TIME:
-        return compute(shared, partition)
+        return compute(view(items), partition)
 
 
 def _all_problems(errors: Sequence[DataError]) -> DataError:

@@ -22,9 +22,14 @@ from pricing.errors import DataError, Problem
 PAGE_BITS = 4
 PAGE = 1 << PAGE_BITS
 FIRST, COUNT, FIGURES = range(3)
-# Room in every buffer beyond what the number of accounts and positions asks for. When one is full, the ledger moves to
-# new ones, which takes as long as reading all positions: rarely, and the later the more accounts there are.
+# Room in every buffer beyond what the number of accounts and positions asks for.
 SPARE_ROWS = 65_536
+# Before a buffer is full its ledger moves to new ones, so many accounts with every change, so that none takes long.
+MOVED_AT_ONCE = 64
+# Room for changes of so many accounts, as a share of all, is left when a move begins.
+LEFT_SHARE = 1 / 16
+# By how much a move is ahead of the changes that use up the room that is left.
+AHEAD = 1.5
 MOVED_TOGETHER = 8_192
 
 
@@ -47,6 +52,7 @@ class Buffers:
     instrument_idx, quantity   (P',) positions by group and instrument inside an account
     figures         (F, K) figures of an account
     used            rows in use of pages, positions and figures
+    enough          rows in use from which on a ledger begins to move to others
     """
 
     pages: IntArray
@@ -54,6 +60,19 @@ class Buffers:
     quantity: FloatArray
     figures: FloatArray
     used: list[int]
+    enough: tuple[int, int, int]
+
+    @property
+    def low(self) -> bool:
+        """Whether there is little room left."""
+        pages, positions, figures = self.used
+        return pages > self.enough[0] or positions > self.enough[1] or figures > self.enough[2]
+
+    def used_since(self, before: tuple[int, ...]) -> float:
+        """Share that is used up of the room that there was when so many rows were in use; of what is used up most."""
+        capacity = (len(self.pages), len(self.quantity), len(self.figures))
+        rows = zip(self.used, before, capacity, strict=True)
+        return max((now - then) / (end - then) if end > then else 1.0 for now, then, end in rows)
 
     def room_for(self, pages: int, positions: int, figures: int) -> bool:
         """Whether so many rows can be appended."""
@@ -74,12 +93,19 @@ class Accounts:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Positions and figures of the first `count` of `accounts`; page i holds the accounts from row i * PAGE on."""
+    """Positions and figures of the first `count` of `accounts`; page i holds the accounts from row i * PAGE on.
+
+    root     (pages,) -> M, where each page is in `buffers`
+    held     number of positions of all accounts
+    moving   None unless the ledger is on its way to other buffers
+    """
 
     accounts: Accounts
     count: int
     root: IntArray
     buffers: Buffers
+    held: int
+    moving: Moving | None = None
 
     @classmethod
     def from_book(cls, book: Book, width: int, rank: IntArray) -> Ledger:
@@ -138,18 +164,28 @@ class Ledger:
 
     def changed(self, rows: IntArray, positions: Positions | None, figures: FloatArray | None) -> Ledger:
         """The ledger with other positions or figures (R,K) of the accounts in these rows, all different."""
-        root = self.root
+        after = self._appended(rows, positions, figures)
+        if after is None:
+            pages = len(np.unique(rows >> PAGE_BITS))
+            further = 0 if positions is None else len(positions.quantity)
+            return self._renewed((pages, further, len(rows))).changed(rows, positions, figures)
+        return after._moved_on(rows, positions is not None, figures is not None)
+
+    def _appended(self, rows: IntArray, positions: Positions | None, figures: FloatArray | None) -> Ledger | None:
+        """`changed` within the buffers as they are; None where they have no room."""
+        root, buffers = self.root, self.buffers
         pages, page_of = np.unique(rows >> PAGE_BITS, return_inverse=True)
         wanted = (len(pages), 0 if positions is None else len(positions.quantity), 0 if figures is None else len(rows))
-        if not self.buffers.room_for(*wanted):
-            return self._renewed(wanted).changed(rows, positions, figures)
-        buffers = self.buffers
+        if not buffers.room_for(*wanted):
+            return None
         page, position, figure = buffers.used
         buffers.used = [used + count for used, count in zip(buffers.used, wanted, strict=True)]
+        held = self.held
         made = slice(page, page + len(pages))
         buffers.pages[made] = buffers.pages[root[pages]]
         entry = (page + page_of, rows & (PAGE - 1))
         if positions is not None:
+            held += wanted[1] - int(self._entries(rows)[:, COUNT].sum())
             buffers.instrument_idx[position : position + wanted[1]] = positions.instrument_idx
             buffers.quantity[position : position + wanted[1]] = positions.quantity
             buffers.pages[(*entry, FIRST)] = position + positions.pointer[:-1]
@@ -159,7 +195,7 @@ class Ledger:
             buffers.pages[(*entry, FIGURES)] = figure + np.arange(len(rows))
         root = root.copy()
         root[pages] = np.arange(page, page + len(pages))
-        return replace(self, root=root, buffers=buffers)
+        return replace(self, root=root, held=held)
 
     def with_account(
         self, row: int, instrument: NDArray[np.integer], quantity: FloatArray, figures: FloatArray
@@ -176,10 +212,12 @@ class Ledger:
         buffers.instrument_idx[position : position + count] = instrument
         buffers.quantity[position : position + count] = quantity
         buffers.figures[figure] = figures
+        held = self.held + count - int(buffers.pages[page, row & (PAGE - 1), COUNT])
         buffers.pages[page, row & (PAGE - 1)] = position, count, figure
         root = root.copy()
         root[index] = page
-        return Ledger(self.accounts, self.count, root, buffers)
+        after = Ledger(self.accounts, self.count, root, buffers, held, self.moving)
+        return after if self.moving is None and not buffers.low else after._moved_on(np.array([row]), True, True)
 
     def opened(self, names: Sequence[str]) -> Ledger:
         """The ledger with further accounts that hold nothing. DataError for a name that is there or is none."""
@@ -219,6 +257,63 @@ class Ledger:
         self.buffers.pages[first : first + more] = 0
         return replace(self, root=np.append(self.root, np.arange(first, first + more)))
 
+    def _moved_on(self, rows: IntArray, positions: bool, figures: bool) -> Ledger:
+        """The ledger some accounts further on its way to other buffers, or in them; the ledger itself where it is on
+        no way and has room.
+
+        rows  accounts that have changed, and whether their positions and their figures have
+
+        A change of R accounts moves MOVED_AT_ONCE, or as many as keep the move ahead of the room that changes use up:
+        about R x AHEAD / LEFT_SHARE at most.
+        """
+        moving = self.moving
+        if moving is None:
+            if not self.buffers.low:
+                return self
+            moving = Moving(self._beginning(), tuple(self.buffers.used))
+        there: Ledger | None = moving.there
+        known = rows[rows < moving.there.count]
+        if len(known):
+            there = moving.there._appended(
+                known, self.positions(known) if positions else None, self.figures(known) if figures else None
+            )
+        if there is not None:
+            wanted = int(AHEAD * self.buffers.used_since(moving.since) * self.count)
+            there = there._followed_by(self, max(there.count + MOVED_AT_ONCE, wanted))
+        if there is None:
+            # Other ledgers of this history have taken its room: once more, from the beginning.
+            return self._renewed((0, 0, 0))
+        if there.count < self.count:
+            return replace(self, moving=moving._replace(there=there))
+        return replace(self, root=there.root, buffers=there.buffers, moving=None)
+
+    def _beginning(self) -> Ledger:
+        """A ledger of nobody, in buffers that have room for what this one holds and as much again."""
+        empty = _buffers_for(self.count, self.held, self.buffers.figures.shape[1])
+        return Ledger(self.accounts, 0, np.zeros(0, np.int64), empty, 0)
+
+    def _followed_by(self, other: Ledger, last: int) -> Ledger | None:
+        """The ledger with the accounts of another one from its own end on, up to row `last` or to their end; None where
+        there is no room."""
+        low, high = self.count, min(-(-last // PAGE) * PAGE, other.count)
+        rows = np.arange(low, high)
+        positions = other.positions(rows)
+        wanted, buffers = (-(-len(rows) // PAGE), len(positions.quantity), len(rows)), self.buffers
+        if not buffers.room_for(*wanted):
+            return None
+        page, position, figure = buffers.used
+        buffers.used = [used + count for used, count in zip(buffers.used, wanted, strict=True)]
+        buffers.instrument_idx[position : position + wanted[1]] = positions.instrument_idx
+        buffers.quantity[position : position + wanted[1]] = positions.quantity
+        buffers.figures[figure : figure + len(rows)] = other.figures(rows)
+        entries = buffers.pages[page : page + wanted[0]].reshape(-1, 3)
+        entries[len(rows) :] = 0
+        entries[: len(rows), FIRST] = position + positions.pointer[:-1]
+        entries[: len(rows), COUNT] = np.diff(positions.pointer)
+        entries[: len(rows), FIGURES] = figure + np.arange(len(rows))
+        root = np.append(self.root, np.arange(page, page + wanted[0]))
+        return replace(self, count=high, root=root, held=self.held + wanted[1])
+
     def _entries(self, rows: IntArray) -> IntArray:
         return self.buffers.pages[self.root[rows >> PAGE_BITS], rows & (PAGE - 1)]
 
@@ -236,7 +331,15 @@ class Ledger:
             positions, here = self.positions(rows), slice(pointer[low], pointer[rows[-1] + 1])
             buffers.instrument_idx[here], buffers.quantity[here] = positions.instrument_idx, positions.quantity
             buffers.figures[low : rows[-1] + 1] = self.figures(rows)
-        return replace(self, root=np.arange(len(self.root)), buffers=buffers)
+        return replace(self, root=np.arange(len(self.root)), buffers=buffers, moving=None)
+
+
+class Moving(NamedTuple):
+    """A ledger's way to other buffers: a ledger of its first accounts as they are by now, and the rows that were in use
+    when it began."""
+
+    there: Ledger
+    since: tuple[int, ...]
 
 
 def book_of(names: StrArray, positions: Positions, group_of_instrument: IntArray) -> Book:
@@ -263,29 +366,38 @@ def _built(accounts: Accounts, count: int, positions: Positions, figures: FloatA
     buffers.instrument_idx[: len(positions.quantity)] = positions.instrument_idx
     buffers.quantity[: len(positions.quantity)] = positions.quantity
     buffers.figures[:count] = figures
-    return Ledger(accounts, count, np.arange(buffers.used[0]), buffers)
+    return Ledger(accounts, count, np.arange(buffers.used[0]), buffers, len(positions.quantity))
 
 
 def _empty_buffers(pointer: IntArray, width: int, spare: Sequence[int] = (0, 0, 0)) -> Buffers:
     """Buffers with the pages of accounts whose positions are by this pointer, and with room for as much again."""
     count, held = len(pointer) - 1, int(pointer[-1])
-    pages = -(-count // PAGE)
-    # A tick of many holders takes as many pages as figures.
-    room = [
-        used + beyond + more + SPARE_ROWS
-        for used, beyond, more in zip((pages, held, count), (count, held, count), spare, strict=True)
-    ]
-    # Memory beyond what is written stays untouched, and the system gives none for it.
-    buffers = Buffers(
-        pages=np.empty((room[0], PAGE, 3), np.int64),
-        instrument_idx=np.empty(room[1], np.int32),
-        quantity=np.empty(room[1]),
-        figures=np.empty((room[2], width)),
-        used=[pages, held, count],
-    )
-    entries = buffers.pages[:pages].reshape(-1, 3)
+    buffers = _buffers_for(count, held, width, spare)
+    buffers.used = [-(-count // PAGE), held, count]
+    entries = buffers.pages[: buffers.used[0]].reshape(-1, 3)
     entries[count:] = 0
     entries[:count, FIRST] = pointer[:-1]
     entries[:count, COUNT] = np.diff(pointer)
     entries[:count, FIGURES] = np.arange(count)
     return buffers
+
+
+def _buffers_for(count: int, held: int, width: int, spare: Sequence[int] = (0, 0, 0)) -> Buffers:
+    """Buffers that nothing is in yet, with room for so many accounts and positions and as much again."""
+    # A tick of many holders takes as many pages as figures.
+    room = [
+        used + beyond + more + SPARE_ROWS
+        for used, beyond, more in zip((-(-count // PAGE), held, count), (count, held, count), spare, strict=True)
+    ]
+    pages, positions, figures = (
+        rows - int(LEFT_SHARE * live) for rows, live in zip(room, (count, held, count), strict=True)
+    )
+    # Memory beyond what is written stays untouched, and the system gives none for it.
+    return Buffers(
+        pages=np.empty((room[0], PAGE, 3), np.int64),
+        instrument_idx=np.empty(room[1], np.int32),
+        quantity=np.empty(room[1]),
+        figures=np.empty((room[2], width)),
+        used=[0, 0, 0],
+        enough=(pages, positions, figures),
+    )

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from portfolio_margin.book import Book
 from portfolio_margin.dollars import money_digits, money_step
 from portfolio_margin.io import part_files
 from portfolio_margin.io.part_files import part_name
@@ -34,7 +35,7 @@ from pricing.digest import hash_parts
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 
-FORM = "portfolio-margin parts 2"
+FORM = "portfolio-margin parts 3"
 LISTED = ("file", "first", "last", "accounts", "positions", "sha256", "input_hash")
 TOTALS = ("equity", "margin_balance", "initial_margin", "maintenance_margin")
 
@@ -102,7 +103,7 @@ class Part(NamedTuple):
 def head_of(book: str, arrays: RiskArrays, model: MarginModel, chunk_accounts: int) -> dict[str, Any]:
     """What a folder of results is of: digests of all inputs and of the way they are cut, and "digest" of the whole.
 
-    book            digest of the book
+    book            digest of the book, as `digest_of_book` gives it
     chunk_accounts  accounts to a part
     """
     told = {
@@ -120,6 +121,21 @@ def head_of(book: str, arrays: RiskArrays, model: MarginModel, chunk_accounts: i
         },
     }
     return {**told, "digest": hash_parts([told])}
+
+
+def digest_of_rows(book: Book) -> str:
+    """A hash of the accounts and positions of a part, whatever files they came from."""
+    return hash_parts([getattr(book, column.name) for column in fields(book)])
+
+
+def digest_of_partition(job: MarginJob, partition: Partition) -> str:
+    """`digest_of_rows` of a partition. DataError for bad rows."""
+    return digest_of_rows(read_partition(job.files, partition, job.listed, job.market, job.left_out))
+
+
+def digest_of_book(parts: Sequence[str]) -> str:
+    """The digest of a book that is cut into parts, from `digest_of_rows` of each in order."""
+    return hash_parts(list(parts))
 
 
 def margin_of_partition(job: MarginJob, partition: Partition) -> Part:
@@ -193,7 +209,7 @@ def _part(number: int, content: bytes, stated: Mapping[str, Any]) -> Part:
 
 
 def write_manifest(folder: str | Path, head: Mapping[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
-    """Write manifest.json of a whole run beside its part files, and return what it says; files that a process which
+    """Write the manifest of a whole run beside its part files, and return what it says; files that a process which
     was killed had begun there are removed.
 
     head   as `head_of` gives it

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +16,19 @@ from portfolio_margin.book import Book
 from portfolio_margin.cli.inputs import Options, Session, open_session
 from portfolio_margin.cli.output import emit, moment_text, progress, refuse_overwriting_inputs
 from portfolio_margin.cli.tell import tell
-from portfolio_margin.io.part_files import MANIFEST, check_folder, check_no_strays, part_folder, part_name
-from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, files_digest, partitions
+from portfolio_margin.io.part_files import MANIFEST, check_no_strays, check_room, part_folder, part_name
+from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, partitions
 from portfolio_margin.io.results import money_text
-from portfolio_margin.margin_parts import MarginJob, head_of, known_part, margin_of_partition, write_manifest
+from portfolio_margin.margin_parts import (
+    MarginJob,
+    digest_of_book,
+    digest_of_partition,
+    head_of,
+    known_part,
+    margin_of_partition,
+    write_manifest,
+)
+from portfolio_margin.stress.run import Venue
 from pricing.errors import ConfigError
 
 CLUSTER_OPTIONS = (
@@ -27,6 +38,17 @@ CLUSTER_OPTIONS = (
         help="Compute on a Dask cluster: its scheduler's address, or local. --output names a folder.",
     ),
     click.option("--workers", type=click.IntRange(1), help="Worker processes of --cluster local; one a core."),
+)
+
+
+STRESS_OPTIONS = (
+    click.option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Compute on a Dask cluster: its scheduler's address, or local. --positions is Parquet.",
+    ),
+    click.option("--workers", type=click.IntRange(1), help="Worker processes of --cluster local; one a core."),
+    click.option("--chunk-accounts", type=click.IntRange(1), metavar="N", help="Accounts to a part of --cluster."),
 )
 
 
@@ -64,21 +86,71 @@ def chosen_cluster(values: dict[str, Any], others: Mapping[str, Any]) -> Cluster
     return ClusterRun(address, workers, others["--output"], accounts_each or DEFAULT_ACCOUNTS, resume)
 
 
+class StressRun(NamedTuple):
+    """Where the accounts of a stress are computed, and how many make a part."""
+
+    address: str
+    workers: int | None
+    accounts_each: int
+
+
+def chosen_stress(values: dict[str, Any], others: Mapping[str, Any]) -> StressRun | None:
+    """The cluster that the options of a stress ask for, taken out of them, or None.
+
+    others  what there is on one machine only, by option
+
+    ConfigError where options contradict.
+    """
+    address, workers, each = values.pop("cluster"), values.pop("workers"), values.pop("chunk_accounts")
+    if address is None:
+        useless = [name for name, given in (("--workers", workers), ("--chunk-accounts", each)) if given is not None]
+        if useless:
+            raise ConfigError(f"{', '.join(useless)} has no effect without --cluster; leave it out")
+        return None
+    alone = [name for name, given in others.items() if given]
+    if alone:
+        raise ConfigError(f"{', '.join(alone)} is for one machine: leave it out, or leave out --cluster")
+    if values["positions"] is None:
+        raise ConfigError("--cluster needs --positions BOOK.parquet beside it")
+    return StressRun(address, workers, each or DEFAULT_ACCOUNTS)
+
+
+@contextmanager
+def venue_on(how: StressRun, session: Session, options: Options, venue: Venue) -> Iterator[Venue]:
+    """A venue whose accounts are read and computed by the workers of a cluster."""
+    from portfolio_margin.cluster import Workers, connect
+    from portfolio_margin.stress_parts import sources_of
+
+    files = files_of(options)
+    parts = partitions(files, how.accounts_each)
+    with connect(how.address, how.workers) as client:
+        sources = sources_of(files, parts, len(client.nthreads()), session.left_out)
+        yield replace(venue, threads=options.threads or 1, sources=sources, each=Workers(client))
+
+
+def files_of(options: Options) -> BookFiles:
+    """The files of a book by whole paths, since workers run elsewhere."""
+    collateral = options.collateral and os.path.abspath(options.collateral)
+    return BookFiles(os.path.abspath(str(options.positions)), collateral)
+
+
 def run(options: Options, how: ClusterRun) -> bool:
     """Margin a Parquet book on a cluster into a folder. True where an account is below maintenance margin or bears
     risk that the model has no rule for, which is told."""
     from portfolio_margin.cluster import connect, over_accounts
 
-    files = BookFiles(
-        os.path.abspath(str(options.positions)), options.collateral and os.path.abspath(options.collateral)
-    )
+    files = files_of(options)
     parts = partitions(files, how.accounts_each)
-    session = open_session(options, _read_later)
-    head = head_of(files_digest(files), session.arrays, session.model, how.accounts_each)
-    check_folder(Path(how.folder), head, how.resume)
-    with connect(how.address, how.workers) as client, part_folder(how.folder, head, how.resume) as folder:
+    session = open_session(options, read_later)
+    check_room(Path(how.folder), how.resume)
+    with connect(how.address, how.workers) as client, ExitStack() as opened:
+        job = _job(session, options, files, os.path.abspath(how.folder))
+        with progress("read", len(parts)) as step:
+            rows = over_accounts(digest_of_partition, job, parts, client, lambda digest: step(digest[:8]))
+        head = head_of(digest_of_book(rows), session.arrays, session.model, how.accounts_each)
+        folder = opened.enter_context(part_folder(how.folder, head, how.resume))
         check_no_strays(folder, [part_name(part.number) for part in parts])
-        job = _job(session, options, files, os.path.abspath(folder), head["digest"])
+        job = replace(job, run=head["digest"])
         known = [known_part(folder, part.number, job.run) for part in parts] if how.resume else []
         kept = {part.number: part for part in known if part is not None}
         missing = [part for part in parts if part.number not in kept]
@@ -90,12 +162,12 @@ def run(options: Options, how: ClusterRun) -> bool:
     return _short(manifest)
 
 
-def _read_later(*_: Any) -> Book:
+def read_later(*_: Any) -> Book:
     """The book of nobody, where workers read the accounts."""
     return Book.from_arrays(np.zeros(0, np.str_), np.zeros(0, np.int64), np.zeros(0))
 
 
-def _job(session: Session, options: Options, files: BookFiles, folder: str, run: str) -> MarginJob:
+def _job(session: Session, options: Options, files: BookFiles, folder: str) -> MarginJob:
     """What workers need. Paths are whole, since workers run elsewhere."""
     return MarginJob(
         files=files,
@@ -108,7 +180,6 @@ def _job(session: Session, options: Options, files: BookFiles, folder: str, run:
         threads=options.threads or 1,
         told=session.told,
         left_out=dict(session.left_out),
-        run=run,
     )
 
 

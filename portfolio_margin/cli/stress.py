@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
+from portfolio_margin.cli.cluster import STRESS_OPTIONS, chosen_stress, read_later, venue_on
 from portfolio_margin.cli.heading import market_text
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
@@ -35,6 +37,7 @@ from portfolio_margin.cli.output import (
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.results import json_rows
 from portfolio_margin.io.stress_path import SOURCES, read_path, shipped_path
+from portfolio_margin.margin_parts import digest_of_book
 from portfolio_margin.stress import gap
 from portfolio_margin.stress.path import StressPath
 from portfolio_margin.stress.prevention import Prevention, fund_needed, prevented_by, topped_up
@@ -69,6 +72,7 @@ OPTIONS = (
     click.option("--prevent", is_flag=True, help="The scan range, and the buffer, that would have been enough."),
     click.option("--draws", type=int, default=gap.Params().draws, show_default=True, help="Of the simulation."),
     click.option("--seed", type=int, default=1, show_default=True, help="Of the simulation and the search."),
+    *STRESS_OPTIONS,
     click.option("--plots", metavar="FOLDER", help="Write timeline and loss waterfall as pictures."),
 )  # fmt: skip
 
@@ -95,22 +99,31 @@ def command(as_json: bool, as_csv: bool, parquet_file: str | None, output_file: 
     """A crash over all accounts of a venue, step by step, with the liquidation of accounts in the loop."""
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     asked = {name: given.pop(name) for name in tuple(given) if name in _own_names()}
+    alone = {"--" + name.replace("_", "-"): asked[name] for name in ("size_fund", "reverse", "prevent")}
+    on_cluster = chosen_stress(given, alone)
     options = collect(given)
     path, rules = _path(asked), _rules(asked)
     jumps = gap.Params(draws=asked["draws"], seed=asked["seed"], cost=asked["cost"])
-    session = open_session(options)
+    session = open_session(options) if on_cluster is None else open_session(options, read_later)
     statement = statement_of(session, options)
     session = session.warned(statement)
-    venue = _venue(session, options)
-    with progress("stress", len(path)) as step:
-        result = run(venue, path, rules, step)
-    needed = result.fund_needed if result.survived else fund_needed(venue, path, rules)
-    answers = _answers(asked, needed, venue, path, rules, jumps, session)
+    with ExitStack() as opened:
+        venue = _venue(session, options)
+        if on_cluster is not None:
+            venue = opened.enter_context(venue_on(on_cluster, session, options, venue))
+        with progress("stress", len(path)) as step:
+            result = run(venue, path, rules, step)
+        needed = result.fund_needed if result.survived else fund_needed(venue, path, rules)
+        answers = _answers(asked, needed, venue, path, rules, jumps)
     if asked["plots"]:
         _draw(asked["plots"], result)
     identity: dict[str, Any] = {"path": path.name, "path_source": path.source, "currency": result.currency}
     identity |= {"as_of_ms": statement.as_of_ms, "seed": asked["seed"], **_summary(result, needed)}
     identity |= {**statement.identity(()), **session.told.document()}
+    if result.digests:
+        # The rows were read in parts, so that there is no hash of all of them at once.
+        del identity["input_hash"]
+        identity["book_hash"] = digest_of_book(result.digests)[:16]
 
     def document() -> dict[str, Any]:
         return {**identity, **_answered(answers), "steps": json_rows(result.columns(), MONEY)}
@@ -166,7 +179,6 @@ def _answers(
     path: StressPath,
     rules: Rules,
     jumps: gap.Params,
-    session: Session,
 ) -> Answers:
     size = gap.fund_size(venue, jumps) if asked["size_fund"] else None
     reverse = gap.reverse_stress(venue, asked["fund"], jumps) if asked["reverse"] else None

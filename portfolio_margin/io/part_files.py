@@ -15,7 +15,10 @@ from portfolio_margin.io.results import json_text, plain, result_bytes
 from portfolio_margin.io.tables import PARQUET
 from pricing.errors import DataError, Problem
 
-MANIFEST = "manifest.json"
+# Readers of a folder of Parquet files, pyarrow and pandas among them, pass over names that begin so.
+MANIFEST = "_manifest.json"
+# What it was called by engines whose folders have another form.
+FORMER_MANIFEST = "manifest.json"
 METADATA = b"portfolio_margin"
 SEAL, BLANK = "seal", "0" * 64
 
@@ -77,11 +80,21 @@ def check_folder(place: Path, head: Mapping[str, Any], resume: bool) -> None:
     head  what the manifest of this run begins with
     """
     path = place / MANIFEST
+    check_room(place, resume)
     if path.exists():
+        _check_same_run(path, head)
+
+
+def check_room(place: Path, resume: bool) -> None:
+    """What `check_folder` checks without knowing the run: that there is room for one, or one to go on with."""
+    former = place / FORMER_MANIFEST
+    if former.exists():
+        remedy = "holds results of an engine before this one, which are not gone on with: give another folder"
+        raise DataError([Problem(str(place), None, "output", FORMER_MANIFEST, remedy)])
+    if (place / MANIFEST).exists():
         if not resume:
             remedy = "holds results already: give --resume to go on with them, or another folder"
             raise DataError([Problem(str(place), None, "output", MANIFEST, remedy)])
-        _check_same_run(path, head)
     elif place.exists() and (not place.is_dir() or any(place.iterdir())):
         remedy = "is no empty folder and has no results to go on with: give another one"
         raise DataError([Problem(str(place), None, "output", place.name, remedy)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +22,6 @@ from portfolio_margin.io.positions import (
 )
 from portfolio_margin.io.tables import PARQUET, Table, kind_of_name, refuse, require_columns, text_column
 from pricing.arrays import BoolArray
-from pricing.digest import hash_parts
 from pricing.errors import ConfigError
 from pricing.market import Market
 
@@ -114,16 +112,6 @@ def _plain(files: BookFiles, partition: Partition, listed: Listed, market: Marke
     # Row groups that may hold rows of these accounts need not.
     some = owned is not None and len(owned.account) > 0
     return plain_book(held, owned, some, listed, market)
-
-
-def files_digest(files: BookFiles) -> str:
-    """A hash of the content of a book's files. DataError where one cannot be read."""
-    found = []
-    for path in files:
-        if path is not None:
-            with _opened(path), open(path, "rb") as stream:
-                found.append(hashlib.file_digest(stream, "sha256").hexdigest())
-    return hash_parts(found)
 
 
 class _Group(NamedTuple):

@@ -8,6 +8,7 @@ only where that parser finds an element in its place. So a pattern decides how f
 from __future__ import annotations
 
 import re
+import sys
 from array import array
 from collections.abc import Iterator
 from itertools import chain
@@ -210,7 +211,8 @@ def _columns(leaves: tuple[Leaf, ...], texts: list[tuple[bytes, ...]]) -> dict[s
 
 def _column(kind: str, texts: tuple[bytes, ...]) -> Any:
     if kind == TEXT:
-        plain = {text: text.decode("ascii").strip() for text in set(texts)}
+        # The same few texts stand in every run: each is kept once.
+        plain = {text: sys.intern(text.decode("ascii").strip()) for text in set(texts)}
         return [plain[text] for text in texts]
     if kind == WHOLE:
         return array("q", map(int, texts))

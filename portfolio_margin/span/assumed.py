@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from portfolio_margin.span.contracts import ContractView, within_tier
+from portfolio_margin.span.contracts import commodity_of_family, within_tier
 from portfolio_margin.span.levels import chain_of, chained_factors
-from portfolio_margin.span.tables import INTER, INTRA, SCAN, RiskParameterFile
+from portfolio_margin.span.tables import INTER, INTRA, OPTION_TYPES, SCAN, RiskParameterFile
 
 NAMES_SHOWN = 5
 KINDS = {True: "maintenance", False: "initial"}
@@ -55,7 +55,7 @@ def _levels(file: RiskParameterFile) -> Iterator[str]:
 
 def _factors(file: RiskParameterFile, rate: int, what: str) -> Iterator[str]:
     """Commodities that state no factor of a level: 1 where it has arrays of its own, else that of the other level."""
-    chained, held = chained_factors(file), set(file.arrays.rate.tolist())
+    chained, held = chained_factors(file), set(np.unique(file.arrays.rate).tolist())
     codes = file.commodities.code.tolist()
     leads = [chain_of(chained, row, rate)[0] in held for row in range(len(codes))]
     lost = [code for code, found in zip(codes, leads, strict=True) if not found]
@@ -185,11 +185,13 @@ def _has_contracts(file: RiskParameterFile, leg: int, codes: np.ndarray) -> bool
 
 def _period_codes(file: RiskParameterFile) -> dict[int, np.ndarray]:
     """Period codes of the contracts of each commodity, and of what its options on futures are on."""
-    view = ContractView(file)
     pairs: dict[int, set[str]] = {}
-    future = file.periods.underlying_period[file.contracts.period_idx]
-    codes = np.where(view.is_option & (future != ""), future, view.period)
-    for commodity, period in set(zip(view.commodity.tolist(), codes.tolist(), strict=True)):
+    # By period: texts by contract would be the largest of all columns.
+    held = np.unique(file.contracts.period_idx)
+    family, future = file.periods.family_idx[held], file.periods.underlying_period[held]
+    is_option = np.isin(file.families.kind, OPTION_TYPES)[family]
+    codes = np.where(is_option & (future != ""), future, file.periods.period[held])
+    for commodity, period in set(zip(commodity_of_family(file)[family].tolist(), codes.tolist(), strict=True)):
         if commodity >= 0:
             pairs.setdefault(int(commodity), set()).add(str(period))
     return {commodity: np.array(sorted(periods), dtype=np.str_) for commodity, periods in pairs.items()}

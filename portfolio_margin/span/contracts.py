@@ -48,9 +48,7 @@ class ContractView:
     @cached_property
     def commodity(self) -> IntArray:
         """-> combined commodities, -1 for a family that belongs to none."""
-        of_family = np.full(len(self.file.families), -1, dtype=np.int64)
-        of_family[self.file.links.family_idx] = self.file.links.commodity_idx
-        return of_family[self.family]
+        return commodity_of_family(self.file)[self.family]
 
     @cached_property
     def delta_scale(self) -> FloatArray:
@@ -178,3 +176,10 @@ def look_ahead_years(file: RiskParameterFile, given: float | None = None) -> flo
         return given
     stated = file.header.look_ahead_years
     return stated if np.isfinite(stated) else DEFAULT_LOOK_AHEAD_YEARS
+
+
+def commodity_of_family(file: RiskParameterFile) -> IntArray:
+    """-> combined commodities by family, -1 for one that belongs to none."""
+    found = np.full(len(file.families), -1, dtype=np.int64)
+    found[file.links.family_idx] = file.links.commodity_idx
+    return found

@@ -28,26 +28,20 @@ POLICIES = "portfolio_margin.liquidation.policies"
 
 
 class Round(NamedTuple):
-    """What is traded in a round.
+    """What a venue trades in a round.
 
     place     (M,) -> P positions that are traded
     amount    (M,) contracts closed or hedged and assets that a policy exchanges, + bought
     converted (A,) share of every asset that goes with the contracts, of what these pay all: 1 where everything goes
-    below     (A,) accounts below maintenance margin
     touched   (A,) accounts that trade
     closed    (A,) accounts of which everything goes, and those below that hold nothing but cash
-    taken     maintenance margin that bidders took over, margin currency
-    waiting   accounts below maintenance that nobody bid for
     """
 
     place: IntArray
     amount: FloatArray
     converted: FloatArray
-    below: BoolArray
     touched: BoolArray
     closed: BoolArray
-    taken: float
-    waiting: int
 
 
 @dataclass(frozen=True)
@@ -68,25 +62,26 @@ class Desk:
     threads: int | None
 
 
-def plan_round(desk: Desk, margins: Measured, capacity: float) -> Round:
+def offered(desk: Desk, below: IntArray, status: IntArray) -> tuple[IntArray, IntArray]:
+    """Rows of the accounts that are cut in slices, in rising order, and how many slices of each are offered.
+
+    below, status   accounts below maintenance margin by row, and their codes of AccountStatus
+    """
+    mass = np.setdiff1d(below, list(_named_rows(desk, below)))
+    if not len(mass):
+        return mass, np.zeros(0, dtype=np.int64)
+    return mass, _slices(desk, mass, status[np.searchsorted(below, mass)])
+
+
+def trades_of(desk: Desk, below: IntArray, share: FloatArray, taken: FloatArray) -> Round:
     """The trades of a round.
 
-    capacity  maintenance margin that bidders still take over in this step, margin currency
+    below  accounts below maintenance margin by row
+    share  (A,) of each account that is offered; taken (A,) the share of that which bidders take
     """
-    below = np.flatnonzero(margins.status >= AccountStatus.LIQUIDATION)
     size = len(desk.seen)
-    slices = int(desk.rules.slices)
-    count = np.zeros(size, dtype=np.int64)
-    named = _named_rows(desk, below)
-    mass = np.setdiff1d(below, list(named))
-    if len(mass):
-        count[mass] = _slices(desk, mass, margins.status[mass])
-    share = count / slices
-    # Bidders put up the margin of what they take over; whoever is worst covered comes first.
-    wanted = share * margins.maintenance
-    accepted, taken, waiting = _accepted(margins, mass, wanted, capacity)
-    quantity, converted = _proportional(desk, share, accepted)
-    for row, policy in named.items():
+    quantity, converted = _proportional(desk, share, taken)
+    for row, policy in _named_rows(desk, below).items():
         _by_policy(desk, row, policy, quantity, converted)
     place = np.flatnonzero(quantity)
     under, touched = np.zeros(size, dtype=np.bool_), np.zeros(size, dtype=np.bool_)
@@ -96,7 +91,24 @@ def plan_round(desk: Desk, margins: Measured, capacity: float) -> Round:
     touched[desk.seen.account[place]] = True
     touched |= held & (converted > 0.0)
     closed = (converted >= 1.0) | (under & ~held)
-    return Round(place, quantity[place], converted, under, touched, closed, taken, waiting)
+    return Round(place, quantity[place], converted, touched, closed)
+
+
+def served(margins: Measured, rows: IntArray, wanted: FloatArray, capacity: float) -> tuple[FloatArray, float]:
+    """(A,) the share of what is offered of each account that bidders take, and the maintenance margin they take over.
+
+    rows      accounts that are offered; wanted (A,) the maintenance margin of what is offered of each
+    capacity  maintenance margin that bidders still take over in this step, margin currency
+
+    Whoever is worst covered comes first.
+    """
+    share = np.zeros(len(wanted))
+    order = rows[np.lexsort((rows, _cover(margins)[rows]))]
+    before = np.concatenate([[0.0], np.cumsum(wanted[order])[:-1]]) if len(order) else wanted[order]
+    room = np.maximum(capacity - before, 0.0) if np.isfinite(capacity) else np.full(len(order), np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share[order] = np.where(wanted[order] > 0.0, np.minimum(room / wanted[order], 1.0), 1.0)
+    return share, float((share * wanted).sum())
 
 
 def _slices(desk: Desk, rows: IntArray, status: IntArray) -> IntArray:
@@ -110,18 +122,6 @@ def _slices(desk: Desk, rows: IntArray, status: IntArray) -> IntArray:
         cuts = cut_all_accounts(book, desk.arrays, desk.model, desk.costs, **rule, **how)  # type: ignore[arg-type]
         everything[alive] = np.where(cuts.slices > 0, cuts.slices, int(desk.rules.slices))
     return everything
-
-
-def _accepted(margins: Measured, rows: IntArray, wanted: FloatArray, capacity: float) -> tuple[FloatArray, float, int]:
-    """(A,) the share of what is offered of each account that bidders take, the margin they take over and how many
-    accounts find none at all."""
-    share = np.zeros(len(wanted))
-    order = rows[np.lexsort((rows, _cover(margins)[rows]))]
-    before = np.concatenate([[0.0], np.cumsum(wanted[order])[:-1]]) if len(order) else wanted[order]
-    room = np.maximum(capacity - before, 0.0) if np.isfinite(capacity) else np.full(len(order), np.inf)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share[order] = np.where(wanted[order] > 0.0, np.minimum(room / wanted[order], 1.0), 1.0)
-    return share, float((share * wanted).sum()), int(np.count_nonzero(share[order] == 0.0))
 
 
 def _cover(margins: Measured) -> FloatArray:
@@ -143,7 +143,8 @@ def _proportional(desk: Desk, wanted: FloatArray, accepted: FloatArray) -> tuple
 
 def _named_rows(desk: Desk, below: IntArray) -> dict[int, str]:
     """Rows of the accounts below maintenance that name a policy."""
-    rows = {desk.seen.book.row_of(name): policy for name, policy in desk.rules.named.items() if policy != PROPORTIONAL}
+    policies = {name: policy for name, policy in desk.rules.named.items() if policy != PROPORTIONAL}
+    rows = {desk.seen.book.find(name): policy for name, policy in policies.items()}
     return {row: rows[row] for row in below.tolist() if row in rows}
 
 

@@ -65,6 +65,7 @@ class Result:
     balances   of everybody at the end; opening those at the start
     fund       insurance fund at the start
     drawn      of it at most, at any time, and its floor where anything was
+    digests    of the rows of the book, by partition, where it was read in partitions
     """
 
     path: StressPath
@@ -79,6 +80,7 @@ class Result:
     opening: Balances
     fund: float
     drawn: float
+    digests: tuple[str, ...] = ()
 
     def total(self, name: str) -> float:
         """Sum of a flow over the steps, or of a count."""

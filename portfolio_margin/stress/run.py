@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.aggregate import account_sums
 from portfolio_margin.book import Book
+from portfolio_margin.in_parts import Each, in_this_process
 from portfolio_margin.liquidation.plan import Costs
 from portfolio_margin.requirement import MarginModel
-from portfolio_margin.statement import AccountStatus, up
+from portfolio_margin.statement import AccountStatus
 from portfolio_margin.stress import balances as ledger
-from portfolio_margin.stress.balances import TICK, Balances, House, Losses
-from portfolio_margin.stress.closing import Desk, Round, accounts_of, plan_round
-from portfolio_margin.stress.holdings import Holdings, prepare_holdings
-from portfolio_margin.stress.measured import Measured, measured, put
+from portfolio_margin.stress.balances import TICK, Balances, House
+from portfolio_margin.stress.closing import served
+from portfolio_margin.stress.holdings import prepare_holdings
+from portfolio_margin.stress.measured import Measured, put
 from portfolio_margin.stress.moved import expired, market_at, variation
 from portfolio_margin.stress.path import StressPath
 from portfolio_margin.stress.result import Result, StepRow
 from portfolio_margin.stress.rules import Rules
+from portfolio_margin.stress.sections import (
+    Laid,
+    Late,
+    Moment,
+    Section,
+    Setting,
+    Source,
+    check_accounts,
+    joined,
+    mark_section,
+    measure_accounts,
+    offer_section,
+    open_section,
+    trade_section,
+)
+from portfolio_margin.stress.trading import Done, Tally, by_account, in_ticks, slippage_of, together
 from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.errors import DataError, Problem
 from pricing.instruments import Instruments
 from pricing.market import Market
 from scenarios.revalue import revalue
@@ -44,6 +62,8 @@ class Venue:
     model       margin model
     scenarios   the scenario set of a market, for models that have none of their own
     backend, threads   as for `margin`
+    sources     where its accounts are in partitions, in order of account; None: in `book`
+    each        who evaluates the partitions
     """
 
     book: Book
@@ -53,6 +73,8 @@ class Venue:
     scenarios: Callable[[Market], ScenarioSet]
     backend: str = "numba"
     threads: int | None = None
+    sources: tuple[Source, ...] | None = None
+    each: Each = in_this_process
 
     def arrays(self, market: Market) -> RiskArrays:
         """Risk arrays of a market under the scenarios of the model, or the venue's."""
@@ -63,38 +85,21 @@ class Venue:
 class State(NamedTuple):
     """Between two things that happen: what is held, booked and true.
 
-    held, books      positions, and what everybody is worth
-    market, arrays   as they are; pushed (U,) log price by forced trades
+    sections, books   what is held by partition, and what everybody is worth
+    market, moment    as they are; pushed (U,) log price by forced trades
     closed      (A,) accounts that were closed: they hold nothing but cash
     lowest      ticks that the fund has had at any time, the least
     uncovered   ticks that closed accounts owe still
     """
 
-    held: Holdings
+    sections: tuple[Section, ...]
     books: Balances
     market: Market
-    arrays: RiskArrays
+    moment: Moment
     pushed: FloatArray
     closed: BoolArray
     lowest: int
     uncovered: int = 0
-
-
-@dataclass
-class Tally:
-    """What happens within a step."""
-
-    touched: BoolArray
-    sold: FloatArray
-    bankrupt: int = 0
-    costs: int = 0
-    penalties: int = 0
-    capacity: float = 0.0
-    losses: list[Losses] = field(default_factory=list)
-
-    def sum(self, name: str) -> float:
-        """Margin currency of a kind of loss."""
-        return TICK * sum(getattr(loss, name) for loss in self.losses)
 
 
 def _silent(name: str) -> None:
@@ -112,10 +117,9 @@ def run(venue: Venue, path: StressPath, rules: Rules | None = None, tell: Callab
     DataError where the path does not move an underlying of the market, ConfigError for rules out of their bounds.
     """
     how = rules or Rules()
-    engine = Engine(venue, path.for_underlyings(venue.market.underlying_id.tolist()), how)
-    state = engine.opened()
+    engine, state = opened(venue, path.for_underlyings(venue.market.underlying_id.tolist()), how)
     opening, rows = state.books, []
-    liquidated = np.zeros(len(venue.book), dtype=np.bool_)
+    liquidated = np.zeros(len(state.closed), dtype=np.bool_)
     traced: list[tuple[FloatArray, ...]] = []
     for step in range(len(path)):
         state, row, touched = engine.step(state, step, opening)
@@ -125,63 +129,144 @@ def run(venue: Venue, path: StressPath, rules: Rules | None = None, tell: Callab
         tell(f"hour {path.hours[step]:g}")
     price, vol, pushed = (np.stack(column) for column in zip(*traced, strict=True))
     names = venue.market.underlying_id
-    currency = state.arrays.currency
+    currency = state.moment.arrays.currency
     end, fund = state.books, TICK * float(opening.house[House.FUND])
     drawn = opening.house[House.FUND] - state.lowest
     needed = TICK * float(drawn + how.waterfall.fund_floor if drawn else 0)
-    return Result(path, currency, tuple(rows), price, vol, pushed, names, liquidated, end, opening, fund, needed)
+    return Result(
+        path, currency, tuple(rows), price, vol, pushed, names, liquidated, end, opening, fund, needed, engine.digests
+    )
+
+
+def opened(venue: Venue, path: StressPath, rules: Rules) -> tuple[Engine, State]:
+    """The engine of a stress, and everything before the first step.
+
+    DataError for accounts that name a policy and are not there, and as `prepare_holdings`.
+    """
+    arrays = venue.arrays(venue.market)
+    how = (rules, venue.backend, venue.threads)
+    setting = Setting(venue.instruments, venue.market, arrays, venue.model, *how)
+    sources = venue.sources
+    if sources is None:
+        sources = (Laid(prepare_holdings(venue.book, arrays, tuple(rules.named))),)
+    found = venue.each(open_section, (setting,), sources, range(len(sources)))
+    lost = sorted(set(rules.named).difference(*(part.named for part in found)))
+    if lost:
+        raise DataError([Problem("stress", None, "account", name, "no such account") for name in lost])
+    bounds = np.cumsum([0, *(len(part.cash) for part in found)])
+    cash = tuple(part.cash for part in found)
+    engine = Engine(venue, path, rules, setting, bounds, cash, tuple(part.digest for part in found if part.digest))
+    sections = tuple(Section(source, part.quantity) for source, part in zip(sources, found, strict=True))
+    books = ledger.open_balances(np.concatenate([part.equity for part in found]), rules.fund)
+    moment = Moment(arrays, None, np.zeros(len(arrays), dtype=np.bool_), None)
+    pushed, closed = np.zeros(len(venue.market.spot)), np.zeros(int(bounds[-1]), dtype=np.bool_)
+    return engine, State(sections, books, venue.market, moment, pushed, closed, int(books.house[House.FUND]))
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A venue, a path with its underlyings in order, and rules."""
+    """A venue in a stress: what stays as it is from step to step.
+
+    venue, rules   as given
+    path     with its underlyings in the order of the market
+    setting  what all partitions share
+    bounds   (K+1,) first account of each of the K partitions
+    cash     of each partition, (A,) places of cash in the margin currency
+    digests  of the rows of each partition
+    """
 
     venue: Venue
     path: StressPath
     rules: Rules
+    setting: Setting
+    bounds: IntArray
+    cash: tuple[IntArray, ...]
+    digests: tuple[str, ...]
 
-    def opened(self) -> State:
-        """Before the first step."""
-        arrays = self.venue.arrays(self.venue.market)
-        held = prepare_holdings(self.venue.book, arrays, tuple(self.rules.named))
-        books = ledger.open_balances(held.equity(arrays, self.venue.threads), self.rules.fund)
-        pushed, closed = np.zeros(len(self.venue.market.spot)), np.zeros(len(held), dtype=np.bool_)
-        return State(held, books, self.venue.market, arrays, pushed, closed, int(books.house[House.FUND]))
+    def ask(
+        self, compute: Callable[..., Any], shared: tuple[Any, ...], state: State, *columns: Sequence[Any]
+    ) -> list[tuple[int, Any]]:
+        """What partitions answer, in order and with their numbers: all of them, or those that a first column has
+        something for.
+
+        columns  one item a partition
+        """
+        asked = [k for k in range(len(state.sections)) if not columns or len(columns[0][k])]
+        parts = [(state.sections[k], *(column[k] for column in columns)) for k in asked]
+        given = parts if columns else [part[0] for part in parts]
+        return list(zip(asked, self.venue.each(compute, (self.setting, *shared), given, asked), strict=True))
+
+    def by_section(self, rows: IntArray) -> list[IntArray]:
+        """Accounts in rising rows, by partition and row in it."""
+        cuts = np.searchsorted(rows, self.bounds)
+        return [rows[cuts[k] : cuts[k + 1]] - self.bounds[k] for k in range(len(self.cash))]
+
+    def cut(self, column: Any) -> list[Any]:
+        """A column of accounts (A,) by partition."""
+        return [column[low:high] for low, high in pairwise(self.bounds.tolist())]
 
     def step(self, state: State, step: int, opening: Balances) -> tuple[State, StepRow, BoolArray]:
         """The state after a step, its row, and the accounts (A,) that were traded."""
         hours = float(self.path.hours[step])
         passed = hours - float(self.path.hours[step - 1]) if step else hours
         pushed = state.pushed * self.rules.impact.remembered(passed)
-        tally = Tally(np.zeros(len(state.held), dtype=np.bool_), np.zeros(len(pushed)))
+        tally = Tally(np.zeros(len(state.closed), dtype=np.bool_), np.zeros(len(pushed)))
         with np.errstate(invalid="ignore"):
             time = passed if step else self.rules.first_hours
             tally.capacity = self.rules.demand * time if time else 0.0
         carried = pushed
-        state, margins, seen = self.marked(self.moved(state, hours, pushed), hours)
+        state, margins = self.marked(state, hours, pushed)
         for _ in range(int(self.rules.rounds)):
-            if not np.any(margins.status >= AccountStatus.LIQUIDATION):
+            below = np.flatnonzero(margins.status >= AccountStatus.LIQUIDATION)
+            if not len(below):
                 break
-            desk = self.desk(state, seen, step)
-            done = plan_round(desk, margins, tally.capacity)
-            if not np.any(done.touched) and not np.any(done.closed):
+            costs = self.costs(state, step)
+            done = self.traded(state, margins, below, costs, tally)
+            if done is None:
                 break
-            state, pushed = self.carried_out(state, desk, done, margins, tally, carried, step, opening)
+            state, pushed = self.carried_out(state, done, costs, tally, carried, step, opening)
             if np.any(np.abs(pushed - state.pushed) > SMALLEST_PUSH):
-                state, margins, seen = self.marked(self.moved(state, hours, pushed), hours)
+                state, margins = self.marked(state, hours, pushed)
             else:
                 state = state._replace(pushed=pushed)
-                margins, seen = self.measured_again(state, seen, margins, done.touched | done.closed, hours)
+                changed = done.touched | done.over
+                state, margins = self.measured_again(state, margins, changed, hours)
         self.audit(state, opening.total, tally.touched)
         return state, self.row(state, hours, margins, tally), tally.touched
 
-    def moved(self, state: State, hours: float, pushed: FloatArray) -> State:
-        """At the prices of a time and a push: gains are paid, what has expired is settled."""
+    def marked(self, state: State, hours: float, pushed: FloatArray) -> tuple[State, Measured]:
+        """At the prices of a time and a push: gains are paid, what has expired is settled, the books are at the mark;
+        and margins at the prices that the venue sees."""
         market = self.market(hours, pushed)
-        arrays = self.venue.arrays(market)
-        held = state.held.paid(variation(self.venue.instruments, state.market, market))
-        held = held.without(expired(self.venue.instruments, self.venue.market, market.valuation_time), arrays)
-        return state._replace(held=held, market=market, arrays=arrays, pushed=pushed)
+        gains = variation(self.venue.instruments, state.market, market)
+        gone = expired(self.venue.instruments, self.venue.market, market.valuation_time)
+        moment = Moment(self.venue.arrays(market), gains, gone, self.late(market, hours, pushed))
+        found = [part for _, part in self.ask(mark_section, (moment,), state)]
+        pairs = zip(state.sections, found, strict=True)
+        sections = tuple(section._replace(quantity=part.quantity) for section, part in pairs)
+        books = ledger.marked(state.books, np.concatenate([part.worth for part in found]))
+        state = state._replace(sections=sections, books=books, market=market, moment=moment, pushed=pushed)
+        return state, joined([part.margins for part in found])
+
+    def late(self, now: Market, hours: float, pushed: FloatArray) -> Late | None:
+        """The prices that the venue sees where they are behind: the price is, the clock is not."""
+        if not self.rules.delay_hours > 0.0:
+            return None
+        seen = _at_time(self.market(max(hours - self.rules.delay_hours, 0.0), pushed), now)
+        return Late(self.venue.arrays(seen), variation(self.venue.instruments, now, seen))
+
+    def measured_again(
+        self, state: State, margins: Measured, changed: BoolArray, hours: float
+    ) -> tuple[State, Measured]:
+        """Margins at the same prices, of the accounts (A,) that have changed; of all where the prices that are seen
+        have moved on a little."""
+        rows = np.flatnonzero(changed)
+        if self.rules.delay_hours > 0.0:
+            late = self.late(state.market, hours, state.pushed)
+            state = state._replace(moment=replace(state.moment, gains=None, late=late))
+            rows = np.arange(len(changed))
+        found = self.ask(measure_accounts, (state.moment,), state, self.by_section(rows))
+        return state, put(margins, rows, joined([part for _, part in found]))
 
     def market(self, hours: float, pushed: FloatArray) -> Market:
         """The market at a time, pushed by forced trades."""
@@ -194,108 +279,100 @@ class Engine:
         path = [np.exp(np.interp(where, tenors, np.log(row))) for row in self.path.vol[step]]
         return np.array(path) * np.exp(-self.rules.impact.vol_beta * np.minimum(pushed, 0.0))
 
-    def marked(self, state: State, hours: float) -> tuple[State, Measured, tuple[Holdings, RiskArrays]]:
-        """With the books at the mark, and what `measured` gives."""
-        margins, seen = self.measured(state, hours)
-        same = seen[1] is state.arrays
-        worth = margins.worth if same else state.held.equity(state.arrays, self.venue.threads)
-        return state._replace(books=ledger.marked(state.books, worth)), margins, seen
-
-    def measured(self, state: State, hours: float) -> tuple[Measured, tuple[Holdings, RiskArrays]]:
-        """Margins at the prices that the venue sees, which may be behind, and what is held at these."""
-        seen, arrays = state.held, state.arrays
-        if self.rules.delay_hours > 0.0:
-            market = self.market(max(hours - self.rules.delay_hours, 0.0), state.pushed)
-            # The price is behind, the clock is not.
-            late = _at_time(market, state.market)
-            arrays = self.venue.arrays(late)
-            seen = state.held.paid(variation(self.venue.instruments, state.market, late))
-        how = {"backend": self.venue.backend, "threads": self.venue.threads}
-        return measured(seen.book, arrays, self.venue.model, **how), (seen, arrays)  # type: ignore[arg-type]
-
-    def measured_again(
-        self, state: State, seen: tuple[Holdings, RiskArrays], margins: Measured, changed: BoolArray, hours: float
-    ) -> tuple[Measured, tuple[Holdings, RiskArrays]]:
-        """Margins at the same prices, of the accounts (A,) that have changed."""
-        if self.rules.delay_hours > 0.0:
-            return self.measured(state, hours)
-        rows = np.flatnonzero(changed)
-        how = {"backend": self.venue.backend, "threads": self.venue.threads}
-        part = measured(accounts_of(state.held.book, rows), seen[1], self.venue.model, **how)  # type: ignore[arg-type]
-        return put(margins, rows, part), (state.held, seen[1])
-
-    def desk(self, state: State, seen: tuple[Holdings, RiskArrays], step: int) -> Desk:
-        """What a round is decided with; spreads widen with the vol of the market, by underlying."""
+    def costs(self, state: State, step: int) -> Costs:
+        """What trading costs now; spreads widen with the vol of the market, by underlying."""
+        seen = state.moment.seen
         wider = np.append(np.maximum(self.vol_factor(step, state.pushed), 1.0), 1.0)
-        notional = seen[1].notional
-        trading = self.rules.cost * notional * wider[seen[1].underlying_idx]
+        trading = self.rules.cost * seen.notional * wider[seen.underlying_idx]
         # What is exchanged costs a share of what it is worth.
-        trading = np.where(seen[1].is_collateral, self.rules.cost * seen[1].value, trading)
-        costs = Costs.of(seen[1], trading, np.where(seen[1].is_collateral, 0.0, self.rules.penalty * notional))
-        how = (self.rules, costs, self.venue.backend, self.venue.threads)
-        return Desk(seen[0], seen[1], self.venue.model, *how)
+        trading = np.where(seen.is_collateral, self.rules.cost * seen.value, trading)
+        return Costs.of(seen, trading, np.where(seen.is_collateral, 0.0, self.rules.penalty * seen.notional))
+
+    def traded(self, state: State, margins: Measured, below: IntArray, costs: Costs, tally: Tally) -> Done | None:
+        """The trades of a round before their costs; None where there are none."""
+        shared, rows = (state.moment, costs), self.by_section(below)
+        status = [margins.status[mine + low] for mine, low in zip(rows, self.bounds[:-1].tolist(), strict=True)]
+        count, mass = np.zeros(len(state.closed), dtype=np.int64), []
+        for k, (offering, slices) in self.ask(offer_section, shared, state, rows, status):
+            mass.append(offering + self.bounds[k])
+            count[mass[-1]] = slices
+        share = count / int(self.rules.slices)
+        # Bidders put up the margin of what they take over.
+        taken, margin = served(margins, np.concatenate(mass), share * margins.maintenance, tally.capacity)
+        found = self.ask(trade_section, shared, state, rows, self.cut(share), self.cut(taken))
+        if not any(np.any(part.touched) or np.any(part.over) for _, part in found):
+            return None
+        tally.capacity = max(tally.capacity - margin, 0.0)
+        under = np.zeros(len(state.closed), dtype=np.bool_)
+        under[below] = True
+        return together(state.sections, under, [(k, int(self.bounds[k]), part) for k, part in found])
 
     def carried_out(
         self,
         state: State,
-        desk: Desk,
-        done: Round,
-        margins: Measured,
+        done: Done,
+        costs: Costs,
         tally: Tally,
         carried: FloatArray,
         step: int,
         opening: Balances,
     ) -> tuple[State, FloatArray]:
         """The state after the trades of a round, their charges and who bears what is owed; and the push of prices."""
-        arrays, free = state.arrays, np.zeros(len(state.held))
-        held = state.held.traded(done.place, done.amount, arrays, free)
-        # At the prices that are paid, which the venue may see late: nothing of what the contracts pay in coin is left.
-        goes, exchanged = held.assets_going(state.held, done.converted)
-        place, amount = np.append(done.place, goes), np.append(done.amount, exchanged)
-        row, traded = held.rows[place], np.abs(amount)
+        account, row, amount, closes = done.trades
+        arrays, traded = state.moment.arrays, np.abs(amount)
         owner, sold = arrays.underlying_idx[row], -amount * arrays.delta[row]
         by_name = np.bincount(owner[owner >= 0], sold[owner >= 0], minlength=len(carried)).astype(np.float64)
         factor, names = self.vol_factor(step, state.pushed), self.venue.market.underlying_id
         pushed = carried + self.rules.impact.moved(tally.sold + by_name, names, factor)
-        slippage = _slippage(owner, sold, by_name, pushed - state.pushed, self.rules.impact.exponent)
-        cost = _ticks(held.by_account(place, traded * desk.costs.trading[row] + slippage))
-        closing = amount * state.held.quantity[place] < 0.0
-        wanted = _ticks(held.by_account(place, np.where(closing, traded * desk.costs.penalty[row], 0.0)))
+        slippage = slippage_of(owner, sold, by_name, pushed - state.pushed, self.rules.impact.exponent)
+        size = len(state.closed)
+        cost = in_ticks(by_account(account, traded * costs.trading[row] + slippage, size))
+        wanted = in_ticks(by_account(account, np.where(closes, traded * costs.penalty[row], 0.0), size))
         books = ledger.moved(state.books, cost, House.LIQUIDATORS)
         penalty = np.minimum(wanted, np.maximum(books.trader, 0))
         books = ledger.penalised(books, penalty, self.rules.waterfall)
-        held = held.traded(goes, exchanged, arrays, np.asarray(TICK * (cost + penalty)))
+        sections = self.paid(done.sections, -(TICK * (cost + penalty)))
         before = books.trader
-        closed = done.below & ~held.beside_cash()
+        closed = done.below & ~done.beside
         tally.bankrupt += int(np.count_nonzero(closed & ~state.closed & (before < 0)))
         books, losses = ledger.cover(books, closed, opening.trader, self.rules.waterfall)
-        held = _in_cash(held, books.trader - before)
+        sections = self.paid(sections, TICK * (books.trader - before))
         tally.losses.append(losses._replace(deficit=losses.deficit - state.uncovered))
         tally.touched |= done.touched
-        tally.touched[held.account[goes]] = True
+        tally.touched[done.exchanging] = True
         tally.sold = tally.sold + by_name
         tally.costs += int(cost.sum())
         tally.penalties += int(penalty.sum())
-        tally.capacity = max(tally.capacity - done.taken, 0.0)
         lowest = min(state.lowest, int(books.house[House.FUND]))
-        gone = state.closed | closed | (done.converted >= 1.0)
-        state = state._replace(held=held, books=books, closed=gone, lowest=lowest, uncovered=losses.uncovered)
+        gone = state.closed | closed | done.converted
+        state = state._replace(sections=sections, books=books, closed=gone, lowest=lowest, uncovered=losses.uncovered)
         return state, pushed
+
+    def paid(self, sections: tuple[Section, ...], amounts: Any) -> tuple[Section, ...]:
+        """After accounts were paid (A,) of the margin currency, below 0: paid it."""
+        found = []
+        for section, cash, own in zip(sections, self.cash, self.cut(amounts), strict=True):
+            if np.any(own):
+                quantity = section.quantity.copy()
+                quantity[cash] += own
+                section = section._replace(quantity=quantity)
+            found.append(section)
+        return tuple(found)
 
     def audit(self, state: State, total: int, touched: BoolArray) -> None:
         """Who was closed holds nothing, nothing came from nowhere, and the books of who was touched (A,) are what the
         positions are worth; the others were marked at that."""
-        if np.any(state.closed & state.held.beside_cash()):
-            name = state.held.book.account_id[np.argmax(state.closed & state.held.beside_cash())]
-            raise AssertionError(f"account {name} was closed and holds something")
         if state.books.total != total:
             raise AssertionError(f"value was not conserved: {state.books.total - total} ticks")
-        rows = np.flatnonzero(touched)
-        book, table = accounts_of(state.held.book, rows), state.arrays.value_rows[:, None]
-        worth = account_sums(book, state.arrays, table, threads=self.venue.threads)[:, 0]
-        gap = int(np.abs(np.round(worth / TICK).astype(np.int64) - state.books.trader[rows]).max(initial=0))
-        if gap > AUDIT_TICKS:
-            raise AssertionError(f"the books are {gap} ticks off what an account is worth")
+        rows = self.by_section(np.flatnonzero(touched | state.closed))
+        for k, (beside, worth) in self.ask(check_accounts, (state.moment,), state, rows):
+            wrong = np.flatnonzero(state.closed[self.bounds[k] : self.bounds[k + 1]] & beside)
+            if len(wrong):
+                raise AssertionError(f"account {wrong[0] + self.bounds[k]} was closed and holds something")
+            booked = state.books.trader[rows[k] + self.bounds[k]]
+            gap = int(np.abs(np.round(worth / TICK).astype(np.int64) - booked).max(initial=0))
+            if gap > AUDIT_TICKS:
+                raise AssertionError(f"the books are {gap} ticks off what an account is worth")
 
     def row(self, state: State, hours: float, margins: Measured, tally: Tally) -> StepRow:
         """The row of a step."""
@@ -323,25 +400,3 @@ class Engine:
 def _at_time(late: Market, now: Market) -> Market:
     """Late prices at the present time: the same forwards and vols, less time to go."""
     return replace(now, spot=late.spot, forward=late.forward, fx=late.fx, fx_basis_limit=late.fx_basis_limit)
-
-
-def _in_cash(held: Holdings, ticks: IntArray) -> Holdings:
-    """After accounts were paid (A,) ticks, below 0: paid them."""
-    if not np.any(ticks):
-        return held
-    quantity = held.quantity.copy()
-    quantity[held.cash] += TICK * ticks
-    return held.holding(quantity)
-
-
-def _ticks(amounts: FloatArray) -> IntArray:
-    """Whole ticks, rounded up: what is charged."""
-    return np.asarray(np.rint(up(amounts) / TICK)).astype(np.int64)
-
-
-def _slippage(owner: IntArray, sold: FloatArray, by_name: FloatArray, push: FloatArray, exponent: float) -> FloatArray:
-    """What it costs, trade by trade, to go with the crowd while the price gives way: the average of the way, which is
-    1 / (1 + exponent) of it. Who trades against the crowd pays nothing for it."""
-    crowd = np.append(np.sign(by_name), 0.0)[owner]
-    rate = np.append(np.abs(push), 0.0)[owner] / (1.0 + exponent)
-    return np.asarray(np.where(sold * crowd > 0.0, np.abs(sold) * rate, 0.0))

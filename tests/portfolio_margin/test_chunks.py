@@ -74,7 +74,7 @@ def test_damaged_parts_are_computed_again(tmp_path: Path, manifest: str) -> None
     whole = contents(tmp_path)
     path, sound = tmp_path / "part-000001.parquet", whole["part-000001.parquet"]
     if manifest == "of a run that was killed":
-        (tmp_path / "manifest.json").write_text(json_text(manifest_of(WORK, 60)), encoding="utf-8")
+        (tmp_path / "_manifest.json").write_text(json_text(manifest_of(WORK, 60)), encoding="utf-8")
     for place in np.linspace(0, len(sound) - 1, 25).astype(int).tolist():
         damaged = bytearray(sound)
         damaged[place] ^= 1
@@ -101,7 +101,7 @@ def test_chunks_in_any_order_make_the_same_folder(tmp_path: Path) -> None:
     for chunk in reversed(chunks(len(BOOK), 50)):
         write_part(WORK, chunk, folder, digest, {})
     one = contents(tmp_path / "one")
-    assert json.loads(one.pop("manifest.json"))["digest"] == digest
+    assert json.loads(one.pop("_manifest.json"))["digest"] == digest
     assert contents(folder) == one
 
 
@@ -135,7 +135,7 @@ def test_folders_with_something_in_them_are_refused(tmp_path: Path) -> None:
     run_in_chunks(WORK, tmp_path / "out", 100)
     with pytest.raises(DataError, match="give --resume"):
         run_in_chunks(WORK, tmp_path / "out", 100)
-    (tmp_path / "out" / "manifest.json").write_text("{")
+    (tmp_path / "out" / "_manifest.json").write_text("{")
     with pytest.raises(DataError, match="damaged"):
         run_in_chunks(WORK, tmp_path / "out", 100, resume=True)
     with pytest.raises(ConfigError, match="chunk_accounts = 0"):

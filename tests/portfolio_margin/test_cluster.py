@@ -17,7 +17,7 @@ import pytest
 from portfolio_margin import cluster
 from portfolio_margin.cluster import ClusterError, connect, over_accounts
 from portfolio_margin.io.part_files import part_folder
-from portfolio_margin.io.partitions import BookFiles, files_digest, partitions
+from portfolio_margin.io.partitions import BookFiles, partitions
 from portfolio_margin.margin_parts import Part, head_of, margin_of_partition, write_manifest
 from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, sample_path
 from pricing import ConfigError, DataError
@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def run_on(client: Any, files: BookFiles, folder: Path, finished: Any = None) -> dict[str, bytes]:
     """The files that a run on a cluster leaves, or one in this process where there is none."""
-    head = head_of(files_digest(files), ARRAYS, MODEL, 10)
+    head = head_of("book", ARRAYS, MODEL, 10)
     with part_folder(folder, head, False) as place:
         job, parts = job_of(files, place, run=head["digest"]), partitions(files, 10)
         if client is None:
@@ -92,14 +92,16 @@ def test_the_command(client: Any, run: Any, tmp_path: Path) -> None:  # noqa: F8
     files = sample_files(tmp_path)
     on_cluster = ["--cluster", client.scheduler.address, "--chunk-accounts", "9", "--output", "out"]
     done = run("margin", *files, *on_cluster)
-    assert done.code == 0 and "wrote out: 7 parts and manifest.json" in done.err, done
+    assert done.code == 0 and "wrote out: 7 parts and _manifest.json" in done.err, done
     frame = pd.concat([pd.read_parquet(file) for file in sorted((tmp_path / "out").glob("*.parquet"))])
+    assert run("margin", *files, "--chunk-accounts", "9", "--output", "here").code == 0
+    assert contents(tmp_path / "here") == contents(tmp_path / "out")
     assert run("margin", *files, "--parquet", "whole.parquet").code == 0
     whole = pd.read_parquet(tmp_path / "whole.parquet")
     pd.testing.assert_frame_equal(frame.reset_index(drop=True), whole, check_exact=True)
     footer = [line for line in run("margin", *files).out.splitlines() if " accounts: " in line or "totals:" in line]
     assert [line for line in done.out.splitlines() if " accounts: " in line or "totals:" in line] == footer
-    check_fails(run("margin", *files, *on_cluster), "out, output = 'manifest.json': holds results already")
+    check_fails(run("margin", *files, *on_cluster), "out, output = '_manifest.json': holds results already")
     assert run("margin", *files, *on_cluster[:-1], "again", "--check").code == 1
 
 
@@ -112,11 +114,11 @@ def test_an_interrupted_run_goes_on(client: Any, run: Any, tmp_path: Path) -> No
     (out / "part-000001.parquet").unlink()
     (out / "part-000003.parquet").write_bytes(whole["part-000003.parquet"][:1_000])
     (out / "part-000005.parquet").write_bytes(whole["part-000004.parquet"])
-    begun = {name: value for name, value in json.loads(whole["manifest.json"]).items() if name in HEAD}
-    (out / "manifest.json").write_text(json.dumps(begun))
+    begun = {name: value for name, value in json.loads(whole["_manifest.json"]).items() if name in HEAD}
+    (out / "_manifest.json").write_text(json.dumps(begun))
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     again = run("margin", *on_cluster, "--resume")
-    assert "wrote out: 7 parts, 4 of them from before and manifest.json" in again.err and again.out == first.out
+    assert "wrote out: 7 parts, 4 of them from before and _manifest.json" in again.err and again.out == first.out
     assert contents(out) == whole
     after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     assert {name for name in after if after[name] != before.get(name)} == {

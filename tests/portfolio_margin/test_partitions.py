@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portfolio_margin import Book, margin
+from portfolio_margin.chunks import Work, manifest_of, run_in_chunks
 from portfolio_margin.io.part_files import part_folder
-from portfolio_margin.io.partitions import BookFiles, Partition, files_digest, partitions, read_partition
+from portfolio_margin.io.partitions import BookFiles, Partition, partitions, read_partition
 from portfolio_margin.io.positions import read_book
-from portfolio_margin.margin_parts import MarginJob, head_of, known_part, margin_of_partition, write_manifest
+from portfolio_margin.margin_parts import (
+    MarginJob,
+    digest_of_book,
+    digest_of_partition,
+    head_of,
+    known_part,
+    margin_of_partition,
+    write_manifest,
+)
 from portfolio_margin.models import worst_case
 from pricing import ConfigError, DataError
 from pricing.errors import Problem
@@ -123,16 +133,16 @@ def test_part_files_are_the_statement(tmp_path: Path) -> None:
     files = written(tmp_path)
     book = read_book(files.positions, files.collateral, INSTRUMENTS, MARKET)
     statement = margin(book, ARRAYS, MARKET, MODEL)
-    head = head_of(files_digest(files), ARRAYS, MODEL, 50)
+    head = head_of("book", ARRAYS, MODEL, 50)
     with part_folder(tmp_path / "out", head, False) as folder:
-        started = json.loads((folder / "manifest.json").read_text())
+        started = json.loads((folder / "_manifest.json").read_text())
         job = job_of(files, folder, run=head["digest"])
         parts = [margin_of_partition(job, partition) for partition in partitions(files, 50)]
         assert margin_of_partition(job, partitions(files, 50)[1]) == parts[1]
         assert [known_part(folder, number, head["digest"]) for number in range(3)] == parts
         assert known_part(folder, 1, "another run") is None and known_part(folder, 3, head["digest"]) is None
         write_manifest(folder, head, parts)
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
     assert started.items() <= manifest.items() and manifest["digest"] == head["digest"]
     assert [part["file"] for part in manifest["parts"]] == sorted(p.name for p in (tmp_path / "out").glob("*.parquet"))
     frame = pd.concat([pd.read_parquet(tmp_path / "out" / part["file"]) for part in manifest["parts"]])
@@ -213,7 +223,7 @@ def test_a_folder_stays_to_be_gone_on_with_unless_rows_are_bad(tmp_path: Path) -
     with pytest.raises(DataError, match="give --resume"), part_folder(out, head, False):
         pass
     with part_folder(out, head, True) as folder:
-        assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "part-000000.parquet"]
+        assert sorted(path.name for path in folder.iterdir()) == ["_manifest.json", "part-000000.parquet"]
     with (
         pytest.raises(DataError, match=r"inputs\.book.*another run"),
         part_folder(out, head_of("other", ARRAYS, MODEL, 50), True),
@@ -228,13 +238,13 @@ def test_a_folder_stays_to_be_gone_on_with_unless_rows_are_bad(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "out"] and not [
         *(tmp_path / "empty").iterdir()
     ]
-    with pytest.raises(DataError, match="no empty folder"), part_folder(out / "manifest.json", head, False):
+    with pytest.raises(DataError, match="no empty folder"), part_folder(out / "_manifest.json", head, False):
         pass
 
 
 def test_what_a_worker_that_was_killed_had_begun_is_removed(tmp_path: Path) -> None:
     files, head = written(tmp_path), head_of("book", ARRAYS, MODEL, 50)
-    begun = (".part-000001.parquet.0123456789ab.part", ".manifest.json.0123456789ab.part")
+    begun = (".part-000001.parquet.0123456789ab.part", "._manifest.json.0123456789ab.part")
     with part_folder(tmp_path / "out", head, False) as folder:
         job = job_of(files, folder, run=head["digest"])
         done = [margin_of_partition(job, part) for part in partitions(files, 50)]
@@ -242,19 +252,43 @@ def test_what_a_worker_that_was_killed_had_begun_is_removed(tmp_path: Path) -> N
         for name in begun:
             (folder / name).write_text("half")
         write_manifest(folder, head, done)
-        assert sorted(path.name for path in folder.iterdir()) == names and "manifest.json" in names
+        assert sorted(path.name for path in folder.iterdir()) == names and "_manifest.json" in names
     for name in begun:
         (folder / name).write_text("half")
     with part_folder(tmp_path / "out", head, True):
         assert sorted(path.name for path in folder.iterdir()) == names
 
 
-def test_a_digest_of_files_is_of_what_they_hold(tmp_path: Path) -> None:
+def test_a_digest_is_of_the_book_and_not_of_its_files(tmp_path: Path) -> None:
+    """Of one machine, of parts, of files in another order; not of a book that differs in one contract."""
+
+    def digest(book: Book, seed: int | None) -> str:
+        files = written(tmp_path, book, seed=seed)
+        job = job_of(files, tmp_path)
+        return digest_of_book([digest_of_partition(job, part) for part in partitions(files, 50)])
+
     files = written(tmp_path)
-    first = files_digest(files)
-    assert files_digest(files) == first != files_digest(BookFiles(files.positions))
-    written(tmp_path, seed=3)
-    assert files_digest(files) != first
+    book = read_book(files.positions, files.collateral, INSTRUMENTS, MARKET)
+    assert digest(book, None) == manifest_of(Work(book, ARRAYS, MARKET, MODEL), 50)["inputs"]["book"]
+    assert digest(book, 3) == digest(book, None)
+    quantity = book.quantity.copy()
+    quantity[700] += INSTRUMENTS.quantity_step[book.instrument_idx[700]]
+    assert digest(replace(book, quantity=quantity), None) != digest(book, None)
+
+
+def test_a_folder_of_parts_is_one_table(tmp_path: Path) -> None:
+    run_in_chunks(Work(BOOK, ARRAYS, MARKET, MODEL), tmp_path / "out", 50)
+    whole = margin(BOOK, ARRAYS, MARKET, MODEL)
+    frame = pd.read_parquet(tmp_path / "out")
+    assert frame["account"].tolist() == whole.account.tolist()
+    assert frame["initial_margin"].tolist() == whole.initial_margin.tolist()
+
+
+def test_a_folder_of_a_former_engine_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    for resume in (False, True):
+        with pytest.raises(DataError, match=r"manifest\.json.*of an engine before this one"):
+            run_in_chunks(Work(BOOK, ARRAYS, MARKET, MODEL), tmp_path, 50, resume=resume)
 
 
 def test_parts_on_another_disk_are_missed(tmp_path: Path) -> None:
@@ -265,4 +299,4 @@ def test_parts_on_another_disk_are_missed(tmp_path: Path) -> None:
     (tmp_path / part.file).unlink()
     with pytest.raises(DataError, match="this machine and all workers share"):
         write_manifest(tmp_path, head_of("", ARRAYS, MODEL, 4), [part])
-    assert not (tmp_path / "manifest.json").exists()
+    assert not (tmp_path / "_manifest.json").exists()

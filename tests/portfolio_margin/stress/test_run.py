@@ -17,7 +17,7 @@ from portfolio_margin.stress.path import StressPath
 from portfolio_margin.stress.prevention import fund_needed
 from portfolio_margin.stress.result import Result
 from portfolio_margin.stress.rules import Impact, Rules
-from portfolio_margin.stress.run import Engine, run
+from portfolio_margin.stress.run import opened, run
 from pricing import ConfigError, DataError
 from tests.portfolio_margin.books import ARRAYS, BOOK, MARKET, Held, book_of, contracts_held
 from tests.portfolio_margin.stress.venues import MODEL, path_of, random_accounts, venue_of, with_token
@@ -89,7 +89,7 @@ def test_an_account_that_is_safe_only_gains_and_loses_at_the_mark() -> None:
     result = stressed(accounts)
     assert not result.liquidated.any() and result.survived
     venue = venue_of(book_of(accounts))
-    market = Engine(venue, CRASH, Rules(impact=QUIET)).market(float(CRASH.hours[-1]), np.zeros(2))
+    market = opened(venue, CRASH, Rules(impact=QUIET))[0].market(float(CRASH.hours[-1]), np.zeros(2))
     arrays = venue.arrays(market)
     row = arrays.index_of()
     coins = 3.0

@@ -1,0 +1,72 @@
+"""A stress over a Parquet book in parts: every partition is read where it is computed, and kept there.
+
+What `stress.sections` answers for a partition is computed by whoever `in_parts.Each` finds; from one machine go the
+quantities of a partition, and columns of its accounts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from portfolio_margin.io.partitions import BookFiles, Partition, read_partition
+from portfolio_margin.margin_parts import digest_of_rows
+from portfolio_margin.stress.holdings import Holdings, prepare_holdings
+from portfolio_margin.stress.sections import Setting
+
+# Layouts of this process by stress and partition, the last that was used at the end.
+_LAYOUTS: OrderedDict[tuple[str, int], tuple[Holdings, str]] = OrderedDict()
+_LOCK = threading.Lock()
+_COUNT = itertools.count()
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """A partition of a book of files, `stress.sections.Source`.
+
+    stress    name of what it is read for, other than that of any other stress
+    left_out  contracts that the market's source has and the market has not, and why
+    kept      how many partitions a process keeps in memory
+    """
+
+    files: BookFiles
+    partition: Partition
+    stress: str
+    left_out: Mapping[str, str]
+    kept: int
+
+    def layout(self, setting: Setting) -> tuple[Holdings, str]:
+        """What its accounts hold at the start, and the digest of these rows. DataError for bad rows."""
+        key = self.stress, self.partition.number
+        with _LOCK:
+            if key in _LAYOUTS:
+                _LAYOUTS.move_to_end(key)
+                return _LAYOUTS[key]
+        book = read_partition(self.files, self.partition, setting.instruments, setting.market, self.left_out)
+        named = tuple(name for name in setting.rules.named if book.find(name) is not None)
+        laid = prepare_holdings(book, setting.start, named), digest_of_rows(book)
+        with _LOCK:
+            for other in [known for known in _LAYOUTS if known[0] != self.stress]:
+                del _LAYOUTS[other]
+            _LAYOUTS[key] = laid
+            while len(_LAYOUTS) > self.kept:
+                _LAYOUTS.popitem(last=False)
+        return laid
+
+
+def sources_of(
+    files: BookFiles, parts: Sequence[Partition], workers: int, left_out: Mapping[str, str]
+) -> tuple[FilePart, ...]:
+    """The partitions of a book as sources of one stress.
+
+    files     by whole paths, which all machines share
+    workers   among whom they are shared out; each keeps its share, and one more that it helps with
+    left_out  as `read_partition` takes it
+    """
+    kept = -(-len(parts) // max(workers, 1)) + 1
+    stress = f"{os.uname().nodename if hasattr(os, 'uname') else ''}-{os.getpid()}-{next(_COUNT)}"
+    return tuple(FilePart(files, part, stress, dict(left_out), kept) for part in parts)

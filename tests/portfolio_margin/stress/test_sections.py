@@ -1,0 +1,162 @@
+"""A stress in partitions: the same bits for any cut of the accounts and any workers, with one lost in a step."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portfolio_margin import Book
+from portfolio_margin.cluster import Workers, connect
+from portfolio_margin.io.partitions import BookFiles, partitions
+from portfolio_margin.io.positions import read_book
+from portfolio_margin.margin_parts import digest_of_rows
+from portfolio_margin.stress.holdings import prepare_holdings
+from portfolio_margin.stress.result import Result
+from portfolio_margin.stress.rules import Impact, Rules
+from portfolio_margin.stress.run import Venue, run
+from portfolio_margin.stress.sections import Laid, mark_section, trade_section
+from portfolio_margin.stress_parts import sources_of
+from pricing import DataError
+from tests.portfolio_margin import test_cli
+from tests.portfolio_margin.books import BOOK, INSTRUMENTS, MARKET
+from tests.portfolio_margin.cluster_tasks import dies_once
+from tests.portfolio_margin.stress.venues import path_of, venue_of
+from tests.portfolio_margin.test_cli import check_fails
+from tests.portfolio_margin.test_cluster import sample_files
+from tests.portfolio_margin.test_partitions import written
+
+command = test_cli.run
+CRASH = path_of([1.0, 0.9, 0.75, 0.6, 0.7], [1.0, 1.3, 1.8, 2.4, 1.9], eth=1.2)
+THIN = Impact(daily_volume=1e8)
+ALL_RULES = {
+    "plain": Rules(fund=1e5),
+    "few bidders": Rules(fund=0.0, demand=2_000.0, impact=THIN),
+    "late prices": Rules(fund=1e4, delay_hours=3.0, impact=THIN),
+    "named": Rules(
+        fund=1e4,
+        impact=THIN,
+        named={"account-000003": "cheapest", "account-000050": "largest_contributor", "account-000119": "proportional"},
+    ),
+}
+
+
+def bits(result: Result) -> list[Any]:
+    """All numbers of a result."""
+    found: list[Any] = [repr(row) for row in result.rows]
+    for column in fields(result):
+        value = getattr(result, column.name)
+        if column.name not in ("path", "rows", "digests"):
+            found += [np.asarray(part).tobytes() for part in (value if isinstance(value, tuple) else (value,))]
+    return found
+
+
+def cut(venue: Venue, bounds: Sequence[int], rules: Rules) -> Venue:
+    """The venue with its accounts in partitions, on this machine."""
+    arrays = venue.arrays(venue.market)
+    parts = [venue.book.accounts(low, high) for low, high in pairwise(bounds)]
+    named = [tuple(name for name in rules.named if part.find(name) is not None) for part in parts]
+    sources = [Laid(prepare_holdings(part, arrays, own)) for part, own in zip(parts, named, strict=True)]
+    return replace(venue, book=venue.book.accounts(0, 0), sources=tuple(sources))
+
+
+@pytest.mark.parametrize("name", ALL_RULES)
+def test_any_cut_gives_the_same_bits(name: str) -> None:
+    rules, venue, size = ALL_RULES[name], venue_of(BOOK), len(BOOK)
+    whole = run(venue, CRASH, rules)
+    assert whole.liquidated.sum() > 2 and whole.total("shortfall") > 0.0
+    for bounds in ([0, size], [0, 1, 2, 60, size], [*range(0, size, 7), size]):
+        assert bits(run(cut(venue, bounds, rules), CRASH, rules)) == bits(whole), bounds
+
+
+def test_an_account_that_names_a_policy_must_be_there() -> None:
+    rules = Rules(named={"account-000003": "cheapest", "nobody": "cheapest"})
+    with pytest.raises(DataError, match=r"account = 'nobody': no such account"):
+        run(cut(venue_of(BOOK), [0, 60, 120], replace(rules, named={})), CRASH, rules)
+
+
+def files_of(folder: Path, accounts_each: int, workers: int) -> tuple[Book, tuple[Any, ...]]:
+    """The book as files: what one machine reads, and its partitions as sources."""
+    files: BookFiles = written(folder, seed=5)
+    book = read_book(files.positions, files.collateral, INSTRUMENTS, MARKET)
+    return book, sources_of(files, partitions(files, accounts_each), workers, {})
+
+
+def test_partitions_are_read_again_where_they_are_not_kept(tmp_path: Path) -> None:
+    """One process that may keep two of the seven parts; and the digests of the rows."""
+    book, sources = files_of(tmp_path, 18, 7)
+    rules = ALL_RULES["few bidders"]
+    venue = venue_of(book)
+    parted = run(replace(venue, book=book.accounts(0, 0), sources=sources), CRASH, rules)
+    assert bits(parted) == bits(run(venue, CRASH, rules)) and {source.kept for source in sources} == {2}
+    assert parted.digests == tuple(digest_of_rows(book.accounts(low, min(low + 18, 120))) for low in range(0, 120, 18))
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with connect(workers=2) as client:
+        yield client
+
+
+@pytest.mark.parametrize("at", [mark_section, trade_section], ids=lambda at: at.__name__)
+def test_a_worker_lost_within_a_step_costs_time_not_results(
+    client: Any, tmp_path: Path, at: Callable[..., Any]
+) -> None:
+    """A worker kills itself while it computes a partition; what it had read is read again elsewhere."""
+    book, sources = files_of(tmp_path, 20, 2)
+    workers, calls, marker = Workers(client), [0], tmp_path / "lost"
+
+    def each(compute: Any, shared: Any, parts: Any, homes: Any = None) -> list[Any]:
+        calls[0] += 1
+        if compute is at and calls[0] > 2:
+            return workers(dies_once, (str(marker), compute, *shared), parts, homes)
+        return workers(compute, shared, parts, homes)
+
+    rules, path = ALL_RULES["few bidders"], path_of([1.0, 0.75, 0.7], [1.0, 1.8, 1.9], eth=1.2)
+    venue = venue_of(book)
+    parted = run(replace(venue, book=book.accounts(0, 0), sources=sources, each=each), path, rules)
+    assert bits(parted) == bits(run(venue, path, rules))
+    assert marker.exists() and calls[0] > 8
+
+
+def test_what_is_shared_is_sent_once(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While calls share it; another item beside it is sent alone."""
+    sent: list[Any] = []
+    scatter = client.scatter
+    monkeypatch.setattr(client, "scatter", lambda data, **how: (sent.append(data), scatter(data, **how))[1])
+    workers, kept, first, second = Workers(client), {"a": 1}, {"b": 2}, {"c": 3}
+    for shared in ((kept, first), (kept, first), (kept, second), (kept,)):
+        assert workers(len_of, shared, [1, 2, 3], [0, 1, 2]) == [(n, len(shared)) for n in (1, 2, 3)]
+    assert sent == [[kept], [first], [second]]
+
+
+def len_of(shared: tuple[Any, ...], part: int) -> tuple[int, int]:
+    return part, len(shared)
+
+
+def test_the_command(client: Any, command: Any, tmp_path: Path) -> None:
+    files = sample_files(tmp_path)
+    client.wait_for_workers(2)
+    address = client.scheduler.address
+    (tmp_path / "crash.csv").write_text("hours,price_BTC,price_ETH,vol_BTC,vol_ETH\n0,1,1,1,1\n12,0.8,0.7,1.9,1.8\n")
+    asked = ["stress", *files, "--path", "crash.csv", "--fund", "1e9", "--impact", "5", "--json"]
+    one, many = command(*asked), command(*asked, "--cluster", address, "--chunk-accounts", "9")
+    assert many.code == 0, many
+    here, there = json.loads(one.out), json.loads(many.out)
+    assert len(there.pop("book_hash")) == len(here.pop("input_hash")) == 16
+    assert here == there and here["accounts_liquidated"] > 0
+    for options, said in {
+        ("--cluster", address): "--cluster needs --positions",
+        (*files, "--workers", "2"): "--workers has no effect without --cluster",
+        (*files, "--cluster", address, "--reverse"): "--reverse is for one machine",
+        (*files, "--cluster", address, "--workers", "2"): "has its own",
+    }.items():
+        check_fails(command("stress", *options), said)
+    assert os.getpid() not in client.run(os.getpid).values()

@@ -23,6 +23,7 @@ from pricing.price import greeks, price
 from pricing.resolve import load_model
 from pricing.slice_fit import SliceData, fit_slices
 from pricing.variables import CHANGED_VARIABLES
+from scenarios.calibrate.volatility import fit_garch
 from scenarios.portfolio import portfolio_pnl
 from scenarios.revalue import revalue
 from scenarios.risk_arrays import RiskArrays
@@ -82,6 +83,7 @@ def scenario_jobs(backend: str) -> Jobs:
     instruments, market = _two_contracts()
     jobs: Jobs = [(f"{backend}: unit_pnl", partial(revalue, instruments, market, _one_move(), backend=backend))]
     if backend == "numba":
+        jobs.append(("numba: garch", partial(fit_garch, np.tile([0.01, -0.02], 60))))
         jobs.append(("numba: portfolio_pnl", partial(portfolio_pnl, *TERMS[:-1], 1.0, (0.0, 0.0, 0.0))))
     return jobs
 

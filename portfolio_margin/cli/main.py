@@ -29,7 +29,7 @@ COMMANDS = {
     "optimise": "The trades after which an account's margin is smallest, its Greeks kept.",
     "greeks": "Greeks of contracts, positions and accounts.",
     "fit-surface": "Fit SVI slices to an option chain.",
-    "calibrate": "Parameters of dynamic_worst_case from histories, by a published rule.",
+    "calibrate": "Parameters of a margin model from price and vol histories.",
     "arrays": "Write the risk array file.",
     "sample": "The sample's accounts on any BTC and ETH market, as files.",
     "warmup": "Compile every kernel once.",

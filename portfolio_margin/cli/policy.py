@@ -17,6 +17,7 @@ from portfolio_margin.cli.parameters import (
     read_parameters,
     registered,
 )
+from portfolio_margin.cli.params_dates import HEADER, check_dates, tell_dates
 from portfolio_margin.io.parameter_sets import FoundSet, find_parameter_set, given_names, parameter_files, valid_by_name
 from portfolio_margin.requirement import MarginModel
 from pricing.errors import ConfigError
@@ -103,7 +104,9 @@ class ModelInput:
         load_registered(FAMILIES, family or DEFAULT_FAMILY)
         models = registered(MODELS)
         used = models if every_model else [name]
-        tables = read_parameters(params_file, (*used, family or DEFAULT_FAMILY), models)
+        tables = read_parameters(params_file, (HEADER, *used, family or DEFAULT_FAMILY), models)
+        if HEADER in tables:
+            check_dates(str(params_file), tables[HEADER])
         return cls(name, module, parameter_set, family, params_file, tables, params, archive)
 
     @property
@@ -146,6 +149,7 @@ class ModelInput:
         params = build(self.module.Params, found.layer(), *self._layers())
         changed = dict.fromkeys(name for layer in self._layers() for name in given_names(layer.values))
         overlay = file_label(self.params_file) if self.params_file and self.tables.get(self.name) else ""
+        tell_dates(str(self.params_file), self.tables.get(HEADER, {}), at)
         info = replace(found.info, changed=tuple(changed), overlay=overlay)
         model: MarginModel = self.module.Model(params, info)
         return model

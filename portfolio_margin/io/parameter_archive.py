@@ -23,6 +23,7 @@ from pricing.errors import ConfigError, DataError, Problem
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 MARKS = ("second_hand", "doubtful")
+NO_REMARKS: Mapping[str, str] = {}
 STATED = ("source", "note", "valid_to", *MARKS)
 
 
@@ -65,7 +66,7 @@ def keep_parameters(
     written = [f"source = {_value(source)}", f"note = {_value(note)}", f"valid_from = {name[:10]}"]
     written += [f"valid_to = {valid_to}"] if valid_to else []
     written += [f"{mark} = {_value(list(names))}" for mark, names in marks.items() if names]
-    text = "\n".join(["[header]", *written, "", *_table("params", values)]) + "\n"
+    text = "\n".join(["[header]", *written, "", *toml_table("params", values)]) + "\n"
     _place(path, text, params)
     return path
 
@@ -197,14 +198,20 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 
-def _table(name: str, values: Mapping[str, Any]) -> Iterator[str]:
-    """A table and those inside it: numbers first, as TOML has it."""
+def toml_table(name: str, values: Mapping[str, Any], remarks: Mapping[str, str] = NO_REMARKS) -> Iterator[str]:
+    """Lines of a table and those inside it: numbers first, as TOML has it.
+
+    remarks  what is said behind the value of a name, such as grid.price_range.BTC, in one line
+    """
     yield f"[{name}]"
     inner = {key: value for key, value in values.items() if isinstance(value, Mapping)}
-    yield from (f"{_key(key)} = {_value(value)}" for key, value in values.items() if key not in inner)
+    for key, value in values.items():
+        if key not in inner:
+            remark = remarks.get(f"{name}.{key}", "")
+            yield f"{_key(key)} = {_value(value)}" + (f"  # {remark}" if remark else "")
     for key, value in inner.items():
         yield ""
-        yield from _table(f"{name}.{_key(key)}", value)
+        yield from toml_table(f"{name}.{_key(key)}", value, remarks)
 
 
 def _key(name: str) -> str:

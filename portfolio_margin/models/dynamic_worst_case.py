@@ -195,9 +195,9 @@ class Model:
         outside, pegs = outside_scenarios(arrays, p.assets)
         rows = np.where(outside[:, None], arrays.rows, 0.0)
         taken = haircut + (1.0 - haircut) * pegs
-        rates = scenario_rates(arrays, rows, np.array(self._factors), taken, contracts=~arrays.is_collateral)
-        idle = uncounted(arrays, p.assets)
-        return rates._replace(owed=np.zeros_like(rates.owed), haircut=np.where(idle, 1.0, haircut))
+        rates = scenario_rates(arrays, rows, np.array(self._factors), taken)
+        counted = np.where(uncounted(arrays, p.assets), 1.0, haircut)
+        return rates._replace(owed=np.zeros_like(rates.owed), haircut=counted, contracts=~arrays.is_collateral)
 
     def closing(self, arrays: RiskArrays) -> Closing:
         """The charges that depend on the contracts alone, and what they are computed from."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
-from pricing.arrays import DAYS_PER_YEAR
+from pricing.arrays import DAYS_PER_YEAR, FloatArray
 from pricing.errors import ConfigError
 from scenarios.shocks import MarketRows, ScenarioSet, VolDynamics, check_bounds, concat, make, product
 
+# Parameters that are one number for all underlyings or one for each, and their bounds.
+BY_NAME = {"price_range": (1e-3, 0.95), "vol_up": (0.0, 5.0), "vol_down": (0.0, 1.0)}
 TAIL_MOVES = (-0.66, -0.33, 0.50, 1.00, 2.00, 3.00, 4.00, 5.00)
 
 
@@ -25,8 +28,10 @@ class Params:
 
     price_range      relative move of the outermost bucket, 0.001 to 0.95; a number for all underlyings
                      or a mapping from underlying to number
-    buckets          price buckets on each side, 1 to 50
-    vol_up, vol_down relative vol moves at 30 days, 0 to 5 and 0 to 1
+    buckets          equal price buckets on each side, 1 to 50; of no effect beside price_nodes
+    price_nodes      places of the buckets' ends instead, shares of the range rising from -1 to 1 with 0 among them;
+                     () for equal buckets
+    vol_up, vol_down relative vol moves at 30 days, 0 to 5 and 0 to 1, each for all underlyings or by underlying
     days             horizons in days, each 0 to 60
     tail_moves       relative moves outside the range, each above -1; () for none
     tail_factor      share of a tail move that counts is tail_factor * price_range/|move|, 0 to 1
@@ -35,26 +40,29 @@ class Params:
 
     price_range: float | Mapping[str, float] = 0.16
     buckets: int = 4
-    vol_up: float = 0.50
-    vol_down: float = 0.25
+    vol_up: float | Mapping[str, float] = 0.50
+    vol_down: float | Mapping[str, float] = 0.25
     days: tuple[float, ...] = (0.0, 1.0)
     tail_moves: tuple[float, ...] = TAIL_MOVES
     tail_factor: float = 1.0
     dynamics: VolDynamics = field(
         default_factory=lambda: VolDynamics(short_power=0.30, long_power=0.13, minimum_vol_up=0.50)
     )
+    price_nodes: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        check_bounds(self, {"buckets": (1, 50), "vol_up": (0, 5), "vol_down": (0, 1), "tail_factor": (0, 1)})
+        check_bounds(self, {"buckets": (1, 50), "tail_factor": (0, 1)})
         if int(self.buckets) != self.buckets:
             raise ConfigError(f"buckets = {self.buckets!r}: must be a whole number")
-        ranges = self.price_range if isinstance(self.price_range, Mapping) else {"": self.price_range}
-        for name, value in ranges.items():
-            if not isinstance(value, (int, float)) or not 1e-3 <= value <= 0.95:
-                raise ConfigError(f"price_range {name} = {value!r}: must be a number from 0.001 to 0.95")
+        for field_name, (low, high) in BY_NAME.items():
+            given = getattr(self, field_name)
+            for name, value in (given if isinstance(given, Mapping) else {"": given}).items():
+                if not isinstance(value, (int, float)) or not low <= value <= high:
+                    where = f"{field_name} {name}" if name else field_name
+                    raise ConfigError(f"{where} = {value!r}: must be a number from {low:g} to {high:g}")
         if not isinstance(self.dynamics, VolDynamics):
             raise ConfigError(f"dynamics = {self.dynamics!r}: must be VolDynamics(...)")
-        for name in ("days", "tail_moves"):
+        for name in ("days", "tail_moves", "price_nodes"):
             values = getattr(self, name)
             if not isinstance(values, (tuple, list)) or any(not isinstance(v, (int, float)) for v in values):
                 raise ConfigError(f"{name} = {values!r}: must be a tuple of numbers")
@@ -62,13 +70,18 @@ class Params:
             raise ConfigError(f"days = {self.days!r}: needs horizons from 0 to 60 days")
         if any(not -1 < move <= 100 or move == 0 for move in self.tail_moves):
             raise ConfigError(f"tail_moves = {self.tail_moves!r}: each must be above -1, at most 100 and not 0")
+        nodes = self.price_nodes
+        rising = all(low < high for low, high in pairwise(nodes))
+        if nodes and not (rising and nodes[0] == -1.0 and nodes[-1] == 1.0 and 0.0 in nodes and len(nodes) <= 101):
+            raise ConfigError(f"price_nodes = {nodes!r}: must rise from -1 to 1 with 0 among them, at most 101")
 
 
 def scenarios(params: Params, market: MarketRows, history: None = None) -> ScenarioSet:
     """The scenario set of the grid for every underlying of the market; all underlyings move together."""
-    ranges = _price_ranges(params, market)
-    steps = np.arange(-params.buckets, params.buckets + 1) / params.buckets
-    step, vol, day = product(steps, (-params.vol_down, 0.0, params.vol_up), params.days)
+    ranges, ups, downs = (_by_underlying(params, name, market) for name in BY_NAME)
+    steps = np.asarray(params.price_nodes) if params.price_nodes else _equal_steps(int(params.buckets))
+    step, side, day = product(steps, (-1.0, 0.0, 1.0), params.days)
+    vol = np.where(side[:, None] < 0.0, side[:, None] * downs, side[:, None] * ups)
     standard = make(
         label=[_label(s * ranges, v, d) for s, v, d in zip(step, vol, day, strict=True)],
         price_move=step[:, None] * ranges,
@@ -78,7 +91,8 @@ def scenarios(params: Params, market: MarketRows, history: None = None) -> Scena
     )
     if not params.tail_moves:
         return standard
-    move, up, day = product(params.tail_moves, (params.vol_up,), params.days)
+    move, side, day = product(params.tail_moves, (1.0,), params.days)
+    up = side[:, None] * ups
     tails = make(
         label=[_label(np.array([m]), v, d) for m, v, d in zip(move, up, day, strict=True)],
         price_move=move,
@@ -91,15 +105,22 @@ def scenarios(params: Params, market: MarketRows, history: None = None) -> Scena
     return concat(standard, tails)
 
 
-def _price_ranges(params: Params, market: MarketRows) -> np.ndarray:
-    if not isinstance(params.price_range, Mapping):
-        return np.full(1, float(params.price_range))
-    missing = [name for name in market.underlying_id if name not in params.price_range]
+def _equal_steps(buckets: int) -> FloatArray:
+    return np.arange(-buckets, buckets + 1) / buckets
+
+
+def _by_underlying(params: Params, field_name: str, market: MarketRows) -> FloatArray:
+    """(U,) a parameter by underlying, (1,) where it is one for all."""
+    given = getattr(params, field_name)
+    if not isinstance(given, Mapping):
+        return np.full(1, float(given))
+    missing = [name for name in market.underlying_id if name not in given]
     if missing:
-        raise ConfigError(f"price_range has no entry for {', '.join(map(str, missing))}")
-    return np.array([params.price_range[str(name)] for name in market.underlying_id], dtype=np.float64)
+        raise ConfigError(f"{field_name} has no entry for {', '.join(map(str, missing))}")
+    return np.array([given[str(name)] for name in market.underlying_id], dtype=np.float64)
 
 
-def _label(moves: np.ndarray, vol: float, day: float) -> str:
+def _label(moves: FloatArray, vols: FloatArray, day: float) -> str:
     price = "|".join(f"{100 * move:+.1f}" for move in moves)
-    return f"S{price}/V{100 * vol:+.0f}%/T{day:g}"
+    vol = "|".join(f"{100 * v:+.0f}" for v in (vols if np.any(vols != vols[0]) else vols[:1]))
+    return f"S{price}/V{vol}%/T{day:g}"

@@ -77,3 +77,26 @@ def test_span_ranges_are_in_quote_currency() -> None:
     assert moves.price_move[10] == pytest.approx([0.1, 0.2])
     with pytest.raises(ConfigError, match="0 or below"):
         span.scenarios(span.Params(price_scan_range=60.0, vol_scan_range=0.2), ONE)
+
+
+def test_nodes_and_vols_by_underlying() -> None:
+    """Places of the buckets' ends instead of equal steps; a vol move of its own for every underlying."""
+    params = grid.Params(
+        price_range={"BTC": 0.1, "ETH": 0.2}, vol_up={"BTC": 0.4, "ETH": 0.6}, vol_down={"BTC": 0.1, "ETH": 0.2},
+        price_nodes=(-1.0, -0.3, 0.0, 0.7, 1.0), days=(0.0,), tail_moves=(0.5,),
+    )  # fmt: skip
+    moves = grid.scenarios(params, MARKET)
+    assert len(moves) == 5 * 3 + 1
+    assert moves.price_move[::3, :][:5] == pytest.approx(np.outer(params.price_nodes, (0.1, 0.2)))
+    assert moves.vol_move[:3].tolist() == [[-0.1, -0.2], [0.0, 0.0], [0.4, 0.6]]
+    assert moves.vol_move[-1].tolist() == [0.4, 0.6]
+    assert moves.label[2] == "S-10.0|-20.0/V+40|+60%/T0"
+    same = grid.Params(vol_up={"BTC": 0.5, "ETH": 0.5}, vol_down={"BTC": 0.25, "ETH": 0.25})
+    assert grid.scenarios(same, MARKET).label.tolist() == grid.scenarios(grid.Params(), MARKET).label.tolist()
+    with pytest.raises(ConfigError, match="vol_up has no entry for ETH"):
+        grid.scenarios(grid.Params(vol_up={"BTC": 0.5}), MARKET)
+    for nodes in ((-1.0, 1.0), (-0.9, 0.0, 1.0), (-1.0, 0.0, 0.0, 1.0), (0.0,)):
+        with pytest.raises(ConfigError, match="price_nodes"):
+            grid.Params(price_nodes=nodes)
+    with pytest.raises(ConfigError, match=r"vol_down ETH = 1\.5: must be a number from 0 to 1"):
+        grid.Params(vol_down={"BTC": 0.5, "ETH": 1.5})

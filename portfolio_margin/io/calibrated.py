@@ -1,0 +1,75 @@
+"""Histories for a calibration, and parameters made of what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from portfolio_margin.io.history import CheckedHistory, read_checked_history
+from portfolio_margin.io.tables import refuse
+from pricing.arrays import FloatArray, StrArray
+from scenarios.calibrate.moves import log_returns
+
+# A 30-day vol whose median is outside is in the other unit.
+USUAL_VOL = {"percent": (3.0, 300.0), "decimal": (0.03, 3.0)}
+
+
+@dataclass(frozen=True)
+class CalibrationHistory:
+    """What an underlying is calibrated from.
+
+    price, vol   its histories, of the price and of an index of its 30-day vol
+    """
+
+    price: CheckedHistory
+    vol: CheckedHistory
+
+    @property
+    def last_day(self) -> str:
+        """The last day of both, YYYY-MM-DD."""
+        return str(self.price.date[-1])
+
+    def joint_returns(self) -> tuple[FloatArray, FloatArray, StrArray]:
+        """(M,) log returns of price and of vol from one day that both have to the next, and (M,) the later days."""
+        days, of_price, of_vol = np.intersect1d(self.price.date, self.vol.date, return_indices=True)
+        if len(days) < 3:
+            refuse(self.vol.source, "date", len(days), f"has fewer than three days in common with {self.price.source}")
+        return log_returns(self.price.close[of_price]), log_returns(self.vol.close[of_vol]), days[1:]
+
+
+def read_calibration_history(
+    prices: str,
+    vols: str,
+    *,
+    price_columns: tuple[str, str],
+    vol_columns: tuple[str, str],
+    vol_unit: str,
+    until: str = "",
+    accept: Collection[str] = (),
+) -> CalibrationHistory:
+    """Histories of one underlying, checked, up to and with the day `until`.
+
+    prices, vols   files
+    price_columns, vol_columns   names of time and close
+    vol_unit                     "percent" (vol points) or "decimal"
+    accept                       days whose jump is known to be real
+
+    DataError as `read_checked_history`; where the two end on different days; where vols are in the other unit.
+    """
+    price = read_checked_history(prices, time=price_columns[0], price=price_columns[1], until=until, accept=accept)
+    vol = read_checked_history(vols, time=vol_columns[0], price=vol_columns[1], until=until, accept=accept)
+    if vol.date[-1] != price.date[-1]:
+        remedy = f"the prices of {price.source} end on {price.date[-1]}: give a last day that both have"
+        refuse(vol.source, "date", str(vol.date[-1]), remedy)
+    low, high = USUAL_VOL[vol_unit]
+    if not low <= np.median(vol.close) <= high:
+        refuse(vol.source, vol_columns[1], float(np.median(vol.close)), f"no vols in {vol_unit}; give the other unit")
+    return CalibrationHistory(price, vol)
+
+
+def findings(histories: Mapping[str, CalibrationHistory]) -> list[str]:
+    """What is told of all files, each sentence once."""
+    told = [line for history in histories.values() for line in (*history.price.findings, *history.vol.findings)]
+    return list(dict.fromkeys(told))

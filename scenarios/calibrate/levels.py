@@ -1,0 +1,163 @@
+"""How far something moves over the horizon with the confidence asked for: filter, tail, floor, in logarithm.
+
+Filtered moves are the sums of returns over the horizon, each over the deviation that the filter forecast for that
+horizon on its first day; times the forecast of today they are moves of today (Hull and White 1998).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pricing.arrays import FloatArray
+from pricing.errors import ConfigError
+from scenarios.calibrate.bootstrap import Figure, block_band
+from scenarios.calibrate.moves import horizon_moves, quantile
+from scenarios.calibrate.settings import Settings
+from scenarios.calibrate.tails import fit_tail
+from scenarios.calibrate.volatility import Filter, ewma, fit_garch
+
+NORMAL, SEPARATE, SAMPLE, PARETO = "normal", "one after the other", "sample", "pareto"
+Methods = dict[tuple[str, str], Figure]
+
+
+class Side(IntEnum):
+    """Which moves count: those up, those down, or all by their size."""
+
+    DOWN = -1
+    BOTH = 0
+    UP = 1
+
+
+class State(NamedTuple):
+    """What a history gives and a single day changes little of; the deviation of the day times the level is the move.
+
+    used   the filter, None for none
+    level  quantile of the moves, in deviations of the filter, or in logarithm where there is none
+    floor  quantile of the unfiltered moves, in logarithm; 0 where the settings have no floor
+    """
+
+    used: Filter | None
+    level: float
+    floor: float
+
+
+def newest(returns: ArrayLike, settings: Settings) -> FloatArray:
+    """The returns that the settings take. ConfigError for a history that is too short."""
+    moves = np.asarray(returns, dtype=np.float64)[-int(settings.lookback_days) :]
+    if len(moves) < settings.least_days:
+        raise ConfigError(f"a history of {len(moves)} returns: needs {settings.least_days} (least_days)")
+    return moves
+
+
+def sided(moves: FloatArray, side: Side) -> FloatArray:
+    """(M,) moves of a side as numbers that are large where they are far."""
+    return np.abs(moves) if side == Side.BOTH else int(side) * moves
+
+
+def fit_state(returns: ArrayLike, settings: Settings, side: Side = Side.BOTH, near: Filter | None = None) -> State:
+    """Filter, level and floor of a history; near, a filter of a history much alike, from which a fit starts."""
+    moves = np.asarray(returns, dtype=np.float64)
+    used = None if settings.filter == "none" else fit_filter(moves, settings, near)
+    plain = sided(horizon_moves(moves, int(settings.horizon_days)), side)
+    level = tail_level(filtered_moves(moves, used, settings, side), settings)
+    return State(used, level, quantile(plain, settings.confidence) if settings.floor == "history" else 0.0)
+
+
+def fit_filter(returns: ArrayLike, settings: Settings, near: Filter | None = None) -> Filter:
+    """The filter of the settings for a history. ConfigError where they have none."""
+    if settings.filter == "none":
+        raise ConfigError("filter = 'none': there is nothing to fit")
+    return ewma(returns, settings.decay) if settings.filter == "ewma" else fit_garch(returns, near)
+
+
+def filtered_moves(returns: ArrayLike, used: Filter | None, settings: Settings, side: Side = Side.BOTH) -> FloatArray:
+    """(M,) moves of a side over the horizon, in deviations of the filter; in logarithm where there is none."""
+    moves = np.asarray(returns, dtype=np.float64)
+    steps = int(settings.horizon_days)
+    size = sided(horizon_moves(moves, steps), side)
+    if used is None:
+        return size
+    return np.asarray(size / np.sqrt(used.horizon_variance(used.variance(moves)[: len(size)], steps)))
+
+
+def tail_level(sizes: FloatArray, settings: Settings) -> float:
+    """The quantile of sizes at the confidence, as the tail of the settings has it."""
+    if settings.tail == SAMPLE:
+        return quantile(sizes, settings.confidence)
+    return fit_tail(sizes, quantile(sizes, 1.0 - settings.tail_share)).quantile(settings.confidence)
+
+
+def deviations(moves: FloatArray, used: Filter | None, settings: Settings) -> FloatArray:
+    """(T+1,) deviation over the horizon that begins on the day of each return, and on the day after; 1 of no filter."""
+    if used is None:
+        return np.ones(len(moves) + 1)
+    return np.sqrt(used.horizon_variance(used.variance(moves), int(settings.horizon_days)))
+
+
+def level_path(returns: ArrayLike, settings: Settings, side: Side = Side.BOTH) -> tuple[FloatArray, FloatArray]:
+    """(T+1,) current and (T+1,) floor in logarithm, for the day of each of T returns, from those before it, and for the
+    day after the last.
+
+    Filter, tail and floor are fitted anew every `refit_days`, counted from `least_days`; in between the variance alone
+    follows the returns. The first `least_days` are NaN.
+    """
+    history = np.asarray(returns, dtype=np.float64)
+    current, floor = np.full((2, len(history) + 1), np.nan)
+    state: State | None = None
+    for first in range(int(settings.least_days), len(history) + 1, int(settings.refit_days)):
+        begin = max(first - int(settings.lookback_days), 0)
+        last = min(first + int(settings.refit_days), len(history) + 1)
+        state = fit_state(history[begin:first], settings, side, None if state is None else state.used)
+        scale = deviations(history[begin : last - 1], state.used, settings)
+        current[first:last] = scale[first - begin : last - begin] * state.level
+        floor[first:last] = state.floor
+    return current, floor
+
+
+def every_method(moves: FloatArray, settings: Settings, side: Side = Side.BOTH) -> Methods:
+    """Every filter with every tail, and beside them the moves that share no day and the normal distribution.
+
+    Figures are in logarithm, of today; (filter, way) -> figure with its band.
+    """
+    steps = int(settings.horizon_days)
+    plain, apart = horizon_moves(moves, steps), horizon_moves(moves, steps, overlapping=False)
+    sample = _statistic(replace(settings, tail=SAMPLE))
+    found = {
+        ("none", NORMAL): _figure(plain, 1.0, _normal(settings, side), settings),
+        ("none", SEPARATE): _figure(sided(apart, side), 1.0, sample, settings, steps),
+    }
+    for name in ("none", "ewma", "garch"):
+        wanted = replace(settings, filter=name)
+        used = None if name == "none" else fit_filter(moves, wanted)
+        sizes, today = filtered_moves(moves, used, wanted, side), float(deviations(moves, used, wanted)[-1])
+        for way in (SAMPLE, PARETO):
+            found[name, way] = _figure(sizes, today, _statistic(replace(settings, tail=way)), settings)
+    return found
+
+
+def _statistic(settings: Settings) -> Callable[[FloatArray], float]:
+    return lambda sizes: tail_level(sizes, settings)
+
+
+def _normal(settings: Settings, side: Side) -> Callable[[FloatArray], float]:
+    """The quantile of a normal distribution with the mean square of the moves."""
+    from scipy.special import ndtri
+
+    beyond = (1.0 - settings.confidence) / (2.0 if side == Side.BOTH else 1.0)
+    count = -float(ndtri(beyond))
+    return lambda moves: count * float(np.sqrt(np.mean(moves * moves)))
+
+
+def _figure(
+    series: FloatArray, today: float, statistic: Callable[[FloatArray], float], settings: Settings, apart: int = 1
+) -> Figure:
+    """A figure with its band; today, what its unit is in logarithm; apart, days from one row to the next."""
+    block = min(max(int(settings.block_days) // apart, 1), len(series))
+    found = block_band(statistic, series, block, int(settings.draws), settings.band, int(settings.seed))
+    return Figure(*(today * x for x in found))

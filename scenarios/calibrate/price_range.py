@@ -1,0 +1,78 @@
+"""The price scan range: how far a price moves over the horizon with the confidence asked for, by every method.
+
+A move counts by its size in logarithm, whichever way it went, so that a range at 99 % has about half a percent of the
+moves beyond it on either side. The range is the relative move up that belongs to it, exp(x) - 1, which is more than the
+move down.
+
+    range = clip(max((1 + buffer) x current, floor), low, high)
+
+current is what the filter and the tail of the settings give, floor the quantile of the unfiltered moves.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pricing.arrays import FloatArray
+from scenarios.calibrate.bootstrap import Figure
+from scenarios.calibrate.levels import Methods, deviations, every_method, fit_state, level_path, newest
+from scenarios.calibrate.moves import as_relative
+from scenarios.calibrate.settings import Settings
+
+
+class PriceRange(NamedTuple):
+    """A calibrated price range, relative moves throughout.
+
+    chosen   what the settings choose
+    current  of the filter and tail of the settings, before buffer, floor and bounds
+    floor    quantile of the unfiltered moves
+    methods  (filter, way) -> figure with its band, for every one there is
+    """
+
+    chosen: float
+    current: float
+    floor: float
+    methods: Methods
+
+
+def price_range(returns: ArrayLike, settings: Settings) -> PriceRange:
+    """The range for the day after a history of (T,) log returns a day, oldest first, and what every method gives.
+
+    ConfigError for a history that is too short.
+    """
+    moves = newest(returns, settings)
+    current, floor = _current_and_floor(moves, settings)
+    methods = {way: relative_figure(figure) for way, figure in every_method(moves, settings).items()}
+    chosen = float(_bounded(current, floor, settings))
+    return PriceRange(chosen, float(as_relative(current)), float(as_relative(floor)), methods)
+
+
+def scan_range(returns: ArrayLike, settings: Settings) -> float:
+    """The range alone, without bands: the parameter of a day from what is known on it."""
+    return float(_bounded(*_current_and_floor(newest(returns, settings), settings), settings))
+
+
+def scan_range_path(returns: ArrayLike, settings: Settings) -> FloatArray:
+    """(T+1,) the range for the day of each of T returns, from those before it, and for the day after the last.
+
+    See `levels.level_path`: on a day of a new fit it is `scan_range` of the returns before; NaN before `least_days`.
+    """
+    return _bounded(*level_path(returns, settings), settings)
+
+
+def relative_figure(figure: Figure) -> Figure:
+    """A figure in logarithm as the relative move up."""
+    return Figure(*(float(as_relative(x)) for x in figure))
+
+
+def _current_and_floor(moves: FloatArray, settings: Settings) -> tuple[float, float]:
+    state = fit_state(moves, settings)
+    return float(deviations(moves, state.used, settings)[-1] * state.level), state.floor
+
+
+def _bounded(current: ArrayLike, floor: ArrayLike, settings: Settings) -> FloatArray:
+    buffered = (1.0 + settings.buffer) * as_relative(current)
+    return np.asarray(np.clip(np.maximum(buffered, as_relative(floor)), settings.range_low, settings.range_high))

@@ -1,0 +1,102 @@
+"""What a calibration is told: horizon, confidence, filter, tail, floor, buffer, bands; every one with its bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pricing.errors import ConfigError
+from scenarios.shocks import check_bounds
+
+FILTERS = ("none", "ewma", "garch")
+TAILS = ("sample", "pareto")
+FLOORS = ("none", "history")
+WHOLE = ("horizon_days", "lookback_days", "least_days", "refit_days", "block_days", "draws", "seed", "stress_days",
+         "stress_periods", "scenarios")  # fmt: skip
+BOUNDS = {
+    "horizon_days": (1, 30),
+    "confidence": (0.9, 0.9999),
+    "decay": (0.5, 0.9999),
+    "tail_share": (0.02, 0.5),
+    "lookback_days": (100, 50_000),
+    "least_days": (100, 10_000),
+    "buffer": (0.0, 2.0),
+    "range_low": (0.001, 0.9),
+    "range_high": (0.001, 0.9),
+    "vol_low": (0.01, 5.0),
+    "vol_high": (0.01, 5.0),
+    "refit_days": (1, 1000),
+    "block_days": (1, 1000),
+    "draws": (20, 10_000),
+    "band": (0.5, 0.999),
+    "seed": (0, 2**31),
+    "stress_days": (5, 1000),
+    "stress_periods": (1, 20),
+    "scenarios": (20, 4000),
+    "grid_error": (1e-4, 0.2),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a calibration, with bounds.
+
+    horizon_days   days to close a position, 1 to 30
+    confidence     share of the moves that a range covers, 0.9 to 0.9999
+    filter         "none", "ewma" or "garch": what moves are scaled to the volatility of today by
+    tail           "sample" quantiles, or those of a generalised "pareto" tail
+    decay          of the EWMA, 0.5 to 0.9999
+    tail_share     share of the moves that the Pareto tail is fitted to, 0.02 to 0.5
+    lookback_days  newest returns taken; of a shorter history all of it
+    least_days     a history must have at least so many returns
+    floor          "history": a range is never below the quantile of the unfiltered moves (EMIR 28 (1) (c)); "none"
+    buffer         share on top of what the filter gives, 0 to 2 (EMIR 28 (1) (a))
+    range_low, range_high   bounds of the price range, relative, 0.001 to 0.9
+    vol_low, vol_high       bounds of vol moves up, relative, 0.01 to 5
+    refit_days     along a history a tail and a filter are fitted anew every so many days
+    block_days, draws, band, seed   of the bootstrap: days of a block, draws, share inside the band, generator
+    stress_days, stress_periods     days of a stressed period, and how many are chosen
+    scenarios      newest horizons in a historical set, 20 to 4,000
+    grid_error     largest error of a grid allowed, share of the price range, 1e-4 to 0.2
+    """
+
+    horizon_days: int = 2
+    confidence: float = 0.99
+    filter: str = "ewma"
+    tail: str = "pareto"
+    decay: float = 0.97
+    tail_share: float = 0.10
+    lookback_days: int = 3650
+    least_days: int = 250
+    floor: str = "history"
+    buffer: float = 0.0
+    range_low: float = 0.01
+    range_high: float = 0.6
+    vol_low: float = 0.1
+    vol_high: float = 3.0
+    refit_days: int = 20
+    block_days: int = 20
+    draws: int = 200
+    band: float = 0.90
+    seed: int = 1
+    stress_days: int = 60
+    stress_periods: int = 3
+    scenarios: int = 1000
+    grid_error: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name, known in (("filter", FILTERS), ("tail", TAILS), ("floor", FLOORS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(known)}")
+        check_bounds(self, BOUNDS)
+        for name in WHOLE:
+            if int(getattr(self, name)) != getattr(self, name):
+                raise ConfigError(f"{name} = {getattr(self, name)!r}: must be a whole number")
+        for low, high in (("range_low", "range_high"), ("vol_low", "vol_high")):
+            if getattr(self, low) > getattr(self, high):
+                raise ConfigError(f"{low} = {getattr(self, low)!r}: must not exceed {high} = {getattr(self, high)!r}")
+        if self.confidence < 1.0 - self.tail_share:
+            raise ConfigError(
+                f"tail_share = {self.tail_share!r}: the tail begins above the confidence {self.confidence!r}; widen it"
+            )
+        if self.least_days > self.lookback_days:
+            raise ConfigError(f"least_days = {self.least_days!r}: must not exceed lookback_days")

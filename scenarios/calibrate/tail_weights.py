@@ -1,0 +1,118 @@
+"""What share of a loss far outside the range counts: weight = factor x range / |move|, at most 1.
+
+The factor is that at which a short option struck at the edge of the range, which no scenario inside it sees, is charged
+its expected shortfall: its mean loss given that the price leaves the range. With a Pareto tail beyond the range R that
+is the mean excess e(R) = (scale + shape (R - u))/(1 - shape), and the farthest move M of the grid charges
+factor x R/M x (M - R), so
+
+    factor = e(R) / (R (1 - R/M))
+
+Moves are sizes in logarithm in the tail, relative in the grid. Beside it stands how fast the weight that single wings
+need falls with the move, which the law takes for the power 1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pricing.arrays import FloatArray
+from scenarios.calibrate.bootstrap import Figure, band, block_rows
+from scenarios.calibrate.moves import as_relative, horizon_moves, quantile
+from scenarios.calibrate.settings import Settings
+from scenarios.calibrate.tails import Tail, fit_tail
+
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(200)
+
+
+class TailWeights(NamedTuple):
+    """The weight law of far moves, fitted.
+
+    factor     weight x |move| over the range; above 1 it is cut in a grid, whose weights end at 1
+    used       what a grid takes: the factor, at most 1
+    power      with which needed weights fall as wings lie farther out; 1 is the law
+    largest    largest move there was, relative size
+    covered    share of the moves beyond the range whose loss on that wing the charge covers; 1 where there was none
+    worst      largest loss on that wing less its charge, share of the price; 0 where all are covered
+    tail       the Pareto tail of the moves over the horizon
+    """
+
+    factor: Figure
+    used: float
+    power: float
+    largest: float
+    covered: float
+    worst: float
+    tail: Tail
+
+
+def tail_weights(returns: ArrayLike, price_range: float, farthest: float, settings: Settings) -> TailWeights:
+    """The law from a history of (T,) log returns a day.
+
+    price_range  relative
+    farthest     size of the farthest move of the grid, relative, above the range
+    """
+    moves = np.asarray(returns, dtype=np.float64)[-int(settings.lookback_days) :]
+    sizes = np.abs(horizon_moves(moves, int(settings.horizon_days)))
+    tail = _tail(sizes, settings)
+    value = wing_factor(tail, price_range, farthest)
+    rows = block_rows(len(sizes), min(int(settings.block_days), len(sizes)), int(settings.draws), int(settings.seed))
+    drawn = [wing_factor(_tail(sizes[chosen], settings), price_range, farthest) for chosen in rows]
+    used = min(value, 1.0)
+    loss = np.maximum(as_relative(sizes) - price_range, 0.0)
+    beyond = loss[loss > 0.0]
+    charge = used * price_range * (1.0 - price_range / farthest)
+    return TailWeights(
+        factor=band(value, drawn, settings.band),
+        used=used,
+        power=needed_power(tail, price_range, farthest),
+        largest=float(as_relative(sizes.max())),
+        covered=float(np.mean(beyond <= charge)) if len(beyond) else 1.0,
+        worst=float(max((beyond - charge).max(initial=0.0), 0.0)),
+        tail=tail,
+    )
+
+
+def wing_factor(tail: Tail, price_range: float, farthest: float) -> float:
+    """The factor at which a wing struck at the edge of the range is charged its mean loss beyond it."""
+    return float(mean_wing_loss(tail, price_range, price_range) / (price_range * (1.0 - price_range / farthest)))
+
+
+def mean_wing_loss(tail: Tail, price_range: float, strike: float) -> float:
+    """Mean of max(|move| - strike, 0), relative, given that the move is beyond the range.
+
+    strike  relative distance of the strike, at least the range
+    """
+    # By the share of the moves beyond the range that go farther, which is uniform; to a power, to lie dense near 0.
+    root = 0.5 * (NODES + 1.0)
+    share, measure = root**4, WEIGHTS * 2.0 * root**3
+    move = as_relative(_move_beyond(tail, float(np.log1p(price_range)), share))
+    return float(np.sum(measure * np.maximum(move - strike, 0.0)))
+
+
+def needed_power(tail: Tail, price_range: float, farthest: float) -> float:
+    """Power with which the weight of a move falls that charges a wing, struck half way to it from the range, its mean
+    loss given that the price leaves the range; least squares of the logarithm over moves up to the farthest."""
+    move = np.geomspace(1.5 * price_range, min(farthest, 10.0 * price_range), 12)
+    strike = 0.5 * (price_range + move)
+    needed = np.array([mean_wing_loss(tail, price_range, k) for k in strike]) / (move - strike)
+    known = needed > 0.0
+    return float(-np.polyfit(np.log(move[known]), np.log(needed[known]), 1)[0])
+
+
+def _tail(sizes: FloatArray, settings: Settings) -> Tail:
+    return fit_tail(sizes, quantile(sizes, 1.0 - settings.tail_share))
+
+
+def _move_beyond(tail: Tail, level: float, share: FloatArray) -> FloatArray:
+    """Sizes in logarithm that only such a share of the moves beyond a level exceeds; a level is taken at u at least."""
+    from_here = max(level - tail.threshold, 0.0)
+    scale = max(tail.scale + tail.shape * from_here, 1e-12)
+    if abs(tail.shape) < 1e-7:
+        excess = -scale * np.log(share)
+    else:
+        excess = scale * np.expm1(-tail.shape * np.log(share)) / tail.shape
+    # A price cannot move without end: beyond a factor of 100 a move counts as that.
+    return np.asarray(np.minimum(max(level, tail.threshold) + excess, np.log(100.0)))

@@ -1,0 +1,57 @@
+"""Everything that a calibration says of one underlying, from arrays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from numpy.typing import ArrayLike
+
+from scenarios.calibrate.bootstrap import Figure
+from scenarios.calibrate.levels import newest
+from scenarios.calibrate.price_range import PriceRange, price_range
+from scenarios.calibrate.settings import Settings
+from scenarios.calibrate.tail_weights import TailWeights, tail_weights
+from scenarios.calibrate.vol_shocks import Leverage, VolShock, leverage, vol_shock
+from scenarios.calibrate.volatility import Filter, fit_garch, garch_bands
+
+
+class Calibrated(NamedTuple):
+    """What a history says of an underlying.
+
+    range        price range, by every method
+    vol          shocks of its 30-day vol, by every method
+    leverage     how the vol follows the price
+    tail         weights of far moves
+    garch        the filter of the price
+    garch_bands  bands of its parameters
+    """
+
+    range: PriceRange
+    vol: VolShock
+    leverage: Leverage
+    tail: TailWeights
+    garch: Filter
+    garch_bands: dict[str, Figure]
+
+
+def calibrate_underlying(
+    returns: ArrayLike, vol_returns: ArrayLike, joint: tuple[ArrayLike, ArrayLike], farthest: float, settings: Settings
+) -> Calibrated:
+    """Calibrate one underlying for the day after its histories.
+
+    returns      (T,) log returns of the price a day, oldest first
+    vol_returns  (V,) log changes a day of a 30-day vol, which may reach less far back
+    joint        log returns of price and vol over the days that both have
+    farthest     size of the farthest move of the grid, relative
+    """
+    moves = newest(returns, settings)
+    ranged, shocked = price_range(moves, settings), vol_shock(vol_returns, settings)
+    garch = fit_garch(moves)
+    return Calibrated(
+        range=ranged,
+        vol=shocked,
+        leverage=leverage(joint[0], joint[1], ranged.chosen, shocked.up, shocked.down, settings),
+        tail=tail_weights(moves, ranged.chosen, farthest, settings),
+        garch=garch,
+        garch_bands=garch_bands(moves, garch, int(settings.draws), settings.band, int(settings.seed)),
+    )

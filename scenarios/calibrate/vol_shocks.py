@@ -1,0 +1,186 @@
+"""Vol shocks: how far a vol of one tenor rises and falls over the horizon, and how that depends on the tenor and on
+the price.
+
+Up and down are relative moves, each a one-sided quantile of log changes at the confidence. Over tenors a shock follows
+
+    shock(days) = a (30 / days)^p,   p one power up to 30 days and another beyond
+
+as Deribit, Derive and Paradex publish it; a and the powers are least squares of the logarithm.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pricing.arrays import FloatArray
+from pricing.errors import ConfigError
+from scenarios.calibrate.bootstrap import Figure, band, block_rows
+from scenarios.calibrate.levels import Methods, Side, deviations, every_method, fit_state, level_path, newest
+from scenarios.calibrate.moves import as_relative, horizon_moves, quantile
+from scenarios.calibrate.settings import Settings
+
+REFERENCE_DAYS = 30.0
+# Moves expected beyond a quantile, below which a sample does not have it.
+LEAST_BEYOND = 0.5
+
+
+class VolShock(NamedTuple):
+    """Calibrated shocks of a vol of one tenor, relative moves, both above 0.
+
+    up, down              what the settings choose
+    up_methods, down_methods   (filter, way) -> figure with its band
+    """
+
+    up: float
+    down: float
+    up_methods: Methods
+    down_methods: Methods
+
+
+def vol_shock(returns: ArrayLike, settings: Settings) -> VolShock:
+    """Shocks for the day after a history of (T,) log changes a day of a vol of constant tenor, oldest first."""
+    moves = newest(returns, settings)
+    up, down = (_shock(moves, settings, side) for side in (Side.UP, Side.DOWN))
+    methods = [
+        {way: Figure(*map(float, _relative(np.array(figure), side))) for way, figure in found.items()}
+        for side in (Side.UP, Side.DOWN)
+        for found in (every_method(moves, settings, side),)
+    ]
+    return VolShock(up, down, *methods)
+
+
+def vol_shock_path(returns: ArrayLike, settings: Settings) -> tuple[FloatArray, FloatArray]:
+    """(T+1,) shocks up and (T+1,) down for the day of each of T changes, from those before it; as `scan_range_path`."""
+    up, down = (_bounded(*level_path(returns, settings, side), settings, side) for side in (Side.UP, Side.DOWN))
+    return up, down
+
+
+def _shock(moves: FloatArray, settings: Settings, side: Side) -> float:
+    state = fit_state(moves, settings, side)
+    current = float(deviations(moves, state.used, settings)[-1] * state.level)
+    return float(_bounded(current, state.floor, settings, side))
+
+
+def _relative(log_move: ArrayLike, side: Side) -> FloatArray:
+    return as_relative(log_move) if side == Side.UP else -as_relative(-np.asarray(log_move, dtype=np.float64))
+
+
+def _bounded(current: ArrayLike, floor: ArrayLike, settings: Settings, side: Side) -> FloatArray:
+    """Buffer, floor and bounds; a fall is bounded by the logarithm of the bounds of a rise."""
+    buffered = np.log1p((1.0 + settings.buffer) * as_relative(np.maximum(current, 0.0)))
+    low, high = np.log1p(settings.vol_low), np.log1p(settings.vol_high)
+    return _relative(np.clip(np.maximum(buffered, floor), low, high), side)
+
+
+class TenorFit(NamedTuple):
+    """a (30 / days)^p of shocks over tenors, each with its band.
+
+    shock        at 30 days
+    short_power  up to 30 days, NaN where no tenor below was given
+    long_power   beyond
+    error        largest relative difference of a shock from the fit
+    """
+
+    shock: Figure
+    short_power: Figure
+    long_power: Figure
+    error: float
+
+
+def tenor_shocks(changes: ArrayLike, settings: Settings, side: Side) -> FloatArray:
+    """(K,) sample quantile of log changes over the horizon of vols of K tenors; NaN where too few are known.
+
+    changes  (T,K) log changes a day, oldest first, NaN where one is not known
+    """
+    return _quantiles(int(side) * horizon_moves(changes, int(settings.horizon_days)), settings)
+
+
+def fit_tenors(days: ArrayLike, changes: ArrayLike, settings: Settings, side: Side) -> TenorFit:
+    """The powers over tenors from a history of vols of constant tenors.
+
+    days     (K,) tenors in days, above 0
+    changes  (T,K) log changes a day, oldest first
+    Bands are of blocks of days, all tenors of a day together. ConfigError where fewer than two tenors have shocks.
+    """
+    tenors = np.asarray(days, dtype=np.float64)
+    moves = int(side) * horizon_moves(changes, int(settings.horizon_days))
+    best = _power_law(tenors, _quantiles(moves, settings), side)
+    block = min(int(settings.block_days), len(moves))
+    rows = block_rows(len(moves), block, int(settings.draws), int(settings.seed))
+    drawn = np.array([_power_law(tenors, _quantiles(moves[chosen], settings), side)[:3] for chosen in rows])
+    shock, short, long = (_figure(best[n], drawn[:, n], settings) for n in range(3))
+    return TenorFit(shock, short, long, best[3])
+
+
+def _figure(value: float, drawn: FloatArray, settings: Settings) -> Figure:
+    return band(value, drawn, settings.band) if np.isfinite(value) else Figure(value, value, value)
+
+
+def _quantiles(moves: FloatArray, settings: Settings) -> FloatArray:
+    """(K,) the quantile of each column at the confidence; NaN where it would be the largest of too few moves."""
+    found = np.full(moves.shape[1], np.nan)
+    for k in range(moves.shape[1]):
+        known = moves[np.isfinite(moves[:, k]), k]
+        if len(known) * (1.0 - settings.confidence) >= LEAST_BEYOND and len(known) > 1:
+            found[k] = quantile(known, settings.confidence)
+    return found
+
+
+def _power_law(days: FloatArray, log_shocks: FloatArray, side: Side) -> tuple[float, float, float, float]:
+    shocks = _relative(log_shocks, side)
+    used = np.isfinite(shocks) & (shocks > 0.0)
+    if used.sum() < 2:
+        raise ConfigError(f"shocks of {int(used.sum())} tenors: powers need two at least, from a longer history")
+    nearness = np.log(REFERENCE_DAYS / days[used])
+    short, long = np.maximum(nearness, 0.0), np.minimum(nearness, 0.0)
+    columns = [np.ones(len(nearness))]
+    columns += [kind for kind in (short, long) if np.any(kind)]
+    wanted = np.log(shocks[used])
+    found, *_ = np.linalg.lstsq(np.column_stack(columns), wanted, rcond=None)
+    powers = iter(found[1:].tolist())
+    short_power = next(powers) if np.any(short) else float("nan")
+    long_power = next(powers) if np.any(long) else float("nan")
+    error = float(np.abs(np.expm1(np.column_stack(columns) @ found - wanted)).max())
+    return float(np.exp(found[0])), short_power, long_power, error
+
+
+class Leverage(NamedTuple):
+    """How a vol follows its price over the horizon: change of log vol = down x fall + up x rise + rest.
+
+    down, up     per unit of log move, of falls (their size) and of rises
+    residual     standard deviation of the rest, in logarithm
+    correlation  of the two moves
+    joint        share of the horizons inside both the price range and the vol shocks
+    crash_up     mean relative change of the vol where the price fell beyond its range; NaN where it never did
+    """
+
+    down: float
+    up: float
+    residual: float
+    correlation: float
+    joint: float
+    crash_up: float
+
+
+def leverage(
+    returns: ArrayLike, vol_returns: ArrayLike, price_range: float, up: float, down: float, settings: Settings
+) -> Leverage:
+    """How a vol moves with its price.
+
+    returns, vol_returns   (T,) log changes over the same days, oldest first
+    price_range, up, down  relative moves, each above 0, that the joint share is about
+    """
+    steps = int(settings.horizon_days)
+    price, vol = horizon_moves(returns, steps), horizon_moves(vol_returns, steps)
+    columns = np.column_stack([np.maximum(-price, 0.0), np.maximum(price, 0.0)])
+    slopes, *_ = np.linalg.lstsq(columns, vol, rcond=None)
+    rest = vol - columns @ slopes
+    move, change = as_relative(price), as_relative(vol)
+    inside = (np.abs(move) <= price_range) & (change <= up) & (change >= -down)
+    fell = move < -price_range
+    crash = float(change[fell].mean()) if np.any(fell) else float("nan")
+    correlation = float(np.corrcoef(price, vol)[0, 1])
+    return Leverage(float(slopes[0]), float(slopes[1]), float(rest.std()), correlation, float(inside.mean()), crash)

@@ -1,0 +1,121 @@
+"""calibrate --model worst_case: from files to a set that margin takes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.portfolio_margin import test_cli
+from tests.portfolio_margin.test_cli import check_fails
+
+run = test_cli.run
+PARAMS = "[calibration]\ndraws = 20\nrange_low = 0.02\n\n[worst_case]\ninitial_factor = 1.4\n\n[grid]\ndays = [0.0]\n"
+ARGUMENTS = ("calibrate", "--model", "worst_case", "--params", "settings.toml",
+             "--history", "BTC=btc.csv", "--vol-history", "BTC=vol.csv")  # fmt: skip
+BOTH = (*ARGUMENTS, "--history", "ETH=eth.csv", "--vol-history", "ETH=vol.csv")
+
+
+def written(folder: Path, days: int = 600, last: str = "2026-02-25") -> None:
+    random = np.random.default_rng(days)
+    day = np.datetime64(last) - np.arange(days)[::-1]
+    for name, deviation in (("btc", 0.03), ("eth", 0.04), ("vol", 0.05)):
+        close = 55.0 * np.exp(np.cumsum(random.standard_t(5, days) * deviation * 0.6))
+        close = 55.0 + 20.0 * np.tanh(np.log(close / 55.0)) if name == "vol" else close
+        rows = [f"{d},{c:.6f}" for d, c in zip(day, close, strict=True)]
+        (folder / f"{name}.csv").write_text("date,close\n" + "\n".join(rows) + "\n")
+    (folder / "settings.toml").write_text(PARAMS)
+
+
+COLUMNS = ("--price-columns", "date,close")
+
+
+def test_a_set_is_made_written_and_used(run: Any, tmp_path: Path) -> None:
+    written(tmp_path)
+    done = run(*BOTH, *COLUMNS, "--set", "set.toml", "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    text = (tmp_path / "set.toml").read_text()
+    table = tomllib.loads(text)
+    assert str(table["header"]["valid_from"]) == document["valid_from"] == "2026-02-26"
+    assert table["grid"] == document["params"]["grid"]
+    assert table["worst_case"]["initial_factor"] == 1.4 and table["worst_case"]["maintenance_factor"] == 1.0
+    for name in ("BTC", "ETH"):
+        evidence = document["evidence"][name]
+        assert table["grid"]["price_range"][name] == pytest.approx(evidence["price_range"]["chosen"], rel=1e-3)
+        used = {(m["filter"], m["way"]): m for m in evidence["price_range"]["methods"]}
+        assert len(used) == 8 and all(m["low"] <= m["high"] for m in used.values())
+        expected = max(used["ewma", "pareto"]["value"], evidence["price_range"]["floor"])
+        assert evidence["price_range"]["chosen"] == pytest.approx(expected)
+        assert 0.0 < evidence["leverage"]["joint"] <= 1.0
+    assert "band" in text.partition("[grid.price_range]")[2]
+    margins = run("margin", "--params", "set.toml", "--json")
+    assert margins.code == 0, margins.err
+    assert "set.toml is valid from 2026-02-26, and the market is of" in margins.err or margins.err == ""
+    ranges = table["grid"]["price_range"]
+    edge = "S" + "|".join(f"{-100 * ranges[name]:+.1f}" for name in ("BTC", "ETH"))
+    arrays = run("arrays", "--params", "set.toml", "--output", "arrays.npz")
+    assert arrays.code == 0, arrays.err
+    worst = {row["worst_scenario"]["id"] for row in json.loads(margins.out)["accounts"] if row["worst_scenario"]}
+    assert any(label.startswith(edge) for label in worst)
+
+
+def test_outputs_agree(run: Any, tmp_path: Path) -> None:
+    written(tmp_path)
+    rows = list(csv.DictReader(run(*ARGUMENTS, *COLUMNS, "--csv").out.splitlines()))
+    document = json.loads(run(*ARGUMENTS, *COLUMNS, "--json").out)
+    assert len(rows) == 3 * 8
+    first = document["evidence"]["BTC"]["price_range"]["methods"][0]
+    assert float(rows[0]["value"]) == first["value"] and rows[0]["way"] == first["way"] == "normal"
+    shown = run(*ARGUMENTS, *COLUMNS).out
+    assert "valid from 2026-02-26" in shown and "tail factor" in shown
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (("--archive", "sets"), "--archive has no effect with --model worst_case"),
+        (("--set", "btc.csv"), "btc.csv is an input of this command"),
+        (("--until", "2025-01-01"), "needs 250"),
+        (("--vol-unit", "decimal"), "no vols in decimal"),
+    ],
+)
+def test_mistakes_are_named(run: Any, tmp_path: Path, more: tuple[str, ...], text: str) -> None:
+    written(tmp_path)
+    check_fails(run(*ARGUMENTS, *COLUMNS, *more), text)
+
+
+@pytest.mark.parametrize(
+    ("params", "text"),
+    [
+        ("[calibration]\nfilter = 'x'", "filter = 'x'"),
+        ("[grid]\nprice_range = 0.1", "calibrated from the histories"),
+        ("[calibrations]\ndraws = 50", "did you mean"),
+    ],
+)
+def test_parameters_that_are_none_are_named(run: Any, tmp_path: Path, params: str, text: str) -> None:
+    written(tmp_path)
+    (tmp_path / "settings.toml").write_text(params)
+    check_fails(run(*ARGUMENTS, *COLUMNS), text)
+
+
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [
+        ("valid_from = '2026-01-01'", "must be a date"),
+        ("valid_from = 2026-01-01T00:00:00", "must be a date"),
+        ("source = 5", "must be a text"),
+        ("made = 'x'", "unknown; known: source, note, valid_from, valid_to"),
+    ],
+)
+def test_headers_of_a_parameter_file(run: Any, tmp_path: Path, header: str, text: str) -> None:
+    (tmp_path / "set.toml").write_text(f"[header]\n{header}\n\n[grid]\nprice_range = 0.2\n")
+    check_fails(run("margin", "--params", "set.toml"), text)
+    (tmp_path / "set.toml").write_text("[header]\nvalid_from = 2020-01-01\nvalid_to = 2020-12-31\n\n[worst_case]\n")
+    done = run("margin", "--params", "set.toml")
+    assert done.code == 0 and "is valid from 2020-01-01 to 2020-12-31, and the market is of" in done.err

@@ -1,0 +1,130 @@
+"""Bad histories are found and named: gaps, repetition, zeros, splits, time zones, order, NaN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from portfolio_margin.io.history import read_checked_history
+from pricing import DataError
+from tests.vectors import data_file
+
+CLOSE = 100.0 * np.exp(np.cumsum(np.random.default_rng(2).normal(0.0, 0.02, 60)))
+DAYS = [str(day) for day in np.datetime64("2026-01-01") + np.arange(60)]
+
+
+def frame(**changes: Any) -> pd.DataFrame:
+    return pd.DataFrame({"date": DAYS, "close": CLOSE} | changes)
+
+
+def hours(zone: str = "Z", count: int = 24 * 10, start: str = "2026-01-05T00") -> pd.DataFrame:
+    moment = np.datetime64(start, "h") + np.arange(count)
+    return pd.DataFrame({"date": [f"{m}:00:00{zone}" for m in moment], "close": np.resize(CLOSE, count)})
+
+
+def refused(table: pd.DataFrame, **more: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        read_checked_history(table, **more)
+    return str(caught.value)
+
+
+def test_a_sound_history_is_read_in_silence() -> None:
+    history = read_checked_history(frame())
+    assert (history.date.tolist(), history.findings) == (DAYS, ())
+    assert history.close == pytest.approx(CLOSE)
+    assert read_checked_history(frame(), until="2026-02-01").date[-1] == "2026-02-01"
+
+
+def test_zeros_and_what_is_no_number() -> None:
+    close = CLOSE.astype(object)
+    close[[3, 5, 7]] = 0.0, "n/a", np.inf
+    text = refused(frame(close=close))
+    assert all(f"row {row}" in text for row in (4, 6, 8)) and "must be a number above 0" in text
+    holes = CLOSE.copy()
+    holes[[10, 20]] = np.nan
+    history = read_checked_history(frame(close=holes))
+    assert "2 rows without a close are left out" in history.findings[0]
+    assert "days are missing, 2026-01-10 to 2026-01-12" in history.findings[1]
+
+
+def test_repetition_and_order() -> None:
+    table = frame()
+    twice = pd.concat([table.iloc[:10], table.iloc[9:]], ignore_index=True)
+    assert "row 11" in (text := refused(twice)) and "the same time as the row before" in text
+    backwards = table.iloc[::-1].reset_index(drop=True)
+    assert "sort the rows by time" in refused(backwards)
+
+
+def test_what_is_no_time() -> None:
+    days = list(DAYS)
+    days[4], days[6] = "2026-02-30", "5 January"
+    text = refused(frame(date=days))
+    assert "row 5" in text and "row 7" in text and "ISO 8601" in text
+
+
+def test_splits_and_units() -> None:
+    halved = CLOSE.copy()
+    halved[30:] /= 2.0
+    text = refused(frame(close=halved))
+    assert "row 31" in text and "divided by 2 since 2026-01-30" in text and "looks like a split" in text
+    assert len(read_checked_history(frame(close=halved), accept=["2026-01-31"]).date) == 60
+    cents = CLOSE.copy()
+    cents[40:] *= 100.0
+    assert "multiplied by 100" in refused(frame(close=cents))
+    crash = CLOSE.copy()
+    crash[30:] *= 0.6  # the worst day of a coin is none
+    assert len(read_checked_history(frame(close=crash)).date) == 60
+
+
+def test_gaps_short_and_long() -> None:
+    short = frame().drop(index=[20, 21]).reset_index(drop=True)
+    assert "days are missing, 2026-01-20 to 2026-01-23" in read_checked_history(short).findings[0]
+    long = frame().drop(index=range(20, 32)).reset_index(drop=True)
+    assert "no price for more than 7 days before this row" in refused(long)
+    business = pd.DataFrame({"date": DAYS, "close": CLOSE})
+    weekday = (np.array(DAYS, dtype="datetime64[D]").astype(int) + 3) % 7
+    assert read_checked_history(business[weekday < 5].reset_index(drop=True)).findings == ()
+    still = CLOSE.copy()
+    still[10:16] = still[10]
+    assert "the same close on 6 days from 2026-01-11" in read_checked_history(frame(close=still)).findings[0]
+
+
+def test_bars_within_days() -> None:
+    table = hours().drop(index=[30, 31, 32, 100]).reset_index(drop=True)
+    told = read_checked_history(table).findings
+    assert told == ("history: 2 gaps, 4 of 240 bars missing, the longest 4 hours from 2026-01-06T05:00Z",)
+    unfinished = read_checked_history(hours(count=24 * 9 + 5))
+    assert unfinished.date[-1] == "2026-01-13"
+    assert "the last day, 2026-01-14, is left out" in unfinished.findings[0]
+
+
+def test_time_zones() -> None:
+    assert read_checked_history(hours()).findings == ()
+    assert "no zone and are taken as UTC" in read_checked_history(hours("")).findings[0]
+    east = read_checked_history(hours("+09:00"))
+    assert "+09:00 are converted" in east.findings[0]
+    assert east.date[0] == "2026-01-04"  # nine hours earlier in UTC
+    mixed = pd.concat([hours(count=48), hours("", 48, "2026-01-07T00")], ignore_index=True)
+    assert "some times have a time zone and others none" in refused(mixed)
+    summer = hours("", 24 * 5, "2025-10-24T00")
+    repeated = summer.iloc[[*range(51), 50, *range(51, 120)]].reset_index(drop=True)
+    assert "daylight saving" in refused(repeated)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "columns", "days", "told"),
+    [
+        ("btcusdt_1h_binance_spot_20170817_20260726", ("open_time_utc", "close"), 3265, "27 gaps, 127 of 78373 bars"),
+        ("btcusd_1d_yahoo_20140917_20240810", ("date", "close"), 3616, ""),
+        ("wti_1d_fred_19860102_20190103", ("date", "wti_usd_bbl"), 8321, "290 rows without a wti_usd_bbl"),
+        ("vix_1d_cboe_19900102_20260723", ("date", "close"), 9235, "2001-09-10 to 2001-09-17"),
+    ],
+)
+def test_real_histories(name: str, columns: tuple[str, str], days: int, told: str) -> None:
+    history = read_checked_history(data_file(f"prices/{name}.csv.gz"), time=columns[0], price=columns[1])
+    assert len(history.date) == days
+    assert told in " ".join(history.findings)

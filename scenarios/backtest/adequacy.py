@@ -38,8 +38,8 @@ class Efficiency(NamedTuple):
     mean_margin      over the observations
     over_quantile    mean margin over the quantile of losses at the confidence, infinite where that is no loss
     over_mean_loss   mean margin over the mean of the losses, gains left out; infinite where nothing was lost
-    score            mean quantile score (Koenker and Bassett 1978), which ranks margins that claim the same confidence for
-                     the same losses: lower is better
+    score            mean quantile score (Koenker and Bassett 1978), which ranks margins that claim the same confidence
+                     for the same losses: lower is better
     """
 
     mean_margin: float

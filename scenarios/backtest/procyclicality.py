@@ -42,7 +42,7 @@ def procyclicality(
     days           of the rises
     """
     series = np.asarray(margins, dtype=np.float64)
-    share = float(np.mean(at_floor)) if at_floor is not None else float("nan")
+    share = float(np.mean(np.asarray(at_floor))) if at_floor is not None else float("nan")
     nothing = float("nan")
     if series.ndim != 1 or len(series) < 3 or not np.all(series > 0.0):
         return Procyclicality(nothing, (nothing,) * len(days), nothing, share)

@@ -8,18 +8,20 @@ Sources: Acerbi and Szekely (2014), tests 1 to 3; for the normal law, McNeil, Fr
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betainc, ndtr, ndtri
 
-from pricing.arrays import FloatArray
+from pricing.arrays import FloatArray, read_only
 from pricing.errors import ConfigError
 
 # Shortfall is tested at 2.5 %, whose normal expected shortfall is close to the quantile at 1 %.
 TAIL = 0.025
 PATHS, SEED = 200_000, 1
+PATHS_OF_P_VALUES = 20_000
 ROOT_TWO_PI = float(np.sqrt(2.0 * np.pi))
 
 
@@ -37,12 +39,12 @@ class NormalTail(NamedTuple):
 class AcerbiSzekely(NamedTuple):
     """Statistics of Acerbi and Szekely, 0 in expectation where the forecast is right, below 0 where losses are deeper.
 
-    count  losses beyond the value at risk
-    first  Z1: their mean depth, NaN where there are none
-    second Z2: depth and number together
+    beyond  losses beyond the value at risk
+    first   Z1: their mean depth, NaN where there are none
+    second  Z2: depth and number together
     """
 
-    count: int
+    beyond: int
     first: float
     second: float
 
@@ -123,7 +125,7 @@ def second_critical(days: int, tail: float = TAIL, level: float = 0.05, paths: i
 
 
 def second_p_value(
-    second: ArrayLike, days: int, tail: float = TAIL, paths: int = PATHS, seed: int = SEED
+    second: ArrayLike, days: int, tail: float = TAIL, paths: int = PATHS_OF_P_VALUES, seed: int = SEED
 ) -> FloatArray:
     """(...) probability that a right normal forecast gives a Z2 as low or lower, by the same simulation.
 
@@ -133,12 +135,13 @@ def second_p_value(
     paths   drawn
     seed    of the draws
     """
-    drawn = np.sort(_drawn_second(days, tail, paths, seed))
+    drawn = _drawn_second(days, tail, paths, seed)
     return np.asarray(np.searchsorted(drawn, np.asarray(second, dtype=np.float64), side="right") / paths)
 
 
+@functools.lru_cache(maxsize=8)
 def _drawn_second(days: int, tail: float, paths: int, seed: int) -> FloatArray:
-    """(paths,) Z2 of right forecasts. Only the tail counts: its losses are drawn, as many as chance has it."""
+    """(paths,) Z2 of right forecasts, rising. Only the tail counts: its losses are drawn, as many as chance has it."""
     _check_share("tail", tail)
     if days < 1 or paths < 1:
         raise ConfigError(f"days = {days!r}, paths = {paths!r}: must be 1 or more")
@@ -148,7 +151,8 @@ def _drawn_second(days: int, tail: float, paths: int, seed: int) -> FloatArray:
     depth = -ndtri(tail * random.random(int(counts.sum())))
     ends = np.cumsum(counts)
     total = np.concatenate([[0.0], np.cumsum(depth)])
-    return np.asarray(1.0 - (total[ends] - total[ends - counts]) / (days * tail * expected))
+    drawn = np.sort(1.0 - (total[ends] - total[ends - counts]) / (days * tail * expected))
+    return read_only(drawn)
 
 
 def _expected_worst(count: int, worst: int) -> float:

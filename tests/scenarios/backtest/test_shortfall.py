@@ -49,11 +49,11 @@ def test_statistics_by_hand() -> None:
     """Two of four days beyond: -3 and -6 against a shortfall of 4."""
     forecast = shortfall.NormalTail(np.full(4, 2.0), np.full(4, 4.0))
     found = shortfall.acerbi_szekely([1.0, -3.0, -2.0, -6.0], forecast, 0.25)
-    assert found.count == 2
+    assert found.beyond == 2
     assert found.first == pytest.approx(1.0 - (3.0 + 6.0) / 4.0 / 2.0)
     assert found.second == pytest.approx(1.0 - (3.0 + 6.0) / 4.0 / (4 * 0.25))
     none = shortfall.acerbi_szekely([1.0, 1.0], shortfall.NormalTail(np.array(1.0), np.array(1.0)), 0.25)
-    assert none.count == 0 and np.isnan(none.first) and none.second == 1.0
+    assert none.beyond == 0 and np.isnan(none.first) and none.second == 1.0
 
 
 def test_the_statistics_are_centred_and_turn_with_the_tail() -> None:
@@ -73,7 +73,7 @@ def test_the_statistics_are_centred_and_turn_with_the_tail() -> None:
 
 def test_p_values_are_the_level_at_the_critical_value() -> None:
     critical = shortfall.second_critical(250)
-    assert float(shortfall.second_p_value(critical, 250)) == pytest.approx(0.05, abs=1e-3)
+    assert float(shortfall.second_p_value(critical, 250)) == pytest.approx(0.05, abs=5e-3)
     assert shortfall.second_p_value([-2.0, 1.0], 250).tolist() == pytest.approx([0.0, 1.0], abs=1e-3)
     straight = np.random.default_rng(3).standard_normal((20_000, 250))
     forecast = shortfall.normal_reading(2.3263478740408408, 0.99)

@@ -19,6 +19,8 @@ from scenarios.backtest.verdict import YEAR
 ZONES = {"green": "#3a9d5d", "yellow": "#e8b83a", "red": "#c8372d"}
 # Points of a picture: of longer series the largest of each stretch is drawn.
 MOST_POINTS = 2_000
+# Losses beyond the highest threshold of a mean excess.
+LEAST_EXCESSES = 10
 
 
 def exceedances(found: BackTest, name: str, book: str, title: str = "") -> Picture:
@@ -102,7 +104,8 @@ def mean_excess_plot(found: BackTest, book: str, title: str = "") -> Picture:
     losses = np.sort(lost[lost > 0.0])
     if len(losses) < 20:
         raise ConfigError(f"{book}: {len(losses)} losses: a mean excess needs 20 at least")
-    thresholds = np.unique(np.quantile(losses, np.linspace(0.0, 1.0 - 10.0 / len(losses), 60)))
+    left = np.geomspace(len(losses), LEAST_EXCESSES, 60).round().astype(np.int64)
+    thresholds = np.unique(np.append(0.0, losses[::-1][left[left < len(losses)]]))
     over = [losses[losses > u] - u for u in thresholds]
     mean = np.array([part.mean() for part in over])
     error = np.array([part.std(ddof=1) / np.sqrt(len(part)) for part in over])
@@ -148,7 +151,7 @@ def parameter_paths(found: BackTest, title: str = "") -> Picture:
             times.append(time)
             ranges.append(values)
     axes.set(ylim=(0.0, None))
-    axes.legend(fontsize="small", ncols=2, loc="upper right")
+    figure.legend(fontsize="small", loc="outside lower center", ncols=4)
     columns = {"set": np.array(names), "tools": np.array(tools), "time": np.concatenate(times or [time[:0]]),
                "price_range": np.concatenate(ranges or [moves[:0]])}  # fmt: skip
     return Picture(figure, frame(columns, {"unit": "share of the price"}))
@@ -179,7 +182,7 @@ def coverage_map(found: BackTest, title: str = "") -> Picture:
     axes.set_xlabel("breaches [% of losses], 0.01 stands for none and fewer")
     axes.set_yticks(range(len(families)), families)
     axes.invert_yaxis()
-    axes.legend(fontsize="small", loc="lower right")
+    figure.legend(fontsize="small", loc="outside lower center", ncols=6)
     return Picture(figure, frame({name: np.array(values) for name, values in columns.items()}, {}))
 
 

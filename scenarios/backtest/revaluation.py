@@ -68,18 +68,20 @@ def book_pnl(
     """(B,n,S) P&L of every book under the moves of every day, times their weight, gain positive."""
     tau = books.tenor_days / CALENDAR_DAYS
     scale = tenor_scale(tau, dynamics)
-    # Options first, so that a book is one row of a matrix product: (N,n,S).
-    forward = np.broadcast_to(1.0 + moves.price, (len(tau), *moves.price.shape))
+    # Options first and the forward last, so that books are one matrix product: (N+1,n,S).
+    unit = np.empty((len(tau) + 1, *moves.price.shape))
     strike, vol, value = (np.ascontiguousarray(column.T)[:, :, None] for column in (at.strike, at.vol, at.value))
     left = np.maximum(tau[:, None, None] - moves.days / CALENDAR_DAYS, 0.0)
     shocked = vol * np.maximum(1.0 + scale[:, None, None] * moves.vol, 0.0)
-    unit = price(forward, strike, left, shocked, books.sign[:, None, None], backend=backend)
-    unit -= value
+    price(1.0 + moves.price, strike, left, shocked, books.sign[:, None, None], backend=backend, out=unit[:-1])
+    unit[:-1] -= value
+    unit[-1] = moves.price
     unit *= moves.weight
-    pnl = books.quantity @ unit.reshape(len(tau), -1)
-    held = books.forwards[:, None] - books.hedged[:, None] * (books.quantity @ at.delta.T + books.forwards[:, None])
-    moved = (moves.price * moves.weight)[None]
-    return np.asarray(pnl.reshape(len(books), *moves.price.shape) + held[:, :, None] * moved)
+    held = np.column_stack([books.quantity, np.where(books.hedged, 0.0, books.forwards)])
+    pnl = (held @ unit.reshape(len(unit), -1)).reshape(len(books), *moves.price.shape)
+    for row in np.flatnonzero(books.hedged):
+        pnl[row] -= (at.delta @ books.quantity[row])[:, None] * unit[-1]
+    return np.asarray(pnl)
 
 
 def realised(

@@ -99,7 +99,15 @@ class Quantiles:
 
     def bare(self, least_days: int, horizon_days: int) -> Rule | None:
         """The same without buffer, stressed weight and floor."""
-        plain = replace(self.fit, horizon_days=horizon_days, buffer=0.0, stress_weight=0.0, range_low=0.001)
+        plain = replace(
+            self.fit,
+            horizon_days=horizon_days,
+            buffer=0.0,
+            stress_weight=0.0,
+            range_low=0.001,
+            vol_up_low=0.0,
+            vol_down_low=0.0,
+        )
         return refitted(plain, least_days, self.every_days)
 
 

@@ -20,6 +20,8 @@ from scenarios.filters import ewma_variance
 from scenarios.shocks import check_bounds
 
 PROBES, SEED = 5, 1
+# So many moves of an index are enough to do without the stand-in.
+INDEX_DAYS = 250
 
 
 class Shock(NamedTuple):
@@ -68,6 +70,10 @@ class Quantile:
     stress_weight  of the largest range that any stretch of stress_days had, 0 to 1 (EMIR article 28 (1) (b))
     stress_days    days of a stretch, 20 to 2,000
     range_low, range_high   bounds of the price range, 0.001 to 0.95
+    vol_up_low, vol_down_low   least vol shocks, 0 to 5 and 0 to 0.99
+
+    Moves of vol are those of the index alone once it has `INDEX_DAYS` of them, since a stand-in falls more slowly than
+    any market; before, the floors are what stands for the market.
     """
 
     confidence: float = 0.99
@@ -78,10 +84,13 @@ class Quantile:
     stress_days: int = 250
     range_low: float = 0.001
     range_high: float = 0.9
+    vol_up_low: float = 0.0
+    vol_down_low: float = 0.0
 
     def __post_init__(self) -> None:
         bounds = {"confidence": (0.5, 0.99999), "horizon_days": (1, 60), "window_days": (20, 100_000)}
         bounds |= {"buffer": (0.0, 2.0), "stress_weight": (0.0, 1.0), "stress_days": (20, 2000)}
+        bounds |= {"vol_up_low": (0.0, 5.0), "vol_down_low": (0.0, 0.99)}
         check_bounds(self, bounds | dict.fromkeys(("range_low", "range_high"), (0.001, 0.95)))
         for name in ("horizon_days", "window_days", "stress_days"):
             if int(getattr(self, name)) != getattr(self, name):
@@ -92,16 +101,23 @@ class Quantile:
     def __call__(self, given: History) -> Shock:
         """Parameters from a history, for the day after it."""
         days = int(self.horizon_days)
-        price, vol = np.log(given.price), np.log(np.where(given.indexed == 1, given.vol, given.stand_in))
+        price = np.log(given.price)
         moves = np.abs(np.expm1(price[days:] - price[:-days]))
         range_ = float(np.quantile(moves[-int(self.window_days) :], self.confidence)) * (1.0 + self.buffer)
         if self.stress_weight > 0.0:
             range_ = (1.0 - self.stress_weight) * range_ + self.stress_weight * self._stressed(moves)
-        # Moves from stand-in to index are of no market.
-        changes = (vol[days:] - vol[:-days])[given.indexed[days:] == given.indexed[:-days]][-int(self.window_days) :]
-        up, down = np.quantile(changes, (self.confidence, 1.0 - self.confidence))
+        up, down = np.quantile(self._vol_changes(given, days), (self.confidence, 1.0 - self.confidence))
         held = min(max(range_, self.range_low), self.range_high)
-        return Shock(held, max(float(np.expm1(up)), 0.0), max(float(-np.expm1(down)), 0.0), range_ < self.range_low)
+        shocks = max(float(np.expm1(up)), self.vol_up_low), max(float(-np.expm1(down)), self.vol_down_low)
+        return Shock(held, *shocks, range_ < self.range_low)
+
+    def _vol_changes(self, given: History, days: int) -> FloatArray:
+        """Log changes of the vol over the horizon; moves from stand-in to index, which are of no market, left out."""
+        vol = np.log(np.where(given.indexed == 1, given.vol, given.stand_in))
+        changes, began, ended = vol[days:] - vol[:-days], given.indexed[:-days], given.indexed[days:]
+        window = slice(-int(self.window_days), None)
+        own = changes[(began == 1) & (ended == 1)][window]
+        return own if len(own) >= INDEX_DAYS else changes[began == ended][window]
 
     def _stressed(self, moves: FloatArray) -> float:
         width = min(int(self.stress_days), len(moves))

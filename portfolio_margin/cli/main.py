@@ -30,6 +30,7 @@ COMMANDS = {
     "greeks": "Greeks of contracts, positions and accounts.",
     "fit-surface": "Fit SVI slices to an option chain.",
     "calibrate": "Parameters of a margin model from price and vol histories.",
+    "backtest": "Margins against what happened: coverage, shortfall, procyclicality, sets side by side.",
     "arrays": "Write the risk array file.",
     "sample": "The sample's accounts on any BTC and ETH market, as files.",
     "warmup": "Compile every kernel once.",

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from portfolio_margin.dynamic.procyclicality import largest_relative_increase, peak_to_trough
 from portfolio_margin.dynamic.rule import Rule, move_path
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
+from scenarios.backtest.procyclicality import largest_relative_increase, peak_to_trough
 
 CALL_DAYS = (1, 5, 20)
 

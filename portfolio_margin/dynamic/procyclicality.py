@@ -1,8 +1,8 @@
-"""Anti-procyclicality: the three tools of EMIR, a limit per day, and how procyclical a series of margins was.
+"""Anti-procyclicality: the three tools of EMIR, and a limit per day.
 
-Tools    Delegated Regulation (EU) 153/2013, article 28 (1): a buffer of 25 % or more that stress may use up, a weight
-         of 25 % or more on stressed observations, a floor from ten years. They are alternatives: one is chosen.
-Measures Murphy, Vasios and Vause (Bank of England Financial Stability Paper 29, 2014).
+Delegated Regulation (EU) 153/2013, article 28 (1): a buffer of 25 % or more that stress may use up, a weight of 25 % or
+more on stressed observations, a floor from ten years. They are alternatives: one is chosen. How procyclical a series of
+margins was is measured by `scenarios/backtest/procyclicality.py`.
 """
 
 from __future__ import annotations
@@ -61,39 +61,3 @@ def rate_limited(target: ArrayLike, rise: float, fall: float) -> FloatArray:
     for step in range(1, len(path)):
         path[step] = min(max(wanted[step], path[step - 1] * (1.0 - fall)), path[step - 1] * (1.0 + rise))
     return path
-
-
-def peak_to_trough(margins: ArrayLike) -> float:
-    """Largest over smallest margin of a series above 0."""
-    series = _series(margins)
-    return float(series.max() / series.min())
-
-
-def largest_increase(margins: ArrayLike, days: int) -> float:
-    """Largest increase from one day to the one `days` later, in money: the call that had to be met; 0 where it only
-    fell."""
-    series = _series(margins, days)
-    return max(float((series[days:] - series[:-days]).max()), 0.0)
-
-
-def largest_relative_increase(margins: ArrayLike, days: int) -> float:
-    """The same as a share of the earlier margin."""
-    series = _series(margins, days)
-    return max(float((series[days:] / series[:-days]).max() - 1.0), 0.0)
-
-
-def deviation_of_changes(margins: ArrayLike) -> float:
-    """Standard deviation (of a sample, n - 1) of the daily changes of the logarithm."""
-    return float(np.diff(np.log(_series(margins, 2))).std(ddof=1))
-
-
-def share_at_floor(margins: ArrayLike, floor: ArrayLike) -> float:
-    """Share of the days on which the floor is the margin."""
-    return float(np.mean(_series(margins) <= np.asarray(floor, dtype=np.float64)))
-
-
-def _series(margins: ArrayLike, days: int = 1) -> FloatArray:
-    series = np.asarray(margins, dtype=np.float64)
-    if days < 1 or series.ndim != 1 or len(series) <= days or not np.all(series > 0.0):
-        raise ConfigError(f"days = {days!r}: needs a series of more margins than that, all above 0")
-    return series

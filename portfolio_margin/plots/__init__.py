@@ -1,5 +1,12 @@
 """Pictures; each comes with the tidy frame it shows. Needs matplotlib: portfolio-margin[plot]."""
 
+from portfolio_margin.plots.backtest import (
+    coverage_map,
+    exceedances,
+    mean_excess_plot,
+    parameter_paths,
+    quantile_plot,
+)
 from portfolio_margin.plots.comparison import margin_map
 from portfolio_margin.plots.contributions import contribution_bars
 from portfolio_margin.plots.edge import edge_contour, payoff_prices, payoff_with_marks
@@ -15,15 +22,20 @@ __all__ = [
     "Picture",
     "butterfly",
     "contribution_bars",
+    "coverage_map",
     "edge_contour",
+    "exceedances",
     "exercise",
     "fan",
     "loss_waterfall",
     "margin_map",
     "margin_waterfall",
+    "mean_excess_plot",
+    "parameter_paths",
     "payoff",
     "payoff_prices",
     "payoff_with_marks",
+    "quantile_plot",
     "residuals",
     "risk_matrix",
     "smile",

@@ -1,0 +1,196 @@
+"""What is compared: a rule that makes parameters from a history, and how a margin is made of them.
+
+Each kind of set is a frozen dataclass, whose fields are what a TOML table of it may hold.
+
+  fixed        parameters that never move
+  quantile     quantiles of past moves, fitted again every so many days (`scenarios/backtest/parameters.py`)
+  ewma         multiples of an EWMA volatility, without any tool
+  apc          the published rule of dynamic margin with its anti-procyclicality tools (`dynamic/rule.py`)
+  historical   historical simulation of the books themselves
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from portfolio_margin.dynamic.rule import Rule as DynamicRule
+from portfolio_margin.dynamic.rule import move_path
+from pricing.arrays import FloatArray
+from pricing.errors import ConfigError
+from scenarios.backtest.history import History
+from scenarios.backtest.models import Layout, grid_layout, span_layout
+from scenarios.backtest.parameters import Ewma, Path, Quantile, Rule, fixed, refitted, too_short
+
+LAYOUTS = ("grid", "span")
+
+
+@dataclass(frozen=True)
+class Scenarios:
+    """The layout under which a set's worst loss is taken.
+
+    layout   "grid" (price x vol x time, with tails) or "span" (16 scenarios)
+    buckets  of the grid on each side, 1 to 50
+    tails    whether the grid has moves beyond its range, of which a share counts
+    """
+
+    layout: str = "grid"
+    buckets: int = 4
+    tails: bool = True
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise ConfigError(f"layout = {self.layout!r}: must be one of {', '.join(LAYOUTS)}")
+        if not isinstance(self.buckets, int) or not 1 <= self.buckets <= 50:
+            raise ConfigError(f"buckets = {self.buckets!r}: must be a whole number from 1 to 50")
+
+    def made(self, horizon_days: float) -> Layout:
+        """The scenarios for a horizon."""
+        if self.layout == "span":
+            return span_layout(horizon_days)
+        plain = grid_layout(horizon_days, self.buckets, ())
+        return grid_layout(horizon_days, self.buckets) if self.tails else plain
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Parameters that never move.
+
+    price_range       relative move of the price, above 0 and below 1
+    vol_up, vol_down  relative moves of the 30-day vol
+    scenarios         layout
+    """
+
+    price_range: float = 0.16
+    vol_up: float = 0.50
+    vol_down: float = 0.25
+    scenarios: Scenarios = field(default_factory=Scenarios)
+
+    def rule(self, least_days: int, horizon_days: int) -> Rule:
+        """The rule."""
+        return fixed(self.price_range, self.vol_up, self.vol_down)
+
+    def bare(self, least_days: int, horizon_days: int) -> Rule | None:
+        """None: there is no tool to take off."""
+        return None
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """Quantiles of past moves.
+
+    fit         see `parameters.Quantile`; its horizon is that of the back-test
+    every_days  days from one fit to the next, 1 to 1,000
+    scenarios   layout
+    """
+
+    fit: Quantile = field(default_factory=Quantile)
+    every_days: int = 5
+    scenarios: Scenarios = field(default_factory=Scenarios)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.every_days, int) or not 1 <= self.every_days <= 1000:
+            raise ConfigError(f"every_days = {self.every_days!r}: must be a whole number from 1 to 1,000")
+
+    def rule(self, least_days: int, horizon_days: int) -> Rule:
+        """The rule, from day `least_days` on."""
+        return refitted(replace(self.fit, horizon_days=horizon_days), least_days, self.every_days)
+
+    def bare(self, least_days: int, horizon_days: int) -> Rule | None:
+        """The same without buffer, stressed weight and floor."""
+        plain = replace(
+            self.fit,
+            horizon_days=horizon_days,
+            buffer=0.0,
+            stress_weight=0.0,
+            range_low=0.001,
+            vol_up_low=0.0,
+            vol_down_low=0.0,
+        )
+        return refitted(plain, least_days, self.every_days)
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """Multiples of an EWMA volatility.
+
+    ewma       see `parameters.Ewma`; horizon and first day are those of the back-test
+    scenarios  layout
+    """
+
+    ewma: Ewma = field(default_factory=Ewma)
+    scenarios: Scenarios = field(default_factory=Scenarios)
+
+    def rule(self, least_days: int, horizon_days: int) -> Rule:
+        """The rule, from day `least_days` on."""
+        return replace(self.ewma, horizon_days=horizon_days, least_days=least_days)
+
+    def bare(self, least_days: int, horizon_days: int) -> Rule | None:
+        """None: it is bare."""
+        return None
+
+
+@dataclass(frozen=True)
+class Limited:
+    """The rule of dynamic margin: tools of EMIR article 28, bounds, and limits per day.
+
+    dynamic    see `dynamic.rule.Rule`; horizon and first day are those of the back-test
+    scenarios  layout
+    """
+
+    dynamic: DynamicRule = field(default_factory=DynamicRule)
+    scenarios: Scenarios = field(default_factory=Scenarios)
+
+    def rule(self, least_days: int, horizon_days: int) -> Rule:
+        """The rule, from day `least_days` on."""
+        known = replace(self.dynamic, horizon_days=float(horizon_days), least_days=least_days)
+        return lambda given: _limited(given, known)
+
+    def bare(self, least_days: int, horizon_days: int) -> Rule | None:
+        """The level of the same rule without tool and limit."""
+        known = replace(self.dynamic, horizon_days=float(horizon_days), least_days=least_days)
+        return lambda given: _limited(given, known, bare=True)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Historical simulation of the books.
+
+    window      latest horizons, 20 to 4,000
+    confidence  0.5 to 0.9999
+    measure     "value_at_risk" or "expected_shortfall"
+    scaled      whether moves are scaled to the vol of the day
+    """
+
+    window: int = 500
+    confidence: float = 0.99
+    measure: str = "value_at_risk"
+    scaled: bool = True
+
+
+Set = Fixed | Quantiles | Filtered | Limited | Simulated
+KINDS: dict[str, type[Set]] = {
+    "fixed": Fixed,
+    "quantile": Quantiles,
+    "ewma": Filtered,
+    "apc": Limited,
+    "historical": Simulated,
+}
+
+
+def _limited(given: History, rule: DynamicRule, bare: bool = False) -> Path:
+    least = int(rule.least_days)
+    if len(given) <= least + 1:
+        raise too_short(given, least + 2)
+    changes = np.where(np.diff(given.indexed) == 0, np.diff(np.log(given.vol)), 0.0)
+    implied = given.vol / np.sqrt(given.days_per_year)
+    bounds, vol_bounds = (rule.range_low, rule.range_high), (rule.vol_low, rule.vol_high)
+    price = move_path(np.diff(np.log(given.price)), rule, bounds, None if rule.level == "ewma" else implied)
+    vol = move_path(changes, replace(rule, level="ewma"), vol_bounds)
+    root = rule.multiple * np.sqrt(rule.horizon_days)
+    reach, swing = price.moved, vol.moved
+    if bare:
+        reach, swing = np.clip(root * price.level, *bounds), np.clip(root * vol.level, *vol_bounds)
+    known: FloatArray = np.where(np.arange(len(given)) >= least, reach, np.nan)
+    return Path(known, np.expm1(swing), -np.expm1(-swing), np.asarray(price.moved <= price.floor * (1.0 + 1e-12)))

@@ -1,0 +1,222 @@
+"""backtest: margins against what happened, parameter sets side by side, over a history and a library of books."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import numpy as np
+
+from portfolio_margin.backtest.run import BackTest, Plan, back_test
+from portfolio_margin.backtest.sets import KINDS, Set
+from portfolio_margin.cli.output import (
+    Column,
+    chosen_output,
+    deliver,
+    output_options,
+    progress,
+    refuse_overwriting_inputs,
+    show_table,
+)
+from portfolio_margin.cli.parameters import Layer, build, read_parameters
+from portfolio_margin.cli.report import PAGE_ENDINGS
+from portfolio_margin.cli.tell import tell
+from portfolio_margin.io.backtest_history import read_history
+from portfolio_margin.io.parameter_archive import plain_values
+from portfolio_margin.io.results import json_rows
+from portfolio_margin.nearest import did_you_mean_or_known
+from pricing.errors import ConfigError
+from scenarios.backtest.books import COUNT, SEED, standard_books
+from scenarios.backtest.history import MS_PER_DAY
+
+KIND = "kind"
+DEFAULT_SETS = ("fixed", "quantile", "ewma", "apc")
+
+
+@click.command("backtest")
+@click.option("--history", "history_file", required=True, metavar="FILE", help="Closes of bars, days or hours.")
+@click.option("--name", "underlying", default="", metavar="WORD", help="Of the underlying.  [name of the file]")
+@click.option("--vol-history", "vol_file", metavar="FILE", help="30-day vol index; without it a stand-in from prices.")
+@click.option("--price-columns", default="date,close", show_default=True, help="Names of time and close.")
+@click.option("--vol-columns", default="date,close", show_default=True, help="Names of time and close of the index.")
+@click.option("--vol-unit", type=click.Choice(("percent", "decimal")), default="percent", show_default=True)
+@click.option("--from", "first_day", default="", metavar="DATE", help="First day tested; rules use what is before.")
+@click.option("--until", default="", metavar="DATE", help="Last day taken.")
+@click.option("--horizon", type=int, default=1, show_default=True, metavar="DAYS", help="That a position is held.")
+@click.option("--confidence", type=float, default=0.99, show_default=True, help="Coverage that is claimed.")
+@click.option("--least-days", type=int, default=500, show_default=True, help="Of history before a rule's first day.")
+@click.option("--books", "count", type=int, default=COUNT, show_default=True, help="Standard books, then random ones.")
+@click.option("--seed", type=int, default=SEED, show_default=True, help="Of the random books.")
+@click.option("--set", "names", multiple=True, metavar="NAME", help=f"Tested: {', '.join(KINDS)}, or of --params.")
+@click.option("--params", "params_file", metavar="FILE", help='TOML: [sets.NAME] with kind = "quantile" and fields.')
+@click.option("--backend", type=click.Choice(("numba", "numpy", "jax")), default="numba", show_default=True)
+@click.option("--report", "report_file", metavar="FILE", help="Write the whole back-test as a page, an .html file.")
+@output_options
+def command(
+    as_json: bool,
+    as_csv: bool,
+    parquet_file: str | None,
+    output_file: str | None,
+    report_file: str | None,
+    **given: Any,
+) -> None:
+    """Margins of standard books against realised losses, day by day, with what was known on each day."""
+    output = chosen_output(as_json, as_csv, parquet_file, output_file)
+    if report_file and not report_file.lower().endswith(PAGE_ENDINGS):
+        raise ConfigError(f"--report {report_file}: a report is a page; name it .html")
+    refuse_overwriting_inputs()
+    sets = _sets(given["names"], given["params_file"])
+    plan = _plan(given)
+    with contextlib.ExitStack() as bars:
+        found = back_test(plan, sets, lambda total: bars.enter_context(progress("back-test", total)), given["backend"])
+    underlying = given["underlying"] or str(given["history_file"]).replace("\\", "/").rpartition("/")[2].split(".")[0]
+    identity = _identity(found, sets, underlying, given)
+    if report_file:
+        _write_report(report_file, found, identity)
+    if not deliver(output, found.table(), identity, lambda: _document(found, identity)):
+        _show(found, underlying)
+
+
+def _sets(names: tuple[str, ...], path: str | None) -> dict[str, Set]:
+    """The sets that are asked for: of the file by their name, others by their kind with its defaults."""
+    tables = read_parameters(path, ["sets"]).get("sets", {})
+    made: dict[str, Set] = {}
+    for name, table in tables.items():
+        kind = table.get(KIND, "") if isinstance(table, Mapping) else ""
+        if kind not in KINDS:
+            raise ConfigError(f"{path}: [sets.{name}] needs kind, one of {', '.join(KINDS)}; found {kind!r}")
+        values = {field: value for field, value in table.items() if field != KIND}
+        made[name] = build(KINDS[kind], Layer(f"[sets.{name}]", values))
+    known = {**{kind: params for kind, params in KINDS.items() if kind not in made}, **made}
+    wanted = names or (tuple(made) if made else DEFAULT_SETS)
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(f"--set {name}: no such set{did_you_mean_or_known(name, list(known))}")
+    return {name: made[name] if name in made else KINDS[name]() for name in dict.fromkeys(wanted)}
+
+
+def _plan(given: Mapping[str, Any]) -> Plan:
+    names = {}
+    for option in ("price_columns", "vol_columns"):
+        first, separator, second = given[option].partition(",")
+        if not (separator and first.strip() and second.strip()) or "," in second:
+            raise ConfigError(f"--{option.replace('_', '-')} {given[option]}: needs two names with a comma")
+        names[option] = (first.strip(), second.strip())
+    history = read_history(
+        given["history_file"], given["vol_file"], vol_unit=given["vol_unit"], until=given["until"], **names
+    )
+    return Plan(
+        history,
+        standard_books(given["count"], given["seed"]),
+        given["confidence"],
+        given["horizon"],
+        given["least_days"],
+        _midnight(given["first_day"]),
+    )
+
+
+def _midnight(day: str) -> int | None:
+    """The end of the day before, in ms UTC: what is known when the day begins."""
+    if not day:
+        return None
+    try:
+        return int(np.datetime64(day, "D").astype(np.int64)) * MS_PER_DAY
+    except ValueError:
+        raise ConfigError(f"--from {day}: must be a day of the calendar, YYYY-MM-DD") from None
+
+
+def _identity(found: BackTest, sets: Mapping[str, Set], underlying: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What reproduces the result."""
+    own, rows = found.plan.given, found.rows
+    first, last = (_moment(own.time_ms[row]) for row in (rows[0], rows[-1] + found.plan.horizon))
+    indexed = own.indexed[rows].mean()
+    return {
+        "underlying": underlying,
+        "history": given["history_file"],
+        "vol_history": given["vol_file"] or "",
+        "first": first,
+        "last": last,
+        "steps_per_day": own.steps_per_day,
+        "horizon_days": found.plan.horizon_days,
+        "confidence": found.plan.confidence,
+        "books": len(found.plan.books),
+        "seed": given["seed"],
+        "share_with_vol_index": round(float(indexed), 4),
+        "sets": {name: {"kind": _kind(chosen), **plain_values(chosen)} for name, chosen in sets.items()},
+    }
+
+
+def _kind(chosen: Set) -> str:
+    return next(name for name, params in KINDS.items() if isinstance(chosen, params))
+
+
+def _moment(time_ms: int) -> str:
+    return f"{np.datetime64(int(time_ms), 'ms').astype('datetime64[m]')}Z"
+
+
+def _document(found: BackTest, identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {**identity, "summary": json_rows(found.summary(), ()), "rows": json_rows(found.table(), ())}
+
+
+def _write_report(path: str, found: BackTest, identity: Mapping[str, Any]) -> None:
+    from portfolio_margin.cli.backtest_page import page
+    from portfolio_margin.io.atomic import write_whole
+
+    with progress("report", 1) as step:
+        write_whole(path, page(found, identity).encode())
+        step("done")
+    tell(f"wrote {path}")
+
+
+def _show(found: BackTest, underlying: str) -> None:
+    show_table(_title(found, underlying), summary_columns(found), "\n".join(_lines(found)))
+
+
+def _title(found: BackTest, underlying: str) -> str:
+    own, rows, plan = found.plan.given, found.rows, found.plan
+    first, last = (_moment(own.time_ms[row])[:10] for row in (rows[0], rows[-1]))
+    held = "day" if plan.horizon_days == 1 else f"{plan.horizon_days} days"
+    return (
+        f"back-test on {underlying}, {first} to {last}: {len(rows):,} losses of one {held} each, "
+        f"{len(plan.books)} books, {100 * plan.confidence:g} % claimed"
+    )
+
+
+def summary_columns(found: BackTest) -> list[Column]:
+    """The summary as columns of a table for people."""
+    table = found.summary()
+
+    def percent(name: str, digits: int = 2) -> list[str]:
+        return ["" if np.isnan(value) else f"{100 * value:.{digits}f}" for value in table[name]]
+
+    shown = [Column("set", list(table["set"]), right=False), Column("books", list(table["books"]), right=False)]
+    shown += [Column("number", [str(n) for n in table["count"]])]
+    shown += [Column("coverage [%]", percent("coverage")), Column("worst book [%]", percent("worst_coverage"))]
+    counts = {
+        "failing": "failing",
+        "kupiec_rejects": "Kupiec",
+        "clustered": "cluster",
+        "yellow": "yellow",
+        "red": "red",
+    }
+    shown += [Column(header, [str(n) for n in table[name]]) for name, header in counts.items()]
+    shown += [Column("ES rejected", [str(n) for n in table["shortfall_rejects"]], keep=False)]
+    shown += [Column("largest shortfall [% of price]", percent("largest_shortfall"))]
+    shown += [Column("mean margin [%]", percent("mean_margin"))]
+    shown += [Column("peak / trough", [f"{v:.2f}" for v in table["peak_to_trough"]])]
+    shown += [Column(f"{n} d rise [%]", percent(f"rise_{n}d", 1), keep=False) for n in (1, 5, 30)]
+    shown += [Column("at floor [%]", percent("share_at_floor", 1), keep=False)]
+    return shown
+
+
+def _lines(found: BackTest) -> list[str]:
+    lines = []
+    for tested in found.sets:
+        row = tested.worst()
+        worst = tested.verdicts[row]
+        lines.append(
+            f"{tested.name}: least covered is {found.plan.books.name[row]}, {100 * worst.coverage:.2f} %, {worst.words}"
+        )
+    return lines

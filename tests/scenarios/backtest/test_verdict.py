@@ -1,0 +1,66 @@
+"""Verdicts on margins whose coverage is known because the losses were drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import ndtri
+
+from pricing import ConfigError
+from scenarios.backtest import coverage, verdict
+
+DAYS = 2_000
+PRICE = np.full(DAYS, 50.0)
+
+
+def drawn(factor: float, seed: int = 11) -> verdict.Verdict:
+    """A normal loss against so many times its 99 % quantile."""
+    loss = np.random.default_rng(seed).standard_normal(DAYS)
+    return verdict.verdict(loss, np.full(DAYS, factor * ndtri(0.99)), PRICE, 0.99)
+
+
+def test_a_right_margin_holds_a_small_one_fails_a_large_one_is_called_large() -> None:
+    right, small, large = drawn(1.0), drawn(0.8), drawn(1.6)
+    assert right.words == "holds" and right.light.zone == "green"
+    assert small.words.startswith("fails") and small.light.zone == "red" and small.shortfall_p < 0.01
+    assert large.words == "holds, more margin than claimed" and large.shortfall_p > 0.9
+    assert right.shortfall_p > 0.05
+    assert small.efficiency.mean_margin < right.efficiency.mean_margin < large.efficiency.mean_margin
+
+
+def test_breaches_that_come_together_are_named() -> None:
+    random = np.random.default_rng(3)
+    wild = np.arange(DAYS) % 400 < 20
+    loss = random.standard_normal(DAYS) * np.where(wild, 4.0, 0.9)
+    found = verdict.verdict(loss, np.full(DAYS, 3.2), PRICE, 0.99)
+    assert found.words.endswith("breaches cluster")
+    assert found.worst_year == coverage.rolling_count(loss > 3.2, 250).max()
+
+
+def test_losses_that_overlap_are_counted_and_not_tested() -> None:
+    loss = np.repeat(np.random.default_rng(5).standard_normal(DAYS // 10), 10)
+    margin = np.full(DAYS, float(ndtri(0.95)))
+    found = verdict.verdict(loss, margin, PRICE, 0.95, horizon=10, steps_per_day=10)
+    single = verdict.verdict(loss[::10], margin[::10], PRICE[::10], 0.95)
+    assert found.observations == 10 * found.apart == DAYS
+    assert found.kupiec == single.kupiec and found.christoffersen == single.christoffersen
+    assert found.coverage == pytest.approx(single.coverage)
+
+
+def test_the_table_has_a_row_a_verdict_and_money_moves_with_the_price() -> None:
+    found = drawn(1.0)
+    table = verdict.columns([found, drawn(0.8)])
+    assert {len(column) for column in table.values()} == {2}
+    assert table["verdict"][0] == "holds"
+    assert table["share_peak_to_trough"][0] == 1.0 and np.isnan(table["share_at_floor"][0])
+    rising = verdict.verdict(np.zeros(DAYS), np.ones(DAYS), np.linspace(1.0, 3.0, DAYS), 0.99)
+    assert rising.money.peak_to_trough == pytest.approx(3.0) and rising.share.peak_to_trough == 1.0
+    nothing = verdict.verdict(np.zeros(DAYS), np.zeros(DAYS), PRICE, 0.99)
+    assert np.isnan(nothing.shortfall_p) and nothing.coverage == 1.0
+    with pytest.raises(ConfigError, match="at least"):
+        verdict.columns([])
+
+
+def test_too_few_losses_are_refused() -> None:
+    with pytest.raises(ConfigError, match="50 losses that do not overlap"):
+        verdict.verdict(np.zeros(100), np.ones(100), np.ones(100), 0.99, horizon=2)

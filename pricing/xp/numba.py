@@ -65,6 +65,7 @@ def side_by_side(typing_context: Any, vectors: Any) -> Any:
 
     A processor looks ahead by some hundred operations that wait for another one. Where those of one vector are a long
     chain, it finds little to do beside it, unless those of the next stand between. `settle_loops` completes it.
+    An `if` around it or right before it in the loop would put it elsewhere, and LLVM would not see it.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -17,8 +17,8 @@ MAKERS = {
     "dynamic_worst_case": "calibrated_dynamic",
     "worst_case": "calibrated_grid",
 }
-# Which options name a file that a model's parameters are made without.
-ELSEWHERE = {"set_file": ("worst_case",), "archive": ("dynamic_worst_case",)}
+# Options that some models have no use for, and those that have.
+ELSEWHERE = {"set_file": ("worst_case",), "chain_file": ("worst_case",), "archive": ("dynamic_worst_case",)}
 
 
 @click.command("calibrate")
@@ -34,6 +34,7 @@ ELSEWHERE = {"set_file": ("worst_case",), "archive": ("dynamic_worst_case",)}
     metavar="NAME=FILE",
     help="30-day vol index of NAME.",
 )
+@click.option("--chain", "chain_file", metavar="FILE", help="Chains of many days, for vol shocks over tenors.")
 @click.option("--until", default="", metavar="DATE", help="Last day taken, YYYY-MM-DD; by default that of the files.")
 @click.option("--accept", multiple=True, metavar="DATE", help="A day whose jump is real; repeatable.")
 @click.option("--price-columns", default="date,close,volume", show_default=True, help="Names of time, close, volume.")
@@ -69,7 +70,7 @@ def command(
     if set(prices) != set(vols):
         apart = ", ".join(sorted(set(prices) ^ set(vols)))
         raise ConfigError(f"--history and --vol-history: {apart} needs one of each; one file may serve several names")
-    read = [*prices.values(), *vols.values()]
+    read = [*prices.values(), *vols.values(), *([given["chain_file"]] if given["chain_file"] else [])]
     for written in (output.path, given["set_file"]):
         if written and os.path.realpath(written) in map(os.path.realpath, read):
             raise ConfigError(f"{written} is an input of this command; write the result to another file")

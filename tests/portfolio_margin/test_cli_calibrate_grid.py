@@ -46,7 +46,7 @@ def test_a_set_is_made_written_and_used(run: Any, tmp_path: Path) -> None:
     assert table["grid"] == document["params"]["grid"]
     assert table["worst_case"]["initial_factor"] == 1.4 and table["worst_case"]["maintenance_factor"] == 1.0
     for name in ("BTC", "ETH"):
-        evidence = document["evidence"][name]
+        evidence = document["evidence"]["underlyings"][name]
         assert table["grid"]["price_range"][name] == pytest.approx(evidence["price_range"]["chosen"], rel=1e-3)
         used = {(m["filter"], m["way"]): m for m in evidence["price_range"]["methods"]}
         assert len(used) == 8 and all(m["low"] <= m["high"] for m in used.values())
@@ -70,7 +70,7 @@ def test_outputs_agree(run: Any, tmp_path: Path) -> None:
     rows = list(csv.DictReader(run(*ARGUMENTS, *COLUMNS, "--csv").out.splitlines()))
     document = json.loads(run(*ARGUMENTS, *COLUMNS, "--json").out)
     assert len(rows) == 3 * 8
-    first = document["evidence"]["BTC"]["price_range"]["methods"][0]
+    first = document["evidence"]["underlyings"]["BTC"]["price_range"]["methods"][0]
     assert float(rows[0]["value"]) == first["value"] and rows[0]["way"] == first["way"] == "normal"
     shown = run(*ARGUMENTS, *COLUMNS).out
     assert "valid from 2026-02-26" in shown and "tail factor" in shown

@@ -16,9 +16,14 @@ from pricing.errors import ConfigError
 MAKERS = {
     "dynamic_worst_case": "calibrated_dynamic",
     "worst_case": "calibrated_grid",
+    "historical_simulation": "calibrated_history",
 }
 # Options that some models have no use for, and those that have.
-ELSEWHERE = {"set_file": ("worst_case",), "chain_file": ("worst_case",), "archive": ("dynamic_worst_case",)}
+ELSEWHERE = {
+    "set_file": ("worst_case",),
+    "chain_file": ("worst_case",),
+    "archive": ("dynamic_worst_case", "historical_simulation"),
+}
 
 
 @click.command("calibrate")
@@ -47,7 +52,7 @@ ELSEWHERE = {"set_file": ("worst_case",), "chain_file": ("worst_case",), "archiv
     help="TOML: a table for the model, and [rule], [measured.NAME] (dynamic_worst_case) or [calibration], [grid].",
 )
 @click.option("--set", "set_file", metavar="FILE.toml", help="Write the set of worst_case and its grid, for --params.")
-@click.option("--archive", metavar="FOLDER", help="Write the set of dynamic_worst_case into this archive.")
+@click.option("--archive", metavar="FOLDER", help="Write the set of any other model into this archive.")
 @click.option("--name", default="", metavar="WORD", help="Added to the name of the set, YYYY-MM-DD-WORD.")
 @output_options
 def command(
@@ -62,8 +67,8 @@ def command(
 ) -> None:
     """Parameters of a margin model for the day after the histories.
 
-    dynamic_worst_case: by the rule of docs/dynamic-margin.md. worst_case and its grid: by docs/calibration.md, with
-    confidence bands.
+    dynamic_worst_case: by the rule of docs/dynamic-margin.md. worst_case and its grid, with confidence
+    bands, and historical_simulation: by docs/calibration.md.
     """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     prices, vols = _files(histories, "--history"), _files(vol_histories, "--vol-history")

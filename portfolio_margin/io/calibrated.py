@@ -78,12 +78,19 @@ def read_calibration_history(
 
 def common_returns(histories: Mapping[str, CalibrationHistory]) -> FloatArray:
     """(M,U) log returns of all prices from one day that all have to the next. DataError where there are no three."""
+    days = common_days(histories)
+    return log_returns(
+        np.column_stack([h.price.close[np.searchsorted(h.price.date, days)] for h in histories.values()])
+    )
+
+
+def common_days(histories: Mapping[str, CalibrationHistory]) -> StrArray:
+    """(M+1,) days on which all have a price. DataError where there are no three."""
     days = sorted(set.intersection(*(set(history.price.date.tolist()) for history in histories.values())))
     if len(days) < 3:
         names = ", ".join(history.price.source for history in histories.values())
         refuse(names, "date", len(days), "the histories have fewer than three days in common")
-    closes = [h.price.close[np.searchsorted(h.price.date, days)] for h in histories.values()]
-    return log_returns(np.column_stack(closes))
+    return np.array(days, dtype=np.str_)
 
 
 def findings(histories: Mapping[str, CalibrationHistory]) -> list[str]:

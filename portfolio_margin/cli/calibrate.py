@@ -16,10 +16,16 @@ from pricing.errors import ConfigError
 MAKERS = {
     "dynamic_worst_case": "calibrated_dynamic",
     "worst_case": "calibrated_grid",
+    "historical_simulation": "calibrated_history",
 }
-# Which options name a file that a model's parameters are made without.
-ELSEWHERE = {"set_file": ("worst_case",), "archive": ("dynamic_worst_case",), "chains": ("dynamic_worst_case",)}
-FLAGS = {"set_file": "--set", "chains": "--curves"}
+# Options that some models have no use for, and those that have.
+ELSEWHERE = {
+    "set_file": ("worst_case",),
+    "chain_file": ("worst_case",),
+    "archive": ("dynamic_worst_case", "historical_simulation"),
+    "chains": ("dynamic_worst_case",),
+}
+FLAGS = {"set_file": "--set", "chain_file": "--chain", "chains": "--curves"}
 
 
 @click.command("calibrate")
@@ -42,6 +48,7 @@ FLAGS = {"set_file": "--set", "chains": "--curves"}
     metavar="FILE",
     help="Chains of several days, for what forwards do against each other; repeatable.",
 )
+@click.option("--chain", "chain_file", metavar="FILE", help="Chains of many days, for vol shocks over tenors.")
 @click.option("--until", default="", metavar="DATE", help="Last day taken, YYYY-MM-DD; by default that of the files.")
 @click.option("--accept", multiple=True, metavar="DATE", help="A day whose jump is real; repeatable.")
 @click.option("--price-columns", default="date,close,volume", show_default=True, help="Names of time, close, volume.")
@@ -54,7 +61,7 @@ FLAGS = {"set_file": "--set", "chains": "--curves"}
     help="TOML: a table for the model, and [rule], [measured.NAME] (dynamic_worst_case) or [calibration], [grid].",
 )
 @click.option("--set", "set_file", metavar="FILE.toml", help="Write the set of worst_case and its grid, for --params.")
-@click.option("--archive", metavar="FOLDER", help="Write the set of dynamic_worst_case into this archive.")
+@click.option("--archive", metavar="FOLDER", help="Write the set of any other model into this archive.")
 @click.option("--name", default="", metavar="WORD", help="Added to the name of the set, YYYY-MM-DD-WORD.")
 @output_options
 def command(
@@ -69,8 +76,8 @@ def command(
 ) -> None:
     """Parameters of a margin model for the day after the histories.
 
-    dynamic_worst_case: by the rule of docs/dynamic-margin.md. worst_case and its grid: by docs/calibration.md, with
-    confidence bands.
+    dynamic_worst_case: by the rule of docs/dynamic-margin.md. worst_case and its grid, with confidence
+    bands, and historical_simulation: by docs/calibration.md.
     """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     prices, vols = _files(histories, "--history"), _files(vol_histories, "--vol-history")
@@ -78,6 +85,7 @@ def command(
         apart = ", ".join(sorted(set(prices) ^ set(vols)))
         raise ConfigError(f"--history and --vol-history: {apart} needs one of each; one file may serve several names")
     read = [*prices.values(), *vols.values(), *given["chains"]]
+    read += [given["chain_file"]] if given["chain_file"] else []
     for written in (output.path, given["set_file"]):
         if written and os.path.realpath(written) in map(os.path.realpath, read):
             raise ConfigError(f"{written} is an input of this command; write the result to another file")

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from portfolio_margin.cli.calibrated_dynamic import column_names, common_day
-from portfolio_margin.cli.output import Column, Output, deliver, progress, show_table
+from portfolio_margin.cli.calibration_report import FAMILY, Evidence, columns, document, remarks, show
+from portfolio_margin.cli.output import Output, deliver, progress
 from portfolio_margin.cli.parameters import read_parameters
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.dynamic.rule import rounded
-from portfolio_margin.io.calibrated import CalibrationHistory, findings, read_calibration_history
+from portfolio_margin.io.calibrated import CalibrationHistory, common_returns, findings, read_calibration_history
 from portfolio_margin.io.parameter_archive import plain_values
 from portfolio_margin.io.parameters import Layer, build
 from portfolio_margin.io.params_file import write_params_file
+from portfolio_margin.io.surface_history import read_surface_history
 from portfolio_margin.models import worst_case
 from pricing.errors import ConfigError
-from scenarios.calibrate.bootstrap import Figure
+from scenarios.calibrate.grid_nodes import GridFit, GridTerms, fit_grid, grid_error
+from scenarios.calibrate.joint_moves import Credit, Shrunk, shrunk_correlation, spread_credit
 from scenarios.calibrate.moves import log_returns
 from scenarios.calibrate.settings import Settings
+from scenarios.calibrate.surface_shocks import SurfaceShocks, surface_shocks
 from scenarios.calibrate.underlying import Calibrated, calibrate_underlying
 from scenarios.families import grid
 
-MODEL, FAMILY, SETTINGS = "worst_case", "grid", "calibration"
+MODEL, SETTINGS = "worst_case", "calibration"
 TABLES = (SETTINGS, MODEL, FAMILY)
 MADE = ("price_range", "vol_up", "vol_down", "tail_factor", "price_nodes")
 # Of the worst loss: what covers it keeps an account; a quarter more, which stress may use up, opens one.
 FACTORS = {"initial_factor": 1.25, "maintenance_factor": 1.0}
 SOURCE = "portfolio-margin calibrate"
+NODE_DIGITS = 4
 
 
 def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, given: Mapping[str, Any]) -> None:
@@ -39,41 +45,49 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
     given          options of the command
     """
     tables = read_parameters(given["params_file"], TABLES)
-    settings, base = settings_of(tables), _base(tables)
+    settings, base = settings_of(tables), _base(tables, given["chain_file"])
     histories = read_histories(prices, vols, given)
-    last_day = common_day({name: history.last_day for name, history in histories.items()})
+    day = day_after(histories)
     for line in findings(histories):
         tell(line)
-    farthest = max((abs(move) for move in base.tail_moves), default=1.0)
-    found: dict[str, Calibrated] = {}
-    with progress("calibrating", len(histories)) as step:
-        for name, history in histories.items():
-            found[name] = _calibrated(history, farthest, settings)
-            step(name)
-    params = {MODEL: build(worst_case.Params, Layer("", FACTORS), Layer(f"[{MODEL}]", tables.get(MODEL, {}))),
-              FAMILY: _grid(base, found)}  # fmt: skip
-    day = str(np.datetime64(last_day) + 1)
+    evidence = _evidence(histories, base, settings, given)
+    params = {
+        MODEL: build(worst_case.Params, Layer("", FACTORS), Layer(f"[{MODEL}]", tables.get(MODEL, {}))),
+        FAMILY: _grid(base, evidence),
+    }
     if given["set_file"]:
-        note = f"settings {plain_values(settings)}; histories to {last_day}: " + ", ".join(
-            f"{name}={path}" for name, path in (*prices.items(), *vols.items())
-        )
-        write_params_file(given["set_file"], day, {"source": SOURCE, "note": note}, params, _remarks(found, settings))
+        said = {"source": SOURCE, "note": note_of(settings, day, prices, vols, given)}
+        write_params_file(given["set_file"], day, said, params, remarks(evidence, settings))
         tell(f"written: {given['set_file']}")
     identity = {"model": MODEL, "valid_from": day, "settings": plain_values(settings)}
-    document = {
+    whole = {
         **identity,
         "params": {name: plain_values(value) for name, value in params.items()},
-        "evidence": {name: _evidence(one) for name, one in found.items()},
+        "evidence": document(evidence),
         "findings": findings(histories),
     }
-    if not deliver(output, _columns(found), identity, lambda: document):
-        _show(found, settings, day)
+    if not deliver(output, columns(evidence), identity, lambda: whole):
+        show(evidence, settings, f"{MODEL} with {FAMILY}, valid from {day}")
 
 
 def settings_of(tables: Mapping[str, Mapping[str, Any]]) -> Settings:
     """The settings of a parameter file, with defaults for the rest."""
     settings: Settings = build(Settings, Layer(f"[{SETTINGS}]", tables.get(SETTINGS, {})))
     return settings
+
+
+def day_after(histories: Mapping[str, CalibrationHistory]) -> str:
+    """The day after the histories, YYYY-MM-DD."""
+    return str(np.datetime64(common_day({name: history.last_day for name, history in histories.items()})) + 1)
+
+
+def note_of(
+    settings: Settings, day: str, prices: Mapping[str, str], vols: Mapping[str, str], given: Mapping[str, Any]
+) -> str:
+    """What a set was made from."""
+    files = [f"{name}={path}" for name, path in (*prices.items(), *vols.items())]
+    files += [given["chain_file"]] if given["chain_file"] else []
+    return f"settings {plain_values(settings)}; histories before {day}: {', '.join(files)}"
 
 
 def read_histories(
@@ -97,121 +111,91 @@ def read_histories(
     }
 
 
-def _base(tables: Mapping[str, Mapping[str, Any]]) -> grid.Params:
+def _base(tables: Mapping[str, Mapping[str, Any]], chain_file: str | None) -> grid.Params:
     """What of the grid is not calibrated. ConfigError where something is given that is."""
-    stated = [name for name in MADE if name in tables.get(FAMILY, {})]
+    given = tables.get(FAMILY, {})
+    stated = [name for name in MADE if name in given]
+    stated += [name for name in ("short_power", "long_power") if chain_file and name in given.get("dynamics", {})]
     if stated:
         raise ConfigError(f"[{FAMILY}] {', '.join(stated)}: calibrated from the histories; leave it out")
     base: grid.Params = build(
-        grid.Params,
-        Layer("", {"dynamics": {"minimum_vol_up": 0.0}}),
-        Layer(f"[{FAMILY}]", tables.get(FAMILY, {})),
+        grid.Params, Layer("", {"dynamics": {"minimum_vol_up": 0.0}}), Layer(f"[{FAMILY}]", given)
     )
     return base
 
 
-def _calibrated(history: CalibrationHistory, farthest: float, settings: Settings) -> Calibrated:
-    price, vol, _ = history.joint_returns()
-    return calibrate_underlying(
-        log_returns(history.price.close), log_returns(history.vol.close), (price, vol), farthest, settings
-    )
+def _evidence(
+    histories: Mapping[str, CalibrationHistory], base: grid.Params, settings: Settings, given: Mapping[str, Any]
+) -> Evidence:
+    farthest = max((abs(move) for move in base.tail_moves), default=1.0)
+    found: dict[str, Calibrated] = {}
+    surfaces: dict[str, SurfaceShocks] = {}
+    with progress("calibrating", 2 * len(histories) + 1) as step:
+        for name, history in histories.items():
+            price, vol, _ = history.joint_returns()
+            returns = log_returns(history.price.close), log_returns(history.vol.close)
+            found[name] = calibrate_underlying(*returns, (price, vol), farthest, settings)
+            step(name)
+            if given["chain_file"]:
+                surface = read_surface_history(given["chain_file"], name, given["until"])
+                surfaces[name] = surface_shocks(surface, settings)
+            step(f"surface of {name}")
+        correlation, credits = _joint(histories, found, settings)
+        nodes, errors = _nodes(histories, found, _powers(base, surfaces)[0], settings)
+        step("grid")
+    return Evidence(found, surfaces, correlation, credits, nodes, errors)
 
 
-def _grid(base: grid.Params, found: Mapping[str, Calibrated]) -> grid.Params:
-    # The law is one for all underlyings: the largest factor, which is the larger requirement.
-    factor = max(one.tail.used for one in found.values())
+def _joint(
+    histories: Mapping[str, CalibrationHistory], found: Mapping[str, Calibrated], settings: Settings
+) -> tuple[Shrunk | None, dict[tuple[str, str], Credit]]:
+    """Correlations and credits over the days that all histories have."""
+    if len(histories) < 2:
+        return None, {}
+    table = common_returns(histories)
+    returns = dict(zip(histories, table.T, strict=True))
+    credits = {
+        (a, b): spread_credit(returns[a], returns[b], (found[a].range.chosen, found[b].range.chosen), settings)
+        for a, b in combinations(histories, 2)
+    }
+    return shrunk_correlation(table), credits
+
+
+def _nodes(
+    histories: Mapping[str, CalibrationHistory], found: Mapping[str, Calibrated], power: float, settings: Settings
+) -> tuple[tuple[GridFit, str], dict[str, float]]:
+    """Nodes of the underlying that needs most, and their error for every one."""
+    terms = {
+        name: GridTerms(one.range.chosen, histories[name].last_vol, one.vol.up, one.vol.down, power)
+        for name, one in found.items()
+    }
+    fits = {name: fit_grid(of, settings.grid_error) for name, of in terms.items()}
+    needs = max(fits, key=lambda name: len(fits[name].nodes))
+    nodes = np.round(fits[needs].nodes, NODE_DIGITS)
+    errors = {name: grid_error(of, nodes) for name, of in terms.items()}
+    return (fits[needs]._replace(nodes=nodes), needs), errors
+
+
+def _powers(base: grid.Params, surfaces: Mapping[str, SurfaceShocks]) -> tuple[float, float]:
+    """Powers over tenors for all underlyings: those of rises, of which the larger shocks at every tenor."""
+    if not surfaces:
+        return base.dynamics.short_power, base.dynamics.long_power
+    short = max(one.up.short_power.value for one in surfaces.values())
+    long = min(one.up.long_power.value for one in surfaces.values())
+    return float(np.clip(short, 0.0, 1.0)), float(np.clip(long, 0.0, 1.0))
+
+
+def _grid(base: grid.Params, evidence: Evidence) -> grid.Params:
+    found = evidence.found
+    short, long = _powers(base, evidence.surfaces)
     values = {
         "price_range": {name: rounded(one.range.chosen) for name, one in found.items()},
         "vol_up": {name: rounded(one.vol.up) for name, one in found.items()},
         "vol_down": {name: rounded(one.vol.down) for name, one in found.items()},
-        "tail_factor": rounded(factor),
+        # The law is one for all underlyings: the largest factor, which is the larger requirement.
+        "tail_factor": rounded(max(one.tail.used for one in found.values())),
+        "price_nodes": evidence.nodes[0].nodes.tolist(),
+        "dynamics": {"short_power": rounded(short), "long_power": rounded(long)},
     }
     made: grid.Params = build(grid.Params, Layer("", plain_values(base)), Layer("", values))
     return made
-
-
-def _remarks(found: Mapping[str, Calibrated], settings: Settings) -> dict[str, str]:
-    """What stands behind the numbers of the file: figure and band of the method of the settings, and the floor."""
-    said = {}
-    way = (settings.filter, settings.tail)
-    for name, one in found.items():
-        ranged = one.range
-        said[f"{FAMILY}.price_range.{name}"] = (
-            f"{'/'.join(way)} {_band(ranged.methods[way])}, floor {100 * ranged.floor:.2f} %"
-        )
-        said[f"{FAMILY}.vol_up.{name}"] = f"{'/'.join(way)} {_band(one.vol.up_methods[way])}"
-        said[f"{FAMILY}.vol_down.{name}"] = f"{'/'.join(way)} {_band(one.vol.down_methods[way])}"
-    factor = max(found.values(), key=lambda one: one.tail.used).tail.factor
-    said[f"{FAMILY}.tail_factor"] = f"band {factor.low:.3f} to {factor.high:.3f}"
-    return said
-
-
-def _band(figure: Figure) -> str:
-    return f"{100 * figure.value:.2f} %, band {100 * figure.low:.2f} to {100 * figure.high:.2f} %"
-
-
-def _evidence(one: Calibrated) -> dict[str, Any]:
-    """A calibration as JSON: every figure with its band."""
-
-    def methods(found: Mapping[tuple[str, str], Figure]) -> list[dict[str, Any]]:
-        return [{"filter": name, "way": way, **figure._asdict()} for (name, way), figure in found.items()]
-
-    ranged, vol = one.range, one.vol
-    return {
-        "price_range": {**ranged._replace(methods={})._asdict(), "methods": methods(ranged.methods)},
-        "vol_up": {"chosen": vol.up, "methods": methods(vol.up_methods)},
-        "vol_down": {"chosen": vol.down, "methods": methods(vol.down_methods)},
-        "leverage": one.leverage._asdict(),
-        "tail": {**one.tail._asdict(), "factor": one.tail.factor._asdict(), "tail": one.tail.tail._asdict()},
-        "garch": {**one.garch._asdict(), "bands": {name: f._asdict() for name, f in one.garch_bands.items()}},
-    }
-
-
-def _figures(found: Mapping[str, Calibrated]) -> list[tuple[str, str, str, str, Figure]]:
-    """Underlying, parameter, filter, way, figure: one line each."""
-    rows = []
-    for name, one in found.items():
-        of_parameters = {
-            "price_range": one.range.methods,
-            "vol_up": one.vol.up_methods,
-            "vol_down": one.vol.down_methods,
-        }
-        for parameter, methods in of_parameters.items():
-            rows += [(name, parameter, used, way, figure) for (used, way), figure in methods.items()]
-    return rows
-
-
-def _columns(found: Mapping[str, Calibrated]) -> dict[str, Any]:
-    """One row a figure."""
-    rows = _figures(found)
-    texts = {key: np.array([row[n] for row in rows], dtype=np.str_)
-             for n, key in enumerate(("underlying", "parameter", "filter", "way"))}  # fmt: skip
-    return {**texts, **{key: np.array([getattr(row[4], key) for row in rows]) for key in Figure._fields}}
-
-
-def _show(found: Mapping[str, Calibrated], settings: Settings, day: str) -> None:
-    rows = _figures(found)
-    share = f"{100 * settings.band:g} %"
-    show_table(
-        f"moves over {settings.horizon_days:g} days at {100 * settings.confidence:g} %, bands of {share}",
-        [
-            *(Column(title, [str(row[n]) for row in rows], right=False)
-              for n, title in enumerate(("underlying", "parameter", "filter", "way"))),
-            *(Column(f"{key} [%]", [f"{100 * getattr(row[4], key):.2f}" for row in rows]) for key in Figure._fields),
-        ],
-    )  # fmt: skip
-    all_of = list(found.values())
-    show_table(
-        f"{MODEL} with {FAMILY}, valid from {day}",
-        [
-            Column("underlying", list(found), right=False),
-            Column("price range [%]", [f"{100 * one.range.chosen:.2f}" for one in all_of]),
-            Column("floor [%]", [f"{100 * one.range.floor:.2f}" for one in all_of]),
-            Column("vol up [%]", [f"{100 * one.vol.up:.2f}" for one in all_of]),
-            Column("vol down [%]", [f"{100 * one.vol.down:.2f}" for one in all_of]),
-            Column("tail factor", [f"{one.tail.used:.3f}" for one in all_of]),
-            Column("tail shape", [f"{one.tail.tail.shape:.3f}" for one in all_of]),
-            Column("largest move [%]", [f"{100 * one.tail.largest:.1f}" for one in all_of]),
-            Column("price and vol inside [%]", [f"{100 * one.leverage.joint:.2f}" for one in all_of]),
-        ],
-    )

@@ -21,15 +21,22 @@ class CalibrationHistory:
     """What an underlying is calibrated from.
 
     price, vol   its histories, of the price and of an index of its 30-day vol
+    vol_unit     "percent" or "decimal", that of the index
     """
 
     price: CheckedHistory
     vol: CheckedHistory
+    vol_unit: str
 
     @property
     def last_day(self) -> str:
         """The last day of both, YYYY-MM-DD."""
         return str(self.price.date[-1])
+
+    @property
+    def last_vol(self) -> float:
+        """The vol of the last day, decimal."""
+        return float(self.vol.close[-1]) * (0.01 if self.vol_unit == "percent" else 1.0)
 
     def joint_returns(self) -> tuple[FloatArray, FloatArray, StrArray]:
         """(M,) log returns of price and of vol from one day that both have to the next, and (M,) the later days."""
@@ -66,7 +73,24 @@ def read_calibration_history(
     low, high = USUAL_VOL[vol_unit]
     if not low <= np.median(vol.close) <= high:
         refuse(vol.source, vol_columns[1], float(np.median(vol.close)), f"no vols in {vol_unit}; give the other unit")
-    return CalibrationHistory(price, vol)
+    return CalibrationHistory(price, vol, vol_unit)
+
+
+def common_returns(histories: Mapping[str, CalibrationHistory]) -> FloatArray:
+    """(M,U) log returns of all prices from one day that all have to the next. DataError where there are no three."""
+    days = common_days(histories)
+    return log_returns(
+        np.column_stack([h.price.close[np.searchsorted(h.price.date, days)] for h in histories.values()])
+    )
+
+
+def common_days(histories: Mapping[str, CalibrationHistory]) -> StrArray:
+    """(M+1,) days on which all have a price. DataError where there are no three."""
+    days = sorted(set.intersection(*(set(history.price.date.tolist()) for history in histories.values())))
+    if len(days) < 3:
+        names = ", ".join(history.price.source for history in histories.values())
+        refuse(names, "date", len(days), "the histories have fewer than three days in common")
+    return np.array(days, dtype=np.str_)
 
 
 def findings(histories: Mapping[str, CalibrationHistory]) -> list[str]:

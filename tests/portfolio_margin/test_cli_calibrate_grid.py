@@ -46,7 +46,7 @@ def test_a_set_is_made_written_and_used(run: Any, tmp_path: Path) -> None:
     assert table["grid"] == document["params"]["grid"]
     assert table["worst_case"]["initial_factor"] == 1.4 and table["worst_case"]["maintenance_factor"] == 1.0
     for name in ("BTC", "ETH"):
-        evidence = document["evidence"][name]
+        evidence = document["evidence"]["underlyings"][name]
         assert table["grid"]["price_range"][name] == pytest.approx(evidence["price_range"]["chosen"], rel=1e-3)
         used = {(m["filter"], m["way"]): m for m in evidence["price_range"]["methods"]}
         assert len(used) == 8 and all(m["low"] <= m["high"] for m in used.values())
@@ -70,7 +70,7 @@ def test_outputs_agree(run: Any, tmp_path: Path) -> None:
     rows = list(csv.DictReader(run(*ARGUMENTS, *COLUMNS, "--csv").out.splitlines()))
     document = json.loads(run(*ARGUMENTS, *COLUMNS, "--json").out)
     assert len(rows) == 3 * 8
-    first = document["evidence"]["BTC"]["price_range"]["methods"][0]
+    first = document["evidence"]["underlyings"]["BTC"]["price_range"]["methods"][0]
     assert float(rows[0]["value"]) == first["value"] and rows[0]["way"] == first["way"] == "normal"
     shown = run(*ARGUMENTS, *COLUMNS).out
     assert "valid from 2026-02-26" in shown and "tail factor" in shown
@@ -119,3 +119,23 @@ def test_headers_of_a_parameter_file(run: Any, tmp_path: Path, header: str, text
     (tmp_path / "set.toml").write_text("[header]\nvalid_from = 2020-01-01\nvalid_to = 2020-12-31\n\n[worst_case]\n")
     done = run("margin", "--params", "set.toml")
     assert done.code == 0 and "is valid from 2020-01-01 to 2020-12-31, and the market is of" in done.err
+
+
+def test_a_historical_set_is_made_written_and_used(run: Any, tmp_path: Path) -> None:
+    written(tmp_path, days=700)
+    (tmp_path / "settings.toml").write_text("[calibration]\nscenarios = 560\n\n[historical_simulation]\nimpact = 0.7\n")
+    made = ["historical_simulation" if text == "worst_case" else text for text in BOTH]
+    done = run(*made, *COLUMNS, "--archive", "sets", "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["params"]["impact"] == 0.7 and document["params"]["subsamples"] == 2
+    assert len(document["stressed_periods"]) == 3
+    table = tomllib.loads((tmp_path / "sets/historical_simulation/2026-02-26.toml").read_text())
+    assert table["params"]["history"]["windows"] == 560
+    margins = run("margin", "--model", "historical_simulation", "--archive", "sets", "--json")
+    assert margins.code == 0, margins.err
+    assert json.loads(margins.out)["parameters_archive"] == "sets"
+    assert "stressed periods" in run(*made, *COLUMNS).out
+    (tmp_path / "settings.toml").write_text("[historical_simulation.history]\nwindows = 5\n")
+    check_fails(run(*made, *COLUMNS), "calibrated from the histories")
+    check_fails(run(*made, *COLUMNS, "--set", "x.toml"), "--set has no effect with --model historical_simulation")

@@ -1,0 +1,207 @@
+"""What `calibrate --model worst_case` shows: tables for people, rows, a document, remarks in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from portfolio_margin.cli.output import Column, show_table
+from scenarios.calibrate.bootstrap import Figure
+from scenarios.calibrate.grid_nodes import GridFit
+from scenarios.calibrate.joint_moves import Credit, Shrunk
+from scenarios.calibrate.settings import Settings
+from scenarios.calibrate.surface_shocks import SurfaceShocks
+from scenarios.calibrate.underlying import Calibrated
+
+FAMILY = "grid"
+Methods = Mapping[tuple[str, str], Figure]
+
+
+class Evidence(NamedTuple):
+    """All that a set of the grid is made of.
+
+    found        by underlying
+    surfaces     by underlying, where there were chains
+    correlation  of the returns of all underlyings, None of a single one
+    credits      by pair
+    nodes        the error curve of the underlying that needs most, and its name
+    node_errors  error of the nodes chosen, by underlying
+    """
+
+    found: Mapping[str, Calibrated]
+    surfaces: Mapping[str, SurfaceShocks]
+    correlation: Shrunk | None
+    credits: Mapping[tuple[str, str], Credit]
+    nodes: tuple[GridFit, str]
+    node_errors: Mapping[str, float]
+
+
+def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
+    """What stands behind the numbers of the file: figure and band of the method of the settings, and the floor."""
+    said = {}
+    way = (settings.filter, settings.tail)
+    for name, one in evidence.found.items():
+        ranged = one.range
+        said[f"{FAMILY}.price_range.{name}"] = (
+            f"{'/'.join(way)} {_band(ranged.methods[way])}, floor {100 * ranged.floor:.2f} %"
+        )
+        said[f"{FAMILY}.vol_up.{name}"] = f"{'/'.join(way)} {_band(one.vol.up_methods[way])}"
+        said[f"{FAMILY}.vol_down.{name}"] = f"{'/'.join(way)} {_band(one.vol.down_methods[way])}"
+    factor = max(evidence.found.values(), key=lambda one: one.tail.used).tail.factor
+    said[f"{FAMILY}.tail_factor"] = f"band {factor.low:.3f} to {factor.high:.3f}"
+    errors = ", ".join(f"{name} {100 * error:.2f} %" for name, error in evidence.node_errors.items())
+    said[f"{FAMILY}.price_nodes"] = f"largest error, shares of the range: {errors}"
+    for field in ("short_power", "long_power"):
+        fits = ", ".join(
+            f"{name} {figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
+            for name, figure in ((name, getattr(s.up, field)) for name, s in evidence.surfaces.items())
+        )
+        said[f"{FAMILY}.dynamics.{field}"] = fits or "not measured: no chains were given"
+    return said
+
+
+def _band(figure: Figure) -> str:
+    return f"{100 * figure.value:.2f} %, band {100 * figure.low:.2f} to {100 * figure.high:.2f} %"
+
+
+def document(evidence: Evidence) -> dict[str, Any]:
+    """A calibration as JSON: every figure with its band."""
+    fit, of = evidence.nodes
+    correlation = evidence.correlation
+    return {
+        "underlyings": {name: _underlying(one) for name, one in evidence.found.items()},
+        "surfaces": {name: _plain(one) for name, one in evidence.surfaces.items()},
+        "correlation": None if correlation is None else _plain(correlation),
+        "credits": [{"pair": list(pair), **_plain(credit)} for pair, credit in evidence.credits.items()],
+        "grid": {"of": of, **_plain(fit), "errors": dict(evidence.node_errors)},
+    }
+
+
+def _underlying(one: Calibrated) -> dict[str, Any]:
+    def methods(found: Methods) -> list[dict[str, Any]]:
+        return [{"filter": name, "way": way, **figure._asdict()} for (name, way), figure in found.items()]
+
+    ranged, vol = one.range, one.vol
+    return {
+        "price_range": {**ranged._replace(methods={})._asdict(), "methods": methods(ranged.methods)},
+        "vol_up": {"chosen": vol.up, "methods": methods(vol.up_methods)},
+        "vol_down": {"chosen": vol.down, "methods": methods(vol.down_methods)},
+        "leverage": _plain(one.leverage),
+        "tail": _plain(one.tail),
+        "garch": {**_plain(one.garch), "bands": {name: f._asdict() for name, f in one.garch_bands.items()}},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Named tuples as mappings, arrays as lists."""
+    if hasattr(value, "_asdict"):
+        return {name: _plain(item) for name, item in value._asdict().items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def figures(evidence: Evidence) -> list[tuple[str, str, str, str, Figure]]:
+    """Underlying, parameter, filter, way, figure: one line each."""
+    rows = []
+    for name, one in evidence.found.items():
+        parameters = {"price_range": one.range.methods, "vol_up": one.vol.up_methods, "vol_down": one.vol.down_methods}
+        for parameter, methods in parameters.items():
+            rows += [(name, parameter, used, way, figure) for (used, way), figure in methods.items()]
+    return rows
+
+
+def columns(evidence: Evidence) -> dict[str, Any]:
+    """One row a figure."""
+    rows = figures(evidence)
+    names = ("underlying", "parameter", "filter", "way")
+    texts = {name: np.array([row[n] for row in rows], dtype=np.str_) for n, name in enumerate(names)}
+    return {**texts, **{name: np.array([getattr(row[4], name) for row in rows]) for name in Figure._fields}}
+
+
+def show(evidence: Evidence, settings: Settings, title: str) -> None:
+    """Tables: every figure by every method, over tenors, credits, the error curve of the grid, and what was chosen."""
+    rows = figures(evidence)
+    texts = [
+        Column(name, [str(row[n]) for row in rows], right=False)
+        for n, name in enumerate(("underlying", "parameter", "filter", "way"))
+    ]
+    numbers = [Column(f"{name} [%]", [f"{100 * getattr(row[4], name):.2f}" for row in rows]) for name in Figure._fields]
+    share = f"{100 * settings.band:g} %"
+    show_table(
+        f"moves over {settings.horizon_days:g} days at {100 * settings.confidence:g} %, bands of {share}",
+        [*texts, *numbers],
+    )
+    _show_surfaces(evidence)
+    _show_credits(evidence)
+    fit, of = evidence.nodes
+    show_table(
+        f"largest error of a grid for books made to deceive it, shares of the range of {of}",
+        [
+            Column("nodes a side", [f"{side:g}" for side in fit.side]),
+            Column("equal buckets [%]", [f"{100 * error:.2f}" for error in fit.equal]),
+            Column("fitted nodes [%]", [f"{100 * error:.2f}" for error in fit.fitted]),
+        ],
+    )
+    all_of = list(evidence.found.values())
+    show_table(
+        title,
+        [
+            Column("underlying", list(evidence.found), right=False),
+            Column("price range [%]", [f"{100 * one.range.chosen:.2f}" for one in all_of]),
+            Column("floor [%]", [f"{100 * one.range.floor:.2f}" for one in all_of]),
+            Column("vol up [%]", [f"{100 * one.vol.up:.2f}" for one in all_of]),
+            Column("vol down [%]", [f"{100 * one.vol.down:.2f}" for one in all_of]),
+            Column("tail factor", [f"{one.tail.used:.3f}" for one in all_of]),
+            Column("tail shape", [f"{one.tail.tail.shape:.3f}" for one in all_of]),
+            Column("largest move [%]", [f"{100 * one.tail.largest:.1f}" for one in all_of]),
+            Column("price and vol inside [%]", [f"{100 * one.leverage.joint:.2f}" for one in all_of]),
+            Column("grid error [%]", [f"{100 * error:.2f}" for error in evidence.node_errors.values()]),
+        ],
+    )
+
+
+def _show_surfaces(evidence: Evidence) -> None:
+    sides = [(n, side, getattr(s, side), s) for n, s in evidence.surfaces.items() for side in ("up", "down")]
+    if not sides:
+        return
+    show_table(
+        "vols over tenors, a (30 / days)^p",
+        [
+            Column("underlying", [name for name, *_ in sides], right=False),
+            Column("side", [side for _, side, *_ in sides], right=False),
+            *(
+                Column(field.replace("_", " "), [_short(getattr(fit, field)) for *_, fit, _ in sides])
+                for field in ("shock", "short_power", "long_power")
+            ),
+            Column("worst misfit [%]", [f"{100 * fit.error:.1f}" for *_, fit, _ in sides]),
+            Column("level, slope [% of variance]", [_shares(s.term.share) for *_, s in sides]),
+            Column("smile level, skew [%]", [_shares(s.smile.share) for *_, s in sides]),
+            Column("rate [points a year]", [f"{100 * s.basis.rate:.2f}" for *_, s in sides]),
+        ],
+    )
+
+
+def _short(figure: Figure) -> str:
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+
+
+def _shares(share: Any) -> str:
+    return ", ".join(f"{100 * x:.1f}" for x in share[:2])
+
+
+def _show_credits(evidence: Evidence) -> None:
+    if not evidence.credits or evidence.correlation is None:
+        return
+    names = list(evidence.found)
+    at = [(names.index(a), names.index(b)) for a, b in evidence.credits]
+    show_table(
+        "spreads between underlyings with equal ranges on both legs",
+        [
+            Column("pair", [" - ".join(pair) for pair in evidence.credits], right=False),
+            Column("correlation", [f"{evidence.correlation.sample[pair]:.3f}" for pair in at]),
+            Column("shrunk", [f"{evidence.correlation.correlation[pair]:.3f}" for pair in at]),
+            Column("credit", [_short(credit.credit) for credit in evidence.credits.values()]),
+            Column("of the worst year", [f"{credit.worst:.3f}" for credit in evidence.credits.values()]),
+        ],
+    )

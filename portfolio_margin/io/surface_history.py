@@ -1,0 +1,99 @@
+"""Option chains of many days as a history of a surface: vols and forwards at constant tenors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from portfolio_margin.io.tables import number_column, read_table, refuse, require_columns, row_problems_of, text_column
+from pricing.arrays import BoolArray, FloatArray
+from pricing.errors import DataError
+from scenarios.calibrate.surfaces import MONEYNESS, TENORS, SurfaceHistory, constant_tenors, slice_vols
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+YEAR_MS = 365 * 86_400_000
+NUMBERS = ("strike", "underlying", "index", "mark_iv")
+# A quote nearer to its expiry than this has a vol that says little.
+LEAST_YEARS = 0.25 / 365.0
+
+
+def read_surface_history(source: str | Path | pd.DataFrame, underlying: str, until: str = "") -> SurfaceHistory:
+    """The surface of an underlying on every day of a file of chains; of several snapshots of a day the last.
+
+    source      columns snapshot_utc, currency, expiry_utc (times), cp (C, P), strike, underlying (forward of the
+                expiry), index (spot), mark_iv (decimal); one row an option and snapshot
+    underlying  its currency
+    until       last day taken, YYYY-MM-DD, "" for all there is
+
+    Of every expiry the options out of the money count. DataError listing every row that is wrong, where the file has
+    nothing of the underlying, and where vols are in percent.
+    """
+    table = read_table(source, "chains")
+    require_columns(table, ["snapshot_utc", "currency", "expiry_utc", "cp", *NUMBERS], only=False)
+    columns = {name: number_column(table, name) for name in NUMBERS}
+    problems = [
+        problem
+        for name, (values, unread) in columns.items()
+        for problem in row_problems_of(table, name, unread | ~(values > 0.0), "must be a number above 0")
+    ]
+    if problems:
+        raise DataError(problems)
+    strike, forward, spot, vol = (values for values, _ in columns.values())
+    if np.median(vol) > 3.0:
+        refuse(table.file, "mark_iv", float(np.median(vol)), "looks like percent; vols are decimal here, 0.65")
+    moment, expiry = (_milliseconds(table.frame[name]) for name in ("snapshot_utc", "expiry_utc"))
+    call = (text_column(table, "cp") == "C").to_numpy()
+    day = moment.astype("datetime64[ms]").astype("datetime64[D]")
+    chosen = (text_column(table, "currency") == underlying).to_numpy() & (expiry > moment + LEAST_YEARS * YEAR_MS)
+    if until:
+        chosen &= day <= np.datetime64(until, "D")
+    chosen &= call == (strike >= forward)
+    if not np.any(chosen):
+        refuse(table.file, "currency", underlying, "the file has no option of it to that day")
+    order = np.lexsort((strike, expiry, moment))
+    rows = order[chosen[order]]
+    return _history(day[rows], moment[rows], expiry[rows], np.log(strike[rows] / forward[rows]),
+                    np.log(forward[rows] / spot[rows]), vol[rows])  # fmt: skip
+
+
+def _history(
+    day: FloatArray, moment: FloatArray, expiry: FloatArray, k: FloatArray, carry: FloatArray, vol: FloatArray
+) -> SurfaceHistory:
+    """Rows sorted by moment, expiry and strike into days."""
+    days = np.unique(day)
+    surface = np.full((len(days), len(TENORS), len(MONEYNESS)), np.nan)
+    rate = np.full((len(days), len(TENORS)), np.nan)
+    for n, date in enumerate(days):
+        here = day == date
+        here &= moment == moment[here].max()
+        surface[n], rate[n] = _one_day(here, moment, expiry, k, carry, vol)
+    names = days.astype(np.str_)
+    return SurfaceHistory(names, np.array(TENORS), np.array(MONEYNESS), surface, rate)
+
+
+def _one_day(
+    here: BoolArray, moment: FloatArray, expiry: FloatArray, k: FloatArray, carry: FloatArray, vol: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    expiries = np.unique(expiry[here])
+    tau = (expiries - moment[here][0]) / YEAR_MS
+    variance = np.full((len(tau), len(MONEYNESS)), np.nan)
+    carried = np.full(len(tau), np.nan)
+    for x, end in enumerate(expiries):
+        of_it = here & (expiry == end)
+        # A row has the forward and the spot of its own minute: the median is that of the snapshot.
+        carried[x] = np.median(carry[of_it])
+        moneyness, first = np.unique(k[of_it], return_index=True)
+        variance[x] = slice_vols(moneyness, vol[of_it][first], float(tau[x]), MONEYNESS) ** 2 * tau[x]
+    tenors = np.array(TENORS) / 365.0
+    found = constant_tenors(tau, variance, TENORS) / tenors[:, None]
+    return np.sqrt(found), constant_tenors(tau, carried, TENORS) / tenors
+
+
+def _milliseconds(values: pd.Series) -> FloatArray:
+    import pandas as pd
+
+    return np.asarray(pd.to_datetime(values, utc=True).dt.as_unit("ms").astype("int64"), dtype=np.int64)

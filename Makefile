@@ -46,7 +46,7 @@ bench-peers: $(PEER_VENV)/.installed
 	$(PEER_VENV)/bin/python -m benchmarks.slices --json build/peers-slices.json
 	$(PEER_VENV)/bin/python -m benchmarks.american --json build/peers-american.json
 	$(PEER_VENV)/bin/python -m benchmarks.venue --threads 1 --json build/peers-venue-1.json --figure build/venue-1.png
-	$(PEER_VENV)/bin/python -m benchmarks.venue --json build/peers-venue.json
+	$(PEER_VENV)/bin/python -m benchmarks.venue --json build/peers-venue.json --figure docs/scaling.png
 	$(PEER_VENV)/bin/python -m benchmarks.report
 	$(PEER_VENV)/bin/python -m benchmarks.venue_report
 

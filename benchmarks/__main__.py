@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--contracts", type=int, default=2_000)
     parser.add_argument("--scenarios", type=int, default=64)
     parser.add_argument("--accounts", type=int, default=100_000)
+    parser.add_argument("--largest", type=int, default=venue.LARGEST, help="accounts that the scaling curve goes up to")
     parser.add_argument("--positions", type=int, default=20)
     parser.add_argument("--slices", type=int, default=1_000)
     parser.add_argument(
@@ -46,7 +47,7 @@ def main() -> None:
     pricing.run_and_write(sizes.rows, sizes.rounds)
     revalue.run(sizes.contracts, sizes.scenarios, sizes.rounds)
     worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
-    venue.run(sizes.accounts, os.cpu_count() or 1, sizes.rounds, BUILD / "venue-scaling.png")
+    venue.run(sizes.accounts, os.cpu_count() or 1, sizes.rounds, BUILD / "venue-scaling.png", sizes.largest)
     accelerator.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
     margin_models.run(sizes.accounts, sizes.positions, sizes.rounds)
     american.run(5_000, sizes.rounds, BUILD / "bench-american.json")

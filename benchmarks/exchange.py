@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from portfolio_margin import Book
+from portfolio_margin.book import UNGROUPED
 from pricing import UNDATED, Instruments, Kind, Market
 from scenarios import ScenarioSet
 from scenarios.families import grid
@@ -66,4 +67,6 @@ def book(contracts: int, accounts: int, positions: int, seed: int = 2) -> Book:
     stride = contracts // positions
     instrument = random.integers(0, stride, (accounts, positions)) + stride * np.arange(positions)
     quantity = 0.1 * random.integers(1, 500, (accounts, positions)) * random.choice([-1, 1], (accounts, positions))
-    return Book.from_arrays(np.repeat(np.arange(accounts), positions), instrument.ravel(), quantity.ravel())
+    names = np.strings.zfill(np.arange(accounts).astype(np.str_), len(str(accounts)))
+    columns = (np.repeat(np.arange(accounts), positions), instrument.ravel(), quantity.ravel())
+    return Book.from_codes(names, *columns, np.full(contracts, UNGROUPED))

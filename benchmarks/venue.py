@@ -46,6 +46,7 @@ GOALS = {
     "scipy CSR, blocks": 10.0, "plain numba loop": 2.5, "duckdb": 30.0, "pandas merge + groupby": 100.0,
     "QuantLib instruments": 300.0, "QuantLib blackFormula loop": 70.0, "torch broadcast": 5.0, "numpy broadcast": 8.0,
 }  # fmt: skip
+LARGEST = 1_000_000
 CURVES: dict[str, tuple[int, ...]] = {
     "accounts": (1_000, 10_000, 100_000, 1_000_000),
     "scenarios": (16, 27, 64, 128, 256, 512, 1_024, 2_048),
@@ -246,19 +247,26 @@ def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
         for key in ("worst_loss_ms", "revalue_ms"):
             panel.loglog([p[name] for p in points], [p[key] for p in points], marker="o", label=key.removesuffix("_ms"))
         panel.set(xlabel=name, ylabel="ms")
+        panel.grid(alpha=0.3)
         panel.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     print(f"  figure: {path}")
 
 
-def run(accounts: int, threads: int, rounds: int, figure: Path | None = None) -> dict[str, Any]:
-    """All races and curves; what was measured."""
-    races = [race_accounts(accounts, threads, rounds), race_portfolio(threads, rounds)]
-    curves = {
-        name: curve(name, (size for size in sizes if name != "accounts" or size <= accounts), threads, rounds)
+def all_curves(threads: int, rounds: int, largest: int) -> dict[str, list[dict[str, float]]]:
+    """Every curve, of accounts up to a largest number of them."""
+    most = {"accounts": largest}
+    return {
+        name: curve(name, (size for size in sizes if size <= most.get(name, size)), threads, rounds)
         for name, sizes in CURVES.items()
     }
+
+
+def run(accounts: int, threads: int, rounds: int, figure: Path | None = None, largest: int = LARGEST) -> dict[str, Any]:
+    """All races, of so many accounts, and curves, of accounts up to `largest`; what was measured."""
+    races = [race_accounts(accounts, threads, rounds), race_portfolio(threads, rounds)]
+    curves = all_curves(threads, rounds, largest)
     if figure is not None:
         draw(curves, figure)
     return {"machine": machine(), "threads": threads, "races": races, "curves": curves}
@@ -268,12 +276,13 @@ def main() -> None:
     """Parse the sizes and run everything."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.venue", description=__doc__)
     parser.add_argument("--accounts", type=int, default=1_000_000)
+    parser.add_argument("--largest", type=int, default=LARGEST, help="accounts that the curve of them goes up to")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, default=None, help="file for the figures")
     parser.add_argument("--figure", type=Path, default=Path("build/venue-scaling.png"))
     chosen = parser.parse_args()
-    found = run(chosen.accounts, chosen.threads, chosen.rounds, chosen.figure)
+    found = run(chosen.accounts, chosen.threads, chosen.rounds, chosen.figure, chosen.largest)
     if chosen.json is not None:
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
         chosen.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -14,6 +14,8 @@ from typing import Any
 from benchmarks.report import ROOT, between, number
 
 FILES = ("peers-venue-1.json", "peers-venue.json")
+# Beside docs/benchmarks.md; the second run of `make bench-peers` draws it.
+FIGURE = "scaling.png"
 MARKERS = ("<!-- venue: begin, written by make bench-peers -->", "<!-- venue: end -->")
 
 
@@ -78,6 +80,7 @@ def section(runs: list[dict[str, Any]]) -> str:
         lines += race_rows(runs, place)
     lines += [bound_text(runs), ""]
     lines += [f"### Scaling, {runs[-1]['threads']} threads; else 2,000 contracts, 64 scenarios, 50,000 accounts", ""]
+    lines += [f"![revalue and worst_loss as accounts, scenarios and contracts grow]({FIGURE})", ""]
     return "\n".join([*lines, *curve_rows(runs[-1])])
 
 

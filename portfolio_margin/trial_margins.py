@@ -26,6 +26,11 @@ DIFFERENCE_STEP = 3e-7
 # Of a difference step in money: what a difference may be off by where there is no kink.
 KINK = 1e-2
 MOST_TURNS = 8
+# Contracts that are moved although nothing is held of them, so that scenarios are told apart for who holds nothing.
+LEAST_MOVED = 8
+# The share of a difference step that is taken there.
+FINER = 0.1
+SLOPES = ("initial", "maintenance", "balance")
 # Numbers in the positions of trials that are evaluated at once, 64 MB.
 NUMBERS_AT_ONCE = 8_000_000
 GOLDEN = 0.6180339887498949
@@ -167,41 +172,82 @@ def trial_margins(trials: Trials, lots: FloatArray, *, backend: str = "numba") -
 
 
 def _margins(trials: Trials, lots: FloatArray, backend: str) -> TrialMargins:
-    arrays, column = trials.arrays, trials.column
-    asset = arrays.is_collateral[column]
     quantity = np.repeat(trials.base[None, :], len(lots), axis=0)
     quantity[:, trials.place] += lots * trials.step
     for cash in trials.payers:
+        # Sums and no products of matrices: those start threads, which costs more than it saves at this size.
         quantity[:, cash] += (lots * trials.per_lot[:, cash]).sum(axis=1)
-    step = arrays.quantity_step[column]
+    account, place = np.nonzero(quantity)
+    return _required(trials, account, place, quantity[account, place], len(lots), backend)
+
+
+def _single_lots(trials: Trials, lots: FloatArray, further: FloatArray, backend: str) -> TrialMargins:
+    """Margins after trades (n,), each time with so many lots (n,) more of one contract, (n,) results.
+
+    `trial_margins` of as many trades, but only what is held of each is looked at.
+    """
+    held = trials.base.copy()
+    held[trials.place] += lots * trials.step
+    for cash in trials.payers:
+        held[cash] += (lots * trials.per_lot[:, cash]).sum()
+    kept = np.union1d(np.flatnonzero(held), trials.payers)
+    at_once = max(1, NUMBERS_AT_ONCE // (len(kept) + 1))
+    parts = []
+    for first in range(0, len(lots), at_once):
+        some = np.arange(first, min(first + at_once, len(lots)))
+        quantity = np.repeat(held[kept][None, :], len(some), axis=0)
+        for column in np.searchsorted(kept, trials.payers):
+            quantity[:, column] += further[some] * trials.per_lot[some, kept[column]]
+        own = trials.place[some]
+        more = np.zeros((len(some), 1))
+        known = np.isin(own, kept)
+        quantity[known.nonzero()[0], np.searchsorted(kept, own[known])] += (
+            further[some[known]] * trials.step[some[known]]
+        )
+        more[~known, 0] = further[some[~known]] * trials.step[some[~known]]
+        place = np.column_stack([np.repeat(kept[None, :], len(some), axis=0), own])
+        order = np.argsort(place, axis=1, kind="stable")
+        quantity = np.take_along_axis(np.column_stack([quantity, more]), order, axis=1)
+        account, column = np.nonzero(quantity)
+        place = np.take_along_axis(place, order, axis=1)[account, column]
+        parts.append(_required(trials, account, place, quantity[account, column], len(some), backend))
+    return TrialMargins(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _required(
+    trials: Trials, account: IntArray, place: IntArray, quantity: FloatArray, count: int, backend: str
+) -> TrialMargins:
+    """Margins of so many accounts with positions (M,) by account and place -> P."""
+    arrays, row = trials.arrays, trials.column[place]
+    asset, step = arrays.is_collateral[row], arrays.quantity_step[row]
     quantity = np.where(asset, quantity, np.rint(quantity / step) * step)
-    book = _book(quantity, trials)
+    book = _book(trials, account, place, quantity, count)
     required = trials.model.requirement(book, arrays, backend=backend, threads=1)
-    value = arrays.value[column]
-    share = np.where(asset, trials.model.haircut(arrays)[column], 0.0)
-    counted = np.where(uncounted_rows(arrays, trials.model.traits.options_counted)[column], 0.0, value)
-    # Sums and no products of matrices: those start threads, which costs more than it saves at this size.
-    balance = (quantity * counted).sum(axis=1) - (np.maximum(quantity, 0.0) * (share * value)).sum(axis=1)
+    value = arrays.value
+    share = np.where(arrays.is_collateral, trials.model.haircut(arrays), 0.0)
+    counted = np.where(uncounted_rows(arrays, trials.model.traits.options_counted), 0.0, value)
+    worth = quantity * counted[row] - np.maximum(quantity, 0.0) * (share * value)[row]
+    balance = np.bincount(account, worth, minlength=count).astype(np.float64)
     if required.revaluation is not None:
         balance = balance + required.revaluation
     return TrialMargins(required.initial, required.maintenance, balance, required.worst_scenario)
 
 
-def _book(quantity: FloatArray, trials: Trials) -> Book:
-    """One account a row of quantities (K,P), of what the model has rules for; nothing is held of what is 0."""
-    account, place = np.nonzero(np.where(quantity < 0.0, trials.owed, trials.seen) & (quantity != 0))
+def _book(trials: Trials, account: IntArray, place: IntArray, quantity: FloatArray, count: int) -> Book:
+    """The accounts with what the model has rules for; nothing is held of what is 0."""
+    counts = np.where(quantity < 0.0, trials.owed[place], trials.seen[place]) & (quantity != 0)
+    account, place, quantity = account[counts], place[counts], quantity[counts]
     group = trials.group[place]
     opens = np.ones(len(account), dtype=np.bool_)
     opens[1:] = (np.diff(account) != 0) | (np.diff(group) != 0)
     first = np.flatnonzero(opens)
-    count = len(quantity)
     return Book(
         account_id=np.arange(count).astype(np.str_),
         account_ptr=np.searchsorted(account[first], np.arange(count + 1)),
         group_key=group[first],
         group_ptr=np.append(first, len(account)),
         instrument_idx=trials.column[place],
-        quantity=quantity[account, place],
+        quantity=quantity,
     )
 
 
@@ -228,16 +274,36 @@ def slopes(trials: Trials, lots: FloatArray, *, backend: str = "numba") -> dict[
     Forward differences over `steps_of` at a point `nearby`: exact up to rounding where the requirement is linear over
     the step. Where a difference runs across a kink, which a much smaller move of all contracts at once shows, another
     point is taken; where all of them do, the requirement is curved, and the last is an approximation.
+
+    At first only what is held or traded and one contract of every group is moved, so that the n books have few
+    positions. Differences of a convex requirement are a slope of it nearby if they add up: a sublinear function that
+    is additive at one point inside a cone of directions is linear on it, and the move of all contracts at once is such
+    a point.
     """
-    step = steps_of(trials)
-    for turn in range(MOST_TURNS):
-        here = nearby(trials, lots, turn)
-        share = 1.0 / max(len(step), 1)
-        points = np.vstack([here, here + np.diag(step), here + share * step])
-        found = trial_margins(trials, points, backend=backend)
-        named = {"initial": found.initial, "maintenance": found.maintenance, "balance": found.balance}
-        rises = {name: values[1:-1] - values[0] for name, values in named.items()}
-        gaps = [abs(share * rises[name].sum() - (values[-1] - values[0])) for name, values in named.items()]
-        if max(gaps) <= KINK * share * DIFFERENCE_STEP * trials.scale:
+    for turn in range(-1, MOST_TURNS):
+        step = steps_of(trials)
+        here = nearby(trials, lots, max(turn, 0))
+        if turn < 0:
+            here = _few_moved(trials, lots, here)
+            # Smaller differences: none of them leads from where a few contracts were moved back across a kink.
+            step = np.maximum(np.rint(FINER * step / FINE), 1.0) * FINE
+        # Whole fine steps, so that all contracts at once move as the differences that they are compared with.
+        together = np.maximum(np.rint(step / (len(step) * FINE)), 1.0) * FINE
+        share = together / step
+        ends = trial_margins(trials, np.vstack([here, here + together]), backend=backend)
+        each = _single_lots(trials, here, step, backend)
+        rises = {name: getattr(each, name) - getattr(ends, name)[0] for name in SLOPES}
+        gaps = [abs(float((share * rises[name]).sum()) - float(np.diff(getattr(ends, name))[0])) for name in SLOPES]
+        if max(gaps) <= KINK * float((share * step * trials.lot_notional).min()):
             break
     return {name: values / step for name, values in rises.items()}
+
+
+def _few_moved(trials: Trials, lots: FloatArray, near: FloatArray) -> FloatArray:
+    """(n,) trades with what is held or traded moved to a point nearby, and the first contract of every group bought."""
+    held = (lots != 0.0) | (trials.base[trials.place] != 0.0)
+    first = np.zeros(len(lots), dtype=np.bool_)
+    first[np.unique(trials.group[trials.place], return_index=True)[1]] = True
+    first[:: max(1, len(lots) // LEAST_MOVED)] = True
+    # What nobody holds is bought, as by the differences.
+    return np.asarray(np.where(held, near, np.where(first, lots + np.abs(near - lots), lots)))

@@ -157,6 +157,7 @@ def compare(
     backend: str = "numba",
     threads: int | None = None,
     tick: float | None = DEFAULT_TICK,
+    american_accuracy: str = "default",
 ) -> Comparison:
     """The margin of every account under every model, each under the scenarios it needs.
 
@@ -164,14 +165,16 @@ def compare(
     scenario_set  for models without scenarios of their own
     reference     name of the model that savings are measured against; where left out, of each model the standard model
                   of its venue, for a model whose venue has none here `worst_case`, and without that the first one
-    backend, threads, tick   as `revalue` takes them
+    backend, threads, tick, american_accuracy   as `revalue` takes them
 
     A model that cannot be computed for this market (ConfigError, NumericalError, contracts it cannot price) is named in
     `left_out` with the reason. Raises ConfigError where none can, or the reference cannot.
     """
 
     def arrays_of(moves: ScenarioSet) -> RiskArrays:
-        return revalue(instruments, market, moves, backend=backend, threads=threads, tick=tick)
+        return revalue(
+            instruments, market, moves, backend=backend, threads=threads, tick=tick, american_accuracy=american_accuracy
+        )
 
     prepared = revaluing(market, arrays_of, scenario_set)
     return comparison(book, market, models, prepared, reference, backend=backend, threads=threads)

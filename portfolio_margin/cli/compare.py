@@ -12,6 +12,7 @@ import numpy as np
 from portfolio_margin.cli.chain import ChainOptions
 from portfolio_margin.cli.compared import Compared, check_inputs, of_arrays, of_market
 from portfolio_margin.cli.inputs import (
+    ACCURACY_OPTION,
     ARCHIVE_OPTIONS,
     ARRAYS_OPTION,
     BACKEND_OPTION,
@@ -76,6 +77,7 @@ MONEY_COLUMNS = ("initial_margin", "maintenance_margin", "saving", "largest_char
 @with_options(BACKEND_OPTION)
 @click.option("--threads", type=click.IntRange(1), help="Threads; by default one for small work, else all cores.")
 @click.option("--tick", type=float, default=DEFAULT_TICK, show_default=True, help="Rounding of risk arrays.")
+@with_options(ACCURACY_OPTION)
 @output_options
 def command(plot_file: str | None, plot_scale: str, **options: Any) -> None:
     """Initial and maintenance margin of every account under every margin model."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from portfolio_margin.book import Book
 from portfolio_margin.cli.chain import ChainOptions, tell_left_out
 from portfolio_margin.cli.inputs import (
+    DEFAULT_ACCURACY,
     MarketInput,
     only_needed,
     read_book_option,
@@ -55,6 +56,7 @@ def check_inputs(options: Mapping[str, Any], chain: ChainOptions, inputs: Mappin
         "--scenario": bool(options["scenario"]),
         "--family": options["family"] is not None,
         "--tick": options["tick"] != DEFAULT_TICK,
+        "--american-accuracy": options["american_accuracy"] != DEFAULT_ACCURACY,
     }
     given = [name for name, used in unused.items() if used] + chain.given()
     if given:
@@ -74,7 +76,7 @@ def of_market(options: Mapping[str, Any], chain: ChainOptions, inputs: Mapping[s
     if not any(hasattr(policy.module.Model, "for_arrays") for policy in inputs.values()):
         book, given = only_needed(book, given)
     moves = family.scenarios(given.market)
-    how = {name: options[name] for name in ("backend", "threads", "tick")}
+    how = {name: options[name] for name in ("backend", "threads", "tick", "american_accuracy")}
     told = with_book_notes(given.told, positions, collateral)
     at = given.market.valuation_time
     return Compared(book, given.source, at, given.market, told, _revaluing(given, moves, how))

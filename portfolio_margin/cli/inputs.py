@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import click
+import numpy as np
 
 from portfolio_margin.book import Book
 from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, fitted_chain, tell_left_out, told_of
@@ -19,15 +20,15 @@ from portfolio_margin.held import without_idle_exercise
 from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
 from portfolio_margin.nearest import nearest
-from portfolio_margin.requirement import MarginModel
+from portfolio_margin.requirement import MarginModel, check_covers
 from portfolio_margin.statement import MarginStatement
-from pricing.errors import ConfigError, DataError, Problem, UnsolvedError
+from pricing.errors import ConfigError, DataError, EngineError, Problem, UnsolvedError
 from pricing.instruments import Instruments
 from pricing.market import Market
 from pricing.models import american
 from pricing.price import BACKENDS
 from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
-from scenarios.shocks import ScenarioSet
+from scenarios.shocks import ScenarioSet, make
 
 SAMPLE = "the shipped sample"
 DEFAULT_ACCURACY = "default"
@@ -212,7 +213,11 @@ def open_session(
         book = book_of(options.positions, options.collateral, given.instruments, given.market, given.left_out)
         step("scenarios")
         model = policy.model(given.market.valuation_time)
-        moves = scenarios_for(model, family, given.market)
+        try:
+            moves = scenarios_for(model, family, given.market)
+        except ConfigError:
+            _check_rules(model, book, given)
+            raise
         step("revaluing")
         how = ("backend", "tick", "threads", "american_accuracy")
         # Rules made from all arrays of a market need all of them.
@@ -224,6 +229,17 @@ def open_session(
         step("done")
     told = with_book_notes(given.told, options.positions, options.collateral)
     return Session(given.instruments, given.market, arrays, book, model, given.source, told, given.left_out)
+
+
+def _check_rules(model: MarginModel, book: Book, given: MarketInput) -> None:
+    """ConfigError where a model has a rule for no contract of the market: what its scenarios lack does not matter."""
+    book, given = only_needed(book, given)
+    try:
+        arrays = revalued(given, make(["as it is"], np.zeros(1)))
+        model.not_covered(arrays)
+    except EngineError:
+        return
+    check_covers(model, book, arrays)
 
 
 def _session_of_arrays(options: Options, file: str, policy: ModelInput, book_of: Callable[..., Book]) -> Session:

@@ -42,7 +42,7 @@ def read_parameters(
     """The tables of a TOML file; from a .json file, a reply of Deribit's get_params, one table for every model that
     takes it. DataError where it is neither or holds a table nobody asked for.
 
-    passed_over  names of tables that the file may hold for other commands; what it holds of them is told
+    passed_over  names of tables that the file may hold for other commands; told where it holds nothing else
     """
     if path is None:
         return {}
@@ -56,7 +56,7 @@ def read_parameters(
         raise DataError([Problem(path, None, "content", "no text", "not UTF-8, so not TOML")]) from None
     remedy = f"unknown; tables are {', '.join(f'[{name}]' for name in known)}"
     others = [name for name in document if name in passed_over and name not in known]
-    if others:
+    if others and len(others) == len(document):
         tell(f"{path}: not used here: {', '.join(f'[{name}]' for name in others)}")
     problems = [
         Problem(path, None, "table", name, remedy + did_you_mean(name, known))

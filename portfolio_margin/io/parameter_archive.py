@@ -24,7 +24,8 @@ BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 MARKS = ("second_hand", "doubtful")
 NO_REMARKS: Mapping[str, str] = {}
-STATED = ("source", "note", "valid_to", *MARKS)
+STATED = ("source", "note", "valid_to", *MARKS, "doubt")
+TEXTS = ("source", "note", "valid_to", "doubt")
 
 
 def keep_parameters(
@@ -38,6 +39,7 @@ def keep_parameters(
     valid_to: str = "",
     second_hand: Sequence[str] | None = None,
     doubtful: Sequence[str] | None = None,
+    doubt: str | None = None,
 ) -> Path:
     """Write the parameters of a model as FOLDER/MODEL/NAME.toml, an archive for `load_parameters`; its path.
 
@@ -48,6 +50,8 @@ def keep_parameters(
     valid_to  the last day, YYYY-MM-DD; "" where they are valid until the next set
     second_hand, doubtful   names of parameters, as `ParameterSet` has them; None for those that a shipped set of the
               model marks so, where the value is the same here; () for none
+    doubt     what the doubtful ones do to margins; None for what the shipped sets say whose doubtful parameters have
+              their values here
 
     The file gets its name when it has been read again and gives everything back. A set is never changed, so that a
     past day can be margined again as it was: ConfigError where it is there already and says anything else, where
@@ -60,12 +64,14 @@ def keep_parameters(
         raise ConfigError(f"params = {type(params).__name__}: must be the Params of {model}")
     given = {"second_hand": second_hand, "doubtful": doubtful}
     marks = {mark: _marks_of_same(model, params, mark) if names is None else names for mark, names in given.items()}
-    header = {"source": source, "note": note, "valid_to": valid_to, **marks}
+    doubt = _doubt_of_same(model, params, marks["doubtful"]) if doubt is None else doubt
+    header = {"source": source, "note": note, "valid_to": valid_to, "doubt": doubt, **marks}
     values = plain_values(params)
     _check_header(path, name, header, given_names(values))
     written = [f"source = {_value(source)}", f"note = {_value(note)}", f"valid_from = {name[:10]}"]
     written += [f"valid_to = {valid_to}"] if valid_to else []
     written += [f"{mark} = {_value(list(names))}" for mark, names in marks.items() if names]
+    written += [f"doubt = {_value(doubt)}"] if doubt else []
     text = "\n".join(["[header]", *written, "", *toml_table("params", values)]) + "\n"
     _place(path, text, params)
     return path
@@ -133,6 +139,18 @@ def _marks_of_same(model: str, params: Any, mark: str) -> tuple[str, ...]:
     return tuple(marked)
 
 
+def _doubt_of_same(model: str, params: Any, doubtful: Sequence[str]) -> str:
+    """What shipped sets say of doubtful parameters that are among these and have the value of the set here."""
+    here = plain_values(params)
+    said: dict[str, None] = {}
+    for path in parameter_files(model).values():
+        found = read_parameter_set(path)
+        there = plain_values(build(type(params), found.layer()))
+        if any(name in doubtful and _at(here, name) == _at(there, name) for name in found.info.doubtful):
+            said[found.info.doubt] = None
+    return " ".join(text for text in said if text)
+
+
 def _at(values: Any, name: str) -> Any:
     """The value of a parameter named with its parts joined by dots, None where there is none."""
     for part in name.split("."):
@@ -149,9 +167,7 @@ def _check_header(path: Path, name: str, header: Mapping[str, Any], known: Seque
     if match is None or not _is_day(match.group(1)):
         raise DataError([Problem(str(path), None, "name", name, "write YYYY-MM-DD or YYYY-MM-DD-name, a day there is")])
     problems = [
-        Problem(str(path), None, key, header[key], "must be a text")
-        for key in ("source", "note", "valid_to")
-        if not _is_text(header[key])
+        Problem(str(path), None, key, header[key], "must be a text") for key in TEXTS if not _is_text(header[key])
     ]
     valid_to = header["valid_to"]
     if not problems and valid_to and not _is_day(valid_to):

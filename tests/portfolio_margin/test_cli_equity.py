@@ -249,6 +249,24 @@ def test_venues_of_coins_have_no_rule_for_stocks(run: Any, chain: str) -> None:
     assert len(said) == 3 and all("has no rule for any contract here" in line for line in said)
 
 
+def test_a_model_alone_says_that_it_has_no_rule_for_stocks(run: Any, chain: str) -> None:
+    done = run("margin", "--market", chain, *TERMS, *BOOK, "--model", "bybit_pm")
+    check_fails(done, "bybit_pm has no rule for any contract here")
+    assert "grids" not in done.err
+
+
+def test_compare_takes_the_accuracy_of_early_exercise(run: Any, chain: str) -> None:
+    asked = ("compare", "--market", chain, *TERMS, *BOOK, "--model", "tims", "--model", "reg_t", "--json")
+    usual, fast = (json.loads(run(*asked, *more).out) for more in ((), ("--american-accuracy", "fast")))
+    alone = json.loads(run("margin", *asked[1:-5], "--model", "tims", "--american-accuracy", "fast", "--json").out)
+    margins = [float(row["initial_margin"]) for row in fast["rows"] if row["model"] == "tims"]
+    assert margins == [float(account["initial_margin"]) for account in alone["accounts"]]
+    assert margins == pytest.approx(
+        [float(row["initial_margin"]) for row in usual["rows"] if row["model"] == "tims"], rel=1e-3
+    )
+    check_fails(run("compare", "--arrays", "x.npz", "--american-accuracy", "fast"), "has no effect beside --arrays")
+
+
 def test_a_shipped_set_of_the_stock_is_named(run: Any, chain: str) -> None:
     """historical_simulation by date is of coins; the set that knows SPY goes by name."""
     models = ("--model", "tims", "--model", "historical_simulation")

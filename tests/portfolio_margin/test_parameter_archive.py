@@ -20,6 +20,20 @@ SAID = {"source": 'a page, "quoted"', "note": "two\nlines"}
 SHIPPED = [(model, name) for model in registered(MODELS) for name in parameter_files(model)]
 
 
+def test_what_doubtful_parameters_do_goes_with_them(tmp_path: Path) -> None:
+    params, info = load_parameters("derive_pmrm2", "2026-01-21")
+    assert info.doubtful and info.doubt
+    for name, given, wanted in (
+        ("2026-03-01", {}, info.doubt),
+        ("2026-03-02", {"doubt": "of ours"}, "of ours"),
+        ("2026-03-03", {"doubtful": ()}, ""),
+    ):
+        keep_parameters(tmp_path, "derive_pmrm2", params, name, **SAID, **given)
+        assert load_parameters("derive_pmrm2", name, folder=tmp_path)[1].doubt == wanted
+    with pytest.raises(ConfigError, match="is there with doubt = "):
+        keep_parameters(tmp_path, "derive_pmrm2", params, "2026-03-02", **SAID)
+
+
 @pytest.mark.parametrize(("model", "name"), SHIPPED)
 def test_every_shipped_set_comes_back(model: str, name: str, tmp_path: Path) -> None:
     params, _ = load_parameters(model, name)

@@ -38,7 +38,7 @@ from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.results import json_rows
 from portfolio_margin.io.stress_path import SOURCES, read_path, shipped_path
 from portfolio_margin.margin_parts import digest_of_book
-from portfolio_margin.stress import gap
+from portfolio_margin.stress import gap, path_fund
 from portfolio_margin.stress.path import StressPath
 from portfolio_margin.stress.prevention import Prevention, fund_needed, prevented_by, topped_up
 from portfolio_margin.stress.result import Result
@@ -68,6 +68,10 @@ OPTIONS = (
     click.option("--impact-exponent", type=float, default=0.5, show_default=True, help="0.5: square root; 1: linear."),
     click.option("--policy", "policies", multiple=True, metavar="ACCOUNT=POLICY", help="For an account; repeatable."),
     click.option("--size-fund", is_flag=True, help="The fund that survives 99.9 % of jumps of a day, simulated."),
+    click.option("--fund-by-paths", is_flag=True, help="The fund that survives 99.9 % of simulated paths of days, with "
+                 "liquidations in the loop."),
+    click.option("--paths", type=int, default=path_fund.Params().paths, show_default=True, help="Paths to run for it."),
+    click.option("--path-days", type=float, default=path_fund.Params().days, show_default=True, help="Days of a path."),
     click.option("--reverse", is_flag=True, help="The most likely jump of a day that exhausts the fund."),
     click.option("--prevent", is_flag=True, help="The scan range, and the buffer, that would have been enough."),
     click.option("--draws", type=int, default=gap.Params().draws, show_default=True, help="Of the simulation."),
@@ -83,12 +87,14 @@ class Answers:
 
     needed          the smallest fund that bears the path, NaN where none does
     size, reverse   by simulation of jumps
+    by_paths        by simulation of paths
     prevention      scan range and buffer
     """
 
     needed: float
     size: gap.FundSize | None
     reverse: gap.ReverseStress | None
+    by_paths: path_fund.PathFund | None
     prevention: tuple[Prevention, ...]
 
 
@@ -104,6 +110,7 @@ def command(as_json: bool, as_csv: bool, parquet_file: str | None, output_file: 
     options = collect(given)
     path, rules = _path(asked), _rules(asked)
     jumps = gap.Params(draws=asked["draws"], seed=asked["seed"], cost=asked["cost"])
+    simulated = path_fund.Params(paths=asked["paths"], days=asked["path_days"], seed=asked["seed"])
     session = open_session(options) if on_cluster is None else open_session(options, read_later)
     statement = statement_of(session, options)
     session = session.warned(statement)
@@ -114,7 +121,7 @@ def command(as_json: bool, as_csv: bool, parquet_file: str | None, output_file: 
         with progress("stress", len(path)) as step:
             result = run(venue, path, rules, step)
         needed = result.fund_needed if result.survived else fund_needed(venue, path, rules)
-        answers = _answers(asked, needed, venue, path, rules, jumps)
+        answers = _answers(asked, needed, venue, path, rules, (jumps, simulated))
     if asked["plots"]:
         _draw(asked["plots"], result)
     identity: dict[str, Any] = {"path": path.name, "path_source": path.source, "currency": result.currency}
@@ -135,7 +142,8 @@ def command(as_json: bool, as_csv: bool, parquet_file: str | None, output_file: 
 
 def _own_names() -> set[str]:
     return {"path_name", "refine", "fund", "buffer", "cost", "penalty", "demand", "delay_hours", "impact",
-            "impact_exponent", "policies", "size_fund", "reverse", "prevent", "draws", "seed", "plots"}  # fmt: skip
+            "impact_exponent", "policies", "size_fund", "reverse", "prevent", "draws", "seed", "plots",
+            "fund_by_paths", "paths", "path_days"}  # fmt: skip
 
 
 def _path(asked: dict[str, Any]) -> StressPath:
@@ -178,16 +186,21 @@ def _answers(
     venue: Venue,
     path: StressPath,
     rules: Rules,
-    jumps: gap.Params,
+    how: tuple[gap.Params, path_fund.Params],
 ) -> Answers:
+    jumps, simulated = how
     size = gap.fund_size(venue, jumps) if asked["size_fund"] else None
     reverse = gap.reverse_stress(venue, asked["fund"], jumps) if asked["reverse"] else None
+    by_paths = None
+    if asked["fund_by_paths"]:
+        with progress("paths", simulated.paths) as step:
+            by_paths = path_fund.path_fund(venue, rules, simulated, step)
     prevention: tuple[Prevention, ...] = ()
     if asked["prevent"]:
         with progress("prevention", 1) as step:
             prevention = tuple(_prevented(venue, path, rules))
             step("done")
-    return Answers(needed, size, reverse, prevention)
+    return Answers(needed, size, reverse, by_paths, prevention)
 
 
 def _prevented(venue: Venue, path: StressPath, rules: Rules) -> list[Prevention]:
@@ -225,6 +238,10 @@ def _answered(answers: Answers) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if answers.size is not None:
         found["fund_size"] = {"amount": answers.size.amount, "standard_error": answers.size.standard_error}
+    if answers.by_paths is not None:
+        figures = ("amount", "standard_error", "low", "high", "beyond", "effective")
+        found["fund_by_paths"] = {name: getattr(answers.by_paths, name) for name in figures}
+        found["fund_by_paths"] |= {"paths": len(answers.by_paths.need), "level": path_fund.Params().level}
     if answers.reverse is not None:
         found["reverse_stress"] = json_rows(answers.reverse.columns(), ())
     if answers.prevention:
@@ -273,6 +290,13 @@ def _lines(result: Result, answers: Answers) -> list[str]:
         error = text(answers.size.standard_error)
         lines.append(
             f"fund that survives 99.9 % of jumps of a day: {text(answers.size.amount)}, standard error {error}"
+        )
+    if answers.by_paths is not None:
+        f = answers.by_paths
+        lines.append(
+            f"fund that survives 99.9 % of simulated paths, liquidations in the loop: {text(f.amount)}, standard error "
+            f"{text(f.standard_error)}, 95 % interval {money([f.low])[0]} to {money([f.high])[0]}; {f.beyond} of "
+            f"{len(f.need)} runs need more and say as much of such paths as {f.effective:.1f} of equal weight"
         )
     if answers.reverse is not None:
         lines.append(_reverse_line(answers.reverse, text))

@@ -11,7 +11,7 @@ from portfolio_margin.io.chain import vol_quotes, with_surface
 from portfolio_margin.io.deribit import read_chain, snapshot_times
 from portfolio_margin.io.price_history import PriceHistory
 from portfolio_margin.io.tables import number_column, read_table, text_column
-from portfolio_margin.stress.path import StressPath
+from portfolio_margin.stress.path import StressPath, by_tenor
 from portfolio_margin.stress.rules import VOL_BETA
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import DataError, Problem
@@ -21,8 +21,6 @@ from pricing.interpolation import vol_at
 MS_PER_HOUR = 3_600_000
 TENORS = (7.0, 30.0, 90.0, 180.0)
 DAYS_PER_YEAR = 365.0
-# What a vol of 30 days does is done by others to this power of 30 / days: up to 30 days, and beyond.
-SHORT_POWER, LONG_POWER = 0.30, 0.13
 NO_TOKENS = np.zeros(0, dtype=np.str_)
 DIGITS = 4
 
@@ -98,9 +96,7 @@ def price_path(
         level = np.interp(times, day_ends, index.close)[:, None]
         level = level / level[0]
     days = np.array(TENORS)
-    power = np.where(days <= 30.0, (30.0 / days) ** SHORT_POWER, (30.0 / days) ** LONG_POWER)
-    by_tenor = np.maximum(1.0 + (level - 1.0) * power, 0.1)
-    vol = np.repeat(by_tenor[:, None, :], len(sources), axis=1)
+    vol = np.repeat(by_tenor(level, days)[:, None, :], len(sources), axis=1)
     return _path(name, origin, times, price, vol, days, np.array(list(sources)))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from portfolio_margin.aggregate import account_pnl
 from portfolio_margin.stress.moves import RECENT, Moves
+from portfolio_margin.stress.path import LONG_POWER, SHORT_POWER
 from portfolio_margin.stress.run import Venue
 from pricing.arrays import MAX_SCENARIOS, FloatArray
 from pricing.errors import ConfigError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Vols of other days than 30 move by these powers of 30 / days, as venues publish.
-DYNAMICS = VolDynamics(short_power=0.30, long_power=0.13)
+DYNAMICS = VolDynamics(short_power=SHORT_POWER, long_power=LONG_POWER)
 # Numbers of accounts by scenarios that are held at once, 64 MB.
 NUMBERS_AT_ONCE = 8_000_000
 SCENARIOS_AT_ONCE = 1_024

@@ -13,6 +13,9 @@ from pricing.errors import DataError, Problem
 MOST_STEPS = 10_000
 # A move beyond these is a slip of units, not a crash.
 SMALLEST, LARGEST = 1e-3, 1e3
+# What a vol of 30 days does is done by others to this power of 30 / days: up to 30 days, and beyond.
+SHORT_POWER, LONG_POWER = 0.30, 0.13
+LOWEST_VOL = 0.1
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,12 @@ class StressPath:
             raise DataError([Problem(self.name, None, "underlying", name, remedy) for name in unknown])
         rows = [row_of[str(name)] for name in names]
         return replace(self, underlying_id=self.underlying_id[rows], price=self.price[:, rows], vol=self.vol[:, rows])
+
+
+def by_tenor(level: FloatArray, days: FloatArray) -> FloatArray:
+    """(...,K) factors on the vols of so many days (K,) of the factor (...,1) on that of 30 days, where one is known."""
+    power = np.where(days <= 30.0, (30.0 / days) ** SHORT_POWER, (30.0 / days) ** LONG_POWER)
+    return np.asarray(np.maximum(1.0 + (level - 1.0) * power, LOWEST_VOL))
 
 
 def _between(times: FloatArray, factors: FloatArray, moment: float) -> FloatArray:

@@ -44,8 +44,9 @@ def numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
     """The argument as a float64 array. DataError for what is not numbers: texts, times, truth values, masked rows."""
     if type(value) is np.ndarray and value.dtype == np.float64:
         return value
-    if isinstance(value, float):
-        return np.array(value)
+    plain: object = value
+    if isinstance(plain, float):
+        return np.array(plain, np.float64)
     try:
         given = np.asarray(value)
         if np.ma.is_masked(value) or given.dtype.kind not in "fiuO":

@@ -154,7 +154,7 @@ def race_portfolio(threads: int, rounds: int) -> dict[str, Any]:
     """One portfolio of 500 legs under 128 scenarios, market in, margin out."""
     held = portfolio()
     price, vol, step = held.moves
-    left = np.maximum(held.tau[:, None] - np.append(step, 0.0), 0.0)
+    left = np.maximum(held.tau - np.append(step, 0.0)[:, None], 0.0)
     legs = Legs(held.forward, held.strike, held.vol, held.sign, held.quantity, left, np.ones_like(left))
     grid, count = Grid(1.0 + price, np.log1p(price), 1.0 + vol), len(held.forward)
     calls: dict[str, Callable[[], Any]] = {

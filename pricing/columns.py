@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -31,6 +32,10 @@ def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[st
 
 def _flat(array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     # Most columns are what is wanted; the two functions take as long as some hundred prices to find that.
+    if array.shape == shape and array.ndim == 1 and array.flags.c_contiguous:
+        return array
+    if not array.ndim:
+        return np.full(math.prod(shape), array)
     whole = array if array.shape == shape else np.broadcast_to(array, shape)
     return whole.reshape(-1) if whole.flags.c_contiguous else np.ascontiguousarray(whole).reshape(-1)
 
@@ -39,6 +44,9 @@ def numbers(function: str, name: str, value: ArrayLike) -> FloatArray:
     """The argument as a float64 array. DataError for what is not numbers: texts, times, truth values, masked rows."""
     if type(value) is np.ndarray and value.dtype == np.float64:
         return value
+    plain: object = value
+    if isinstance(plain, float):
+        return np.array(plain, np.float64)
     try:
         given = np.asarray(value)
         if np.ma.is_masked(value) or given.dtype.kind not in "fiuO":

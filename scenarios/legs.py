@@ -12,7 +12,7 @@ LONGEST, LARGEST_VOL, LARGEST_DISCOUNT = 1_000.0, 1_000.0, 1e6
 
 
 class Legs(NamedTuple):
-    """Numbers of every leg: (N,) each; tau and discount (N,T+1) at every time step, the last as they stand now."""
+    """Numbers of every leg: (N,) each; tau and discount (T+1,N) at every time step, the last as they stand now."""
 
     forward: FloatArray
     strike: FloatArray

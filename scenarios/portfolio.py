@@ -66,7 +66,7 @@ def portfolio_pnl(
     moves       (price moves (M,) above -1, vol moves (V,) -1 or more, both relative; time steps (T,) years, 0 or more)
     discount    (N,) of the expiry; its rate stays as time passes
     backend     "numba", or "numpy" for the reference
-    threads     None for one on small work and all cores on large; never changes a result
+    threads     at most so many, None for all cores on large work; small work stays on one. Never changes a result
 
     Arguments broadcast. DataError names what is out of bounds, ConfigError more than 4,096 scenarios.
     """
@@ -98,19 +98,19 @@ def _legs(columns: dict[str, FloatArray], steps: FloatArray) -> Legs:
     count = len(columns["forward"])
     if not count:
         raise DataError([Problem(NAME, None, "forward", 0, "must hold a leg at least")])
-    now, due = columns["tau"], columns["discount"]
-    left = np.empty((count, len(steps) + 1))
-    np.subtract(now[:, None], steps, out=left[:, :-1])
+    now, due, times = columns["tau"], columns["discount"], len(steps)
+    left = np.empty((times + 1, count))
+    np.subtract(now, steps[:, None], out=left[:times])
     np.maximum(left, 0.0, out=left)
-    left[:, -1] = now
-    later = np.ones_like(left)
-    if not (due == 1.0).all():
+    left[times] = now
+    later = np.ones(left.shape)
+    if np.count_nonzero(due == 1.0) != count:
         # What is not fit is refused by what sees it next.
         with np.errstate(all="ignore"):
-            share = np.divide(left, now[:, None], out=later, where=now[:, None] > 0.0)
-            later = due[:, None] ** share
-    terms = {name: columns[name] for name in ("forward", "strike", "vol", "sign", "quantity")}
-    return Legs(**terms, tau=left, discount=later)
+            share = np.divide(left, now, out=later, where=now > 0.0)
+            later = due**share
+    forward, strike, vol, sign, quantity = (columns[name] for name in ("forward", "strike", "vol", "sign", "quantity"))
+    return Legs(forward, strike, vol, sign, quantity, left, later)
 
 
 def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[FloatArray, FloatArray, FloatArray]:

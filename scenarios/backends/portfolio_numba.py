@@ -2,8 +2,11 @@
 
 What a scenario changes falls apart into factors: ln(F/K) of a leg and ln(1 + move) add up, v and 1/v are those of a
 leg, a vol and a time. The innermost loop, which has no logarithm, root or division by v in it, runs over the legs, so
-that it is equally long for any grid. What its formula loses of options far from the money is less than the last digits
-of the forward. Legs are added up in the same order, whatever thread works on them.
+that it is equally long for any grid. Legs are added up in the same order, whatever thread works on them.
+
+There are two kernels. Where the processor can pick numbers from a table in its registers, N(d1) and N(d2) come from
+`normal_tail`, and what is lost of an option is less than the last digits of its forward and its strike; elsewhere from
+the formula, which keeps those of the smaller of the two.
 """
 
 from __future__ import annotations
@@ -16,12 +19,17 @@ import numpy as np
 from pricing.arrays import FloatArray, read_only
 from pricing.models import black76
 from pricing.xp import numba as XP
+from scenarios.backends import normal_tail
 from scenarios.legs import LARGEST_DISCOUNT, LARGEST_PRICE, LARGEST_VOL, LONGEST, SMALLEST_PRICE, Grid, Legs
 
 # Legs of a group, whose numbers stay in the first cache, and of a block, which are a register of 512 bits.
-GROUP_LEGS, BLOCK_LEGS = 256, 8
+GROUP_LEGS, BLOCK_LEGS = 512, 8
+# What a thread computes in some five times what it takes to wake it.
+PRICES_OF_A_THREAD = 100_000
 # Below it v and 1/v count as 0: what is lost is beyond the digits of any price.
 SMALLEST_DEVIATION = 1e-20
+# Then and where vol moves to 0, 1/v is this much: an option is worth what it pays now.
+MOST_DEVIATIONS = 1e30
 # Bounds as bits: numbers above 0 are in the order of their bits, and what is not finite is beyond all of them.
 LEAST, MOST, YEARS, VOL, DISCOUNT = (
     int(bits)
@@ -39,7 +47,7 @@ def _fit_leg(xp: Any, forward: Any, strike: Any, tau: Any, vol: Any, sign: Any, 
     return prices & lasting & moving & held & ((xp.float_bits(sign) & xp.MAGNITUDE) == xp.ONE)
 
 
-def _template(tag: str) -> Any:
+def _formula_template(tag: str) -> Any:
     def grid_pnl(first, last, legs, grid, out):
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
@@ -48,7 +56,7 @@ def _template(tag: str) -> Any:
         price, pays, side, log_moneyness = XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
         base, worth, half, per_deviation = XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
         sums = XP.scratch(BLOCK)  # noqa: F821
-        count, times, unfit = last - first, len(tau[0]) - 1, 0
+        count, times, unfit = last - first, len(tau) - 1, 0
         blocks = (count + BLOCK - 1) // BLOCK  # noqa: F821
         for n in range(count, blocks * BLOCK):  # noqa: F821
             # Legs of nothing fill the last block.
@@ -56,7 +64,7 @@ def _template(tag: str) -> Any:
             log_moneyness[n] = base[n] = worth[n] = half[n] = per_deviation[n] = 0.0
         for n in range(count):
             row = first + n
-            f, k, now, due_now = forward[row], strike[row], tau[row, times], discount[row, times]
+            f, k, now, due_now = forward[row], strike[row], tau[times, row], discount[times, row]
             fit = FIT(XP, f, k, now, vol[row], sign[row], quantity[row], due_now)  # noqa: F821
             unfit += 0 if fit else 1
             price[n], pays[n], side[n] = f, k, sign[row]
@@ -69,10 +77,10 @@ def _template(tag: str) -> Any:
             for i in range(len(vol_factor)):
                 for n in range(count):
                     row = first + n
-                    v = vol[row] * vol_factor[i] * XP.sqrt(tau[row, t])
+                    v = vol[row] * vol_factor[i] * XP.sqrt(tau[t, row])
                     lives = v > SMALLEST  # noqa: F821
                     half[n], per_deviation[n] = XP.where(lives, 0.5 * v, 0.0), XP.where(lives, 1.0 / v, 0.0)
-                    worth[n] = quantity[row] * discount[row, t]
+                    worth[n] = quantity[row] * discount[t, row]
                 cell = (i * times + t) * len(growth)
                 for m in range(len(growth)):
                     grown, log_grown = growth[m], log_growth[m]
@@ -93,21 +101,88 @@ def _template(tag: str) -> Any:
     return grid_pnl
 
 
+def _look_up_template(tag: str) -> Any:
+    def grid_pnl(first, last, legs, grid, out):
+        """What the other kernel computes, with look-ups in the place of the formula."""
+        tag  # noqa: B018 - enters the key of the disk cache
+        XP.vector_loop()
+        forward, strike, vol, sign, quantity, tau, discount = legs
+        growth, log_growth, vol_factor = grid
+        # The columns that `leg_sums` takes, by where they begin.
+        room, log_moneyness, per_deviation = XP.scratch(COLUMNS), 0, ROOM  # noqa: F821
+        half, grown, pays = 2 * ROOM, 3 * ROOM, 4 * ROOM  # noqa: F821
+        root, per_root = XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
+        count, times, unfit, base = last - first, len(tau) - 1, 0, 0.0
+        blocks = (count + BLOCK - 1) // BLOCK  # noqa: F821
+        for n in range(count, blocks * BLOCK):  # noqa: F821
+            # Legs of nothing fill the last block.
+            room[log_moneyness + n] = room[per_deviation + n] = room[half + n] = room[grown + n] = room[pays + n] = 0.0
+        for n in range(count):
+            row = first + n
+            f, k, now, due_now = forward[row], strike[row], tau[times, row], discount[times, row]
+            unfit += 0 if FIT(XP, f, k, now, vol[row], sign[row], quantity[row], due_now) else 1  # noqa: F821
+            room[log_moneyness + n] = XP.log_ratio(f, k)
+        for step in range(times + 1):
+            # As things stand now comes first, without a move: what all others are compared with.
+            t, moves, factors = (times - step, len(growth), len(vol_factor)) if step else (times, 1, 1)
+            for n in range(count):
+                row = first + n
+                v = vol[row] * XP.sqrt(tau[t, row])
+                root[n] = v * (0.5 * PER_INTERVAL) * sign[row]  # noqa: F821
+                per_root[n] = XP.where(v > SMALLEST, PER_INTERVAL / v, MOST_DEVIATIONS) * sign[row]  # noqa: F821
+                worth = quantity[row] * discount[t, row] * sign[row]
+                room[grown + n], room[pays + n] = worth * forward[row], worth * strike[row]
+            for i in range(factors):
+                factor = vol_factor[i] if step else 1.0
+                per_factor = 1.0 / factor if factor > SMALLEST else MOST_DEVIATIONS  # noqa: F821
+                for n in range(count):
+                    room[half + n], room[per_deviation + n] = root[n] * factor, per_root[n] * per_factor
+                for m in range(moves):
+                    growth_here, log_here = (growth[m], log_growth[m]) if step else (1.0, 0.0)
+                    forwards, strikes = SUMS(room, ROOM, blocks, log_here)  # noqa: F821
+                    value = growth_here * forwards - strikes
+                    if step:
+                        out[(i * times + t) * moves + m] = value - base
+                    else:
+                        base = value
+        return unfit
+
+    return grid_pnl
+
+
 @functools.cache
-def _kernel() -> Any:
+def _look_up_kernel() -> Any:
+    bound = {
+        "SMALLEST": SMALLEST_DEVIATION, "MOST_DEVIATIONS": MOST_DEVIATIONS, "BLOCK": BLOCK_LEGS, "ROOM": GROUP_LEGS,
+        "COLUMNS": 5 * GROUP_LEGS, "PER_INTERVAL": 1.0 / normal_tail.INTERVAL, "SUMS": normal_tail.leg_sums,
+        "FIT": XP.compile_formula(_fit_leg),
+    }  # fmt: skip
+    tag = f"{LEAST} {MOST} {YEARS} {VOL} {DISCOUNT} {XP.source_hash(normal_tail)}"
+    return XP.compile_kernel(_look_up_template(""), tag, None, bound)
+
+
+@functools.cache
+def _formula_kernel() -> Any:
     bound = {
         "SMALLEST": SMALLEST_DEVIATION, "BLOCK": BLOCK_LEGS, "ROOM": GROUP_LEGS, "FIT": XP.compile_formula(_fit_leg)
     }  # fmt: skip
     tag = f"{LEAST} {MOST} {YEARS} {VOL} {DISCOUNT} {XP.source_hash(black76)}"
-    return XP.compile_kernel(_template(""), tag, black76.bounded_value, bound)
+    return XP.compile_kernel(_formula_template(""), tag, black76.bounded_value, bound)
+
+
+def _kernel() -> Any:
+    """The kernel that is faster here."""
+    return _look_up_kernel() if normal_tail.HAS_LOOK_UP else _formula_kernel()
 
 
 def grid_pnl(legs: Legs, grid: Grid, threads: int = 1) -> tuple[FloatArray, int]:
     """(V*T*M,) P&L of the portfolio, price moves last, and how many legs are not fit; see `scenarios.portfolio`."""
     kernel, count = _kernel(), len(legs.forward)
     given, moves = tuple(read_only(column) for column in legs), tuple(read_only(column) for column in grid)
-    cells = len(grid.vol_factor) * (legs.tau.shape[1] - 1) * len(grid.growth)
+    cells = len(grid.vol_factor) * (len(legs.tau) - 1) * len(grid.growth)
     groups = np.empty((-(-count // GROUP_LEGS), cells))
+    if len(groups) == 1:
+        return groups[0], kernel(0, count, given, moves, groups[0])
 
     def run(part: slice) -> int:
         firsts = range(part.start * GROUP_LEGS, min(part.stop * GROUP_LEGS, count), GROUP_LEGS)
@@ -115,5 +190,6 @@ def grid_pnl(legs: Legs, grid: Grid, threads: int = 1) -> tuple[FloatArray, int]
             kernel(first, min(first + GROUP_LEGS, count), given, moves, groups[first // GROUP_LEGS]) for first in firsts
         )
 
-    unfit = sum(XP.run_in_threads(run, len(groups), threads, block=1))
-    return np.asarray(groups.sum(axis=0)) if len(groups) != 1 else groups[0], unfit
+    workers = min(threads, max(1, count * cells // PRICES_OF_A_THREAD))
+    unfit = sum(XP.run_in_threads(run, len(groups), workers, block=1))
+    return np.asarray(groups.sum(axis=0)), unfit

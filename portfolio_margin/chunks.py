@@ -9,16 +9,16 @@ folder of other inputs. Chunks do not depend on each other: whoever shares them 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from portfolio_margin import margin_parts
 from portfolio_margin.book import Book
 from portfolio_margin.io.part_files import check_no_strays, part_folder, part_name
-from portfolio_margin.margin import margin
+from portfolio_margin.margin import columns_of, margin
 from portfolio_margin.margin_parts import Part, head_of, known_part, write_manifest
 from portfolio_margin.requirement import MarginModel
+from portfolio_margin.worst_fill import OpenOrders
 from pricing.digest import hash_parts
 from pricing.errors import ConfigError
 from pricing.market import Market
@@ -26,7 +26,7 @@ from scenarios.risk_arrays import RiskArrays
 
 
 class Work(NamedTuple):
-    """What every chunk is computed from. market is None where the arrays come from a file."""
+    """What every chunk is computed from. market is None where the arrays come from a file, orders where none is."""
 
     book: Book
     arrays: RiskArrays
@@ -34,6 +34,7 @@ class Work(NamedTuple):
     model: MarginModel
     backend: str = "numba"
     threads: int | None = None
+    orders: OpenOrders | None = None
 
 
 class Chunk(NamedTuple):
@@ -67,14 +68,17 @@ def chunks(accounts: int, chunk_accounts: int) -> list[Chunk]:
 
 def manifest_of(work: Work, chunk_accounts: int) -> dict[str, Any]:
     """What a folder of results is of: digests of all inputs and of the way they are cut."""
-    book = hash_parts([getattr(work.book, field.name) for field in fields(work.book)])
+    orders = [] if work.orders is None else columns_of(work.orders)
+    book = hash_parts([*columns_of(work.book), *orders])
     return head_of(book, work.arrays, work.model, chunk_accounts)
 
 
 def write_part(work: Work, chunk: Chunk, folder: Path, digest: str, identity: dict[str, Any]) -> Part:
     """Compute one chunk and write its file, whole or not at all; over one that is there."""
     own = work.book.accounts(chunk.first, chunk.last)
-    statement = margin(own, work.arrays, work.market, work.model, backend=work.backend, threads=work.threads)
+    orders = None if work.orders is None else work.orders.between(chunk.first, chunk.last)
+    given = (own, work.arrays, work.market, work.model)
+    statement = margin(*given, backend=work.backend, threads=work.threads, orders=orders)
     return margin_parts.write_part(folder, chunk.number, statement, len(own.quantity), identity, digest)
 
 

@@ -19,11 +19,12 @@ import numpy as np
 
 from portfolio_margin.dollars import money_digits, money_step
 from portfolio_margin.io import part_files
+from portfolio_margin.io.open_orders import read_orders, rows_between
 from portfolio_margin.io.part_files import part_name
 from portfolio_margin.io.partitions import BookFiles, Partition, read_partition
 from portfolio_margin.io.positions import Listed
 from portfolio_margin.io.results import json_text
-from portfolio_margin.io.tables import refuse
+from portfolio_margin.io.tables import Table, refuse
 from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
@@ -52,6 +53,7 @@ class MarginJob:
     told      what is told of the market with every part
     left_out  contracts that the market's source has and the market has not, and why
     run       digest of the run, as `head_of` gives it
+    orders    open orders of all accounts as `read_orders` takes them, None for none
     """
 
     files: BookFiles
@@ -65,6 +67,7 @@ class MarginJob:
     told: Told = NOTHING
     left_out: Mapping[str, str] = field(default_factory=dict)
     run: str = ""
+    orders: Table | None = None
 
 
 class Part(NamedTuple):
@@ -128,7 +131,12 @@ def margin_of_partition(job: MarginJob, partition: Partition) -> Part:
     The same bytes however often it is done and wherever. DataError for bad rows, and for a folder that is not there.
     """
     book = read_partition(job.files, partition, job.listed, job.market, job.left_out)
-    statement = margin(book, job.arrays, job.market, job.model, backend=job.backend, threads=job.threads)
+    orders = None
+    if job.orders is not None:
+        mine = rows_between(job.orders, partition.first, partition.last)
+        orders = read_orders(mine, book, job.arrays, job.market, left_out=job.left_out)
+    given = (book, job.arrays, job.market, job.model)
+    statement = margin(*given, backend=job.backend, threads=job.threads, orders=orders)
     told = job.told.warned(statement.warnings).document()
     return write_part(job.folder, partition.number, statement, len(book.quantity), told, job.run)
 

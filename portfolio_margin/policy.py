@@ -19,6 +19,7 @@ from portfolio_margin.margin import Amounts, amounts, check_belongs
 from portfolio_margin.order_codes import AVAILABLE, EXCESS, NAMES, UNMARGINED
 from portfolio_margin.order_table import plain_table, rank_of
 from portfolio_margin.requirement import MarginModel, has_every_rule
+from portfolio_margin.worst_fill import OpenOrders
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.market import Market
 from pricing.price import default_threads
@@ -102,15 +103,17 @@ class Policy:
         # Also where sums are too large: this names the account.
         return stacked(self.amounts(ledger.book(rows, self.arrays.expiry_idx)))
 
-    def amounts(self, book: Book) -> Amounts:
-        """What the model says of every account of a book."""
+    def amounts(self, book: Book, orders: OpenOrders | None = None) -> Amounts:
+        """What the model says of every account of a book with open orders, None for none."""
         with self.turn:
-            return amounts(book, self.arrays, self.model, backend=self.backend)
+            return amounts(book, self.arrays, self.model, backend=self.backend, orders=orders)
 
-    def amounts_after(self, positions: Positions, additions: Additions, names: StrArray) -> Amounts:
-        """Amounts of accounts (R,) of these positions after additions."""
+    def amounts_after(
+        self, positions: Positions, additions: Additions, names: StrArray, orders: OpenOrders | None = None
+    ) -> Amounts:
+        """Amounts of accounts (R,) of these positions after additions, with open orders, None for none."""
         after = merged(positions, additions, self.arrays, self.rank)
-        return self.amounts(book_of(names, after, self.arrays.expiry_idx))
+        return self.amounts(book_of(names, after, self.arrays.expiry_idx), orders)
 
     def threads(self, accounts: int) -> int:
         """Threads for so many accounts or orders."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +12,15 @@ import click
 import numpy as np
 
 from portfolio_margin.book import Book
-from portfolio_margin.cli.inputs import Options, Session, open_session
+from portfolio_margin.cli.inputs import Options, Session, open_session, orders_table
 from portfolio_margin.cli.output import emit, moment_text, progress, refuse_overwriting_inputs
 from portfolio_margin.cli.tell import tell
+from portfolio_margin.io.open_orders import check_accounts, table_digest
 from portfolio_margin.io.part_files import MANIFEST, check_folder, check_no_strays, part_folder, part_name
 from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, files_digest, partitions
 from portfolio_margin.io.results import money_text
 from portfolio_margin.margin_parts import MarginJob, head_of, known_part, margin_of_partition, write_manifest
+from pricing.digest import hash_parts
 from pricing.errors import ConfigError
 
 CLUSTER_OPTIONS = (
@@ -73,12 +76,17 @@ def run(options: Options, how: ClusterRun) -> bool:
         os.path.abspath(str(options.positions)), options.collateral and os.path.abspath(options.collateral)
     )
     parts = partitions(files, how.accounts_each)
-    session = open_session(options, _read_later)
-    head = head_of(files_digest(files), session.arrays, session.model, how.accounts_each)
+    orders = orders_table(options.open_orders)
+    session = open_session(replace(options, open_orders=None), _read_later)
+    book = files_digest(files)
+    if orders is not None:
+        check_accounts(orders, [(part.first, part.last) for part in parts])
+        book = hash_parts([book, table_digest(orders)])
+    head = head_of(book, session.arrays, session.model, how.accounts_each)
     check_folder(Path(how.folder), head, how.resume)
     with connect(how.address, how.workers) as client, part_folder(how.folder, head, how.resume) as folder:
         check_no_strays(folder, [part_name(part.number) for part in parts])
-        job = _job(session, options, files, os.path.abspath(folder), head["digest"])
+        job = replace(_job(session, options, files, os.path.abspath(folder), head["digest"]), orders=orders)
         known = [known_part(folder, part.number, job.run) for part in parts] if how.resume else []
         kept = {part.number: part for part in known if part is not None}
         missing = [part for part in parts if part.number not in kept]

@@ -14,6 +14,7 @@ from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
     MARKET_OPTIONS,
+    ORDERS_OPTION,
     Session,
     collect,
     open_session,
@@ -49,11 +50,13 @@ MONEY_COLUMNS = (
     "available_funds",
     "excess_liquidity",
     "delta_total",
+    "position_initial_margin",
+    "order_margin",
 )
 
 
 @click.command("margin")
-@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
+@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ORDERS_OPTION, *MARGIN_OPTIONS)
 @click.option("--account", "accounts", multiple=True, help="Only this account; repeatable.")
 @click.option(
     "--check", is_flag=True, help="Exit 1 where an account is below maintenance margin, or holds risk without a rule."
@@ -121,6 +124,8 @@ def _document(
             }
             for name, parts in statement.charges.items()
         }
+        if statement.orders is not None:
+            account["open_orders"] = _orders_document(statement, arrays, row)
     return {**identity, "accounts": accounts}
 
 
@@ -158,6 +163,7 @@ def _show(statement: MarginStatement, columns: dict[str, Any], session: Session,
         Column("equity" + unit, money(columns["equity"], digits), keep=False),
         Column("balance" + unit, money(columns["margin_balance"], digits)),
         Column("initial" + unit, money(columns["initial_margin"], digits)),
+        *_order_columns(columns, unit, digits),
         Column("maint." + unit, money(columns["maintenance_margin"], digits)),
         Column("available" + unit, money(columns["available_funds"], digits), keep=False),
         Column("mm rate", number(columns["mm_rate"], 3), keep=False),
@@ -171,6 +177,33 @@ def _show(statement: MarginStatement, columns: dict[str, Any], session: Session,
 def _delta_name(session: Session) -> str:
     """A file of an exchange states composite deltas, a mean over price moves; a market has deltas at its prices."""
     return "delta" if session.arrays.market_digest else "composite delta"
+
+
+def _order_columns(columns: dict[str, Any], unit: str, digits: int) -> list[Column]:
+    """What of the initial margin is for open orders, where any were given: how many of them the worst subset fills."""
+    if "order_margin" not in columns:
+        return []
+    counts = zip(columns["orders_filled_worst"], columns["orders_open"], columns["order_margin_is"], strict=True)
+    worst = [f"{filled} of {count}, {how}" if count else "" for filled, count, how in counts]
+    return [
+        Column("for orders" + unit, money(columns["order_margin"], digits)),
+        Column("worst fill", worst, right=False),
+    ]
+
+
+def _orders_document(statement: MarginStatement, arrays: RiskArrays, row: int) -> list[dict[str, Any]]:
+    """The open orders of an account, and whether the worst subset fills each."""
+    assert statement.orders is not None
+    orders, filled = statement.orders.orders, statement.orders.filled
+    return [
+        {
+            "instrument": str(arrays.instrument_id[orders.instrument_idx[o]]),
+            "quantity": float(orders.quantity[o]),
+            "gain_at_limit": float(orders.gain[o]),
+            "in_worst_subset": bool(filled[o]),
+        }
+        for o in np.flatnonzero(orders.account_idx == row).tolist()
+    ]
 
 
 def _excluded_column(columns: dict[str, Any]) -> list[Column]:

@@ -21,6 +21,7 @@ from portfolio_margin import grid_units, risk_units
 from portfolio_margin.balances_owed import (
     BalanceRates,
     balance_lines,
+    excess_of_balances,
     scenario_rates,
     with_balances,
 )
@@ -109,6 +110,10 @@ class Model:
         rows = self._rows(arrays)
         found = risk_units.requirement(book, arrays, rows, self._charges, backend=backend, threads=threads)
         return with_balances(found, book, arrays, self._balances(arrays))
+
+    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
+        """(N,) what money owed can add through coins of another book; all other charges are never more together."""
+        return excess_of_balances(arrays, self._balances(arrays))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, the contingencies by underlying."""

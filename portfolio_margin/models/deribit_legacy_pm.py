@@ -22,6 +22,7 @@ from portfolio_margin.balances_owed import (
     BalanceRates,
     balance_lines,
     charged_when_owed,
+    excess_of_balances,
     paid_in_money,
     scenario_rates,
     with_balances,
@@ -116,6 +117,12 @@ class Model:
         total = np.sum(list(charges.values()), axis=0)
         required = Requirement(total[:, 0], total[:, 1], found.worst_scenario, charges)
         return with_balances(required, book, arrays, self._balances(arrays))
+
+    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
+        """(N,) what a future offsets of another book, and what money owed adds through coins of it."""
+        future = (arrays.kind != Kind.OPTION) & ~arrays.is_collateral
+        offset = self.params.initial_factor * self.params.futures_rate * np.abs(spot_value(arrays))
+        return np.where(future, offset, 0.0) + excess_of_balances(arrays, self._balances(arrays))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, short options by strike, the other contingencies by coin."""

@@ -24,6 +24,7 @@ from portfolio_margin import risk_units
 from portfolio_margin.balances_owed import (
     BalanceRates,
     balance_lines,
+    excess_of_balances,
     scenario_rates,
     with_balances,
 )
@@ -220,6 +221,19 @@ class Model:
             book, arrays, rows, lambda units: self._charges(units, arrays), backend=backend, threads=threads
         )
         return with_balances(found, book, arrays, self._balances(arrays, book))
+
+    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
+        """(N,) vegas of unlike expiries that another book takes apart, the minimum at its highest tier, and what money
+        owed adds through coins of another book."""
+        p = self.params
+        least = np.array([p.group(str(name)).minimum for name in arrays.underlying_id] + [0.0])[arrays.underlying_idx]
+        apart = (p.term_structure_vol or 0.0) * np.abs(vega_per_contract(arrays))
+        tier = max(p.tier_multipliers) * least * np.abs(arrays.delta)
+        contract = np.where(arrays.is_collateral, 0.0, p.initial_factor * (apart + tier))
+        factors = np.array([p.initial_factor, 1.0])
+        rows = arrays.rows * self._weight(arrays)
+        rates = scenario_rates(arrays, rows, factors, self.haircut(arrays), contracts=~arrays.is_collateral)
+        return contract + excess_of_balances(arrays, rates)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, the other charges by underlying."""

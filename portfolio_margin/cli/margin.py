@@ -8,6 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
+from portfolio_margin.book import Book
 from portfolio_margin.cli import chunked, cluster
 from portfolio_margin.cli.heading import market_text, statement_lines
 from portfolio_margin.cli.inputs import (
@@ -34,6 +35,7 @@ from portfolio_margin.cli.output import (
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.dollars import money_digits
 from portfolio_margin.io.results import json_rows, money_text
+from portfolio_margin.margin_groups import pooled
 from portfolio_margin.statement import AccountStatus, MarginStatement, up
 from pricing.arrays import DAYS_PER_YEAR
 from scenarios.risk_arrays import RiskArrays
@@ -61,11 +63,13 @@ MONEY_COLUMNS = (
 @click.option(
     "--check", is_flag=True, help="Exit 1 where an account is below maintenance margin, or holds risk without a rule."
 )
+@click.option("--pool", is_flag=True, help="Add the margin groups ACCOUNT:GROUP of every account up.")
 @with_options(*chunked.CHUNK_OPTIONS, *cluster.CLUSTER_OPTIONS)
 @output_options
 def command(
     accounts: tuple[str, ...],
     check: bool,
+    pool: bool,
     as_json: bool,
     as_csv: bool,
     parquet_file: str | None,
@@ -73,7 +77,7 @@ def command(
     **shared: Any,
 ) -> None:
     """Margin statements of every account."""
-    others = {"--account": accounts, "--json": as_json, "--csv": as_csv, "--parquet": parquet_file}
+    others = {"--account": accounts, "--pool": pool, "--json": as_json, "--csv": as_csv, "--parquet": parquet_file}
     on_cluster = cluster.chosen_cluster(shared, {**others, "--output": output_file})
     if on_cluster is not None:
         short = cluster.run(collect(shared), on_cluster)
@@ -91,8 +95,12 @@ def command(
     options = collect(shared)
     session = open_session(options, named=())
     statement = statement_of(session, options)
+    listed = session.book
+    if pool:
+        statement = pooled(statement)
+        listed = Book.from_arrays(np.zeros(0, np.str_), [], [], accounts=statement.account)
     session = session.warned(statement)
-    chosen = rows_of(session.book, accounts) if accounts else list(range(len(statement)))
+    chosen = rows_of(listed, accounts) if accounts else list(range(len(statement)))
     columns = {name: np.asarray(values)[chosen] for name, values in statement.columns().items()}
     identity = {**statement.identity(chosen), **session.told.document()}
     if not deliver(output, columns, identity, lambda: _document(statement, session.arrays, identity, chosen)):

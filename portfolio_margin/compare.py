@@ -14,6 +14,7 @@ from portfolio_margin.dollars import money_step
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel, check_covers
 from portfolio_margin.statement import MarginStatement, nearest_step, up
+from portfolio_margin.venue_caps import of_venue
 from portfolio_margin.worst_fill import OpenOrders
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, EngineError
@@ -251,6 +252,7 @@ def comparison(
             continue
         try:
             model, arrays = prepared(name, given)
+            model = of_venue(model, book, arrays)
             known = arrays
             statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads, orders=orders)
             used.append(arrays)

@@ -29,6 +29,7 @@ from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import AccountStatus, MarginStatement
+from portfolio_margin.venue_caps import steps_of
 from portfolio_margin.version import VERSION
 from pricing.arrays import IntArray
 from pricing.digest import hash_parts
@@ -123,6 +124,12 @@ def head_of(book: str, arrays: RiskArrays, model: MarginModel, chunk_accounts: i
         },
     }
     return {**told, "digest": hash_parts([told])}
+
+
+def venue_of_partition(job: MarginJob, partition: Partition) -> dict[str, int]:
+    """Read a partition, and count what its accounts hold of what the venue caps."""
+    book = read_partition(job.files, partition, job.listed, job.market, job.left_out)
+    return steps_of(job.model, book, job.arrays)
 
 
 def margin_of_partition(job: MarginJob, partition: Partition) -> Part:

@@ -19,7 +19,15 @@ from portfolio_margin.io.open_orders import check_accounts, table_digest
 from portfolio_margin.io.part_files import MANIFEST, check_folder, check_no_strays, part_folder, part_name
 from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, files_digest, partitions
 from portfolio_margin.io.results import money_text
-from portfolio_margin.margin_parts import MarginJob, head_of, known_part, margin_of_partition, write_manifest
+from portfolio_margin.margin_parts import (
+    MarginJob,
+    head_of,
+    known_part,
+    margin_of_partition,
+    venue_of_partition,
+    write_manifest,
+)
+from portfolio_margin.venue_caps import has_caps, with_steps
 from pricing.digest import hash_parts
 from pricing.errors import ConfigError
 
@@ -87,6 +95,10 @@ def run(options: Options, how: ClusterRun) -> bool:
     with connect(how.address, how.workers) as client, part_folder(how.folder, head, how.resume) as folder:
         check_no_strays(folder, [part_name(part.number) for part in parts])
         job = replace(_job(session, options, files, os.path.abspath(folder), head["digest"]), orders=orders)
+        if has_caps(job.model, session.book, job.arrays):
+            with progress("venue", len(parts)) as step:
+                steps = over_accounts(venue_of_partition, job, parts, client, lambda part: step("totals"))
+            job = replace(job, model=with_steps(job.model, job.arrays, steps))
         known = [known_part(folder, part.number, job.run) for part in parts] if how.resume else []
         kept = {part.number: part for part in known if part is not None}
         missing = [part for part in parts if part.number not in kept]

@@ -21,6 +21,7 @@ from portfolio_margin.margin import margin
 from portfolio_margin.nearest import nearest
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement
+from portfolio_margin.venue_caps import of_venue
 from portfolio_margin.worst_fill import OpenOrders
 from pricing.errors import ConfigError, DataError, Problem, UnsolvedError
 from pricing.instruments import Instruments
@@ -213,11 +214,16 @@ def open_session(
     _check_combination(options)
     table = orders_table(options.open_orders, options.positions, options.collateral)
     if table is None:
-        return _session(options, book_of, named)
+        return _for_venue(_session(options, book_of, named))
     from portfolio_margin.io.open_orders import ordered_contracts
 
-    session = _session(options, book_of, None if named is None else [*named, *ordered_contracts(table)])
+    session = _for_venue(_session(options, book_of, None if named is None else [*named, *ordered_contracts(table)]))
     return replace(session, orders=read_orders_option(table, session))
+
+
+def _for_venue(session: Session) -> Session:
+    """The session with what its model must know of all accounts."""
+    return replace(session, model=of_venue(session.model, session.book, session.arrays))
 
 
 def _session(options: Options, book_of: Callable[..., Book], named: Collection[str] | None) -> Session:

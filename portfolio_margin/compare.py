@@ -15,7 +15,6 @@ from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel, check_covers
 from portfolio_margin.statement import MarginStatement, nearest_step, up
 from portfolio_margin.venue_caps import of_venue
-from portfolio_margin.worst_fill import OpenOrders
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, EngineError
 from pricing.instruments import Instruments, Kind
@@ -26,6 +25,8 @@ from scenarios.shocks import ScenarioSet, same_scenarios
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from portfolio_margin.worst_fill import OpenOrders
 
 Revalue = Callable[[ScenarioSet], RiskArrays]
 # What a model is computed on: the model, with the rules of the arrays where it takes any, and the arrays.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
 from portfolio_margin.dollars import money_step
 from portfolio_margin.lacking import gather
-from portfolio_margin.order_margin import OrderMargins, order_margins
 from portfolio_margin.requirement import MarginModel, check_covers, check_scenarios, covered, excluded
 from portfolio_margin.statement import (
     AccountStatus,
@@ -24,12 +23,16 @@ from portfolio_margin.statement import (
     up,
 )
 from portfolio_margin.version import VERSION
-from portfolio_margin.worst_fill import OpenOrders
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.digest import hash_parts
 from pricing.errors import ConfigError, DataError, NumericalError, Problem
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
+
+if TYPE_CHECKING:
+    from portfolio_margin.order_margin import OrderMargins
+    from portfolio_margin.worst_fill import OpenOrders
+
 
 # Name of the charge for open orders.
 OPEN_ORDERS = "open_orders"
@@ -134,6 +137,7 @@ def amounts(
     found = _of_positions(book, arrays, model, backend=backend, threads=threads)
     if orders is None:
         return found
+    from portfolio_margin.order_margin import order_margins
 
     def funds(other: Book) -> tuple[FloatArray, BoolArray]:
         after = _of_positions(other, arrays, model, backend=backend, threads=threads)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,11 +19,14 @@ from portfolio_margin.margin import Amounts, amounts, check_belongs
 from portfolio_margin.order_codes import AVAILABLE, EXCESS, NAMES, UNMARGINED
 from portfolio_margin.order_table import plain_table, rank_of
 from portfolio_margin.requirement import MarginModel, has_every_rule
-from portfolio_margin.worst_fill import OpenOrders
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.market import Market
 from pricing.price import default_threads
 from scenarios.risk_arrays import RiskArrays
+
+if TYPE_CHECKING:
+    from portfolio_margin.worst_fill import OpenOrders
+
 
 # An account after one order is so many products; below this many one thread is faster.
 PARALLEL_PRODUCTS = 1_000_000

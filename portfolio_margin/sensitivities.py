@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,10 +15,13 @@ from portfolio_margin.margin import margin
 from portfolio_margin.nearest import did_you_mean
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement
-from portfolio_margin.worst_fill import OpenOrders
 from pricing.errors import DataError, Problem
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
+
+if TYPE_CHECKING:
+    from portfolio_margin.worst_fill import OpenOrders
+
 
 # The largest double: a whole number of Python's may be above it.
 LARGEST = float(np.finfo(np.float64).max)

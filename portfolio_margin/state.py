@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from portfolio_margin.policy import Policy, buffers_of, stacked
 from portfolio_margin.requirement import MarginModel, check_groups
 from portfolio_margin.statement import AccountStatus, MarginStatement
 from portfolio_margin.working_orders import Working, orders_of
-from portfolio_margin.worst_fill import OpenOrders
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import DataError, Problem
 from pricing.instruments import Instruments
@@ -25,6 +24,10 @@ from pricing.market import Market
 from scenarios.revalue import revalue
 from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
 from scenarios.shocks import ScenarioSet
+
+if TYPE_CHECKING:
+    from portfolio_margin.worst_fill import OpenOrders
+
 
 NO_ORDERS: Working = MappingProxyType({})
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 from portfolio_margin.kernel_inputs import is_off_step
 from portfolio_margin.nearest import did_you_mean
-from portfolio_margin.worst_fill import OpenOrders, gain_at_limit
 from pricing.arrays import BoolArray, IntArray
 from pricing.errors import DataError, Problem
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
+
+if TYPE_CHECKING:
+    from portfolio_margin.worst_fill import OpenOrders
 
 
 class WorkingOrder(NamedTuple):
@@ -38,6 +40,8 @@ def orders_of(working: Working, rows: IntArray, arrays: RiskArrays, row_of: Mapp
 
     row_of  row of each instrument by name
     """
+    from portfolio_margin.worst_fill import OpenOrders, gain_at_limit
+
     owned = [(place, order) for place, row in enumerate(rows.tolist()) for order in working.get(row, ())]
     if not owned:
         return None

@@ -163,11 +163,11 @@ def _losses(
 def _shorts(account: Book, arrays: RiskArrays, orders: OpenOrders, own: IntArray, floor: FloatArray) -> _Worst:
     """Worst subset by the floor of options sold: of every contract by itself."""
     row, gain = orders.instrument_idx[own], orders.gain[own] / arrays.tick_size
-    held = np.zeros(len(arrays))
+    held, unit = np.zeros(len(arrays)), arrays.unit
     np.add.at(held, account.instrument_idx, account.quantity)
     total, filled = 0.0, np.zeros(len(own), dtype=np.bool_)
     for i in np.unique(np.concatenate([account.instrument_idx, row])):
-        mine, rate = row == i, floor[i] / arrays.unit[i]
+        mine, rate = row == i, floor[i] / unit[i]
         short = -rate * orders.quantity[own[mine]] - gain[mine]
         either = (np.maximum(-gain[mine], 0.0).sum(), -rate * held[i] + np.maximum(short, 0.0).sum())
         total += float(max(either))

@@ -59,6 +59,13 @@ def test_every_command_counts_them_alike(run: Any, orders: str) -> None:
     explained = run("explain", name, "--open-orders", orders)
     assert f"requirement {name}" in explained.out and wanted in explained.out
     assert "worst subset, exact" in explained.out and "fills BTC-27MAR26-62000-P" in explained.out
+    parts = [
+        json.loads(run("explain", name, "--by-position", *more, "--json").out)["positions"]
+        for more in ((), ("--open-orders", orders))
+    ]
+    # Positions cost what they did; the orders are what no position is charged with.
+    assert parts[0][:-1] == parts[1][:-1]
+    assert float(parts[1][-1]["share_initial"]) >= float(found[name]["order_margin"])
     asked = json.loads(run("what-if", name, "--order", "BTC-PERPETUAL=10", "--open-orders", orders, "--json").out)
     measures = {row["measure"]: row for row in asked["measures"]}
     assert measures["initial_margin"]["pre"] == wanted
@@ -125,7 +132,7 @@ def test_columns_that_are_missing_or_too_many(run: Any, tmp_path: Path) -> None:
     check_fails(run("margin", "--open-orders", "bad.csv"), "this column is not read")
 
 
-def test_a_frame_is_a_table_as_well_and_a_limit_may_be_left_out() -> None:
+def test_frames_and_parquet_are_tables_as_well_and_a_limit_may_be_left_out(tmp_path: Path) -> None:
     book = book_of({"a": {}, "b": {}})
     frame = pd.DataFrame(
         {"account": ["b", "b", "a"], "instrument": ["BTC-PERPETUAL"] * 3, "quantity": [1.0, 1.0, -2.0]}
@@ -134,6 +141,10 @@ def test_a_frame_is_a_table_as_well_and_a_limit_may_be_left_out() -> None:
     assert found.account_idx.tolist() == [1, 1, 0]
     assert found.instrument_idx.tolist() == [ROW["BTC-PERPETUAL"]] * 3
     assert (found.quantity.tolist(), found.gain.tolist()) == ([1.0, 1.0, -2.0], [0.0] * 3)
+    frame.to_parquet(tmp_path / "orders.parquet")
+    again = read_orders(tmp_path / "orders.parquet", book, ARRAYS)
+    assert again.account_idx.tolist() == found.account_idx.tolist()
+    assert again.quantity.tolist() == found.quantity.tolist()
     priced = read_orders(frame.assign(price=[np.nan, 60_000.0, np.nan]), book, ARRAYS, MARKET)
     assert (priced.gain > 0.0).tolist() == [False, True, False]
 

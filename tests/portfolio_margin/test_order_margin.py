@@ -233,6 +233,22 @@ def test_more_orders_than_can_be_tried_are_refused_by_name_where_there_is_no_bou
         margin(book_of({"a": {}}), arrays, MARKET, model, orders=orders_of(listed))
 
 
+def test_an_order_without_a_rule_is_named_and_makes_the_account_blind() -> None:
+    model = fitted("derive_pmrm")
+    arrays = arrays_of(model)
+    assert model.not_covered(arrays)[ROW["BTC-60D"]] != ""
+    held: Held = {"USD": 1e6}
+    orders = orders_of([("BTC-60D", 100, 0.0), ("BTC-60D-68000-C", -10, 0.0)])
+    statement = margin(book_of({"a": held, "b": held}), arrays, MARKET, model, orders=orders)
+    assert statement.orders is not None
+    assert statement.positions_excluded[0].startswith("a BTC-60D: order, ")
+    assert statement.unmargined.tolist() == [True, False]
+    assert statement.orders.filled.tolist() == [False, True]
+    assert statement.excluded_of([1]) == statement.positions_excluded[:1]
+    alone = margin(book_of({"a": held}), arrays, MARKET, model, orders=orders.take(np.array([1])))
+    assert alone.initial_margin[0] == statement.initial_margin[0] > 0.0
+
+
 def test_an_account_that_its_orders_make_short_is_called_and_not_liquidated() -> None:
     held: Held = {"USD": 100.0}
     orders = orders_of([("BTC-PERPETUAL", 1000, 0.0)])

@@ -14,6 +14,7 @@ from portfolio_margin.dollars import money_step
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel, check_covers
 from portfolio_margin.statement import MarginStatement, nearest_step, up
+from portfolio_margin.venue_caps import of_venue
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, EngineError
 from pricing.instruments import Instruments, Kind
@@ -24,6 +25,8 @@ from scenarios.shocks import ScenarioSet, same_scenarios
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from portfolio_margin.worst_fill import OpenOrders
 
 Revalue = Callable[[ScenarioSet], RiskArrays]
 # What a model is computed on: the model, with the rules of the arrays where it takes any, and the arrays.
@@ -158,6 +161,7 @@ def compare(
     threads: int | None = None,
     tick: float | None = DEFAULT_TICK,
     american_accuracy: str = "default",
+    orders: OpenOrders | None = None,
 ) -> Comparison:
     """The margin of every account under every model, each under the scenarios it needs.
 
@@ -166,6 +170,7 @@ def compare(
     reference     name of the model that savings are measured against; where left out, of each model the standard model
                   of its venue, for a model whose venue has none here `worst_case`, and without that the first one
     backend, threads, tick, american_accuracy   as `revalue` takes them
+    orders        open orders as `margin` takes them; what their fills gain at their limits is that of any arrays
 
     A model that cannot be computed for this market (ConfigError, NumericalError, contracts it cannot price) is named in
     `left_out` with the reason. Raises ConfigError where none can, or the reference cannot.
@@ -177,7 +182,7 @@ def compare(
         )
 
     prepared = revaluing(market, arrays_of, scenario_set)
-    return comparison(book, market, models, prepared, reference, backend=backend, threads=threads)
+    return comparison(book, market, models, prepared, reference, backend=backend, threads=threads, orders=orders)
 
 
 def compare_on(
@@ -225,11 +230,13 @@ def comparison(
     backend: str = "numba",
     threads: int | None = None,
     refused: Mapping[str, str] = MappingProxyType({}),
+    orders: OpenOrders | None = None,
 ) -> Comparison:
     """`compare` on whatever arrays each model is given.
 
     market   None where no arrays come from one
     refused  models that could not even be made -> why; they are left out as well
+    orders   open orders, None for none
     """
     if not models and not refused:
         raise ConfigError("models = {}: give one at least")
@@ -249,8 +256,9 @@ def comparison(
             continue
         try:
             model, arrays = prepared(name, given)
+            model = of_venue(model, book, arrays)
             known = arrays
-            statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads)
+            statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads, orders=orders)
             used.append(arrays)
             uncounted[name] = _uncounted(book, arrays, model)
             taken_back[name] = _taken_back(book, arrays, statements[name])

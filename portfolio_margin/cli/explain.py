@@ -11,6 +11,7 @@ from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
     MARKET_OPTIONS,
+    ORDERS_OPTION,
     collect,
     open_session,
     statement_of,
@@ -33,7 +34,7 @@ from portfolio_margin.position_margin import PositionMargins, position_margins
 
 @click.command("explain")
 @click.argument("account")
-@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
+@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ORDERS_OPTION, *MARGIN_OPTIONS)
 @click.option("--by-position", is_flag=True, help="Each position by itself, at the margin, and its share.")
 @output_options
 def command(

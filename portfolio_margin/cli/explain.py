@@ -86,7 +86,7 @@ def _show(explanation: Explanation, title: str, footer: list[str], digits: int) 
     unit = f" [{explanation.currency}]"
     columns = [
         Column("what", ["  " * line.depth + _name(line.level, line.name) for line in lines], right=False),
-        Column("quantity", ["" if line.quantity is None else quantity_text(line.quantity) for line in lines]),
+        Column("quantity", [quantity_text(line.quantity) if line.quantity else "" for line in lines]),
         Column("initial" + unit, money([line.initial for line in lines], digits)),
         Column("maintenance" + unit, money([line.maintenance for line in lines], digits)),
         Column("scenario", [line.scenario for line in lines], right=False, keep=False),

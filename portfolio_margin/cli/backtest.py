@@ -11,8 +11,8 @@ import numpy as np
 
 from portfolio_margin.backtest.run import BackTest, Plan, back_test
 from portfolio_margin.backtest.sets import KINDS, Set
+from portfolio_margin.cli.backtest_summary import summary_columns
 from portfolio_margin.cli.output import (
-    Column,
     chosen_output,
     deliver,
     output_options,
@@ -182,33 +182,6 @@ def _title(found: BackTest, underlying: str) -> str:
         f"back-test on {underlying}, {first} to {last}: {len(rows):,} losses of one {held} each, "
         f"{len(plan.books)} books, {100 * plan.confidence:g} % claimed"
     )
-
-
-def summary_columns(found: BackTest) -> list[Column]:
-    """The summary as columns of a table for people."""
-    table = found.summary()
-
-    def percent(name: str, digits: int = 2) -> list[str]:
-        return ["" if np.isnan(value) else f"{100 * value:.{digits}f}" for value in table[name]]
-
-    shown = [Column("set", list(table["set"]), right=False), Column("books", list(table["books"]), right=False)]
-    shown += [Column("number", [str(n) for n in table["count"]])]
-    shown += [Column("coverage [%]", percent("coverage")), Column("worst book [%]", percent("worst_coverage"))]
-    counts = {
-        "failing": "failing",
-        "kupiec_rejects": "Kupiec",
-        "clustered": "cluster",
-        "yellow": "yellow",
-        "red": "red",
-    }
-    shown += [Column(header, [str(n) for n in table[name]]) for name, header in counts.items()]
-    shown += [Column("ES rejected", [str(n) for n in table["shortfall_rejects"]], keep=False)]
-    shown += [Column("largest shortfall [% of price]", percent("largest_shortfall"))]
-    shown += [Column("mean margin [%]", percent("mean_margin"))]
-    shown += [Column("peak / trough", [f"{v:.2f}" for v in table["peak_to_trough"]])]
-    shown += [Column(f"{n} d rise [%]", percent(f"rise_{n}d", 1), keep=False) for n in (1, 5, 30)]
-    shown += [Column("at floor [%]", percent("share_at_floor", 1), keep=False)]
-    return shown
 
 
 def _lines(found: BackTest) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from portfolio_margin.backtest.run import BackTest, Tested
-from portfolio_margin.cli.backtest import summary_columns
+from portfolio_margin.cli.backtest_summary import summary_columns
 from portfolio_margin.plots.backtest import (
     coverage_map,
     exceedances,

@@ -26,8 +26,9 @@ LEAST_EXCESSES = 10
 def exceedances(found: BackTest, name: str, book: str, title: str = "") -> Picture:
     """Realised P&L of a book under the margin of a set, breaches marked, and below the traffic light of 250 losses.
 
-    name  of the set
-    book  one of those whose margins are kept, `Tested.kept`
+    name   of the set
+    book   one of those whose margins are kept, `Tested.kept`
+    title  in place of the usual one
 
     The frame has one row a loss that does not overlap another: time, pnl, margin (shares of the price), breach, count.
     """

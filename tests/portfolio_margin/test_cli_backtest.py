@@ -1,0 +1,173 @@
+"""The back-test as anybody would run it: files in, table, page and pictures out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portfolio_margin.backtest import run as running
+from portfolio_margin.backtest import sets
+from portfolio_margin.io.backtest_history import read_closes, read_history
+from pricing import ConfigError, DataError
+from scenarios.backtest import parameters
+from scenarios.backtest.books import standard_books
+from scenarios.backtest.history import price_moves
+from tests.portfolio_margin.test_cli import check_fails, run  # noqa: F401 - a fixture
+from tests.scenarios.backtest.histories import changed_after, walked
+
+SETS = """
+[sets.still]
+kind = "fixed"
+price_range = 0.2
+
+[sets.fitted]
+kind = "quantile"
+every_days = 10
+scenarios = { layout = "span" }
+[sets.fitted.fit]
+confidence = 0.98
+buffer = 0.25
+
+[sets.again]
+kind = "historical"
+window = 100
+"""
+ARGUMENTS = ("backtest", "--history", "btc.csv", "--vol-history", "vol.csv", "--least-days", "150", "--books", "30")
+
+
+def written(folder: Path, days: int = 420) -> None:
+    """Prices of days and a vol index over the second half of them."""
+    given = walked(days)
+    day = np.datetime64("2020-01-01") + np.arange(days)
+    rows = [f"{d},{p!r}" for d, p in zip(day, given.price.tolist(), strict=True)]
+    (folder / "btc.csv").write_text("date,close\n" + "\n".join(rows) + "\n")
+    index = [f"{d},{100 * v!r}" for d, v, own in zip(day, given.vol.tolist(), given.indexed, strict=True) if own]
+    (folder / "vol.csv").write_text("date,close\n" + "\n".join(index) + "\n")
+    (folder / "sets.toml").write_text(SETS)
+
+
+def test_sets_side_by_side(run: Any, tmp_path: Path) -> None:  # noqa: F811
+    written(tmp_path)
+    done = run(*ARGUMENTS, "--params", "sets.toml", "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert list(document["sets"]) == ["still", "fitted", "again"]
+    assert len(document["rows"]) == 3 * 30 and document["books"] == 30
+    still = next(row for row in document["rows"] if (row["set"], row["book"]) == ("still", "long future"))
+    given = walked(420)
+    tested = np.arange(150, 419)
+    lost = -price_moves(given, tested, 1)
+    assert still["observations"] == len(tested)
+    assert still["breaches"] == int((lost > 0.2).sum())
+    assert still["share_peak_to_trough"] == 1.0
+    assert still["money_peak_to_trough"] == pytest.approx(given.price[tested].max() / given.price[tested].min())
+    groups = [(row["set"], row["books"]) for row in document["summary"]]
+    assert groups[:3] == [("still", "linear"), ("still", "options"), ("still", "all")]
+
+
+def test_a_page_and_a_table_of_files(run: Any, tmp_path: Path) -> None:  # noqa: F811
+    pytest.importorskip("matplotlib")
+    written(tmp_path)
+    done = run(*ARGUMENTS, "--set", "fixed", "--set", "apc", "--report", "page.html", "--output", "table.csv")
+    assert done.code == 0, done.err
+    page = (tmp_path / "page.html").read_text()
+    for word in ("Verdict", "Parameters", "Evidence: apc", "Tails", "Procyclicality", "Limits", "dynamic.rise_per_day"):
+        assert word in page
+    pictures = ["coverage of every book", "price ranges through time", "losses over margin of long future"]
+    for said in (*pictures, "P&amp;L of long future and margin of apc", "mean excess of long future"):
+        assert f'<img alt="{said}' in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert len((tmp_path / "table.csv").read_text().splitlines()) == 1 + 2 * 30
+    plain = run(*ARGUMENTS, "--set", "ewma")
+    assert plain.code == 0 and "ewma" in plain.out and "least covered is" in plain.out
+
+
+def test_what_is_wrong_is_said(run: Any, tmp_path: Path) -> None:  # noqa: F811
+    written(tmp_path)
+    check_fails(run(*ARGUMENTS, "--set", "quantil"), "no such set")
+    check_fails(run(*ARGUMENTS, "--report", "page.txt"), "name it .html")
+    check_fails(run(*ARGUMENTS, "--from", "soon"), "--from soon")
+    check_fails(run(*ARGUMENTS, "--least-days", "500"), "the rules need 500")
+    (tmp_path / "bad.toml").write_text('[sets.a]\nkind = "guess"\n')
+    check_fails(run(*ARGUMENTS, "--params", "bad.toml"), "needs kind")
+    (tmp_path / "bad.toml").write_text('[sets.a]\nkind = "fixed"\nprice_range = 2.0\n')
+    check_fails(run(*ARGUMENTS, "--params", "bad.toml"), "price_range=2.0")
+
+
+def test_hours_and_an_index_that_is_known_when_its_day_has_ended(tmp_path: Path) -> None:
+    hours = np.datetime64("2024-01-01T00", "h") + np.arange(96)
+    rows = [f"{h}:00:00Z,{100 + n}" for n, h in enumerate(hours)]
+    (tmp_path / "h.csv").write_text("open,close\n" + "\n".join(rows) + "\n")
+    (tmp_path / "v.csv").write_text("date,close\n2024-01-01,50\n2024-01-02,60\n2024-01-03,70\n")
+    given = read_history(tmp_path / "h.csv", tmp_path / "v.csv", price_columns=("open", "close"))
+    assert given.steps_per_day == 24 and given.days_per_year == 365.0
+    assert given.days().tolist() == [23, 47, 71, 95]
+    assert given.indexed[:23].sum() == 0 and given.vol[[23, 46, 47, 95]] == pytest.approx([0.5, 0.5, 0.6, 0.7])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("2024-01-01,1\n2024-01-01,2\n2024-01-03,3\n", "line 3|row 3, date .* must be later"),
+        ("2024-01-01,1\nyesterday,2\n2024-01-03,3\n", "must be a day or a time"),
+        ("2024-01-01,1\n2024-01-02,0\n2024-01-03,3\n", "must be a number above 0"),
+        ("2024-01-01,1\n2024-01-02,2\n", "three prices"),
+    ],
+)
+def test_bad_histories_are_named(rows: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("date,close\n" + rows)
+    with pytest.raises(DataError, match=message):
+        read_closes(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize("kind", sets.KINDS)
+def test_no_set_looks_ahead(kind: str) -> None:
+    given = walked(330)
+    books = standard_books(12)
+    chosen = sets.Simulated(window=100) if kind == "historical" else sets.KINDS[kind]()
+    before = running.back_test(running.Plan(given, books, least_days=100), {kind: chosen})
+    after = running.back_test(running.Plan(changed_after(given, 260), books, least_days=100), {kind: chosen})
+    known = before.rows <= 260
+    for book, margin in before.sets[0].kept.items():
+        if book in after.sets[0].kept:
+            assert np.array_equal(margin[known], after.sets[0].kept[book][known])
+
+
+def test_a_rule_that_looks_ahead_is_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = walked(330)
+
+    def knowing(self: sets.Fixed, least_days: int, horizon_days: int) -> parameters.Rule:
+        return lambda own: parameters.fixed(min(0.9, float(own.price[-1] / own.price.max())), 0.5, 0.25)(own)
+
+    monkeypatch.setattr(sets.Fixed, "rule", knowing)
+    with pytest.raises(ConfigError, match="it looks ahead"):
+        running.back_test(running.Plan(given, standard_books(4), least_days=100), {"knowing": sets.Fixed()})
+
+
+def test_pictures_show_what_was_counted() -> None:
+    pytest.importorskip("matplotlib")
+    from portfolio_margin.plots import coverage_map, exceedances, mean_excess_plot, parameter_paths, quantile_plot
+
+    given = walked(420)
+    chosen = {"ewma": sets.Filtered(), "apc": sets.Limited()}
+    found = running.back_test(running.Plan(given, standard_books(12), least_days=100), chosen)
+    book = "long future"
+    shown = exceedances(found, "ewma", book).frame
+    verdict = found.sets[0].verdicts[found.plan.books.name.tolist().index(book)]
+    assert shown["breach"].sum() == verdict.breaches and shown["count"].max() == verdict.worst_year
+    ratio = quantile_plot(found, book).frame
+    assert (ratio[ratio["set"] == "ewma"]["loss"] > 1.0).sum() == verdict.breaches
+    excess = mean_excess_plot(found, book).frame
+    losses = found.lost[:, 0][found.lost[:, 0] > 0.0]
+    assert excess["mean_excess"].iloc[0] == pytest.approx(losses.mean()) and excess["count"].min() >= 9
+    paths = parameter_paths(found).frame
+    off = paths[(paths["set"] == "apc") & (paths["tools"] == "off")]["price_range"].to_numpy()
+    on = paths[(paths["set"] == "apc") & (paths["tools"] == "on")]["price_range"].to_numpy()
+    assert on.shape == off.shape and not np.array_equal(on, off)
+    assert len(coverage_map(found).frame) == 2 * 12
+    with pytest.raises(ConfigError, match="no margins of it"):
+        exceedances(found, "fixed", book)

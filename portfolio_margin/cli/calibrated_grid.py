@@ -139,6 +139,8 @@ def _evidence(
             if given["chain_file"]:
                 surface = read_surface_history(given["chain_file"], name, given["until"])
                 surfaces[name] = surface_shocks(surface, settings)
+                first, last, count = surface.date[0], surface.date[-1], len(surface.date)
+                tell(f"{given['chain_file']}: surfaces of {name} on {count} days, {first} to {last}")
             step(f"surface of {name}")
         correlation, credits = _joint(histories, found, settings)
         nodes, errors = _nodes(histories, found, _powers(base, surfaces)[0], settings)

@@ -90,6 +90,8 @@ def _underlying(one: Calibrated) -> dict[str, Any]:
         "vol_down": {"chosen": vol.down, "methods": methods(vol.down_methods)},
         "leverage": _plain(one.leverage),
         "tail": _plain(one.tail),
+        "mean_excess": _plain(one.mean_excess),
+        "stability": _plain(one.stability),
         "garch": {**_plain(one.garch), "bands": {name: f._asdict() for name, f in one.garch_bands.items()}},
     }
 
@@ -132,6 +134,7 @@ def show(evidence: Evidence, settings: Settings, title: str) -> None:
         f"moves over {settings.horizon_days:g} days at {100 * settings.confidence:g} %, bands of {share}",
         [*texts, *numbers],
     )
+    _show_thresholds(evidence)
     _show_surfaces(evidence)
     _show_credits(evidence)
     fit, of = evidence.nodes
@@ -157,6 +160,23 @@ def show(evidence: Evidence, settings: Settings, title: str) -> None:
             Column("largest move [%]", [f"{100 * one.tail.largest:.1f}" for one in all_of]),
             Column("price and vol inside [%]", [f"{100 * one.leverage.joint:.2f}" for one in all_of]),
             Column("grid error [%]", [f"{100 * error:.2f}" for error in evidence.node_errors.values()]),
+        ],
+    )
+
+
+def _show_thresholds(evidence: Evidence) -> None:
+    rows = [(name, one, n) for name, one in evidence.found.items() for n in range(len(one.stability.threshold))]
+    show_table(
+        "Pareto tails of the moves over thresholds, unfiltered and in logarithm",
+        [
+            Column("underlying", [name for name, *_ in rows], right=False),
+            Column("threshold [%]", [f"{100 * one.stability.threshold[n]:.2f}" for _, one, n in rows]),
+            Column("moves above", [f"{one.stability.exceedances[n]:.0f}" for _, one, n in rows]),
+            Column("mean excess [%]", [f"{100 * one.mean_excess.mean[n]:.2f}" for _, one, n in rows]),
+            Column("error", [f"{100 * one.mean_excess.error[n]:.2f}" for _, one, n in rows]),
+            Column("shape", [f"{one.stability.shape[n]:.3f}" for _, one, n in rows]),
+            Column("error", [f"{one.stability.shape_error[n]:.3f}" for _, one, n in rows]),
+            Column("quantile [%]", [f"{100 * one.stability.quantile[n]:.2f}" for _, one, n in rows]),
         ],
     )
 

@@ -4,8 +4,13 @@ Every function takes plain arrays, oldest first, and says what the parameters of
 _path say it for every day of a history, from what was known on it.
 """
 
+from scenarios.calibrate.grid_nodes import GridTerms, fit_grid, grid_error
+from scenarios.calibrate.history_set import history_params
+from scenarios.calibrate.joint_moves import shrunk_correlation, spread_credit
 from scenarios.calibrate.price_range import PriceRange, price_range, scan_range, scan_range_path
+from scenarios.calibrate.scenario_sets import compress, stress_periods
 from scenarios.calibrate.settings import Settings
+from scenarios.calibrate.surface_shocks import surface_shocks
 from scenarios.calibrate.tail_weights import TailWeights, tail_weights
 from scenarios.calibrate.tails import Tail, fit_tail
 from scenarios.calibrate.underlying import Calibrated, calibrate_underlying
@@ -15,19 +20,28 @@ from scenarios.calibrate.volatility import Filter, ewma, fit_garch
 __all__ = [
     "Calibrated",
     "Filter",
+    "GridTerms",
     "PriceRange",
     "Settings",
     "Tail",
     "TailWeights",
     "VolShock",
     "calibrate_underlying",
+    "compress",
     "ewma",
     "fit_garch",
+    "fit_grid",
     "fit_tail",
+    "grid_error",
+    "history_params",
     "leverage",
     "price_range",
     "scan_range",
     "scan_range_path",
+    "shrunk_correlation",
+    "spread_credit",
+    "stress_periods",
+    "surface_shocks",
     "tail_weights",
     "vol_shock",
     "vol_shock_path",

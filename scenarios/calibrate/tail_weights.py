@@ -22,8 +22,10 @@ from pricing.arrays import FloatArray
 from scenarios.calibrate.bootstrap import Figure, band, block_rows
 from scenarios.calibrate.moves import as_relative, horizon_moves, quantile
 from scenarios.calibrate.settings import Settings
-from scenarios.calibrate.tails import Tail, fit_tail
+from scenarios.calibrate.tails import LEAST_EXCESSES, MeanExcess, Stability, Tail, fit_tail, mean_excess, stability
 
+# Shares of the moves in the tail, at which thresholds are looked at.
+TAIL_SHARES = (0.4, 0.3, 0.2, 0.15, 0.1, 0.075, 0.05, 0.03, 0.02)
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
@@ -73,6 +75,16 @@ def tail_weights(returns: ArrayLike, price_range: float, farthest: float, settin
         worst=float(max((beyond - charge).max(initial=0.0), 0.0)),
         tail=tail,
     )
+
+
+def threshold_diagnostics(returns: ArrayLike, settings: Settings) -> tuple[MeanExcess, Stability]:
+    """What speaks for a threshold of the moves over the horizon: mean excess and fits, from many moves in the tail to
+    few; those that the quantile at the confidence is not beyond, or that leave too few moves, are left out."""
+    moves = np.asarray(returns, dtype=np.float64)[-int(settings.lookback_days) :]
+    sizes = np.abs(horizon_moves(moves, int(settings.horizon_days)))
+    least = max(1.0 - settings.confidence, LEAST_EXCESSES / len(sizes)) * 1.2
+    thresholds = np.array([quantile(sizes, 1.0 - share) for share in TAIL_SHARES if share >= least])
+    return mean_excess(sizes, thresholds), stability(sizes, thresholds, settings.confidence)
 
 
 def wing_factor(tail: Tail, price_range: float, farthest: float) -> float:

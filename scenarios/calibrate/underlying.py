@@ -10,7 +10,8 @@ from scenarios.calibrate.bootstrap import Figure
 from scenarios.calibrate.levels import newest
 from scenarios.calibrate.price_range import PriceRange, price_range
 from scenarios.calibrate.settings import Settings
-from scenarios.calibrate.tail_weights import TailWeights, tail_weights
+from scenarios.calibrate.tail_weights import TailWeights, tail_weights, threshold_diagnostics
+from scenarios.calibrate.tails import MeanExcess, Stability
 from scenarios.calibrate.vol_shocks import Leverage, VolShock, leverage, vol_shock
 from scenarios.calibrate.volatility import Filter, fit_garch, garch_bands
 
@@ -24,6 +25,7 @@ class Calibrated(NamedTuple):
     tail         weights of far moves
     garch        the filter of the price
     garch_bands  bands of its parameters
+    mean_excess, stability   of the moves over the horizon, over thresholds
     """
 
     range: PriceRange
@@ -32,6 +34,8 @@ class Calibrated(NamedTuple):
     tail: TailWeights
     garch: Filter
     garch_bands: dict[str, Figure]
+    mean_excess: MeanExcess
+    stability: Stability
 
 
 def calibrate_underlying(
@@ -47,6 +51,7 @@ def calibrate_underlying(
     moves = newest(returns, settings)
     ranged, shocked = price_range(moves, settings), vol_shock(vol_returns, settings)
     garch = fit_garch(moves)
+    excess, stable = threshold_diagnostics(moves, settings)
     return Calibrated(
         range=ranged,
         vol=shocked,
@@ -54,4 +59,6 @@ def calibrate_underlying(
         tail=tail_weights(moves, ranged.chosen, farthest, settings),
         garch=garch,
         garch_bands=garch_bands(moves, garch, int(settings.draws), settings.band, int(settings.seed)),
+        mean_excess=excess,
+        stability=stable,
     )

@@ -13,6 +13,7 @@ import pytest
 
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.test_cli import check_fails
+from tests.vectors import data_file
 
 run = test_cli.run
 PARAMS = "[calibration]\ndraws = 20\nrange_low = 0.02\n\n[worst_case]\ninitial_factor = 1.4\n\n[grid]\ndays = [0.0]\n"
@@ -119,6 +120,33 @@ def test_headers_of_a_parameter_file(run: Any, tmp_path: Path, header: str, text
     (tmp_path / "set.toml").write_text("[header]\nvalid_from = 2020-01-01\nvalid_to = 2020-12-31\n\n[worst_case]\n")
     done = run("margin", "--params", "set.toml")
     assert done.code == 0 and "is valid from 2020-01-01 to 2020-12-31, and the market is of" in done.err
+
+
+@pytest.mark.data
+def test_real_coins(run: Any, tmp_path: Path) -> None:
+    """The set of BTC for 2026-06-23: its floor is near what venues charge, its powers come from chains."""
+    (tmp_path / "settings.toml").write_text("[calibration]\ndraws = 20\ngrid_error = 0.03\n")
+    prices, vols, chains = (
+        str(data_file(name))
+        for name in (
+            "prices/btcusdt_1h_binance_spot_20170817_20260726.csv.gz",
+            "prices/dvol_btc_1d_deribit_20230101_20260622.csv.gz",
+            "deribit_chain/daily_20251230_20260415.parquet",
+        )
+    )
+    files = ("--history", f"BTC={prices}", "--vol-history", f"BTC={vols}", "--chain", chains)
+    columns = ("--price-columns", "open_time_utc,close", "--vol-columns", "date,dvol_close", "--until", "2026-06-22")
+    done = run(*ARGUMENTS[:5], *files, *columns, "--set", "btc.toml", "--json")
+    assert done.code == 0, done.err
+    assert "27 gaps" in done.err and "surfaces of BTC on 107 days, 2025-12-30 to 2026-04-15" in done.err
+    document = json.loads(done.out)
+    made, evidence = document["params"]["grid"], document["evidence"]
+    assert 0.16 < made["price_range"]["BTC"] < 0.19
+    assert made["price_range"]["BTC"] == pytest.approx(evidence["underlyings"]["BTC"]["price_range"]["floor"], rel=1e-3)
+    assert made["vol_up"]["BTC"] > made["vol_down"]["BTC"] > 0.1
+    assert 0.25 < made["dynamics"]["short_power"] < made["dynamics"]["long_power"] < 1.0
+    assert evidence["grid"]["errors"]["BTC"] <= 0.03
+    assert run("margin", "--params", "btc.toml").code == 0
 
 
 def test_a_historical_set_is_made_written_and_used(run: Any, tmp_path: Path) -> None:

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from scenarios.calibrate.settings import Settings
-from scenarios.calibrate.tail_weights import mean_wing_loss, needed_power, tail_weights, wing_factor
+from scenarios.calibrate.tail_weights import (
+    mean_wing_loss,
+    needed_power,
+    tail_weights,
+    threshold_diagnostics,
+    wing_factor,
+)
 from scenarios.calibrate.tails import Tail
 from tests.scenarios.calibrate.histories import pareto_innovations
 
@@ -55,3 +61,15 @@ def test_a_history_has_its_law() -> None:
     assert charge == pytest.approx(beyond[beyond > 0.0].mean(), rel=0.25)
     far = tail_weights(returns, 0.9, 5.0, settings)
     assert (far.covered, far.worst) == (1.0, 0.0)
+
+
+def test_thresholds_of_a_history() -> None:
+    """The innovations are Pareto above their 90 % quantile: from there on the shape stays and is the true one."""
+    returns = 0.03 * pareto_innovations(np.random.default_rng(5), (3600,), 0.2)
+    excess, stable = threshold_diagnostics(returns, Settings(horizon_days=1))
+    assert np.array_equal(excess.threshold, stable.threshold) and np.all(np.diff(stable.threshold) > 0.0)
+    assert np.array_equal(excess.above, stable.exceedances)
+    high = stable.exceedances <= 365
+    assert np.all(np.abs(stable.shape[high] - 0.2) <= 2.5 * stable.shape_error[high])
+    few, _ = threshold_diagnostics(returns[:300], Settings(horizon_days=1, confidence=0.95))
+    assert few.above.min() >= 15

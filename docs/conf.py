@@ -23,6 +23,11 @@ html_theme = "furo"
 html_title = f"portfolio-margin {VERSION}"
 html_show_sphinx = False
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+# Quotes and primes are meant as they are typed; what is not marked as code of a language is text.
+smartquotes = False
+highlight_language = "text"
 
 # Headings of three levels can be linked to. Nothing is mathematics: a dollar is a currency.
 myst_heading_anchors = 3

@@ -22,9 +22,12 @@ def run_commands(text: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Write the files that a block of shell writes, run its commands in this process; their exit codes."""
     for name, content in WRITTEN.findall(text):
         Path(name).write_text(content, encoding="utf-8")
-    codes = []
+    codes, held = [], {}
     for line in WRITTEN.sub("", text).splitlines():
-        words = shlex.split(line, comments=True)
+        if named := re.fullmatch(r'([A-Z]+)="(.*)"', line):
+            held[named[1]] = named[2]
+            continue
+        words = shlex.split(re.sub(r"\$([A-Z]+)", lambda found: held[found[1]], line), comments=True)
         if not words:
             continue
         assert words[0] == "portfolio-margin", f"the test runs no other command: {line}"

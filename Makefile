@@ -4,6 +4,7 @@
 # make bench-peers   prices, Greeks, implied vols, slices, American options, a whole venue and one portfolio beside other
 #                    packages, which are installed into an environment of their own; writes the tables of README.md and
 #                    docs/benchmarks.md
+# make docs    the documentation site, into build/docs; warnings are errors
 # make clean   remove the environment and everything that was generated
 #
 # Needs Python 3.11 or newer and make; the rest goes into .venv. PYTHON=... picks another interpreter.
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PROJECT_FILES := pyproject.toml constraints.txt
 
-.PHONY: demo test bench bench-peers clean
+.PHONY: demo test docs bench bench-peers clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.installed
@@ -29,6 +30,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest -q -n $(WORKERS)
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo "The site is build/docs/index.html"
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks

@@ -28,6 +28,7 @@ def exceedances(found: BackTest, name: str, book: str, title: str = "") -> Pictu
 
     name  of the set
     book  one of those whose margins are kept, `Tested.kept`
+    title  by default book and set
 
     The frame has one row a loss that does not overlap another: time, pnl, margin (shares of the price), breach, count.
     """

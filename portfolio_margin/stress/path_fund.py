@@ -185,7 +185,13 @@ def simulated_paths(names: list[str], params: Params) -> SimulatedPaths:
     fallen = np.maximum(-driver.log_price - CRASH, 0.0)
     hours = params.step_hours * np.arange(1, params.steps + 1)
     level = np.exp(driver.log_vol + VOL_BETA * fallen)
-    return SimulatedPaths(hours, price, np.asarray(level, np.float64), driver.likelihood[:, 0], driver.proposal)
+    return SimulatedPaths(
+        np.asarray(hours, np.float64),
+        np.asarray(price, np.float64),
+        np.asarray(level, np.float64),
+        driver.likelihood[:, 0],
+        driver.proposal,
+    )
 
 
 def _followers(driver: Paths, covariance: FloatArray, params: Params) -> FloatArray:

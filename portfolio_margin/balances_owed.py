@@ -3,13 +3,16 @@
 Models with scenarios beside which coins stand against debts have the rule of `currency_debts`, which nets cell by cell.
 
 Who owes one currency and holds another bears the price between the two, so every coin owed costs what the model takes
-for a rise of its price, and assets held cost what it takes for a fall as far as they stand against money owed:
+for a rise of its price, and assets held cost what it takes for a fall as far as they stand against something owed:
 
-    charge = sum over assets owed of |q| x rate owed + f x sum over assets held of q x rate backing
-    f      = min(1, money owed / value after haircut of the assets held)
+    charge  = sum over assets owed of |q| x rate owed + f x sum over assets held of q x rate backing
+    f       = min(1, lacking / what counts of the assets held after their fall)
+    lacking = coins owed after their rise + what contracts need - dollars
 
-Money is owed through contracts as well: whoever has sold boxes has taken a loan. A net value below 0 of the contracts
-whose gains a model counts in money is owed like a balance; above 0 it is no money, for options can lose it.
+What contracts need that pay in dollars is what the model asks for them, or, where it asks for all contracts together,
+what their net value is below 0: whoever has sold boxes has taken a loan. What a model asks for contracts that pay in a
+coin is met by the balance of that coin first; only what that lacks is lacking, and only the rest of it stands against
+anything else. So an account of one currency, and one whose dollars cover what is asked, pays for no coin it holds.
 
 A model states its rates only; what a haircut has taken off an asset held is not charged once more.
 """
@@ -39,16 +42,18 @@ class BalanceRates(NamedTuple):
     """What a model asks for balances of assets, initial and maintenance margin in ticks per unit.
 
     owed     (N,2) of one unit owed
-    backing  (N,2) of one unit held that stands against money owed, beyond the haircut
-    haircut  (N,) share of a balance held that does not count
+    backing  (N,2) of one unit held that stands against something owed, beyond the haircut
+    risen    (N,2) what one unit owed is worth after its rise
+    left     (N,2) what counts of one unit held after its fall
     money    (N,) True for what is money to the model: owed, it is owed as such
     contracts  (N,) contracts whose net value in an account, where it is below 0, is money owed
-    charged  (N,2) of one unit of such a contract sold: what the model asks for the money owed through it already
+    charged  (N,2) of one unit of a contract sold: what the model asks for the money owed through it already
     """
 
     owed: FloatArray
     backing: FloatArray
-    haircut: FloatArray
+    risen: FloatArray
+    left: FloatArray
     money: BoolArray
     contracts: BoolArray
     charged: FloatArray
@@ -81,8 +86,8 @@ def share_rates(arrays: RiskArrays, shares: FloatArray, haircut: FloatArray, cha
     charged  (N,2) what is asked for money owed through one unit of a contract already, ticks
     """
     value = arrays.value_rows[:, None]
-    rates = _rates(arrays, shares * value, np.maximum(shares - haircut[:, None], 0.0) * value, haircut, None)
-    return rates._replace(contracts=paid_in_money(arrays), charged=charged)
+    backing = np.maximum(shares - haircut[:, None], 0.0) * value
+    return _rates(arrays, shares * value, backing, haircut, None)._replace(charged=charged)
 
 
 def paid_in_money(arrays: RiskArrays) -> BoolArray:
@@ -95,10 +100,11 @@ def _rates(
     arrays: RiskArrays, owed: FloatArray, backing: FloatArray, haircut: FloatArray, money: BoolArray | None
 ) -> BalanceRates:
     own = is_own_money(arrays) if money is None else money
-    asset = (arrays.is_collateral & ~own)[:, None]
+    asset, value = (arrays.is_collateral & ~own)[:, None], arrays.value_rows[:, None]
+    left = np.maximum((1.0 - haircut[:, None]) * value - backing, 0.0)
     none, nothing = np.zeros(len(arrays), np.bool_), np.zeros((len(arrays), 2))
-    costs = np.where(asset, owed, 0.0), np.where(asset, backing, 0.0)
-    return BalanceRates(*costs, haircut, own, none, nothing)
+    cost, back, risen, after = (np.where(asset, amounts, 0.0) for amounts in (owed, backing, value + owed, left))
+    return BalanceRates(cost, back, risen, after, own, none, nothing)
 
 
 def charged_when_owed(rates: BalanceRates) -> BoolArray:
@@ -106,10 +112,15 @@ def charged_when_owed(rates: BalanceRates) -> BoolArray:
     return rates.money | (rates.owed[:, 0] > 0.0)
 
 
-def with_balances(required: Requirement, book: Book, arrays: RiskArrays, rates: BalanceRates) -> Requirement:
-    """A requirement with the charge for balances on top of it. NumericalError where ticks cannot hold it exactly."""
+def with_balances(
+    required: Requirement, book: Book, arrays: RiskArrays, rates: BalanceRates, asked: FloatArray | None = None
+) -> Requirement:
+    """A requirement with the charge for balances on top of it. NumericalError where ticks cannot hold it exactly.
+
+    asked  (P,2) what the model asks for every position by itself, whole ticks; None where it asks for them together
+    """
     account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
-    ticks, sums = balance_ticks(book, arrays, rates), np.zeros((len(book), 2))
+    ticks, sums = balance_ticks(book, arrays, rates, asked), np.zeros((len(book), 2))
     if np.any(ticks):
         # Whole ticks add up exactly in any order.
         np.add.at(sums, account, ticks)
@@ -122,21 +133,11 @@ def with_balances(required: Requirement, book: Book, arrays: RiskArrays, rates: 
     return required._replace(initial=initial, maintenance=maintenance, charges=charges)
 
 
-def excess_of_balances(arrays: RiskArrays, rates: BalanceRates) -> FloatArray:
-    """(N,) margin currency that a unit of a contract or an asset can add to the charge through what another book holds.
-
-    The charge for backing is m B / V, m the money owed up to V, V the value and B the cost of what is held, so it moves
-    by no more than r = max B / V of a single asset for every unit of money that m or V move by: r |value| of a unit.
-    """
-    counted = arrays.value_rows * (1.0 - rates.haircut)
-    some = (rates.backing[:, 0] > 0.0) & (counted > 0.0)
-    highest = float(np.max(rates.backing[some, 0] / counted[some], initial=0.0))
-    return np.where(rates.contracts | arrays.is_collateral, highest * np.abs(arrays.value), 0.0)
-
-
-def balance_lines(book: Book, arrays: RiskArrays, rates: BalanceRates) -> list[Contribution]:
-    """The charge of the one account of `book`, balance by balance."""
-    ticks, lines = balance_ticks(book, arrays, rates), []
+def balance_lines(
+    book: Book, arrays: RiskArrays, rates: BalanceRates, asked: FloatArray | None = None
+) -> list[Contribution]:
+    """The charge of the one account of `book`, balance by balance; `asked` as above."""
+    ticks, lines = balance_ticks(book, arrays, rates, asked), []
     with localcontext(EXACT):
         for p in np.flatnonzero(ticks.any(axis=1)):
             initial, _ = exact_amounts(float(ticks[p, 0]), arrays, (1.0, 1.0))
@@ -146,40 +147,58 @@ def balance_lines(book: Book, arrays: RiskArrays, rates: BalanceRates) -> list[C
     return lines
 
 
-def balance_ticks(book: Book, arrays: RiskArrays, rates: BalanceRates) -> FloatArray:
-    """(P,2) what every balance costs, ticks; whole ones, rounded up, where the arrays are rounded."""
+def balance_ticks(book: Book, arrays: RiskArrays, rates: BalanceRates, asked: FloatArray | None = None) -> FloatArray:
+    """(P,2) what every balance costs, ticks; whole ones, rounded up, where the arrays are rounded. `asked` as above."""
     row, quantity = book.instrument_idx, book.quantity
-    account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
-    loan = _loan_by_contracts(book, arrays, rates.contracts, account)
-    if not np.any(arrays.is_collateral[row] & (quantity < 0)) and not np.any(loan):
-        return np.zeros((len(row), 2))
-    own = rates.money
-    asset = (arrays.is_collateral & ~own)[row]
-    held = np.where(asset, np.maximum(quantity, 0.0), 0.0)
-    value = arrays.value_rows[row]
-    money = _added(np.where(own[row], quantity, 0.0) * value, account, book, arrays)
-    counted = _added(held * value * (1.0 - rates.haircut[row]), account, book, arrays)
-    backing = held[:, None] * rates.backing[row]
-    share = _against(loan - money, counted)[:, None]
-    if np.any(rates.charged):
-        share = share - _charged_already(book, account, rates, backing, share - _against(-money, counted)[:, None])
-    short = np.where(asset, np.maximum(-quantity, 0.0), 0.0)
-    ticks = short[:, None] * rates.owed[row] + backing * share[account]
+    short, held = np.maximum(-quantity, 0.0)[:, None], np.maximum(quantity, 0.0)[:, None]
+    backing = held * rates.backing[row]
+    ticks = short * rates.owed[row]
+    if np.any(backing):
+        account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
+        debts = _added(short * rates.risen[row], account, book, arrays)
+        money = _added(np.where(rates.money[row], quantity, 0.0) * arrays.value_rows[row], account, book, arrays)
+        owed = debts - money[:, None]
+        if asked is None:
+            need, free = _loan_by_contracts(book, arrays, rates.contracts, account)[:, None], np.ones((1, 1))
+        else:
+            need, free = _unmet(book, arrays, account, asked - _whole(short * rates.charged[row], arrays))
+        backing = backing * free
+        left = _added(held * rates.left[row] * free, account, book, arrays)
+        share = against(owed + need, left)
+        if np.any(rates.charged):
+            share = share - _charged_already(book, account, rates, backing, share - against(owed, left))
+        ticks = ticks + backing * share[account]
     return ticks if arrays.tick is None else np.asarray(np.ceil(np.round(ticks, NOISE_DIGITS)) + 0.0)
 
 
-def _against(owed: FloatArray, counted: FloatArray) -> FloatArray:
-    """(A,) share of the assets held, worth `counted`, that stands against money owed."""
-    some = counted > 0.0
-    return np.where(some, np.clip(owed, 0.0, counted) / np.where(some, counted, 1.0), 0.0)
+def against(owed: FloatArray, left: FloatArray) -> FloatArray:
+    """Share, from 0 to 1, of assets that stands against what is owed: owed / left; 1 of nothing where there is some."""
+    some = left > 0.0
+    return np.where(some, np.clip(owed, 0.0, left) / np.where(some, left, 1.0), owed > 0.0)
+
+
+def _unmet(book: Book, arrays: RiskArrays, account: np.ndarray, asked: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(A,2) what is asked for contracts beyond the balance of the coin that they pay in, all of it where that is no
+    coin; (P,2) share of every balance that is not asked for that way."""
+    row = book.instrument_idx
+    coin = arrays.terms.currency_underlying[arrays.terms.currency_idx[row]]
+    code = account * (len(arrays.underlying_id) + 1) + coin + 1
+    known, place = np.unique(code, return_inverse=True)
+    held = np.where(arrays.is_collateral[row] & (coin >= 0), np.maximum(book.quantity, 0.0), 0.0)
+    balance, needed = np.zeros((len(known), 1)), np.zeros((len(known), 2))
+    np.add.at(balance, place, _whole(held * arrays.value_rows[row], arrays)[:, None])
+    np.add.at(needed, place, asked)
+    unmet = np.zeros((len(book), 2))
+    np.add.at(unmet, known // (len(arrays.underlying_id) + 1), np.maximum(needed - balance, 0.0))
+    return unmet, 1.0 - against(needed, balance)[place]
 
 
 def _charged_already(
     book: Book, account: np.ndarray, rates: BalanceRates, backing: FloatArray, by_contracts: FloatArray
 ) -> FloatArray:
-    """(A,2) share of the assets held that contracts have been charged for, at most that which backs them, (A,1).
+    """(A,2) share of the assets held that contracts have been charged for, at most that which backs them.
 
-    backing  (P,2) what each balance costs where all of it stands against money owed, ticks
+    backing  (P,2) what each balance costs where all of it stands against something owed, ticks
     """
     sold, whole = np.zeros((len(book), 2)), np.zeros((len(book), 2))
     np.add.at(sold, account, np.maximum(-book.quantity, 0.0)[:, None] * rates.charged[book.instrument_idx])
@@ -198,7 +217,11 @@ def _loan_by_contracts(book: Book, arrays: RiskArrays, contracts: BoolArray, acc
 
 
 def _added(ticks: FloatArray, account: np.ndarray, book: Book, arrays: RiskArrays) -> FloatArray:
-    """(A,) amounts of positions added up by account, every one rounded to whole ticks where the arrays are."""
-    total = np.zeros(len(book))
-    np.add.at(total, account, ticks if arrays.tick is None else np.rint(ticks))
+    """(A,) or (A,2) amounts of positions added up by account, every one rounded to whole ticks where the arrays are."""
+    total = np.zeros((len(book), *ticks.shape[1:]))
+    np.add.at(total, account, _whole(ticks, arrays))
     return total
+
+
+def _whole(ticks: FloatArray, arrays: RiskArrays) -> FloatArray:
+    return ticks if arrays.tick is None else np.rint(ticks)

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portfolio_margin.balances_owed import CHARGE, NOISE_DIGITS
+from portfolio_margin.balances_owed import CHARGE, NOISE_DIGITS, against
 from portfolio_margin.blocks import BLOCK_NUMBERS, Block, blocks
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import exact_amounts
@@ -261,12 +261,6 @@ def _charge(legs: _Legs, price: FloatArray) -> tuple[FloatArray, BoolArray]:
     lacking = by_account(np.where(owed, np.maximum(-spare, 0.0), 0.0)) + np.maximum(-dollars, 0.0)
     others = by_account(np.where(owed, 0.0, np.maximum(spare, 0.0))) + np.maximum(dollars, 0.0)
     lacking_then = by_account(np.where(owed, -least, 0.0)) - dollars
-    share_owed = _share(others, lacking)
-    share_held = _share(lacking_then, by_account(np.where(owed, 0.0, least)))
+    share_owed = against(others, lacking)
+    share_held = against(lacking_then, by_account(np.where(owed, 0.0, least)))
     return gap * np.where(owed, share_owed[legs.account], share_held[legs.account]), owed
-
-
-def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
-    """part / whole, from 0 to 1; 1 of nothing where part is above 0, else 0."""
-    some = whole > 0.0
-    return np.where(some, np.clip(part, 0.0, whole) / np.where(some, whole, 1.0), part > 0.0)

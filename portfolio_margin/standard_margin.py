@@ -146,7 +146,7 @@ class PositionByPosition(ABC):
     ) -> Requirement:
         """Requirement of every account, its settlement currencies added up."""
         found = requirement(book, arrays, self.params, backend=backend, threads=threads)
-        return with_balances(found, book, arrays, self._balances(arrays))
+        return with_balances(found, book, arrays, *self._balances_of(book, arrays))
 
     def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
         """(N,) 0 where no rate of futures grows with size and no coin held stands against money owed; else nothing."""
@@ -156,10 +156,17 @@ class PositionByPosition(ABC):
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Position by position."""
         lines = contributions(book, arrays, self.params)
-        return lines + balance_lines(book, arrays, self._balances(arrays))
+        return lines + balance_lines(book, arrays, *self._balances_of(book, arrays))
+
+    def _balances_of(self, book: Book, arrays: RiskArrays) -> tuple[BalanceRates, FloatArray | None]:
+        """Rates of coins, and what every position is asked for where coins held may have to stand for it."""
+        rates = self._balances(arrays)
+        if not np.any((book.quantity > 0.0) & np.any(rates.backing > 0.0, axis=1)[book.instrument_idx]):
+            return rates, None
+        return rates, asked_ticks(book, arrays, self.params)
 
     def _balances(self, arrays: RiskArrays) -> BalanceRates:
-        """Rates of coins: a coin owed is a short call of strike 0, one that stands against money owed is charged alike;
+        """Rates of coins: a coin owed is a short call of strike 0, one that stands against what is owed costs as much;
         none of a coin without rates."""
         shares = np.zeros((len(arrays), 2))
         for row in np.flatnonzero(arrays.is_coin):
@@ -194,6 +201,13 @@ def requirement(
     amounts = dict(zip(CHARGES, (options, futures * arrays.tick_size), strict=True))
     total = amounts["short_options"] + amounts["futures"]
     return Requirement(total[:, 0], total[:, 1], np.full(len(book), -1), amounts)
+
+
+def asked_ticks(book: Book, arrays: RiskArrays, params: Params) -> FloatArray:
+    """(P,2) initial and maintenance margin of every position, in whole ticks."""
+    short = replace(book, quantity=_short_quantity(book, arrays))
+    options = position_ticks(short, arrays, option_rows(arrays, params.options))
+    return options + future_ticks(book, arrays, params.futures)
 
 
 def contributions(book: Book, arrays: RiskArrays, params: Params) -> list[Contribution]:

@@ -15,9 +15,9 @@ DAY_MS = 86_400_000
 SVI = [0.004, 0.06, -0.2, 0.02, 0.1]
 
 
-def market_and_instruments(strikes: int = 9) -> tuple[Instruments, Market]:
-    """USD, BTC and ETH cash; perpetual, future and inverse options on BTC and ETH."""
-    spots = {"BTC": 68_000.0, "ETH": 2_050.0}
+def market_and_instruments(strikes: int = 9, spots: dict[str, float] | None = None) -> tuple[Instruments, Market]:
+    """Cash of USD, BTC and ETH, or of other coins at their `spots`; perpetual, future and inverse options on them."""
+    spots = spots or {"BTC": 68_000.0, "ETH": 2_050.0}
     rows: list[dict[str, Any]] = [_row("USD", Kind.CASH, -1, -1, 0)]
     expiry_time, forward, owner = [], [], []
     for u, (name, spot) in enumerate(spots.items()):
@@ -36,7 +36,7 @@ def market_and_instruments(strikes: int = 9) -> tuple[Instruments, Market]:
                     option = _row(label, Kind.OPTION, u, x + e, u + 1, Payoff.INVERSE, 1.0, 0.1)
                     rows.append({**option, "strike": strike, "sign": sign})
     instruments = Instruments(**{key: np.array([row[key] for row in rows]) for key in rows[0]})
-    tau = np.array([7.0, 60.0, np.nan] * 2) / 365
+    tau = np.array([7.0, 60.0, np.nan] * len(spots)) / 365
     svi = np.array([[value * t for value in SVI[:2]] + SVI[2:] for t in tau * 5])
     vol = np.where(instruments.is_option & (np.arange(len(rows)) % 2 == 0), 0.55, np.nan)
     market = Market(
@@ -46,12 +46,12 @@ def market_and_instruments(strikes: int = 9) -> tuple[Instruments, Market]:
         expiry_underlying=np.array(owner),
         expiry_time=np.array(expiry_time),
         forward=np.array(forward),
-        discount=np.ones(6),
+        discount=np.ones(3 * len(spots)),
         svi=np.where(np.isnan(svi).any(axis=1)[:, None], np.nan, svi),
         mark_vol=vol,
-        currency_id=np.array(["USD", "BTC", "ETH"]),
+        currency_id=np.array(["USD", *spots]),
         fx=np.array([1.0, *spots.values()]),
-        currency_underlying=np.array([-1, 0, 1]),
+        currency_underlying=np.arange(-1, len(spots)),
     )
     return instruments, market
 

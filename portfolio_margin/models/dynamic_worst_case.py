@@ -206,15 +206,18 @@ class Model:
         ) + balance_lines(book, arrays, self.balance_rates(arrays))
 
     def balance_rates(self, arrays: RiskArrays) -> BalanceRates:
-        """What assets outside the scenarios cost as far as they stand against money owed, contracts among it: their
+        """What assets outside the scenarios cost as far as they stand against something owed, contracts among it: their
         largest fall in any scenario, beyond haircut and peg. Balances owed are inside whatever the asset is."""
-        p, haircut = self.params, self.haircut(arrays)
+        p, haircut, factors = self.params, self.haircut(arrays), np.array(self._factors)
         outside, pegs = outside_scenarios(arrays, p.assets)
-        rows = np.where(outside[:, None], arrays.rows, 0.0)
-        taken = haircut + (1.0 - haircut) * pegs
-        rates = scenario_rates(arrays, rows, np.array(self._factors), taken)
-        counted = np.where(uncounted(arrays, p.assets), 1.0, haircut)
-        return rates._replace(owed=np.zeros_like(rates.owed), haircut=counted, contracts=~arrays.is_collateral)
+        rates = scenario_rates(arrays, arrays.rows, factors, haircut + (1.0 - haircut) * pegs)
+        counts = ~uncounted(arrays, p.assets)[:, None]
+        return rates._replace(
+            owed=np.zeros_like(rates.owed),
+            backing=np.where(outside[:, None] & counts, rates.backing, 0.0),
+            left=np.where(counts, rates.left, 0.0),
+            contracts=~arrays.is_collateral,
+        )
 
     def closing(self, arrays: RiskArrays) -> Closing:
         """The charges that depend on the contracts alone, and what they are computed from."""

@@ -18,6 +18,7 @@ MOST_ACCOUNTS = 120
 INCHES_PER_ACCOUNT = 0.19
 INCHES_PER_MODEL = 1.0
 LEGEND_LETTERS_PER_INCH = 14
+TITLE_LETTERS_PER_INCH = 7
 # A share of notional below this is no longer told apart.
 SMALLEST_SHARE = 1e-5
 # What a cell holds where it has no number of its own, and what a number of a part carries.
@@ -28,7 +29,7 @@ MARKS = {
 }
 OF_A_PART = ("*", "of a part: no rule for some positions")
 NOT_VALID = ("†", "parameters not valid at the time of the market")
-AMOUNT = "no contract held, so an amount, in"
+AMOUNT = "no contract held, or a part of what bears risk, so no share but an amount, in"
 UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -39,9 +40,10 @@ def margin_map(result: Comparison, scale: str = "notional", title: str = "") -> 
            "amount": in the margin currency
     title  by default what is shown, the currency and the time of the market
     The frame: model, account, initial_margin, notional, value (NaN where there is no number), state: "number", "part"
-    (a number, but the model has no rule for some of what is held), or why there is none: "amount" (no contract, so no
-    share of notional, but coins or stock that need margin: the cell has the amount, without a colour), "zero" (nothing
-    is required), "nothing held" (nor is a contract held), "not computed" (no rule for the positions that bear risk).
+    (a number, but the model has no rule for some of what is held), or why there is none: "amount" (no share of
+    notional: no contract is held, but coins or stock need margin, or the margin is of a part of what bears risk; the
+    cell has the amount, without a colour), "zero" (nothing is required), "nothing held" (nor is a contract held), "not
+    computed" (no rule for the positions that bear risk).
     Accounts of which every model asks nothing are left out of the picture, unless all are such; ConfigError for more
     than 120 accounts. Models that could not be computed are named below.
     """
@@ -61,12 +63,15 @@ def margin_map(result: Comparison, scale: str = "notional", title: str = "") -> 
     unit = "share of notional" if scale == "notional" else first.currency
     shown_as = f"as a share of notional, both in {first.currency}" if scale == "notional" else f"[{first.currency}]"
     moment = np.datetime64(first.as_of_ms, "ms").astype("datetime64[s]")
-    figure, axes = new_axes(title or f"initial margin {shown_as}, at {moment}Z", "", "")
+    figure, axes = new_axes("", "", "")
     _draw(figure, axes, value, _texts(value, initial, state, left_out[1], scale), scale, unit)
     names = [n if valid else f"{n} {NOT_VALID[0]}" for n, valid in zip(result.model, result.applies, strict=True)]
     axes.set_xticks(range(len(result.model)), names, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(shown)), result.account[shown].tolist(), fontsize="x-small")
     letters = int(LEGEND_LETTERS_PER_INCH * figure.get_figwidth())
+    title = title or f"initial margin {shown_as}, at {moment}Z"
+    lines = wrap(title, int(TITLE_LETTERS_PER_INCH * figure.get_figwidth()), break_on_hyphens=False)
+    axes.set_title("\n".join(lines))
     marks = _marks(state, left_out[1], first.currency, result.applies)
     figure.supxlabel(legend(marks, list(result.left_out), letters), fontsize="x-small", ha="left", x=0.01)
     models, accounts = value.shape
@@ -94,7 +99,7 @@ def _states(
             unmargined & (initial == 0),
             (notional == 0) & (initial == 0),
             initial == 0,
-            (notional == 0) & (scale == "notional"),
+            ((notional == 0) | unmargined) & (scale == "notional"),
             excluded,
         ],
         ["not computed", "nothing held", "zero", "amount", "part"],

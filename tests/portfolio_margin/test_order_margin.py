@@ -17,6 +17,7 @@ from portfolio_margin.models import worst_case
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.worst_fill import OpenOrders, gain_at_limit
 from pricing import ConfigError, DataError
+from tests.portfolio_margin import toy_model
 from tests.portfolio_margin.books import ARRAYS, CONTRACTS, INSTRUMENTS, MARKET, ROW, Held, book_of, in_steps, quantity
 from tests.portfolio_margin.test_contracts import SHIPPED, arrays_of, model_of
 
@@ -149,32 +150,6 @@ def test_books_together_ask_for_no_more_than_apart_and_the_excess(
     assert statement.available_funds[2] >= apart - beyond - 2 * CENT - 1e-9 * abs(apart)
 
 
-@pytest.mark.parametrize("name", [name for name in STATED if name != "worst_case"])
-def test_a_bound_is_at_least_what_all_subsets_ask_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = fitted(name)
-    arrays = arrays_of(model)
-    random = np.random.default_rng(7)
-    tight = []
-    for _ in range(8):
-        held = {**in_steps({str(n): int(random.integers(-300, 300)) for n in random.choice(CONTRACTS, 4)}), **RICH}
-        listed = [
-            (str(n), int(random.integers(1, 200)) * int(random.choice([-1, 1])), float(random.integers(-2000, 2000)))
-            for n in random.choice(CONTRACTS, 8)
-        ]
-        book, orders = book_of({"a": held}), orders_of(listed)
-        exact = margin(book, arrays, MARKET, model, orders=orders).orders
-        with monkeypatch.context() as small:
-            small.setattr(order_margin, "ENUMERATED", 3)
-            small.setattr(order_margin, "GROUP", 3)
-            bound = margin(book, arrays, MARKET, model, orders=orders).orders
-        assert exact is not None and bound is not None
-        assert (exact.method_names[0], bound.method_names[0]) == ("exact", "bound")
-        assert bound.added[0] >= exact.added[0]
-        tight.append(bound.added[0] / max(exact.added[0], 1.0))
-    # It is of use: without netting between groups, a few times the exact one at most.
-    assert np.median(tight) < 4.0
-
-
 def test_a_worst_loss_takes_any_number_of_orders_and_names_the_worst_of_all_subsets() -> None:
     """13 orders, more than are tried, paid in coins with a haircut that move in the scenarios; 8,192 books by hand."""
     model = worst_case.Model(worst_case.Params(initial_factor=1.2, short_option_minimum=0.02))
@@ -208,12 +183,11 @@ def test_a_coin_that_could_turn_is_tried_and_then_bounded() -> None:
 
 
 def test_more_orders_than_can_be_tried_are_refused_by_name_where_there_is_no_bound() -> None:
-    model = fitted("reg_t")
+    model = toy_model.Model(toy_model.Params())
     arrays = arrays_of(model)
-    listed: Listed = [(CONTRACTS[0], 1, 0.0)] * (order_margin.ENUMERATED + 1)
     seen = [name for name in CONTRACTS if model.not_covered(arrays)[ROW[name]] == ""]
-    listed = [(seen[0], 1, 0.0)] * (order_margin.ENUMERATED + 1)
-    with pytest.raises(ConfigError, match=r"reg_t states no bound .* 12 open orders of one account: a has 13"):
+    listed: Listed = [(seen[0], 1, 0.0)] * (order_margin.ENUMERATED + 1)
+    with pytest.raises(ConfigError, match=r"toy_model states no bound .* 12 open orders of one account: a has 13"):
         margin(book_of({"a": {}}), arrays, MARKET, model, orders=orders_of(listed))
 
 

@@ -359,7 +359,8 @@ class MarginEngine:
     """A state that one writer moves on and many readers ask.
 
     `apply` puts a whole new state in the place of the old one in one assignment, so a reader never sees half of an
-    event and never waits. Who has several questions about one moment takes `state` and asks that.
+    event and never waits. Who has several questions about one moment takes `state` and asks that. A margin group,
+    ACCOUNT:GROUP, is an account by that name.
     """
 
     def __init__(self, state: State) -> None:

@@ -16,12 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from portfolio_margin.balances_owed import CHARGE
 from portfolio_margin.blocks import BLOCK_NUMBERS, Block, blocks
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
 from portfolio_margin.currency_debts import CurrencyCells, currency_debt_lines, with_currency_debts
 from portfolio_margin.deribit_matrix import Params, Terms, scenario_set
+from portfolio_margin.order_bounds import Excess, Reach, debts_ceiling, most, per_contract, range_of, turning_rates
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_on_coins
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.instruments import Kind
@@ -105,6 +107,11 @@ class MatrixModel(ABC):
     ) -> Requirement:
         """Requirement of every account."""
         return requirement(book, arrays, self.portfolio(arrays), backend=backend, threads=threads)
+
+    def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
+        """What the dampener takes off the losses of another part, and what the limit of gains leaves of them; ceilings
+        of the delta shock and of what debts cost."""
+        return order_excess(arrays, self.portfolio(arrays), reach)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Position by position, underlying by underlying."""
@@ -204,6 +211,34 @@ def requirement(
     return with_currency_debts(
         required, book, arrays, portfolio.currencies, portfolio.factors, backend=backend, threads=threads
     )
+
+
+def order_excess(arrays: RiskArrays, portfolio: Portfolio, reach: Reach) -> tuple[Excess, ...]:
+    """Two bounds for open orders: the dampener counted by contract, and counted once for every part."""
+    terms, tick, count = portfolio.terms, arrays.tick_size, len(arrays.underlying_id)
+    ceilings, limited = {"delta_shock": 0.0}, np.zeros(len(arrays))
+    damped, once = np.zeros(len(arrays)), 0.0
+    turning = np.zeros(len(arrays))
+    for vectors in portfolio.vectors:
+        # Cash that no underlying moves stands with the first coin.
+        coin = terms.family[np.maximum(arrays.underlying_idx, 0)] if count else np.full(len(arrays), -1)
+        rows = per_contract(arrays, vectors.rows)
+        gains = most(reach, rows, coin, count, portfolio.haircut) * terms.offset[:, None]
+        binds = (gains > terms.cap[:, None])[coin] if count else np.zeros(rows.shape, np.bool_)
+        offset = terms.offset[coin][:, None] if count else 0.0
+        limited += np.max(np.where(binds, np.abs(rows) * offset, 0.0), axis=1, initial=0.0)
+        damped += np.max(np.where(terms.extended, np.abs(rows), 0.0), axis=1, initial=0.0)
+        once += float(vectors.dampener.max(axis=1, initial=0.0)[np.unique(coin)].sum()) * tick if count else 0.0
+        if portfolio.haircut is not None:
+            turning += turning_rates(arrays, portfolio.haircut, 1.0, vectors.rows)
+        if count and portfolio.params.delta_shock != "none":
+            delta = range_of(reach, per_contract(arrays, vectors.delta[:, None]), coin, count)[:, 0] / tick
+            shock = shock_of_delta(delta, np.zeros(count), terms, np.arange(count), tick)
+            ceilings["delta_shock"] += float(shock.sum()) * tick
+    if portfolio.currencies is not None:
+        ceilings[CHARGE] = debts_ceiling(arrays, portfolio.currencies, reach, portfolio.factors[0])
+    by_contract = Excess(limited + damped + turning, ceilings)
+    return by_contract, Excess(limited + turning, ceilings, once * (reach.parts - 1))
 
 
 def contributions(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> list[Contribution]:

@@ -249,6 +249,20 @@ def short_confidence(confidence: FloatArray, threshold: float | FloatArray) -> F
     return np.where(confidence < threshold, 1.0 - confidence, 0.0)
 
 
+def doubt_ceiling(feeds: Feeds, arrays: RiskArrays, threshold: float, margin: float, size: FloatArray) -> float:
+    """The most that the contingency for doubted oracles may be where nothing is held beyond size (N,): all of it at the
+    lowest confidence there is, whichever of them a position is seen with."""
+    if feeds.quiet:
+        return 0.0
+    seen, contracts = confidence_of(feeds, arrays, with_rates=True), contracts_of(arrays)
+    least = float(np.min(np.concatenate([[1.0], *seen])))
+    in_doubt = float(short_confidence(np.array(least), threshold))
+    price = np.where(contracts.asset, np.abs(arrays.value) / feeds.stable_price, contracts.units * contracts.spot)
+    spot = np.where(contracts.asset, np.maximum(price, contracts.units * contracts.spot), price)
+    counted = contracts.option | contracts.perpetual | contracts.asset
+    return float(np.sum(np.where(counted, size * spot, 0.0))) * in_doubt * margin
+
+
 def with_floor(charges: dict[str, FloatArray], accounts: int) -> dict[str, FloatArray]:
     """The charges and a last one, "floor" (A,2): what lifts maintenance to 0 and initial margin to maintenance.
 

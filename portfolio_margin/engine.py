@@ -1,4 +1,8 @@
-"""MarginEngine: margins of many accounts kept up to date by events, and answers to orders that have not been sent."""
+"""MarginEngine: margins of many accounts kept up to date by events, and answers to orders that have not been sent.
+
+A margin group, ACCOUNT:GROUP, is an account of its own to an engine: events, checks and figures name it so, and nothing
+of one group counts for another. `margin_groups.pooled` adds groups up in statements.
+"""
 
 from __future__ import annotations
 
@@ -355,7 +359,8 @@ class MarginEngine:
     """A state that one writer moves on and many readers ask.
 
     `apply` puts a whole new state in the place of the old one in one assignment, so a reader never sees half of an
-    event and never waits. Who has several questions about one moment takes `state` and asks that.
+    event and never waits. Who has several questions about one moment takes `state` and asks that. A margin group,
+    ACCOUNT:GROUP, is an account by that name.
     """
 
     def __init__(self, state: State) -> None:

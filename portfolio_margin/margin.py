@@ -137,11 +137,11 @@ def amounts(
     found = _of_positions(book, arrays, model, backend=backend, threads=threads)
     if orders is None:
         return found
-    from portfolio_margin.order_margin import order_margins
+    from portfolio_margin.order_margin import Funds, order_margins
 
-    def funds(other: Book) -> tuple[FloatArray, BoolArray]:
+    def funds(other: Book) -> Funds:
         after = _of_positions(other, arrays, model, backend=backend, threads=threads)
-        return after.available_funds, after.unmargined
+        return Funds(after.available_funds, after.unmargined, after.charges)
 
     return with_order_margin(found, order_margins(book, arrays, model, orders, funds, money_step(arrays)), arrays)
 

@@ -12,30 +12,31 @@ Three ways to the least, the first that applies:
                       over subsets change places (`worst_fill`), for any number of orders; not where a balance of coins
                       could turn its sign
   exact, all subsets  at most ENUMERATED orders: the model margins the account after every subset
-  bound               more orders, of a model that states `excess_rates`, (N,) x with
+  bound               more orders, of a model that states `order_excess` or `excess_rates` (`order_bounds`): orders are
+                      cut into groups of contracts that stand close together; the one that is worst alone is tried in
+                      all subsets with the account, every other one in all subsets alone. With F the funds without the
+                      charges that have a ceiling,
 
-                        funds(a + b) >= funds(a) + funds(b) - sum over i of |b_i| x_i   for all books a and b
+                        order margin <= funds - least F of the account and the first group
+                                        + sum over the other groups of (-least F alone + sum |b_i| rates_i)
+                                        + ceilings + amount
 
-                      Orders are cut into groups of contracts that stand close together; the one that is worst alone is
-                      tried in all subsets with the account, every other one in all subsets alone:
-
-                        order margin <= worst of the first with the account
-                                        + sum over the other groups of (-least funds alone + sum |b_i| x_i)
-
-A model that states no rates is refused for an account with more orders, by name: there is no number that would be safe.
+Every model shipped states one. Another that does not is refused for an account with more orders, by name: there is no
+number that would be safe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from portfolio_margin.book import UNGROUPED, Book
-from portfolio_margin.convexity import declared_excess
 from portfolio_margin.fills import Additions, merged
 from portfolio_margin.ledger import Positions, book_of
+from portfolio_margin.order_bounds import Excess, Reach, declared_bounds, smallest
 from portfolio_margin.order_table import (
     INITIAL_FACTOR,
     LONG_WEIGHT,
@@ -61,8 +62,21 @@ ROUNDINGS = 2.0
 NO_ORDERS, EXACT, BOUND = range(3)
 METHODS = ("", "exact", "bound")
 
-# Available funds (A,) of the accounts of a book, and (A,) whether one bears risk that the model has no rule for.
-Funds = Callable[[Book], tuple[FloatArray, BoolArray]]
+
+class Funds(NamedTuple):
+    """Of the accounts of a book.
+
+    available  (A,) available funds, rounded down to money steps
+    unseen     (A,) whether one bears risk that the model has no rule for
+    charges    name -> (A,2) parts of initial and maintenance margin
+    """
+
+    available: FloatArray
+    unseen: BoolArray
+    charges: Mapping[str, FloatArray]
+
+
+FundsOf = Callable[[Book], Funds]
 
 
 class OrderMargins(NamedTuple):
@@ -108,12 +122,12 @@ class _Ask(NamedTuple):
     book: Book
     arrays: RiskArrays
     orders: OpenOrders
-    funds: Funds
+    funds: FundsOf
     step: float
 
 
 def order_margins(
-    book: Book, arrays: RiskArrays, model: MarginModel, orders: OpenOrders, funds: Funds, step: float
+    book: Book, arrays: RiskArrays, model: MarginModel, orders: OpenOrders, funds: FundsOf, step: float
 ) -> OrderMargins:
     """The margin for the open orders of every account.
 
@@ -134,19 +148,20 @@ def order_margins(
     filled = np.zeros(len(orders), dtype=np.bool_)
     ask = _Ask(book, arrays, orders, funds, step)
     tried, many = _plan(ask, model, np.flatnonzero(reason == ""))
-    for job, available, unseen in _results(ask, tried):
-        worst = int(np.argmin(available))
-        added[job.account] = available[0] - available[worst]
+    for job, found in _results(ask, tried):
+        worst = int(np.argmin(found.available))
+        added[job.account] = found.available[0] - found.available[worst]
         filled[job.own], method[job.account] = job.subsets[worst], EXACT
-        blind[job.account] |= bool(np.any(unseen & ~unseen[0]))
-    excess = declared_excess(model, arrays) if many else None
+        blind[job.account] |= bool(np.any(found.unseen & ~found.unseen[0]))
     refused = []
     for account, own in many:
-        found = None if excess is None else _bound(ask, account, own, excess)
-        if found is None:
+        bound = _bound(ask, model, account, own)
+        if bound is None:
             refused.append(f"{book.account_id[account]} has {len(own)}")
             continue
-        added[account], filled[own], method[account] = *found, BOUND
+        added[account], filled[own], debts = bound
+        method[account] = BOUND
+        blind[account] |= debts
     if refused:
         raise ConfigError(
             f"{model.model_id} states no bound for the worst of more than {ENUMERATED} open orders of one account: "
@@ -221,8 +236,8 @@ def filled_book(
     return book_of(names, merged(positions, additions, arrays, rank), group)
 
 
-def _results(ask: _Ask, tried: Sequence[_Tried]) -> Iterator[tuple[_Tried, FloatArray, BoolArray]]:
-    """Every entry with (K,) available funds after its subsets and (K,) risk without a rule, many accounts at a time."""
+def _results(ask: _Ask, tried: Sequence[_Tried]) -> Iterator[tuple[_Tried, Funds]]:
+    """Every entry with what its account has after each of its subsets (K,), many accounts at a time."""
     first = 0
     while first < len(tried):
         last, trials = first, 0
@@ -230,9 +245,11 @@ def _results(ask: _Ask, tried: Sequence[_Tried]) -> Iterator[tuple[_Tried, Float
             trials += len(tried[last].subsets)
             last += 1
         part = tried[first:last]
-        available, unseen = ask.funds(filled_book(ask.book, ask.arrays, ask.orders, part))
-        ends = np.cumsum([len(job.subsets) for job in part])[:-1]
-        yield from zip(part, np.split(available, ends), np.split(unseen, ends), strict=True)
+        found = ask.funds(filled_book(ask.book, ask.arrays, ask.orders, part))
+        ends = np.cumsum([0, *(len(job.subsets) for job in part)])
+        for job, low, high in zip(part, ends[:-1], ends[1:], strict=True):
+            charges = {name: amounts[low:high] for name, amounts in found.charges.items()}
+            yield job, Funds(found.available[low:high], found.unseen[low:high], charges)
         first = last
 
 
@@ -272,37 +289,95 @@ def _worst_loss_subset(ask: _Ask, table: OrderTable, account: int, own: IntArray
     return found.filled
 
 
-def _bound(ask: _Ask, account: int, own: IntArray, excess: FloatArray) -> tuple[float, BoolArray] | None:
-    """What the orders of an account may ask for at most, and (o,) those that add to it; None where an order alone is a
-    debt without a rule, of which the model's funds say nothing."""
-    arrays, orders = ask.arrays, ask.orders
-    row = orders.instrument_idx[own]
+class _Groups(NamedTuple):
+    """The orders of one account in groups, and each group tried alone.
+
+    rows    by group, places among the orders of the account
+    alone   by group, what was tried and what came out
+    extra   (o,) what an order alone does not pay: it pays in an asset whose debts the model does not look at
+    """
+
+    rows: list[IntArray]
+    alone: list[tuple[_Tried, Funds]]
+    extra: FloatArray
+
+
+def _bound(ask: _Ask, model: MarginModel, account: int, own: IntArray) -> tuple[float, BoolArray, bool] | None:
+    """What the orders of an account may ask for at most, (o,) those that add to it, and whether a fill may begin a debt
+    that the model has no rule for; None where the model states no bound."""
+    arrays, row = ask.arrays, ask.orders.instrument_idx[own]
     order = np.lexsort((row, arrays.expiry_idx[row], arrays.underlying_idx[row]))
-    groups = [order[low : low + GROUP] for low in range(0, len(order), GROUP)]
-    alone = list(_results(ask, [_Tried(-1, own[g], every_subset(len(g))) for g in groups]))
-    if any(np.any(unseen) for _, _, unseen in alone):
+    rows = [order[low : low + GROUP] for low in range(0, len(order), GROUP)]
+    reach = _reach(ask, account, own, len(rows))
+    stated = declared_bounds(model, arrays, reach)
+    if not stated:
         return None
-    paid = np.abs(paid_for(arrays, orders)[own])
-    beyond = np.abs(orders.quantity[own]) * excess[row]
-    beyond += paid * excess[np.maximum(arrays.cash_row[row], 0)]
+    ruled = np.asarray(model.debts_covered(arrays)) | (arrays.instrument_id == arrays.currency)
+    unruled = (reach.cash >= 0) & ~ruled[np.maximum(reach.cash, 0)]
+    value = ask.orders.quantity * arrays.value[ask.orders.instrument_idx]
+    gain, extra = ask.orders.gain.copy(), np.zeros(len(own))
+    # What no debt is charged for bears no charge: a payment in it costs its value, and what is received is not counted.
+    extra[unruled] = np.maximum(value - gain, 0.0)[own[unruled]]
+    gain[own[unruled]] = value[own[unruled]]
+    paid = ask._replace(orders=replace(ask.orders, gain=gain))
+    alone = list(_results(paid, [_Tried(-1, own[g], every_subset(len(g))) for g in rows]))
+    groups = _Groups(rows, alone, extra)
+    bounds = [_bound_by(ask, account, own, groups, reach, excess) for excess in stated]
+    total, subset = bounds[smallest([cost for cost, _ in bounds])]
+    begins = arrays.is_collateral & ~ruled & (reach.low < 0.0) & (reach.held >= 0.0)
+    return total, subset, bool(np.any(begins))
+
+
+def _bound_by(
+    ask: _Ask, account: int, own: IntArray, groups: _Groups, reach: Reach, excess: Excess
+) -> tuple[float, BoolArray]:
+    """The bound by one statement of the model, and (o,) the orders that add to it."""
+    beyond = np.abs(reach.quantity) * excess.rates[reach.row] + groups.extra
+    moved = np.where(groups.extra > 0.0, 0.0, np.abs(reach.paid))
+    beyond += moved * excess.rates[np.maximum(reach.cash, 0)]
     costs, subsets = [], []
-    for group, (job, available, _) in zip(groups, alone, strict=True):
-        asked = np.where(job.subsets, beyond[group], 0.0).sum(axis=1) - available
+    for group, (job, found) in zip(groups.rows, groups.alone, strict=True):
+        asked = np.where(job.subsets, beyond[group], 0.0).sum(axis=1) - _without(found, excess)
         worst = int(np.argmax(asked))
         costs.append(float(asked[worst]))
         subsets.append(job.subsets[worst])
     largest = int(np.argmax(costs))
-    joined = _Tried(account, own[groups[largest]], every_subset(len(groups[largest])))
-    (_, available, unseen), *_ = _results(ask, [joined])
-    if np.any(unseen & ~unseen[0]):
-        return None
+    joined = _Tried(account, own[groups.rows[largest]], every_subset(len(groups.rows[largest])))
+    ((_, found),) = _results(ask, [joined])
+    available = _without(found, excess)
     worst = int(np.argmin(available))
-    costs[largest], subsets[largest] = float(available[0] - available[worst]), joined.subsets[worst]
+    costs[largest], subsets[largest] = float(found.available[0] - available[worst]), joined.subsets[worst]
     filled = np.zeros(len(own), dtype=np.bool_)
-    for group, subset in zip(groups, subsets, strict=True):
+    for group, subset in zip(groups.rows, subsets, strict=True):
         filled[group] = subset
-    steps = np.ceil(sum(costs) / ask.step - 1e-6) + ROUNDINGS
+    total = sum(costs) + sum(excess.ceilings.values()) + excess.amount
+    steps = np.ceil(total / ask.step - 1e-6) + ROUNDINGS
     return float(steps * ask.step), filled
+
+
+def _without(found: Funds, excess: Excess) -> FloatArray:
+    """(K,) available funds without the charges that have a ceiling."""
+    named = [found.charges[name][:, 0] for name in excess.ceilings if name in found.charges]
+    return np.asarray(found.available + sum(named, np.zeros(len(found.available))))
+
+
+def _reach(ask: _Ask, account: int, own: IntArray, parts: int) -> Reach:
+    """What an account may hold after any subset of its orders."""
+    arrays, orders = ask.arrays, ask.orders.take(own)
+    book, row = ask.book.accounts(account, account + 1), orders.instrument_idx
+    paid, held = paid_for(arrays, orders), np.zeros(len(arrays))
+    np.add.at(held, book.instrument_idx, book.quantity)
+    low, high, cash = held.copy(), held.copy(), arrays.cash_row[row]
+    for place, amount in ((row, orders.quantity), (cash[paid != 0.0], paid[paid != 0.0])):
+        np.add.at(low, place, np.minimum(amount, 0.0))
+        np.add.at(high, place, np.maximum(amount, 0.0))
+    there = np.flatnonzero((low != 0.0) | (high != 0.0))
+    names = np.array(["reach"])
+    group = arrays.expiry_idx if not len(ask.book.group_key) or ask.book.group_key.min() != UNGROUPED else None
+    whole = Book.from_arrays(
+        np.repeat(names, len(there)), there, np.where(high[there] > 0.0, high[there], low[there]), group, accounts=names
+    )
+    return Reach(held, row, np.where(paid != 0.0, cash, -1), orders.quantity, paid, low, high, whole, parts)
 
 
 def _check_paid(arrays: RiskArrays, orders: OpenOrders) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from portfolio_margin.aggregate import account_sums
 from portfolio_margin.balances_owed import (
+    CHARGE,
     BalanceRates,
     balance_lines,
     charged_when_owed,
@@ -32,6 +33,7 @@ from portfolio_margin.contributions import exact_amounts, position_line, positio
 from portfolio_margin.dollars import is_dollar
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
+from portfolio_margin.order_bounds import Excess, Reach, backing_ceiling
 from portfolio_margin.requirement import (
     EXACT,
     Contribution,
@@ -148,10 +150,17 @@ class PositionByPosition(ABC):
         found = requirement(book, arrays, self.params, backend=backend, threads=threads)
         return with_balances(found, book, arrays, *self._balances_of(book, arrays))
 
-    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
-        """(N,) 0 where no rate of futures grows with size and no coin held stands against money owed; else nothing."""
-        grows = any(rates.initial_per_coin > 0.0 for rates in self.params.futures.values())
-        return None if grows or np.any(self._balances(arrays).backing) else np.zeros(len(arrays))
+    def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
+        """Ceilings of the futures, where a rate grows with size, and of balances, where a coin held stands against
+        money owed: every position at its largest. All else is never more together than apart."""
+        ceilings, balances = {}, self._balances(arrays)
+        if any(rates.initial_per_coin > 0.0 for rates in self.params.futures.values()):
+            largest = replace(reach.book, quantity=reach.size[reach.book.instrument_idx])
+            ticks = future_ticks(largest, arrays, self.params.futures)[:, 0]
+            ceilings["futures"] = float(ticks.sum()) * arrays.tick_size
+        if np.any(balances.backing):
+            ceilings[CHARGE] = backing_ceiling(arrays, balances, reach)
+        return (Excess(np.zeros(len(arrays)), ceilings),)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Position by position."""

@@ -72,7 +72,10 @@ def command(
     **shared: Any,
 ) -> None:
     """Liquidation prices of ACCOUNT, the contour of its edge over price and vol, its distance and the probability of a
-    breach."""
+    breach.
+
+    All of it is of maintenance margin, which does not know open orders: a venue cancels them before it liquidates.
+    """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     names = ("underlying", "sticky", "low", "high", "horizon_days", "vol", "jump", "paths", "steps", "seed")
     asked = {name: shared.pop(name) for name in names}

@@ -46,7 +46,10 @@ def command(
     output_file: str | None,
     **shared: Any,
 ) -> None:
-    """Why ACCOUNT must hold what it must: charge, netting set, expiry, position and scenario."""
+    """Why ACCOUNT must hold what it must: charge, netting set, expiry, position and scenario.
+
+    A margin group, ACCOUNT:GROUP, is an account of its own here: name it so. margin --pool adds the groups up.
+    """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     options = collect(shared)
     session = open_session(options, named=())

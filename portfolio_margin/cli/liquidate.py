@@ -14,6 +14,7 @@ from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
     MARKET_OPTIONS,
+    ORDERS_OPTION,
     Session,
     collect,
     open_session,
@@ -40,6 +41,7 @@ from pricing.errors import ConfigError
 
 POLICIES = tuple(sorted(module.name for module in iter_modules(policies.__path__)))
 MONEY_COLUMNS = ("cost", "penalty", "equity", "margin_balance", "initial_margin", "maintenance_margin")
+CANCEL = "cancel_orders"
 STYLES = {"unmargined": "yellow", "exhausted": "red", "bankrupt": "bold red"}
 
 
@@ -52,7 +54,7 @@ STYLES = {"unmargined": "yellow", "exhausted": "red", "bankrupt": "bold red"}
 @click.option("--cost", type=float, default=0.0005, show_default=True, help="Of trading, a share of the notional.")
 @click.option("--penalty", type=float, default=0.0, show_default=True, help="On closing, a share of the notional.")
 @click.option("--penalty-share", type=float, default=0.0, show_default=True, help="Of the maintenance margin freed.")
-@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
+@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ORDERS_OPTION, *MARGIN_OPTIONS)
 @output_options
 def command(
     accounts: tuple[str, ...],
@@ -62,7 +64,11 @@ def command(
     output_file: str | None,
     **shared: Any,
 ) -> None:
-    """Liquidation plans of the ACCOUNTs named, or of all below maintenance margin."""
+    """Liquidation plans of the ACCOUNTs named, or of all below maintenance margin.
+
+    Open orders are cancelled first: that releases their margin, which is initial margin alone, and no plan knows them
+    from then on. With --open-orders it is told as step 0.
+    """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     rules = {name: shared.pop(name) for name in ("policy", "buffer", "cost", "penalty", "penalty_share")}
     options = collect(shared)
@@ -87,7 +93,9 @@ def command(
             step(name)
     identity = {**rules, "buffer": params.buffer, "currency": statement.currency, "as_of_ms": statement.as_of_ms}
     identity |= {**statement.identity(chosen), **session.told.document()}
-    if not deliver(output, _columns(plans, session), identity, lambda: _document(plans, session, identity)):
+    cancelled = _cancelled(statement)
+    columns = _columns(plans, session, cancelled)
+    if not deliver(output, columns, identity, lambda: _document(plans, session, identity, cancelled)):
         _show(plans, rules["policy"], statement, session, chosen)
 
 
@@ -97,13 +105,26 @@ def _check_rates(rules: dict[str, Any]) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} = {rules[name]!r}: must be from 0 to 1")
 
 
-def _columns(plans: list[LiquidationPlan], session: Session) -> dict[str, Any]:
-    """One row a trade; an account without trades has one row without a step."""
+def _cancelled(statement: MarginStatement) -> dict[str, tuple[int, float]]:
+    """Open orders of the accounts that have some, and the initial margin that cancelling them releases."""
+    found = statement.orders
+    if found is None:
+        return {}
+    count = np.bincount(found.orders.account_idx, minlength=len(statement))
+    return {str(statement.account[a]): (int(count[a]), float(found.added[a])) for a in np.flatnonzero(count)}
+
+
+def _columns(plans: list[LiquidationPlan], session: Session, cancelled: dict[str, tuple[int, float]]) -> dict[str, Any]:
+    """One row a trade, before them step 0 where orders are cancelled; an account without either has one row without a
+    step."""
     names = ("step", "action", "instrument", "quantity", *MONEY_COLUMNS)
     rows: list[tuple[Any, ...]] = []
     for plan in plans:
         table = plan.columns(session.arrays)
         trades = list(zip(*(table[name].tolist() for name in names), strict=True))
+        if plan.account in cancelled:
+            orders = float(cancelled[plan.account][0])
+            trades.insert(0, (0, CANCEL, "", orders, 0.0, 0.0, *plan.before[:4]))
         nothing = (0, "", "", 0.0, 0.0, 0.0, *plan.after[:4])
         rows += [(plan.account, plan.policy, plan.outcome.value, *row) for row in trades or [nothing]]
     columns = list(zip(*rows, strict=True)) or [()] * (3 + len(names))
@@ -112,7 +133,12 @@ def _columns(plans: list[LiquidationPlan], session: Session) -> dict[str, Any]:
     }
 
 
-def _document(plans: list[LiquidationPlan], session: Session, identity: dict[str, Any]) -> dict[str, Any]:
+def _document(
+    plans: list[LiquidationPlan],
+    session: Session,
+    identity: dict[str, Any],
+    cancelled: dict[str, tuple[int, float]],
+) -> dict[str, Any]:
     """One object an account, with its trades; amounts as decimal texts."""
     documents, digits = [], money_digits(money_step(session.arrays))
     for plan in plans:
@@ -121,7 +147,13 @@ def _document(plans: list[LiquidationPlan], session: Session, identity: dict[str
             | {"status": AccountStatus(figures.status).name}
             for when, figures in (("before", plan.before), ("after", plan.after))
         }
-        amounts = {"cost": money_text(plan.cost, digits), "penalty": money_text(plan.penalty, digits)}
+        amounts: dict[str, Any] = {
+            "cost": money_text(plan.cost, digits),
+            "penalty": money_text(plan.penalty, digits),
+        }
+        if plan.account in cancelled:
+            count, released = cancelled[plan.account]
+            amounts |= {"orders_cancelled": count, "order_margin_released": money_text(released, digits)}
         trades = json_rows(plan.columns(session.arrays), MONEY_COLUMNS, digits)
         documents.append(
             {"account": plan.account, "outcome": plan.outcome.value, **amounts, **margins, "trades": trades}
@@ -147,6 +179,10 @@ def _show(
         Column("after", money([plan.after.maintenance for plan in plans], digits)),
     ]
     footer = statement_lines(statement, statement.excluded_of(chosen), session.told)
+    for name, (count, released) in _cancelled(statement).items():
+        if name in [plan.account for plan in plans]:
+            text = f"{name}: first {count} open orders are cancelled, which releases {money([released], digits)[0]}"
+            footer.insert(0, f"{text} {statement.currency} of initial margin")
     if not plans:
         footer = ["no account is below maintenance margin", *footer]
     title = f"liquidation by {policy}, {market_text(statement, session.source)}"

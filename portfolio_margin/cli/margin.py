@@ -63,7 +63,7 @@ MONEY_COLUMNS = (
 @click.option(
     "--check", is_flag=True, help="Exit 1 where an account is below maintenance margin, or holds risk without a rule."
 )
-@click.option("--pool", is_flag=True, help="Add the margin groups ACCOUNT:GROUP of every account up.")
+@click.option("--pool", is_flag=True, help="Add up groups ACCOUNT:GROUP, which are rows of their own without.")
 @with_options(*chunked.CHUNK_OPTIONS, *cluster.CLUSTER_OPTIONS)
 @output_options
 def command(

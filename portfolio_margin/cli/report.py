@@ -12,6 +12,7 @@ from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
     MARKET_OPTIONS,
+    ORDERS_OPTION,
     Session,
     collect,
     open_session,
@@ -37,12 +38,16 @@ FIGURES = {
     "available_funds": "available funds",
     "excess_liquidity": "excess liquidity",
 }
+ORDER_FIGURES = {
+    "position_initial_margin": "of the initial margin, for positions",
+    "order_margin": "of the initial margin, for open orders",
+}
 PAGE_ENDINGS = (".html", ".htm")
 
 
 @click.command("report")
 @click.argument("account")
-@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
+@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ORDERS_OPTION, *MARGIN_OPTIONS)
 @click.option("--output", "output_file", metavar="FILE", required=True, help="Where the page goes, an .html file.")
 def command(account: str, output_file: str, **shared: Any) -> None:
     """ACCOUNT as one HTML file that stands alone: statement, waterfall, risk matrix, payoff, contributions."""
@@ -74,12 +79,13 @@ def command(account: str, output_file: str, **shared: Any) -> None:
 
 
 def _statement(statement: MarginStatement, session: Session, row: int) -> Section:
-    figures = [float(getattr(statement, name)[row]) for name in FIGURES]
+    names = {**FIGURES, **({} if statement.orders is None else ORDER_FIGURES)}
+    figures = [float(statement.columns()[name][row]) for name in names]
     label = np.append(statement.scenario_label, "none: nothing is lost")[statement.worst_scenario[row]]
     status = AccountStatus(int(statement.status[row])).name.lower().replace("_", " ")
     lines = statement_lines(statement, statement.excluded_of([row]), session.told)
     table = [
-        Column("", [*FIGURES.values(), "status", "worst scenario"], is_text=True),
+        Column("", [*names.values(), "status", "worst scenario"], is_text=True),
         Column(statement.currency, [*money(figures), status, str(label)]),
     ]
     return Section("Statement", lines, [table])

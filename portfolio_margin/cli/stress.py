@@ -102,7 +102,11 @@ class Answers:
 @with_options(*OPTIONS, *MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
 @output_options
 def command(as_json: bool, as_csv: bool, parquet_file: str | None, output_file: str | None, **given: Any) -> None:
-    """A crash over all accounts of a venue, step by step, with the liquidation of accounts in the loop."""
+    """A crash over all accounts of a venue, step by step, with the liquidation of accounts in the loop.
+
+    Open orders are none of it: maintenance margin, by which accounts are liquidated, does not know them, and a venue
+    cancels those of an account before it closes anything.
+    """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     asked = {name: given.pop(name) for name in tuple(given) if name in _own_names()}
     alone = {"--" + name.replace("_", "-"): asked[name] for name in ("size_fund", "reverse", "prevent")}

@@ -70,7 +70,10 @@ def command(
     output_file: str | None,
     **shared: Any,
 ) -> None:
-    """Margin of ACCOUNT before and after orders filled at the mark."""
+    """Margin of ACCOUNT before and after orders filled at the mark.
+
+    A margin group, ACCOUNT:GROUP, is an account of its own here: name it so. margin --pool adds the groups up.
+    """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     options = collect(shared)
     given = [*_parsed(orders), *(_read(orders_file) if orders_file else [])]

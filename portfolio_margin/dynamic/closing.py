@@ -15,6 +15,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.dollars import money_of_amounts
 from portfolio_margin.dynamic import basis, concentration, liquidity, near_expiry
 from portfolio_margin.dynamic.underlying import Underlying
+from portfolio_margin.order_bounds import Reach, most, per_contract, range_of, sizes_of
 from portfolio_margin.risk_units import vega_per_contract, whole_ticks
 from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
 from pricing.instruments import Kind
@@ -141,6 +142,26 @@ class Closing:
             for into, ticks in zip(found, (np.abs(futures), years[expiry] * delta, np.abs(delta)), strict=True):
                 np.add.at(into, place, ticks)
         return found
+
+    def ceilings(self, reach: Reach) -> tuple[float, float]:
+        """The most of concentration and of liquidity after any subset of the orders of an account, margin currency:
+        losses, deltas, vegas and sizes at their largest, each by itself."""
+        arrays, count, scenarios = self.arrays, len(self.states), len(self.arrays.scenario_set)
+        if not count:
+            return 0.0, 0.0
+        key, ticks = arrays.underlying_idx, 1.0 / arrays.tick_size
+        rows = per_contract(arrays, self.net_rows)
+        losses = most(reach, -rows[:, :scenarios], key, count) * ticks
+        sizes = range_of(reach, rows[:, scenarios:], key, count) * ticks
+        gross = sizes_of(reach, np.where(arrays.is_collateral, 0.0, arrays.notional)[:, None], key, count) * ticks
+        futures = np.abs(per_contract(arrays, self.future_rows[:, None]))
+        legs = sizes_of(reach, futures, key, count)[:, 0] * ticks
+        found = self.part(np.column_stack([-losses, sizes]), np.arange(count), gross[:, 0], legs)
+        excess = (found.multiplier - 1.0) * found.loss
+        # Futures cross at least what the delta does: of legs and delta the larger.
+        crossed = found.hedge + self._state("half_spread") * np.maximum(legs - sizes[:, 0], 0.0)
+        cost = crossed + found.options.sum(axis=1)
+        return float(excess.sum()) / ticks, float(cost.sum()) / ticks
 
     @cached_property
     def delta_rows(self) -> FloatArray:

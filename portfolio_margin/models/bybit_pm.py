@@ -18,6 +18,7 @@ from types import MappingProxyType
 import numpy as np
 
 from portfolio_margin import grid_units, risk_units
+from portfolio_margin.balances_owed import CHARGE
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import moved_assets
 from portfolio_margin.currency_debts import CurrencyCells, cells_in_dollars, currency_debt_lines, with_currency_debts
@@ -25,6 +26,7 @@ from portfolio_margin.deribit_matrix import coin_of
 from portfolio_margin.dollars import is_own_money
 from portfolio_margin.grid_units import Grid
 from portfolio_margin.lacking import gather
+from portfolio_margin.order_bounds import Excess, Reach, debts_ceiling
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, european_on_coins
 from portfolio_margin.risk_units import UnitRows, Units, spot_value, whole_ticks
 from pricing.arrays import BoolArray, FloatArray, StrArray
@@ -106,6 +108,11 @@ class Model:
         found = risk_units.requirement(book, arrays, rows, self._charges, backend=backend, threads=threads)
         view, factors = self._currencies(arrays), self._factors
         return with_currency_debts(found, book, arrays, view, factors, backend=backend, threads=threads)
+
+    def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
+        """A ceiling of what debts cost; the scan and the contingencies are never more together than apart."""
+        debts = debts_ceiling(arrays, self._currencies(arrays), reach, self._factors[0])
+        return (Excess(np.zeros(len(arrays)), {CHARGE: debts}),)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, the contingencies by underlying."""

@@ -18,6 +18,7 @@ from decimal import localcontext
 import numpy as np
 
 from portfolio_margin import risk_units
+from portfolio_margin.balances_owed import CHARGE
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.contributions import exact_amounts
@@ -30,6 +31,7 @@ from portfolio_margin.currency_debts import (
 )
 from portfolio_margin.deribit_matrix import coin_of
 from portfolio_margin.deribit_vectors import in_ticks, no_segregated_rule, own_currency
+from portfolio_margin.order_bounds import Excess, Reach, debts_ceiling
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
 from portfolio_margin.risk_units import UnitRows, Units, spot_value, whole_ticks
 from pricing.arrays import BoolArray, FloatArray, StrArray
@@ -117,6 +119,13 @@ class Model:
         required = Requirement(total[:, 0], total[:, 1], found.worst_scenario, charges)
         view, factors = self._currencies(arrays), (float(self.params.initial_factor), 1.0)
         return with_currency_debts(required, book, arrays, view, factors, backend=backend, threads=threads)
+
+    def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
+        """What a future offsets of another part; a ceiling of what debts cost."""
+        future = (arrays.kind != Kind.OPTION) & ~arrays.is_collateral
+        offset = self.params.initial_factor * self.params.futures_rate * np.abs(spot_value(arrays))
+        debts = debts_ceiling(arrays, self._currencies(arrays), reach, float(self.params.initial_factor))
+        return (Excess(np.where(future, offset, 0.0), {CHARGE: debts}),)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, short options by strike, the other contingencies by coin."""

@@ -25,6 +25,7 @@ from portfolio_margin.derive_feeds import (
     NetMargin,
     confidence_of,
     contracts_of,
+    doubt_ceiling,
     not_at_derive,
     short_confidence,
     total_of,
@@ -46,6 +47,7 @@ from portfolio_margin.derive_scenarios import (
     dampening_of,
     scenario_table,
 )
+from portfolio_margin.order_bounds import Excess, Reach
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, covered
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
@@ -202,9 +204,12 @@ class Model:
         """
         return self.params.feeds.quiet
 
-    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
-        """(N,) 0 where funds are concave, since they grow in proportion with the book: apart is never cheaper."""
-        return np.zeros(len(arrays)) if self.params.feeds.quiet else None
+    def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
+        """Nothing, since funds are concave and grow in proportion with the book; where an oracle is in doubt, its
+        contingency at the lowest confidence of every position at its largest."""
+        other = self.params.other_contingency
+        amount = doubt_ceiling(self.params.feeds, arrays, other.conf_threshold, other.conf_margin, reach.size)
+        return (Excess(np.zeros(len(arrays)), {}, amount),)
 
     def net_margin(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None

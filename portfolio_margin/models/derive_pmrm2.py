@@ -26,6 +26,7 @@ from portfolio_margin.derive_feeds import (
     NetMargin,
     confidence_of,
     contracts_of,
+    doubt_ceiling,
     not_at_derive,
     short_confidence,
     summed,
@@ -39,6 +40,7 @@ from portfolio_margin.derive_portfolio import (
     by_expiry,
     exposures,
     portfolios,
+    scan_rows,
     totals_at_once,
     venue_value,
 )
@@ -50,6 +52,7 @@ from portfolio_margin.derive_scenarios import (
     dampening_of,
     scenario_table,
 )
+from portfolio_margin.order_bounds import Excess, Reach, per_contract
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, covered
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
@@ -289,6 +292,20 @@ class Model:
     def _assets(self, arrays: RiskArrays) -> tuple[FloatArray, FloatArray]:
         """(N,) price of an asset at the venue, and (N,2) the two haircuts."""
         return np.abs(arrays.value) / self.params.feeds.stable_price, self._haircuts(arrays)
+
+    def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
+        """What the two discounts of an expiry's value are apart where that bends the wrong way: the long one above the
+        short one, and either way under a tilt of vols; where an oracle is in doubt, its contingency at the most."""
+        other, margin, rule = self.params.other_contingency, self.params.margin, self.rule(arrays)
+        rows = per_contract(arrays, scan_rows(arrays, rule))
+        key = arrays.expiry_idx
+        apart = rule.discount_long[key] - rule.discount_short[key]
+        bent = np.where(rule.skew, np.abs(apart)[:, None], np.maximum(apart, 0.0)[:, None]) * rule.dampening
+        shocked = np.abs(rows[:, :-2] + rows[:, -2:-1]) * rule.restate[key][:, None]
+        peg = max(0.0, other.peg_loss_threshold - self.params.feeds.stable_price) * other.peg_loss_factor
+        rates = np.max(bent * shocked, axis=1, initial=0.0) * max(margin.im_factor + peg, margin.mm_factor)
+        amount = doubt_ceiling(self.params.feeds, arrays, other.conf_threshold, other.conf_margin, reach.size)
+        return (Excess(rates, {}, amount),)
 
     def net_margin(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None

@@ -42,6 +42,7 @@ from portfolio_margin.derive_feeds import (
     with_floor,
 )
 from portfolio_margin.derive_legs import Block, Legs, Rates, Standard, added, block_of, margin_shares, rates_of
+from portfolio_margin.order_bounds import Excess, Reach
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, covered
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
@@ -149,6 +150,32 @@ class Model:
         charges = with_floor({name: amounts + 0.0 for name, amounts in charges.items()}, len(book))
         total = total_of(charges, len(book))
         return Requirement(total[:, 0], total[:, 1], np.full(len(book), -1), charges, revaluation)
+
+    def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
+        """What the better of two rules for an expiry adds where the parts are margined by different ones: of an option
+        sold, the dearer of the two. The worst payoff looks at the strikes that are held, so short calls may pay for a
+        higher strike of another part as well, at most up to their isolated margin."""
+        contracts, rates = contracts_of(arrays), rates_of(self.params.markets, arrays)
+        sold = np.flatnonzero(contracts.option & (reach.sold > 0.0) & (self.not_covered(arrays) == ""))
+        cost, above = np.zeros(len(arrays)), np.zeros(len(arrays))
+        if len(sold):
+            single = Book.from_arrays(np.repeat("one", len(sold)), sold, -np.ones(len(sold)), arrays.expiry_idx)
+            (block,) = self.blocks(single, arrays)
+            row, key = block.own.instrument_idx, arrays.expiry_idx[block.own.instrument_idx]
+            isolated, units = -block.legs.isolated, contracts.units[row]
+            call, strike = arrays.terms.sign[row] > 0.0, arrays.terms.strike
+            top, held = np.zeros(len(arrays.expiry_name) + 1), contracts.option & (reach.size > 0.0)
+            np.maximum.at(top, arrays.expiry_idx[held], strike[held])
+            higher = np.where(call, (top[key] - strike[row]) * units, 0.0)
+            beyond = np.append(arrays.terms.forward, 0.0)[key] * units
+            payoff = np.where(call[:, None], beyond[:, None] * rates.unpaired[block.legs.underlying], 0.0)
+            payoff += np.where(call, higher, strike[row] * units)[:, None]
+            extra = np.minimum(higher[:, None], isolated)
+            above[row] = extra.max(axis=1)
+            cost[row] = np.maximum(isolated, payoff).max(axis=1) + above[row]
+        base = rates.base.max(axis=1)[arrays.underlying_idx] - 1.0 / self.params.feeds.stable_price
+        coins = np.where(contracts.asset, np.maximum(base, 0.0) * contracts.units * contracts.spot, 0.0)
+        return (Excess(cost + 2.0 * coins, {}, float(above @ reach.sold)),)
 
     def net_margin(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None

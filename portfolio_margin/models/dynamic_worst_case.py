@@ -27,7 +27,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from portfolio_margin.balances_owed import BalanceRates, balance_lines, scenario_rates, with_balances
+from portfolio_margin.balances_owed import CHARGE, BalanceRates, balance_lines, scenario_rates, with_balances
 from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_minimum
 from portfolio_margin.collateral import haircuts, moved_assets
@@ -37,6 +37,7 @@ from portfolio_margin.dynamic.assets import (
     both_sides,
     outside_scenarios,
     pegged,
+    rows_of,
     uncounted,
     venue_steps,
     with_totals,
@@ -47,6 +48,7 @@ from portfolio_margin.dynamic.moves import TIERS, Moves, nested_scenarios
 from portfolio_margin.dynamic.tier_losses import tier_losses
 from portfolio_margin.dynamic.underlying import Underlying
 from portfolio_margin.lacking import gather
+from portfolio_margin.order_bounds import Excess, Reach, backing_ceiling, turning_rates
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
@@ -192,6 +194,19 @@ class Model:
         total = sum(charges.values(), np.zeros((len(book), 2)))
         required = Requirement(total[:, 0], total[:, 1], initial.worst, charges)
         return with_balances(required, book, arrays, self.balance_rates(arrays))
+
+    def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
+        """Ceilings of concentration, liquidity and coins outside the scenarios; of an asset with rules of its own, its
+        value and its largest moves. All other charges are never more together than apart."""
+        factor, closing = self.params.initial_factor, self.closing(arrays)
+        size, cost = closing.ceilings(reach)
+        ceilings = {"concentration": factor * size, "liquidity": factor * cost}
+        ceilings[CHARGE] = backing_ceiling(arrays, self.balance_rates(arrays), reach)
+        rates = turning_rates(arrays, self.haircut(arrays), factor)
+        for row in rows_of(arrays, self.params.assets).values():
+            moves = float(np.abs(arrays.rows[row]).max(initial=0.0)) * arrays.tick_size / float(arrays.unit[row])
+            rates[row] = abs(float(arrays.value[row])) + factor * moves
+        return (Excess(rates, ceilings),)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Positions in the worst scenario of every tier, by expiry, and of the contracts alone; buckets of vega."""

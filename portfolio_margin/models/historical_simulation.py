@@ -29,6 +29,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
 from portfolio_margin.dollars import money_of_amounts
+from portfolio_margin.order_bounds import Excess, Reach, most, per_contract, range_of, turning_rates
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
 from portfolio_margin.tail_measures import MEASURES, QUANTILES, blended, scenario_weights, tail_measure, tail_weights
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
@@ -246,6 +247,46 @@ class Model:
         charges = {name: ticks[name][:, None] * factors for name in CHARGES}
         total = sum(charges.values(), np.zeros((len(book), 2)))
         return Requirement(total[:, 0], total[:, 1], worst, charges)
+
+    def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
+        """Ceilings of liquidity and impact, from the measure of the worst fills scenario by scenario. An expected
+        shortfall is never more together than apart; a quantile by no more than the largest loss of the other part. The
+        correlation break is at most its cap, or moves by no more than the larger of twice its factor and its cap."""
+        p, factor = self.params, self.params.initial_factor
+        rows, haircut = per_contract(arrays, arrays.rows), self.haircut(arrays)
+        found = self.market_risk(most(reach, -rows, haircut=haircut), arrays.scenario_set.tier)
+        share = 1.0 if p.combine == "larger" else 1.0 - p.stress_weight
+        largest = np.abs(rows).max(axis=1, initial=0.0)
+        weight = max(share, p.stress_weight) if p.combine == "larger" else max(1.0, p.stress_floor)
+        rates = turning_rates(arrays, haircut, factor * weight)
+        rates += factor * weight * largest if p.measure == "var" else 0.0
+        ceilings = {
+            "liquidity": factor * self._liquidity_ceiling(arrays, reach, float(found.measure[0])),
+            "concentration": factor * self._impact_ceiling(arrays, reach),
+        }
+        moved = factor * share * max(2.0 * p.break_factor, p.break_cap) * largest
+        cap = factor * share * p.break_cap * float(found.measure[0])
+        return Excess(rates, ceilings, cap), Excess(rates + moved, ceilings)
+
+    def _liquidity_ceiling(self, arrays: RiskArrays, reach: Reach, measure: float) -> float:
+        """The most of the liquidity charge where the account's measure is at most `measure`: alpha is the measure over
+        the sum of those alone, or its least, and 1 at most."""
+        p, alone, size = self.params, self._alone(reach.book, arrays), reach.size
+        contract = ~arrays.is_collateral
+        units = np.where(contract, size / arrays.unit, 0.0) * arrays.tick_size
+        risk = units * np.maximum(alone.long, alone.short)
+        notional = np.where(contract, size * arrays.notional, 0.0)
+        capacity = _by_underlying(arrays, p.capacity, p.default_capacity)[arrays.underlying_idx]
+        grown = np.interp(notional / capacity, p.liquidity_sizes, np.maximum.accumulate(p.liquidity_factors))
+        whole = float(risk @ grown)
+        risky = min(max(measure * float(grown.max(initial=0.0)), p.liquidity_alpha * whole), whole)
+        return risky + p.half_spread * float(notional.sum())
+
+    def _impact_ceiling(self, arrays: RiskArrays, reach: Reach) -> float:
+        """The most of the square-root impact, every underlying at its largest delta."""
+        delta = np.where(arrays.is_collateral, 0.0, arrays.delta)[:, None]
+        largest = range_of(reach, delta, arrays.underlying_idx, len(arrays.underlying_id)).T
+        return float(self._concentration(largest, self._alone(reach.book, arrays).sigma, arrays).sum())
 
     def market_risk(self, losses: FloatArray, tier: IntArray) -> MarketRisk:
         """Market risk of accounts from their losses (A,S), with the tier (S,) of every scenario."""

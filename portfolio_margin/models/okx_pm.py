@@ -21,6 +21,7 @@ from types import MappingProxyType
 import numpy as np
 
 from portfolio_margin import risk_units
+from portfolio_margin.balances_owed import CHARGE
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import moved_assets
 from portfolio_margin.currency_debts import CurrencyCells, cells_in_dollars, currency_debt_lines, with_currency_debts
@@ -28,6 +29,7 @@ from portfolio_margin.deribit_matrix import coin_of
 from portfolio_margin.dollars import dollars, is_dollar, is_own_money
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
+from portfolio_margin.order_bounds import Excess, Reach, debts_ceiling, sizes_of
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, european_on_coins
 from portfolio_margin.risk_units import UnitRows, Units, vega_per_contract, whole_ticks
 from pricing.arrays import DAYS_PER_YEAR, MILLISECONDS_PER_YEAR, BoolArray, FloatArray, IntArray, StrArray
@@ -217,6 +219,21 @@ class Model:
         )
         view, factors = self._currencies(arrays, rows, book), (float(self.params.initial_factor), 1.0)
         return with_currency_debts(found, book, arrays, view, factors, backend=backend, threads=threads)
+
+    def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
+        """Vegas of unlike expiries that another part takes apart, the minimum at the highest tier in reach less the
+        lowest; a ceiling of what debts cost."""
+        p, rows = self.params, self._rows(arrays, reach.book)
+        apart = (p.term_structure_vol or 0.0) * np.abs(vega_per_contract(arrays))
+        least = np.array([p.group(str(name)).minimum for name in arrays.underlying_id] + [0.0])[arrays.underlying_idx]
+        size = np.where(arrays.is_collateral, 0.0, np.abs(arrays.delta) * least)
+        raw = sizes_of(reach, size[:, None], arrays.underlying_idx, len(arrays.underlying_id))[:, 0]
+        tier = np.searchsorted(np.array(p.tier_limits), raw / dollars(arrays, "the tiers of MR7"), side="right")
+        rates = np.array(p.tier_multipliers)
+        grown = np.append(rates[tier] - rates[0], 0.0)[arrays.underlying_idx]
+        contract = p.initial_factor * np.where(arrays.is_collateral, 0.0, np.maximum(apart, size * grown))
+        debts = debts_ceiling(arrays, self._currencies(arrays, rows, reach.book), reach, float(p.initial_factor))
+        return (Excess(contract, {CHARGE: debts}),)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, the other charges by underlying."""

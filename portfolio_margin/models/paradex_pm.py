@@ -32,6 +32,7 @@ from portfolio_margin.contributions import exact_amounts, position_line, positio
 from portfolio_margin.dollars import is_dollar
 from portfolio_margin.lacking import gather
 from portfolio_margin.nearest import did_you_mean_or_known
+from portfolio_margin.order_bounds import per_contract
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_on_coins
 from portfolio_margin.risk_units import spot_value
 from pricing.arrays import MILLISECONDS_PER_YEAR, BoolArray, FloatArray, StrArray
@@ -195,11 +196,14 @@ class Model:
         required = Requirement(total[:, 0], total[:, 1], scenario, amounts)
         return with_balances(required, book, arrays, self._balances(arrays))
 
-    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
-        """(N,) 0: a worst loss, sizes and |net delta| are never more together than apart. None where a hedged
-        pair costs more than twice an unhedged leg: the minimum delta may be more then."""
-        convex = all(2.0 * a.unhedged_margin_factor >= a.hedged_margin_factor for a in self.params.assets.values())
-        return np.zeros(len(arrays)) if convex else None
+    def excess_rates(self, arrays: RiskArrays) -> FloatArray:
+        """(N,) 0: a worst loss, sizes and |net delta| are never more together than apart. Where a hedged pair costs
+        more than twice an unhedged leg, what it costs more of the delta: u |net| + h (gross - |net|) / 2 falls with
+        |net| then."""
+        assets = [self.params.asset(str(name)) for name in arrays.underlying_id]
+        more = np.array([max(a.hedged_margin_factor - 2.0 * a.unhedged_margin_factor, 0.0) for a in assets] + [0.0])
+        rates = more[arrays.underlying_idx] * np.abs(per_contract(arrays, self._rows(arrays)[:, -2:-1])[:, 0])
+        return np.asarray(np.where(arrays.is_collateral, 0.0, rates))
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Positions in the worst scenario of their underlying, what the minimum delta adds, funding and fees."""

@@ -25,6 +25,7 @@ from portfolio_margin.aggregate import account_sums
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import underlying_name
+from portfolio_margin.order_bounds import Excess, Reach
 from portfolio_margin.pairing import MICRO, Columns, Holding, columns_of
 from portfolio_margin.pairing_program import Chosen, choose, relaxation
 from portfolio_margin.product_classes import check_product_classes, classes_of, is_stock, without_class
@@ -200,6 +201,22 @@ class Model:
         # Kinds of strategies may trade places between the two pairings; their sums are ordered.
         total = sum(charges.values(), np.zeros((len(book), 2)))
         return Requirement(total[:, 0], total[:, 1], np.full(len(book), -1), charges)
+
+    def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
+        """The pairings of two parts are one of both together, so that these never ask for more, as long as no position
+        is long in one and short in the other; and the ceiling of every position alone, which is a pairing as well."""
+        stock = is_stock(arrays, self._classes(arrays))
+        own = (stock | (arrays.kind == Kind.OPTION)) & (self.not_covered(arrays) == "") & (reach.size > 0.0)
+        rows = np.flatnonzero(own)
+        sides = np.concatenate([reach.low[rows], reach.high[rows]])
+        names = np.char.zfill(np.arange(len(sides)).astype(np.str_), 8)
+        single = Book.from_arrays(names, np.concatenate([rows, rows]), sides, accounts=names)
+        alone = self.requirement(single, arrays).initial.reshape(2, -1).max(axis=0) if len(rows) else np.zeros(0)
+        ceilings = dict.fromkeys(CHARGES, 0.0) | {"naked": float(alone.sum())}
+        apart = Excess(np.zeros(len(arrays)), ceilings)
+        turning = np.any(reach.turns[rows])
+        shares = np.bincount(arrays.underlying_idx[np.flatnonzero(own & stock)], minlength=1)
+        return (apart,) if turning or shares.max() > 1 else (Excess(np.zeros(len(arrays))), apart)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Every strategy used: value of what it buys and sells by position, the rest with what it sells, or the

@@ -22,7 +22,9 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import position_line
+from portfolio_margin.order_bounds import Excess, Reach
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
+from portfolio_margin.span.ceilings import span_excess
 from portfolio_margin.span.choices import KNOWN, Choices
 from portfolio_margin.span.debts import debt_lines, debts_charged, with_debts
 from portfolio_margin.span.holdings import Holdings, holdings, position_losses
@@ -278,6 +280,12 @@ class Model:
         total = np.asarray(sum(charges.values()))
         required = Requirement(total[:, 0], total[:, 1], worst, charges)
         return with_debts(required, book, arrays, rules, self.haircut(arrays), backend=backend, threads=threads)
+
+    def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
+        """Ceilings of all that is beside the scan; nothing where a spread has none, see `span.ceilings`."""
+        after = self.params.initial_ratio_applies == AFTER_VALUE
+        unit = self.params.rounding_unit
+        return span_excess(arrays, self.rules(arrays), self.haircut(arrays), reach, unit, after)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Losses of the positions in the active scenario of their commodity, then every other charge by commodity."""

@@ -29,6 +29,7 @@ from portfolio_margin.blocks import Block, blocks
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks
+from portfolio_margin.order_bounds import per_contract
 from portfolio_margin.product_classes import check_product_classes, classes_of, is_stock, without_class
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
@@ -193,11 +194,15 @@ class Model:
         total = charges["scan"] + charges["contract_minimum"]
         return Requirement(total[:, 0], total[:, 1], worst, charges)
 
-    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
-        """(N,) 0 where every class group is a portfolio group of its own: worst losses and minimums are never more
-        together than apart. Offsets between groups and minimums by group are, so nothing is stated then."""
+    def excess_rates(self, arrays: RiskArrays) -> FloatArray:
+        """(N,) 0: worst losses, gains by their offsets and minimums are never more together than apart. Where class
+        groups share a portfolio group and each must reach its own minimum, that and the largest move of a contract:
+        what a group lacks grows by so much as its loss falls."""
         portfolio = self.netting(arrays.underlying_id).portfolio_of_class()
-        return np.zeros(len(arrays)) if len(np.unique(portfolio)) == len(portfolio) else None
+        if self.params.minimum_level != "class_group" or len(np.unique(portfolio)) == len(portfolio):
+            return np.zeros(len(arrays))
+        ticks = np.abs(arrays.rows).max(axis=1, initial=0.0) + self._minimum_rows(arrays)
+        return np.asarray(per_contract(arrays, ticks[:, None])[:, 0] * self.params.initial_factor)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Each position's loss at the worst point of its portfolio group, gains by their offsets; what the minimum

@@ -21,6 +21,7 @@ from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
 from portfolio_margin.convexity import INITIAL, OF_FUNDS
 from portfolio_margin.kernel_inputs import netting_segments
+from portfolio_margin.order_bounds import turning_rates
 from portfolio_margin.order_table import OrderTable, worst_loss_table
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
 from pricing.arrays import BoolArray, FloatArray, StrArray
@@ -135,9 +136,10 @@ class Model:
         lowest = arrays.rows[bent].min(axis=1, initial=0.0)
         return bool(np.all(factor * -lowest <= arrays.value_rows[bent]))
 
-    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
-        """(N,) 0 where funds are concave, since they grow in proportion with the book: apart is never cheaper."""
-        return np.zeros(len(arrays)) if self.convex(arrays, arrays.is_collateral, OF_FUNDS[0]) else None
+    def excess_rates(self, arrays: RiskArrays) -> FloatArray:
+        """(N,) 0 where funds are concave, since they grow in proportion with the book: apart is never cheaper. Of an
+        asset whose fall costs more than its value, what the haircut takes off that."""
+        return turning_rates(arrays, self.haircut(arrays), self._factors[0])
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Each position's loss in the worst scenario of its netting set; what the floor adds, if it binds."""

@@ -38,15 +38,15 @@ def with_debts(
     threads: int | None,
 ) -> Requirement:
     """A requirement with the charge for what is owed on top of it, initial and maintenance margin alike."""
-    beside = with_balances(required, book, arrays, _rates(arrays, rules, haircut))
-    cells = _cells(arrays, rules, haircut)
+    beside = with_balances(required, book, arrays, rates_beside(arrays, rules, haircut))
+    cells = cells_beside(arrays, rules, haircut)
     return with_currency_debts(beside, book, arrays, cells, FACTORS, backend=backend, threads=threads)
 
 
 def debt_lines(book: Book, arrays: RiskArrays, rules: SpanRules, haircut: FloatArray) -> list[Contribution]:
     """The charge of the one account of `book`: balances with a haircut, then coin by coin."""
-    lines = balance_lines(book, arrays, _rates(arrays, rules, haircut))
-    return lines + currency_debt_lines(book, arrays, _cells(arrays, rules, haircut), FACTORS)
+    lines = balance_lines(book, arrays, rates_beside(arrays, rules, haircut))
+    return lines + currency_debt_lines(book, arrays, cells_beside(arrays, rules, haircut), FACTORS)
 
 
 def _beside(arrays: RiskArrays, rules: SpanRules) -> tuple[BoolArray, FloatArray]:
@@ -55,7 +55,7 @@ def _beside(arrays: RiskArrays, rules: SpanRules) -> tuple[BoolArray, FloatArray
     return beside, np.where(beside[:, None], arrays.rows, 0.0)
 
 
-def _rates(arrays: RiskArrays, rules: SpanRules, haircut: FloatArray) -> BalanceRates:
+def rates_beside(arrays: RiskArrays, rules: SpanRules, haircut: FloatArray) -> BalanceRates:
     """The haircut of what is owed, as far as it is more than the largest rise."""
     beside, rows = _beside(arrays, rules)
     money = arrays.instrument_id == arrays.currency
@@ -63,7 +63,7 @@ def _rates(arrays: RiskArrays, rules: SpanRules, haircut: FloatArray) -> Balance
     return owed_rates(arrays, np.where(beside & ~money, more, 0.0), haircut, money)
 
 
-def _cells(arrays: RiskArrays, rules: SpanRules, haircut: FloatArray) -> CurrencyCells:
+def cells_beside(arrays: RiskArrays, rules: SpanRules, haircut: FloatArray) -> CurrencyCells:
     """What is held or owed beside the scan; contracts are all counted in money."""
     _, beside = _beside(arrays, rules)
     rows = np.where(arrays.is_collateral[:, None], beside, arrays.rows)

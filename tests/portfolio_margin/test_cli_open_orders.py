@@ -76,16 +76,46 @@ def test_every_command_counts_them_alike(run: Any, orders: str) -> None:
     assert "for orders [USD]" in shown.out and "2 of 2, exact" in shown.out
 
 
-def test_a_model_with_many_orders_and_no_bound_is_left_out_of_a_comparison(run: Any, tmp_path: Path) -> None:
+def test_many_orders_are_bounded_in_every_model_of_a_comparison(run: Any, tmp_path: Path) -> None:
     rows = "".join(f"perpetual-long-01,BTC-PERPETUAL,{10 * n},\n" for n in range(1, 15))
     (tmp_path / "many.csv").write_text("account,instrument,quantity,price\n" + rows, encoding="utf-8")
     which = ("--model", "worst_case", "--model", "deribit_standard", "--model", "derive_pmrm")
     done = run("compare", *which, "--account", "perpetual-long-01", "--open-orders", "many.csv")
     assert done.code == 0
-    assert "left out, deribit_standard: deribit_standard states no bound" in done.out
-    check_fails(run("margin", "--model", "deribit_standard", "--open-orders", "many.csv"), "perpetual-long-01 has 14")
-    bounded = documents(run, "--model", "derive_pmrm", "--open-orders", "many.csv")
-    assert bounded["perpetual-long-01"]["order_margin_is"] == "bound"
+    assert "left out, deribit_standard" not in done.out
+    for model in ("deribit_standard", "derive_pmrm"):
+        bounded = documents(run, "--model", model, "--open-orders", "many.csv")
+        assert bounded["perpetual-long-01"]["order_margin_is"] == "bound"
+
+
+def test_hedges_meet_a_target_with_orders_open_and_reports_show_them(run: Any, orders: str, tmp_path: Path) -> None:
+    name = "naked-call-seller-01"
+    account = documents(run, "--open-orders", orders)[name]
+    target = str(float(account["available_funds"]) + 500.0)
+    asked = ("hedge", name, "--target", target, "--instruments", "BTC-PERPETUAL", "--json")
+    found = json.loads(run(*asked, "--open-orders", orders).out)
+    assert found["pre_initial_margin"] == account["initial_margin"]
+    assert float(found["post_available_funds"]) >= float(target)
+    assert "open orders stay open" in found["notes"][-1]
+    assert json.loads(run(*asked).out)["pre_initial_margin"] == account["position_initial_margin"]
+    pytest.importorskip("matplotlib")
+    done = run("report", name, "--open-orders", orders, "--output", "page.html")
+    assert done.code == 0, done.err
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "of the initial margin, for open orders" in page and f"{float(account['order_margin']):.2f}" in page
+
+
+def test_a_liquidation_cancels_orders_first(run: Any, orders: str) -> None:
+    name = "naked-call-seller-01"
+    released = documents(run, "--open-orders", orders)[name]["order_margin"]
+    done = run("liquidate", name, "--open-orders", orders)
+    assert f"{name}: first 2 open orders are cancelled, which releases {released}" in done.out.replace("\n", " ")
+    table = pd.read_csv(io.StringIO(run("liquidate", name, "--open-orders", orders, "--csv").out))
+    assert (table["step"][0], table["action"][0], table["quantity"][0]) == (0, "cancel_orders", 2.0)
+    (plan,) = json.loads(run("liquidate", name, "--open-orders", orders, "--json").out)["plans"]
+    (plain,) = json.loads(run("liquidate", name, "--json").out)["plans"]
+    assert (plan["orders_cancelled"], plan["order_margin_released"]) == (2, released)
+    assert (plan["before"], plan["trades"]) == (plain["before"], plain["trades"])
 
 
 def test_chunks_and_a_cluster_count_them_alike(run: Any, orders: str, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from portfolio_margin import AccountStatus, margin, order_margin, what_if
 from portfolio_margin.chunks import Work, manifest_of
-from portfolio_margin.convexity import declared_excess
 from portfolio_margin.models import worst_case
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.worst_fill import OpenOrders, gain_at_limit
 from pricing import ConfigError, DataError
+from tests.portfolio_margin import toy_model
 from tests.portfolio_margin.books import ARRAYS, CONTRACTS, INSTRUMENTS, MARKET, ROW, Held, book_of, in_steps, quantity
 from tests.portfolio_margin.test_contracts import SHIPPED, arrays_of, model_of
 
@@ -120,22 +120,8 @@ def test_another_order_never_lowers_it(name: str, steps: dict[str, int], listed:
     assert found[0] == margin(book, arrays, MARKET, model).initial_margin[0]
 
 
-STATED = [name for name in SHIPPED if declared_excess(fitted(name), arrays_of(fitted(name))) is not None]
-
-
-def test_models_that_state_a_bound() -> None:
-    assert set(STATED) == {
-        "aevo_standard",
-        "bybit_pm",
-        "bybit_standard",
-        "delta_exchange_pm",
-        "deribit_legacy_pm",
-        "derive_pmrm",
-        "okx_pm",
-        "paradex_pm",
-        "tims",
-        "worst_case",
-    }
+# Models of which one statement holds for all books; the others look at what an account may hold.
+STATED = [name for name in SHIPPED if hasattr(fitted(name), "excess_rates")]
 
 
 balances_held = st.fixed_dictionaries(
@@ -151,8 +137,7 @@ def test_books_together_ask_for_no_more_than_apart_and_the_excess(
 ) -> None:
     model = fitted(name)
     arrays = arrays_of(model)
-    excess = declared_excess(model, arrays)
-    assert excess is not None
+    excess = model.excess_rates(arrays)
     both = {n: first.get(n, 0) + second.get(n, 0) for n in {*first, *second}}
     money = {n: cash.get(n, 0.0) + more.get(n, 0.0) for n in {*cash, *more}}
     other = {**in_steps(second), **more}
@@ -163,32 +148,6 @@ def test_books_together_ask_for_no_more_than_apart_and_the_excess(
     beyond = sum(abs(amount) * float(excess[ROW[n]]) for n, amount in other.items())
     apart = statement.available_funds[0] + statement.available_funds[1]
     assert statement.available_funds[2] >= apart - beyond - 2 * CENT - 1e-9 * abs(apart)
-
-
-@pytest.mark.parametrize("name", [name for name in STATED if name != "worst_case"])
-def test_a_bound_is_at_least_what_all_subsets_ask_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = fitted(name)
-    arrays = arrays_of(model)
-    random = np.random.default_rng(7)
-    tight = []
-    for _ in range(8):
-        held = {**in_steps({str(n): int(random.integers(-300, 300)) for n in random.choice(CONTRACTS, 4)}), **RICH}
-        listed = [
-            (str(n), int(random.integers(1, 200)) * int(random.choice([-1, 1])), float(random.integers(-2000, 2000)))
-            for n in random.choice(CONTRACTS, 8)
-        ]
-        book, orders = book_of({"a": held}), orders_of(listed)
-        exact = margin(book, arrays, MARKET, model, orders=orders).orders
-        with monkeypatch.context() as small:
-            small.setattr(order_margin, "ENUMERATED", 3)
-            small.setattr(order_margin, "GROUP", 3)
-            bound = margin(book, arrays, MARKET, model, orders=orders).orders
-        assert exact is not None and bound is not None
-        assert (exact.method_names[0], bound.method_names[0]) == ("exact", "bound")
-        assert bound.added[0] >= exact.added[0]
-        tight.append(bound.added[0] / max(exact.added[0], 1.0))
-    # It is of use: without netting between groups, a few times the exact one at most.
-    assert np.median(tight) < 4.0
 
 
 def test_a_worst_loss_takes_any_number_of_orders_and_names_the_worst_of_all_subsets() -> None:
@@ -224,12 +183,11 @@ def test_a_coin_that_could_turn_is_tried_and_then_bounded() -> None:
 
 
 def test_more_orders_than_can_be_tried_are_refused_by_name_where_there_is_no_bound() -> None:
-    model = fitted("reg_t")
+    model = toy_model.Model(toy_model.Params())
     arrays = arrays_of(model)
-    listed: Listed = [(CONTRACTS[0], 1, 0.0)] * (order_margin.ENUMERATED + 1)
     seen = [name for name in CONTRACTS if model.not_covered(arrays)[ROW[name]] == ""]
-    listed = [(seen[0], 1, 0.0)] * (order_margin.ENUMERATED + 1)
-    with pytest.raises(ConfigError, match=r"reg_t states no bound .* 12 open orders of one account: a has 13"):
+    listed: Listed = [(seen[0], 1, 0.0)] * (order_margin.ENUMERATED + 1)
+    with pytest.raises(ConfigError, match=r"toy_model states no bound .* 12 open orders of one account: a has 13"):
         margin(book_of({"a": {}}), arrays, MARKET, model, orders=orders_of(listed))
 
 

@@ -18,9 +18,11 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-
 p.note { color: #555; font-size: .9rem; }
 table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: .15rem .8rem .15rem 0; text-align: right; white-space: pre; border-bottom: 1px solid #e4e4e4; }
-th { font-weight: 600; } td.text, th.text { text-align: left; }
+th { font-weight: 600; white-space: normal; vertical-align: bottom; } td.text, th.text { text-align: left; }
 img { max-width: 100%; height: auto; display: block; margin: .8rem 0; }
 div.wide { overflow-x: auto; }
+summary { cursor: pointer; color: #1f5fa8; margin: .8rem 0; }
+@media print { details > * { display: block; } }
 """.strip()
 
 
@@ -40,12 +42,14 @@ class Section:
     notes     sentences before tables and pictures
     tables    each a row of columns of equal length
     pictures  with what they show in words, for those who do not see them
+    folded    what long tables are, in a word or two: they then stand behind the pictures, and open on a click
     """
 
     heading: str
     notes: Sequence[str] = ()
     tables: Sequence[Sequence[Column]] = ()
     pictures: Sequence[tuple[str, Picture]] = ()
+    folded: str = ""
 
 
 def html_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
@@ -73,10 +77,13 @@ def html_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
 def _section(section: Section) -> list[str]:
     lines = [f"<h2>{escape(section.heading)}</h2>"]
     lines += [f'<p class="note">{escape(note)}</p>' for note in section.notes]
+    tables: list[str] = []
     for table in section.tables:
-        lines += ['<div class="wide"><table>', *_table(table), "</table></div>"]
-    lines += [f'<img alt="{escape(said)}" src="{data_address(picture)}">' for said, picture in section.pictures]
-    return lines
+        tables += ['<div class="wide"><table>', *_table(table), "</table></div>"]
+    pictures = [f'<img alt="{escape(said)}" src="{data_address(picture)}">' for said, picture in section.pictures]
+    if not section.folded:
+        return [*lines, *tables, *pictures]
+    return [*lines, *pictures, "<details>", f"<summary>{escape(section.folded)}</summary>", *tables, "</details>"]
 
 
 def _table(columns: Sequence[Column]) -> list[str]:

@@ -25,6 +25,7 @@ from portfolio_margin.cli.output import (
     money,
     number,
     output_options,
+    plots_in,
     progress,
     show_table,
 )
@@ -256,18 +257,15 @@ def _lines(found: Edge) -> list[str]:
 
 
 def _draw(folder: str, found: Edge) -> None:
-    from pathlib import Path
-
     from portfolio_margin.edge.payoff import payoff
     from portfolio_margin.plots import edge_contour, payoff_prices, payoff_with_marks
 
-    target = Path(folder)
+    target = plots_in(folder)
     curves = payoff(found.case, payoff_prices(found.prices))
     pictures = {
         "contour": edge_contour(found.contour, found.prices),
         "payoff": payoff_with_marks(curves, found.prices),
     }
-    target.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
         picture.save(target / f"{name}-{found.prices.account}.png")
     tell(f"wrote {len(pictures)} pictures to {folder}")

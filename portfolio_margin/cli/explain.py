@@ -88,7 +88,7 @@ def _show(explanation: Explanation, title: str, footer: list[str], digits: int) 
     lines = explanation.lines
     unit = f" [{explanation.currency}]"
     columns = [
-        Column("what", ["  " * line.depth + _name(line.level, line.name) for line in lines], right=False),
+        Column("what", ["  " * line.depth + line_name(line.level, line.name) for line in lines], right=False),
         Column("quantity", [quantity_text(line.quantity) if line.quantity else "" for line in lines]),
         Column("initial" + unit, money([line.initial for line in lines], digits)),
         Column("maintenance" + unit, money([line.maintenance for line in lines], digits)),
@@ -117,5 +117,6 @@ def _show_positions(parts: PositionMargins, title: str, footer: list[str], digit
     show_table(f"{title}, by position", columns, "\n".join([meaning, *footer]))
 
 
-def _name(level: str, name: str) -> str:
+def line_name(level: str, name: str) -> str:
+    """What a line of an explanation is called in a table."""
     return f"{level} {name}" if level in ("requirement", "charge", "netting_set") else name or level

@@ -28,10 +28,12 @@ from portfolio_margin.cli.output import (
     deliver,
     money,
     output_options,
+    plots_in,
     progress,
     quantity_text,
     show_table,
 )
+from portfolio_margin.cli.tell import tell
 from portfolio_margin.dollars import money_digits, money_step
 from portfolio_margin.io.results import json_rows, money_text
 from portfolio_margin.liquidation import policies
@@ -39,6 +41,7 @@ from portfolio_margin.liquidation.plan import Costs, LiquidationPlan
 from portfolio_margin.statement import AccountStatus, MarginStatement
 from pricing.errors import ConfigError
 
+DEFAULT_POLICY, DEFAULT_COST = "largest_contributor", 0.0005
 POLICIES = tuple(sorted(module.name for module in iter_modules(policies.__path__)))
 MONEY_COLUMNS = ("cost", "penalty", "equity", "margin_balance", "initial_margin", "maintenance_margin")
 CANCEL = "cancel_orders"
@@ -47,17 +50,21 @@ STYLES = {"unmargined": "yellow", "exhausted": "red", "bankrupt": "bold red"}
 
 @click.command("liquidate")
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT]...")
-@click.option("--policy", type=click.Choice(POLICIES), default="largest_contributor", show_default=True)
+@click.option("--policy", type=click.Choice(POLICIES), default=DEFAULT_POLICY, show_default=True)
 @click.option(
     "--buffer", type=float, help="Share of the maintenance margin restored above it; by default the policy's."
 )
-@click.option("--cost", type=float, default=0.0005, show_default=True, help="Of trading, a share of the notional.")
+@click.option(
+    "--cost", type=float, default=DEFAULT_COST, show_default=True, help="Of trading, a share of the notional."
+)
 @click.option("--penalty", type=float, default=0.0, show_default=True, help="On closing, a share of the notional.")
 @click.option("--penalty-share", type=float, default=0.0, show_default=True, help="Of the maintenance margin freed.")
+@click.option("--plots", "plots_folder", metavar="DIR", help="Write a picture of every plan, step by step.")
 @with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ORDERS_OPTION, *MARGIN_OPTIONS)
 @output_options
 def command(
     accounts: tuple[str, ...],
+    plots_folder: str | None,
     as_json: bool,
     as_csv: bool,
     parquet_file: str | None,
@@ -73,7 +80,7 @@ def command(
     rules = {name: shared.pop(name) for name in ("policy", "buffer", "cost", "penalty", "penalty_share")}
     options = collect(shared)
     _check_rates(rules)
-    module = import_module(f"{policies.__name__}.{rules['policy']}")
+    module = policy_module(rules["policy"])
     params = module.Params() if rules["buffer"] is None else module.Params(buffer=rules["buffer"])
     session = open_session(options)
     statement = statement_of(session, options)
@@ -91,6 +98,8 @@ def command(
             book = session.book.select(name)
             plans.append(module.plan(book, session.arrays, session.model, costs, params, backend=options.backend))
             step(name)
+    if plots_folder is not None:
+        _draw(plots_folder, plans, session, params.buffer)
     identity = {**rules, "buffer": params.buffer, "currency": statement.currency, "as_of_ms": statement.as_of_ms}
     identity |= {**statement.identity(chosen), **session.told.document()}
     cancelled = _cancelled(statement)
@@ -99,10 +108,24 @@ def command(
         _show(plans, rules["policy"], statement, session, chosen)
 
 
+def policy_module(name: str) -> Any:
+    """The file of a policy, with `plan` and `Params`."""
+    return import_module(f"{policies.__name__}.{name}")
+
+
 def _check_rates(rules: dict[str, Any]) -> None:
     for name in ("cost", "penalty", "penalty_share"):
         if not 0.0 <= rules[name] <= 1.0:
             raise ConfigError(f"--{name.replace('_', '-')} = {rules[name]!r}: must be from 0 to 1")
+
+
+def _draw(folder: str, plans: list[LiquidationPlan], session: Session, buffer: float) -> None:
+    from portfolio_margin.plots.liquidation import liquidation_ladder
+
+    target = plots_in(folder)
+    for plan in plans:
+        liquidation_ladder(plan, session.arrays, buffer).save(target / f"ladder-{plan.account}.png")
+    tell(f"wrote {len(plans)} pictures to {folder}")
 
 
 def _cancelled(statement: MarginStatement) -> dict[str, tuple[int, float]]:

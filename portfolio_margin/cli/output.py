@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import click
@@ -197,6 +198,14 @@ def drop_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+
+
+def plots_in(folder: str) -> Path:
+    """The folder for pictures, made where it is not there. ConfigError where it is a file."""
+    if Path(folder).is_file():
+        raise ConfigError(f"--plots {folder} is a file: name a folder for the pictures")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder)
 
 
 def rows_document(

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
+from portfolio_margin.cli.explain import line_name
 from portfolio_margin.cli.heading import market_text, statement_lines
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
@@ -19,7 +20,17 @@ from portfolio_margin.cli.inputs import (
     statement_of,
     with_options,
 )
+from portfolio_margin.cli.liquidate import DEFAULT_POLICY, POLICIES
 from portfolio_margin.cli.output import money, progress, quantity_text, refuse_overwriting_inputs
+from portfolio_margin.cli.report_liquidation import (
+    MOST_ACCOUNTS,
+    crash_section,
+    edges_of,
+    ladder_section,
+    payoff_section,
+    underlyings_of,
+)
+from portfolio_margin.cli.stress import DEFAULT_PATH, named_path
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.explain import Explanation, explain
 from portfolio_margin.position_margin import PositionMargins, position_margins
@@ -48,20 +59,37 @@ PAGE_ENDINGS = (".html", ".htm")
 @click.command("report")
 @click.argument("account")
 @with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ORDERS_OPTION, *MARGIN_OPTIONS)
+@click.option(
+    "--policy",
+    type=click.Choice(POLICIES),
+    default=DEFAULT_POLICY,
+    show_default=True,
+    help="Of the liquidation ladder.",
+)
+@click.option(
+    "--stress/--no-stress",
+    "with_stress",
+    default=None,
+    help=f"The crash of the venue; by default where it has up to {MOST_ACCOUNTS:,} accounts.",
+)
+@click.option("--path", "path_name", default=DEFAULT_PATH, show_default=True, metavar="NAME|FILE", help="Of the crash.")
 @click.option("--output", "output_file", metavar="FILE", required=True, help="Where the page goes, an .html file.")
-def command(account: str, output_file: str, **shared: Any) -> None:
-    """ACCOUNT as one HTML file that stands alone: statement, waterfall, risk matrix, payoff, contributions."""
+def command(account: str, output_file: str, **shared: Any) -> None:  # fmt: skip
+    """ACCOUNT as one HTML file that stands alone: statement, waterfall, risk matrix, payoff with liquidation prices,
+    liquidation ladder, contributions, and a crash of its venue."""
     from portfolio_margin.io.atomic import write_whole
 
     if not output_file.lower().endswith(PAGE_ENDINGS):
         raise ConfigError(f"--output {output_file}: a report is a page; name it .html")
     refuse_overwriting_inputs()
+    policy, with_stress, path_name = (shared.pop(name) for name in ("policy", "with_stress", "path_name"))
+    path = named_path(path_name)
     options = collect(shared)
     session = open_session(options, named=())
     row = session.book.row_of(account)
     statement = statement_of(session, options)
     session = session.warned(statement)
-    with progress("report", 5) as step:
+    with progress("report", 7) as step:
         sections = [_statement(statement, session, row)]
         step("waterfall")
         explanation = explain(statement, session.book, session.arrays, account)
@@ -69,9 +97,14 @@ def command(account: str, output_file: str, **shared: Any) -> None:
         step("risk matrix")
         sections.append(_matrix(session, account, statement, row))
         step("payoff")
-        sections.append(_payoff(session, account))
+        edges = edges_of(session, account)
+        sections.append(payoff_section(session, account, edges))
+        step("liquidation ladder")
+        sections.append(ladder_section(session, statement, row, edges, policy))
         step("contributions")
         sections.append(_contributions(position_margins(statement, session.book, session.arrays, account)))
+        step("crash")
+        sections.append(crash_section(session, options, row, path, with_stress))
         page = html_page(f"Margin of {account}", market_text(statement, session.source), sections)
         write_whole(output_file, page.encode())
         step("done")
@@ -100,57 +133,38 @@ def _sources(statement: MarginStatement, explanation: Explanation) -> Section:
     ]
     lines = explanation.lines
     table = [
-        Column("what", ["  " * line.depth + f"{line.level} {line.name}".strip() for line in lines], is_text=True),
+        Column("what", ["  " * line.depth + line_name(line.level, line.name) for line in lines], is_text=True),
         Column("quantity", [quantity_text(line.quantity) if line.quantity else "" for line in lines]),
         Column("initial", money([line.initial for line in lines])),
         Column("maintenance", money([line.maintenance for line in lines])),
         Column("scenario", [line.scenario for line in lines], is_text=True),
     ]
     note = "A positive amount adds to the requirement; lines one deeper add up to the line above them."
-    return Section("Where the margin comes from", [note], [table], pictures)
-
-
-def _underlyings(session: Session, account: str) -> list[str]:
-    arrays, own = session.arrays, session.book.select(account)
-    held = arrays.underlying_idx[own.instrument_idx[own.quantity != 0]]
-    return [str(arrays.underlying_id[u]) for u in np.unique(held[held >= 0])]
+    return Section("Where the margin comes from", [note], [table], pictures, folded=f"all {len(lines)} lines")
 
 
 def _matrix(session: Session, account: str, statement: MarginStatement, row: int) -> Section:
-    from portfolio_margin.plots.risk_matrix import risk_matrix
+    from portfolio_margin.plots.risk_matrix import risk_matrices
 
-    underlyings = _underlyings(session, account)
-    chosen = [None, *(underlyings if len(underlyings) > 1 else [])]
+    underlyings = underlyings_of(session, account)
     pictures = [
-        (
-            f"P&L in every scenario{f' of {name} alone' if name else ''}",
-            risk_matrix(session.book, session.arrays, account, name),
-        )
-        for name in chosen
+        (f"P&L in every scenario{f' of {name} alone' if name else ''}", picture)
+        for name in [None, *(underlyings if len(underlyings) > 1 else [])]
+        for picture in risk_matrices(session.book, session.arrays, account, name)
     ]
     label = np.append(statement.scenario_label, "none")[statement.worst_scenario[row]]
-    note = (
+    notes = [
         f"P&L in {statement.currency} of everything held, coins among it, as far as a scenario counts it; "
         "the worst cell is framed. "
         f"The worst scenario of the statement, which nets as {statement.model.model_id} says: {label}."
-    )
-    return Section("Risk matrix", [note], pictures=pictures)
-
-
-def _payoff(session: Session, account: str) -> Section:
-    from portfolio_margin.plots.payoff import payoff
-
-    if session.instruments is None or session.market is None:
-        return Section(
-            "Payoff", ["Risk arrays alone have no vols to value contracts by: give a market for this picture."]
-        )
-    names = _underlyings(session, account)
-    pictures = [
-        (f"P&L over the price of {name}", payoff(session.book, session.instruments, session.market, account, name))
-        for name in names
     ]
-    notes = ["Vols and the other underlyings unmoved."] if names else ["Nothing is held that has a price of its own."]
-    return Section("Payoff", notes, pictures=pictures)
+    tiers = [str(picture.frame["tier"].iloc[0]) for _, picture in pictures]
+    if any(tiers):
+        notes.append(
+            "Scenarios come in tiers, each with moves at least as wide as the one before, a matrix each; the tier of a "
+            "scenario is the first word of its name."
+        )
+    return Section("Risk matrix", notes, pictures=pictures)
 
 
 def _contributions(parts: PositionMargins) -> Section:
@@ -168,6 +182,5 @@ def _contributions(parts: PositionMargins) -> Section:
         *(Column(f"{kind} maint.", amounts(f"{kind}_maintenance")) for kind in ("standalone", "marginal", "share")),
     ]
     note = "standalone: the position alone; marginal: with less without it; shares add up to the requirement."
-    return Section(
-        "Contributions", [note], [columns], [("exact shares of the initial margin", contribution_bars(parts))]
-    )
+    pictures = [("exact shares of the initial margin", contribution_bars(parts))]
+    return Section("Contributions", [note], [columns], pictures, folded=f"all {len(columns[0].cells)} positions")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import click
@@ -31,6 +30,7 @@ from portfolio_margin.cli.output import (
     money,
     number,
     output_options,
+    plots_in,
     progress,
     show_table,
 )
@@ -49,6 +49,7 @@ from scenarios.families import grid
 from scenarios.shocks import ScenarioSet
 
 DEFAULT_PATH = "crash_2026"
+DEFAULT_FUND = 50_000.0
 MONEY = ("shortfall", "from_fund", "deleveraged", "socialised", "uncovered", "costs", "penalties", "fund", "equity",
          "owed", "initial_margin", "maintenance_margin")  # fmt: skip
 SCAN_RANGE = (0.9, 0.01)
@@ -58,7 +59,7 @@ OPTIONS = (
     click.option("--path", "path_name", default=DEFAULT_PATH, show_default=True, metavar="NAME|FILE",
                  help=f"A path that ships ({', '.join(SOURCES)}), or a table of factors (.csv, .csv.gz, .parquet)."),
     click.option("--refine", type=float, metavar="HOURS", help="Steps in between, none longer than this."),
-    click.option("--fund", type=float, default=50_000.0, show_default=True, help="Insurance fund, margin currency."),
+    click.option("--fund", type=float, default=DEFAULT_FUND, show_default=True, help="Insurance fund, margin money."),
     click.option("--buffer", type=float, default=Rules().buffer, help="Share of maintenance restored above it.  [1/9]"),
     click.option("--cost", type=float, default=0.0005, show_default=True, help="Of trading, a share of the notional."),
     click.option("--penalty", type=float, default=0.0025, show_default=True, help="On closing, share of the notional."),
@@ -119,7 +120,7 @@ def command(as_json: bool, as_csv: bool, parquet_file: str | None, output_file: 
     statement = statement_of(session, options)
     session = session.warned(statement)
     with ExitStack() as opened:
-        venue = _venue(session, options)
+        venue = venue_of(session, options)
         if on_cluster is not None:
             venue = opened.enter_context(venue_on(on_cluster, session, options, venue))
         with progress("stress", len(path)) as step:
@@ -150,10 +151,14 @@ def _own_names() -> set[str]:
             "fund_by_paths", "paths", "path_days"}  # fmt: skip
 
 
-def _path(asked: dict[str, Any]) -> StressPath:
-    name = asked["path_name"]
+def named_path(name: str) -> StressPath:
+    """A path that ships, or of a file."""
     looks_like_a_file = any(mark in name for mark in "./\\")
-    path = read_path(name) if looks_like_a_file else shipped_path(name)
+    return read_path(name) if looks_like_a_file else shipped_path(name)
+
+
+def _path(asked: dict[str, Any]) -> StressPath:
+    path = named_path(asked["path_name"])
     return path if asked["refine"] is None else path.refined(asked["refine"])
 
 
@@ -169,7 +174,8 @@ def _rules(asked: dict[str, Any]) -> Rules:
     return Rules(**same, impact=impact, named=named)
 
 
-def _venue(session: Session, options: Any) -> Venue:
+def venue_of(session: Session, options: Any) -> Venue:
+    """The venue of a session. ConfigError where there is no market to be moved."""
     if session.market is None or session.instruments is None:
         raise ConfigError("stress revalues contracts at every step: give a --market, not --arrays")
     moves = session.arrays.scenario_set
@@ -325,10 +331,7 @@ def _reverse_line(found: gap.ReverseStress, text: Callable[[float], str]) -> str
 def _draw(folder: str, result: Result) -> None:
     from portfolio_margin.plots.stress import loss_waterfall, timeline
 
-    if Path(folder).is_file():
-        raise ConfigError(f"--plots {folder} is a file: name a folder for the pictures")
-    Path(folder).mkdir(parents=True, exist_ok=True)
     for name, picture in (("stress-timeline", timeline(result)), ("loss-waterfall", loss_waterfall(result))):
-        target = Path(folder) / f"{name}.png"
+        target = plots_in(folder) / f"{name}.png"
         picture.save(target)
         tell(f"wrote {target}")

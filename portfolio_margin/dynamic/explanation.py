@@ -93,13 +93,13 @@ def _tier_lines(account: _Account, haircut: FloatArray) -> tuple[list[Contributi
     total = Decimal(0)
     for _, here, name in account.underlyings():
         loss, where = worst_by_tier(product[here].sum(axis=0)[None, :], arrays.scenario_set.tier)
-        before = 0.0
+        before, narrower = 0.0, np.zeros(len(product))
         for charge, now, column in zip(TIERS, loss[0], where[0], strict=True):
             if now > before:
                 label = str(arrays.scenario_set.label[column])
-                lines += account.of_positions(charge, -product[:, column], here, name, label)
-                lines += account.of_set(charge, -before, name, "less narrower moves")
-            before = float(now)
+                # What a position loses in the wider moves beyond what it has lost in the narrower ones.
+                lines += account.of_positions(charge, narrower - product[:, column], here, name, label)
+                before, narrower = float(now), product[:, column]
         total += Decimal(before)
     return lines, total
 

@@ -155,6 +155,23 @@ def levels_where_ruled(
     return found, tuple(f"{problem.value}: {problem.remedy}" for problem in _excluded(case, reasons, states))
 
 
+def account_at(case: Case, price: float) -> tuple[Book, RiskArrays]:
+    """The account, and the risk arrays of what it holds, after the price has moved and futures have paid.
+
+    price  multiple of today's, above 0
+
+    Amounts are in whole ticks as in any risk arrays: what `margin` or a liquidation policy takes.
+    """
+    states = States(np.array([price]), np.ones(1))
+    _check_states(case, states)
+    (market,) = case.mover.markets(states)
+    moves = case.model.scenario_set(market)
+    arrays = revalue(case.mover.instruments, market, case.scenario_set if moves is None else moves)
+    rows, quantity = _holdings(case, states)
+    names = np.full(len(rows), case.account)
+    return Book.from_arrays(names, rows, quantity[0], _groups(case, arrays.expiry_idx)), arrays
+
+
 def _tried(
     case: Case, price: FloatArray, vol: FloatArray | float, years: float
 ) -> tuple[Levels, States, dict[int, tuple[str, ...]]]:

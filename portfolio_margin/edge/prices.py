@@ -6,6 +6,7 @@ A portfolio of options has no closed form and may have none, one or several: a s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -80,6 +81,17 @@ class LiquidationPrices:
     def liquidated(self) -> bool:
         """Whether the account is below maintenance margin today."""
         return bool(self.now.excess[0] < 0.0)
+
+    @property
+    def ranges(self) -> list[tuple[float, float]]:
+        """Prices between which the account is liquidated, rising, within what was searched."""
+        crossing = self.side != TOUCHES
+        edge, into = self.price[crossing], self.side[crossing] == INTO
+        below = int(np.count_nonzero(self.move[crossing] < 0.0))
+        # Between two edges it is what the one nearer to today's price leads to.
+        inside = [*into[:below].tolist(), self.liquidated, *into[below:].tolist()]
+        bounds = [self.span.low * self.spot, *edge.tolist(), self.span.high * self.spot]
+        return [pair for pair, yes in zip(pairwise(bounds), inside, strict=True) if yes]
 
     @property
     def nearest(self) -> tuple[float, float]:

@@ -11,9 +11,10 @@ from portfolio_margin.plots.comparison import margin_map
 from portfolio_margin.plots.contributions import contribution_bars
 from portfolio_margin.plots.edge import edge_contour, payoff_prices, payoff_with_marks
 from portfolio_margin.plots.exercise import exercise
+from portfolio_margin.plots.liquidation import liquidation_ladder
 from portfolio_margin.plots.payoff import payoff
 from portfolio_margin.plots.picture import Picture
-from portfolio_margin.plots.risk_matrix import risk_matrix
+from portfolio_margin.plots.risk_matrix import risk_matrices, risk_matrix
 from portfolio_margin.plots.stress import loss_waterfall, timeline
 from portfolio_margin.plots.surface import butterfly, fan, residuals, smile
 from portfolio_margin.plots.waterfall import margin_waterfall
@@ -27,6 +28,7 @@ __all__ = [
     "exceedances",
     "exercise",
     "fan",
+    "liquidation_ladder",
     "loss_waterfall",
     "margin_map",
     "margin_waterfall",
@@ -37,6 +39,7 @@ __all__ = [
     "payoff_with_marks",
     "quantile_plot",
     "residuals",
+    "risk_matrices",
     "risk_matrix",
     "smile",
     "timeline",

@@ -180,6 +180,7 @@ def coverage_map(found: BackTest, title: str = "") -> Picture:
     claimed = 100.0 * (1.0 - found.plan.confidence)
     axes.axvline(claimed, color=ZONES["red"], linestyle="--", linewidth=1.0, label=f"claimed, {claimed:g} %")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("breaches [% of losses], 0.01 stands for none and fewer")
     axes.set_yticks(range(len(families)), families)
     axes.invert_yaxis()

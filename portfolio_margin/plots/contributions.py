@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from portfolio_margin.io.frames import frame
-from portfolio_margin.plots.picture import Picture, new_axes
+from portfolio_margin.plots.picture import Picture, grouped, new_axes
 from portfolio_margin.position_margin import OTHER, PositionMargins
 
 MOST_BARS = 25
@@ -39,11 +39,18 @@ def contribution_bars(parts: PositionMargins, part: str = "initial", title: str 
     figure, axes = new_axes(heading, parts.currency, "")
     figure.set_size_inches(8.0, max(2.6, 1.4 + INCHES_PER_BAR * len(position)))
     place = np.arange(len(position))
-    axes.barh(place, amounts, height=0.6, color=["tab:red" if a > 0 else "tab:green" for a in amounts], label="share")
+    size = np.array(amounts)
+    for rows, color, label in (
+        (size > 0, "tab:red", "share, adds to it"),
+        (size < 0, "tab:green", "share, takes from it"),
+    ):
+        if rows.any():
+            axes.barh(place[rows], size[rows], height=0.6, color=color, label=label)
     axes.plot(standalone, place, "|", color="black", markersize=11, label="by itself")
     axes.set_yticks(place, position, fontsize="small")
-    axes.invert_yaxis()
     axes.axvline(0.0, color="black", linewidth=0.8)
     axes.grid(visible=False, axis="y")
-    axes.legend()
+    axes.xaxis.set_major_formatter(grouped)
+    axes.set_ylim(len(position) - 0.4, -0.6)
+    axes.figure.legend(fontsize="small", loc="outside lower center", ncols=3)
     return Picture(figure, frame({"position": position, "share": amounts, "standalone": standalone}))

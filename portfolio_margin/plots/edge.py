@@ -10,7 +10,7 @@ from portfolio_margin.edge.contour import Contour
 from portfolio_margin.edge.payoff import Payoff
 from portfolio_margin.edge.prices import TOUCHES, LiquidationPrices
 from portfolio_margin.io.frames import frame
-from portfolio_margin.plots.picture import Picture, new_axes
+from portfolio_margin.plots.picture import Picture, grouped, new_axes
 from pricing.arrays import FloatArray
 
 # Colours: below maintenance margin, and the curves by the time that has passed.
@@ -38,7 +38,9 @@ def edge_contour(around: Contour, prices: LiquidationPrices, title: str = "") ->
     sheet = np.ma.masked_invalid(around.excess[:, inside])
     most = _most(sheet, float(prices.now.excess[0]))
     image = axes.pcolormesh(x[inside], y, sheet, cmap="RdBu", vmin=-most, vmax=most, shading="gouraud")
-    figure.colorbar(image, label=f"margin balance less maintenance margin [{prices.currency}]", extend="both")
+    figure.colorbar(
+        image, label=f"margin balance less maintenance margin [{prices.currency}]", extend="both", format=grouped
+    )
     if np.any(sheet < 0):
         axes.contourf(x[inside], y, sheet, levels=[-np.inf, 0.0], colors="none", hatches=["////"])
         axes.contour(x[inside], y, sheet, levels=[0.0], colors=BELOW, linewidths=1.2)
@@ -78,10 +80,10 @@ def payoff_with_marks(curves: Payoff, prices: LiquidationPrices, title: str = ""
         axes.axvspan(first, last, color=BELOW, alpha=0.10, label="_" * (number > 0) + "liquidated", linewidth=0)
     axes.axhline(0.0, color=HERE, linewidth=0.6)
     axes.axvline(prices.spot, color=HERE, linewidth=0.8, linestyle=":", label=f"today, {prices.spot:,.6g}")
-    _marks(axes, curves, prices)
+    mark_prices(axes, prices, curves.price, curves.gain[0])
     axes.set_xlim(curves.price[0], curves.price[-1])
     axes.legend(fontsize="small")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_major_formatter(grouped)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     count, points = curves.gain.shape
     columns = {
@@ -118,12 +120,12 @@ def payoff_prices(prices: LiquidationPrices, points: int = 241) -> FloatArray:
     return np.unique(np.concatenate([np.linspace(low, high, points), edges[(edges > low) & (edges < high)], [1.0]]))
 
 
-def _marks(axes: Any, curves: Payoff, prices: LiquidationPrices) -> None:
-    """A mark on the curve of now at every liquidation price, with its price."""
-    inside = (prices.price >= curves.price[0]) & (prices.price <= curves.price[-1])
+def mark_prices(axes: Any, prices: LiquidationPrices, price_of: FloatArray, gain_of: FloatArray) -> None:
+    """A mark on a curve, (P,) prices rising and gains, at every liquidation price, with its price."""
+    inside = (prices.price >= price_of[0]) & (prices.price <= price_of[-1])
     marks = zip(prices.price[inside], prices.side[inside], prices.move[inside], strict=True)
     for number, (price, side, move) in enumerate(marks):
-        gain = float(np.interp(price, curves.price, curves.gain[0]))
+        gain = float(np.interp(price, price_of, gain_of))
         marker = "s" if side == TOUCHES else (">" if move >= 0 else "<")
         face = BELOW if side == "into" else "white"
         axes.plot(price, gain, marker, color=BELOW, markerfacecolor=face, markersize=9, zorder=5)

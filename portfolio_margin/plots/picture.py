@@ -32,7 +32,13 @@ def new_axes(title: str, across: str, up: str) -> tuple[Any, Any]:
     axes = figure.add_subplot()
     axes.set(title=title, xlabel=across, ylabel=up)
     axes.grid(visible=True, alpha=0.3)
+    axes.set_axisbelow(True)
     return figure, axes
+
+
+def grouped(value: float, place: int | None = None) -> str:
+    """An amount on an axis, thousands apart."""
+    return f"{value:,.6g}" if abs(value) < 10 else f"{value:,.0f}"
 
 
 def shades(count: int) -> Any:

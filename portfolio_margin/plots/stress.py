@@ -8,7 +8,7 @@ import numpy as np
 
 from portfolio_margin.io.frames import frame
 from portfolio_margin.plots.picture import Picture, new_axes
-from portfolio_margin.stress.result import Result
+from portfolio_margin.stress.result import Followed, Result
 
 UNITS = ((1e9, "billion "), (1e6, "million "), (1e3, "thousand "))
 BEARERS = (
@@ -20,15 +20,17 @@ BEARERS = (
 
 
 def timeline(result: Result, title: str = "") -> Picture:
-    """Prices, accounts liquidated, shortfall by who bore it, fund and margin in force over the hours of a stress.
+    """Prices, accounts liquidated, shortfall by who bore it, fund and margin in force over the hours of a stress, and
+    of an account that was followed its balance and margins, with marks where it was liquidated.
 
     The frame is that of the result, one row a step.
     """
     table = result.frame()
     figure, first = new_axes(title or f"stress by {result.path.name}", "", "price [start = 1]")
-    figure.set_size_inches(9.0, 10.0)
+    count = 4 if result.followed is None else 5
+    figure.set_size_inches(9.5, 2.3 * count)
     first.remove()
-    prices, accounts, losses, money = figure.subplots(4, 1, sharex=True)
+    prices, accounts, losses, money, *own = figure.subplots(count, 1, sharex=True)
     prices.set(title=title or f"stress by {result.path.name}", ylabel="start = 1")
     hours = table["hours"].to_numpy()
     for u, name in enumerate(result.underlying_id):
@@ -42,6 +44,7 @@ def timeline(result: Result, title: str = "") -> Picture:
     accounts.step(hours, table["waiting"], where="post", color="tab:orange", label="waiting for a bid")
     accounts.step(hours, table["bankrupt"], where="post", color="tab:red", label="closed owing")
     accounts.set(ylabel="accounts")
+    accounts.yaxis.get_major_locator().set_params(integer=True)
     size, word = _unit(table[["fund", "shortfall"]].to_numpy().max(initial=0.0))
     bottom = np.zeros(len(hours))
     for name, label, colour in BEARERS[:3]:
@@ -56,11 +59,26 @@ def timeline(result: Result, title: str = "") -> Picture:
     for name, label, colour in (("equity", "equity", "tab:green"), ("initial_margin", "initial margin", "tab:purple"),
                                 ("maintenance_margin", "maintenance margin", "tab:brown")):  # fmt: skip
         money.plot(hours, table[name] / size, color=colour, label=label)
-    money.set(ylabel=f"[{word}{result.currency}]", xlabel="hours", ylim=(0.0, None))
-    for axes in (prices, accounts, losses, money):
+    money.set(ylabel=f"all accounts\n[{word}{result.currency}]", ylim=(0.0, None))
+    if result.followed is not None:
+        _follow(own[0], hours, result.followed, result.currency)
+    (own[0] if own else money).set_xlabel("hours")
+    for axes in (prices, accounts, losses, money, *own):
         axes.grid(visible=True, alpha=0.3)
-        axes.legend(fontsize="small", ncols=2)
+        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return Picture(figure, table)
+
+
+def _follow(axes: Any, hours: Any, own: Followed, currency: str) -> None:
+    """The account that was followed, at the end of every step; where it was liquidated, a mark."""
+    size, word = _unit(float(np.abs([own.balance, own.initial, own.maintenance]).max(initial=0.0)))
+    for values, label, colour in ((own.balance, "margin balance", "tab:green"), (own.initial, "initial margin",
+                                  "tab:purple"), (own.maintenance, "maintenance margin", "tab:brown")):  # fmt: skip
+        axes.plot(hours, values / size, color=colour, label=label)
+    if own.traded.any():
+        axes.plot(hours[own.traded], own.balance[own.traded] / size, "v", color="tab:red", label="liquidated")
+    axes.axhline(0.0, color="black", linewidth=0.6)
+    axes.set(ylabel=f"this account\n[{word}{currency}]")
 
 
 def loss_waterfall(result: Result, title: str = "") -> Picture:
@@ -83,6 +101,7 @@ def loss_waterfall(result: Result, title: str = "") -> Picture:
         _tell(axes, place, left / size, amount / size)
         left -= amount
     axes.set_xticks(range(len(labels)), labels)
+    axes.grid(visible=False, axis="x")
     axes.set_ylim(0.0, 1.12 * max(shortfall / size, 1e-9))
     share = [amount / shortfall if shortfall else 0.0 for amount in (shortfall, *amounts)]
     columns = {"bearer": np.array(labels), "amount": np.array([shortfall, *amounts]), "share": np.array(share)}

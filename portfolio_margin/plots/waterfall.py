@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from portfolio_margin.io.frames import frame
-from portfolio_margin.plots.picture import Picture, new_axes
+from portfolio_margin.plots.picture import Picture, grouped, new_axes
 from portfolio_margin.statement import MarginStatement
 from pricing.errors import DataError, Problem
 
@@ -63,7 +63,11 @@ def margin_waterfall(statement: MarginStatement, account: str, part: str = "init
             ha="center",
             fontsize="small",
         )
-    axes.set_xticks(range(len(rows)), columns["step"], rotation=30, ha="right", rotation_mode="anchor")
+    names = [name.replace("_", " ") for name in columns["step"]]
+    axes.set_xticks(range(len(rows)), names, rotation=30, ha="right", rotation_mode="anchor")
     axes.grid(visible=False, axis="x")
+    axes.yaxis.set_major_formatter(grouped)
+    # Room above and below the bars for their numbers.
+    axes.use_sticky_edges = False
     axes.margins(y=0.1)
     return Picture(figure, frame(columns))

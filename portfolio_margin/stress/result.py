@@ -52,6 +52,28 @@ class StepRow:
 
 
 @dataclass(frozen=True)
+class Followed:
+    """One account through a stress, (T,) each, at the end of a step; margin currency.
+
+    row        its row in the book
+    equity, balance, initial, maintenance   as a statement says them, at the prices that the venue sees
+    traded     True where the account was liquidated in the step
+    """
+
+    row: int
+    equity: FloatArray
+    balance: FloatArray
+    initial: FloatArray
+    maintenance: FloatArray
+    traded: BoolArray
+
+    def columns(self) -> dict[str, Any]:
+        """One row a step."""
+        names = [f.name for f in fields(self) if f.name != "row"]
+        return {f"account_{name}": getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
 class Result:
     """What a stress has done to a venue.
 
@@ -66,6 +88,7 @@ class Result:
     fund       insurance fund at the start
     drawn      of it at most, at any time, and its floor where anything was
     digests    of the rows of the book, by partition, where it was read in partitions
+    followed   the account that was to be followed, None for nobody; its columns are in the frame
     """
 
     path: StressPath
@@ -81,6 +104,7 @@ class Result:
     fund: float
     drawn: float
     digests: tuple[str, ...] = ()
+    followed: Followed | None = None
 
     def total(self, name: str) -> float:
         """Sum of a flow over the steps, or of a count."""
@@ -108,7 +132,8 @@ class Result:
             table |= {f"price_{name}": self.price[:, u], f"vol_{name}": self.vol[:, u]}
             table[f"pushed_{name}"] = self.pushed[:, u]
         names = [f.name for f in fields(StepRow) if f.name != "hours"]
-        return table | {name: np.array([getattr(row, name) for row in self.rows]) for name in names}
+        table |= {name: np.array([getattr(row, name) for row in self.rows]) for name in names}
+        return table if self.followed is None else table | self.followed.columns()
 
     def frame(self) -> pd.DataFrame:
         """pandas frame, one row a step."""

@@ -21,7 +21,7 @@ from portfolio_margin.stress.holdings import prepare_holdings
 from portfolio_margin.stress.measured import Measured, put
 from portfolio_margin.stress.moved import expired, market_at, variation
 from portfolio_margin.stress.path import StressPath
-from portfolio_margin.stress.result import Result, StepRow
+from portfolio_margin.stress.result import Followed, Result, StepRow
 from portfolio_margin.stress.rules import Rules
 from portfolio_margin.stress.sections import (
     Laid,
@@ -106,10 +106,18 @@ def _silent(name: str) -> None:
     """Nobody is told."""
 
 
-def run(venue: Venue, path: StressPath, rules: Rules | None = None, tell: Callable[[str], None] = _silent) -> Result:
+def run(
+    venue: Venue,
+    path: StressPath,
+    rules: Rules | None = None,
+    tell: Callable[[str], None] = _silent,
+    *,
+    follow: int | None = None,
+) -> Result:
     """The stress of a venue along a path.
 
-    tell  is called with a text after every step, for a bar
+    tell    is called with a text after every step, for a bar
+    follow  row of an account of which the result has a line of its own, step by step
 
     Deterministic: the same venue, path and rules give the same numbers. Value is conserved to the tick in every step,
     which is asserted, and so is that the books are what the positions are worth.
@@ -121,10 +129,13 @@ def run(venue: Venue, path: StressPath, rules: Rules | None = None, tell: Callab
     opening, rows = state.books, []
     liquidated = np.zeros(len(state.closed), dtype=np.bool_)
     traced: list[tuple[FloatArray, ...]] = []
+    own: list[tuple[Any, ...]] = []
     for step in range(len(path)):
-        state, row, touched = engine.step(state, step, opening)
+        state, row, touched, margins = engine.step(state, step, opening)
         rows.append(row)
         liquidated |= touched
+        if follow is not None:
+            own.append((*(column[follow] for column in margins[:4]), touched[follow]))
         traced.append((state.market.spot, engine.vol_factor(step, state.pushed), state.pushed))
         tell(f"hour {path.hours[step]:g}")
     price, vol, pushed = (np.stack(column) for column in zip(*traced, strict=True))
@@ -133,9 +144,9 @@ def run(venue: Venue, path: StressPath, rules: Rules | None = None, tell: Callab
     end, fund = state.books, TICK * float(opening.house[House.FUND])
     drawn = opening.house[House.FUND] - state.lowest
     needed = TICK * float(drawn + how.waterfall.fund_floor if drawn else 0)
-    return Result(
-        path, currency, tuple(rows), price, vol, pushed, names, liquidated, end, opening, fund, needed, engine.digests
-    )
+    followed = None if follow is None else Followed(follow, *(np.array(column) for column in zip(*own, strict=True)))
+    columns = (price, vol, pushed, names, liquidated, end, opening, fund, needed)
+    return Result(path, currency, tuple(rows), *columns, engine.digests, followed)
 
 
 def opened(venue: Venue, path: StressPath, rules: Rules) -> tuple[Engine, State]:
@@ -205,8 +216,8 @@ class Engine:
         """A column of accounts (A,) by partition."""
         return [column[low:high] for low, high in pairwise(self.bounds.tolist())]
 
-    def step(self, state: State, step: int, opening: Balances) -> tuple[State, StepRow, BoolArray]:
-        """The state after a step, its row, and the accounts (A,) that were traded."""
+    def step(self, state: State, step: int, opening: Balances) -> tuple[State, StepRow, BoolArray, Measured]:
+        """The state after a step, its row, the accounts (A,) that were traded, and the margins of all at its end."""
         hours = float(self.path.hours[step])
         passed = hours - float(self.path.hours[step - 1]) if step else hours
         pushed = state.pushed * self.rules.impact.remembered(passed)
@@ -232,7 +243,7 @@ class Engine:
                 changed = done.touched | done.over
                 state, margins = self.measured_again(state, margins, changed, hours)
         self.audit(state, opening.total, tally.touched)
-        return state, self.row(state, hours, margins, tally), tally.touched
+        return state, self.row(state, hours, margins, tally), tally.touched, margins
 
     def marked(self, state: State, hours: float, pushed: FloatArray) -> tuple[State, Measured]:
         """At the prices of a time and a push: gains are paid, what has expired is settled, the books are at the mark;

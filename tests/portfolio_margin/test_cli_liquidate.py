@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,3 +71,14 @@ def test_a_larger_buffer_closes_more(run: Any) -> None:
 )
 def test_bad_input_is_named(run: Any, arguments: tuple[str, ...], texts: tuple[str, ...]) -> None:
     check_fails(run(*arguments), *texts)
+
+
+def test_a_picture_of_every_plan(run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert run("liquidate", *BELOW[2:], "--plots", "pictures").code == 0
+    made = sorted((tmp_path / "pictures").iterdir())
+    assert [file.name for file in made] == [f"ladder-{name}.png" for name in BELOW[2:]]
+    assert all(file.read_bytes()[:4] == b"\x89PNG" for file in made)
+    (tmp_path / "a-file").write_text("kept")
+    check_fails(run("liquidate", BELOW[2], "--plots", "a-file"), "--plots a-file is a file")
+    assert (tmp_path / "a-file").read_text() == "kept"

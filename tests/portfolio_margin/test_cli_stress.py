@@ -129,6 +129,14 @@ def test_pictures(run: Any, tmp_path: Path, path_file: str) -> None:
     steps = timeline(result, "a title")
     assert np.array_equal(steps.frame["price_BTC"], result.price[:, 0])
     assert steps.figure.axes[0].get_title() == "a title" and len(steps.figure.axes) == 4
+    venue = venue_of(book_of(accounts))
+    followed = stress(venue, path_of([1.0, 0.7]), Rules(fund=50_000.0), follow=venue.book.row_of("thin"))
+    picture = timeline(followed)
+    own = followed.followed
+    assert own is not None and len(picture.figure.axes) == 5
+    assert picture.frame["account_balance"].tolist() == own.balance.tolist()
+    (marks,) = (line for line in picture.figure.axes[4].lines if line.get_marker() == "v")
+    assert marks.get_xdata().tolist() == picture.frame["hours"][own.traded].tolist() and own.traded.any()
 
 
 def test_every_path_that_ships_runs_and_says_where_it_is_from(run: Any) -> None:

@@ -320,3 +320,21 @@ def test_requirements_rise_into_expiry_without_a_step() -> None:
     assert found == sorted(found)
     bought = model_file.Model(replace(PARAMS, near_expiry=near_expiry.Params(window_days=60.0)))
     assert bought.requirement(book_of({"a": {put: 10.0}}), UNDER).charges["near_expiry"][0, 1] == 0.0
+
+
+def test_lines_of_the_tiers_add_up_to_what_a_position_loses_in_the_worst_scenario_of_all() -> None:
+    held = {"BTC-PERPETUAL": 3_000.0, "BTC-60D-74800-C": -2.0, "BTC-60D-61200-P": -1.0, "USD": 80_000.0}
+    book = book_of({"a": held})
+    statement = margin(book, UNDER, MARKET, MODEL)
+    worst = int(statement.worst_scenario[0])
+    lines = explain(statement, book, UNDER, "a").lines
+    charge, found = "", dict.fromkeys(held, 0.0)
+    for line in lines:
+        charge = line.name if line.level == "charge" else charge
+        if line.level == "position" and charge in TIERS:
+            assert line.name in held
+            found[line.name] += float(line.maintenance)
+    for name, quantity in held.items():
+        want = -quantity * float(UNDER.pnl[ROW[name], worst]) * PARAMS.maintenance_factor
+        assert found[name] == pytest.approx(want, abs=1e-6)
+    assert sum(float(statement.charges[tier][0, 1]) > 0.0 for tier in TIERS) >= 2

@@ -322,3 +322,24 @@ def test_impact_has_bounds() -> None:
     for given_number in ({"daily_volume": 0.0}, {"daily_vol": {"BTC": 3.0}}, {"exponent": 2.0}, {"coefficient": -1.0}):
         with pytest.raises(ConfigError, match=next(iter(given_number))):
             Impact(**given_number)  # type: ignore[arg-type]
+
+
+def test_a_followed_account_changes_nothing_and_its_line_is_that_of_a_venue_of_one() -> None:
+    """Alone at a venue without impact an account is what all accounts are; beside others it goes the same way."""
+    long, short = perpetual_long("long", 1.0, 0.3), {"short": {"BTC-PERPETUAL": -2_000, "USD": 90_000.0}}
+    both = venue_of(book_of(long | short))
+    rules = Rules(impact=QUIET, cost=0.0005, penalty=0.001, fund=1e7)
+    plain, alone = run(both, CRASH, rules), stressed(long, fund=1e7)
+    for name in ("long", "short"):
+        row = both.book.row_of(name)
+        result = run(both, CRASH, rules, follow=row)
+        assert (result.rows, result.balances.trader.tolist()) == (plain.rows, plain.balances.trader.tolist())
+        own = result.followed
+        assert own is not None and own.row == row and own.traded.any() == result.liquidated[row]
+        assert list(result.frame().filter(like="account_")) == list(own.columns())
+        if name == "long":
+            for column in ("equity", "initial", "maintenance"):
+                total = [getattr(step, column if column == "equity" else f"{column}_margin") for step in alone.rows]
+                assert getattr(own, column).tolist() == pytest.approx(total, abs=0.01)
+            assert own.traded.tolist() == [step.liquidated == 1 for step in alone.rows] and own.traded.any()
+    assert plain.followed is None and not list(plain.frame().filter(like="account_"))

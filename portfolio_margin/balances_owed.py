@@ -122,6 +122,18 @@ def with_balances(required: Requirement, book: Book, arrays: RiskArrays, rates: 
     return required._replace(initial=initial, maintenance=maintenance, charges=charges)
 
 
+def excess_of_balances(arrays: RiskArrays, rates: BalanceRates) -> FloatArray:
+    """(N,) margin currency that a unit of a contract or an asset can add to the charge through what another book holds.
+
+    The charge for backing is m B / V, m the money owed up to V, V the value and B the cost of what is held, so it moves
+    by no more than r = max B / V of a single asset for every unit of money that m or V move by: r |value| of a unit.
+    """
+    counted = arrays.value_rows * (1.0 - rates.haircut)
+    some = (rates.backing[:, 0] > 0.0) & (counted > 0.0)
+    highest = float(np.max(rates.backing[some, 0] / counted[some], initial=0.0))
+    return np.where(rates.contracts | arrays.is_collateral, highest * np.abs(arrays.value), 0.0)
+
+
 def balance_lines(book: Book, arrays: RiskArrays, rates: BalanceRates) -> list[Contribution]:
     """The charge of the one account of `book`, balance by balance."""
     ticks, lines = balance_ticks(book, arrays, rates), []

@@ -18,13 +18,14 @@ from portfolio_margin.io.part_files import check_no_strays, part_folder, part_na
 from portfolio_margin.margin import margin
 from portfolio_margin.margin_parts import Part, digest_of_book, digest_of_rows, head_of, known_part, write_manifest
 from portfolio_margin.requirement import MarginModel
+from portfolio_margin.worst_fill import OpenOrders
 from pricing.errors import ConfigError
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 
 
 class Work(NamedTuple):
-    """What every chunk is computed from. market is None where the arrays come from a file."""
+    """What every chunk is computed from. market is None where the arrays come from a file, orders where none is."""
 
     book: Book
     arrays: RiskArrays
@@ -32,6 +33,7 @@ class Work(NamedTuple):
     model: MarginModel
     backend: str = "numba"
     threads: int | None = None
+    orders: OpenOrders | None = None
 
 
 class Chunk(NamedTuple):
@@ -65,15 +67,21 @@ def chunks(accounts: int, chunk_accounts: int) -> list[Chunk]:
 
 def manifest_of(work: Work, chunk_accounts: int) -> dict[str, Any]:
     """What a folder of results is of: digests of all inputs and of the way they are cut."""
-    cut = chunks(len(work.book), chunk_accounts)
-    parts = [digest_of_rows(work.book.accounts(chunk.first, chunk.last)) for chunk in cut]
+
+    def part(chunk: Chunk) -> str:
+        orders = None if work.orders is None else work.orders.between(chunk.first, chunk.last)
+        return digest_of_rows(work.book.accounts(chunk.first, chunk.last), orders)
+
+    parts = [part(chunk) for chunk in chunks(len(work.book), chunk_accounts)]
     return head_of(digest_of_book(parts), work.arrays, work.model, chunk_accounts)
 
 
 def write_part(work: Work, chunk: Chunk, folder: Path, digest: str, identity: dict[str, Any]) -> Part:
     """Compute one chunk and write its file, whole or not at all; over one that is there."""
     own = work.book.accounts(chunk.first, chunk.last)
-    statement = margin(own, work.arrays, work.market, work.model, backend=work.backend, threads=work.threads)
+    orders = None if work.orders is None else work.orders.between(chunk.first, chunk.last)
+    given = (own, work.arrays, work.market, work.model)
+    statement = margin(*given, backend=work.backend, threads=work.threads, orders=orders)
     return margin_parts.write_part(folder, chunk.number, statement, len(own.quantity), identity, digest)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -14,16 +14,19 @@ from portfolio_margin.dollars import money_step
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel, check_covers
 from portfolio_margin.statement import MarginStatement, nearest_step, up
+from portfolio_margin.venue_caps import of_venue
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, EngineError
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from scenarios.revalue import revalue
-from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
+from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import ScenarioSet, same_scenarios
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from portfolio_margin.worst_fill import OpenOrders
 
 Revalue = Callable[[ScenarioSet], RiskArrays]
 # What a model is computed on: the model, with the rules of the arrays where it takes any, and the arrays.
@@ -31,6 +34,13 @@ Prepare = Callable[[str, MarginModel], tuple[MarginModel, RiskArrays]]
 DEFAULT_REFERENCE = "worst_case"
 # A venue's standard model is <venue>_standard; where it has another name, model -> name.
 STANDARD_MODELS = {"tims": "reg_t", "reg_t": "reg_t"}
+
+
+class Revaluation(TypedDict, total=False):
+    """How `compare` revalues, beside backend and threads."""
+
+    tick: float | None
+    american_accuracy: str
 
 
 @dataclass(frozen=True)
@@ -156,8 +166,8 @@ def compare(
     reference: str | None = None,
     backend: str = "numba",
     threads: int | None = None,
-    tick: float | None = DEFAULT_TICK,
-    american_accuracy: str = "default",
+    orders: OpenOrders | None = None,
+    **revaluation: Unpack[Revaluation],
 ) -> Comparison:
     """The margin of every account under every model, each under the scenarios it needs.
 
@@ -165,19 +175,19 @@ def compare(
     scenario_set  for models without scenarios of their own
     reference     name of the model that savings are measured against; where left out, of each model the standard model
                   of its venue, for a model whose venue has none here `worst_case`, and without that the first one
-    backend, threads, tick, american_accuracy   as `revalue` takes them
+    backend, threads   as `revalue` takes them
+    orders        open orders as `margin` takes them; what their fills gain at their limits is that of any arrays
+    revaluation   tick and american_accuracy, as `revalue` takes them
 
     A model that cannot be computed for this market (ConfigError, NumericalError, contracts it cannot price) is named in
     `left_out` with the reason. Raises ConfigError where none can, or the reference cannot.
     """
 
     def arrays_of(moves: ScenarioSet) -> RiskArrays:
-        return revalue(
-            instruments, market, moves, backend=backend, threads=threads, tick=tick, american_accuracy=american_accuracy
-        )
+        return revalue(instruments, market, moves, backend=backend, threads=threads, **revaluation)
 
     prepared = revaluing(market, arrays_of, scenario_set)
-    return comparison(book, market, models, prepared, reference, backend=backend, threads=threads)
+    return comparison(book, market, models, prepared, reference, backend=backend, threads=threads, orders=orders)
 
 
 def compare_on(
@@ -225,11 +235,13 @@ def comparison(
     backend: str = "numba",
     threads: int | None = None,
     refused: Mapping[str, str] = MappingProxyType({}),
+    orders: OpenOrders | None = None,
 ) -> Comparison:
     """`compare` on whatever arrays each model is given.
 
     market   None where no arrays come from one
     refused  models that could not even be made -> why; they are left out as well
+    orders   open orders, None for none
     """
     if not models and not refused:
         raise ConfigError("models = {}: give one at least")
@@ -249,8 +261,9 @@ def comparison(
             continue
         try:
             model, arrays = prepared(name, given)
+            model = of_venue(model, book, arrays)
             known = arrays
-            statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads)
+            statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads, orders=orders)
             used.append(arrays)
             uncounted[name] = _uncounted(book, arrays, model)
             taken_back[name] = _taken_back(book, arrays, statements[name])

@@ -1,4 +1,5 @@
-"""Where a requirement is convex in the quantities, so that what is found by planes and intervals is proven.
+"""Where a requirement is convex in the quantities, so that what is found by planes and intervals is proven; and by how
+much two books together may ask for more than apart.
 
 A model that is says so by a method of its own,
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from portfolio_margin.requirement import MarginModel
-from pricing.arrays import BoolArray
+from pricing.arrays import BoolArray, FloatArray
 from scenarios.risk_arrays import RiskArrays
 
 INITIAL = ("initial_margin", "available_funds")
@@ -32,3 +33,15 @@ def declared_convex(model: MarginModel, arrays: RiskArrays, turning: BoolArray, 
         return False
     owed = turning & ~model.debts_covered(arrays) & (arrays.instrument_id != arrays.currency)
     return not np.any(owed) and bool(convex(arrays, turning, measure))
+
+
+def declared_excess(model: MarginModel, arrays: RiskArrays) -> FloatArray | None:
+    """(N,) what a model states as `excess_rates(arrays)`, margin currency per contract or unit of an asset; None where
+    it states nothing.
+
+    x with funds(a + b) >= funds(a) + funds(b) - sum over i of |b_i| x_i for all books a and b, funds being margin
+    balance less initial margin: 0 everywhere where two books together never ask for more than apart. The proofs are in
+    docs/collateral.md.
+    """
+    make = getattr(model, "excess_rates", None)
+    return None if make is None else make(arrays)

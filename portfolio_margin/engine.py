@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from math import isfinite
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from portfolio_margin.events import (
     LiquidationEnded,
     LiquidationStarted,
     MarketUpdated,
+    OrdersChanged,
     OrdersRestricted,
     PolicyChanged,
     PositionsChanged,
@@ -43,6 +45,7 @@ from portfolio_margin.requirement import MarginModel
 from portfolio_margin.sensitivities import WhatIf, is_finite, premiums
 from portfolio_margin.state import Listing, State, start, start_from_arrays, started
 from portfolio_margin.statement import AccountStatus
+from portfolio_margin.working_orders import check_working, ordering
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Instruments
@@ -115,7 +118,7 @@ def _filled_at_once(state: State, fills: Sequence[Fill], transfers: bool = False
         isinstance(fill.instrument, str) and _is_plain(fill.quantity) and (fill.paid is None or _is_plain(fill.paid))
         for fill in fills
     )
-    if policy.kernels is None or not plain or not 0 <= row < ledger.count:
+    if policy.kernels is None or not plain or not 0 <= row < ledger.count or row in state.working:
         return None
     instrument = np.array([policy.row_of.get(fill.instrument, -1) for fill in fills], dtype=np.int64)
     quantity = np.array([fill.quantity for fill in fills], dtype=np.float64)
@@ -133,7 +136,7 @@ def _filled_at_once(state: State, fills: Sequence[Fill], transfers: bool = False
         state.holders.put(int(underlying[number]), row)
         state.holders.put(int(underlying[cash]), row)
     after = ledger.with_account(row, into[0][:count], into[1][:count], out[1])
-    moved = State(policy, after, state.holders, state.listing, state.sequence)
+    moved = State(policy, after, state.holders, state.listing, state.sequence, state.working)
     rows = np.array([row])
     if not policy.tabled:
         return _recomputed(state, moved, rows)
@@ -153,6 +156,15 @@ def _transfer(state: State, event: CollateralChanged) -> tuple[State, Effects]:
         raise DataError([Problem("collateral", None, "amount", event.amount, "a transfer of nothing")])
     quick = _filled_at_once(state, (Fill(event.account, event.asset, amount),), True)
     return quick or _added(state, rows, Additions(owner, np.array([row]), np.array([amount])))
+
+
+def _work(state: State, event: OrdersChanged) -> tuple[State, Effects]:
+    rows, _ = _accounts(state, [event.account])
+    check_working(event.orders, state.arrays, state.policy.row_of)
+    working = {row: orders for row, orders in state.working.items() if row != int(rows[0])}
+    if event.orders:
+        working[int(rows[0])] = event.orders
+    return _recomputed(state, replace(state, working=MappingProxyType(working)), rows)
 
 
 def _open(state: State, event: AccountsOpened) -> tuple[State, Effects]:
@@ -206,6 +218,11 @@ def _list_anew(state: State, event: InstrumentsChanged) -> tuple[State, Effects]
     ledger = state.ledger
     every = ledger.all_rows()
     positions = ledger.positions(every)
+    ordered = {order.instrument for orders in state.working.values() for order in orders}
+    lost = sorted(name for name in ordered if name not in row_of)
+    if lost:
+        remedy = "has open orders: cancel them before the contract goes"
+        raise DataError([Problem("engine", None, "instrument", name, remedy) for name in lost])
     gone = np.flatnonzero(new_row[positions.instrument_idx] < 0)
     if len(gone):
         names = state.arrays.instrument_id[positions.instrument_idx[gone]]
@@ -219,6 +236,8 @@ def _list_anew(state: State, event: InstrumentsChanged) -> tuple[State, Effects]
     moved = positions._replace(instrument_idx=new_row[positions.instrument_idx])
     book = book_of(ledger.names(every), moved, np.full(len(arrays), UNGROUPED))
     fresh = started(book, Policy.of(arrays, policy.model, event.market, policy.backend), listing, state.sequence)
+    busy = np.array(sorted(state.working), dtype=np.int64)
+    fresh = _recomputed(fresh, replace(fresh, working=state.working), busy)[0]
     return fresh, _effects(state, every, ledger.figures(every), fresh.ledger.figures(every))
 
 
@@ -227,6 +246,7 @@ HANDLERS: dict[type, Any] = {
     ArraysPublished: _publish,
     PositionsChanged: _fill,
     CollateralChanged: _transfer,
+    OrdersChanged: _work,
     AccountsOpened: _open,
     PolicyChanged: _replace_model,
     InstrumentsChanged: _list_anew,
@@ -247,7 +267,7 @@ def _recomputed(before: State, after: State, rows: IntArray) -> tuple[State, Eff
     if not len(rows):
         return after, ()
     old = before.ledger.figures(rows)
-    new = after.policy.figures(after.ledger, rows)
+    new = after.figures_of(rows)
     ledger = after.ledger.changed(rows, None, new)
     return replace(after, ledger=ledger), _effects(before, rows, old, new)
 
@@ -292,7 +312,8 @@ def _holding(state: State, moved: np.ndarray) -> IntArray:
     maybe = maybe[maybe < state.ledger.count]
     positions = state.ledger.positions(maybe)
     touched = np.append(0, np.cumsum(moved[positions.instrument_idx]))
-    return maybe[np.diff(touched[positions.pointer]) > 0]
+    holding = maybe[np.diff(touched[positions.pointer]) > 0]
+    return np.union1d(holding, ordering(state.working, moved, state.policy.row_of))
 
 
 def _accounts(state: State, names: Sequence[str]) -> tuple[IntArray, IntArray]:

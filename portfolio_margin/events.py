@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import AccountStatus
+from portfolio_margin.working_orders import WorkingOrder
 from pricing.arrays import IntArray
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Instruments
@@ -91,6 +92,22 @@ class CollateralChanged:
 
 
 @dataclass(frozen=True)
+class OrdersChanged:
+    """The open orders of an account from now on, all of them; none to have none open.
+
+    A fill is told by `PositionsChanged`, and takes no order away: what is left open is told here.
+    """
+
+    account: str
+    orders: tuple[WorkingOrder, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.orders, (tuple, list)):
+            raise ConfigError(f"orders = {self.orders!r}: must be a tuple of WorkingOrder")
+        object.__setattr__(self, "orders", tuple(self.orders))
+
+
+@dataclass(frozen=True)
 class AccountsOpened:
     """New accounts that hold nothing yet."""
 
@@ -124,6 +141,7 @@ Event: TypeAlias = (
     | ArraysPublished
     | PositionsChanged
     | CollateralChanged
+    | OrdersChanged
     | AccountsOpened
     | PolicyChanged
     | InstrumentsChanged

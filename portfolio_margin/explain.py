@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from portfolio_margin.book import Book
 from portfolio_margin.requirement import EXACT, Contribution, covered
-from portfolio_margin.statement import MarginStatement
+from portfolio_margin.statement import MarginStatement, nearest_step
 from pricing.errors import DataError, Problem
 from scenarios.risk_arrays import RiskArrays
 
@@ -70,7 +72,7 @@ def explain(statement: MarginStatement, book: Book, arrays: RiskArrays, account:
     )
     with localcontext(EXACT):
         seen, _ = covered(statement.model, book.select(account), arrays)
-        contributions = statement.model.contributions(seen, arrays)
+        contributions = statement.model.contributions(seen, arrays) + _order_lines(statement, arrays, row)
         exact = _sum(contributions)
         rounding = (totals[0] - exact[0], totals[1] - exact[1])
         if any(not abs(amount) <= 2 * Decimal(repr(statement.money_step)) for amount in rounding):
@@ -91,6 +93,22 @@ def explain(statement: MarginStatement, book: Book, arrays: RiskArrays, account:
         status=str(columns["status"][row]),
         lines=tuple(lines),
     )
+
+
+def _order_lines(statement: MarginStatement, arrays: RiskArrays, row: int) -> list[Contribution]:
+    """Margin for the open orders of an account, as a whole: what one order of the worst subset adds depends on the
+    others. The orders of the subset are named below it, with their quantities and no amounts of their own."""
+    found = statement.orders
+    if found is None or not found.method[row]:
+        return []
+    name, nothing = f"worst subset, {found.method_names[row]}", Decimal(0)
+    amount = Decimal(repr(float(nearest_step(found.added[row : row + 1], statement.money_step)[0])))
+    lines = [Contribution("open_orders", name, "", "all of it together", 0.0, "", amount, nothing)]
+    for o in np.flatnonzero((found.orders.account_idx == row) & found.filled).tolist():
+        order = f"fills {arrays.instrument_id[found.orders.instrument_idx[o]]}"
+        quantity = float(found.orders.quantity[o])
+        lines.append(Contribution("open_orders", name, "", order, quantity, "", nothing, nothing))
+    return lines
 
 
 _KEYS: tuple[tuple[str, Callable[[Contribution], str]], ...] = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,16 @@ from portfolio_margin.collateral import equity
 from portfolio_margin.dollars import money_step
 from portfolio_margin.lacking import gather
 from portfolio_margin.requirement import MarginModel, check_covers, check_scenarios, covered, excluded, has_every_rule
-from portfolio_margin.statement import MarginStatement, account_status, down, health, nearest_step, ratio, up
+from portfolio_margin.statement import (
+    AccountStatus,
+    MarginStatement,
+    account_status,
+    down,
+    health,
+    nearest_step,
+    ratio,
+    up,
+)
 from portfolio_margin.version import VERSION
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.digest import hash_parts
@@ -20,11 +29,20 @@ from pricing.errors import ConfigError, DataError, NumericalError, Problem
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 
+if TYPE_CHECKING:
+    from portfolio_margin.order_margin import OrderMargins
+    from portfolio_margin.worst_fill import OpenOrders
+
+
+# Name of the charge for open orders.
+OPEN_ORDERS = "open_orders"
+
 
 class Amounts(NamedTuple):
     """What a statement says of every account, (A,) each, rounded; the columns of `MarginStatement` by the same names.
 
-    Beside them `unseen`, a line for every position that the model has no rule for.
+    Beside them `unseen`, a line for every position that the model has no rule for, and `orders`, the margin for open
+    orders, None where there are none.
     """
 
     equity: FloatArray
@@ -45,6 +63,7 @@ class Amounts(NamedTuple):
     unmargined: BoolArray
     charges: dict[str, FloatArray]
     unseen: tuple[str, ...]
+    orders: OrderMargins | None = None
 
 
 def margin(
@@ -56,6 +75,7 @@ def margin(
     backend: str = "numba",
     threads: int | None = None,
     positions_excluded: tuple[str, ...] = (),
+    orders: OpenOrders | None = None,
 ) -> MarginStatement:
     """The margin statement of every account of the book.
 
@@ -63,13 +83,14 @@ def margin(
             arrays come from a file
     positions_excluded  what the caller has left out already; the model adds the positions it has no rule for,
             whose value still counts in equity
+    orders  open orders, which initial margin counts: the worst subset of them that could fill, `order_margin`
     Raises ConfigError where the model needs other scenarios than those of the arrays, or has a rule for no contract
     at all and the book holds some; DataError where arrays and market do not belong together, a quantity is off its step
     or a position stands in another group than that of its expiry row; NumericalError where a margin cannot be computed
     exactly: never a small number instead.
     """
     check_belongs(arrays, market, model)
-    found = amounts(book, arrays, model, backend=backend, threads=threads)
+    found = amounts(book, arrays, model, backend=backend, threads=threads, orders=orders)
     figures = found._asdict()
     unseen = figures.pop("unseen")
     return MarginStatement(
@@ -80,11 +101,16 @@ def margin(
         currency=arrays.currency,
         model=model,
         parameters_hash=hash_parts([model.model_id, vars(model.params)])[:16],
-        input_hash=hash_parts([arrays.digest, *(getattr(book, f.name) for f in fields(book))])[:16],
+        input_hash=hash_parts([arrays.digest, *columns_of(book), *([] if orders is None else columns_of(orders))])[:16],
         engine_version=VERSION,
         positions_excluded=(*positions_excluded, *unseen),
         money_step=money_step(arrays),
     )
+
+
+def columns_of(table: Book | OpenOrders) -> list[Any]:
+    """The columns of a table, for its hash."""
+    return [getattr(table, column.name) for column in fields(table)]
 
 
 def check_belongs(arrays: RiskArrays, market: Market | None, model: MarginModel) -> None:
@@ -99,9 +125,46 @@ def check_belongs(arrays: RiskArrays, market: Market | None, model: MarginModel)
 
 
 def amounts(
-    book: Book, arrays: RiskArrays, model: MarginModel, *, backend: str = "numba", threads: int | None = None
+    book: Book,
+    arrays: RiskArrays,
+    model: MarginModel,
+    *,
+    backend: str = "numba",
+    threads: int | None = None,
+    orders: OpenOrders | None = None,
 ) -> Amounts:
     """The figures of a statement for every account of the book, of arrays that `check_belongs` lets pass."""
+    found = _of_positions(book, arrays, model, backend=backend, threads=threads)
+    if orders is None:
+        return found
+    from portfolio_margin.order_margin import order_margins
+
+    def funds(other: Book) -> tuple[FloatArray, BoolArray]:
+        after = _of_positions(other, arrays, model, backend=backend, threads=threads)
+        return after.available_funds, after.unmargined
+
+    return with_order_margin(found, order_margins(book, arrays, model, orders, funds, money_step(arrays)), arrays)
+
+
+def with_order_margin(found: Amounts, orders: OrderMargins, arrays: RiskArrays) -> Amounts:
+    """Figures of positions with the margin for open orders: a part of initial margin, and of nothing else."""
+    step = money_step(arrays)
+    added = nearest_step(orders.added, step)
+    available = nearest_step(found.available_funds - added, step)
+    called = (added > 0.0) & (available < -0.5 * step) & (found.status == AccountStatus.NORMAL)
+    return found._replace(
+        initial_margin=nearest_step(found.initial_margin + added, step),
+        available_funds=available,
+        status=np.where(called, int(AccountStatus.MARGIN_CALL), found.status),
+        unmargined=found.unmargined | orders.unmargined,
+        charges={**found.charges, OPEN_ORDERS: np.column_stack([added, np.zeros_like(added)])},
+        orders=orders,
+        unseen=(*orders.left_out, *found.unseen),
+    )
+
+
+def _of_positions(book: Book, arrays: RiskArrays, model: MarginModel, *, backend: str, threads: int | None) -> Amounts:
+    """`amounts` of what is held alone."""
     check_covers(model, book, arrays)
     seen, unseen = covered(model, book, arrays)
     count, unmargined = _left_out(model, book, arrays)

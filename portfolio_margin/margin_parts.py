@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,16 +20,19 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.dollars import money_digits, money_step
 from portfolio_margin.io import part_files
+from portfolio_margin.io.open_orders import read_orders, rows_between
 from portfolio_margin.io.part_files import part_name
 from portfolio_margin.io.partitions import BookFiles, Partition, read_partition
 from portfolio_margin.io.positions import Listed
 from portfolio_margin.io.results import json_text
-from portfolio_margin.io.tables import refuse
+from portfolio_margin.io.tables import Table, refuse
 from portfolio_margin.io.told import NOTHING, Told
-from portfolio_margin.margin import margin
+from portfolio_margin.margin import columns_of, margin
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import AccountStatus, MarginStatement
+from portfolio_margin.venue_caps import steps_of
 from portfolio_margin.version import VERSION
+from portfolio_margin.worst_fill import OpenOrders
 from pricing.arrays import IntArray
 from pricing.digest import hash_parts
 from pricing.market import Market
@@ -53,6 +56,7 @@ class MarginJob:
     told      what is told of the market with every part
     left_out  contracts that the market's source has and the market has not, and why
     run       digest of the run, as `head_of` gives it
+    orders    open orders of all accounts as `read_orders` takes them, None for none
     """
 
     files: BookFiles
@@ -66,6 +70,7 @@ class MarginJob:
     told: Told = NOTHING
     left_out: Mapping[str, str] = field(default_factory=dict)
     run: str = ""
+    orders: Table | None = None
 
 
 class Part(NamedTuple):
@@ -123,19 +128,26 @@ def head_of(book: str, arrays: RiskArrays, model: MarginModel, chunk_accounts: i
     return {**told, "digest": hash_parts([told])}
 
 
-def digest_of_rows(book: Book) -> str:
-    """A hash of the accounts and positions of a part, whatever files they came from."""
-    return hash_parts([getattr(book, column.name) for column in fields(book)])
+def digest_of_rows(book: Book, orders: OpenOrders | None = None) -> str:
+    """A hash of the accounts, positions and open orders of a part, whatever files they came from."""
+    return hash_parts([*columns_of(book), *([] if orders is None else columns_of(orders))])
 
 
 def digest_of_partition(job: MarginJob, partition: Partition) -> str:
     """`digest_of_rows` of a partition. DataError for bad rows."""
-    return digest_of_rows(read_partition(job.files, partition, job.listed, job.market, job.left_out))
+    book = read_partition(job.files, partition, job.listed, job.market, job.left_out)
+    return digest_of_rows(book, _orders_of(job, partition, book))
 
 
 def digest_of_book(parts: Sequence[str]) -> str:
     """The digest of a book that is cut into parts, from `digest_of_rows` of each in order."""
     return hash_parts(list(parts))
+
+
+def venue_of_partition(job: MarginJob, partition: Partition) -> dict[str, int]:
+    """Read a partition, and count what its accounts hold of what the venue caps."""
+    book = read_partition(job.files, partition, job.listed, job.market, job.left_out)
+    return steps_of(job.model, book, job.arrays)
 
 
 def margin_of_partition(job: MarginJob, partition: Partition) -> Part:
@@ -144,9 +156,18 @@ def margin_of_partition(job: MarginJob, partition: Partition) -> Part:
     The same bytes however often it is done and wherever. DataError for bad rows, and for a folder that is not there.
     """
     book = read_partition(job.files, partition, job.listed, job.market, job.left_out)
-    statement = margin(book, job.arrays, job.market, job.model, backend=job.backend, threads=job.threads)
+    orders = _orders_of(job, partition, book)
+    given = (book, job.arrays, job.market, job.model)
+    statement = margin(*given, backend=job.backend, threads=job.threads, orders=orders)
     told = job.told.warned(statement.warnings).document()
     return write_part(job.folder, partition.number, statement, len(book.quantity), told, job.run)
+
+
+def _orders_of(job: MarginJob, partition: Partition, book: Book) -> OpenOrders | None:
+    if job.orders is None:
+        return None
+    mine = rows_between(job.orders, partition.first, partition.last)
+    return read_orders(mine, book, job.arrays, job.market, left_out=job.left_out)
 
 
 def write_part(

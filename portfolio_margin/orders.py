@@ -88,7 +88,7 @@ def what_if(state: State, account: str, orders: Sequence[tuple[str, float]]) -> 
     policy = state.policy
     row = state.ledger.accounts.row.get(account, -1) if type(account) is str else -1
     given = _plain(policy, orders) if policy.kernels is not None and policy.tabled else None
-    if policy.kernels is not None and given is not None and 0 <= row < state.ledger.count:
+    if policy.kernels is not None and given is not None and 0 <= row < state.ledger.count and row not in state.working:
         out = np.empty((2, WIDTH))
         if policy.kernels.after_orders(policy.table, state.buffers, row, given, out) == OK:
             pre, post = out.tolist()
@@ -129,7 +129,8 @@ def check(state: State, account: ArrayLike, instrument: ArrayLike, quantity: Arr
     if not count:
         nothing, none = np.zeros(0), np.zeros(0, np.bool_)
         return OrderChecks(nothing, nothing, nothing, none, none)
-    if policy.kernels is not None and policy.tabled:
+    busy = bool(state.working) and any(row in state.working for row in np.unique(orders[0]).tolist())
+    if policy.kernels is not None and policy.tabled and not busy:
         given = (*orders, state.ledger.count)
         *answers, codes = policy.kernels.check_orders(policy.table, state.buffers, given, policy.threads(count))
         if not codes.any():
@@ -254,7 +255,7 @@ def _checked_what_if(state: State, account: str, orders: Sequence[tuple[str, flo
     rows, quantities = sound_orders(policy, orders)
     positions, names = ledger.positions(row), ledger.names(row)
     additions = _with_premiums(policy, np.zeros(len(rows), np.int64), rows, quantities)
-    found = policy.amounts_after(positions, additions, names)
+    found = policy.amounts_after(positions, additions, names, state.open_orders(row))
     pre, post = ledger.figures(row)[0].tolist(), stacked(found)[0].tolist()
     return _answer(policy, account, pre, post, found.unseen)
 
@@ -308,7 +309,7 @@ def _modelled(state: State, account: IntArray, instrument: IntArray, quantity: F
     owner = np.arange(len(account))
     additions = _with_premiums(state.policy, owner, instrument, quantity)
     names = np.char.zfill(owner.astype(np.str_), len(str(BLOCK)))
-    after = stacked(state.policy.amounts_after(Positions(*positions), additions, names))
+    after = stacked(state.policy.amounts_after(Positions(*positions), additions, names, state.open_orders(account)))
     before = state.ledger.figures(account)
     return OrderChecks(after[:, INITIAL], after[:, MAINTENANCE], after[:, AVAILABLE], *fits(before, after))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.market import Market
 from pricing.price import default_threads
 from scenarios.risk_arrays import RiskArrays
+
+if TYPE_CHECKING:
+    from portfolio_margin.worst_fill import OpenOrders
+
 
 # An account after one order is so many products; below this many one thread is faster.
 PARALLEL_PRODUCTS = 1_000_000
@@ -102,15 +106,17 @@ class Policy:
         # Also where sums are too large: this names the account.
         return stacked(self.amounts(ledger.book(rows, self.arrays.expiry_idx)))
 
-    def amounts(self, book: Book) -> Amounts:
-        """What the model says of every account of a book."""
+    def amounts(self, book: Book, orders: OpenOrders | None = None) -> Amounts:
+        """What the model says of every account of a book with open orders, None for none."""
         with self.turn:
-            return amounts(book, self.arrays, self.model, backend=self.backend)
+            return amounts(book, self.arrays, self.model, backend=self.backend, orders=orders)
 
-    def amounts_after(self, positions: Positions, additions: Additions, names: StrArray) -> Amounts:
-        """Amounts of accounts (R,) of these positions after additions."""
+    def amounts_after(
+        self, positions: Positions, additions: Additions, names: StrArray, orders: OpenOrders | None = None
+    ) -> Amounts:
+        """Amounts of accounts (R,) of these positions after additions, with open orders, None for none."""
         after = merged(positions, additions, self.arrays, self.rank)
-        return self.amounts(book_of(names, after, self.arrays.expiry_idx))
+        return self.amounts(book_of(names, after, self.arrays.expiry_idx), orders)
 
     def threads(self, accounts: int) -> int:
         """Threads for so many accounts or orders."""

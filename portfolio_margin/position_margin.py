@@ -31,7 +31,7 @@ class PositionMargins:
     standalone   requirement of an account that holds nothing else
     marginal     requirement of the account less its requirement without the position; negative for a hedge
     share        exact Decimal contributions in the worst scenario; with `other` they add up to the requirement
-    other        what no single position is charged with: floors less what they replace, rounding
+    other        what no single position is charged with: floors less what they replace, open orders, rounding
     """
 
     account: str
@@ -67,7 +67,9 @@ def position_margins(statement: MarginStatement, book: Book, arrays: RiskArrays,
     explanation = explain(statement, book, arrays, account)
     own, row = book.select(account), book.row_of(account)
     names = tuple(str(arrays.instrument_id[i]) for i in own.instrument_idx)
-    whole = np.array([statement.initial_margin[row], statement.maintenance_margin[row]])
+    for_orders = 0.0 if statement.orders is None else float(statement.orders.added[row])
+    # Of the positions alone: what orders ask for without one of them is another question.
+    whole = np.array([statement.initial_margin[row] - for_orders, statement.maintenance_margin[row]])
     standalone, without = _reduced(own, arrays, statement)
     with localcontext(EXACT):
         zero = Decimal(0)

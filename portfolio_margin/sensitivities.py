@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from portfolio_margin.statement import MarginStatement
 from pricing.errors import DataError, Problem
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
+
+if TYPE_CHECKING:
+    from portfolio_margin.worst_fill import OpenOrders
+
 
 # The largest double: a whole number of Python's may be above it.
 LARGEST = float(np.finfo(np.float64).max)
@@ -87,17 +92,21 @@ def what_if(
     orders: Sequence[tuple[str, float]],
     *,
     backend: str = "numba",
+    open_orders: OpenOrders | None = None,
 ) -> WhatIf:
     """The margin of one account before and after orders filled at the mark.
 
     orders  (instrument, quantity) with quantity in contracts, + buy; premiums are paid or received in
             the settlement currency of the contract, so that equity does not change by trading at mark
+    open_orders  of the accounts of the book; they stay open, and initial margin counts them before and after
     Raises DataError naming every order with an unknown instrument or a quantity off its step.
     """
     before = book.select(account)
     after = with_orders(before, arrays, orders)
-    pre = margin(before, arrays, market, model, backend=backend)
-    post = margin(after, arrays, market, model, backend=backend)
+    row = book.row_of(account)
+    still = None if open_orders is None else open_orders.between(row, row + 1)
+    pre = margin(before, arrays, market, model, backend=backend, orders=still)
+    post = margin(after, arrays, market, model, backend=backend, orders=still)
     values = [{name: float(getattr(s, name)[0]) for name in COMPARED} for s in (pre, post)]
     fits = not post.unmargined[0] and values[1]["available_funds"] >= 0
     no_worse = all(values[1][name] >= values[0][name] for name in ("available_funds", "excess_liquidity"))

@@ -148,6 +148,11 @@ class PositionByPosition(ABC):
         found = requirement(book, arrays, self.params, backend=backend, threads=threads)
         return with_balances(found, book, arrays, self._balances(arrays))
 
+    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
+        """(N,) 0 where no rate of futures grows with size and no coin held stands against money owed; else nothing."""
+        grows = any(rates.initial_per_coin > 0.0 for rates in self.params.futures.values())
+        return None if grows or np.any(self._balances(arrays).backing) else np.zeros(len(arrays))
+
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Position by position."""
         lines = contributions(book, arrays, self.params)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,13 +16,20 @@ from portfolio_margin.order_codes import NAMES, WIDTH
 from portfolio_margin.policy import Policy, buffers_of, stacked
 from portfolio_margin.requirement import MarginModel, check_groups
 from portfolio_margin.statement import AccountStatus, MarginStatement
-from pricing.arrays import IntArray
+from portfolio_margin.working_orders import Working, orders_of
+from pricing.arrays import FloatArray, IntArray
 from pricing.errors import DataError, Problem
 from pricing.instruments import Instruments
 from pricing.market import Market
 from scenarios.revalue import revalue
 from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
 from scenarios.shocks import ScenarioSet
+
+if TYPE_CHECKING:
+    from portfolio_margin.worst_fill import OpenOrders
+
+
+NO_ORDERS: Working = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,7 @@ class State:
     holders   who may hold what
     listing   contracts and market; None where the risk arrays are published by others
     sequence  number of events since the start
+    working   open orders by row of the account
     """
 
     policy: Policy
@@ -104,6 +113,7 @@ class State:
     holders: Holders
     listing: Listing | None
     sequence: int = 0
+    working: Working = field(default_factory=lambda: NO_ORDERS)
 
     @cached_property
     def buffers(self) -> tuple[Any, ...]:
@@ -115,19 +125,33 @@ class State:
         """The risk arrays."""
         return self.policy.arrays
 
+    def open_orders(self, rows: IntArray) -> OpenOrders | None:
+        """The open orders of accounts in these rows, which may repeat, counted by their place; None for none."""
+        return orders_of(self.working, rows, self.arrays, self.policy.row_of) if self.working else None
+
+    def figures_of(self, rows: IntArray) -> FloatArray:
+        """(R,K) figures of the accounts in these rows, computed afresh; columns by `order_codes.NAMES`."""
+        found = self.policy.figures(self.ledger, rows)
+        busy = np.flatnonzero([row in self.working for row in rows.tolist()]) if self.working else rows[:0]
+        if not len(busy):
+            return found
+        book = self.ledger.book(rows[busy], self.arrays.expiry_idx)
+        found = found.copy()
+        found[busy] = stacked(self.policy.amounts(book, self.open_orders(rows[busy])))
+        return found
+
     def book(self) -> Book:
         """All positions, accounts in the order they were opened."""
         return self.ledger.book(self.ledger.all_rows(), self.arrays.expiry_idx)
 
     def statement(self, account: str | None = None) -> MarginStatement:
         """The margin statement of all accounts or of one, computed afresh."""
-        if account is None:
-            book = self.book()
-        else:
-            book = self.ledger.book(np.array([self.ledger.row_of(account)]), self.arrays.expiry_idx)
+        rows = self.ledger.all_rows() if account is None else np.array([self.ledger.row_of(account)])
+        book = self.ledger.book(rows, self.arrays.expiry_idx)
         market = None if self.listing is None else self.listing.market
         with self.policy.turn:
-            return margin(book, self.arrays, market, self.policy.model, backend=self.policy.backend)
+            given = (book, self.arrays, market, self.policy.model)
+            return margin(*given, backend=self.policy.backend, orders=self.open_orders(rows))
 
     def figures(self, account: str) -> dict[str, float]:
         """What is known of an account, by column of the statement, without computing anything."""

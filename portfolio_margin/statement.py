@@ -16,6 +16,8 @@ from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 if TYPE_CHECKING:
     import pandas as pd
 
+    from portfolio_margin.order_margin import OrderMargins
+
 # Binary noise of sums and products of doubles, in money steps and relative to the amount: far below any tick, so it is
 # not money.
 ROUNDING_NOISE, RELATIVE_NOISE = 5e-7, 2e-15
@@ -66,6 +68,7 @@ class MarginStatement:
                                    are of the rest
     positions_excluded             what was left out of the computation, always listed
     money_step                     smallest amount of the currency, which amounts are whole numbers of
+    orders                         what open orders ask for, a part of initial_margin; None where none were given
     """
 
     account: StrArray
@@ -95,6 +98,7 @@ class MarginStatement:
     unmargined: BoolArray
     positions_excluded: tuple[str, ...] = ()
     money_step: float = CENT
+    orders: OrderMargins | None = None
 
     def __len__(self) -> int:
         return len(self.account)
@@ -138,7 +142,22 @@ class MarginStatement:
             "positions_excluded": self.excluded,
             "delta_total": self.delta_total,
             "worst_scenario": labels[self.worst_scenario],
+            **self._order_columns(),
             **{f"charge_{name}": up(parts[:, 0], self.money_step) for name, parts in self.charges.items()},
+        }
+
+    def _order_columns(self) -> dict[str, Any]:
+        """What open orders do, where any were given: initial margin of the positions alone, margin for the orders, how
+        many are open and how many of them the worst subset fills, and how that was found."""
+        if self.orders is None:
+            return {}
+        owner, accounts = self.orders.orders.account_idx, len(self)
+        return {
+            "position_initial_margin": nearest_step(self.initial_margin - self.orders.added, self.money_step),
+            "order_margin": nearest_step(self.orders.added, self.money_step),
+            "orders_open": np.bincount(owner, minlength=accounts),
+            "orders_filled_worst": np.bincount(owner[self.orders.filled], minlength=accounts),
+            "order_margin_is": self.orders.method_names,
         }
 
     def excluded_of(self, rows: Sequence[int]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.contributions import position_ticks
 from pricing.arrays import BoolArray, FloatArray, IntArray, freeze_fields
 from pricing.errors import ConfigError, DataError, Problem
+from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 
 
@@ -49,6 +50,17 @@ class OpenOrders:
 
     def __len__(self) -> int:
         return len(self.quantity)
+
+    def take(self, chosen: IntArray | BoolArray) -> OpenOrders:
+        """The orders of some rows."""
+        return OpenOrders(
+            self.account_idx[chosen], self.instrument_idx[chosen], self.quantity[chosen], self.gain[chosen]
+        )
+
+    def between(self, first: int, last: int) -> OpenOrders:
+        """The orders of the accounts in rows first to last - 1, whose rows are then counted from 0."""
+        mine = self.take((self.account_idx >= first) & (self.account_idx < last))
+        return OpenOrders(mine.account_idx - first, mine.instrument_idx, mine.quantity, mine.gain)
 
 
 class WorstFill(NamedTuple):
@@ -82,6 +94,7 @@ def worst_fill(
     haircut: FloatArray | None = None,
     factor: float = 1.0,
     short_rows: FloatArray | None = None,
+    paid_rows: FloatArray | None = None,
 ) -> WorstFill:
     """The worst subset of the orders of every account, exact for requirements that are a worst loss with a floor.
 
@@ -89,20 +102,23 @@ def worst_fill(
     haircut     (N,) share of a long collateral balance that does not count, or None
     factor      margin per unit of worst loss, above 0
     short_rows  (N,) floor of one contract sold in ticks per unit (`charges.short_option_rows`), or None for no floor
+    paid_rows   (O,S) ticks that what is paid for each order gains by scenario, where that is a coin and not money; it
+                stands in the netting set of the contract. None for nothing
 
     DataError naming every order that is none: no such account or contract, collateral, a quantity off its step or 0,
     a gain that is not finite.
     """
     if netting not in NETTING or not factor > 0.0:
         raise ConfigError(f"netting = {netting!r}, factor = {factor!r}: one of {', '.join(NETTING)}, and above 0")
-    _check(book, arrays, orders)
+    check_orders(book, arrays, orders)
     floor = np.zeros(len(arrays)) if short_rows is None else short_rows
     needed, scenario = np.zeros(len(book)), np.full(len(book), -1)
     filled = np.zeros(len(orders), dtype=np.bool_)
     for a, name in enumerate(book.account_id):
         own = np.flatnonzero(orders.account_idx == a)
         account = book.select(str(name))
-        losses = _losses(account, arrays, orders, own, (netting, haircut, factor))
+        paid = None if paid_rows is None else paid_rows[own]
+        losses = _losses(account, arrays, orders, own, (netting, haircut, factor), paid)
         shorts = _shorts(account, arrays, orders, own, floor * factor)
         worst = losses if losses.ticks >= shorts.ticks else shorts
         needed[a], scenario[a] = worst.ticks * arrays.tick_size, worst.scenario
@@ -116,12 +132,14 @@ def _losses(
     orders: OpenOrders,
     own: IntArray,
     how: tuple[str, FloatArray | None, float],
+    paid: FloatArray | None,
 ) -> _Worst:
     """Worst subset by losses: of every netting set by itself."""
     netting, haircut, factor = how
     held = position_ticks(account, arrays, haircut=haircut)
     row = orders.instrument_idx[own]
     ordered = (orders.quantity[own] / arrays.unit[row])[:, None] * arrays.rows[row]
+    ordered = ordered if paid is None else ordered + paid
     gain = orders.gain[own] / arrays.tick_size
     of_held, of_orders = arrays.underlying_idx[account.instrument_idx], arrays.underlying_idx[row]
     if netting == "joint":
@@ -145,11 +163,11 @@ def _losses(
 def _shorts(account: Book, arrays: RiskArrays, orders: OpenOrders, own: IntArray, floor: FloatArray) -> _Worst:
     """Worst subset by the floor of options sold: of every contract by itself."""
     row, gain = orders.instrument_idx[own], orders.gain[own] / arrays.tick_size
-    held = np.zeros(len(arrays))
+    held, unit = np.zeros(len(arrays)), arrays.unit
     np.add.at(held, account.instrument_idx, account.quantity)
     total, filled = 0.0, np.zeros(len(own), dtype=np.bool_)
     for i in np.unique(np.concatenate([account.instrument_idx, row])):
-        mine, rate = row == i, floor[i] / arrays.unit[i]
+        mine, rate = row == i, floor[i] / unit[i]
         short = -rate * orders.quantity[own[mine]] - gain[mine]
         either = (np.maximum(-gain[mine], 0.0).sum(), -rate * held[i] + np.maximum(short, 0.0).sum())
         total += float(max(either))
@@ -157,7 +175,25 @@ def _shorts(account: Book, arrays: RiskArrays, orders: OpenOrders, own: IntArray
     return _Worst(total, filled, -1)
 
 
-def _check(book: Book, arrays: RiskArrays, orders: OpenOrders) -> None:
+def gain_at_limit(arrays: RiskArrays, instrument_idx: IntArray, quantity: FloatArray, price: FloatArray) -> FloatArray:
+    """(O,) margin currency that filling orders at their limits gains against the mark, below 0 where it costs.
+
+    instrument_idx  (O,) -> N, quantity (O,) contracts, + bought
+    price           (O,) as venues quote it. Of an option, settlement currency per unit of the underlying: coins where
+                    it pays in coin. Of a future, quote currency per unit; of an inverse one above 0, since q contracts
+                    of m quote units bought at p gain q m (1/p - 1/F) coins
+    """
+    row, terms = instrument_idx, arrays.terms
+    forward = np.append(terms.forward, np.nan)[arrays.expiry_idx[row]]
+    size = quantity * terms.multiplier[row] * terms.fx[terms.currency_idx[row]]
+    of_option = quantity * arrays.value[row] - size * price
+    with np.errstate(divide="ignore"):
+        of_future = size * np.where(terms.is_inverse[row], 1.0 / price - 1.0 / forward, forward - price)
+    return np.asarray(np.where(arrays.kind[row] == Kind.OPTION, of_option, of_future))
+
+
+def check_orders(book: Book, arrays: RiskArrays, orders: OpenOrders) -> None:
+    """DataError naming every order that is none, as `worst_fill` does."""
     problems = []
     lengths = {len(getattr(orders, name)) for name in ("account_idx", "instrument_idx", "quantity", "gain")}
     if len(lengths) > 1:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from portfolio_margin.backtest.sets import Set, Simulated
+from portfolio_margin.backtest.sets import Set, Simulated, Venue
+from portfolio_margin.backtest.venue import model_margins
+from portfolio_margin.requirement import MarginModel
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import ConfigError
 from scenarios.backtest.books import LINEAR, Books
 from scenarios.backtest.history import History
-from scenarios.backtest.models import Historical, Model, WorstCase
+from scenarios.backtest.models import Historical, WorstCase
 from scenarios.backtest.parameters import Path, refuse_look_ahead
 from scenarios.backtest.revaluation import realised
 from scenarios.backtest.verdict import Verdict, columns, verdict
@@ -35,6 +37,7 @@ class Plan:
     horizon_days  days that a position is held
     least_days    days a rule may use before it has parameters
     start_ms      first moment of the test; before it there is history for the rules. None: as early as can be
+    underlying    its name, by which margin models look up parameters
     """
 
     given: History
@@ -43,6 +46,7 @@ class Plan:
     horizon_days: int = 1
     least_days: int = 250
     start_ms: int | None = None
+    underlying: str = "X"
 
     def __post_init__(self) -> None:
         if not 0.5 < self.confidence < 1.0:
@@ -176,13 +180,18 @@ def first_row(plan: Plan, sets: Mapping[str, Set]) -> int:
 
 
 def back_test(
-    plan: Plan, sets: Mapping[str, Set], progress: Callable[[int], Step] | None = None, backend: str = "numba"
+    plan: Plan,
+    sets: Mapping[str, Set],
+    progress: Callable[[int], Step] | None = None,
+    backend: str = "numba",
+    margin_models: Mapping[str, MarginModel] | None = None,
 ) -> BackTest:
     """Every set over the history of the plan.
 
     sets      by name
     progress  told how many steps there are, returns what is called after each
     backend   of the revaluation
+    margin_models   by name of their set, for sets of the kind `Venue`
 
     ConfigError for a rule that looks ahead, and where the history is too short.
     """
@@ -191,17 +200,19 @@ def back_test(
     given, days = plan.given, plan.given.days()
     rows = np.arange(first_row(plan, sets), len(given) - plan.horizon)
     daily, day_of = given.at(days, 1), day_of_rows(days, len(given))
-    prepared = {name: _prepared(plan, name, chosen, daily, day_of) for name, chosen in sets.items()}
+    prepared = {
+        name: _prepared(plan, name, chosen, daily, day_of, margin_models or {}) for name, chosen in sets.items()
+    }
     step: Step | None = None
     if progress:
-        counts = [block_count(model, plan.books, rows) for model, _, _ in prepared.values()]
+        counts = [_steps(model, plan, rows) for model, _, _ in prepared.values()]
         step = progress(1 + sum(counts) + len(sets))
     lost = realised(given, plan.books, rows, plan.horizon, backend=backend)
     if step:
         step("losses")
     tested = []
     for name, (model, path, bare) in prepared.items():
-        asked = margins(given, plan.books, model, rows, backend=backend, step=step, name=name)
+        asked = _asked(model, plan, rows, name, step, backend)
         at_floor = None if path is None else path.at_floor[day_of[rows]]
         verdicts = _verdicts(plan, rows, lost, asked, at_floor)
         found = Tested(name, type(sets[name]).__name__.lower(), path, bare, verdicts, {})
@@ -209,6 +220,19 @@ def back_test(
         if step:
             step(f"{name}: tests")
     return BackTest(plan, rows, days, lost, tuple(tested))
+
+
+def _steps(model: WorstCase | Historical | MarginModel, plan: Plan, rows: IntArray) -> int:
+    return len(rows) if not isinstance(model, WorstCase | Historical) else block_count(model, plan.books, rows)
+
+
+def _asked(
+    model: WorstCase | Historical | MarginModel, plan: Plan, rows: IntArray, name: str, step: Step | None, backend: str
+) -> FloatArray:
+    """(R,B) margins by either kind of model."""
+    if not isinstance(model, WorstCase | Historical):
+        return model_margins(plan.given, plan.books, model, rows, plan.underlying, backend, step)
+    return margins(plan.given, plan.books, model, rows, backend=backend, step=step, name=name)
 
 
 def _verdicts(
@@ -229,9 +253,18 @@ def _with_margins(found: Tested, books: Books, asked: FloatArray) -> Tested:
 
 
 def _prepared(
-    plan: Plan, name: str, chosen: Set, daily: History, day_of: IntArray
-) -> tuple[Model, Path | None, Path | None]:
+    plan: Plan,
+    name: str,
+    chosen: Set,
+    daily: History,
+    day_of: IntArray,
+    margin_models: Mapping[str, MarginModel],
+) -> tuple[WorstCase | Historical | MarginModel, Path | None, Path | None]:
     """The model of a set over the history, its path of parameters and that without its tools."""
+    if isinstance(chosen, Venue):
+        if name not in margin_models or plan.given.steps_per_day > 1:
+            raise ConfigError(f"{name}: a margin model is walked on a history of days, and has to be given")
+        return margin_models[name], None, None
     if isinstance(chosen, Simulated):
         return _simulation(plan, chosen), None, None
     rule = chosen.rule(plan.least_days, plan.horizon_days)

@@ -7,10 +7,12 @@ Each kind of set is a frozen dataclass, whose fields are what a TOML table of it
   ewma         multiples of an EWMA volatility, without any tool
   apc          the published rule of dynamic margin with its anti-procyclicality tools (`dynamic/rule.py`)
   historical   historical simulation of the books themselves
+  model        a margin model of the engine, the same parameters on every day (`backtest/venue.py`)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -169,13 +171,28 @@ class Simulated:
     scaled: bool = True
 
 
-Set = Fixed | Quantiles | Filtered | Limited | Simulated
+@dataclass(frozen=True)
+class Venue:
+    """A margin model of the engine, on histories of days.
+
+    model          name of a file of portfolio_margin/models
+    parameter_set  name of the set, "" for the newest; its parameters count on every day
+    values         parameters over those of the set
+    """
+
+    model: str = "worst_case"
+    parameter_set: str = ""
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+Set = Fixed | Quantiles | Filtered | Limited | Simulated | Venue
 KINDS: dict[str, type[Set]] = {
     "fixed": Fixed,
     "quantile": Quantiles,
     "ewma": Filtered,
     "apc": Limited,
     "historical": Simulated,
+    "model": Venue,
 }
 
 

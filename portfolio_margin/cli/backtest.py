@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from portfolio_margin.backtest.run import BackTest, Plan, back_test
-from portfolio_margin.backtest.sets import KINDS, Set
+from portfolio_margin.backtest.sets import KINDS, Set, Venue
 from portfolio_margin.cli.backtest_summary import summary_columns
 from portfolio_margin.cli.output import (
     chosen_output,
@@ -20,13 +20,15 @@ from portfolio_margin.cli.output import (
     refuse_overwriting_inputs,
     show_table,
 )
-from portfolio_margin.cli.parameters import Layer, build, read_parameters
+from portfolio_margin.cli.parameters import MODELS, Layer, build, load_registered, read_parameters
 from portfolio_margin.cli.report import PAGE_ENDINGS
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.backtest_history import read_history
 from portfolio_margin.io.parameter_archive import plain_values
+from portfolio_margin.io.parameter_sets import find_parameter_set
 from portfolio_margin.io.results import json_rows
 from portfolio_margin.nearest import did_you_mean_or_known
+from portfolio_margin.requirement import MarginModel
 from pricing.errors import ConfigError
 from scenarios.backtest.books import COUNT, SEED, standard_books
 from scenarios.backtest.history import MS_PER_DAY
@@ -69,9 +71,13 @@ def command(
     refuse_overwriting_inputs()
     sets = _sets(given["names"], given["params_file"])
     plan = _plan(given)
+    underlying, own = (
+        plan.underlying,
+        {name: _margin_model(name, s) for name, s in sets.items() if isinstance(s, Venue)},
+    )
     with contextlib.ExitStack() as bars:
-        found = back_test(plan, sets, lambda total: bars.enter_context(progress("back-test", total)), given["backend"])
-    underlying = given["underlying"] or str(given["history_file"]).replace("\\", "/").rpartition("/")[2].split(".")[0]
+        started = lambda total: bars.enter_context(progress("back-test", total))  # noqa: E731
+        found = back_test(plan, sets, started, given["backend"], own)
     identity = _identity(found, sets, underlying, given)
     if report_file:
         _write_report(report_file, found, identity)
@@ -114,7 +120,18 @@ def _plan(given: Mapping[str, Any]) -> Plan:
         given["horizon"],
         given["least_days"],
         _midnight(given["first_day"]),
+        given["underlying"] or str(given["history_file"]).replace("\\", "/").rpartition("/")[2].split(".")[0],
     )
+
+
+def _margin_model(name: str, chosen: Venue) -> MarginModel:
+    """A margin model with the parameters of its set and those given over them."""
+    module = load_registered(MODELS, chosen.model)
+    found = find_parameter_set(chosen.model, chosen.parameter_set or None)
+    model: MarginModel = module.Model(
+        build(module.Params, found.layer(), Layer(f"[sets.{name}.values]", chosen.values))
+    )
+    return model
 
 
 def _midnight(day: str) -> int | None:

@@ -58,7 +58,8 @@ def run(session: Session, options: Options, how: ChunkedRun) -> None:
     """Compute and write all chunks, with a progress bar, and say what there is."""
     from portfolio_margin.chunks import Work, chunks, run_in_chunks
 
-    work = Work(session.book, session.arrays, session.market, session.model, options.backend, options.threads)
+    given = (session.book, session.arrays, session.market, session.model)
+    work = Work(*given, options.backend, options.threads, session.orders)
     count = len(chunks(len(session.book), how.chunk_accounts))
     with progress("margin", count) as step:
         finished = run_in_chunks(

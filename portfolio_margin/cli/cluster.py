@@ -13,9 +13,10 @@ import click
 import numpy as np
 
 from portfolio_margin.book import Book
-from portfolio_margin.cli.inputs import Options, Session, open_session
+from portfolio_margin.cli.inputs import Options, Session, open_session, orders_table
 from portfolio_margin.cli.output import emit, moment_text, progress, refuse_overwriting_inputs
 from portfolio_margin.cli.tell import tell
+from portfolio_margin.io.open_orders import check_accounts
 from portfolio_margin.io.part_files import MANIFEST, check_no_strays, check_room, part_folder, part_name
 from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, partitions
 from portfolio_margin.io.results import money_text
@@ -26,9 +27,11 @@ from portfolio_margin.margin_parts import (
     head_of,
     known_part,
     margin_of_partition,
+    venue_of_partition,
     write_manifest,
 )
 from portfolio_margin.stress.run import Venue
+from portfolio_margin.venue_caps import has_caps, with_steps
 from pricing.errors import ConfigError
 
 CLUSTER_OPTIONS = (
@@ -141,16 +144,23 @@ def run(options: Options, how: ClusterRun) -> bool:
 
     files = files_of(options)
     parts = partitions(files, how.accounts_each)
-    session = open_session(options, read_later)
+    orders = orders_table(options.open_orders)
+    if orders is not None:
+        check_accounts(orders, [(part.first, part.last) for part in parts])
+    session = open_session(replace(options, open_orders=None), read_later)
     check_room(Path(how.folder), how.resume)
     with connect(how.address, how.workers) as client, ExitStack() as opened:
-        job = _job(session, options, files, os.path.abspath(how.folder))
+        job = replace(_job(session, options, files, os.path.abspath(how.folder)), orders=orders)
         with progress("read", len(parts)) as step:
             rows = over_accounts(digest_of_partition, job, parts, client, lambda digest: step(digest[:8]))
         head = head_of(digest_of_book(rows), session.arrays, session.model, how.accounts_each)
         folder = opened.enter_context(part_folder(how.folder, head, how.resume))
         check_no_strays(folder, [part_name(part.number) for part in parts])
         job = replace(job, run=head["digest"])
+        if has_caps(job.model, session.book, job.arrays):
+            with progress("venue", len(parts)) as step:
+                steps = over_accounts(venue_of_partition, job, parts, client, lambda part: step("totals"))
+            job = replace(job, model=with_steps(job.model, job.arrays, steps))
         known = [known_part(folder, part.number, job.run) for part in parts] if how.resume else []
         kept = {part.number: part for part in known if part is not None}
         missing = [part for part in parts if part.number not in kept]

@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from portfolio_margin.cli.chain import ChainOptions
-from portfolio_margin.cli.compared import Compared, check_inputs, of_arrays, of_market
+from portfolio_margin.cli.compared import Compared, check_inputs, of_arrays, of_market, orders_of
 from portfolio_margin.cli.inputs import (
     ACCURACY_OPTION,
     ARCHIVE_OPTIONS,
@@ -18,6 +18,8 @@ from portfolio_margin.cli.inputs import (
     BACKEND_OPTION,
     BOOK_OPTIONS,
     MARKET_OPTIONS,
+    ORDERS_OPTION,
+    orders_table,
     rows_of,
     with_options,
 )
@@ -52,7 +54,7 @@ MONEY_COLUMNS = ("initial_margin", "maintenance_margin", "saving", "largest_char
 
 
 @click.command("compare")
-@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ARRAYS_OPTION)
+@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ORDERS_OPTION, ARRAYS_OPTION)
 @click.option(
     "--model",
     "models",
@@ -85,15 +87,17 @@ def command(plot_file: str | None, plot_scale: str, **options: Any) -> None:
     chain = ChainOptions.take(options)
     inputs = _inputs(options)
     check_inputs(options, chain, inputs)
+    table = orders_table(options["open_orders"], options["positions"], options["collateral"])
     with progress("reading", len(inputs) + 2) as step:
         if options["arrays"] is None:
-            given = of_market(options, chain, inputs)
+            given = of_market(options, chain, inputs, table)
         else:
             given = of_arrays(options)
         chosen = rows_of(given.book, options["accounts"]) or list(range(len(given.book)))
         step("models")
         models, refused = _models(inputs, given.at)
         how = {name: options[name] for name in ("backend", "threads")}
+        how["orders"] = None if table is None else orders_of(table, given)
 
         def compute(some: Mapping[str, MarginModel], **more: Any) -> Comparison:
             return comparison(given.book, given.market, some, given.prepared, **more, **how)

@@ -19,7 +19,9 @@ from portfolio_margin.cli.inputs import (
 from portfolio_margin.cli.policy import ModelInput
 from portfolio_margin.compare import Prepare, revaluing
 from portfolio_margin.io.told import Told
+from portfolio_margin.models import worst_case
 from portfolio_margin.requirement import MarginModel
+from portfolio_margin.worst_fill import OpenOrders
 from pricing.errors import ConfigError
 from pricing.market import Market
 from scenarios.risk_arrays import DEFAULT_TICK, RiskArrays
@@ -66,20 +68,32 @@ def check_inputs(options: Mapping[str, Any], chain: ChainOptions, inputs: Mappin
         raise ConfigError(f"[{first.family_name}] of {first.params_file} has no effect beside --arrays; leave it out")
 
 
-def of_market(options: Mapping[str, Any], chain: ChainOptions, inputs: Mapping[str, ModelInput]) -> Compared:
-    """Of --market, or the sample."""
+def of_market(
+    options: Mapping[str, Any], chain: ChainOptions, inputs: Mapping[str, ModelInput], orders: Any = None
+) -> Compared:
+    """Of --market, or the sample; with the contracts of a table of open orders, None for none."""
+    from portfolio_margin.io.open_orders import ordered_contracts
+
     family = next(iter(inputs.values())).family_input(options["scenario"])
     given = read_market_option(options["market"], chain)
     positions, collateral = options["positions"], options["collateral"]
     book = read_book_option(positions, collateral, given.instruments, given.market, given.left_out)
     # Rules made from all arrays of a market need all of them.
     if not any(hasattr(policy.module.Model, "for_arrays") for policy in inputs.values()):
-        book, given = only_needed(book, given)
+        book, given = only_needed(book, given, [] if orders is None else ordered_contracts(orders))
     moves = family.scenarios(given.market)
     how = {name: options[name] for name in ("backend", "threads", "tick", "american_accuracy")}
     told = with_book_notes(given.told, positions, collateral)
     at = given.market.valuation_time
     return Compared(book, given.source, at, given.market, told, _revaluing(given, moves, how))
+
+
+def orders_of(table: Any, given: Compared) -> OpenOrders:
+    """The open orders of a table. What fills gain at their limits is the same on the arrays of any scenarios."""
+    from portfolio_margin.io.open_orders import read_orders
+
+    _, arrays = given.prepared("worst_case", worst_case.Model())
+    return read_orders(table, given.book, arrays, given.market, left_out=given.told.left_out_by_name())
 
 
 def _revaluing(given: MarketInput, moves: ScenarioSet, how: Mapping[str, Any]) -> Prepare:

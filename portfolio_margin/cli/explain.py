@@ -11,6 +11,7 @@ from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
     MARKET_OPTIONS,
+    ORDERS_OPTION,
     collect,
     open_session,
     statement_of,
@@ -33,7 +34,7 @@ from portfolio_margin.position_margin import PositionMargins, position_margins
 
 @click.command("explain")
 @click.argument("account")
-@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
+@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ORDERS_OPTION, *MARGIN_OPTIONS)
 @click.option("--by-position", is_flag=True, help="Each position by itself, at the margin, and its share.")
 @output_options
 def command(
@@ -85,7 +86,7 @@ def _show(explanation: Explanation, title: str, footer: list[str], digits: int) 
     unit = f" [{explanation.currency}]"
     columns = [
         Column("what", ["  " * line.depth + _name(line.level, line.name) for line in lines], right=False),
-        Column("quantity", ["" if line.quantity is None else quantity_text(line.quantity) for line in lines]),
+        Column("quantity", [quantity_text(line.quantity) if line.quantity else "" for line in lines]),
         Column("initial" + unit, money([line.initial for line in lines], digits)),
         Column("maintenance" + unit, money([line.maintenance for line in lines], digits)),
         Column("scenario", [line.scenario for line in lines], right=False, keep=False),

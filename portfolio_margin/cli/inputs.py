@@ -22,6 +22,8 @@ from portfolio_margin.margin import margin
 from portfolio_margin.nearest import nearest
 from portfolio_margin.requirement import MarginModel, check_covers
 from portfolio_margin.statement import MarginStatement
+from portfolio_margin.venue_caps import of_venue
+from portfolio_margin.worst_fill import OpenOrders
 from pricing.errors import ConfigError, DataError, EngineError, Problem, UnsolvedError
 from pricing.instruments import Instruments
 from pricing.market import Market
@@ -55,6 +57,7 @@ class Options:
     threads: int | None
     tick: float
     american_accuracy: str
+    open_orders: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Session:
     model     the margin model with its parameters; source, what statements call the market
     told      what is told of the market and the book with every result
     left_out  names of contracts among the rows left out, and why
+    orders    open orders, None where none were given
     """
 
     instruments: Instruments | None
@@ -74,6 +78,7 @@ class Session:
     source: str
     told: Told = NOTHING
     left_out: Mapping[str, str] = field(default_factory=dict)
+    orders: OpenOrders | None = None
 
     def warned(self, statement: MarginStatement) -> Session:
         """The session with what a statement warns of among what is told."""
@@ -111,6 +116,12 @@ BOOK_OPTIONS = (
     click.option(
         "--collateral", metavar="FILE", help="account, currency, amount (.csv, .csv.gz, .parquet; - reads CSV)."
     ),
+)
+
+ORDERS_OPTION = click.option(
+    "--open-orders",
+    metavar="FILE",
+    help="Orders that may fill: account, instrument, quantity, price (.csv, .csv.gz, .parquet; - reads CSV).",
 )
 
 
@@ -185,8 +196,9 @@ def collect(values: dict[str, Any]) -> Options:
     """Take the shared options out of the keyword arguments of a command."""
     chain = ChainOptions.take(values)
     archive = Archive.take(values)
-    others = [name for name in Options.__dataclass_fields__ if name not in ("chain", "archive")]
-    return Options(chain=chain, archive=archive, **{name: values.pop(name) for name in others})
+    orders = values.pop("open_orders", None)
+    others = [name for name in Options.__dataclass_fields__ if name not in ("chain", "archive", "open_orders")]
+    return Options(chain=chain, archive=archive, open_orders=orders, **{name: values.pop(name) for name in others})
 
 
 def open_session(
@@ -201,6 +213,22 @@ def open_session(
     """
     book_of = book_of or read_book_option
     _check_combination(options)
+    table = orders_table(options.open_orders, options.positions, options.collateral)
+    if table is None:
+        return _for_venue(_session(options, book_of, named))
+    from portfolio_margin.io.open_orders import ordered_contracts
+
+    session = _for_venue(_session(options, book_of, None if named is None else [*named, *ordered_contracts(table)]))
+    return replace(session, orders=read_orders_option(table, session))
+
+
+def _for_venue(session: Session) -> Session:
+    """The session with what its model must know of all accounts."""
+    return replace(session, model=of_venue(session.model, session.book, session.arrays))
+
+
+def _session(options: Options, book_of: Callable[..., Book], named: Collection[str] | None) -> Session:
+    """`open_session` without orders."""
     where_from = (options.model, options.parameter_set, options.params_file, options.params, options.family)
     policy = ModelInput.read(*where_from, archive=options.archive)
     if options.arrays is not None:
@@ -326,9 +354,28 @@ def statement_of(session: Session, options: Options) -> MarginStatement:
             session.model,
             backend=options.backend,
             threads=options.threads,
+            orders=session.orders,
         )
         step("done")
     return statement
+
+
+def orders_table(orders: str | None, *others: str | None) -> Any:
+    """The table of open orders that an option names, None for none; - is standard input, that no other option reads."""
+    from portfolio_margin.io.tables import read_table
+
+    if orders is None:
+        return None
+    if orders == STANDARD_INPUT and STANDARD_INPUT in others:
+        raise ConfigError("only one of --positions, --collateral and --open-orders can come from standard input")
+    return read_table(source(orders), "orders")
+
+
+def read_orders_option(table: Any, session: Session) -> OpenOrders:
+    """The orders of a table, of the accounts and contracts of a session."""
+    from portfolio_margin.io.open_orders import read_orders
+
+    return read_orders(table, session.book, session.arrays, session.market, left_out=session.left_out)
 
 
 def read_market_option(market: str | None, chain: ChainOptions) -> MarketInput:

@@ -23,6 +23,7 @@ COMMANDS = {
     "compare": "Every account under every margin model.",
     "what-if": "Margin of an account before and after orders.",
     "edge": "How far an account is from liquidation, in price, vol and time.",
+    "isolate": "Open or close an isolated position, and what moves with it.",
     "liquidate": "What would be closed of accounts below maintenance.",
     "stress": "A crash over all accounts, with the liquidation in the loop.",
     "hedge": "The cheapest trades that bring an account's margin to a target.",

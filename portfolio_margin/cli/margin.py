@@ -8,12 +8,14 @@ from typing import Any
 import click
 import numpy as np
 
+from portfolio_margin.book import Book
 from portfolio_margin.cli import chunked, cluster
 from portfolio_margin.cli.heading import market_text, statement_lines
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
     MARKET_OPTIONS,
+    ORDERS_OPTION,
     Session,
     collect,
     open_session,
@@ -33,6 +35,7 @@ from portfolio_margin.cli.output import (
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.dollars import money_digits
 from portfolio_margin.io.results import json_rows, money_text
+from portfolio_margin.margin_groups import pooled
 from portfolio_margin.statement import AccountStatus, MarginStatement, up
 from pricing.arrays import DAYS_PER_YEAR
 from scenarios.risk_arrays import RiskArrays
@@ -49,20 +52,24 @@ MONEY_COLUMNS = (
     "available_funds",
     "excess_liquidity",
     "delta_total",
+    "position_initial_margin",
+    "order_margin",
 )
 
 
 @click.command("margin")
-@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
+@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ORDERS_OPTION, *MARGIN_OPTIONS)
 @click.option("--account", "accounts", multiple=True, help="Only this account; repeatable.")
 @click.option(
     "--check", is_flag=True, help="Exit 1 where an account is below maintenance margin, or holds risk without a rule."
 )
+@click.option("--pool", is_flag=True, help="Add the margin groups ACCOUNT:GROUP of every account up.")
 @with_options(*chunked.CHUNK_OPTIONS, *cluster.CLUSTER_OPTIONS)
 @output_options
 def command(
     accounts: tuple[str, ...],
     check: bool,
+    pool: bool,
     as_json: bool,
     as_csv: bool,
     parquet_file: str | None,
@@ -70,7 +77,7 @@ def command(
     **shared: Any,
 ) -> None:
     """Margin statements of every account."""
-    others = {"--account": accounts, "--json": as_json, "--csv": as_csv, "--parquet": parquet_file}
+    others = {"--account": accounts, "--pool": pool, "--json": as_json, "--csv": as_csv, "--parquet": parquet_file}
     on_cluster = cluster.chosen_cluster(shared, {**others, "--output": output_file})
     if on_cluster is not None:
         short = cluster.run(collect(shared), on_cluster)
@@ -88,8 +95,12 @@ def command(
     options = collect(shared)
     session = open_session(options, named=())
     statement = statement_of(session, options)
+    listed = session.book
+    if pool:
+        statement = pooled(statement)
+        listed = Book.from_arrays(np.zeros(0, np.str_), [], [], accounts=statement.account)
     session = session.warned(statement)
-    chosen = rows_of(session.book, accounts) if accounts else list(range(len(statement)))
+    chosen = rows_of(listed, accounts) if accounts else list(range(len(statement)))
     columns = {name: np.asarray(values)[chosen] for name, values in statement.columns().items()}
     identity = {**statement.identity(chosen), **session.told.document()}
     if not deliver(output, columns, identity, lambda: _document(statement, session.arrays, identity, chosen)):
@@ -121,6 +132,8 @@ def _document(
             }
             for name, parts in statement.charges.items()
         }
+        if statement.orders is not None:
+            account["open_orders"] = _orders_document(statement, arrays, row)
     return {**identity, "accounts": accounts}
 
 
@@ -158,6 +171,7 @@ def _show(statement: MarginStatement, columns: dict[str, Any], session: Session,
         Column("equity" + unit, money(columns["equity"], digits), keep=False),
         Column("balance" + unit, money(columns["margin_balance"], digits)),
         Column("initial" + unit, money(columns["initial_margin"], digits)),
+        *_order_columns(columns, unit, digits),
         Column("maint." + unit, money(columns["maintenance_margin"], digits)),
         Column("available" + unit, money(columns["available_funds"], digits), keep=False),
         Column("mm rate", number(columns["mm_rate"], 3), keep=False),
@@ -171,6 +185,33 @@ def _show(statement: MarginStatement, columns: dict[str, Any], session: Session,
 def _delta_name(session: Session) -> str:
     """A file of an exchange states composite deltas, a mean over price moves; a market has deltas at its prices."""
     return "delta" if session.arrays.market_digest else "composite delta"
+
+
+def _order_columns(columns: dict[str, Any], unit: str, digits: int) -> list[Column]:
+    """What of the initial margin is for open orders, where any were given: how many of them the worst subset fills."""
+    if "order_margin" not in columns:
+        return []
+    counts = zip(columns["orders_filled_worst"], columns["orders_open"], columns["order_margin_is"], strict=True)
+    worst = [f"{filled} of {count}, {how}" if count else "" for filled, count, how in counts]
+    return [
+        Column("for orders" + unit, money(columns["order_margin"], digits)),
+        Column("worst fill", worst, right=False),
+    ]
+
+
+def _orders_document(statement: MarginStatement, arrays: RiskArrays, row: int) -> list[dict[str, Any]]:
+    """The open orders of an account, and whether the worst subset fills each."""
+    assert statement.orders is not None
+    orders, filled = statement.orders.orders, statement.orders.filled
+    return [
+        {
+            "instrument": str(arrays.instrument_id[orders.instrument_idx[o]]),
+            "quantity": float(orders.quantity[o]),
+            "gain_at_limit": float(orders.gain[o]),
+            "in_worst_subset": bool(filled[o]),
+        }
+        for o in np.flatnonzero(orders.account_idx == row).tolist()
+    ]
 
 
 def _excluded_column(columns: dict[str, Any]) -> list[Column]:

@@ -95,7 +95,7 @@ def _sources(statement: MarginStatement, explanation: Explanation) -> Section:
     lines = explanation.lines
     table = [
         Column("what", ["  " * line.depth + f"{line.level} {line.name}".strip() for line in lines], is_text=True),
-        Column("quantity", ["" if line.quantity is None else quantity_text(line.quantity) for line in lines]),
+        Column("quantity", [quantity_text(line.quantity) if line.quantity else "" for line in lines]),
         Column("initial", money([line.initial for line in lines])),
         Column("maintenance", money([line.maintenance for line in lines])),
         Column("scenario", [line.scenario for line in lines], is_text=True),

@@ -196,7 +196,8 @@ def _answers(
         with progress("paths", simulated.paths) as step:
             by_paths = path_fund.path_fund(venue, rules, simulated, step)
     prevention: tuple[Prevention, ...] = ()
-    if asked["prevent"]:
+    # Where the fund was enough there is nothing to prevent.
+    if asked["prevent"] and not asked["fund"] >= needed:
         with progress("prevention", 1) as step:
             prevention = tuple(_prevented(venue, path, rules))
             step("done")
@@ -301,7 +302,8 @@ def _lines(result: Result, answers: Answers) -> list[str]:
     if answers.reverse is not None:
         lines.append(_reverse_line(answers.reverse, text))
     for found in answers.prevention:
-        value = "no value tried" if np.isnan(found.value) else f"{found.value:.3g}"
+        most = max(trial.value for trial in found.trials)
+        value = f"none up to {most:.3g}" if np.isnan(found.value) else f"{found.value:.3g}"
         lines.append(f"{found.parameter} that would have been enough: {value} ({len(found.trials)} runs)")
     return lines
 

@@ -14,6 +14,7 @@ from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
     MARGIN_OPTIONS,
     MARKET_OPTIONS,
+    ORDERS_OPTION,
     Session,
     collect,
     open_session,
@@ -57,7 +58,7 @@ class _Order(NamedTuple):
 @click.option(
     "--orders", "orders_file", metavar="FILE", help="instrument, quantity (.csv, .csv.gz, .parquet; - reads CSV)."
 )
-@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
+@with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ORDERS_OPTION, *MARGIN_OPTIONS)
 @output_options
 def command(
     account: str,
@@ -172,7 +173,8 @@ def _result(session: Session, account: str, given: list[_Order], backend: str) -
     """What the orders do; what is wrong with one is said of where it was given, and why its contract is not there."""
     orders = [(order.instrument, order.quantity) for order in given]
     try:
-        return what_if(session.book, session.arrays, session.market, session.model, account, orders, backend=backend)
+        given_to = (session.book, session.arrays, session.market, session.model)
+        return what_if(*given_to, account, orders, backend=backend, open_orders=session.orders)
     except DataError as error:
         raise DataError([_located(problem, given, session.left_out) for problem in error.problems]) from None
 

@@ -2,7 +2,7 @@
 
 symbols       instrument names of the venues, to a record and back
 tables        CSV and Parquet files into frames, with line numbers
-positions     positions and collateral into a Book
+positions     positions and collateral into a Book; open_orders: orders that may fill
 chain_rows    rows of an option chain as read, and everything that can be wrong with one
 chain         those rows into a Snapshot: instruments, market, quotes
 deribit       Deribit chains from CSV, Parquet and frames

@@ -181,7 +181,7 @@ def _positions(
         return _nothing(), [Problem(table.file, None, "rows", 0, "an empty portfolio; give at least one position")]
     row_of = {name: row for name, row in instruments.index_of().items() if instruments.kind[row] != Kind.CASH}
     names = _Names("instrument", "quantity", row_of, "instrument")
-    held, problems = _holdings(table, names, lambda name: _unknown_remedy(name, names, instruments, market, naming))
+    held, problems = _holdings(table, names, lambda name: unknown_remedy(name, row_of, instruments, market, naming))
     row = held.instrument_idx
     known = row >= 0
     if market is not None:
@@ -192,7 +192,7 @@ def _positions(
     off = known & np.isfinite(held.quantity) & is_off_step(held.quantity, step)
     for size in np.unique(step[off]):
         problems += row_problems_of(table, "quantity", off & (step == size), f"must be a whole multiple of {size:g}")
-    return held, _in_order(problems)
+    return held, in_order(problems)
 
 
 def _collateral(table: Table, instruments: Listed) -> tuple[Holdings, list[Problem]]:
@@ -202,7 +202,7 @@ def _collateral(table: Table, instruments: Listed) -> tuple[Holdings, list[Probl
     names = _Names("currency", "amount", row_of, "currency")
     known = ", ".join(sorted(row_of))
     owned, problems = _holdings(table, names, lambda name: f"unknown currency; known: {known}")
-    return owned, _in_order(problems)
+    return owned, in_order(problems)
 
 
 def _nothing() -> Holdings:
@@ -282,9 +282,17 @@ def _duplicates(table: Table, names: _Names, account_code: IntArray, row: IntArr
     ]
 
 
-def _unknown_remedy(
-    name: str, names: _Names, instruments: Listed, market: Market | None, naming: tuple[str, Mapping[str, str]]
+def unknown_remedy(
+    name: str,
+    row_of: Mapping[str, int],
+    instruments: Listed,
+    market: Market | None,
+    naming: tuple[str, Mapping[str, str]],
 ) -> str:
+    """What to say of a name that is none of `row_of`.
+
+    naming  venue, and contracts that the market's source has and the market has not, and why
+    """
     venue, left_out = naming
     if name in left_out:
         return f"left out of the market, since {left_out[name]}"
@@ -297,7 +305,7 @@ def _unknown_remedy(
     expiry = None if record is None else record.expiry_ms
     if market is not None and expiry is not None and expiry < market.valuation_time:
         return _expired_remedy(market.valuation_time)
-    return f"unknown instrument{did_you_mean(name, names.row_of, 2)}"
+    return f"unknown instrument{did_you_mean(name, row_of, 2)}"
 
 
 def _expired_remedy(valuation_time: int) -> str:
@@ -305,5 +313,6 @@ def _expired_remedy(valuation_time: int) -> str:
     return f"expired before the valuation time {moment}Z; remove the row or settle it"
 
 
-def _in_order(problems: list[Problem]) -> list[Problem]:
+def in_order(problems: list[Problem]) -> list[Problem]:
+    """Problems of one table by row."""
     return sorted(problems, key=lambda problem: problem.row if isinstance(problem.row, int) else 0)

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from portfolio_margin.book import Book
 from portfolio_margin.io.atomic import write_whole
 from portfolio_margin.io.frames import frame
 from portfolio_margin.io.tables import CSV, JSON, PARQUET, kind_of_name
+from pricing.arrays import BoolArray, StrArray
 
 MONEY_DIGITS = 2
 
@@ -40,6 +42,22 @@ def result_bytes(kind: str, columns: Mapping[str, Any], identity: Mapping[str, A
     if kind == PARQUET:
         return _parquet(columns, identity)
     raise AssertionError(f"unknown kind of file {kind}")
+
+
+def write_book(name: str, book: Book, instrument_id: StrArray, is_collateral: BoolArray) -> None:
+    """Write a book to NAME-positions.csv and NAME-collateral.csv, as `read_book` takes them.
+
+    name                          without its ending, with the folder
+    instrument_id, is_collateral  (N,) of the contracts and assets
+    """
+    account = np.repeat(book.account_id, np.diff(book.position_ptr))
+    asset = is_collateral[book.instrument_idx]
+    for ending, rows, of, much in (
+        ("positions", ~asset, "instrument", "quantity"),
+        ("collateral", asset, "currency", "amount"),
+    ):
+        names, amounts = instrument_id[book.instrument_idx[rows]], book.quantity[rows]
+        write_whole(f"{name}-{ending}.csv", csv_text({"account": account[rows], of: names, much: amounts}).encode())
 
 
 def json_text(document: Any) -> str:

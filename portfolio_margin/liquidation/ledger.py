@@ -41,6 +41,9 @@ class Reason(StrEnum):
     DELEVERAGING = "deleveraging"
     SOCIALISED = "socialised"
     COVER = "cover"
+    ISOLATION = "isolation"
+    RELEASE = "release"
+    FILL = "fill"
 
 
 HOUSE = (Role.INSURANCE_FUND, Role.FEE_INCOME, Role.SOCIALISED_LOSS)

@@ -99,6 +99,10 @@ class Model:
         found = risk_units.requirement(book, arrays, rows, self._charges, backend=backend, threads=threads)
         return with_balances(found, book, arrays, self._balances(arrays))
 
+    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
+        """(N,) 0: worst loss and floor are never more together than apart, and coins held stand against nothing."""
+        return np.zeros(len(arrays))
+
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """The scan position by position, the floor by underlying."""
         lines = risk_units.contributions(book, arrays, self._rows(arrays), self._charges)

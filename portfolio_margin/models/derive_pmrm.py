@@ -202,6 +202,10 @@ class Model:
         """
         return self.params.feeds.quiet
 
+    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
+        """(N,) 0 where funds are concave, since they grow in proportion with the book: apart is never cheaper."""
+        return np.zeros(len(arrays)) if self.params.feeds.quiet else None
+
     def net_margin(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
     ) -> NetMargin:

@@ -21,7 +21,7 @@ tier, less that up to the tier before. Every part is a file in portfolio_margin/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 
@@ -32,7 +32,15 @@ from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_minimum
 from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.dynamic import concentration, crowding, liquidity, near_expiry, oracle
-from portfolio_margin.dynamic.assets import Asset, both_sides, outside_scenarios, pegged, uncounted
+from portfolio_margin.dynamic.assets import (
+    Asset,
+    both_sides,
+    outside_scenarios,
+    pegged,
+    uncounted,
+    venue_steps,
+    with_totals,
+)
 from portfolio_margin.dynamic.closing import Closing
 from portfolio_margin.dynamic.explanation import contribution_lines
 from portfolio_margin.dynamic.moves import TIERS, Moves, nested_scenarios
@@ -146,6 +154,15 @@ class Model:
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""
         return haircuts(arrays, self.params.haircut, self.params.haircut_by_asset)
+
+    def venue_steps(self, book: Book, arrays: RiskArrays) -> dict[str, int]:
+        """What counts of every asset with a `venue_cap` over the accounts of a book, whole money steps."""
+        return venue_steps(book, arrays, self.haircut(arrays), self.params.assets)
+
+    def with_venue_totals(self, arrays: RiskArrays, steps: Mapping[str, int]) -> Model:
+        """The model with the totals of a whole venue, sums of `venue_steps`."""
+        assets = with_totals(arrays, self.params.assets, steps)
+        return replace(self, params=replace(self.params, assets=assets))
 
     def requirement(
         self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None

@@ -195,6 +195,12 @@ class Model:
         required = Requirement(total[:, 0], total[:, 1], scenario, amounts)
         return with_balances(required, book, arrays, self._balances(arrays))
 
+    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
+        """(N,) 0: a worst loss, sizes and |net delta| are never more together than apart. None where a hedged
+        pair costs more than twice an unhedged leg: the minimum delta may be more then."""
+        convex = all(2.0 * a.unhedged_margin_factor >= a.hedged_margin_factor for a in self.params.assets.values())
+        return np.zeros(len(arrays)) if convex else None
+
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Positions in the worst scenario of their underlying, what the minimum delta adds, funding and fees."""
         product = position_ticks(book, arrays, self._rows(arrays))

@@ -193,6 +193,12 @@ class Model:
         total = charges["scan"] + charges["contract_minimum"]
         return Requirement(total[:, 0], total[:, 1], worst, charges)
 
+    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
+        """(N,) 0 where every class group is a portfolio group of its own: worst losses and minimums are never more
+        together than apart. Offsets between groups and minimums by group are, so nothing is stated then."""
+        portfolio = self.netting(arrays.underlying_id).portfolio_of_class()
+        return np.zeros(len(arrays)) if len(np.unique(portfolio)) == len(portfolio) else None
+
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Each position's loss at the worst point of its portfolio group, gains by their offsets; what the minimum
         adds."""

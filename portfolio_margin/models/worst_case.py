@@ -135,6 +135,10 @@ class Model:
         lowest = arrays.rows[bent].min(axis=1, initial=0.0)
         return bool(np.all(factor * -lowest <= arrays.value_rows[bent]))
 
+    def excess_rates(self, arrays: RiskArrays) -> FloatArray | None:
+        """(N,) 0 where funds are concave, since they grow in proportion with the book: apart is never cheaper."""
+        return np.zeros(len(arrays)) if self.convex(arrays, arrays.is_collateral, OF_FUNDS[0]) else None
+
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Each position's loss in the worst scenario of its netting set; what the floor adds, if it binds."""
         with localcontext(EXACT):

@@ -181,10 +181,10 @@ def simulated_paths(names: list[str], params: Params) -> SimulatedPaths:
     far = FAR * vol * np.sqrt(years)
     led = proposals(dynamics, years, params.steps, (-far, far))
     driver = simulated(dynamics, years, params.steps, int(params.paths), int(params.seed), led)
-    price = np.exp(_followers(driver, covariance, params))
+    price = np.asarray(np.exp(_followers(driver, covariance, params)), dtype=np.float64)
     fallen = np.maximum(-driver.log_price - CRASH, 0.0)
-    hours = params.step_hours * np.arange(1, params.steps + 1)
-    level = np.exp(driver.log_vol + VOL_BETA * fallen)
+    hours = np.asarray(params.step_hours * np.arange(1, params.steps + 1), dtype=np.float64)
+    level = np.asarray(np.exp(driver.log_vol + VOL_BETA * fallen), dtype=np.float64)
     return SimulatedPaths(hours, price, level, driver.likelihood[:, 0], driver.proposal)
 
 

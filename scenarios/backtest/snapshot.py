@@ -12,6 +12,8 @@ from scenarios.backtest.history import History
 from scenarios.backtest.revaluation import CALENDAR_DAYS, Terms, terms
 
 CURRENCY = "USD"
+# Units of the smallest trade; deltas that are hedged are whole multiples of it.
+STEP = 1e-6
 
 
 def snapshot(given: History, row: int, books: Books, underlying: str) -> tuple[Instruments, Market]:
@@ -38,7 +40,7 @@ def snapshot(given: History, row: int, books: Books, underlying: str) -> tuple[I
         sign=np.append(books.sign, 1.0),
         exercise=np.full(options + 1, Exercise.EUROPEAN),
         multiplier=np.ones(options + 1),
-        quantity_step=np.full(options + 1, 1e-6),
+        quantity_step=np.full(options + 1, STEP),
         currency_idx=np.zeros(options + 1, dtype=np.int64),
     )
     flat = np.zeros((expiries, 5))

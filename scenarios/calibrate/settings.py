@@ -61,7 +61,7 @@ class Settings:
 
     horizon_days: int = 2
     confidence: float = 0.99
-    filter: str = "ewma"
+    filter: str = "none"
     tail: str = "pareto"
     decay: float = 0.97
     tail_share: float = 0.10

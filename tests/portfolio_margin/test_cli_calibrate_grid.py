@@ -51,7 +51,7 @@ def test_a_set_is_made_written_and_used(run: Any, tmp_path: Path) -> None:
         assert table["grid"]["price_range"][name] == pytest.approx(evidence["price_range"]["chosen"], rel=1e-3)
         used = {(m["filter"], m["way"]): m for m in evidence["price_range"]["methods"]}
         assert len(used) == 8 and all(m["low"] <= m["high"] for m in used.values())
-        expected = max(used["ewma", "pareto"]["value"], evidence["price_range"]["floor"])
+        expected = max(used["none", "pareto"]["value"], evidence["price_range"]["floor"])
         assert evidence["price_range"]["chosen"] == pytest.approx(expected)
         assert 0.0 < evidence["leverage"]["joint"] <= 1.0
     assert "band" in text.partition("[grid.price_range]")[2]
@@ -142,11 +142,11 @@ def test_real_coins(run: Any, tmp_path: Path) -> None:
     document = json.loads(done.out)
     made, evidence = document["params"]["grid"], document["evidence"]
     assert 0.16 < made["price_range"]["BTC"] < 0.19
-    assert made["price_range"]["BTC"] == pytest.approx(evidence["underlyings"]["BTC"]["price_range"]["floor"], rel=1e-3)
+    assert made["price_range"]["BTC"] >= evidence["underlyings"]["BTC"]["price_range"]["floor"] - 1e-4
     assert made["vol_up"]["BTC"] > made["vol_down"]["BTC"] > 0.1
     assert 0.25 < made["dynamics"]["short_power"] < made["dynamics"]["long_power"] < 1.0
     assert evidence["grid"]["errors"]["BTC"] <= 0.03
-    assert run("margin", "--params", "btc.toml").code == 0
+    check_fails(run("margin", "--params", "btc.toml"), "price_range has no entry for ETH")
 
 
 def test_a_historical_set_is_made_written_and_used(run: Any, tmp_path: Path) -> None:

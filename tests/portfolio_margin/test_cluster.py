@@ -105,6 +105,23 @@ def test_the_command(client: Any, run: Any, tmp_path: Path) -> None:  # noqa: F8
     assert run("margin", *files, *on_cluster[:-1], "again", "--check").code == 1
 
 
+def test_open_orders_go_along(client: Any, run: Any, tmp_path: Path) -> None:  # noqa: F811
+    files = sample_files(tmp_path)
+    rows = "perpetual-long-01,BTC-PERPETUAL,50000\nnaked-call-seller-01,BTC-PERPETUAL,1000\n"
+    (tmp_path / "orders.csv").write_text("account,instrument,quantity\n" + rows, encoding="utf-8")
+    orders = ("--open-orders", "orders.csv")
+    done = run("margin", *files, *orders, "--cluster", client.scheduler.address, "--output", "out")
+    assert done.code == 0, done.err
+    frame = pd.concat([pd.read_parquet(file) for file in sorted((tmp_path / "out").glob("*.parquet"))])
+    assert run("margin", *files, *orders, "--parquet", "whole.parquet").code == 0
+    whole = pd.read_parquet(tmp_path / "whole.parquet")
+    assert frame["initial_margin"].tolist() == whole["initial_margin"].tolist()
+    assert (frame["order_margin"] > 0.0).sum() == 2
+    (tmp_path / "orders.csv").write_text("account,instrument,quantity\nzz,BTC-PERPETUAL,1\n", encoding="utf-8")
+    done = run("margin", *files, *orders, "--cluster", client.scheduler.address, "--output", "other")
+    assert "row 2, account = 'zz': no such account in the book" in done.err
+
+
 def test_an_interrupted_run_goes_on(client: Any, run: Any, tmp_path: Path) -> None:  # noqa: F811
     """Parts missing, damaged, and of another one; what is there is not computed again, and the files come out alike."""
     files = sample_files(tmp_path)

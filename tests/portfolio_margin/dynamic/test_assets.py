@@ -211,6 +211,12 @@ def test_an_asset_that_counts_in_full_changes_nothing(steps: dict[str, int], cas
 
 def test_assets_have_bounds() -> None:
     assert check_bounds_of_numbers(Asset(), Asset) == {"depeg": (0.0, 1.0)}
+    of_venue = Asset(venue_cap=1.0, venue_total=2.0)
+    assert check_bounds_of_numbers(of_venue, Asset) == {
+        "depeg": (0.0, 1.0),
+        "venue_cap": (0.0, 1e18),
+        "venue_total": (0.0, 1e18),
+    }
 
 
 @pytest.mark.parametrize(

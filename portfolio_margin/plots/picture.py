@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,12 @@ class Picture(NamedTuple):
     def save(self, path: str | Path) -> None:
         """Write the figure; the ending says the format, .png or .svg or .pdf."""
         self.figure.savefig(path)
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows where a picture stands in the last line of a cell."""
+        content = BytesIO()
+        self.figure.savefig(content, format="png")
+        return content.getvalue()
 
 
 def new_axes(title: str, across: str, up: str) -> tuple[Any, Any]:

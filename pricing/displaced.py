@@ -36,8 +36,7 @@ def usual_greeks_of(formula):
         shifted, forward_rest = two_sum(forward, displacement)
         raised, strike_rest = two_sum(strike, displacement)
         terms = formula.usual_terms(xp, shifted, raised, tau, vol)
-        rates = formula.rates_of_time(xp, tau, discount)
-        enough, row = formula.usual_greeks(xp, terms, rates, shifted, raised, tau, discount, sign)
+        enough, row = formula.usual_greeks(xp, terms, xp.log(discount), shifted, raised, tau, vol, discount, sign)
         price, delta, gamma, vega, theta, rho, vanna, volga, charm = row
         by_strike = xp.fused(-shifted, delta, price) / raised
         price = xp.fused(by_strike, strike_rest, xp.fused(delta, forward_rest, price))

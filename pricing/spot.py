@@ -73,8 +73,7 @@ def usual_greeks_of(formula):
         forward, share = forward_of(xp, spot, rate, dividend_yield, tau)
         discount = discount_of(xp, rate, tau)
         terms = formula.usual_terms(xp, forward, strike, tau, vol)
-        rates = formula.rates_of_time(xp, tau, discount)
-        enough, row = formula.usual_greeks(xp, terms, rates, forward, strike, tau, discount, sign)
+        enough, row = formula.usual_greeks(xp, terms, -rate * tau, forward, strike, tau, vol, discount, sign)
         price, delta, gamma, vega, theta, rho, vanna, volga, charm = row
         price = xp.fused(delta, forward * share, price)
         carry = rate - dividend_yield

@@ -127,9 +127,10 @@ def _usual_greeks_template(tag: str) -> Any:
         forward, strike, tau, vol, discount, sign = columns
         delta, gamma, vega, theta, rho, vanna, volga, charm = others
         first = XP.scratch(TERMS_ROOM)
-        roots, inverses, rates = XP.scratch(GROUP), XP.scratch(GROUP), XP.scratch(GROUP)
-        r1, r2, r3, r4 = XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE)
-        r5, r6, r7, r8 = XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE)
+        logarithms = XP.scratch(GROUP)
+        r0, r1, r2 = XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE)
+        r3, r4, r5 = XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE)
+        r6, r7, r8 = XP.scratch(WIDE), XP.scratch(WIDE), XP.scratch(WIDE)
         # Read again for each group, lest the compiler makes two loops of one, of which it vectorises but the first.
         first[FLAG] = 1.0 if past else 0.0
         groups = 0
@@ -147,21 +148,23 @@ def _usual_greeks_template(tag: str) -> Any:
                 usual = XP.usual_row(forward[n], strike[n], tau[n], vol[n], discount[n], sign[n])
                 first[m], first[GROUP + m] = XP.where(usual, s, 1.0), XP.where(usual, per_s, 1.0)
                 first[2 * GROUP + m] = XP.where(usual, x, NOT_USUAL)
-                roots[m], inverses[m], rates[m] = RATES(XP, tau[n], discount[n])  # noqa: F821
+                logarithms[m] = XP.log(discount[n])
             # Results of the group before: those of this one would be waited for, and everything behind them.
             beyond = first[FLAG] > 0.0
-            XP.group_out(r1, delta, done, held, beyond, GROUP), XP.group_out(r2, gamma, done, held, beyond, GROUP)
-            XP.group_out(r3, vega, done, held, beyond, GROUP), XP.group_out(r4, theta, done, held, beyond, GROUP)
-            XP.group_out(r5, rho, done, held, beyond, GROUP), XP.group_out(r6, vanna, done, held, beyond, GROUP)
-            XP.group_out(r7, volga, done, held, beyond, GROUP), XP.group_out(r8, charm, done, held, beyond, GROUP)
+            XP.group_out(r0, price, done, held, beyond, GROUP), XP.group_out(r1, delta, done, held, beyond, GROUP)
+            XP.group_out(r2, gamma, done, held, beyond, GROUP), XP.group_out(r3, vega, done, held, beyond, GROUP)
+            XP.group_out(r4, theta, done, held, beyond, GROUP), XP.group_out(r5, rho, done, held, beyond, GROUP)
+            XP.group_out(r6, vanna, done, held, beyond, GROUP), XP.group_out(r7, volga, done, held, beyond, GROUP)
+            XP.group_out(r8, charm, done, held, beyond, GROUP)
             done += held
             left = 0
             for m in range(count):
                 n = start + m
-                terms, times = (first[m], first[GROUP + m], first[2 * GROUP + m]), (roots[m], inverses[m], rates[m])
-                usual, row = FORMULA(XP, terms, times, forward[n], strike[n], tau[n], discount[n], sign[n])  # noqa: F821
-                price[n] = XP.nan_unless(usual, row[0])
+                terms, given = (first[m], first[GROUP + m], first[2 * GROUP + m]), (forward[n], strike[n])
+                times = tau[n], vol[n], discount[n]
+                usual, row = FORMULA(XP, terms, logarithms[m], *given, *times, sign[n])  # noqa: F821
                 k = LINE + m
+                r0[k] = XP.nan_unless(usual, row[0])
                 r1[k], r2[k], r3[k], r4[k], r5[k], r6[k], r7[k], r8[k] = row[1:]
                 left += 0 if usual else 1
             left_groups[groups] = start
@@ -220,7 +223,6 @@ def _compiled(template: Any, model: ModuleType, formula: Any) -> Any:
     bound = {"SIGNED": getattr(model, "SIGNED_PRICES", False)}
     if hasattr(model, "usual_terms"):
         bound["TERMS"] = XP.compile_formula(model.usual_terms)
-        bound["RATES"] = XP.compile_formula(model.rates_of_time)
     return XP.compile_kernel(template, XP.source_hash(model), formula, bound)
 
 

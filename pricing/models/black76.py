@@ -60,7 +60,7 @@ def greeks(xp, forward, strike, tau, vol, discount, sign):
     sign * tau * K * D * N(sign d2).
     """
     state = _state(xp, forward, strike, tau, vol)
-    first, _ = _derivatives(xp, forward, strike, tau, discount, sign, state, rates_of_time(xp, tau, discount))
+    first, _ = _derivatives(xp, forward, strike, tau, discount, sign, state)
     return first
 
 
@@ -71,7 +71,7 @@ def greeks_to_third_order(xp, forward, strike, tau, vol, discount, sign):
     zomma d gamma/dvol, ultima d volga/dvol.
     """
     state = _state(xp, forward, strike, tau, vol)
-    first, shared = _derivatives(xp, forward, strike, tau, discount, sign, state, rates_of_time(xp, tau, discount))
+    first, shared = _derivatives(xp, forward, strike, tau, discount, sign, state)
     _, _, gamma, vega, _, _, _, _, _ = first
     alive, per_deviation, d1, d2, rate, half_life, per_vol, root, per_forward = shared
     product = d1 * d2
@@ -99,7 +99,7 @@ def usual_terms(xp, forward, strike, tau, vol):
 def usual_value(xp, terms, forward, strike, discount, sign):
     """`value` without what only far and faint options need, and whether that is enough for this one."""
     usual, state = _usual_state(xp, terms)
-    _, _, _, _, _, time_value, _, _, _ = state
+    _, _, time_value, _, _, _, _ = state
     return usual, discount * xp.fused(
         time_value, xp.minimum(forward, strike), xp.maximum(sign * (forward - strike), 0.0)
     )
@@ -122,27 +122,45 @@ def bounded_value(xp, terms, forward, strike, sign):
     return xp.fused(time_value, xp.minimum(forward, strike), xp.maximum(sign * (forward - strike), 0.0))
 
 
-def rates_of_time(xp, tau, discount):
-    """sqrt(tau), 1/tau and the rate -ln(D)/tau; 0 each where the option has expired.
+def usual_greeks(xp, terms, log_discount, forward, strike, tau, vol, discount, sign):
+    """`greeks` from `usual_terms` and ln(D), as short as `usual_value`, and whether that is enough.
 
-    Apart from the rest because it waits for nothing of it: a compiled loop takes this beside `usual_terms`.
+    F N(s d1) and K N(s d2) are built from the smaller of F and K, so that the quotient of the two is never needed;
+    sqrt(tau) and 1/tau are products of the vol and 1/v.
     """
-    dated = tau > SOONEST
-    per_root = xp.rsqrt(xp.where(dated, tau, 1.0))
-    root = xp.where(dated, tau * per_root, 0.0)
-    per_tau = xp.where(dated, per_root * per_root, 0.0)
-    return root, per_tau, -xp.log(discount) * per_tau
+    s, per_s, _ = terms
+    usual, (a, b, time_value, weight, mills_a, mills_b, beyond) = _usual_state(xp, terms)
+    call_outside = forward <= strike
+    outside = call_outside == (sign > 0.0)
+    low, high = xp.minimum(forward, strike), xp.maximum(forward, strike)
+    spread = weight * low
+    # min(F, K) N at h + t, at h - t, and what is left of it. Fused where it is, as in the state.
+    far = spread * mills_b
+    near = xp.fused(time_value, low, far)
+    rest = xp.where(beyond, low - near, spread * mills_a)
+    near_leg, far_leg = xp.where(outside, near, rest), xp.where(outside, far, xp.fused(-spread, mills_b, high))
+    forward_leg = xp.where(call_outside, near_leg, far_leg)
+    strike_leg = xp.where(call_outside, far_leg, near_leg)
+    per_root = vol * per_s
+    per_tau, root = per_root * per_root, tau * per_root
+    per_vol, per_forward, signed_discount = root * per_s, 1.0 / forward, discount * sign
+    price = discount * xp.fused(time_value, low, xp.maximum(sign * (forward - strike), 0.0))
+    delta = signed_discount * forward_leg * per_forward
+    spread = discount * spread
+    density = spread * per_forward
+    gamma = density * per_s * per_forward
+    vega = spread * root
+    theta = per_tau * xp.fused(-log_discount, price, -(spread * (0.5 * s)))
+    rho = signed_discount * tau * strike_leg
+    turn = density * xp.where(call_outside, b, -a)
+    vanna = turn * per_vol
+    volga = vega * a * b * per_vol  # d1 d2 is a b on either side
+    charm = per_tau * xp.fused(-log_discount, delta, -0.5 * turn)
+    return usual, (price, delta, gamma, vega, theta, rho, vanna, volga, charm)
 
 
-def usual_greeks(xp, terms, rates, forward, strike, tau, discount, sign):
-    """`greeks` from `usual_terms` and `rates_of_time`, as short as `usual_value`, and whether that is enough."""
-    usual, state = _usual_state(xp, terms)
-    first, _ = _derivatives(xp, forward, strike, tau, discount, sign, state, rates)
-    return usual, first
-
-
-def _derivatives(xp, forward, strike, tau, discount, sign, state, rates):
-    """The nine of `greeks` from `_state` and `rates_of_time`, and what the third order shares with them."""
+def _derivatives(xp, forward, strike, tau, discount, sign, state):
+    """The nine of `greeks` from `_state`, and what the third order shares with them."""
     alive, deviation, per_deviation, a, b, time_value, weight, lower, complement = state
     call_outside = forward <= strike
     low, high = xp.minimum(forward, strike), xp.maximum(forward, strike)
@@ -155,7 +173,7 @@ def _derivatives(xp, forward, strike, tau, discount, sign, state, rates):
     towards, away = xp.where(outside, inner, complement), xp.where(outside, outer, 1.0 - outer)
     cumulative_1 = xp.where(call_outside, towards, away)
     cumulative_2 = xp.where(call_outside, away, towards)
-    root, per_tau, rate = rates
+    root, per_tau, rate = _rates_of_time(xp, tau, discount)
     half_life = 0.5 * per_tau
     per_vol = xp.where(alive, root * per_deviation, 0.0)
     per_forward = 1.0 / forward
@@ -172,6 +190,15 @@ def _derivatives(xp, forward, strike, tau, discount, sign, state, rates):
     charm = rate * delta + density * d2 * half_life
     first = (price, delta, gamma, vega, theta, rho, vanna, volga, charm)
     return first, (alive, per_deviation, d1, d2, rate, half_life, per_vol, root, per_forward)
+
+
+def _rates_of_time(xp, tau, discount):
+    """sqrt(tau), 1/tau and the rate -ln(D)/tau; 0 each where the option has expired."""
+    dated = tau > SOONEST
+    per_root = xp.rsqrt(xp.where(dated, tau, 1.0))
+    root = xp.where(dated, tau * per_root, 0.0)
+    per_tau = xp.where(dated, per_root * per_root, 0.0)
+    return root, per_tau, -xp.log(discount) * per_tau
 
 
 def _state(xp, forward, strike, tau, vol):
@@ -221,7 +248,8 @@ def _state(xp, forward, strike, tau, vol):
 
 
 def _usual_state(xp, terms):
-    """Whether the option is a usual one, and what `_state` gives; without the roundings that far options feel.
+    """Whether the option is a usual one, h - t, h + t, c, phi(h - t), M(|h - t|) or M(h), M(h + t), and whether c is
+    a difference; without the roundings that far options feel.
 
     Usual is what lies within 8 deviations and where the Mills ratios differ by more than their last digits.
     """
@@ -237,10 +265,8 @@ def _usual_state(xp, terms):
     bracket = xp.where(near, near_difference, xp.where(a > 0.0, mills_a - mills_b, mills_a + mills_b))
     # Fused where it is: left to the compiler, rows in vectors and the rows after the last one could differ.
     time_value = xp.where(beyond, weight * bracket, xp.fused(-weight, bracket, 1.0))
-    lower = weight * mills_b
-    complement = xp.where(beyond, 1.0 - time_value - lower, weight * mills_a)
     usual = (a < FARTHEST_USUAL) & (near | (a < FARTHEST_PER_V * s))
-    return usual, (True, s, per_s, a, b, time_value, weight, lower, complement)
+    return usual, (a, b, time_value, weight, mills_a, mills_b, beyond)
 
 
 def _density(xp, h, t, h_error, s_error):

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.accuracy import black_greeks, natural_scales
 from pricing import Status, implied_vol, price
 from pricing.backends import numba as kernels
+from pricing.greek_names import GREEK_NAMES
 from pricing.models import black76
 from pricing.price import BACKENDS
 from tests.naive import exact
@@ -105,6 +107,25 @@ def test_usual_rows_and_others_in_one_call() -> None:
         assert np.max(np.abs(ours - theirs)[good] / natural) < 1e-12
     for threads in (2, 3):
         assert np.array_equal(kernels.value(black76, columns, threads)[good], fast[good])
+
+
+@pytest.mark.parametrize("family", ["core", "edge", "seam", "high vol"])
+def test_black_greeks_to_their_last_digits(family: str, report_vectors: Any) -> None:
+    """Error of each Greek over the size it has where it is large; at total vols above 3 d1 has fewer digits."""
+    random = np.random.default_rng([33, FAMILIES.index(family)])
+    s, x = deviations(family, 150, random)
+    forward, tau = 100 * 10 ** random.uniform(-2, 2, len(s)), 10 ** random.uniform(-6, 1.5, len(s))
+    discount, sign = np.exp(-random.uniform(-0.02, 0.06, len(s)) * tau), random.choice([-1.0, 1.0], len(s))
+    columns = forward, forward * np.exp(x), tau, s / np.sqrt(tau), discount, sign
+    ours = dict(zip(GREEK_NAMES, kernels.greeks(black76, columns), strict=True))
+    scales, errors = natural_scales(columns), []
+    for row in range(len(s)):
+        truth = black_greeks(*(float(column[row]) for column in columns))
+        with mp.workdps(60):
+            errors += [float(abs(ours[n][row] - truth[n])) / scales[n][row] for n in truth if n in ours]
+    report_vectors(len(errors), max(errors), "of its size", f"Black-76 Greeks, {family}")
+    assert len(errors) == 8 * len(s)
+    assert max(errors) < (4e-15 if family == "high vol" else 1e-15)
 
 
 @settings(max_examples=300, deadline=None)

@@ -217,4 +217,6 @@ def _limits(found: BackTest, identity: Mapping[str, Any]) -> Section:
             "Bars that the source lacks are skipped: a horizon is counted in bars, and is longer where some are "
             "missing."
         )
+    if identity["findings"]:
+        notes.append("Told of the files: " + "; ".join(identity["findings"]) + ".")
     return Section("Limits", notes)

@@ -149,7 +149,7 @@ def read_checked_bars(
     if len(rows.close) < 3:
         refuse(file, price, len(rows.close), "needs three prices at least")
     open_day = _unfinished(rows)
-    told = [f"{file}: the last day, {open_day}, is not over: its bars are taken, as no whole day"] if open_day else []
+    told = [f"{file}: the last day, {open_day}, is not over: its bars are of no whole day"] if open_day else []
     told += _checked_days(rows.chosen(rows.ends_of_days()), accept)
     step = min(int(np.median(np.diff(rows.moment))), DAY_MS)
     return CheckedBars(file, rows.moment, rows.close, step, (*rows.told, *told))

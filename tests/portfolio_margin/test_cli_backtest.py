@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from pricing import ConfigError, DataError
 from scenarios.backtest import parameters
 from scenarios.backtest.books import standard_books
 from scenarios.backtest.history import price_moves
+from scenarios.calibrate import Settings, scan_range, vol_shock
+from scenarios.calibrate.moves import log_returns
 from tests.portfolio_margin.test_cli import check_fails, run  # noqa: F401 - a fixture
 from tests.scenarios.backtest.histories import changed_after, walked
 
@@ -170,6 +173,29 @@ def test_no_set_looks_ahead(kind: str) -> None:
     for book, margin in before.sets[0].kept.items():
         if book in after.sets[0].kept:
             assert np.array_equal(margin[known], after.sets[0].kept[book][known])
+
+
+def test_the_calibrated_set_is_what_a_calibration_of_the_day_says() -> None:
+    """On days of a new fit range and shocks are those of `calibrate`, from nothing but what was known; vols are of the
+    index from the day on which it alone has enough of them."""
+    given, chosen = walked(420, index_from=0.4), sets.Calibration(Settings(buffer=0.25, vol_low=0.15))
+    path, known = chosen.rule(150, 2)(given), replace(chosen.settings, horizon_days=2, least_days=150)
+    assert np.isnan(path.price_range[:150]).all() and np.isfinite(path.price_range[150:]).all()
+    for day in (150, 170, 410):
+        returns = log_returns(given.price[: day + 1])
+        assert path.price_range[day] == scan_range(returns, known)
+    own = 168
+    for day, vols in (
+        (150, given.stand_in[:151]),
+        (310, given.stand_in[:311]),
+        (own + 170, given.vol[own : own + 171]),
+    ):
+        shocks = vol_shock(log_returns(vols), replace(known, draws=20))
+        assert (path.vol_up[day], path.vol_down[day]) == (shocks.up, shocks.down)
+    bare = chosen.bare(150, 2)(given)
+    assert (bare.price_range[150:] < path.price_range[150:]).all() and not bare.at_floor.any()
+    floored = sets.Calibration(Settings(range_low=0.5)).rule(150, 2)(given)
+    assert floored.at_floor[150:].all() and (floored.price_range[150:] == 0.5).all()
 
 
 def test_a_rule_that_looks_ahead_is_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:

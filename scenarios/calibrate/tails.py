@@ -89,9 +89,11 @@ def fit_excesses(excesses: ArrayLike, threshold: float, observations: int) -> Ta
     profile = _profiles(nodes, scaled)
     best = int(np.argmax(profile))
     low, high = nodes[max(best - 1, 0)], nodes[min(best + 1, len(nodes) - 1)]
-    found = minimize_scalar(
-        lambda theta: -_profile(theta, scaled), bounds=(low, high), method="bounded", options={"xatol": 1e-12}
-    )
+    # A neighbour whose shape is out of bounds has no likelihood: no parabola goes through it, and sections are golden.
+    with np.errstate(invalid="ignore"):
+        found = minimize_scalar(
+            lambda theta: -_profile(theta, scaled), bounds=(low, high), method="bounded", options={"xatol": 1e-12}
+        )
     theta = float(found.x) if -found.fun >= profile[best] else float(nodes[best])
     shape, scale = _shape_and_scale(theta, scaled)
     likelihood = _profile(theta, scaled) - len(y) * np.log(mean)

@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks import (
     accelerator,
     american,
+    backtest,
     edge,
     engine,
     hedge,
@@ -54,6 +55,7 @@ def main() -> None:
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
     liquidation.run(sizes.accounts // 20, sizes.positions, sizes.rounds)
     stress.run(sizes.accounts, sizes.positions, max(1, sizes.rounds // 4))
+    backtest.run(1, hours=24 * 1_000)
     edge.run(200, 20_000, max(1, sizes.rounds // 2))
     hedge.run(100, (64, 256, 1_000), max(1, sizes.rounds // 2))
     engine.run_all(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)

@@ -101,10 +101,12 @@ class Workers:
     """`in_parts.Each` on the workers of a cluster.
 
     Items that are shared are sent to every worker once, and stay there as long as the next call shares them too.
+
+    finished  called here with each result as it comes, in any order
     """
 
-    def __init__(self, client: Any) -> None:
-        self.client = client
+    def __init__(self, client: Any, finished: Callable[[Any], None] | None = None) -> None:
+        self.client, self.finished = client, finished or (lambda result: None)
         self.sent = _Sent(client, ())
 
     def __call__(
@@ -117,7 +119,7 @@ class Workers:
         """As `over_accounts`, for what `in_parts.Each` says."""
         self.sent = self.sent.of(shared)
         work = _Work(compute, parts, homes, tuple)
-        return _Run(self.client, work, self.sent).results(lambda result: None)
+        return _Run(self.client, work, self.sent).results(self.finished)
 
 
 class _Work(NamedTuple):

@@ -2,64 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from portfolio_margin.backtest.sets import Set, Simulated, Venue
-from portfolio_margin.backtest.venue import model_margins
+from portfolio_margin.backtest.parts import FEATURED, Part, PartTested, back_test_part, here_parts, parts_of, steps_of
+from portfolio_margin.backtest.plan import Plan, Prepared, first_row, prepared
+from portfolio_margin.backtest.sets import Set
+from portfolio_margin.in_parts import Each
 from portfolio_margin.requirement import MarginModel
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import ConfigError
-from scenarios.backtest.books import LINEAR, Books
-from scenarios.backtest.history import History
-from scenarios.backtest.models import Historical, WorstCase
-from scenarios.backtest.parameters import Path, refuse_look_ahead
-from scenarios.backtest.revaluation import realised
-from scenarios.backtest.verdict import Verdict, columns, verdict
-from scenarios.backtest.walk import Step, block_count, day_of_rows, margins
-
-# Books whose margins are kept day by day, for pictures.
-FEATURED = ("long future", "short straddle 30d", "short strangle 30d", "short wing put 30d", "long straddle 30d",
-            "short calendar 7d/30d", "short hedged straddle 7d")  # fmt: skip
-MS_PER_DAY = 86_400_000
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a back-test is over.
-
-    given         the history
-    books         the library
-    confidence    coverage that is claimed
-    horizon_days  days that a position is held
-    least_days    days a rule may use before it has parameters
-    start_ms      first moment of the test; before it there is history for the rules. None: as early as can be
-    underlying    its name, by which margin models look up parameters
-    """
-
-    given: History
-    books: Books
-    confidence: float = 0.99
-    horizon_days: int = 1
-    least_days: int = 250
-    start_ms: int | None = None
-    underlying: str = "X"
-
-    def __post_init__(self) -> None:
-        if not 0.5 < self.confidence < 1.0:
-            raise ConfigError(f"confidence = {self.confidence!r}: must be above 0.5 and below 1")
-        if self.horizon_days < 1 or self.least_days < 2:
-            raise ConfigError(
-                f"horizon_days = {self.horizon_days!r}, least_days = {self.least_days!r}: at least 1 and 2"
-            )
-
-    @property
-    def horizon(self) -> int:
-        """Rows of the history that a position is held."""
-        return self.horizon_days * self.given.steps_per_day
+from scenarios.backtest.books import LINEAR
+from scenarios.backtest.parameters import Path
+from scenarios.backtest.verdict import Verdict, columns
+from scenarios.backtest.walk import Step, day_of_rows
 
 
 @dataclass(frozen=True)
@@ -163,35 +122,23 @@ def _middle(values: list[float]) -> float:
     return float(np.median(known)) if known else float("nan")
 
 
-def first_row(plan: Plan, sets: Mapping[str, Set]) -> int:
-    """The first row of the history on which every set has parameters and that is not before the start."""
-    days = plan.given.days()
-    if len(days) <= plan.least_days:
-        raise ConfigError(f"the history has {len(days)} days: the rules need {plan.least_days} before the first margin")
-    first = int(days[plan.least_days])
-    for chosen in sets.values():
-        if isinstance(chosen, Simulated):
-            first = max(first, _simulation(plan, chosen).first)
-    if plan.start_ms is not None:
-        first = max(first, int(np.searchsorted(plan.given.time_ms, plan.start_ms)))
-    if first + plan.horizon >= len(plan.given):
-        raise ConfigError("nothing of the history is left to test on: begin earlier, or give a longer one")
-    return first
-
-
 def back_test(
     plan: Plan,
     sets: Mapping[str, Set],
     progress: Callable[[int], Step] | None = None,
     backend: str = "numba",
     margin_models: Mapping[str, MarginModel] | None = None,
+    each: Each | None = None,
+    books_each: int | None = None,
 ) -> BackTest:
     """Every set over the history of the plan.
 
     sets      by name
-    progress  told how many steps there are, returns what is called after each
+    progress  told how many steps there are, returns what is called after each; without `each` alone
     backend   of the revaluation
     margin_models   by name of their set, for sets of the kind `Venue`
+    each      where the parts are computed, such as `cluster.Workers`; None for here. The result has the same bits
+    books_each      books to a part; None for few parts here, and `PART_BOOKS` where `each` is given
 
     ConfigError for a rule that looks ahead, and where the history is too short.
     """
@@ -200,88 +147,31 @@ def back_test(
     given, days = plan.given, plan.given.days()
     rows = np.arange(first_row(plan, sets), len(given) - plan.horizon)
     daily, day_of = given.at(days, 1), day_of_rows(days, len(given))
-    prepared = {
-        name: _prepared(plan, name, chosen, daily, day_of, margin_models or {}) for name, chosen in sets.items()
-    }
-    step: Step | None = None
-    if progress:
-        counts = [_steps(model, plan, rows) for model, _, _ in prepared.values()]
-        step = progress(1 + sum(counts) + len(sets))
-    lost = realised(given, plan.books, rows, plan.horizon, backend=backend)
-    if step:
-        step("losses")
-    tested = []
-    for name, (model, path, bare) in prepared.items():
-        asked = _asked(model, plan, rows, name, step, backend)
-        at_floor = None if path is None else path.at_floor[day_of[rows]]
-        verdicts = _verdicts(plan, rows, lost, asked, at_floor)
-        found = Tested(name, type(sets[name]).__name__.lower(), path, bare, verdicts, {})
-        tested.append(_with_margins(found, plan.books, asked))
-        if step:
-            step(f"{name}: tests")
+    own = {name: prepared(plan, name, chosen, daily, day_of, margin_models or {}) for name, chosen in sets.items()}
+    shared = (plan, {name: one.model for name, one in own.items()}, rows, backend)
+    if each is not None:
+        parts = parts_of(plan, list(sets), books_each)
+        found = each(back_test_part, shared, parts)
+    else:
+        parts = here_parts(plan, list(sets), books_each)
+        step = progress(sum(steps_of(shared, part) for part in parts)) if progress else None
+        found = [back_test_part(shared, part, step) for part in parts]
+    tested = [_tested(plan, name, sets[name], own[name], parts, found) for name in sets]
+    lost = np.empty((len(rows), len(plan.books)))
+    for part, one in zip(parts, found, strict=True):
+        if one.lost is not None:
+            lost[:, part.first : part.last] = one.lost
     return BackTest(plan, rows, days, lost, tuple(tested))
 
 
-def _steps(model: WorstCase | Historical | MarginModel, plan: Plan, rows: IntArray) -> int:
-    return len(rows) if not isinstance(model, WorstCase | Historical) else block_count(model, plan.books, rows)
-
-
-def _asked(
-    model: WorstCase | Historical | MarginModel, plan: Plan, rows: IntArray, name: str, step: Step | None, backend: str
-) -> FloatArray:
-    """(R,B) margins by either kind of model."""
-    if not isinstance(model, WorstCase | Historical):
-        return model_margins(plan.given, plan.books, model, rows, plan.underlying, backend, step)
-    return margins(plan.given, plan.books, model, rows, backend=backend, step=step, name=name)
-
-
-def _verdicts(
-    plan: Plan, rows: IntArray, lost: FloatArray, asked: FloatArray, at_floor: BoolArray | None
-) -> tuple[Verdict, ...]:
-    price = plan.given.price[rows]
-    how: dict[str, Any] = {"horizon": plan.horizon, "steps_per_day": plan.given.steps_per_day, "at_floor": at_floor}
-    by_book = np.ascontiguousarray(lost.T), np.ascontiguousarray(asked.T)
-    return tuple(verdict(own, margin, price, plan.confidence, **how) for own, margin in zip(*by_book, strict=True))
-
-
-def _with_margins(found: Tested, books: Books, asked: FloatArray) -> Tested:
-    """The set with the margins of the featured books, and of its worst one."""
-    names = books.name.tolist()
-    shown = dict.fromkeys([*(name for name in FEATURED if name in names), names[found.worst()]])
-    kept = {name: asked[:, names.index(name)].copy() for name in shown}
-    return Tested(found.name, found.kind, found.daily, found.bare, found.verdicts, kept)
-
-
-def _prepared(
-    plan: Plan,
-    name: str,
-    chosen: Set,
-    daily: History,
-    day_of: IntArray,
-    margin_models: Mapping[str, MarginModel],
-) -> tuple[WorstCase | Historical | MarginModel, Path | None, Path | None]:
-    """The model of a set over the history, its path of parameters and that without its tools."""
-    if isinstance(chosen, Venue):
-        if name not in margin_models or plan.given.steps_per_day > 1:
-            raise ConfigError(f"{name}: a margin model is walked on a history of days, and has to be given")
-        return margin_models[name], None, None
-    if isinstance(chosen, Simulated):
-        return _simulation(plan, chosen), None, None
-    rule = chosen.rule(plan.least_days, plan.horizon_days)
-    refuse_look_ahead(name, rule, daily, plan.least_days + 2)
-    bare = chosen.bare(plan.least_days, plan.horizon_days)
-    path = rule(daily)
-    layout = chosen.scenarios.made(float(plan.horizon_days))
-    return WorstCase(path, day_of, layout), path, None if bare is None else bare(daily)
-
-
-def _simulation(plan: Plan, chosen: Simulated) -> Historical:
-    return Historical(
-        plan.given,
-        plan.horizon,
-        window=chosen.window,
-        stride=plan.given.steps_per_day,
-        confidence=chosen.confidence,
-        measure=chosen.measure,
-        scaled=chosen.scaled,
-    )
+def _tested(
+    plan: Plan, name: str, chosen: Set, own: Prepared, parts: Sequence[Part], found: Sequence[PartTested]
+) -> Tested:
+    """What the parts say of a set, in order of the books."""
+    mine = [one.sets[name] for part, one in zip(parts, found, strict=True) if name in part.sets]
+    verdicts = tuple(verdict for one in mine for verdict in one.verdicts)
+    kept = {book: margin for one in mine for book, margin in one.kept.items()}
+    tested = Tested(name, type(chosen).__name__.lower(), own.daily, own.bare, verdicts, {})
+    names = plan.books.name.tolist()
+    shown = dict.fromkeys([*(book for book in FEATURED if book in names), names[tested.worst()]])
+    return Tested(tested.name, tested.kind, tested.daily, tested.bare, verdicts, {book: kept[book] for book in shown})

@@ -5,6 +5,7 @@ Each kind of set is a frozen dataclass, whose fields are what a TOML table of it
   fixed        parameters that never move
   quantile     quantiles of past moves, fitted again every so many days (`scenarios/backtest/parameters.py`)
   ewma         multiples of an EWMA volatility, without any tool
+  calibrated   the path of what `calibrate` would have said on every day (`scenarios/calibrate`)
   apc          the published rule of dynamic margin with its anti-procyclicality tools (`dynamic/rule.py`)
   historical   historical simulation of the books themselves
   model        a margin model of the engine, the same parameters on every day (`backtest/venue.py`)
@@ -24,6 +25,9 @@ from pricing.errors import ConfigError
 from scenarios.backtest.history import History
 from scenarios.backtest.models import Layout, grid_layout, span_layout
 from scenarios.backtest.parameters import Ewma, Path, Quantile, Rule, fixed, refitted, too_short
+from scenarios.calibrate.price_range import floored_path
+from scenarios.calibrate.settings import BOUNDS, Settings
+from scenarios.calibrate.vol_shocks import vol_shock_path
 
 LAYOUTS = ("grid", "span")
 
@@ -134,6 +138,37 @@ class Filtered:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What `calibrate --model worst_case` would have said of the price range and the vol shocks on every day.
+
+    settings   see `scenarios.calibrate.settings.Settings`, the table [calibration] of that command; horizon and first
+               day, 100 at least, are those of the back-test
+    scenarios  layout
+
+    Vol shocks are of the index from the day on which it alone has so many days, and of the stand-in
+    until then. Places of nodes and weights of far moves of a calibrated set are not walked: `scenarios` has them.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    scenarios: Scenarios = field(default_factory=Scenarios)
+
+    def rule(self, least_days: int, horizon_days: int) -> Rule:
+        """The rule, from day `least_days` on."""
+        known = self._settings(least_days, horizon_days)
+        return lambda given: _calibrated(given, known)
+
+    def bare(self, least_days: int, horizon_days: int) -> Rule | None:
+        """The same without buffer, floor and lower bounds."""
+        plain = replace(self.settings, buffer=0.0, floor="none")
+        plain = replace(plain, range_low=BOUNDS["range_low"][0], vol_low=BOUNDS["vol_low"][0])
+        return Calibration(plain, self.scenarios).rule(least_days, horizon_days)
+
+    def _settings(self, least_days: int, horizon_days: int) -> Settings:
+        lookback = max(least_days, int(self.settings.lookback_days))
+        return replace(self.settings, horizon_days=horizon_days, least_days=least_days, lookback_days=lookback)
+
+
+@dataclass(frozen=True)
 class Limited:
     """The rule of dynamic margin: tools of EMIR article 28, bounds, and limits per day.
 
@@ -185,15 +220,34 @@ class Venue:
     values: Mapping[str, object] = field(default_factory=dict)
 
 
-Set = Fixed | Quantiles | Filtered | Limited | Simulated | Venue
+Set = Fixed | Quantiles | Filtered | Calibration | Limited | Simulated | Venue
 KINDS: dict[str, type[Set]] = {
     "fixed": Fixed,
     "quantile": Quantiles,
     "ewma": Filtered,
+    "calibrated": Calibration,
     "apc": Limited,
     "historical": Simulated,
     "model": Venue,
 }
+
+
+def _calibrated(given: History, settings: Settings) -> Path:
+    """Price range and vol shocks known at the end of every day, by the functions of `scenarios.calibrate`."""
+    least = int(settings.least_days)
+    if len(given) <= least + 1:
+        raise too_short(given, least + 2)
+    returns = np.diff(np.log(given.price))
+    reach, at_floor = floored_path(returns, settings)
+    up, down = vol_shock_path(np.diff(np.log(given.stand_in)), settings)
+    # Days without an index between two with one are skipped, as a reader of the index alone would.
+    own = np.flatnonzero(given.indexed)
+    if len(own) > least:
+        shocks = vol_shock_path(np.diff(np.log(given.vol[own])), settings)
+        latest = np.searchsorted(own, np.arange(len(given)), side="right") - 1
+        known = latest >= least
+        up[known], down[known] = (path[latest[known]] for path in shocks)
+    return Path(reach, up, down, at_floor)
 
 
 def _limited(given: History, rule: DynamicRule, bare: bool = False) -> Path:

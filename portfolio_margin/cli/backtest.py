@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 import numpy as np
 
-from portfolio_margin.backtest.run import BackTest, Plan, back_test
+from portfolio_margin.backtest.parts import parts_of
+from portfolio_margin.backtest.plan import Plan
+from portfolio_margin.backtest.run import BackTest, back_test
 from portfolio_margin.backtest.sets import KINDS, Set, Venue
 from portfolio_margin.cli.backtest_summary import summary_columns
 from portfolio_margin.cli.output import (
@@ -49,11 +51,16 @@ DEFAULT_SETS = ("fixed", "quantile", "ewma", "apc")
 @click.option("--horizon", type=int, default=1, show_default=True, metavar="DAYS", help="That a position is held.")
 @click.option("--confidence", type=float, default=0.99, show_default=True, help="Coverage that is claimed.")
 @click.option("--least-days", type=int, default=500, show_default=True, help="Of history before a rule's first day.")
+@click.option("--daily", is_flag=True, help="Of shorter bars the closes of days alone.")
+@click.option("--accept", multiple=True, metavar="DATE", help="A day whose jump is real; repeatable.")
 @click.option("--books", "count", type=int, default=COUNT, show_default=True, help="Standard books, then random ones.")
 @click.option("--seed", type=int, default=SEED, show_default=True, help="Of the random books.")
 @click.option("--set", "names", multiple=True, metavar="NAME", help=f"Tested: {', '.join(KINDS)}, or of --params.")
 @click.option("--params", "params_file", metavar="FILE", help='TOML: [sets.NAME] with kind = "quantile" and fields.')
 @click.option("--backend", type=click.Choice(("numba", "numpy", "jax")), default="numba", show_default=True)
+@click.option("--cluster", metavar="ADDRESS", help="Compute on a Dask cluster: its scheduler's address, or local.")
+@click.option("--workers", type=click.IntRange(1), help="Worker processes of --cluster local; one a core.")
+@click.option("--chunk-books", type=click.IntRange(1), metavar="N", help="Books to a part of --cluster.")
 @click.option("--report", "report_file", metavar="FILE", help="Write the whole back-test as a page, an .html file.")
 @output_options
 def command(
@@ -69,20 +76,39 @@ def command(
     if report_file and not report_file.lower().endswith(PAGE_ENDINGS):
         raise ConfigError(f"--report {report_file}: a report is a page; name it .html")
     refuse_overwriting_inputs()
+    if not given["cluster"]:
+        useless = [f"--{name.replace('_', '-')}" for name in ("workers", "chunk_books") if given[name] is not None]
+        if useless:
+            raise ConfigError(f"{', '.join(useless)} has no effect without --cluster; leave it out")
     sets = _sets(given["names"], given["params_file"])
-    plan = _plan(given)
-    underlying, own = (
-        plan.underlying,
-        {name: _margin_model(name, s) for name, s in sets.items() if isinstance(s, Venue)},
-    )
-    with contextlib.ExitStack() as bars:
-        started = lambda total: bars.enter_context(progress("back-test", total))  # noqa: E731
-        found = back_test(plan, sets, started, given["backend"], own)
-    identity = _identity(found, sets, underlying, given)
+    plan, findings = _plan(given)
+    for line in findings:
+        tell(line)
+    own = {name: _margin_model(name, s) for name, s in sets.items() if isinstance(s, Venue)}
+    found = _on_cluster(plan, sets, own, given) if given["cluster"] else _here(plan, sets, own, given)
+    identity = _identity(found, sets, given, findings)
     if report_file:
         _write_report(report_file, found, identity)
     if not deliver(output, found.table(), identity, lambda: _document(found, identity)):
-        _show(found, underlying)
+        _show(found, plan.underlying)
+
+
+def _here(plan: Plan, sets: Mapping[str, Set], own: Mapping[str, MarginModel], given: Mapping[str, Any]) -> BackTest:
+    with contextlib.ExitStack() as bars:
+        started = lambda total: bars.enter_context(progress("back-test", total))  # noqa: E731
+        return back_test(plan, sets, started, given["backend"], own)
+
+
+def _on_cluster(
+    plan: Plan, sets: Mapping[str, Set], own: Mapping[str, MarginModel], given: Mapping[str, Any]
+) -> BackTest:
+    """The same bits, computed by the workers of a cluster, a set and some books at a time."""
+    from portfolio_margin.cluster import Workers, connect
+
+    count = len(parts_of(plan, list(sets), given["chunk_books"]))
+    with connect(given["cluster"], given["workers"]) as client, progress("back-test", count) as step:
+        workers = Workers(client, lambda part: step(next(iter(part.sets))))
+        return back_test(plan, sets, None, given["backend"], own, each=workers, books_each=given["chunk_books"])
 
 
 def _sets(names: tuple[str, ...], path: str | None) -> dict[str, Set]:
@@ -103,18 +129,25 @@ def _sets(names: tuple[str, ...], path: str | None) -> dict[str, Set]:
     return {name: made[name] if name in made else KINDS[name]() for name in dict.fromkeys(wanted)}
 
 
-def _plan(given: Mapping[str, Any]) -> Plan:
+def _plan(given: Mapping[str, Any]) -> tuple[Plan, tuple[str, ...]]:
+    """The plan, and what is told of the files."""
     names = {}
     for option in ("price_columns", "vol_columns"):
         first, separator, second = given[option].partition(",")
         if not (separator and first.strip() and second.strip()) or "," in second:
             raise ConfigError(f"--{option.replace('_', '-')} {given[option]}: needs two names with a comma")
         names[option] = (first.strip(), second.strip())
-    history = read_history(
-        given["history_file"], given["vol_file"], vol_unit=given["vol_unit"], until=given["until"], **names
+    read = read_history(
+        given["history_file"],
+        given["vol_file"],
+        vol_unit=given["vol_unit"],
+        until=given["until"],
+        accept=given["accept"],
+        daily=given["daily"],
+        **names,
     )
-    return Plan(
-        history,
+    plan = Plan(
+        read.history,
         standard_books(given["count"], given["seed"]),
         given["confidence"],
         given["horizon"],
@@ -122,6 +155,7 @@ def _plan(given: Mapping[str, Any]) -> Plan:
         _midnight(given["first_day"]),
         given["underlying"] or str(given["history_file"]).replace("\\", "/").rpartition("/")[2].split(".")[0],
     )
+    return plan, read.findings
 
 
 def _margin_model(name: str, chosen: Venue) -> MarginModel:
@@ -144,15 +178,18 @@ def _midnight(day: str) -> int | None:
         raise ConfigError(f"--from {day}: must be a day of the calendar, YYYY-MM-DD") from None
 
 
-def _identity(found: BackTest, sets: Mapping[str, Set], underlying: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _identity(
+    found: BackTest, sets: Mapping[str, Set], given: Mapping[str, Any], findings: Sequence[str]
+) -> dict[str, Any]:
     """What reproduces the result."""
     own, rows = found.plan.given, found.rows
     first, last = (_moment(own.time_ms[row]) for row in (rows[0], rows[-1] + found.plan.horizon))
     indexed = own.indexed[rows].mean()
     return {
-        "underlying": underlying,
+        "underlying": found.plan.underlying,
         "history": given["history_file"],
         "vol_history": given["vol_file"] or "",
+        "findings": list(findings),
         "first": first,
         "last": last,
         "steps_per_day": own.steps_per_day,

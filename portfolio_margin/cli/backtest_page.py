@@ -64,7 +64,7 @@ def _sentence(found: BackTest, tested: Tested) -> str:
     worst = tested.verdicts[row]
     deepest = max(range(len(books)), key=lambda n: tested.verdicts[n].size.largest)
     size = tested.verdicts[deepest].size
-    said = "covers what it claims on every book" if not failing else f"fails on {len(failing)} of {len(books)} books"
+    said = f"fails on {len(failing) or 'none'} of {len(books)} books"
     least = f"least covered is {books.name[row]} with {100 * worst.coverage:.2f} %"
     if size.largest <= 0.0:
         return f"{tested.name}: {said}; {least}; no loss ever exceeded its margin."
@@ -217,4 +217,6 @@ def _limits(found: BackTest, identity: Mapping[str, Any]) -> Section:
             "Bars that the source lacks are skipped: a horizon is counted in bars, and is longer where some are "
             "missing."
         )
+    if identity["findings"]:
+        notes.append("Told of the files: " + "; ".join(identity["findings"]) + ".")
     return Section("Limits", notes)

@@ -21,11 +21,10 @@ MAKERS = {
 # Options that some models have no use for, and those that have.
 ELSEWHERE = {
     "set_file": ("worst_case",),
-    "chain_file": ("worst_case",),
     "archive": ("dynamic_worst_case", "historical_simulation"),
-    "chains": ("dynamic_worst_case",),
+    "chains": ("dynamic_worst_case", "worst_case"),
 }
-FLAGS = {"set_file": "--set", "chain_file": "--chain", "chains": "--curves"}
+FLAGS = {"set_file": "--set", "chains": "--chain"}
 
 
 @click.command("calibrate")
@@ -42,13 +41,12 @@ FLAGS = {"set_file": "--set", "chain_file": "--chain", "chains": "--curves"}
     help="30-day vol index of NAME.",
 )
 @click.option(
-    "--curves",
+    "--chain",
     "chains",
     multiple=True,
     metavar="FILE",
-    help="Chains of several days, for what forwards do against each other; repeatable.",
+    help="Chains of many days: forwards against each other (dynamic_worst_case, repeatable), vol shocks over tenors.",
 )
-@click.option("--chain", "chain_file", metavar="FILE", help="Chains of many days, for vol shocks over tenors.")
 @click.option("--until", default="", metavar="DATE", help="Last day taken, YYYY-MM-DD; by default that of the files.")
 @click.option("--accept", multiple=True, metavar="DATE", help="A day whose jump is real; repeatable.")
 @click.option("--price-columns", default="date,close,volume", show_default=True, help="Names of time, close, volume.")
@@ -85,7 +83,6 @@ def command(
         apart = ", ".join(sorted(set(prices) ^ set(vols)))
         raise ConfigError(f"--history and --vol-history: {apart} needs one of each; one file may serve several names")
     read = [*prices.values(), *vols.values(), *given["chains"]]
-    read += [given["chain_file"]] if given["chain_file"] else []
     for written in (output.path, given["set_file"]):
         if written and os.path.realpath(written) in map(os.path.realpath, read):
             raise ConfigError(f"{written} is an input of this command; write the result to another file")

@@ -116,15 +116,15 @@ def _with_curves(
     if not chains:
         for name in names:
             if not all(field in measured.get(name, {}) for field in fields):
-                tell(f"no --curves, nor {' and '.join(fields)} in [measured.{name}]: the basis costs no margin")
+                tell(f"no --chain, nor {' and '.join(fields)} in [measured.{name}]: the basis costs no margin")
         return measured
     curves = read_forward_curves(chains, until)
     lacking = [name for name in names if name not in curves]
     if lacking:
-        raise ConfigError(f"--curves: no forwards of {', '.join(lacking)}; there are {', '.join(curves)}")
+        raise ConfigError(f"--chain: no forwards of {', '.join(lacking)}; there are {', '.join(curves)}")
     twice = [f"measured.{name}.{field}" for name in names for field in fields if field in measured.get(name, {})]
     if twice:
-        raise ConfigError(f"{', '.join(twice)}: --curves gives it as well; leave one out")
+        raise ConfigError(f"{', '.join(twice)}: --chain gives it as well; leave one out")
     moves = {name: measured_moves(name, curves[name], rule) for name in names}
     return {**measured, **{name: {**measured.get(name, {}), **moves[name]} for name in names}}
 

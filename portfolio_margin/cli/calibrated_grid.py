@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -45,7 +45,8 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
     given          options of the command
     """
     tables = read_parameters(given["params_file"], TABLES)
-    settings, base = settings_of(tables), _base(tables, given["chain_file"])
+    chain_file = _one_chain(given["chains"])
+    settings, base = settings_of(tables), _base(tables, chain_file)
     histories = read_histories(prices, vols, given)
     day = day_after(histories)
     for line in findings(histories):
@@ -86,7 +87,7 @@ def note_of(
 ) -> str:
     """What a set was made from."""
     files = [f"{name}={path}" for name, path in (*prices.items(), *vols.items())]
-    files += [given["chain_file"]] if given["chain_file"] else []
+    files += given["chains"]
     return f"settings {plain_values(settings)}; histories before {day}: {', '.join(files)}"
 
 
@@ -111,6 +112,13 @@ def read_histories(
     }
 
 
+def _one_chain(chains: Sequence[str]) -> str | None:
+    """The file of chains, or None. ConfigError where there are several."""
+    if len(chains) > 1:
+        raise ConfigError(f"--chain is given {len(chains)} times: {MODEL} takes the chains of all days in one file")
+    return chains[0] if chains else None
+
+
 def _base(tables: Mapping[str, Mapping[str, Any]], chain_file: str | None) -> grid.Params:
     """What of the grid is not calibrated. ConfigError where something is given that is."""
     given = tables.get(FAMILY, {})
@@ -127,6 +135,7 @@ def _base(tables: Mapping[str, Mapping[str, Any]], chain_file: str | None) -> gr
 def _evidence(
     histories: Mapping[str, CalibrationHistory], base: grid.Params, settings: Settings, given: Mapping[str, Any]
 ) -> Evidence:
+    chain_file = _one_chain(given["chains"])
     farthest = max((abs(move) for move in base.tail_moves), default=1.0)
     found: dict[str, Calibrated] = {}
     surfaces: dict[str, SurfaceShocks] = {}
@@ -136,11 +145,11 @@ def _evidence(
             returns = log_returns(history.price.close), log_returns(history.vol.close)
             found[name] = calibrate_underlying(*returns, (price, vol), farthest, settings)
             step(name)
-            if given["chain_file"]:
-                surface = read_surface_history(given["chain_file"], name, given["until"])
+            if chain_file:
+                surface = read_surface_history(chain_file, name, given["until"])
                 surfaces[name] = surface_shocks(surface, settings)
                 first, last, count = surface.date[0], surface.date[-1], len(surface.date)
-                tell(f"{given['chain_file']}: surfaces of {name} on {count} days, {first} to {last}")
+                tell(f"{chain_file}: surfaces of {name} on {count} days, {first} to {last}")
             step(f"surface of {name}")
         correlation, credits = _joint(histories, found, settings)
         nodes, errors = _nodes(histories, found, _powers(base, surfaces)[0], settings)

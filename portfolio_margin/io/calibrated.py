@@ -7,13 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from portfolio_margin.io.history import CheckedHistory, read_checked_history
+from portfolio_margin.io.history import VOL_UNITS, CheckedHistory, decimal_vols, read_checked_history
 from portfolio_margin.io.tables import refuse
 from pricing.arrays import FloatArray, StrArray
 from scenarios.calibrate.moves import log_returns
-
-# A 30-day vol whose median is outside is in the other unit.
-USUAL_VOL = {"percent": (3.0, 300.0), "decimal": (0.03, 3.0)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class CalibrationHistory:
     @property
     def last_vol(self) -> float:
         """The vol of the last day, decimal."""
-        return float(self.vol.close[-1]) * (0.01 if self.vol_unit == "percent" else 1.0)
+        return float(self.vol.close[-1]) * VOL_UNITS[self.vol_unit]
 
     def joint_returns(self) -> tuple[FloatArray, FloatArray, StrArray]:
         """(M,) log returns of price and of vol from one day that both have to the next, and (M,) the later days."""
@@ -70,9 +67,7 @@ def read_calibration_history(
     if vol.date[-1] != price.date[-1]:
         remedy = f"the prices of {price.source} end on {price.date[-1]}: give a last day that both have"
         refuse(vol.source, "date", str(vol.date[-1]), remedy)
-    low, high = USUAL_VOL[vol_unit]
-    if not low <= np.median(vol.close) <= high:
-        refuse(vol.source, vol_columns[1], float(np.median(vol.close)), f"no vols in {vol_unit}; give the other unit")
+    decimal_vols(vol.source, vol_columns[1], vol.close, vol_unit)
     return CalibrationHistory(price, vol, vol_unit)
 
 

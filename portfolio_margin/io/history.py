@@ -1,4 +1,4 @@
-"""A history of closes for calibration, with what is wrong with it found and named.
+"""Histories of closes for calibrations and back-tests, with what is wrong with it found and named.
 
 Refused, every row of it: what is no time or no price above 0, rows out of order or twice, times with a zone among times
 without one, jumps that look like a split or a change of unit, gaps of more than a week. Told: gaps, times without a
@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,9 @@ STANDING_STILL = 5
 SHOWN = 3
 # A market that trades on so many of the days between its first and last has no days off.
 EVERY_DAY = 0.9
+VOL_UNITS = {"percent": 0.01, "decimal": 1.0}
+# A vol index whose median is outside, decimal, is in the other unit.
+USUAL_VOL = (0.03, 3.0)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,44 @@ class CheckedHistory:
     date: StrArray
     close: FloatArray
     findings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CheckedBars:
+    """Closes of bars of one length, a day or a part of one.
+
+    source    what they were read from
+    time_ms   (T,) ms UTC as the rows have it, the beginning of each bar, rising
+    close     (T,) above 0
+    step_ms   length of a bar
+    findings  what is told of them, one sentence each
+    """
+
+    source: str
+    time_ms: IntArray
+    close: FloatArray
+    step_ms: int
+    findings: tuple[str, ...]
+
+
+class _Rows(NamedTuple):
+    """Rows with a price: table, names of time and price, ms UTC, price, row of the file, what was told so far."""
+
+    table: Table
+    time: str
+    price: str
+    moment: IntArray
+    close: FloatArray
+    row: IntArray
+    told: tuple[str, ...]
+
+    def chosen(self, rows: BoolArray) -> _Rows:
+        return self._replace(moment=self.moment[rows], close=self.close[rows], row=self.row[rows])
+
+    def ends_of_days(self) -> BoolArray:
+        """(R,) whether a row is the last of its day."""
+        day = self.moment // DAY_MS
+        return np.append(day[1:] != day[:-1], True)
 
 
 def read_checked_history(
@@ -79,6 +120,57 @@ def read_checked_history(
 
     DataError listing every row that is wrong.
     """
+    rows = _rows(source, time, price, until)
+    file, last = rows.table.file, rows.ends_of_days()
+    open_day = _unfinished(rows)
+    told = [f"{file}: the last day, {open_day}, is left out: it is not over"] if open_day else []
+    if open_day:
+        last[-1] = False
+    days = rows.chosen(last)
+    told += _checked_days(days, accept)
+    return CheckedHistory(file, _dates(days.moment // DAY_MS), days.close, (*rows.told, *told))
+
+
+def read_checked_bars(
+    source: str | Path | pd.DataFrame,
+    *,
+    time: str = "date",
+    price: str = "close",
+    until: str = "",
+    accept: Collection[str] = (),
+) -> CheckedBars:
+    """Every bar of a history up to and with a day, with the same checks; bars of a last day that is not over stay, and
+    it is told.
+
+    See `read_checked_history` for the arguments. DataError listing every row that is wrong; for fewer than three.
+    """
+    rows = _rows(source, time, price, until)
+    file = rows.table.file
+    if len(rows.close) < 3:
+        refuse(file, price, len(rows.close), "needs three prices at least")
+    open_day = _unfinished(rows)
+    told = [f"{file}: the last day, {open_day}, is not over: its bars are of no whole day"] if open_day else []
+    told += _checked_days(rows.chosen(rows.ends_of_days()), accept)
+    step = min(int(np.median(np.diff(rows.moment))), DAY_MS)
+    return CheckedBars(file, rows.moment, rows.close, step, (*rows.told, *told))
+
+
+def decimal_vols(source: str, column: str, vols: FloatArray, unit: str) -> FloatArray:
+    """(T,) vols per sqrt(year), decimal, of an index in "percent" (vol points) or "decimal".
+
+    DataError naming source and column for another unit, and where the median says that it is in the other one.
+    """
+    if unit not in VOL_UNITS:
+        refuse(source, "vol_unit", unit, f"must be one of {', '.join(VOL_UNITS)}")
+    found = np.asarray(vols * VOL_UNITS[unit], dtype=np.float64)
+    if not USUAL_VOL[0] <= np.median(found) <= USUAL_VOL[1]:
+        refuse(source, column, float(np.median(vols)), f"no vols in {unit}; give the other unit")
+    return found
+
+
+def _rows(source: str | Path | pd.DataFrame, time: str, price: str, until: str) -> _Rows:
+    """Rows that have a price, up to a day. DataError for what is no time or no price, for order, for fewer than two
+    days."""
     table = read_table(source, "history")
     require_columns(table, [time, price], only=False)
     if until and not is_date(until):
@@ -93,24 +185,23 @@ def read_checked_history(
     held = np.isfinite(close)
     if not held.all():
         told.append(f"{table.file}: {int((~held).sum())} rows without a {price} are left out")
-    day, moment, close, row = moment[held] // DAY_MS, moment[held], close[held], table.row[held]
+    found = _Rows(table, time, price, moment, close, table.row, ()).chosen(held)
     if until:
-        inside = day <= np.datetime64(until, "D").astype(np.int64)
-        day, moment, close, row = day[inside], moment[inside], close[inside], row[inside]
-    if len(np.unique(day)) < 2:
-        refuse(table.file, price, len(np.unique(day)), "needs prices of two days at least")
-    told += _bar_gaps(table.file, moment)
-    last = np.append(day[1:] != day[:-1], True)
-    told += _unfinished(table.file, day, moment, last)
-    if told and told[-1].endswith("left out: it is not over"):
-        last[-1] = False
-    day, close, row = day[last], close[last], row[last]
-    problems, gaps = _day_gaps(table, time, day, row)
-    problems += _jumps(table, price, day, close, row, accept)
+        found = found.chosen(found.moment // DAY_MS <= np.datetime64(until, "D").astype(np.int64))
+    days = len(np.unique(found.moment // DAY_MS))
+    if days < 2:
+        refuse(table.file, price, days, "needs prices of two days at least")
+    return found._replace(told=(*told, *_bar_gaps(table.file, found.moment)))
+
+
+def _checked_days(days: _Rows, accept: Collection[str]) -> list[str]:
+    """What is told of the closes of days. DataError for long gaps and jumps."""
+    day = days.moment // DAY_MS
+    problems, gaps = _day_gaps(days.table, days.time, day, days.row)
+    problems += _jumps(days.table, days.price, day, days.close, days.row, accept)
     if problems:
         raise DataError(problems)
-    told += gaps + _still(table.file, day, close)
-    return CheckedHistory(table.file, _dates(day), close, tuple(told))
+    return gaps + _still(days.table.file, day, days.close)
 
 
 def _moments(table: Table, column: str, stamps: StrArray) -> tuple[IntArray, list[str], list[Problem]]:
@@ -169,12 +260,12 @@ def _bar_gaps(file: str, moment: IntArray) -> list[str]:
     ]
 
 
-def _unfinished(file: str, day: IntArray, moment: IntArray, last: BoolArray) -> list[str]:
-    """What is told of a last day that ends before the others do."""
-    ends = (moment - day * DAY_MS)[last]
+def _unfinished(rows: _Rows) -> str:
+    """The last day where it ends before the others do, "" where it does not."""
+    ends = (rows.moment % DAY_MS)[rows.ends_of_days()]
     if len(ends) < 3 or ends[-1] >= np.median(ends):
-        return []
-    return [f"{file}: the last day, {_dates(day[-1:])[0]}, is left out: it is not over"]
+        return ""
+    return str(_dates(rows.moment[-1:] // DAY_MS)[0])
 
 
 def _day_gaps(table: Table, column: str, day: IntArray, row: IntArray) -> tuple[list[Problem], list[str]]:

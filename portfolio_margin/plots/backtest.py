@@ -56,7 +56,7 @@ def exceedances(found: BackTest, name: str, book: str, title: str = "") -> Pictu
     lowest = -100.0 * float(np.maximum(held, -pnl).max())
     above.set(ylabel="P&L of the horizon [% of price]", title=title or f"{book} under {name}",
               ylim=(1.05 * lowest, min(100.0 * float(pnl.max()) * 1.05, -lowest) or 1.0))  # fmt: skip
-    above.legend(loc="lower left", fontsize="small")
+    figure.legend(loc="outside lower center", fontsize="small", ncols=2)
     most = _light(below, time, count, found.plan.confidence)
     below.set(ylabel=f"breaches\nof {YEAR}", ylim=(0, most))
     for axes in (above, below):

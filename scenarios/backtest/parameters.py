@@ -207,8 +207,9 @@ def refitted(calibrate: Callable[[History], Shock], first: int, every: int = 20)
 
 def refuse_look_ahead(
     name: str, rule: Rule, given: History, first: int, probes: int = PROBES, seed: int = SEED
-) -> None:
-    """ConfigError where parameters of a day are others once the days after it are cut off.
+) -> Path:
+    """The path of a rule over a history; ConfigError where parameters of a day are others once the days after it are
+    cut off.
 
     name    of the rule, for the message
     first   days before are not asked about
@@ -224,6 +225,7 @@ def refuse_look_ahead(
                 raise ConfigError(
                     f"{name}: {field} up to day {day} changes with what happened after it: it looks ahead"
                 )
+    return whole
 
 
 def too_short(given: History, least: int) -> DataError:

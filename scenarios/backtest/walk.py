@@ -15,6 +15,8 @@ from scenarios.backtest.revaluation import DYNAMICS, blocks, book_pnl, terms
 from scenarios.shocks import VolDynamics
 
 Step = Callable[[str], None]
+# Half of the books that a block is meant for, whose P&L then takes about twice the room of that of the options.
+BOOKS_OF_A_BLOCK = 100
 
 
 def margins(
@@ -55,7 +57,8 @@ def block_count(model: Model, books: Books, rows: IntArray) -> int:
 
 def _parts(model: Model, books: Books, rows: IntArray) -> list[slice]:
     scenarios = model.moves(rows[:1]).price.shape[1]
-    return blocks(len(rows), scenarios * max(len(books.sign), len(books) // 2))
+    # The blocks do not depend on how many books there are: a part of them is computed in the very calls of the whole.
+    return blocks(len(rows), scenarios * max(len(books.sign), BOOKS_OF_A_BLOCK))
 
 
 def first_common_row(first_day: Mapping[str, int], days: IntArray, history_rows: int, horizon: int) -> int:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing.arrays import FloatArray
+from pricing.arrays import BoolArray, FloatArray
 from scenarios.calibrate.bootstrap import Figure
 from scenarios.calibrate.levels import Methods, deviations, every_method, fit_state, level_path, newest
 from scenarios.calibrate.moves import as_relative
@@ -60,7 +60,14 @@ def scan_range_path(returns: ArrayLike, settings: Settings) -> FloatArray:
 
     See `levels.level_path`: on a day of a new fit it is `scan_range` of the returns before; NaN before `least_days`.
     """
-    return _bounded(*level_path(returns, settings), settings)
+    return floored_path(returns, settings)[0]
+
+
+def floored_path(returns: ArrayLike, settings: Settings) -> tuple[FloatArray, BoolArray]:
+    """`scan_range_path`, and (T+1,) whether the floor or the lower bound is what made the range of the day."""
+    current, floor = level_path(returns, settings)
+    least = np.maximum(as_relative(floor), settings.range_low)
+    return _bounded(current, floor, settings), (1.0 + settings.buffer) * as_relative(current) < least
 
 
 def relative_figure(figure: Figure) -> Figure:

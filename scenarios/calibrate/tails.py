@@ -86,12 +86,14 @@ def fit_excesses(excesses: ArrayLike, threshold: float, observations: int) -> Ta
     scaled = y / mean
     nodes = np.where(SEARCH < 0.0, SEARCH * mean / highest * (1.0 - 1e-9), SEARCH)
     nodes = np.sort(np.append(nodes, 0.0))
-    profile = np.array([_profile(theta, scaled) for theta in nodes])
+    profile = _profiles(nodes, scaled)
     best = int(np.argmax(profile))
     low, high = nodes[max(best - 1, 0)], nodes[min(best + 1, len(nodes) - 1)]
-    found = minimize_scalar(
-        lambda theta: -_profile(theta, scaled), bounds=(low, high), method="bounded", options={"xatol": 1e-12}
-    )
+    # A neighbour whose shape is out of bounds has no likelihood: no parabola goes through it, and sections are golden.
+    with np.errstate(invalid="ignore"):
+        found = minimize_scalar(
+            lambda theta: -_profile(theta, scaled), bounds=(low, high), method="bounded", options={"xatol": 1e-12}
+        )
     theta = float(found.x) if -found.fun >= profile[best] else float(nodes[best])
     shape, scale = _shape_and_scale(theta, scaled)
     likelihood = _profile(theta, scaled) - len(y) * np.log(mean)
@@ -114,6 +116,16 @@ def _profile(theta: float, y: FloatArray) -> float:
         return -np.inf
     # sum ln(1 + theta y) = n shape, whatever theta.
     return float(-len(y) * (np.log(scale) + (1.0 + shape if shape else 1.0)))
+
+
+def _profiles(thetas: FloatArray, y: FloatArray) -> FloatArray:
+    """(K,) `_profile` at all of these at once."""
+    flat = np.abs(thetas) < NEAR_EXPONENTIAL
+    shape = np.where(flat, 0.0, np.log1p(thetas[:, None] * y).mean(axis=1))
+    scale = np.where(flat, y.mean(), shape / np.where(flat, 1.0, thetas))
+    fits = (shape >= SMALLEST_SHAPE) & (shape <= LARGEST_SHAPE) & (scale > 0.0)
+    likelihood = -len(y) * (np.log(np.where(fits, scale, 1.0)) + 1.0 + shape)
+    return np.asarray(np.where(fits, likelihood, -np.inf))
 
 
 class MeanExcess(NamedTuple):

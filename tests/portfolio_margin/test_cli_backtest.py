@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import pytest
 
 from portfolio_margin.backtest import run as running
 from portfolio_margin.backtest import sets
-from portfolio_margin.io.backtest_history import read_closes, read_history
+from portfolio_margin.backtest.plan import Plan
+from portfolio_margin.io.backtest_history import read_history
 from pricing import ConfigError, DataError
 from scenarios.backtest import parameters
 from scenarios.backtest.books import standard_books
 from scenarios.backtest.history import price_moves
+from scenarios.calibrate import Settings, scan_range, vol_shock
+from scenarios.calibrate.moves import log_returns
 from tests.portfolio_margin.test_cli import check_fails, run  # noqa: F401 - a fixture
 from tests.scenarios.backtest.histories import changed_after, walked
 
@@ -119,25 +123,43 @@ def test_hours_and_an_index_that_is_known_when_its_day_has_ended(tmp_path: Path)
     rows = [f"{h}:00:00Z,{100 + n}" for n, h in enumerate(hours)]
     (tmp_path / "h.csv").write_text("open,close\n" + "\n".join(rows) + "\n")
     (tmp_path / "v.csv").write_text("date,close\n2024-01-01,50\n2024-01-02,60\n2024-01-03,70\n")
-    given = read_history(tmp_path / "h.csv", tmp_path / "v.csv", price_columns=("open", "close"))
+    given, told = read_history(tmp_path / "h.csv", tmp_path / "v.csv", price_columns=("open", "close"))
     assert given.steps_per_day == 24 and given.days_per_year == 365.0
     assert given.days().tolist() == [23, 47, 71, 95]
     assert given.indexed[:23].sum() == 0 and given.vol[[23, 46, 47, 95]] == pytest.approx([0.5, 0.5, 0.6, 0.7])
+    assert told == ()
+    days, _ = read_history(tmp_path / "h.csv", tmp_path / "v.csv", price_columns=("open", "close"), daily=True)
+    assert days.steps_per_day == 1 and days.price.tolist() == [123.0, 147.0, 171.0, 195.0]
+    assert days.vol == pytest.approx([0.5, 0.6, 0.7, 0.7]) and days.time_ms.tolist() == given.time_ms[23::24].tolist()
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("2024-01-01,1\n2024-01-01,2\n2024-01-03,3\n", "line 3|row 3, date .* must be later"),
-        ("2024-01-01,1\nyesterday,2\n2024-01-03,3\n", "must be a day or a time"),
-        ("2024-01-01,1\n2024-01-02,0\n2024-01-03,3\n", "must be a number above 0"),
+        ("2024-01-01,1\n2024-01-01,2\n2024-01-03,3\n", "row 3, date .* the same time as the row before"),
+        ("2024-01-02,1\n2024-01-01,2\n2024-01-03,3\n", "row 3, date .* sort the rows by time"),
+        ("2024-01-01,1\nyesterday,2\n2024-01-03,3\n", "row 3, date = 'yesterday'"),
+        ("2024-01-01,1\n2024-01-02,0\n2024-01-03,3\n", "row 3, close .* a number above 0"),
         ("2024-01-01,1\n2024-01-02,2\n", "three prices"),
+        ("2024-01-01,1\n2024-01-02,2\n2024-01-30,3\n", "row 4, date .* no price for more than 7 days"),
+        ("2024-01-01T00:00Z,1\n2024-01-02T00:00,2\n2024-01-03T00:00Z,3\n", "some times have a time zone"),
+        ("".join(f"2024-01-{d:02d},{100 + d % 3 if d < 15 else 10 + d % 3}\n" for d in range(1, 29)), "like a split"),
     ],
 )
 def test_bad_histories_are_named(rows: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("date,close\n" + rows)
     with pytest.raises(DataError, match=message):
-        read_closes(tmp_path / "p.csv")
+        read_history(tmp_path / "p.csv")
+
+
+def test_what_is_told_of_a_history(run: Any, tmp_path: Path) -> None:  # noqa: F811
+    """The same findings as a calibration has, on the terminal and in the result."""
+    written(tmp_path)
+    rows = (tmp_path / "btc.csv").read_text().splitlines()
+    (tmp_path / "btc.csv").write_text("\n".join([*rows[:200], *rows[203:]]) + "\n")
+    done = run(*ARGUMENTS, "--set", "fixed", "--json")
+    told = "btc.csv: days are missing, 2020-07-17 to 2020-07-21; a return over a gap counts as one of a day"
+    assert done.code == 0 and told in done.err and json.loads(done.out)["findings"] == [told]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in sets.KINDS if kind != "model"])
@@ -145,12 +167,35 @@ def test_no_set_looks_ahead(kind: str) -> None:
     given = walked(330)
     books = standard_books(12)
     chosen = sets.Simulated(window=100) if kind == "historical" else sets.KINDS[kind]()
-    before = running.back_test(running.Plan(given, books, least_days=100), {kind: chosen})
-    after = running.back_test(running.Plan(changed_after(given, 260), books, least_days=100), {kind: chosen})
+    before = running.back_test(Plan(given, books, least_days=100), {kind: chosen})
+    after = running.back_test(Plan(changed_after(given, 260), books, least_days=100), {kind: chosen})
     known = before.rows <= 260
     for book, margin in before.sets[0].kept.items():
         if book in after.sets[0].kept:
             assert np.array_equal(margin[known], after.sets[0].kept[book][known])
+
+
+def test_the_calibrated_set_is_what_a_calibration_of_the_day_says() -> None:
+    """On days of a new fit range and shocks are those of `calibrate`, from nothing but what was known; vols are of the
+    index from the day on which it alone has enough of them."""
+    given, chosen = walked(420, index_from=0.4), sets.Calibration(Settings(buffer=0.25, vol_low=0.15))
+    path, known = chosen.rule(150, 2)(given), replace(chosen.settings, horizon_days=2, least_days=150)
+    assert np.isnan(path.price_range[:150]).all() and np.isfinite(path.price_range[150:]).all()
+    for day in (150, 170, 410):
+        returns = log_returns(given.price[: day + 1])
+        assert path.price_range[day] == scan_range(returns, known)
+    own = 168
+    for day, vols in (
+        (150, given.stand_in[:151]),
+        (310, given.stand_in[:311]),
+        (own + 170, given.vol[own : own + 171]),
+    ):
+        shocks = vol_shock(log_returns(vols), replace(known, draws=20))
+        assert (path.vol_up[day], path.vol_down[day]) == (shocks.up, shocks.down)
+    bare = chosen.bare(150, 2)(given)
+    assert (bare.price_range[150:] < path.price_range[150:]).all() and not bare.at_floor.any()
+    floored = sets.Calibration(Settings(range_low=0.5)).rule(150, 2)(given)
+    assert floored.at_floor[150:].all() and (floored.price_range[150:] == 0.5).all()
 
 
 def test_a_rule_that_looks_ahead_is_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +206,7 @@ def test_a_rule_that_looks_ahead_is_not_tested(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(sets.Fixed, "rule", knowing)
     with pytest.raises(ConfigError, match="it looks ahead"):
-        running.back_test(running.Plan(given, standard_books(4), least_days=100), {"knowing": sets.Fixed()})
+        running.back_test(Plan(given, standard_books(4), least_days=100), {"knowing": sets.Fixed()})
 
 
 def test_pictures_show_what_was_counted() -> None:
@@ -170,7 +215,7 @@ def test_pictures_show_what_was_counted() -> None:
 
     given = walked(420)
     chosen = {"ewma": sets.Filtered(), "apc": sets.Limited()}
-    found = running.back_test(running.Plan(given, standard_books(12), least_days=100), chosen)
+    found = running.back_test(Plan(given, standard_books(12), least_days=100), chosen)
     book = "long future"
     shown = exceedances(found, "ewma", book).frame
     verdict = found.sets[0].verdicts[found.plan.books.name.tolist().index(book)]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from portfolio_margin.io.history import read_checked_history
+from portfolio_margin.io.history import decimal_vols, read_checked_bars, read_checked_history
 from pricing import DataError
 from tests.vectors import data_file
 
@@ -99,6 +99,23 @@ def test_bars_within_days() -> None:
     unfinished = read_checked_history(hours(count=24 * 9 + 5))
     assert unfinished.date[-1] == "2026-01-13"
     assert "the last day, 2026-01-14, is left out" in unfinished.findings[0]
+
+
+def test_every_bar_with_the_same_checks() -> None:
+    bars = read_checked_bars(hours("+09:00", 24 * 9 + 5), until="2026-01-12")
+    assert bars.step_ms == 3_600_000 and len(bars.close) == 24 * 8 + 9
+    assert bars.time_ms[0] == np.datetime64("2026-01-04T15", "ms").astype(int)  # nine hours earlier in UTC
+    open_day = read_checked_bars(hours(count=24 * 9 + 5))
+    assert len(open_day.close) == 24 * 9 + 5
+    assert "the last day, 2026-01-14, is not over" in open_day.findings[0]
+    halved = hours().assign(close=100.0 + 0.01 * np.arange(240))
+    halved.loc[100:, "close"] /= 4.0
+    with pytest.raises(DataError, match=r"divided by 4 since 2026-01-08 .* looks like a split"):
+        read_checked_bars(halved)
+    with pytest.raises(DataError, match="three prices"):
+        read_checked_bars(frame().iloc[:2])
+    with pytest.raises(DataError, match="no vols in decimal; give the other unit"):
+        decimal_vols("vix.csv", "close", np.full(9, 20.0), "decimal")
 
 
 def test_time_zones() -> None:

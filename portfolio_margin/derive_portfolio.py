@@ -183,8 +183,8 @@ def totals_at_once(
         strike[here] = np.unique(option_strike[here], return_inverse=True)[1]
     owner = np.append(arrays.terms.expiry_underlying, -1)
     scan = derive_numba.Scan(
-        book.group_key, owner, rule.dampening, rule.skew.astype(np.float64), rule.discount_long, rule.discount_short,
-        rule.restate, rule.basis_weight, arrays.tick_size,
+        book.group_key, owner, np.append(arrays.terms.spot, 0.0)[owner], rule.dampening[:-2], rule.skew[:-2],
+        rule.discount_long, rule.discount_short, rule.restate, rule.basis_weight, arrays.tick_size,
     )  # fmt: skip
     held = derive_numba.Held(
         contracts.perpetual, contracts.asset, contracts.units, contracts.spot, strike, asset_price,

@@ -1,13 +1,14 @@
 """The scenario part of Derive's portfolio margin in one pass over the positions of every account.
 
 What `derive_portfolio` does with arrays of all expiries, step by step and in the same order, so that the numbers are
-the same to the last bit; see there for the rule. What an expiry gains is summed in registers and added there to what its
-account gains (`derive_lanes`), so nothing is written but results.
+the same to the last bit; see there for the rule. What an expiry gains is summed in registers and added there to what
+its account gains (`derive_lanes`), so nothing is written but results.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +19,8 @@ from portfolio_margin.kernel_inputs import Positions, Table
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.xp import numba as XP
 
-
-# Columns of a contract: its steps per unit of quantity, NaN for an asset; units of the underlying, 0 for what is neither
-# option nor perpetual; place of an option's strike, NO_STRIKE for what is none; spot.
-PER_UNIT, UNITS, STRIKE, SPOT = range(4)
-CONTRACT_COLUMNS = 4
-NO_STRIKE = -1.0
+# Accounts whose positions are counted in steps together: their numbers stay in the first cache.
+ACCOUNTS_AT_ONCE = 16
 # Columns of an expiry: see `Scan`.
 LONG, SHORT, AGAIN, WEIGHT, PLAIN, UNDERLYING, EXPIRY_SPOT = range(7)
 EXPIRY_COLUMNS = 8
@@ -75,16 +72,6 @@ class Held(NamedTuple):
     mm_haircut: FloatArray
     im_haircut: FloatArray
 
-    def by_contract(self, per_unit: FloatArray) -> FloatArray:
-        """(N, CONTRACT_COLUMNS)."""
-        units = np.where(self.perpetual | (self.strike >= 0), self.units, 0.0)
-        return lanes.aligned(np.column_stack([per_unit, units, self.strike.astype(np.float64), self.spot]))
-
-    def by_asset(self) -> FloatArray:
-        """(N,3) price and haircuts of an asset, 0 for what is none."""
-        columns = np.column_stack([self.price, self.mm_haircut, self.im_haircut])
-        return np.ascontiguousarray(np.where(self.asset[:, None], columns, 0.0))
-
 
 class Sums(NamedTuple):
     """(A,) each: worst loss and the column of the underlying that loses most, and what charges are shares of."""
@@ -98,32 +85,55 @@ class Sums(NamedTuple):
     im_haircut: FloatArray
 
 
+def _steps_template(tag: str) -> Any:
+    def count_steps(first, last, picked, per_unit, option_units, held, short):
+        """Steps held by positions first to last - 1, 0 where that needs another look, and units that options are short.
+
+        Returns how many need another look: assets, and quantities that are no clear multiple of their step.
+        """
+        tag  # noqa: B018
+        XP.vector_loop()
+        instrument_idx, quantity = picked
+        odd = 0
+        for p in range(first, last):
+            n, q = instrument_idx[p], quantity[p]
+            steps = q * per_unit[n]
+            whole = lanes.nearest(steps)
+            clear = abs(steps - whole) + abs(steps) * accounts.QUOTIENT_ROUNDING <= accounts.CLEARLY_WHOLE
+            held[p - first] = whole if clear else 0.0
+            units = q * option_units[n]
+            short[p - first] = -units if units < 0.0 else 0.0
+            odd += 0 if clear else 1
+        return odd
+
+    return count_steps
+
+
 def _naked_template(tag: str) -> Any:
-    def naked(first, last, picked, contracts, scratch):
+    def naked(first, last, picked, strike, option_units, scratch):
         """Units short of a group after netting by strike, strikes ascending; net by strike is 0 and is left so."""
         tag  # noqa: B018
         instrument_idx, quantity = picked
         net, strikes, amounts = scratch
         for p in range(first, last):
-            at = instrument_idx[p] * CONTRACT_COLUMNS
-            if contracts[at + STRIKE] >= 0.0:
-                net[int(contracts[at + STRIKE])] += quantity[p] * contracts[at + UNITS]
+            n = instrument_idx[p]
+            if strike[n] >= 0:
+                net[strike[n]] += quantity[p] * option_units[n]
         count = 0
         for p in range(first, last):
-            strike = contracts[instrument_idx[p] * CONTRACT_COLUMNS + STRIKE]
-            if strike < 0.0 or not net[int(strike)] < 0.0:
+            here = strike[instrument_idx[p]]
+            if here < 0:
+                continue
+            amount = -net[here]
+            net[here] = 0.0
+            if not amount > 0.0:
                 continue
             place = count
-            while place > 0 and strikes[place - 1] > strike:
+            while place > 0 and strikes[place - 1] > here:
                 strikes[place], amounts[place] = strikes[place - 1], amounts[place - 1]
                 place -= 1
-            strikes[place], amounts[place] = strike, -net[int(strike)]
-            net[int(strike)] = 0.0
+            strikes[place], amounts[place] = here, amount
             count += 1
-        for p in range(first, last):
-            strike = contracts[instrument_idx[p] * CONTRACT_COLUMNS + STRIKE]
-            if strike >= 0.0:
-                net[int(strike)] = 0.0
         short = 0.0
         for place in range(count):
             short += amounts[place]
@@ -133,105 +143,127 @@ def _naked_template(tag: str) -> Any:
 
 
 def _group_template(tag: str) -> Any:
-    def group(first, last, picked, rows, contracts, counted):
-        """Sum of the rows of a group, and `counted` with its positions.
+    def group(first, last, low, picked, rows, terms, steps, counted):
+        """Sum of the rows of positions first to last - 1, and `counted` with them: perpetuals in money, steps.
 
-        Returns besides how many options it has, and strike and units of the last two. `counted` is perpetuals, the two
-        haircuts, steps, what assets add to the bound of the sums, and how many positions need another look.
+        Returns besides the units that options are short, and whether that is of more than two or of two of one strike.
         """
         tag  # noqa: B018
         instrument_idx, quantity = picked
-        values, terms, assets, magnitude = rows
-        futures, mm, im, steps_held, bound, doubtful = counted
-        total, options = ZEROS(), 0  # noqa: F821
-        strike, units, other_strike, other_units = NO_STRIKE, 0.0, NO_STRIKE, 0.0
+        values, (_, strike, units, spot), (held, short) = rows, terms, steps
+        futures, steps_held = counted
+        total, shorts, options, before, same = ZEROS(), 0.0, 0, -1, False  # noqa: F821
         for p in range(first, last):
-            n, q = instrument_idx[p], quantity[p]
-            at = n * CONTRACT_COLUMNS
-            steps = q * terms[at + PER_UNIT]
-            held = lanes.nearest(steps)
-            if abs(steps - held) + abs(steps) * accounts.QUOTIENT_ROUNDING <= accounts.CLEARLY_WHOLE:
-                total = ADD_ROW(total, values, n, held)  # noqa: F821
-                steps_held += abs(held)
-                if terms[at + STRIKE] >= 0.0:
-                    options += 1
-                    other_strike, other_units = strike, units
-                    strike, units = terms[at + STRIKE], q * terms[at + UNITS]
-                else:
-                    futures += abs(q * terms[at + UNITS]) * terms[at + SPOT]
-            elif terms[at + PER_UNIT] == terms[at + PER_UNIT]:
-                doubtful += 1
+            n, steps_here = instrument_idx[p], held[p - low]
+            total = ADD_ROW(total, values, n, steps_here)  # noqa: F821
+            steps_held += abs(steps_here)
+            here = strike[n]
+            if here >= 0:
+                shorts += short[p - low]
+                options += 1
+                same |= here == before
+                before = here
             else:
-                bound += abs(q) * magnitude[n]
-                total = ADD_ROUNDED(total, values, n, q)  # noqa: F821
-                mm += abs(q) * assets[3 * n] * assets[3 * n + 1]
-                im += abs(q) * assets[3 * n] * assets[3 * n + 2]
-        pair = options, strike, units, other_strike, other_units
-        return total, (futures, mm, im, steps_held, bound, doubtful), pair
+                futures += abs(quantity[p] * units[n]) * spot[n]
+        return total, (futures, steps_held), shorts, same or options > 2
 
     return group
 
 
-def _basis_template(tag: str) -> Any:
-    def basis(up, down, value, weight):
-        """Basis contingency of an expiry and whether it is worse when the forward falls; see `derive_portfolio`."""
-        tag  # noqa: B018
-        rise, fall = (up - value) * weight, (down - value) * weight
-        least = fall if fall < rise else rise
-        return (least if least < 0.0 else 0.0), fall < rise
+def _odd_template(tag: str) -> Any:
+    def odd_ones(first, last, picked, rows, assets, total, counted):
+        """Sum of rows with the balances of assets among the positions, and `counted` with them.
 
-    return basis
+        That is the two haircuts, a bound of the sums, and how many other positions need another look.
+        """
+        tag  # noqa: B018
+        instrument_idx, quantity = picked
+        per_unit, price, mm_haircut, im_haircut, magnitude = assets
+        mm, im, bound, doubtful = counted
+        for p in range(first, last):
+            n, q = instrument_idx[p], quantity[p]
+            steps = q * per_unit[n]
+            if abs(steps - lanes.nearest(steps)) + abs(steps) * accounts.QUOTIENT_ROUNDING <= accounts.CLEARLY_WHOLE:
+                continue
+            if per_unit[n] == per_unit[n]:
+                doubtful += 1
+                continue
+            bound += abs(q) * magnitude[n]
+            total = ADD_ROUNDED(total, rows, n, q)  # noqa: F821
+            mm += abs(q) * price[n] * mm_haircut[n]
+            im += abs(q) * price[n] * im_haircut[n]
+        return total, (mm, im, bound, doubtful)
+
+    return odd_ones
+
+
+def _expiry_template(tag: str) -> Any:
+    def expiry(gains, total, charge, x, expiries, factors):
+        """Gains with those of an expiry, and what it adds to the account's other sums.
+
+        charge (restated, basis, up, down): revaluation, and basis contingency, all of it and by direction.
+        """
+        tag  # noqa: B018
+        table, special, tick = factors
+        restated, basis, up, down = charge
+        risen, fallen, marked, valued = ENDS(total)  # noqa: F821
+        marked, again, long, short = marked * tick, expiries[x + AGAIN], expiries[x + LONG], expiries[x + SHORT]
+        if expiries[x + PLAIN] != 0.0:
+            gains = FOLDED_PLAIN(gains, total, table, special, tick)  # noqa: F821
+        elif again == 1.0:
+            gains = FOLDED_AT_ONE(gains, total, table, special, tick, marked, long, short)  # noqa: F821
+        else:
+            gains = FOLDED(gains, total, table, special, tick, marked, long, short, again)  # noqa: F821
+        value, weight = marked * again, expiries[x + WEIGHT]
+        rise = ((risen * tick + marked) * again - value) * weight
+        fall = ((fallen * tick + marked) * again - value) * weight
+        falls = fall < rise
+        least = fall if falls else rise
+        worse = least if least < 0.0 else 0.0
+        up, down = up + (0.0 if falls else worse), down + (worse if falls else 0.0)
+        return gains, (restated + (value - valued * tick), basis + worse, up, down)
+
+    return expiry
 
 
 def _scan_template(tag: str) -> Any:
-    def scan_accounts(first, last, positions, rows, tables, scratch, out):
+    def scan_accounts(first, last, positions, rows, terms, tables, assets, scratch, out):
         """Fill `out` for accounts first to last - 1; returns positions that need another look and the largest bound."""
         tag  # noqa: B018
         XP.vector_loop()
         account_ptr, group_ptr, group_key, picked = positions
-        expiries, contracts, factors, scenarios, tick, largest, cash = tables
+        expiries, cash, factors, scenarios, largest = tables
+        held, short, nets = scratch
         loss, worst, revalued, on_perpetual, on_naked, on_mm, on_im = out
-        doubtful, size = 0, 0.0
+        doubtful, size, low, odd = 0, 0.0, 0, 0
         for a in range(first, last):
+            g, end = account_ptr[a], account_ptr[a + 1]
+            if (a - first) % ACCOUNTS_AT_ONCE == 0:
+                low, high = group_ptr[g], group_ptr[account_ptr[min(a + ACCOUNTS_AT_ONCE, last)]]
+                odd = STEPS(low, high, picked, terms[0], terms[2], held, short)  # noqa: F821
             lost, most, place, changed, shorts = 0.0, 0.0, -1, 0.0, 0.0
-            counted = (0.0, 0.0, 0.0, 0.0, 0.0, doubtful)
-            g, end, p = account_ptr[a], account_ptr[a + 1], group_ptr[account_ptr[a]]
+            sums, others, p = (0.0, 0.0), (0.0, 0.0, 0.0, doubtful), group_ptr[g]
             while g < end:
-                gains, restated, basis, up, down = OPENED(factors), 0.0, 0.0, 0.0, 0.0  # noqa: F821
                 x = (group_key[g] if group_key[g] >= 0 else cash) * EXPIRY_COLUMNS
-                underlying = expiries[x + UNDERLYING]
-                while expiries[x + UNDERLYING] == underlying:
+                underlying, open_set = expiries[x + UNDERLYING], True
+                gains, charge = OPENED(factors[0]), (0.0, 0.0, 0.0, 0.0)  # noqa: F821
+                while open_set:
                     until = group_ptr[g + 1]
-                    total, counted, (options, strike, units, other_strike, other_units) = GROUP(  # noqa: F821
-                        p, until, picked, rows, contracts, counted
+                    total, sums, naked, netted = GROUP(  # noqa: F821
+                        p, until, low, picked, rows, terms, (held, short), sums
                     )
-                    risen, fallen, marked, valued = ENDS(total)  # noqa: F821
-                    marked, again = marked * tick, expiries[x + AGAIN]
-                    if expiries[x + PLAIN] != 0.0:
-                        gains = FOLDED_PLAIN(gains, total, factors, tick)  # noqa: F821
-                    else:
-                        gains = FOLDED(  # noqa: F821
-                            gains, total, factors, tick, marked, again, expiries[x + LONG], expiries[x + SHORT]
-                        )
-                    value, rise = marked * again, (risen * tick + marked) * again
-                    worse, falls = BASIS(rise, (fallen * tick + marked) * again, value, expiries[x + WEIGHT])  # noqa: F821
-                    restated += value - valued * tick
-                    basis += worse
-                    up, down = up + (0.0 if falls else worse), down + (worse if falls else 0.0)
-                    if options > 2:
-                        naked = NAKED(p, until, picked, contracts, scratch)  # noqa: F821
-                    else:
-                        # One option or none, or two, whose order matters to no sum.
-                        both = other_units + units
-                        apart = (-other_units if other_units < 0.0 else 0.0) + (-units if units < 0.0 else 0.0)
-                        netted = -both if both < 0.0 else 0.0
-                        naked = netted if strike == other_strike else apart
+                    if odd > 0:
+                        total, others = ODD(p, until, picked, rows, assets, total, others)  # noqa: F821
+                    if netted:
+                        naked = NAKED(p, until, picked, terms[1], terms[2], nets)  # noqa: F821
                     shorts += naked * expiries[x + EXPIRY_SPOT]
+                    gains, charge = EXPIRY(gains, total, charge, x, expiries, factors)  # noqa: F821
                     p, g = until, g + 1
-                    if g == end:
-                        break
-                    x = (group_key[g] if group_key[g] >= 0 else cash) * EXPIRY_COLUMNS
+                    if g < end:
+                        x = (group_key[g] if group_key[g] >= 0 else cash) * EXPIRY_COLUMNS
+                    open_set = g < end and expiries[x + UNDERLYING] == underlying
                 lowest, column = LOWEST(gains)  # noqa: F821
+                restated, basis, up, down = charge
                 # The venue starts from the basis contingency and takes a scenario only where it is lower.
                 if basis <= lowest:
                     lowest, column = basis, scenarios + (down < up)
@@ -239,59 +271,78 @@ def _scan_template(tag: str) -> Any:
                 if -lowest > most:
                     most, place = -lowest, column
                 changed += restated
-            futures, mm, im, steps_held, bound, doubtful = counted
-            loss[a], worst[a], revalued[a], on_perpetual[a], on_naked[a] = lost, place, changed, futures, shorts
+            mm, im, bound, doubtful = others
+            loss[a], worst[a], revalued[a], on_perpetual[a], on_naked[a] = lost, place, changed, sums[0], shorts
             on_mm[a], on_im[a] = mm, im
-            size = max(size, bound + steps_held * largest)
+            size = max(size, bound + sums[1] * largest)
         return doubtful, size
 
     return scan_accounts
 
 
 def _entry_template(tag: str) -> Any:
-    def scan_block(first, last, positions, rows, tables, scratch, out):
+    def scan_block(first, last, positions, values, terms, tables, assets, scratch, out):
         """The same with arrays instead of addresses."""
         tag  # noqa: B018
         account_ptr, group_ptr, group_key, instrument_idx, quantity = positions
-        values, assets, magnitude = rows
-        expiries, contracts, factors, scenarios, tick, largest = tables
-        net, strikes, amounts = scratch
+        per_unit, strike, units, spot = terms
+        expiries, factors, special, scenarios, tick, largest = tables
+        price, mm_haircut, im_haircut, magnitude = assets
+        held, short, net, strikes, amounts = scratch
         loss, worst, revalued, perpetual, naked, mm, im = out
-        picked = lanes.address(instrument_idx, 0), lanes.address(quantity, 0)
-        given = lanes.address(account_ptr, 0), lanes.address(group_ptr, 0), lanes.address(group_key, 0), picked
-        terms = lanes.address(contracts, 0)
-        looked_up = lanes.address(values, 0), terms, lanes.address(assets, 0), lanes.address(magnitude, 0)
-        cash = expiries.shape[0] - 1
-        by = lanes.address(expiries, 0), terms, lanes.address(factors, 0), scenarios, tick, largest, cash
-        room = lanes.address(net, 0), lanes.address(strikes, 0), lanes.address(amounts, 0)
-        into = (
-            lanes.address(loss, 0), lanes.address(worst, 0), lanes.address(revalued, 0), lanes.address(perpetual, 0),
-            lanes.address(naked, 0), lanes.address(mm, 0), lanes.address(im, 0),
+        picked = AT(instrument_idx, 0), AT(quantity, 0)  # noqa: F821
+        given = AT(account_ptr, 0), AT(group_ptr, 0), AT(group_key, 0), picked  # noqa: F821
+        by_contract = AT(per_unit, 0), AT(strike, 0), AT(units, 0), AT(spot, 0)  # noqa: F821
+        by = AT(expiries, 0), expiries.shape[0] - 1, (AT(factors, 0), special, tick), scenarios, largest  # noqa: F821
+        of_assets = (
+            by_contract[0], AT(price, 0), AT(mm_haircut, 0), AT(im_haircut, 0), AT(magnitude, 0)  # noqa: F821
         )  # fmt: skip
-        return SCAN(first, last, given, looked_up, by, room, into)  # noqa: F821
+        room = AT(held, 0), AT(short, 0), (AT(net, 0), AT(strikes, 0), AT(amounts, 0))  # noqa: F821
+        into = (
+            AT(loss, 0), AT(worst, 0), AT(revalued, 0), AT(perpetual, 0), AT(naked, 0), AT(mm, 0), AT(im, 0)  # noqa: F821
+        )  # fmt: skip
+        return SCAN(first, last, given, AT(values, 0), by_contract, by, of_assets, room, into)  # noqa: F821
 
     return scan_block
 
 
 @functools.cache
-def _kernel(width: int) -> Any:
-    vector, folds = lanes.operations(width), derive_lanes.operations(width)
-    tag = f"{width} {XP.source_hash(lanes, derive_lanes)}"
+def _kernel(width: int, folded: int) -> Any:
+    """The kernel for sums of a width and gains of another."""
+    vector, fold = lanes.operations(width), derive_lanes.operations(width, folded)
+    tag = f"{width} {folded} {XP.source_hash(lanes, derive_lanes)}"
+
+    def part(template: Any, names: dict[str, Any], **options: Any) -> Any:
+        return XP.compile_kernel(template(""), tag, None, names, fastmath=False, **options)
+
     sums = {"ZEROS": vector.zeros, "ADD_ROW": vector.add_row, "ADD_ROUNDED": vector.add_rounded}
-    names = {
-        "GROUP": XP.compile_kernel(_group_template(""), tag, None, sums, fastmath=False, forceinline=True),
-        "BASIS": XP.compile_kernel(_basis_template(""), tag, None, fastmath=False, forceinline=True),
-        "NAKED": XP.compile_kernel(_naked_template(""), tag, None, fastmath=False),
-        "OPENED": folds.opened, "ENDS": folds.ends, "FOLDED": folds.folded, "FOLDED_PLAIN": folds.folded_plain,
-        "LOWEST": vector.lowest,
+    folds = {
+        "ENDS": fold.ends, "FOLDED": fold.folded, "FOLDED_AT_ONE": fold.folded_at_one,
+        "FOLDED_PLAIN": fold.folded_plain,
     }  # fmt: skip
-    scan = XP.compile_kernel(_scan_template(""), tag, None, names, fastmath=False)
-    return XP.compile_kernel(_entry_template(""), tag, None, {"SCAN": scan}, fastmath=False)
+    parts = {
+        "GROUP": part(_group_template, sums, forceinline=True),
+        "ODD": part(_odd_template, sums),
+        "EXPIRY": part(_expiry_template, folds, forceinline=True),
+        "STEPS": part(_steps_template, {}),
+        "NAKED": part(_naked_template, {}),
+        "OPENED": fold.opened,
+        "LOWEST": fold.lowest,
+    }
+    return part(_entry_template, {"SCAN": part(_scan_template, parts), "AT": lanes.address})
 
 
-def scan_accounts(positions: Positions, table: Table, scan: Scan, held: Held, threads: int = 1) -> Sums | None:
+def scan_accounts(
+    positions: Positions,
+    table: Table,
+    scan: Scan,
+    held: Held,
+    then: Callable[[int, int, Sums], None],
+    threads: int = 1,
+) -> Sums | None:
     """Sums of every account; None where a position or an account is no usual one, so that the reference must look.
 
+    `then` is handed first and last account of every block with the sums, while they are near.
     The table has no haircuts, and its columns are the scenarios, the two basis moves, the value as the venue marks it
     and the value in the arrays. Arrays without ticks are left to the reference as well.
     """
@@ -300,20 +351,29 @@ def scan_accounts(positions: Positions, table: Table, scan: Scan, held: Held, th
     if width > lanes.WIDEST or not table.rounded:
         return None
     job = accounts.Job(positions, table._replace(rows=derive_lanes.columns_of(table.rows, scenarios)), width)
-    kernel, factors = _kernel(width), derive_lanes.factors_of(scan.dampening, scan.skew)
-    expiries, contracts = scan.by_expiry(), held.by_contract(job.rows.per_unit)
+    kernel = _kernel(width, derive_lanes.folded_width(scenarios))
     given = positions.account_ptr, positions.group_ptr, scan.group_key, positions.instrument_idx, positions.quantity
-    tables = expiries, contracts, factors, scenarios, scan.tick_size, job.rows.largest
-    assets = held.by_asset()
+    units = np.where(held.perpetual | (held.strike >= 0), held.units, 0.0)
+    terms = job.rows.per_unit, held.strike, units, held.spot
+    factors, special = derive_lanes.factors_of(scan.dampening, scan.skew)
+    tables = scan.by_expiry(), factors, special, scenarios, scan.tick_size, job.rows.largest
+    assets = np.where(held.asset, held.price, 0.0), held.mm_haircut, held.im_haircut, table.magnitude
     sums = Sums(np.empty(count), np.empty(count, np.int64), *(np.empty(count) for _ in range(5)))
-    strikes = int(held.strike.max(initial=0)) + 1
+    strikes, most = int(held.strike.max(initial=0)) + 1, _most_at_once(job.first)
     usual: list[bool] = []
 
     def run(first: int, last: int, rows: accounts.Rows) -> accounts.Found:
-        scratch = np.zeros(strikes), np.empty(strikes), np.empty(strikes)
-        doubtful, size = kernel(first, last, given, (rows.values, assets, table.magnitude), tables, scratch, sums)
+        scratch = np.empty(most), np.empty(most), np.zeros(strikes), np.empty(strikes, np.int64), np.empty(strikes)
+        doubtful, size = kernel(first, last, given, rows.values, terms, tables, assets, scratch, sums)
+        then(first, last, sums)
         usual.append(doubtful == 0 and bool(size * accounts.MARGIN_OF_BOUND <= rows.limit))
         return accounts.Found(0, 0, 0)
 
     job.run(run, threads)
     return sums if all(usual) else None
+
+
+def _most_at_once(first: IntArray) -> int:
+    """The most positions that so many accounts in a row hold; accounts begin at positions `first` (A+1,)."""
+    few = min(ACCOUNTS_AT_ONCE, len(first) - 1)
+    return max(int((first[few:] - first[: len(first) - few]).max(initial=0)), int(first[-1] - first[-1 - few]))

@@ -14,8 +14,8 @@ Source: Derive v2, PMRMLib and PMRMLib_2 at 7736900d (2026-01-21), in our own wo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,9 @@ from portfolio_margin.derive_feeds import (
     naked_shorts,
     net_by_strike,
     summed,
+    total_of,
     unsettled_of,
+    with_floor,
 )
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.market import UNDATED
@@ -165,15 +167,32 @@ class Totals(NamedTuple):
     im_haircut: FloatArray
 
 
-def totals_at_once(
-    book: Book, arrays: RiskArrays, rule: Rule, asset_price: FloatArray, haircuts: FloatArray, threads: int | None
-) -> Totals | None:
-    """Totals of every account by one compiled pass, bit for bit those of `portfolios`; None where one of them is no
-    usual one and `portfolios` has to look: quantities off their step or of very many steps, accounts beyond the bound.
+class Asked(NamedTuple):
+    """How charges are asked for: formula(loss, perpetual, naked, mm_haircut, im_haircut, confidence, rates) returns
+    initial and maintenance part of each of `charges`; see `charges_numba`."""
+
+    formula: Callable[..., Any]
+    rates: tuple[float, ...]
+    charges: tuple[str, ...]
+
+
+def charged_at_once(
+    book: Book,
+    arrays: RiskArrays,
+    rule: Rule,
+    asset_price: FloatArray,
+    haircuts: FloatArray,
+    asked: Asked,
+    threads: int | None = None,
+) -> tuple[Totals, dict[str, FloatArray], FloatArray] | None:
+    """Totals, charges and their sum (A,2) of every account by one compiled pass, bit for bit those of `portfolios`.
+
+    None where one of them is no usual one and `portfolios` has to look: quantities off their step or of very many
+    steps, accounts beyond the bound.
 
     asset_price (N,) venue's price of an asset; haircuts (N,2) maintenance and initial share of it
     """
-    from portfolio_margin.backends import derive_numba
+    from portfolio_margin.backends import charges_numba, derive_numba
 
     rows, contracts = scan_rows(arrays, rule), contracts_of(arrays)
     option_strike = np.where(contracts.option, arrays.terms.strike, 0.0)
@@ -183,16 +202,28 @@ def totals_at_once(
         strike[here] = np.unique(option_strike[here], return_inverse=True)[1]
     owner = np.append(arrays.terms.expiry_underlying, -1)
     scan = derive_numba.Scan(
-        book.group_key, owner, rule.dampening, rule.skew.astype(np.float64), rule.discount_long, rule.discount_short,
-        rule.restate, rule.basis_weight, arrays.tick_size,
+        book.group_key, owner, np.append(arrays.terms.spot, 0.0)[owner], rule.dampening[:-2], rule.skew[:-2],
+        rule.discount_long, rule.discount_short, rule.restate, rule.basis_weight, arrays.tick_size,
     )  # fmt: skip
     held = derive_numba.Held(
         contracts.perpetual, contracts.asset, contracts.units, contracts.spot, strike, asset_price,
         np.ascontiguousarray(haircuts[:, 0]), np.ascontiguousarray(haircuts[:, 1]),
     )  # fmt: skip
     positions, table = kernel_positions(book, arrays, "joint"), kernel_table(arrays, rows, None)
-    found = derive_numba.scan_accounts(positions, table, scan, held, threads_for(book, rows.shape[1], threads))
-    return None if found is None else Totals(*found)
+    charged = charges_numba.Charged(asked.formula, asked.rates, len(asked.charges), len(book))
+
+    def charge(first: int, last: int, sums: derive_numba.Sums) -> None:
+        charged.fill(first, last, (sums.loss, sums.perpetual, sums.naked, sums.mm_haircut, sums.im_haircut))
+
+    workers = threads_for(book, rows.shape[1], threads)
+    found = derive_numba.scan_accounts(positions, table, scan, held, charge, workers)
+    if found is None:
+        return None
+    charges = dict(zip(asked.charges, charged.charges, strict=True))
+    if charged.lifted:
+        charges = with_floor(charges, len(book))
+        return Totals(*found), charges, total_of(charges, len(book))
+    return Totals(*found), {**charges, "floor": np.zeros((len(book), 2))}, charged.total
 
 
 class Shocked(NamedTuple):

@@ -158,22 +158,28 @@ def turning_rates(arrays: RiskArrays, haircut: FloatArray, factor: float, rows: 
     return np.where(arrays.is_collateral, beyond * arrays.tick_size / arrays.unit, 0.0)
 
 
-def backing_ceiling(arrays: RiskArrays, rates: BalanceRates, reach: Reach) -> float:
+def backing_ceiling(arrays: RiskArrays, rates: BalanceRates, reach: Reach, need: float = 0.0) -> float:
     """The most of the charge of `balances_owed` after any subset: all that may be owed, and the largest cost of a coin
-    per unit of its value for all money that may be owed, at most the cost of all coins there may be."""
+    per unit of what counts of it for all that may be lacking, at most the cost of all coins there may be.
+
+    need  the most that contracts may ask for beyond the balance of the coin that they pay in, margin currency
+    """
     tick, unit = arrays.tick_size, arrays.unit
     owed = float(reach.sold @ (rates.owed[:, 0] * tick / unit))
-    counted = arrays.value_rows * (1.0 - rates.haircut)
-    some = (rates.backing[:, 0] > 0.0) & (counted > 0.0)
-    highest = float(np.max(rates.backing[some, 0] / counted[some], initial=0.0))
-    held = float(np.maximum(reach.high, 0.0) @ (rates.backing[:, 0] * tick / unit))
+    back, left = rates.backing[:, 0], rates.left[:, 0]
+    held = float(np.maximum(reach.high, 0.0) @ (back * tick / unit))
     value = per_contract(arrays, arrays.value_rows[:, None])
     money = most(reach, -value * rates.money[:, None])[0, 0]
     loans = most(reach, -value * rates.contracts[:, None])[0, 0]
-    lent = max(money + max(loans, 0.0), 0.0)
+    debts = float(reach.sold @ (rates.risen[:, 0] * tick / unit))
+    lacking = max(money + max(loans, 0.0) + debts + need, 0.0)
+    backed = held
+    if np.isfinite(lacking) and np.all(left[back > 0.0] > 0.0):
+        highest = float(np.max(back[back > 0.0] / left[back > 0.0], initial=0.0))
+        backed = min(highest * lacking, held)
     # A tick for every balance that is rounded up.
     rounding = tick * float(np.sum((reach.low != 0.0) | (reach.high != 0.0)))
-    return owed + min(highest * lent, held) + rounding
+    return owed + backed + rounding
 
 
 def debts_ceiling(arrays: RiskArrays, view: CurrencyCells, reach: Reach, factor: float) -> float:

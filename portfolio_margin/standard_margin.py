@@ -159,7 +159,7 @@ class PositionByPosition(ABC):
             ticks = future_ticks(largest, arrays, self.params.futures)[:, 0]
             ceilings["futures"] = float(ticks.sum()) * arrays.tick_size
         if np.any(balances.backing):
-            ceilings[CHARGE] = backing_ceiling(arrays, balances, reach)
+            ceilings[CHARGE] = backing_ceiling(arrays, balances, reach, need=np.inf)
         return (Excess(np.zeros(len(arrays)), ceilings),)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:

@@ -158,9 +158,13 @@ def _zeros(width: int) -> Any:
     return zeros
 
 
-def _registers(width: int) -> list[tuple[int, Any]]:
+def registers(width: int) -> list[tuple[int, int]]:
     """Number and first column of each register."""
-    return [(number, ir.Constant(INDEX, LANES * number)) for number in range(width // LANES)]
+    return [(number, LANES * number) for number in range(width // LANES)]
+
+
+def _registers(width: int) -> list[tuple[int, Any]]:
+    return [(number, ir.Constant(INDEX, column)) for number, column in registers(width)]
 
 
 def _add(width: int, rounded: bool) -> Any:
@@ -171,12 +175,12 @@ def _add(width: int, rounded: bool) -> Any:
             if not isinstance(rows_type, types.CPointer):
                 data = context.make_array(rows_type)(context, builder, data).data
             start = builder.gep(data, [builder.mul(arguments[2], ir.Constant(INDEX, width))])
-            spread, flags = _spread(builder, arguments[3]), () if rounded else ("contract",)
+            units, flags = spread(builder, arguments[3]), () if rounded else ("contract",)
             total = arguments[0]
             for number, column in _registers(width):
                 values = builder.load(builder.bitcast(builder.gep(start, [column]), REGISTER.as_pointer()))
                 values.align = ALIGNMENT
-                product = builder.fmul(spread, values, flags=flags)
+                product = builder.fmul(units, values, flags=flags)
                 if rounded:
                     product = builder.call(_rint(builder.module), [product])
                 summed = builder.fadd(builder.extract_value(total, number), product, flags=flags)
@@ -193,7 +197,8 @@ def _rint(module: Any) -> Any:
     return module.globals.get(name) or ir.Function(module, ir.FunctionType(REGISTER, [REGISTER]), name)
 
 
-def _spread(builder: Any, number: Any) -> Any:
+def spread(builder: Any, number: Any) -> Any:
+    """A register with one number in every lane."""
     nothing = ir.Constant(REGISTER, ir.Undefined)
     return builder.shuffle_vector(
         builder.insert_element(nothing, number, ir.Constant(SMALL, 0)), nothing, _places([0] * LANES)

@@ -255,10 +255,11 @@ def worst_loss(positions: Positions, table: Table, threads: int = 1) -> tuple[Fl
 class Job:
     """The positions and the table of one call, and how its blocks of accounts are shared out."""
 
-    def __init__(self, positions: Positions, table: Table) -> None:
+    def __init__(self, positions: Positions, table: Table, width: int | None = None) -> None:
+        """width  of the vector that holds all columns, a multiple of LANES; else the columns are cut into vectors."""
         self.positions, self.table = positions, table
         self.first = positions.group_ptr[positions.account_ptr]
-        self.width, self.chunks = lanes.width_of(table.rows.shape[1])
+        self.width, self.chunks = lanes.width_of(table.rows.shape[1]) if width is None else (width, 1)
         self.rows = _rows(table, self.width, self.chunks)
 
     def sweep(self, segments: Segments, rows: Rows) -> int:

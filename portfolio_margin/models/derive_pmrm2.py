@@ -35,13 +35,14 @@ from portfolio_margin.derive_feeds import (
 )
 from portfolio_margin.derive_managers import charges_by_account, contributions
 from portfolio_margin.derive_portfolio import (
+    Asked,
     Portfolio,
     Rule,
     by_expiry,
+    charged_at_once,
     exposures,
     portfolios,
     scan_rows,
-    totals_at_once,
     venue_value,
 )
 from portfolio_margin.derive_scenarios import (
@@ -282,12 +283,12 @@ class Model:
         """The same requirement by one pass over the positions; None where that is not enough."""
         if not self.params.feeds.quiet or np.any(book.group_key == UNGROUPED):
             return None
-        totals = totals_at_once(book, arrays, self.rule(arrays), *self._assets(arrays), threads)
-        if totals is None:
+        asked = Asked(charge_parts, self._rates(), CHARGES)
+        found = charged_at_once(book, arrays, self.rule(arrays), *self._assets(arrays), asked, threads)
+        if found is None:
             return None
-        shared = {name: getattr(totals, name) for name in Counted._fields if name in totals._fields}
-        counted = Counted(**shared, confidence=np.zeros(len(book)))
-        return _required(self.charges_of(counted), totals.worst, totals.revalued)
+        totals, charges, total = found
+        return Requirement(total[:, 0], total[:, 1], totals.worst, charges, totals.revalued)
 
     def _assets(self, arrays: RiskArrays) -> tuple[FloatArray, FloatArray]:
         """(N,) price of an asset at the venue, and (N,2) the two haircuts."""
@@ -359,17 +360,34 @@ class Model:
 
     def charges_of(self, counted: Counted) -> dict[str, FloatArray]:
         """(...,2) initial and maintenance part of every charge but the floor."""
+        parts = zip(CHARGES, charge_parts(*counted, self._rates()), strict=True)
+        return {name: np.column_stack(pair) + 0.0 for name, pair in parts}
+
+    def _rates(self) -> tuple[float, ...]:
+        """What `charge_parts` multiplies with."""
         other, margin = self.params.other_contingency, self.params.margin
         peg = max(0.0, other.peg_loss_threshold - self.params.feeds.stable_price) * other.peg_loss_factor
-        parts = {
-            "scan": (counted.loss * margin.im_factor, counted.loss * margin.mm_factor),
-            "perpetual": _both(counted.perpetual * other.mm_perp_percent, counted.perpetual * other.im_perp_percent),
-            "option": _both(counted.naked * other.mm_option_percent, counted.naked * other.im_option_percent),
-            "collateral": _both(counted.mm_haircut, counted.im_haircut),
-            "depeg": (counted.loss * peg, 0.0 * counted.loss),
-            "confidence": (counted.confidence, 0.0 * counted.confidence),
-        }
-        return {name: np.column_stack(pair) + 0.0 for name, pair in parts.items()}
+        perpetual, option = (
+            (other.mm_perp_percent, other.im_perp_percent),
+            (other.mm_option_percent, other.im_option_percent),
+        )
+        return (margin.im_factor, margin.mm_factor, peg, *perpetual, *option)
+
+
+def charge_parts(loss, perpetual, naked, mm_haircut, im_haircut, confidence, rates):  # type: ignore[no-untyped-def]
+    """Initial and maintenance part of each of CHARGES, from numbers or arrays: numba compiles this as it stands.
+
+    Where initial margin asks for more on top of maintenance, it is their sum.
+    """
+    im_factor, mm_factor, peg, mm_perpetual, im_perpetual, mm_option, im_option = rates
+    return (
+        (loss * im_factor, loss * mm_factor),
+        (perpetual * mm_perpetual + perpetual * im_perpetual, perpetual * mm_perpetual),
+        (naked * mm_option + naked * im_option, naked * mm_option),
+        (mm_haircut + im_haircut, mm_haircut),
+        (loss * peg, 0.0 * loss),
+        (confidence, 0.0 * confidence),
+    )
 
 
 def _required(charges: dict[str, FloatArray], worst: IntArray, revaluation: FloatArray) -> Requirement:
@@ -377,8 +395,3 @@ def _required(charges: dict[str, FloatArray], worst: IntArray, revaluation: Floa
     charges = with_floor(charges, len(worst))
     total = total_of(charges, len(worst))
     return Requirement(total[:, 0], total[:, 1], worst, charges, revaluation)
-
-
-def _both(maintenance: FloatArray, more: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Initial and maintenance part where initial margin asks for more on top of maintenance."""
-    return maintenance + more, maintenance

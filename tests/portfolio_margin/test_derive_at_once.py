@@ -16,7 +16,7 @@ from portfolio_margin.derive_feeds import Feeds
 from portfolio_margin.models import derive_pmrm2
 from portfolio_margin.requirement import covered
 from pricing import DataError
-from scenarios import revalue
+from scenarios import RiskArrays, revalue
 from tests.examples import random_book
 from tests.portfolio_margin.books import INSTRUMENTS, MARKET, balances_held, book_of, contracts_held, in_steps
 
@@ -25,10 +25,10 @@ MODEL = derive_pmrm2.Model(PARAMS, PARAMETER_SET)
 ARRAYS = revalue(INSTRUMENTS, MARKET, MODEL.scenario_set(MARKET))
 
 
-def assert_same_bits(model: derive_pmrm2.Model, book: Book, threads: int = 1) -> None:
-    seen, _ = covered(model, book, ARRAYS)
-    found = model._at_once(seen, ARRAYS, threads)
-    expected = model.requirement(seen, ARRAYS, backend="numpy")
+def assert_same_bits(model: derive_pmrm2.Model, book: Book, threads: int = 1, arrays: RiskArrays = ARRAYS) -> None:
+    seen, _ = covered(model, book, arrays)
+    found = model._at_once(seen, arrays, threads)
+    expected = model.requirement(seen, arrays, backend="numpy")
     assert found is not None
     assert list(found.charges) == list(expected.charges)
     for name, amounts in expected.charges.items():
@@ -57,8 +57,9 @@ def test_any_accounts(accounts: list[tuple[dict[str, int], dict[str, float]]]) -
         {"margin": {"long_base_static_discount": 1.0, "short_base_static_discount": 1.0, "long_rate_add_scale": 0.0}},
         {"margin": {"long_base_static_discount": 0.5, "short_base_static_discount": 2.0}},
         {"basis_contingency": {"add_factor": 1.0, "mult_factor": 2.0}},
+        {"margin": {"im_factor": 0.5, "mm_factor": 1.5}},
     ],
-    ids=["no discounts", "strong discounts", "basis decides"],
+    ids=["no discounts", "strong discounts", "basis decides", "initial below maintenance"],
 )
 def test_other_parameters(change: dict[str, Any]) -> None:
     groups = {name: replace(getattr(PARAMS, name), **values) for name, values in change.items()}

@@ -2,8 +2,8 @@
 
 Everything is per unit of the price when the day begins: the forward is 1, a P&L a share of it. Each option is revalued
 once under every move of its day; books are sums of options (architecture: P&L is linear in quantity). P&L of an option
-and its delta are rounded once, to whole multiples of 2^-40, so that sums of whole units are exact: the same bits
-however the books are cut into parts, and on any number of threads.
+and its delta are rounded once, to whole multiples of 2^-46, so that sums of whole units are exact (below 128
+prices): the same bits however the books are cut into parts, and on any number of threads.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from scenarios.shocks import VolDynamics
 CALENDAR_DAYS = 365.0
 # Options revalued at once, so that what is at hand stays in the cache.
 BLOCK_CELLS = 400_000
-# A number of less than 2,048 plus this has no digit below 2^-40 left.
-ROUNDING = 1.5 * 2.0**12
+# A number of less than 32 plus this has no digit below 2^-46 left; sums of such numbers are exact up to 128.
+ROUNDING = 1.5 * 2.0**6
 DYNAMICS = VolDynamics(short_power=0.30, long_power=0.13)
 
 
@@ -92,7 +92,7 @@ def book_pnl(
 
 
 def _round(values: FloatArray) -> None:
-    """To whole multiples of 2^-40, in place."""
+    """To whole multiples of 2^-46, in place."""
     values += ROUNDING
     values -= ROUNDING
 

@@ -305,7 +305,9 @@ def bound(function: Callable[..., Any], names: dict[str, Any], *cells: str) -> C
     code: Any = function
     scope = {**code.__globals__, **names}
     made = FunctionType(code.__code__, scope, code.__name__, None, tuple(CellType(cell) for cell in cells))
-    made.__qualname__ = code.__qualname__
+    # The name of the machine code is made of it: two that come from the disk cache under one name, compiled in
+    # different processes for different constants, would be one to the linker, which takes the first.
+    made.__qualname__ = f"{code.__qualname__}_{hashlib.sha256(''.join(cells).encode()).hexdigest()[:12]}"
     made.__module__ = code.__module__
     return made
 

@@ -13,6 +13,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from portfolio_margin import AccountStatus, MarginStatement, load_sample, margin
+from portfolio_margin.backends import figures
 from portfolio_margin.models import span, worst_case
 from portfolio_margin.requirement import Requirement
 from portfolio_margin.statement import account_status, down, health, ratio, up, up_to_what_covers
@@ -287,3 +288,17 @@ def test_options_that_cover_their_risk_leave_nothing_to_pay() -> None:
     assert statement.available_funds[rows].tolist() == [0.0] * len(paid)
     assert statement.excess_liquidity[rows].tolist() == [0.0] * len(paid)
     assert statement.initial_margin[rows].tolist() == statement.margin_balance[rows].tolist()
+
+
+def test_the_order_kernels_round_alike() -> None:
+    """Bit by bit, about the border between what is covered and what is not."""
+    random = np.random.default_rng(5)
+    cover = random.integers(0, 10**11, 4_000) / 1e6
+    amount = cover + random.choice([-1.0, -1e-2, -1e-5, -1e-6, 0.0, 1e-7, 1e-6, 2e-5, 1e-2, 1.0], len(cover))
+    expected = up_to_what_covers(amount, cover, down(cover))
+    found = [
+        figures._up_to_what_covers(*numbers, 0.01, 100.0) for numbers in zip(amount, cover, down(cover), strict=True)
+    ]
+    assert expected.tolist() == found
+    assert (expected < up(amount)).any()
+    assert (expected == up(amount)).any()

@@ -21,6 +21,7 @@ from enum import IntEnum
 from typing import Self
 
 PROBLEMS_SHOWN = 200
+PLACES = ("line ", "byte ")
 SHOWN_OF_A_KIND = 3
 # What differs between the remedies of one kind: near names, names in quotes, numbers.
 NEAR_NAMES = re.compile(r"; did you mean .*")
@@ -57,7 +58,9 @@ class Problem:
     scenario: int | str | None = None
 
     def __str__(self) -> str:
-        where = self.file if self.row is None else f"{self.file}, row {self.row}"
+        # A place in a file that is no table says itself what it is.
+        place = f"{self.row}" if isinstance(self.row, str) and self.row.startswith(PLACES) else f"row {self.row}"
+        where = self.file if self.row is None else f"{self.file}, {place}"
         where = where if self.scenario is None else f"{where}, scenario {self.scenario}"
         return f"{where}, {self.field} = {self.value!r}: {self.remedy}"
 

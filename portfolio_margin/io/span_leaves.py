@@ -23,6 +23,7 @@ from portfolio_margin.span.days import misdated
 
 Element = ElementTree.Element
 LARGEST_WHOLE = 2**62
+NO_LEAF = Leaf("", "")
 
 
 def number(text: str | None, kind: str = NUMBER) -> Any:
@@ -61,7 +62,7 @@ class Leaves:
             tag = child.tag
             if tag in record.leaves:
                 check_leaf(child, tag)
-                self._leaf(values, record.leaves[tag], tag, child.text, element.tag)
+                self._leaf(values, record.leaves[tag], tag, child, element.tag)
             elif tag in record.inline:
                 if tag in seen and tag in SEVERAL:
                     self.left_out[f"further {tag}"] += 1
@@ -72,7 +73,8 @@ class Leaves:
                 self.other(tag, child, record)
         for name in record.needed:
             if values.get(name, "") == "":
-                raise BadRecord(name, None, f"{element.tag} needs it")
+                empty = (child for child in element if record.leaves.get(child.tag, NO_LEAF).column == name)
+                raise BadRecord(name, None, f"{element.tag} needs it", next(empty, element))
         return values
 
     def aliases(self, element: Element) -> dict[str, Any]:
@@ -81,7 +83,8 @@ class Leaves:
         for alias in element.findall("alias"):
             leaf = ALIAS_TYPES.get((alias.findtext("aType") or "").strip())
             if leaf is not None:
-                self._leaf(values, leaf, "alias/aVal", alias.findtext("aVal"), element.tag)
+                value = alias.find("aVal")
+                self._leaf(values, leaf, "alias/aVal", alias if value is None else value, element.tag)
         return values
 
     def other(self, tag: str, child: Element, record: Record) -> None:
@@ -92,7 +95,7 @@ class Leaves:
         if plain in NOT_COMPUTED:
             self.left_out[plain] += 1
             return
-        raise BadRecord(tag, (child.text or "").strip()[:40], "unknown record: no element of a SPAN file here")
+        raise BadRecord(tag, (child.text or "").strip()[:40], "unknown record: no element of a SPAN file here", child)
 
     def notes(self) -> tuple[str, ...]:
         """What was counted, one text a line."""
@@ -106,12 +109,12 @@ class Leaves:
             tag = f"{child.tag}/{grandchild.tag}"
             if tag in record.leaves:
                 check_leaf(grandchild, tag)
-                self._leaf(values, record.leaves[tag], tag, grandchild.text, owner)
+                self._leaf(values, record.leaves[tag], tag, grandchild, owner)
             else:
                 self.other(tag, grandchild, record)
 
-    def _leaf(self, values: dict[str, Any], leaf: Leaf, tag: str, text: str | None, owner: str) -> None:
-        stated = (text or "").strip()
+    def _leaf(self, values: dict[str, Any], leaf: Leaf, tag: str, element: Element, owner: str) -> None:
+        stated = (element.text or "").strip()
         if leaf.kind == TEXT:
             value: Any = stated
         elif not stated:
@@ -119,35 +122,35 @@ class Leaves:
             self.empty[f"{owner}/{tag}"] += 1
             return
         else:
-            value = _number_of(leaf.kind, tag, stated)
+            value = _number_of(leaf.kind, tag, stated, element)
         if values.setdefault(leaf.column, value) != value:
-            raise BadRecord(tag, stated, f"{owner} has stated it before, as {values[leaf.column]}")
+            raise BadRecord(tag, stated, f"{owner} has stated it before, as {values[leaf.column]}", element)
         if leaf.kind == TEXT and stated:
             wanted = misdated(leaf.column, stated)
             if wanted:
-                raise BadRecord(tag, stated, wanted)
+                raise BadRecord(tag, stated, wanted, element)
 
 
 def check_leaf(leaf: Element, tag: str) -> None:
     """Refuse a leaf with an element inside: what is behind it would not be read."""
     if len(leaf):
-        raise BadRecord(tag, f"{leaf.text or ''}<{leaf[0].tag}>", "an element stands where only a text can")
+        raise BadRecord(tag, f"{leaf.text or ''}<{leaf[0].tag}>", "an element stands where only a text can", leaf)
 
 
 def check_mixed(element: Element) -> None:
     """Refuse text between the children of a record: a tag may have been lost."""
     if element.text is not None and element.text.strip():
-        raise BadRecord(element.tag, element.text.strip()[:40], "text stands where only elements can")
+        raise BadRecord(element.tag, element.text.strip()[:40], "text stands where only elements can", element)
     for child in element:
         if child.tail is not None and child.tail.strip():
-            raise BadRecord(child.tag, child.tail.strip()[:40], "text stands where only elements can")
+            raise BadRecord(child.tag, child.tail.strip()[:40], "text stands where only elements can", child)
 
 
-def _number_of(kind: str, tag: str, stated: str) -> Any:
+def _number_of(kind: str, tag: str, stated: str, element: Element) -> Any:
     try:
         value = number(stated, NUMBER if kind == NUMBER else WHOLE)
     except ValueError:
-        raise BadRecord(tag, stated, f"must be a {'number' if kind == NUMBER else kind}") from None
+        raise BadRecord(tag, stated, f"must be a {'number' if kind == NUMBER else kind}", element) from None
     if kind == FLAG and value not in (0, 1):
-        raise BadRecord(tag, stated, f"must be {kind}")
+        raise BadRecord(tag, stated, f"must be {kind}", element)
     return value

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from portfolio_margin.io.span_places import Place
 from portfolio_margin.span.columns import Columns
 from portfolio_margin.span.tables import (
     AccountTypes,
@@ -74,9 +75,9 @@ class PlaceOfRun(NamedTuple):
     row: int
     ordinal: int
 
-    def of(self, row: int) -> tuple[str, int]:
-        """Tag and ordinal of one of them."""
-        return self.tag, self.ordinal + row - self.row
+    def of(self, row: int) -> Place:
+        """That of one of them."""
+        return Place(self.tag, self.ordinal + row - self.row)
 
 
 class Rows:

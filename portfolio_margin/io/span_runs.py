@@ -30,6 +30,7 @@ ALIAS = {"aType": Leaf("", "kind of an alias"), "aVal": Leaf("", "value of an al
 PRINTABLE = rb"[ -%'-;=?-~]*"
 TEXTS = {NUMBER: rb"[-+.0-9eE]+", WHOLE: rb"[0-9]{1,18}", TEXT: rb"[0-9A-Za-z]*"}
 TEXTS |= {leaf.kind: PRINTABLE for leaf in ALIAS.values()}
+NEEDED_TEXT = rb"[0-9A-Za-z]+"
 PLAIN_NUMBER = re.compile(TEXTS[NUMBER])
 TAGS = re.compile(rb"<(\w+)>")
 # Encodings in which these bytes are what they look like.
@@ -149,7 +150,7 @@ def new_shape(tags: list[str]) -> Shape | None:
             return None
         leaves += [known[tag] for tag in inner]
         stated += [] if closing else [known[own[0]].column]
-        elements = [_element(tag, TEXTS[known[tag].kind]) for tag in inner]
+        elements = [_element(tag, _text_of(known[tag])) for tag in inner]
         parts += [b"<alias>", *elements, closing] if closing else elements
         own = own[3:] if closing else own[1:]
     alike = len(set(stated)) == len(stated) and set(stated).issuperset(OPTION.needed)
@@ -158,6 +159,11 @@ def new_shape(tags: list[str]) -> Shape | None:
     numbers = [_element(tag, TEXTS[WHOLE] if tag == "r" else TEXTS[NUMBER]) for tag in ARRAY_TAGS]
     parts += [b"<ra>", *numbers, b"</ra>"] * count
     return Shape(tuple(leaves), count, re.compile(BLANK.join([*parts, END, b""])))
+
+
+def _text_of(leaf: Leaf) -> bytes:
+    """The pattern of a leaf's text, which must not be empty where an option means nothing without it."""
+    return NEEDED_TEXT if leaf.kind == TEXT and leaf.column in OPTION.needed else TEXTS[leaf.kind]
 
 
 def _element(tag: str, text: bytes) -> bytes:

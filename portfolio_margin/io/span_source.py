@@ -20,10 +20,13 @@ PACKED_ENDINGS = ("", ".gz", ".zip")
 
 
 class BadRecord(Exception):
-    """What is wrong with one record; whoever knows its place makes a `DataError` of it."""
+    """What is wrong with one record; whoever knows its place makes a `DataError` of it.
 
-    def __init__(self, field: str, value: object, remedy: str) -> None:
-        self.field, self.value, self.remedy = field, value, remedy
+    at  the element itself, None where that is the one being read
+    """
+
+    def __init__(self, field: str, value: object, remedy: str, at: Any = None) -> None:
+        self.field, self.value, self.remedy, self.at = field, value, remedy, at
         super().__init__(field, value, remedy)
 
 
@@ -82,7 +85,7 @@ def opened(path: str | Path) -> Iterator[Any]:
         refuse_record(file, None, "file", Path(path).name, f"cannot be read: {error.strerror or error}")
 
 
-class _Found(Exception):
+class Found(Exception):
     """Ends a parse as soon as what was looked for is known."""
 
 
@@ -98,7 +101,7 @@ def refuse_doctype(path: str | Path) -> None:
         refuse_record(str(path), f"line {parser.CurrentLineNumber}", "DOCTYPE", "<!DOCTYPE", remedy)
 
     def element(*_: Any) -> None:
-        raise _Found
+        raise Found
 
     parser.StartDoctypeDeclHandler = doctype
     parser.StartElementHandler = element
@@ -106,69 +109,7 @@ def refuse_doctype(path: str | Path) -> None:
         try:
             while chunk := stream.read(CHUNK):
                 parser.Parse(chunk, False)
-        except (_Found, expat.ExpatError):
+        except (Found, expat.ExpatError):
             return
         except (LookupError, ValueError, TypeError) as error:
             refuse_record(str(path), "line 1", "encoding", str(error), "is none that XML is read in: save it as UTF-8")
-
-
-def place_of(path: str | Path, tag: str, ordinal: int) -> str:
-    """Line, byte and element path of the `ordinal`-th (from 0) element with this tag, counted by its end.
-
-    A second look at the file, needed only for a message.
-    """
-    walk = _Walk(tag, ordinal)
-    return walk.found if walk.through(path) else f"{tag} number {ordinal + 1}"
-
-
-def open_at_error(path: str | Path) -> str:
-    """Element path of what is open where a file stops being XML; "" outside of all elements.
-
-    A second look at the file, needed only for a message.
-    """
-    walk = _Walk("", 0)
-    walk.through(path)
-    return walk.path()
-
-
-class _Walk:
-    """A walk through the elements of a file, up to the `ordinal`-th (from 0) end of one with this tag.
-
-    found  where that one stands
-    """
-
-    def __init__(self, tag: str, ordinal: int) -> None:
-        self.tag, self.ahead, self.found = tag, ordinal, ""
-        self.parser = expat.ParserCreate()
-        self.parser.StartElementHandler, self.parser.EndElementHandler = self._start, self._end
-        self.stack: list[tuple[str, int, int, int]] = []
-        self.counts: list[dict[str, int]] = [{}]
-
-    def through(self, path: str | Path) -> bool:
-        """Walk; whether the element was found before the end, or what is no XML."""
-        with opened(path) as stream:
-            try:
-                while chunk := stream.read(CHUNK):
-                    self.parser.Parse(chunk, False)
-            except (_Found, expat.ExpatError):
-                pass
-        return self.found != ""
-
-    def path(self) -> str:
-        """Of the innermost open element, with its number among those of its name."""
-        return "/".join(name if n_th == 1 else f"{name}[{n_th}]" for name, n_th, _, _ in self.stack)
-
-    def _start(self, name: str, _: dict[str, str]) -> None:
-        siblings = self.counts[-1]
-        siblings[name] = siblings.get(name, 0) + 1
-        self.stack.append((name, siblings[name], self.parser.CurrentLineNumber, self.parser.CurrentByteIndex))
-        self.counts.append({})
-
-    def _end(self, name: str) -> None:
-        self.counts.pop()
-        if name == self.tag:
-            if not self.ahead:
-                self.found = f"line {self.stack[-1][2]}, byte {self.stack[-1][3]}, {self.path()}"
-                raise _Found
-            self.ahead -= 1
-        self.stack.pop()

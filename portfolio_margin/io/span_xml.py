@@ -56,14 +56,13 @@ from portfolio_margin.io.span_elements import (
 )
 from portfolio_margin.io.span_finish import add_underlying_periods, check_tables, header_of
 from portfolio_margin.io.span_leaves import Leaves, check_leaf, check_mixed, number
+from portfolio_margin.io.span_places import Step, open_at_error, place_of, steps_to
 from portfolio_margin.io.span_rows import PlaceOfRun, handed_over, new_rows
 from portfolio_margin.io.span_runs import Run, UnlikeAnyRun, pieces
 from portfolio_margin.io.span_source import (
     CHUNK,
     BadRecord,
-    open_at_error,
     opened,
-    place_of,
     refuse_doctype,
     refuse_record,
 )
@@ -140,6 +139,14 @@ def _read(path: str | Path, split: Callable[[Any], Iterator[bytes | Run]]) -> tu
     return file, (*reader.notes(), *assumptions(file))
 
 
+def numbered(element: Element) -> Iterator[tuple[Element, Step]]:
+    """Children, each with its tag and its number among those of that tag, from 1."""
+    counts: Counter[str] = Counter()
+    for child in element:
+        counts[child.tag] += 1
+        yield child, (child.tag, counts[child.tag])
+
+
 def _take_all(reader: _Reader, parser: Any) -> None:
     for _, element in parser.read_events():
         handler = reader.handlers.get(element.tag)
@@ -184,14 +191,16 @@ class _Reader:
         try:
             handler(element)
         except BadRecord as error:
-            place = place_of(self.file, tag, self.ended[tag])
+            steps = () if error.at is None else steps_to(element, error.at)
+            place = place_of(self.file, tag, self.ended[tag], steps)
             refuse_record(self.file, place, error.field, error.value, error.remedy)
         self.ended[tag] += 1
         # A clearing organisation and a point in time are read after their children are gone.
         element.clear()
 
-    def _add(self, table: str, values: dict[str, Any]) -> int:
-        return self.rows[table].add((self.tag, self.ended[self.tag]), values)
+    def _add(self, table: str, values: dict[str, Any], *steps: tuple[str, int]) -> int:
+        """A row; steps lead to it from the element that is being read."""
+        return self.rows[table].add((self.tag, self.ended[self.tag], steps), values)
 
     def _run(self, run: Run) -> None:
         """Many options at once, in place of the one element that the parser saw."""
@@ -223,36 +232,37 @@ class _Reader:
             if tuple(child.tag for child in ra) != ARRAY_TAGS:
                 self.leaves.values(ra, ARRAY)
                 count = sum(child.tag == "a" for child in ra)
-                raise BadRecord("ra/a", f"{count} values", f"an array is r, {SCENARIOS} values a and d, in this order")
+                remedy = f"an array is r, {SCENARIOS} values a and d, in this order"
+                raise BadRecord("ra/a", f"{count} values", remedy, ra)
             joined = "".join(text or "" for text in texts)
             # Python reads 1_0 and digits of other scripts as numbers.
             if "_" in joined or not joined.isascii():
-                self._bad_array(texts)
+                self._bad_array(ra)
             try:
                 rate = int(texts[0] or "")
                 losses = list(map(float, texts[1:-1]))  # type: ignore[arg-type]
                 delta = float(texts[-1])  # type: ignore[arg-type]
             except (ValueError, TypeError):
-                self._bad_array(texts)
+                self._bad_array(ra)
             self.losses.extend(losses)
             self.deltas.append(delta)
             self.array_contract.append(contract)
             self.array_rate.append(rate)
 
-    def _bad_array(self, texts: list[str | None]) -> NoReturn:
+    def _bad_array(self, ra: Element) -> NoReturn:
         names = ["ra/r", *(f"ra/a[{n}]" for n in range(1, SCENARIOS + 1)), "ra/d"]
-        for name, text in zip(names, texts, strict=True):
+        for name, value in zip(names, ra, strict=True):
             try:
-                number(text, WHOLE if name == "ra/r" else NUMBER)
+                number(value.text, WHOLE if name == "ra/r" else NUMBER)
             except ValueError:
-                raise BadRecord(name, text, "must be a number") from None
+                raise BadRecord(name, value.text, "must be a number", value) from None
         raise AssertionError("a number that is none reads as one")
 
     def _period(self, element: Element, values: dict[str, Any]) -> None:
         values["family_idx"] = len(self.rows["families"])
         period = self._add("periods", values)
-        for rate in element.findall("scanRate"):
-            self._add("scan_rates", {**self.leaves.values(rate, SCAN_RATE), "period_idx": period})
+        for n, rate in enumerate(element.findall("scanRate"), 1):
+            self._add("scan_rates", {**self.leaves.values(rate, SCAN_RATE), "period_idx": period}, ("scanRate", n))
 
     def _series(self, element: Element) -> None:
         self._period(element, self.leaves.values(element, SERIES))
@@ -289,20 +299,21 @@ class _Reader:
             if values.get(column, "") == "":
                 self.unstated.setdefault(tag, []).append(values["code"])
         self._points(element, row)
-        for child in element:
+        for child, step in numbered(element):
             tag = child.tag
             if tag == "pfLink":
-                self._link(self.leaves.values(child, LINK), row)
+                self._link(child, row, step)
             elif tag == "adjRate":
-                self._add("adjustments", {**self.leaves.values(child, ADJUSTMENT), "commodity_idx": row})
+                self._add("adjustments", {**self.leaves.values(child, ADJUSTMENT), "commodity_idx": row}, step)
             elif tag == "spotRate":
-                self._add("spot_rates", {**self.leaves.values(child, SPOT_RATE), "commodity_idx": row})
+                self._add("spot_rates", {**self.leaves.values(child, SPOT_RATE), "commodity_idx": row}, step)
             elif tag == "dSpread":
-                self._spread(child, "intra", row)
+                self._spread(child, "intra", row, step)
             elif tag in TIER_TAGS:
-                self._tiers(child, TIER_TAGS[tag], row)
+                self._tiers(child, TIER_TAGS[tag], row, step)
 
-    def _link(self, values: dict[str, Any], row: int) -> None:
+    def _link(self, element: Element, row: int, step: Step) -> None:
+        values = self.leaves.values(element, LINK)
         exchange, family, kind = values["exchange"], values["family_id"], values.get("kind", "")
         found = self.family_rows.get((exchange, family, kind))
         if found is None and not kind:
@@ -310,79 +321,83 @@ class _Reader:
         if found is None and kind in ("IRS", "CDS"):
             return
         if found is None:
-            raise BadRecord("pfLink", f"{exchange} {kind} {family}", "no such product family")
-        self._add("links", {**values, "commodity_idx": row, "family_idx": found})
+            raise BadRecord("pfLink", f"{exchange} {kind} {family}", "no such product family", element)
+        self._add("links", {**values, "commodity_idx": row, "family_idx": found}, step)
 
-    def _tiers(self, element: Element, purpose: str, commodity: int) -> None:
+    def _tiers(self, element: Element, purpose: str, commodity: int, step: Step) -> None:
         check_mixed(element)
         if not len(element):
-            raise BadRecord(element.tag, None, "holds no tier")
-        for child in element:
+            raise BadRecord(element.tag, None, "holds no tier", element)
+        for child, own in numbered(element):
             if child.tag != "tier":
                 self.leaves.other(child.tag, child, TIER)
                 continue
             values = {**self.leaves.values(child, TIER), "purpose": purpose, "commodity_idx": commodity}
-            row = self._add("tiers", values)
-            for rate in child.findall("rate"):
-                self._add("tier_rates", {**self.leaves.values(rate, RATE), "tier_idx": row})
+            row = self._add("tiers", values, step, own)
+            for n, rate in enumerate(child.findall("rate"), 1):
+                self._add("tier_rates", {**self.leaves.values(rate, RATE), "tier_idx": row}, step, own, ("rate", n))
 
     def _spread_list(self, element: Element) -> None:
         check_mixed(element)
         if not len(element):
             self.without_spreads.append(element.tag)
-        for child in element:
+        for child, step in numbered(element):
             if child.tag in ("dSpread", "sSpread"):
-                self._spread(child, SPREAD_SCOPES[element.tag], -1)
+                self._spread(child, SPREAD_SCOPES[element.tag], -1, step)
             else:
                 self.leaves.other(child.tag, child, COMMODITY)
 
-    def _spread(self, element: Element, scope: str, commodity: int) -> None:
+    def _spread(self, element: Element, scope: str, commodity: int, step: Step) -> None:
         delta = element.tag == "dSpread"
         for tag, remedy in NO_SPREADS.items():
-            if element.find(tag) is not None:
-                raise BadRecord(tag, element.findtext("spread"), remedy)
+            if (unread := element.find(tag)) is not None:
+                raise BadRecord(tag, element.findtext("spread"), remedy, unread)
         values = self.leaves.values(element, DELTA_SPREAD if delta else SCAN_SPREAD)
         values |= {"scope": scope, "commodity_idx": commodity, "kind": "delta" if delta else "scan"}
-        row = self._add("spreads", values)
-        for rate in element.findall("rate"):
-            self._add("spread_rates", {**self.leaves.values(rate, RATE), "spread_idx": row, "leg": -1})
-        for child in element:
+        row = self._add("spreads", values, step)
+        for n, rate in enumerate(element.findall("rate"), 1):
+            values = {**self.leaves.values(rate, RATE), "spread_idx": row, "leg": -1}
+            self._add("spread_rates", values, step, ("rate", n))
+        for child, own in numbered(element):
             record, kind = {"tLeg": (TIER_LEG, "tier"), "pLeg": (PERIOD_LEG, "period"), "sLeg": (SCAN_LEG, "scan")}.get(
                 child.tag, (None, "")
             )
             if record is None:
                 continue
-            leg = self._add("spread_legs", {**self.leaves.values(child, record), "kind": kind, "spread_idx": row})
-            for rate in child.findall("rate"):
-                self._add("spread_rates", {**self.leaves.values(rate, RATE), "spread_idx": row, "leg": leg})
+            values = {**self.leaves.values(child, record), "kind": kind, "spread_idx": row}
+            leg = self._add("spread_legs", values, step, own)
+            for n, rate in enumerate(child.findall("rate"), 1):
+                values = {**self.leaves.values(rate, RATE), "spread_idx": row, "leg": leg}
+                self._add("spread_rates", values, step, own, ("rate", n))
 
     def _points(self, element: Element, commodity: int) -> None:
-        for definition in element.findall("pointDef"):
+        for n, definition in enumerate(element.findall("pointDef"), 1):
             point_set = self.leaves.values(definition, POINT_DEF)["point_set"]
             if definition.find("scanPointDef") is None:
-                raise BadRecord("pointDef", None, "holds no scanPointDef")
+                raise BadRecord("pointDef", None, "holds no scanPointDef", definition)
             for tag, table, record in (
                 ("scanPointDef", "scan_points", SCAN_POINT),
                 ("deltaPointDef", "delta_points", DELTA_POINT),
             ):
-                for point in definition.findall(tag):
+                for k, point in enumerate(definition.findall(tag), 1):
                     values = {**self.leaves.values(point, record), "commodity_idx": commodity, "point_set": point_set}
-                    self._add(table, values)
+                    self._add(table, values, ("pointDef", n), (tag, k))
 
     def _clearing_org(self, element: Element) -> None:
         if "clearing_org" in self.header:
             raise BadRecord("ec", element.findtext("ec"), "a second clearing organisation; give one a file")
         stated = self.leaves.values(element, CLEARING_ORG)
         if stated.get("look_ahead_years", 0.0) < 0.0:
-            raise BadRecord("lookAheadYears", stated["look_ahead_years"], "must be 0 or more")
+            stated_at = element.find("lookAheadYears")
+            raise BadRecord("lookAheadYears", stated["look_ahead_years"], "must be 0 or more", stated_at)
         self.header |= stated
         self._points(element, -1)
         for tag, table, record in (
             ("curConv", "conversions", CONVERSION),
             ("pbRateDef", "levels", LEVEL),
         ):
-            for child in element.findall(tag):
-                self._add(table, self.leaves.values(child, record))
+            for n, child in enumerate(element.findall(tag), 1):
+                self._add(table, self.leaves.values(child, record), (tag, n))
 
     def _point_in_time(self, element: Element) -> None:
         if "date" in self.header:
@@ -391,11 +406,11 @@ class _Reader:
 
     def _definitions(self, element: Element) -> None:
         check_mixed(element)
-        for child in element:
+        for child, step in numbered(element):
             if child.tag == "currencyDef":
-                self._add("currencies", self.leaves.values(child, CURRENCY))
+                self._add("currencies", self.leaves.values(child, CURRENCY), step)
             elif child.tag == "acctTypeDef":
-                self._add("account_types", self.leaves.values(child, ACCOUNT_TYPE))
+                self._add("account_types", self.leaves.values(child, ACCOUNT_TYPE), step)
             else:
                 self.leaves.other(child.tag, child, COMMODITY)
 

@@ -21,6 +21,12 @@ from pricing.arrays import BoolArray, FloatArray
 LARGEST_MOVE, LARGEST_VOL_SCAN = 10.0, 3.0
 # Initial and maintenance ratios: 0.75 to 1.4 are seen; a percentage or a zero is none.
 SMALLEST_FACTOR, LARGEST_FACTOR = 0.1, 10.0
+# Delta scales: of contracts on one dollar of a coin, 1e-5, to those of an index, with room on both sides.
+SMALLEST_SCALE, LARGEST_SCALE = 1e-6, 1e6
+# Ratios of legs: positional files state them in ten-thousandths and up to 999.9999.
+SMALLEST_RATIO, LARGEST_RATIO = 1e-4, 1e4
+# Numbers of spreads: positional files have five digits for them.
+SPREAD_NUMBER = re.compile(r"[0-9]{1,5}", re.ASCII)
 # Composite deltas are printed rounded.
 DELTA_ROUNDING = 1e-3
 # Each test of a number, and what is said where it fails. Those with "if stated" let an absent number (NaN) pass.
@@ -32,6 +38,18 @@ TESTS: dict[str, tuple[Any, str]] = {
     "factor": (
         lambda x: (x >= SMALLEST_FACTOR) & (x <= LARGEST_FACTOR),
         f"must be a number from {SMALLEST_FACTOR:g} to {LARGEST_FACTOR:g}",
+    ),
+    "scale": (
+        lambda x: (x >= SMALLEST_SCALE) & (x <= LARGEST_SCALE),
+        f"must be a number from {SMALLEST_SCALE:f} to {LARGEST_SCALE:,.0f}",
+    ),
+    "scale if stated": (
+        lambda x: np.isnan(x) | ((x >= SMALLEST_SCALE) & (x <= LARGEST_SCALE)),
+        f"must be from {SMALLEST_SCALE:f} to {LARGEST_SCALE:,.0f} where it is stated",
+    ),
+    "ratio": (
+        lambda x: (x >= SMALLEST_RATIO) & (x <= LARGEST_RATIO),
+        f"must be a number from {SMALLEST_RATIO:.4f} to {LARGEST_RATIO:,.0f}",
     ),
     "above if stated": (lambda x: np.isnan(x) | (x > 0), "must be above 0 where it is stated"),
     "zero if stated": (lambda x: np.isnan(x) | (x >= 0), "must be 0 or more where it is stated"),
@@ -52,7 +70,7 @@ NUMBERS = (
     ("periods", "contract_value_factor", "above if stated"),
     ("periods", "years", "zero if stated"),
     ("periods", "strike_value_factor", "above if stated"),
-    ("periods", "delta_scale", "above if stated"),
+    ("periods", "delta_scale", "scale if stated"),
     ("periods", "vol", "zero if stated"),
     ("scan_rates", "price_scan", "zero if stated"),
     ("scan_rates", "price_scan_percent", "percent if stated"),
@@ -64,15 +82,15 @@ NUMBERS = (
     ("scan_rates", "vol_scan_down_relative", "vol scan if stated"),
     ("contracts", "contract_value_factor", "above if stated"),
     ("contracts", "strike_value_factor", "above if stated"),
-    ("contracts", "delta_scale", "above if stated"),
+    ("contracts", "delta_scale", "scale if stated"),
     ("contracts", "vol", "zero if stated"),
     ("contracts", "quantity_step", "above if stated"),
     ("adjustments", "factor", "factor"),
     ("tier_rates", "value", "zero"),
-    ("spread_legs", "ratio", "above"),
+    ("spread_legs", "ratio", "ratio"),
     ("spot_rates", "spread", "zero"),
     ("spot_rates", "outright", "zero"),
-    ("links", "delta_scale", "above"),
+    ("links", "delta_scale", "scale"),
 )
 # Methods that are known, and "" where the file states none. Others are not guessed.
 METHODS = (
@@ -116,6 +134,7 @@ def value_findings(file: RiskParameterFile) -> list[Finding]:
     return [
         *_numbers(file),
         *_methods(file),
+        *_spread_numbers(file),
         *_spread_rates(file),
         *_option_numbers(file),
         *_composite_deltas(file),
@@ -153,6 +172,12 @@ def _methods(file: RiskParameterFile) -> list[Finding]:
     found += rows_with("families", "valuation", option & ~np.isin(valuation, ("EQTY", "FUT")), valuation, remedy)
     remedy = "is not known: must be one of NORMAL, SCANRANGE CAP, SCANRANGE"
     return found + rows_with("commodities", "weighted_price_risk_method", unknown, names, remedy)
+
+
+def _spread_numbers(file: RiskParameterFile) -> list[Finding]:
+    numbers = file.spreads.number
+    bad = np.array([SPREAD_NUMBER.fullmatch(number) is None for number in numbers.tolist()], dtype=bool)
+    return rows_with("spreads", "number", bad, numbers, "must be a whole number of at most five digits")
 
 
 def _spread_rates(file: RiskParameterFile) -> list[Finding]:

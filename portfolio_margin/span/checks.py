@@ -86,7 +86,8 @@ def _pairs(file: RiskParameterFile, rows: IntArray) -> list[Finding]:
 
 def _contract_findings(file: RiskParameterFile) -> list[Finding]:
     contracts = file.contracts
-    option = contracts.right != ""
+    # By family and not by what the option says of itself: one that says nothing would pass as no option.
+    option = ContractView(file).is_option | (contracts.right != "")
     strike = contracts.strike
     needs_factor = np.isin(file.families.kind, (*FUTURES_LIKE, *OPTION_TYPES))[file.periods.family_idx]
     factor = ContractView(file).stated_factor

@@ -216,7 +216,7 @@ def field_changed(record: str, name: str, text: str, nth: int = 0) -> list[str]:
     ],
 )
 def test_fields_whose_loss_would_lower_a_margin(record: str, name: str, text: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"test.pa2, row line \d+") as caught:
+    with pytest.raises(DataError, match=r"test.pa2, line \d+") as caught:
         read(field_changed(record, name, text), tmp_path)
     assert said in str(caught.value)
 

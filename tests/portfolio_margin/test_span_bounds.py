@@ -230,3 +230,13 @@ def test_tier_0_is_the_whole_commodity(tmp_path: Path) -> None:
         assert f"{shown}: tier 0 is the whole commodity and has no bounds" in first
     (tmp_path / "without.spn").write_text(text.replace(f"<intraTiers>\n{element}\n</intraTiers>\n", ""))
     assert len(read_span_file(tmp_path / "without.spn")[0].tiers) < len(rich.tiers)
+
+
+def test_an_option_is_one_by_its_family() -> None:
+    """A right that is blank makes no other contract of it: tables of whatever reader are checked for it."""
+    exchange = Exchange()
+    family = exchange.family(exchange.commodity("A"), "OOP")
+    exchange.contract(exchange.period(family, "202812", 1.0), np.zeros(16), 0.5, 1.0, "", np.nan)
+    found = [(f.table, f.field, f.remedy) for f in findings(exchange.built())]
+    assert ("contracts", "right", "C or P") in found
+    assert ("contracts", "strike", "an option needs a strike") in found

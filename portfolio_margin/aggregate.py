@@ -127,15 +127,25 @@ def check_faults(book: Book, arrays: RiskArrays, found: Faults, account: IntArra
         raise DataError([_off_step_problem(book, arrays, int(position)) for position in bad])
     infinite = np.flatnonzero(~np.isfinite(found.magnitude))
     if len(infinite):
-        raise NumericalError(
-            f"account {book.account_id[account[infinite[0]]]} holds a contract whose risk array is not finite"
-        )
+        raise NumericalError(_not_finite(book, arrays, int(account[infinite[0]])))
     if arrays.tick is not None and len(found.magnitude) and found.magnitude.max() > EXACT_LIMIT:
         row = int(np.argmax(found.magnitude))
         name = book.account_id[account[row]]
         needed = arrays.tick * 2.0 ** np.ceil(np.log2(found.magnitude[row] / EXACT_LIMIT) + 1)
         remedy = f"revalue with tick={needed:.1e} or more" if needed <= 1.0 else "no tick up to 1 would fit"
         raise NumericalError(f"account {name} is too large for exact sums at tick {arrays.tick:g}: {remedy}")
+
+
+def _not_finite(book: Book, arrays: RiskArrays, account: int) -> str:
+    """Why a sum of an account is not finite: a risk array, or the largest of its quantities."""
+    held = slice(book.position_ptr[account], book.position_ptr[account + 1])
+    row, quantity = book.instrument_idx[held], book.quantity[held]
+    name = f"account {book.account_id[account]}"
+    if not np.all(np.isfinite(arrays.rows[row])):
+        return f"{name} holds a contract whose risk array is not finite"
+    largest = int(np.argmax(np.abs(quantity / arrays.unit[row])))
+    contract = arrays.instrument_id[row[largest]]
+    return f"{name}: a quantity of {quantity[largest]:g} {contract} is too large for exact sums"
 
 
 def _off_step_problem(book: Book, arrays: RiskArrays, position: int) -> Problem:

@@ -6,7 +6,8 @@ the model, the equity in the coin and everything else whose price hangs on it is
     E      equity in the coin: its balance and, where they are margined in the coin, the contracts paid in it
     a      the least that this equity is worth in any cell
     loss   the most that it and the contracts counted in dollars lose together in any cell
-    own    the worst cell of contracts counted in the coin, at today's index, + that of those counted in dollars
+    own    the worst cell of contracts counted in the coin, at today's index, + that of those counted in dollars; added
+           up over underlyings of the coin that the model margins apart
     gap    (loss - own - haircut of the coin held)+, what the price takes beyond what is asked for already
 
     charge = g x sum of gap over coins with a < 0  +  f x sum of gap over the others
@@ -17,12 +18,13 @@ A coin that is owed costs its gap as far as there is anything to make it up, a c
 against something owed; an account of one currency costs nothing. If own is charged at least, an account whose margin
 balance covers the requirement is worth 0 or more whatever cell each coin ends in: where f < 1 by what f compares, where
 f = 1 because own and all gaps cover all losses. Hedges inside a coin are those of the cells, so a coin held against
-contracts sold nets with them, and nothing is counted twice.
+contracts sold nets with them, and nothing is counted twice. Underlyings of one coin that have the same moves are one
+coin here, whether or not the model margins them together; those that may part are coins of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from decimal import localcontext
 from typing import NamedTuple
 
@@ -39,6 +41,9 @@ from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import NumericalError
 from scenarios.risk_arrays import RiskArrays
 
+# Moves of two underlyings are the same up to roundings, where a model states them in money and each has its spot.
+ALIKE = 1e-12
+
 
 class CurrencyCells(NamedTuple):
     """How a model that margins currencies apart sees risk arrays.
@@ -46,6 +51,7 @@ class CurrencyCells(NamedTuple):
     own     (N,K) P&L of one unit in the currency it settles in, at its value now, ticks; 0 for balances
     price   (U,K) price of each coin in the cells, per unit of today's
     family  (U,) -> U the first of the underlyings that stand for one coin and have the same moves
+    unit    (U,) -> U the first of those of a family whose contracts the model margins together
     coin    (N,) is counted in a coin: balances, and contracts margined in it; all else counts as dollars
     haircut (N,) share of a balance held that does not count
     taken   (N,) False for assets that no account is of, which count for nothing
@@ -54,6 +60,7 @@ class CurrencyCells(NamedTuple):
     own: FloatArray
     price: FloatArray
     family: IntArray
+    unit: IntArray
     coin: BoolArray
     haircut: FloatArray
     taken: BoolArray
@@ -72,6 +79,7 @@ class _Legs(NamedTuple):
     """Sums of a block, ticks: R coins of accounts, (R,) and (R,K); money (accounts,) by account.
 
     equity   value of what is counted in the coin;  cells, dollar_cells   P&L in coin and in dollars, at its value now
+    of_coin, of_dollars   what the model asks for these, worst cells of units added up
     haircut  what does not count of the coin held
     """
 
@@ -80,6 +88,8 @@ class _Legs(NamedTuple):
     equity: FloatArray
     cells: FloatArray
     dollar_cells: FloatArray
+    of_coin: FloatArray
+    of_dollars: FloatArray
     haircut: FloatArray
     money: FloatArray
 
@@ -96,33 +106,60 @@ def cells_by_currency(
     """
     mover = arrays.terms.currency_underlying[arrays.terms.currency_idx]
     cells = np.where((arrays.is_collateral | ~taken)[:, None], 0.0, own)
-    return CurrencyCells(
-        cells, 1.0 + moves, _families(coins, moves), (mover >= 0) & taken, np.where(taken, 0.0, 1.0), taken
-    )
+    family = _families(coins, moves)
+    return CurrencyCells(cells, 1.0 + moves, family, family, (mover >= 0) & taken, np.where(taken, 0.0, 1.0), taken)
 
 
 def cells_in_dollars(
-    arrays: RiskArrays, rows: FloatArray, coins: list[str], haircut: FloatArray, money: BoolArray
+    arrays: RiskArrays,
+    rows: FloatArray,
+    coins: list[str],
+    haircut: FloatArray,
+    money: BoolArray,
+    together: IntArray | None = None,
 ) -> CurrencyCells:
     """The cells of a model that counts every contract in dollars: a coin is nothing but its balance.
 
-    rows     (N,K) P&L of one unit as the model counts its scenarios, ticks, of assets as well
-    coins    (U,) name of the coin of each underlying
-    haircut  (N,) share of a balance held that does not count
-    money    (N,) what is money to the model
+    rows      (N,K) P&L of one unit as the model counts its scenarios, ticks, of assets as well
+    coins     (U,) name of the coin of each underlying
+    haircut   (N,) share of a balance held that does not count
+    money     (N,) what is money to the model
+    together  (U,) equal for underlyings that the model margins together; None where it margins each by itself
     """
     asset = arrays.is_collateral
     coin = asset & ~money & np.any(rows != 0.0, axis=1) & (arrays.underlying_idx >= 0) & (arrays.value_rows > 0.0)
     moves = np.zeros((len(arrays.underlying_id), rows.shape[1]))
     at = np.flatnonzero(coin)[::-1]
     moves[arrays.underlying_idx[at]] = rows[at] / arrays.value_rows[at, None]
+    moves = _moves_of_coins(arrays, coins, moves, np.unique(arrays.underlying_idx[at]))
     own, every = np.where(asset[:, None], 0.0, rows), np.ones(len(arrays), np.bool_)
-    return CurrencyCells(own, 1.0 + moves, _families(coins, moves), coin, haircut, every)
+    family = _families(coins, moves)
+    parts = np.arange(len(coins)) if together is None else together
+    unit = _first_alike(list(zip(family.tolist(), parts.tolist(), strict=True)))
+    return CurrencyCells(own, 1.0 + moves, family, unit, coin, haircut, every)
+
+
+def _moves_of_coins(arrays: RiskArrays, coins: list[str], moves: FloatArray, known: IntArray) -> FloatArray:
+    """(U,K) moves, those of underlyings without a balance being of the first one of their coin that the scenarios move
+    alike; `known` are the underlyings with a balance."""
+    shape = (len(arrays.scenario_set), len(coins))
+    alike = np.broadcast_to(arrays.scenario_set.price_move, shape).T
+    source = np.arange(len(coins))
+    for u in np.setdiff1d(source, known):
+        ours = [v for v in known if coins[v] == coins[u]]
+        same = [v for v in ours if np.allclose(alike[v], alike[u], rtol=0.0, atol=ALIKE)]
+        source[u] = same[0] if same else u
+    return moves[source]
 
 
 def _families(coins: list[str], moves: FloatArray) -> IntArray:
-    known = [(coin, tuple(row)) for coin, row in zip(coins, moves.tolist(), strict=True)]
-    return np.array([known.index(one) for one in known], dtype=np.int64)
+    return _first_alike([(coin, tuple(row)) for coin, row in zip(coins, moves.tolist(), strict=True)])
+
+
+def _first_alike(keys: Sequence[Hashable]) -> IntArray:
+    """(U,) -> U the first with the same key."""
+    first: dict[Hashable, int] = {}
+    return np.array([first.setdefault(key, place) for place, key in enumerate(keys)], dtype=np.int64)
 
 
 def coins_or_money(arrays: RiskArrays, view: CurrencyCells) -> BoolArray:
@@ -191,7 +228,7 @@ def currency_debts(
 
     found = []
     for block, after in zip(sums(rows, None), sums(counted, view.haircut), strict=True):
-        legs = _legs(block, after, view.family, count)
+        legs = _legs(block, after, view, count)
         ticks, owed = _charge(legs, view.price[legs.coin])
         if arrays.tick is not None:
             ticks = np.ceil(np.round(ticks, NOISE_DIGITS)) + 0.0
@@ -221,23 +258,36 @@ def _several_currencies(book: Book, arrays: RiskArrays, view: CurrencyCells) -> 
     return np.asarray(least < most)
 
 
-def _legs(block: Block, counted: Block, family: IntArray, count: int) -> _Legs:
+def _legs(block: Block, counted: Block, view: CurrencyCells, count: int) -> _Legs:
     """Underlyings of one coin put together, `counted` after haircuts; whole ticks add up exactly."""
-    inside = block.key >= 0
-    coin = np.where(inside, np.append(family, -1)[block.key], -1)
-    code = block.account[inside] * max(len(family), 1) + coin[inside]
-    known, place = np.unique(code, return_inverse=True)
-    sums = np.zeros((len(known), block.ticks.shape[1] + 1))
-    np.add.at(sums, place, np.column_stack([block.ticks, counted.ticks[:, 0]])[inside])
+    inside, width = block.key >= 0, max(len(view.family), 1)
+    sums = np.column_stack([block.ticks, counted.ticks[:, 0]])[inside]
+    code, sums = _put_together(block.account[inside] * width + view.unit[block.key[inside]], sums)
+    worst = [
+        np.maximum(-cells.min(axis=1, initial=0.0), 0.0) for cells in (sums[:, :count], sums[:, count : 2 * count])
+    ]
+    code, sums = _put_together(code - code % width + view.family[code % width], np.column_stack([sums, *worst]))
     return _Legs(
-        account=known // max(len(family), 1),
-        coin=known % max(len(family), 1),
+        account=code // width,
+        coin=code % width,
         equity=sums[:, 2 * count],
         cells=sums[:, :count],
         dollar_cells=sums[:, count : 2 * count],
+        of_coin=sums[:, -2],
+        of_dollars=sums[:, -1],
         haircut=sums[:, 2 * count] - sums[:, 2 * count + 1],
         money=block.by_account(counted.ticks[:, 1]),
     )
+
+
+def _put_together(code: IntArray, values: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Codes that occur, ascending, and the sums of the rows of each."""
+    known, place = np.unique(code, return_inverse=True)
+    if len(known) == len(code):
+        return known, values[np.argsort(code)]
+    sums = np.zeros((len(known), values.shape[1]))
+    np.add.at(sums, place, values)
+    return known, sums
 
 
 def _charge(legs: _Legs, price: FloatArray) -> tuple[FloatArray, BoolArray]:
@@ -252,12 +302,9 @@ def _charge(legs: _Legs, price: FloatArray) -> tuple[FloatArray, BoolArray]:
     worth = (equity + legs.cells) * price
     least = worth.min(axis=1, initial=np.inf)
     loss = legs.equity - (worth + legs.dollar_cells).min(axis=1, initial=np.inf)
-    of_coin, of_dollars = (
-        np.maximum(-cells.min(axis=1, initial=0.0), 0.0) for cells in (legs.cells, legs.dollar_cells)
-    )
-    gap = np.maximum(loss - of_coin - of_dollars - legs.haircut, 0.0)
+    gap = np.maximum(loss - legs.of_coin - legs.of_dollars - legs.haircut, 0.0)
     owed = least < 0.0
-    dollars, spare = legs.money - by_account(of_dollars), legs.equity - legs.haircut - of_coin
+    dollars, spare = legs.money - by_account(legs.of_dollars), legs.equity - legs.haircut - legs.of_coin
     lacking = by_account(np.where(owed, np.maximum(-spare, 0.0), 0.0)) + np.maximum(-dollars, 0.0)
     others = by_account(np.where(owed, 0.0, np.maximum(spare, 0.0))) + np.maximum(dollars, 0.0)
     lacking_then = by_account(np.where(owed, -least, 0.0)) - dollars

@@ -64,15 +64,22 @@ NO_FAULTS = Faults(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
 
 def is_off_step(quantity: FloatArray, unit: FloatArray) -> BoolArray:
     """Where a quantity is no whole multiple of its unit; true for one that is not finite."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         gap = np.abs(np.rint(quantity / unit) * unit - quantity)
         return np.asarray(~(gap <= STEP_TOLERANCE * unit + QUANTITY_ROUNDING * np.abs(quantity)))
+
+
+def is_beyond_exact(quantity: FloatArray, unit: FloatArray) -> BoolArray:
+    """Where a quantity is finite and of more units than have exact doubles, so that no sum with it could be exact."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.isfinite(quantity) & (np.abs(quantity / unit) > EXACT_LIMIT))
 
 
 def units_held(positions: Positions, table: Table) -> FloatArray:
     """(P,) rows each position holds: whole steps of a contract, weighted balance of an asset."""
     quantity, row = positions.quantity, positions.instrument_idx
-    steps = np.rint(quantity / table.unit[row])
+    with np.errstate(over="ignore"):  # as below
+        steps = np.rint(quantity / table.unit[row])
     balance = np.where(quantity > 0, quantity * table.long_weight[row], quantity)
     return np.where(table.contract[row], steps, balance)
 
@@ -86,7 +93,8 @@ def faults(positions: Positions, table: Table, held: FloatArray) -> Faults:
     filled = np.flatnonzero(np.diff(first) > 0)
     magnitude = np.zeros(len(first) - 1)
     if len(filled):
-        magnitude[filled] = np.add.reduceat(np.abs(held) * table.magnitude[row], first[filled])
+        with np.errstate(over="ignore"):  # a sum that is not finite is refused where it is looked at
+            magnitude[filled] = np.add.reduceat(np.abs(held) * table.magnitude[row], first[filled])
     return Faults(_first_of(off, first), magnitude, _first_of(positions.row_set[row] != placed, first))
 
 

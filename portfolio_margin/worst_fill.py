@@ -23,6 +23,7 @@ import numpy as np
 from portfolio_margin.aggregate import NETTING
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import position_ticks
+from portfolio_margin.kernel_inputs import EXACT_LIMIT
 from pricing.arrays import BoolArray, FloatArray, IntArray, freeze_fields
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Kind
@@ -192,6 +193,14 @@ def gain_at_limit(arrays: RiskArrays, instrument_idx: IntArray, quantity: FloatA
     return np.asarray(np.where(arrays.kind[row] == Kind.OPTION, of_option, of_future))
 
 
+def is_too_large(arrays: RiskArrays, row: IntArray, quantity: FloatArray) -> BoolArray:
+    """(O,) orders that no sum of ticks could hold exactly; quantity (O,) finite."""
+    with np.errstate(over="ignore"):
+        steps = np.abs(quantity / arrays.unit[row])
+        ticks = steps * np.abs(arrays.rows[row]).max(axis=1, initial=0.0)
+    return np.asarray((steps > EXACT_LIMIT) | ((arrays.tick is not None) & (ticks > EXACT_LIMIT)))
+
+
 def check_orders(book: Book, arrays: RiskArrays, orders: OpenOrders) -> None:
     """DataError naming every order that is none, as `worst_fill` does."""
     problems = []
@@ -200,14 +209,17 @@ def check_orders(book: Book, arrays: RiskArrays, orders: OpenOrders) -> None:
         raise DataError([Problem("orders", None, "columns", str(sorted(lengths)), "need one entry for every order")])
     known = (orders.instrument_idx >= 0) & (orders.instrument_idx < len(arrays))
     row = np.where(known, orders.instrument_idx, 0)
-    steps = orders.quantity / arrays.unit[row]
-    whole = np.isfinite(steps) & (np.abs(steps - np.rint(steps)) <= 1e-9 * np.maximum(np.abs(steps), 1.0))
+    with np.errstate(over="ignore"):
+        steps = orders.quantity / arrays.unit[row]
+    off = np.abs(steps - np.rint(np.where(np.isfinite(steps), steps, 0.0)))
+    whole = np.isfinite(orders.quantity) & (np.isinf(steps) | (off <= 1e-9 * np.maximum(np.abs(steps), 1.0)))
     nobody = (orders.account_idx < 0) | (orders.account_idx >= len(book))
     checks = (
         ("account_idx", nobody, orders.account_idx, f"the book has {len(book)} accounts"),
         ("instrument_idx", ~known, orders.instrument_idx, f"the risk arrays hold only {len(arrays)}"),
         ("instrument_idx", known & arrays.is_collateral[row], orders.instrument_idx, "is collateral, not a contract"),
         ("quantity", ~whole | (orders.quantity == 0.0), orders.quantity, "must be whole steps of the contract, not 0"),
+        ("quantity", whole & is_too_large(arrays, row, orders.quantity), orders.quantity, "too large for exact sums"),
         ("gain", ~np.isfinite(orders.gain), orders.gain, "must be finite"),
     )
     for field, bad, values, remedy in checks:

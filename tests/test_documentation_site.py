@@ -15,9 +15,8 @@ import scenarios
 from tests.vectors import ROOT
 
 DOCS = ROOT / "docs"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODELS = sorted(path.stem for path in (ROOT / "portfolio_margin" / "models").glob("[a-z]*.py"))
-# The page of this model is a guide of its own.
-PAGE_OF_MODEL = {"dynamic_worst_case": "../dynamic-margin.md"}
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
 PAPERS = [ROOT / package / "README.md" for package in ("pricing", "scenarios", "portfolio_margin")]
 WITH_LINKS = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *PAPERS]
@@ -27,8 +26,12 @@ WITH_LINKS = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *PAPERS]
 def test_every_margin_model_has_a_page(model: str) -> None:
     listed = (DOCS / "models" / "index.md").read_text(encoding="utf-8")
     links = re.findall(rf"\[{model}\]\((.+?)\)", listed)
-    assert links == [PAGE_OF_MODEL.get(model, f"{model}.md")]
-    assert (DOCS / "models" / links[0]).is_file()
+    assert links == [f"{model}.md"]
+    page = (DOCS / "models" / links[0]).read_text(encoding="utf-8")
+    assert page.startswith("# ") and re.search(rf"\b{model}\b", page) and len(page) > 1_000
+    # The table of the README leads to the page, not to the source or elsewhere.
+    rows = [line for line in README.splitlines() if line.startswith("| ") and f"`{model}`" in line.split("|")[1]]
+    assert len(rows) == 1 and f"docs/models/{model}.md" in rows[0]
 
 
 def test_links_between_documents_lead_somewhere() -> None:

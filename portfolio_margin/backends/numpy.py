@@ -46,7 +46,8 @@ def _segment_sums(positions: Positions, table: Table, held: FloatArray, starts: 
         high = max(low + 1, int(np.searchsorted(ends, starts[low] + BLOCK_POSITIONS, side="right")))
         block = slice(starts[low], ends[high - 1])
         row = positions.instrument_idx[block]
-        product = held[block, None] * table.rows[row]
+        with np.errstate(over="ignore", invalid="ignore"):  # sums that are not finite are refused by their magnitude
+            product = held[block, None] * table.rows[row]
         asset = np.flatnonzero(~table.contract[row])
         if table.rounded and len(asset):
             product[asset] = np.rint(product[asset])

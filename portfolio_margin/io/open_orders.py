@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from portfolio_margin.book import Book
-from portfolio_margin.io.positions import in_order, unknown_remedy
+from portfolio_margin.io.positions import TOO_LARGE, in_order, unknown_remedy
 from portfolio_margin.io.tables import Table, number_column, read_table, require_columns, row_problems_of, text_column
 from portfolio_margin.kernel_inputs import is_off_step
 from portfolio_margin.nearest import did_you_mean_or_known
-from portfolio_margin.worst_fill import OpenOrders, gain_at_limit
+from portfolio_margin.worst_fill import OpenOrders, gain_at_limit, is_too_large
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import DataError, Problem
 from pricing.instruments import Kind
@@ -56,7 +56,9 @@ def read_orders(
     bad = no_number | ~np.isfinite(quantity) | (quantity == 0.0)
     problems += row_problems_of(table, "quantity", bad, "must be a finite number of contracts, + buy, - sell, not 0")
     step = arrays.quantity_step[row]
-    off = ~bad & (row >= 0) & is_off_step(np.where(bad, 0.0, quantity), step)
+    large = ~bad & (row >= 0) & is_too_large(arrays, row, np.where(bad, 0.0, quantity))
+    problems += row_problems_of(table, "quantity", large, TOO_LARGE)
+    off = ~bad & (row >= 0) & ~large & is_off_step(np.where(bad, 0.0, quantity), step)
     for size in np.unique(step[off]):
         problems += row_problems_of(table, "quantity", off & (step == size), f"must be a whole multiple of {size:g}")
     price = np.full(len(row), np.nan)

@@ -21,7 +21,7 @@ from portfolio_margin.io.tables import (
     row_problems_of,
     text_column,
 )
-from portfolio_margin.kernel_inputs import is_off_step
+from portfolio_margin.kernel_inputs import is_beyond_exact, is_off_step
 from portfolio_margin.nearest import did_you_mean
 from pricing.arrays import MAX_ACCOUNTS, BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import PROBLEMS_SHOWN, DataError, Problem
@@ -47,6 +47,9 @@ class Holdings(NamedTuple):
     account: StrArray
     instrument_idx: IntArray
     quantity: FloatArray
+
+
+TOO_LARGE = "too large for exact sums"
 
 
 class _Names(NamedTuple):
@@ -150,6 +153,8 @@ def _plain_rows(
         if np.any(market.expiry_time[instruments.expiry_idx[dated]] < market.valuation_time):
             return None
     row = found[rows.name]
+    if np.any(is_beyond_exact(rows.number, np.ones(len(row)) if collateral else instruments.quantity_step[row])):
+        return None
     if not collateral and np.any(is_off_step(rows.number, instruments.quantity_step[row])):
         return None
     return rows._replace(name=row)
@@ -189,7 +194,9 @@ def _positions(
         expired = dated & (market.expiry_time[instruments.expiry_idx[row]] < market.valuation_time)
         problems += row_problems_of(table, "instrument", expired, _expired_remedy(market.valuation_time))
     step = instruments.quantity_step[row]
-    off = known & np.isfinite(held.quantity) & is_off_step(held.quantity, step)
+    large = known & is_beyond_exact(held.quantity, step)
+    problems += row_problems_of(table, "quantity", large, TOO_LARGE)
+    off = known & np.isfinite(held.quantity) & ~large & is_off_step(held.quantity, step)
     for size in np.unique(step[off]):
         problems += row_problems_of(table, "quantity", off & (step == size), f"must be a whole multiple of {size:g}")
     return held, in_order(problems)
@@ -202,6 +209,8 @@ def _collateral(table: Table, instruments: Listed) -> tuple[Holdings, list[Probl
     names = _Names("currency", "amount", row_of, "currency")
     known = ", ".join(sorted(row_of))
     owned, problems = _holdings(table, names, lambda name: f"unknown currency; known: {known}")
+    large = is_beyond_exact(owned.quantity, np.ones(len(owned.quantity)))
+    problems += row_problems_of(table, "amount", large, TOO_LARGE)
     return owned, in_order(problems)
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from portfolio_margin.balances_owed import BalanceRates, balance_lines, owed_rates, with_balances
 from portfolio_margin.book import Book
 from portfolio_margin.currency_debts import CurrencyCells, cells_in_dollars, currency_debt_lines, with_currency_debts
+from portfolio_margin.deribit_matrix import coin_of
 from portfolio_margin.requirement import Contribution, Requirement
 from portfolio_margin.span.rules import SpanRules
-from pricing.arrays import BoolArray, FloatArray
+from pricing.arrays import BoolArray, FloatArray, IntArray
 from scenarios.risk_arrays import RiskArrays
 
 FACTORS = (1.0, 1.0)
@@ -67,5 +68,21 @@ def cells_beside(arrays: RiskArrays, rules: SpanRules, haircut: FloatArray) -> C
     """What is held or owed beside the scan; contracts are all counted in money."""
     _, beside = _beside(arrays, rules)
     rows = np.where(arrays.is_collateral[:, None], beside, arrays.rows)
-    coins = [str(name) for name in arrays.underlying_id]
-    return cells_in_dollars(arrays, rows, coins, haircut, arrays.instrument_id == arrays.currency)
+    coins = [coin_of(str(name)) for name in arrays.underlying_id]
+    money = arrays.instrument_id == arrays.currency
+    return cells_in_dollars(arrays, rows, coins, haircut, money, _scanned_together(arrays, rules))
+
+
+def _scanned_together(arrays: RiskArrays, rules: SpanRules) -> IntArray:
+    """(U,) the first underlying whose contracts are in one commodity with those of each; with credits between
+    commodities, which take off what each is scanned for, all are counted as one."""
+    group = np.arange(len(arrays.underlying_id))
+    if rules.before or rules.between:
+        return np.zeros_like(group)
+    ours = rules.covered & (arrays.underlying_idx >= 0)
+    pairs = np.unique(np.column_stack([rules.commodity[ours], arrays.underlying_idx[ours]]), axis=0)
+    commodities, count = np.unique(pairs[:, 0], return_counts=True)
+    for commodity in commodities[count > 1]:
+        inside = np.unique(group[pairs[pairs[:, 0] == commodity, 1]])
+        group[np.isin(group, inside)] = inside[0]
+    return group

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 # coin, settlement ("coin" or "dollars"), value in dollars now, gain in each cell in what it settles in, at the index;
-# of a balance held the share that does not count.
+# of a balance held the share that does not count; the unit that the model margins it in, the coin if none is named.
 Piece = dict[str, Any]
 
 
@@ -17,12 +17,15 @@ def legs(pieces: list[Piece], moves: dict[str, list[float]]) -> dict[str, dict[s
             continue
         count = len(moves[piece["coin"]])
         leg = found.setdefault(
-            piece["coin"], {"equity": 0.0, "haircut": 0.0, "cells": [0.0] * count, "dollar_cells": [0.0] * count}
+            piece["coin"],
+            {"equity": 0.0, "haircut": 0.0, "cells": [0.0] * count, "dollar_cells": [0.0] * count, "units": {}},
         )
         column = "cells" if piece["settle"] == "coin" else "dollar_cells"
         leg["equity"] += piece["value"] if piece["settle"] == "coin" else 0.0
         leg["haircut"] += max(0.0, piece["value"]) * piece.get("haircut", 0.0)
         leg[column] = [a + b for a, b in zip(leg[column], piece["gains"], strict=True)]
+        unit = leg["units"].setdefault((piece.get("unit", piece["coin"]), column), [0.0] * count)
+        unit[:] = [a + b for a, b in zip(unit, piece["gains"], strict=True)]
     return found
 
 
@@ -36,7 +39,10 @@ def currency_charge(pieces: list[Piece], moves: dict[str, list[float]]) -> float
     for coin, leg in legs(pieces, moves).items():
         worth = [(leg["equity"] + gain) * (1.0 + m) for gain, m in zip(leg["cells"], moves[coin], strict=True)]
         together = [w + gain for w, gain in zip(worth, leg["dollar_cells"], strict=True)]
-        own, of_dollars = (max(0.0, -min(leg[column])) for column in ("cells", "dollar_cells"))
+        own, of_dollars = (
+            sum(max(0.0, -min(gains)) for (_, which), gains in leg["units"].items() if which == column)
+            for column in ("cells", "dollar_cells")
+        )
         dollars -= of_dollars
         owed, spare = min(worth) < 0.0, leg["equity"] - leg["haircut"] - own
         gaps[owed] += max(0.0, leg["equity"] - min(together) - own - of_dollars - leg["haircut"])

@@ -10,7 +10,6 @@ import numpy as np
 from portfolio_margin.io.history import VOL_UNITS, CheckedHistory, decimal_vols, read_checked_history
 from portfolio_margin.io.tables import refuse
 from pricing.arrays import FloatArray, StrArray
-from scenarios.calibrate.moves import log_returns
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class CalibrationHistory:
 
     def joint_returns(self) -> tuple[FloatArray, FloatArray, StrArray]:
         """(M,) log returns of price and of vol from one day that both have to the next, and (M,) the later days."""
+        from scenarios.calibrate.moves import log_returns
+
         days, of_price, of_vol = np.intersect1d(self.price.date, self.vol.date, return_indices=True)
         if len(days) < 3:
             refuse(self.vol.source, "date", len(days), f"has fewer than three days in common with {self.price.source}")
@@ -73,6 +74,8 @@ def read_calibration_history(
 
 def common_returns(histories: Mapping[str, CalibrationHistory]) -> FloatArray:
     """(M,U) log returns of all prices from one day that all have to the next. DataError where there are no three."""
+    from scenarios.calibrate.moves import log_returns
+
     days = common_days(histories)
     return log_returns(
         np.column_stack([h.price.close[np.searchsorted(h.price.date, days)] for h in histories.values()])

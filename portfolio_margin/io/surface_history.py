@@ -10,10 +10,11 @@ import numpy as np
 from portfolio_margin.io.tables import number_column, read_table, refuse, require_columns, row_problems_of, text_column
 from pricing.arrays import BoolArray, FloatArray
 from pricing.errors import DataError
-from scenarios.calibrate.surfaces import MONEYNESS, TENORS, SurfaceHistory, constant_tenors, slice_vols
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from scenarios.calibrate.surfaces import SurfaceHistory
 
 YEAR_MS = 365 * 86_400_000
 NUMBERS = ("strike", "underlying", "index", "mark_iv")
@@ -64,6 +65,8 @@ def _history(
     day: FloatArray, moment: FloatArray, expiry: FloatArray, k: FloatArray, carry: FloatArray, vol: FloatArray
 ) -> SurfaceHistory:
     """Rows sorted by moment, expiry and strike into days."""
+    from scenarios.calibrate.surfaces import MONEYNESS, TENORS, SurfaceHistory
+
     days = np.unique(day)
     surface = np.full((len(days), len(TENORS), len(MONEYNESS)), np.nan)
     rate = np.full((len(days), len(TENORS)), np.nan)
@@ -78,6 +81,8 @@ def _history(
 def _one_day(
     here: BoolArray, moment: FloatArray, expiry: FloatArray, k: FloatArray, carry: FloatArray, vol: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
+    from scenarios.calibrate.surfaces import MONEYNESS, TENORS, constant_tenors, slice_vols
+
     expiries = np.unique(expiry[here])
     tau = (expiries - moment[here][0]) / YEAR_MS
     variance = np.full((len(tau), len(MONEYNESS)), np.nan)

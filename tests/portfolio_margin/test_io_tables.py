@@ -264,9 +264,7 @@ def test_extra_and_repeated_columns(tmp_path: Path) -> None:
 
 
 def test_reading_code_loads_pandas_only_when_it_reads() -> None:
-    # Histories for `calibrate` come with what is computed from them.
-    computing = {"__init__", "calibrated", "surface_history"}
-    modules = sorted(path.stem for path in Path(io_package.__path__[0]).glob("*.py") if path.stem not in computing)
+    modules = sorted(path.stem for path in Path(io_package.__path__[0]).glob("*.py") if path.stem != "__init__")
     assert {"chain", "deribit", "deribit_json", "market_json", "positions", "results", "symbols"} <= set(modules)
     imports = ", ".join(f"portfolio_margin.io.{name}" for name in modules)
     heavy = "{'pandas', 'pyarrow', 'numba', 'jax', 'scipy'}"

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from portfolio_margin import AccountStatus, MarginStatement, margin
-from portfolio_margin.models import worst_case
+from portfolio_margin import AccountStatus, MarginStatement, load_sample, margin
+from portfolio_margin.models import span, worst_case
 from portfolio_margin.requirement import Requirement
 from portfolio_margin.statement import account_status, down, health, ratio, up
 from pricing import DataError, NumericalError
+from scenarios import revalue
 from tests.portfolio_margin.books import ARRAYS, BACKENDS, BOOK, MARKET, Held, book_of, loose
 from tests.portfolio_margin.engines import check_statement, engine_state
 
@@ -246,3 +247,19 @@ def test_what_is_no_whole_cent_goes_to_the_house() -> None:
     amounts = np.array([64_599_999.954, 0.0149, 1e-7, -0.0101, 999_999_999.9951])
     assert down(amounts).tolist() == [64_599_999.95, 0.01, 0.0, -0.02, 999_999_999.99]
     assert up(amounts).tolist() == [64_599_999.96, 0.02, 0.01, -0.01, 1_000_000_000.0]
+
+
+AMOUNTS = st.integers(0, 10**12).map(lambda ticks: ticks / 1e6)
+
+
+def test_options_that_cover_their_risk_leave_nothing_to_pay() -> None:
+    """SPAN asks for no more than the value of options bought in full: funds of such accounts of the sample are 0."""
+    sample = load_sample()
+    model = span.Model(span.Params())
+    arrays = revalue(sample.instruments, sample.market, model.scenario_set(sample.market))
+    statement = margin(sample.book, arrays, sample.market, model)
+    paid = ["butterfly-02", "delta-hedged-gamma-01", "delta-hedged-gamma-02", "long-straddle-01", "long-strangle-01"]
+    rows = [sample.book.row_of(account) for account in paid]
+    assert statement.available_funds[rows].tolist() == [0.0] * len(paid)
+    assert statement.excess_liquidity[rows].tolist() == [0.0] * len(paid)
+    assert statement.initial_margin[rows].tolist() == statement.margin_balance[rows].tolist()

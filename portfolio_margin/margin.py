@@ -20,7 +20,7 @@ from portfolio_margin.statement import (
     health,
     nearest_step,
     ratio,
-    up,
+    up_to_what_covers,
 )
 from portfolio_margin.version import VERSION
 from pricing.arrays import BoolArray, FloatArray, IntArray
@@ -175,9 +175,11 @@ def _of_positions(book: Book, arrays: RiskArrays, model: MarginModel, *, backend
     held = equity(book, arrays, haircut_rows, options_counted=options, backend=backend, threads=threads)
     marked = held.equity if required.revaluation is None else held.equity + required.revaluation
     step = money_step(arrays)
-    value, counted, haircut = down(marked, step), down(marked - held.uncounted, step), up(held.haircut, step)
-    balance = down(counted - haircut, step)
-    initial, maintenance = up(required.initial, step), up(required.maintenance, step)
+    value, counted = down(marked, step), down(marked - held.uncounted, step)
+    haircut = up_to_what_covers(held.haircut, marked - held.uncounted, counted, step)
+    balance, left = down(counted - haircut, step), marked - held.haircut - held.uncounted
+    initial = up_to_what_covers(required.initial, left, balance, step)
+    maintenance = up_to_what_covers(required.maintenance, left, balance, step)
     if not (np.all(np.isfinite(initial)) and np.all(np.isfinite(balance))):
         raise NumericalError("a margin came out as no finite number; nothing is reported")
     return Amounts(
@@ -192,9 +194,7 @@ def _of_positions(book: Book, arrays: RiskArrays, model: MarginModel, *, backend
         excess_liquidity=down(balance - maintenance, step),
         mm_rate=ratio(maintenance, balance),
         health=health(balance, maintenance),
-        status=account_status(
-            marked, marked - held.haircut - held.uncounted, required.initial, required.maintenance, step
-        ),
+        status=account_status(marked, left, required.initial, required.maintenance, step),
         delta_total=held.delta,
         worst_scenario=required.worst_scenario,
         excluded=count,

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # Binary noise of sums and products of doubles, in money steps and relative to the amount: far below any tick, so it is
 # not money.
 ROUNDING_NOISE, RELATIVE_NOISE = 5e-7, 2e-15
+# A lack of less, in money steps, is none: charges that models round to some 1e-6 of the currency, so that their sums
+# are exact, may together be that much above what they were.
+COVER_NOISE = 1e-3
 REDUCE_ONLY_LEVEL = 1.10
 
 
@@ -194,6 +197,21 @@ def up(amount: FloatArray, step: float = CENT) -> FloatArray:
 def down(amount: FloatArray, step: float = CENT) -> FloatArray:
     """Rounded down to the money step, `dollars.money_step`: equity."""
     return _rounded(amount, np.floor, step)
+
+
+def up_to_what_covers(
+    amount: FloatArray, cover: FloatArray, rounded_cover: FloatArray, step: float = CENT
+) -> FloatArray:
+    """Rounded up to the money step, but not beyond what covers it: who lacks nothing lacks no cent by rounding.
+
+    amount, cover   what is required and what is there for it, (A,) each, before rounding
+    rounded_cover   what is there, rounded down
+    An amount above its cover is rounded up, so that no lack is ever less than it is.
+    """
+    rounded = up(amount, step)
+    noise = np.maximum(COVER_NOISE * step, RELATIVE_NOISE * np.maximum(np.abs(amount), np.abs(cover)))
+    capped = np.maximum(np.minimum(rounded, rounded_cover), 0.0)
+    return np.asarray(np.where((amount - cover <= noise) & np.isfinite(amount), capped, rounded))
 
 
 def nearest_step(amount: FloatArray, step: float) -> FloatArray:

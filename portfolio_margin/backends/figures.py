@@ -53,6 +53,7 @@ from portfolio_margin.order_table import (
     VALUE_TICKS,
 )  # fmt: skip
 from portfolio_margin.statement import (
+    COVER_NOISE,
     REDUCE_ONLY_LEVEL,
     RELATIVE_NOISE,
     ROUNDING_NOISE,
@@ -268,12 +269,24 @@ def _needs(numbers: Any, summed: float, sums: Any) -> Any:
 
 
 @numba.njit(**INLINED)
+def _up_to_what_covers(amount: float, cover: float, rounded_cover: float, step: float, per_unit: float) -> float:
+    """As `statement.up_to_what_covers`, of one number."""
+    rounded = _up(amount, step, per_unit)
+    noise = max(COVER_NOISE * step, RELATIVE_NOISE * max(abs(amount), abs(cover)))
+    if amount - cover <= noise and np.isfinite(amount):
+        return max(min(rounded, rounded_cover), 0.0)
+    return rounded
+
+
+@numba.njit(**INLINED)
 def _rounded(numbers: Any, needed: float, kept_up: float, marked: float, cut: float) -> Any:
     """Equity, haircut, balance, initial and maintenance margin, available funds and excess liquidity, rounded."""
     step, per_unit = numbers[MONEY_STEP], numbers[STEPS_PER_UNIT]
-    equity, haircut = _down(marked, step, per_unit), _up(cut, step, per_unit)
+    equity, left = _down(marked, step, per_unit), marked - cut
+    haircut = _up_to_what_covers(cut, marked, equity, step, per_unit)
     balance = _down(equity - haircut, step, per_unit)
-    initial, maintenance = _up(needed, step, per_unit), _up(kept_up, step, per_unit)
+    initial = _up_to_what_covers(needed, left, balance, step, per_unit)
+    maintenance = _up_to_what_covers(kept_up, left, balance, step, per_unit)
     available, excess = _down(balance - initial, step, per_unit), _down(balance - maintenance, step, per_unit)
     return equity, haircut, balance, initial, maintenance, available, excess
 

@@ -11,7 +11,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
 from portfolio_margin.margin import amounts
 from portfolio_margin.requirement import MarginModel, has_every_rule
-from portfolio_margin.statement import account_status, down, up
+from portfolio_margin.statement import account_status, down, up_to_what_covers
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import NumericalError
 from scenarios.risk_arrays import RiskArrays
@@ -50,11 +50,13 @@ def measured(
     held = equity(book, arrays, model.haircut(arrays), options_counted=options, backend=backend, threads=threads)
     marked = held.equity if required.revaluation is None else held.equity + required.revaluation
     value = down(marked)
-    balance = down(down(marked - held.uncounted) - up(held.haircut))
-    initial, maintenance = up(required.initial), up(required.maintenance)
+    counted, left = down(marked - held.uncounted), marked - held.haircut - held.uncounted
+    balance = down(counted - up_to_what_covers(held.haircut, marked - held.uncounted, counted))
+    initial = up_to_what_covers(required.initial, left, balance)
+    maintenance = up_to_what_covers(required.maintenance, left, balance)
     if not (np.all(np.isfinite(initial)) and np.all(np.isfinite(balance))):
         raise NumericalError("a margin came out as no finite number; nothing is reported")
-    status = account_status(marked, marked - held.haircut - held.uncounted, required.initial, required.maintenance)
+    status = account_status(marked, left, required.initial, required.maintenance)
     return Measured(value, balance, initial, maintenance, status, held.equity)
 
 

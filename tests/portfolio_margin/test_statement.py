@@ -13,9 +13,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from portfolio_margin import AccountStatus, MarginStatement, load_sample, margin
+from portfolio_margin.backends import figures
 from portfolio_margin.models import span, worst_case
 from portfolio_margin.requirement import Requirement
-from portfolio_margin.statement import account_status, down, health, ratio, up
+from portfolio_margin.statement import account_status, down, health, ratio, up, up_to_what_covers
 from pricing import DataError, NumericalError
 from scenarios import revalue
 from tests.portfolio_margin.books import ARRAYS, BACKENDS, BOOK, MARKET, Held, book_of, loose
@@ -252,6 +253,30 @@ def test_what_is_no_whole_cent_goes_to_the_house() -> None:
 AMOUNTS = st.integers(0, 10**12).map(lambda ticks: ticks / 1e6)
 
 
+@given(equity=AMOUNTS, need=AMOUNTS, lost=AMOUNTS)
+@example(equity=12_699.255, need=12_699.255000114441, lost=0.0)
+@example(equity=100.009, need=100.005, lost=0.001)
+@example(equity=100.005, need=0.0, lost=100.005)
+@example(equity=100.0, need=100.000011, lost=0.0)
+def test_who_lacks_nothing_lacks_no_cent(equity: float, need: float, lost: float) -> None:
+    """Of ticks of a millionth: what is covered is covered after rounding, and a lack never becomes a smaller one."""
+    have, wanted, cut = (np.array([amount]) for amount in (equity, need, lost))
+    haircut = up_to_what_covers(cut, have, down(have))
+    balance, left = down(down(have) - haircut), have - cut
+    required = up_to_what_covers(wanted, left, balance)
+    available = Decimal(repr(float(down(balance - required)[0])))
+    exact = Decimal(repr(equity)) - Decimal(repr(lost)) - Decimal(repr(need))
+    assert (available >= 0) if exact >= 0 else (available <= exact + Decimal("0.00001"))
+    assert available <= max(exact, Decimal(0)) + Decimal("0.00001")
+    assert required[0] >= 0
+
+
+def test_what_is_endless_is_covered_by_nothing() -> None:
+    with np.errstate(invalid="ignore"):
+        rounded = up_to_what_covers(np.array([math.inf]), np.array([1.0]), np.array([1.0]))
+    assert not np.isfinite(rounded[0])
+
+
 def test_options_that_cover_their_risk_leave_nothing_to_pay() -> None:
     """SPAN asks for no more than the value of options bought in full: funds of such accounts of the sample are 0."""
     sample = load_sample()
@@ -263,3 +288,17 @@ def test_options_that_cover_their_risk_leave_nothing_to_pay() -> None:
     assert statement.available_funds[rows].tolist() == [0.0] * len(paid)
     assert statement.excess_liquidity[rows].tolist() == [0.0] * len(paid)
     assert statement.initial_margin[rows].tolist() == statement.margin_balance[rows].tolist()
+
+
+def test_the_order_kernels_round_alike() -> None:
+    """Bit by bit, about the border between what is covered and what is not."""
+    random = np.random.default_rng(5)
+    cover = random.integers(0, 10**11, 4_000) / 1e6
+    amount = cover + random.choice([-1.0, -1e-2, -1e-5, -1e-6, 0.0, 1e-7, 1e-6, 2e-5, 1e-2, 1.0], len(cover))
+    expected = up_to_what_covers(amount, cover, down(cover))
+    found = [
+        figures._up_to_what_covers(*numbers, 0.01, 100.0) for numbers in zip(amount, cover, down(cover), strict=True)
+    ]
+    assert expected.tolist() == found
+    assert (expected < up(amount)).any()
+    assert (expected == up(amount)).any()

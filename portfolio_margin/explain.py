@@ -39,7 +39,7 @@ class Explanation:
     """Why one account is required to hold what it is, in exact decimals of the margin currency.
 
     Each line is the exact sum of the lines one deeper below it, where there are any: what belongs to no expiry or
-    position has none. The line "rounding" is what rounding up to the money step adds to the two totals.
+    position has none. The line "rounding" is what rounding adds to the two totals, or takes off
     """
 
     account: str
@@ -82,7 +82,7 @@ def explain(statement: MarginStatement, book: Book, arrays: RiskArrays, account:
         lines = [
             ExplainedLine(0, "requirement", account, None, "", *totals),
             *_tree(contributions, 1),
-            ExplainedLine(1, "rounding", "up to the money step", None, "", *rounding),
+            ExplainedLine(1, "rounding", "to the money step", None, "", *rounding),
         ]
     columns = statement.columns()
     return Explanation(

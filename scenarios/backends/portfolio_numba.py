@@ -19,6 +19,7 @@ import numpy as np
 from pricing.arrays import FloatArray, read_only
 from pricing.models import black76
 from pricing.xp import numba as XP
+from scenarios.backends import delta_series as series
 from scenarios.backends import normal_tail
 from scenarios.legs import LARGEST_DISCOUNT, LARGEST_PRICE, LARGEST_VOL, LONGEST, SMALLEST_PRICE, Grid, Legs
 
@@ -103,7 +104,7 @@ def _formula_template(tag: str) -> Any:
 
 def _look_up_template(tag: str) -> Any:
     def grid_pnl(first, last, legs, grid, out):
-        """What the other kernel computes, with look-ups in the place of the formula."""
+        """What the other kernel computes, with look-ups in the place of the formula, and series where they pay."""
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
         forward, strike, vol, sign, quantity, tau, discount = legs
@@ -111,40 +112,50 @@ def _look_up_template(tag: str) -> Any:
         # The columns that `leg_sums` takes, by where they begin.
         room, log_moneyness, per_deviation = XP.scratch(COLUMNS), 0, ROOM  # noqa: F821
         half, grown, pays = 2 * ROOM, 3 * ROOM, 4 * ROOM  # noqa: F821
-        root, per_root = XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
+        root, per_root, widest = XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
+        seeds, sums = XP.scratch(SEEDS), XP.scratch(SUMS)  # noqa: F821
         count, times, unfit, base = last - first, len(tau) - 1, 0, 0.0
-        blocks = (count + BLOCK - 1) // BLOCK  # noqa: F821
-        for n in range(count, blocks * BLOCK):  # noqa: F821
-            # Legs of nothing fill the last block.
+        for row in range(first, last):
+            now, due_now = tau[times, row], discount[times, row]
+            fit = FIT(XP, forward[row], strike[row], now, vol[row], sign[row], quantity[row], due_now)  # noqa: F821
+            unfit += 0 if fit else 1
+        if unfit:
+            return unfit
+        rows, values = np.empty(ROOM, np.int64), np.empty(len(growth))  # noqa: F821
+        SORT(first, count, vol, tau, rows)
+        places, plan = PLAN(log_growth, growth)
+        rooms = room, seeds, sums, widest
+        pairs = (count + PAIR - 1) // PAIR  # noqa: F821
+        for n in range(count, pairs * PAIR):  # noqa: F821
+            # Legs of nothing fill the last pair of blocks.
             room[log_moneyness + n] = room[per_deviation + n] = room[half + n] = room[grown + n] = room[pays + n] = 0.0
+            root[n] = per_root[n] = 0.0
         for n in range(count):
-            row = first + n
-            f, k, now, due_now = forward[row], strike[row], tau[times, row], discount[times, row]
-            unfit += 0 if FIT(XP, f, k, now, vol[row], sign[row], quantity[row], due_now) else 1  # noqa: F821
-            room[log_moneyness + n] = XP.log_ratio(f, k)
+            room[log_moneyness + n] = XP.log_ratio(forward[rows[n]], strike[rows[n]])
         for step in range(times + 1):
             # As things stand now comes first, without a move: what all others are compared with.
-            t, moves, factors = (times - step, len(growth), len(vol_factor)) if step else (times, 1, 1)
+            t = times - step
             for n in range(count):
-                row = first + n
+                row = rows[n]
                 v = vol[row] * XP.sqrt(tau[t, row])
                 root[n] = v * (0.5 * PER_INTERVAL) * sign[row]  # noqa: F821
                 per_root[n] = XP.where(v > SMALLEST, PER_INTERVAL / v, MOST_DEVIATIONS) * sign[row]  # noqa: F821
                 worth = quantity[row] * discount[t, row] * sign[row]
                 room[grown + n], room[pays + n] = worth * forward[row], worth * strike[row]
-            for i in range(factors):
+            WIDEST(per_root, pairs, widest)
+            for i in range(len(vol_factor) if step else 1):
                 factor = vol_factor[i] if step else 1.0
                 per_factor = 1.0 / factor if factor > SMALLEST else MOST_DEVIATIONS  # noqa: F821
                 for n in range(count):
                     room[half + n], room[per_deviation + n] = root[n] * factor, per_root[n] * per_factor
-                for m in range(moves):
-                    growth_here, log_here = (growth[m], log_growth[m]) if step else (1.0, 0.0)
-                    forwards, strikes = SUMS(room, ROOM, blocks, log_here)  # noqa: F821
-                    value = growth_here * forwards - strikes
-                    if step:
-                        out[(i * times + t) * moves + m] = value - base
-                    else:
-                        base = value
+                if not step:
+                    forwards, strikes = LEG_SUMS(room, ROOM, 0, 2 * pairs, 0.0)  # noqa: F821
+                    base = forwards - strikes
+                    continue
+                VALUES(rooms, pairs, per_factor, plan, values)  # noqa: F821
+                cell = (i * times + t) * len(growth)
+                for s in range(len(growth)):
+                    out[cell + places[s]] = values[s] - base
         return unfit
 
     return grid_pnl
@@ -153,11 +164,13 @@ def _look_up_template(tag: str) -> Any:
 @functools.cache
 def _look_up_kernel() -> Any:
     bound = {
-        "SMALLEST": SMALLEST_DEVIATION, "MOST_DEVIATIONS": MOST_DEVIATIONS, "BLOCK": BLOCK_LEGS, "ROOM": GROUP_LEGS,
-        "COLUMNS": 5 * GROUP_LEGS, "PER_INTERVAL": 1.0 / normal_tail.INTERVAL, "SUMS": normal_tail.leg_sums,
-        "FIT": XP.compile_formula(_fit_leg),
+        "SMALLEST": SMALLEST_DEVIATION, "MOST_DEVIATIONS": MOST_DEVIATIONS, "ROOM": GROUP_LEGS,
+        "COLUMNS": 5 * GROUP_LEGS, "SEEDS": 3 * GROUP_LEGS, "SUMS": series.ORDER * BLOCK_LEGS, "PAIR": series.PAIR,
+        "PER_INTERVAL": 1.0 / normal_tail.INTERVAL, "VALUES": series.values_of(GROUP_LEGS),
+        "SORT": series.sort_legs, "PLAN": series.plan_moves, "WIDEST": series.widest_of_pairs,
+        "LEG_SUMS": normal_tail.leg_sums, "FIT": XP.compile_formula(_fit_leg),
     }  # fmt: skip
-    tag = f"{LEAST} {MOST} {YEARS} {VOL} {DISCOUNT} {XP.source_hash(normal_tail)}"
+    tag = f"{LEAST} {MOST} {YEARS} {VOL} {DISCOUNT} {XP.source_hash(normal_tail, series)}"
     return XP.compile_kernel(_look_up_template(""), tag, None, bound)
 
 

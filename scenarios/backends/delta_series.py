@@ -48,6 +48,8 @@ SERIES_COST, TERM_COST, MOVE_COST = 100, 4, 65
 LONGEST_REACH = 1.0
 # Further powers from which weights are found downwards: what is wrong at first is divided by the order each time.
 FURTHER = 6
+ROWS = ORDER + FURTHER
+INVERSE_FACTORIALS = np.array([1.0 / math.factorial(n) for n in range(ROWS + 1)])
 TAIL = 2.0**-55
 # Legs are sorted by their variance to a quarter of a power of two, from 2^-18 to 2^6.
 SMALLEST_BUCKET, BUCKETS = (1023 - 18) << 2, 96
@@ -128,44 +130,45 @@ def group_moves(log_growth: Any) -> Any:
 
 
 @numba.njit(**FLAGS)
-def move_weights(log_growth: Any, places: Any, starts: Any, least: float, most: float) -> Any:
-    """(LEVELS, ORDER + FURTHER, M): what term n = 1, 2, ... of a sum of series counts in the value after each move.
+def move_weights(moved: Any, growth: Any, starts: Any, least: float, most: float) -> Any:
+    """What term n = 1, 2, ... of a sum of series counts in the value after each move, moves in blocks of LANES.
 
-    Also (LEVELS,) the most deviations that a group may reach over, 0 where series do not pay. The weight is e^c / n!
-    times the integral of e^s (s / reach)^n over s from 0 to the distance from the middle c. Integration by parts gives
-    each from the next one.
+    (LEVELS, blocks, ORDER + FURTHER, LANES) as one column; also (LEVELS,) the most deviations that a group may reach
+    over, 0 where series do not pay. The weight is e^c / n! times the integral of e^s (s / reach)^n over s from 0 to the
+    distance from the middle c. Integration by parts gives each from the next one.
     """
-    count = len(places)
-    weights, limits = np.empty((LEVELS, ORDER + FURTHER, count)), np.zeros(LEVELS)
-    ratio, higher = np.empty(count), np.empty(count)
+    XP.vector_loop()
+    count = len(moved)
+    blocks = (count + LANES - 1) // LANES
+    weights, limits = np.zeros(LEVELS * blocks * ROWS * LANES), np.zeros(LEVELS)
+    ratio, higher = XP.scratch(LANES), XP.scratch(LANES)
     for level in range(LEVELS):
         groups = 1 << level
         reach = (most - least) / (2 * groups)
-        terms = min(ORDER, (MOVE_COST * count // groups - SERIES_COST) // TERM_COST) // STEP
-        if terms < 1 or reach > LONGEST_REACH:
+        steps = min(ORDER, (MOVE_COST * count // groups - SERIES_COST) // TERM_COST) // STEP
+        if steps < 1 or reach > LONGEST_REACH:
             continue
-        limits[level] = SPREADS[terms - 1]
-        for group in range(groups):
-            low, high = group_range(starts, level, group)
-            middle = least + (2 * group + 1) * reach
-            scale = XP.exp(middle)
-            for s in range(low, high):
-                away = log_growth[places[s]] - middle
-                ratio[s] = away / reach if reach > 0.0 else 0.0
-                weights[level, 0, s] = XP.exp(away) * ratio[s]
-                higher[s] = 0.0
-            for n in range(1, ORDER + FURTHER):
-                for s in range(low, high):
-                    weights[level, n, s] = weights[level, n - 1, s] * ratio[s]
-            for n in range(ORDER + FURTHER - 1, -1, -1):
-                for s in range(low, high):
-                    power = weights[level, n, s]
-                    weights[level, n, s] = higher[s]
-                    higher[s] = reach / (n + 1) * (power - higher[s])
-            for n in range(ORDER):
-                scale /= n + 1
-                for s in range(low, high):
-                    weights[level, n, s] *= scale
+        limits[level] = SPREADS[steps - 1]
+        per_reach = 1.0 / reach if reach > 0.0 else 0.0
+        for block in range(blocks):
+            start = (level * blocks + block) * ROWS * LANES
+            for lane in range(LANES):
+                ratio[lane] = higher[lane] = 0.0
+            for s in range(block * LANES, min(count, (block + 1) * LANES)):
+                group = 0
+                while s >= starts[(group + 1) << (LEVELS - 1 - level)]:
+                    group += 1
+                ratio[s - block * LANES] = (moved[s] - (least + (2 * group + 1) * reach)) * per_reach
+                weights[start + s - block * LANES] = growth[s] * ratio[s - block * LANES]
+            for n in range(1, ROWS):
+                for lane in range(LANES):
+                    weights[start + n * LANES + lane] = weights[start + (n - 1) * LANES + lane] * ratio[lane]
+            for n in range(ROWS - 1, -1, -1):
+                inverse = reach / (n + 1)
+                for lane in range(LANES):
+                    power = weights[start + n * LANES + lane]
+                    weights[start + n * LANES + lane] = higher[lane] * INVERSE_FACTORIALS[n + 1]
+                    higher[lane] = inverse * (power - higher[lane])
     return weights, limits
 
 
@@ -173,12 +176,11 @@ def move_weights(log_growth: Any, places: Any, starts: Any, least: float, most: 
 def plan_moves(log_growth: Any, growth: Any) -> Any:
     """`group_moves` and, in that order, the moves themselves, and `move_weights`."""
     places, starts, least, most = group_moves(log_growth)
-    weights, limits = move_weights(log_growth, places, starts, least, most)
-    placed = np.empty(len(places))
-    logs = np.empty(len(places))
+    grown, moved = np.empty(len(places)), np.empty(len(places))
     for s in range(len(places)):
-        placed[s], logs[s] = growth[places[s]], log_growth[places[s]]
-    return places, (starts, least, most, placed, logs, weights, limits)
+        grown[s], moved[s] = growth[places[s]], log_growth[places[s]]
+    weights, limits = move_weights(moved, grown, starts, least, most)
+    return places, (starts, least, most, grown, moved, weights, limits)
 
 
 @numba.njit(**FLAGS)
@@ -257,6 +259,57 @@ def add_terms(typing_context: Any, seeds: Any, size: Any, place: Any, steps: Any
     return types.none(seeds, size, types.int64, types.int64, sums), codegen
 
 
+@intrinsic
+def weigh_terms(typing_context: Any, sums: Any, steps: Any, weights: Any, start: Any, target: Any) -> Any:
+    """Set LANES numbers to the sum over terms of their total times what they count after each of LANES moves.
+
+    sums, steps   as in `add_terms`; rows hold totals in all lanes
+    weights       array; from `start` LANES numbers a term
+    target        address
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums, steps, weights, start, target = arguments
+        data = builder.gep(context.make_array(signature.args[2])(context, builder, weights).data, [start])
+        nothing = ir.Constant(REGISTER, [0.0] * LANES)
+        totals = [cgutils.alloca_once_value(builder, nothing) for _ in range(STEP)]
+        for total in totals:
+            builder.store(nothing, total)
+        with cgutils.for_range(builder, steps) as loop:
+            for step, total in enumerate(totals):
+                row = builder.add(builder.mul(loop.index, ir.Constant(INDEX, STEP)), ir.Constant(INDEX, step))
+                place = builder.mul(row, ir.Constant(INDEX, LANES))
+                term, weight = (
+                    builder.load(builder.bitcast(builder.gep(origin, [place]), REGISTER.as_pointer()), align=8)
+                    for origin in (sums, data)
+                )
+                builder.store(fused(builder, term, weight, builder.load(total)), total)
+        pairs = [builder.fadd(builder.load(a), builder.load(b)) for a, b in zip(totals[::2], totals[1::2], strict=True)]
+        builder.store(builder.fadd(*pairs), builder.bitcast(target, REGISTER.as_pointer()), align=64)
+        return context.get_dummy_value()
+
+    return types.none(sums, types.int64, weights, types.int64, target), codegen
+
+
+@intrinsic
+def total_rows(typing_context: Any, sums: Any, rows: Any) -> Any:
+    """Set all LANES numbers of each row to their sum."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums, rows = arguments
+        with cgutils.for_range(builder, rows) as loop:
+            place = builder.gep(sums, [builder.mul(loop.index, ir.Constant(INDEX, LANES))])
+            place = builder.bitcast(place, REGISTER.as_pointer())
+            total = builder.load(place, align=64)
+            for distance in (4, 2, 1):
+                order = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [n ^ distance for n in range(LANES)])
+                total = builder.fadd(total, builder.shuffle_vector(total, total, order))
+            builder.store(total, place, align=64)
+        return context.get_dummy_value()
+
+    return types.none(sums, types.int64), codegen
+
+
 def values_of(size: int) -> Any:
     """The function that finds what all legs are worth after every move, for rooms of so many legs."""
     log_moneyness, per_deviation = LOG_MONEYNESS * size, PER_DEVIATION * size
@@ -266,6 +319,7 @@ def values_of(size: int) -> Any:
     @numba.njit(**FLAGS)
     def seed(room: Any, seeds: Any, first: int, last: int, middle: float, reach: float) -> None:
         """What `add_terms` takes, of some legs."""
+        XP.vector_loop()
         for n in range(first, last):
             d = ((room[log_moneyness + n] + middle) * room[per_deviation + n] + room[half + n]) * INTERVAL
             r = room[per_deviation + n] * (INTERVAL * reach)
@@ -276,7 +330,7 @@ def values_of(size: int) -> Any:
     def add_series(rooms: Any, first: int, last: int, scale: float, middle: float, reach: float, moves: Any) -> None:
         """Add what pairs of legs are worth after each move of a group."""
         room, seeds, sums, widest = rooms
-        low, high, growth, weights, values = moves
+        low, high, start, growth, weights, values = moves
         seed(room, seeds, first * PAIR, last * PAIR, middle, reach)
         most = 0
         for pair in range(first, last):
@@ -288,12 +342,12 @@ def values_of(size: int) -> Any:
         forwards, strikes = leg_sums(room, size, first * PAIR, (last - first) * (PAIR // LANES), middle)
         for s in range(low, high):
             values[s] += growth[s] * forwards - strikes
-        for n in range(most * STEP):
-            total = 0.0
-            for lane in range(LANES):
-                total += sums[n * LANES + lane]
-            for s in range(low, high):
-                values[s] += total * weights[n, s]
+        total_rows(sums, most * STEP)
+        after = XP.scratch(LANES)
+        for block in range(low // LANES, (high + LANES - 1) // LANES):
+            weigh_terms(sums, most, weights, start + block * ROWS * LANES, after)
+            for s in range(max(low, block * LANES), min(high, (block + 1) * LANES)):
+                values[s] += after[s - block * LANES]
 
     @numba.njit(**FLAGS)
     def find_values(rooms: Any, pairs: int, per_factor: float, plan: Any, values: Any) -> None:
@@ -317,7 +371,8 @@ def values_of(size: int) -> Any:
                     low, high = group_range(starts, level, group)
                     middle = least + (2 * group + 1) * reach
                     if low < high:
-                        moves = low, high, growth, weights[level], values
+                        start = level * ((len(values) + LANES - 1) // LANES) * ROWS * LANES
+                        moves = low, high, start, growth, weights, values
                         add_series(rooms, first, last, scale, middle, reach, moves)
             last = first
         if last > 0:

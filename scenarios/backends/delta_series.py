@@ -11,7 +11,7 @@ terms than there are, for moves of more than a few deviations, N(d1) and N(d2) a
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -20,6 +20,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from pricing.arrays import FloatArray, IntArray
 from pricing.xp import numba as XP
 from pricing.xp.tracing import float_bits, where
 from scenarios.backends.normal_tail import (
@@ -49,7 +50,9 @@ LONGEST_REACH = 1.0
 # Further powers from which weights are found downwards: what is wrong at first is divided by the order each time.
 FURTHER = 6
 ROWS = ORDER + FURTHER
-INVERSE_FACTORIALS = np.array([1.0 / math.factorial(n) for n in range(ROWS + 1)])
+MOST_STEPS = ORDER // STEP
+INVERSES = np.array([1.0 / n for n in range(1, ROWS + 1)])
+INVERSE_FACTORIALS = np.cumprod(INVERSES)
 TAIL = 2.0**-55
 # Legs are sorted by their variance to a quarter of a power of two, from 2^-18 to 2^6.
 SMALLEST_BUCKET, BUCKETS = (1023 - 18) << 2, 96
@@ -76,7 +79,7 @@ def largest_spread(order: int) -> float:
     return low
 
 
-SPREADS = np.array([largest_spread(order) for order in range(STEP, ORDER + 1, STEP)])
+SPREADS = tuple(largest_spread(order) for order in range(STEP, ORDER + 1, STEP))
 
 
 def _bucket(variance: Any) -> Any:
@@ -85,128 +88,144 @@ def _bucket(variance: Any) -> Any:
     return where(place < BUCKETS - 1, place, BUCKETS - 1)
 
 
-BUCKET = XP.compile_formula(_bucket)
+def _steps(spread: Any) -> Any:
+    """The least order, in STEP, of a series that reaches over so many deviations."""
+    steps = where(spread > SPREADS[0], 2, 1)
+    for largest in SPREADS[1:-1]:
+        steps = steps + where(spread > largest, 1, 0)
+    return steps
+
+
+bucket_of, steps_of = XP.compile_formula(_bucket), XP.compile_formula(_steps)
+
+
+class Room(NamedTuple):
+    """What a kernel works in."""
+
+    rows: IntArray  # (ROOM + ROOM + BUCKETS + 1,) rows of legs in their order, and what finds it
+    places: IntArray  # (M + M + GROUPS + 1,) moves in their order, and what finds it
+    moves: FloatArray  # (3,M) growth and its logarithm in that order, and what all legs are worth then
+    weights: FloatArray  # of `plan_moves`
+
+
+def room_of(legs: int, moves: int) -> Room:
+    """Room for so many legs at most, and moves."""
+    weights = LEVELS * -(-moves // LANES) * ROWS * LANES
+    return Room(
+        np.empty(2 * legs + BUCKETS + 1, np.int64),
+        np.empty(2 * moves + GROUPS + 1, np.int64),
+        np.empty((3, moves)),
+        np.empty(weights),
+    )
 
 
 @numba.njit(**FLAGS)
-def sort_legs(first: int, count: int, vol: Any, tau: Any, rows: Any) -> None:
-    """Fill rows with first ... first + count - 1 by the least variance that a leg has at any time."""
-    ends, bucket = np.zeros(BUCKETS + 1, np.int64), np.empty(count, np.int64)
+def sort_legs(first: int, count: int, vol: Any, tau: Any, rows: Any, size: int) -> None:
+    """Set rows to first ... first + count - 1 by the least variance that a leg has at any time."""
+    ends = 2 * size
+    for b in range(BUCKETS + 1):
+        rows[ends + b] = 0
     for n in range(count):
         left = tau[0, first + n]
         for t in range(1, len(tau)):
-            left = min(left, tau[t, first + n])
-        bucket[n] = BUCKET(vol[first + n] * vol[first + n] * left)
-    for n in range(count):
-        ends[bucket[n] + 1] += 1
+            left = tau[t, first + n] if tau[t, first + n] < left else left
+        bucket = bucket_of(vol[first + n] * vol[first + n] * left)
+        rows[size + n] = bucket
+        rows[ends + bucket + 1] += 1
     for b in range(BUCKETS):
-        ends[b + 1] += ends[b]
+        rows[ends + b + 1] += rows[ends + b]
     for n in range(count):
-        rows[ends[bucket[n]]] = first + n
-        ends[bucket[n]] += 1
+        place = ends + rows[size + n]
+        rows[rows[place]] = first + n
+        rows[place] += 1
 
 
 @numba.njit(**FLAGS)
-def group_moves(log_growth: Any) -> Any:
-    """The moves by the smallest groups that series are for: places (M,), where groups begin (GROUPS+1,), least, most.
+def sort_moves(log_growth: Any, growth: Any, places: Any, moves: Any) -> Any:
+    """Put the moves in the order of the smallest groups that series are for, all equally wide; least and most of them.
 
-    Groups are equally wide.
+    places ends with where groups begin.
     """
+    count = len(log_growth)
+    starts = 2 * count
     least = most = log_growth[0]
-    for m in range(len(log_growth)):
-        least, most = min(least, log_growth[m]), max(most, log_growth[m])
-    group, starts = np.empty(len(log_growth), np.int64), np.zeros(GROUPS + 1, np.int64)
+    for m in range(count):
+        least = log_growth[m] if log_growth[m] < least else least
+        most = log_growth[m] if log_growth[m] > most else most
     per_group = GROUPS / (most - least) if most > least else 0.0
-    for m in range(len(log_growth)):
-        group[m] = min(GROUPS - 1, int((log_growth[m] - least) * per_group))
-        starts[group[m] + 1] += 1
+    for g in range(GROUPS + 1):
+        places[starts + g] = 0
+    for m in range(count):
+        group = int((log_growth[m] - least) * per_group)
+        group = group if group < GROUPS else GROUPS - 1
+        places[count + m] = group
+        places[starts + group + 1] += 1
     for g in range(GROUPS):
-        starts[g + 1] += starts[g]
-    ends, places = starts.copy(), np.empty(len(log_growth), np.int64)
-    for m in range(len(log_growth)):
-        places[ends[group[m]]] = m
-        ends[group[m]] += 1
-    return places, starts, least, most
+        places[starts + g + 1] += places[starts + g]
+    for m in range(count):
+        start = starts + places[count + m]
+        s = places[start]
+        places[s], moves[0, s], moves[1, s] = m, growth[m], log_growth[m]
+        places[start] += 1
+    # Each group now ends where the next one began.
+    for g in range(GROUPS, 0, -1):
+        places[starts + g] = places[starts + g - 1]
+    places[starts] = 0
+    return least, most
 
 
 @numba.njit(**FLAGS)
-def move_weights(moved: Any, growth: Any, starts: Any, least: float, most: float) -> Any:
-    """What term n = 1, 2, ... of a sum of series counts in the value after each move, moves in blocks of LANES.
+def weigh_moves(places: Any, moves: Any, weights: Any, least: float, most: float, limits: Any) -> None:
+    """Set weights to what term n = 1, 2, ... of a sum of series counts in the value after each move.
 
-    (LEVELS, blocks, ORDER + FURTHER, LANES) as one column; also (LEVELS,) the most deviations that a group may reach
-    over, 0 where series do not pay. The weight is e^c / n! times the integral of e^s (s / reach)^n over s from 0 to the
-    distance from the middle c. Integration by parts gives each from the next one.
+    weights (LEVELS, blocks, ROWS, LANES) as one column, blocks of moves. Also limits, the most deviations that a group
+    of each level may reach over, 0 where series do not pay. The weight is e^c / n! times the integral of
+    e^s (s / reach)^n over s from 0 to the distance from the middle c. Integration by parts gives each from the next.
     """
     XP.vector_loop()
-    count = len(moved)
+    count = moves.shape[1]
     blocks = (count + LANES - 1) // LANES
-    weights, limits = np.zeros(LEVELS * blocks * ROWS * LANES), np.zeros(LEVELS)
     ratio, higher = XP.scratch(LANES), XP.scratch(LANES)
     for level in range(LEVELS):
         groups = 1 << level
         reach = (most - least) / (2 * groups)
-        steps = min(ORDER, (MOVE_COST * count // groups - SERIES_COST) // TERM_COST) // STEP
+        steps = (MOVE_COST * count // groups - SERIES_COST) // (TERM_COST * STEP)
+        limits[level] = 0.0
         if steps < 1 or reach > LONGEST_REACH:
             continue
-        limits[level] = SPREADS[steps - 1]
+        limits[level] = SPREADS[steps - 1 if steps < MOST_STEPS else MOST_STEPS - 1]
         per_reach = 1.0 / reach if reach > 0.0 else 0.0
         for block in range(blocks):
             start = (level * blocks + block) * ROWS * LANES
             for lane in range(LANES):
-                ratio[lane] = higher[lane] = 0.0
-            for s in range(block * LANES, min(count, (block + 1) * LANES)):
-                group = 0
-                while s >= starts[(group + 1) << (LEVELS - 1 - level)]:
+                ratio[lane] = higher[lane] = weights[start + lane] = 0.0
+            group = 0
+            for s in range(block * LANES, count if count < (block + 1) * LANES else (block + 1) * LANES):
+                while s >= places[2 * count + ((group + 1) << (LEVELS - 1 - level))]:
                     group += 1
-                ratio[s - block * LANES] = (moved[s] - (least + (2 * group + 1) * reach)) * per_reach
-                weights[start + s - block * LANES] = growth[s] * ratio[s - block * LANES]
+                lane = s - block * LANES
+                ratio[lane] = (moves[1, s] - (least + (2 * group + 1) * reach)) * per_reach
+                weights[start + lane] = moves[0, s] * ratio[lane]
             for n in range(1, ROWS):
                 for lane in range(LANES):
                     weights[start + n * LANES + lane] = weights[start + (n - 1) * LANES + lane] * ratio[lane]
             for n in range(ROWS - 1, -1, -1):
-                inverse = reach / (n + 1)
+                inverse = reach * INVERSES[n]
                 for lane in range(LANES):
                     power = weights[start + n * LANES + lane]
-                    weights[start + n * LANES + lane] = higher[lane] * INVERSE_FACTORIALS[n + 1]
+                    weights[start + n * LANES + lane] = higher[lane] * INVERSE_FACTORIALS[n]
                     higher[lane] = inverse * (power - higher[lane])
-    return weights, limits
-
-
-@numba.njit(**FLAGS)
-def plan_moves(log_growth: Any, growth: Any) -> Any:
-    """`group_moves` and, in that order, the moves themselves, and `move_weights`."""
-    places, starts, least, most = group_moves(log_growth)
-    grown, moved = np.empty(len(places)), np.empty(len(places))
-    for s in range(len(places)):
-        grown[s], moved[s] = growth[places[s]], log_growth[places[s]]
-    weights, limits = move_weights(moved, grown, starts, least, most)
-    return places, (starts, least, most, grown, moved, weights, limits)
 
 
 @numba.njit(**FLAGS)
 def widest_of_pairs(per_root: Any, pairs: int, widest: Any) -> None:
-    """The most deviations that an interval of the logarithm is to any leg of each pair."""
+    """Set widest to the most deviations that an interval of the logarithm is to any leg of each pair."""
     for pair in range(pairs):
         most = 0.0
         for n in range(pair * PAIR, (pair + 1) * PAIR):
-            most = max(most, abs(per_root[n]))
+            distance = per_root[n] if per_root[n] > 0.0 else -per_root[n]
+            most = distance if distance > most else most
         widest[pair] = most
-
-
-@numba.njit(**FLAGS)
-def group_range(starts: Any, level: int, group: int) -> Any:
-    """From where to where the moves of a group of a level are."""
-    smallest = 1 << (LEVELS - 1 - level)
-    return starts[group * smallest], starts[(group + 1) * smallest]
-
-
-@numba.njit(**FLAGS)
-def steps_of(spread: float) -> int:
-    """The least order, in STEP, for a series that reaches over so many deviations."""
-    steps = 1
-    while steps < ORDER // STEP and SPREADS[steps - 1] < spread:
-        steps += 1
-    return steps
 
 
 @intrinsic(prefer_literal=True)
@@ -311,73 +330,70 @@ def total_rows(typing_context: Any, sums: Any, rows: Any) -> Any:
 
 
 def values_of(size: int) -> Any:
-    """The function that finds what all legs are worth after every move, for rooms of so many legs."""
+    """The function that finds what all legs are worth after every move, for so many legs at most."""
     log_moneyness, per_deviation = LOG_MONEYNESS * size, PER_DEVIATION * size
     half, grown = HALF * size, WORTH_GROWN * size
     density = 1.0 / math.sqrt(2.0 * math.pi)
 
     @numba.njit(**FLAGS)
-    def seed(room: Any, seeds: Any, first: int, last: int, middle: float, reach: float) -> None:
-        """What `add_terms` takes, of some legs."""
+    def add_series(rooms: Any, run: Any, scale: float, middle: float, reach: float, group: Any, room: Any) -> None:
+        """Add what pairs of legs, first to last, are worth after each move of a group: from where to where, weights."""
         XP.vector_loop()
-        for n in range(first, last):
-            d = ((room[log_moneyness + n] + middle) * room[per_deviation + n] + room[half + n]) * INTERVAL
-            r = room[per_deviation + n] * (INTERVAL * reach)
-            seeds[n] = room[grown + n] * r * (density * XP.exp(-0.5 * (d * d)))
+        columns, seeds, sums, widest = rooms
+        first, last = run
+        low, high, start = group
+        for n in range(first * PAIR, last * PAIR):
+            far = columns[per_deviation + n] * INTERVAL
+            d, r = (columns[log_moneyness + n] + middle) * far + columns[half + n] * INTERVAL, far * reach
+            seeds[n] = columns[grown + n] * r * (density * XP.exp(-0.5 * (d * d)))
             seeds[size + n], seeds[2 * size + n] = -(d * r), r * r
-
-    @numba.njit(**FLAGS)
-    def add_series(rooms: Any, first: int, last: int, scale: float, middle: float, reach: float, moves: Any) -> None:
-        """Add what pairs of legs are worth after each move of a group."""
-        room, seeds, sums, widest = rooms
-        low, high, start, growth, weights, values = moves
-        seed(room, seeds, first * PAIR, last * PAIR, middle, reach)
         most = 0
         for pair in range(first, last):
-            most = max(most, steps_of(scale * widest[pair]))
-        for n in range(most * STEP * LANES):
-            sums[n] = 0.0
-        for pair in range(first, last):
-            add_terms(seeds, size, pair * PAIR, steps_of(scale * widest[pair]), sums)
-        forwards, strikes = leg_sums(room, size, first * PAIR, (last - first) * (PAIR // LANES), middle)
-        for s in range(low, high):
-            values[s] += growth[s] * forwards - strikes
+            steps = steps_of(scale * widest[pair])
+            for n in range(most * STEP * LANES, steps * STEP * LANES):
+                sums[n] = 0.0
+            most = steps if steps > most else most
+            add_terms(seeds, size, pair * PAIR, steps, sums)
         total_rows(sums, most * STEP)
-        after = XP.scratch(LANES)
+        forwards, strikes = leg_sums(columns, size, first * PAIR, (last - first) * (PAIR // LANES), middle)
+        moves, after = room.moves, XP.scratch(LANES)
         for block in range(low // LANES, (high + LANES - 1) // LANES):
-            weigh_terms(sums, most, weights, start + block * ROWS * LANES, after)
-            for s in range(max(low, block * LANES), min(high, (block + 1) * LANES)):
-                values[s] += after[s - block * LANES]
+            weigh_terms(sums, most, room.weights, start + block * ROWS * LANES, after)
+            for s in range(block * LANES, (block + 1) * LANES):
+                if low <= s < high:
+                    moves[2, s] += moves[0, s] * forwards - strikes + after[s - block * LANES]
 
     @numba.njit(**FLAGS)
-    def find_values(rooms: Any, pairs: int, per_factor: float, plan: Any, values: Any) -> None:
-        """rooms: addresses of the columns of `leg_sums`, of what series take, of their sums, of `widest_of_pairs`.
+    def find_values(rooms: Any, pairs: int, per_factor: float, limits: Any, ends: Any, room: Any) -> None:
+        """Set the last row of room.moves.
 
-        per_factor: what the deviations of the latter count.
+        rooms        addresses of the columns of `leg_sums`, of what series take, of their sums, of `widest_of_pairs`
+        per_factor   what the deviations of the latter count
+        limits, ends of `weigh_moves` and `sort_moves`
         """
-        room, widest = rooms[0], rooms[3]
-        starts, least, most, growth, log_growth, weights, limits = plan
-        for s in range(len(values)):
-            values[s] = 0.0
-        last = pairs
+        columns, widest = rooms[0], rooms[3]
+        (least, most), moves, count = ends, room.moves, room.moves.shape[1]
+        last, blocks = pairs, (count + LANES - 1) // LANES
+        for s in range(count):
+            moves[2, s] = 0.0
         for level in range(LEVELS):
             reach = (most - least) / (2 << level)
-            scale, first = per_factor * INTERVAL * reach, last
+            scale, first, between = per_factor * INTERVAL * reach, last, LEVELS - 1 - level
             # Legs are in the order of their deviations but for a few: down to the last that needs smaller groups.
             while first > 0 and scale * widest[first - 1] < limits[level]:
                 first -= 1
-            if first < last:
-                for group in range(1 << level):
-                    low, high = group_range(starts, level, group)
-                    middle = least + (2 * group + 1) * reach
-                    if low < high:
-                        start = level * ((len(values) + LANES - 1) // LANES) * ROWS * LANES
-                        moves = low, high, start, growth, weights, values
-                        add_series(rooms, first, last, scale, middle, reach, moves)
+            for group in range(1 << level if first < last else 0):
+                low, high = (
+                    room.places[2 * count + (group << between)],
+                    room.places[2 * count + ((group + 1) << between)],
+                )
+                middle = least + (2 * group + 1) * reach
+                if low < high:
+                    where_from = low, high, level * blocks * ROWS * LANES
+                    add_series(rooms, (first, last), scale, middle, reach, where_from, room)
             last = first
-        if last > 0:
-            for s in range(len(values)):
-                forwards, strikes = leg_sums(room, size, 0, last * (PAIR // LANES), log_growth[s])
-                values[s] += growth[s] * forwards - strikes
+        for s in range(count if last > 0 else 0):
+            forwards, strikes = leg_sums(columns, size, 0, last * (PAIR // LANES), moves[1, s])
+            moves[2, s] += moves[0, s] * forwards - strikes
 
     return find_values

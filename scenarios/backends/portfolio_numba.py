@@ -103,7 +103,7 @@ def _formula_template(tag: str) -> Any:
 
 
 def _look_up_template(tag: str) -> Any:
-    def grid_pnl(first, last, legs, grid, out):
+    def grid_pnl(first, last, legs, grid, out, space):
         """What the other kernel computes, with look-ups in the place of the formula, and series where they pay."""
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
@@ -113,7 +113,7 @@ def _look_up_template(tag: str) -> Any:
         room, log_moneyness, per_deviation = XP.scratch(COLUMNS), 0, ROOM  # noqa: F821
         half, grown, pays = 2 * ROOM, 3 * ROOM, 4 * ROOM  # noqa: F821
         root, per_root, widest = XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
-        seeds, sums = XP.scratch(SEEDS), XP.scratch(SUMS)  # noqa: F821
+        limits, seeds, sums = XP.scratch(LANES), XP.scratch(SEEDS), XP.scratch(SUMS)  # noqa: F821
         count, times, unfit, base = last - first, len(tau) - 1, 0, 0.0
         for row in range(first, last):
             now, due_now = tau[times, row], discount[times, row]
@@ -121,9 +121,10 @@ def _look_up_template(tag: str) -> Any:
             unfit += 0 if fit else 1
         if unfit:
             return unfit
-        rows, values = np.empty(ROOM, np.int64), np.empty(len(growth))  # noqa: F821
-        SORT(first, count, vol, tau, rows)
-        places, plan = PLAN(log_growth, growth)
+        rows, places = space.rows, space.places
+        SORT_LEGS(first, count, vol, tau, rows, ROOM)  # noqa: F821
+        ends = SORT_MOVES(log_growth, growth, places, space.moves)  # noqa: F821
+        WEIGH(places, space.moves, space.weights, ends[0], ends[1], limits)  # noqa: F821
         rooms = room, seeds, sums, widest
         pairs = (count + PAIR - 1) // PAIR  # noqa: F821
         for n in range(count, pairs * PAIR):  # noqa: F821
@@ -152,10 +153,10 @@ def _look_up_template(tag: str) -> Any:
                     forwards, strikes = LEG_SUMS(room, ROOM, 0, 2 * pairs, 0.0)  # noqa: F821
                     base = forwards - strikes
                     continue
-                VALUES(rooms, pairs, per_factor, plan, values)  # noqa: F821
+                VALUES(rooms, pairs, per_factor, limits, ends, space)  # noqa: F821
                 cell = (i * times + t) * len(growth)
                 for s in range(len(growth)):
-                    out[cell + places[s]] = values[s] - base
+                    out[cell + places[s]] = space.moves[2, s] - base
         return unfit
 
     return grid_pnl
@@ -167,7 +168,7 @@ def _look_up_kernel() -> Any:
         "SMALLEST": SMALLEST_DEVIATION, "MOST_DEVIATIONS": MOST_DEVIATIONS, "ROOM": GROUP_LEGS,
         "COLUMNS": 5 * GROUP_LEGS, "SEEDS": 3 * GROUP_LEGS, "SUMS": series.ORDER * BLOCK_LEGS, "PAIR": series.PAIR,
         "PER_INTERVAL": 1.0 / normal_tail.INTERVAL, "VALUES": series.values_of(GROUP_LEGS),
-        "SORT": series.sort_legs, "PLAN": series.plan_moves, "WIDEST": series.widest_of_pairs,
+        "SORT_LEGS": series.sort_legs, "SORT_MOVES": series.sort_moves, "WEIGH": series.weigh_moves, "LANES": series.LANES, "WIDEST": series.widest_of_pairs,
         "LEG_SUMS": normal_tail.leg_sums, "FIT": XP.compile_formula(_fit_leg),
     }  # fmt: skip
     tag = f"{LEAST} {MOST} {YEARS} {VOL} {DISCOUNT} {XP.source_hash(normal_tail, series)}"
@@ -194,15 +195,18 @@ def grid_pnl(legs: Legs, grid: Grid, threads: int = 1) -> tuple[FloatArray, int]
     given, moves = tuple(read_only(column) for column in legs), tuple(read_only(column) for column in grid)
     cells = len(grid.vol_factor) * (len(legs.tau) - 1) * len(grid.growth)
     groups = np.empty((-(-count // GROUP_LEGS), cells))
-    if len(groups) == 1:
-        return groups[0], kernel(0, count, given, moves, groups[0])
 
     def run(part: slice) -> int:
+        # Room of its own for every thread.
+        room = (series.room_of(GROUP_LEGS, len(grid.growth)),) if normal_tail.HAS_LOOK_UP else ()
         firsts = range(part.start * GROUP_LEGS, min(part.stop * GROUP_LEGS, count), GROUP_LEGS)
         return sum(
-            kernel(first, min(first + GROUP_LEGS, count), given, moves, groups[first // GROUP_LEGS]) for first in firsts
+            kernel(first, min(first + GROUP_LEGS, count), given, moves, groups[first // GROUP_LEGS], *room)
+            for first in firsts
         )
 
+    if len(groups) == 1:
+        return groups[0], run(slice(0, 1))
     workers = min(threads, max(1, count * cells // PRICES_OF_A_THREAD))
     unfit = sum(XP.run_in_threads(run, len(groups), workers, block=1))
     return np.asarray(groups.sum(axis=0)), unfit

@@ -6,7 +6,9 @@ hand and want the answer within a fraction of a millisecond. Nothing is rounded 
 
 from __future__ import annotations
 
+import functools
 import importlib
+from types import ModuleType
 from typing import NamedTuple, NoReturn
 
 import numpy as np
@@ -15,7 +17,7 @@ from numpy.typing import ArrayLike
 from pricing.arrays import MAX_SCENARIOS, FloatArray
 from pricing.columns import check_rows, flat_columns, numbers
 from pricing.errors import ConfigError, DataError, Problem
-from pricing.price import check_threads, default_threads
+from pricing.price import check_threads
 from scenarios.legs import (
     LARGEST_DISCOUNT,
     LARGEST_PRICE,
@@ -77,12 +79,10 @@ def portfolio_pnl(
     columns, _ = flat_columns(NAME, {**named, "discount": discount})
     price_moves, vol_moves, steps = _checked_moves(moves)
     growth = 1.0 + price_moves
-    grid = Grid(growth, np.log1p(price_moves), 1.0 + vol_moves)
+    grid = Grid(growth, np.log1p(price_moves), 1.0 + vol_moves, steps)
     legs = _legs(columns, steps)
     shape = (len(vol_moves), len(steps), len(price_moves))
-    workers = default_threads(len(legs.tau) * shape[0] * shape[1] * shape[2]) if threads is None else threads
-    kernels = importlib.import_module(f"scenarios.backends.portfolio_{backend}")
-    pnl, unfit = kernels.grid_pnl(legs, grid, workers)
+    pnl, unfit = _kernels(backend).grid_pnl(legs, grid, threads)
     if unfit:
         _refuse(columns)
     lowest = int(pnl.argmin())
@@ -93,24 +93,23 @@ def portfolio_pnl(
     return PortfolioPnl(pnl.reshape(shape), loss, (*divmod(rest, shape[1]), move))
 
 
+@functools.cache
+def _kernels(backend: str) -> ModuleType:
+    return importlib.import_module(f"scenarios.backends.portfolio_{backend}")
+
+
 def _legs(columns: dict[str, FloatArray], steps: FloatArray) -> Legs:
-    """The legs as time passes, fit or not."""
-    count = len(columns["forward"])
-    if not count:
+    """The legs, fit or not, and their discounts as time passes."""
+    forward, strike, tau, vol, sign, quantity, discount = columns.values()
+    if not len(forward):
         raise DataError([Problem(NAME, None, "forward", 0, "must hold a leg at least")])
-    now, due, times = columns["tau"], columns["discount"], len(steps)
-    left = np.empty((times + 1, count))
-    np.subtract(now, steps[:, None], out=left[:times])
-    np.maximum(left, 0.0, out=left)
-    left[times] = now
-    later = np.ones(left.shape)
-    if np.count_nonzero(due == 1.0) != count:
+    later = np.empty((0, len(tau)))
+    if np.count_nonzero(discount == 1.0) != len(tau):
         # What is not fit is refused by what sees it next.
         with np.errstate(all="ignore"):
-            share = np.divide(left, now, out=later, where=now > 0.0)
-            later = due**share
-    forward, strike, vol, sign, quantity = (columns[name] for name in ("forward", "strike", "vol", "sign", "quantity"))
-    return Legs(forward, strike, vol, sign, quantity, left, later)
+            left = np.maximum(tau - steps[:, None], 0.0)
+            later = discount ** np.divide(left, tau, out=np.ones_like(left), where=tau > 0.0)
+    return Legs(forward, strike, tau, vol, sign, quantity, discount, later)
 
 
 def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[FloatArray, FloatArray, FloatArray]:

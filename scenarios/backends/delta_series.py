@@ -120,15 +120,13 @@ def room_of(legs: int, moves: int) -> Room:
 
 
 @numba.njit(**FLAGS)
-def sort_legs(first: int, count: int, vol: Any, tau: Any, rows: Any, size: int) -> None:
-    """Set rows to first ... first + count - 1 by the least variance that a leg has at any time."""
+def sort_legs(first: int, count: int, vol: Any, tau: Any, longest: float, rows: Any, size: int) -> None:
+    """Set rows to first ... first + count - 1 by the variance that legs have after the longest time."""
     ends = 2 * size
     for b in range(BUCKETS + 1):
         rows[ends + b] = 0
     for n in range(count):
-        left = tau[0, first + n]
-        for t in range(1, len(tau)):
-            left = tau[t, first + n] if tau[t, first + n] < left else left
+        left = tau[first + n] - longest
         bucket = bucket_of(vol[first + n] * vol[first + n] * left)
         rows[size + n] = bucket
         rows[ends + bucket + 1] += 1

@@ -18,6 +18,7 @@ import numpy as np
 
 from pricing.arrays import FloatArray, read_only
 from pricing.models import black76
+from pricing.price import default_threads
 from pricing.xp import numba as XP
 from scenarios.backends import delta_series as series
 from scenarios.backends import normal_tail
@@ -52,12 +53,13 @@ def _formula_template(tag: str) -> Any:
     def grid_pnl(first, last, legs, grid, out):
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
-        forward, strike, vol, sign, quantity, tau, discount = legs
-        growth, log_growth, vol_factor = grid
+        forward, strike, tau, vol, sign, quantity, discount, later = legs
+        growth, log_growth, vol_factor, elapsed = grid
+        discounted = len(later) > 0
         price, pays, side, log_moneyness = XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
         base, worth, half, per_deviation = XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
         sums = XP.scratch(BLOCK)  # noqa: F821
-        count, times, unfit = last - first, len(tau) - 1, 0
+        count, times, unfit = last - first, len(elapsed), 0
         blocks = (count + BLOCK - 1) // BLOCK  # noqa: F821
         for n in range(count, blocks * BLOCK):  # noqa: F821
             # Legs of nothing fill the last block.
@@ -65,7 +67,7 @@ def _formula_template(tag: str) -> Any:
             log_moneyness[n] = base[n] = worth[n] = half[n] = per_deviation[n] = 0.0
         for n in range(count):
             row = first + n
-            f, k, now, due_now = forward[row], strike[row], tau[times, row], discount[times, row]
+            f, k, now, due_now = forward[row], strike[row], tau[row], discount[row]
             fit = FIT(XP, f, k, now, vol[row], sign[row], quantity[row], due_now)  # noqa: F821
             unfit += 0 if fit else 1
             price[n], pays[n], side[n] = f, k, sign[row]
@@ -78,10 +80,10 @@ def _formula_template(tag: str) -> Any:
             for i in range(len(vol_factor)):
                 for n in range(count):
                     row = first + n
-                    v = vol[row] * vol_factor[i] * XP.sqrt(tau[t, row])
+                    v = vol[row] * vol_factor[i] * XP.sqrt(XP.maximum(tau[row] - elapsed[t], 0.0))
                     lives = v > SMALLEST  # noqa: F821
                     half[n], per_deviation[n] = XP.where(lives, 0.5 * v, 0.0), XP.where(lives, 1.0 / v, 0.0)
-                    worth[n] = quantity[row] * discount[t, row]
+                    worth[n] = quantity[row] * (later[t, row] if discounted else 1.0)
                 cell = (i * times + t) * len(growth)
                 for m in range(len(growth)):
                     grown, log_grown = growth[m], log_growth[m]
@@ -107,22 +109,24 @@ def _look_up_template(tag: str) -> Any:
         """What the other kernel computes, with look-ups in the place of the formula, and series where they pay."""
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
-        forward, strike, vol, sign, quantity, tau, discount = legs
-        growth, log_growth, vol_factor = grid
+        forward, strike, tau, vol, sign, quantity, discount, later = legs
+        growth, log_growth, vol_factor, elapsed = grid
+        discounted = len(later) > 0
         # The columns that `leg_sums` takes, by where they begin.
         room, log_moneyness, per_deviation = XP.scratch(COLUMNS), 0, ROOM  # noqa: F821
         half, grown, pays = 2 * ROOM, 3 * ROOM, 4 * ROOM  # noqa: F821
         root, per_root, widest = XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
         limits, seeds, sums = XP.scratch(LANES), XP.scratch(SEEDS), XP.scratch(SUMS)  # noqa: F821
-        count, times, unfit, base = last - first, len(tau) - 1, 0, 0.0
+        count, times, unfit, base, longest = last - first, len(elapsed), 0, 0.0, 0.0
         for row in range(first, last):
-            now, due_now = tau[times, row], discount[times, row]
-            fit = FIT(XP, forward[row], strike[row], now, vol[row], sign[row], quantity[row], due_now)  # noqa: F821
+            fit = FIT(XP, forward[row], strike[row], tau[row], vol[row], sign[row], quantity[row], discount[row])  # noqa: F821
             unfit += 0 if fit else 1
         if unfit:
             return unfit
         rows, places = space.rows, space.places
-        SORT_LEGS(first, count, vol, tau, rows, ROOM)  # noqa: F821
+        for t in range(times):
+            longest = elapsed[t] if elapsed[t] > longest else longest
+        SORT_LEGS(first, count, vol, tau, longest, rows, ROOM)  # noqa: F821
         ends = SORT_MOVES(log_growth, growth, places, space.moves)  # noqa: F821
         WEIGH(places, space.moves, space.weights, ends[0], ends[1], limits)  # noqa: F821
         rooms = room, seeds, sums, widest
@@ -136,12 +140,14 @@ def _look_up_template(tag: str) -> Any:
         for step in range(times + 1):
             # As things stand now comes first, without a move: what all others are compared with.
             t = times - step
+            passed = elapsed[t] if step else 0.0
             for n in range(count):
                 row = rows[n]
-                v = vol[row] * XP.sqrt(tau[t, row])
+                v = vol[row] * XP.sqrt(XP.maximum(tau[row] - passed, 0.0))
                 root[n] = v * (0.5 * PER_INTERVAL) * sign[row]  # noqa: F821
                 per_root[n] = XP.where(v > SMALLEST, PER_INTERVAL / v, MOST_DEVIATIONS) * sign[row]  # noqa: F821
-                worth = quantity[row] * discount[t, row] * sign[row]
+                due = (later[t, row] if step else discount[row]) if discounted else 1.0
+                worth = quantity[row] * due * sign[row]
                 room[grown + n], room[pays + n] = worth * forward[row], worth * strike[row]
             WIDEST(per_root, pairs, widest)
             for i in range(len(vol_factor) if step else 1):
@@ -189,11 +195,11 @@ def _kernel() -> Any:
     return _look_up_kernel() if normal_tail.HAS_LOOK_UP else _formula_kernel()
 
 
-def grid_pnl(legs: Legs, grid: Grid, threads: int = 1) -> tuple[FloatArray, int]:
+def grid_pnl(legs: Legs, grid: Grid, threads: int | None = 1) -> tuple[FloatArray, int]:
     """(V*T*M,) P&L of the portfolio, price moves last, and how many legs are not fit; see `scenarios.portfolio`."""
     kernel, count = _kernel(), len(legs.forward)
     given, moves = tuple(read_only(column) for column in legs), tuple(read_only(column) for column in grid)
-    cells = len(grid.vol_factor) * (len(legs.tau) - 1) * len(grid.growth)
+    cells = len(grid.vol_factor) * len(grid.step) * len(grid.growth)
     groups = np.empty((-(-count // GROUP_LEGS), cells))
 
     def run(part: slice) -> int:
@@ -207,6 +213,7 @@ def grid_pnl(legs: Legs, grid: Grid, threads: int = 1) -> tuple[FloatArray, int]
 
     if len(groups) == 1:
         return groups[0], run(slice(0, 1))
-    workers = min(threads, max(1, count * cells // PRICES_OF_A_THREAD))
+    most = default_threads(count * cells) if threads is None else threads
+    workers = min(most, max(1, count * cells // PRICES_OF_A_THREAD))
     unfit = sum(XP.run_in_threads(run, len(groups), workers, block=1))
     return np.asarray(groups.sum(axis=0)), unfit

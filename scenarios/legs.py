@@ -25,7 +25,7 @@ class Legs(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Factors of the moves: growth (M,) of prices and its logarithm (M,), vol_factor (V,); step (T,) years."""
+    """Factors of the moves: growth (M,) of prices, ascending, and its logarithm, vol_factor (V,); step (T,) years."""
 
     growth: FloatArray
     log_growth: FloatArray

@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing.arrays import MAX_SCENARIOS, FloatArray
+from pricing.arrays import MAX_SCENARIOS, FloatArray, IntArray
 from pricing.columns import check_rows, flat_columns, numbers
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.price import check_threads
@@ -78,19 +78,28 @@ def portfolio_pnl(
     named = {"forward": forward, "strike": strike, "tau": tau, "vol": vol, "sign": sign, "quantity": quantity}
     columns, _ = flat_columns(NAME, {**named, "discount": discount})
     price_moves, vol_moves, steps = _checked_moves(moves)
-    growth = 1.0 + price_moves
-    grid = Grid(growth, np.log1p(price_moves), 1.0 + vol_moves, steps)
+    order = _ascending_order(price_moves)
+    ascending = price_moves if order is None else price_moves[order]
+    grid = Grid(1.0 + ascending, np.log1p(ascending), 1.0 + vol_moves, steps)
     legs = _legs(columns, steps)
     shape = (len(vol_moves), len(steps), len(price_moves))
     pnl, unfit = _kernels(backend).grid_pnl(legs, grid, threads)
     if unfit:
         _refuse(columns)
+    if order is not None:
+        pnl = pnl.reshape(shape)[..., np.argsort(order)].ravel()
     lowest = int(pnl.argmin())
     loss = -float(pnl[lowest])
     if loss <= 0.0:
         return PortfolioPnl(pnl.reshape(shape), 0.0, None)
     rest, move = divmod(lowest, shape[2])
     return PortfolioPnl(pnl.reshape(shape), loss, (*divmod(rest, shape[1]), move))
+
+
+def _ascending_order(moves: FloatArray) -> IntArray | None:
+    """Places of moves in ascending order, None where they are in it."""
+    listed = moves.tolist()
+    return None if listed == sorted(listed) else np.argsort(moves, kind="stable")
 
 
 @functools.cache

@@ -32,6 +32,7 @@ from scenarios.backends.normal_tail import (
     PER_DEVIATION,
     REGISTER,
     WORTH_GROWN,
+    called,
     fused,
     leg_sums,
 )
@@ -42,7 +43,7 @@ PAIR = 2 * LANES
 STEP, ORDER = 4, 48
 # The moves as one group, as two and as four, each with a series around its middle.
 LEVELS = 3
-GROUPS = 1 << (LEVELS - 1)
+STARTS = (1 << LEVELS) - 1 + LEVELS
 # Operations of a leg: what its series takes besides four a term, and looking up a move.
 SERIES_COST, TERM_COST, MOVE_COST = 100, 4, 65
 # Moves that are further from the middle have no series; the bound supposes so.
@@ -100,23 +101,17 @@ bucket_of, steps_of = XP.compile_formula(_bucket), XP.compile_formula(_steps)
 
 
 class Room(NamedTuple):
-    """What a kernel works in."""
+    """What a kernel works in, besides its stack."""
 
-    rows: IntArray  # (ROOM + ROOM + BUCKETS + 1,) rows of legs in their order, and what finds it
-    places: IntArray  # (M + M + GROUPS + 1,) moves in their order, and what finds it
-    moves: FloatArray  # (3,M) growth and its logarithm in that order, and what all legs are worth then
-    weights: FloatArray  # of `plan_moves`
+    rows: IntArray  # (2 legs + BUCKETS + 1,) rows of legs in their order, and what finds it
+    weights: FloatArray  # of `weigh_moves`
+    values: FloatArray  # (M,) what all legs are worth after each move
 
 
 def room_of(legs: int, moves: int) -> Room:
     """Room for so many legs at most, and moves."""
     weights = LEVELS * -(-moves // LANES) * ROWS * LANES
-    return Room(
-        np.empty(2 * legs + BUCKETS + 1, np.int64),
-        np.empty(2 * moves + GROUPS + 1, np.int64),
-        np.empty((3, moves)),
-        np.empty(weights),
-    )
+    return Room(np.empty(2 * legs + BUCKETS + 1, np.int64), np.empty(weights), np.empty(moves))
 
 
 @numba.njit(**FLAGS)
@@ -139,71 +134,41 @@ def sort_legs(first: int, count: int, vol: Any, tau: Any, longest: float, rows: 
 
 
 @numba.njit(**FLAGS)
-def sort_moves(log_growth: Any, growth: Any, places: Any, moves: Any) -> Any:
-    """Put the moves in the order of the smallest groups that series are for, all equally wide; least and most of them.
-
-    places ends with where groups begin.
-    """
-    count = len(log_growth)
-    starts = 2 * count
-    least = most = log_growth[0]
-    for m in range(count):
-        least = log_growth[m] if log_growth[m] < least else least
-        most = log_growth[m] if log_growth[m] > most else most
-    per_group = GROUPS / (most - least) if most > least else 0.0
-    for g in range(GROUPS + 1):
-        places[starts + g] = 0
-    for m in range(count):
-        group = int((log_growth[m] - least) * per_group)
-        group = group if group < GROUPS else GROUPS - 1
-        places[count + m] = group
-        places[starts + group + 1] += 1
-    for g in range(GROUPS):
-        places[starts + g + 1] += places[starts + g]
-    for m in range(count):
-        start = starts + places[count + m]
-        s = places[start]
-        places[s], moves[0, s], moves[1, s] = m, growth[m], log_growth[m]
-        places[start] += 1
-    # Each group now ends where the next one began.
-    for g in range(GROUPS, 0, -1):
-        places[starts + g] = places[starts + g - 1]
-    places[starts] = 0
-    return least, most
-
-
-@numba.njit(**FLAGS)
-def weigh_moves(places: Any, moves: Any, weights: Any, least: float, most: float, limits: Any) -> None:
+def weigh_moves(growth: Any, log_growth: Any, weights: Any, limits: Any, starts: Any) -> None:
     """Set weights to what term n = 1, 2, ... of a sum of series counts in the value after each move.
 
-    weights (LEVELS, blocks, ROWS, LANES) as one column, blocks of moves. Also limits, the most deviations that a group
-    of each level may reach over, 0 where series do not pay. The weight is e^c / n! times the integral of
-    e^s (s / reach)^n over s from 0 to the distance from the middle c. Integration by parts gives each from the next.
+    growth   (M,) ascending, and its logarithm; the groups of a level are equally wide
+    weights  (LEVELS, blocks of moves, ROWS, LANES) as one column
+    limits   address of the most deviations that a group of each level may reach over, 0 where series do not pay
+    starts   address of where the groups begin, of all levels one after the other, each with its end
+
+    The weight is e^c / n! times the integral of e^s (s / reach)^n over s from 0 to the distance from the middle c.
+    Integration by parts gives each from the next.
     """
     XP.vector_loop()
-    count = moves.shape[1]
-    blocks = (count + LANES - 1) // LANES
+    count = len(growth)
+    least, blocks = log_growth[0], (count + LANES - 1) // LANES
     ratio, higher = XP.scratch(LANES), XP.scratch(LANES)
     for level in range(LEVELS):
-        groups = 1 << level
-        reach = (most - least) / (2 * groups)
-        steps = (MOVE_COST * count // groups - SERIES_COST) // (TERM_COST * STEP)
+        reach = (log_growth[count - 1] - least) / (2 << level)
+        steps = (MOVE_COST * (count >> level) - SERIES_COST) // (TERM_COST * STEP)
         limits[level] = 0.0
         if steps < 1 or reach > LONGEST_REACH:
             continue
         limits[level] = SPREADS[steps - 1 if steps < MOST_STEPS else MOST_STEPS - 1]
-        per_reach = 1.0 / reach if reach > 0.0 else 0.0
+        per_reach, group, first = 1.0 / reach if reach > 0.0 else 0.0, 0, (1 << level) + level - 1
+        starts[first] = 0.0
         for block in range(blocks):
             start = (level * blocks + block) * ROWS * LANES
             for lane in range(LANES):
+                s = block * LANES + lane
                 ratio[lane] = higher[lane] = weights[start + lane] = 0.0
-            group = 0
-            for s in range(block * LANES, count if count < (block + 1) * LANES else (block + 1) * LANES):
-                while s >= places[2 * count + ((group + 1) << (LEVELS - 1 - level))]:
-                    group += 1
-                lane = s - block * LANES
-                ratio[lane] = (moves[1, s] - (least + (2 * group + 1) * reach)) * per_reach
-                weights[start + lane] = moves[0, s] * ratio[lane]
+                if s < count:
+                    while group + 1 < 1 << level and log_growth[s] > least + (2 * group + 2) * reach:
+                        group += 1
+                        starts[first + group] = s
+                    ratio[lane] = (log_growth[s] - (least + (2 * group + 1) * reach)) * per_reach
+                    weights[start + lane] = growth[s] * ratio[lane]
             for n in range(1, ROWS):
                 for lane in range(LANES):
                     weights[start + n * LANES + lane] = weights[start + (n - 1) * LANES + lane] * ratio[lane]
@@ -213,17 +178,42 @@ def weigh_moves(places: Any, moves: Any, weights: Any, least: float, most: float
                     power = weights[start + n * LANES + lane]
                     weights[start + n * LANES + lane] = higher[lane] * INVERSE_FACTORIALS[n]
                     higher[lane] = inverse * (power - higher[lane])
+        while group < 1 << level:
+            group += 1
+            starts[first + group] = count
 
 
-@numba.njit(**FLAGS)
-def widest_of_pairs(per_root: Any, pairs: int, widest: Any) -> None:
-    """Set widest to the most deviations that an interval of the logarithm is to any leg of each pair."""
-    for pair in range(pairs):
-        most = 0.0
-        for n in range(pair * PAIR, (pair + 1) * PAIR):
-            distance = per_root[n] if per_root[n] > 0.0 else -per_root[n]
-            most = distance if distance > most else most
-        widest[pair] = most
+@intrinsic
+def largest_of_pair(typing_context: Any, column: Any, place: Any) -> Any:
+    """The largest magnitude of the numbers of PAIR legs from a place of a column, both on a cache line."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start = builder.gep(arguments[0], [arguments[1]])
+        registers = [
+            called(builder, "llvm.fabs.v8f64", builder.load(line(builder, start, register * LANES), align=64))
+            for register in (0, 1)
+        ]
+
+        def larger(a: Any, b: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+        return builder.extract_element(joined(builder, larger(*registers), larger), ir.Constant(ir.IntType(32), 0))
+
+    return types.float64(column, types.int64), codegen
+
+
+def line(builder: Any, start: Any, place: Any) -> Any:
+    """The address of the register at a place, a number or a value, after an address."""
+    offset = ir.Constant(INDEX, place) if isinstance(place, int) else place
+    return builder.bitcast(builder.gep(start, [offset]), REGISTER.as_pointer())
+
+
+def joined(builder: Any, register: Any, operation: Any) -> Any:
+    """In all lanes what an operation on two makes of all of them, pair by pair."""
+    for distance in (4, 2, 1):
+        order = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [n ^ distance for n in range(LANES)])
+        register = operation(register, builder.shuffle_vector(register, register, order))
+    return register
 
 
 @intrinsic(prefer_literal=True)
@@ -240,12 +230,9 @@ def add_terms(typing_context: Any, seeds: Any, size: Any, place: Any, steps: Any
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         start, _, place, steps, sums = arguments
 
-        def line(address: Any, place: Any) -> Any:
-            return builder.bitcast(builder.gep(address, [place]), REGISTER.as_pointer())
-
         def column(number: int, register: int) -> Any:
             offset = ir.Constant(INDEX, number * size.literal_value + register * LANES)
-            return builder.load(line(start, builder.add(place, offset)), align=64)
+            return builder.load(line(builder, start, builder.add(place, offset)), align=64)
 
         nothing = ir.Constant(REGISTER, [0.0] * LANES)
         slopes, squares = ([column(number, register) for register in (0, 1)] for number in (1, 2))
@@ -260,7 +247,7 @@ def add_terms(typing_context: Any, seeds: Any, size: Any, place: Any, steps: Any
             state = [[builder.load(slot) for slot in slots] for slots in kept]
             for step in range(STEP):
                 row = builder.add(builder.mul(loop.index, ir.Constant(INDEX, STEP)), ir.Constant(INDEX, step))
-                target = line(sums, builder.mul(row, ir.Constant(INDEX, LANES)))
+                target = line(builder, sums, builder.mul(row, ir.Constant(INDEX, LANES)))
                 both = builder.fadd(state[0][0], state[1][0])
                 builder.store(builder.fadd(builder.load(target, align=64), both), target, align=64)
                 for register in (0, 1):
@@ -296,13 +283,10 @@ def weigh_terms(typing_context: Any, sums: Any, steps: Any, weights: Any, start:
             for step, total in enumerate(totals):
                 row = builder.add(builder.mul(loop.index, ir.Constant(INDEX, STEP)), ir.Constant(INDEX, step))
                 place = builder.mul(row, ir.Constant(INDEX, LANES))
-                term, weight = (
-                    builder.load(builder.bitcast(builder.gep(origin, [place]), REGISTER.as_pointer()), align=8)
-                    for origin in (sums, data)
-                )
+                term, weight = (builder.load(line(builder, origin, place), align=8) for origin in (sums, data))
                 builder.store(fused(builder, term, weight, builder.load(total)), total)
         pairs = [builder.fadd(builder.load(a), builder.load(b)) for a, b in zip(totals[::2], totals[1::2], strict=True)]
-        builder.store(builder.fadd(*pairs), builder.bitcast(target, REGISTER.as_pointer()), align=64)
+        builder.store(builder.fadd(*pairs), line(builder, target, 0), align=64)
         return context.get_dummy_value()
 
     return types.none(sums, types.int64, weights, types.int64, target), codegen
@@ -315,13 +299,8 @@ def total_rows(typing_context: Any, sums: Any, rows: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, rows = arguments
         with cgutils.for_range(builder, rows) as loop:
-            place = builder.gep(sums, [builder.mul(loop.index, ir.Constant(INDEX, LANES))])
-            place = builder.bitcast(place, REGISTER.as_pointer())
-            total = builder.load(place, align=64)
-            for distance in (4, 2, 1):
-                order = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [n ^ distance for n in range(LANES)])
-                total = builder.fadd(total, builder.shuffle_vector(total, total, order))
-            builder.store(total, place, align=64)
+            place = line(builder, sums, builder.mul(loop.index, ir.Constant(INDEX, LANES)))
+            builder.store(joined(builder, builder.load(place, align=64), builder.fadd), place, align=64)
         return context.get_dummy_value()
 
     return types.none(sums, types.int64), codegen
@@ -334,12 +313,11 @@ def values_of(size: int) -> Any:
     density = 1.0 / math.sqrt(2.0 * math.pi)
 
     @numba.njit(**FLAGS)
-    def add_series(rooms: Any, run: Any, scale: float, middle: float, reach: float, group: Any, room: Any) -> None:
-        """Add what pairs of legs, first to last, are worth after each move of a group: from where to where, weights."""
+    def add_series(rooms: Any, run: Any, scale: float, middle: float, reach: float, group: Any, grid: Any) -> None:
+        """Add what pairs of legs, from which to which, are worth after each move of a group."""
         XP.vector_loop()
         columns, seeds, sums, widest = rooms
-        first, last = run
-        low, high, start = group
+        (first, last), (low, high, start), (growth, weights, values) = run, group, grid
         for n in range(first * PAIR, last * PAIR):
             far = columns[per_deviation + n] * INTERVAL
             d, r = (columns[log_moneyness + n] + middle) * far + columns[half + n] * INTERVAL, far * reach
@@ -354,44 +332,40 @@ def values_of(size: int) -> Any:
             add_terms(seeds, size, pair * PAIR, steps, sums)
         total_rows(sums, most * STEP)
         forwards, strikes = leg_sums(columns, size, first * PAIR, (last - first) * (PAIR // LANES), middle)
-        moves, after = room.moves, XP.scratch(LANES)
+        after = XP.scratch(LANES)
         for block in range(low // LANES, (high + LANES - 1) // LANES):
-            weigh_terms(sums, most, room.weights, start + block * ROWS * LANES, after)
+            weigh_terms(sums, most, weights, start + block * ROWS * LANES, after)
             for s in range(block * LANES, (block + 1) * LANES):
                 if low <= s < high:
-                    moves[2, s] += moves[0, s] * forwards - strikes + after[s - block * LANES]
+                    values[s] += growth[s] * forwards - strikes + after[s - block * LANES]
 
     @numba.njit(**FLAGS)
-    def find_values(rooms: Any, pairs: int, per_factor: float, limits: Any, ends: Any, room: Any) -> None:
-        """Set the last row of room.moves.
+    def find_values(rooms: Any, pairs: int, per_factor: float, plan: Any, grid: Any, room: Any) -> None:
+        """Set the values of the room.
 
-        rooms        addresses of the columns of `leg_sums`, of what series take, of their sums, of `widest_of_pairs`
-        per_factor   what the deviations of the latter count
-        limits, ends of `weigh_moves` and `sort_moves`
+        rooms       addresses of the columns of `leg_sums`, of what series take, of their sums, of `largest_of_pair`
+        per_factor  what the deviations of the latter count
+        plan        limits and starts of `weigh_moves`
         """
-        columns, widest = rooms[0], rooms[3]
-        (least, most), moves, count = ends, room.moves, room.moves.shape[1]
-        last, blocks = pairs, (count + LANES - 1) // LANES
+        (columns, _, _, widest), (limits, starts), growth, log_growth = rooms, plan, grid[0], grid[1]
+        count, last, values = len(growth), pairs, room.values
         for s in range(count):
-            moves[2, s] = 0.0
+            values[s] = 0.0
         for level in range(LEVELS):
-            reach = (most - least) / (2 << level)
-            scale, first, between = per_factor * INTERVAL * reach, last, LEVELS - 1 - level
+            reach = (log_growth[count - 1] - log_growth[0]) / (2 << level)
+            scale, first, places = per_factor * INTERVAL * reach, last, (1 << level) + level - 1
             # Legs are in the order of their deviations but for a few: down to the last that needs smaller groups.
             while first > 0 and scale * widest[first - 1] < limits[level]:
                 first -= 1
             for group in range(1 << level if first < last else 0):
-                low, high = (
-                    room.places[2 * count + (group << between)],
-                    room.places[2 * count + ((group + 1) << between)],
-                )
-                middle = least + (2 * group + 1) * reach
+                low, high = int(starts[places + group]), int(starts[places + group + 1])
                 if low < high:
-                    where_from = low, high, level * blocks * ROWS * LANES
-                    add_series(rooms, (first, last), scale, middle, reach, where_from, room)
+                    middle = log_growth[0] + (2 * group + 1) * reach
+                    moves = low, high, level * ((count + LANES - 1) // LANES) * ROWS * LANES
+                    add_series(rooms, (first, last), scale, middle, reach, moves, (growth, room.weights, values))
             last = first
         for s in range(count if last > 0 else 0):
-            forwards, strikes = leg_sums(columns, size, 0, last * (PAIR // LANES), moves[1, s])
-            moves[2, s] += moves[0, s] * forwards - strikes
+            forwards, strikes = leg_sums(columns, size, 0, last * (PAIR // LANES), log_growth[s])
+            values[s] += growth[s] * forwards - strikes
 
     return find_values

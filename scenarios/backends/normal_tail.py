@@ -108,7 +108,7 @@ def _cumulative(builder: Any, deviations: list[Any]) -> list[Any]:
     )
     rests, squares, places = [], [], []
     for deviation in deviations:
-        magnitude = _called(builder, "llvm.fabs.v8f64", deviation)
+        magnitude = called(builder, "llvm.fabs.v8f64", deviation)
         magnitude = builder.select(builder.fcmp_ordered("<", magnitude, far), magnitude, far)
         # The nearest whole number is in the low bits of the sum, where the look-up reads it.
         shifted = builder.fadd(magnitude, magic)
@@ -131,17 +131,17 @@ def _cumulative(builder: Any, deviations: list[Any]) -> list[Any]:
 def _looked_up(builder: Any, row: list[float], places: Any) -> Any:
     """Of sixteen numbers those at the places."""
     low, high = (ir.Constant(REGISTER, half) for half in (row[:LANES], row[LANES:]))
-    return _called(builder, "llvm.x86.avx512.vpermi2var.pd.512", low, places, high)
+    return called(builder, "llvm.x86.avx512.vpermi2var.pd.512", low, places, high)
 
 
-def _called(builder: Any, name: str, *values: Any) -> Any:
+def called(builder: Any, name: str, *values: Any) -> Any:
     """What an instruction of LLVM on registers gives, which its builder has on single numbers only."""
     kind = ir.FunctionType(REGISTER, [value.type for value in values])
     return builder.call(builder.module.globals.get(name) or ir.Function(builder.module, kind, name), values)
 
 
 def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    return _called(builder, "llvm.fma.v8f64", a, b, c)
+    return called(builder, "llvm.fma.v8f64", a, b, c)
 
 
 def _spread(builder: Any, number: Any) -> Any:

@@ -116,19 +116,16 @@ def _look_up_template(tag: str) -> Any:
         room, log_moneyness, per_deviation = XP.scratch(COLUMNS), 0, ROOM  # noqa: F821
         half, grown, pays = 2 * ROOM, 3 * ROOM, 4 * ROOM  # noqa: F821
         root, per_root, widest = XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
-        limits, seeds, sums = XP.scratch(LANES), XP.scratch(SEEDS), XP.scratch(SUMS)  # noqa: F821
+        limits, starts, seeds, sums = XP.scratch(LEVELS), XP.scratch(STARTS), XP.scratch(SEEDS), XP.scratch(SUMS)  # noqa: F821
         count, times, unfit, base, longest = last - first, len(elapsed), 0, 0.0, 0.0
         for row in range(first, last):
             fit = FIT(XP, forward[row], strike[row], tau[row], vol[row], sign[row], quantity[row], discount[row])  # noqa: F821
             unfit += 0 if fit else 1
         if unfit:
             return unfit
-        rows, places = space.rows, space.places
-        for t in range(times):
-            longest = elapsed[t] if elapsed[t] > longest else longest
+        rows, values = space.rows, space.values
         SORT_LEGS(first, count, vol, tau, longest, rows, ROOM)  # noqa: F821
-        ends = SORT_MOVES(log_growth, growth, places, space.moves)  # noqa: F821
-        WEIGH(places, space.moves, space.weights, ends[0], ends[1], limits)  # noqa: F821
+        WEIGH_MOVES(growth, log_growth, space.weights, limits, starts)  # noqa: F821
         rooms = room, seeds, sums, widest
         pairs = (count + PAIR - 1) // PAIR  # noqa: F821
         for n in range(count, pairs * PAIR):  # noqa: F821
@@ -149,7 +146,8 @@ def _look_up_template(tag: str) -> Any:
                 due = (later[t, row] if step else discount[row]) if discounted else 1.0
                 worth = quantity[row] * due * sign[row]
                 room[grown + n], room[pays + n] = worth * forward[row], worth * strike[row]
-            WIDEST(per_root, pairs, widest)
+            for pair in range(pairs):
+                widest[pair] = LARGEST(per_root, pair * PAIR)  # noqa: F821
             for i in range(len(vol_factor) if step else 1):
                 factor = vol_factor[i] if step else 1.0
                 per_factor = 1.0 / factor if factor > SMALLEST else MOST_DEVIATIONS  # noqa: F821
@@ -159,10 +157,10 @@ def _look_up_template(tag: str) -> Any:
                     forwards, strikes = LEG_SUMS(room, ROOM, 0, 2 * pairs, 0.0)  # noqa: F821
                     base = forwards - strikes
                     continue
-                VALUES(rooms, pairs, per_factor, limits, ends, space)  # noqa: F821
+                VALUES(rooms, pairs, per_factor, (limits, starts), grid, space)  # noqa: F821
                 cell = (i * times + t) * len(growth)
                 for s in range(len(growth)):
-                    out[cell + places[s]] = space.moves[2, s] - base
+                    out[cell + s] = values[s] - base
         return unfit
 
     return grid_pnl
@@ -174,8 +172,9 @@ def _look_up_kernel() -> Any:
         "SMALLEST": SMALLEST_DEVIATION, "MOST_DEVIATIONS": MOST_DEVIATIONS, "ROOM": GROUP_LEGS,
         "COLUMNS": 5 * GROUP_LEGS, "SEEDS": 3 * GROUP_LEGS, "SUMS": series.ORDER * BLOCK_LEGS, "PAIR": series.PAIR,
         "PER_INTERVAL": 1.0 / normal_tail.INTERVAL, "VALUES": series.values_of(GROUP_LEGS),
-        "SORT_LEGS": series.sort_legs, "SORT_MOVES": series.sort_moves, "WEIGH": series.weigh_moves, "LANES": series.LANES, "WIDEST": series.widest_of_pairs,
-        "LEG_SUMS": normal_tail.leg_sums, "FIT": XP.compile_formula(_fit_leg),
+        "SORT_LEGS": series.sort_legs, "WEIGH_MOVES": series.weigh_moves, "LARGEST": series.largest_of_pair,
+        "LEG_SUMS": normal_tail.leg_sums, "FIT": XP.compile_formula(_fit_leg), "LEVELS": series.LEVELS,
+        "STARTS": series.STARTS,
     }  # fmt: skip
     tag = f"{LEAST} {MOST} {YEARS} {VOL} {DISCOUNT} {XP.source_hash(normal_tail, series)}"
     return XP.compile_kernel(_look_up_template(""), tag, None, bound)

@@ -48,8 +48,10 @@ STARTS = (1 << LEVELS) - 1 + LEVELS
 SERIES_COST, TERM_COST, MOVE_COST = 100, 4, 65
 # Moves that are further from the middle have no series; the bound supposes so.
 LONGEST_REACH = 1.0
+# Moves that are closer are one move.
+SMALLEST_REACH = 1e-200
 # Further powers from which weights are found downwards: what is wrong at first is divided by the order each time.
-FURTHER = 6
+FURTHER = 8
 ROWS = ORDER + FURTHER
 MOST_STEPS = ORDER // STEP
 INVERSES = np.array([1.0 / n for n in range(1, ROWS + 1)])
@@ -156,7 +158,7 @@ def weigh_moves(growth: Any, log_growth: Any, weights: Any, limits: Any, starts:
         if steps < 1 or reach > LONGEST_REACH:
             continue
         limits[level] = SPREADS[steps - 1 if steps < MOST_STEPS else MOST_STEPS - 1]
-        per_reach, group, first = 1.0 / reach if reach > 0.0 else 0.0, 0, (1 << level) + level - 1
+        per_reach, group, first = 1.0 / reach if reach > SMALLEST_REACH else 0.0, 0, (1 << level) + level - 1
         starts[first] = 0.0
         for block in range(blocks):
             start = (level * blocks + block) * ROWS * LANES

@@ -27,7 +27,7 @@ from scenarios.legs import LARGEST_DISCOUNT, LARGEST_PRICE, LARGEST_VOL, LONGEST
 # Legs of a group, whose numbers stay in the first cache, and of a block, which are a register of 512 bits.
 GROUP_LEGS, BLOCK_LEGS = 512, 8
 # What a thread computes in some five times what it takes to wake it.
-PRICES_OF_A_THREAD = 100_000
+PRICES_OF_A_THREAD = 200_000
 # Below it v and 1/v count as 0: what is lost is beyond the digits of any price.
 SMALLEST_DEVIATION = 1e-20
 # Then and where vol moves to 0, 1/v is this much: an option is worth what it pays now.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 from types import ModuleType
 from typing import NamedTuple, NoReturn
 
@@ -30,6 +31,7 @@ from scenarios.legs import (
 
 NAME = "portfolio_pnl"
 BACKENDS = ("numpy", "numba")
+JUST_ABOVE = math.nextafter(-1.0, 0.0)
 SIZES = f"must be above {SMALLEST_PRICE:g} and below {LARGEST_PRICE:g}"
 
 
@@ -133,9 +135,8 @@ def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[Float
             raise DataError([Problem(NAME, None, name, column.shape, "must be one array with a number at least")])
         checked.append(column)
     price, vol, step = checked
-    # Of few numbers, which moves are, Python's own comparisons take less time than calls of numpy.
-    fit = all(-1.0 < move <= 100.0 for move in price.tolist()) and all(-1.0 <= move <= 100.0 for move in vol.tolist())
-    if not fit or not all(0.0 <= years <= 100.0 for years in step.tolist()):
+    within = _within(price, JUST_ABOVE, 100.0) and _within(vol, -1.0, 100.0) and _within(step, 0.0, 100.0)
+    if not within:
         bounds = {
             "price moves": ((price > -1.0) & (price <= 100.0), "must be above -1 and at most 100"),
             "vol moves": ((vol >= -1.0) & (vol <= 100.0), "must be -1 to 100"),
@@ -146,6 +147,13 @@ def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[Float
     if count > MAX_SCENARIOS:
         raise ConfigError(f"moves make {count:,} scenarios: at most {MAX_SCENARIOS:,}")
     return price, vol, step
+
+
+def _within(column: FloatArray, least: float, most: float) -> bool:
+    """Whether all are numbers from least to most. Python's own functions take less time on few than calls of numpy."""
+    listed = column.tolist()
+    # Comparisons may pass by what is not a number; a sum never does.
+    return least <= min(listed) and max(listed) <= most and not math.isnan(sum(listed))
 
 
 def _refuse(columns: dict[str, FloatArray]) -> NoReturn:

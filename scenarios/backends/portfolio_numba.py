@@ -5,8 +5,9 @@ leg, a vol and a time. The innermost loop, which has no logarithm, root or divis
 that it is equally long for any grid. Legs are added up in the same order, whatever thread works on them.
 
 There are two kernels. Where the processor can pick numbers from a table in its registers, N(d1) and N(d2) come from
-`normal_tail`, and what is lost of an option is less than the last digits of its forward and its strike; elsewhere from
-the formula, which keeps those of the smaller of the two.
+`normal_tail`, at the middle of price moves that are near by `delta_series` and else at each of them, and what is lost
+of an option is less than the last digits of its forward and its strike; elsewhere from the formula, which keeps those
+of the smaller of the two. Legs are sorted for the series, so that neighbours need equally long ones.
 """
 
 from __future__ import annotations
@@ -204,11 +205,11 @@ def grid_pnl(legs: Legs, grid: Grid, threads: int | None = 1) -> tuple[FloatArra
     def run(part: slice) -> int:
         # Room of its own for every thread.
         room = (series.room_of(GROUP_LEGS, len(grid.growth)),) if normal_tail.HAS_LOOK_UP else ()
-        firsts = range(part.start * GROUP_LEGS, min(part.stop * GROUP_LEGS, count), GROUP_LEGS)
-        return sum(
-            kernel(first, min(first + GROUP_LEGS, count), given, moves, groups[first // GROUP_LEGS], *room)
-            for first in firsts
-        )
+        unfit = 0
+        for group in range(part.start, part.stop):
+            first = group * GROUP_LEGS
+            unfit += kernel(first, min(first + GROUP_LEGS, count), given, moves, groups[group], *room)
+        return unfit
 
     if len(groups) == 1:
         return groups[0], run(slice(0, 1))

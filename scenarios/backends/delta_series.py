@@ -136,8 +136,8 @@ def sort_legs(first: int, count: int, vol: Any, tau: Any, longest: float, rows: 
 
 
 @numba.njit(**FLAGS)
-def weigh_moves(growth: Any, log_growth: Any, weights: Any, limits: Any, starts: Any) -> None:
-    """Set weights to what term n = 1, 2, ... of a sum of series counts in the value after each move.
+def weigh_moves(growth: Any, log_growth: Any, weights: Any, limits: Any, starts: Any) -> bool:
+    """Set weights to what term n = 1, 2, ... of a sum of series counts in the value after each move; if any is used.
 
     growth   (M,) ascending, and its logarithm; the groups of a level are equally wide
     weights  (LEVELS, blocks of moves, ROWS, LANES) as one column
@@ -150,14 +150,14 @@ def weigh_moves(growth: Any, log_growth: Any, weights: Any, limits: Any, starts:
     XP.vector_loop()
     count = len(growth)
     least, blocks = log_growth[0], (count + LANES - 1) // LANES
-    ratio, higher = XP.scratch(LANES), XP.scratch(LANES)
+    ratio, higher, used = XP.scratch(LANES), XP.scratch(LANES), False
     for level in range(LEVELS):
         reach = (log_growth[count - 1] - least) / (2 << level)
         steps = (MOVE_COST * (count >> level) - SERIES_COST) // (TERM_COST * STEP)
         limits[level] = 0.0
         if steps < 1 or reach > LONGEST_REACH:
             continue
-        limits[level] = SPREADS[steps - 1 if steps < MOST_STEPS else MOST_STEPS - 1]
+        used, limits[level] = True, SPREADS[steps - 1 if steps < MOST_STEPS else MOST_STEPS - 1]
         per_reach, group, first = 1.0 / reach if reach > SMALLEST_REACH else 0.0, 0, (1 << level) + level - 1
         starts[first] = 0.0
         for block in range(blocks):
@@ -183,6 +183,7 @@ def weigh_moves(growth: Any, log_growth: Any, weights: Any, limits: Any, starts:
         while group < 1 << level:
             group += 1
             starts[first + group] = count
+    return used
 
 
 @intrinsic

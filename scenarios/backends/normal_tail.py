@@ -141,6 +141,7 @@ def called(builder: Any, name: str, *values: Any) -> Any:
 
 
 def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a b + c of registers, rounded once."""
     return called(builder, "llvm.fma.v8f64", a, b, c)
 
 

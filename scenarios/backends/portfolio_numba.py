@@ -117,6 +117,7 @@ def _look_up_template(tag: str) -> Any:
         room, log_moneyness, per_deviation = XP.scratch(COLUMNS), 0, ROOM  # noqa: F821
         half, grown, pays = 2 * ROOM, 3 * ROOM, 4 * ROOM  # noqa: F821
         root, per_root, widest = XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
+        vols, lasting, side = XP.scratch(ROOM), XP.scratch(ROOM), XP.scratch(ROOM)  # noqa: F821
         limits, starts, seeds, sums = XP.scratch(LEVELS), XP.scratch(STARTS), XP.scratch(SEEDS), XP.scratch(SUMS)  # noqa: F821
         count, times, unfit, base, longest = last - first, len(elapsed), 0, 0.0, 0.0
         for row in range(first, last):
@@ -125,8 +126,11 @@ def _look_up_template(tag: str) -> Any:
         if unfit:
             return unfit
         rows, values = space.rows, space.values
-        SORT_LEGS(first, count, vol, tau, longest, rows, ROOM)  # noqa: F821
-        WEIGH_MOVES(growth, log_growth, space.weights, limits, starts)  # noqa: F821
+        if WEIGH_MOVES(growth, log_growth, space.weights, limits, starts):  # noqa: F821
+            SORT_LEGS(first, count, vol, tau, longest, rows, ROOM)  # noqa: F821
+        else:
+            for n in range(count):
+                rows[n] = first + n
         rooms = room, seeds, sums, widest
         pairs = (count + PAIR - 1) // PAIR  # noqa: F821
         for n in range(count, pairs * PAIR):  # noqa: F821
@@ -134,18 +138,21 @@ def _look_up_template(tag: str) -> Any:
             room[log_moneyness + n] = room[per_deviation + n] = room[half + n] = room[grown + n] = room[pays + n] = 0.0
             root[n] = per_root[n] = 0.0
         for n in range(count):
-            room[log_moneyness + n] = XP.log_ratio(forward[rows[n]], strike[rows[n]])
+            row = rows[n]
+            vols[n], lasting[n], side[n] = vol[row], tau[row], sign[row]
+            f, k, held = forward[row], strike[row], quantity[row] * sign[row]
+            room[log_moneyness + n], room[grown + n], room[pays + n] = XP.log_ratio(f, k), held * f, held * k
         for step in range(times + 1):
             # As things stand now comes first, without a move: what all others are compared with.
             t = times - step
             passed = elapsed[t] if step else 0.0
             for n in range(count):
+                v = vols[n] * XP.sqrt(XP.maximum(lasting[n] - passed, 0.0))
+                root[n] = v * (0.5 * PER_INTERVAL) * side[n]  # noqa: F821
+                per_root[n] = XP.where(v > SMALLEST, PER_INTERVAL / v, MOST_DEVIATIONS) * side[n]  # noqa: F821
+            for n in range(count if discounted else 0):
                 row = rows[n]
-                v = vol[row] * XP.sqrt(XP.maximum(tau[row] - passed, 0.0))
-                root[n] = v * (0.5 * PER_INTERVAL) * sign[row]  # noqa: F821
-                per_root[n] = XP.where(v > SMALLEST, PER_INTERVAL / v, MOST_DEVIATIONS) * sign[row]  # noqa: F821
-                due = (later[t, row] if step else discount[row]) if discounted else 1.0
-                worth = quantity[row] * due * sign[row]
+                worth = quantity[row] * (later[t, row] if step else discount[row]) * sign[row]
                 room[grown + n], room[pays + n] = worth * forward[row], worth * strike[row]
             for pair in range(pairs):
                 widest[pair] = LARGEST(per_root, pair * PAIR)  # noqa: F821

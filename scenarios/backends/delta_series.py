@@ -25,17 +25,13 @@ from pricing.xp import numba as XP
 from pricing.xp.tracing import float_bits, where
 from scenarios.backends.normal_tail import (
     HALF,
-    INDEX,
     INTERVAL,
-    LANES,
     LOG_MONEYNESS,
     PER_DEVIATION,
-    REGISTER,
     WORTH_GROWN,
-    called,
-    fused,
     leg_sums,
 )
+from scenarios.backends.registers import INDEX, LANES, REGISTER, called, fused, joined, line, spread
 
 # Legs of two registers, which are worked on side by side and share the order of their series.
 PAIR = 2 * LANES
@@ -54,12 +50,16 @@ SMALLEST_REACH = 1e-200
 FURTHER = 8
 ROWS = ORDER + FURTHER
 MOST_STEPS = ORDER // STEP
-INVERSES = np.array([1.0 / n for n in range(1, ROWS + 1)])
-INVERSE_FACTORIALS = np.cumprod(INVERSES)
 TAIL = 2.0**-55
 # Legs are sorted by their variance to a quarter of a power of two, from 2^-18 to 2^6.
 SMALLEST_BUCKET, BUCKETS = (1023 - 18) << 2, 96
-FLAGS = {"nogil": True, "error_model": "numpy", "fastmath": set(XP.FAST_FLAGS)}
+FLAGS = {
+    "nogil": True,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "error_model": "numpy",
+    "fastmath": set(XP.FAST_FLAGS),
+}
 
 
 def largest_spread(order: int) -> float:
@@ -135,6 +135,35 @@ def sort_legs(first: int, count: int, vol: Any, tau: Any, longest: float, rows: 
         rows[place] += 1
 
 
+@intrinsic
+def integrate_powers(typing_context: Any, weights: Any, start: Any, reach: Any) -> Any:
+    """Set ROWS registers of an array from `start` on to weights as `weigh_moves` describes them.
+
+    The first of them holds the growth times distance / reach of LANES moves, the second distance / reach.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, start, reach = arguments
+        data = builder.gep(context.make_array(signature.args[0])(context, builder, array).data, [start])
+        rows = [line(builder, data, n * LANES) for n in range(ROWS)]
+        ratio, reach = builder.load(rows[1], align=8), spread(builder, reach)
+        power = builder.load(rows[0], align=8)
+        for row in rows[1:]:
+            power = builder.fmul(power, ratio)
+            builder.store(power, row, align=8)
+        # Downwards, as every integral is reach / (n + 1) of what the next one leaves of its power.
+        higher = ir.Constant(REGISTER, [0.0] * LANES)
+        for n in reversed(range(ROWS)):
+            power = builder.load(rows[n], align=8)
+            factorial = ir.Constant(REGISTER, [1.0 / math.factorial(n + 1)] * LANES)
+            builder.store(builder.fmul(higher, factorial), rows[n], align=8)
+            share = builder.fmul(reach, ir.Constant(REGISTER, [1.0 / (n + 1)] * LANES))
+            higher = builder.fmul(share, builder.fsub(power, higher))
+        return context.get_dummy_value()
+
+    return types.none(weights, types.int64, types.float64), codegen
+
+
 @numba.njit(**FLAGS)
 def weigh_moves(growth: Any, log_growth: Any, weights: Any, limits: Any, starts: Any) -> bool:
     """Set weights to what term n = 1, 2, ... of a sum of series counts in the value after each move; if any is used.
@@ -150,7 +179,7 @@ def weigh_moves(growth: Any, log_growth: Any, weights: Any, limits: Any, starts:
     XP.vector_loop()
     count = len(growth)
     least, blocks = log_growth[0], (count + LANES - 1) // LANES
-    ratio, higher, used = XP.scratch(LANES), XP.scratch(LANES), False
+    used = False
     for level in range(LEVELS):
         reach = (log_growth[count - 1] - least) / (2 << level)
         steps = (MOVE_COST * (count >> level) - SERIES_COST) // (TERM_COST * STEP)
@@ -160,26 +189,17 @@ def weigh_moves(growth: Any, log_growth: Any, weights: Any, limits: Any, starts:
         used, limits[level] = True, SPREADS[steps - 1 if steps < MOST_STEPS else MOST_STEPS - 1]
         per_reach, group, first = 1.0 / reach if reach > SMALLEST_REACH else 0.0, 0, (1 << level) + level - 1
         starts[first] = 0.0
+        for s in range(blocks * LANES):
+            row = ((level * blocks + s // LANES) * ROWS) * LANES + s % LANES
+            weights[row] = weights[row + LANES] = 0.0
+            if s < count:
+                while group + 1 < 1 << level and log_growth[s] > least + (2 * group + 2) * reach:
+                    group += 1
+                    starts[first + group] = s
+                ratio = (log_growth[s] - (least + (2 * group + 1) * reach)) * per_reach
+                weights[row], weights[row + LANES] = growth[s] * ratio, ratio
         for block in range(blocks):
-            start = (level * blocks + block) * ROWS * LANES
-            for lane in range(LANES):
-                s = block * LANES + lane
-                ratio[lane] = higher[lane] = weights[start + lane] = 0.0
-                if s < count:
-                    while group + 1 < 1 << level and log_growth[s] > least + (2 * group + 2) * reach:
-                        group += 1
-                        starts[first + group] = s
-                    ratio[lane] = (log_growth[s] - (least + (2 * group + 1) * reach)) * per_reach
-                    weights[start + lane] = growth[s] * ratio[lane]
-            for n in range(1, ROWS):
-                for lane in range(LANES):
-                    weights[start + n * LANES + lane] = weights[start + (n - 1) * LANES + lane] * ratio[lane]
-            for n in range(ROWS - 1, -1, -1):
-                inverse = reach * INVERSES[n]
-                for lane in range(LANES):
-                    power = weights[start + n * LANES + lane]
-                    weights[start + n * LANES + lane] = higher[lane] * INVERSE_FACTORIALS[n]
-                    higher[lane] = inverse * (power - higher[lane])
+            integrate_powers(weights, (level * blocks + block) * ROWS * LANES, reach)
         while group < 1 << level:
             group += 1
             starts[first + group] = count
@@ -203,20 +223,6 @@ def largest_of_pair(typing_context: Any, column: Any, place: Any) -> Any:
         return builder.extract_element(joined(builder, larger(*registers), larger), ir.Constant(ir.IntType(32), 0))
 
     return types.float64(column, types.int64), codegen
-
-
-def line(builder: Any, start: Any, place: Any) -> Any:
-    """The address of the register at a place, a number or a value, after an address."""
-    offset = ir.Constant(INDEX, place) if isinstance(place, int) else place
-    return builder.bitcast(builder.gep(start, [offset]), REGISTER.as_pointer())
-
-
-def joined(builder: Any, register: Any, operation: Any) -> Any:
-    """In all lanes what an operation on two makes of all of them, pair by pair."""
-    for distance in (4, 2, 1):
-        order = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [n ^ distance for n in range(LANES)])
-        register = operation(register, builder.shuffle_vector(register, register, order))
-    return register
 
 
 @intrinsic(prefer_literal=True)

@@ -21,8 +21,8 @@ from numpy.polynomial import chebyshev
 
 from pricing.arrays import FloatArray
 from pricing.xp.arithmetic import ROUND_MAGIC
+from scenarios.backends.registers import BITS, INDEX, LANES, REGISTER, SMALL, called, fused, spread
 
-LANES = 8
 INTERVAL, INTERVALS, DEGREE = 37.0 / 64.0, 16, 12
 # Of the series that a polynomial is shortened from; what is left of it is beyond all digits.
 TERMS = 26
@@ -30,9 +30,6 @@ TERMS = 26
 LOG_MONEYNESS, PER_DEVIATION, HALF, WORTH_GROWN, WORTH_STRIKE = range(5)
 # Processors without the instruction take the formula instead.
 HAS_LOOK_UP = bool(binding.get_host_cpu_features().get("avx512f", False))
-
-DOUBLE, INDEX, SMALL = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
-REGISTER, BITS = ir.VectorType(DOUBLE, LANES), ir.VectorType(INDEX, LANES)
 
 
 @functools.cache
@@ -72,7 +69,7 @@ def leg_sums(typing_context: Any, room: Any, size: Any, first: Any, blocks: Any,
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         start, _, first, count, moved = arguments
         start = builder.gep(start, [first])
-        moved = _spread(builder, moved)
+        moved = spread(builder, moved)
         sums = [cgutils.alloca_once_value(builder, ir.Constant(REGISTER, [0.0] * LANES)) for _ in range(2)]
         for total in sums:
             builder.store(ir.Constant(REGISTER, [0.0] * LANES), total)
@@ -132,23 +129,6 @@ def _looked_up(builder: Any, row: list[float], places: Any) -> Any:
     """Of sixteen numbers those at the places."""
     low, high = (ir.Constant(REGISTER, half) for half in (row[:LANES], row[LANES:]))
     return called(builder, "llvm.x86.avx512.vpermi2var.pd.512", low, places, high)
-
-
-def called(builder: Any, name: str, *values: Any) -> Any:
-    """What an instruction of LLVM on registers gives, which its builder has on single numbers only."""
-    kind = ir.FunctionType(REGISTER, [value.type for value in values])
-    return builder.call(builder.module.globals.get(name) or ir.Function(builder.module, kind, name), values)
-
-
-def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """a b + c of registers, rounded once."""
-    return called(builder, "llvm.fma.v8f64", a, b, c)
-
-
-def _spread(builder: Any, number: Any) -> Any:
-    nothing = ir.Constant(REGISTER, ir.Undefined)
-    places = ir.Constant(ir.VectorType(SMALL, LANES), [0] * LANES)
-    return builder.shuffle_vector(builder.insert_element(nothing, number, ir.Constant(SMALL, 0)), nothing, places)
 
 
 def _added(builder: Any, register: Any) -> Any:

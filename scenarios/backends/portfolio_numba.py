@@ -22,7 +22,7 @@ from pricing.models import black76
 from pricing.price import default_threads
 from pricing.xp import numba as XP
 from scenarios.backends import delta_series as series
-from scenarios.backends import normal_tail
+from scenarios.backends import normal_tail, registers
 from scenarios.legs import LARGEST_DISCOUNT, LARGEST_PRICE, LARGEST_VOL, LONGEST, SMALLEST_PRICE, Grid, Legs
 
 # Legs of a group, whose numbers stay in the first cache, and of a block, which are a register of 512 bits.
@@ -184,7 +184,7 @@ def _look_up_kernel() -> Any:
         "LEG_SUMS": normal_tail.leg_sums, "FIT": XP.compile_formula(_fit_leg), "LEVELS": series.LEVELS,
         "STARTS": series.STARTS,
     }  # fmt: skip
-    tag = f"{LEAST} {MOST} {YEARS} {VOL} {DISCOUNT} {XP.source_hash(normal_tail, series)}"
+    tag = f"{LEAST} {MOST} {YEARS} {VOL} {DISCOUNT} {XP.source_hash(normal_tail, registers, series)}"
     return XP.compile_kernel(_look_up_template(""), tag, None, bound)
 
 

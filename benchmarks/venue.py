@@ -159,9 +159,9 @@ def race_portfolio(threads: int, rounds: int) -> dict[str, Any]:
     """One portfolio of 500 legs under 128 scenarios, market in, margin out."""
     held = portfolio()
     price, vol, step = held.moves
-    left = np.maximum(held.tau - np.append(step, 0.0)[:, None], 0.0)
-    legs = Legs(held.forward, held.strike, held.vol, held.sign, held.quantity, left, np.ones_like(left))
-    grid, count = Grid(1.0 + price, np.log1p(price), 1.0 + vol), len(held.forward)
+    count = len(held.forward)
+    legs = Legs(*held[:6], np.ones(count), np.empty((0, count)))
+    grid = Grid(1.0 + price, np.log1p(price), 1.0 + vol, step)
     calls: dict[str, Callable[[], Any]] = {
         "portfolio_pnl()": lambda: portfolio_pnl(*held, threads=threads).pnl,
         "its kernel": lambda: portfolio_numba.grid_pnl(legs, grid, threads),

@@ -140,6 +140,47 @@ def offset(typing_context: Any, start: Any, place: Any) -> Any:
     return start(start, place), codegen
 
 
+@intrinsic
+def number_of(typing_context: Any, start: Any) -> Any:
+    """An address as a number."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ptrtoint(arguments[0], INDEX)
+
+    return types.int64(start), codegen
+
+
+def _pointer_to(scalar: Any, llvm: Any) -> Any:
+    @intrinsic
+    def pointer(typing_context: Any, number: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], llvm.as_pointer())
+
+        return types.CPointer(scalar)(types.int64), codegen
+
+    return pointer
+
+
+# An address that a number says, of doubles, whole numbers, and whole numbers of 32 bits.
+doubles_at, integers_at = _pointer_to(types.float64, DOUBLE), _pointer_to(types.int64, INDEX)
+small_at = _pointer_to(types.int32, SMALL)
+
+
+@functools.cache
+def numbers_at(count: int) -> Any:
+    """So many doubles from an address on, as a tuple."""
+
+    @intrinsic
+    def numbers(typing_context: Any, start: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            places = [builder.gep(arguments[0], [ir.Constant(INDEX, place)]) for place in range(count)]
+            return context.make_tuple(builder, signature.return_type, [builder.load(place) for place in places])
+
+        return types.UniTuple(types.float64, count)(start), codegen
+
+    return numbers
+
+
 @functools.cache
 def operations(width: int) -> Operations:
     """The operations on vectors of a width, a multiple of LANES."""
@@ -182,7 +223,7 @@ def _add(width: int, rounded: bool) -> Any:
                 values.align = ALIGNMENT
                 product = builder.fmul(units, values, flags=flags)
                 if rounded:
-                    product = builder.call(_rint(builder.module), [product])
+                    product = builder.call(rint(builder.module), [product])
                 summed = builder.fadd(builder.extract_value(total, number), product, flags=flags)
                 total = builder.insert_value(total, summed, number)
             return total
@@ -192,7 +233,8 @@ def _add(width: int, rounded: bool) -> Any:
     return add_row
 
 
-def _rint(module: Any) -> Any:
+def rint(module: Any) -> Any:
+    """The function of LLVM that rounds a register to whole numbers."""
     name = f"llvm.rint.v{LANES}f64"
     return module.globals.get(name) or ir.Function(module, ir.FunctionType(REGISTER, [REGISTER]), name)
 

@@ -209,7 +209,7 @@ def charged_at_once(
         contracts.perpetual, contracts.asset, contracts.units, contracts.spot, strike, asset_price,
         np.ascontiguousarray(haircuts[:, 0]), np.ascontiguousarray(haircuts[:, 1]),
     )  # fmt: skip
-    positions, table = kernel_positions(book, arrays, "joint"), kernel_table(arrays, rows, None)
+    positions, table = kernel_positions(book, arrays, None), kernel_table(arrays, rows, None)
     charged = charges_numba.Charged(asked.formula, asked.rates, len(asked.charges), len(book))
 
     def charge(first: int, last: int, sums: derive_numba.Sums) -> None:

@@ -21,6 +21,9 @@ from pricing.xp import numba as XP
 
 # Accounts whose positions are counted in steps together: their numbers stay in the first cache.
 ACCOUNTS_AT_ONCE = 16
+# How far ahead of what is counted the book is asked for from memory: some twenty accounts, and their groups. Steps are
+# counted faster than a processor foresees it, of many accounts in a row, and after that it has no need of memory.
+POSITIONS_AHEAD, GROUPS_AHEAD = 640, 320
 # Columns of an expiry: see `Scan`.
 LONG, SHORT, AGAIN, WEIGHT, PLAIN, UNDERLYING, EXPIRY_SPOT = range(7)
 EXPIRY_COLUMNS = 8
@@ -83,6 +86,21 @@ class Sums(NamedTuple):
     naked: FloatArray
     mm_haircut: FloatArray
     im_haircut: FloatArray
+
+
+def _ahead_template(tag: str) -> Any:
+    def ask_ahead(groups, first, last, low, high):
+        """Ask for what lies ahead of positions first to last - 1 and of groups low to high - 1, line by line."""
+        tag  # noqa: B018
+        group_ptr, group_key, (instrument_idx, quantity) = groups
+        for p in range(first + POSITIONS_AHEAD, last + POSITIONS_AHEAD, XP.LINE):
+            XP.prefetch(instrument_idx, p)
+            XP.prefetch(quantity, p)
+        for g in range(low + GROUPS_AHEAD, high + GROUPS_AHEAD, XP.LINE):
+            XP.prefetch(group_ptr, g)
+            XP.prefetch(group_key, g)
+
+    return ask_ahead
 
 
 def _steps_template(tag: str) -> Any:
@@ -238,6 +256,7 @@ def _scan_template(tag: str) -> Any:
         doubtful, size, low, odd = 0, 0.0, 0, 0
         for a in range(first, last):
             g, end = account_ptr[a], account_ptr[a + 1]
+            AHEAD(positions[1:], group_ptr[g], group_ptr[end], g, end)  # noqa: F821
             if (a - first) % ACCOUNTS_AT_ONCE == 0:
                 low, high = group_ptr[g], group_ptr[account_ptr[min(a + ACCOUNTS_AT_ONCE, last)]]
                 odd = STEPS(low, high, picked, terms[0], terms[2], held, short)  # noqa: F821
@@ -325,6 +344,7 @@ def _kernel(width: int, folded: int) -> Any:
         "ODD": part(_odd_template, sums),
         "EXPIRY": part(_expiry_template, folds, forceinline=True),
         "STEPS": part(_steps_template, {}),
+        "AHEAD": part(_ahead_template, {}, forceinline=True),
         "NAKED": part(_naked_template, {}),
         "OPENED": fold.opened,
         "LOWEST": fold.lowest,
@@ -359,10 +379,11 @@ def scan_accounts(
     tables = scan.by_expiry(), factors, special, scenarios, scan.tick_size, job.rows.largest
     assets = np.where(held.asset, held.price, 0.0), held.mm_haircut, held.im_haircut, table.magnitude
     sums = Sums(np.empty(count), np.empty(count, np.int64), *(np.empty(count) for _ in range(5)))
-    strikes, most = int(held.strike.max(initial=0)) + 1, _most_at_once(job.first)
+    strikes = int(held.strike.max(initial=0)) + 1
     usual: list[bool] = []
 
     def run(first: int, last: int, rows: accounts.Rows) -> accounts.Found:
+        most = _most_at_once(positions, first, last)
         scratch = np.empty(most), np.empty(most), np.zeros(strikes), np.empty(strikes, np.int64), np.empty(strikes)
         doubtful, size = kernel(first, last, given, rows.values, terms, tables, assets, scratch, sums)
         then(first, last, sums)
@@ -373,7 +394,8 @@ def scan_accounts(
     return sums if all(usual) else None
 
 
-def _most_at_once(first: IntArray) -> int:
-    """The most positions that so many accounts in a row hold; accounts begin at positions `first` (A+1,)."""
-    few = min(ACCOUNTS_AT_ONCE, len(first) - 1)
-    return max(int((first[few:] - first[: len(first) - few]).max(initial=0)), int(first[-1] - first[-1 - few]))
+def _most_at_once(positions: Positions, first: int, last: int) -> int:
+    """The most positions of so many accounts that are counted in steps together, of accounts first to last - 1."""
+    account_ptr, group_ptr = positions.account_ptr, positions.group_ptr
+    begins = group_ptr[account_ptr[first:last:ACCOUNTS_AT_ONCE]]
+    return int(np.diff(begins, append=group_ptr[account_ptr[last]]).max(initial=0))

@@ -155,16 +155,10 @@ def portfolios(
 
 
 class Totals(NamedTuple):
-    """(A,) of every account: worst loss and the column of the underlying that loses most, revaluation, and what charges
-    are shares of: |perpetuals| x spot, naked shorts x spot, haircuts in money."""
+    """(A,) of every account: column of the underlying that loses most, revaluation."""
 
-    loss: FloatArray
     worst: IntArray
     revalued: FloatArray
-    perpetual: FloatArray
-    naked: FloatArray
-    mm_haircut: FloatArray
-    im_haircut: FloatArray
 
 
 class Asked(NamedTuple):

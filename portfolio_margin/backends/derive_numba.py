@@ -77,7 +77,8 @@ class Held(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """(A,) each: worst loss and the column of the underlying that loses most, and what charges are shares of."""
+    """(B,) each, of a block of accounts: worst loss and the column of the underlying that loses most, revaluation, and
+    what charges are shares of."""
 
     loss: FloatArray
     worst: IntArray
@@ -246,7 +247,7 @@ def _expiry_template(tag: str) -> Any:
 
 def _scan_template(tag: str) -> Any:
     def scan_accounts(first, last, positions, rows, terms, tables, assets, scratch, out):
-        """Fill `out` for accounts first to last - 1; returns positions that need another look and the largest bound."""
+        """Fill `out` with accounts first to last - 1; returns positions that need another look and the largest bound."""
         tag  # noqa: B018
         XP.vector_loop()
         account_ptr, group_ptr, group_key, picked = positions
@@ -291,8 +292,9 @@ def _scan_template(tag: str) -> Any:
                     most, place = -lowest, column
                 changed += restated
             mm, im, bound, doubtful = others
-            loss[a], worst[a], revalued[a], on_perpetual[a], on_naked[a] = lost, place, changed, sums[0], shorts
-            on_mm[a], on_im[a] = mm, im
+            i = a - first
+            loss[i], worst[i], revalued[i], on_perpetual[i], on_naked[i] = lost, place, changed, sums[0], shorts
+            on_mm[i], on_im[i] = mm, im
             size = max(size, bound + sums[1] * largest)
         return doubtful, size
 
@@ -359,10 +361,12 @@ def scan_accounts(
     held: Held,
     then: Callable[[int, int, Sums], None],
     threads: int = 1,
-) -> Sums | None:
-    """Sums of every account; None where a position or an account is no usual one, so that the reference must look.
+) -> tuple[IntArray, FloatArray] | None:
+    """(A,) column of the underlying that loses most, and (A,) revaluation, of every account.
 
-    `then` is handed first and last account of every block with the sums, while they are near.
+    None where a position or an account is no usual one, so that the reference must look.
+    `then` is handed first and last account of every block with its sums, while they are near: what is written once
+    and read once is written nowhere else, for memory that is asked for anew takes as long as a charge.
     The table has no haircuts, and its columns are the scenarios, the two basis moves, the value as the venue marks it
     and the value in the arrays. Arrays without ticks are left to the reference as well.
     """
@@ -378,20 +382,22 @@ def scan_accounts(
     factors, special = derive_lanes.factors_of(scan.dampening, scan.skew)
     tables = scan.by_expiry(), factors, special, scenarios, scan.tick_size, job.rows.largest
     assets = np.where(held.asset, held.price, 0.0), held.mm_haircut, held.im_haircut, table.magnitude
-    sums = Sums(np.empty(count), np.empty(count, np.int64), *(np.empty(count) for _ in range(5)))
+    worst, revalued = np.empty(count, np.int64), np.empty(count)
     strikes = int(held.strike.max(initial=0)) + 1
     usual: list[bool] = []
 
     def run(first: int, last: int, rows: accounts.Rows) -> accounts.Found:
         most = _most_at_once(positions, first, last)
         scratch = np.empty(most), np.empty(most), np.zeros(strikes), np.empty(strikes, np.int64), np.empty(strikes)
+        here, more = slice(first, last), (np.empty(last - first) for _ in range(5))
+        sums = Sums(next(more), worst[here], revalued[here], *more)
         doubtful, size = kernel(first, last, given, rows.values, terms, tables, assets, scratch, sums)
         then(first, last, sums)
         usual.append(doubtful == 0 and bool(size * accounts.MARGIN_OF_BOUND <= rows.limit))
         return accounts.Found(0, 0, 0)
 
     job.run(run, threads)
-    return sums if all(usual) else None
+    return (worst, revalued) if all(usual) else None
 
 
 def _most_at_once(positions: Positions, first: int, last: int) -> int:

@@ -83,8 +83,8 @@ def test_charges_are_those_of_the_twin_and_of_numpy() -> None:
     random, rates, count = np.random.default_rng(3), MODEL._rates(), 200
     columns = [random.uniform(0.0, 1e6, count) * (random.random(count) < 0.7) for _ in range(5)]
     charged = Charged(derive_pmrm2.charge_parts, rates, len(derive_pmrm2.CHARGES), count)
-    charged.fill(0, 120, tuple(columns))
-    charged.fill(120, count, tuple(columns))
+    charged.fill(0, 120, tuple(column[:120] for column in columns))
+    charged.fill(120, count, tuple(column[120:] for column in columns))
     twin = naive.charged(derive_pmrm2.charge_parts, [column.tolist() for column in columns], rates)
     found = np.concatenate([charged.charges, charged.total[None]]).transpose(1, 0, 2)
     assert found.tolist() == [[list(pair) for pair in account] for account in twin]
@@ -100,7 +100,7 @@ def test_an_account_asked_for_less_initial_margin_is_noticed() -> None:
     nothing = np.zeros(2)
     charged.fill(0, 1, (nothing,) * 5)
     assert not charged.lifted
-    charged.fill(1, 2, (np.array([0.0, 10.0]), *(nothing,) * 4))
+    charged.fill(1, 2, (np.array([10.0]), *(nothing,) * 4))
     assert charged.lifted
 
 

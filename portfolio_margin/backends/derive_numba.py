@@ -247,7 +247,7 @@ def _expiry_template(tag: str) -> Any:
 
 def _scan_template(tag: str) -> Any:
     def scan_accounts(first, last, positions, rows, terms, tables, assets, scratch, out):
-        """Fill `out` with accounts first to last - 1; returns positions that need another look and the largest bound."""
+        """Fill `out` with accounts first to last - 1; how many positions need another look, and the largest bound."""
         tag  # noqa: B018
         XP.vector_loop()
         account_ptr, group_ptr, group_key, picked = positions

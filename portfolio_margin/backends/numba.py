@@ -220,7 +220,7 @@ def account_sums(positions: Positions, table: Table, threads: int = 1) -> tuple[
     nothing, nowhere = np.empty(0), np.empty(0, np.int64)
 
     def run(first: int, last: int, rows: Rows) -> Found:
-        start = job.first[first : last + 1]
+        start = job.starts(first, last)
         segments = Segments(start, nothing, nowhere, sums[first:last], np.empty(last - first))
         off_step = job.sweep(segments, rows)
         return Found(off_step, 0, job.too_large(start, segments.size))
@@ -236,7 +236,7 @@ def worst_loss(positions: Positions, table: Table, threads: int = 1) -> tuple[Fl
     joint = not np.any(positions.row_set) and not np.any(positions.netting_set)
 
     def run(first: int, last: int, rows: Rows) -> Found:
-        start, here = job.first[first : last + 1], slice(first, last)
+        start, here = job.starts(first, last), slice(first, last)
         size = np.empty(last - first)
         if joint:
             off_step = job.sweep(Segments(start, loss[here], scenario[here], no_sums, size), rows)
@@ -258,9 +258,12 @@ class Job:
     def __init__(self, positions: Positions, table: Table, width: int | None = None) -> None:
         """width  of the vector that holds all columns, a multiple of LANES; else the columns are cut into vectors."""
         self.positions, self.table = positions, table
-        self.first = positions.group_ptr[positions.account_ptr]
         self.width, self.chunks = lanes.width_of(table.rows.shape[1]) if width is None else (width, 1)
         self.rows = _rows(table, self.width, self.chunks)
+
+    def starts(self, first: int, last: int) -> IntArray:
+        """(last - first + 1,) first position of accounts first to last: block by block, while their groups are near."""
+        return self.positions.group_ptr[self.positions.account_ptr[first : last + 1]]
 
     def sweep(self, segments: Segments, rows: Rows) -> int:
         """Fill the segments; positions off their step."""
@@ -278,7 +281,7 @@ class Job:
 
     def run(self, run: Callable[[int, int, Rows], Found], threads: int) -> list[Found]:
         """Blocks of accounts, each to the next thread that is free."""
-        blocks = iter(_blocks(self.first))
+        blocks = iter(_blocks(self.positions))
         own = self.rows.values.nbytes <= OWN_COPY_BYTES
 
         def work(rows: Rows) -> list[Found]:
@@ -301,10 +304,12 @@ class Job:
         return faults(self.positions, self.table, units_held(self.positions, self.table))
 
 
-def _blocks(first: IntArray) -> list[tuple[int, int]]:
-    """Bounds of blocks of accounts that begin at the positions `first` (A+1,); of an account at least."""
-    accounts = len(first) - 1
-    by_position = np.searchsorted(first, np.arange(0, int(first[-1]), BLOCK_POSITIONS))
+def _blocks(positions: Positions) -> list[tuple[int, int]]:
+    """Bounds of blocks of accounts of so many positions, of an account at least."""
+    account_ptr, group_ptr = positions.account_ptr, positions.group_ptr
+    accounts = len(account_ptr) - 1
+    begins = np.arange(0, int(group_ptr[account_ptr[-1]]), BLOCK_POSITIONS)
+    by_position = np.searchsorted(account_ptr, np.searchsorted(group_ptr, begins))
     # A block of empty accounts ends, too.
     bounds = np.unique(np.concatenate([by_position, np.arange(0, accounts, BLOCK_POSITIONS), [accounts]]))
     return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))

@@ -108,6 +108,7 @@ price_scan_exponent_sign 168 S
 SPOT = """
 cc 3-8 A
 method 9-10 A
+count 11-12 N
 month_1 15-20 A
 spread_1 21-27 N
 outright_1 28-34 N

@@ -23,8 +23,9 @@ from portfolio_margin.io.span_records import (
     unknown_records,
 )
 from portfolio_margin.io.span_rows import Rows, new_rows
-from portfolio_margin.io.span_rules import add_commodity_rules, add_inter_spreads, blank_ratios
+from portfolio_margin.io.span_rules import add_commodity_rules, add_inter_spreads
 from portfolio_margin.io.span_source import refuse_record
+from portfolio_margin.io.span_stated import agreed, check_flags, told_of_records
 from portfolio_margin.span.assumed import assumptions
 from portfolio_margin.span.checks import findings
 from portfolio_margin.span.days import misdated
@@ -59,7 +60,7 @@ def read_pa2(path: str | Path) -> tuple[RiskParameterFile, tuple[str, ...]]:
         raise DataError(problems)
     reader = _Reader(file, lines)
     tables = reader.tables()
-    told = (*_notes(lines), *blank_ratios(reader.each), *_empty_periods(tables))
+    told = (*_notes(lines), *told_of_records(reader.each, reader.refuse), *_empty_periods(tables))
     return tables, (*told, *assumptions(tables))
 
 
@@ -121,7 +122,7 @@ class _Reader:
         self._commodities()
         look_ahead = self._periods()
         arrays = self._contracts()
-        self._levels()
+        self._levels(head["gross_net"] != "G")
         self._underlyings()
         add_commodity_rules(self.rows, self.each, self.refuse)
         add_inter_spreads(self.rows, self.each, self.refuse)
@@ -149,7 +150,9 @@ class _Reader:
 
     def _head(self) -> dict[str, Any]:
         found = self.records("0")
-        head = found.rows()[0]
+        for line, record in self.each("0"):
+            check_flags("0", line, record, self.refuse)
+        head = agreed("0", self.each, self.refuse, of="")[""]
         for column in ("date", "created", "time"):
             wrong = misdated(column, head[column]) if head[column] or column == "date" else ""
             if wrong:
@@ -189,19 +192,21 @@ class _Reader:
     def _commodities(self) -> None:
         """Combined commodities and their families; a repeated record of type 2 adds families."""
         known: dict[str, int] = {}
+        said = agreed("2", self.each, self.refuse)
         for line, record in self.each("2"):
-            code = record["cc"]
+            check_flags("2", line, record, self.refuse)
+            code, stated = record["cc"], said[record["cc"]]
             if code not in known:
                 known[code] = self.rows["commodities"].add(
                     line,
                     {
                         "code": code,
                         "name": code,
-                        "currency": record["currency"],
-                        "risk_exponent": 0 if np.isnan(record["risk_exponent"]) else int(record["risk_exponent"]),
-                        "cap_option_value": record["limit_option_value"] == "Y",
+                        "currency": stated["currency"],
+                        "risk_exponent": int(_number_or_zero(stated["risk_exponent"])),
+                        "cap_option_value": stated["limit_option_value"] == "Y",
                         "procedure": "NORMAL",
-                        "combination_method": {"S": "SPLIT", "D": "DELTASPLIT"}.get(record["combination"], "NONE"),
+                        "combination_method": {"S": "SPLIT", "D": "DELTASPLIT"}.get(stated["combination"], "NONE"),
                     },
                 )
             self._check_decimals(line, record)
@@ -234,15 +239,17 @@ class _Reader:
             key = (record["exchange"], record["product"], record["kind"])
             if key not in self.families:
                 self.refuse(line, "product", "/".join(key), "no record of type P states its prices")
+            check_flags("B", line, record, self.refuse)
             future, option = _period(record, "future"), _period(record, "option")
             period = self._period_row(line, self.families[key], future, option, record)
-            scale = 10.0 ** (_power(record, "price_scan_exponent") - self.decimals.get(key, 0.0))
+            power = 10.0 ** _power(record, "price_scan_exponent")
+            scale = power * 10.0 ** -self.decimals.get(key, 0.0)
             relative = record["vol_scan_quote"] in ("P", "")
             vol_scan = record["vol_scan"] * 10.0 ** _power(record, "vol_scan_exponent")
             scan = {"period_idx": period, "rate": 1, "price_scan": record["price_scan"] * scale}
             percent = {"vol_scan_relative": vol_scan / 100.0} if relative else {"vol_scan": vol_scan}
             if record["price_scan_quote"] == "P":
-                scan = {"period_idx": period, "rate": 1, "price_scan_percent": record["price_scan"]}
+                scan = {"period_idx": period, "rate": 1, "price_scan_percent": record["price_scan"] * power}
             self.rows["scan_rates"].add(line, {**scan, **percent})
             looks.add(record["look_ahead"])
             extremes[record["extreme_multiplier"], record["extreme_cover"]] = line
@@ -406,7 +413,7 @@ class _Reader:
         """Codes of the exchanges in their order."""
         return self.rows["exchanges"].columns["code"]
 
-    def _levels(self) -> None:
+    def _levels(self, is_net: bool) -> None:
         """Maintenance is rate 1 to 3, initial 4 to 6: of members, hedgers and speculators."""
         for maintenance in (True, False):
             for place, (code, name) in enumerate(ACCOUNT_TYPES, 1):
@@ -414,7 +421,7 @@ class _Reader:
                 rate = place if maintenance else place + len(ACCOUNT_TYPES)
                 self.rows["levels"].add(None, {**values, "rate": rate, "bond_class": "CORE"})
                 if maintenance:
-                    kind = {"is_customer": code != "M", "code": code, "name": name, "is_net_margin": True}
+                    kind = {"is_customer": code != "M", "code": code, "name": name, "is_net_margin": is_net}
                     self.rows["account_types"].add(None, {**kind, "priority": str(place)})
 
     def _check(self, file: RiskParameterFile) -> None:

@@ -40,6 +40,10 @@ def _levels(file: RiskParameterFile) -> Iterator[str]:
         yield f"account types {', '.join(types)}: {types[0]} counts unless the parameter account_type names one"
     for account_type in types:
         mine = np.flatnonzero(levels.account_type == account_type)
+        kinds = file.account_types.is_net_margin[file.account_types.code == account_type]
+        if len(kinds) and not kinds.any():
+            yield (f"accounts of type {account_type} are margined gross by the file: long and short of several owners, "
+                   "which is not computed; positions of an account are netted")  # fmt: skip
         for maintenance, kind in KINDS.items():
             rows = mine[levels.is_maintenance[mine] == maintenance]
             if not len(rows):

@@ -1,7 +1,8 @@
 """Reader of positional SPAN risk parameter files (.pa2) in the expanded unpacked format U2.
 
-Both kinds of array records are read: 81 and 82 with five digits a value, 83 and 84 with eight. The older format of 80
-bytes and the Paris format are refused by name. What is wrong is said with line and bytes.
+Both kinds of array records are read: 81 and 82 with five digits a value, 83 and 84 with eight. The standard format of
+80 bytes and the Paris expanded format are read where the places of their fields are given. What is wrong is said with
+line and bytes.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from portfolio_margin.io.span_layout import NEEDED, PASSED_OVER
+from portfolio_margin.io.span_formats import layout_of
+from portfolio_margin.io.span_layout import NEEDED, PASSED_OVER, Layout
 from portfolio_margin.io.span_records import (
     Lines,
     Records,
-    check_format,
     decode,
     key_bytes,
     read_lines,
@@ -46,19 +47,21 @@ SECOND_RECORD = frozenset({"price", "strike", "composite delta", *(f"array value
 Key = tuple[str, str, str]
 
 
-def read_pa2(path: str | Path) -> tuple[RiskParameterFile, tuple[str, ...]]:
+def read_pa2(path: str | Path, layout: Layout | None = None) -> tuple[RiskParameterFile, tuple[str, ...]]:
     """The tables of a positional risk parameter file, and what of it is not computed here, one text a line.
+
+    layout  places of fields in a format other than U2, as of `span_formats.read_layout`
 
     Raises DataError with line and bytes: another format, an unknown record, a field that is no number, an array
     without its second half, a reference that leads nowhere.
     """
     file = str(path)
     lines = read_lines(path)
-    check_format(file, lines)
+    places = layout_of(file, lines, layout)
     problems = unknown_records(file, lines)
     if problems:
         raise DataError(problems)
-    reader = _Reader(file, lines)
+    reader = _Reader(file, lines, places)
     tables = reader.tables()
     told = (*_notes(lines), *told_of_records(reader.each, reader.refuse), *_empty_periods(tables))
     return tables, (*told, *assumptions(tables))
@@ -87,8 +90,8 @@ def settlement_price(raw: FloatArray, decimals: FloatArray, alignment: np.ndarra
 class _Reader:
     """The records of a file on their way into tables."""
 
-    def __init__(self, file: str, lines: Lines) -> None:
-        self.file, self.lines = file, lines
+    def __init__(self, file: str, lines: Lines, layout: Layout) -> None:
+        self.file, self.lines, self.layout = file, lines, layout
         self.rows: dict[str, Rows] = new_rows()
         self.families: dict[Key, int] = {}
         self.exchanges: dict[str, int] = {}
@@ -96,7 +99,7 @@ class _Reader:
         self.periods: dict[tuple[int, str, str], int] = {}
 
     def records(self, kind: str) -> Records:
-        found = decode(self.file, self.lines, kind)
+        found = decode(self.file, self.lines, kind, self.layout)
         for name in NEEDED.get(kind, ()):
             absent = np.flatnonzero(np.isnan(found.columns[name]))
             if len(absent):
@@ -337,9 +340,12 @@ class _Reader:
         orphans = two.line[~np.isin(two.line - 1, one.line)]
         if len(orphans):
             self.refuse(int(orphans[0]), "record", second, f"must follow its {first}")
-        differ = np.flatnonzero((key_bytes(self.lines, one.line) != key_bytes(self.lines, two.line)).any(axis=1))
+        values = self.layout[first]["value_1"]
+        last = values.first - 1 if values is not None else 2
+        keys = [key_bytes(self.lines, records.line, last) for records in (one, two)]
+        differ = np.flatnonzero((keys[0] != keys[1]).any(axis=1))
         if len(differ):
-            self.refuse(int(two.line[differ[0]]), "record", second, f"bytes 3-54 differ from those of its {first}")
+            self.refuse(int(two.line[differ[0]]), "record", second, f"bytes 3-{last} differ from those of its {first}")
 
     def _prices(self, family: Any, columns: Any, tail: Any) -> dict[str, FloatArray]:
         """Settlement prices and strikes, by the decimals and fractions that the family states."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portfolio_margin.span.assumed import assumptions
 from portfolio_margin.span.file_arrays import file_arrays
 from portfolio_margin.span.rules import rules_of
 from portfolio_margin.span.tables import RiskParameterFile
@@ -85,6 +86,22 @@ def test_a_credit_of_nothing_is_none() -> None:
     market = Market({"C": 800.0, "D": 500.0})
     market.scanned("C", "D", rate=0.0)
     assert market.risks(C=(10, 0), D=(-10, 0))[0] == [8_000.0, 5_000.0]
+
+
+def told(*spreads: tuple[str, str, float]) -> list[str]:
+    market = Market({"C": 800.0, "D": 10.0, "E": 700.0})
+    for first, second, rate in spreads:
+        market.deltas(first, second, rate)
+    return [note for note in assumptions(market.exchange.built()) if "credits between" in note]
+
+
+def test_credits_of_more_than_the_scenarios_set_off_are_told() -> None:
+    """C and D one to one lose 790 where both fall by their range: margined with 405 at 50 %, with 794 at 2 %."""
+    assert told(("C", "E", 0.9), ("C", "D", 0.02)) == []
+    (note,) = told(("C", "E", 0.9), ("C", "D", 0.5))
+    assert note.endswith("as the file states them: inter 2 (C and D)")
+    # 100 of 1,500 are lost together.
+    assert len(told(("C", "E", 0.94))) == 1 and told(("C", "E", 0.93)) == []
 
 
 SCANNED, PAIRED = 8_000.0 - 0.98 * 5_000.0, 0.5 * 13_000.0

@@ -99,7 +99,7 @@ def race_accounts(accounts: int, threads: int, rounds: int) -> dict[str, Any]:
     model = derive_pmrm2.Model(*load_parameters("derive_pmrm2", at=market.valuation_time))
     derive_arrays = revalue(instruments, market, model.scenario_set(market))
     peers: dict[str, Callable[[Job], Callable[[], Any]]] = {
-        "plain numba loop": venue_peers.numba_loop,
+        "plain numba loop": lambda some: venue_peers.numba_loop(some, threads),
         "scipy CSR, blocks": venue_peers.scipy_blocks,
         "torch embedding_bag": lambda some: venue_peers.torch_bags(some, threads),
         "duckdb": lambda some: venue_peers.duckdb_query(some, threads),

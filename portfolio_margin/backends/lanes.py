@@ -171,6 +171,16 @@ def offset(typing_context: Any, start: Any, place: Any) -> Any:
     return start(start, place), codegen
 
 
+@intrinsic
+def first_place(typing_context: Any, bits: Any) -> Any:
+    """The place of the lowest bit of a number that is not 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
+
+
 @functools.cache
 def operations(width: int, precision: Precision = IN_DOUBLE) -> Operations:
     """The operations on vectors of a width, a multiple of the numbers of a register; at most 64."""

@@ -61,11 +61,6 @@ class Rows(NamedTuple):
         screen = None if self.screen is None else self.screen.for_thread(copied)
         return self._replace(values=lanes.aligned(self.values) if copied else self.values, screen=screen)
 
-    @property
-    def size_bytes(self) -> int:
-        """Of what is copied."""
-        return int(self.values.nbytes + (0 if self.screen is None else self.screen.size_bytes))
-
 
 class Found(NamedTuple):
     """How many faults a block has: positions off their step or in a group of another set, accounts beyond the limit."""
@@ -284,7 +279,7 @@ class Job:
     def run(self, run: Callable[[int, int, Rows], Found], threads: int) -> list[Found]:
         """Blocks of accounts, each to the next thread that is free."""
         blocks = iter(_blocks(self.first))
-        own = self.rows.size_bytes <= OWN_COPY_BYTES
+        own = self.rows.values.nbytes <= OWN_COPY_BYTES
 
         def work(rows: Rows) -> list[Found]:
             return [run(low, high, rows) for low, high in blocks]

@@ -35,7 +35,7 @@ import numpy as np
 
 from portfolio_margin.backends import lanes, steps
 from portfolio_margin.backends.steps import CLEARLY_WHOLE, QUOTIENT_ROUNDING
-from portfolio_margin.kernel_inputs import Table
+from portfolio_margin.kernel_inputs import POSITIONS_PER_ROW, Table
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.xp import numba as XP
 
@@ -55,8 +55,6 @@ SEGMENTS_AT_ONCE, POSITIONS_AT_ONCE = 64, 4_096
 SEGMENTS_BY_CHUNK, POSITIONS_BY_CHUNK = 8_192, 131_072
 # Positions that are asked for before they are needed.
 AHEAD = 2_560
-# Positions for each row of the table, from which on copies of it are worth making.
-POSITIONS_PER_ROW = 64
 
 
 class Room(NamedTuple):
@@ -98,11 +96,6 @@ class Screen(NamedTuple):
         if not copied:
             return self._replace(room=room)
         return self._replace(single=lanes.aligned(self.single), columns=lanes.aligned(self.columns), room=room)
-
-    @property
-    def size_bytes(self) -> int:
-        """Of what is copied."""
-        return int(self.single.nbytes + self.columns.nbytes)
 
 
 def prepared(table: Table, width: int, chunks: int, positions: int) -> Screen | None:

@@ -212,6 +212,16 @@ def numbers_at(count: int) -> Any:
     return numbers
 
 
+@intrinsic
+def first_place(typing_context: Any, bits: Any) -> Any:
+    """The place of the lowest bit of a number that is not 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
+
+
 @functools.cache
 def operations(width: int, precision: Precision = IN_DOUBLE) -> Operations:
     """The operations on vectors of a width, a multiple of the numbers of a register; at most 64."""

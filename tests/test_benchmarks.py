@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import mpmath as mp
+import numba
 import numpy as np
 import pytest
 
@@ -230,9 +231,21 @@ def test_peers_of_the_whole_venue_answer_what_they_are_asked() -> None:
     book = exchange.book(200, 150, venue.POSITIONS)
     ours, _ = worst_loss(book, arrays)
     job = venue_peers.Job(book, arrays.pnl, venue.POSITIONS)
-    for peer in (venue_peers.scipy_blocks, venue_peers.numba_loop, venue_peers.pandas_frames):
-        assert peer(job)() == pytest.approx(ours, rel=1e-12)
+    for run in (venue_peers.scipy_blocks(job), venue_peers.numba_loop(job, 1), venue_peers.pandas_frames(job)):
+        assert run() == pytest.approx(ours, rel=1e-12)
     assert np.array_equal(venue_peers.scipy_blocks(job.first(10))(), venue_peers.scipy_blocks(job)()[:10])
+
+
+def test_the_plain_loop_takes_as_many_threads_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is called: numba's setting is one of the process, and other contestants run in between."""
+    used: list[int] = []
+    monkeypatch.setattr(venue_peers, "_plain_loop", lambda *_: used.append(numba.get_num_threads()))
+    job = venue_peers.Job(exchange.book(20, 3, 2), np.zeros((20, 4)), 2)
+    loops = [venue_peers.numba_loop(job, threads) for threads in (1, 2, 1)]
+    before = numba.get_num_threads()
+    for loop in loops:
+        loop()
+    assert used == [1, min(2, numba.config.NUMBA_NUM_THREADS), 1] and numba.get_num_threads() == before
 
 
 def test_peers_of_one_portfolio_answer_what_they_are_asked() -> None:

@@ -39,6 +39,8 @@ ONE_DIVIDEND_FIELDS = ("spot", "strike", "tau", "vol", "rate", "dividend", "divi
 ROWS_AT_ONCE = 128
 # A rate that earns less than this over the life of a put is none.
 NO_RATE = 1e-14
+# Dividends before a put's expiry that are worth less than this share of the spot together are none.
+NO_DIVIDEND = 1e-9
 
 
 def american_with_dividends(
@@ -153,20 +155,20 @@ def _puts(
 
     spot, strike, tau, vol, rate = columns
     module, solver = modules
-    paying = schedule[1] > 0.0
-    dates, amounts = schedule[0][paying], schedule[1][paying]
+    dates, amounts = schedule
     worth = np.where(dates[:, None] < tau, amounts[:, None] * np.exp(-rate * dates[:, None]), 0.0)
+    # One that is left out changes the value by what it is worth at most, either way.
+    worth[worth <= NO_DIVIDEND * spot / max(len(dates), 1)] = 0.0
     clean, grow, late = spot - worth.sum(0), np.exp(rate * tau), np.exp(-rate * tau)
     rows = module.greeks(black76, (clean * grow, strike, tau, vol, late, np.full_like(tau, -1.0)))
     result = np.array([rows[0], rows[1] * grow, rows[2] * grow**2])
-    counted, failed = np.searchsorted(dates, tau), np.zeros(len(tau), bool)
-    early = rate * tau > NO_RATE
-    for count in np.unique(counted[early]):
-        same = np.flatnonzero(early & (counted == count))
+    early, failed = rate * tau > NO_RATE, np.zeros(len(tau), bool)
+    for pattern in np.unique(worth[:, early] > 0.0, axis=1).T:
+        same = np.flatnonzero(early & ((worth > 0.0) == pattern[:, None]).all(0))
         for start in range(0, len(same), ROWS_AT_ONCE):
             row = same[start : start + ROWS_AT_ONCE]
             terms = (clean[row] / strike[row], tau[row], vol[row], rate[row])
-            puts = dividend_puts.Puts(*terms, dates[:count], worth[:count, row] / strike[row])
+            puts = dividend_puts.Puts(*terms, dates[pattern], worth[pattern][:, row] / strike[row])
             more, converged = dividend_puts.greeks(puts, solver)
             failed[row] = ~converged
             held = result[:, row] + more * np.array([strike[row], np.ones(len(row)), 1.0 / strike[row]])

@@ -30,22 +30,27 @@ from pricing.exercise import Solver
 from pricing.models import american
 from pricing.xp import numpy as xp
 
-LAST = "default"
+LAST = "accurate"
 # Nodes of ln(K/B), evenly in the log of the time z until there is no boundary, at most STRIDE apart. They reach down
-# from z or from the gap, whichever is shorter, by exp(-REACH). Below it the boundary is held for the value, and there
-# is none for the nodes above. A multiple of MORE_NODES of them, so that many puts have as many.
-STRIDE, REACH, MORE_NODES = 0.25, 16.0, 12
-# Degree of the polynomials.
-DEGREE = 2
+# from z or from the gap, whichever is shorter, by exp(-REACH), but not to where the interest on the strike is less than
+# LEAST_INTEREST of it. Below that the boundary is held for the value, and there is none for the nodes above. One more
+# than a multiple of MORE_NODES of them, so that many puts have as many.
+STRIDE, REACH, MORE_NODES, LEAST_INTEREST = 0.25, 16.0, 12, 4e-10
+# Degree of the polynomials in ln z, whose values are ln ln(K/B). The first nodes are where waiting is worth as much as
+# exercise, all others where the two have the same slope: the former alone has a root without a later node, the latter
+# alone stays stable with polynomials of a high degree.
+MATCHED, MATCHED_DEGREE, DEGREE = 24, 2, 5
 # Points between two nodes, and next to the node that an integral is for, where they crowd like squares.
 POINTS, FIRST_POINTS = 6, 12
 # Panels, and points of each, where the integral for an earlier time meets a stretch: they shrink towards it, in the
 # root of time, down to the root of the gap before it, which for the value now is NO_GAP of the stretch.
-PANELS, PANEL_POINTS = 6, 14
+PANELS, PANEL_POINTS = 10, 16
 NO_GAP, WIDEST_GAP = 1e-8, 1e-3
 STEPS, TOLERANCE = 60, 1e-11
 # Above any ln(K/B).
 FAR = 50.0
+# From one node to the next ln(K/B) changes by no more than this factor; farther away rounding makes other roots.
+TURN = 1.25
 
 
 class Puts(NamedTuple):
@@ -79,11 +84,17 @@ class Stretch(NamedTuple):
 
 
 class Spans(NamedTuple):
-    """Before each dividend, (m,R): years with a boundary, 0 where there is none, the gap until the dividend, from
-    the step's start back to the last boundary before it, and how many nodes."""
+    """The times before each dividend at which there is a boundary.
+
+    length, gap, least   (m,R) years: in all, 0 where there is none; from their end to the dividend; of the lowest node
+    behind               (m + 1,R) years from the step's start back to the boundary before it or to now; the last one
+                         is that after the last dividend
+    nodes                (m,R) how many
+    """
 
     length: FloatArray
     gap: FloatArray
+    least: FloatArray
     behind: FloatArray
     nodes: IntArray
 
@@ -98,8 +109,10 @@ def greeks(puts: Puts, solver: Solver) -> tuple[FloatArray, BoolArray]:
     spans = spans_of(puts)
     for alike in np.unique(spans.nodes, axis=1).T:
         row = np.flatnonzero((spans.nodes == alike[:, None]).all(0))
-        part = Puts(*(column[row] for column in puts[:4]), puts.dates, puts.worth[:, row])
-        own = Spans(*(values[:, row] for values in spans))
+        terms = (puts.spot[row], puts.tau[row], puts.vol[row], puts.rate[row])
+        part = Puts(*terms, puts.dates, puts.worth[:, row])
+        spaces = (spans.length[:, row], spans.gap[:, row], spans.least[:, row], spans.behind[:, row])
+        own = Spans(*spaces, spans.nodes[:, row])
         stretches, y_now, converged[row] = solve(part, own, solver)
         total[:, row] = _premium(part, stretches)
         total[:, row[np.log(part.spot) <= -y_now]] = np.nan
@@ -107,7 +120,7 @@ def greeks(puts: Puts, solver: Solver) -> tuple[FloatArray, BoolArray]:
 
 
 def spans_of(puts: Puts) -> Spans:
-    """Where there are boundaries between dividends; the last column of steps is that after the last dividend."""
+    """Where there are boundaries between dividends."""
     count = len(puts.dates)
     start, rate = np.append(0.0, puts.dates), puts.rate
     length, gap = np.zeros((count, len(rate))), np.zeros((count, len(rate)))
@@ -116,13 +129,15 @@ def spans_of(puts: Puts) -> Spans:
         passed, more = puts.worth[k:].cumsum(0), np.exp(rate * puts.dates[k])
         above = passed * more + np.expm1(-rate * (puts.dates[k:, None] - puts.dates[k]))
         gap[k] = np.log1p(above.max(0)) / rate
-        length[k] = np.maximum(puts.dates[k] - start[k] - gap[k], 0.0)
+        length[k] = puts.dates[k] - start[k] - gap[k]
+    length[rate * length < 2.0 * LEAST_INTEREST] = 0.0
     behind = np.zeros((count + 1, len(rate)))
     for k in range(count):
         behind[k + 1] = np.where(length[k] > 0.0, gap[k], behind[k] + puts.dates[k] - start[k])
-    wide = REACH + np.log(np.maximum(length / gap, 1.0))
+    least = np.maximum(np.minimum(length, gap) * np.exp(-REACH), LEAST_INTEREST / rate)
+    wide = np.log(np.maximum(length / least, 1.0))
     nodes = MORE_NODES * np.ceil(wide / (STRIDE * MORE_NODES)).astype(int) + 1
-    return Spans(length, gap, behind, np.where(length > 0.0, nodes, 0))
+    return Spans(length, gap, least, behind, np.where(length > 0.0, nodes, 0))
 
 
 def solve(puts: Puts, spans: Spans, solver: Solver) -> tuple[list[Stretch], FloatArray, BoolArray]:
@@ -160,9 +175,7 @@ def _premium(puts: Puts, stretches: list[Stretch]) -> FloatArray:
     return total
 
 
-def _last(
-    puts: Puts, start: float, behind: FloatArray, solver: Solver
-) -> tuple[Stretch, FloatArray, BoolArray]:
+def _last(puts: Puts, start: float, behind: FloatArray, solver: Solver) -> tuple[Stretch, FloatArray, BoolArray]:
     """After the last dividend: the boundary of the put without dividends, on points evenly in the angle of which the
     time to expiry has the power of the scheme's sine."""
     chosen, life = scheme(american.SCHEMES[LAST]), puts.tau - start
@@ -184,25 +197,28 @@ def _between(
 ) -> tuple[Stretch, FloatArray, BoolArray]:
     """The boundary before a dividend: points, ln(K/B) at the start of the step, converged."""
     length, gap, nodes, date = spans.length[k], spans.gap[k], int(spans.nodes[k, 0]), float(puts.dates[k])
-    stride = (REACH + np.log(np.maximum(length / gap, 1.0))) / (nodes - 1)
+    least = spans.least[k]
+    stride = np.log(length / least) / (nodes - 1)
     back, share = _points(nodes)
     log_share = -stride[:, None] * back
     weight = stride[:, None] * share * np.exp(log_share)
-    least = length * np.exp(-stride * (nodes - 1))
     y, converged = np.empty((len(length), nodes)), np.ones(len(length), bool)
     for i in range(nodes):
         z = length * np.exp(-stride * (nodes - 1 - i))
         used = back < i
-        matrix = _interpolation(i, back[used])
+        matrix = _interpolation(i, back[used], DEGREE if i >= MATCHED else MATCHED_DEGREE)
         time, counts = -z[:, None] * np.expm1(log_share[:, used]), z[:, None] * weight[:, used]
         ahead = (gap + z)[:, None]
         known = [stretch._replace(time=stretch.time + (stretch.start - date + ahead)) for stretch in stretches]
         node = _Node(puts.vol, puts.rate, puts.tau - date + gap + z, z, least, Stretch(0.0, time, counts, time), known)
-        first = _start(node, z, gap) if i < 2 else np.maximum(2.0 * y[:, i - 1] - y[:, i - 2], 0.5 * y[:, i - 1])
-        y[:, i], good = _root(node, _each(np.log(y[:, :i]), matrix[:, :i].T), matrix[:, i], first)
+        low, high = (np.zeros_like(z), np.full_like(z, FAR)) if i == 0 else (y[:, i - 1] / TURN, y[:, i - 1] * TURN)
+        first = _start(node, z, gap) if i == 0 else np.clip(2.0 * y[:, i - 1] - y[:, max(i - 2, 0)], low, high)
+        y[:, i], good = _root(
+            node, _each(np.log(y[:, :i]), matrix[:, :i].T), matrix[:, i], (first, low, high), i >= MATCHED
+        )
         converged &= good
     every = _held(spans.behind[k], length, stride, y)
-    far, moved = back >= 1.0, np.exp(_each(np.log(y), _interpolation(nodes - 1, back[back >= 1.0]).T))
+    far, moved = back >= 1.0, np.exp(_each(np.log(y), _interpolation(nodes - 1, back[back >= 1.0], DEGREE).T))
     # Below the shortest z, and between two nodes or more from the start.
     times = [length[:, None] - 0.5 * least[:, None], -length[:, None] * np.expm1(log_share[:, far])]
     weights = [least[:, None], length[:, None] * weight[:, far]]
@@ -234,11 +250,19 @@ class _Node(NamedTuple):
     known: list[Stretch]
 
 
-def _root(node: _Node, fixed: FloatArray, own: FloatArray, y: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """(R,) ln(K/B) at which waiting is worth as much as exercise, and whether found; `fixed + own y` at the points."""
-    done, low, high = np.zeros(len(y), bool), np.zeros_like(y), np.full_like(y, FAR)
+def _root(
+    node: _Node, fixed: FloatArray, own: FloatArray, sought: tuple[FloatArray, ...], smooth: bool
+) -> tuple[FloatArray, BoolArray]:
+    """(R,) ln(K/B) at which waiting is worth as much as exercise, and whether found.
+
+    fixed, own   (R,p) and (p,): ln of ln(K/B) at the points of the node is `fixed + own ln y`
+    sought       (R,) each: a first y, and where it lies between
+    smooth       whether it is where the two have the same slope
+    """
+    y, low, high = sought
+    equation, done = _bend if smooth else _gap, np.zeros(len(y), bool)
     for _ in range(STEPS):
-        gap, slope = _gap(node, fixed, own, y)
+        gap, slope = equation(node, fixed, own, y)
         low, high = np.where(gap > 0.0, y, low), np.where(gap > 0.0, high, y)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             moved = y - gap / slope
@@ -267,7 +291,37 @@ def _gap(node: _Node, fixed: FloatArray, own: FloatArray, y: FloatArray) -> tupl
     paid, density = _interest(node, node.own.time, node.own.weight, y_u - y[:, None])
     cost = paid.sum(-1) - np.exp(-rate * (node.z - node.least)) * np.expm1(-rate * node.least)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return np.log(np.maximum(gain, 0.0) / cost), slope / gain - (density * (own * y_u / y[:, None] - 1.0)).sum(-1) / cost
+        return np.log(np.maximum(gain, 0.0) / cost), slope / gain - (density * (own * y_u / y[:, None] - 1.0)).sum(
+            -1
+        ) / cost
+
+
+def _bend(node: _Node, fixed: FloatArray, own: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The same of the derivatives by the spot: log of their quotient, and its derivative by the node's own y."""
+    vol, rate, left = node.vol, node.rate, node.left
+    reach = vol * np.sqrt(left)
+    above = (rate * left - y) / reach + 0.5 * reach
+    hold = np.exp(-y) * xp.normal_cdf(above)
+    slope = -hold - np.exp(-y - 0.5 * above * above) * american.INVERSE_SQRT_TWO_PI / reach
+    for stretch in node.known:
+        density, falls = _slope(node, stretch.time, stretch.weight, stretch.y - y[:, None])
+        hold -= density.sum(-1)
+        slope -= falls.sum(-1)
+    y_u = np.exp(fixed + own * np.log(y)[:, None])
+    density, falls = _slope(node, node.own.time, node.own.weight, y_u - y[:, None])
+    paid = density.sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return np.log(np.maximum(hold, 0.0) / paid), slope / hold - (falls * (1.0 - own * y_u / y[:, None])).sum(
+            -1
+        ) / paid
+
+
+def _slope(node: _Node, time: FloatArray, weight: FloatArray, ahead: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(R,p) derivative of the interest by what is `ahead`, and minus the derivative of that."""
+    rate, deviation = node.rate[:, None], node.vol[:, None] * np.sqrt(time)
+    under = (ahead + rate * time) / deviation - 0.5 * deviation
+    density = rate * weight * np.exp(-rate * time - 0.5 * under * under) * american.INVERSE_SQRT_TWO_PI / deviation
+    return density, density * under / deviation
 
 
 def _interest(node: _Node, time: FloatArray, weight: FloatArray, ahead: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -320,9 +374,9 @@ def _lagrange(at: FloatArray, count: int) -> FloatArray:
     return matrix
 
 
-def _interpolation(last: int, back: FloatArray) -> FloatArray:
+def _interpolation(last: int, back: FloatArray, degree: int) -> FloatArray:
     """(p, last + 1) matrix from values at nodes 0 to `last` to `back` steps before the last, by polynomials."""
-    at, count = last - back, min(last, DEGREE) + 1
+    at, count = last - back, min(last, degree) + 1
     first = np.clip(np.floor(at).astype(int) - (count - 1) // 2, 0, last + 1 - count)
     matrix = np.zeros((len(at), last + 1))
     matrix[np.arange(len(at))[:, None], first[:, None] + np.arange(count)] = _lagrange(at - first, count)

@@ -35,16 +35,16 @@ LAST = "accurate"
 # from z or from the gap, whichever is shorter, by exp(-REACH), but not to where the interest on the strike is less than
 # LEAST_INTEREST of it. Below that the boundary is held for the value, and there is none for the nodes above. One more
 # than a multiple of MORE_NODES of them, so that many puts have as many.
-STRIDE, REACH, MORE_NODES, LEAST_INTEREST = 0.25, 16.0, 12, 4e-10
+STRIDE, REACH, MORE_NODES, LEAST_INTEREST = 0.25, 13.0, 12, 4e-10
 # Degree of the polynomials in ln z, whose values are ln ln(K/B). The first nodes are where waiting is worth as much as
 # exercise, all others where the two have the same slope: the former alone has a root without a later node, the latter
 # alone stays stable with polynomials of a high degree.
 MATCHED, MATCHED_DEGREE, DEGREE = 24, 2, 5
 # Points between two nodes, and next to the node that an integral is for, where they crowd like squares.
-POINTS, FIRST_POINTS = 6, 12
+POINTS, FIRST_POINTS = 4, 8
 # Panels, and points of each, where the integral for an earlier time meets a stretch: they shrink towards it, in the
 # root of time, down to the root of the gap before it, which for the value now is NO_GAP of the stretch.
-PANELS, PANEL_POINTS = 10, 16
+PANELS, PANEL_POINTS = 12, 16
 NO_GAP, WIDEST_GAP = 1e-8, 1e-3
 STEPS, TOLERANCE = 60, 1e-11
 # Above any ln(K/B).

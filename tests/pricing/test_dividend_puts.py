@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from pricing import DataError, american_implied_vol, american_price, dividend_puts, price
+from pricing import DataError, UnsolvedError, american_implied_vol, american_price, dividend_puts, price
 from pricing.dividends import american_with_dividends
 from tests.naive.dividends import put_with_dividends
 
@@ -80,12 +80,12 @@ def drawn(count: int, seed: int, least: float) -> list[tuple]:
 
 
 FOUND_BY_ATTACK = (100, 148.99484941526498, 2, 0.3711632507420737, -1, 0.09015294414527647, [1.1939542708861712], [0.1])
-FINER = {"STRIDE": 0.17, "DEGREE": 6, "POINTS": 8, "FIRST_POINTS": 20, "PANELS": 14, "PANEL_POINTS": 24}
+FINER = {"STRIDE": 0.17, "DEGREE": 6, "POINTS": 8, "FIRST_POINTS": 20, "PANELS": 14, "PANEL_POINTS": 24, "REACH": 18.0}
 
 
 def test_stated_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
     """1e-8 of the spot, tiny dividends and large: nothing changes more with more nodes, points and digits."""
-    puts = [*drawn(12, 21, 0.01), *drawn(8, 22, 1e-8), FOUND_BY_ATTACK]
+    puts = [*drawn(8, 21, 0.01), *drawn(6, 22, 1e-8), FOUND_BY_ATTACK]
     puts += [
         (100.0, case[0], case[1] / 365, *case[2:3], -1, case[3], np.array(case[4]) / 365, [case[5]] * len(case[4]))
         for case in (*CASES, DEEP)
@@ -183,3 +183,32 @@ def test_what_must_hold() -> None:
 def test_refused_where_the_spot_drops() -> None:
     with pytest.raises(DataError, match="puts are solved with the dividends escrowed"):
         american_with_dividends(100.0, 100.0, 1.0, 0.3, -1, 0.05, QUARTERLY, np.ones(4), convention="drop")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"spot": 1e150, "strike": 1e150}, "rate = 0.05: leaves no forward"),
+        ({"sign": 1, "rate": 1e3}, "rate = 1000.0: leaves no forward"),
+        ({"strike": np.inf}, "strike = inf: must be at most 1e"),
+        ({"strike": 0.0}, "strike = 0.0: must be above 0"),
+    ],
+)
+def test_what_is_beyond_all_numbers_is_refused(change: dict, text: str) -> None:
+    terms = {"spot": 100.0, "strike": 100.0, "tau": 1.0, "vol": 0.3, "sign": -1, "rate": 0.05} | change
+    with pytest.raises(DataError, match=text):
+        american_with_dividends(**terms, dividend_tau=[0.5], dividend=[1.0])
+
+
+@pytest.mark.parametrize("vol", [1e-7, 1e-5, 4e-4])
+def test_next_to_no_vol_is_refused(vol: float) -> None:
+    with pytest.raises(UnsolvedError, match="drifts by more than 100 deviations"):
+        american_with_dividends(100.0, 110.0, 1.0, vol, -1, 0.05, [0.5], [1.0])
+
+
+def test_greeks_keep_their_bounds() -> None:
+    spot = np.linspace(60.0, 140.0, 41)
+    found = american_with_dividends(spot, 110.0, 1.0, 0.2, -1, 0.05, [0.4], [0.01])
+    assert np.all((found["delta"] >= -1.0) & (found["delta"] <= 0.0))
+    assert np.all(found["gamma"] >= 0.0)
+    assert np.all(found["price"] >= np.maximum(110.0 - spot, 0.0))

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arbitrage import LEE_SLOPE, smallest_on_grid
-from pricing.arrays import BoolArray, FloatArray
+from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.columns import slice_rows
 from pricing.polynomials import Polynomial, never_negative, product, total, whole
 
@@ -56,12 +56,12 @@ def mass_interval(alpha: ArrayLike, b: ArrayLike, rho: ArrayLike) -> tuple[Float
     """
     alpha, b, rho = (np.atleast_1d(np.asarray(value, dtype=np.float64))[:, None] for value in (alpha, b, rho))
 
-    def upper(t: FloatArray) -> FloatArray:
-        ell, n, slope, _ = _normalised(t, alpha, b, rho)
+    def upper(t: FloatArray, rows: IntArray) -> FloatArray:
+        ell, n, slope, _ = _normalised(t, alpha[rows], b[rows], rho[rows])
         return np.where(slope > 0, 2.0 * n / np.where(slope > 0, slope, 1.0) - 0.5 * n - ell, np.inf)
 
-    def lower(t: FloatArray) -> FloatArray:
-        ell, n, slope, _ = _normalised(t, alpha, b, rho)
+    def lower(t: FloatArray, rows: IntArray) -> FloatArray:
+        ell, n, slope, _ = _normalised(t, alpha[rows], b[rows], rho[rows])
         return np.where(slope < 0, -2.0 * n / np.where(slope < 0, slope, -1.0) - 0.5 * n + ell, np.inf)
 
     grid = np.broadcast_to(np.linspace(-FARTHEST_T, FARTHEST_T, T_POINTS), (len(b), T_POINTS))
@@ -77,9 +77,9 @@ def smallest_sigma(alpha: ArrayLike, b: ArrayLike, rho: ArrayLike, mu: ArrayLike
     columns = [np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in (alpha, b, rho, mu)]
     alpha, b, rho, mu = (column[:, None] for column in np.broadcast_arrays(*columns))
 
-    def negative_ratio(t: FloatArray) -> FloatArray:
-        ell, n, slope, curvature = _normalised(t, alpha, b, rho)
-        inner = 1.0 - 0.5 * slope * (ell + mu) / n
+    def negative_ratio(t: FloatArray, rows: IntArray) -> FloatArray:
+        ell, n, slope, curvature = _normalised(t, alpha[rows], b[rows], rho[rows])
+        inner = 1.0 - 0.5 * slope * (ell + mu[rows]) / n
         bound = inner * inner - slope * slope / 16.0
         return np.where(bound > 0, 0.5 * (curvature - 0.5 * slope * slope / n) / np.where(bound > 0, bound, 1.0), 0.0)
 
@@ -103,11 +103,12 @@ def largest_psi(theta: ArrayLike, rho: ArrayLike) -> FloatArray:
     shape, scale = theta.shape, np.sqrt((1.0 - rho) * (1.0 + rho)).reshape(-1, 1)
     theta, rho = theta.reshape(-1, 1), rho.reshape(-1, 1)
 
-    def square(t: FloatArray) -> FloatArray:
-        ell, n, slope, curvature = _normalised(t, scale, 1.0, rho)
-        inner = 1.0 - 0.5 * slope * (ell - rho / scale) / n
-        below = theta * scale * slope * slope / 16.0 - (curvature - 0.5 * slope * slope / n)
-        return np.where(below > 0, 4.0 * theta * scale * inner * inner / np.where(below > 0, below, 1.0), np.inf)
+    def square(t: FloatArray, rows: IntArray) -> FloatArray:
+        level, r = theta[rows] * scale[rows], scale[rows]
+        ell, n, slope, curvature = _normalised(t, r, 1.0, rho[rows])
+        inner = 1.0 - 0.5 * slope * (ell - rho[rows] / r) / n
+        below = level * slope * slope / 16.0 - (curvature - 0.5 * slope * slope / n)
+        return np.where(below > 0, 4.0 * level * inner * inner / np.where(below > 0, below, 1.0), np.inf)
 
     grid = np.broadcast_to(np.linspace(-FARTHEST_T, FARTHEST_T, PSI_T_POINTS), (len(theta), PSI_T_POINTS))
     found = np.sqrt(smallest_on_grid(square, grid, brackets=1, refinements=7).value)

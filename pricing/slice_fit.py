@@ -64,11 +64,11 @@ class SliceFit(NamedTuple):
 
 
 def raw_from_wings(wings: FloatArray) -> FloatArray:
-    """(5,) raw parameters a b rho m sigma from wing parameters v P Q m sigma."""
-    lowest, left, right, m, sigma = wings
+    """(5,) or (X,5) raw parameters a b rho m sigma from wing parameters v P Q m sigma."""
+    lowest, left, right, m, sigma = wings.T
     twice_b = left * left + right * right
-    rho = (right * right - left * left) / twice_b if twice_b > 0 else 0.0
-    return np.array([lowest - sigma * left * right, 0.5 * twice_b, rho, m, sigma])
+    rho = (right * right - left * left) / np.where(twice_b > 0, twice_b, 1.0)
+    return np.stack([lowest - sigma * left * right, 0.5 * twice_b, rho, m, sigma], axis=-1)
 
 
 def flat_slice(data: SliceData) -> FloatArray:

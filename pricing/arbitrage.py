@@ -8,6 +8,7 @@ limit is 1 where the slope is 0. Calendar: w of the later expiry is nowhere belo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +21,15 @@ LEE_SLOPE = 2.0
 GRID_POINTS = 601
 FARTHEST_SIGMAS = 1e8
 CALENDAR_DEVIATIONS = 10.0
+CALENDAR_POINTS = 121
 BRACKETS = 6
 REFINEMENTS = 9
 REFINED_POINTS = 21
 SAME_POINT_SHARE = 1e-6
 BLOCK_ROWS = 64
+
+
+Bound = float | FloatArray
 
 
 class Minimum(NamedTuple):
@@ -67,8 +72,8 @@ def calendar_minimum(
     low = np.maximum(np.broadcast_to(k_low, reach.shape), -reach)[:, None]
     high = np.minimum(np.broadcast_to(k_high, reach.shape), reach)[:, None]
     low, high = (np.where(low > high, np.nan, bound) for bound in (low, high))
-    grids = [_grid(slices, -np.inf, np.inf) for slices in (earlier, later)]
-    grid = np.sort(np.clip(np.concatenate(grids, axis=1), low, high), axis=1)
+    grids = [_grid(slices, low, high, CALENDAR_POINTS) for slices in (earlier, later)]
+    grid = np.sort(np.concatenate(grids, axis=1), axis=1)
 
     def gap(k: FloatArray, rows: IntArray) -> FloatArray:
         return svi.total_variance(np, k, *far[:, rows]) - svi.total_variance(np, k, *near[:, rows])
@@ -106,12 +111,12 @@ def _lower_of(found: Minimum, limit: FloatArray, k: float) -> Minimum:
     return Minimum(np.where(lower, limit, found.value), np.where(lower, k, found.k))
 
 
-def _grid(slices: FloatArray, k_low: float, k_high: float) -> FloatArray:
-    """(X,GRID_POINTS) increasing: m + sigma sinh(t) with t even, between the bounds given."""
+def _grid(slices: FloatArray, k_low: Bound, k_high: Bound, points: int = GRID_POINTS) -> FloatArray:
+    """(X,points) increasing: m + sigma sinh(t) with t even, between the bounds given, () or (X,1)."""
     m, sigma = slices[:, 3:4], slices[:, 4:5]
     scale = np.where(sigma > 0, sigma, 1.0)
     low, high = (np.clip((bound - m) / scale, -FARTHEST_SIGMAS, FARTHEST_SIGMAS) for bound in (k_low, k_high))
-    share = np.linspace(0.0, 1.0, GRID_POINTS)
+    share = np.linspace(0.0, 1.0, points)
     t = np.arcsinh(low) + share * (np.arcsinh(high) - np.arcsinh(low))
     return np.clip(m + scale * np.sinh(t), k_low, k_high)
 
@@ -139,7 +144,7 @@ def smallest_on_grid(
         rows += first
         k = grid[rows, columns]
         ends = grid[rows, np.maximum(columns - 1, 0)], grid[rows, np.minimum(columns + 1, grid.shape[1] - 1)]
-        k = _refined(lambda points, rows=rows: values_at(points, rows), k, ends, refinements)
+        k = _refined(partial(values_at, rows=rows), k, ends, refinements)
         values = values_at(k[:, None], rows)[:, 0]
         order = np.lexsort((values, rows))
         found, best = np.unique(rows[order], return_index=True)
@@ -154,7 +159,8 @@ def _local_minima(values: FloatArray, most: int) -> tuple[IntArray, IntArray]:
     rows, columns = np.nonzero(local)
     order = np.lexsort((values[rows, columns], rows))
     rows, columns = rows[order], columns[order]
-    rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    count = np.bincount(rows, minlength=len(values))
+    rank = np.arange(len(rows)) - (np.cumsum(count) - count)[rows]
     return rows[rank < most], columns[rank < most]
 
 

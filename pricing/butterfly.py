@@ -54,17 +54,17 @@ def mass_interval(alpha: ArrayLike, b: ArrayLike, rho: ArrayLike) -> tuple[Float
     alpha = a / sigma. Needs N > 0 and wing slopes of at most 2; without a falling (rising) wing there is no lower
     (upper) bound.
     """
-    alpha, b, rho = (np.atleast_1d(np.asarray(value, dtype=np.float64))[:, None] for value in (alpha, b, rho))
+    shape = [np.atleast_1d(np.asarray(value, dtype=np.float64))[:, None] for value in (alpha, b, rho)]
 
     def upper(t: FloatArray, rows: IntArray) -> FloatArray:
-        ell, n, slope, _ = _normalised(t, alpha[rows], b[rows], rho[rows])
+        ell, n, slope, _ = _normalised(t, *(column[rows] for column in shape))
         return np.where(slope > 0, 2.0 * n / np.where(slope > 0, slope, 1.0) - 0.5 * n - ell, np.inf)
 
     def lower(t: FloatArray, rows: IntArray) -> FloatArray:
-        ell, n, slope, _ = _normalised(t, alpha[rows], b[rows], rho[rows])
+        ell, n, slope, _ = _normalised(t, *(column[rows] for column in shape))
         return np.where(slope < 0, -2.0 * n / np.where(slope < 0, slope, -1.0) - 0.5 * n + ell, np.inf)
 
-    grid = np.broadcast_to(np.linspace(-FARTHEST_T, FARTHEST_T, T_POINTS), (len(b), T_POINTS))
+    grid = np.broadcast_to(np.linspace(-FARTHEST_T, FARTHEST_T, T_POINTS), (len(shape[1]), T_POINTS))
     lowest, highest = smallest_on_grid(lower, grid).value, smallest_on_grid(upper, grid).value
     return np.where(np.isnan(lowest), -np.inf, -lowest), np.where(np.isnan(highest), np.inf, highest)
 
@@ -75,20 +75,21 @@ def smallest_sigma(alpha: ArrayLike, b: ArrayLike, rho: ArrayLike, mu: ArrayLike
     inf where no sigma is: N not positive, a wing slope above 2, or mu outside its interval.
     """
     columns = [np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in (alpha, b, rho, mu)]
-    alpha, b, rho, mu = (column[:, None] for column in np.broadcast_arrays(*columns))
+    table = np.stack(np.broadcast_arrays(*columns))
 
     def negative_ratio(t: FloatArray, rows: IntArray) -> FloatArray:
-        ell, n, slope, curvature = _normalised(t, alpha[rows], b[rows], rho[rows])
-        inner = 1.0 - 0.5 * slope * (ell + mu[rows]) / n
+        *shape, offset = table[:, rows, None]
+        ell, n, slope, curvature = _normalised(t, *shape)
+        inner = 1.0 - 0.5 * slope * (ell + offset) / n
         bound = inner * inner - slope * slope / 16.0
         return np.where(bound > 0, 0.5 * (curvature - 0.5 * slope * slope / n) / np.where(bound > 0, bound, 1.0), 0.0)
 
-    grid = np.broadcast_to(np.linspace(-FARTHEST_T, FARTHEST_T, T_POINTS), (len(b), T_POINTS))
+    grid = np.broadcast_to(np.linspace(-FARTHEST_T, FARTHEST_T, T_POINTS), (table.shape[1], T_POINTS))
     smallest = np.maximum(-smallest_on_grid(negative_ratio, grid).value, 0.0)
-    alpha, b, rho, mu = (column[:, 0] for column in (alpha, b, rho, mu))
-    positive = alpha + b * np.sqrt((1.0 - rho) * (1.0 + rho)) > 0
-    low, high = mass_interval(alpha, b, rho)
-    allowed = positive & (b * (1.0 + np.abs(rho)) <= LEE_SLOPE) & (mu > low) & (mu < high)
+    level, steep, tilt, offset = table
+    positive = level + steep * np.sqrt((1.0 - tilt) * (1.0 + tilt)) > 0
+    low, high = mass_interval(level, steep, tilt)
+    allowed = positive & (steep * (1.0 + np.abs(tilt)) <= LEE_SLOPE) & (offset > low) & (offset < high)
     return np.where(allowed, smallest, np.inf)
 
 

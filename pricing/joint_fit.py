@@ -19,7 +19,6 @@ from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.butterfly import butterfly_free
 from pricing.calendar_spread import calendar_free
 from pricing.slice_fit import (
-    LAST_PENALTIES,
     SliceData,
     butterfly_gradient,
     points_about,
@@ -30,6 +29,8 @@ from pricing.slice_fit import (
 from pricing.surfaces import svi
 
 PENALTIES = (1e1, 1e2, 1e3, 1e4, 1e4, 1e4, 1e5)
+# Then for what is left: dips of g that slide on between the watched points.
+LAST_PENALTIES = (1e4, 1e4, 1e4, 1e5, 1e5, 1e5)
 G_MARGIN = 1e-4
 CALENDAR_MARGIN = 1e-5
 SLOPE_MARGIN = 1e-5
@@ -149,7 +150,9 @@ def _lowest_points(wings: FloatArray) -> list[FloatArray]:
 def _dips(wings: FloatArray, lowest: list[FloatArray], violated: BoolArray) -> list[FloatArray]:
     """Where each g is lowest and, in slices with a violation, points about it."""
     found = zip(wings[:, 3:], lowest[: len(wings)], violated, strict=True)
-    return [np.concatenate([k, points_about(k, *shape)]) if wanted else k for shape, k, wanted in found]
+    return [
+        np.concatenate([k, points_about(k, *shape[:, None]).ravel()]) if wanted else k for shape, k, wanted in found
+    ]
 
 
 def _search(problem: _Problem, wings: FloatArray) -> tuple[FloatArray, bool]:

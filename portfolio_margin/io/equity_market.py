@@ -49,9 +49,8 @@ def equity_market(
     fx                   US dollars per unit of further currencies, which can be held
     dividends            known ones in cash, from `read_dividends`; those before the valuation time do not count
 
-    A strike quoted on both sides gives a call and a put at its mid vol; other quotes are left out. DataError where
-    none is left. ConfigError where a forward lies further from the spot than rate, known dividends, and a payout or a
-    fee for borrowing as stocks have them, explain: a spot of another moment, or of another stock.
+    A strike quoted on both sides gives a call and a put at its mid vol; other quotes are left out, DataError where none
+    is left. ConfigError where the spot contradicts the forwards, see `forward_gaps`.
     """
     quotes = chain.quotes
     vol = 0.5 * (quotes.bid_vol + quotes.ask_vol)

@@ -73,7 +73,6 @@ def equity_market(
             terms = {"strike": strike, "sign": sign, "multiplier": shares_per_contract, "exercise": int(exercise)}
             rows.append({**row, **terms})
             vols.append(mid)
-    discount = np.exp(-rate * chain.expiries.tau)
     moment = int(valuation_time.timestamp() * 1000)
     ahead = dividends.after(moment)
     _check_spot(chain, underlying, spot, rate, ahead)
@@ -84,7 +83,7 @@ def equity_market(
         expiry_underlying=np.zeros(undated + 1, dtype=np.int64),
         expiry_time=np.append(chain.expiry_ms, UNDATED),
         forward=np.append(chain.forwards.forward, spot),
-        discount=np.append(discount, 1.0),
+        discount=np.append(np.exp(-rate * chain.expiries.tau), 1.0),
         svi=np.full((undated + 1, 5), np.nan),
         mark_vol=np.array(vols),
         currency_id=np.array(list(currencies)),

@@ -156,8 +156,8 @@ def fit(
     oldest_seconds    quotes made earlier than this before the valuation time are not used (STALE)
     weighting         "spread": an error of vol counts by 1 / (ask - bid), see `select_quotes`; "vega": by the
                       vega of its quote, so that sum (vega error)^2 is least, whatever the spread
-    backend           "numba": compiled searches; "numpy": scipy's, from a finer grid, fifty times as slow. Of one minimum
-                      both find to 1e-4 of a vol point, repaired slices to some 1e-2
+    backend           "numba": compiled searches; "numpy": scipy's, from a finer grid, fifty times as slow. Where
+                      both end in one minimum slices agree to 1e-4 of a vol point, repaired ones to some 1e-2
 
     Where arbitrage could not be removed the slice says so (ARBITRAGE). Fewer than five strikes give a flat slice
     (FLAT) where the method does not lean on the other expiries, no usable quote a row of NaN (NO_QUOTES).

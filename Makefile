@@ -35,6 +35,7 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 	@echo "The site is build/docs/index.html"
 
+# The engine's own jobs; those beside other packages need an environment of their own, which bench-peers makes.
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
 

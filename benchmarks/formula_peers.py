@@ -159,7 +159,7 @@ def formula_peers(*, greeks: bool) -> dict[str, Peer]:
     formula = textbook_greeks if greeks else textbook_price
     two_formulas = two_formulas_greeks if greeks else two_formulas_price
     peers = {
-        "numpy + scipy": Peer(lambda columns, _: two_formulas(columns), None, "numpy"),
+        "numpy + scipy, both formulas and np.where": Peer(lambda columns, _: two_formulas(columns), None, "numpy"),
         "numpy + scipy, one formula by sign": _numpy_peer(formula),
     }
     peers |= {"plain numba loop": Peer(_numba_greeks if greeks else _numba_price, None, "numba")}

@@ -145,13 +145,12 @@ def implied(settings: Any, found: dict[str, Any]) -> dict[str, Any]:
     """Implied vols of the four families, failures, and roundings from the exact root."""
     columns, vols = quotes(settings.rows)
     ours = {
-        "implied_vol()": Peer(lambda c, t: implied_vol(*c[:4], c[5], c[4])),
+        # At its usual resolution ours refuses what a rounding of the price moves by more than 1e-10 of itself; the race
+        # counts rows that tell ten times less.
+        "implied_vol()": Peer(lambda c, t: implied_vol(*c[:4], c[5], c[4], resolution=1e-9)),
         "its kernel": Peer(lambda c, t: solver.implied_vol(inversion, c, 1e-10, t)),
     }
     table, results = race("implied vol", ours, package_vols(found), columns, settings)
-    value, forward, strike, tau, discount, sign = columns
-    # Ours refuses what its usual resolution does not tell; the race counts rows that tell a little less.
-    results["implied_vol()"] = implied_vol(value, forward, strike, tau, sign, discount, resolution=1e-9)[0]
     status = results["its kernel"][1]
     truth = exact_vols(columns, vols)
     for name, line in table.items():

@@ -31,9 +31,11 @@ class Job(NamedTuple):
     goals: dict[str, float]
 
 
+# The two forms in numpy: the goals are about the former, and the latter always stands beside it.
+TWO_FORMULAS, ONE_FORMULA = "numpy + scipy, both formulas and np.where", "numpy + scipy, one formula by sign"
 JOBS = {
-    "price": Job("price", {"torch eager": 4.0, "numpy + scipy": 10.0, "QuantLib blackFormula loop": 45.0}),
-    "greeks": Job("price and seven Greeks", {"": 5.0, "numpy + scipy": 10.0}),
+    "price": Job("price", {"torch eager": 4.0, TWO_FORMULAS: 10.0, "QuantLib blackFormula loop": 45.0}),
+    "greeks": Job("price and seven Greeks", {"": 5.0, TWO_FORMULAS: 10.0}),
     "implied_vol": Job("implied vol", {"": 10.0}),
     "slices": Job("SVI slices", {"scipy least_squares lm, exact Jacobian": 80.0, "quantkit-rs svi_fit": 30.0}),
     "american": Job("American", {"QuantLib QdFp fast": 5.0}),
@@ -84,11 +86,13 @@ def entries(job: str, races: list[dict[str, Any]]) -> list[Entry]:
 
 
 def short(found: list[Entry]) -> list[Entry]:
-    """Our first contestant, the peers that a goal names, and the fastest others up to SHOWN_PEERS."""
+    """Our first contestant, the peers that a goal names, the lean form in numpy, and the fastest others up to
+    SHOWN_PEERS."""
     peers = [entry for entry in found if not entry.ours]
     named = [entry for entry in peers if entry.goal]
-    others = [entry for entry in peers if not entry.goal][: max(0, SHOWN_PEERS - len(named))]
-    return found[:1] + [entry for entry in peers if entry in named or entry in others]
+    lean = [entry for entry in peers if not entry.goal and entry.name == ONE_FORMULA]
+    others = [entry for entry in peers if entry not in named + lean][: max(0, SHOWN_PEERS - len(named))]
+    return found[:1] + [entry for entry in peers if entry in named + lean + others]
 
 
 def number(value: float) -> str:

@@ -115,6 +115,13 @@ def main() -> None:
     import json
 
     methods = chosen.methods.split(",")
+    unknown = [method for method in methods if method not in METHODS]
+    missing = [str(chosen.data / file) for file in (DAILY, *(file for file, _ in EQUITY.values()))]
+    missing = [file for file in missing if not Path(file).exists()]
+    if unknown:
+        parser.error(f"--methods {', '.join(unknown)}: must be of {', '.join(METHODS)}")
+    if missing:
+        parser.error(f"--data {chosen.data}: lacks {', '.join(missing)}")
     rows = json.loads(chosen.output.read_text()) if chosen.output and chosen.output.exists() else []
     rows = [row for row in rows if row["method"] not in methods]
     fit_slices(slices.noisy_slices(1))

@@ -12,6 +12,7 @@ from scipy.special import ndtr
 
 from benchmarks.contestants import installed
 from portfolio_margin import Book
+from pricing.xp import numba as XP
 
 BLOCK_ACCOUNTS = 20_000
 
@@ -57,12 +58,14 @@ def _plain_loop(ptr: Any, instrument: Any, quantity: Any, pnl: Any, loss: Any) -
             loss[a] = -lowest
 
 
-def numba_loop(job: Job) -> Callable[[], np.ndarray]:
+def numba_loop(job: Job, threads: int) -> Callable[[], np.ndarray]:
     """The loop one writes: sums in an array, then its least; quantities unchecked, nothing rounded."""
     ptr, loss = job.book.position_ptr, np.empty(len(job.book))
 
     def run() -> np.ndarray:
-        _plain_loop(ptr, job.book.instrument_idx, job.book.quantity, job.pnl, loss)
+        # When it is called: how many threads numba takes is a setting of the process.
+        with XP.thread_count(threads):
+            _plain_loop(ptr, job.book.instrument_idx, job.book.quantity, job.pnl, loss)
         return loss
 
     return run
@@ -115,13 +118,13 @@ def torch_bags(job: Job, threads: int) -> Callable[[], np.ndarray]:
     torch = installed("torch")
     if torch is None:
         raise ImportError("torch")
-    torch.set_num_threads(threads)
     table = torch.from_numpy(job.pnl.copy())
     index, weight = torch.from_numpy(job.book.instrument_idx.copy()), torch.from_numpy(job.book.quantity.copy())
     offsets = torch.from_numpy(job.book.position_ptr[:-1].copy())
     bag = torch.nn.functional.embedding_bag
 
     def run() -> np.ndarray:
+        torch.set_num_threads(threads)
         sums = bag(index, table, offsets, mode="sum", per_sample_weights=weight)
         return np.asarray(-sums.min(dim=1).values.clamp(max=0.0))
 
@@ -170,7 +173,6 @@ def torch_broadcast(held: Portfolio, threads: int) -> Callable[[], np.ndarray]:
     torch = installed("torch")
     if torch is None:
         raise ImportError("torch")
-    torch.set_num_threads(threads)
     price, vol, step = (torch.from_numpy(np.ascontiguousarray(part)) for part in held.moves)
     columns = (torch.from_numpy(np.ascontiguousarray(part))[:, None, None, None] for part in held[:6])
     forward, strike, tau, sigma, sign, quantity = columns
@@ -182,6 +184,7 @@ def torch_broadcast(held: Portfolio, threads: int) -> Callable[[], np.ndarray]:
         return 0.5 * sign * (forward * first - strike * second)
 
     def run() -> np.ndarray:
+        torch.set_num_threads(threads)
         left = torch.clamp(tau - step[:, None], min=1e-12)
         after = value(forward * (1.0 + price), sigma * (1.0 + vol)[:, None, None] * torch.sqrt(left))
         before = value(forward, sigma * torch.sqrt(tau))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from portfolio_margin.book import UNGROUPED, Book
+from portfolio_margin.book import Book
 from portfolio_margin.kernel_inputs import EXACT_LIMIT, Faults, Positions, Table
 from pricing.arrays import FloatArray, IntArray, freeze
 from pricing.errors import ConfigError, DataError, NumericalError, Problem
@@ -71,18 +71,18 @@ def account_sums(
     return np.asarray(sums * arrays.tick_size)
 
 
-def kernel_positions(book: Book, arrays: RiskArrays, netting: str) -> Positions:
-    """The book as the kernels take it, with the netting set of each group."""
-    if netting not in NETTING:
+def kernel_positions(book: Book, arrays: RiskArrays, netting: str | None) -> Positions:
+    """The book as the kernels take it, with the netting set of each group; without any where `netting` is None."""
+    if netting is not None and netting not in NETTING:
         raise ConfigError(f"netting = {netting!r}: must be one of {', '.join(NETTING)}")
-    last = int(book.instrument_idx.max(initial=-1))
+    last = book.last_instrument
     if last >= len(arrays):
         raise DataError([Problem("book", None, "instrument_idx", last, f"the risk arrays hold only {len(arrays)}")])
-    netting_set = np.zeros(len(book.group_key), dtype=np.int64)
+    netting_set = np.zeros(0 if netting is None else len(book.group_key), dtype=np.int64)
     # Read-only like the column of the arrays: a writeable one would be another signature to compile.
-    row_set = freeze(np.zeros(len(arrays)), np.int64)
+    row_set = freeze(np.zeros(0 if netting is None else len(arrays)), np.int64)
     if netting == "per_underlying":
-        if np.any(book.group_key == UNGROUPED):
+        if not book.is_grouped:
             raise ConfigError(
                 "netting per underlying needs a book with groups: "
                 "Book.from_arrays(..., group_of_instrument=instruments.expiry_idx)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,16 @@ class Book:
     def position_ptr(self) -> IntArray:
         """(A+1,) first position of each account."""
         return self.group_ptr[self.account_ptr]
+
+    @cached_property
+    def last_instrument(self) -> int:
+        """Highest row of an instrument that is held, -1 where nothing is; a book of a venue is asked on every tick."""
+        return int(self.instrument_idx.max(initial=-1))
+
+    @cached_property
+    def is_grouped(self) -> bool:
+        """Whether no group is UNGROUPED."""
+        return not bool(np.any(self.group_key == UNGROUPED))
 
     def row_of(self, account: str) -> int:
         """Row number of an account. DataError with the nearest names where there is none."""

@@ -17,11 +17,14 @@ from portfolio_margin.book import Book
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import early_exercise, of_stocks
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
-from pricing.errors import ConfigError
+from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import check_bounds
 
+# The price of settlement is the average of the last seconds before an expiry (LyraForwardFeed).
+SETTLEMENT_WINDOW_SECONDS = 1_800.0
+MILLISECONDS = 1_000.0
 CONFIDENCES = (
     "spot_confidence",
     "perp_confidence",
@@ -165,11 +168,13 @@ class Contracts(NamedTuple):
 
 def contracts_of(arrays: RiskArrays) -> Contracts:
     """The contracts behind the arrays. ConfigError where a coin is the margin currency: the rules are in dollars.
+    DataError where part of a forward is fixed before the settlement window: it would not move in any scenario.
 
     asset is what is held beside the margin currency. A coin-settled contract counts with its units of the coin.
     """
     if arrays.currency in arrays.underlying_id:
         raise ConfigError(f"Derive margins are in a stable currency, and these arrays are in {arrays.currency}")
+    _check_window(arrays)
     terms, settled = arrays.terms, (arrays.kind == Kind.PERPETUAL) | (arrays.kind == Kind.FUTURE)
     forward = np.append(terms.forward, 1.0)[arrays.expiry_idx]
     return Contracts(
@@ -180,6 +185,16 @@ def contracts_of(arrays: RiskArrays) -> Contracts:
         units=np.where(terms.is_inverse & settled, terms.multiplier / forward, terms.multiplier),
         spot=np.append(terms.spot, 0.0)[arrays.underlying_idx],
     )
+
+
+def _check_window(arrays: RiskArrays) -> None:
+    fixed, time = arrays.terms.fixed_share, arrays.terms.expiry_time
+    early = (fixed > 0.0) & ((time - arrays.valuation_time) / MILLISECONDS > SETTLEMENT_WINDOW_SECONDS)
+    if early.any():
+        remedy = f"must be 0 until {SETTLEMENT_WINDOW_SECONDS:g} s before the expiry, when the average begins"
+        rows = np.flatnonzero(early).tolist()
+        raise DataError([Problem("market", str(arrays.expiry_name[x]), "fixed_share", float(fixed[x]), remedy)
+                         for x in rows])  # fmt: skip
 
 
 def not_at_derive(arrays: RiskArrays) -> StrArray:

@@ -155,16 +155,10 @@ def portfolios(
 
 
 class Totals(NamedTuple):
-    """(A,) of every account: worst loss and the column of the underlying that loses most, revaluation, and what charges
-    are shares of: |perpetuals| x spot, naked shorts x spot, haircuts in money."""
+    """(A,) of every account: column of the underlying that loses most, revaluation."""
 
-    loss: FloatArray
     worst: IntArray
     revalued: FloatArray
-    perpetual: FloatArray
-    naked: FloatArray
-    mm_haircut: FloatArray
-    im_haircut: FloatArray
 
 
 class Asked(NamedTuple):
@@ -209,7 +203,7 @@ def charged_at_once(
         contracts.perpetual, contracts.asset, contracts.units, contracts.spot, strike, asset_price,
         np.ascontiguousarray(haircuts[:, 0]), np.ascontiguousarray(haircuts[:, 1]),
     )  # fmt: skip
-    positions, table = kernel_positions(book, arrays, "joint"), kernel_table(arrays, rows, None)
+    positions, table = kernel_positions(book, arrays, None), kernel_table(arrays, rows, None)
     charged = charges_numba.Charged(asked.formula, asked.rates, len(asked.charges), len(book))
 
     def charge(first: int, last: int, sums: derive_numba.Sums) -> None:

@@ -13,6 +13,8 @@ EXACT_LIMIT = 2.0**53
 # A quantity is a whole multiple of its step up to this share of the step and a few roundings of its own.
 STEP_TOLERANCE = 1e-6
 QUANTITY_ROUNDING = 4.0 * 2.0**-52
+# Positions for each row of a table, from which on copies of it are worth making.
+POSITIONS_PER_ROW = 256
 
 
 class Positions(NamedTuple):

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 
 import pricing.models
-from portfolio_margin.aggregate import account_sums, worst_loss
+from portfolio_margin.aggregate import account_sums, kernel_positions, kernel_table, worst_loss
 from portfolio_margin.book import Book
 from portfolio_margin.engine import MarginEngine
 from portfolio_margin.events import Fill, PositionsChanged
 from portfolio_margin.io.parameter_sets import load_parameters
+from portfolio_margin.kernel_inputs import POSITIONS_PER_ROW
 from portfolio_margin.models import derive_pmrm2, worst_case
 from pricing.implied_vol import implied_vol
 from pricing.instruments import Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
-from pricing.price import greeks, price
+from pricing.price import greeks, load_backend, price
 from pricing.resolve import load_model
 from pricing.slice_fit import SliceData, fit_slices
 from pricing.variables import CHANGED_VARIABLES
@@ -99,9 +100,13 @@ def changed_variables_jobs(backend: str) -> Jobs:
 
 def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
     """Sums of as many columns as there are compiled widths of registers."""
-    derive = [("numba: derive_pmrm2", partial(_derive_requirement, book))] if backend == "numba" else []
+    alone = [("numba: derive_pmrm2", partial(_derive_requirement, book))]
+    alone += [
+        (f"numba: worst_loss by a screen of {columns}", partial(_screened, arrays, columns))
+        for columns in ACCOUNT_COLUMNS
+    ]
     return [
-        *derive,
+        *(alone if backend == "numba" else []),
         (f"{backend}: worst_loss", partial(worst_loss, book, arrays, netting="per_underlying", backend=backend)),
         *(
             (f"{backend}: account_sums of {columns}", partial(account_sums, book, arrays, rows, backend=backend))
@@ -109,6 +114,15 @@ def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
             for rows in [np.zeros((len(arrays), columns))]
         ),
     ]
+
+
+def _screened(arrays: RiskArrays, columns: int) -> Any:
+    """Worst losses of so many accounts that the table is screened."""
+    accounts = np.arange(POSITIONS_PER_ROW).astype(np.str_)
+    owner, instrument = np.repeat(np.arange(len(accounts)), len(arrays)), np.tile(np.arange(len(arrays)), len(accounts))
+    book = Book.from_codes(accounts, owner, instrument, np.ones(len(owner)), np.zeros(len(arrays), np.int64))
+    table = kernel_table(arrays, np.zeros((len(arrays), columns)), None)
+    return load_backend("portfolio_margin", "numba").worst_loss(kernel_positions(book, arrays, "joint"), table)
 
 
 def _derive_requirement(book: Book) -> Any:

@@ -26,7 +26,6 @@ from portfolio_margin.order_codes import (
 )
 from portfolio_margin.policy import Policy, fits, stacked
 from portfolio_margin.sensitivities import (
-    COMPARED,
     LARGEST_ORDER,
     WhatIf,
     is_finite,
@@ -85,34 +84,35 @@ def what_if(state: State, account: str, orders: Sequence[tuple[str, float]]) -> 
 
     Raises DataError for an account, instrument or quantity that is none, NumericalError for one too large.
     """
-    policy = state.policy
-    row = state.ledger.accounts.row.get(account, -1) if type(account) is str else -1
-    given = _plain(policy, orders) if policy.kernels is not None and policy.tabled else None
-    if policy.kernels is not None and given is not None and 0 <= row < state.ledger.count and row not in state.working:
-        out = np.empty((2, WIDTH))
-        if policy.kernels.after_orders(policy.table, state.buffers, row, given, out) == OK:
-            pre, post = out.tolist()
-            return _answer(policy, account, pre, post)
+    policy, ledger = state.policy, state.ledger
+    row = ledger.accounts.row.get(account, -1) if type(account) is str else -1
+    plain = (type(orders) is list or type(orders) is tuple) and all(_is_plain(order) for order in orders)
+    if plain and policy.kernels is not None and policy.tabled and 0 <= row < ledger.count and row not in state.working:
+        if len(orders) == 1:
+            name, quantity = orders[0]
+            place = policy.row_of.get(name, -1)
+            code, pre, post = policy.kernels.after_order(state.addresses, row, place, float(quantity))
+            if code == OK:
+                return _answer(policy, account, pre, post)
+        else:
+            rows = np.array([policy.row_of.get(order[0], -1) for order in orders], dtype=np.int64)
+            quantities = np.array([order[1] for order in orders], dtype=np.float64)
+            out = np.empty((2, WIDTH))
+            if policy.kernels.after_orders(state.addresses, row, rows, quantities, out) == OK:
+                pre, post = out.tolist()
+                return _answer(policy, account, pre, post)
     return _checked_what_if(state, account, orders)
 
 
-def _plain(policy: Policy, orders: Sequence[tuple[str, float]]) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-    """Instrument and quantity of orders that are pairs of a text and a number of Python's own, as most are; else None.
+def _is_plain(order: object) -> bool:
+    """Whether an order is a pair of a text and a number of Python's own, as most are.
 
     Whether there is such an instrument, and the quantity makes sense, the kernel looks at.
     """
-    rows, quantities = [], []
-    if type(orders) is not list and type(orders) is not tuple:
-        return None
-    for order in orders:
-        if type(order) is not tuple or len(order) != 2 or type(order[0]) is not str:
-            return None
-        quantity: object = order[1]
-        if not (isinstance(quantity, float) or (type(quantity) is int and abs(quantity) <= EXACT_LIMIT)):
-            return None
-        rows.append(policy.row_of.get(order[0], -1))
-        quantities.append(quantity)
-    return np.array(rows, dtype=np.int64), np.array(quantities, dtype=np.float64)
+    if type(order) is not tuple or len(order) != 2 or type(order[0]) is not str:
+        return False
+    quantity = order[1]
+    return isinstance(quantity, float) or (type(quantity) is int and abs(quantity) <= EXACT_LIMIT)
 
 
 def check(state: State, account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> OrderChecks:
@@ -278,19 +278,21 @@ def _with_premiums(policy: Policy, owner: IntArray, rows: IntArray, quantities: 
     )
 
 
-def _answer(policy: Policy, account: str, pre: list[float], post: list[float], unseen: tuple[str, ...] = ()) -> WhatIf:
+def _answer(
+    policy: Policy, account: str, pre: Sequence[float], post: Sequence[float], unseen: tuple[str, ...] = ()
+) -> WhatIf:
     # Plain numbers: an array would take as long as the whole question. As `policy.fits`.
     margined = not post[UNMARGINED]
     covered = margined and post[AVAILABLE] >= 0.0
     no_worse = margined and post[AVAILABLE] >= pre[AVAILABLE] and post[EXCESS] >= pre[EXCESS]
-    # Figures begin with the columns that are compared, in their order. The initialiser of a frozen dataclass sets field
+    # The initialiser of a frozen dataclass sets field
     # by field through a function, a fifth of the time of a question.
     answer = object.__new__(WhatIf)
     answer.__dict__.update(
         account=account,
         currency=policy.arrays.currency,
-        pre=dict(zip(COMPARED, pre, strict=False)),
-        post=dict(zip(COMPARED, post, strict=False)),
+        pre=_compared(pre),
+        post=_compared(post),
         pre_status=STATUS_NAMES[int(pre[STATUS])],
         post_status=STATUS_NAMES[int(post[STATUS])],
         pre_worst_scenario=policy.labels[int(pre[WORST])],
@@ -301,6 +303,20 @@ def _answer(policy: Policy, account: str, pre: list[float], post: list[float], u
         positions_excluded=unseen,
     )
     return answer
+
+
+def _compared(figures: Sequence[float]) -> dict[str, float]:
+    """Figures by `COMPARED`, which they begin with; written out, it takes a third of the time of a loop."""
+    return {
+        "equity": figures[0],
+        "margin_balance": figures[1],
+        "initial_margin": figures[2],
+        "maintenance_margin": figures[3],
+        "available_funds": figures[4],
+        "excess_liquidity": figures[5],
+        "mm_rate": figures[6],
+        "delta_total": figures[7],
+    }
 
 
 def _modelled(state: State, account: IntArray, instrument: IntArray, quantity: FloatArray) -> OrderChecks:

@@ -200,6 +200,8 @@ def _hedged_cost(held: Holding, row: Strategy, members: tuple[int, ...]) -> tupl
     sold = [m for m in members if not legs.long[m]]
     # Stock that may be called away, or put, at a strike is worth no more than that strike.
     given = sum(max(spot - legs.strike[m] if legs.call[m] else legs.strike[m] - spot, 0.0) for m in sold)
+    # Regulation T 220.4(b)(4)(ii): valued at no more than the strike, so that the share to open is of that as well.
+    initial = amounts[0] * min([1.0, *(float(legs.strike[m]) / spot for m in sold if legs.call[m])])
     if row.name == "covered call":
         maintenance = rates.stock_long * min(spot, strike)
     elif row.name == "covered put":
@@ -210,4 +212,4 @@ def _hedged_cost(held: Holding, row: Strategy, members: tuple[int, ...]) -> tupl
         maintenance = min(rates.hedged * strike + away, rates.collar * float(legs.strike[members[1]]))
     else:
         maintenance = min(rates.hedged * strike + away, amounts[1])
-    return size * (amounts[0] + given) + value, size * (maintenance + given) + value
+    return size * (initial + given) + value, size * (maintenance + given) + value

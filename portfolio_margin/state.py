@@ -120,6 +120,13 @@ class State:
         """The ledger as the kernels take it."""
         return buffers_of(self.ledger)
 
+    @cached_property
+    def addresses(self) -> IntArray:
+        """Where table and ledger lie, both of which the state holds, for kernels that are asked of one account; nothing
+        where the policy has none."""
+        kernels = self.policy.kernels
+        return np.zeros(0, np.int64) if kernels is None else kernels.addresses(self.policy.table, self.buffers)
+
     @property
     def arrays(self) -> RiskArrays:
         """The risk arrays."""

@@ -33,6 +33,7 @@ from pricing.parametrisations import (
 from pricing.price import greeks, price
 from pricing.repair import repair_slices
 from pricing.resolve import PricingInputs, resolve
+from pricing.slice_fit import SliceData, SliceFit, fit_slices
 from pricing.slice_sensitivities import parameter_derivatives
 
 __all__ = [
@@ -52,6 +53,8 @@ __all__ = [
     "PricingInputs",
     "QuoteUse",
     "Quotes",
+    "SliceData",
+    "SliceFit",
     "SliceStatus",
     "Status",
     "Surface",
@@ -66,6 +69,7 @@ __all__ = [
     "exercise_boundary",
     "expiries_of",
     "fit",
+    "fit_slices",
     "forward_at",
     "greeks",
     "implied_forwards",

@@ -75,11 +75,12 @@ def american_price(
                     vols of 10-90 %, rates and yields of 0-8 % and up to two years, next to the boundary as well
     options         backend, threads and out, as in `Options`
 
-    Everything broadcasts. At tau = 0 the intrinsic value; at vol = 0 the best exercise along the forward. Where
-    early exercise never pays (a call without yield, a put without rate) exactly the European value. Rates below 0
-    that make two exercise boundaries (yield < rate < 0 for a put, rate < yield < 0 for a call) are solved as well, by
-    the default scheme at least. DataError naming inputs out of bounds; UnsolvedError naming every row whose forward
-    drifts by more than 40 deviations to expiry, or for which no boundary was found.
+    Everything broadcasts. Never below what exercise pays now, and never above spot (call) or strike (put), or, where
+    yield or rate is below 0, what it grows to. At tau = 0 the intrinsic value; at vol = 0 the best exercise along the
+    forward. Where early exercise never pays (a call without yield, a put without rate) exactly the European value.
+    Rates below 0 that make two exercise boundaries (yield < rate < 0 for a put, rate < yield < 0 for a call) are solved
+    as well, by the default scheme at least. DataError naming inputs out of bounds; UnsolvedError naming every row whose
+    forward drifts by more than 40 deviations to expiry, or for which no boundary was found.
     """
     from pricing import exercise  # with scipy, which importing the package does not load
 
@@ -88,7 +89,7 @@ def american_price(
     target = None if out is None else writable("american_price", "out", out, shape, np.float64)
     european = load_backend("pricing", backend).value(black76, columns[:6], threads)
     value = exercise.value(_solver(backend), columns, european, accuracy=accuracy, threads=threads).reshape(shape)
-    return into(target, value)
+    return into(target, _within(value, spot, strike, tau, sign, rate, dividend_yield))
 
 
 def american_greeks(
@@ -134,6 +135,7 @@ def american_greeks(
     if units == "trader":
         g = trader_units(g, columns[2])
     result = {name: values.reshape(shape) for name, values in g.items()}
+    result["price"] = _within(result["price"], spot, strike, tau, sign, rate, dividend_yield)
     return result if targets is None else {name: into(targets[name], values) for name, values in result.items()}
 
 
@@ -162,6 +164,19 @@ def exercise_boundary(
     target = None if out is None else writable("exercise_boundary", "out", out, shape, np.float64)
     found = exercise.boundary(_solver(backend), columns, accuracy=accuracy, threads=threads, far=far).reshape(shape)
     return into(target, found)
+
+
+def _within(value: FloatArray, *terms: ArrayLike) -> FloatArray:
+    """Values without the last rounding that would put them below what exercise pays now, or above the most it can.
+
+    terms are spot, strike, tau, sign, rate and yield as given, for the forward has lost a rounding of the spot.
+    """
+    spot, strike, tau, sign, rate, dividend_yield = (np.asarray(term, np.float64) for term in terms)
+    # What is paid is worth at most its price today; at a rate or yield below 0, what that grows to.
+    most = np.where(
+        sign > 0, spot * np.exp(np.maximum(-dividend_yield * tau, 0.0)), strike * np.exp(np.maximum(-rate * tau, 0.0))
+    )
+    return np.asarray(np.minimum(np.maximum(value, sign * (spot - strike)), most))
 
 
 def _chosen(function: str, options: Options | GreekOptions, rows: int) -> tuple[str, int, Any]:

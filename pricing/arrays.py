@@ -40,7 +40,7 @@ def freeze(values: ArrayLike, dtype: Any) -> NDArray[Any]:
 def read_only(column: NDArray[Scalar]) -> NDArray[Scalar]:
     """The same numbers, read-only: numba compiles anew for every mixture of writeable and read-only columns."""
     view = column.view()
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view
 
 

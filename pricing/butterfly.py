@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arbitrage import LEE_SLOPE, smallest_on_grid
-from pricing.arrays import BoolArray, FloatArray
+from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.columns import slice_rows
 from pricing.polynomials import Polynomial, never_negative, product, total, whole
 
@@ -54,17 +54,17 @@ def mass_interval(alpha: ArrayLike, b: ArrayLike, rho: ArrayLike) -> tuple[Float
     alpha = a / sigma. Needs N > 0 and wing slopes of at most 2; without a falling (rising) wing there is no lower
     (upper) bound.
     """
-    alpha, b, rho = (np.atleast_1d(np.asarray(value, dtype=np.float64))[:, None] for value in (alpha, b, rho))
+    shape = [np.atleast_1d(np.asarray(value, dtype=np.float64))[:, None] for value in (alpha, b, rho)]
 
-    def upper(t: FloatArray) -> FloatArray:
-        ell, n, slope, _ = _normalised(t, alpha, b, rho)
+    def upper(t: FloatArray, rows: IntArray) -> FloatArray:
+        ell, n, slope, _ = _normalised(t, *(column[rows] for column in shape))
         return np.where(slope > 0, 2.0 * n / np.where(slope > 0, slope, 1.0) - 0.5 * n - ell, np.inf)
 
-    def lower(t: FloatArray) -> FloatArray:
-        ell, n, slope, _ = _normalised(t, alpha, b, rho)
+    def lower(t: FloatArray, rows: IntArray) -> FloatArray:
+        ell, n, slope, _ = _normalised(t, *(column[rows] for column in shape))
         return np.where(slope < 0, -2.0 * n / np.where(slope < 0, slope, -1.0) - 0.5 * n + ell, np.inf)
 
-    grid = np.broadcast_to(np.linspace(-FARTHEST_T, FARTHEST_T, T_POINTS), (len(b), T_POINTS))
+    grid = np.broadcast_to(np.linspace(-FARTHEST_T, FARTHEST_T, T_POINTS), (len(shape[1]), T_POINTS))
     lowest, highest = smallest_on_grid(lower, grid).value, smallest_on_grid(upper, grid).value
     return np.where(np.isnan(lowest), -np.inf, -lowest), np.where(np.isnan(highest), np.inf, highest)
 
@@ -75,20 +75,21 @@ def smallest_sigma(alpha: ArrayLike, b: ArrayLike, rho: ArrayLike, mu: ArrayLike
     inf where no sigma is: N not positive, a wing slope above 2, or mu outside its interval.
     """
     columns = [np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in (alpha, b, rho, mu)]
-    alpha, b, rho, mu = (column[:, None] for column in np.broadcast_arrays(*columns))
+    table = np.stack(np.broadcast_arrays(*columns))
 
-    def negative_ratio(t: FloatArray) -> FloatArray:
-        ell, n, slope, curvature = _normalised(t, alpha, b, rho)
-        inner = 1.0 - 0.5 * slope * (ell + mu) / n
+    def negative_ratio(t: FloatArray, rows: IntArray) -> FloatArray:
+        *shape, offset = table[:, rows, None]
+        ell, n, slope, curvature = _normalised(t, *shape)
+        inner = 1.0 - 0.5 * slope * (ell + offset) / n
         bound = inner * inner - slope * slope / 16.0
         return np.where(bound > 0, 0.5 * (curvature - 0.5 * slope * slope / n) / np.where(bound > 0, bound, 1.0), 0.0)
 
-    grid = np.broadcast_to(np.linspace(-FARTHEST_T, FARTHEST_T, T_POINTS), (len(b), T_POINTS))
+    grid = np.broadcast_to(np.linspace(-FARTHEST_T, FARTHEST_T, T_POINTS), (table.shape[1], T_POINTS))
     smallest = np.maximum(-smallest_on_grid(negative_ratio, grid).value, 0.0)
-    alpha, b, rho, mu = (column[:, 0] for column in (alpha, b, rho, mu))
-    positive = alpha + b * np.sqrt((1.0 - rho) * (1.0 + rho)) > 0
-    low, high = mass_interval(alpha, b, rho)
-    allowed = positive & (b * (1.0 + np.abs(rho)) <= LEE_SLOPE) & (mu > low) & (mu < high)
+    level, steep, tilt, offset = table
+    positive = level + steep * np.sqrt((1.0 - tilt) * (1.0 + tilt)) > 0
+    low, high = mass_interval(level, steep, tilt)
+    allowed = positive & (steep * (1.0 + np.abs(tilt)) <= LEE_SLOPE) & (offset > low) & (offset < high)
     return np.where(allowed, smallest, np.inf)
 
 
@@ -103,11 +104,12 @@ def largest_psi(theta: ArrayLike, rho: ArrayLike) -> FloatArray:
     shape, scale = theta.shape, np.sqrt((1.0 - rho) * (1.0 + rho)).reshape(-1, 1)
     theta, rho = theta.reshape(-1, 1), rho.reshape(-1, 1)
 
-    def square(t: FloatArray) -> FloatArray:
-        ell, n, slope, curvature = _normalised(t, scale, 1.0, rho)
-        inner = 1.0 - 0.5 * slope * (ell - rho / scale) / n
-        below = theta * scale * slope * slope / 16.0 - (curvature - 0.5 * slope * slope / n)
-        return np.where(below > 0, 4.0 * theta * scale * inner * inner / np.where(below > 0, below, 1.0), np.inf)
+    def square(t: FloatArray, rows: IntArray) -> FloatArray:
+        level, r = theta[rows] * scale[rows], scale[rows]
+        ell, n, slope, curvature = _normalised(t, r, 1.0, rho[rows])
+        inner = 1.0 - 0.5 * slope * (ell - rho[rows] / r) / n
+        below = level * slope * slope / 16.0 - (curvature - 0.5 * slope * slope / n)
+        return np.where(below > 0, 4.0 * level * inner * inner / np.where(below > 0, below, 1.0), np.inf)
 
     grid = np.broadcast_to(np.linspace(-FARTHEST_T, FARTHEST_T, PSI_T_POINTS), (len(theta), PSI_T_POINTS))
     found = np.sqrt(smallest_on_grid(square, grid, brackets=1, refinements=7).value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -114,11 +115,19 @@ def writable(function: str, field: str, array: Any, shape: tuple[int, ...], dtyp
 
 
 def writable_by_name(function: str, arrays: Any, names: Sequence[str], shape: tuple[int, ...]) -> dict[str, FloatArray]:
-    """The arrays of a dict that holds exactly `names`, each fit for results of that shape. DataError otherwise."""
+    """The arrays of a dict that holds exactly `names`, each fit for results of that shape and apart from the others.
+
+    DataError otherwise.
+    """
     if not isinstance(arrays, dict) or set(arrays) != set(names):
         given = sorted(arrays) if isinstance(arrays, dict) else type(arrays).__name__
         raise DataError([Problem(function, None, "out", given, f"must be a dict of arrays named {', '.join(names)}")])
-    return {name: writable(function, f"out[{name!r}]", arrays[name], shape, np.float64) for name in names}
+    fit = {name: writable(function, f"out[{name!r}]", arrays[name], shape, np.float64) for name in names}
+    for first, second in itertools.combinations(names, 2):
+        if np.may_share_memory(fit[first], fit[second]):
+            text = f"must not share memory with out[{first!r}]"
+            raise DataError([Problem(function, None, f"out[{second!r}]", "an array", text)])
+    return fit
 
 
 def direct(array: NDArray[Any], inputs: Sequence[FloatArray]) -> bool:

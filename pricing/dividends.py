@@ -26,7 +26,8 @@ from numpy.typing import ArrayLike
 
 from pricing import dividend_induction
 from pricing.arrays import BoolArray, FloatArray, IntArray
-from pricing.columns import check_rows, flat_columns, numbers
+from pricing.bounds import LARGEST_PRICE, LARGEST_TERM, check_carry
+from pricing.columns import Bound, check_rows, flat_columns, numbers
 from pricing.dividend_induction import Calls
 from pricing.errors import ConfigError, DataError, Problem, UnsolvedError
 from pricing.models import black76
@@ -37,8 +38,13 @@ FIELDS = ("spot", "strike", "tau", "vol", "sign", "rate")
 SCHEDULE, ONE_DIVIDEND = "american_with_dividends", "american_call_with_dividend"
 ONE_DIVIDEND_FIELDS = ("spot", "strike", "tau", "vol", "rate", "dividend", "dividend_tau")
 ROWS_AT_ONCE = 128
+LARGEST = {"spot": LARGEST_PRICE, "strike": LARGEST_PRICE, "tau": LARGEST_TERM, "vol": LARGEST_TERM}
 # A rate that earns less than this over the life of a put is none.
 NO_RATE = 1e-14
+# Dividends before a put's expiry that are worth less than this share of the spot together are none.
+NO_DIVIDEND = 1e-9
+# Deviations by which the forward of a put may drift until expiry: with less vol its boundary hugs the strike.
+LARGEST_DRIFT = 100.0
 
 
 def american_with_dividends(
@@ -67,8 +73,11 @@ def american_with_dividends(
     backend        of the European value, and of the boundary after the last dividend
 
     The schedule is that of the share: a contract counts the dividends before its own expiry. Everything else
-    broadcasts. Calls are right in the model to 1e-9 of the spot, 1e-8 where dividends are days apart; puts to 1e-7.
-    DataError for inputs out of these bounds; UnsolvedError naming puts for which no boundary was found.
+    broadcasts.
+    Calls are right in the model to 1e-9 of the spot, 1e-8 where dividends are days apart; puts to 1e-8, where dividends
+    that are worth less than 1e-9 of the spot together are none.
+    DataError for inputs out of these bounds; UnsolvedError naming puts for which no boundary was found, and those whose
+    spot drifts by more than 100 deviations to expiry.
     """
     if convention not in CONVENTIONS:
         raise ConfigError(f"convention = {convention!r}: must be one of {', '.join(CONVENTIONS)}")
@@ -82,7 +91,7 @@ def american_with_dividends(
     with np.errstate(over="ignore", invalid="ignore"):
         paid = (np.where(counted > k, amounts[k] * np.exp(-columns[4] * dates[k]), 0.0) for k in range(len(dates)))
         above = columns[0] > sum(paid, np.zeros(len(columns[0])))
-    bounds = {"spot": (above, "must be above the value of the dividends before expiry")}
+    bounds: dict[str, Bound] = {"spot": (above, "must be above the value of the dividends before expiry")}
     if not escrowed:
         text = "must be +1 where the spot drops: puts are solved with the dividends escrowed"
         bounds["sign"] = (named["sign"] == 1, text)
@@ -153,29 +162,37 @@ def _puts(
 
     spot, strike, tau, vol, rate = columns
     module, solver = modules
-    paying = schedule[1] > 0.0
-    dates, amounts = schedule[0][paying], schedule[1][paying]
+    dates, amounts = schedule
     worth = np.where(dates[:, None] < tau, amounts[:, None] * np.exp(-rate * dates[:, None]), 0.0)
+    # One that is left out changes the value by what it is worth at most, either way.
+    worth[worth <= NO_DIVIDEND * spot / max(len(dates), 1)] = 0.0
     clean, grow, late = spot - worth.sum(0), np.exp(rate * tau), np.exp(-rate * tau)
     rows = module.greeks(black76, (clean * grow, strike, tau, vol, late, np.full_like(tau, -1.0)))
     result = np.array([rows[0], rows[1] * grow, rows[2] * grow**2])
-    counted, failed = np.searchsorted(dates, tau), np.zeros(len(tau), bool)
-    early = rate * tau > NO_RATE
-    for count in np.unique(counted[early]):
-        same = np.flatnonzero(early & (counted == count))
+    early, failed = rate * tau > NO_RATE, np.zeros(len(tau), bool)
+    for pattern in np.unique(worth[:, early] > 0.0, axis=1).T:
+        same = np.flatnonzero(early & ((worth > 0.0) == pattern[:, None]).all(0))
+        same = same[rate[same] * np.sqrt(tau[same]) <= LARGEST_DRIFT * vol[same]]
         for start in range(0, len(same), ROWS_AT_ONCE):
             row = same[start : start + ROWS_AT_ONCE]
             terms = (clean[row] / strike[row], tau[row], vol[row], rate[row])
-            puts = dividend_puts.Puts(*terms, dates[:count], worth[:count, row] / strike[row])
+            puts = dividend_puts.Puts(*terms, dates[pattern], worth[pattern][:, row] / strike[row])
             more, converged = dividend_puts.greeks(puts, solver)
             failed[row] = ~converged
             held = result[:, row] + more * np.array([strike[row], np.ones(len(row)), 1.0 / strike[row]])
             now = np.array([strike[row] - spot[row], np.full(len(row), -1.0), np.zeros(len(row))])
             result[:, row] = np.where(np.isnan(more), now, held)
-    if failed.any():
+    steep = early & (rate * np.sqrt(tau) > LARGEST_DRIFT * vol)
+    result[0] = np.maximum(result[0], np.where(early, strike - spot, 0.0))
+    result[1], result[2] = np.clip(result[1], -1.0, 0.0), np.maximum(result[2], 0.0)
+    if (failed | steep).any():
+        drifts = f"the spot drifts by more than {LARGEST_DRIFT:g} deviations to expiry, which is not solved"
         text = "no exercise boundary found between the dividends"
         raise UnsolvedError(
-            [Problem(SCHEDULE, int(place[n]), "vol", float(vol[n]), text) for n in np.flatnonzero(failed)]
+            [
+                Problem(SCHEDULE, int(place[n]), "vol", float(vol[n]), drifts if steep[n] else text)
+                for n in np.flatnonzero(failed | steep)
+            ]
         )
     return result
 
@@ -243,12 +260,24 @@ def checked_schedule(dividend_tau: ArrayLike, dividend: ArrayLike) -> tuple[Floa
     return dates, amounts
 
 
-def _check(function: str, named: Mapping[str, FloatArray], further: Mapping[str, tuple[BoolArray, str]]) -> None:
+def _check(function: str, named: Mapping[str, FloatArray], further: Mapping[str, Bound]) -> None:
     """DataError naming rows out of bounds: those of every call, and further ones."""
     with np.errstate(invalid="ignore"):
-        bounds = {name: (named[name] > 0, "must be above 0") for name in ("spot", "strike", "tau", "vol")}
+        bounds: dict[str, Bound] = {name: _positive(named[name], most) for name, most in LARGEST.items()}
         text = "must be 0 or more: else exercise may pay at other times than a dividend's"
         bounds["rate"] = (named["rate"] >= 0, text)
         if "sign" in named:
             bounds["sign"] = (np.abs(named["sign"]) == 1, "1 for a call, -1 for a put")
-    check_rows(function, named, {**bounds, **further})
+        check_rows(function, named, {**bounds, **further})
+    with np.errstate(over="ignore", under="ignore"):
+        growth, discount = np.exp(named["rate"] * named["tau"]), np.exp(-named["rate"] * named["tau"])
+        check_carry(function, named, named["spot"] * growth, discount)
+
+
+def _positive(column: FloatArray, most: float) -> Bound:
+    """Whether each is above 0 and at most so large; the text says which it is not."""
+
+    def remedy(row: int) -> str:
+        return f"must be at most {most:g}" if column[row] > most else "must be above 0"
+
+    return (column > 0) & (column <= most), remedy

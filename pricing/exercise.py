@@ -218,8 +218,8 @@ def puts_of(columns: tuple[FloatArray, ...]) -> Puts:
 def plan_of(solver: Solver, puts: Puts, accuracy: str) -> Plan:
     """The rows that are exercised early, by what solves them: the scheme that reaches the accuracy for their terms.
 
-    Two boundaries are solved by the default scheme at least. Refused where no scheme reaches: where the forward moves
-    by more than `LARGEST_DRIFT` deviations to expiry.
+    Two boundaries are solved by the default scheme at least, rates close to yields by `LAYER_SCHEMES`. Refused where no
+    scheme reaches: where the forward moves by more than `LARGEST_DRIFT` deviations to expiry.
     """
     scheme_of(american.SCHEMES, accuracy)
     row = np.flatnonzero(puts.early | puts.double)
@@ -231,18 +231,24 @@ def plan_of(solver: Solver, puts: Puts, accuracy: str) -> Plan:
         for n, deviations in zip(row[steep], drift[steep], strict=True)
     ]
     row = row[~steep]
-    names = list(american.SCHEMES)
-    hardness, double = american.hardness(xp, *_terms(puts, row)), puts.double[row]
+    names, terms, double = list(american.SCHEMES), _terms(puts, row), puts.double[row]
+    hardness = american.hardness(xp, *terms)
     level = names.index(accuracy) + (hardness > HARD).astype(int) + (hardness > HARDER)
     level[double] = np.maximum(level[double], names.index("default"))
     level = np.minimum(level, len(names) - 1)
-    kinds = ((False, solver), (True, two_boundaries)) if double.any() else ((False, solver),)
+    layered = np.array([name in american.LAYER_SCHEMES for name in names])
+    close = layered[level] & ~double & (american.layer(xp, *terms) < 1.0)
+    kinds = (
+        (close, solver, american.LAYER_SCHEMES),
+        (~close & ~double, solver, american.SCHEMES),
+        (double, two_boundaries, american.SCHEMES),
+    )
     parts = [
-        Part(kind, scheme(american.SCHEMES[name]), row[(level == k) & (double == twice)])
-        for twice, kind in kinds
-        for k, name in enumerate(names)
+        Part(kind, scheme(schemes[names[k]]), row[(level == k) & rows])
+        for rows, kind, schemes in kinds
+        for k in np.unique(level[rows])
     ]
-    return Plan([part for part in parts if len(part.row)], problems)
+    return Plan(parts, problems)
 
 
 def group(terms: Terms) -> Groups:

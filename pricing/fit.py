@@ -29,14 +29,14 @@ from pricing.quotes import (
 )
 from pricing.resolve import slice_vol, years_to_expiry
 from pricing.slice_fit import (
+    FEWEST_STRIKES,
     SliceData,
-    SliceFit,
     at_bound,
-    fit_slice,
-    fit_slices,
     flat_slice,
-    remove_butterfly,
-    slice_bounds,
+    raw_from_wings,
+    remove_butterflies,
+    search_slices,
+    slice_boxes,
     weighted_squares,
 )
 from pricing.ssvi_fit import SurfaceFit, fit_essvi, fit_ssvi
@@ -59,7 +59,6 @@ __all__ = [
 METHODS = ("svi", "svi_joint", "essvi", "ssvi_power_law", "ssvi_heston_like")
 BACKENDS = ("numpy", "numba")
 WEIGHTINGS = ("spread", "vega")
-FEWEST_STRIKES = 5
 OUTLIER_ROUNDS = 3
 # A joint search that ends with more than this times the least squares of the slices apart is tried from nearer by.
 FAR_FROM_QUOTES = 2.0
@@ -138,7 +137,7 @@ def fit(
     reject_outliers: bool = False,
     oldest_seconds: float = np.inf,
     weighting: str = "spread",
-    backend: str = "numpy",
+    backend: str = "numba",
 ) -> Surface:
     """Raw SVI slices for one moment's quotes, by weighted least squares in vol, to first order.
 
@@ -155,9 +154,10 @@ def fit(
     reject_outliers   fit again without quotes that lie far from the first fit, see `without_outliers`; off, one bad
                       quote drags its slice along, and `FitDiagnostics.warnings` names the slice
     oldest_seconds    quotes made earlier than this before the valuation time are not used (STALE)
-    weighting         "spread": an error of vol counts by 1 / (ask - bid), see `select_quotes`; "vega": by what a price
-                      feels, whatever the spread
-    backend           "numba": slices by the compiled kernel, equal to the "numpy" ones to about 1e-6 of a vol point
+    weighting         "spread": an error of vol counts by 1 / (ask - bid), see `select_quotes`; "vega": by the
+                      vega of its quote, so that sum (vega error)^2 is least, whatever the spread
+    backend           "numba": compiled searches; "numpy": scipy's, from a finer grid, fifty times as slow. Where
+                      both end in one minimum slices agree to 1e-4 of a vol point, repaired ones to some 1e-2
 
     Where arbitrage could not be removed the slice says so (ARBITRAGE). Fewer than five strikes give a flat slice
     (FLAT) where the method does not lean on the other expiries, no usable quote a row of NaN (NO_QUOTES).
@@ -202,6 +202,12 @@ class _Slices(NamedTuple):
     converged: BoolArray
     at_bound: BoolArray
 
+    def of(self, rows: IntArray) -> _Slices:
+        """Some rows."""
+        return _Slices(
+            self.slices[rows], self.unconstrained[rows], self.status[rows], self.converged[rows], self.at_bound[rows]
+        )
+
 
 class _Way(NamedTuple):
     method: str
@@ -219,44 +225,75 @@ def _fit_selection(quotes: Quotes, expiries: Expiries, selection: Selection, way
         np.ones(len(expiries), dtype=np.bool_),
         np.zeros((len(expiries), 5), dtype=np.bool_),
     )
-    rows = np.unique(quotes.expiry_idx[selection.used])
-    rows = rows[np.lexsort((expiries.tau[rows], expiries.underlying_idx[rows]))]
-    for underlying in np.unique(expiries.underlying_idx[rows]):
-        here = rows[expiries.underlying_idx[rows] == underlying]
-        data = [_slice_data(quotes, selection, x, expiries.tau[x], way.weighting) for x in here]
-        if way.method in ("svi", "svi_joint"):
-            part = _apart(data, way)
-            part = _joined(data, expiries.tau[here], part) if way.method == "svi_joint" else part
+    rows, data = _slice_data(quotes, expiries, selection, way.weighting)
+    if not len(rows):
+        return found
+    underlying = expiries.underlying_idx[rows]
+    apart = _apart(data, way) if way.method in ("svi", "svi_joint") else None
+    for here in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(underlying)) + 1):
+        own = data[here[0] : here[-1] + 1]
+        if apart is None:
+            part = _by_construction(fit_essvi(own) if way.method == "essvi" else fit_ssvi(own, way.method[5:]))
         else:
-            part = _by_construction(fit_essvi(data) if way.method == "essvi" else fit_ssvi(data, way.method[5:]))
+            part = apart.of(here)
+            part = _joined(own, expiries.tau[rows[here]], part, way.backend) if way.method == "svi_joint" else part
         for whole, values in zip(found, part, strict=True):
-            whole[here] = values
+            whole[rows[here]] = values
     return found
 
 
-def _slice_data(quotes: Quotes, selection: Selection, expiry: int, tau: float, weighting: str) -> SliceData:
-    row = selection.used & (quotes.expiry_idx == expiry)
-    vol, weight = selection.target_vol[row], selection.weight[row]
+def _slice_data(
+    quotes: Quotes, expiries: Expiries, selection: Selection, weighting: str
+) -> tuple[IntArray, list[SliceData]]:
+    """The expiry rows with quotes that are used, by underlying and in the order of time, and those quotes."""
+    used = np.flatnonzero(selection.used)
+    expiry = quotes.expiry_idx[used]
+    order = np.lexsort((expiry, expiries.tau[expiry], expiries.underlying_idx[expiry]))
+    used, expiry = used[order], expiry[order]
+    vol, weight = selection.target_vol[used], selection.weight[used]
     if weighting == "vega":
         assert quotes.weight is not None
-        weight = quotes.weight[row] / quotes.weight.max() * vega_share(selection.vega[row]) / SMALLEST_WIDTH_VOL
-    return SliceData(quotes.log_moneyness[row], vol * vol * tau, weight / (2.0 * vol * tau))
+        weight = quotes.weight[used] / quotes.weight.max() * vega_share(selection.vega[used], expiry)
+        weight = weight / SMALLEST_WIDTH_VOL
+    w = vol * vol * expiries.tau[expiry]
+    first = np.flatnonzero(np.diff(expiry, prepend=-1))
+    columns = (quotes.log_moneyness[used], w, weight / (2.0 * vol * expiries.tau[expiry]))
+    parts = (np.split(column, first[1:]) for column in columns)
+    return expiry[first], [SliceData(*part) for part in zip(*parts, strict=True)]
 
 
 def _apart(data: Sequence[SliceData], way: _Way) -> _Slices:
-    """Each expiry on its own."""
-    enough = [one for one in data if len(one.k) >= FEWEST_STRIKES]
-    best = iter(fit_slices(enough) if way.backend == "numba" and enough else map(fit_slice, enough))
-    free = way.method == "svi" and way.remove_arbitrage
-    parts = [_finished(one, next(best) if len(one.k) >= FEWEST_STRIKES else None, free) for one in data]
-    raw, before, status, converged = (np.array(column) for column in zip(*parts, strict=True))
-    return _Slices(raw, before, status, converged, _at_bound(raw, status, [slice_bounds(one) for one in data]))
+    """Each expiry on its own; a flat slice where there are too few strikes."""
+    enough = np.array([len(one.k) >= FEWEST_STRIKES for one in data])
+    raw, status = np.empty((len(data), 5)), np.full(len(data), SliceStatus.FLAT, dtype=np.int64)
+    converged = np.ones(len(data), dtype=np.bool_)
+    for x in np.flatnonzero(~enough).tolist():
+        raw[x] = flat_slice(data[x])
+    before, rows = raw, np.flatnonzero(enough)
+    if len(rows):
+        wings, converged[rows] = search_slices([data[x] for x in rows.tolist()], way.backend)
+        raw[rows] = raw_from_wings(wings)
+        bad: BoolArray = butterfly_minimum(raw[rows]).value < 0
+        status[rows], before = np.where(bad, SliceStatus.ARBITRAGE, SliceStatus.FITTED), raw.copy()
+        if way.method == "svi" and way.remove_arbitrage and bad.any():
+            held = rows[bad]
+            freed = _freed([data[x] for x in held.tolist()], wings[bad], way.backend)
+            raw[held], status[held], converged[held] = freed
+    ends = at_bound(wings_from_raw(raw), *slice_boxes(data)) & (status != SliceStatus.FLAT)[:, None]
+    return _Slices(raw, before, status, converged, ends)
 
 
-def _at_bound(raw: FloatArray, status: IntArray, boxes: Sequence[tuple[FloatArray, FloatArray]]) -> BoolArray:
-    """(X,5) wing parameters that stand at an end of their box; a flat slice was not searched for."""
-    found = np.stack([at_bound(wings, *box) for wings, box in zip(wings_from_raw(raw), boxes, strict=True)])
-    return found & (status != SliceStatus.FLAT)[:, None]
+def _freed(data: Sequence[SliceData], wings: FloatArray, backend: str) -> tuple[FloatArray, IntArray, BoolArray]:
+    """Raw slices (X,5) with their butterflies removed, REPAIRED or ARBITRAGE (X,), and convergence (X,)."""
+    refit, converged = remove_butterflies(data, wings, backend)
+    raw = raw_from_wings(refit)
+    bad: BoolArray = butterfly_minimum(raw).value < 0
+    # The penalty may hold the search just short of freedom: the joint search, on this expiry alone, ends inside.
+    for x in np.flatnonzero(bad).tolist():
+        alone = _better([data[x]], *(fit_joint([data[x]], start[None]) for start in (wings[x], refit[x])))
+        if alone.free.all():
+            raw[x], converged[x], bad[x] = alone.raw[0], alone.converged, False
+    return raw, np.where(bad, SliceStatus.ARBITRAGE, SliceStatus.REPAIRED), converged
 
 
 def _by_construction(fitted: SurfaceFit) -> _Slices:
@@ -266,7 +303,7 @@ def _by_construction(fitted: SurfaceFit) -> _Slices:
     return _Slices(fitted.raw, fitted.raw, status, np.full(count, fitted.converged), inside)
 
 
-def _joined(data: Sequence[SliceData], tau: FloatArray, apart: _Slices) -> _Slices:
+def _joined(data: Sequence[SliceData], tau: FloatArray, apart: _Slices, backend: str) -> _Slices:
     """The slices of one underlying in the order of time, free of both arbitrages, from the first start that does.
 
     The starts: the slices themselves; the same with their butterflies removed one by one, where the first search ends
@@ -274,9 +311,11 @@ def _joined(data: Sequence[SliceData], tau: FloatArray, apart: _Slices) -> _Slic
     """
     start = wings_from_raw(apart.slices)
     best = fit_joint(data, start)
-    if not best.free.all() or _squares(data, best) > FAR_FROM_QUOTES * weighted_squares(data, apart.slices):
-        alone = [_finished(one, SliceFit(wings, np.nan, True), True)[0] for one, wings in zip(data, start, strict=True)]
-        best = _better(data, best, fit_joint(data, wings_from_raw(np.stack(alone))))
+    if not best.free.all() or _squares(data, best) > FAR_FROM_QUOTES * weighted_squares(data, apart.slices).sum():
+        alone = raw_from_wings(start)
+        bad = np.flatnonzero(butterfly_minimum(alone).value < 0)
+        alone[bad] = _freed([data[x] for x in bad.tolist()], start[bad], backend)[0] if len(bad) else alone[bad]
+        best = _better(data, best, fit_joint(data, wings_from_raw(alone)))
     fallback = not best.free.all()
     if fallback:
         best = _better(data, best, fit_joint(data, wings_from_raw(fit_essvi(data).raw)))
@@ -284,12 +323,13 @@ def _joined(data: Sequence[SliceData], tau: FloatArray, apart: _Slices) -> _Slic
     kept = np.where(apart.status == SliceStatus.FLAT, SliceStatus.FLAT, SliceStatus.FITTED)
     status = np.where(moved, SliceStatus.FALLBACK if fallback else SliceStatus.REPAIRED, kept)
     status = np.where(best.free, status, SliceStatus.ARBITRAGE)
-    ends = _at_bound(best.raw, kept, [joint_bounds(one) for one in data])
+    low, high = (np.stack(ends) for ends in zip(*map(joint_bounds, data), strict=True))
+    ends = at_bound(wings_from_raw(best.raw), low, high) & (kept != SliceStatus.FLAT)[:, None]
     return _Slices(best.raw, apart.slices, status, apart.converged & best.converged, ends)
 
 
 def _squares(data: Sequence[SliceData], found: JointFit) -> float:
-    return weighted_squares(data, found.raw)
+    return float(weighted_squares(data, found.raw).sum())
 
 
 def _better(data: Sequence[SliceData], one: JointFit, other: JointFit) -> JointFit:
@@ -314,6 +354,8 @@ def _diagnostics(quotes: Quotes, expiries: Expiries, selection: Selection, found
     slices = found.slices
     fitted, before = (_vols(quotes, expiries, of) for of in (slices, found.unconstrained))
     butterfly = butterfly_minimum(slices)
+    before_g, moved = butterfly.value.copy(), (slices != found.unconstrained).any(axis=1)
+    before_g[moved] = butterfly_minimum(found.unconstrained[moved]).value
     about_quotes = quote_diagnostics(quotes, selection, fitted, len(expiries))
     return FitDiagnostics(
         status=found.status,
@@ -322,7 +364,7 @@ def _diagnostics(quotes: Quotes, expiries: Expiries, selection: Selection, found
         rmse_unconstrained=rms(before - selection.target_vol, selection.used, quotes, len(expiries)),
         minimum_g=butterfly.value,
         minimum_g_k=butterfly.k,
-        minimum_g_unconstrained=butterfly_minimum(found.unconstrained).value,
+        minimum_g_unconstrained=before_g,
         minimum_total_variance=svi.minimum_total_variance(np, *slices.T),
         wing_slope=wing_slopes(slices),
         quote_use=selection.use,
@@ -344,24 +386,3 @@ def _check_rows(quotes: Quotes, expiries: Expiries) -> None:
         problems = row_problems("quotes", "expiry_idx", undated, row, "an option quote needs a dated expiry row")
     if problems:
         raise DataError(problems)
-
-
-def _finished(
-    data: SliceData, best: SliceFit | None, remove_arbitrage: bool
-) -> tuple[FloatArray, FloatArray, SliceStatus, bool]:
-    """Final slice, slice before butterfly arbitrage was removed, status, converged; a flat slice where none fits."""
-    if best is None:
-        flat = flat_slice(data)
-        return flat, flat, SliceStatus.FLAT, True
-    if butterfly_minimum(best.raw).value[0] >= 0:
-        return best.raw, best.raw, SliceStatus.FITTED, best.converged
-    if not remove_arbitrage:
-        return best.raw, best.raw, SliceStatus.ARBITRAGE, best.converged
-    refit = remove_butterfly(data, best)
-    if butterfly_minimum(refit.raw).value[0] >= 0:
-        return refit.raw, best.raw, SliceStatus.REPAIRED, refit.converged
-    # The penalty may hold the search just short of freedom: the joint search, on this expiry alone, ends inside.
-    alone = _better([data], *(fit_joint([data], start[None]) for start in (best.wings, refit.wings)))
-    if alone.free.all():
-        return alone.raw[0], best.raw, SliceStatus.REPAIRED, bool(alone.converged)
-    return refit.raw, best.raw, SliceStatus.ARBITRAGE, refit.converged

@@ -13,6 +13,7 @@ from pricing.arbitrage import calendar_minimum, wing_slopes
 from pricing.arrays import BoolArray, FloatArray, IntArray, freeze_fields
 from pricing.calendar_spread import calendar_free
 from pricing.quotes import Quotes, QuoteUse, Selection, without_outliers
+from pricing.slice_fit import FEWEST_STRIKES
 
 VOL_POINTS = 100.0
 # What is called rough: by vega, which prices feel, and over all quotes alike, which far wings rule.
@@ -51,7 +52,8 @@ class FitDiagnostics:
       far_count         used quotes that `without_outliers` would take for outliers: the slice may lean towards them
       rmse              vol points, fitted vol less the mid or mark used, every used quote alike
       rmse_mid          the same over quotes fitted to their mid only
-      rmse_vega         the same over used quotes, squares weighted by vega: what prices feel
+      rmse_vega         the same over used quotes, errors weighted by vega: root of sum (vega error)^2 / sum vega^2,
+                        what weighting="vega" makes least; vega times an error of vol is one of price
       rmse_unconstrained   `rmse` of the slice before butterfly arbitrage was removed
       inside_count      used quotes with both sides, which `inside_share` is a share of
       inside_share      share of those whose fitted vol lies in [bid_vol, ask_vol]
@@ -146,6 +148,9 @@ class FitDiagnostics:
                 "a slice may lean towards quotes far from the others (reject_outliers leaves them out)": (
                     self.far_count > 0
                 ),
+                f"a slice rests on fewer than {FEWEST_STRIKES} strikes: its skew is assumed, not quoted": (
+                    (self.used_count > 0) & (self.used_count < FEWEST_STRIKES)
+                ),
                 "no slice: no quote could be used": self.used_count == 0,
             }
 
@@ -170,7 +175,7 @@ def quote_diagnostics(quotes: Quotes, selection: Selection, fitted: FloatArray, 
         "k_high": np.where(np.isfinite(k_high), k_high, np.nan),
         "rmse": rms(error, used, quotes, expiry_count),
         "rmse_mid": rms(error, selection.use == QuoteUse.MID, quotes, expiry_count),
-        "rmse_vega": rms(error, used, quotes, expiry_count, selection.vega),
+        "rmse_vega": rms(error, used, quotes, expiry_count, selection.vega**2),
         "inside_count": inside_count.astype(np.int64),
         "inside_share": _ratio(_sums(inside.astype(np.float64), quotes, expiry_count), inside_count),
     }

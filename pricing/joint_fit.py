@@ -15,11 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from pricing.arbitrage import butterfly_minimum, calendar_minimum, smallest_on_grid, wing_slopes
-from pricing.arrays import BoolArray, FloatArray
+from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.butterfly import butterfly_free
 from pricing.calendar_spread import calendar_free
 from pricing.slice_fit import (
-    LAST_PENALTIES,
     SliceData,
     butterfly_gradient,
     points_about,
@@ -30,6 +29,8 @@ from pricing.slice_fit import (
 from pricing.surfaces import svi
 
 PENALTIES = (1e1, 1e2, 1e3, 1e4, 1e4, 1e4, 1e5)
+# Then for what is left: dips of g that slide on between the watched points.
+LAST_PENALTIES = (1e4, 1e4, 1e4, 1e5, 1e5, 1e5)
 G_MARGIN = 1e-4
 CALENDAR_MARGIN = 1e-5
 SLOPE_MARGIN = 1e-5
@@ -52,7 +53,7 @@ class JointFit(NamedTuple):
     @property
     def raw(self) -> FloatArray:
         """(X,5) raw parameters a b rho m sigma."""
-        return np.stack([raw_from_wings(row) for row in self.wings])
+        return raw_from_wings(self.wings)
 
 
 def fit_joint(expiries: Sequence[SliceData], start: FloatArray) -> JointFit:
@@ -106,7 +107,7 @@ def joint_bounds(data: SliceData) -> tuple[FloatArray, FloatArray]:
 
 def _violated(wings: FloatArray) -> BoolArray:
     """(X,) slices with a butterfly, or that cross the one before; measured first, for what passes decided exactly."""
-    raw = np.stack([raw_from_wings(row) for row in wings])
+    raw = raw_from_wings(wings)
     bad = butterfly_minimum(raw).value < 0
     crossed = calendar_minimum(raw[:-1], raw[1:]).value < 0
     bad[1:] |= crossed | (np.diff(wing_slopes(raw), axis=0) < 0).any(axis=1)
@@ -131,13 +132,17 @@ def _watched(expiries: Sequence[SliceData], wings: FloatArray) -> list[FloatArra
 
 def _lowest_points(wings: FloatArray) -> list[FloatArray]:
     """Where each g is lowest now, and each w_later - w_earlier relative to w_later, on the whole line."""
-    raw = np.stack([raw_from_wings(row) for row in wings])
+    raw = raw_from_wings(wings)
     lowest = butterfly_minimum(raw).k
     if len(raw) > 1:
         near, far = raw[:-1].T[:, :, None], raw[1:].T[:, :, None]
         m, sigma = far[3:5]
         grid = m + sigma * np.sinh(np.linspace(-FARTHEST_T, FARTHEST_T, PAIR_POINTS))
-        ratio = smallest_on_grid(lambda k: -svi.total_variance(np, k, *near) / svi.total_variance(np, k, *far), grid)
+
+        def ratio_at(k: FloatArray, rows: IntArray) -> FloatArray:
+            return -svi.total_variance(np, k, *near[:, rows]) / svi.total_variance(np, k, *far[:, rows])
+
+        ratio = smallest_on_grid(ratio_at, grid)
         lowest = np.concatenate([lowest, ratio.k])
     return [np.array([k]) if np.isfinite(k) else np.empty(0) for k in lowest]
 
@@ -145,7 +150,9 @@ def _lowest_points(wings: FloatArray) -> list[FloatArray]:
 def _dips(wings: FloatArray, lowest: list[FloatArray], violated: BoolArray) -> list[FloatArray]:
     """Where each g is lowest and, in slices with a violation, points about it."""
     found = zip(wings[:, 3:], lowest[: len(wings)], violated, strict=True)
-    return [np.concatenate([k, points_about(k, *shape)]) if wanted else k for shape, k, wanted in found]
+    return [
+        np.concatenate([k, points_about(k, *shape[:, None]).ravel()]) if wanted else k for shape, k, wanted in found
+    ]
 
 
 def _search(problem: _Problem, wings: FloatArray) -> tuple[FloatArray, bool]:
@@ -174,7 +181,7 @@ def _search(problem: _Problem, wings: FloatArray) -> tuple[FloatArray, bool]:
 
 def _cost(problem: _Problem, wings: FloatArray) -> float:
     total = 0.0
-    raw = [raw_from_wings(row) for row in wings]
+    raw = raw_from_wings(wings)
     for data, points, row in zip(problem.expiries, problem.slice_points, raw, strict=True):
         total += float(np.sum((data.weight * (svi.total_variance(np, data.k, *row) - data.w)) ** 2))
         total += _penalised(problem, G_MARGIN - svi.butterfly_g(np, points, *row))
@@ -198,7 +205,7 @@ def _normal_equations(problem: _Problem, wings: FloatArray) -> tuple[FloatArray,
         normal[block, block] += jacobian.T @ jacobian
         gradient[block] += jacobian.T @ residual
 
-    raw = [raw_from_wings(row) for row in wings]
+    raw = raw_from_wings(wings)
     for i, (data, points) in enumerate(zip(problem.expiries, problem.slice_points, strict=True)):
         error = data.weight * (svi.total_variance(np, data.k, *raw[i]) - data.w)
         add(i, data.weight[:, None] * wing_jacobian(data.k, wings[i])[0], error)

@@ -270,7 +270,9 @@ class Market:
             far = given & ~improper & (years > 0) & ~((vol >= limits.min_vol) & (vol <= limits.max_vol))
         remedy = "years to expiry: are times in ms mixed with seconds?"
         problems = row_problems("market", "expiry_time", years > MAX_YEARS, years, remedy, names)
-        remedy = f"further from the spot than a carry of {limits.max_rate:.0%} a year explains"
+        remedy = (
+            f"further from the spot than {limits.carry_slack:.0%} and a carry of {limits.max_rate:.0%} a year explain"
+        )
         problems += row_problems("market", "forward", carry > allowed, self.forward, remedy, names)
         remedy = f"more than a rate of {limits.max_rate:.0%} a year explains"
         wrong = rate > limits.carry_slack + explained

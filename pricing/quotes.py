@@ -269,20 +269,20 @@ def without_outliers(quotes: Quotes, selection: Selection, fitted: FloatArray) -
     """
     used = selection.used
     error = np.where(used, np.abs(fitted - selection.target_vol) * selection.weight, 0.0)
-    far = np.zeros(len(quotes), dtype=np.bool_)
-    for expiry in np.unique(quotes.expiry_idx[used]):
-        here = used & (quotes.expiry_idx == expiry)
-        scale = SCALE_OF_MEDIAN * np.median(error[here])
-        beyond = here & (error > max(OUTLIER_SPREADS, OUTLIER_SCALES * scale))
-        if beyond.sum() <= LARGEST_OUTLIER_SHARE * here.sum():
-            far |= beyond
+    row, count = quotes.expiry_idx, int(quotes.expiry_idx.max()) + 1
+    scale = SCALE_OF_MEDIAN * _medians(error[used], row[used], count)
+    beyond = used & (error > np.maximum(OUTLIER_SPREADS, OUTLIER_SCALES * scale)[row])
+    few = np.bincount(row[beyond], minlength=count) <= LARGEST_OUTLIER_SHARE * np.bincount(row[used], minlength=count)
+    far = beyond & few[row]
     kept = [np.where(far, nothing, values) for values, nothing in zip(selection[1:], (np.nan, 0.0, 0.0), strict=True)]
     return Selection(np.where(far, QuoteUse.OUTLIER, selection.use), *kept)
 
 
-def vega_share(vega: FloatArray) -> FloatArray:
-    """Vegas of one expiry relative to the largest, floored so that no quote is quite without weight."""
-    return np.maximum(vega / vega.max(), SMALLEST_VEGA_SHARE)
+def vega_share(vega: FloatArray, expiry_idx: IntArray) -> FloatArray:
+    """(Q,) vegas relative to the largest of their expiry, floored so that no quote is quite without weight."""
+    largest = np.zeros(int(expiry_idx.max(initial=-1)) + 1)
+    np.maximum.at(largest, expiry_idx, vega)
+    return np.maximum(vega / largest[expiry_idx], SMALLEST_VEGA_SHARE)
 
 
 def _usable(quotes: Quotes, expiry_tau: FloatArray, oldest_seconds: float) -> tuple[IntArray, FloatArray]:
@@ -321,10 +321,21 @@ def _weights(quotes: Quotes, use: IntArray, vega: FloatArray) -> FloatArray:
     assert quotes.weight is not None
     used, quoted = np.isin(use, USED), use == QuoteUse.MID
     width = np.maximum(np.where(quoted, quotes.ask_vol - quotes.bid_vol, SMALLEST_WIDTH_VOL), SMALLEST_WIDTH_VOL)
-    for expiry in np.unique(quotes.expiry_idx[used]):
-        here = used & (quotes.expiry_idx == expiry)
-        share = np.maximum(vega / vega[here].max(), SMALLEST_VEGA_SHARE)
-        price_width = np.median((width * share)[here & quoted]) if np.any(here & quoted) else SMALLEST_WIDTH_VOL
-        width = np.where(here & ~quoted, np.maximum(price_width / share, SMALLEST_WIDTH_VOL), width)
+    row, share = quotes.expiry_idx, np.ones(len(quotes))
+    share[used] = vega_share(vega[used], row[used])
+    price_width = _medians((width * share)[quoted], row[quoted], int(row.max()) + 1)
+    price_width = np.where(np.isnan(price_width), SMALLEST_WIDTH_VOL, price_width)[row]
+    width = np.where(used & ~quoted, np.maximum(price_width / share, SMALLEST_WIDTH_VOL), width)
     # Only the ratios of weights count: scaled, so that the size they come in moves no penalty and no tolerance.
     return np.where(used, quotes.weight / quotes.weight.max() / width, 0.0)
+
+
+def _medians(values: FloatArray, group: IntArray, count: int) -> FloatArray:
+    """(count,) median of the values of each group, NaN where it has none."""
+    order = np.lexsort((values, group))
+    size = np.bincount(group, minlength=count)
+    first, some = np.cumsum(size) - size, size > 0
+    found, ordered = np.full(count, np.nan), values[order]
+    low, high = (first[some] + shift // 2 for shift in (size[some] - 1, size[some]))
+    found[some] = 0.5 * (ordered[low] + ordered[high])
+    return found

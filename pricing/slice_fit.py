@@ -18,24 +18,26 @@ wider than their own span from a parabola, so sigma ends there; else the wings w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
 from pricing.arbitrage import LEE_SLOPE, butterfly_minimum
-from pricing.arrays import BoolArray, FloatArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, row_problems
+from pricing.errors import ConfigError, DataError, Problem
 from pricing.surfaces import svi
 
+FEWEST_STRIKES = 5
 SMALLEST_VARIANCE_SHARE = 1e-3
 SMALLEST_SIGMA_DEVIATIONS = 0.05
 M_CELLS, SIGMA_CELLS = 24, 16
 STARTS = 2
 MAX_EVALUATIONS = 200
 TOLERANCE = 1e-12
-G_MARGIN = 1e-4
-PENALTIES = (1e2, 1e3, 1e4, 1e5, 1e6)
-# Then for what is left: dips of g narrower than the watched points, which slide on between them.
-LAST_PENALTIES = (1e4, 1e4, 1e4, 1e5, 1e5, 1e5)
+G_MARGIN = 1e-6
+# Of the repair of one slice: refits at most, and how far one of them may lead from the quotes.
+FIRST_PENALTY, REFITS, STRAYED, LEAST_RAISED = 1e2, 24, 1.5, 1.2
 DIP_T = 0.4
 DIP_POINTS = 41
 # Of the width of the box: nearer to an end than this, a search from inside would have gone beyond.
@@ -64,11 +66,11 @@ class SliceFit(NamedTuple):
 
 
 def raw_from_wings(wings: FloatArray) -> FloatArray:
-    """(5,) raw parameters a b rho m sigma from wing parameters v P Q m sigma."""
-    lowest, left, right, m, sigma = wings
+    """(5,) or (X,5) raw parameters a b rho m sigma from wing parameters v P Q m sigma."""
+    lowest, left, right, m, sigma = wings.T
     twice_b = left * left + right * right
-    rho = (right * right - left * left) / twice_b if twice_b > 0 else 0.0
-    return np.array([lowest - sigma * left * right, 0.5 * twice_b, rho, m, sigma])
+    rho = (right * right - left * left) / np.where(twice_b > 0, twice_b, 1.0)
+    return np.stack([lowest - sigma * left * right, 0.5 * twice_b, rho, m, sigma], axis=-1)
 
 
 def flat_slice(data: SliceData) -> FloatArray:
@@ -77,10 +79,10 @@ def flat_slice(data: SliceData) -> FloatArray:
     return np.array([np.sum(square * data.w) / np.sum(square), 0.0, 0.0, 0.0, 1.0])
 
 
-def weighted_squares(slices: Sequence[SliceData], raw: FloatArray) -> float:
-    """Sum of the squared weighted errors of raw slices (X,5), each against its quotes."""
+def weighted_squares(slices: Sequence[SliceData], raw: FloatArray) -> FloatArray:
+    """(X,) sums of the squared weighted errors of raw slices (X,5), each against its quotes."""
     errors = [one.weight * (svi.total_variance(np, one.k, *row) - one.w) for one, row in zip(slices, raw, strict=True)]
-    return float(sum(error @ error for error in errors))
+    return np.array([error @ error for error in errors])
 
 
 def fit_slice(data: SliceData) -> SliceFit:
@@ -90,41 +92,79 @@ def fit_slice(data: SliceData) -> SliceFit:
 
 
 def fit_slices(slices: Sequence[SliceData], threads: int = 1) -> list[SliceFit]:
-    """`fit_slice` of many slices in compiled code; the same minimum to rounding, some hundred times as fast."""
-    from pricing.backends import slices_numba
+    """`fit_slice` of many slices in compiled code; the same minimum to rounding, some hundred times as fast.
 
-    k, w, weight = (np.concatenate(column) for column in zip(*slices, strict=True))
-    first_quote = np.concatenate([[0], np.cumsum([len(data.k) for data in slices])])
-    wings, cost, converged = slices_numba.fit_slices(k, w, weight, first_quote, threads)
+    slices   five quotes or more each, at different strikes; lists and arrays alike
+    threads  how many to use
+
+    Least squares alone: no quote is judged, and g may fall below 0, see `butterfly_free`. `fit` does both. DataError
+    names slices that have too few quotes, columns of unequal length, a k that is no number, a w or a weight that is not
+    above 0.
+    """
+    if not isinstance(threads, (int, np.integer)) or isinstance(threads, bool) or threads < 1:
+        raise ConfigError(f"threads = {threads!r}: must be a whole number, 1 or more")
+    if not len(slices):
+        return []
+    columns, first_quote = _checked(slices)
+    wings, cost, converged = _kernels().fit_slices(*columns, first_quote, threads)
     return [SliceFit(*row) for row in zip(wings, cost.tolist(), converged.tolist(), strict=True)]
 
 
-def remove_butterfly(data: SliceData, fit: SliceFit) -> SliceFit:
-    """Refit with a growing penalty on max(margin - g(k), 0) until g >= 0 on the whole line.
+def search_slices(slices: Sequence[SliceData], backend: str) -> tuple[FloatArray, BoolArray]:
+    """Wing parameters (X,5) and convergence (X,) of `fit_slice` ("numpy") or `fit_slices` ("numba") of each."""
+    if backend == "numba":
+        wings, _, converged = _kernels().fit_slices(*_columns(slices))
+        return wings, converged
+    found = [fit_slice(one) for one in slices]
+    return np.array([one.wings for one in found]), np.array([one.converged for one in found])
 
-    Returns the last refit; whether g >= 0 holds is for the caller to measure, with `butterfly_minimum`.
+
+def remove_butterflies(slices: Sequence[SliceData], wings: FloatArray, backend: str) -> tuple[FloatArray, BoolArray]:
+    """Refits of slices (X,5) with a growing penalty on max(margin - g(k), 0) until g >= 0 on the whole line.
+
+    Wing parameters (X,5) of the last refits and whether they converged (X,); whether g >= 0 holds is for the caller to
+    measure, with `butterfly_minimum`. A steep penalty may throw a search far from the quotes: it then starts again from
+    where it was, with a penalty that is raised by less.
     """
-    deviation, _ = _scales(data)
-    far = deviation * np.sinh(np.linspace(-7.0, 7.0, 121))
-    found = butterfly_minimum(fit.raw)
-    dips: list[FloatArray] = []
-    for step, penalty in enumerate((*PENALTIES, *LAST_PENALTIES)):
-        m, sigma = fit.wings[3:]
-        lowest = found.k[np.isfinite(found.k)]
-        if step >= len(PENALTIES):
-            dips.append(points_about(lowest, m, sigma))
-        watched = [far, m + sigma * np.sinh(np.linspace(-9.0, 9.0, 161)), lowest, *dips]
-        fit = _polish(data, fit.wings, np.concatenate(watched), penalty)
-        found = butterfly_minimum(fit.raw)
-        if found.value[0] >= 0:
+    polish = _polish_compiled if backend == "numba" else _polish_each
+    wings, converged = np.array(wings), np.ones(len(wings), dtype=np.bool_)
+    squares, penalty, raised = (
+        np.full(len(wings), np.inf),
+        np.full(len(wings), FIRST_PENALTY),
+        np.full(len(wings), 10.0),
+    )
+    left, lowest = np.arange(len(wings)), butterfly_minimum(raw_from_wings(wings)).k
+    watched = _scales(slices).deviation[:, None] * np.sinh(np.linspace(-7.0, 7.0, 121))
+    for _ in range(REFITS):
+        # Dips of g may slide on between the points: where one was is watched from then on.
+        watched = np.concatenate([watched, _watched_about(lowest, wings[left])], axis=1)
+        about = wings[left, 3:4] + wings[left, 4:5] * np.sinh(np.linspace(-9.0, 9.0, 161))
+        own = [slices[x] for x in left.tolist()]
+        refit, ended = polish(own, wings[left], np.concatenate([watched, about], axis=1), penalty[left])
+        found, now = butterfly_minimum(raw_from_wings(refit)), weighted_squares(own, raw_from_wings(refit))
+        near = (now <= STRAYED * squares[left]) | (raised[left] < LEAST_RAISED)
+        kept, back = left[near], left[~near]
+        wings[kept], converged[kept], squares[kept] = refit[near], ended[near], now[near]
+        penalty[back] /= raised[back]
+        raised[back] = np.sqrt(raised[back])
+        penalty[left] *= raised[left]
+        still: BoolArray = ~near | (found.value < 0)
+        left, lowest, watched = left[still], found.k[still], watched[still]
+        if not len(left):
             break
-    return fit
+    return wings, converged
 
 
-def points_about(k: FloatArray, m: float, sigma: float) -> FloatArray:
-    """Points to both sides of each k, even in t of k = m + sigma sinh t."""
+def _watched_about(k: FloatArray, wings: FloatArray) -> FloatArray:
+    """(X,points) k (X,) and points to both sides of it; NaN where it lies in a wing limit."""
+    k = np.where(np.isfinite(k), k, np.nan)
+    return np.concatenate([k[:, None], points_about(k, *wings[:, 3:].T)], axis=1)
+
+
+def points_about(k: FloatArray, m: FloatArray, sigma: FloatArray) -> FloatArray:
+    """(X,points) to both sides of each k (X,), even in t of k = m + sigma sinh t."""
     t = np.arcsinh((k - m) / sigma)[:, None] + np.linspace(-DIP_T, DIP_T, DIP_POINTS)
-    return np.asarray(m + sigma * np.sinh(t)).ravel()
+    return np.asarray(m[:, None] + sigma[:, None] * np.sinh(t))
 
 
 def wing_jacobian(k: FloatArray, wings: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -155,11 +195,67 @@ def butterfly_gradient(k: FloatArray, wings: FloatArray) -> tuple[FloatArray, Fl
     return g, by_w[:, None] * dw + by_slope[:, None] * dslope + 0.5 * dcurvature
 
 
+def _kernels() -> ModuleType:
+    from pricing.backends import slices_numba
+
+    return slices_numba
+
+
+def _columns(slices: Sequence[SliceData]) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
+    """k, w and weight of all slices, one after the other, and where each begins, with the end."""
+    k, w, weight = (np.concatenate(column) for column in zip(*slices, strict=True))
+    return k, w, weight, np.concatenate([[0], np.cumsum([len(one.k) for one in slices])])
+
+
+def _checked(slices: Sequence[SliceData]) -> tuple[list[FloatArray], IntArray]:
+    lengths = np.array([[len(column) for column in one] for one in slices])
+    unequal = (lengths != lengths[:, :1]).any(axis=1)
+    problems = row_problems("fit_slices", "k, w, weight", unequal, lengths, "must be of one length")
+    few = lengths[:, 0] < FEWEST_STRIKES
+    problems += row_problems("fit_slices", "k", few, lengths[:, 0], f"needs {FEWEST_STRIKES} quotes or more")
+    if not problems:
+        *columns, first_quote = _columns(slices)
+        columns = [np.asarray(column, dtype=np.float64) for column in columns]
+        for name, column in zip(SliceData._fields, columns, strict=True):
+            good = np.isfinite(column) if name == "k" else (column > 0) & np.isfinite(column)
+            remedy = "must be a number" if name == "k" else "must be a number above 0"
+            bad = np.flatnonzero(np.add.reduceat(~good, first_quote[:-1]))
+            worst = [int(np.flatnonzero(~good[first_quote[x] : first_quote[x + 1]])[0]) for x in bad]
+            problems += [
+                Problem("fit_slices", x, f"{name}[{at}]", float(column[first_quote[x] + at]), remedy)
+                for x, at in zip(bad.tolist(), worst, strict=True)
+            ]
+    if problems:
+        raise DataError(problems)
+    return columns, first_quote
+
+
+def _polish_each(
+    slices: Sequence[SliceData], wings: FloatArray, watched: FloatArray, penalty: FloatArray
+) -> tuple[FloatArray, BoolArray]:
+    found = [_polish(*row) for row in zip(slices, wings, watched, penalty.tolist(), strict=True)]
+    return np.array([one.wings for one in found]), np.array([one.converged for one in found])
+
+
+def _polish_compiled(
+    slices: Sequence[SliceData], wings: FloatArray, watched: FloatArray, penalty: FloatArray
+) -> tuple[FloatArray, BoolArray]:
+    kernels = _kernels()
+    room = -watched.shape[1] % kernels.LANES
+    watched = np.pad(watched, ((0, 0), (0, room)), constant_values=np.nan)
+    counted = np.isfinite(watched)
+    watched, weight = np.where(counted, watched, wings[:, 3:4]), np.where(counted, penalty[:, None] ** 2, 0.0)
+    *columns, first_quote = _columns(slices)
+    start = np.clip(wings, *slice_boxes(slices))
+    wings, _, converged = kernels.polish_slices(tuple(columns), first_quote, watched, weight, start)
+    return wings, converged
+
+
 def _polish(data: SliceData, start: FloatArray, watched: FloatArray | None = None, penalty: float = 0.0) -> SliceFit:
     """Trust-region least squares from `start`, inside the bounds; g is penalised at the points `watched`."""
     from scipy.optimize import least_squares
 
-    points = np.empty(0) if watched is None else watched
+    points = np.empty(0) if watched is None else watched[np.isfinite(watched)]
 
     def error(wings: FloatArray) -> FloatArray:
         return np.asarray(data.weight * (svi.total_variance(np, data.k, *raw_from_wings(wings)) - data.w))
@@ -191,30 +287,49 @@ def _polish(data: SliceData, start: FloatArray, watched: FloatArray | None = Non
 
 def slice_bounds(data: SliceData) -> tuple[FloatArray, FloatArray]:
     """Lowest and highest wing parameters (v, P, Q, m, sigma)."""
-    deviation, span = _scales(data)
-    steepest = np.sqrt(LEE_SLOPE)
-    left, right = data.k.min() - 0.5 * span, data.k.max() + 0.5 * span
-    smallest_sigma = SMALLEST_SIGMA_DEVIATIONS * deviation
-    low = np.array([SMALLEST_VARIANCE_SHARE * data.w.min(), 0.0, 0.0, left, smallest_sigma])
-    return low, np.array([np.inf, steepest, steepest, right, span])
+    low, high = slice_boxes([data])
+    return low[0], high[0]
+
+
+def slice_boxes(slices: Sequence[SliceData]) -> tuple[FloatArray, FloatArray]:
+    """The same of many slices, (X,5) each."""
+    scales = _scales(slices)
+    low, high = np.zeros((2, len(slices), 5))
+    low[:, 0], low[:, 4] = SMALLEST_VARIANCE_SHARE * scales.w_low, SMALLEST_SIGMA_DEVIATIONS * scales.deviation
+    low[:, 3], high[:, 3] = scales.k_low - 0.5 * scales.span, scales.k_high + 0.5 * scales.span
+    high[:, 0], high[:, 1:3], high[:, 4] = np.inf, np.sqrt(LEE_SLOPE), scales.span
+    return low, high
 
 
 def at_bound(wings: FloatArray, low: FloatArray, high: FloatArray) -> BoolArray:
-    """(5,) whether wing parameters stand at an end of their box; the smallest w has but a lower one."""
+    """(X,5) whether wing parameters stand at an end of their box; the smallest w has but a lower one."""
     reach = AT_BOUND_SHARE * np.where(np.isfinite(high), high - low, low)
     at: BoolArray = (wings <= low + reach) | (wings >= high - reach)
     return at
 
 
-def _scales(data: SliceData) -> tuple[float, float]:
-    """Standard deviation of ln(F_T/F) at the money, and the span of the strikes in k, not below it."""
-    deviation = float(np.sqrt(data.w[np.argmin(np.abs(data.k))]))
-    return deviation, max(float(np.ptp(data.k)), deviation)
+class _Scales(NamedTuple):
+    """(X,) standard deviation of ln(F_T/F) at the money; span of the strikes in k, not below it; ends, smallest w."""
+
+    deviation: FloatArray
+    span: FloatArray
+    k_low: FloatArray
+    k_high: FloatArray
+    w_low: FloatArray
+
+
+def _scales(slices: Sequence[SliceData]) -> _Scales:
+    k, w, _, first_quote = _columns(slices)
+    first = first_quote[:-1]
+    nearest = np.lexsort((np.abs(k), np.repeat(np.arange(len(slices)), np.diff(first_quote))))[first]
+    deviation = np.sqrt(w[nearest])
+    k_low, k_high = np.minimum.reduceat(k, first), np.maximum.reduceat(k, first)
+    return _Scales(deviation, np.maximum(k_high - k_low, deviation), k_low, k_high, np.minimum.reduceat(w, first))
 
 
 def _starts(data: SliceData, low: FloatArray, high: FloatArray) -> FloatArray:
     """(up to STARTS,5) wing parameters at the lowest local minima of the cost over the (m, sigma) grid."""
-    deviation, _ = _scales(data)
+    deviation = _scales([data]).deviation[0]
     near = np.clip(deviation * np.linspace(-4.0, 4.0, M_CELLS // 2), low[3], high[3])
     m_axis = np.unique(np.concatenate([near, np.linspace(low[3], high[3], M_CELLS // 2)]))
     sigma_axis = np.geomspace(low[4], high[4], SIGMA_CELLS)

@@ -1,4 +1,4 @@
-"""How total variance, vol and value move with the parameters of a slice, in raw SVI or in jump wings.
+"""How total variance, vol and value move with the parameters of a slice, in raw SVI, jump wings or natural SVI.
 
 Jump wings are what traders quote and shock: v (level), psi (skew), p and c (wings), v_tilde (smallest variance). The
 value of a book moves with them by vega times d vol / d parameter, contract by contract.
@@ -12,10 +12,15 @@ from numpy.typing import ArrayLike
 from pricing.arrays import BoolArray, FloatArray, row_problems
 from pricing.columns import numbers, slice_rows
 from pricing.errors import ConfigError, DataError, Problem
-from pricing.surfaces import jump_wing
+from pricing.parametrisations import natural_from_raw
+from pricing.surfaces import jump_wing, natural
 
 QUANTITIES = ("total_variance", "vol")
-PARAMETERS = {"raw": ("a", "b", "rho", "m", "sigma"), "jump_wing": ("v", "psi", "p", "c", "v_tilde")}
+PARAMETERS = {
+    "raw": ("a", "b", "rho", "m", "sigma"),
+    "jump_wing": ("v", "psi", "p", "c", "v_tilde"),
+    "natural": ("delta", "mu", "rho", "omega", "zeta"),
+}
 
 
 def parameter_derivatives(
@@ -27,7 +32,8 @@ def parameter_derivatives(
     slices      (Q,5) or (5,) raw parameters of the slice of each row, w > 0 at k
     tau         (Q,) or () years of the slice, above 0
     quantity    "total_variance", or "vol" = sqrt(w / tau), per sqrt(year)
-    parameters  by "raw" a b rho m sigma, or by "jump_wing" v psi p c v_tilde, NaN where psi is 0
+    parameters  by "raw" a b rho m sigma, by "jump_wing" v psi p c v_tilde, NaN where psi is 0, or by "natural" delta
+                mu rho omega zeta, where |rho| < 1 and b and sigma are above 0, refused elsewhere
     """
     if quantity not in QUANTITIES:
         raise ConfigError(f"quantity = {quantity!r}: must be one of {', '.join(QUANTITIES)}")
@@ -51,6 +57,9 @@ def parameter_derivatives(
     by_raw = sensitivities_jax.parameter_derivatives(at, rows, times, quantity == "vol")
     if parameters == "raw":
         return by_raw
+    if parameters == "natural":
+        raw_by_natural = sensitivities_jax.map_jacobian(natural.to_raw, natural_from_raw(rows))
+        return np.einsum("qr,qrp->qp", by_raw, raw_by_natural)
     a, b, rho, m, sigma = rows.T
     wings = np.stack(jump_wing.from_raw(np, a, b, rho, m, sigma, times), axis=1)
     raw_by_wings = sensitivities_jax.map_jacobian(jump_wing.to_raw, wings, times)

@@ -12,20 +12,22 @@ LONGEST, LARGEST_VOL, LARGEST_DISCOUNT = 1_000.0, 1_000.0, 1e6
 
 
 class Legs(NamedTuple):
-    """Numbers of every leg: (N,) each; tau and discount (T+1,N) at every time step, the last as they stand now."""
+    """Numbers of every leg as they stand now: (N,) each; later (T,N) discounts at the time steps, (0,N) all 1."""
 
     forward: FloatArray
     strike: FloatArray
+    tau: FloatArray
     vol: FloatArray
     sign: FloatArray
     quantity: FloatArray
-    tau: FloatArray
     discount: FloatArray
+    later: FloatArray
 
 
 class Grid(NamedTuple):
-    """Factors of the moves: growth (M,) of prices and its logarithm (M,), vol_factor (V,)."""
+    """Factors of the moves: growth (M,) of prices, ascending, and its logarithm, vol_factor (V,); step (T,) years."""
 
     growth: FloatArray
     log_growth: FloatArray
     vol_factor: FloatArray
+    step: FloatArray

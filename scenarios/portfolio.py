@@ -6,16 +6,19 @@ hand and want the answer within a fraction of a millisecond. Nothing is rounded 
 
 from __future__ import annotations
 
+import functools
 import importlib
+import math
+from types import ModuleType
 from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pricing.arrays import MAX_SCENARIOS, FloatArray
+from pricing.arrays import MAX_SCENARIOS, FloatArray, IntArray
 from pricing.columns import check_rows, flat_columns, numbers
 from pricing.errors import ConfigError, DataError, Problem
-from pricing.price import check_threads, default_threads
+from pricing.price import check_threads
 from scenarios.legs import (
     LARGEST_DISCOUNT,
     LARGEST_PRICE,
@@ -28,6 +31,7 @@ from scenarios.legs import (
 
 NAME = "portfolio_pnl"
 BACKENDS = ("numpy", "numba")
+JUST_ABOVE = math.nextafter(-1.0, 0.0)
 SIZES = f"must be above {SMALLEST_PRICE:g} and below {LARGEST_PRICE:g}"
 
 
@@ -76,15 +80,16 @@ def portfolio_pnl(
     named = {"forward": forward, "strike": strike, "tau": tau, "vol": vol, "sign": sign, "quantity": quantity}
     columns, _ = flat_columns(NAME, {**named, "discount": discount})
     price_moves, vol_moves, steps = _checked_moves(moves)
-    growth = 1.0 + price_moves
-    grid = Grid(growth, np.log1p(price_moves), 1.0 + vol_moves)
+    order = _ascending_order(price_moves)
+    ascending = price_moves if order is None else price_moves[order]
+    grid = Grid(1.0 + ascending, np.log1p(ascending), 1.0 + vol_moves, steps)
     legs = _legs(columns, steps)
     shape = (len(vol_moves), len(steps), len(price_moves))
-    workers = default_threads(len(legs.tau) * shape[0] * shape[1] * shape[2]) if threads is None else threads
-    kernels = importlib.import_module(f"scenarios.backends.portfolio_{backend}")
-    pnl, unfit = kernels.grid_pnl(legs, grid, workers)
+    pnl, unfit = _kernels(backend).grid_pnl(legs, grid, threads)
     if unfit:
         _refuse(columns)
+    if order is not None:
+        pnl = pnl.reshape(shape)[..., np.argsort(order)].ravel()
     lowest = int(pnl.argmin())
     loss = -float(pnl[lowest])
     if loss <= 0.0:
@@ -93,24 +98,29 @@ def portfolio_pnl(
     return PortfolioPnl(pnl.reshape(shape), loss, (*divmod(rest, shape[1]), move))
 
 
+def _ascending_order(moves: FloatArray) -> IntArray | None:
+    """Places of moves in ascending order, None where they are in it."""
+    listed = moves.tolist()
+    return None if listed == sorted(listed) else np.argsort(moves, kind="stable")
+
+
+@functools.cache
+def _kernels(backend: str) -> ModuleType:
+    return importlib.import_module(f"scenarios.backends.portfolio_{backend}")
+
+
 def _legs(columns: dict[str, FloatArray], steps: FloatArray) -> Legs:
-    """The legs as time passes, fit or not."""
-    count = len(columns["forward"])
-    if not count:
+    """The legs, fit or not, and their discounts as time passes."""
+    forward, strike, tau, vol, sign, quantity, discount = columns.values()
+    if not len(forward):
         raise DataError([Problem(NAME, None, "forward", 0, "must hold a leg at least")])
-    now, due, times = columns["tau"], columns["discount"], len(steps)
-    left = np.empty((times + 1, count))
-    np.subtract(now, steps[:, None], out=left[:times])
-    np.maximum(left, 0.0, out=left)
-    left[times] = now
-    later = np.ones(left.shape)
-    if np.count_nonzero(due == 1.0) != count:
+    later = np.empty((0, len(tau)))
+    if np.count_nonzero(discount == 1.0) != len(tau):
         # What is not fit is refused by what sees it next.
         with np.errstate(all="ignore"):
-            share = np.divide(left, now, out=later, where=now > 0.0)
-            later = due**share
-    forward, strike, vol, sign, quantity = (columns[name] for name in ("forward", "strike", "vol", "sign", "quantity"))
-    return Legs(forward, strike, vol, sign, quantity, left, later)
+            left = np.maximum(tau - steps[:, None], 0.0)
+            later = discount ** np.divide(left, tau, out=np.ones_like(left), where=tau > 0.0)
+    return Legs(forward, strike, tau, vol, sign, quantity, discount, later)
 
 
 def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -125,9 +135,8 @@ def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[Float
             raise DataError([Problem(NAME, None, name, column.shape, "must be one array with a number at least")])
         checked.append(column)
     price, vol, step = checked
-    # Of few numbers, which moves are, Python's own comparisons take less time than calls of numpy.
-    fit = all(-1.0 < move <= 100.0 for move in price.tolist()) and all(-1.0 <= move <= 100.0 for move in vol.tolist())
-    if not fit or not all(0.0 <= years <= 100.0 for years in step.tolist()):
+    within = _within(price, JUST_ABOVE, 100.0) and _within(vol, -1.0, 100.0) and _within(step, 0.0, 100.0)
+    if not within:
         bounds = {
             "price moves": ((price > -1.0) & (price <= 100.0), "must be above -1 and at most 100"),
             "vol moves": ((vol >= -1.0) & (vol <= 100.0), "must be -1 to 100"),
@@ -138,6 +147,13 @@ def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[Float
     if count > MAX_SCENARIOS:
         raise ConfigError(f"moves make {count:,} scenarios: at most {MAX_SCENARIOS:,}")
     return price, vol, step
+
+
+def _within(column: FloatArray, least: float, most: float) -> bool:
+    """Whether all are numbers from least to most. Python's own functions take less time on few than calls of numpy."""
+    listed = column.tolist()
+    # Comparisons may pass by what is not a number; a sum never does.
+    return least <= min(listed) and max(listed) <= most and not math.isnan(sum(listed))
 
 
 def _refuse(columns: dict[str, FloatArray]) -> NoReturn:

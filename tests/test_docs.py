@@ -21,7 +21,7 @@ def test_blocks_of_surfaces(
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     crossing_frame().to_csv("deribit.csv", index=False)
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     for number, block in enumerate(BLOCKS):
         exec(compile(block, f"{PAGE.name}, block {number + 1}", "exec"), {})
     told = capsys.readouterr().out

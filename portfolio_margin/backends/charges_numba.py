@@ -29,11 +29,12 @@ class Charged:
 
     def __init__(self, formula: Formula, rates: tuple[float, ...], charges: int, accounts: int) -> None:
         self.kernel, self.rates = _kernel(formula), rates
-        self.charges, self.total = np.empty((charges, accounts, 2)), np.empty((accounts, 2))
+        # Of charges that nobody is asked for no memory is touched.
+        self.charges, self.total = np.zeros((charges, accounts, 2)), np.empty((accounts, 2))
         self.lifted = False
 
     def fill(self, first: int, last: int, columns: tuple[FloatArray, ...]) -> None:
-        """Charges of accounts first to last - 1 from columns (A,) each."""
+        """Charges of accounts first to last - 1 from columns (last - first,) each."""
         # Of several threads none takes back what another has found.
         if self.kernel(first, last, columns, self.rates, self.charges, self.total) > 0:
             self.lifted = True
@@ -46,14 +47,16 @@ def _template(tag: str) -> Any:
         loss, perpetual, naked, mm_haircut, im_haircut = columns
         lifted = 0
         for a in range(first, last):
+            i = a - first
             parts = FORMULA(  # noqa: F821
-                loss[a], perpetual[a], naked[a], mm_haircut[a], im_haircut[a], 0.0, rates
+                loss[i], perpetual[i], naked[i], mm_haircut[i], im_haircut[i], 0.0, rates
             )
             initial, maintenance = 0.0, 0.0
             for c in range(len(parts)):
                 of_initial, of_maintenance = parts[c]
-                # Minus zero becomes zero.
-                charges[c, a, 0], charges[c, a, 1] = of_initial + 0.0, of_maintenance + 0.0
+                # What is there is zero, and minus zero becomes that.
+                if of_initial != 0.0 or of_maintenance != 0.0:
+                    charges[c, a, 0], charges[c, a, 1] = of_initial + 0.0, of_maintenance + 0.0
                 initial += of_initial
                 maintenance += of_maintenance
             total[a, 0], total[a, 1] = initial, maintenance

@@ -21,6 +21,9 @@ from pricing.xp import numba as XP
 
 # Accounts whose positions are counted in steps together: their numbers stay in the first cache.
 ACCOUNTS_AT_ONCE = 16
+# How far ahead of what is counted the book is asked for from memory: some twenty accounts, and their groups. Steps are
+# counted faster than a processor foresees it, of many accounts in a row, and after that it has no need of memory.
+POSITIONS_AHEAD, GROUPS_AHEAD = 640, 320
 # Columns of an expiry: see `Scan`.
 LONG, SHORT, AGAIN, WEIGHT, PLAIN, UNDERLYING, EXPIRY_SPOT = range(7)
 EXPIRY_COLUMNS = 8
@@ -74,7 +77,8 @@ class Held(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """(A,) each: worst loss and the column of the underlying that loses most, and what charges are shares of."""
+    """(B,) each, of a block of accounts: worst loss and the column of the underlying that loses most, revaluation, and
+    what charges are shares of."""
 
     loss: FloatArray
     worst: IntArray
@@ -83,6 +87,21 @@ class Sums(NamedTuple):
     naked: FloatArray
     mm_haircut: FloatArray
     im_haircut: FloatArray
+
+
+def _ahead_template(tag: str) -> Any:
+    def ask_ahead(groups, first, last, low, high):
+        """Ask for what lies ahead of positions first to last - 1 and of groups low to high - 1, line by line."""
+        tag  # noqa: B018
+        group_ptr, group_key, (instrument_idx, quantity) = groups
+        for p in range(first + POSITIONS_AHEAD, last + POSITIONS_AHEAD, XP.LINE):
+            XP.prefetch(instrument_idx, p)
+            XP.prefetch(quantity, p)
+        for g in range(low + GROUPS_AHEAD, high + GROUPS_AHEAD, XP.LINE):
+            XP.prefetch(group_ptr, g)
+            XP.prefetch(group_key, g)
+
+    return ask_ahead
 
 
 def _steps_template(tag: str) -> Any:
@@ -228,7 +247,7 @@ def _expiry_template(tag: str) -> Any:
 
 def _scan_template(tag: str) -> Any:
     def scan_accounts(first, last, positions, rows, terms, tables, assets, scratch, out):
-        """Fill `out` for accounts first to last - 1; returns positions that need another look and the largest bound."""
+        """Fill `out` with accounts first to last - 1; how many positions need another look, and the largest bound."""
         tag  # noqa: B018
         XP.vector_loop()
         account_ptr, group_ptr, group_key, picked = positions
@@ -238,6 +257,7 @@ def _scan_template(tag: str) -> Any:
         doubtful, size, low, odd = 0, 0.0, 0, 0
         for a in range(first, last):
             g, end = account_ptr[a], account_ptr[a + 1]
+            AHEAD(positions[1:], group_ptr[g], group_ptr[end], g, end)  # noqa: F821
             if (a - first) % ACCOUNTS_AT_ONCE == 0:
                 low, high = group_ptr[g], group_ptr[account_ptr[min(a + ACCOUNTS_AT_ONCE, last)]]
                 odd = STEPS(low, high, picked, terms[0], terms[2], held, short)  # noqa: F821
@@ -272,8 +292,9 @@ def _scan_template(tag: str) -> Any:
                     most, place = -lowest, column
                 changed += restated
             mm, im, bound, doubtful = others
-            loss[a], worst[a], revalued[a], on_perpetual[a], on_naked[a] = lost, place, changed, sums[0], shorts
-            on_mm[a], on_im[a] = mm, im
+            i = a - first
+            loss[i], worst[i], revalued[i], on_perpetual[i], on_naked[i] = lost, place, changed, sums[0], shorts
+            on_mm[i], on_im[i] = mm, im
             size = max(size, bound + sums[1] * largest)
         return doubtful, size
 
@@ -325,6 +346,7 @@ def _kernel(width: int, folded: int) -> Any:
         "ODD": part(_odd_template, sums),
         "EXPIRY": part(_expiry_template, folds, forceinline=True),
         "STEPS": part(_steps_template, {}),
+        "AHEAD": part(_ahead_template, {}, forceinline=True),
         "NAKED": part(_naked_template, {}),
         "OPENED": fold.opened,
         "LOWEST": fold.lowest,
@@ -339,10 +361,12 @@ def scan_accounts(
     held: Held,
     then: Callable[[int, int, Sums], None],
     threads: int = 1,
-) -> Sums | None:
-    """Sums of every account; None where a position or an account is no usual one, so that the reference must look.
+) -> tuple[IntArray, FloatArray] | None:
+    """(A,) column of the underlying that loses most, and (A,) revaluation, of every account.
 
-    `then` is handed first and last account of every block with the sums, while they are near.
+    None where a position or an account is no usual one, so that the reference must look.
+    `then` is handed first and last account of every block with its sums, while they are near: what is written once
+    and read once is written nowhere else, for memory that is asked for anew takes as long as a charge.
     The table has no haircuts, and its columns are the scenarios, the two basis moves, the value as the venue marks it
     and the value in the arrays. Arrays without ticks are left to the reference as well.
     """
@@ -358,22 +382,26 @@ def scan_accounts(
     factors, special = derive_lanes.factors_of(scan.dampening, scan.skew)
     tables = scan.by_expiry(), factors, special, scenarios, scan.tick_size, job.rows.largest
     assets = np.where(held.asset, held.price, 0.0), held.mm_haircut, held.im_haircut, table.magnitude
-    sums = Sums(np.empty(count), np.empty(count, np.int64), *(np.empty(count) for _ in range(5)))
-    strikes, most = int(held.strike.max(initial=0)) + 1, _most_at_once(job.first)
+    worst, revalued = np.empty(count, np.int64), np.empty(count)
+    strikes = int(held.strike.max(initial=0)) + 1
     usual: list[bool] = []
 
     def run(first: int, last: int, rows: accounts.Rows) -> accounts.Found:
+        most = _most_at_once(positions, first, last)
         scratch = np.empty(most), np.empty(most), np.zeros(strikes), np.empty(strikes, np.int64), np.empty(strikes)
+        here, more = slice(first, last), (np.empty(last - first) for _ in range(5))
+        sums = Sums(next(more), worst[here], revalued[here], *more)
         doubtful, size = kernel(first, last, given, rows.values, terms, tables, assets, scratch, sums)
         then(first, last, sums)
         usual.append(doubtful == 0 and bool(size * accounts.MARGIN_OF_BOUND <= rows.limit))
         return accounts.Found(0, 0, 0)
 
     job.run(run, threads)
-    return sums if all(usual) else None
+    return (worst, revalued) if all(usual) else None
 
 
-def _most_at_once(first: IntArray) -> int:
-    """The most positions that so many accounts in a row hold; accounts begin at positions `first` (A+1,)."""
-    few = min(ACCOUNTS_AT_ONCE, len(first) - 1)
-    return max(int((first[few:] - first[: len(first) - few]).max(initial=0)), int(first[-1] - first[-1 - few]))
+def _most_at_once(positions: Positions, first: int, last: int) -> int:
+    """The most positions of so many accounts that are counted in steps together, of accounts first to last - 1."""
+    account_ptr, group_ptr = positions.account_ptr, positions.group_ptr
+    begins = group_ptr[account_ptr[first:last:ACCOUNTS_AT_ONCE]]
+    return int(np.diff(begins, append=group_ptr[account_ptr[last]]).max(initial=0))

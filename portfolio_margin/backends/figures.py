@@ -1,8 +1,7 @@
 """Figures of one account for worst-loss models, as the order kernels compute them: compiled by numba, inlined in them.
 
 Figures are those of `portfolio_margin.margin`, bit by bit: sums are of whole ticks, and what is not a sum of ticks is
-computed in the same order. One pass over the positions adds up what is one number and notes how many rows each holds,
-a second adds these rows, in registers (`lanes`). Functions here are handed addresses and not arrays, whose references
+computed in the same order; `order_sums` adds. Functions here are handed addresses and not arrays, whose references
 would be counted.
 
 Nothing here is cached by itself; kernels that use it close over the hash of this file.
@@ -16,6 +15,7 @@ import numba
 import numpy as np
 
 from portfolio_margin.backends import lanes
+from portfolio_margin.backends.order_sums import SIZE, account_sums
 from portfolio_margin.kernel_inputs import EXACT_LIMIT
 from portfolio_margin.order_codes import (
     AVAILABLE,
@@ -37,20 +37,11 @@ from portfolio_margin.order_codes import (
     WORST,
 )  # fmt: skip
 from portfolio_margin.order_table import (
-    COLUMNS,
-    CONTRACT,
-    DELTA_TICKS,
     INITIAL_FACTOR,
-    LONG_WEIGHT,
-    MAGNITUDE,
     MAINTENANCE_FACTOR,
     MONEY_STEP,
-    NETTING_SET,
-    SHORT_TICKS,
     STEPS_PER_UNIT,
     TICK,
-    UNIT,
-    VALUE_TICKS,
 )  # fmt: skip
 from portfolio_margin.statement import (
     COVER_NOISE,
@@ -60,45 +51,10 @@ from portfolio_margin.statement import (
     AccountStatus,
 )
 from pricing.arrays import FloatArray
-from pricing.xp import numba as XP
 
 NORMAL, MARGIN_CALL, REDUCE_ONLY, LIQUIDATION, BANKRUPT = (int(status) for status in AccountStatus)
 DELTA_STEPS = 1e4
 INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True}
-# Rows of an order and what is paid for it, and the end of the last netting set.
-ROOM_BEYOND = 3
-# Place in the sums of an account, ticks: equity, collateral, kept, delta, floor, size.
-SIZE = 5
-# Sets are numbered from -1 on.
-NO_SET = -2.0
-
-
-def _least_template(tag: str) -> Any:
-    def least(values, shift, picked, units, first, last):
-        """Smallest sum of units * rows and its first place; rows picked below 0 are assets, whose products round."""
-        tag  # noqa: B018 - as kernels do
-        XP.vector_loop()
-        total = ZEROS()  # noqa: F821
-        for i in range(first, last):
-            n = picked[i]
-            if n >= 0:
-                total = ADD_ROW(total, values, shift + n, units[i])  # noqa: F821
-            else:
-                total = ADD_ROUNDED(total, values, shift - 1 - n, units[i])  # noqa: F821
-        return LOWEST(total)  # noqa: F821
-
-    return least
-
-
-def _least(width: int) -> Any:
-    vector = lanes.operations(width)
-    names = {
-        "ZEROS": vector.zeros, "ADD_ROW": vector.add_row, "ADD_ROUNDED": vector.add_rounded, "LOWEST": vector.lowest
-    }  # fmt: skip
-    return numba.njit(nogil=True, error_model="numpy")(XP.bound(_least_template(""), names, str(width)))
-
-
-LEAST_OF_16, LEAST_OF_32, LEAST_OF_48, LEAST_OF_64 = (_least(width) for width in lanes.WIDTHS)
 
 
 @numba.njit(**INLINED)
@@ -107,19 +63,6 @@ def opened(table: Any) -> Any:
     values, columns, numbers = table
     found = lanes.address(values, 0), lanes.address(columns, 0), lanes.address(numbers, 0)
     return (*found, columns.shape[0], values.shape[0] // columns.shape[0], values.shape[1])
-
-
-@numba.njit(nogil=True, error_model="numpy")
-def _least_sum(
-    values: Any, width: int, shift: int, picked: Any, units: Any, first: int, last: int
-) -> tuple[float, int]:
-    if width == 64:
-        return LEAST_OF_64(values, shift, picked, units, first, last)
-    if width == 48:
-        return LEAST_OF_48(values, shift, picked, units, first, last)
-    if width == 32:
-        return LEAST_OF_32(values, shift, picked, units, first, last)
-    return LEAST_OF_16(values, shift, picked, units, first, last)
 
 
 @numba.njit(**INLINED)
@@ -145,61 +88,6 @@ def _down(amount: float, step: float, per_unit: float) -> float:
 
 
 @numba.njit(**INLINED)
-def account_sums(table: Any, positions: Any, first: int, count: int, order: Any, room: Any) -> Any:
-    """Sum of the worst losses, worst scenario, and sums of an account after one order, in ticks.
-
-    positions  instrument and quantity in order of rank: `count` from `first` on
-    order      row and contracts, row and amount of what is paid; row -1 for nothing
-    room       rows picked, units of each, first of each netting set: for ROOM_BEYOND more than there are positions
-    An order is not put in its place among the positions, as sums of whole ticks do not depend on it.
-    """
-    instrument, quantity = positions
-    columns = table[1]
-    row, contracts, cash, amount = order
-    picked, units, begins = room
-    equity, collateral, kept, delta, floor, size = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    netting_set, sets, pending, end = NO_SET, 0, 0, first + count
-    for p in range(first, end + 2):
-        if p < end:
-            n, q = np.int64(instrument[p]), quantity[p]
-            if columns[n * COLUMNS + NETTING_SET] != netting_set:
-                netting_set = columns[n * COLUMNS + NETTING_SET]
-                begins[sets] = pending
-                sets += 1
-            # No branches, as nobody could foresee them.
-            q += contracts if n == row else 0.0
-            q += amount if n == cash else 0.0
-            row, cash = (-1 if n == row else row), (-1 if n == cash else cash)
-        else:
-            begins[sets] = pending
-            n, q = (row, contracts) if p == end else (cash, amount)
-            if n < 0:
-                continue
-        at = n * COLUMNS
-        if columns[at + CONTRACT] != 0.0:
-            steps = lanes.nearest(q / columns[at + UNIT])
-            equity += steps * columns[at + VALUE_TICKS]
-            delta += steps * columns[at + DELTA_TICKS]
-            floor -= min(steps, 0.0) * columns[at + SHORT_TICKS]
-            size += abs(steps) * columns[at + MAGNITUDE]
-            picked[pending], units[pending] = n, steps
-        else:
-            weighted = q * columns[at + LONG_WEIGHT] if q > 0.0 else q
-            value = lanes.nearest(q * columns[at + VALUE_TICKS])
-            equity += value
-            collateral += value
-            kept += lanes.nearest(weighted * columns[at + VALUE_TICKS])
-            delta += lanes.nearest(q * columns[at + DELTA_TICKS])
-            size += abs(q) * columns[at + MAGNITUDE]
-            picked[pending], units[pending] = -1 - n, weighted
-        pending += 1
-        if p >= end:
-            sets = _join_set(columns, picked, units, begins, sets, pending)
-    summed, worst = _losses(table, room, sets)
-    return summed, worst, (equity, collateral, kept, delta, floor, size)
-
-
-@numba.njit(**INLINED)
 def account_figures(table: Any, positions: Any, first: int, count: int, room: Any, out: Any) -> int:
     """Figures of an account that holds `count` positions from `first` on, in order of rank, into `out` (WIDTH,).
 
@@ -210,51 +98,6 @@ def account_figures(table: Any, positions: Any, first: int, count: int, room: An
         return INEXACT
     _write(table[2], summed, sums, worst, out)
     return OK
-
-
-@numba.njit(nogil=True, error_model="numpy")
-def _join_set(columns: Any, picked: Any, units: Any, begins: Any, sets: int, pending: int) -> int:
-    """Move the last row noted, which is in no netting set yet, to the end of its own or else to a new one.
-
-    Returns how many sets there are.
-    """
-    last, held = picked[pending - 1], units[pending - 1]
-    label = _set_of(columns, last)
-    for number in range(sets - 1, -1, -1):
-        if begins[number] == begins[number + 1] or _set_of(columns, picked[begins[number]]) != label:
-            continue
-        for i in range(pending - 1, begins[number + 1], -1):
-            picked[i], units[i] = picked[i - 1], units[i - 1]
-        picked[begins[number + 1]], units[begins[number + 1]] = last, held
-        for after in range(number + 1, sets + 1):
-            begins[after] += 1
-        return sets
-    begins[sets + 1] = pending
-    return sets + 1
-
-
-@numba.njit(**INLINED)
-def _set_of(columns: Any, picked: int) -> float:
-    """Netting set of a row picked, which is below 0 for an asset."""
-    return columns[(picked if picked >= 0 else -1 - picked) * COLUMNS + NETTING_SET]
-
-
-@numba.njit(**INLINED)
-def _losses(table: Any, room: Any, sets: int) -> tuple[float, int]:
-    """Worst losses of the netting sets, added, and the scenario of the one that loses most, -1 for none."""
-    values, _, _, rows, chunks, width = table
-    picked, units, begins = room
-    summed, largest, worst = 0.0, 0.0, -1
-    for number in range(sets):
-        lowest, where = 0.0, -1
-        for chunk in range(chunks):
-            low, place = _least_sum(values, width, chunk * rows, picked, units, begins[number], begins[number + 1])
-            if low < lowest:
-                lowest, where = low, chunk * width + place
-        summed -= lowest
-        if -lowest > largest:
-            largest, worst = -lowest, where
-    return summed, worst
 
 
 @numba.njit(**INLINED)

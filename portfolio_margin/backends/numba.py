@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from portfolio_margin.backends import lanes
+from portfolio_margin.backends import lanes, screen_numba, steps
+from portfolio_margin.backends.screen_numba import Screen
+from portfolio_margin.backends.steps import CLEARLY_WHOLE, QUOTIENT_ROUNDING
 from portfolio_margin.kernel_inputs import (
     EXACT_LIMIT,
     NO_FAULTS,
-    QUANTITY_ROUNDING,
-    STEP_TOLERANCE,
     Faults,
     Positions,
     Table,
@@ -34,12 +34,10 @@ from pricing.xp import numba as XP
 BLOCK_POSITIONS = 65_536
 # A table up to this size is copied for each thread.
 OWN_COPY_BYTES = 4 * 2**20
-# A quantity whose quotient by the step is that close to a whole number, its own rounding included, is a multiple of it
-# by `is_off_step` and has that number of steps; others are looked at closely.
-CLEARLY_WHOLE = 0.5 * STEP_TOLERANCE
-QUOTIENT_ROUNDING = 2.0**-51
 # Of the bound that spares the exact one: twenty million roundings are less.
 MARGIN_OF_BOUND = 1.0 + 2.0**-20
+# A screen that leaves more than this share of a block to the exact kernel is no help with the others.
+SCREEN_PAYS = 0.5
 
 
 class Rows(NamedTuple):
@@ -49,12 +47,19 @@ class Rows(NamedTuple):
     per_unit      (N,) 1 / unit of a contract; NaN for an asset
     largest       largest magnitude of a contract's row
     limit         what sums of magnitudes may reach
+    screen        the table in single precision, or None
     """
 
     values: FloatArray
     per_unit: FloatArray
     largest: float
     limit: float
+    screen: Screen | None
+
+    def for_thread(self, copied: bool) -> Rows:
+        """The same for a thread of its own, with tables of its own where they are to be copied."""
+        screen = None if self.screen is None else self.screen.for_thread(copied)
+        return self._replace(values=lanes.aligned(self.values) if copied else self.values, screen=screen)
 
 
 class Found(NamedTuple):
@@ -81,19 +86,11 @@ class Segments(NamedTuple):
     size: FloatArray
 
 
-@numba.njit(nogil=True, error_model="numpy")
-def _units(quantity: float, unit: float, contract: bool, long_weight: float) -> tuple[float, bool]:
-    """Rows that a position holds, where a look at the quotient is not enough, and whether it is off its step."""
-    if contract:
-        held = lanes.nearest(quantity / unit)
-        return held, not abs(held * unit - quantity) <= STEP_TOLERANCE * unit + QUANTITY_ROUNDING * abs(quantity)
-    return (quantity * long_weight if quantity > 0.0 else quantity), False
-
-
 def _sweep_template(tag: str) -> Any:
-    def sweep(segments, instrument_idx, quantity, terms, rows, held, odd):
+    def sweep(segments, instrument_idx, quantity, terms, rows, chosen, held, odd):
         """Fill the segments, chunk after chunk of scenarios. Returns how many positions are off their step.
 
+        chosen (R,) segments to fill, or (0,) for all
         held (P,) and odd (R,) carry rows held, and whether some are not in there, from the first chunk to the others.
         """
         tag  # noqa: B018 - enters the key of the disk cache
@@ -101,12 +98,14 @@ def _sweep_template(tag: str) -> Any:
         # Arrays are taken out of the tuples once, and none is sliced: either would count references, by account.
         start, loss, scenario, sums, size = segments
         unit, contract, long_weight, magnitude, rounded = terms
-        values, per_unit, largest, _ = rows
+        values, per_unit, largest = rows
         contracts, keep, low, off_step = len(per_unit), len(held) > 0, start[0], 0
         chunk_sums = np.empty(WIDTH)  # noqa: F821
         for chunk in range(len(values) // contracts):
             shift, place = chunk * contracts, chunk * WIDTH  # noqa: F821
             for r in range(len(start) - 1):
+                if len(chosen) > 0 and not chosen[r]:
+                    continue
                 total = ZEROS()  # noqa: F821
                 if chunk == 0:
                     added, left = 0.0, False
@@ -159,10 +158,10 @@ def _sweep(width: int) -> Any:
     """The kernel for vectors of a width."""
     vector = lanes.operations(width)
     names = {
-        "ZEROS": vector.zeros, "ADD_ROW": vector.add_row, "ADD_ROUNDED": vector.add_rounded, "UNITS": _units,
+        "ZEROS": vector.zeros, "ADD_ROW": vector.add_row, "ADD_ROUNDED": vector.add_rounded, "UNITS": steps.looked_at,
         "LOWEST": vector.lowest, "STORE": vector.store, "WIDTH": width,
     }  # fmt: skip
-    tag = f"{width} {XP.source_hash(lanes)}"
+    tag = f"{width} {XP.source_hash(lanes, steps)}"
     return XP.compile_kernel(_sweep_template(""), tag, None, names, fastmath=False)
 
 
@@ -201,18 +200,6 @@ def _add_up(opens: Any, found: Any, loss: Any, scenario: Any, size: Any) -> None
         loss[a], scenario[a], size[a] = summed, worst, bound
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _magnitude(first: int, last: int, instrument_idx: Any, quantity: Any, terms: Any) -> float:
-    """Sum of the magnitudes of positions first to last - 1."""
-    unit, contract, long_weight, magnitude, _ = terms
-    total = 0.0
-    for p in range(first, last):
-        n = instrument_idx[p]
-        units, _ = _units(quantity[p], unit[n], contract[n], long_weight[n])
-        total += abs(units) * magnitude[n]
-    return total
-
-
 def account_sums(positions: Positions, table: Table, threads: int = 1) -> tuple[FloatArray, Faults]:
     """(A,K) sums in ticks; see the numpy backend."""
     job = Job(positions, table)
@@ -220,7 +207,7 @@ def account_sums(positions: Positions, table: Table, threads: int = 1) -> tuple[
     nothing, nowhere = np.empty(0), np.empty(0, np.int64)
 
     def run(first: int, last: int, rows: Rows) -> Found:
-        start = job.first[first : last + 1]
+        start = job.starts(first, last)
         segments = Segments(start, nothing, nowhere, sums[first:last], np.empty(last - first))
         off_step = job.sweep(segments, rows)
         return Found(off_step, 0, job.too_large(start, segments.size))
@@ -230,13 +217,13 @@ def account_sums(positions: Positions, table: Table, threads: int = 1) -> tuple[
 
 def worst_loss(positions: Positions, table: Table, threads: int = 1) -> tuple[FloatArray, IntArray, Faults]:
     """(A,) worst loss in ticks and (A,) its scenario; see the numpy backend."""
-    job = Job(positions, table)
+    job = Job(positions, table, screened=True)
     accounts = len(positions.account_ptr) - 1
     loss, scenario, no_sums = np.empty(accounts), np.empty(accounts, np.int64), np.empty((0, 0))
     joint = not np.any(positions.row_set) and not np.any(positions.netting_set)
 
     def run(first: int, last: int, rows: Rows) -> Found:
-        start, here = job.first[first : last + 1], slice(first, last)
+        start, here = job.starts(first, last), slice(first, last)
         size = np.empty(last - first)
         if joint:
             off_step = job.sweep(Segments(start, loss[here], scenario[here], no_sums, size), rows)
@@ -255,37 +242,53 @@ def worst_loss(positions: Positions, table: Table, threads: int = 1) -> tuple[Fl
 class Job:
     """The positions and the table of one call, and how its blocks of accounts are shared out."""
 
-    def __init__(self, positions: Positions, table: Table, width: int | None = None) -> None:
-        """width  of the vector that holds all columns, a multiple of LANES; else the columns are cut into vectors."""
+    def __init__(self, positions: Positions, table: Table, width: int | None = None, *, screened: bool = False) -> None:
+        """width  of the vector that holds all columns, a multiple of LANES; else the columns are cut into vectors.
+
+        screened  whether losses are wanted, and may be found by a screen where that pays
+        """
         self.positions, self.table = positions, table
-        self.first = positions.group_ptr[positions.account_ptr]
         self.width, self.chunks = lanes.width_of(table.rows.shape[1]) if width is None else (width, 1)
-        self.rows = _rows(table, self.width, self.chunks)
+        given = table, self.width, self.chunks
+        self.rows = _rows(*given, screen_numba.prepared(*given, len(positions.quantity)) if screened else None)
+        self.screen_pays = True
+
+    def starts(self, first: int, last: int) -> IntArray:
+        """(last - first + 1,) first position of accounts first to last: block by block, while their groups are near."""
+        return self.positions.group_ptr[self.positions.account_ptr[first : last + 1]]
 
     def sweep(self, segments: Segments, rows: Rows) -> int:
-        """Fill the segments; positions off their step."""
+        """Fill the segments; positions off their step, where there are any at least one."""
         held = np.empty(segments.start[-1] - segments.start[0] if self.chunks > 1 else 0)
         odd = np.empty(len(segments.size), np.bool_)
-        columns = self.positions.instrument_idx, self.positions.quantity
-        return int(_sweep(self.width)(segments, *columns, self.table[1:], rows, held, odd))
+        columns, chosen = (self.positions.instrument_idx, self.positions.quantity), np.empty(0, np.bool_)
+        if rows.screen is not None and self.screen_pays:
+            left, chosen = screen_numba.screen(segments, columns, self.table, rows.per_unit, rows.screen, self.width)
+            if left == 0:
+                return 0
+            # Of several threads each may find that out; the numbers are the same either way.
+            self.screen_pays = left <= SCREEN_PAYS * len(chosen)
+        return int(_sweep(self.width)(segments, *columns, self.table[1:], rows[:3], chosen, held, odd))
 
     def too_large(self, start: IntArray, size: FloatArray) -> int:
         """How many accounts exceed the limit; most are known not to by the bound of their size."""
+        if size.max(initial=0.0) * MARGIN_OF_BOUND <= self.rows.limit:
+            return 0
         columns = self.positions.instrument_idx, self.positions.quantity
         suspects = np.flatnonzero(~(size * MARGIN_OF_BOUND <= self.rows.limit))
-        exact = (_magnitude(start[a], start[a + 1], *columns, self.table[1:]) for a in suspects)
+        exact = (steps.magnitude(start[a], start[a + 1], *columns, self.table[1:]) for a in suspects)
         return sum(not magnitude <= self.rows.limit for magnitude in exact)
 
     def run(self, run: Callable[[int, int, Rows], Found], threads: int) -> list[Found]:
         """Blocks of accounts, each to the next thread that is free."""
-        blocks = iter(_blocks(self.first))
+        blocks = iter(_blocks(self.positions))
         own = self.rows.values.nbytes <= OWN_COPY_BYTES
 
         def work(rows: Rows) -> list[Found]:
             return [run(low, high, rows) for low, high in blocks]
 
         def work_on_copy() -> list[Found]:
-            return work(self.rows._replace(values=lanes.aligned(self.rows.values)) if own else self.rows)
+            return work(self.rows.for_thread(own))
 
         workers = min(threads, numba.config.NUMBA_NUM_THREADS, -(-len(self.positions.quantity) // BLOCK_POSITIONS))
         if workers <= 1:
@@ -301,18 +304,19 @@ class Job:
         return faults(self.positions, self.table, units_held(self.positions, self.table))
 
 
-def _blocks(first: IntArray) -> list[tuple[int, int]]:
-    """Bounds of blocks of accounts that begin at the positions `first` (A+1,); of an account at least."""
-    accounts = len(first) - 1
-    by_position = np.searchsorted(first, np.arange(0, int(first[-1]), BLOCK_POSITIONS))
+def _blocks(positions: Positions) -> list[tuple[int, int]]:
+    """Bounds of blocks of accounts of so many positions, of an account at least."""
+    account_ptr, group_ptr = positions.account_ptr, positions.group_ptr
+    accounts = len(account_ptr) - 1
+    begins = np.arange(0, int(group_ptr[account_ptr[-1]]), BLOCK_POSITIONS)
+    by_position = np.searchsorted(account_ptr, np.searchsorted(group_ptr, begins))
     # A block of empty accounts ends, too.
     bounds = np.unique(np.concatenate([by_position, np.arange(0, accounts, BLOCK_POSITIONS), [accounts]]))
     return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
 
 
-def _rows(table: Table, width: int, chunks: int) -> Rows:
+def _rows(table: Table, width: int, chunks: int, screen: Screen | None) -> Rows:
     largest = float(table.magnitude[table.contract].max(initial=0.0))
     limit = EXACT_LIMIT if table.rounded else float(np.finfo(np.float64).max)
-    return Rows(
-        lanes.chunked(table.rows, width, chunks), np.where(table.contract, 1.0 / table.unit, np.nan), largest, limit
-    )
+    per_unit = np.where(table.contract, 1.0 / table.unit, np.nan)
+    return Rows(lanes.chunked(table.rows, width, chunks), per_unit, largest, limit, screen)

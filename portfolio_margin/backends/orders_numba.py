@@ -10,183 +10,132 @@ from typing import Any
 import numba
 import numpy as np
 
-from portfolio_margin import kernel_inputs, ledger, order_codes, order_table, statement
-from portfolio_margin.backends import figures, lanes
-from portfolio_margin.backends.figures import ROOM_BEYOND, account_figures, account_sums, after_order, laid_out, opened
-from portfolio_margin.kernel_inputs import EXACT_LIMIT, QUANTITY_ROUNDING, STEP_TOLERANCE
-from portfolio_margin.ledger import COUNT, FIGURES, FIRST, PAGE, PAGE_BITS
-from portfolio_margin.order_codes import (
-    ASSET,
-    AVAILABLE,
-    EXCESS,
-    INEXACT,
-    NO_ACCOUNT,
-    NO_CASH,
-    NO_INSTRUMENT,
-    NOT_FINITE,
-    NOTHING,
-    OFF_STEP,
-    OK,
-    WIDTH,
+from portfolio_margin.backends import checks_numba, lanes
+from portfolio_margin.backends.checks_numba import check_orders
+from portfolio_margin.backends.figures import account_figures, laid_out, opened
+from portfolio_margin.backends.order_parts import (
+    INLINED,
+    add,
+    copy_known,
+    entry_of,
+    fetch_positions,
+    ledger_at,
+    merged,
+    order_fault,
+    premium_of,
+    room_at,
 )  # fmt: skip
-from portfolio_margin.order_table import CASH_ROW, COLUMNS, CONTRACT, RANK, UNIT, VALUE
-from pricing.arrays import BoolArray, FloatArray, IntArray, read_only
+from portfolio_margin.backends.order_sums import ROOM_BEYOND
+from portfolio_margin.ledger import COUNT, FIRST
+from portfolio_margin.order_codes import ASSET, NO_CASH, OK, WIDTH
+from portfolio_margin.order_table import CASH_ROW, COLUMNS
+from pricing.arrays import FloatArray, IntArray
 from pricing.xp import numba as XP
 
-__all__ = ["after_fills", "after_orders", "check_orders", "figures_of", "laid_out"]
+__all__ = ["addresses", "after_fills", "after_order", "after_orders", "check_orders", "figures_of", "laid_out"]
 
-INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True}
-ROOM = 256
-# Orders that are ahead of the one that is worked on: for those the positions are fetched, for those twice as far ahead
-# the place where the positions stand. They lie anywhere in memory.
-AHEAD, PER_LINE = 8, 8
-# Of so many orders and accounts, whose positions lie far apart in memory, orders are taken by account: that sorts them.
-MANY = 8_192
-# Orders whose amounts are rounded together.
-BLOCK = 32
-# Numbers of an account in a page.
-ENTRY = 3
-TAG = XP.source_hash(lanes, figures, kernel_inputs, ledger, order_codes, order_table, statement)
+# Addresses of a table and a ledger, and the three counts of a table.
+WORDS = 11
 
 
-@numba.njit(**INLINED)
-def _order_fault(table: Any, row: int, quantity: float) -> int:
-    """What is wrong with an order."""
-    columns, at = table[1], row * COLUMNS
-    if row < 0 or row >= table[3]:
-        return NO_INSTRUMENT
-    if not np.isfinite(quantity):
-        return NOT_FINITE
-    if columns[at + CONTRACT] == 0.0:
-        return ASSET
-    unit = columns[at + UNIT]
-    gap = abs(lanes.nearest(quantity / unit) * unit - quantity)
-    if not gap <= STEP_TOLERANCE * unit + QUANTITY_ROUNDING * abs(quantity):
-        return OFF_STEP
-    if quantity == 0.0:
-        return NOTHING
-    if columns[at + CASH_ROW] < 0.0 and quantity * columns[at + VALUE] != 0.0:
-        return NO_CASH
-    return OK
+def _addresses_template(tag: str) -> Any:
+    def addresses(table: Any, ledger: Any, words: Any) -> None:
+        """Write where a table and a ledger lie to `words` (WORDS,)."""
+        tag  # noqa: B018 - enters the key of the disk cache
+        values, columns, numbers, rows, chunks, width = opened(table)
+        root, pages, instrument, quantity, known = ledger_at(ledger)
+        words[0], words[1], words[2] = lanes.number_of(values), lanes.number_of(columns), lanes.number_of(numbers)
+        words[3], words[4], words[5] = rows, chunks, width
+        words[6], words[7], words[8] = lanes.number_of(root), lanes.number_of(pages), lanes.number_of(instrument)
+        words[9], words[10] = lanes.number_of(quantity), lanes.number_of(known)
+
+    return addresses
 
 
 @numba.njit(**INLINED)
-def _premium(columns: Any, row: int, quantity: float) -> tuple[int, float]:
-    """Row and amount of what an order costs, -1 where it costs nothing."""
-    cost = quantity * columns[row * COLUMNS + VALUE]
-    if cost == 0.0:
-        return -1, 0.0
-    cash = int(columns[row * COLUMNS + CASH_ROW])
-    return cash, -cost / columns[cash * COLUMNS + VALUE]
+def _pointed(words: Any) -> Any:
+    """What `opened` and `ledger_at` return, from addresses."""
+    table = lanes.doubles_at(words[0]), lanes.doubles_at(words[1]), lanes.doubles_at(words[2])
+    book = lanes.integers_at(words[6]), lanes.integers_at(words[7]), lanes.small_at(words[8])
+    terms = (*table, words[3], words[4], words[5])
+    return terms, (*book, lanes.doubles_at(words[9]), lanes.doubles_at(words[10]))
 
 
 @numba.njit(**INLINED)
-def _add(columns: Any, row: int, quantity: float, add_row: Any, add_quantity: Any, count: int) -> int:
-    """Put an addition in its place by rank, behind those of the same instrument: sums of doubles need their order."""
-    place, rank = count, columns[row * COLUMNS + RANK]
-    while place > 0 and columns[add_row[place - 1] * COLUMNS + RANK] > rank:
-        add_row[place], add_quantity[place] = add_row[place - 1], add_quantity[place - 1]
-        place -= 1
-    add_row[place], add_quantity[place] = row, quantity
-    return count + 1
+def _room_of(held: int, count: int) -> int:
+    """Words that `_figures_after` works in."""
+    return 4 * count + 4 * (held + 2 * count + ROOM_BEYOND)
 
 
 @numba.njit(**INLINED)
-def _merged(columns: Any, held: Any, additions: Any, into: Any) -> int:
-    """Positions `held` (instrument, quantity, first, count) with additions, both in order of rank; how many stay."""
-    instrument, quantity, first, count = held
-    add_row, add_quantity, adds = additions
-    row_into, quantity_into = into
-    p, k, kept = first, 0, 0
-    while p < first + count or k < adds:
-        of_account = p < first + count
-        if of_account and k < adds:
-            rank = columns[np.int64(instrument[p]) * COLUMNS + RANK]
-            of_account = rank <= columns[add_row[k] * COLUMNS + RANK]
-        if of_account:
-            n, q = np.int64(instrument[p]), quantity[p]
-            p += 1
-        else:
-            n, q = add_row[k], add_quantity[k]
-            k += 1
-        while k < adds and add_row[k] == n:
-            q += add_quantity[k]
-            k += 1
-        if columns[n * COLUMNS + CONTRACT] != 0.0:
-            # Decimal steps such as 0.1 do not add exactly: a quantity is again the nearest whole multiple.
-            unit = columns[n * COLUMNS + UNIT]
-            q = lanes.nearest(q / unit) * unit
-        if q != 0.0:
-            row_into[kept], quantity_into[kept] = n, q
-            kept += 1
-    return kept
+def _figures_after(terms: Any, book: Any, account: int, orders: Any, count: int, room: Any, out: Any) -> int:
+    """Figures of an account before and after orders filled at the mark, into `out`; the code of the first at fault.
 
-
-@numba.njit(**INLINED)
-def _ledger(ledger: Any) -> Any:
-    """Addresses of root, pages, instrument_idx, quantity, figures of a `Ledger`."""
-    root, pages, instrument, quantity, known = ledger
-    found = lanes.address(root, 0), lanes.address(pages, 0), lanes.address(instrument, 0), lanes.address(quantity, 0)
-    return (*found, lanes.address(known, 0))
-
-
-@numba.njit(**INLINED)
-def _entry(ledger: Any, account: int) -> int:
-    """Where in the pages the numbers of an account stand."""
-    return (ledger[0][account >> PAGE_BITS] * PAGE + (account & (PAGE - 1))) * ENTRY
-
-
-@numba.njit(**INLINED)
-def _copy_known(ledger: Any, entry: int, out: Any) -> None:
-    """The figures of an account as they are known."""
-    for i in range(WIDTH):
-        out[i] = ledger[4][ledger[1][entry + FIGURES] * WIDTH + i]
-
-
-@numba.njit(**INLINED)
-def _room(whole: Any, real: Any) -> Any:
-    """Addresses of rows picked, units of each, first of each netting set, in arrays of 2 R and R numbers."""
-    return lanes.address(whole, 0), lanes.address(real, 0), lanes.address(whole, len(real))
+    orders  addresses of rows and quantities
+    room    address of `_room_of` words
+    """
+    columns, pages, entry, adds = terms[1], book[1], entry_of(book, account), 0
+    fetch_positions(book, account)
+    held, start = pages[entry + COUNT], lanes.number_of(room)
+    # Additions and the positions with them: as many rows as there may be. Words are eight bytes.
+    most, rows, sizes = held + 2 * count + ROOM_BEYOND, room, lanes.doubles_at(start + 8 * 2 * count)
+    end = start + 8 * 4 * count
+    for i in range(count):
+        code = order_fault(terms, orders[0][i], orders[1][i])
+        if code != OK:
+            return code
+        adds = add(columns, orders[0][i], orders[1][i], rows, sizes, adds)
+    for i in range(count):
+        cash, amount = premium_of(columns, orders[0][i], orders[1][i])
+        if cash >= 0:
+            adds = add(columns, cash, amount, rows, sizes, adds)
+    copy_known(book, entry, out)
+    into = lanes.small_at(end), lanes.doubles_at(end + 8 * most)
+    kept = merged(columns, (book[2], book[3], pages[entry + FIRST], held), (rows, sizes, adds), into)
+    beyond = lanes.integers_at(end + 8 * 2 * most), lanes.doubles_at(end + 8 * 3 * most)
+    return account_figures(terms, into, 0, kept, beyond, lanes.offset(out, WIDTH))
 
 
 def _orders_template(tag: str) -> Any:
-    def after_orders(table: Any, ledger: Any, account: int, add: Any, out: Any) -> int:
+    def after_orders(words: Any, account: int, rows: Any, quantities: Any, out: Any) -> int:
         """Figures of an account before and after orders filled at the mark, into `out` (2, WIDTH); returns a code.
 
-        table   what `laid_out` returns
-        ledger  root, pages, instrument_idx, quantity, figures of a `Ledger`
-        add     rows (M,), quantities (M,): instrument and signed contracts of each order
+        words   what `addresses` returns of a table and a ledger, which must be in use
+        rows (M,), quantities (M,)   instrument and signed contracts of each order
         The code is that of the first order at fault, or INEXACT.
         """
         tag  # noqa: B018 - enters the key of the disk cache
-        terms, book = opened(table), _ledger(ledger)
-        columns, pages = terms[1], book[1]
-        count, entry, adds = add[0].shape[0], _entry(book, account), 0
-        held = pages[entry + COUNT]
-        # Additions and the positions with them: as many rows as there may be, in one array each.
-        most = held + 2 * count + ROOM_BEYOND
-        added, amounts = np.empty(2 * count, np.int64), np.empty(2 * count)
-        names, quantities = np.empty(most, np.int32), np.empty(most)
-        whole, real = np.empty(2 * most, np.int64), np.empty(most)
-        rows, sizes = lanes.address(added, 0), lanes.address(amounts, 0)
-        orders = lanes.address(add[0], 0), lanes.address(add[1], 0)
-        for i in range(count):
-            code = _order_fault(terms, orders[0][i], orders[1][i])
-            if code != OK:
-                return code
-            adds = _add(columns, orders[0][i], orders[1][i], rows, sizes, adds)
-        for i in range(count):
-            cash, amount = _premium(columns, orders[0][i], orders[1][i])
-            if cash >= 0:
-                adds = _add(columns, cash, amount, rows, sizes, adds)
-        _copy_known(book, entry, lanes.address(out, 0))
-        into = lanes.address(names, 0), lanes.address(quantities, 0)
-        kept = _merged(columns, (book[2], book[3], pages[entry + FIRST], held), (rows, sizes, adds), into)
-        code = account_figures(terms, into, 0, kept, _room(whole, real), lanes.address(out, WIDTH))
-        in_use = len(added) + len(amounts) + len(names) + len(quantities) + len(whole) + len(real)
-        return code if in_use > 0 else OK
+        terms, book = _pointed(lanes.address(words, 0))
+        count = rows.shape[0]
+        block = np.empty(_room_of(book[1][entry_of(book, account) + COUNT], count), np.int64)
+        orders = lanes.address(rows, 0), lanes.address(quantities, 0)
+        room, into = lanes.address(block, 0), lanes.address(out, 0)
+        code = _figures_after(terms, book, account, orders, count, room, into)
+        # Arrays whose addresses were in use are in use to here.
+        return code if block.shape[0] + words.shape[0] + rows.shape[0] + out.shape[0] > 0 else OK
 
     return after_orders
+
+
+def _order_template(tag: str) -> Any:
+    def after_order(words: Any, account: int, row: int, quantity: float) -> Any:
+        """`after_orders` of one order: its code, and figures before and after as numbers of Python."""
+        tag  # noqa: B018 - enters the key of the disk cache
+        terms, book = _pointed(lanes.address(words, 0))
+        block = np.empty(2 * WIDTH + 2 + _room_of(book[1][entry_of(book, account) + COUNT], 1), np.int64)
+        start = lanes.number_of(lanes.address(block, 0))
+        out, orders = (
+            lanes.doubles_at(start),
+            (lanes.address(block, 2 * WIDTH), lanes.doubles_at(start + 16 * WIDTH + 8)),
+        )
+        orders[0][0], orders[1][0] = row, quantity
+        for i in range(2 * WIDTH):
+            out[i] = 0.0
+        code = _figures_after(terms, book, account, orders, 1, lanes.address(block, 2 * WIDTH + 2), out)
+        before, after = FIGURES_AT(out), FIGURES_AT(lanes.offset(out, WIDTH))  # noqa: F821
+        return (code if block.shape[0] + words.shape[0] > 0 else OK), before, after
+
+    return after_order
 
 
 def _fills_template(tag: str) -> Any:
@@ -202,150 +151,74 @@ def _fills_template(tag: str) -> Any:
         Returns the code of the first fill at fault, or INEXACT, and the number of positions.
         """
         tag  # noqa: B018 - enters the key of the disk cache
-        terms, book = opened(table), _ledger(ledger)
+        terms, book = opened(table), ledger_at(ledger)
         columns, pages = terms[1], book[1]
         fill_row, fill_quantity, fill_paid = fills
-        count, entry, adds = fill_row.shape[0], _entry(book, account), 0
+        count, entry, adds = fill_row.shape[0], entry_of(book, account), 0
         held = pages[entry + COUNT]
         most = held + 2 * count + ROOM_BEYOND
         added, amounts = np.empty(2 * count, np.int64), np.empty(2 * count)
         whole, real = np.empty(2 * most, np.int64), np.empty(most)
         rows, sizes = lanes.address(added, 0), lanes.address(amounts, 0)
         for i in range(count):
-            code = _order_fault(terms, fill_row[i], fill_quantity[i])
+            code = order_fault(terms, fill_row[i], fill_quantity[i])
             if code != OK and not (transfers and code == ASSET):
                 return code, 0
-            adds = _add(columns, fill_row[i], fill_quantity[i], rows, sizes, adds)
+            adds = add(columns, fill_row[i], fill_quantity[i], rows, sizes, adds)
         for i in range(count):
             if transfers:
                 break
             cash, amount = int(columns[fill_row[i] * COLUMNS + CASH_ROW]), -fill_paid[i]
             if np.isnan(amount):
-                cash, amount = _premium(columns, fill_row[i], fill_quantity[i])
+                cash, amount = premium_of(columns, fill_row[i], fill_quantity[i])
             elif amount != 0.0 and cash < 0:
                 return NO_CASH, 0
             if amount != 0.0:
-                adds = _add(columns, cash, amount, rows, sizes, adds)
-        _copy_known(book, entry, lanes.address(out, 0))
+                adds = add(columns, cash, amount, rows, sizes, adds)
+        copy_known(book, entry, lanes.address(out, 0))
         names = lanes.address(into[0], 0), lanes.address(into[1], 0)
-        kept = _merged(columns, (book[2], book[3], pages[entry + FIRST], held), (rows, sizes, adds), names)
-        code = account_figures(terms, names, 0, kept, _room(whole, real), lanes.address(out, WIDTH))
+        kept = merged(columns, (book[2], book[3], pages[entry + FIRST], held), (rows, sizes, adds), names)
+        code = account_figures(terms, names, 0, kept, room_at(whole, real), lanes.address(out, WIDTH))
         in_use = len(added) + len(amounts) + len(whole) + len(real)
         return (code if in_use > 0 else OK), kept
 
     return after_fills
 
 
-@numba.njit(**INLINED)
-def _fetch_positions(ledger: Any, account: int) -> None:
-    """Ask for the positions of an account and its figures."""
-    _, pages, instrument, quantity, known = ledger
-    entry = _entry(ledger, account)
-    XP.prefetch(known, pages[entry + FIGURES] * WIDTH + AVAILABLE)
-    start, end = pages[entry + FIRST], pages[entry + FIRST] + pages[entry + COUNT]
-    for p in range(start, end, PER_LINE):
-        XP.prefetch(quantity, p)
-    for p in range(start, end, 2 * PER_LINE):
-        XP.prefetch(instrument, p)
-
-
-def _check_template(tag: str) -> Any:
-    def check_slice(table: Any, ledger: Any, orders: Any, first: int, last: int, answers: Any) -> None:
-        tag  # noqa: B018 - enters the key of the disk cache
-        XP.vector_loop()
-        terms, book = opened(table), _ledger(ledger)
-        columns, pages, known = terms[1], book[1], book[4]
-        account_of, row_of, quantity_of, accounts = orders
-        initial, maintenance, available, fits, allowed, codes = answers
-        summed, equity, collateral, kept = XP.scratch(BLOCK), XP.scratch(BLOCK), XP.scratch(BLOCK), XP.scratch(BLOCK)
-        floor, funds, liquidity = XP.scratch(BLOCK), XP.scratch(BLOCK), XP.scratch(BLOCK)
-        whole, real = np.empty(2 * ROOM, np.int64), np.empty(ROOM)
-        room = _room(whole, real)
-        for start in range(first, last, BLOCK):
-            count = min(BLOCK, last - start)
-            for j in range(count):
-                i = start + j
-                if i + 2 * AHEAD < last and 0 <= account_of[i + 2 * AHEAD] < accounts:
-                    XP.prefetch(pages, _entry(book, account_of[i + 2 * AHEAD]))
-                if i + AHEAD < last and 0 <= account_of[i + AHEAD] < accounts:
-                    _fetch_positions(book, account_of[i + AHEAD])
-                account, row, contracts = account_of[i], row_of[i], quantity_of[i]
-                code = _order_fault(terms, row, contracts) if 0 <= account < accounts else NO_ACCOUNT
-                summed[j] = equity[j] = collateral[j] = kept[j] = floor[j] = funds[j] = liquidity[j] = 0.0
-                if code == OK:
-                    entry, order = _entry(book, account), (row, contracts, *_premium(columns, row, contracts))
-                    held, before = pages[entry + COUNT], pages[entry + FIGURES] * WIDTH
-                    if held + ROOM_BEYOND > len(real):
-                        whole, real = np.empty(4 * (held + ROOM_BEYOND), np.int64), np.empty(2 * (held + ROOM_BEYOND))
-                        room = _room(whole, real)
-                    found = account_sums(terms, (book[2], book[3]), pages[entry + FIRST], held, order, room)
-                    summed[j], _, (equity[j], collateral[j], kept[j], _, floor[j], size) = found
-                    funds[j], liquidity[j] = known[before + AVAILABLE], known[before + EXCESS]
-                    code = OK if size <= EXACT_LIMIT else INEXACT
-                codes[i] = code
-            # Rounded in a loop of their own, several orders at a time.
-            for j in range(count):
-                i, sums = start + j, (equity[j], collateral[j], kept[j], 0.0, floor[j], 0.0)
-                initial[i], maintenance[i], available[i], excess = after_order(terms[2], summed[j], sums)
-                fits[i] = available[i] >= 0.0
-                allowed[i] = (available[i] >= 0.0) | ((available[i] >= funds[j]) & (excess >= liquidity[j]))
-        codes[last - 1] += 0 * (len(whole) + len(real))
-
-    return check_slice
-
-
 def _margin_template(tag: str) -> Any:
     def margin_slice(table: Any, ledger: Any, accounts: Any, first: int, last: int, out: Any) -> int:
         tag  # noqa: B018 - enters the key of the disk cache
-        terms, book = opened(table), _ledger(ledger)
-        pages, into = book[1], lanes.address(out, 0)
-        whole, real = np.empty(2 * ROOM, np.int64), np.empty(ROOM)
-        room, worst_code = _room(whole, real), OK
+        terms, book = opened(table), ledger_at(ledger)
+        pages, into, worst_code, most = book[1], lanes.address(out, 0), OK, 0
         for i in range(first, last):
-            entry = _entry(book, accounts[i])
-            held = pages[entry + COUNT]
-            if held + ROOM_BEYOND > len(real):
-                whole, real = np.empty(4 * (held + ROOM_BEYOND), np.int64), np.empty(2 * (held + ROOM_BEYOND))
-                room = _room(whole, real)
-            at = lanes.offset(into, i * WIDTH)
-            worst_code = max(
-                worst_code, account_figures(terms, (book[2], book[3]), pages[entry + FIRST], held, room, at)
-            )
-        return worst_code if len(whole) + len(real) > 0 else OK
+            most = max(most, pages[entry_of(book, accounts[i]) + COUNT])
+        picked, units = np.empty(most + ROOM_BEYOND, np.int64), np.empty(most + ROOM_BEYOND)
+        room = lanes.address(picked, 0), lanes.address(units, 0)
+        for i in range(first, last):
+            entry = entry_of(book, accounts[i])
+            start, held, at = pages[entry + FIRST], pages[entry + COUNT], lanes.offset(into, i * WIDTH)
+            worst_code = max(worst_code, account_figures(terms, (book[2], book[3]), start, held, room, at))
+        return worst_code if len(picked) + len(units) > 0 else OK
 
     return margin_slice
 
 
-def _compiled(template: Any) -> Any:
-    return XP.compile_kernel(template(""), TAG, None, fastmath=False)
+def _compiled(template: Any, names: dict[str, Any] | None = None) -> Any:
+    return XP.compile_kernel(template(""), TAG, None, names, fastmath=False)
 
 
+TAG = XP.source_hash(checks_numba, *checks_numba.SOURCES)
 after_orders, after_fills = _compiled(_orders_template), _compiled(_fills_template)
-_check_slice, _margin_slice = _compiled(_check_template), _compiled(_margin_template)
+after_order = _compiled(_order_template, {"FIGURES_AT": lanes.numbers_at(WIDTH)})
+_addresses, _margin_slice = _compiled(_addresses_template), _compiled(_margin_template)
 
 
-def check_orders(
-    table: Any, ledger: Any, orders: tuple[IntArray, IntArray, FloatArray, int], threads: int = 1
-) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray, BoolArray, IntArray]:
-    """(R,) each: initial and maintenance margin and available funds after every order by itself, fits, allowed, a code.
-
-    orders  (R,) account, (R,) -> N instrument, (R,) quantity, number of accounts
-    """
-    count = len(orders[0])
-    truths = np.empty((2, count), np.bool_)
-    answers = (np.empty(count), np.empty(count), np.empty(count), *truths, np.empty(count, np.int64))
-    account, instrument, quantity, accounts = orders
-    turn = np.argsort(account) if min(count, accounts) >= MANY else None
-    if turn is not None:
-        account, instrument, quantity = account[turn], instrument[turn], quantity[turn]
-    given = (read_only(account), read_only(instrument), read_only(quantity), accounts)
-    XP.run_in_threads(lambda part: _check_slice(table, ledger, given, part.start, part.stop, answers), count, threads)
-    if turn is None:
-        return answers
-    found = tuple(np.empty_like(column) for column in answers)
-    for into, column in zip(found, answers, strict=True):
-        into[turn] = column
-    return found
+def addresses(table: Any, ledger: Any) -> IntArray:
+    """(WORDS,) where a table and a ledger lie, for kernels that one order is asked of: numba takes numbers that come as
+    one array several times as fast as eight arrays. Only good as long as both are there."""
+    words = np.empty(WORDS, np.int64)
+    _addresses(table, ledger, words)
+    return words
 
 
 def figures_of(table: Any, ledger: Any, accounts: IntArray, threads: int = 1) -> tuple[FloatArray, bool]:

@@ -20,12 +20,13 @@ from portfolio_margin.io.tables import JSON, Table, kind_of_name, read_table
 from portfolio_margin.io.told import LEFT_OUT, Told
 from pricing.arrays import BoolArray
 from pricing.errors import ConfigError, Problem
-from pricing.fit import METHODS, WEIGHTINGS, SliceStatus, Surface, expiries_of, fit
+from pricing.fit import BACKENDS, METHODS, WEIGHTINGS, SliceStatus, Surface, expiries_of, fit
 from pricing.instruments import Instruments
 from pricing.market import Market
-from pricing.quotes import Quotes
+from pricing.quotes import Quotes, QuoteUse
 
 EXCLUDED_SHOWN = 10
+REJECTED = tuple(use for use in QuoteUse if use not in (QuoteUse.MID, QuoteUse.MARK, QuoteUse.TWIN))
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class FitOptions:
     weighting: str = "spread"
     reject_outliers: bool = False
     oldest_seconds: float = float("inf")
+    backend: str = "numba"
 
     @classmethod
     def take(cls, values: dict[str, Any]) -> FitOptions:
@@ -100,7 +102,7 @@ FIT_OPTIONS: tuple[Callable[..., Any], ...] = (
         type=click.Choice(WEIGHTINGS),
         default="spread",
         show_default=True,
-        help="What an error of a vol counts by: 1 / (ask - bid), or what a price feels.",
+        help="What an error of a vol counts by: 1 / (ask - bid), or its vega.",
     ),
     click.option("--reject-outliers", is_flag=True, help="Fit again without quotes far from the first fit."),
     click.option(
@@ -109,6 +111,13 @@ FIT_OPTIONS: tuple[Callable[..., Any], ...] = (
         default=float("inf"),
         metavar="SECONDS",
         help="Leave out quotes made earlier than this before the moment of the chain.",
+    ),
+    click.option(
+        "--backend",
+        type=click.Choice(BACKENDS),
+        default="numba",
+        show_default=True,
+        help="Searches in compiled code, or scipy's from a finer grid.",
     ),
 )
 
@@ -150,11 +159,15 @@ def fitted_chain(file: str, options: ChainOptions, how: FitOptions | None = None
         step("quotes to vols")
         quotes = read.quotes()
         step("fitting")
-        surface = fit(quotes, expiries_of(read.market), **vars(how))
+        expiries = expiries_of(read.market)
+        surface = fit(quotes, expiries, **vars(how))
         step("done")
+    notes = read.notes
+    if np.isfinite(how.oldest_seconds) and np.all(quotes.tau == expiries.tau[quotes.expiry_idx]):
+        notes = (*notes, "--oldest-seconds left nothing out: the quotes of this chain have no times of their own")
     tell_left_out([str(problem) for problem in read.excluded])
     market = replace(read.market, svi=surface.svi)
-    return FittedChain(read.source, read.instruments, market, quotes, surface, read.excluded, read.notes, read.left_out)
+    return FittedChain(read.source, read.instruments, market, quotes, surface, read.excluded, notes, read.left_out)
 
 
 def tell_left_out(texts: Sequence[str]) -> None:
@@ -188,6 +201,7 @@ def diagnostics(read: FittedChain) -> dict[str, Any]:
         "quotes_far": d.far_count,
         "quotes_used": d.used_count,
         "quotes_rejected": d.rejected_count,
+        **{f"quotes_{use.name.lower()}": d.quote_count[:, use] for use in REJECTED},
         "k_low": d.k_low,
         "k_high": d.k_high,
         "rmse_vol_points": d.rmse,

@@ -13,7 +13,7 @@ import numpy as np
 from portfolio_margin.io.deribit import moment_of
 from portfolio_margin.io.dividends import NONE, read_dividends
 from portfolio_margin.io.equity_chain import EquityChain, read_equity_chain, underlying_of
-from portfolio_margin.io.equity_market import equity_market
+from portfolio_margin.io.equity_market import TOLD_GAP, TOLD_GAP_RATE, equity_market, forward_gaps
 from portfolio_margin.io.tables import Table
 from pricing.errors import ConfigError
 from pricing.instruments import Exercise, Instruments
@@ -104,6 +104,15 @@ def notes_of(chain: EquityChain, instruments: Instruments, market: Market, terms
         "from the chain: what they lack of the rate counts as a yield",
         f"{vols}; {unquoted} of {int(option.sum())} contracts have no two-sided quote and take that of their slice",
     ]
+    ahead = (NONE if terms.dividends is None else read_dividends(terms.dividends)).after(market.valuation_time)
+    gap, paid = forward_gaps(chain, float(market.spot[0]), float(terms.rate or 0.0), ahead)
+    far = np.flatnonzero(np.abs(gap) > TOLD_GAP + TOLD_GAP_RATE * chain.expiries.tau + paid)
+    if len(far):
+        worst = far[np.argmax(np.abs(gap[far]))]
+        notes.append(
+            f"{len(far)} of {len(gap)} forwards lie further from spot and rate than usual dividends explain, by up to "
+            f"{np.expm1(gap[worst]):+.1%} ({market.expiry_name[worst]}): check the spot and its moment"
+        )
     last = int(market.expiry_time[instruments.expiry_idx[option]].max(initial=0))
     before = int(np.sum(market.dividend_time < last))
     if before and terms.exercise == USUAL_EXERCISE:

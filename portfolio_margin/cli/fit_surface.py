@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ import numpy as np
 from portfolio_margin.cli.chain import (
     CHAIN_OPTIONS,
     FIT_OPTIONS,
+    REJECTED,
     ChainOptions,
     FitOptions,
     FittedChain,
@@ -30,7 +32,16 @@ from portfolio_margin.cli.output import (
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.told import Told
 from pricing.errors import ConfigError
-from pricing.fit import expiries_of
+from pricing.fit import SliceStatus, expiries_of
+
+LEGEND = (
+    "FITTED: least squares as they ended; REPAIRED: refitted free of arbitrage (before repair: its rmse with it); "
+    "FLAT: fewer than five strikes; FALLBACK: free only from extended SSVI; ARBITRAGE: not free; NO_QUOTES: no slice",
+    "used: one quote a strike, mids or the venue's marks, which rmse and by vega cover; of mids: those fitted to a mid",
+    "rejected: one sided have one side and no mark, outliers lie far from a first fit (--reject-outliers)",
+    "inside: of used quotes with both sides, those whose fitted vol lies from bid to ask",
+    "at limit: what the quotes would have beyond the box of the search (a sigma: a bend wider than they span)",
+)
 
 
 @click.command("fit-surface")
@@ -55,6 +66,8 @@ def command(
         raise ConfigError(f"{market_file}: a market file ends in .json or .json.gz")
     chain_options, how = ChainOptions.take(forms_and_chain), FitOptions.take(forms_and_chain)
     output = chosen_output(output_file=output_file, **forms_and_chain)
+    if plots_folder is not None:
+        _made(plots_folder)
     read = fitted_chain(chain, chain_options, how)
     if plots_folder is not None:
         _draw(plots_folder, read)
@@ -74,14 +87,17 @@ def _show(source: str, told: Told, columns: dict[str, Any]) -> None:
         Column("expiry", text("expiry"), right=False),
         Column("status", text("status"), right=False),
         Column("used", text("quotes_used")),
-        Column("rejected", text("quotes_rejected"), keep=False),
+        Column("rejected", _rejected(columns), keep=False),
         Column("rmse [vol pt]", number(columns["rmse_vol_points"], 3)),
+        Column("of mids", number(columns["rmse_mid_vol_points"], 3)),
         Column("by vega [vol pt]", number(columns["rmse_vega_vol_points"], 3)),
+        Column("before repair", _before(columns), keep=False),
         Column("inside [%]", number(100 * columns["inside_share"], 1)),
         Column("min g", number(columns["minimum_g"], 4)),
         Column("at k", number(columns["minimum_g_k"], 2), keep=False),
         Column("crosses", ["yes" if crosses else "no" for crosses in columns["crosses_previous"]]),
         Column("gap in quotes", number(columns["calendar_gap_quoted"], 5), keep=False),
+        Column("at limit", text("at_bound"), right=False, keep=False),
         Column("a", number(columns["a"], 6), keep=False),
         Column("b", number(columns["b"], 5), keep=False),
         Column("rho", number(columns["rho"], 4), keep=False),
@@ -89,12 +105,30 @@ def _show(source: str, told: Told, columns: dict[str, Any]) -> None:
         Column("sigma", number(columns["sigma"], 4), keep=False),
     ]
     footer = [
+        *LEGEND,
         "min g below 0: butterfly arbitrage; crosses: whether w falls below that of the expiry before, at any strike",
         "gap in quotes: smallest w less w of the expiry before, over the strikes that both have quotes for",
         f"market rows left out: {len(told.left_out) or 'none'}",
         *told.remarks(),
     ]
     show_table(f"raw SVI slices of {source}", shown, "\n".join(footer))
+
+
+def _rejected(columns: dict[str, Any]) -> list[str]:
+    """How many quotes of each expiry were not used, and why."""
+    kinds = {use: f"quotes_{use.name.lower()}" for use in REJECTED}
+    found = []
+    for row, count in enumerate(columns["quotes_rejected"]):
+        why = [f"{columns[name][row]} {use.name.lower().replace('_', ' ')}" for use, name in kinds.items()]
+        found.append(", ".join(part for part in why if not part.startswith("0 ")) if count else "0")
+    return found
+
+
+def _before(columns: dict[str, Any]) -> list[str]:
+    """The error of each slice that was refitted as it had been before, with its arbitrage."""
+    before = number(columns["rmse_unconstrained_vol_points"], 3)
+    refitted = np.isin(columns["status"], (SliceStatus.REPAIRED.name, SliceStatus.FALLBACK.name))
+    return [text if changed else "" for text, changed in zip(before, refitted, strict=True)]
 
 
 def _draw(folder: str, read: FittedChain) -> None:
@@ -105,7 +139,6 @@ def _draw(folder: str, read: FittedChain) -> None:
 
     target, expiries = Path(folder), expiries_of(read.market)
     quotes, surface = read.quotes, read.surface
-    target.mkdir(parents=True, exist_ok=True)
     pictures = {
         f"smile-{name}": smile(quotes, expiries, surface, row, name)
         for row, name in enumerate(read.market.expiry_name)
@@ -121,6 +154,18 @@ def _draw(folder: str, read: FittedChain) -> None:
     for name, picture in pictures.items():
         picture.save(target / f"{name}.png")
     tell(f"wrote {len(pictures)} pictures to {folder}")
+
+
+def _made(folder: str) -> None:
+    """Make the folder of the pictures before anything is computed for them."""
+    from pathlib import Path
+
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--plots {folder}: cannot be a folder: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"--plots {folder}: nothing can be written there")
 
 
 def _write(path: str, read: FittedChain, told: Told, keep_marks: bool) -> None:

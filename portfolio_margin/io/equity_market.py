@@ -11,12 +11,17 @@ import numpy as np
 from portfolio_margin.io.dividends import NONE, Dividends
 from portfolio_margin.io.equity_chain import EquityChain
 from portfolio_margin.io.tables import refuse
+from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
 from pricing.instruments import Exercise, Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
 
 SHARES_PER_CONTRACT = 100.0
 MARGIN_CURRENCY = "USD"
+# Between a forward and the spot carried at the rate: a dividend that is not known and a stale price, and a year's
+# dividends or fee for borrowing. Twice what is usual in large companies is told, what only distress explains refused.
+LARGEST_GAP, LARGEST_GAP_RATE = 0.05, 0.5
+TOLD_GAP, TOLD_GAP_RATE = 0.01, 0.1
 
 
 def equity_market(
@@ -44,8 +49,8 @@ def equity_market(
     fx                   US dollars per unit of further currencies, which can be held
     dividends            known ones in cash, from `read_dividends`; those before the valuation time do not count
 
-    A strike quoted on both sides gives a call and a put at its mid vol; other quotes are left out. DataError where
-    none is left.
+    A strike quoted on both sides gives a call and a put at its mid vol; other quotes are left out, DataError where none
+    is left. ConfigError where the spot contradicts the forwards, see `forward_gaps`.
     """
     quotes = chain.quotes
     vol = 0.5 * (quotes.bid_vol + quotes.ask_vol)
@@ -68,9 +73,9 @@ def equity_market(
             terms = {"strike": strike, "sign": sign, "multiplier": shares_per_contract, "exercise": int(exercise)}
             rows.append({**row, **terms})
             vols.append(mid)
-    discount = np.exp(-rate * chain.expiries.tau)
     moment = int(valuation_time.timestamp() * 1000)
     ahead = dividends.after(moment)
+    _check_spot(chain, underlying, spot, rate, ahead)
     market = Market(
         valuation_time=moment,
         underlying_id=np.array([underlying]),
@@ -78,7 +83,7 @@ def equity_market(
         expiry_underlying=np.zeros(undated + 1, dtype=np.int64),
         expiry_time=np.append(chain.expiry_ms, UNDATED),
         forward=np.append(chain.forwards.forward, spot),
-        discount=np.append(discount, 1.0),
+        discount=np.append(np.exp(-rate * chain.expiries.tau), 1.0),
         svi=np.full((undated + 1, 5), np.nan),
         mark_vol=np.array(vols),
         currency_id=np.array(list(currencies)),
@@ -89,6 +94,28 @@ def equity_market(
         dividend=ahead.amount,
     )
     return Instruments(**{name: np.array([row[name] for row in rows]) for name in rows[0]}), market
+
+
+def forward_gaps(chain: EquityChain, spot: float, rate: float, ahead: Dividends) -> tuple[FloatArray, FloatArray]:
+    """(X,) ln of each forward less that of the spot carried at the rate, and what known dividends explain of it."""
+    paid = np.array([ahead.amount[ahead.time_ms < time].sum() for time in chain.expiry_ms]) / spot
+    return np.log(chain.forwards.forward / spot) - rate * chain.expiries.tau, paid
+
+
+def _check_spot(chain: EquityChain, underlying: str, spot: float, rate: float, ahead: Dividends) -> None:
+    if not 0.0 < spot < np.inf:
+        return  # the market refuses it
+    gap, paid = forward_gaps(chain, spot, rate, ahead)
+    explained = LARGEST_GAP + LARGEST_GAP_RATE * chain.expiries.tau + paid
+    beyond = np.flatnonzero(np.abs(gap) > explained)
+    if len(beyond):
+        x = beyond[0]
+        day = chain.expiry_ms[x].astype("datetime64[ms]").astype("datetime64[D]")
+        raise ConfigError(
+            f"spot = {spot:g} of {underlying}: the quotes of {day} imply a forward of {chain.forwards.forward[x]:.6g}, "
+            f"{np.expm1(gap[x]):+.1%} from spot and rate, further from the spot than dividends or a fee for borrowing "
+            f"explain ({np.expm1(explained[x]):.1%}); check the price, its moment and the rate"
+        )
 
 
 def _checked(fx: Mapping[str, float], underlying: str) -> Mapping[str, float]:

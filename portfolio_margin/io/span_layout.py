@@ -1,21 +1,32 @@
 """Layout of positional SPAN files in the expanded format (U2): where in a record which field stands.
 
-Positions count from 1 and include both ends. N3 is a number with three implied decimals, A a text, S a sign: "+" or
-blank for plus, "-" for minus. Source: the public record descriptions of CME Clearing, types 0 to Z, expanded format.
+Positions count from 1 and include both ends. N3 is a number with three implied decimals, L one with a digit behind it
+that says its decimals, A a text, S a sign: "+" or blank for plus, "-" for minus. Source: the public record descriptions
+of CME Clearing, types 0 to Z, expanded format.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Field(NamedTuple):
-    """One field: columns first to last of the line, its kind (N, A or S) and implied decimals."""
+    """One field: columns first to last of the line, its kind (N, L, A or S) and implied decimals."""
 
     first: int
     last: int
     kind: str
     decimals: int
+
+    @property
+    def end(self) -> int:
+        """Last column, with the locator of decimals that stands behind a number of kind L."""
+        return self.last + (self.kind == "L")
+
+
+# Fields of records by their names; None for one that a format does not have.
+Layout = Mapping[str, Mapping[str, Field | None]]
 
 
 def fields_of(text: str) -> dict[str, Field]:
@@ -108,6 +119,7 @@ price_scan_exponent_sign 168 S
 SPOT = """
 cc 3-8 A
 method 9-10 A
+count 11-12 N
 month_1 15-20 A
 spread_1 21-27 N
 outright_1 28-34 N
@@ -151,11 +163,11 @@ def _tail(first: int, last_block: str) -> str:
     return last_block + "\n" + repeated(1, first, 0, *rows)
 
 
-def _array_block(first_value: int, count: int, digits: int) -> str:
+def _array_block(first_value: int, count: int, digits: int, begin: int = 55) -> str:
     names = [f"value_{first_value + n}" for n in range(count)]
     rows = []
     for n, name in enumerate(names):
-        start = 55 + n * (digits + 1)
+        start = begin + n * (digits + 1)
         rows += [f"{name} {start}-{start + digits - 1} N", f"{name}_sign {start + digits} S"]
     return "\n".join(rows)
 
@@ -202,6 +214,21 @@ RECORDS: dict[str, dict[str, Field]] = {
     "83": fields_of(KEY + _array_block(1, 9, 8)),
     "84": fields_of(KEY + _tail(118, _array_block(10, 7, 8))),
 }  # fmt: skip
+# What is public of other unpacked formats: where the format is stated, and of the Paris expanded one (UP) the numbers
+# of array parameters, each with its locator, and the array values.
+FORMAT_PLACE = {"format": Field(36, 37, "A", 0)}
+KNOWN_PLACES: dict[str, dict[str, dict[str, Field]]] = {
+    "U": {"0": FORMAT_PLACE},
+    "UP": {
+        "0": FORMAT_PLACE,
+        "B": fields_of(
+            "base_vol 39-46 L\nvol_scan 48-55 L\nprice_scan 57-63 L\nextreme_multiplier 65-69 L\n"
+            "extreme_cover 71-75 L\nrate 77-81 L\nyears 83-89 L\nlook_ahead 91-96 L"
+        ),
+        "81": fields_of(_array_block(1, 9, 8, 70)),
+        "82": fields_of(_array_block(10, 7, 8, 70)),
+    },
+}
 # Known and without effect on margin as it is computed here: daily adjustments, combinations, debt.
 PASSED_OVER = frozenset("VXYZ97R")
 # Fields without which a record means nothing.

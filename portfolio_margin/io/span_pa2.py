@@ -1,7 +1,8 @@
 """Reader of positional SPAN risk parameter files (.pa2) in the expanded unpacked format U2.
 
-Both kinds of array records are read: 81 and 82 with five digits a value, 83 and 84 with eight. The older format of 80
-bytes and the Paris format are refused by name. What is wrong is said with line and bytes.
+Both kinds of array records are read: 81 and 82 with five digits a value, 83 and 84 with eight. The standard format of
+80 bytes and the Paris expanded format are read where the places of their fields are given. What is wrong is said with
+line and bytes.
 """
 
 from __future__ import annotations
@@ -12,19 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from portfolio_margin.io.span_layout import NEEDED, PASSED_OVER
+from portfolio_margin.io.span_formats import layout_of
+from portfolio_margin.io.span_layout import NEEDED, PASSED_OVER, Layout
 from portfolio_margin.io.span_records import (
     Lines,
     Records,
-    check_format,
     decode,
     key_bytes,
     read_lines,
     unknown_records,
 )
 from portfolio_margin.io.span_rows import Rows, new_rows
-from portfolio_margin.io.span_rules import add_commodity_rules, add_inter_spreads, blank_ratios
+from portfolio_margin.io.span_rules import add_commodity_rules, add_inter_spreads
 from portfolio_margin.io.span_source import refuse_record
+from portfolio_margin.io.span_stated import agreed, check_flags, told_of_records
 from portfolio_margin.span.assumed import assumptions
 from portfolio_margin.span.checks import findings
 from portfolio_margin.span.days import misdated
@@ -45,21 +47,23 @@ SECOND_RECORD = frozenset({"price", "strike", "composite delta", *(f"array value
 Key = tuple[str, str, str]
 
 
-def read_pa2(path: str | Path) -> tuple[RiskParameterFile, tuple[str, ...]]:
+def read_pa2(path: str | Path, layout: Layout | None = None) -> tuple[RiskParameterFile, tuple[str, ...]]:
     """The tables of a positional risk parameter file, and what of it is not computed here, one text a line.
+
+    layout  places of fields in a format other than U2, as of `span_formats.read_layout`
 
     Raises DataError with line and bytes: another format, an unknown record, a field that is no number, an array
     without its second half, a reference that leads nowhere.
     """
     file = str(path)
     lines = read_lines(path)
-    check_format(file, lines)
+    places = layout_of(file, lines, layout)
     problems = unknown_records(file, lines)
     if problems:
         raise DataError(problems)
-    reader = _Reader(file, lines)
+    reader = _Reader(file, lines, places)
     tables = reader.tables()
-    told = (*_notes(lines), *blank_ratios(reader.each), *_empty_periods(tables))
+    told = (*_notes(lines), *told_of_records(reader.each, reader.refuse), *_empty_periods(tables))
     return tables, (*told, *assumptions(tables))
 
 
@@ -86,8 +90,8 @@ def settlement_price(raw: FloatArray, decimals: FloatArray, alignment: np.ndarra
 class _Reader:
     """The records of a file on their way into tables."""
 
-    def __init__(self, file: str, lines: Lines) -> None:
-        self.file, self.lines = file, lines
+    def __init__(self, file: str, lines: Lines, layout: Layout) -> None:
+        self.file, self.lines, self.layout = file, lines, layout
         self.rows: dict[str, Rows] = new_rows()
         self.families: dict[Key, int] = {}
         self.exchanges: dict[str, int] = {}
@@ -95,7 +99,7 @@ class _Reader:
         self.periods: dict[tuple[int, str, str], int] = {}
 
     def records(self, kind: str) -> Records:
-        found = decode(self.file, self.lines, kind)
+        found = decode(self.file, self.lines, kind, self.layout)
         for name in NEEDED.get(kind, ()):
             absent = np.flatnonzero(np.isnan(found.columns[name]))
             if len(absent):
@@ -121,7 +125,7 @@ class _Reader:
         self._commodities()
         look_ahead = self._periods()
         arrays = self._contracts()
-        self._levels()
+        self._levels(head["gross_net"] != "G")
         self._underlyings()
         add_commodity_rules(self.rows, self.each, self.refuse)
         add_inter_spreads(self.rows, self.each, self.refuse)
@@ -149,7 +153,9 @@ class _Reader:
 
     def _head(self) -> dict[str, Any]:
         found = self.records("0")
-        head = found.rows()[0]
+        for line, record in self.each("0"):
+            check_flags("0", line, record, self.refuse)
+        head = agreed("0", self.each, self.refuse, of="")[""]
         for column in ("date", "created", "time"):
             wrong = misdated(column, head[column]) if head[column] or column == "date" else ""
             if wrong:
@@ -189,19 +195,21 @@ class _Reader:
     def _commodities(self) -> None:
         """Combined commodities and their families; a repeated record of type 2 adds families."""
         known: dict[str, int] = {}
+        said = agreed("2", self.each, self.refuse)
         for line, record in self.each("2"):
-            code = record["cc"]
+            check_flags("2", line, record, self.refuse)
+            code, stated = record["cc"], said[record["cc"]]
             if code not in known:
                 known[code] = self.rows["commodities"].add(
                     line,
                     {
                         "code": code,
                         "name": code,
-                        "currency": record["currency"],
-                        "risk_exponent": 0 if np.isnan(record["risk_exponent"]) else int(record["risk_exponent"]),
-                        "cap_option_value": record["limit_option_value"] == "Y",
+                        "currency": stated["currency"],
+                        "risk_exponent": int(_number_or_zero(stated["risk_exponent"])),
+                        "cap_option_value": stated["limit_option_value"] == "Y",
                         "procedure": "NORMAL",
-                        "combination_method": {"S": "SPLIT", "D": "DELTASPLIT"}.get(record["combination"], "NONE"),
+                        "combination_method": {"S": "SPLIT", "D": "DELTASPLIT"}.get(stated["combination"], "NONE"),
                     },
                 )
             self._check_decimals(line, record)
@@ -234,15 +242,17 @@ class _Reader:
             key = (record["exchange"], record["product"], record["kind"])
             if key not in self.families:
                 self.refuse(line, "product", "/".join(key), "no record of type P states its prices")
+            check_flags("B", line, record, self.refuse)
             future, option = _period(record, "future"), _period(record, "option")
             period = self._period_row(line, self.families[key], future, option, record)
-            scale = 10.0 ** (_power(record, "price_scan_exponent") - self.decimals.get(key, 0.0))
+            power = 10.0 ** _power(record, "price_scan_exponent")
+            scale = power * 10.0 ** -self.decimals.get(key, 0.0)
             relative = record["vol_scan_quote"] in ("P", "")
             vol_scan = record["vol_scan"] * 10.0 ** _power(record, "vol_scan_exponent")
             scan = {"period_idx": period, "rate": 1, "price_scan": record["price_scan"] * scale}
             percent = {"vol_scan_relative": vol_scan / 100.0} if relative else {"vol_scan": vol_scan}
             if record["price_scan_quote"] == "P":
-                scan = {"period_idx": period, "rate": 1, "price_scan_percent": record["price_scan"]}
+                scan = {"period_idx": period, "rate": 1, "price_scan_percent": record["price_scan"] * power}
             self.rows["scan_rates"].add(line, {**scan, **percent})
             looks.add(record["look_ahead"])
             extremes[record["extreme_multiplier"], record["extreme_cover"]] = line
@@ -330,9 +340,12 @@ class _Reader:
         orphans = two.line[~np.isin(two.line - 1, one.line)]
         if len(orphans):
             self.refuse(int(orphans[0]), "record", second, f"must follow its {first}")
-        differ = np.flatnonzero((key_bytes(self.lines, one.line) != key_bytes(self.lines, two.line)).any(axis=1))
+        values = self.layout[first]["value_1"]
+        last = values.first - 1 if values is not None else 2
+        keys = [key_bytes(self.lines, records.line, last) for records in (one, two)]
+        differ = np.flatnonzero((keys[0] != keys[1]).any(axis=1))
         if len(differ):
-            self.refuse(int(two.line[differ[0]]), "record", second, f"bytes 3-54 differ from those of its {first}")
+            self.refuse(int(two.line[differ[0]]), "record", second, f"bytes 3-{last} differ from those of its {first}")
 
     def _prices(self, family: Any, columns: Any, tail: Any) -> dict[str, FloatArray]:
         """Settlement prices and strikes, by the decimals and fractions that the family states."""
@@ -406,7 +419,7 @@ class _Reader:
         """Codes of the exchanges in their order."""
         return self.rows["exchanges"].columns["code"]
 
-    def _levels(self) -> None:
+    def _levels(self, is_net: bool) -> None:
         """Maintenance is rate 1 to 3, initial 4 to 6: of members, hedgers and speculators."""
         for maintenance in (True, False):
             for place, (code, name) in enumerate(ACCOUNT_TYPES, 1):
@@ -414,7 +427,7 @@ class _Reader:
                 rate = place if maintenance else place + len(ACCOUNT_TYPES)
                 self.rows["levels"].add(None, {**values, "rate": rate, "bond_class": "CORE"})
                 if maintenance:
-                    kind = {"is_customer": code != "M", "code": code, "name": name, "is_net_margin": True}
+                    kind = {"is_customer": code != "M", "code": code, "name": name, "is_net_margin": is_net}
                     self.rows["account_types"].add(None, {**kind, "priority": str(place)})
 
     def _check(self, file: RiskParameterFile) -> None:

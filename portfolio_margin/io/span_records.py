@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from portfolio_margin.io.span_layout import PASSED_OVER, RECORDS, Field
+from portfolio_margin.io.span_layout import PASSED_OVER, RECORDS, Field, Layout
 from portfolio_margin.io.span_source import opened, refuse_record
 from pricing.errors import DataError, Problem
 
@@ -16,13 +16,11 @@ Bytes = NDArray[np.uint8]
 BLANK, ZERO, NINE, MINUS, PLUS = 32, 48, 57, 45, 43
 NEWLINE, RETURN = 10, 13
 BLOCK = 20_000
-EXPANDED, OTHER_FORMATS = "U2", {
-    "U": "the standard unpacked format of 80 bytes, the places of whose fields no public description here states",
-    "UP": "the Paris expanded format, the places of whose fields no public description here states",
-    "P2": "a packed format",
-    "P": "a packed format",
-    "": "no format of its own",
-}  # fmt: skip
+WANTED = {
+    "N": "must be digits",
+    "L": "must be digits, and one behind them that says the decimals",
+    "S": "must be + or -",
+}
 
 
 class Lines(NamedTuple):
@@ -84,18 +82,6 @@ def split_lines(content: Bytes) -> Lines:
     return Lines(content, starts, trimmed, identifier)
 
 
-def check_format(file: str, lines: Lines) -> None:
-    """DataError unless the file is of the expanded format; others are refused by name."""
-    first = decode(file, lines, "0")
-    if not len(first):
-        refuse_record(file, "line 1", "record", _text(lines, 0)[:20], "the first record must be of type 0")
-    stated = str(first.columns["format"][0])
-    if stated != EXPANDED:
-        known = OTHER_FORMATS.get(stated, "a format that is not known here")
-        remedy = f"is {known}; files of the expanded unpacked format {EXPANDED} are read, and .spn"
-        refuse_record(file, f"line {first.line[0]}, bytes 36-37", "format", stated, remedy)
-
-
 def unknown_records(file: str, lines: Lines) -> list[Problem]:
     """A problem for every line whose identifier no layout knows."""
     known = np.array([*RECORDS, *PASSED_OVER])
@@ -107,29 +93,32 @@ def unknown_records(file: str, lines: Lines) -> list[Problem]:
     ]
 
 
-def decode(file: str, lines: Lines, kind: str) -> Records:
+def decode(file: str, lines: Lines, kind: str, layout: Layout = RECORDS) -> Records:
     """All records of a kind. DataError naming line, bytes and text of every field that is no number."""
-    layout = RECORDS[kind]
+    places = layout[kind]
     rows = np.flatnonzero(lines.identifier == kind)
-    width = max(field.last for field in layout.values())
-    parts: dict[str, list[Any]] = {name: [] for name in layout}
+    width = max((field.end for field in places.values() if field is not None), default=2)
+    parts: dict[str, list[Any]] = {name: [] for name in places}
     problems: list[Problem] = []
     for first in range(0, max(len(rows), 1), BLOCK):
         block = rows[first : first + BLOCK]
         matrix = _matrix(lines, block, width)
-        for name, field in layout.items():
-            cells = matrix[:, field.first - 1 : field.last]
+        for name, field in places.items():
+            if field is None:
+                # A field that the format does not have is blank.
+                parts[name].append(_blank(RECORDS[kind][name], len(block)))
+                continue
+            cells = matrix[:, field.first - 1 : field.end]
             values, bad = _column(cells, field)
             parts[name].append(values)
             for row in np.flatnonzero(bad):
                 text = bytes(cells[row]).decode("latin-1")
-                place = f"line {block[row] + 1}, bytes {field.first}-{field.last}"
-                wanted = "must be digits" if field.kind == "N" else "must be + or -"
-                problems.append(Problem(file, place, f"record {kind} {name}", text, wanted))
+                place = f"line {block[row] + 1}, bytes {field.first}-{field.end}"
+                problems.append(Problem(file, place, f"record {kind} {name}", text, WANTED[field.kind]))
     if problems:
         raise DataError(problems)
     columns = {name: np.concatenate(values) for name, values in parts.items()}
-    for name in [name for name, field in layout.items() if field.kind == "S"]:
+    for name in [name for name, field in RECORDS[kind].items() if field is not None and field.kind == "S"]:
         # A sign belongs to the number it follows; that of a strike stands apart.
         number = name.removesuffix("_sign")
         if number in columns:
@@ -138,9 +127,14 @@ def decode(file: str, lines: Lines, kind: str) -> Records:
     return Records(rows + 1, columns)
 
 
-def key_bytes(lines: Lines, line: NDArray[np.int64]) -> Bytes:
-    """(R,52) bytes 3 to 54 of lines, which two records of one contract share."""
-    return _matrix(lines, line - 1, 54)[:, 2:]
+def _blank(field: Field | None, count: int) -> Any:
+    kind = "A" if field is None else field.kind
+    return np.full(count, "") if kind == "A" else np.zeros(count, dtype=bool) if kind == "S" else np.full(count, np.nan)
+
+
+def key_bytes(lines: Lines, line: NDArray[np.int64], last: int) -> Bytes:
+    """(R,last - 2) bytes of lines from the third on, which two records of one contract share."""
+    return _matrix(lines, line - 1, last)[:, 2:]
 
 
 def _matrix(lines: Lines, rows: NDArray[np.int64], width: int) -> Bytes:
@@ -159,14 +153,20 @@ def _column(cells: Bytes, field: Field) -> tuple[Any, Any]:
     if field.kind == "S":
         # A sign that is blank is a plus.
         return cells[:, 0] == MINUS, ~np.isin(cells[:, 0], (MINUS, PLUS, BLANK))
+    decimals: Any = field.decimals
+    locator = np.zeros(count, dtype=bool)
+    if field.kind == "L":
+        cells, last = cells[:, :-1], cells[:, -1]
+        locator = (last < ZERO) | (last > NINE)
+        decimals = np.where(locator, 0.0, last.astype(np.float64) - ZERO)
     digit = (cells >= ZERO) & (cells <= NINE)
     blank = cells == BLANK
     # Blanks may stand before the digits, as zeros would.
     leading = np.logical_and.accumulate(blank, axis=1)
     absent = blank.all(axis=1)
-    bad = ~(digit | leading).all(axis=1)
-    weights = 10.0 ** np.arange(width - 1, -1, -1)
-    values = np.where(digit, cells.astype(np.float64) - ZERO, 0.0) @ weights / 10.0**field.decimals
+    bad = ~(digit | leading).all(axis=1) | (locator & ~absent)
+    weights = 10.0 ** np.arange(cells.shape[1] - 1, -1, -1)
+    values = np.where(digit, cells.astype(np.float64) - ZERO, 0.0) @ weights / 10.0**decimals
     return np.where(absent | bad, np.nan, values), bad
 
 

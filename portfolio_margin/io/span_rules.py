@@ -8,24 +8,16 @@ from typing import Any
 import numpy as np
 
 from portfolio_margin.io.span_rows import Rows
-from portfolio_margin.span.assumed import shown
+from portfolio_margin.io.span_stated import CLASSES, Each, Refuse, agreed, check_count, check_flags
 from portfolio_margin.span.tables import FUTURES_LIKE, INTER, INTRA, MINIMUM, SCAN
 
-Each = Callable[[str], Iterator[tuple[int, dict[str, Any]]]]
-Refuse = Callable[[int, str, object, str], None]
 # Methods of record S and the purposes their tiers serve.
 TIER_METHODS = {"10": (SCAN,), "20": (INTER,), "21": (SCAN, INTER), "22": (SCAN,), "23": (INTER,), "30": (MINIMUM,)}
 WEIGHTED_PRICE_RISK = {"1": "NORMAL", "2": "SCANRANGE CAP", "3": "SCANRANGE"}
 MINIMUM_METHODS = {"1": "GROSS", "2": "MAX"}
-# Methods of records that are known; "" is a blank one.
-KNOWN_METHODS = {
-    "S": ("01", "02", *TIER_METHODS, ""),
-    "3": ("01", "10", "00", ""),
-    "4": ("00", "10", "11", ""),
-    "6": ("01", "1", "04", "4", "10", "20", ""),
-}
+# Legs that a record C has room for.
+TIER_LEGS_MOST = 8
 PURPOSES = (SCAN, INTRA, INTER, MINIMUM)
-CLASSES = ("member", "hedger", "speculator")
 # Records that every combined commodity has: each has a code that says "none", so one that is lost says nothing.
 OF_EVERY_COMMODITY = {
     "3": "states the ratios of initial to maintenance margin and the tiers of spreads",
@@ -48,29 +40,34 @@ def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> No
     _require_records(rows, each, refuse)
     columns = rows["commodities"].columns
     money = {row: 10.0**exponent for row, exponent in enumerate(columns["risk_exponent"])}
+    said = {kind: agreed(kind, each, refuse) for kind in ("S", "3", "4")}
     for line, record in each("S"):
         row = commodity(line, record)
-        _known_method("S", line, record, refuse)
-        columns["weighted_price_risk_method"][row] = _named(WEIGHTED_PRICE_RISK, record["weighted_price_risk"])
+        check_flags("S", line, record, refuse)
+        method = said["S"][record["cc"]]["weighted_price_risk"]
+        columns["weighted_price_risk_method"][row] = _named(WEIGHTED_PRICE_RISK, method)
         _add_tiers(rows, line, row, record, money[row])
+    check_counts(each, refuse)
     for line, record in each("3"):
         row = commodity(line, record)
-        _known_method("3", line, record, refuse)
-        places["3", row] = line
-        ratios[row] = tuple(_stated(record[f"ratio_{name}"], 1.0) for name in CLASSES)
-        if record["method"] == "10":
+        check_flags("3", line, record, refuse)
+        stated = said["3"][record["cc"]]
+        places.setdefault(("3", row), line)
+        ratios[row] = tuple(_stated(stated[f"ratio_{name}"], 1.0) for name in CLASSES)
+        if stated["method"] == "10":
             for number, start, end in _blocks(record, 4):
                 values = {"commodity_idx": row, "purpose": INTRA, "number": number, "start": start, "end": end}
                 rows["tiers"].add(line, values)
-        elif record["method"] == "01":
+        elif stated["method"] == "01" and places["3", row] == line:
             _month_tiers(rows, line, row, INTRA)
     for line, record in each("4"):
         row = commodity(line, record)
-        _known_method("4", line, record, refuse)
-        places["4", row] = line
-        adjustment[row] = tuple(_stated(record[f"adjustment_{name}"], 1.0) for name in CLASSES)
-        _check_spot(line, record, refuse)
-        _add_spot(rows, line, row, record, money[row])
+        check_flags("4", line, record, refuse)
+        stated = {**record, **said["4"][record["cc"]]}
+        places.setdefault(("4", row), line)
+        adjustment[row] = tuple(_stated(stated[f"adjustment_{name}"], 1.0) for name in CLASSES)
+        _check_spot(line, stated, refuse)
+        _add_spot(rows, line, row, stated, money[row])
     for row in position.values():
         for place in range(len(CLASSES)):
             own = {"commodity_idx": row, "rate": place + 1, "base_rate": 1, "factor": adjustment[row][place]}
@@ -78,7 +75,30 @@ def add_commodity_rules(rows: dict[str, Rows], each: Each, refuse: Refuse) -> No
             rows["adjustments"].add(places.get(("4", row)), own)
             rows["adjustments"].add(places.get(("3", row)), initial)
     _sort_tiers(rows)
-    _add_intra_spreads(rows, each, commodity, money)
+    _add_intra_spreads(rows, each, commodity, money, refuse)
+
+
+def check_counts(each: Each, refuse: Refuse) -> None:
+    """Refuse counts of tiers in records S, of delivery months in 4, of legs in C, that are not what is listed."""
+    tiers = [
+        (line, (record["cc"], record["method"]), record["count"], len(list(_blocks(record, 5))))
+        for line, record in each("S")
+        if record["method"] in TIER_METHODS
+    ]
+    check_count("S", "count", tiers, refuse)
+    months = [
+        (line, record["cc"], record["count"], sum(bool(record[f"month_{n}"].strip("0")) for n in (1, 2)))
+        for line, record in each("4")
+        if record["method"] == "10"
+    ]
+    check_count("4", "count", months, refuse)
+    legs = [(line, line, record["legs"], len(_legs(record, TIER_LEGS_MOST))) for line, record in each("C")]
+    check_count("C", "legs", legs, refuse)
+
+
+def _legs(record: dict[str, Any], most: int) -> list[int]:
+    """Numbers of the legs that a record C or E states."""
+    return [leg for leg in range(1, most + 1) if np.isfinite(record[f"ratio_{leg}"]) and record[f"side_{leg}"]]
 
 
 def _require_records(rows: dict[str, Rows], each: Each, refuse: Refuse) -> None:
@@ -91,53 +111,43 @@ def _require_records(rows: dict[str, Rows], each: Each, refuse: Refuse) -> None:
                 refuse(line, "combined commodity", code, f"has no record of type {kind}, which {states}")
 
 
-def blank_ratios(each: Each) -> tuple[str, ...]:
-    """A line where records 2, 3 or 4 leave the exponent or a factor of the levels blank, and what is taken then."""
-    told = []
-    bare = dict.fromkeys(record["cc"] for _, record in each("2") if np.isnan(record["risk_exponent"]))
-    if bare:
-        told.append(f"{shown(bare)}: the risk exponent is blank in record 2, 0 is taken")
-    bare = dict.fromkeys(
-        record["cc"]
-        for _, record in each("2")
-        if any(record[f"product_{block}"] and np.isnan(record[f"decimals_{block}"]) for block in range(1, 7))
-    )
-    if bare:
-        told.append(f"{shown(bare)}: the decimals of arrays are blank in record 2, 0 are taken")
-    for kind, prefix, what in (("3", "ratio", "initial margin on maintenance"), ("4", "adjustment", "maintenance")):
-        blank = [
-            record["cc"] for _, record in each(kind) if any(np.isnan(record[f"{prefix}_{name}"]) for name in CLASSES)
-        ]
-        if blank:
-            told.append(f"{shown(blank)}: a factor of {what} is blank in record {kind}, 1 is taken")
-    return tuple(told)
-
-
 def add_inter_spreads(rows: dict[str, Rows], each: Each, refuse: Refuse) -> None:
     """Records of type 6 in the order of their priority."""
+    exchanges = {record["exchange"] for _, record in each("1")}
     for line, record in sorted(each("6"), key=lambda pair: pair[1]["priority"]):
-        _known_method("6", line, record, refuse)
+        check_flags("6", line, record, refuse)
+        _known_exchanges(line, record, exchanges, refuse)
+        legs = sum(bool(record[f"cc_{leg}"]) for leg in range(1, 5))
+        if record["legs_required"] > legs:
+            refuse(line, "record 6 legs_required", int(record["legs_required"]), f"are more legs than it lists: {legs}")
         scanning = record["method"] in ("04", "4")
         flat = record["credit_method"] == "F"
-        if record["credit_method"] not in ("", "W", "F"):
-            refuse(line, "record 6 credit method", record["credit_method"], "is not known: must be W, F or blank")
         kind = {"kind": "scan"} if scanning else {"kind": "delta", "charge_method": "F" if flat else "W"}
         values = {"scope": INTER, "number": str(int(record["priority"])), **kind}
         if scanning:
             values["target_required"] = "0" if record["target_required"] == "N" else "1"
             values["legs_required"] = "" if np.isnan(record["legs_required"]) else str(int(record["legs_required"]))
         spread = rows["spreads"].add(line, values)
-        rate = {"spread_idx": spread, "rate": 1, "value": record["credit"] * (100.0 if flat else 0.01)}
+        # Money has two decimals where a share in percent has four.
+        unit = 100.0 if flat else 0.01
+        rate = {"spread_idx": spread, "rate": 1, "value": record["credit"] * unit}
         rows["spread_rates"].add(line, rate)
         if scanning and record["target_cc"]:
             target = {"commodity": record["target_cc"], "is_target": "1", "ratio": record["target_ratio"]}
             rows["spread_legs"].add(line, {**target, "spread_idx": spread, "kind": "scan"})
         for leg in range(1, 5):
-            _add_inter_leg(rows, line, record, leg, spread, scanning)
+            _add_inter_leg(rows, line, record, leg, spread, scanning, unit)
+
+
+def _known_exchanges(line: int, record: dict[str, Any], exchanges: set[str], refuse: Refuse) -> None:
+    named = {f"exchange_{leg}": f"cc_{leg}" for leg in range(1, 5)} | {"target_exchange": "target_cc"}
+    for name, of in named.items():
+        if record[of] and record[name] and record[name] not in exchanges:
+            refuse(line, f"record 6 {name}", record[name], "no record of type 1 names this exchange")
 
 
 def _add_inter_leg(rows: dict[str, Rows], line: int, record: dict[str, Any], leg: int, spread: int,
-                   scanning: bool) -> None:  # fmt: skip
+                   scanning: bool, unit: float) -> None:  # fmt: skip
     code = record[f"cc_{leg}"]
     if not code:
         return
@@ -155,7 +165,7 @@ def _add_inter_leg(rows: dict[str, Rows], line: int, record: dict[str, Any], leg
     row = rows["spread_legs"].add(line, values)
     own = record[f"rate_{leg}"]
     if record["separate_rates"] == "Y" and np.isfinite(own):
-        rows["spread_rates"].add(line, {"spread_idx": spread, "leg": row, "rate": 1, "value": own / 100.0})
+        rows["spread_rates"].add(line, {"spread_idx": spread, "leg": row, "rate": 1, "value": own * unit})
 
 
 def _add_tiers(rows: dict[str, Rows], line: int, commodity: int, record: dict[str, Any], money: float) -> None:
@@ -250,31 +260,24 @@ def _add_spot(rows: dict[str, Rows], line: int, commodity: int, record: dict[str
 
 
 def _add_intra_spreads(
-    rows: dict[str, Rows], each: Each, commodity: Callable[..., int], money: dict[int, float]
+    rows: dict[str, Rows], each: Each, commodity: Callable[..., int], money: dict[int, float], refuse: Refuse
 ) -> None:
     """Spreads of contract periods come before those of tiers, each in the order of priority."""
-    for kind, places in (("E", 4), ("C", 8)):
+    for kind, most in (("E", 4), ("C", TIER_LEGS_MOST)):
         for line, record in sorted(each(kind), key=lambda pair: (pair[1]["cc"], pair[1]["priority"])):
             owner = commodity(line, record)
+            check_flags(kind, line, record, refuse)
             values = {"scope": INTRA, "commodity_idx": owner, "kind": "delta", "charge_method": "F"}
             spread = rows["spreads"].add(line, {**values, "number": str(int(record["priority"]))})
             rows["spread_rates"].add(
                 line, {"spread_idx": spread, "leg": -1, "rate": 1, "value": money[owner] * record["charge"]}
             )
-            for leg in range(1, places + 1):
+            for leg in _legs(record, most):
                 ratio, side = record[f"ratio_{leg}"], record[f"side_{leg}"]
-                if np.isnan(ratio) or not side:
-                    continue
                 place = {"kind": "tier", "tier": int(_stated(record[f"tier_{leg}"], 0))} if kind == "C" else {
                     "kind": "period", "period": f"20{record[f'month_{leg}']}{record[f'day_{leg}']}"}  # fmt: skip
                 own = {"spread_idx": spread, "commodity": record["cc"], "side": side, "ratio": ratio}
                 rows["spread_legs"].add(line, {**own, **place})
-
-
-def _known_method(kind: str, line: int, record: dict[str, Any], refuse: Refuse) -> None:
-    if record["method"] not in KNOWN_METHODS[kind]:
-        known = ", ".join(filter(None, KNOWN_METHODS[kind]))
-        refuse(line, f"record {kind} method", record["method"], f"is not known: must be one of {known}")
 
 
 def _named(names: dict[str, str], code: str) -> str:

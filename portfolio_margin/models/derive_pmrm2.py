@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portfolio_margin.book import UNGROUPED, Book
+from portfolio_margin.book import Book
 from portfolio_margin.derive_feeds import (
     Feeds,
     NetMargin,
@@ -281,7 +281,7 @@ class Model:
 
     def _at_once(self, book: Book, arrays: RiskArrays, threads: int | None) -> Requirement | None:
         """The same requirement by one pass over the positions; None where that is not enough."""
-        if not self.params.feeds.quiet or np.any(book.group_key == UNGROUPED):
+        if not self.params.feeds.quiet or not book.is_grouped:
             return None
         asked = Asked(charge_parts, self._rates(), CHARGES)
         found = charged_at_once(book, arrays, self.rule(arrays), *self._assets(arrays), asked, threads)

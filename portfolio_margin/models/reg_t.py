@@ -55,7 +55,8 @@ class Params:
     option_rates         class -> share of the underlying's value a naked option asks for, and its minimum share: 0 to 1
     product_class        underlying -> class
     default_class        class of underlyings not named; "" for none: their contracts are left out and named
-    leverage             underlying -> factor on its rates, for leveraged funds, 1 to 5; a rate never passes 1
+    leverage             underlying -> factor on its rates, for leveraged funds, 1 to 5; a rate never passes 1,
+                         but that of short stock, which may lose more than it is worth
     stock_initial        share of the value of stock, long or short, 0 to 1 (Regulation T)
     stock_long           share for maintenance of long stock, 0 to 1
     stock_short          share for maintenance of short stock, 0 to 2

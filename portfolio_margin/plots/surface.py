@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from pricing.surfaces import svi
 if TYPE_CHECKING:
     import pandas as pd
 
-CURVE_POINTS = 301
+CURVE_POINTS = 601
 FAN_DEVIATIONS = 4.0
 BUTTERFLY_DEVIATIONS = 8.0
+FARTHEST_DRAWN = 100.0
+BEYOND = 1.05
 MARGIN_SHARE = 0.1
 SMALLEST_ROOM = 0.05
 UNUSED_MARKERS = {
@@ -86,13 +89,21 @@ def smile(quotes: Quotes, expiries: Expiries, surface: Surface, expiry: int, tit
 
 
 def fan(expiries: Expiries, surface: Surface, underlying: int = 0, title: str = "") -> Picture:
-    """Total variance of every expiry of an underlying over 4 deviations of the last: lines that cross are arbitrage.
+    """Total variance of every expiry of an underlying: lines that cross are arbitrage.
 
-    The frame: expiry_idx, tau, k, total_variance. DataError for an underlying without slices.
+    Over 4 deviations of the last at least, further to the farthest quote used and to where a slice is furthest below
+    the one before it; the axis says how far. DataError for an underlying without slices.
+
+    The frame: expiry_idx, tau, k, total_variance.
     """
     rows = slices_of(surface, expiries, underlying).expiry_idx
-    figure, axes = new_axes(title or "total variance", "ln(K/F)", "total variance")
-    reach = FAN_DEVIATIONS * np.sqrt(svi.total_variance(np, 0.0, *surface.svi[rows[-1]]))
+    done = surface.diagnostics
+    crossed = np.where(done.calendar_gap[rows] < 0, done.calendar_gap_k[rows], np.nan)
+    reach = _reach(
+        FAN_DEVIATIONS * np.sqrt(svi.total_variance(np, 0.0, *surface.svi[rows[-1]])),
+        [done.k_low[rows], done.k_high[rows], crossed],
+    )
+    figure, axes = new_axes(title or "total variance", f"ln(K/F), drawn to {reach:.2g} either way", "total variance")
     curve = np.linspace(-reach, reach, CURVE_POINTS)
     values = svi.total_variance(np, curve, *surface.svi[rows].T[:, :, None])
     for row, colour, w in zip(rows, shades(len(rows)), values, strict=True):
@@ -103,14 +114,24 @@ def fan(expiries: Expiries, surface: Surface, underlying: int = 0, title: str = 
 
 
 def butterfly(expiries: Expiries, surface: Surface, underlying: int = 0, title: str = "") -> Picture:
-    """Durrleman's g of every expiry over 8 of its own deviations: below 0 is arbitrage.
+    """Durrleman's g of every expiry: below 0 is arbitrage.
 
-    The frame: expiry_idx, tau, k, g. DataError for an underlying without slices.
+    Over 8 of its own deviations at least, further to the farthest quote used and to where g is least, within 100; the
+    axis says how far, and how many least values lie further out still. DataError for an underlying without slices.
+
+    The frame: expiry_idx, tau, k, g.
     """
     rows = slices_of(surface, expiries, underlying).expiry_idx
-    figure, axes = new_axes(title or "butterfly", "ln(K/F) / deviation at the money", "g")
-    z = np.linspace(-BUTTERFLY_DEVIATIONS, BUTTERFLY_DEVIATIONS, CURVE_POINTS)
-    k = z * np.sqrt(svi.total_variance(np, 0.0, *surface.svi[rows].T))[:, None]
+    done, deviation = surface.diagnostics, np.sqrt(svi.total_variance(np, 0.0, *surface.svi[rows].T))
+    least = done.minimum_g_k[rows] / deviation
+    further = int(np.sum(np.abs(least) > FARTHEST_DRAWN))
+    quoted = [done.k_low[rows] / deviation, done.k_high[rows] / deviation]
+    reach = _reach(BUTTERFLY_DEVIATIONS, [*quoted, np.where(np.abs(least) > FARTHEST_DRAWN, np.nan, least)])
+    reach = min(reach, FARTHEST_DRAWN)
+    window = f"drawn to {reach:.3g} either way" + (f"; {further} least g further out" if further else "")
+    figure, axes = new_axes(title or "butterfly", f"ln(K/F) / deviation at the money, {window}", "g")
+    z = np.linspace(-reach, reach, CURVE_POINTS)
+    k = z * deviation[:, None]
     values = svi.butterfly_g(np, k, *surface.svi[rows].T[:, :, None])
     for row, colour, g in zip(rows, shades(len(rows)), values, strict=True):
         axes.plot(z, g, linewidth=1.0, color=colour, label=_days(expiries, row))
@@ -145,6 +166,12 @@ def residuals(quotes: Quotes, expiries: Expiries, surface: Surface, underlying: 
     _vol_point_axis(axes, columns["error"])
     axes.axhline(0.0, color="black", linewidth=0.8)
     return Picture(figure, frame(columns))
+
+
+def _reach(least: float, places: Sequence[FloatArray]) -> float:
+    """How far to either side is drawn: at least so far, and a little beyond every place that is a number."""
+    farthest = np.abs(np.concatenate(places))
+    return float(max(least, BEYOND * np.max(farthest, initial=0.0, where=np.isfinite(farthest))))
 
 
 def _days(expiries: Expiries, row: int) -> str:

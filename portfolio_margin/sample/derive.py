@@ -45,7 +45,7 @@ def derive(data: Path, target: Path) -> None:
 
 def fitted_market(snapshot: Snapshot) -> tuple[Instruments, Market]:
     """The contracts of a snapshot and its market with fitted slices in place of the venue's vols."""
-    surface = fit(vol_quotes(snapshot), expiries_of(snapshot.market))
+    surface = fit(vol_quotes(snapshot), expiries_of(snapshot.market), backend="numpy")
     market = with_surface(snapshot, surface.svi).market
     return snapshot.instruments, replace(market, mark_vol=np.full(len(snapshot.instruments), np.nan))
 

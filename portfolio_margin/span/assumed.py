@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from portfolio_margin.span.contracts import commodity_of_family, within_tier
+from portfolio_margin.span.contracts import ContractView, commodity_of_family, within_tier
 from portfolio_margin.span.levels import chain_of, chained_factors
-from portfolio_margin.span.tables import INTER, INTRA, OPTION_TYPES, SCAN, RiskParameterFile
+from portfolio_margin.span.tables import FUTURES_LIKE, INTER, INTRA, OPTION_TYPES, SCAN, RiskParameterFile
 
 NAMES_SHOWN = 5
 KINDS = {True: "maintenance", False: "initial"}
@@ -25,9 +25,10 @@ def shown(names: Iterable[object]) -> str:
 
 def assumptions(file: RiskParameterFile) -> tuple[str, ...]:
     """Defaults taken for levels and their factors, open tiers, tiers of spreads that overlap, gaps in the numbers of
-    spreads, legs and delivery months without contracts."""
+    spreads, legs and delivery months without contracts; credits that are more than the scenarios set off."""
     tiers = (*_open_tiers(file), *_shared_tiers(file))
-    return (*_levels(file), *tiers, *_alike_legs(file), *_lost_spreads(file), *_without_contracts(file))
+    spreads = (*_alike_legs(file), *_lost_spreads(file), *_without_contracts(file), *_generous_credits(file))
+    return (*_levels(file), *tiers, *spreads)
 
 
 def _levels(file: RiskParameterFile) -> Iterator[str]:
@@ -40,6 +41,10 @@ def _levels(file: RiskParameterFile) -> Iterator[str]:
         yield f"account types {', '.join(types)}: {types[0]} counts unless the parameter account_type names one"
     for account_type in types:
         mine = np.flatnonzero(levels.account_type == account_type)
+        kinds = file.account_types.is_net_margin[file.account_types.code == account_type]
+        if len(kinds) and not kinds.any():
+            yield (f"accounts of type {account_type} are margined gross by the file: long and short of several owners, "
+                   "which is not computed; positions of an account are netted")  # fmt: skip
         for maintenance, kind in KINDS.items():
             rows = mine[levels.is_maintenance[mine] == maintenance]
             if not len(rows):
@@ -166,6 +171,50 @@ def _without_contracts(file: RiskParameterFile) -> Iterator[str]:
     ]
     if bare:
         yield f"delivery months of which there is no contract, and which charge nothing: {shown(bare)}"
+
+
+def _generous_credits(file: RiskParameterFile) -> Iterator[str]:
+    """Spreads between commodities that credit more than their legs set off where all prices move by their scan range.
+
+    With scan ranges P by delta, ratios n and sides +1 and -1, one spread loses |sum side n P| then, and is margined
+    with sum n P (1 - credit). Spreads over several currencies are not looked at.
+    """
+    spreads, legs, rates = file.spreads, file.spread_legs, file.spread_rates
+    wanted = (spreads.kind == "delta") & (spreads.charge_method == "W") & (spreads.scope != INTRA)
+    scan = _scan_ranges(file) if wanted.any() else {}
+    position = {str(code): row for row, code in enumerate(file.commodities.code)}
+    found = []
+    for spread in np.flatnonzero(wanted).tolist():
+        rows = np.flatnonzero(legs.spread_idx == spread)
+        owners = [position.get(str(code), -1) for code in legs.commodity[rows]]
+        stated = np.flatnonzero(rates.spread_idx == spread)
+        if not all(owner in scan for owner in owners) or len(set(file.commodities.currency[owners].tolist())) != 1:
+            continue
+        by_leg = dict(zip(rates.leg[stated][::-1].tolist(), rates.value[stated][::-1].tolist(), strict=True))
+        credit = np.array([by_leg.get(leg, by_leg.get(-1, 0.0)) for leg in rows.tolist()])
+        size = legs.ratio[rows] * np.array([scan[owner] for owner in owners])
+        lost = abs(float((size * np.where(legs.side[rows] == "A", 1.0, -1.0)).sum()))
+        if lost > float((size * (1.0 - credit)).sum()) * (1.0 + 1e-9):
+            found.append(f"{_named(file, spread)} ({' and '.join(legs.commodity[rows].tolist())})")
+    if found:
+        yield (
+            "credits between commodities that leave less than their legs lose together where all prices move by their "
+            f"scan range, counted as the file states them: {shown(found)}"
+        )
+
+
+def _scan_ranges(file: RiskParameterFile) -> dict[int, float]:
+    """Scan range of one delta of the nearest future of each commodity that has one."""
+    view = ContractView(file)
+    own = {int(period): float(value) for period, value in
+           zip(file.scan_rates.period_idx[::-1], file.scan_rates.price_scan[::-1], strict=True)}  # fmt: skip
+    futures = np.flatnonzero(np.isin(view.kind, FUTURES_LIKE) & (view.commodity >= 0)).tolist()
+    scan: dict[int, float] = {}
+    for row in sorted(futures, key=lambda row: str(view.period[row]), reverse=True):
+        value = own.get(int(file.contracts.period_idx[row]), np.nan) / float(view.delta_scale[row])
+        if np.isfinite(value):
+            scan[int(view.commodity[row])] = value
+    return scan
 
 
 def _has_contracts(file: RiskParameterFile, leg: int, codes: np.ndarray) -> bool:

@@ -6,7 +6,7 @@ depend on how deltas are paired, so each has a ceiling:
   spreads inside   every spread takes its ratios of deltas, each of which can be taken once: the dearest by delta taken,
                    times the largest size of every period's delta
   delivery         the larger of the two rates times the largest size of the period's delta
-  credits          none; a flat charge between commodities for as many spreads as any of its legs allows
+  credits          none; money charged between commodities for as many spreads as any of its legs allows
   minimum          of every option sold
   option value     what is above 0 by commodity, since risk and value together ask for the larger of the two
 
@@ -105,5 +105,5 @@ def _flat(spread: Spread, size: FloatArray, factor: FloatArray) -> float:
     if spread.method != FLAT:
         return 0.0
     count = min(float(size[leg.periods].sum()) / leg.ratio for leg in spread.legs)
-    rates = [max(leg.rate, 0.0) / len(spread.legs) * float(factor[leg.commodity]) for leg in spread.legs]
+    rates = [max(-leg.rate, 0.0) / len(spread.legs) * float(factor[leg.commodity]) for leg in spread.legs]
     return count * sum(rates)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from portfolio_margin.blocks import blocks
 from portfolio_margin.book import Book
 from portfolio_margin.contributions import position_ticks
-from portfolio_margin.span.requirement import Holdings
 from portfolio_margin.span.rules import SpanRules
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.instruments import Kind
@@ -18,6 +18,28 @@ from scenarios.risk_arrays import RiskArrays
 # Sums a block of accounts may hold, 16 MB; never fewer accounts than it takes to make a pass over all contracts cheap.
 BLOCK_NUMBERS = 2_000_000
 FEWEST_ACCOUNTS = 1_024
+
+
+class Holdings(NamedTuple):
+    """What a block of accounts holds, summed up.
+
+    loss         (U,A,16) losses in every scenario
+    scan_loss    (K,A,16) the same by the parts that are scanned apart
+    tier_loss    (T,A,16) the same by the tiers that legs between commodities are on
+    delta        (D,A) scaled deltas by contract period
+    short_calls, short_puts  (M,A) short option minimum of the calls, and of the puts, by tier
+    option_value (U,A) net option value
+    exposure     (U,A) notional of futures, long or short, and of short options
+    """
+
+    loss: FloatArray
+    scan_loss: FloatArray
+    tier_loss: FloatArray
+    delta: FloatArray
+    short_calls: FloatArray
+    short_puts: FloatArray
+    option_value: FloatArray
+    exposure: FloatArray
 
 
 def holdings(

@@ -11,45 +11,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from portfolio_margin.span.credits import Credits
+from portfolio_margin.span.holdings import Holdings
 from portfolio_margin.span.rules import SpanRules
 from portfolio_margin.span.scan import scan_risk, weighted_price_risk
 from portfolio_margin.span.spreads import (
     NEAREST,
     FormedSpread,
-    ScanSpread,
-    Spread,
-    form_inter_spread,
     form_intra_spreads,
     formed_spreads,
     rounded,
-    scan_together,
     spot_charges,
 )
 from pricing.arrays import FloatArray, IntArray
 
 BEFORE_VALUE, AFTER_VALUE = "before_option_value", "after_option_value"
-
-
-class Holdings(NamedTuple):
-    """What a block of accounts holds, summed up.
-
-    loss         (U,A,16) losses in every scenario
-    scan_loss    (K,A,16) the same by the parts that are scanned apart
-    tier_loss    (T,A,16) the same by the tiers that legs between commodities are on
-    delta        (D,A) scaled deltas by contract period
-    short_calls, short_puts  (M,A) short option minimum of the calls, and of the puts, by tier
-    option_value (U,A) net option value
-    exposure     (U,A) notional of futures, long or short, and of short options
-    """
-
-    loss: FloatArray
-    scan_loss: FloatArray
-    tier_loss: FloatArray
-    delta: FloatArray
-    short_calls: FloatArray
-    short_puts: FloatArray
-    option_value: FloatArray
-    exposure: FloatArray
 
 
 class CommodityRisk(NamedTuple):
@@ -113,17 +89,14 @@ def commodity_risk(
     scan = _scanned_apart(rules, held, scan, rounding_unit)
     net = _sums_by_commodity(rules, held.delta)
     weighted = weighted_price_risk(price, net, rules.price_method[:, None], rules.scan_range[:, None])
-    tier_weighted = _tier_weighted(rules, held)
     left = held.delta.copy()
-    # Scanning spreads merge losses.
-    merges = any(isinstance(spread, ScanSpread) for spread in (*rules.before, *rules.between))
-    loss = held.loss.copy() if merges else held.loss
-    state = _Credits(rules, loss, scan.copy(), weighted, tier_weighted, (attribution, rounding_unit))
-    super_credit = state.form(rules.before, left)
+    state = Credits(rules, held, weighted, attribution, rounding_unit)
+    # Credits are of the scanned risk: charges of spreads and of delivery stay owed.
+    super_credit = np.minimum(state.form(rules.before, left), scan)
     remaining = left.copy()
     intra, used = form_intra_spreads(remaining, rules.intra, weighted, attribution, rounding_unit)
     delivery = spot_charges(remaining, used, rules.spot, count)
-    inter_credit = state.form(rules.between, left)
+    inter_credit = np.minimum(state.form(rules.between, left), scan - super_credit)
     minimum = _minimums(rules, held)
     risk = np.maximum(scan + intra + delivery - super_credit - inter_credit, minimum)
     return CommodityRisk(
@@ -153,8 +126,7 @@ def intra_by_spread(
     weighted  (U,A) price risk of one delta, as found there
     """
     left, how = held.delta.copy(), (attribution, rounding_unit)
-    state = _Credits(rules, held.loss.copy(), np.zeros(weighted.shape), weighted, _tier_weighted(rules, held), how)
-    state.form(rules.before, left)
+    Credits(rules, held, weighted, *how).form(rules.before, left)
     return [list(formed_spreads(left, spread, weighted, *how)) for spread in rules.intra]
 
 
@@ -193,46 +165,6 @@ def totals(rules: SpanRules, risk: CommodityRisk, *, initial_ratio: str = BEFORE
     return Totals(*(sum((group[n] for group in groups), nothing) for n in range(len(Totals._fields))))
 
 
-class _Credits:
-    """Losses and scan risks while spreads between commodities are formed."""
-
-    def __init__(
-        self, rules: SpanRules, loss: FloatArray, scan: FloatArray, weighted: FloatArray, tier_weighted: FloatArray,
-        how: tuple[str, float],
-    ) -> None:  # fmt: skip
-        self.rules, self.loss, self.scan, self.weighted = rules, loss, scan, weighted
-        self.tier_weighted, self.how = tier_weighted, how
-
-    def form(self, spreads: tuple[Spread | ScanSpread, ...], left: FloatArray) -> FloatArray:
-        """Credits (U,A) of spreads in their order; deltas left are changed in place."""
-        credit = np.zeros(self.scan.shape)
-        for spread in spreads:
-            if isinstance(spread, ScanSpread):
-                self._scan(spread, credit)
-            else:
-                form_inter_spread(left, spread, self.weighted, self.tier_weighted, credit, *self.how)
-        return credit
-
-    def _scan(self, spread: ScanSpread, credit: FloatArray) -> None:
-        rows = (*spread.legs, spread.target)
-        present = np.array([np.any(self.loss[row] != 0.0, axis=1) for row in rows])
-        needed = np.array(spread.required)
-        formed = present[needed].all(axis=0) & (present[:-1].sum(axis=0) >= spread.fewest) & (present.sum(axis=0) > 1)
-        if not formed.any():
-            return
-        together = scan_together(
-            self.loss[list(spread.legs)], self.loss[spread.target], spread.rate, formed.astype(np.float64)
-        )
-        merged = np.maximum(together.max(axis=1), 0.0)
-        credit[spread.target] += np.where(formed, self.scan[spread.target] - merged, 0.0)
-        self.scan[spread.target] = np.where(formed, merged, self.scan[spread.target])
-        self.loss[spread.target] = together
-        for row in spread.legs:
-            credit[row] += np.where(formed, self.scan[row], 0.0)
-            self.scan[row] = np.where(formed, 0.0, self.scan[row])
-            self.loss[row] = np.where(formed[:, None], 0.0, self.loss[row])
-
-
 def _scanned_apart(rules: SpanRules, held: Holdings, scan: FloatArray, unit: float) -> FloatArray:
     """Scan risks, for commodities with parts that are scanned apart the sum of those of the parts."""
     if not len(rules.scan_tier):
@@ -248,20 +180,6 @@ def _sums_by_commodity(rules: SpanRules, delta: FloatArray) -> FloatArray:
     total = np.zeros((len(rules.code), delta.shape[1]))
     np.add.at(total, rules.period_commodity, delta)
     return total
-
-
-def _tier_weighted(rules: SpanRules, held: Holdings) -> FloatArray:
-    """(T,A) price risk of one delta by tier, from the positions in the tier alone."""
-    tiers, accounts = held.tier_loss.shape[:2]
-    result = np.zeros((tiers, accounts))
-    for tier in range(tiers):
-        periods = np.flatnonzero(rules.inter_tier[tier])
-        commodity = int(rules.period_commodity[periods[0]]) if len(periods) else 0
-        part = scan_risk(held.tier_loss[tier], rules.paired[commodity])
-        net = held.delta[periods].sum(axis=0)
-        method, scan = rules.price_method[commodity : commodity + 1], rules.scan_range[commodity : commodity + 1]
-        result[tier] = weighted_price_risk(part.price, net, method, scan)
-    return result
 
 
 def _minimums(rules: SpanRules, held: Holdings) -> FloatArray:

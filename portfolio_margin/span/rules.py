@@ -50,6 +50,7 @@ class SpanRules:
     period_code      (D,) increasing within a commodity
     scan_tier        (K, D) True for the periods of each part of a commodity that is scanned apart from its others
     scan_commodity   (K,) -> U, every period of a commodity that has such parts being in one of them
+    scan_number      (K,) number of the tier
     inter_tier       (T, D) True for the periods of each tier that a leg between commodities is on
     intra, spot      spreads and delivery charges inside commodities
     before, between  spreads between commodities, before and after those: `Spread` or `ScanSpread`
@@ -77,6 +78,7 @@ class SpanRules:
     period_code: StrArray
     scan_tier: BoolArray
     scan_commodity: IntArray
+    scan_number: IntArray
     inter_tier: BoolArray
     intra: tuple[Spread, ...]
     spot: tuple[SpotCharge, ...]
@@ -147,7 +149,7 @@ class _Builder:
         fx_of = np.array([self.fx[str(code)] for code in view.currency])
         larger = file.commodities.minimum_method == LARGER
         before, between = (self._inter_spreads(scope) for scope in (SUPER, INTER))
-        scan_tier, scan_commodity = self._scan_tiers()
+        scan_tier, scan_commodity, scan_number = self._scan_tiers()
         masks = np.zeros((len(self.inter_tiers), len(self.period_code)), dtype=bool)
         for number, periods in enumerate(self.inter_tiers):
             masks[number, periods] = True
@@ -174,6 +176,7 @@ class _Builder:
             period_code=self.period_code,
             scan_tier=scan_tier,
             scan_commodity=scan_commodity,
+            scan_number=scan_number,
             inter_tier=masks,
             intra=self._intra_spreads(),
             spot=self._spot_charges(),
@@ -312,8 +315,9 @@ class _Builder:
             return self._named_periods(commodity, str(legs.period[leg]))
         return self._tier_periods(commodity, purposes, int(legs.tier[leg]))
 
-    def _scan_tiers(self) -> tuple[BoolArray, IntArray]:
-        """Parts of commodities that are scanned apart. ConfigError for a period that is in none of them."""
+    def _scan_tiers(self) -> tuple[BoolArray, IntArray, IntArray]:
+        """Parts of commodities that are scanned apart, their commodities and numbers. ConfigError for a period that is
+        in none of them."""
         tiers, parts, owners = self.file.tiers, [], []
         for commodity in range(len(self.file.commodities)) if self.choices.scan_tiers == "apart" else ():
             mine = self.period_commodity == commodity
@@ -322,18 +326,19 @@ class _Builder:
             for row in rows.tolist():
                 part = left & within_tier(self.file, row, self.period_code)
                 left &= ~part
-                found.append(part)
-            if found and left.any():
+                if part.any():
+                    found.append((part, int(tiers.number[row])))
+            if len(rows) and left.any():
                 raise ConfigError(
                     f"period {self.period_code[left][0]} of {self.file.commodities.code[commodity]} is in none of its "
                     "scan tiers: choose scan_tiers = together, or another parameter file"
                 )
-            found = [part for part in found if part.any()]
             if len(found) > 1:
                 parts += found
                 owners += [commodity] * len(found)
-        shape = (len(parts), len(self.period_code))
-        return np.array(parts, dtype=bool).reshape(shape), np.array(owners, dtype=np.int64)
+        inside = np.array([part for part, _ in parts], dtype=bool).reshape(len(parts), len(self.period_code))
+        numbers = np.array([number for _, number in parts], dtype=np.int64)
+        return inside, np.array(owners, dtype=np.int64), numbers
 
     def _named_periods(self, commodity: int, code: str) -> IntArray:
         """Rows of the period with this code, or else of those whose codes begin with it."""

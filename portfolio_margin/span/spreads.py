@@ -6,15 +6,17 @@ takes long deltas and one on side B short ones, and the other way round when the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 
 NEAREST, PROPORTIONAL = "nearest", "proportional"
 FLAT, WEIGHTED, PERCENT = "F", "W", "P"
+# Risks that differ by less than this share of the losses are alike.
+ALIKE = 1e-9
 
 
 class Leg(NamedTuple):
@@ -42,8 +44,8 @@ class Spread(NamedTuple):
     """One spread between deltas.
 
     method   FLAT money per spread, WEIGHTED share of the price risk of the deltas, PERCENT share of a contract's value
-    rate     money per spread (FLAT), share (WEIGHTED), money per spread of the far leg's value (PERCENT). Inside a
-             commodity all are charges; between commodities FLAT is a charge and WEIGHTED a credit
+    rate     money per spread (FLAT), share (WEIGHTED), money per spread of the far leg's value (PERCENT). Charges
+             inside a commodity, credits between commodities
     legs     two at least, with different deltas each
     """
 
@@ -166,32 +168,26 @@ def formed_spreads(
             yield FormedSpread(direction, count, each, rounded(count * each, unit), taken)
 
 
-def form_inter_spread(
-    left: FloatArray, spread: Spread, weighted: FloatArray, tier_weighted: FloatArray, credit: FloatArray,
-    attribution: str,
-    unit: float = 0.0,
-) -> None:  # fmt: skip
-    """Form one spread between commodities from their net deltas, and add its credit.
+def formed_between(
+    left: FloatArray, spread: Spread, free: BoolArray, attribution: str
+) -> Iterator[tuple[FloatArray, tuple[FloatArray, ...]]]:
+    """Spreads between commodities from their net deltas, side A long and then short: their number, and the share that
+    they take of the net deltas of each leg, (A,) each.
 
-    left           (D,A) deltas left, changed in place; the net delta of a leg is their sum over its periods
-    weighted       (U,A) price risk of one delta
-    tier_weighted  (T,A) the same by tier, for legs on tiers
-    credit         (U,A) credits so far, changed in place
-    attribution    of deltas to periods
-    unit           money that each credit is rounded to, 0 for none
+    left         (D,A) deltas left, changed in place; the net delta of a leg is their sum over its periods
+    free         (A,) True where the account may form the spread
+    attribution  of deltas to periods
     """
     for direction in (1.0, -1.0):
-        count = _net_count(left, spread, direction)
+        count = np.where(free, _net_count(left, spread, direction), 0.0)
         if not count.any():
             continue
+        shares = []
         for leg in spread.legs:
+            net = np.abs(left[leg.periods].sum(axis=0))
+            shares.append(np.where(count > 0.0, count * leg.ratio / np.where(net > 0.0, net, 1.0), 0.0))
             _take(left, leg, direction, count, attribution)
-            if spread.method == FLAT:
-                # A charge, or a credit where it is below 0, of which each commodity gets an equal part.
-                credit[leg.commodity] -= rounded(count * (leg.rate / len(spread.legs)), unit)
-            else:
-                price_risk = weighted[leg.commodity] if leg.tier < 0 else tier_weighted[leg.tier]
-                credit[leg.commodity] += rounded(price_risk * count * leg.ratio * leg.rate, unit)
+        yield count, tuple(shares)
 
 
 def spot_charges(left: FloatArray, used: FloatArray, charges: Sequence[SpotCharge], commodities: int) -> FloatArray:
@@ -202,18 +198,43 @@ def spot_charges(left: FloatArray, used: FloatArray, charges: Sequence[SpotCharg
     return total
 
 
-def scan_together(loss: FloatArray, target: FloatArray, rate: FloatArray, formed: FloatArray) -> FloatArray:
-    """(A,16) losses of a scanning spread: those of the target and of the legs, of whose gains only a share counts.
+def scan_together(parts: Sequence[Mapping[int, FloatArray]], rate: FloatArray) -> dict[int, FloatArray]:
+    """Losses of commodities scanned together, of whose gains only a share counts, by number of the scan tier.
 
-    loss    (L,A,16) of the legs
-    target  (A,16) of the target commodity, counted the same way
-    rate    (L+1,) share of gains of the legs and, last, of the target
-    formed  (A,) whether the spread is formed; where not, the target's own losses come back
+    parts  of each commodity: number of the tier, 0 where all its months are scanned as one, -> (A,16) losses
+    rate   (commodities,) share of gains that counts
+
+    Tiers of one number are scanned together and those of others apart, as they are without a credit. Where only some of
+    the commodities have tiers, the others join the tier to whose risk they add most, so that the credit is the least;
+    the first of several alike.
     """
-    together = np.where(target > 0.0, target, target * rate[-1])
-    for own, share in zip(loss, rate[:-1], strict=True):
-        together = together + np.where(own > 0.0, own, own * share)
-    return np.where(formed[:, None] > 0.0, together, target)
+    tiers: dict[int, FloatArray] = {}
+    whole: FloatArray | None = None
+    for own, share in zip(parts, rate, strict=True):
+        for number, loss in own.items():
+            counted = np.where(loss > 0.0, loss, loss * share)
+            if number:
+                tiers[number] = tiers[number] + counted if number in tiers else counted
+            else:
+                whole = counted if whole is None else whole + counted
+    if whole is None:
+        return tiers
+    if not tiers:
+        return {0: whole}
+    numbers = sorted(tiers)
+    added = np.array([_worst(tiers[number] + whole) - _worst(tiers[number]) for number in numbers])
+    # The nearest of several alike, whatever the last digits of sums say.
+    most = added.max(axis=0) - ALIKE * np.abs(whole).max(axis=1)
+    chosen = np.argmax(added >= most, axis=0)
+    return {
+        number: np.where((chosen == place)[:, None], tiers[number] + whole, tiers[number])
+        for place, number in enumerate(numbers)
+    }
+
+
+def _worst(loss: FloatArray) -> FloatArray:
+    worst: FloatArray = np.maximum(loss.max(axis=1), 0.0)
+    return worst
 
 
 def _gross_count(left: FloatArray, spread: Spread, direction: float) -> FloatArray:

@@ -31,6 +31,7 @@ STEEPEST = LEE_SLOPE**0.5
 REGULAR = 1e-14
 LANES = 16
 LARGEST = 1e300
+G_MARGIN = 1e-6
 NOTHING = (0.0,) * 21  # before the first quote of a system
 SAME_COST, SAME_POINT = 1e-3, 1e-2
 # Sums over quotes become vectors only where their order is free; what is fitted is no sum of record.
@@ -38,6 +39,7 @@ FAST_FLAGS = {*XP.FAST_FLAGS, "reassoc"}
 
 SETTINGS = {"fastmath": FAST_FLAGS, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 compiled = numba.njit(**SETTINGS)
+Columns = tuple[FloatArray, FloatArray, FloatArray]
 
 
 def _formula(name: str) -> Any:
@@ -47,6 +49,7 @@ def _formula(name: str) -> Any:
 ADD_TO_BOX, ADD_TO_CELL, ADD_TO_SYSTEM = map(_formula, ("add_to_box", "add_to_cell", "add_to_system"))
 CENTRED, INSIDE, ON_EDGES = map(_formula, ("centred_cell", "slopes_inside", "slopes_on_edges"))
 WINGS, STEP, SAME = map(_formula, ("wings_of_cell", "damped_step", "same_point"))
+ADD_SHORTFALL = _formula("add_shortfall")
 
 
 @compiled
@@ -102,27 +105,29 @@ def _starts(k, w, square, low, high, deviation):
 
 
 @compiled
-def _system(k, w, square, point):
-    """The sums of `wings.add_to_system` over the quotes of one slice."""
+def _system(k, w, square, watched, penalty, point):
+    """The sums of `wings.add_to_system` over the quotes of one slice, and of `add_shortfall` where g is watched."""
     sums = NOTHING
     for q in range(k.shape[0]):
         sums = ADD_TO_SYSTEM(XP, sums, k[q], w[q], square[q], point)
+    for q in range(watched.shape[0]):
+        sums = ADD_SHORTFALL(XP, sums, watched[q], penalty[q], G_MARGIN, point)
     return sums
 
 
 @compiled
-def _polish(k, w, square, low, high, point, known, known_cost):
+def _polish(k, w, square, watched, penalty, low, high, point, known, known_cost):
     """Projected Levenberg-Marquardt: half the weighted sum of squares, whether the search ended, and where.
 
     A search that comes close to the minimum `known` with its cost, from above, ends there: it is the same one.
     """
-    sums, damping = _system(k, w, square, point), 1e-3
+    sums, damping = _system(k, w, square, watched, penalty, point), 1e-3
     for _ in range(MAX_ITERATIONS):
         cost, gain = sums[0], -1.0
         while damping < HIGHEST_DAMPING:
             regular, moved = STEP(XP, sums, damping, point, low, high)
             if regular:
-                trial = _system(k, w, square, moved)
+                trial = _system(k, w, square, watched, penalty, moved)
                 if trial[0] < cost:
                     gain = cost - trial[0]
                     break
@@ -139,9 +144,11 @@ def _polish(k, w, square, low, high, point, known, known_cost):
 
 
 def _template(tag):
-    def fit_slices(quotes, first_quote, padded, wings, costs, converged):
+    def fit_slices(quotes, first_quote, padded, watches, wings, costs, converged):
         tag  # noqa: B018 - enters the key of the disk cache
         k_all, w_all, weight_all = quotes
+        watched, penalty = watches
+        search = watched.shape[1] == 0
         for s in range(wings.shape[0]):
             begin, end = first_quote[s], first_quote[s + 1]
             # Rows without weight fill the last vector: no quote is left for a scalar remainder.
@@ -153,10 +160,14 @@ def _template(tag):
                 k[q], w[q], square[q] = k_all[at], w_all[at], weight_all[at] * weight_all[at] if real else 0.0
             low, high, deviation = _box(k, w)
             best_cost, best, best_ended = LARGEST, low, False
-            for start in _starts(k, w, square, low, high, deviation):
-                cost, ended, point = _polish(k, w, square, low, high, start, best, best_cost)
+            given = wings[s, 0], wings[s, 1], wings[s, 2], wings[s, 3], wings[s, 4]
+            starts = _starts(k, w, square, low, high, deviation) if search else (given, given)
+            for start in starts:
+                cost, ended, point = _polish(k, w, square, watched[s], penalty[s], low, high, start, best, best_cost)
                 if cost < best_cost:
                     best_cost, best, best_ended = cost, point, ended
+                if not search:
+                    break
             costs[s], converged[s] = best_cost, best_ended
             wings[s, 0], wings[s, 1], wings[s, 2], wings[s, 3], wings[s, 4] = best
 
@@ -179,15 +190,40 @@ def fit_slices(
     threads        how many to use
     """
     count = len(first_quote) - 1
-    wings, costs, converged = np.empty((count, 5)), np.empty(count), np.empty(count, dtype=np.bool_)
-    quotes = tuple(read_only(np.ascontiguousarray(column, dtype=np.float64)) for column in (k, w, weight))
+    return _over_slices((k, w, weight), first_quote, np.empty((2, count, 0)), np.empty((count, 5)), threads)
+
+
+def polish_slices(
+    quotes: Columns,
+    first_quote: IntArray,
+    watched: FloatArray,
+    penalty: FloatArray,
+    start: FloatArray,
+    threads: int = 1,
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """The same from the wing parameters `start` (X,5), with g penalised below G_MARGIN where it is watched.
+
+    quotes             k, w and weight; they, first_quote and threads as in `fit_slices`
+    watched, penalty   (X,P) log-moneyness, and by what the square of a shortfall of g counts there; P above 0
+    The half sums of squares include the penalties.
+    """
+    watches = np.stack([watched, penalty])
+    return _over_slices(quotes, first_quote, watches, np.array(start, dtype=np.float64, order="C"), threads)
+
+
+def _over_slices(
+    quotes: Columns, first_quote: IntArray, watches: FloatArray, wings: FloatArray, threads: int
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    count = len(wings)
+    costs, converged = np.empty(count), np.empty(count, dtype=np.bool_)
+    columns = tuple(read_only(np.ascontiguousarray(column, dtype=np.float64)) for column in quotes)
     first = np.ascontiguousarray(first_quote, dtype=np.int64)
     kernel, edges = _kernel(), np.linspace(0, count, max(1, min(threads, count)) + 1).astype(int)
     room = int(-(-np.diff(first).max(initial=0) // LANES) * LANES)
 
     def part(low: int, high: int) -> None:
-        padded = np.empty((3, room))
-        kernel(quotes, first[low : high + 1], padded, wings[low:high], costs[low:high], converged[low:high])
+        padded, watched = np.empty((3, room)), tuple(read_only(column[low:high]) for column in watches)
+        kernel(columns, first[low : high + 1], padded, watched, wings[low:high], costs[low:high], converged[low:high])
 
     if len(edges) == 2:
         part(0, count)

@@ -32,6 +32,11 @@ SCHEMES = {
     "default": (28, 40, 160, 0.75, 1, 40, 1e-9),
     "accurate": (64, 80, 640, 1.0, 2, 80, 1e-10),
 }
+# The same for terms with `layer` below 1. There H is of the order of u ln(1/u), first with one factor and then with
+# twice of it, so that H / sqrt(u)^power has a term s^(2 - power) ln s and its polynomial converges the faster the less
+# is taken out. Taking out more keeps H positive next to 0 for terms that are wilder or further apart.
+LAYER_SCHEMES = {"default": (28, 40, 160, 0.1, 1, 40, 1e-9), "accurate": (88, 64, 640, 0.1, 1, 80, 1e-10)}
+LARGEST_LAYER_SPREAD = 1.5
 
 # Up to here |r - q| sqrt(tau) / vol is resolved by the finest scheme.
 LARGEST_DRIFT = 40.0
@@ -62,6 +67,20 @@ def hardness(xp, rate, payout, vol, tau):
     """Above 1 where the boundary is steeper than a scheme resolves to the error stated for its accuracy."""
     earned = xp.maximum(xp.abs(rate), xp.abs(payout)) * tau
     return xp.maximum(0.5 * drift(xp, rate, payout, vol, tau), 5.0 * earned)
+
+
+def layer(xp, rate, payout, vol, tau):
+    """Below 1 where rate and yield are so close that the boundary has a layer next to expiry, or all of it is one.
+
+    Where B falls from its limit by vol sqrt(u), the gain r - q B is made of r - q before u is about
+    ((r - q) / (q vol))^2, and of q (1 - B) later: sqrt(u/tau) of that time, for usual hardness, and for a deviation
+    to expiry up to `LARGEST_LAYER_SPREAD`.
+    """
+    spread = vol * xp.sqrt(tau)
+    most = xp.maximum(rate, payout)
+    # Rates below 0 have no such layer, and no division by them.
+    share = xp.abs(rate - payout) / (xp.maximum(most, SMALLEST) * spread)
+    return xp.maximum(xp.maximum(share, hardness(xp, rate, payout, vol, tau)), spread / LARGEST_LAYER_SPREAD)
 
 
 def limit_at_expiry(xp, rate, payout):

@@ -114,6 +114,37 @@ def add_to_system(xp, sums, k, w, square, point):
     return tuple(total + term for total, term in zip(sums, terms, strict=True))
 
 
+def add_shortfall(xp, sums, k, square, margin, point):
+    """The same sums with what Durrleman's g at log-moneyness k falls short of a margin; `square` weighs its square."""
+    lowest, left, right, m, sigma = point
+    w, by_left, by_right, by_m, by_sigma = total_variance_and_derivatives(xp, k, lowest, left, right, m, sigma)
+    x = k - m
+    inverse = 1.0 / xp.sqrt(x * x + sigma * sigma)
+    tilt, square_inverse = x * inverse, inverse * inverse
+    b = 0.5 * (left * left + right * right)
+    curvature = sigma * sigma * square_inverse * inverse
+    bend = b * curvature
+    slope = 0.5 * (left * left * (tilt - 1.0) + right * right * (tilt + 1.0))
+    inner = 1.0 - 0.5 * k * slope / w
+    g = inner * inner - 0.25 * slope * slope * (1.0 / w + 0.25) + 0.5 * bend
+    by_w = (inner * k * slope + 0.25 * slope * slope) / (w * w)
+    by_slope = -inner * k / w - 0.5 * slope * (1.0 / w + 0.25)
+    wide = b * inverse * (2.0 * sigma - 3.0 * sigma * sigma * sigma * square_inverse) * square_inverse
+    gradient = (
+        by_w,
+        by_w * by_left + by_slope * left * (tilt - 1.0) + 0.5 * left * curvature,
+        by_w * by_right + by_slope * right * (tilt + 1.0) + 0.5 * right * curvature,
+        by_w * by_m - by_slope * bend + 1.5 * x * bend * square_inverse,
+        by_w * by_sigma - by_slope * b * tilt * sigma * square_inverse + 0.5 * wide,
+    )
+    short = g < margin
+    weight, error = xp.where(short, square, 0.0), xp.where(short, g - margin, 0.0)
+    terms = [weight * error * error, *(weight * error * derivative for derivative in gradient)]
+    for row, derivative in enumerate(gradient):
+        terms += [weight * derivative * other for other in gradient[: row + 1]]
+    return tuple(total + term for total, term in zip(sums, terms, strict=True))
+
+
 def damped_step(xp, sums, damping, point, low, high):
     """Whether the damped normal equations are regular, and the point after their step, inside the box.
 

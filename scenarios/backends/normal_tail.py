@@ -21,8 +21,8 @@ from numpy.polynomial import chebyshev
 
 from pricing.arrays import FloatArray
 from pricing.xp.arithmetic import ROUND_MAGIC
+from scenarios.backends.registers import BITS, INDEX, LANES, REGISTER, SMALL, called, fused, spread
 
-LANES = 8
 INTERVAL, INTERVALS, DEGREE = 37.0 / 64.0, 16, 12
 # Of the series that a polynomial is shortened from; what is left of it is beyond all digits.
 TERMS = 26
@@ -30,9 +30,6 @@ TERMS = 26
 LOG_MONEYNESS, PER_DEVIATION, HALF, WORTH_GROWN, WORTH_STRIKE = range(5)
 # Processors without the instruction take the formula instead.
 HAS_LOOK_UP = bool(binding.get_host_cpu_features().get("avx512f", False))
-
-DOUBLE, INDEX, SMALL = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
-REGISTER, BITS = ir.VectorType(DOUBLE, LANES), ir.VectorType(INDEX, LANES)
 
 
 @functools.cache
@@ -57,11 +54,12 @@ def tail_coefficients() -> FloatArray:
 
 
 @intrinsic(prefer_literal=True)
-def leg_sums(typing_context: Any, room: Any, size: Any, blocks: Any, log_growth: Any) -> Any:
+def leg_sums(typing_context: Any, room: Any, size: Any, first: Any, blocks: Any, log_growth: Any) -> Any:
     """Sums over legs of c F N(c d1) and c K N(c d2), times what each counts, after a move of the forward.
 
     room        address of five columns of `size` doubles, a literal number, each on a cache line: ln(F/K); c/v and
                 c v/2, both per INTERVAL; c F and c K times what a leg counts. c is 1 for a call and -1 for a put
+    first       place of the first leg, a multiple of LANES
     blocks      of LANES legs
     log_growth  ln of the growth of the forward, which the first sum is still to be multiplied with
     """
@@ -69,8 +67,9 @@ def leg_sums(typing_context: Any, room: Any, size: Any, blocks: Any, log_growth:
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        start, _, count, moved = arguments
-        moved = _spread(builder, moved)
+        start, _, first, count, moved = arguments
+        start = builder.gep(start, [first])
+        moved = spread(builder, moved)
         sums = [cgutils.alloca_once_value(builder, ir.Constant(REGISTER, [0.0] * LANES)) for _ in range(2)]
         for total in sums:
             builder.store(ir.Constant(REGISTER, [0.0] * LANES), total)
@@ -84,15 +83,15 @@ def leg_sums(typing_context: Any, room: Any, size: Any, blocks: Any, log_growth:
 
             log_moneyness = builder.fadd(column(LOG_MONEYNESS), moved)
             per_deviation, half = column(PER_DEVIATION), column(HALF)
-            deviations = [_fused(builder, log_moneyness, per_deviation, shift) for shift in (half, builder.fneg(half))]
+            deviations = [fused(builder, log_moneyness, per_deviation, shift) for shift in (half, builder.fneg(half))]
             for total, worth, normal in zip(
                 sums, (WORTH_GROWN, WORTH_STRIKE), _cumulative(builder, deviations), strict=True
             ):
-                builder.store(_fused(builder, column(worth), normal, builder.load(total)), total)
+                builder.store(fused(builder, column(worth), normal, builder.load(total)), total)
         added = [_added(builder, builder.load(total)) for total in sums]
         return context.make_tuple(builder, signature.return_type, added)
 
-    return types.UniTuple(types.float64, 2)(room, size, types.int64, types.float64), codegen
+    return types.UniTuple(types.float64, 2)(room, size, types.int64, types.int64, types.float64), codegen
 
 
 def _cumulative(builder: Any, deviations: list[Any]) -> list[Any]:
@@ -106,7 +105,7 @@ def _cumulative(builder: Any, deviations: list[Any]) -> list[Any]:
     )
     rests, squares, places = [], [], []
     for deviation in deviations:
-        magnitude = _called(builder, "llvm.fabs.v8f64", deviation)
+        magnitude = called(builder, "llvm.fabs.v8f64", deviation)
         magnitude = builder.select(builder.fcmp_ordered("<", magnitude, far), magnitude, far)
         # The nearest whole number is in the low bits of the sum, where the look-up reads it.
         shifted = builder.fadd(magnitude, magic)
@@ -118,8 +117,8 @@ def _cumulative(builder: Any, deviations: list[Any]) -> list[Any]:
     for power in range(DEGREE, -1, -1):
         for (place, square), total in zip(zip(places, squares, strict=True), sums, strict=True):
             found, higher = _looked_up(builder, table[power], place), total[power % 2]
-            total[power % 2] = found if higher is None else _fused(builder, higher, square, found)
-    tails = [_fused(builder, odd, rest, even) for (even, odd), rest in zip(sums, rests, strict=True)]
+            total[power % 2] = found if higher is None else fused(builder, higher, square, found)
+    tails = [fused(builder, odd, rest, even) for (even, odd), rest in zip(sums, rests, strict=True)]
     return [
         builder.select(builder.fcmp_ordered("<", deviation, zero), tail, builder.fsub(one, tail))
         for deviation, tail in zip(deviations, tails, strict=True)
@@ -129,23 +128,7 @@ def _cumulative(builder: Any, deviations: list[Any]) -> list[Any]:
 def _looked_up(builder: Any, row: list[float], places: Any) -> Any:
     """Of sixteen numbers those at the places."""
     low, high = (ir.Constant(REGISTER, half) for half in (row[:LANES], row[LANES:]))
-    return _called(builder, "llvm.x86.avx512.vpermi2var.pd.512", low, places, high)
-
-
-def _called(builder: Any, name: str, *values: Any) -> Any:
-    """What an instruction of LLVM on registers gives, which its builder has on single numbers only."""
-    kind = ir.FunctionType(REGISTER, [value.type for value in values])
-    return builder.call(builder.module.globals.get(name) or ir.Function(builder.module, kind, name), values)
-
-
-def _fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    return _called(builder, "llvm.fma.v8f64", a, b, c)
-
-
-def _spread(builder: Any, number: Any) -> Any:
-    nothing = ir.Constant(REGISTER, ir.Undefined)
-    places = ir.Constant(ir.VectorType(SMALL, LANES), [0] * LANES)
-    return builder.shuffle_vector(builder.insert_element(nothing, number, ir.Constant(SMALL, 0)), nothing, places)
+    return called(builder, "llvm.x86.avx512.vpermi2var.pd.512", low, places, high)
 
 
 def _added(builder: Any, register: Any) -> Any:

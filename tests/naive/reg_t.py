@@ -72,7 +72,9 @@ def with_stock(legs: list[Option], long_stock: bool, spot: float, stock_rate: fl
     value = sum(leg[4] if leg[3] else -leg[4] for leg in legs)
     sold = [leg for leg in legs if not leg[3]]
     inside = sum(payoff(leg, spot) for leg in sold)
-    initial = stock_rate * spot + inside + value
+    # Stock behind a call that was sold is worth its strike at most.
+    worth = min([spot, *(leg[1] for leg in sold if leg[0] == "C")]) if long_stock else spot
+    initial = stock_rate * worth + inside + value
     strike = legs[0][1]
     if len(legs) == 1:
         hedge = "+P" if long_stock else "+C"

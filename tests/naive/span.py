@@ -82,6 +82,7 @@ class Account:
     def computed(self) -> dict[str, dict[str, float]]:
         self.scan()
         self.left = dict(self.deltas)
+        self.open_positions()
         self.credits("super", "super_credit")
         self.remaining = dict(self.left)
         self.used: dict[tuple[str, str], float] = defaultdict(float)
@@ -90,6 +91,9 @@ class Account:
         self.credits("inter", "inter_credit")
         self.minimum()
         for result in self.results.values():
+            # A credit is of the scanned risk: it pays for no charge.
+            result["super_credit"] = min(result["super_credit"], result["scan"])
+            result["inter_credit"] = min(result["inter_credit"], result["scan"] - result["super_credit"])
             credit = result["super_credit"] + result["inter_credit"]
             result["risk"] = max(result["scan"] + result["intra"] + result["delivery"] - credit, result["minimum"])
         return self.results
@@ -116,8 +120,8 @@ class Account:
             self.results[code].update(parts, net_delta=net)
             self.results[code]["scan"] = self.scan_of_tiers(code, parts["scan"])
 
-    def scan_of_tiers(self, code: str, together: float) -> float:
-        """Tiers for scanning are scanned apart, and what is in none of them once more; the risks add up."""
+    def scan_parts(self, code: str) -> dict[int, list[str]]:
+        """Periods by the number of the tier for scanning that they are in; {} where the commodity is scanned as one."""
         tiers = self.file.tiers
         rows = [r for r in range(len(tiers)) if tiers.purpose[r] == "scan" and tiers.number[r] > 0
                 and tiers.commodity_idx[r] == self.codes.index(code)]  # fmt: skip
@@ -126,14 +130,17 @@ class Account:
         for period in known:
             inside = [r for r in rows if (not tiers.start[r] or period[: len(tiers.start[r])] >= tiers.start[r])
                       and (not tiers.end[r] or period[: len(tiers.end[r])] <= tiers.end[r])]  # fmt: skip
-            parts[inside[0] if inside else -1].append(period)
-        if len(parts) < 2:
-            return together
-        total = 0.0
-        for periods in parts.values():
-            losses = [self.period_losses[code, p] for p in periods if (code, p) in self.period_losses]
-            total += max(max((sum(loss[n] for loss in losses) for n in range(16)), default=0.0), 0.0)
-        return total
+            parts[int(tiers.number[inside[0]])].append(period)
+        return parts if len(parts) > 1 else {}
+
+    def losses_in(self, code: str, periods: list[str]) -> list[float]:
+        losses = [self.period_losses[code, p] for p in periods if (code, p) in self.period_losses]
+        return [sum(loss[n] for loss in losses) for n in range(16)]
+
+    def scan_of_tiers(self, code: str, together: float) -> float:
+        """Tiers for scanning are scanned apart, and the risks add up."""
+        parts = self.scan_parts(code)
+        return sum(max(*self.losses_in(code, mine), 0.0) for mine in parts.values()) if parts else together
 
     def pair(self, code: str, scenario: int) -> int:
         points = self.file.scan_points
@@ -267,69 +274,107 @@ class Account:
                 else:
                     self.delta_credit(spread, name)
 
+    def open_positions(self) -> None:
+        """What every commodity has to offset: the risk of its price, and its losses by tier for scanning (0: one)."""
+        self.together: set[str] = set()
+        self.price_left: dict[str, float] = {}
+        self.open_losses: dict[str, dict[int, list[float]]] = {}
+        for code in self.codes:
+            parts = self.scan_parts(code)
+            risk = self.results[code]["weighted_price"] * abs(self.results[code]["net_delta"])
+            apart = 0.0
+            for periods in parts.values():
+                net = sum(self.deltas.get((code, p), 0.0) for p in periods)
+                apart += self.risk_parts(code, self.losses_in(code, periods), net)["weighted_price"] * abs(net)
+            self.price_left[code] = max(risk, apart)
+            by_tier = {number: self.losses_in(code, mine) for number, mine in parts.items()}
+            self.open_losses[code] = by_tier or {0: list(self.losses[code])}
+
     def delta_credit(self, spread: int, name: str) -> None:
+        """n spreads take n x ratio deltas of each leg, and of these the risk of price and the losses: what is offset
+        here is offset nowhere else."""
         table, flat = self.file.spread_legs, str(self.file.spreads.charge_method[spread]) == "F"
         legs = self.legs(spread)
+        if any(str(table.commodity[leg]) in self.together for leg in legs):
+            return
         for direction in (1.0, -1.0):
-            counts = []
+            nets = []
             for leg in legs:
                 code = str(table.commodity[leg])
                 sign = direction * (1.0 if table.side[leg] == "A" else -1.0)
                 net = sum(self.left[code, p] for p in self.periods_of(code, leg, ("inter", "scan")))
-                counts.append(max(sign * net, 0.0) / float(table.ratio[leg]))
-            count = min(counts)
-            for leg in legs if count > 0 else ():
-                code, ratio = str(table.commodity[leg]), float(table.ratio[leg])
+                nets.append(max(sign * net, 0.0))
+            count = min(net / float(table.ratio[leg]) for net, leg in zip(nets, legs, strict=True))
+            for net, leg in zip(nets, legs, strict=True) if count > 0 else ():
+                code, taken = str(table.commodity[leg]), count * float(table.ratio[leg])
                 sign = direction * (1.0 if table.side[leg] == "A" else -1.0)
                 periods = self.periods_of(code, leg, ("inter", "scan"))
                 rate = self.rate(spread, leg)
                 rate = self.rate(spread) if rate is None else rate
                 assert rate is not None
-                if flat:
-                    self.results[code][name] -= count * rate * self.money(code) / len(legs)
-                else:
-                    self.results[code][name] += count * ratio * rate * self.leg_price_risk(leg, code, periods)
-                self.take(self.left, code, periods, sign, count * ratio)
+                offset = min(taken * self.leg_price_risk(leg, code, periods), self.price_left[code])
+                self.price_left[code] -= offset
+                money = count * rate * self.money(code) / len(legs)
+                self.results[code][name] += min(money, offset) if flat else offset * rate
+                rest = 0.0 if taken >= net * (1.0 - 1e-12) else 1.0 - taken / net
+                for number, loss in self.open_losses[code].items():
+                    self.open_losses[code][number] = [value * rest for value in loss]
+                self.take(self.left, code, periods, sign, taken)
 
     def leg_price_risk(self, leg: int, code: str, periods: list[str]) -> float:
         table = self.file.spread_legs
         if table.kind[leg] == "tier" and table.tier[leg] == 0:
             return self.results[code]["weighted_price"]
-        loss = [sum(self.period_losses[code, p][n] for p in periods) for n in range(16)]
+        loss = self.losses_in(code, periods)
         net = sum(self.deltas[code, p] for p in periods)
         return self.risk_parts(code, loss, net)["weighted_price"]
 
     def scan_credit(self, spread: int, name: str) -> None:
+        """Commodities scanned together, tier by tier; all that they have is offset with it."""
         table, spreads = self.file.spread_legs, self.file.spreads
         legs = self.legs(spread)
         target = next((leg for leg in legs if table.is_target[leg] == "1"), legs[0])
         others = [leg for leg in legs if leg != target]
 
         def held(leg: int) -> bool:
-            return any(value != 0 for value in self.losses[str(table.commodity[leg])])
+            return any(value != 0 for loss in self.open_losses[str(table.commodity[leg])].values() for value in loss)
 
         fewest = int(str(spreads.legs_required[spread])) if str(spreads.legs_required[spread]).isdigit() else 1
         missing = [leg for leg in others if table.is_required[leg] == "1" and not held(leg)]
         missing += [target] if spreads.target_required[spread] == "1" and not held(target) else []
         present = sum(held(leg) for leg in others)
-        if missing or present < max(fewest, 1) or present + held(target) < 2:
+        rates = {leg: self.rate(spread, leg) for leg in legs}
+        rates = {leg: self.rate(spread) if rate is None else rate for leg, rate in rates.items()}
+        if missing or present < max(fewest, 1) or present + held(target) < 2 or not any(rates.values()):
             return
-        total = [0.0] * 16
+        tiers: dict[int, list[float]] = {}
+        untiered = [0.0] * 16
+        before = 0.0
         for leg in legs:
-            rate = self.rate(spread, leg)
-            rate = self.rate(spread) if rate is None else rate
+            code, rate = str(table.commodity[leg]), rates[leg]
             assert rate is not None
-            for n, value in enumerate(self.losses[str(table.commodity[leg])]):
-                total[n] += value if value > 0 else value * rate
-        now = {code: self.results[code].get("scan_now", self.results[code]["scan"]) for code in self.codes}
-        for leg in others:
-            code = str(table.commodity[leg])
-            self.results[code][name] += now[code]
-            self.results[code]["scan_now"], self.losses[code] = 0.0, [0.0] * 16
+            for number, loss in self.open_losses[code].items():
+                risk = max(*loss, 0.0)
+                self.results[code][name] += risk
+                before += risk
+                place = tiers.setdefault(number, [0.0] * 16) if number else untiered
+                for n, value in enumerate(loss):
+                    place[n] += value if value > 0 else value * rate
+            self.open_losses[code] = {0: [0.0] * 16}
+            self.together.add(code)
+        # What has no tiers joins the one with which all together lose most.
+        options = []
+        for chosen in sorted(tiers) or [0]:
+            joined = {n: [a + b for a, b in zip(loss, untiered, strict=True)] if n == chosen else loss
+                      for n, loss in tiers.items()} or {0: untiered}  # fmt: skip
+            options.append((sum(max(*loss, 0.0) for loss in joined.values()), joined))
+        least = max(total for total, _ in options)
+        size = max(abs(value) for value in untiered)
+        merged, joined = next(option for option in options if option[0] >= least - 1e-9 * size)
+        assert merged <= before + 1e-6
         code = str(table.commodity[target])
-        merged = max(max(total), 0.0)
-        self.results[code][name] += now[code] - merged
-        self.results[code]["scan_now"], self.losses[code] = merged, total
+        self.results[code][name] -= merged
+        self.open_losses[code] = joined
 
     def minimum(self) -> None:
         tiers, rates = self.file.tiers, self.file.tier_rates

@@ -76,6 +76,16 @@ def test_any_positions_come_back(positions: dict[tuple[str, int], float], groupe
         assert np.array_equal(KEYS[book.instrument_idx[first]], book.group_key)
 
 
+def test_what_is_known_of_all_positions() -> None:
+    groups = np.array([4, 4, 7, 7])
+    grouped, loose_one = (Book.from_arrays(["b", "a", "a"], [0, 2, 1], [1.0, 2.0, 3.0], key) for key in (groups, None))
+    assert grouped.is_grouped and not loose_one.is_grouped
+    assert grouped.last_instrument == loose_one.last_instrument == 2
+    assert grouped.select("b").last_instrument == 0
+    nobody = Book.from_arrays(np.zeros(0, np.str_), [], [])
+    assert nobody.last_instrument == -1 and nobody.is_grouped
+
+
 def test_the_order_of_positions_leaves_no_trace() -> None:
     again = shuffled(BOOK, np.random.default_rng(1))
     for field in fields(Book):

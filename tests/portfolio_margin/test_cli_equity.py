@@ -128,6 +128,23 @@ def test_what_is_missing_or_out_of_place_is_named(run: Any, chain: str) -> None:
     check_fails(run("margin", "--spot", "3"), "--spot is about a chain")
 
 
+def test_a_spot_that_the_forwards_contradict(run: Any, chain: str) -> None:
+    """10 % off is refused, 2 % is told of, and the right one passes without a word; ages are not known here."""
+    check_fails(
+        run("fit-surface", chain, *TERMS[:2], "--spot", "90", *TERMS[4:]), "spot = 90", "forward of 100.1", "+11.1%"
+    )
+    told = run("fit-surface", chain, *TERMS[:2], "--spot", "98", *TERMS[4:], "--oldest-seconds", "60", "--json")
+    assert told.code == 0, told.err
+    assert "1 of 2 forwards lie further from spot and rate than usual dividends explain, by up to +2.0%" in told.out
+    assert "--oldest-seconds left nothing out" in told.out
+    right = run("fit-surface", chain, *TERMS, "--backend", "numpy", "--json")
+    assert right.code == 0 and "usual dividends" not in right.out and "left nothing out" not in right.out
+
+
+def test_a_folder_for_pictures_that_cannot_be(run: Any, chain: str) -> None:
+    check_fails(run("fit-surface", chain, *TERMS, "--plots", "spy.csv/x"), "--plots spy.csv/x: cannot be a folder")
+
+
 def test_expiries_left_out_are_told(run: Any, chain: str, tmp_path: Path) -> None:
     frame = chain_frame()
     frame.loc[(frame["expiry"] == "2026-03-13") & (frame["cp"] == "C"), "bid"] = 0.0

@@ -11,7 +11,8 @@ import pytest
 from portfolio_margin import load_parameters
 from portfolio_margin.derive_feeds import Feeds
 from portfolio_margin.models import derive_pmrm2, derive_standard
-from pricing import ConfigError
+from pricing import ConfigError, DataError
+from pricing.market import UNDATED
 from tests.bounds import check_bounds_of_numbers
 from tests.portfolio_margin.books import ARRAYS, BOOK, book_of
 from tests.portfolio_margin.test_derive_models import MODULES, SETS, arrays_of, model_of, models
@@ -151,3 +152,21 @@ def test_a_margin_in_coins_is_refused() -> None:
     coin = replace(ARRAYS, currency="BTC")
     with pytest.raises(ConfigError, match="stable currency"):
         model.requirement(BOOK, coin)
+
+
+@models
+@pytest.mark.parametrize(("seconds", "refused"), [(1_801, True), (86_400, True), (1_800, False), (600, False)])
+def test_nothing_of_a_forward_is_fixed_before_the_settlement_window(name: str, seconds: int, refused: bool) -> None:
+    """A share that is fixed moves in no scenario: at Derive there is none until the last half hour."""
+    model = model_of(name)
+    arrays = arrays_of(model)
+    seen = BOOK.keep((model.not_covered(arrays) == "")[BOOK.instrument_idx])
+    first = int(np.flatnonzero(arrays.terms.expiry_time != UNDATED)[0])
+    share = np.where(np.arange(len(arrays.terms.forward)) == first, 0.95, 0.0)
+    time = np.where(share > 0.0, arrays.valuation_time + 1_000 * seconds, arrays.terms.expiry_time)
+    fixed = replace(arrays, terms=replace(arrays.terms, fixed_share=share, expiry_time=time))
+    if refused:
+        with pytest.raises(DataError, match=r"fixed_share = 0.95: must be 0 until 1800 s before the expiry"):
+            model.requirement(seen, fixed)
+    else:
+        assert len(model.requirement(seen, fixed).initial) == len(seen)

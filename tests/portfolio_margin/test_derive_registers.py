@@ -14,6 +14,7 @@ from portfolio_margin.backends import derive_lanes, lanes
 from portfolio_margin.backends.charges_numba import Charged
 from portfolio_margin.backends.derive_numba import ACCOUNTS_AT_ONCE, _most_at_once
 from portfolio_margin.derive_scenarios import Scenario
+from portfolio_margin.kernel_inputs import Positions
 from portfolio_margin.models import derive_pmrm2
 from scenarios import revalue
 from tests.examples import random_book
@@ -82,8 +83,8 @@ def test_charges_are_those_of_the_twin_and_of_numpy() -> None:
     random, rates, count = np.random.default_rng(3), MODEL._rates(), 200
     columns = [random.uniform(0.0, 1e6, count) * (random.random(count) < 0.7) for _ in range(5)]
     charged = Charged(derive_pmrm2.charge_parts, rates, len(derive_pmrm2.CHARGES), count)
-    charged.fill(0, 120, tuple(columns))
-    charged.fill(120, count, tuple(columns))
+    charged.fill(0, 120, tuple(column[:120] for column in columns))
+    charged.fill(120, count, tuple(column[120:] for column in columns))
     twin = naive.charged(derive_pmrm2.charge_parts, [column.tolist() for column in columns], rates)
     found = np.concatenate([charged.charges, charged.total[None]]).transpose(1, 0, 2)
     assert found.tolist() == [[list(pair) for pair in account] for account in twin]
@@ -99,7 +100,7 @@ def test_an_account_asked_for_less_initial_margin_is_noticed() -> None:
     nothing = np.zeros(2)
     charged.fill(0, 1, (nothing,) * 5)
     assert not charged.lifted
-    charged.fill(1, 2, (np.array([0.0, 10.0]), *(nothing,) * 4))
+    charged.fill(1, 2, (np.array([10.0]), *(nothing,) * 4))
     assert charged.lifted
 
 
@@ -121,9 +122,17 @@ def test_rates_below_zero_restate_what_options_are_worth() -> None:
 
 @pytest.mark.parametrize("accounts", [0, 1, 15, 16, 17, 50])
 def test_scratch_holds_the_positions_of_so_many_accounts(accounts: int) -> None:
-    first = np.append(0, np.cumsum(np.random.default_rng(accounts).integers(0, 9, accounts)))
-    windows = [first[min(a + ACCOUNTS_AT_ONCE, accounts)] - first[a] for a in range(accounts)]
-    assert _most_at_once(first) == max(windows, default=0)
+    random = np.random.default_rng(accounts)
+    account_ptr = np.append(0, np.cumsum(random.integers(0, 4, accounts + 3)))
+    group_ptr = np.append(0, np.cumsum(random.integers(1, 5, account_ptr[-1])))
+    nothing = np.zeros(0, np.int64)
+    positions = Positions(account_ptr, group_ptr, nothing, nothing, np.zeros(0), nothing)
+    begins, first = group_ptr[account_ptr], 2
+    windows = [
+        begins[min(a + ACCOUNTS_AT_ONCE, first + accounts)] - begins[a]
+        for a in range(first, first + accounts, ACCOUNTS_AT_ONCE)
+    ]
+    assert _most_at_once(positions, first, first + accounts) == max(windows, default=0)
 
 
 def test_an_empty_book_asks_for_nothing() -> None:

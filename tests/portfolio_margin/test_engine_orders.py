@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portfolio_margin import what_if
-from portfolio_margin.backends import orders_numba
+from portfolio_margin.backends import checks_numba
 from portfolio_margin.charges import short_option_rows
 from portfolio_margin.engine import MarginEngine
 from portfolio_margin.margin import Amounts
@@ -292,14 +292,14 @@ def test_orders_taken_by_account_are_answered_in_their_own_order(monkeypatch: py
     contracts = np.array([ROW[name] for name in CONTRACTS])[random.integers(0, len(CONTRACTS), 300)]
     amounts = random.integers(1, 50, 300) * INSTRUMENTS.quantity_step[contracts]
     expected = engine.check(rows, contracts, amounts)
-    monkeypatch.setattr(engine.state.policy.kernels, "MANY", 2)
+    monkeypatch.setattr(checks_numba, "MANY", 2)
     for column, found in zip(expected, engine.check(rows, contracts, amounts), strict=True):
         assert column.tobytes() == found.tobytes()
-    compiled = len(orders_numba._check_slice.signatures)
+    compiled = len(checks_numba._check_slice.signatures)
     frozen = [freeze(column, column.dtype) for column in (rows, contracts, amounts)]
     for column, found in zip(expected, engine.check(*frozen), strict=True):
         assert column.tobytes() == found.tobytes()
-    assert len(orders_numba._check_slice.signatures) == compiled
+    assert len(checks_numba._check_slice.signatures) == compiled
     amounts[[7, 123]] = np.nan
     with pytest.raises(DataError, match=r"row 7, quantity = nan.*\n.*row 123, quantity = nan"):
         engine.check(rows, contracts, amounts)

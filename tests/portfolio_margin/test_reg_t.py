@@ -260,6 +260,20 @@ def test_strategies_are_named() -> None:
     }
 
 
+@pytest.mark.parametrize(("strike", "price", "initial"), [(90.0, 12.0, 4_300.0), (110.0, 1.0, 4_900.0)])
+def test_stock_behind_a_call_is_worth_its_strike_at_most(strike: float, price: float, initial: float) -> None:
+    """Paid for with a loan of half of what it is valued at: 10,000 - 1,200 - 4,500 for a call at 90 sold for 12."""
+    found = required(EQUITY, 100.0, [("C", strike, price, -1, 30)], 100.0)
+    assert found.initial[0] == initial
+    assert found.initial[0] == 100 * (100.0 - price - 0.5 * min(100.0, strike))
+
+
+def test_a_leveraged_short_may_ask_for_more_than_it_is_worth() -> None:
+    model = reg_t.Model(reg_t.Params(default_class="equity", leverage={"U": 4.0}))
+    asked = [required(model, 100.0, [], shares) for shares in (100.0, -100.0)]
+    assert [(r.initial[0], r.maintenance[0]) for r in asked] == [(10_000, 10_000), (12_000, 12_000)]
+
+
 def test_stock() -> None:
     """Half to open, a quarter to keep; short 30 %, at least five dollars a share, or the whole price below five."""
     asked = [required(EQUITY, spot, [], shares) for spot, shares in ((80.0, 100.0), (80.0, -100.0), (8.0, -100.0))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from portfolio_margin import Book, account_pnl, worst_loss
 from portfolio_margin.aggregate import account_sums, kernel_positions, kernel_table
 from portfolio_margin.backends import lanes
 from portfolio_margin.backends import numba as kernels
+from portfolio_margin.kernel_inputs import Positions
 from portfolio_margin.kernels import ACCOUNT_COLUMNS
 from scenarios import RiskArrays
 from scenarios.shocks import make
@@ -92,6 +94,24 @@ def test_blocks_and_threads_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> N
                 monkeypatch.setattr(kernels, "OWN_COPY_BYTES", copy)
                 found = worst_loss(BOOK, arrays, netting=netting, threads=2)
                 assert found[0].tobytes() == reference[0].tobytes() and np.array_equal(found[1], reference[1])
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 100])
+def test_blocks_begin_where_so_many_positions_are_full(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a walk over the accounts; some hold nothing, some groups are empty."""
+    monkeypatch.setattr(kernels, "BLOCK_POSITIONS", size)
+    random, none = np.random.default_rng(size), np.zeros(0, np.int64)
+    for accounts in (1, 2, 40):
+        account_ptr = np.append(0, np.cumsum(random.integers(0, 4, accounts)))
+        group_ptr = np.append(0, np.cumsum(random.integers(0, 5, account_ptr[-1])))
+        held = np.zeros(int(group_ptr[-1]))
+        first = [int(group_ptr[g]) for g in account_ptr]
+        begins = {0, accounts} | set(range(0, accounts, size))
+        for full in range(0, len(held), size):
+            begins.add(next(account for account, start in enumerate(first) if start >= full))
+        bounds = sorted(begins)
+        found = kernels._blocks(Positions(account_ptr, group_ptr, none, none, held, none))
+        assert found == list(itertools.pairwise(bounds))
 
 
 def test_rows_that_are_no_whole_multiple_of_a_register() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from portfolio_margin.io.span_file import read_span_file
 from portfolio_margin.io.span_layout import PASSED_OVER, RECORDS
 from portfolio_margin.io.span_pa2 import read_pa2
 from portfolio_margin.io.span_records import decode, read_lines, unknown_records
-from portfolio_margin.io.span_rules import CLASSES, KNOWN_METHODS, MINIMUM_METHODS, WEIGHTED_PRICE_RISK
+from portfolio_margin.io.span_rules import MINIMUM_METHODS, WEIGHTED_PRICE_RISK, check_counts
+from portfolio_margin.io.span_stated import CLASSES, KNOWN, check_flags
 from portfolio_margin.io.span_write import spn_bytes, write_spn
 from portfolio_margin.span.bounds import TESTS
 from portfolio_margin.span.checks import findings
@@ -136,11 +137,21 @@ def test_genuine_records_are_within_the_bounds(report_vectors: Any) -> None:
     passed_over = sum(kind in PASSED_OVER for kind in records.identifier.tolist())
     decoded = sum(map(len, found.values()))
     assert (len(records.start), decoded, passed_over) == (27, 23, 4)
-    for kind, known in KNOWN_METHODS.items():
-        assert set(found[kind].columns["method"].tolist()) <= set(known)
+
+    def each(kind: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        return zip(found[kind].line.tolist(), found[kind].rows(), strict=True)
+
+    def refuse(line: int, field: str, value: object, remedy: str) -> None:
+        pytest.fail(f"line {line}: {field} = {value!r} {remedy}")
+
+    for kind in KNOWN:
+        for line, record in each(kind):
+            check_flags(kind, line, record, refuse)
+    check_counts(each, refuse)
+    counts = [("C", "legs", 3.0), ("S", "count", 2.0), ("4", "count", 1.0)]
+    assert [found[kind].columns[name][0] for kind, name, _ in counts] == [count for *_, count in counts]
     assert set(found["S"].columns["weighted_price_risk"].tolist()) <= {"", *WEIGHTED_PRICE_RISK}
     assert set(found["4"].columns["som_method"].tolist()) <= {"", *MINIMUM_METHODS}
-    assert set(found["6"].columns["credit_method"].tolist()) <= {"", "W", "F"}
     wanted = [("3", f"ratio_{name}", "factor", 1.0) for name in CLASSES]
     wanted += [("4", f"adjustment_{name}", "factor", 1.0) for name in CLASSES]
     wanted += [("B", "extreme_multiplier", "move", 1.0), ("B", "extreme_cover", "share", 1.0),

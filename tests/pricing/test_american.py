@@ -17,8 +17,6 @@ from pricing.price import BACKENDS
 from tests.naive.american import american_value
 from tests.vectors import literature_vectors
 
-# Errors stated for each accuracy, of the larger of spot and strike, over `sample`; there of the spot as well.
-STATED = {"fast": 1e-6, "default": 1e-9, "accurate": 1e-12}
 terms = st.tuples(
     st.floats(50.0, 200.0),
     st.floats(0.02, 3.0),
@@ -111,45 +109,6 @@ def test_literature_american_exercise_boundary(report_vectors: Any) -> None:
         assert g["delta"] == pytest.approx(-1.0, abs=1e-6)
     report_vectors(len(errors), max(errors), "of 0.35")
     assert max(errors) <= 1
-
-
-@pytest.mark.parametrize("accuracy", ["fast", "default"])
-def test_stated_accuracy(accuracy: str) -> None:
-    columns = sample(600)
-    finest = american_price(*columns, accuracy="accurate")
-    assert np.abs(american_price(*columns, accuracy=accuracy) - finest).max() < STATED[accuracy] * 100
-
-
-def near_the_boundary(size: int) -> tuple[np.ndarray, ...]:
-    """`sample` with spots within 3 % of where exercise begins, and with rates or yields of 0."""
-    _, strike, tau, vol, sign, rate, dividend_yield = sample(size, seed=6)
-    rate[::7], dividend_yield[::5] = 0.0, 0.0
-    edge = exercise_boundary(strike, tau, vol, sign, rate, dividend_yield)
-    away = np.exp(np.random.default_rng(2).uniform(-9.0, -3.5, size))
-    found = np.isfinite(edge)
-    columns = (edge * (1.0 - sign * away), strike, tau, vol, sign, rate, dividend_yield)
-    return tuple(column[found] for column in columns)
-
-
-@pytest.mark.parametrize("accuracy", ["fast", "default", "accurate"])
-def test_stated_accuracy_near_the_boundary(accuracy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the larger of spot and strike, as the premium is spread over short times here."""
-    columns = near_the_boundary(60 if accuracy == "accurate" else 400)
-    columns = tuple(
-        np.append(column, value)
-        for column, value in zip(columns, (82.7, 100.0, 2.0, 0.2, -1.0, 0.08, 0.0), strict=True)
-    )
-    monkeypatch.setitem(american.SCHEMES, "finest", (64, 80, 1500, 1.0, 2, 120, 1e-10))
-    error = np.abs(american_price(*columns, accuracy=accuracy) - american_price(*columns, accuracy="finest"))
-    assert (error / np.maximum(columns[0], columns[1])).max() < STATED[accuracy]
-
-
-def test_accurate_scheme_has_converged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half as many nodes and points again change nothing within the error stated."""
-    columns = sample(40)
-    ours = american_price(*columns, accuracy="accurate")
-    monkeypatch.setitem(american.SCHEMES, "finest", (96, 120, 960, 1.0, 2, 120, 1e-10))
-    assert np.abs(ours - american_price(*columns, accuracy="finest")).max() < STATED["accurate"] * 100
 
 
 def test_against_tree() -> None:

@@ -48,7 +48,7 @@ def test_a_bend_wider_than_the_quotes_is_said_to_end_there(method: str, backend:
 def test_one_bad_quote_is_told_of_and_left_out_on_request() -> None:
     """A default fit follows it; who reads the warnings learns of `reject_outliers`, which takes it out."""
     vol = vols(TYPICAL)
-    vol[6] += 0.1
+    vol[6] += 0.05
     led = fitted(vol)
     assert led.diagnostics.far_count.tolist() == [1]
     assert led.diagnostics.warnings(["May"]) == (
@@ -67,3 +67,30 @@ def test_a_skew_that_heston_like_ssvi_cannot_hold_is_told_of() -> None:
     assert surface.diagnostics.status.tolist() == [SliceStatus.FITTED]
     assert any("misses its quotes by more than 2 vol points" in text for text in surface.diagnostics.warnings())
     assert fitted(vol, 0.06).diagnostics.rmse_vega[0] < 1.0
+
+
+def test_weighting_by_vega_lowers_what_is_measured_by_vega() -> None:
+    """On quotes that no slice follows, spreads wide at the money: each choice is best by its own measure."""
+    vol = vols(TYPICAL) + 0.01 * np.cos(25.0 * K)
+    width = 0.002 + 0.05 * np.exp(-50.0 * K * K)
+    quotes = quotes_of(vol)
+    quotes = Quotes(quotes.expiry_idx, quotes.strike, quotes.sign, quotes.forward, quotes.tau,
+                    vol - 0.5 * width, vol + 0.5 * width, quotes.mark_vol)  # fmt: skip
+    expiries = Expiries(np.zeros(1), np.array([TAU]))
+    by_spread, by_vega = (fit(quotes, expiries, weighting=one) for one in ("spread", "vega"))
+    assert by_vega.diagnostics.rmse_vega[0] < 0.99 * by_spread.diagnostics.rmse_vega[0]
+    errors = [100.0 * (one.diagnostics.fitted_vol - vol) / np.maximum(width, 0.005) for one in (by_spread, by_vega)]
+    assert np.sum(errors[0] ** 2) < 0.99 * np.sum(errors[1] ** 2)
+
+
+def test_a_skew_that_nobody_quoted_is_told_of() -> None:
+    """Extended SSVI gives an expiry of one quote a slice with the skew of the others."""
+    one, other = quotes_of(vols(TYPICAL)), quotes_of(vols(TYPICAL) + 0.01, 2.0 * TAU)
+    names = [name for name in Quotes.__dataclass_fields__ if name not in ("expiry_idx", "weight")]
+    columns = {name: np.append(getattr(one, name), getattr(other, name)[12]) for name in names}
+    quotes = Quotes(expiry_idx=np.append(np.zeros(len(K)), 1), **columns)
+    done = fit(quotes, Expiries(np.zeros(2), np.array([TAU, 2.0 * TAU])), method="essvi").diagnostics
+    assert done.status[1] == SliceStatus.FITTED
+    assert "a slice rests on fewer than 5 strikes: its skew is assumed, not quoted: June" in done.warnings(
+        ["May", "June"]
+    )

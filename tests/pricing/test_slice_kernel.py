@@ -7,8 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pricing.errors import ConfigError
-from pricing.fit import fit
+from pricing.arbitrage import butterfly_minimum
+from pricing.backends import slices_numba
+from pricing.butterfly import butterfly_free
+from pricing.errors import ConfigError, DataError
+from pricing.fit import Expiries, Quotes, SliceStatus, fit
 from pricing.slice_fit import SliceData, fit_slice, fit_slices, raw_from_wings, wing_jacobian
 from pricing.surfaces import svi, wings
 from tests.naive import slices as naive
@@ -51,6 +54,79 @@ def test_against_the_naive_twin(hard: bool) -> None:
         assert np.allclose(found.raw, raw, rtol=1e-2, atol=1e-4)
 
 
+def test_a_refit_with_penalties_against_the_naive_twin() -> None:
+    """Bends so narrow that g falls below 0: one penalty on what it lacks, from the least-squares slices."""
+    slices = [
+        one for one in noisy_slices(40, 7, hard=True) if butterfly_minimum(fit_slices([one])[0].raw).value < -0.02
+    ]
+    start = np.array([fit_slices([one])[0].wings for one in slices])
+    watched = start[:, 3:4] + start[:, 4:5] * np.sinh(np.linspace(-6.0, 6.0, 48))
+    penalty = np.full(watched.shape, 1.0)
+    penalty[:, -3:] = 0.0
+    *quotes, first = columns(slices)
+    wings, cost, _ = slices_numba.polish_slices(tuple(quotes), first, watched, penalty, start)
+    twin = naive.polish_slices(quotes, first, watched, penalty, start)
+    assert len(slices) >= 3
+    assert cost == pytest.approx([value for _, value in twin], rel=1e-6)
+    assert np.allclose(
+        raw_from_wings(wings), raw_from_wings(np.array([point for point, _ in twin])), rtol=1e-2, atol=1e-4
+    )
+
+
+def chain_of(slices: list[SliceData]) -> tuple[Quotes, Expiries]:
+    """The same slices as quotes of vols, 1 % to either side, each of an underlying of its own."""
+    row = np.repeat(np.arange(len(slices)), [len(one.k) for one in slices])
+    k, w, weight, _ = columns(slices)
+    tau = (0.5 / weight) ** 2 / w
+    vol, strike = np.sqrt(w / tau), np.exp(k)
+    sides = 0.99 * vol, 1.01 * vol, np.full(len(k), np.nan)
+    quotes = Quotes(row, strike, np.where(strike >= 1.0, 1.0, -1.0), np.ones(len(k)), tau, *sides)
+    return quotes, Expiries(np.arange(len(slices)), tau[np.flatnonzero(np.diff(row, prepend=-1))])
+
+
+def test_slices_with_butterflies_are_repaired_alike(report_vectors: Callable[..., None]) -> None:
+    """The compiled repair against the trust-region one, on bends of any width; free by the exact decision."""
+    quotes, expiries = chain_of(noisy_slices(60, 5, hard=True))
+    one, other = fit(quotes, expiries, backend="numpy"), fit(quotes, expiries, backend="numba")
+    repaired = one.diagnostics.status == SliceStatus.REPAIRED
+    assert repaired.sum() >= 5
+    assert np.array_equal(one.diagnostics.status, other.diagnostics.status)
+    assert butterfly_free(other.svi).all()
+    apart = 100.0 * np.abs(one.diagnostics.fitted_vol - other.diagnostics.fitted_vol)
+    assert apart.max() < 0.02
+    assert np.allclose(one.diagnostics.rmse, other.diagnostics.rmse, rtol=1e-3)
+    report_vectors(int(repaired.sum()), apart.max(), "vol points between the backends' repairs")
+
+
+def test_a_surface_of_many_slices_is_that_of_each() -> None:
+    """What is computed for all slices at once is what each alone gives: slices, verdicts, errors."""
+    slices = noisy_slices(70, 6, hard=True)  # more than one block of the arbitrage measures
+    quotes, expiries = chain_of(slices)
+    done = fit(quotes, expiries)
+    for x in (0, 33, 69):
+        alone = fit(*chain_of(slices[x : x + 1]))
+        assert np.array_equal(alone.svi[0], done.svi[x])
+        for name in ("status", "minimum_g", "rmse", "rmse_unconstrained", "minimum_g_unconstrained", "far_count"):
+            assert getattr(alone.diagnostics, name)[0] == getattr(done.diagnostics, name)[x]
+
+
+def test_what_fit_slices_refuses() -> None:
+    good = noisy_slices(1, 8)[0]
+    with pytest.raises(DataError, match=r"fit_slices.*row 1.*k = 4.*needs 5 quotes"):
+        fit_slices([good, SliceData(*(column[:4] for column in good))])
+    with pytest.raises(DataError, match="must be of one length"):
+        fit_slices([SliceData(good.k, good.w[:-1], good.weight)])
+    broken = good.w.copy()
+    broken[3] = np.nan
+    with pytest.raises(DataError, match=r"row 1.*w\[3\] = nan.*above 0"):
+        fit_slices([good, good._replace(w=broken)])
+    with pytest.raises(ConfigError, match="threads = 0"):
+        fit_slices([good], threads=0)
+    assert fit_slices([]) == []
+    lists = SliceData(*(column.tolist() for column in good))  # type: ignore[arg-type]
+    assert np.array_equal(fit_slices([lists])[0].wings, fit_slices([good])[0].wings)
+
+
 @pytest.mark.parametrize("hard", [False, True])
 def test_no_slice_is_stuck(hard: bool, report_vectors: Callable[..., None]) -> None:
     """Never above the minimum that the search from the finer grid finds, and no slice but at a minimum."""
@@ -83,7 +159,7 @@ def test_the_formula_is_that_of_raw_svi() -> None:
 @pytest.mark.data
 def test_a_surface_by_the_kernel_is_the_same_surface() -> None:
     (_, quotes, expiries), *_ = snapshots("daily_20251230_20260415.parquet", 36)
-    one, other = fit(quotes, expiries), fit(quotes, expiries, backend="numba")
+    one, other = fit(quotes, expiries, backend="numpy"), fit(quotes, expiries)
     assert np.array_equal(one.diagnostics.status, other.diagnostics.status)
     used = np.isfinite(one.diagnostics.target_vol)
     near = np.abs(one.diagnostics.fitted_vol - other.diagnostics.fitted_vol)[used]

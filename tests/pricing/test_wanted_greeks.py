@@ -123,3 +123,18 @@ def test_letters_for_a_sign_and_a_model_without_a_vol_are_told_what_to_do() -> N
             ask()
     with pytest.raises(ConfigError, match=r"model = 'linear': its price does not depend on vol"):
         implied_vol(5.0, 100.0, 100.0, 0.5, 1, model="linear")
+
+
+def test_one_array_for_two_names_is_refused() -> None:
+    room = np.empty(4)
+    for second in (room[:3], room[1:]):
+        with pytest.raises(DataError, match=r"out\['vega'\].*must not share memory with out\['delta'\]"):
+            greeks(
+                100.0,
+                [90.0, 100.0, 110.0],
+                1.0,
+                0.2,
+                1,
+                only=("delta", "vega"),
+                out={"delta": room[:3], "vega": second},
+            )

@@ -113,7 +113,7 @@ def test_quantlib() -> None:
 @pytest.mark.usefixtures("kernel")
 def test_threads_and_groups_leave_no_trace() -> None:
     """Several groups of legs, the last one not full, and enough of them for two threads."""
-    held = legs(4 * portfolio_numba.GROUP_LEGS - 5, seed=7)
+    held = legs(8 * portfolio_numba.GROUP_LEGS - 5, seed=7)
     assert len(held["tau"]) * 117 > 2 * portfolio_numba.PRICES_OF_A_THREAD
     found = [pnl_of(held, threads=threads) for threads in (1, 2)]
     assert found[0].tobytes() == found[1].tobytes()

@@ -1,0 +1,174 @@
+"""Worst losses found by the screen in single precision are, bit for bit, those of the exact kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portfolio_margin.backends import numba as kernels
+from portfolio_margin.backends import screen_numba
+from portfolio_margin.backends.screen_numba import MOST_LEFT
+from portfolio_margin.kernel_inputs import Positions, Table
+
+NEVER = 10**15
+CONTRACTS = 12
+
+
+@pytest.fixture(autouse=True)
+def always(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Small tables are screened, too."""
+    monkeypatch.setattr(screen_numba, "POSITIONS_PER_ROW", 0)
+    yield
+
+
+def _table(rows: Any, *, asset: int = 0, rounded: bool = True, unit: float = 0.1) -> Table:
+    """Rows of contracts with a unit, the last ones of assets."""
+    rows = np.array(rows, np.float64)
+    contract = np.arange(len(rows)) < len(rows) - asset
+    units = np.where(contract, unit, 1.0)
+    return Table(rows, units, contract, np.where(contract, 1.0, 0.7), np.abs(rows).max(axis=1), rounded)
+
+
+def _positions(accounts: list[list[tuple[int, float]]], rows: int, sets: int = 1) -> Positions:
+    """A group for each netting set, which is the row's number modulo their number."""
+    groups = [[[held for held in account if held[0] % sets == key] for key in range(sets)] for account in accounts]
+    flat = [group for account in groups for group in account]
+    each = [held for group in flat for held in group]
+    return Positions(
+        np.arange(len(accounts) + 1) * sets,
+        np.append(0, np.cumsum([len(group) for group in flat])).astype(np.int64),
+        np.tile(np.arange(sets), len(accounts)),
+        np.array([row for row, _ in each], np.int64),
+        np.array([quantity for _, quantity in each], np.float64),
+        np.arange(rows) % sets,
+    )
+
+
+def _both(positions: Positions, table: Table, threads: int = 1) -> tuple[Any, Any]:
+    screened = kernels.worst_loss(positions, table, threads)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screen_numba, "POSITIONS_PER_ROW", NEVER)
+        return screened, kernels.worst_loss(positions, table, threads)
+
+
+def _same(positions: Positions, table: Table, threads: int = 1) -> tuple[Any, Any]:
+    """Losses and scenarios, equal both ways, and equal faults."""
+    (loss, scenario, found), (exact, where, faults) = _both(positions, table, threads)
+    assert loss.tobytes() == exact.tobytes() and scenario.tobytes() == where.tobytes()
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(found, faults, strict=True))
+    return loss, scenario
+
+
+def _random(seed: int, accounts: int, held: int, size: int = 500) -> list[list[tuple[int, float]]]:
+    random = np.random.default_rng(seed)
+    return [
+        [
+            (int(n), 0.1 * int(random.integers(-size, size)))
+            for n in random.integers(0, CONTRACTS, random.integers(held))
+        ]
+        for _ in range(accounts)
+    ]
+
+
+@pytest.mark.parametrize("scenarios", [1, 2, 15, 16, 17, 33, 48, 49, 63, 64, 65, 97, 128, 200, 2_048])
+def test_any_number_of_scenarios(scenarios: int) -> None:
+    random = np.random.default_rng(scenarios)
+    positions = _positions(_random(scenarios, 150, 30), CONTRACTS)
+    _, where = _same(positions, _table(random.integers(-(10**9), 10**9, (CONTRACTS, scenarios))))
+    assert len(set(where.tolist())) > min(scenarios, 10)
+    _same(positions, _table(random.integers(-1, 2, (CONTRACTS, scenarios))))  # mostly ties
+
+
+@pytest.mark.parametrize("sets", [1, 3])
+@pytest.mark.parametrize("scenarios", [20, 64, 130])
+def test_assets_netting_sets_and_threads(scenarios: int, sets: int) -> None:
+    """Balances whose products are rounded, whole steps that need a closer look, several blocks and threads."""
+    random = np.random.default_rng(sets)
+    table = _table(random.integers(-(10**6), 10**6, (CONTRACTS, scenarios)) + random.random((CONTRACTS, 1)), asset=3)
+    table.rows[:9] = np.rint(table.rows[:9])
+    accounts = _random(5, 300, 12)
+    accounts[7] = [(0, float(2**30 + 1)), (1, 0.1 + 0.2), (11, 0.123456789), (10, -1e-9), (3, 0.0)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "BLOCK_POSITIONS", 97)
+        for threads in (1, 2):
+            _same(_positions(accounts, CONTRACTS, sets), table, threads)
+
+
+@pytest.mark.parametrize("scenarios", [40, 100])
+def test_scenarios_that_single_precision_cannot_tell_apart(scenarios: int) -> None:
+    """Hedged books of a gross size of a billion ticks whose sums differ by one tick."""
+    random = np.random.default_rng(1)
+    rows = np.zeros((4, scenarios))
+    rows[0], rows[1] = 10**9 + np.arange(scenarios) % 3, -(10**9)
+    rows[2, :], rows[3] = random.permutation(scenarios) // 2, 1.0
+    accounts = [[(0, 0.1 * k), (1, 0.1 * k), (2, 0.1 * j), (3, -5.0)] for k in (1, 7, 100) for j in range(-3, 4)]
+    loss, where = _same(_positions(accounts, 4), _table(rows))
+    for account, lost, place in zip(accounts, loss, where, strict=True):
+        sums = [sum(round(q / 0.1) * int(rows[n, s]) for n, q in account) for s in range(scenarios)]
+        assert lost == max(-min(sums), 0) and place == (sums.index(min(sums)) if min(sums) < 0 else -1)
+
+
+def test_as_many_are_left_as_can_be_settled_one_by_one_and_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of so many equal worst scenarios, the first; the exact kernel is asked from one more on."""
+    asked: list[int] = []
+    usual = screen_numba.screen
+    monkeypatch.setattr(screen_numba, "screen", lambda *given: asked.append((found := usual(*given))[0]) or found)
+    for equal in range(1, MOST_LEFT + 3):
+        rows = np.zeros((1, 64))
+        rows[0, 60 - equal : 60] = -(10**12)
+        loss, where, _ = kernels.worst_loss(_positions([[(0, 0.3)]], 1), _table(rows))
+        assert loss.tolist() == [3e12] and where.tolist() == [60 - equal]
+    assert asked == [0] * MOST_LEFT + [1, 1]
+
+
+@pytest.mark.parametrize("magnitude", [2.0**-30, 1.0, 2.0**40, 2.0**70, 1e300])
+@pytest.mark.parametrize("rounded", [True, False])
+def test_rows_of_any_size(magnitude: float, rounded: bool) -> None:
+    rows = np.random.default_rng(3).uniform(-1, 1, (CONTRACTS, 50)) * magnitude
+    rows[5] *= 2.0**-60
+    _same(_positions(_random(4, 60, 9), CONTRACTS), _table(np.rint(rows) if rounded else rows, rounded=rounded))
+
+
+def test_absurd_quantities_and_empty_books() -> None:
+    rows = np.random.default_rng(2).integers(-9, 9, (CONTRACTS, 30))
+    for quantity in (0.0, 1e15, -1e30, 1e300, 5e-324, 0.15, np.inf, np.nan):
+        for asset in (0, 12):
+            _same(_positions([[(0, quantity), (3, 0.1)], [], [(4, 0.2)]], CONTRACTS), _table(rows, asset=asset))
+    assert _same(_positions([[], [], []], CONTRACTS), _table(rows))[1].tolist() == [-1] * 3
+    assert _same(_positions([[(0, 0.1), (1, 0.1)]], 2), _table([[5, -5], [-5, 5]]))[0].tolist() == [0.0]
+
+
+def test_accounts_with_more_positions_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("POSITIONS_AT_ONCE", "POSITIONS_BY_CHUNK"):
+        monkeypatch.setattr(screen_numba, name, 25)
+    for name in ("SEGMENTS_AT_ONCE", "SEGMENTS_BY_CHUNK"):
+        monkeypatch.setattr(screen_numba, name, 3)
+    for scenarios in (30, 90):
+        rows = np.random.default_rng(7).integers(-(10**6), 10**6, (CONTRACTS, scenarios))
+        _same(_positions(_random(9, 80, 60), CONTRACTS), _table(rows))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_is_held(data: st.DataObject) -> None:
+    """Any rows of whole ticks and any steps, as exact sums of whole numbers say."""
+    scenarios = data.draw(st.sampled_from([1, 5, 16, 64, 70]))
+    ticks = st.one_of(st.integers(-3, 3), st.integers(-(2**30), 2**30), st.sampled_from([10**9, 10**9 + 1, -(10**9)]))
+    pool = data.draw(st.lists(ticks, min_size=1, max_size=12))
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    rows = np.random.default_rng(seed).choice(np.array(pool), (6, scenarios))
+    steps = st.one_of(st.integers(-3, 3), st.integers(-(2**18), 2**18))
+    held = st.lists(st.tuples(st.integers(0, 5), steps), max_size=6)
+    accounts = data.draw(st.lists(held, min_size=1, max_size=5))
+    given_ = [[(n, float(count)) for n, count in account] for account in accounts]
+    loss, where = _same(_positions(given_, 6), _table(rows, unit=1.0))
+    for account, lost, place in zip(accounts, loss, where, strict=True):
+        sums = [sum((Fraction(count) * int(rows[n, s]) for n, count in account), Fraction(0)) for s in range(scenarios)]
+        least = min(sums)
+        assert (lost, place) == ((-least, sums.index(least)) if least < 0 else (0, -1))

@@ -50,9 +50,10 @@ def figures_of(held: list[Position], table: dict[str, Any]) -> dict[str, Any]:
     gross = sum(_ticks(row, q, table["worth"][row], table, False) for row, q in assets)
     counted = sum(_ticks(row, q, table["worth"][row], table, True) for row, q in assets)
     needed = max(loss, least) * tick
-    equity, haircut = _down(value * tick), _up((gross - counted) * tick)
-    initial, maintenance = (_up(needed * Fraction(factor)) for factor in table["factors"])
+    equity, left = _down(value * tick), (value - gross + counted) * tick
+    haircut = _up_to_cover((gross - counted) * tick, value * tick, equity)
     balance = equity - haircut
+    initial, maintenance = (_up_to_cover(needed * Fraction(factor), left, balance) for factor in table["factors"])
     return {
         "equity": equity,
         "collateral_value_before_haircut": _down(gross * tick),
@@ -84,6 +85,12 @@ def _ticks(row: int, quantity: float, ticks: float, table: dict[str, Any], weigh
 def _up(amount: Fraction) -> Fraction:
     """To the next cent, where the amount is more than binary noise beyond one."""
     return ceil(round(amount / CENT, 6)) * CENT
+
+
+def _up_to_cover(amount: Fraction, cover: Fraction, rounded_cover: Fraction) -> Fraction:
+    """To the next cent, but not beyond what covers the amount, to a thousandth of a cent."""
+    covered = amount - cover <= CENT / 1000
+    return max(min(_up(amount), rounded_cover), Fraction(0)) if covered else _up(amount)
 
 
 def _down(amount: Fraction) -> Fraction:

@@ -423,8 +423,10 @@ def check_tree(explanation: Explanation, statement: MarginStatement, account: st
                 assert sum((c.initial for c in children), Decimal(0)) == line.initial
                 assert sum((c.maintenance for c in children), Decimal(0)) == line.maintenance
     assert lines[-1].level == "rounding"
-    for amount in (lines[-1].initial, lines[-1].maintenance):
-        assert Decimal("-1e-7") < amount < Decimal("0.01")
+    # Rounded down only to what covers it.
+    left = statement.available_funds[row], statement.excess_liquidity[row]
+    for amount, funds in zip((lines[-1].initial, lines[-1].maintenance), left, strict=True):
+        assert Decimal("-1e-7" if funds != 0.0 else "-0.01") < amount < Decimal("0.01")
 
 
 @models

@@ -125,7 +125,9 @@ class PositionByPosition(ABC):
     venue: ClassVar[str]
     params: Params
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
-    traits: Traits = field(default=Traits(proportional=("short_options",), options_counted=False), init=False)
+    traits: Traits = field(
+        default=Traits(proportional=("short_options",), options_counted=False, ours=(CHARGE,)), init=False
+    )
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet | None:
         """None: the model looks at no scenario."""

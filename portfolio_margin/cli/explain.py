@@ -28,8 +28,11 @@ from portfolio_margin.cli.output import (
     show_table,
 )
 from portfolio_margin.dollars import money_digits
-from portfolio_margin.explain import Explanation, explain
+from portfolio_margin.explain import ExplainedLine, Explanation, explain
 from portfolio_margin.position_margin import PositionMargins, position_margins
+
+SCENARIOS_SHOWN = 12
+OURS = ", ours and not the venue's"
 
 
 @click.command("explain")
@@ -65,12 +68,14 @@ def command(
         "as_of_ms": statement.as_of_ms,
         **statement.identity(row),
         **session.told.document(),
+        "collateral": [line._asdict() for line in explanation.collateral],
+        "scenarios": [moves.document() for moves in explanation.scenarios],
     }
     title = (
         f"{account}: {explanation.status}, margin balance {money([explanation.margin_balance], digits)[0]} "
         f"{explanation.currency}, {market_text(statement, session.source)}"
     )
-    lines = statement_lines(statement, statement.excluded_of(row), session.told)
+    lines = [*account_lines(explanation), *statement_lines(statement, statement.excluded_of(row), session.told)]
     if by_position:
         parts = position_margins(statement, session.book, session.arrays, account)
         table, money_columns = parts.columns(), tuple(name for name in parts.columns() if "_" in name)
@@ -84,11 +89,20 @@ def command(
         _show(explanation, title, lines, digits)
 
 
+def account_lines(explanation: Explanation) -> list[str]:
+    """Lines for people on what counts of the collateral of an account and what the scenarios named are; of very many
+    scenarios the first, documents have all."""
+    scenarios = [f"scenario {moves.text()}" for moves in explanation.scenarios[:SCENARIOS_SHOWN]]
+    more = len(explanation.scenarios) - SCENARIOS_SHOWN
+    scenarios += [f"and {more} more scenarios, which --json has"] if more > 0 else []
+    return [*(f"collateral {line.text(explanation.currency)}" for line in explanation.collateral), *scenarios]
+
+
 def _show(explanation: Explanation, title: str, footer: list[str], digits: int) -> None:
     lines = explanation.lines
     unit = f" [{explanation.currency}]"
     columns = [
-        Column("what", ["  " * line.depth + line_name(line.level, line.name) for line in lines], right=False),
+        Column("what", ["  " * line.depth + line_name(line) for line in lines], right=False),
         Column("quantity", [quantity_text(line.quantity) if line.quantity else "" for line in lines]),
         Column("initial" + unit, money([line.initial for line in lines], digits)),
         Column("maintenance" + unit, money([line.maintenance for line in lines], digits)),
@@ -117,6 +131,8 @@ def _show_positions(parts: PositionMargins, title: str, footer: list[str], digit
     show_table(f"{title}, by position", columns, "\n".join([meaning, *footer]))
 
 
-def line_name(level: str, name: str) -> str:
+def line_name(line: ExplainedLine) -> str:
     """What a line of an explanation is called in a table."""
-    return f"{level} {name}" if level in ("requirement", "charge", "netting_set") else name or level
+    if line.level == "charge":
+        return f"charge {line.name}{OURS if line.ours else ''}"
+    return f"{line.level} {line.name}" if line.level in ("requirement", "netting_set") else line.name or line.level

@@ -81,8 +81,8 @@ class Session:
     orders: OpenOrders | None = None
 
     def warned(self, statement: MarginStatement) -> Session:
-        """The session with what a statement warns of among what is told."""
-        return replace(self, told=self.told.warned(statement.warnings))
+        """The session with what a statement notes and warns of among what is told."""
+        return replace(self, told=self.told.noted(statement.notes).warned(statement.warnings))
 
 
 class MarketInput(NamedTuple):

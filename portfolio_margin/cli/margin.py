@@ -36,8 +36,8 @@ from portfolio_margin.cli.tell import tell
 from portfolio_margin.dollars import money_digits
 from portfolio_margin.io.results import json_rows, money_text
 from portfolio_margin.margin_groups import pooled
+from portfolio_margin.scenario_moves import moves_at
 from portfolio_margin.statement import AccountStatus, MarginStatement, up
-from pricing.arrays import DAYS_PER_YEAR
 from scenarios.risk_arrays import RiskArrays
 
 BELOW_MAINTENANCE = 1
@@ -124,41 +124,19 @@ def _document(
     digits = money_digits(statement.money_step)
     accounts = json_rows(flat, MONEY_COLUMNS, digits)
     for account, row in zip(accounts, chosen, strict=True):
-        account["worst_scenario"] = _scenario(arrays, int(statement.worst_scenario[row]))
+        worst = int(statement.worst_scenario[row])
+        account["worst_scenario"] = None if worst < 0 else moves_at(arrays, worst).document()
         account["components"] = {
             name: {
                 "initial": money_text(columns[f"charge_{name}"][chosen.index(row)], digits),
                 "maintenance": money_text(up(parts[row : row + 1, 1], statement.money_step)[0], digits),
+                **({"ours": True} if name in statement.model.traits.ours else {}),
             }
             for name, parts in statement.charges.items()
         }
         if statement.orders is not None:
             account["open_orders"] = _orders_document(statement, arrays, row)
     return {**identity, "accounts": accounts}
-
-
-def _scenario(arrays: RiskArrays, scenario: int) -> dict[str, Any] | None:
-    """Label and moves of a scenario, by underlying or expiry where they differ; None where no scenario loses."""
-    if scenario < 0:
-        return None
-    moves = arrays.scenario_set
-
-    def of(values: Any, names: Any = arrays.underlying_id) -> Any:
-        row = values[scenario]
-        if np.all(row == row[0]):
-            return float(row[0])
-        return {str(name): float(value) for name, value in zip(names, row, strict=True)}
-
-    document = {
-        "id": str(moves.label[scenario]),
-        "spot_shift": of(moves.price_move),
-        "vol_shift": of(moves.vol_move),
-        "days": round(float(moves.time_step_years[scenario]) * DAYS_PER_YEAR, 9),
-        "weight": float(moves.weight[scenario]),
-    }
-    if np.any(moves.expiry_vol_move[scenario]):
-        document["expiry_vol_shift"] = of(moves.expiry_vol_move, arrays.expiry_name)
-    return document
 
 
 def _show(statement: MarginStatement, columns: dict[str, Any], session: Session, chosen: list[int]) -> None:

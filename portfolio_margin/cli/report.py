@@ -7,7 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
-from portfolio_margin.cli.explain import line_name
+from portfolio_margin.cli.explain import account_lines, line_name
 from portfolio_margin.cli.heading import market_text, statement_lines
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
@@ -133,14 +133,15 @@ def _sources(statement: MarginStatement, explanation: Explanation) -> Section:
     ]
     lines = explanation.lines
     table = [
-        Column("what", ["  " * line.depth + line_name(line.level, line.name) for line in lines], is_text=True),
+        Column("what", ["  " * line.depth + line_name(line) for line in lines], is_text=True),
         Column("quantity", [quantity_text(line.quantity) if line.quantity else "" for line in lines]),
         Column("initial", money([line.initial for line in lines])),
         Column("maintenance", money([line.maintenance for line in lines])),
         Column("scenario", [line.scenario for line in lines], is_text=True),
     ]
     note = "A positive amount adds to the requirement; lines one deeper add up to the line above them."
-    return Section("Where the margin comes from", [note], [table], pictures, folded=f"all {len(lines)} lines")
+    notes = [note, *account_lines(explanation)]
+    return Section("Where the margin comes from", notes, [table], pictures, folded=f"all {len(lines)} lines")
 
 
 def _matrix(session: Session, account: str, statement: MarginStatement, row: int) -> Section:

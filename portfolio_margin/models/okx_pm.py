@@ -164,7 +164,9 @@ class Model:
     params: Params
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="okx_pm", init=False)
-    traits: Traits = field(default=Traits(proportional=("scan", "vega", "basis", "rate")), init=False)
+    traits: Traits = field(
+        default=Traits(proportional=("scan", "vega", "basis", "rate"), ours=("vega", "rate", CHARGE)), init=False
+    )
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet:
         """MR1: prices from the lowest, vol up, same, down; then MR2; then MR6, down and up."""

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
-from portfolio_margin.cli.explain import account_lines, line_name
+from portfolio_margin.cli.explain import account_lines, by_pairing, line_name, side_money
 from portfolio_margin.cli.heading import market_text, statement_lines
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
@@ -131,12 +131,12 @@ def _sources(statement: MarginStatement, explanation: Explanation) -> Section:
         (f"waterfall from equity to what {part} margin leaves", margin_waterfall(statement, explanation.account, part))
         for part in PARTS
     ]
-    lines = explanation.lines
+    lines, sides = by_pairing(explanation.lines)
     table = [
         Column("what", ["  " * line.depth + line_name(line) for line in lines], is_text=True),
         Column("quantity", [quantity_text(line.quantity) if line.quantity else "" for line in lines]),
-        Column("initial", money([line.initial for line in lines])),
-        Column("maintenance", money([line.maintenance for line in lines])),
+        Column("initial", side_money(lines, sides, 0)),
+        Column("maintenance", side_money(lines, sides, 1)),
         Column("scenario", [line.scenario for line in lines], is_text=True),
     ]
     note = "A positive amount adds to the requirement; lines one deeper add up to the line above them."

@@ -303,7 +303,7 @@ def comparison(
             )
         )
     if reference is not None and reference not in statements:
-        why = left_out.get(reference, f"none of {', '.join(models)}")
+        why = left_out.get(reference, f"none of {', '.join(models)}: it must be among the models compared")
         raise ConfigError(f"reference = {reference!r}: {why}")
     references = {name: reference or _standard(name, statements) for name in statements}
     return _table(book, used[0], statements, uncounted, taken_back, left_out, references)

@@ -399,7 +399,10 @@ def check_scenarios(model: MarginModel, arrays: RiskArrays) -> None:
     if wanted is not None and not same_scenarios(wanted, arrays.scenario_set):
         remedy = f"revalue(instruments, market, model.scenario_set(market)), arrays --model {model.model_id}"
         if not arrays.market_digest:
-            remedy = "they come from no market; of a risk parameter file, give the file itself"
+            remedy = (
+                "they come from no market that could be revalued; such arrays serve span, from the SPAN file itself, "
+                "and models that look at no scenario or take any (worst_case, reg_t)"
+            )
         raise ConfigError(
             f"{model.model_id} has scenarios of its own, {len(wanted)} of them, and these risk arrays were made under "
             f"others: {remedy}"

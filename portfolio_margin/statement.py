@@ -42,7 +42,7 @@ class AccountStatus(IntEnum):
     BANKRUPT = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MarginStatement:
     """Margin of every account, columns (A,) in margin currency.
 
@@ -105,6 +105,16 @@ class MarginStatement:
 
     def __len__(self) -> int:
         return len(self.account)
+
+    def __repr__(self) -> str:
+        """One line: model, parameters, moment and totals; `frame()` has the accounts."""
+        moment = np.datetime64(self.as_of_ms, "ms").astype("datetime64[s]")
+        initial, maintenance = float(self.initial_margin.sum()), float(self.maintenance_margin.sum())
+        digits = money_digits(self.money_step)
+        return (
+            f"<MarginStatement of {len(self)} accounts, {self.model.model_id}, {self.parameter_set.label}, {moment}Z: "
+            f"initial {initial:.{digits}f}, maintenance {maintenance:.{digits}f} {self.currency}; frame() has the rows>"
+        )
 
     @property
     def parameter_set(self) -> ParameterSet:

@@ -110,7 +110,10 @@ def command(plot_file: str | None, plot_scale: str, **options: Any) -> None:
         def compute(some: Mapping[str, MarginModel], **more: Any) -> Comparison:
             return comparison(given.book, given.market, some, given.prepared, **more, **how)
 
-        result = compute(models, reference=options["reference"], refused=refused)
+        reference = options["reference"]
+        if reference is not None and reference not in inputs:
+            raise ConfigError(f"--reference {reference}: it is not among the models compared; add --model {reference}")
+        result = compute(models, reference=reference, refused=refused)
         _check_parameters(inputs, models, result.left_out, given.at, compute)
         step("done")
     result = replace(result, left_out=_with_other_sets(inputs, result.left_out, given))
@@ -157,7 +160,7 @@ def _models(inputs: dict[str, ModelInput], at: int) -> tuple[dict[str, MarginMod
         try:
             models[name] = policy.model(at, nearest=True)
         except ConfigError as error:
-            if policy.given:
+            if policy.asked:
                 wrong.append(f"{name}: {error}")
             else:
                 refused[name] = str(error)

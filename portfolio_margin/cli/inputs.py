@@ -163,7 +163,7 @@ MARGIN_OPTIONS = (
     ARRAYS_OPTION,
     click.option("--model", default="worst_case", show_default=True, help="Margin model."),
     click.option(
-        "--parameter-set", metavar="NAME", help="Parameter set of the model, such as 2024-06-28; by default by date."
+        "--parameter-set", metavar="NAME", help="Parameter set of the model, such as 2026-02-15; by default by date."
     ),
     *ARCHIVE_OPTIONS,
     click.option(
@@ -325,7 +325,7 @@ def _session_of_span(options: Options, file: str, policy: ModelInput, book_of: C
         left_out = told.left_out_by_name()
         book = book_of(options.positions, options.collateral, arrays, None, left_out)
         step("done")
-    told = with_book_notes(told, options.positions, options.collateral)
+    told = with_book_notes(given.checked(told), options.positions, options.collateral)
     return Session(None, None, arrays, book, model, file, told, left_out)
 
 

@@ -35,6 +35,7 @@ from portfolio_margin.cli.output import (
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.dollars import money_digits
 from portfolio_margin.io.results import json_rows, money_text
+from portfolio_margin.io.tables import CSV
 from portfolio_margin.margin_groups import pooled
 from portfolio_margin.scenario_moves import moves_at
 from portfolio_margin.statement import AccountStatus, MarginStatement, up
@@ -103,6 +104,8 @@ def command(
     chosen = rows_of(listed, accounts) if accounts else list(range(len(statement)))
     columns = {name: np.asarray(values)[chosen] for name, values in statement.columns().items()}
     identity = {**statement.identity(chosen), **session.told.document()}
+    if output.kind == CSV:
+        columns |= _csv_columns(statement, chosen)
     if not deliver(output, columns, identity, lambda: _document(statement, session.arrays, identity, chosen)):
         _show(statement, columns, session, chosen)
     below = [str(statement.account[row]) for row in chosen if statement.below_maintenance[row]]
@@ -113,6 +116,23 @@ def command(
         tell(f"margin of a part only, as the model has no rule for positions that bear risk: {', '.join(blind)}")
     if check and (below or blind):
         sys.exit(BELOW_MAINTENANCE)
+
+
+def _csv_columns(statement: MarginStatement, chosen: list[int]) -> dict[str, Any]:
+    """What other outputs state once, in every row: CSV has no place beside its rows."""
+    count, used = len(chosen), statement.parameter_set
+    return {
+        "model": np.full(count, statement.model.model_id),
+        "parameter_set": np.full(count, used.label),
+        "parameters_valid_from": np.full(count, used.valid_from),
+        "excluded": np.array(["; ".join(_own_excluded(statement, row)) for row in chosen], dtype=np.str_),
+    }
+
+
+def _own_excluded(statement: MarginStatement, row: int) -> list[str]:
+    """Positions without a rule of one account, without the name of the account."""
+    lines = statement.excluded_of([row])[len(statement.excluded_of([])) :]
+    return [line.removeprefix(f"{statement.account[row]} ") for line in lines]
 
 
 def _document(

@@ -159,6 +159,8 @@ def _matrix(session: Session, account: str, statement: MarginStatement, row: int
         "the worst cell is framed. "
         f"The worst scenario of the statement, which nets as {statement.model.model_id} says: {label}."
     ]
+    if not np.any(statement.worst_scenario >= 0) and session.model.scenario_set(session.arrays.market_rows) is None:
+        notes.append(f"{statement.model.model_id} looks at no scenario: these moves are shown beside it, not its rule.")
     tiers = [str(picture.frame["tier"].iloc[0]) for _, picture in pictures]
     if any(tiers):
         notes.append(

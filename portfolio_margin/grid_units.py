@@ -48,7 +48,7 @@ class GridChoice:
         """ConfigError where the underlying has none."""
         base = underlying.lower().partition("_")[0]
         if base not in self.grids and ANY not in self.grids:
-            known = did_you_mean_or_known(base, list(self.grids)) if self.grids else ": the parameter set has none"
+            known = did_you_mean_or_known(base, list(self.grids)) if self.grids else ": the venue publishes none"
             raise ConfigError(f"no grids.{base} among the parameters, which {underlying} needs{known}")
         return self.grids[base] if base in self.grids else self.grids[ANY]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portfolio_margin import Book, explain, load_parameters, load_sample, margin
+from portfolio_margin import Book, explain, keep_parameters, load_parameters, load_sample, margin
 from portfolio_margin.held import without_idle_underlyings
-from portfolio_margin.models import bybit_standard, deribit_spm, paradex_pm, reg_t
+from portfolio_margin.models import bybit_standard, deribit_spm, paradex_pm, reg_t, worst_case
 from portfolio_margin.strategy_lines import ONE_PAIRING, PAIRINGS
 from scenarios.revalue import revalue
 from scenarios.shocks import make
@@ -171,3 +172,57 @@ def test_each_pairing_of_strategies_stands_by_itself() -> None:
     legs = {(line.name, line.quantity) for line in naked if line.level == "position"}
     assert {(call, -3.0), (other, -3.0), (call, -2.0)} == legs
     assert all(line.initial == line.maintenance for line in naked)
+
+
+def test_a_statement_prints_as_one_line() -> None:
+    arrays = revalue(SAMPLE.instruments, SAMPLE.market, make(["down", "up"], np.array([-0.1, 0.1])))
+    statement = margin(SAMPLE.book, arrays, SAMPLE.market, worst_case.Model())
+    text = repr(statement)
+    assert "\n" not in text and len(text) < 250
+    assert "56 accounts" in text and f"{statement.initial_margin.sum():.2f}" in text
+
+
+def test_rows_of_csv_say_what_they_are_of(run: Any) -> None:
+    """The future of one account has no rule under Derive's managers."""
+    done = run("margin", "--model", "derive_pmrm", "--account", "future-roll-01", "--account", "box-01", "--csv")
+    rows = {row["account"]: row for row in csv.DictReader(done.out.splitlines())}
+    assert {row["model"] for row in rows.values()} == {"derive_pmrm"}
+    assert {row["parameter_set"] for row in rows.values()} == {"2026-01-21"}
+    assert rows["box-01"]["excluded"] == ""
+    names = [part.partition(":")[0] for part in rows["future-roll-01"]["excluded"].split("; ")]
+    assert names == ["ETH-27MAR26", "ETH-25SEP26"]
+
+
+def test_marks_are_those_of_the_nearest_set(tmp_path: Path) -> None:
+    for name in ("2026-02-15", "2024-06-17-docs"):
+        params, info = load_parameters("deribit_spm", name=name)
+        keep_parameters(tmp_path / name, "deribit_spm", params, "2026-03-01", source="as shipped", note="kept")
+        kept = load_parameters("deribit_spm", name="2026-03-01", folder=tmp_path / name)[1]
+        assert set(kept.second_hand) == set(info.second_hand)
+
+
+def test_arrays_of_a_file_are_compared_with_its_scan_ranges(run: Any, tmp_path: Path) -> None:
+    assert run("arrays", "--output", "ours.spn").code == 0
+    positions = "account,instrument,quantity\na,BTC-27MAR26-90000-C,-2\n"
+    (tmp_path / "p.csv").write_text(positions)
+    call = ("--positions", "p.csv", "--model", "span")
+    whole = run("margin", "--arrays", "ours.spn", *call)
+    assert whole.code == 0 and "scan ranges" not in whole.out
+    text = (tmp_path / "ours.spn").read_text()
+    first = re.search(r"<a>(-?[1-9][0-9]*\.[0-9]+)</a>", text)
+    assert first is not None
+    turned = str(-float(first.group(1)))
+    (tmp_path / "turned.spn").write_text(text.replace(first.group(0), f"<a>{turned}</a>", 1))
+    wrong = run("margin", "--arrays", "turned.spn", *call)
+    assert wrong.code == 0 and "1 of " in wrong.out
+    assert any(line.startswith("warning: ") and "scan ranges" in line for line in wrong.out.splitlines())
+
+
+def test_a_file_that_contradicts_itself_is_refused_shortly(run: Any, tmp_path: Path) -> None:
+    """One name is changed where it is declared, so that whatever refers to it is wrong."""
+    assert run("arrays", "--output", "ours.spn").code == 0
+    text = (tmp_path / "ours.spn").read_text()
+    (tmp_path / "wrong.spn").write_text(text.replace("<r>1</r>", "<r>7</r>"))
+    (tmp_path / "p.csv").write_text("account,instrument,quantity\na,BTC-27MAR26-90000-C,-2\n")
+    done = run("margin", "--arrays", "wrong.spn", "--positions", "p.csv", "--model", "span")
+    assert done.code == 2 and len(done.err.splitlines()) <= 5

@@ -51,8 +51,10 @@ def taken_back_value(book: Book, arrays: RiskArrays, statement: MarginStatement)
 def why_not(excluded: IntArray, uncounted: BoolArray, models: list[str], references: Mapping[str, str]) -> StrArray:
     """(M,A) why a model and its reference cannot be compared, "" where they can.
 
-    excluded   (M,A) number of positions without a rule
-    uncounted  (M,A) True where an asset held counts for nothing
+    excluded    (M,A) number of positions without a rule
+    uncounted   (M,A) True where an asset held counts for nothing
+    models      (M,) their names
+    references  name of each model -> name of that it is measured against
     """
     texts = [_hides(name, excluded[m], uncounted[m]) for m, name in enumerate(models)]
     pairs = ((m, models.index(reference)) for m, reference in enumerate(references.values()))

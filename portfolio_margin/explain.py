@@ -26,9 +26,8 @@ LEVELS = ("requirement", "charge", "netting_set", "expiry", "position")
 
 @dataclass(frozen=True)
 class ExplainedLine:
-    """One line of the tree; `depth` 0 is the requirement, its children follow it one deeper.
-
-    ours  True for lines of a charge that no rule of the venue has, `Traits.ours`
+    """One line of the tree; `depth` 0 is the requirement, its children follow it one deeper. `ours` marks lines of a
+    charge that no rule of the venue has, `Traits.ours`.
     """
 
     depth: int
@@ -47,9 +46,7 @@ class Explanation:
 
     Each line is the exact sum of the lines one deeper below it, where there are any: what belongs to no expiry or
     position has none. The line "rounding" is what rounding up to the money step adds to the two totals.
-
-    collateral  balances of the account with their haircuts
-    scenarios   moves of every scenario that a line names
+    Beside them `collateral`, the balances with what counts of each, and `scenarios`, the moves of all that lines name.
     """
 
     account: str

@@ -68,10 +68,13 @@ def amounts_by_charge(chosen: Chosen, held: Holding, side: int) -> dict[str, int
 
 
 class _Use(NamedTuple):
-    """One strategy of a pairing, formed so many times.
+    """One strategy of a pairing.
 
-    members  rows of the legs, once per step used; shares, stock units of one
-    amounts  initial and maintenance margin of all of them, millionths
+    charge, name   where its requirement is shown, and what the rules call it
+    members        rows of the legs, once per step used
+    times          how often it is formed
+    shares         units of stock that one uses
+    amounts        initial and maintenance margin of all of them, millionths
     """
 
     charge: str

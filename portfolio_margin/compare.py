@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.comparability import comparable, own_charges, taken_back_value, uncounted_assets, why_not
 from portfolio_margin.dollars import money_step
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel, check_covers
@@ -17,7 +18,7 @@ from portfolio_margin.statement import MarginStatement, nearest_step, up
 from portfolio_margin.venue_caps import of_venue
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, EngineError
-from pricing.instruments import Instruments, Kind
+from pricing.instruments import Instruments
 from pricing.market import Market
 from scenarios.revalue import revalue
 from scenarios.risk_arrays import RiskArrays
@@ -95,7 +96,7 @@ class Comparison:
     def comparable(self) -> BoolArray:
         """(M,A) True where both the model and its reference have a rule for all that the account holds and count it:
         what one of them does not see is no saving."""
-        return _comparable((self.excluded > 0) | self.uncounted, self.model, self.references)
+        return comparable((self.excluded > 0) | self.uncounted, self.model, self.references)
 
     @property
     def applies(self) -> BoolArray:
@@ -106,6 +107,22 @@ class Comparison:
     def excluded(self) -> IntArray:
         """(M,A) number of positions of the account that the model has no rule for."""
         return np.array([statement.excluded[self.row] for statement in self.statements.values()])
+
+    @property
+    def saving_reason(self) -> StrArray:
+        """(M,A) why there is no saving, "" where there is one."""
+        return why_not(self.excluded, self.uncounted, self.model, self.references)
+
+    @property
+    def _saving_percent(self) -> FloatArray:
+        """(M,A) saving in percent of the initial margin of the reference; NaN where that is 0 or there is none."""
+        base = self.reference_initial
+        return np.asarray(np.where(base > 0, 100.0 * self.saving / np.where(base > 0, base, 1.0), np.nan))
+
+    @property
+    def ours(self) -> FloatArray:
+        """(M,A) of initial margin, what charges of ours add to the rule of the venue."""
+        return np.array([own_charges(statement)[self.row] for statement in self.statements.values()])
 
     def select(self, rows: list[int]) -> Comparison:
         """The comparison of some accounts; the statements stay whole."""
@@ -131,12 +148,17 @@ class Comparison:
             "initial_margin": self.initial.ravel(),
             "maintenance_margin": self.maintenance.ravel(),
             "saving": self.saving.ravel(),
+            "saving_percent": self._saving_percent.ravel(),
+            "saving_reason": self.saving_reason.ravel(),
             "reference": np.repeat(np.array(list(self.references.values()), dtype=np.str_), accounts),
             "worst_scenario": self.worst_scenario.ravel(),
             "largest_charge": self.charge.ravel(),
             "largest_charge_amount": self.charge_amount.ravel(),
+            "charges_of_ours": self.ours.ravel(),
             "positions_excluded": self.excluded.ravel(),
+            "parameter_set": np.repeat(np.array([s.parameter_set.label for s in self.statements.values()]), accounts),
             "parameters_apply": np.repeat(self.applies, accounts),
+            "as_of_ms": np.repeat([s.as_of_ms for s in self.statements.values()], accounts),
             "notional": np.tile(self.notional, models),
         }
 
@@ -265,8 +287,8 @@ def comparison(
             known = arrays
             statements[name] = margin(book, arrays, market, model, backend=backend, threads=threads, orders=orders)
             used.append(arrays)
-            uncounted[name] = _uncounted(book, arrays, model)
-            taken_back[name] = _taken_back(book, arrays, statements[name])
+            uncounted[name] = uncounted_assets(book, arrays, model)
+            taken_back[name] = taken_back_value(book, arrays, statements[name])
         except EngineError as error:
             # What nobody gave stands before what came of it.
             lacking = model.lacking() if hasattr(model, "lacking") else []
@@ -281,7 +303,7 @@ def comparison(
             )
         )
     if reference is not None and reference not in statements:
-        why = left_out.get(reference, f"none of {', '.join(models)}")
+        why = left_out.get(reference, f"none of {', '.join(models)}: it must be among the models compared")
         raise ConfigError(f"reference = {reference!r}: {why}")
     references = {name: reference or _standard(name, statements) for name in statements}
     return _table(book, used[0], statements, uncounted, taken_back, left_out, references)
@@ -335,7 +357,7 @@ def _table(
         row=np.arange(len(book)),
         initial=initial,
         maintenance=np.array([s.maintenance_margin for s in statements.values()]),
-        saving=np.where(_comparable(hidden, [*statements], references), saving, np.nan),
+        saving=np.where(comparable(hidden, [*statements], references), saving, np.nan),
         worst_scenario=np.array([np.append(s.scenario_label, "")[s.worst_scenario] for s in statements.values()]),
         charge=np.array([names for names, _ in largest]),
         charge_amount=np.array([amounts for _, amounts in largest]),
@@ -343,35 +365,6 @@ def _table(
         taken_back=np.array([*taken_back.values()]),
         uncounted=taken_off,
     )
-
-
-def _comparable(hidden: BoolArray, models: list[str], references: Mapping[str, str]) -> BoolArray:
-    against = [models.index(name) for name in references.values()]
-    return np.asarray(~(hidden | hidden[against]))
-
-
-def _uncounted(book: Book, arrays: RiskArrays, model: MarginModel) -> BoolArray:
-    """(A,) True where an account holds an asset of which nothing counts as collateral."""
-    row = book.instrument_idx
-    out = arrays.is_collateral[row] & (book.quantity > 0) & (model.haircut(arrays)[row] >= 1.0)
-    account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
-    return np.bincount(account[out], minlength=len(book)) > 0
-
-
-def _taken_back(book: Book, arrays: RiskArrays, statement: MarginStatement) -> FloatArray:
-    """(A,) what of initial margin takes back option value that equity holds, by the traits of the model."""
-    traits = statement.model.traits
-    charged = np.zeros(len(book))
-    for name in traits.of_equity:
-        charged += np.maximum(statement.charges[name][:, 0], 0.0)
-    if not traits.of_equity_with_risk:
-        return charged
-    row = book.instrument_idx
-    seen = (arrays.kind == Kind.OPTION) & (np.asarray(statement.model.not_covered(arrays), dtype=np.str_) == "")
-    value = np.zeros(len(book))
-    worth = np.where(seen, arrays.value, 0.0)[row] * book.quantity
-    np.add.at(value, np.repeat(np.arange(len(book)), np.diff(book.position_ptr)), worth)
-    return np.asarray(np.minimum(charged, np.maximum(value, 0.0)))
 
 
 def _largest_charge(statement: MarginStatement) -> tuple[StrArray, FloatArray]:

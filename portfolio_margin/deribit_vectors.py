@@ -88,7 +88,7 @@ class MatrixModel(ABC):
 
     params: Params
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
-    traits: Traits = field(default=Traits(proportional=("roll_shock",)), init=False)
+    traits: Traits = field(default=Traits(proportional=("roll_shock",), ours=(CHARGE,)), init=False)
 
     @abstractmethod
     def portfolio(self, arrays: RiskArrays) -> Portfolio:

@@ -92,8 +92,9 @@ def charge_lines(
         if len(held):
             exact[int(largest[side])][side] += rest
     if not len(held):
-        parts = [Decimal(float(value)) + 0 for value in total]
-        return [Contribution(charge, "account", "", "", 0.0, "", *parts)] if any(parts) else []
+        initial, maintenance = (Decimal(float(value)) + 0 for value in total)
+        line = Contribution(charge, "account", "", "", 0.0, "", initial, maintenance)
+        return [line] if initial or maintenance else []
     return [
         position_line(
             book,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.margin_notes import CollateralLine, collateral_lines
 from portfolio_margin.requirement import EXACT, Contribution, covered
+from portfolio_margin.scenario_moves import ScenarioMoves, moves_of
 from portfolio_margin.statement import MarginStatement, nearest_step
 from pricing.errors import DataError, Problem
 from scenarios.risk_arrays import RiskArrays
@@ -18,12 +20,15 @@ from scenarios.risk_arrays import RiskArrays
 if TYPE_CHECKING:
     import pandas as pd
 
+# Below a netting set stands an expiry, or what a model names instead: Contribution.level.
 LEVELS = ("requirement", "charge", "netting_set", "expiry", "position")
 
 
 @dataclass(frozen=True)
 class ExplainedLine:
-    """One line of the tree; `depth` 0 is the requirement, its children follow it one deeper."""
+    """One line of the tree; `depth` 0 is the requirement, its children follow it one deeper. `ours` marks lines of a
+    charge that no rule of the venue has, `Traits.ours`.
+    """
 
     depth: int
     level: str
@@ -32,6 +37,7 @@ class ExplainedLine:
     scenario: str
     initial: Decimal
     maintenance: Decimal
+    ours: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,8 @@ class Explanation:
     """Why one account is required to hold what it is, in exact decimals of the margin currency.
 
     Each line is the exact sum of the lines one deeper below it, where there are any: what belongs to no expiry or
-    position has none. The line "rounding" is what rounding adds to the two totals, or takes off
+    position has none. The line "rounding" is what rounding adds to the two totals, or takes off.
+    Beside them `collateral`, the balances with what counts of each, and `scenarios`, the moves of all that lines name.
     """
 
     account: str
@@ -48,10 +55,12 @@ class Explanation:
     margin_balance: float
     status: str
     lines: tuple[ExplainedLine, ...]
+    collateral: tuple[CollateralLine, ...] = ()
+    scenarios: tuple[ScenarioMoves, ...] = ()
 
     def columns(self) -> dict[str, list[Any]]:
         """The lines as named columns; amounts as Decimal."""
-        names = ("depth", "level", "name", "quantity", "scenario", "initial", "maintenance")
+        names = ("depth", "level", "name", "quantity", "scenario", "initial", "maintenance", "ours")
         return {name: [getattr(line, name) for line in self.lines] for name in names}
 
     def frame(self) -> pd.DataFrame:
@@ -81,10 +90,11 @@ def explain(statement: MarginStatement, book: Book, arrays: RiskArrays, account:
             )
         lines = [
             ExplainedLine(0, "requirement", account, None, "", *totals),
-            *_tree(contributions, 1),
+            *_marked(_tree(contributions, 1), statement.model.traits.ours),
             ExplainedLine(1, "rounding", "to the money step", None, "", *rounding),
         ]
     columns = statement.columns()
+    named = [line.scenario for line in lines]
     return Explanation(
         account=account,
         currency=statement.currency,
@@ -92,7 +102,18 @@ def explain(statement: MarginStatement, book: Book, arrays: RiskArrays, account:
         margin_balance=float(statement.margin_balance[row]),
         status=str(columns["status"][row]),
         lines=tuple(lines),
+        collateral=collateral_lines(book.select(account), arrays, statement.model),
+        scenarios=moves_of(arrays, [*named, str(columns["worst_scenario"][row])], book.select(account)),
     )
+
+
+def _marked(lines: list[ExplainedLine], ours: tuple[str, ...]) -> list[ExplainedLine]:
+    """The lines with those of our own charges marked."""
+    marked, own = [], False
+    for line in lines:
+        own = line.name in ours if line.level == "charge" else own
+        marked.append(replace(line, ours=own))
+    return marked
 
 
 def _order_lines(statement: MarginStatement, arrays: RiskArrays, row: int) -> list[Contribution]:
@@ -123,23 +144,31 @@ def _below(line: Contribution, depth: int) -> bool:
     return bool(line.instrument) or any(key(line) for _, key in _KEYS[depth:])
 
 
-def _tree(contributions: list[Contribution], depth: int) -> list[ExplainedLine]:
-    """Lines of the levels from `depth` on, parents before children, in order of appearance."""
-    if depth > len(_KEYS):
+def _tree(contributions: list[Contribution], depth: int, key_number: int = 0) -> list[ExplainedLine]:
+    """Lines of the levels from key `key_number` on, parents before children, in order of appearance.
+
+    What belongs to no expiry has no line on that level: its positions stand where expiries would.
+    """
+    if key_number == len(_KEYS):
         return [
             ExplainedLine(depth, "position", c.instrument, c.quantity, c.scenario, c.initial, c.maintenance)
             for c in contributions
         ]
-    level, key = _KEYS[depth - 1]
+    level, key = _KEYS[key_number]
     lines: list[ExplainedLine] = []
     for name in dict.fromkeys(key(c) for c in contributions):
         members = [c for c in contributions if key(c) == name]
+        below = any(_below(c, key_number + 1) for c in members)
+        if level == "expiry" and not name and below:
+            lines += _tree(members, depth, key_number + 1)
+            continue
         scenarios = {c.scenario for c in members}
         scenario = scenarios.pop() if len(scenarios) == 1 else ""
-        lines.append(ExplainedLine(depth, level, name, None, scenario, *_sum(members)))
+        shown = members[0].level if level == "expiry" else level
+        lines.append(ExplainedLine(depth, shown, name, None, scenario, *_sum(members)))
         # What belongs to no expiry or position ends here: there is nothing to name below.
-        if any(_below(c, depth) for c in members):
-            lines += _tree(members, depth + 1)
+        if below:
+            lines += _tree(members, depth + 1, key_number + 1)
     return lines
 
 

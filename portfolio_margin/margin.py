@@ -11,6 +11,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
 from portfolio_margin.dollars import money_step
 from portfolio_margin.lacking import gather
+from portfolio_margin.margin_notes import statement_notes
 from portfolio_margin.requirement import MarginModel, check_covers, check_scenarios, covered, excluded, has_every_rule
 from portfolio_margin.statement import (
     AccountStatus,
@@ -105,6 +106,7 @@ def margin(
         engine_version=VERSION,
         positions_excluded=(*positions_excluded, *unseen),
         money_step=money_step(arrays),
+        notes=statement_notes(book, arrays, model, found.charges),
     )
 
 

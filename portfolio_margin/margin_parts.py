@@ -159,7 +159,7 @@ def margin_of_partition(job: MarginJob, partition: Partition) -> Part:
     orders = _orders_of(job, partition, book)
     given = (book, job.arrays, job.market, job.model)
     statement = margin(*given, backend=job.backend, threads=job.threads, orders=orders)
-    told = job.told.warned(statement.warnings).document()
+    told = job.told.noted(statement.notes).warned(statement.warnings).document()
     return write_part(job.folder, partition.number, statement, len(book.quantity), told, job.run)
 
 

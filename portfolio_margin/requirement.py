@@ -48,6 +48,7 @@ class Contribution:
 
     netting_set and expiry name the group; instrument is "" for a line of the whole netting set;
     scenario is the worst scenario the share is measured in, "" where no scenario is involved.
+    level is what `expiry` names where it is none: "currency", "strategy".
     """
 
     charge: str
@@ -58,6 +59,7 @@ class Contribution:
     scenario: str
     initial: Decimal
     maintenance: Decimal
+    level: str = "expiry"
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,12 @@ class ParameterSet:
         since = f", only from {self.valid_from}{last}" if self.valid_from else ""
         return f"parameter set {self.name} is not valid at the time of the market, {_day(moment)}{since}"
 
+    @property
+    def doubt_in_use(self) -> str:
+        """A sentence on what doubtful parameters do to the margins, where any is in use; "" where none is."""
+        used = [name for name in self.doubtful if name not in self.changed]
+        return f"doubtful parameters ({_few(used)}): {self.doubt}" if used and self.doubt else ""
+
     def text(self) -> str:
         """One line for people; of a long list the first names and how many there are, `identity` has all."""
         return parameters_text(self.identity())
@@ -135,6 +143,7 @@ class ParameterSet:
             "parameters_changed": list(self.changed),
             "parameters_second_hand": [name for name in self.second_hand if name not in self.changed],
             "parameters_doubtful": [name for name in self.doubtful if name not in self.changed],
+            "parameters_doubt": self.doubt_in_use,
         }
 
 
@@ -175,6 +184,7 @@ class Traits:
     rows_by_name  True where rules are looked up by the name of a row, so that every name must stand for one row
     of_equity_with_risk  whether these stand for risk as well: no more of them than the net value of the options of an
                   account takes that back
+    ours          charges that no rule of the venue has and that we add: a statement marks them as ours
     options_counted  whether the margin balance counts the value of options; False where a venue's is balances and gains
                   of futures alone, and short options are asked for their mark beside the risk
     """
@@ -185,6 +195,7 @@ class Traits:
     rows_by_name: bool = False
     of_equity_with_risk: bool = False
     options_counted: bool = True
+    ours: tuple[str, ...] = ()
 
 
 class MarginModel(Protocol):
@@ -388,7 +399,10 @@ def check_scenarios(model: MarginModel, arrays: RiskArrays) -> None:
     if wanted is not None and not same_scenarios(wanted, arrays.scenario_set):
         remedy = f"revalue(instruments, market, model.scenario_set(market)), arrays --model {model.model_id}"
         if not arrays.market_digest:
-            remedy = "they come from no market; of a risk parameter file, give the file itself"
+            remedy = (
+                "they come from no market that could be revalued; such arrays serve span, from the SPAN file itself, "
+                "and models that look at no scenario or take any (worst_case, reg_t)"
+            )
         raise ConfigError(
             f"{model.model_id} has scenarios of its own, {len(wanted)} of them, and these risk arrays were made under "
             f"others: {remedy}"

@@ -125,7 +125,9 @@ class PositionByPosition(ABC):
     venue: ClassVar[str]
     params: Params
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
-    traits: Traits = field(default=Traits(proportional=("short_options",), options_counted=False), init=False)
+    traits: Traits = field(
+        default=Traits(proportional=("short_options",), options_counted=False, ours=(CHARGE,)), init=False
+    )
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet | None:
         """None: the model looks at no scenario."""
@@ -200,7 +202,7 @@ def requirement(
     """Requirement of every account; charges "short_options" and "futures"."""
     short = replace(book, quantity=_short_quantity(book, arrays))
     rows, ticks = gather(
-        (lambda: option_rows(arrays, params.options), lambda: future_ticks(book, arrays, params.futures))
+        (lambda: option_rows(arrays, params.options, book), lambda: future_ticks(book, arrays, params.futures))
     )
     options = account_sums(short, arrays, rows, backend=backend, threads=threads)
     # Whole ticks add up exactly in any order.
@@ -215,7 +217,7 @@ def requirement(
 def asked_ticks(book: Book, arrays: RiskArrays, params: Params) -> FloatArray:
     """(P,2) initial and maintenance margin of every position, in whole ticks."""
     short = replace(book, quantity=_short_quantity(book, arrays))
-    options = position_ticks(short, arrays, option_rows(arrays, params.options))
+    options = position_ticks(short, arrays, option_rows(arrays, params.options, book))
     return options + future_ticks(book, arrays, params.futures)
 
 
@@ -223,7 +225,7 @@ def contributions(book: Book, arrays: RiskArrays, params: Params) -> list[Contri
     """What every position of the one account of `book` costs."""
     short = replace(book, quantity=_short_quantity(book, arrays))
     ticks = {
-        "short_options": position_ticks(short, arrays, option_rows(arrays, params.options)),
+        "short_options": position_ticks(short, arrays, option_rows(arrays, params.options, book)),
         "futures": future_ticks(book, arrays, params.futures),
     }
     lines = []
@@ -236,15 +238,16 @@ def contributions(book: Book, arrays: RiskArrays, params: Params) -> list[Contri
     return lines
 
 
-def option_rows(arrays: RiskArrays, rates: Mapping[str, OptionRates]) -> FloatArray:
-    """(N,2) initial and maintenance margin of one short option per unit, in whole ticks rounded up; 0 for others.
+def option_rows(arrays: RiskArrays, rates: Mapping[str, OptionRates], book: Book) -> FloatArray:
+    """(N,2) initial and maintenance margin of one short option per unit, in whole ticks rounded up; 0 for others, and
+    for options on coins of which the book holds none, which need no rates.
 
     initial = max(initial - out of the money / index, initial_minimum) S + mark, at least the maintenance margin, which
     is maintenance S + mark, of a put max(maintenance S, put_mark mark) + mark, with liquidation S on top. S is the
     price of what one contract is of: one coin where it pays in coin.
     """
     option = (arrays.kind == Kind.OPTION) & ~early_exercise(arrays) & ~of_stocks(arrays)
-    table = _columns(arrays, rates, option, OptionRates(0.0, 0.0, 0.0, 0.0))
+    table = _columns(arrays, rates, _of_coins_held(arrays, option, book), OptionRates(0.0, 0.0, 0.0, 0.0))
     initial, least, maintenance, put_mark, liquidation = table.T
     index = _index(arrays)
     strike = np.where(option, arrays.terms.strike, index)
@@ -286,7 +289,7 @@ def future_ticks(book: Book, arrays: RiskArrays, rates: Mapping[str, FutureRates
     the price of a linear one is the index.
     """
     future = ((arrays.kind == Kind.FUTURE) | (arrays.kind == Kind.PERPETUAL)) & ~of_stocks(arrays)
-    table = _columns(arrays, rates, future, FutureRates(0.0, 0.0))
+    table = _columns(arrays, rates, _of_coins_held(arrays, future, book), FutureRates(0.0, 0.0))
     forward = np.append(arrays.terms.forward, 1.0)[arrays.expiry_idx]
     per_contract = np.where(arrays.terms.is_inverse, arrays.terms.multiplier / forward, arrays.terms.multiplier)
     row = book.instrument_idx
@@ -295,6 +298,13 @@ def future_ticks(book: Book, arrays: RiskArrays, rates: Mapping[str, FutureRates
     initial, maintenance, initial_growth, maintenance_growth = table[row].T
     shares = np.column_stack([initial + initial_growth * coins, maintenance + maintenance_growth * coins])
     return _ticks(shares * (coins * price)[:, None], arrays)
+
+
+def _of_coins_held(arrays: RiskArrays, wanted: BoolArray, book: Book) -> BoolArray:
+    """(N,) of the contracts wanted those on underlyings of which the book holds a contract wanted."""
+    held = book.instrument_idx[book.quantity != 0.0]
+    underlyings = np.unique(arrays.underlying_idx[held[wanted[held]]])
+    return np.asarray(wanted & np.isin(arrays.underlying_idx, underlyings))
 
 
 def _columns(arrays: RiskArrays, rates: Mapping[str, Kinds], wanted: np.ndarray, none: Kinds) -> FloatArray:
@@ -314,7 +324,7 @@ def rates_or_none(underlying: str, rates: Mapping[str, Kinds]) -> Kinds | None:
 def _rates_of(underlying: str, rates: Mapping[str, Kinds], kind_is_option: bool) -> Kinds:
     coin, found = underlying.lower().partition("_")[0], rates_or_none(underlying, rates)
     if found is None:
-        known = did_you_mean_or_known(coin, list(rates)) if rates else ": the venue publishes none"
+        known = did_you_mean_or_known(coin, list(rates)) if rates else ": the parameter set has none"
         kind = "options" if kind_is_option else "futures"
         raise ConfigError(f"no {kind}.{coin} among the parameters, which contracts on {underlying} need{known}")
     return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from portfolio_margin.dollars import CENT, money_digits
+from portfolio_margin.margin_notes import charges_of_ours
 from portfolio_margin.requirement import MarginModel, ParameterSet
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 
@@ -44,7 +45,7 @@ class AccountStatus(IntEnum):
     BANKRUPT = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MarginStatement:
     """Margin of every account, columns (A,) in margin currency.
 
@@ -71,6 +72,7 @@ class MarginStatement:
                                    are of the rest
     positions_excluded             what was left out of the computation, always listed
     money_step                     smallest amount of the currency, which amounts are whole numbers of
+    notes                          what the numbers do not say by themselves: haircuts, charges of ours
     orders                         what open orders ask for, a part of initial_margin; None where none were given
     """
 
@@ -102,9 +104,20 @@ class MarginStatement:
     positions_excluded: tuple[str, ...] = ()
     money_step: float = CENT
     orders: OrderMargins | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.account)
+
+    def __repr__(self) -> str:
+        """One line: model, parameters, moment and totals; `frame()` has the accounts."""
+        moment = np.datetime64(self.as_of_ms, "ms").astype("datetime64[s]")
+        initial, maintenance = float(self.initial_margin.sum()), float(self.maintenance_margin.sum())
+        digits = money_digits(self.money_step)
+        return (
+            f"<MarginStatement of {len(self)} accounts, {self.model.model_id}, {self.parameter_set.label}, {moment}Z: "
+            f"initial {initial:.{digits}f}, maintenance {maintenance:.{digits}f} {self.currency}; frame() has the rows>"
+        )
 
     @property
     def parameter_set(self) -> ParameterSet:
@@ -115,7 +128,8 @@ class MarginStatement:
     def warnings(self) -> tuple[str, ...]:
         """What whoever uses the margins must know: every output tells it."""
         stale = self.model.parameter_set.warning(self.as_of_ms)
-        return (f"{self.model.model_id}: {stale}",) if stale else ()
+        doubt = self.model.parameter_set.doubt_in_use
+        return tuple(f"{self.model.model_id}: {text}" for text in (stale, doubt) if text)
 
     @property
     def below_maintenance(self) -> np.ndarray:
@@ -179,6 +193,8 @@ class MarginStatement:
             "input_hash": self.input_hash,
             "engine_version": self.engine_version,
             "positions_excluded": list(self.positions_excluded if rows is None else self.excluded_of(rows)),
+            "charges_of_ours": list(charges_of_ours(self.model, self.charges)),
+            "notes": list(self.notes),
             "warnings": list(self.warnings),
         }
 

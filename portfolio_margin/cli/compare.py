@@ -43,14 +43,22 @@ from portfolio_margin.compare import DEFAULT_REFERENCE, Comparison, comparison
 from portfolio_margin.dollars import money_digits
 from portfolio_margin.io.parameter_sets import OF_THAT_DAY
 from portfolio_margin.io.told import Told
-from portfolio_margin.requirement import MarginModel, ParameterSet
+from portfolio_margin.margin_notes import OWN_CHARGE
+from portfolio_margin.requirement import MarginModel
 from pricing.errors import ConfigError, EngineError
 from scenarios.risk_arrays import DEFAULT_TICK
 
 SCALES = ("notional", "amount")
 # Beside the name of a model whose parameters are those of another time.
 NOT_VALID = "†"
-MONEY_COLUMNS = ("initial_margin", "maintenance_margin", "saving", "largest_charge_amount", "notional")
+MONEY_COLUMNS = (
+    "initial_margin",
+    "maintenance_margin",
+    "saving",
+    "largest_charge_amount",
+    "charges_of_ours",
+    "notional",
+)
 
 
 @click.command("compare")
@@ -102,12 +110,19 @@ def command(plot_file: str | None, plot_scale: str, **options: Any) -> None:
         def compute(some: Mapping[str, MarginModel], **more: Any) -> Comparison:
             return comparison(given.book, given.market, some, given.prepared, **more, **how)
 
-        result = compute(models, reference=options["reference"], refused=refused)
+        reference = options["reference"]
+        if reference is not None and reference not in inputs:
+            raise ConfigError(f"--reference {reference}: it is not among the models compared; add --model {reference}")
+        result = compute(models, reference=reference, refused=refused)
         _check_parameters(inputs, models, result.left_out, given.at, compute)
         step("done")
     result = replace(result, left_out=_with_other_sets(inputs, result.left_out, given))
     result = result.select(chosen)
-    told = given.told.warned(warning for statement in result.statements.values() for warning in statement.warnings)
+    for statement in result.statements.values():
+        # What is ours is said with its amount.
+        notes = [note for note in statement.notes if OWN_CHARGE not in note]
+        given = given._replace(told=given.told.noted(notes).warned(statement.warnings))
+    told = given.told
     if plot_file is not None:
         _draw(plot_file, result, plot_scale)
     identity = {**result.identity(), **told.document()}
@@ -145,7 +160,7 @@ def _models(inputs: dict[str, ModelInput], at: int) -> tuple[dict[str, MarginMod
         try:
             models[name] = policy.model(at, nearest=True)
         except ConfigError as error:
-            if policy.given:
+            if policy.asked:
                 wrong.append(f"{name}: {error}")
             else:
                 refused[name] = str(error)
@@ -214,9 +229,7 @@ def _show(result: Comparison, source: str, told: Told, instead: Sequence[str]) -
     first = next(iter(result.statements.values()))
     unit = f" [{first.currency}]"
     order = np.argsort(np.tile(np.arange(len(result.account)), len(result.model)), kind="stable")
-    reference = result.reference_initial.ravel()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        saved = np.where(reference > 0, 100 * columns["saving"] / reference, np.nan)
+    saved = columns["saving_percent"]
 
     def text(name: str) -> list[str]:
         return [str(value) for value in columns[name][order]]
@@ -265,10 +278,28 @@ def _value_lines(result: Comparison) -> list[str]:
     return lines
 
 
-def _doubt(parameter_set: ParameterSet) -> str:
-    """What doubtful parameters do, where any is in use."""
-    doubtful = set(parameter_set.doubtful) - set(parameter_set.changed)
-    return f"{parameter_set.doubt}; " if doubtful and parameter_set.doubt else ""
+def _blank_lines(result: Comparison) -> list[str]:
+    """Why savings are blank: every reason with the number of accounts shown that it is true of."""
+    reasons = result.saving_reason.ravel()
+    counts = {str(reason): int(np.sum(reasons == reason)) for reason in dict.fromkeys(reasons.tolist()) if reason}
+    one = {name: sum(n for reason, n in counts.items() if name in reason.split("; ")) for name in _parts(counts)}
+    return [f"no saving where {reason} (rows: {count})" for reason, count in one.items()]
+
+
+def _parts(reasons: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(part for reason in reasons for part in reason.split("; ")))
+
+
+def _own_lines(result: Comparison) -> list[str]:
+    """What charges of ours add to the rule of a venue, of the accounts shown."""
+    lines = []
+    for name, statement, amounts in zip(result.model, result.statements.values(), result.ours, strict=True):
+        amount = float(amounts.sum())
+        if amount > 0:
+            there = [c for c in statement.model.traits.ours if np.any(statement.charges[c][result.row, 0] > 0)]
+            of_it = f"{money([amount], _digits(result))[0]} {statement.currency} of it, {', '.join(there)},"
+            lines.append(f"{name}: {of_it} is {OWN_CHARGE}")
+    return lines
 
 
 def _footer(result: Comparison, told: Told, instead: Sequence[str]) -> str:
@@ -284,15 +315,14 @@ def _footer(result: Comparison, told: Told, instead: Sequence[str]) -> str:
     for (name, reference), total, base, count in totals:
         statement = result.statements[name]
         share = f"{100 * total / base:.1f} %" if base > 0 else "no share"
-        both = f"in the {count} of {len(result.account)} accounts that both see in full"
+        both = f"in the {count} of {len(result.account)} accounts that can be compared"
         whole = "in all" if count == len(result.account) else both
         lines.append(
             f"{name}: {share} of {reference} {whole}; {statement.parameter_set.text()}; "
-            f"{_doubt(statement.parameter_set)}"
             f"positions excluded: {len(statement.excluded_of(result.row.tolist())) or 'none'}"
         )
     if not result.applies.all():
         lines.append(f"{NOT_VALID} parameters not valid at the time of this market: margin would refuse them unasked")
         lines += instead
-    lines += _value_lines(result)
+    lines += [*_blank_lines(result), *_value_lines(result), *_own_lines(result)]
     return "\n".join([*lines, *left_out_lines(result.left_out), *told.remarks()])

@@ -130,7 +130,7 @@ def _of_span(file: str, options: Mapping[str, Any]) -> Compared:
             raise ConfigError(f"{file} has arrays of other contracts for the account type of this model: {remedy}")
         return ruled, own
 
-    return _on_arrays(arrays, told, file, options, prepared)
+    return _on_arrays(arrays, given.checked(told), file, options, prepared)
 
 
 def _on_arrays(arrays: RiskArrays, told: Told, file: str, options: Mapping[str, Any], prepared: Prepare) -> Compared:

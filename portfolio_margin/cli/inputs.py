@@ -15,8 +15,8 @@ from portfolio_margin.book import Book
 from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, fitted_chain, tell_left_out, told_of
 from portfolio_margin.cli.output import progress
 from portfolio_margin.cli.parameters import build_all
-from portfolio_margin.cli.policy import DEFAULT_FAMILY, Archive, ModelInput, scenarios_for
-from portfolio_margin.held import without_idle_exercise
+from portfolio_margin.cli.policy import DEFAULT_FAMILY, Archive, FamilyInput, ModelInput, scenarios_for
+from portfolio_margin.held import without_idle_exercise, without_idle_underlyings
 from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
 from portfolio_margin.nearest import nearest
@@ -81,8 +81,8 @@ class Session:
     orders: OpenOrders | None = None
 
     def warned(self, statement: MarginStatement) -> Session:
-        """The session with what a statement warns of among what is told."""
-        return replace(self, told=self.told.warned(statement.warnings))
+        """The session with what a statement notes and warns of among what is told."""
+        return replace(self, told=self.told.noted(statement.notes).warned(statement.warnings))
 
 
 class MarketInput(NamedTuple):
@@ -163,7 +163,7 @@ MARGIN_OPTIONS = (
     ARRAYS_OPTION,
     click.option("--model", default="worst_case", show_default=True, help="Margin model."),
     click.option(
-        "--parameter-set", metavar="NAME", help="Parameter set of the model, such as 2024-06-28; by default by date."
+        "--parameter-set", metavar="NAME", help="Parameter set of the model, such as 2026-02-15; by default by date."
     ),
     *ARCHIVE_OPTIONS,
     click.option(
@@ -242,7 +242,7 @@ def _session(options: Options, book_of: Callable[..., Book], named: Collection[s
         step("scenarios")
         model = policy.model(given.market.valuation_time)
         try:
-            moves = scenarios_for(model, family, given.market)
+            moves, book, given = _scenarios(model, family, book, given, named)
         except ConfigError:
             _check_rules(model, book, given)
             raise
@@ -257,6 +257,23 @@ def _session(options: Options, book_of: Callable[..., Book], named: Collection[s
         step("done")
     told = with_book_notes(given.told, options.positions, options.collateral)
     return Session(given.instruments, given.market, arrays, book, model, given.source, told, given.left_out)
+
+
+def _scenarios(
+    model: MarginModel, family: FamilyInput, book: Book, given: MarketInput, named: Collection[str] | None
+) -> tuple[ScenarioSet, Book, MarketInput]:
+    """The scenarios of a model, and the book and market they are for: where parameters are lacking for underlyings of
+    which nothing is held or named, without these. ConfigError with what is lacking for the others."""
+    try:
+        return scenarios_for(model, family, given.market), book, given
+    except ConfigError:
+        if named is None or hasattr(model, "for_arrays"):
+            raise
+        book, instruments, market = without_idle_underlyings(book, given.instruments, given.market, named)
+        if market is given.market:
+            raise
+    given = given._replace(instruments=instruments, market=market)
+    return scenarios_for(model, family, market), book, given
 
 
 def _check_rules(model: MarginModel, book: Book, given: MarketInput) -> None:
@@ -308,7 +325,7 @@ def _session_of_span(options: Options, file: str, policy: ModelInput, book_of: C
         left_out = told.left_out_by_name()
         book = book_of(options.positions, options.collateral, arrays, None, left_out)
         step("done")
-    told = with_book_notes(told, options.positions, options.collateral)
+    told = with_book_notes(given.checked(told), options.positions, options.collateral)
     return Session(None, None, arrays, book, model, file, told, left_out)
 
 

@@ -82,7 +82,8 @@ class CommandGroup(click.Group):
 def group() -> None:
     """Open portfolio margin for options. Without file arguments every command uses the shipped sample.
 
-    Exit codes: 0 fine, 1 an account is below maintenance margin (with --check), 2 bad input.
+    Exit codes: 0 fine, 1 an account is below maintenance margin, or holds risk that the model has no rule for (with
+    --check), 2 bad input.
     """
 
 

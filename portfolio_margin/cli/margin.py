@@ -35,9 +35,10 @@ from portfolio_margin.cli.output import (
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.dollars import money_digits
 from portfolio_margin.io.results import json_rows, money_text
+from portfolio_margin.io.tables import CSV
 from portfolio_margin.margin_groups import pooled
+from portfolio_margin.scenario_moves import moves_at
 from portfolio_margin.statement import AccountStatus, MarginStatement, up
-from pricing.arrays import DAYS_PER_YEAR
 from scenarios.risk_arrays import RiskArrays
 
 BELOW_MAINTENANCE = 1
@@ -103,6 +104,8 @@ def command(
     chosen = rows_of(listed, accounts) if accounts else list(range(len(statement)))
     columns = {name: np.asarray(values)[chosen] for name, values in statement.columns().items()}
     identity = {**statement.identity(chosen), **session.told.document()}
+    if output.kind == CSV:
+        columns |= _csv_columns(statement, chosen)
     if not deliver(output, columns, identity, lambda: _document(statement, session.arrays, identity, chosen)):
         _show(statement, columns, session, chosen)
     below = [str(statement.account[row]) for row in chosen if statement.below_maintenance[row]]
@@ -115,6 +118,23 @@ def command(
         sys.exit(BELOW_MAINTENANCE)
 
 
+def _csv_columns(statement: MarginStatement, chosen: list[int]) -> dict[str, Any]:
+    """What other outputs state once, in every row: CSV has no place beside its rows."""
+    count, used = len(chosen), statement.parameter_set
+    return {
+        "model": np.full(count, statement.model.model_id),
+        "parameter_set": np.full(count, used.label),
+        "parameters_valid_from": np.full(count, used.valid_from),
+        "excluded": np.array(["; ".join(_own_excluded(statement, row)) for row in chosen], dtype=np.str_),
+    }
+
+
+def _own_excluded(statement: MarginStatement, row: int) -> list[str]:
+    """Positions without a rule of one account, without the name of the account."""
+    lines = statement.excluded_of([row])[len(statement.excluded_of([])) :]
+    return [line.removeprefix(f"{statement.account[row]} ") for line in lines]
+
+
 def _document(
     statement: MarginStatement, arrays: RiskArrays, identity: dict[str, Any], chosen: list[int]
 ) -> dict[str, Any]:
@@ -124,41 +144,19 @@ def _document(
     digits = money_digits(statement.money_step)
     accounts = json_rows(flat, MONEY_COLUMNS, digits)
     for account, row in zip(accounts, chosen, strict=True):
-        account["worst_scenario"] = _scenario(arrays, int(statement.worst_scenario[row]))
+        worst = int(statement.worst_scenario[row])
+        account["worst_scenario"] = None if worst < 0 else moves_at(arrays, worst).document()
         account["components"] = {
             name: {
                 "initial": money_text(columns[f"charge_{name}"][chosen.index(row)], digits),
                 "maintenance": money_text(up(parts[row : row + 1, 1], statement.money_step)[0], digits),
+                **({"ours": True} if name in statement.model.traits.ours else {}),
             }
             for name, parts in statement.charges.items()
         }
         if statement.orders is not None:
             account["open_orders"] = _orders_document(statement, arrays, row)
     return {**identity, "accounts": accounts}
-
-
-def _scenario(arrays: RiskArrays, scenario: int) -> dict[str, Any] | None:
-    """Label and moves of a scenario, by underlying or expiry where they differ; None where no scenario loses."""
-    if scenario < 0:
-        return None
-    moves = arrays.scenario_set
-
-    def of(values: Any, names: Any = arrays.underlying_id) -> Any:
-        row = values[scenario]
-        if np.all(row == row[0]):
-            return float(row[0])
-        return {str(name): float(value) for name, value in zip(names, row, strict=True)}
-
-    document = {
-        "id": str(moves.label[scenario]),
-        "spot_shift": of(moves.price_move),
-        "vol_shift": of(moves.vol_move),
-        "days": round(float(moves.time_step_years[scenario]) * DAYS_PER_YEAR, 9),
-        "weight": float(moves.weight[scenario]),
-    }
-    if np.any(moves.expiry_vol_move[scenario]):
-        document["expiry_vol_shift"] = of(moves.expiry_vol_move, arrays.expiry_name)
-    return document
 
 
 def _show(statement: MarginStatement, columns: dict[str, Any], session: Session, chosen: list[int]) -> None:

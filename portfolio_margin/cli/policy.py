@@ -113,8 +113,12 @@ class ModelInput:
     def given(self) -> bool:
         """Whether a set or parameters of this model were asked for, or an archive of one's own has some."""
         folder = self.archive.folder
-        own = folder is not None and bool(parameter_files(self.name, folder))
-        return own or self.parameter_set is not None or bool(self.tables.get(self.name)) or bool(self.params)
+        return self.asked or (folder is not None and bool(parameter_files(self.name, folder)))
+
+    @property
+    def asked(self) -> bool:
+        """Whether a set or parameters of this model were named with the command."""
+        return self.parameter_set is not None or bool(self.tables.get(self.name)) or bool(self.params)
 
     def without_given(self) -> ModelInput:
         """The same with nothing given over its parameter set."""

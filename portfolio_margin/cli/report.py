@@ -7,7 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
-from portfolio_margin.cli.explain import line_name
+from portfolio_margin.cli.explain import account_lines, by_pairing, line_name, side_money
 from portfolio_margin.cli.heading import market_text, statement_lines
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
@@ -131,16 +131,17 @@ def _sources(statement: MarginStatement, explanation: Explanation) -> Section:
         (f"waterfall from equity to what {part} margin leaves", margin_waterfall(statement, explanation.account, part))
         for part in PARTS
     ]
-    lines = explanation.lines
+    lines, sides = by_pairing(explanation.lines)
     table = [
-        Column("what", ["  " * line.depth + line_name(line.level, line.name) for line in lines], is_text=True),
+        Column("what", ["  " * line.depth + line_name(line) for line in lines], is_text=True),
         Column("quantity", [quantity_text(line.quantity) if line.quantity else "" for line in lines]),
-        Column("initial", money([line.initial for line in lines])),
-        Column("maintenance", money([line.maintenance for line in lines])),
+        Column("initial", side_money(lines, sides, 0)),
+        Column("maintenance", side_money(lines, sides, 1)),
         Column("scenario", [line.scenario for line in lines], is_text=True),
     ]
     note = "A positive amount adds to the requirement; lines one deeper add up to the line above them."
-    return Section("Where the margin comes from", [note], [table], pictures, folded=f"all {len(lines)} lines")
+    notes = [note, *account_lines(explanation)]
+    return Section("Where the margin comes from", notes, [table], pictures, folded=f"all {len(lines)} lines")
 
 
 def _matrix(session: Session, account: str, statement: MarginStatement, row: int) -> Section:
@@ -158,6 +159,8 @@ def _matrix(session: Session, account: str, statement: MarginStatement, row: int
         "the worst cell is framed. "
         f"The worst scenario of the statement, which nets as {statement.model.model_id} says: {label}."
     ]
+    if not np.any(statement.worst_scenario >= 0) and session.model.scenario_set(session.arrays.market_rows) is None:
+        notes.append(f"{statement.model.model_id} looks at no scenario: these moves are shown beside it, not its rule.")
     tiers = [str(picture.frame["tier"].iloc[0]) for _, picture in pictures]
     if any(tiers):
         notes.append(

@@ -20,11 +20,15 @@ from portfolio_margin.span.file_arrays import FileArrays, file_arrays, valuation
 from portfolio_margin.span.levels import array_rate
 from portfolio_margin.span.recompute import Recomputed, recompute, within, worst
 from portfolio_margin.span.tables import RiskParameterFile
-from pricing.errors import DataError
+from pricing.errors import DataError, EngineError
 from scenarios.risk_arrays import RiskArrays
 
 FAILED = 1
 NAMES_SHOWN = 5
+# One wrong value may contradict many places; what follows from it is counted.
+PROBLEMS_SHOWN = 4
+# Recomputing so many takes a second or two.
+CHECKED_ARRAYS = 5_000
 # Of the price scan range, and of a delta; single precision of a clearing house's own arrays makes up to 4.3e-6.
 DEFAULT_TOLERANCE = 1e-5
 
@@ -34,7 +38,10 @@ class SpanInput:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.file, self.notes = read_span_file(path)
+        try:
+            self.file, self.notes = read_span_file(path)
+        except DataError as error:
+            raise _shortened(error) from None
         self._made: dict[tuple[int, bool], tuple[RiskArrays, Told]] = {}
 
     @property
@@ -57,6 +64,27 @@ class SpanInput:
     def usual_arrays(self) -> tuple[RiskArrays, Told]:
         """The arrays of models that take no rules of the file, and what is told of them."""
         return self._arrays(self._usual_rate, False)
+
+    def checked(self, told: Told) -> Told:
+        """What is told, and whether the arrays are those of the scan ranges of the file: where it has few enough to
+        recompute them beside a margin, else that nobody did."""
+        remedy = f"arrays --check {Path(self.path).name} recomputes them"
+        if len(self.file.arrays) > CHECKED_ARRAYS:
+            return told.noted([f"its arrays are taken as they stand, unchecked: {remedy} from its scan ranges"])
+        try:
+            found = recompute(self.file, self._usual_rate)
+        except EngineError as error:
+            return told.noted([f"its arrays could not be compared with its scan ranges: {error}"])
+        good = within(found, DEFAULT_TOLERANCE, DEFAULT_TOLERANCE)
+        names = ContractView(self.file).name
+        beyond = [str(names[row]) for row in found.contract[~good]]
+        if beyond:
+            off = f"{len(beyond)} of {len(good)} arrays are not those of the file's own scan ranges"
+            told = told.warned([f"{off}: {_shown(beyond)}; they count as they stand, {remedy}"])
+        unknown = len(found.skipped)
+        if unknown:
+            told = told.noted([f"{unknown} arrays could not be compared with the file's scan ranges: {remedy}"])
+        return told
 
     @property
     def _usual_rate(self) -> int:
@@ -81,6 +109,16 @@ class SpanInput:
             return file_arrays(self.file, rate=rate, apply_exponent=exponent)
         except DataError as error:
             raise error.within(self.path) from None
+
+
+def _shortened(error: DataError) -> DataError:
+    """The first problems of a file, and how many others there are."""
+    first, rest = error.problems[:PROBLEMS_SHOWN], len(error.problems) - PROBLEMS_SHOWN
+    if rest <= 1:
+        return error
+    last = first[-1]
+    more = f"{last.remedy}; and {rest} problems more in this file, which may follow from the first"
+    return DataError([*first[:-1], replace(last, remedy=more)])
 
 
 def check_file(path: str, tolerance: float, look_ahead: float | None, backend: str) -> None:

@@ -201,7 +201,8 @@ def _margins(
     matrix = round(charges["worst_case"], DECIMALS) + sum(charges[name] for name in CHARGES if name != "worst_case")
     column = int(required.worst_scenario[0])
     bucket = _bucket(model, arrays, column) if column >= 0 else None
-    details = {**charges, "worst_case_bucket": bucket}
+    # A charge of ours is no field of the venue's; in one currency it is 0.
+    details = {**{name: charges[name] for name in CHARGES}, "worst_case_bucket": bucket}
     return {
         "initial_margin": round(matrix + sum(orders.values()), DECIMALS),
         "maintenance_margin": model.params.mm_factor * matrix,

@@ -48,8 +48,8 @@ def keep_parameters(
     name      YYYY-MM-DD, the first day they are valid, or YYYY-MM-DD-word
     source, note   who published them, and what else there is to know
     valid_to  the last day, YYYY-MM-DD; "" where they are valid until the next set
-    second_hand, doubtful   names of parameters, as `ParameterSet` has them; None for those that a shipped set of the
-              model marks so, where the value is the same here; () for none
+    second_hand, doubtful   names of parameters, as `ParameterSet` has them; None for those that the shipped set nearest
+              to `params` marks so, where the value is the same here; () for none
     doubt     what the doubtful ones do to margins; None for what the shipped sets say whose doubtful parameters have
               their values here
 
@@ -126,17 +126,20 @@ def _check_same(path: Path, found: FoundSet, params: Any) -> None:
 
 
 def _marks_of_same(model: str, params: Any, mark: str) -> tuple[str, ...]:
-    """Names that a shipped set of the model marks, of parameters that have the value of that set here."""
+    """Names that the shipped set nearest to these parameters marks, of those that have the value of that set here.
+
+    The nearest has most single parameters in common; of several, all of them count. Another set may have the same value
+    from another place, and its marks are about that place.
+    """
     here = plain_values(params)
-    marked: dict[str, None] = {}
+    marks: dict[int, dict[str, None]] = {}
     for path in parameter_files(model).values():
         found = read_parameter_set(path)
         there = plain_values(build(type(params), found.layer()))
-        for name in getattr(found.info, mark):
-            value = _at(here, name)
-            if value is not None and value == _at(there, name):
-                marked[name] = None
-    return tuple(marked)
+        alike = sum(_at(here, name) == _at(there, name) for name in given_names(there))
+        same = [n for n in getattr(found.info, mark) if _at(here, n) is not None and _at(here, n) == _at(there, n)]
+        marks.setdefault(alike, {}).update(dict.fromkeys(same))
+    return tuple(marks[max(marks)]) if marks else ()
 
 
 def _doubt_of_same(model: str, params: Any, doubtful: Sequence[str]) -> str:

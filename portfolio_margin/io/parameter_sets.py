@@ -16,14 +16,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.io.parameters import MODELS, Layer, build, load_registered, registered
+from portfolio_margin.io.parameters import MODELS, PARAMETER_SET, Layer, build, load_registered, registered
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import ParameterSet
 from pricing.errors import ConfigError, DataError, Problem
@@ -53,13 +53,13 @@ class FoundSet(NamedTuple):
 
     def layer(self) -> Layer:
         """Its values as the lowest layer of parameters."""
-        return Layer(f"parameter set {self.info.name}" if self.values else "", self.values, self.lacking)
+        return Layer(f"{PARAMETER_SET} {self.info.name}" if self.values else "", self.values, self.lacking)
 
 
 def load_parameters(
     model: str,
     name: str | None = None,
-    at: int | None = None,
+    at: int | str | None = None,
     folder: str | Path | None = None,
     *,
     extend: bool = False,
@@ -70,7 +70,8 @@ def load_parameters(
     name    None: the set without a name that is valid at `at`; a name such as "test": the one of that name; every set
             ends where the next begins, and does not come back when that one is over;
             the whole "2024-06-28" or "2024-06-28-test": that one, whatever the time
-    at      ms UTC, `market.valuation_time`; None for the newest there is, valid then or not: the statement says which
+    at      ms UTC, `market.valuation_time`, or a day, "2026-01-05"; None for the newest, valid then or not: the
+            statement says which
     folder  where the sets lie, an archive of one's own; by default those of this package
     extend  whether the sets of this package are there as well, but for those that the folder has under the same name
 
@@ -79,7 +80,8 @@ def load_parameters(
     DataError where the folder is none, or holds sets of an unknown model.
     """
     module = load_registered(MODELS, model)
-    found = find_parameter_set(model, name, at, folder, extend=extend)
+    moment = _start_of(at) if isinstance(at, str) else at
+    found = find_parameter_set(model, name, moment, folder, extend=extend)
     return build(module.Params, found.layer()), found.info
 
 
@@ -133,6 +135,15 @@ def valid_by_name(model: str, at: int | None, folder: str | Path | None = None, 
     known = parameter_files(model, folder, extend=extend)
     sets = [_read(path, folder, known).info for stem, path in known.items() if _suffix(stem)]
     return [info.name for info in sets if at is None or info.valid_at(at)]
+
+
+def _start_of(day: str) -> int:
+    """ms UTC of the start of a day. ConfigError for what is none."""
+    try:
+        first = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise ConfigError(f"at = {day!r}: write a day that there is as YYYY-MM-DD, or ms UTC as a number") from None
+    return int(first.timestamp()) * 1000
 
 
 def _check_moment(at: object) -> None:

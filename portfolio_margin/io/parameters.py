@@ -20,6 +20,9 @@ FAMILIES = "scenarios.families"
 TEXTS = {int: "a number", float: "a number", str: "a text", bool: "true or false"}
 
 
+PARAMETER_SET = "parameter set"
+
+
 class Layer(NamedTuple):
     """Values for a parameter set and what messages call the place they were given in.
 
@@ -88,6 +91,8 @@ def build(params: type, *layers: Layer) -> Any:
         lacking = next((layer.lacking for layer in layers if layer.lacking), "")
         given = ", ".join(layer.origin for layer in layers if layer.values and layer.origin)
         said = f"{lacking} and {error.needs}" if lacking else str(error)
+        if any(layer.values and layer.origin.startswith(PARAMETER_SET) for layer in layers):
+            said += f"; a {PARAMETER_SET} states everything that has no default"
         raise ConfigError(f"{given}: {said}" if given else said) from None
     except ConfigError as error:
         origin = _origin(str(error), layers)
@@ -219,8 +224,8 @@ def _construct(params: type, values: Mapping[str, Any], base: Any, path: str = "
         elif default is MISSING:
             missing.append(field.name)
     if missing:
-        name = params.__module__.rpartition(".")[2] if params.__name__ == "Params" else params.__name__
-        raise _Missing(name, missing)
+        package, _, module = params.__module__.rpartition(".")
+        raise _Missing(path.removesuffix(".") or (module if package in (MODELS, FAMILIES) else "the model"), missing)
     try:
         return params(**given)
     except ConfigError as error:

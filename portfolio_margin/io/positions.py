@@ -50,6 +50,8 @@ class Holdings(NamedTuple):
 
 
 TOO_LARGE = "too large for exact sums"
+# Assets that a message names; a SPAN file lists dozens of them.
+ASSETS_SHOWN = 8
 
 
 class _Names(NamedTuple):
@@ -207,7 +209,9 @@ def _collateral(table: Table, instruments: Listed) -> tuple[Holdings, list[Probl
     held_as_such = np.flatnonzero(instruments.is_collateral)
     row_of = {str(instruments.instrument_id[row]): int(row) for row in held_as_such}
     names = _Names("currency", "amount", row_of, "currency")
-    known = ", ".join(sorted(row_of))
+    money = sorted(name for name, row in row_of.items() if instruments.kind[row] == Kind.CASH)
+    first = [*money, *sorted(set(row_of) - set(money))][:ASSETS_SHOWN]
+    known = ", ".join(first) + (f" and {len(row_of) - len(first)} more" if len(row_of) > len(first) else "")
     owned, problems = _holdings(table, names, lambda name: f"unknown currency; known: {known}")
     large = is_beyond_exact(owned.quantity, np.ones(len(owned.quantity)))
     problems += row_problems_of(table, "amount", large, TOO_LARGE)

@@ -44,6 +44,10 @@ class Told(NamedTuple):
         """The same with more warnings."""
         return self._replace(warnings=(*self.warnings, *warnings))
 
+    def noted(self, notes: Iterable[str]) -> Told:
+        """The same with more notes, each once."""
+        return self._replace(notes=tuple(dict.fromkeys((*self.notes, *notes))))
+
     def document(self) -> dict[str, list[str]]:
         """The texts by the names they have in documents."""
         return {

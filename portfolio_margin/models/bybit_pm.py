@@ -78,7 +78,9 @@ class Model:
     params: Params
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="bybit_pm", init=False)
-    traits: Traits = field(default=Traits(proportional=("scan", "short_options", "futures")), init=False)
+    traits: Traits = field(
+        default=Traits(proportional=("scan", "short_options", "futures"), ours=(CHARGE,)), init=False
+    )
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet:
         """The grid of every underlying; ConfigError where one has none, with all else that is not given."""

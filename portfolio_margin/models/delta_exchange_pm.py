@@ -19,6 +19,7 @@ import numpy as np
 
 from portfolio_margin import grid_units, risk_units
 from portfolio_margin.balances_owed import (
+    CHARGE,
     BalanceRates,
     balance_lines,
     scenario_rates,
@@ -70,7 +71,7 @@ class Model:
     params: Params
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="delta_exchange_pm", init=False)
-    traits: Traits = field(default=Traits(proportional=("scan",)), init=False)
+    traits: Traits = field(default=Traits(proportional=("scan",), ours=(CHARGE,)), init=False)
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet:
         """The grid of every underlying; ConfigError where one has none, with all else that is not given."""

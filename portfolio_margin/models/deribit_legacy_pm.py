@@ -79,7 +79,7 @@ class Model:
     params: Params
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="deribit_legacy_pm", init=False)
-    traits: Traits = field(default=Traits(proportional=("scan", "all_options", "futures")), init=False)
+    traits: Traits = field(default=Traits(proportional=("scan", "all_options", "futures"), ours=(CHARGE,)), init=False)
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet:
         """Prices from the lowest, vols up, the same and down."""

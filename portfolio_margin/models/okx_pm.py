@@ -164,7 +164,9 @@ class Model:
     params: Params
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="okx_pm", init=False)
-    traits: Traits = field(default=Traits(proportional=("scan", "vega", "basis", "rate")), init=False)
+    traits: Traits = field(
+        default=Traits(proportional=("scan", "vega", "basis", "rate"), ours=("vega", "rate", CHARGE)), init=False
+    )
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet:
         """MR1: prices from the lowest, vol up, same, down; then MR2; then MR6, down and up."""
@@ -201,8 +203,14 @@ class Model:
         return is_own_money(arrays) | moved_assets(arrays)
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
-        """(N,) that of each asset, none on dollars. ConfigError for assets without one."""
-        return self._haircuts(arrays, np.flatnonzero(arrays.is_collateral & ~is_dollar(arrays)))
+        """(N,) that of each asset, none on dollars; 1 of assets without one, which `requirement` refuses where any is
+        held."""
+        asset = arrays.is_collateral & ~is_dollar(arrays)
+        known = [not {ANY, str(name).lower()}.isdisjoint(self.params.haircut) for name in arrays.instrument_id]
+        result = np.where(asset, 1.0, 0.0)
+        rows = np.flatnonzero(asset & np.array(known, dtype=np.bool_))
+        result[rows] = [self.params.haircut_of(str(arrays.instrument_id[row])) for row in rows]
+        return result
 
     def _haircuts(self, arrays: RiskArrays, rows: IntArray) -> FloatArray:
         result = np.zeros(len(arrays))

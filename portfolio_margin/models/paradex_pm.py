@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from portfolio_margin.balances_owed import (
+    CHARGE,
     BalanceRates,
     balance_lines,
     charged_when_owed,
@@ -135,7 +136,7 @@ class Model:
     params: Params
     parameter_set: ParameterSet = field(default_factory=ParameterSet)
     model_id: str = field(default="paradex_pm", init=False)
-    traits: Traits = field(default=Traits(proportional=("scan", "funding", "fees")), init=False)
+    traits: Traits = field(default=Traits(proportional=("scan", "funding", "fees"), ours=(CHARGE,)), init=False)
 
     def scenario_set(self, market: MarketRows) -> ScenarioSet:
         """The scenarios of each base asset; ConfigError where one has no parameters, or no funding beside that."""

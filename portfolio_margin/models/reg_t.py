@@ -15,21 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 
 from portfolio_margin.aggregate import account_sums
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
-from portfolio_margin.contributions import underlying_name
 from portfolio_margin.order_bounds import Excess, Reach
-from portfolio_margin.pairing import MICRO, Columns, Holding, columns_of
+from portfolio_margin.pairing import MICRO, Holding, columns_of
 from portfolio_margin.pairing_program import Chosen, choose, relaxation
 from portfolio_margin.product_classes import check_product_classes, classes_of, is_stock, without_class
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits
+from portfolio_margin.strategy_lines import Solved, StrategyUsed, amounts_by_charge, strategies_used, strategy_lines
 from portfolio_margin.strategy_table import CHARGES, Legs, Rates, stock_amounts
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, NumericalError
@@ -111,24 +109,6 @@ class Params:
 
 
 @dataclass(frozen=True)
-class StrategyUsed:
-    """One strategy of the cheapest pairing, margin currency.
-
-    underlying, strategy, charge   names; charge, the column of the statement it stands in
-    count        how often it is used, in steps of its options, or units of stock
-    instrument   what it is made of, once per contract used
-    required     what all of them ask for
-    """
-
-    underlying: str
-    strategy: str
-    charge: str
-    count: float
-    instrument: tuple[str, ...]
-    required: float
-
-
-@dataclass(frozen=True)
 class Pairing:
     """How the positions of one account were cut into strategies, and what proves it.
 
@@ -142,18 +122,6 @@ class Pairing:
     required: float
     bound: float
     relaxation: float
-
-
-class Solved(NamedTuple):
-    """One account on one underlying: rows of its options in the book, row of its stock or -1, the problem, its columns,
-    and the cheapest pairing for initial and maintenance margin."""
-
-    account: int
-    options: IntArray
-    stock: int
-    held: Holding
-    columns: Columns
-    chosen: tuple[Chosen, Chosen]
 
 
 @dataclass(frozen=True)
@@ -196,7 +164,7 @@ class Model:
         micro = {name: np.zeros((len(book), 2)) for name in CHARGES}
         for solved in self._solve(book, arrays):
             for side in (0, 1):
-                for name, amount in _by_charge(solved.chosen[side], solved.held, side).items():
+                for name, amount in amounts_by_charge(solved.chosen[side], solved.held, side).items():
                     micro[name][solved.account, side] += amount
         charges = {name: amounts / MICRO for name, amounts in micro.items()}
         # Kinds of strategies may trade places between the two pairings; their sums are ordered.
@@ -220,14 +188,9 @@ class Model:
         return (apart,) if turning or shares.max() > 1 else (Excess(np.zeros(len(arrays))), apart)
 
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
-        """Every strategy used: value of what it buys and sells by position, the rest with what it sells, or the
-        stock."""
-        lines: list[Contribution] = []
-        for solved in self._solve(book, arrays):
-            same = solved.chosen[0] is solved.chosen[1]
-            for side in (0,) if same else (0, 1):
-                lines += _lines(book, arrays, solved, side, same)
-        return lines
+        """Every strategy used, with what it takes of each position: value of what it buys and sells, the rest with its
+        stock, else with the first of what it sells. Where the two margins are of two pairings these stand apart."""
+        return [line for solved in self._solve(book, arrays) for line in strategy_lines(book, arrays, solved)]
 
     def pairing(self, book: Book, arrays: RiskArrays, account: str, *, maintenance: bool = False) -> Pairing:
         """How the positions of one account are cut into strategies, with the bounds that prove it the cheapest way."""
@@ -235,11 +198,11 @@ class Model:
         bound = relaxed = required = 0.0
         for solved in self._solve(book.select(account), arrays):
             chosen = solved.chosen[side]
-            amounts = _by_charge(chosen, solved.held, side)
+            amounts = amounts_by_charge(chosen, solved.held, side)
             required += sum(amounts.values()) / MICRO
             bound += chosen.bound
             relaxed += relaxation(solved.held, solved.columns, side, self._any_legs)
-            used += _strategies(book.select(account), arrays, solved, side)
+            used += strategies_used(book.select(account), arrays, solved, side)
         return Pairing(tuple(used), required, bound, relaxed)
 
     @property
@@ -286,7 +249,7 @@ class Model:
 def _no_dearer(maintenance: Chosen, initial: Chosen, held: Holding) -> Chosen:
     """The pairing for maintenance margin; where rounding makes it ask for more than the initial one, that one, whose
     strategies never ask for more to maintain than to open."""
-    sums = [sum(_by_charge(chosen, held, side).values()) for side, chosen in enumerate((initial, maintenance))]
+    sums = [sum(amounts_by_charge(chosen, held, side).values()) for side, chosen in enumerate((initial, maintenance))]
     if sums[1] <= sums[0]:
         return maintenance
     cost = np.array([amount[1] for amount in initial.columns.cost])
@@ -354,71 +317,3 @@ def _by_money(book: Book, arrays: RiskArrays, part: IntArray, stock: BoolArray) 
     main = int(np.argmax(worth))
     alone = [units[money == value] for k, value in enumerate(known) if k != main]
     return [part[~np.isin(part, np.concatenate(alone))], *alone]
-
-
-def _micro(amount: float) -> int:
-    """Millionths of the margin currency, in the house's favour but for binary noise."""
-    return int(np.ceil(amount * MICRO - 1e-3))
-
-
-def _by_charge(chosen: Chosen, held: Holding, side: int) -> dict[str, int]:
-    """Millionths of the margin currency by charge."""
-    total: dict[str, int] = {}
-    for column, count in chosen.used:
-        charge = chosen.columns.strategy[column].charge
-        total[charge] = total.get(charge, 0) + count * _micro(float(chosen.cost[column]))
-    if chosen.stock_alone > 0:
-        total["stock"] = total.get("stock", 0) + _micro(chosen.stock_alone * chosen.stock_cost)
-    return total
-
-
-def _lines(book: Book, arrays: RiskArrays, solved: Solved, side: int, same: bool) -> list[Contribution]:
-    """The lines of one pairing; both amounts where initial and maintenance are the same pairing."""
-    chosen, lines = solved.chosen[side], []
-
-    def line(charge: str, name: str, position: int, micro: int) -> None:
-        amount, nothing = Decimal(micro) / Decimal(int(MICRO)), Decimal(0)
-        both = (amount, amount) if same else (amount, nothing) if side == 0 else (nothing, amount)
-        row = book.instrument_idx[position]
-        expiry = str(arrays.expiry_name[arrays.expiry_idx[row]])
-        instrument, quantity = str(arrays.instrument_id[row]), float(book.quantity[position])
-        lines.append(Contribution(charge, name, expiry, instrument, quantity, "", *both))
-
-    for column, count in chosen.used:
-        strategy, members = chosen.columns.strategy[column], chosen.columns.members[column]
-        name = f"{count} x {strategy.name}"
-        parts = [_micro(v if long else -v) for v, long in _values(solved.held, members)]
-        bearer = next((n for n, m in enumerate(members) if not solved.held.legs.long[m]), 0)
-        rest = _micro(float(chosen.cost[column])) - sum(parts)
-        by_leg: dict[int, int] = {}
-        for n, m in enumerate(members):
-            by_leg[m] = by_leg.get(m, 0) + count * (parts[n] + (rest if n == bearer else 0))
-        for m, micro in by_leg.items():
-            line(strategy.charge, name, int(solved.options[m]), micro)
-    if chosen.stock_alone > 0:
-        name = "long stock" if solved.held.stock > 0 else "short stock"
-        line("stock", name, solved.stock, _micro(chosen.stock_alone * chosen.stock_cost))
-    return lines
-
-
-def _values(held: Holding, members: tuple[int, ...]) -> list[tuple[float, bool]]:
-    return [(float(held.legs.value[m]), bool(held.legs.long[m])) for m in members]
-
-
-def _strategies(book: Book, arrays: RiskArrays, solved: Solved, side: int) -> list[StrategyUsed]:
-    chosen = solved.chosen[side]
-    name = underlying_name(arrays, book.instrument_idx[solved.options[0] if len(solved.options) else solved.stock])
-    names = arrays.instrument_id[book.instrument_idx]
-    used = []
-    for column, count in chosen.used:
-        strategy, members = chosen.columns.strategy[column], chosen.columns.members[column]
-        required = count * _micro(float(chosen.cost[column])) / MICRO
-        legs = tuple(str(names[solved.options[m]]) for m in members)
-        legs = (*legs, str(names[solved.stock])) if chosen.columns.shares[column] else legs
-        used.append(StrategyUsed(name, strategy.name, strategy.charge, count, legs, required))
-    if chosen.stock_alone > 0:
-        strategy_name = "long stock" if solved.held.stock > 0 else "short stock"
-        required = _micro(chosen.stock_alone * chosen.stock_cost) / MICRO
-        legs = (str(names[solved.stock]),)
-        used.append(StrategyUsed(name, strategy_name, "stock", chosen.stock_alone, legs, required))
-    return used

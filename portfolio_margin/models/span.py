@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from portfolio_margin.balances_owed import CHARGE
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
 from portfolio_margin.contributions import position_line
@@ -191,7 +192,8 @@ class Model:
     prepared: tuple[str, SpanRules] | None = None
     model_id: str = field(default="span", init=False)
     traits: Traits = field(
-        default=Traits(credits=("inter_credit",), of_equity=("option_value",), rows_by_name=True), init=False
+        default=Traits(credits=("inter_credit",), of_equity=("option_value",), rows_by_name=True, ours=(CHARGE,)),
+        init=False,
     )
 
     def __post_init__(self) -> None:

@@ -350,11 +350,12 @@ def test_every_output_of_the_command_marks_that_there_is_no_saving(run: Any, tmp
     rows = list(csv.DictReader(run(*call, "--csv").out.splitlines()))
     savings = {(row["model"], row["account"]): row["saving"] for row in rows}
     assert savings["worst_case", "a"] == savings["derive_pmrm2", "a"] == "" and savings["worst_case", "b"] != ""
+    assert {(row["account"], bool(row["saving_reason"])) for row in rows} == {("a", True), ("b", False)}
     document = json.loads(run(*call, "--json").out)
     assert [row["saving"] is None for row in document["rows"]] == [True, False, True, False]
     lines = run(*call).out.splitlines()
     (footer,) = (line for line in lines if line.startswith("worst_case: "))
-    assert "of derive_pmrm2 in the 1 of 2 accounts that both see in full" in footer
+    assert "of derive_pmrm2 in the 1 of 2 accounts that can be compared" in footer
     asked = {(row["model"], row["account"]): float(row["initial_margin"]) for row in rows}
     share = 100.0 * asked["worst_case", "b"] / asked["derive_pmrm2", "b"]
     assert f"worst_case: {share:.1f} % of" in footer

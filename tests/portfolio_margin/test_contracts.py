@@ -450,7 +450,10 @@ def test_contributions_name_positions_charges_and_scenarios(name: str) -> None:
         assert {line.charge for line in lines} <= set(required.charges)
         held = dict(zip(arrays.instrument_id[alone.instrument_idx].tolist(), alone.quantity.tolist(), strict=True))
         known = set(arrays.instrument_id.tolist())
-        assert {line.instrument: line.quantity for line in lines if line.instrument in known}.items() <= held.items()
+        # A line is of a whole position, or of what one strategy takes of it.
+        parts_of, whole = ([line for line in lines if (line.level == "strategy") is part] for part in (True, False))
+        assert {line.instrument: line.quantity for line in whole if line.instrument in known}.items() <= held.items()
+        assert all(0.0 < line.quantity / held[line.instrument] <= 1.0 + 1e-12 for line in parts_of)
         assert all(line.scenario == "" or line.scenario in arrays.scenario_set.label for line in lines)
         with localcontext(EXACT):
             for charge, parts in required.charges.items():

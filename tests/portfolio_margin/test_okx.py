@@ -162,8 +162,12 @@ def test_what_is_not_published_must_be_given() -> None:
         model.requirement(option, EXACT)
     with pytest.raises(ConfigError, match="rate_move must be given for dated contracts"):
         okx_pm.Model(replace(SHIPPED, term_structure_vol=0.05)).requirement(option, EXACT)
-    with pytest.raises(ConfigError, match=r"no haircut\.btc among the parameters"):
-        model.haircut(EXACT)
+    # What nobody holds needs no haircut; nothing of it would count.
+    coins = EXACT.is_coin
+    assert np.all(model.haircut(EXACT)[coins] == 1.0)
+    held = Book.from_arrays(["a"], [int(np.flatnonzero(coins)[0])], [1.0], LINEAR.expiry_idx)
+    with pytest.raises(ConfigError, match=r"no haircut\.[a-z]+ among the parameters"):
+        model.requirement(held, EXACT)
     with pytest.raises(ConfigError, match=r"no group_of\.btc among the parameters, which BTC needs"):
         okx_pm.Model(replace(SHIPPED, group_of={})).scenario_set(LINEAR_MARKET)
 

@@ -110,11 +110,21 @@ def test_sets_with_a_word_behind_the_date_go_by_name_only() -> None:
     assert find_parameter_set("deribit_spm", at=at("2026-01-15"), nearest=True).info.name == "2026-02-15"
 
 
-@pytest.mark.parametrize("moment", [float("nan"), float("inf"), 1.7e12, 10**30, -1, True, "2026-01-01"])
+@pytest.mark.parametrize("moment", [float("nan"), float("inf"), 1.7e12, 10**30, -1, True])
 @pytest.mark.parametrize("model", ["worst_case", "dynamic_worst_case"])
 def test_a_time_that_is_none_is_refused(model: str, moment: Any) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"at = {moment!r}: must be a whole number, ms UTC")):
         load_parameters(model, at=moment)
+
+
+def test_a_day_is_a_time() -> None:
+    for day in ("2026-02-14", "2026-02-15", "2026-08-31", "2026-09-01"):
+        assert load_parameters("paradex_pm", at="2026-08-20")[1].name == "2026-08-20"
+        if day != "2026-02-14":
+            assert load_parameters("deribit_spm", at=day) == load_parameters("deribit_spm", at=at(day))
+    for wrong in ("2026-02-30", "1.5.2026", "", "2026-01-01T00:00"):
+        with pytest.raises(ConfigError, match=re.escape(f"at = {wrong!r}: write a day")):
+            load_parameters("deribit_spm", at=wrong)
 
 
 def test_the_last_moment_of_a_date_is_taken() -> None:

@@ -248,7 +248,7 @@ def test_arrays_of_a_span_file_as_npz(run: Any, tmp_path: Path) -> None:
     assert statement["accounts"] == direct["accounts"]
     assert float(statement["accounts"][0]["initial_margin"]) > 0
     given = ("--positions", "p.csv", "--model", "span")
-    check_fails(run("margin", "--arrays", "x.npz", *given), "of a risk parameter file, give the file itself")
+    check_fails(run("margin", "--arrays", "x.npz", *given), "span, from the SPAN file itself")
     with pytest.raises(ConfigError, match="span needs the file itself"):
         MODEL.market_file(file_arrays(exchange.built()).arrays)
     check_fails(run("arrays", "x.spn"), "--output FILE.npz")

@@ -172,7 +172,11 @@ def test_aevo_maintains_a_tenth_of_the_underlying() -> None:
 def test_a_coin_without_rates_is_refused() -> None:
     only_btc = Params({"btc": OptionRates()}, {"btc": FutureRates(0.1, 0.05)})
     with pytest.raises(ConfigError, match=r"no options\.eth among the parameters, which contracts on ETH need"):
-        deribit_standard.Model(only_btc).requirement(linear_book({"BTC-PERPETUAL": 1.0}), EXACT)
+        held = linear_book({"BTC-PERPETUAL": 1.0, "ETH-30D-1.0-+1": -1.0})
+        deribit_standard.Model(only_btc).requirement(held, EXACT)
+    # What is only listed needs none.
+    alone = deribit_standard.Model(only_btc).requirement(linear_book({"BTC-PERPETUAL": 1.0}), EXACT)
+    assert alone.initial[0] > alone.maintenance[0] > 0.0
 
 
 @pytest.mark.parametrize("name", list(OPTION))

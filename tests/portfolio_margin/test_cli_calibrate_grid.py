@@ -77,6 +77,25 @@ def test_outputs_agree(run: Any, tmp_path: Path) -> None:
     assert "valid from 2026-02-26" in shown and "tail factor" in shown
 
 
+def test_a_buffer_is_told(run: Any, tmp_path: Path) -> None:
+    """What is calculated, how much of the buffer is used up, what is in force: the three agree wherever they stand."""
+    written(tmp_path)
+    (tmp_path / "settings.toml").write_text(PARAMS.replace("draws = 20", "draws = 20\nbuffer = 0.25\nfloor = 'none'"))
+    done = run(*ARGUMENTS, *COLUMNS, "--set", "set.toml", "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["settings"]["buffer"] == 0.25 and document["settings"]["restore_days"] == 365
+    found = document["evidence"]["underlyings"]["BTC"]
+    ranged = found["price_range"]
+    assert ranged["held"] == pytest.approx(ranged["current"] * (1.25 - 0.25 * ranged["drawn"]))
+    assert ranged["chosen"] == pytest.approx(ranged["held"])
+    assert 0.0 <= found["vol_up"]["drawn"] <= 1.0 and 0.0 <= found["vol_down"]["drawn"] <= 1.0
+    share = f"buffer 25 %, of which {100 * ranged['drawn']:.0f} % used up"
+    assert share in (tmp_path / "set.toml").read_text().partition("[grid.price_range]")[2].splitlines()[1]
+    shown = run(*ARGUMENTS, *COLUMNS).out
+    assert "whole again 365 days after it was used up" in shown
+
+
 @pytest.mark.parametrize(
     ("more", "text"),
     [

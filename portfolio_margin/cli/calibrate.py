@@ -23,6 +23,7 @@ ELSEWHERE = {
     "set_file": ("worst_case",),
     "archive": ("dynamic_worst_case", "historical_simulation"),
     "chains": ("dynamic_worst_case", "worst_case"),
+    "compress": ("historical_simulation",),
 }
 FLAGS = {"set_file": "--set", "chains": "--chain"}
 
@@ -60,6 +61,9 @@ FLAGS = {"set_file": "--set", "chains": "--chain"}
 )
 @click.option("--set", "set_file", metavar="FILE.toml", help="Write the set of worst_case and its grid, for --params.")
 @click.option("--archive", metavar="FOLDER", help="Write the set of any other model into this archive.")
+@click.option(
+    "--compress", type=int, metavar="N", help="historical_simulation: the N moves most often in the tail of a book."
+)
 @click.option("--name", default="", metavar="WORD", help="Added to the name of the set, YYYY-MM-DD-WORD.")
 @output_options
 def command(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from portfolio_margin.cli.calibrated_grid import SETTINGS, SOURCE, day_after, note_of, read_histories, settings_of
+from portfolio_margin.cli.compressed_history import compress_params
 from portfolio_margin.cli.output import Column, Output, deliver, show_table
 from portfolio_margin.cli.parameters import read_parameters
 from portfolio_margin.cli.tell import tell
@@ -20,6 +21,7 @@ from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.calibrate.history_set import history_params
 from scenarios.calibrate.moves import log_returns
+from scenarios.calibrate.scenario_sets import Compression
 
 MODEL = "historical_simulation"
 
@@ -47,9 +49,15 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
         "history": plain_values(history),
     }
     params: Params = build(Params, Layer("", shipped), Layer("", own), Layer(f"[{MODEL}]", stated))
+    note, said = note_of(settings, day, prices, vols, given), {}
+    if given["compress"] is not None:
+        last_vols = {name: found.last_vol for name, found in histories.items()}
+        params, few = compress_params(params, given["compress"], last_vols, settings)
+        said = {"compression": {**few._asdict(), "kept": len(few.kept), "of": history.horizons}}
+        tell(_compression_line(few, history.horizons))
+        note = f"{note}; {_compression_line(few, history.horizons)}"
     if given["archive"]:
         stem = f"{day}-{given['name']}" if given["name"] else day
-        note = note_of(settings, day, prices, vols, given)
         tell(f"written: {keep_parameters(given['archive'], MODEL, params, stem, source=SOURCE, note=note)}")
     identity = {"model": MODEL, "valid_from": day, "settings": plain_values(settings)}
     rows = {
@@ -58,16 +66,24 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
         "stress": np.array([p.stress for p in periods]),
     }
     stressed = [dict(zip(rows, row, strict=True)) for row in zip(*(x.tolist() for x in rows.values()), strict=True)]
-    document = {**identity, "params": plain_values(params), "stressed_periods": stressed}
+    document = {**identity, "params": plain_values(params), "stressed_periods": stressed, **said}
     if not deliver(output, rows, identity, lambda: document):
         title = (
-            f"{MODEL}, valid from {day}: {history.horizons} moves of {settings.horizon_days:g} days, {history.method}, "
-            f"and {len(history.stress_dates)} of the stressed periods"
+            f"{MODEL}, valid from {day}: {params.history.horizons} moves of {settings.horizon_days:g} days, "
+            f"{history.method}, and {len(history.stress_dates)} of the stressed periods"
         )
         columns = [
             Column(name.replace("_", " "), rows[name].tolist(), right=False) for name in ("first_day", "last_day")
         ]
         show_table(title, [*columns, Column("stress [of usual]", [f"{x:.2f}" for x in rows["stress"]])])
+
+
+def _compression_line(few: Compression, there: int) -> str:
+    return (
+        f"compressed to {len(few.kept)} of {there} moves, without correlation break; {few.tried} books chose them, of "
+        f"those held out {100 * few.missed:.1f} % miss one of their tail, and their measure falls short by "
+        f"{100 * few.mean:.2f} % in the mean and {100 * few.largest:.2f} % at most"
+    )
 
 
 def _joint(

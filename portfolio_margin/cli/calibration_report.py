@@ -45,10 +45,12 @@ def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
     for name, one in evidence.found.items():
         ranged = one.range
         said[f"{FAMILY}.price_range.{name}"] = (
-            f"{'/'.join(way)} {_band(ranged.methods[way])}, floor {100 * ranged.floor:.2f} %"
+            f"{'/'.join(way)} {_band(ranged.methods[way])}{_buffer(ranged.drawn, settings)}, "
+            f"floor {100 * ranged.floor:.2f} %"
         )
-        said[f"{FAMILY}.vol_up.{name}"] = f"{'/'.join(way)} {_band(one.vol.up_methods[way])}"
-        said[f"{FAMILY}.vol_down.{name}"] = f"{'/'.join(way)} {_band(one.vol.down_methods[way])}"
+        vol = one.vol
+        for side, methods, used in (("up", vol.up_methods, vol.up_drawn), ("down", vol.down_methods, vol.down_drawn)):
+            said[f"{FAMILY}.vol_{side}.{name}"] = f"{'/'.join(way)} {_band(methods[way])}{_buffer(used, settings)}"
     factor = max(evidence.found.values(), key=lambda one: one.tail.used).tail.factor
     said[f"{FAMILY}.tail_factor"] = f"band {factor.low:.3f} to {factor.high:.3f}"
     errors = ", ".join(f"{name} {100 * error:.2f} %" for name, error in evidence.node_errors.items())
@@ -64,6 +66,12 @@ def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
 
 def _band(figure: Figure) -> str:
     return f"{100 * figure.value:.2f} %, band {100 * figure.low:.2f} to {100 * figure.high:.2f} %"
+
+
+def _buffer(used: float, settings: Settings) -> str:
+    if settings.buffer == 0.0:
+        return ""
+    return f", buffer {100 * settings.buffer:g} %, of which {100 * used:.0f} % used up"
 
 
 def document(evidence: Evidence) -> dict[str, Any]:
@@ -86,8 +94,8 @@ def _underlying(one: Calibrated) -> dict[str, Any]:
     ranged, vol = one.range, one.vol
     return {
         "price_range": {**ranged._replace(methods={})._asdict(), "methods": methods(ranged.methods)},
-        "vol_up": {"chosen": vol.up, "methods": methods(vol.up_methods)},
-        "vol_down": {"chosen": vol.down, "methods": methods(vol.down_methods)},
+        "vol_up": {"chosen": vol.up, "drawn": vol.up_drawn, "methods": methods(vol.up_methods)},
+        "vol_down": {"chosen": vol.down, "drawn": vol.down_drawn, "methods": methods(vol.down_methods)},
         "leverage": _plain(one.leverage),
         "tail": _plain(one.tail),
         "mean_excess": _plain(one.mean_excess),
@@ -146,6 +154,7 @@ def show(evidence: Evidence, settings: Settings, title: str) -> None:
             Column("fitted nodes [%]", [f"{100 * error:.2f}" for error in fit.fitted]),
         ],
     )
+    _show_buffers(evidence, settings)
     all_of = list(evidence.found.values())
     show_table(
         title,
@@ -160,6 +169,24 @@ def show(evidence: Evidence, settings: Settings, title: str) -> None:
             Column("largest move [%]", [f"{100 * one.tail.largest:.1f}" for one in all_of]),
             Column("price and vol inside [%]", [f"{100 * one.leverage.joint:.2f}" for one in all_of]),
             Column("grid error [%]", [f"{100 * error:.2f}" for error in evidence.node_errors.values()]),
+        ],
+    )
+
+
+def _show_buffers(evidence: Evidence, settings: Settings) -> None:
+    if settings.buffer == 0.0:
+        return
+    all_of = list(evidence.found.values())
+    show_table(
+        f"buffer of {100 * settings.buffer:g} %, whole again {settings.restore_days:g} days after it was used up",
+        [
+            Column("underlying", list(evidence.found), right=False),
+            Column("range calculated [%]", [f"{100 * one.range.current:.2f}" for one in all_of]),
+            Column("with its buffer [%]", [f"{100 * (1 + settings.buffer) * one.range.current:.2f}" for one in all_of]),
+            Column("in force [%]", [f"{100 * one.range.held:.2f}" for one in all_of]),
+            Column("used up [%]", [f"{100 * one.range.drawn:.0f}" for one in all_of]),
+            Column("of vol up [%]", [f"{100 * one.vol.up_drawn:.0f}" for one in all_of]),
+            Column("of vol down [%]", [f"{100 * one.vol.down_drawn:.0f}" for one in all_of]),
         ],
     )
 

@@ -8,7 +8,7 @@ from scenarios.calibrate.grid_nodes import GridTerms, fit_grid, grid_error
 from scenarios.calibrate.history_set import history_params
 from scenarios.calibrate.joint_moves import shrunk_correlation, spread_credit
 from scenarios.calibrate.price_range import PriceRange, price_range, scan_range, scan_range_path
-from scenarios.calibrate.scenario_sets import compress, stress_periods
+from scenarios.calibrate.scenario_sets import compress, compress_tails, stress_periods
 from scenarios.calibrate.settings import Settings
 from scenarios.calibrate.surface_shocks import surface_shocks
 from scenarios.calibrate.tail_weights import TailWeights, tail_weights
@@ -28,6 +28,7 @@ __all__ = [
     "VolShock",
     "calibrate_underlying",
     "compress",
+    "compress_tails",
     "ewma",
     "fit_garch",
     "fit_grid",

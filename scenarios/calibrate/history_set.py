@@ -8,10 +8,11 @@ day of the periods that `stress_periods` finds, unscaled. Where a vol index does
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from pricing.arrays import FloatArray, StrArray
+from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.calibrate.moves import horizon_moves
 from scenarios.calibrate.scenario_sets import Period, stress_periods
@@ -64,6 +65,29 @@ def history_params(
         **_filter(table[taken], settings),  # type: ignore[arg-type]
     )
     return params, periods
+
+
+def horizon_table(params: historical.Params) -> tuple[FloatArray, FloatArray]:
+    """(M,F) log moves over the horizons taken, filtered as the parameters say: of prices and of vols, by name."""
+    tables = (historical.moves(params, params.returns), historical.moves(params, params.vol_returns))
+    price, vol = (horizon_moves(table, int(params.horizon_steps))[-params.horizons :] for table in tables)
+    return price, vol
+
+
+def compressed(params: historical.Params, kept: IntArray) -> historical.Params:
+    """These horizons alone, in this order, each a step of its own; the stressed set is kept whole."""
+    (price, vol), names, vol_names = horizon_table(params), sorted(params.returns), sorted(params.vol_returns)
+    ends = np.array(params.dates)[-params.horizons :]
+    return replace(
+        params,
+        returns={name: _rounded(price[kept, n]) for n, name in enumerate(names)},
+        vol_returns={name: _rounded(vol[kept, n]) for n, name in enumerate(vol_names)},
+        dates=tuple(ends[kept].tolist()),
+        step_days=params.step_days * params.horizon_steps,
+        horizon_steps=1,
+        windows=len(kept),
+        method="plain",
+    )
 
 
 def _filter(table: FloatArray, settings: Settings) -> dict[str, str | float]:

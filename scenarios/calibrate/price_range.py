@@ -4,9 +4,10 @@ A move counts by its size in logarithm, whichever way it went, so that a range a
 moves beyond it on either side. The range is the relative move up that belongs to it, exp(x) - 1, which is more than the
 move down.
 
-    range = clip(max((1 + buffer) x current, floor), low, high)
+    range = clip(max(in force, floor), low, high),   current <= in force <= (1 + buffer) x current
 
-current is what the filter and the tail of the settings give, floor the quantile of the unfiltered moves.
+current is what the filter and the tail of the settings give, floor the quantile of the unfiltered moves. How much of
+the buffer is used up is a matter of the fits before (`buffer.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from pricing.arrays import BoolArray, FloatArray
 from scenarios.calibrate.bootstrap import Figure
+from scenarios.calibrate.buffer import drawn, in_force_after, path_in_force
 from scenarios.calibrate.levels import Methods, deviations, every_method, fit_state, level_path, newest
 from scenarios.calibrate.moves import as_relative
 from scenarios.calibrate.settings import Settings
@@ -28,12 +30,16 @@ class PriceRange(NamedTuple):
 
     chosen   what the settings choose
     current  of the filter and tail of the settings, before buffer, floor and bounds
+    held     the same with what is left of the buffer: in force, before floor and bounds
+    drawn    share of the buffer that is used up, 0 to 1
     floor    quantile of the unfiltered moves
     methods  (filter, way) -> figure with its band, for every one there is
     """
 
     chosen: float
     current: float
+    held: float
+    drawn: float
     floor: float
     methods: Methods
 
@@ -44,15 +50,16 @@ def price_range(returns: ArrayLike, settings: Settings) -> PriceRange:
     ConfigError for a history that is too short.
     """
     moves = newest(returns, settings)
-    current, floor = _current_and_floor(moves, settings)
+    current, held, floor = _today(returns, settings)
     methods = {way: relative_figure(figure) for way, figure in every_method(moves, settings).items()}
-    chosen = float(_bounded(current, floor, settings))
-    return PriceRange(chosen, float(as_relative(current)), float(as_relative(floor)), methods)
+    chosen = float(_bounded(held, floor, settings))
+    return PriceRange(chosen, current, held, drawn(held, current, settings), floor, methods)
 
 
 def scan_range(returns: ArrayLike, settings: Settings) -> float:
     """The range alone, without bands: the parameter of a day from what is known on it."""
-    return float(_bounded(*_current_and_floor(newest(returns, settings), settings), settings))
+    _, held, floor = _today(returns, settings)
+    return float(_bounded(held, floor, settings))
 
 
 def scan_range_path(returns: ArrayLike, settings: Settings) -> FloatArray:
@@ -65,9 +72,9 @@ def scan_range_path(returns: ArrayLike, settings: Settings) -> FloatArray:
 
 def floored_path(returns: ArrayLike, settings: Settings) -> tuple[FloatArray, BoolArray]:
     """`scan_range_path`, and (T+1,) whether the floor or the lower bound is what made the range of the day."""
-    current, floor = level_path(returns, settings)
-    least = np.maximum(as_relative(floor), settings.range_low)
-    return _bounded(current, floor, settings), (1.0 + settings.buffer) * as_relative(current) < least
+    current, logarithm = level_path(returns, settings)
+    held, floor = path_in_force(current, settings), as_relative(logarithm)
+    return _bounded(held, floor, settings), held < np.maximum(floor, settings.range_low)
 
 
 def relative_figure(figure: Figure) -> Figure:
@@ -75,11 +82,13 @@ def relative_figure(figure: Figure) -> Figure:
     return Figure(*(float(as_relative(x)) for x in figure))
 
 
-def _current_and_floor(moves: FloatArray, settings: Settings) -> tuple[float, float]:
+def _today(returns: ArrayLike, settings: Settings) -> tuple[float, float, float]:
+    """What is calculated, what is in force and the floor, relative moves of the day after a history."""
+    moves = newest(returns, settings)
     state = fit_state(moves, settings)
-    return float(deviations(moves, state.used, settings)[-1] * state.level), state.floor
+    current = float(deviations(moves, state.used, settings)[-1] * state.level)
+    return float(as_relative(current)), in_force_after(returns, current, settings), float(as_relative(state.floor))
 
 
-def _bounded(current: ArrayLike, floor: ArrayLike, settings: Settings) -> FloatArray:
-    buffered = (1.0 + settings.buffer) * as_relative(current)
-    return np.asarray(np.clip(np.maximum(buffered, as_relative(floor)), settings.range_low, settings.range_high))
+def _bounded(held: ArrayLike, floor: ArrayLike, settings: Settings) -> FloatArray:
+    return np.asarray(np.clip(np.maximum(held, floor), settings.range_low, settings.range_high))

@@ -63,7 +63,7 @@ class Compression(NamedTuple):
     kept     (K,) rows of the set, rising
     tried    books that chose them
     missed   share of the books held out whose worst scenario is not kept
-    largest  largest shortfall of a worst loss among the books held out, a share of it
+    largest  largest shortfall of the margin (a worst loss, or mean of tails) among the books held out, a share of it
     mean     mean shortfall
     """
 
@@ -85,11 +85,7 @@ def compress(pnl: ArrayLike, settings: Settings, books: int = 2000, tolerance: f
     sign in units of a contract's own largest move, so that cheap wings count as much as futures. The shortfall is
     1 - worst loss among those kept / worst loss; it is never below 0. ConfigError where no scenario loses.
     """
-    table = np.asarray(pnl, dtype=np.float64)
-    scale = np.abs(table).max(axis=1)
-    table = table[scale > 0.0] / scale[scale > 0.0, None]
-    if not len(table):
-        raise ConfigError("pnl: no contract moves in any scenario")
+    table = _scaled(pnl)
     random = np.random.default_rng(int(settings.seed))
     held_out = _books(random, len(table), books) @ table
     worst = held_out.min(axis=1)
@@ -103,6 +99,59 @@ def compress(pnl: ArrayLike, settings: Settings, books: int = 2000, tolerance: f
             break
     missed = float(np.mean(~np.isin(held_out.argmin(axis=1), kept)))
     return Compression(kept.astype(np.int64), tried, missed, float(shortfall.max()), float(shortfall.mean()))
+
+
+def compress_tails(
+    pnl: ArrayLike, settings: Settings, count: int, tail: ArrayLike, turns: int = 1, books: int = 2000
+) -> Compression:
+    """The scenarios that are most often in the tail of a book, for a margin that is a mean of the largest losses.
+
+    pnl    (N,S) P&L of one long contract in every scenario
+    count  scenarios to keep, `turns` times at least as many as the tail has ranks, fewer than S
+    tail   (k,) weights of the k largest losses in the margin, the largest last
+    turns  sub-samples, in which scenarios stand in turn; the margin is the mean over them, and as many of each are kept
+    books  of each of two halves, as in `compress`: those that choose, and those held out
+
+    `kept` stands in turn as well, each sub-sample in its own order. `missed` is the share of the books held out with a
+    scenario in their tail that is not kept; the shortfalls are of the margin. ConfigError for a count out of bounds.
+    """
+    table, weights, turns = _scaled(pnl), np.asarray(tail, dtype=np.float64), int(turns)
+    each, least = int(count) // turns, turns * len(weights)
+    if not least <= count < table.shape[1] or each * turns != count:
+        text = (
+            f"must be a multiple of {turns} from {least}, the ranks of a tail, to below the {table.shape[1]} there are"
+        )
+        raise ConfigError(f"count = {count!r}: {text}")
+    random = np.random.default_rng(int(settings.seed))
+    held_out = -(_books(random, len(table), books) @ table)
+    choosing = -np.vstack([table, -table, _books(random, len(table), books) @ table])
+    chosen, margins, inside = [], np.zeros((2, books)), np.ones(books, dtype=np.bool_)
+    for first in range(turns):
+        own = np.arange(first, table.shape[1], turns)
+        often = np.bincount(_largest(choosing[:, own], len(weights)).ravel(), minlength=len(own))
+        best = np.sort(np.argsort(-often, kind="stable")[:each])
+        chosen.append(own[best])
+        inside &= np.isin(_largest(held_out[:, own], len(weights)), best).all(axis=1)
+        for row, columns in enumerate((own, own[best])):
+            largest = np.sort(held_out[:, columns], axis=1)[:, -len(weights) :]
+            margins[row] += np.maximum(largest @ weights, 0.0)
+    shortfall = np.where(margins[0] > 0.0, 1.0 - margins[1] / np.maximum(margins[0], 1e-300), 0.0)
+    kept = np.stack(chosen, axis=1).ravel().astype(np.int64)
+    return Compression(kept, len(choosing), float(np.mean(~inside)), float(shortfall.max()), float(shortfall.mean()))
+
+
+def _scaled(pnl: ArrayLike) -> FloatArray:
+    """P&L in units of a contract's own largest move, of those that move. ConfigError where none does."""
+    table = np.asarray(pnl, dtype=np.float64)
+    scale = np.abs(table).max(axis=1)
+    if not np.any(scale > 0.0):
+        raise ConfigError("pnl: no contract moves in any scenario")
+    return np.asarray(table[scale > 0.0] / scale[scale > 0.0, None])
+
+
+def _largest(losses: FloatArray, count: int) -> IntArray:
+    """(B,count) columns of the largest losses of each row."""
+    return np.asarray(np.argpartition(losses, losses.shape[1] - count, axis=1)[:, losses.shape[1] - count :])
 
 
 def _books(random: np.random.Generator, contracts: int, count: int) -> FloatArray:

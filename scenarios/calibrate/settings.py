@@ -10,8 +10,8 @@ from scenarios.shocks import check_bounds
 FILTERS = ("none", "ewma", "garch")
 TAILS = ("sample", "pareto")
 FLOORS = ("none", "history")
-WHOLE = ("horizon_days", "lookback_days", "least_days", "refit_days", "block_days", "draws", "seed", "stress_days",
-         "stress_periods", "scenarios")  # fmt: skip
+WHOLE = ("horizon_days", "lookback_days", "least_days", "restore_days", "refit_days", "block_days", "draws", "seed",
+         "stress_days", "stress_periods", "scenarios")  # fmt: skip
 BOUNDS = {
     "horizon_days": (1, 30),
     "confidence": (0.9, 0.9999),
@@ -20,6 +20,7 @@ BOUNDS = {
     "lookback_days": (100, 50_000),
     "least_days": (100, 10_000),
     "buffer": (0.0, 2.0),
+    "restore_days": (20, 3650),
     "range_low": (0.001, 0.9),
     "range_high": (0.001, 0.9),
     "vol_low": (0.01, 5.0),
@@ -49,7 +50,8 @@ class Settings:
     lookback_days  newest returns taken; of a shorter history all of it
     least_days     a history must have at least so many returns
     floor          "history": a range is never below the quantile of the unfiltered moves (EMIR 28 (1) (c)); "none"
-    buffer         share on top of what the filter gives, 0 to 2 (EMIR 28 (1) (a))
+    buffer         share on top of what the filter gives, 0 to 2, used up before a rise is charged (EMIR 28 (1) (a))
+    restore_days   days in which a buffer that is used up is whole again where nothing rises, 20 to 3,650
     range_low, range_high   bounds of the price range, relative, 0.001 to 0.9
     vol_low, vol_high       bounds of vol moves up, relative, 0.01 to 5
     refit_days     along a history a tail and a filter are fitted anew every so many days
@@ -69,6 +71,7 @@ class Settings:
     least_days: int = 250
     floor: str = "history"
     buffer: float = 0.0
+    restore_days: int = 365
     range_low: float = 0.01
     range_high: float = 0.6
     vol_low: float = 0.1

@@ -49,7 +49,7 @@ def calibrate_underlying(
     farthest     size of the farthest move of the grid, relative
     """
     moves = newest(returns, settings)
-    ranged, shocked = price_range(moves, settings), vol_shock(vol_returns, settings)
+    ranged, shocked = price_range(returns, settings), vol_shock(vol_returns, settings)
     garch = fit_garch(moves)
     excess, stable = threshold_diagnostics(moves, settings)
     return Calibrated(

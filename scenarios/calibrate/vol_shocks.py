@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
 from scenarios.calibrate.bootstrap import Figure, band, block_rows
+from scenarios.calibrate.buffer import drawn, in_force_after, path_in_force
 from scenarios.calibrate.levels import Methods, Side, deviations, every_method, fit_state, level_path, newest
 from scenarios.calibrate.moves import as_relative, horizon_moves, quantile
 from scenarios.calibrate.settings import Settings
@@ -31,11 +32,14 @@ class VolShock(NamedTuple):
     """Calibrated shocks of a vol of one tenor, relative moves, both above 0.
 
     up, down              what the settings choose
+    up_drawn, down_drawn  share of the buffer of each that is used up, 0 to 1
     up_methods, down_methods   (filter, way) -> figure with its band
     """
 
     up: float
     down: float
+    up_drawn: float
+    down_drawn: float
     up_methods: Methods
     down_methods: Methods
 
@@ -43,36 +47,44 @@ class VolShock(NamedTuple):
 def vol_shock(returns: ArrayLike, settings: Settings) -> VolShock:
     """Shocks for the day after a history of (T,) log changes a day of a vol of constant tenor, oldest first."""
     moves = newest(returns, settings)
-    up, down = (_shock(moves, settings, side) for side in (Side.UP, Side.DOWN))
+    (up, up_drawn), (down, down_drawn) = (_shock(returns, settings, side) for side in (Side.UP, Side.DOWN))
     methods = [
         {way: Figure(*map(float, _relative(np.array(figure), side))) for way, figure in found.items()}
         for side in (Side.UP, Side.DOWN)
         for found in (every_method(moves, settings, side),)
     ]
-    return VolShock(up, down, *methods)
+    return VolShock(up, down, up_drawn, down_drawn, *methods)
 
 
 def vol_shock_path(returns: ArrayLike, settings: Settings) -> tuple[FloatArray, FloatArray]:
     """(T+1,) shocks up and (T+1,) down for the day of each of T changes, from those before it; as `scan_range_path`."""
-    up, down = (_bounded(*level_path(returns, settings, side), settings, side) for side in (Side.UP, Side.DOWN))
+    up, down = (_shock_path(returns, settings, side) for side in (Side.UP, Side.DOWN))
     return up, down
 
 
-def _shock(moves: FloatArray, settings: Settings, side: Side) -> float:
+def _shock_path(returns: ArrayLike, settings: Settings, side: Side) -> FloatArray:
+    current, floor = level_path(returns, settings, side)
+    return _bounded(path_in_force(current, settings), floor, settings, side)
+
+
+def _shock(returns: ArrayLike, settings: Settings, side: Side) -> tuple[float, float]:
+    """The shock for the day after a history, and the share of its buffer that is used up."""
+    moves = newest(returns, settings)
     state = fit_state(moves, settings, side)
     current = float(deviations(moves, state.used, settings)[-1] * state.level)
-    return float(_bounded(current, state.floor, settings, side))
+    held = in_force_after(returns, current, settings, side)
+    used = drawn(held, float(as_relative(max(current, 0.0))), settings)
+    return float(_bounded(held, state.floor, settings, side)), used
 
 
 def _relative(log_move: ArrayLike, side: Side) -> FloatArray:
     return as_relative(log_move) if side == Side.UP else -as_relative(-np.asarray(log_move, dtype=np.float64))
 
 
-def _bounded(current: ArrayLike, floor: ArrayLike, settings: Settings, side: Side) -> FloatArray:
-    """Buffer, floor and bounds; a fall is bounded by the logarithm of the bounds of a rise."""
-    buffered = np.log1p((1.0 + settings.buffer) * as_relative(np.maximum(current, 0.0)))
+def _bounded(held: ArrayLike, floor: ArrayLike, settings: Settings, side: Side) -> FloatArray:
+    """Floor and bounds on a relative move up; a fall is bounded by the logarithm of the bounds of a rise."""
     low, high = np.log1p(settings.vol_low), np.log1p(settings.vol_high)
-    return _relative(np.clip(np.maximum(buffered, floor), low, high), side)
+    return _relative(np.clip(np.maximum(np.log1p(held), floor), low, high), side)
 
 
 class TenorFit(NamedTuple):

@@ -77,6 +77,25 @@ def test_outputs_agree(run: Any, tmp_path: Path) -> None:
     assert "valid from 2026-02-26" in shown and "tail factor" in shown
 
 
+def test_a_buffer_is_told(run: Any, tmp_path: Path) -> None:
+    """What is calculated, how much of the buffer is used up, what is in force: the three agree wherever they stand."""
+    written(tmp_path)
+    (tmp_path / "settings.toml").write_text(PARAMS.replace("draws = 20", "draws = 20\nbuffer = 0.25\nfloor = 'none'"))
+    done = run(*ARGUMENTS, *COLUMNS, "--set", "set.toml", "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["settings"]["buffer"] == 0.25 and document["settings"]["restore_days"] == 365
+    found = document["evidence"]["underlyings"]["BTC"]
+    ranged = found["price_range"]
+    assert ranged["held"] == pytest.approx(ranged["current"] * (1.25 - 0.25 * ranged["drawn"]))
+    assert ranged["chosen"] == pytest.approx(ranged["held"])
+    assert 0.0 <= found["vol_up"]["drawn"] <= 1.0 and 0.0 <= found["vol_down"]["drawn"] <= 1.0
+    share = f"buffer 25 %, of which {100 * ranged['drawn']:.0f} % used up"
+    assert share in (tmp_path / "set.toml").read_text().partition("[grid.price_range]")[2].splitlines()[1]
+    shown = run(*ARGUMENTS, *COLUMNS).out
+    assert "whole again 365 days after it was used up" in shown
+
+
 @pytest.mark.parametrize(
     ("more", "text"),
     [
@@ -164,6 +183,42 @@ def test_a_historical_set_is_made_written_and_used(run: Any, tmp_path: Path) -> 
     assert margins.code == 0, margins.err
     assert json.loads(margins.out)["parameters_archive"] == "sets"
     assert "stressed periods" in run(*made, *COLUMNS).out
+    _compressed(run, made, table["params"])
     (tmp_path / "settings.toml").write_text("[historical_simulation.history]\nwindows = 5\n")
     check_fails(run(*made, *COLUMNS), "calibrated from the histories")
     check_fails(run(*made, *COLUMNS, "--set", "x.toml"), "--set has no effect with --model historical_simulation")
+
+
+def _compressed(run: Any, made: list[str], whole: dict[str, Any]) -> None:
+    """A set of 60 moves: those moves themselves, the same ranks in the tail, and margins of the sample nearby."""
+    done = run(*made, *COLUMNS, "--archive", "sets", "--name", "few", "--compress", "60", "--json")
+    assert done.code == 0, done.err
+    assert "compressed to 60 of 560 moves, without correlation break" in done.err
+    document = json.loads(done.out)
+    found, params = document["compression"], document["params"]
+    assert (found["kept"], found["of"]) == (60, 560) and 0.0 <= found["mean"] < 0.05
+    history = params["history"]
+    assert history["windows"] == 60 and history["step_days"] == 2 and history["horizon_steps"] == 1
+    assert params["confidence"] == pytest.approx(1.0 - 0.01 * 560 / 60) and params["break_factor"] == 0.0
+    days = whole["history"]["dates"]
+    for name in ("BTC", "ETH"):
+        for n, day in enumerate(history["dates"]):
+            last = days.index(day)
+            moved = sum(whole["history"]["returns"][name][last - 1 : last + 1])
+            assert history["returns"][name][n] == pytest.approx(moved, abs=1.1e-5)
+    margin = ("margin", "--model", "historical_simulation", "--archive", "sets", "--csv")
+    tables = [run(*margin, "--parameter-set", name).out.splitlines() for name in ("2026-02-26-few", "2026-02-26")]
+    pairs = list(zip(*map(csv.DictReader, tables), strict=True))
+    assert len(pairs) > 20
+    measure, whole_measure = (np.array([float(row[n]["charge_historical"]) for row in pairs]) for n in (0, 1))
+    # Of fewer losses the largest are never more; of all accounts together little is missed.
+    assert np.all(measure <= whole_measure * 1.001 + 0.02)
+    assert 0.99 * whole_measure.sum() < measure.sum()
+    assert all(float(row["charge_correlation_break"]) == 0.0 for row, _ in pairs)
+    # The square-root impact is about that of all moves, though those kept are the larger ones.
+    for own, other in pairs:
+        impact = float(other["charge_concentration"])
+        assert 0.99 * impact - 0.02 <= float(own["charge_concentration"]) <= 1.2 * impact + 0.02
+    for count in ("10", "61", "560"):
+        check_fails(run(*made, *COLUMNS, "--compress", count), count)
+    check_fails(run(*ARGUMENTS, *COLUMNS, "--compress", "60"), "--compress has no effect with --model worst_case")

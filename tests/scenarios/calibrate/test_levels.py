@@ -96,9 +96,9 @@ def test_a_normal_history_has_its_normal_range() -> None:
     assert found.methods["none", "normal"].value == pytest.approx(truth, rel=0.03)
 
 
-@pytest.mark.parametrize("name", ["none", "ewma", "garch"])
-def test_a_path_looks_at_nothing_that_comes_later(name: str) -> None:
-    settings = Settings(filter=name, least_days=300, refit_days=50)
+@pytest.mark.parametrize(("name", "buffer"), [("none", 0.0), ("ewma", 0.0), ("garch", 0.0), ("none", 0.25)])
+def test_a_path_looks_at_nothing_that_comes_later(name: str, buffer: float) -> None:
+    settings = Settings(filter=name, least_days=300, refit_days=50, buffer=buffer)
     path = PATHS[0, :700]
     whole = scan_range_path(path, settings)
     assert np.all(np.isnan(whole[:300])) and np.all(np.isfinite(whole[300:]))
@@ -124,7 +124,10 @@ def test_a_filter_follows_and_the_floor_holds() -> None:
     assert low.chosen == pytest.approx(low.floor)
     without = scan_range(calm, replace(settings, floor="none"))
     assert without == pytest.approx(low.current)
-    assert scan_range(calm, replace(settings, floor="none", buffer=0.25)) == pytest.approx(1.25 * without)
+    # What the filter calculates has fallen since, so that the buffer is whole or on its way back.
+    assert without <= scan_range(calm, replace(settings, floor="none", buffer=0.25)) <= 1.25 * without
+    at_once = replace(settings, floor="none", buffer=0.25, least_days=len(calm))
+    assert scan_range(calm, at_once) == pytest.approx(1.25 * without)
     assert scan_range(calm, replace(settings, floor="none", range_low=0.3)) == 0.3
     assert scan_range(calm, replace(settings, range_high=0.05)) == 0.05
 

@@ -9,7 +9,7 @@ import pytest
 
 from pricing import ConfigError
 from scenarios import revalue
-from scenarios.calibrate.scenario_sets import Period, compress, stress_periods
+from scenarios.calibrate.scenario_sets import Period, _books, compress, compress_tails, stress_periods
 from scenarios.calibrate.settings import Settings
 from scenarios.families import historical
 from tests.examples import market_and_instruments
@@ -63,3 +63,40 @@ def test_a_history_is_compressed_with_a_small_error() -> None:
     assert 0.0 <= found.missed < 0.2
     again = compress(pnl[:, found.kept], Settings(), books=1000)
     assert len(again.kept) <= len(found.kept)
+
+
+def test_scenarios_in_no_tail_go() -> None:
+    """Scenarios within half of the triangle of three others, of each of which there are two copies: no tail of two has
+    them, in either of two sub-samples."""
+    corner = np.array([[1.0, -0.5, -0.5], [0.0, 0.8, -0.8]])
+    share = np.random.default_rng(2).dirichlet([1.0, 1.0, 1.0], size=300)
+    pnl = np.hstack([np.repeat(corner, 4, axis=1), 0.5 * corner @ share.T])
+    found = compress_tails(pnl, Settings(seed=3), 12, [1.0, 1.0], turns=2)
+    assert sorted(found.kept.tolist()) == list(range(12))
+    assert np.all(found.kept[::2] % 2 == 0) and np.all(found.kept[1::2] % 2 == 1)
+    assert (found.missed, found.largest, found.mean) == (0.0, 0.0, 0.0)
+    # Without the copies of one corner books that lose there are short of it, and the error says so.
+    short = compress_tails(pnl, Settings(seed=3), 8, [0.5, 0.5], turns=2)
+    assert short.missed > 0.1 and 0.1 < short.largest <= 1.0 and short.mean > 0.01
+    for count in (2, 7, 312):
+        with pytest.raises(ConfigError, match=f"count = {count}: must be a multiple of 2 from 4, .* below the 312"):
+            compress_tails(pnl, Settings(), count, [0.5, 0.5], turns=2)
+
+
+def test_the_error_of_tails_by_hand() -> None:
+    """The mean of the two largest losses among those kept, book by book, beside that of all."""
+    random = np.random.default_rng(8)
+    pnl = random.normal(size=(5, 60))
+    tail = np.array([0.25, 0.75])
+    found = compress_tails(pnl, Settings(seed=5), 20, tail, books=50)
+    scaled = pnl / np.abs(pnl).max(axis=1)[:, None]
+    quantity = _books(np.random.default_rng(5), 5, 50)
+    shortfalls, missed = [], 0
+    for book in quantity:
+        loss = -(book @ scaled)
+        whole, few = np.sort(loss)[-2:] @ tail, np.sort(loss[found.kept])[-2:] @ tail
+        shortfalls.append(1.0 - few / whole)
+        missed += not set(np.argsort(loss)[-2:].tolist()) <= set(found.kept.tolist())
+    assert found.mean == pytest.approx(np.mean(shortfalls)) and found.largest == pytest.approx(max(shortfalls))
+    assert found.missed == missed / 50 and min(shortfalls) >= -1e-12
+    assert np.all(np.diff(found.kept) > 0) and len(found.kept) == 20

@@ -18,8 +18,6 @@ UNANSWERED: dict[str, tuple[str, ...]] = {
         "canonical_number",
         "merkle_inclusion",
         "merkle_root",
-        "min_cvar_portfolio",
-        "min_margin_hedge",
     ),
     "worked-examples.json": (
         "student SPAN model (NOT CME SPAN)",

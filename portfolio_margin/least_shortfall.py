@@ -9,7 +9,7 @@ ES = -mean' w + n(z) / (1 - confidence) sqrt(w' C w), z the quantile (its sectio
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -77,7 +77,7 @@ def min_cvar_portfolio(
 
     start = np.full(count, budget / count)
     size = max(abs(shortfall(start)[0]), depth * float(np.sqrt(np.trace(spread))) * budget)
-    limits = [{"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": lambda w: np.ones(count)}]
+    limits: list[dict[str, Any]] = [{"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": lambda w: np.ones(count)}]
     if required_return is not None:
         reach = float(np.abs(centre).max()) or 1.0
         least = required_return / budget
@@ -87,7 +87,8 @@ def min_cvar_portfolio(
         value, slope = shortfall(w * budget)
         return value / size, slope * (budget / size)
 
-    found = minimize(
+    solve: Any = minimize
+    found = solve(
         scaled,
         start / budget,
         jac=True,
@@ -131,10 +132,12 @@ def min_cvar_of_scenarios(
     _reachable(centre, required_return, budget, long_only)
     # Variables: weights, the value at risk, what every scenario loses beyond it.
     objective = np.concatenate([np.zeros(wide), [1.0], np.full(count, 1.0 / (count * (1.0 - confidence)))])
-    beyond = hstack([-rows, -np.ones((count, 1)), -eye_array(count)], format="csr")
-    limits, most = beyond, np.zeros(count)
+    parts: Any = [-rows, -np.ones((count, 1)), -eye_array(count)]
+    limits: Any = hstack(parts, format="csr")
+    most = np.zeros(count)
     if required_return is not None:
-        limits = vstack([beyond, np.concatenate([-centre, np.zeros(1 + count)])[None, :]], format="csr")
+        both: Any = [limits, np.concatenate([-centre, np.zeros(1 + count)])[None, :]]
+        limits = vstack(both, format="csr")
         most = np.append(most, -required_return)
     found = linprog(
         objective,
@@ -148,7 +151,7 @@ def min_cvar_of_scenarios(
     if found.x is None:
         raise NumericalError(f"the program of the least shortfall was not solved: {found.message}")
     weights = np.asarray(found.x[:wide])
-    return LeastShortfall(weights, float(found.x[wide]), float(found.fun), float(centre @ weights))
+    return LeastShortfall(weights, float(found.x[wide]), float(objective @ found.x), float(centre @ weights))
 
 
 def _confirm(

@@ -34,8 +34,8 @@ NEGLIGIBLE = 1e-9
 BENDS = (0.6, 0.3, 0.1, 0.0, -0.1, -0.3, -0.6)
 # Of the value at the saddle point: where a contour ends.
 END = 1e-18
-# How far the integrand may rise above its value at the saddle point before a straighter contour is taken.
-RISE = 1.0
+# Logarithm of what the integrand may rise above the saddle point, and cancel, before a straighter contour is taken.
+RISE = 5.0
 ACCURACY = 1e-11
 MOST_NODES = 1 << 14
 # Logarithm of the bound at the saddle point below which a probability counts as none.

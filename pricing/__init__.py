@@ -30,6 +30,7 @@ from pricing.parametrisations import (
     raw_from_natural,
     raw_from_ssvi,
 )
+from pricing.perpetuals import perpetual_futures_price
 from pricing.price import greeks, price
 from pricing.repair import repair_slices
 from pricing.resolve import PricingInputs, resolve
@@ -79,6 +80,7 @@ __all__ = [
     "mass_interval",
     "natural_from_raw",
     "parameter_derivatives",
+    "perpetual_futures_price",
     "price",
     "quotes_from_prices",
     "raw_from_jump_wing",

@@ -13,17 +13,16 @@ from pathlib import Path
 
 from tests.vectors import LITERATURE, REFERENCE_VARIABLE, ROOT, WORKED, reference_files, reference_json
 
+# Left on the list, each for a reason:
+# canonical_number   numbers as RFC 8785 writes them. Digests are of the bytes of arrays (pricing/digest.py), which no
+#                    layout of digits can change; no text is hashed, so that nothing would use the rule.
+# merkle_*           commitments to the accounts of a venue (RFC 6962): no feature asks for them yet.
+# student SPAN model an exercise of its own making, by its own name not the method of CME, which `span` follows.
 UNANSWERED: dict[str, tuple[str, ...]] = {
     "literature-vectors.json": (
         "canonical_number",
-        "delta_gamma_quantile",
-        "linear_worst_case",
         "merkle_inclusion",
         "merkle_root",
-        "min_cvar_portfolio",
-        "min_margin_hedge",
-        "perpetual_futures_price",
-        "quadratic_worst_case",
     ),
     "worked-examples.json": (
         "student SPAN model (NOT CME SPAN)",

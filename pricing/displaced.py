@@ -3,6 +3,9 @@
 What rounding takes from the two sums is multiplied by the derivatives and put back into the price.
 """
 
+# At deviations of this and less pricing/small_deviations.py is asked.
+SMALLEST_USUAL = 1.0e-4
+
 
 def two_sum(a, b):
     """a + b as a sum of two doubles (Knuth 1969, TwoSum)."""
@@ -42,7 +45,7 @@ def usual_greeks_of(formula):
         price = xp.fused(by_strike, strike_rest, xp.fused(delta, forward_rest, price))
         # The rate moves the forward, not the displacement.
         rho = xp.fused(-tau * displacement, delta, rho)
-        usual = enough & xp.usual_row(shifted, raised, tau, vol, discount, sign)
+        usual = enough & (terms[0] > SMALLEST_USUAL) & xp.usual_row(shifted, raised, tau, vol, discount, sign)
         usual = usual & xp.moderate(forward, 1e100) & xp.moderate(strike, 1e100) & xp.moderate(displacement, 1e100)
         return usual, (price, delta, gamma, vega, theta, rho, vanna, volga, charm)
 

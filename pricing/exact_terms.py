@@ -1,7 +1,8 @@
 """Implied vols of models in other variables, at the exact forward and strike: what rounding took from them put back.
 
 `price` puts it back into the price; a vol found at the doubles alone would be off by all that it moves the price, which
-shortly before expiry is thousands of roundings of the vol.
+shortly before expiry is thousands of roundings of the vol. Small deviations (small_deviations.LARGEST) are solved
+for anew at the exact ln(F/K), on numpy for every backend.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pricing import displaced, spot
+from pricing import displaced, small_deviations, spot
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import Status
+from pricing.small_deviations import primitives
 from pricing.variables import CHANGED_VARIABLES
 from pricing.xp import error_free
 
 FARTHEST_STEP = 1.0e-9  # of the vol; the square of a longer one would show
 PASSES = 2  # each takes the error of a first derivative to its square
 STEEPEST = 10.0
+STEPS = 3  # before the last one; one is enough for all but absurd contracts
 # Of the larger of forward and strike: nearer to an end of its range than this nobody knows on which side a price lies.
 UNKNOWN = 2.0**-52
 
@@ -47,6 +50,7 @@ def at_exact_terms(
     quotes: Quotes,
     solve: Callable[[Quotes], Solved],
     compiled: int,
+    resolution: float,
 ) -> Solved:
     """vol and status at the exact forward and strike, found from those at their doubles.
 
@@ -54,22 +58,61 @@ def at_exact_terms(
     given     the arguments of the model by name, quotes those of its formula
     solve     vol and status of any quotes of the formula
     compiled  how many threads of the compiled loop, 0 for none of it
+    resolution   as in `implied_vol`
     """
     if model not in CHANGED_VARIABLES:
         return solve(quotes)
     vol, status = solve(quotes)
     corrected = vol.copy()
     _correct(model, given, quotes, corrected, compiled)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         near = np.abs(corrected - vol) <= FARTHEST_STEP * vol
         near &= (status == Status.OK) & ~_steep(model, given, quotes, vol)
+        near &= vol * vol * quotes.tau > small_deviations.LARGEST**2
     if near.all():
         return corrected, status
-    rows = np.flatnonzero(~near & (status != Status.NOT_FINITE) & (status != Status.EXPIRED))
-    again = _solved_again(model, given, quotes, rows, (vol[rows], status[rows]), solve)
     vol[near] = corrected[near]
-    vol[rows], status[rows] = again
+    rows = np.flatnonzero(~near & (status != Status.NOT_FINITE) & (status != Status.EXPIRED))
+    rows = rows[~_solved_small(model, given, quotes, rows, (vol, status), resolution)]
+    if len(rows):
+        vol[rows], status[rows] = _solved_again(model, given, quotes, rows, (vol[rows], status[rows]), solve)
     return vol, status
+
+
+def _solved_small(
+    model: str, given: Mapping[str, FloatArray], quotes: Quotes, rows: IntArray, found: Solved, resolution: float
+) -> BoolArray:
+    """Vol and status in place where the deviation is a small one, and (R,) which of the rows that are.
+
+    The stages of the inversion of Black-76 on the value out of the money, at the exact ln(F/K).
+    """
+    inversion, xp = importlib.import_module("pricing.inversions.black76"), primitives()
+    part = Quotes(*(column[rows] for column in quotes))
+    with np.errstate(all="ignore"):
+        near = small_deviations.is_near(part.forward, part.strike)
+        rows, part = rows[near], Quotes(*(column[near] for column in part))
+        x, _ = small_deviations.log_moneyness(model, {name: column[rows] for name, column in given.items()})
+        forward, distance = small_deviations.sides(x, part.strike)
+        outside = np.where(x > 0.0, -1.0, 1.0)
+        time_value = part.price / part.discount - np.where(part.sign == outside, 0.0, distance)
+        contract = (time_value, forward, part.strike, part.tau, np.ones(len(rows)), outside)
+        _, _, value, rest = inversion.measured(xp, time_value, forward, part.strike, contract[4], outside)
+        spread, scaled, x = distance / np.minimum(forward, part.strike), np.abs(value), np.abs(x)
+        logarithm = np.log((spread + scaled) / scaled) + np.where(value < 0.0, inversion.LN_SCALE, 0.0)
+        logarithm = np.where(spread < inversion.CLOSE * value, -1.0, logarithm)
+        deviation = inversion.first_deviation(xp, logarithm, x, value, rest)
+        for _ in range(STEPS):
+            deviation = inversion.refined_deviation(xp, deviation, x, value, rest)
+        # It is the spacing of doubles at the price that was given which says whether the vol is determined.
+        limit = resolution * (np.spacing(time_value) / (np.spacing(part.price) / part.discount))
+        vol, status = inversion.vol_and_status(xp, (deviation, x, value, rest), contract, limit)
+        small = small_deviations.is_small(part.forward, part.strike, part.tau, vol)
+    small &= (status == Status.OK) | (status == Status.NOT_DETERMINED)
+    found[0][rows[small]] = np.where(status == Status.OK, vol, np.nan)[small]
+    found[1][rows[small]] = status[small]
+    taken = np.zeros(len(near), np.bool_)
+    taken[near] = small
+    return taken
 
 
 def _steep(model: str, given: Mapping[str, FloatArray], quotes: Quotes, vol: FloatArray) -> BoolArray:
@@ -90,7 +133,7 @@ def _correct(model: str, given: Mapping[str, FloatArray], quotes: Quotes, vol: F
         return
     inversion = importlib.import_module("pricing.inversions.black76")
     with np.errstate(all="ignore"):
-        vol[...] = SOURCES[model].exact_vol_of(inversion)(_xp(), vol, *columns)
+        vol[...] = SOURCES[model].exact_vol_of(inversion)(primitives(), vol, *columns)
 
 
 def _rests(model: str, given: Mapping[str, FloatArray], quotes: Quotes, rows: IntArray) -> tuple[FloatArray, ...]:
@@ -102,12 +145,12 @@ def _rests(model: str, given: Mapping[str, FloatArray], quotes: Quotes, rows: In
     forward = quotes.forward[rows]
     carry = given["rate"][rows], given["dividend_yield"][rows]
     with np.errstate(all="ignore"):
-        share = spot.lacking_share(_Fine(_xp()), forward, first, *carry, quotes.tau[rows])
+        share = spot.lacking_share(_Fine(primitives()), forward, first, *carry, quotes.tau[rows])
     return forward * share, np.zeros(len(rows))
 
 
 class _Fine(NamedTuple):
-    """The primitives of numpy that `spot.lacking_share` wants, the logarithm to 22 digits."""
+    """The primitives of numpy that `spot.lacking_share` wants, the logarithm to 30 digits."""
 
     xp: Any
 
@@ -118,11 +161,6 @@ class _Fine(NamedTuple):
     def log_ratio_parts(self, numerator: FloatArray, denominator: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Finer than that of numpy."""
         return error_free.log_ratio_finely(numerator, denominator)
-
-
-def _xp() -> ModuleType:
-    """The primitives of numpy; what they need of scipy is loaded when it is first wanted."""
-    return importlib.import_module("pricing.xp.numpy")
 
 
 def _solved_again(
@@ -164,7 +202,7 @@ def _slopes(
     _, forward, strike, tau, discount, sign = quotes
     with np.errstate(all="ignore"):
         s = vol * np.sqrt(tau)
-        xp = _xp()
+        xp = primitives()
         x = xp.log_ratio(forward, strike) + 0.5 * (rests[0] / forward - rests[1] / strike)
         d = x / s
         delta, by_strike = sign * xp.normal_cdf(sign * (d + 0.5 * s)), -sign * xp.normal_cdf(sign * (d - 0.5 * s))

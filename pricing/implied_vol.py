@@ -137,7 +137,7 @@ def implied_vol(
         terms = (float(resolution),) if checked else (model == "inverse", float(resolution), bounds)
         solve = functools.partial(_inverted if checked else _solved, solver, inversion)
         threads = default_threads(quotes.price.size) if backend == "numba" else 0
-        vol, status = at_exact_terms(model, given, quotes, lambda rows: solve(rows, *terms), threads)
+        vol, status = at_exact_terms(model, given, quotes, lambda rows: solve(rows, *terms), threads, resolution)
     if on_error != "nan" and status.any():
         if on_error == "raise":
             raise _error(quotes, status, shape, bounds)

@@ -13,6 +13,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pricing import small_deviations
 from pricing.arrays import FloatArray, IntArray
 from pricing.bounds import check_model, is_coin, with_limits
 from pricing.columns import direct, flat_columns, numbers, writable, writable_by_name
@@ -361,10 +362,10 @@ def _evaluate(
     if checks_rows and (model != "inverse" or is_coin(columns)):
         results, unfit = run(terms)
         if unfit == 0 or (unfit is None and not np.isnan(results[0]).any()):
-            return results, terms
+            return small_deviations.replaced(model, columns, terms, results), terms
     signed = getattr(load_model(formula_name(model)), "SIGNED_PRICES", False)
     check_model(function, model, columns, terms, signed, at)
     if not signed:
         forward, strike, vol = with_limits(terms.forward, terms.strike, terms.vol)
         terms = terms._replace(forward=forward, strike=strike, vol=vol)
-    return run(terms)[0], terms
+    return small_deviations.replaced(model, columns, terms, run(terms)[0]), terms

@@ -5,6 +5,9 @@ from those with respect to the forward by the chain rule: with c = dF/dS = exp(b
 S carries a factor c, and as time passes at a constant spot the forward slides by -b F and c by -b c a year.
 """
 
+# At deviations of this and less pricing/small_deviations.py is asked.
+SMALLEST_USUAL = 1.0e-4
+
 
 def forward_of(xp, spot, rate, dividend_yield, tau):
     """The forward and what its double lacks, as a share of it; right to 1e-17 while |b| tau is below some 100."""
@@ -32,7 +35,8 @@ def spot_greeks(greeks, growth, forward, tau, carry):
     """Greeks with respect to the spot, by name, from those with respect to the forward, growth times the spot.
 
     rho moves the rate at a constant spot and yield; dividend_rho is dV/dq. theta, charm, veta and color are the
-    changes per year at a constant spot. `greeks` holds the nine of second order, or the fourteen of third.
+    changes per year at a constant spot. `greeks` holds the nine of second order, or the fourteen of third; its charm is
+    with yield times delta in the place of rate times delta: of the two, r - b = q is what is left.
     """
     c, slide = growth, carry * forward
     spot_terms = dict(greeks)
@@ -40,7 +44,7 @@ def spot_greeks(greeks, growth, forward, tau, carry):
     spot_terms["gamma"] = c * c * greeks["gamma"]
     spot_terms["vanna"] = c * greeks["vanna"]
     spot_terms["theta"] = greeks["theta"] - slide * greeks["delta"]
-    spot_terms["charm"] = c * (greeks["charm"] - slide * greeks["gamma"] - carry * greeks["delta"])
+    spot_terms["charm"] = c * (greeks["charm"] - slide * greeks["gamma"])
     if "speed" in greeks:
         spot_terms["veta"] = greeks["veta"] - slide * greeks["vanna"]
         spot_terms["speed"] = c * c * c * greeks["speed"]
@@ -79,8 +83,12 @@ def usual_greeks_of(formula):
         carry = rate - dividend_yield
         c, slide = forward / spot, carry * forward
         theta = xp.fused(-slide, delta, theta)
-        charm = c * xp.fused(-carry, delta, xp.fused(-slide, gamma, charm))
-        usual = enough & xp.usual_row(forward, strike, tau, vol, discount, sign)
+        # Of the rate times delta that charm has by the forward, and carry times delta, the yield is what is left.
+        s, per_s, _ = terms
+        per_root = vol * per_s
+        turning = -0.5 * vanna * vol * (per_root * per_root)
+        charm = c * xp.fused(dividend_yield, delta, xp.fused(-slide, gamma, turning))
+        usual = enough & (s > SMALLEST_USUAL) & xp.usual_row(forward, strike, tau, vol, discount, sign)
         usual = usual & xp.usual_row(spot, strike, tau, vol, discount, sign) & xp.moderate(rate, 1e3)
         usual = (
             usual & xp.moderate(dividend_yield, 1e3) & xp.moderate(carry * tau, 100.0) & xp.moderate(rate * tau, 100.0)

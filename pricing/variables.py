@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from pricing import displaced, inverse, spot
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
+from pricing.models import black76
 
 EXTRA = {"displaced": ("displacement",), "black_scholes_merton": ("rate", "dividend_yield")}
 FORMULA = {"inverse": "black76", "displaced": "black76", "black_scholes_merton": "black76"}
@@ -132,12 +133,16 @@ def model_greeks(
         return {**greeks, "rho": greeks["rho"] - terms.tau * columns["displacement"] * greeks["delta"]}
     if model == "black_scholes_merton":
         carry = columns["rate"] - columns["dividend_yield"]
-        # At expiry the discount no longer tells the rate.
-        rate = np.where(terms.tau > 0.0, 0.0, columns["rate"])
+        lasting = terms.tau > black76.SOONEST
+        tau = np.where(lasting, terms.tau, 1.0)
+        # What the discount no longer tells of the rate: all at expiry, before it a rounding over tau.
+        rate = columns["rate"] + np.where(lasting, np.log(terms.discount) / tau, 0.0)
+        # Charm without rate times delta, of which carry times delta would leave nothing but roundings.
+        turning = greeks["vanna"] * terms.vol * np.where(lasting, -0.5 / tau, 0.0)
         greeks = {
             **greeks,
             "theta": greeks["theta"] + rate * greeks["price"],
-            "charm": greeks["charm"] + rate * greeks["delta"],
+            "charm": turning + columns["dividend_yield"] * greeks["delta"],
         }
         growth = np.exp(carry * terms.tau)
         # The quotient of what was computed with; of a spot that counts as 0 it says nothing.

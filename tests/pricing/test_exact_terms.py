@@ -52,21 +52,31 @@ def test_minutes_before_expiry(backend: str) -> None:
     assert roundings("black_scholes_merton", SOON_SPOT, backend, **own) <= ROUNDINGS_ALLOWED
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_where_a_rounding_of_the_forward_is_many_deviations(backend: str) -> None:
+    """7,740 roundings off while the sums' rests were put back to third order; further off where they are deviations."""
+    for s in (1e-12, 1e-16):
+        contract = (0.5111865934263697, 0.5111865934263697, 0.01, s / 0.1, -1)
+        assert roundings("displaced", contract, backend, displacement=0.5236694137661991) <= ROUNDINGS_ALLOWED
+        nearly = (0.3, float(np.nextafter(0.3, 1.0)), 0.01, s / 0.1, 1)
+        assert roundings("displaced", nearly, backend, displacement=70.0) <= ROUNDINGS_ALLOWED
+
+
 @pytest.mark.parametrize("model", ["displaced", "black_scholes_merton"])
 def test_anywhere(model: str) -> None:
-    """From deviations of 1e-9, or of 1e-7 where a carry moves the forward, to 3."""
+    """From deviations of 1e-15 to 3."""
     rng, seen = np.random.default_rng(7), 0
-    for _ in range(400):
+    for _ in range(600):
         forward, tau = 10.0 ** rng.uniform(0.0, 4.0), 10.0 ** rng.uniform(-5.0, 1.0)
         sign, deviations = int(rng.choice([-1, 1])), rng.normal(0.0, 3.0)
         if model == "displaced":
             own = {"displacement": forward * rng.uniform(-0.5, 3.0)}
-            s = 10.0 ** rng.uniform(-9.0, 0.5)
+            s = 10.0 ** rng.uniform(-15.0, 0.5)
             strike = (forward + own["displacement"]) * np.exp(deviations * s) - own["displacement"]
         else:
             own = {"rate": rng.uniform(-0.05, 0.1), "dividend_yield": rng.uniform(0.0, 0.08)}
             drift = (own["rate"] - own["dividend_yield"]) * tau
-            s = 10.0 ** rng.uniform(-7.0, 0.5)
+            s = 10.0 ** rng.uniform(-15.0, 0.5)
             strike = forward * np.exp(drift + deviations * s)
         contract = forward, float(strike), tau, float(s / np.sqrt(tau)), sign
         off = roundings(model, contract, **own)
@@ -94,14 +104,18 @@ def test_where_the_spot_drifts_thousands_of_deviations(backend: str) -> None:
     assert seen > (100 if backend == "numba" else 10)
 
 
-def test_a_logarithm_to_22_digits() -> None:
-    rng = np.random.default_rng(0)
-    first = 10.0 ** rng.uniform(-3.0, 3.0, 500)
-    second = first * np.exp(rng.normal(0.0, 1.0, 500) * 10.0 ** rng.uniform(-12.0, 1.0, 500))
-    high, low = error_free.log_ratio_finely(first, second)
-    with mp.workdps(60):
-        for a, b, h, rest in zip(first.tolist(), second.tolist(), high.tolist(), low.tolist(), strict=True):
-            assert abs(mp.mpf(h) + mp.mpf(rest) - mp.log(mp.mpf(a) / mp.mpf(b))) < 1e-22
+def test_a_logarithm_to_30_digits() -> None:
+    """Of doubles, and of sums of two."""
+    rng, size = np.random.default_rng(0), 500
+    first = 10.0 ** rng.uniform(-3.0, 3.0, size)
+    second = first * np.exp(rng.normal(0.0, 1.0, size) * 10.0 ** rng.uniform(-16.0, 1.0, size))
+    rests = [column * rng.uniform(-1.0, 1.0, size) * 2.0**-54 for column in (first, second)]
+    for first_rest, second_rest in ((np.zeros(size), np.zeros(size)), rests):
+        high, low = error_free.log_ratio_finely(first, second, first_rest, second_rest)
+        with mp.workdps(60):
+            for a, b, c, d, h, rest in zip(first, second, first_rest, second_rest, high, low, strict=True):
+                exactly = mp.log((mp.mpf(a) + mp.mpf(c)) / (mp.mpf(b) + mp.mpf(d)))
+                assert abs(mp.mpf(h) + mp.mpf(rest) - exactly) < 1e-30 * (1 + abs(exactly))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -162,8 +162,8 @@ def start(standing: Standing, params: Params, at_s: int) -> tuple[Auction, Stand
 
     at_s  whole seconds on the caller's clock
 
-    DataError where the account is not short of maintenance margin or a number is not finite. Solvent where the mark to market is above 0; only
-    then there is a fee: fee_rate x MtM x the largest share that could be taken at par.
+    DataError where the account is not short of maintenance margin or a number is not finite. Solvent where the mark to
+    market is above 0; only then there is a fee: fee_rate x MtM x the largest share that could be taken at par.
     """
     _check_moment(Auction(at_s), standing, at_s)
     if not standing.maintenance < 0.0:

@@ -66,7 +66,9 @@ class MarginStatement:
     scenario_label                 (S,) names behind worst_scenario
     as_of_ms, currency             moment (ms UTC) and margin currency
     model                          the margin model, with its parameters
-    parameters_hash, input_hash, engine_version   what reproduces the statement
+    parameters_hash, input_hash, engine_version   what reproduces the statement; input_hash is of the book and of the
+                                   digest of the risk arrays, which follows the backend that made them, not the one that
+                                   added up
     excluded                       number of positions that the model has no rule for
     unmargined                     True where one of them bears risk (a contract, a balance owed): margin and status
                                    are of the rest

@@ -35,7 +35,7 @@ from portfolio_margin.cli.output import (
     show_table,
 )
 from portfolio_margin.cli.tell import tell
-from portfolio_margin.io.results import json_rows
+from portfolio_margin.io.results import json_rows, money_text
 from portfolio_margin.io.stress_path import SOURCES, read_path, shipped_path
 from portfolio_margin.margin_parts import digest_of_book
 from portfolio_margin.stress import gap, path_fund
@@ -52,6 +52,8 @@ DEFAULT_PATH = "crash_2026"
 DEFAULT_FUND = 50_000.0
 MONEY = ("shortfall", "from_fund", "deleveraged", "socialised", "uncovered", "costs", "penalties", "fund", "equity",
          "owed", "initial_margin", "maintenance_margin")  # fmt: skip
+OWING_SHOWN = 3
+UNCOUNTED = "a run also counts the penalties that the fund gets in the same step and may survive; these jumps do not"
 SCAN_RANGE = (0.9, 0.01)
 BUFFER = (2.0, 0.01)
 
@@ -255,6 +257,10 @@ def _answered(answers: Answers) -> dict[str, Any]:
         found["fund_by_paths"] |= {"paths": len(answers.by_paths.need), "level": path_fund.Params().level}
     if answers.reverse is not None:
         found["reverse_stress"] = json_rows(answers.reverse.columns(), ())
+        owing = answers.reverse.owing
+        if owing:
+            debts = [{"account": account, "owes": money_text(debt)} for account, debt in owing]
+            found["exhausted_before_any_move"] = {"accounts": debts, "note": UNCOUNTED}
     if answers.prevention:
         found["prevention"] = [
             {"parameter": p.parameter, "value": None if np.isnan(p.value) else p.value, "runs": len(p.trials)}
@@ -319,6 +325,11 @@ def _lines(result: Result, answers: Answers) -> list[str]:
 
 
 def _reverse_line(found: gap.ReverseStress, text: Callable[[float], str]) -> str:
+    if found.owing:
+        debts = [f"{account} owes {text(debt)}" for account, debt in found.owing[:OWING_SHOWN]]
+        others = len(found.owing) - len(debts)
+        debts += [f"{others} others owe less each"] if others else []
+        return f"the fund is exhausted before any move: {', '.join(debts)}, cost of closing included; {UNCOUNTED}"
     if not np.isfinite(found.distance):
         return f"no jump within reach exhausts a fund of {text(found.fund)}"
     moves = ", ".join(f"{name} {100 * move:+.1f} %" for name, move in zip(found.names, found.move, strict=True))

@@ -160,15 +160,13 @@ def largest_fraction(standing: Standing, reserved_cash: float, share_paid: float
 def start(standing: Standing, params: Params, at_s: int) -> tuple[Auction, Standing, float]:
     """An auction, the account after the fee, and the fee to the security module.
 
-    at_s  seconds on the caller's clock
+    at_s  whole seconds on the caller's clock
 
-    DataError where the account is not short of maintenance margin. Solvent where the mark to market is above 0; only
-    then there is a fee: fee_rate x MtM x the largest share that could be taken at par.
+    DataError where the account is not short of maintenance margin or a number is not finite. Solvent where the mark to
+    market is above 0; only then there is a fee: fee_rate x MtM x the largest share that could be taken at par.
     """
-    if not np.isfinite(standing.mark_to_market):
-        text = "must be a finite amount"
-        raise DataError([Problem("auction", None, "mark_to_market", standing.mark_to_market, text)])
-    if not -np.inf < standing.maintenance < 0.0:
+    _check_moment(Auction(at_s), standing, at_s)
+    if not standing.maintenance < 0.0:
         remedy = "an auction is of an account short of maintenance margin: below 0"
         raise DataError([Problem("auction", None, "maintenance", standing.maintenance, remedy)])
     if not standing.mark_to_market > 0.0:
@@ -192,8 +190,10 @@ def quote(auction: Auction, standing: Standing, params: Params, at_s: int) -> fl
 
     at_s  seconds on the caller's clock
 
-    Insolvent: from min(MtM, 0) at the start in a straight line to MM.
+    Insolvent: from min(MtM, 0) at the start in a straight line to MM. DataError for a moment that is not whole seconds,
+    before the auction or more than 1e9 seconds after its start, and for amounts that are not finite.
     """
+    _check_moment(auction, standing, at_s)
     if auction.insolvent_s is None:
         return bid_price(standing, auction.reserved_cash, share_paid(auction, params, at_s))
     lowest = min(standing.mark_to_market, 0.0)
@@ -207,8 +207,10 @@ def should_end(auction: Auction, standing: Standing, params: Params, at_s: int) 
     at_s  seconds on the caller's clock
 
     Solvent: the buffer is there, or the account has lost its value, or has none but the cash paid in, or the auction
-    has run out and the account is not short. Insolvent: it is not short of maintenance margin any more.
+    has run out and the account is not short. Insolvent: it is not short of maintenance margin any more. DataError as
+    for `quote`.
     """
+    _check_moment(auction, standing, at_s)
     if not auction.ongoing:
         return True
     if auction.insolvent:
@@ -223,8 +225,9 @@ def convert_to_insolvent(auction: Auction, standing: Standing, params: Params, a
 
     at_s  seconds on the caller's clock
 
-    DataError before the solvent one has run out, or where the account is not short any more.
+    DataError before the solvent one has run out, or where the account is not short any more, and as for `quote`.
     """
+    _check_moment(auction, standing, at_s)
     if auction.insolvent or not auction.ongoing or not _has_run_out(auction, params, at_s):
         remedy = "only a solvent auction that has run out becomes insolvent"
         raise DataError([Problem("auction", None, "at_s", at_s, remedy)])
@@ -240,8 +243,11 @@ def bid(auction: Auction, standing: Standing, params: Params, at_s: int, share: 
     at_s          seconds on the caller's clock
     share         of the account wanted, above 0 to 1; cut to the largest that may be taken
     module_funds  cash of the security module, 0 or more
+
+    DataError for a share or funds out of these bounds, and as for `quote`.
     """
     _check_bid(share, module_funds)
+    _check_moment(auction, standing, at_s)
     refused = _refusal(auction, standing, params, at_s)
     if refused:
         return Bid(refused, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, auction, standing)
@@ -293,3 +299,21 @@ def _check_bid(share: float, module_funds: float) -> None:
         raise DataError([Problem("bid", None, "share", share, "must be above 0 and at most 1")])
     if not 0.0 <= module_funds < float("inf"):
         raise DataError([Problem("bid", None, "module_funds", module_funds, "must be a finite amount, 0 or more")])
+
+
+def _check_moment(auction: Auction, standing: Standing, at_s: int) -> None:
+    """The moment and the amounts that every step of an auction rests on; a NaN would pass all comparisons after it."""
+    problems = []
+    amounts = {**standing._asdict(), "reserved_cash": auction.reserved_cash}
+    for name, amount in amounts.items():
+        if not np.isfinite(amount):
+            problems.append(Problem("auction", None, name, amount, "must be a finite amount"))
+    since = auction.started_s if auction.insolvent_s is None else auction.insolvent_s
+    elapsed = at_s - since
+    if not (np.isfinite(at_s) and at_s == np.floor(at_s) and elapsed == np.floor(elapsed)):
+        problems.append(Problem("auction", None, "at_s", at_s, "must be whole seconds, as the start of the auction"))
+    elif not 0 <= elapsed <= LONGEST_SECONDS:
+        remedy = f"must be from 0 to {LONGEST_SECONDS} seconds after the start at {since}"
+        problems.append(Problem("auction", None, "at_s", at_s, remedy))
+    if problems:
+        raise DataError(problems)

@@ -7,7 +7,7 @@ comes from the insurance fund and from everybody, as the auction says.
 from __future__ import annotations
 
 from portfolio_margin.liquidation.auction import Auction, Bid, BidStatus, Standing
-from portfolio_margin.liquidation.ledger import Entry, Ledger, Reason, Role, post, to_ticks
+from portfolio_margin.liquidation.ledger import Entry, Ledger, Reason, Role, check_roles, post, to_ticks
 from portfolio_margin.liquidation.waterfall import Others, Params, socialise
 from pricing.errors import DataError, Problem
 
@@ -17,7 +17,10 @@ def post_fee(ledger: Ledger, account: str, fee: float) -> Ledger:
 
     account  trader in the auction
     fee      margin currency, 0 or more; rounded up to a tick
+
+    DataError where the account is no trader.
     """
+    check_roles(ledger, [account], Role.TRADER)
     return post(ledger, [Entry(account, Role.INSURANCE_FUND, int(to_ticks(fee, ledger.tick, up=True)), Reason.PENALTY)])
 
 
@@ -38,10 +41,12 @@ def post_bid(
     before is the auction and the standing that the bid was made on. A solvent bidder gets the value of his share less
     the cash he pays; an insolvent one takes its value, below 0 mostly, and is paid by the fund as far as the auction
     says and the fund holds it, the rest by a socialised loss. Payments are rounded in favour of the account and the
-    house. DataError for a bid that was refused.
+    house. DataError for a bid that was refused, and for accounts that are not of the roles above.
     """
     if bid.status is not BidStatus.ACCEPTED:
         raise DataError([Problem("bid", None, "status", bid.status.value, "was refused: there is nothing to book")])
+    check_roles(ledger, [account], Role.TRADER)
+    check_roles(ledger, [bidder], Role.LIQUIDATOR)
     auction, standing = before
     value = (standing.mark_to_market - auction.reserved_cash) * bid.share
     ticks = int(to_ticks(value - bid.cash_from_bidder, ledger.tick, up=False))

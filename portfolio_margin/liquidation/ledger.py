@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike
 from pricing.arrays import FloatArray, IntArray, StrArray, freeze_fields
 from pricing.errors import DataError, NumericalError, Problem
 
-# Sums of balances of this size stay within 64 bits for any number of accounts the engine takes.
+# Balances up to this are exact as doubles too, so that amounts in margin currency are those of the ticks.
 LARGEST_TICKS = 2**53
+HALF_WORD = 2**32
 
 
 class Role(StrEnum):
@@ -99,7 +100,9 @@ class Ledger:
     @property
     def total(self) -> int:
         """Sum of all balances: the same before and after any entry."""
-        return int(self.balance.sum())
+        # In two halves: 1,024 balances of 2^53 are beyond 64 bits.
+        upper, lower = np.divmod(self.balance, HALF_WORD)
+        return int(upper.sum()) * HALF_WORD + int(lower.sum())
 
     def columns(self) -> dict[str, Any]:
         """The entries as named columns, amounts in margin currency."""
@@ -120,25 +123,23 @@ def open_ledger(
 
     traders         name -> ticks, below 0 for who is bankrupt
     liquidators     name -> ticks
-    insurance_fund  ticks, 0 or more
-    tick            margin currency a tick, above 0
+    insurance_fund  ticks, 0 to 2^53
+    tick            margin currency a tick, finite and above 0
 
-    Raises DataError naming every account with a name of the house, in both tables, or beyond what is exact.
+    Raises DataError naming every account with a name of the house, in both tables, not in whole ticks, or beyond what
+    is exact; likewise for the fund and the tick.
     """
     backers = liquidators or {}
-    checks = (("insurance_fund", insurance_fund, insurance_fund >= 0), ("tick", tick, tick > 0))
-    wrong = [
-        Problem("ledger", None, name, value, "must be above 0 or, a fund, 0")
-        for name, value, good in checks
-        if not good
-    ]
-    if wrong:
-        raise DataError(wrong)
     problems = []
+    if not _is_exact(insurance_fund) or insurance_fund < 0:
+        remedy = "must be whole ticks, from 0 to 2^53"
+        problems.append(Problem("ledger", None, "insurance_fund", insurance_fund, remedy))
+    if not 0 < tick < np.inf:
+        problems.append(Problem("ledger", None, "tick", tick, "must be finite and above 0"))
     for name, value in [*traders.items(), *backers.items()]:
         if name in HOUSE or (name in traders and name in backers):
             problems.append(Problem("ledger", name, "account", name, "must be one account, and none of the house"))
-        if not isinstance(value, (int, np.integer)) or abs(value) > LARGEST_TICKS:
+        if not _is_exact(value):
             problems.append(Problem("ledger", name, "balance", value, "must be whole ticks, at most 2^53"))
     if problems:
         raise DataError(problems)
@@ -152,27 +153,50 @@ def open_ledger(
 def post(ledger: Ledger, entries: Sequence[Entry]) -> Ledger:
     """The ledger after the entries. Entries of nothing are left out.
 
-    DataError for an account that is not there, an entry to itself or an amount below 0; NumericalError beyond 2^53.
-    Whoever may not go below 0 is the business of the caller: a bankrupt account does.
+    DataError for an account that is not there, an entry to itself, an amount below 0 or not of whole ticks;
+    NumericalError for an amount or a balance beyond 2^53. Whoever may not go below 0 is the business of the caller: a
+    bankrupt account does.
     """
     problems = []
     for number, entry in enumerate(entries, start=1):
         for name in ("source", "target"):
             if getattr(entry, name) not in ledger.row_of:
                 problems.append(Problem("entries", number, name, getattr(entry, name), "no such account"))
-        if entry.ticks < 0 or entry.source == entry.target:
-            remedy = "must be 0 or more, from one account to another"
+        if not isinstance(entry.ticks, (int, np.integer)) or entry.ticks < 0 or entry.source == entry.target:
+            remedy = "must be whole and 0 or more, from one account to another"
             problems.append(Problem("entries", number, "ticks", entry.ticks, remedy))
     if problems:
         raise DataError(problems)
     kept = [entry for entry in entries if entry.ticks]
+    # Python's integers: sums of 64 bits would wrap before they could be compared with the bound.
+    changed: dict[int, int] = {}
+    for entry in kept:
+        for name, change in ((entry.source, -int(entry.ticks)), (entry.target, int(entry.ticks))):
+            row = ledger.row_of[name]
+            changed[row] = changed.get(row, int(ledger.balance[row])) + change
+    if not all(_is_exact(value) for value in (*changed.values(), *(entry.ticks for entry in kept))):
+        raise NumericalError("an entry or a balance is beyond 2^53 ticks: a larger tick is needed")
     balance = ledger.balance.copy()
-    ticks = np.array([entry.ticks for entry in kept], dtype=np.int64)
-    np.subtract.at(balance, ledger.rows([entry.source for entry in kept]), ticks)
-    np.add.at(balance, ledger.rows([entry.target for entry in kept]), ticks)
-    if np.any(np.abs(balance) > LARGEST_TICKS):
-        raise NumericalError("a balance is beyond 2^53 ticks: a larger tick is needed")
+    balance[list(changed)] = list(changed.values())
     return replace(ledger, balance=balance, entries=(*ledger.entries, *kept))
+
+
+def _is_exact(ticks: object) -> bool:
+    """Whether these are whole ticks, at most 2^53 either way."""
+    return isinstance(ticks, (int, np.integer)) and -LARGEST_TICKS <= int(ticks) <= LARGEST_TICKS
+
+
+def check_roles(ledger: Ledger, accounts: Sequence[str], *roles: Role) -> None:
+    """DataError naming every account that has none of the roles, or is not there."""
+    held = ledger.role[ledger.rows(accounts)].tolist()
+    wanted = " or ".join(roles)
+    problems = [
+        Problem("ledger", None, "account", name, f"must be {wanted} here, and is {role}")
+        for name, role in zip(accounts, held, strict=True)
+        if role not in roles
+    ]
+    if problems:
+        raise DataError(problems)
 
 
 def to_ticks(amount: ArrayLike, tick: float, *, up: bool) -> IntArray:

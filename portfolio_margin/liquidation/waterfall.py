@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portfolio_margin.liquidation.ledger import Entry, Ledger, Reason, Role, post
+from portfolio_margin.liquidation.ledger import Entry, Ledger, Reason, Role, check_roles, post
 from portfolio_margin.liquidation.loss_sharing import apportion, capped_shares, pro_rata_haircut, queue_haircut
 from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, DataError, Problem
@@ -58,7 +58,7 @@ class Params:
 
 @dataclass(frozen=True)
 class Others:
-    """The accounts that can be made to bear a loss, each as often as it is in the ledger as a trader.
+    """The accounts that can be made to bear a loss: traders of the ledger, each once.
 
     account        (K,) names
     profit         (K,) ticks of unrealised profit in what the bankrupt account holds the other side of
@@ -131,7 +131,8 @@ def settle(
     cost        ticks against the mark, 0 or more
     penalty     ticks; no more is taken than what the account has left after the cost
 
-    The value of all accounts together is the same as before, to the tick.
+    The value of all accounts together is the same as before, to the tick. DataError where the account or one of the
+    others is no trader, or the liquidator no liquidator.
     """
     _check(ledger, account, liquidator, others, cost, penalty)
     ledger = post(ledger, [Entry(account, liquidator, cost, Reason.CLOSING)])
@@ -148,13 +149,25 @@ def settle(
     return Settled(ledger, cost, charged, deficit, from_fund, deleveraged, socialised, uncovered)
 
 
-def take_over(ledger: Ledger, account: str, backstop: str) -> Ledger:
+def take_over(ledger: Ledger, account: str, backstop: str, *, fund_floor: int = 0) -> Ledger:
     """The whole account goes to a backstop liquidator, or to the fund, with what it is worth, be it above or below 0.
 
-    account   trader whose positions and balance are taken over
-    backstop  liquidator, or "insurance_fund", who has the gain or the loss from here on
+    account     trader whose positions and balance are taken over
+    backstop    liquidator, or "insurance_fund", who has the gain or the loss from here on
+    fund_floor  whole ticks that the insurance fund keeps whatever happens, 0 or more
+
+    DataError for accounts of other roles, and where the fund would have to bear more than it has above its floor: such
+    an account is for `settle`, which says who bears the rest.
     """
+    check_roles(ledger, [account], Role.TRADER)
+    check_roles(ledger, [backstop], Role.LIQUIDATOR, Role.INSURANCE_FUND)
+    if not isinstance(fund_floor, (int, np.integer)) or fund_floor < 0:
+        raise DataError([Problem("take over", None, "fund_floor", fund_floor, "must be whole ticks, 0 or more")])
     ticks = ledger.balance_of(account)
+    spare = max(ledger.balance_of(Role.INSURANCE_FUND) - fund_floor, 0)
+    if backstop == Role.INSURANCE_FUND and -ticks > spare:
+        remedy = f"owes more than the {spare} ticks that the insurance fund has above its floor"
+        raise DataError([Problem("take over", account, "balance", ticks, remedy)])
     entry = Entry(account, backstop, ticks, Reason.TAKE_OVER)
     return post(ledger, [entry if ticks >= 0 else Entry(backstop, account, -ticks, Reason.TAKE_OVER)])
 
@@ -177,7 +190,12 @@ def socialise(ledger: Ledger, account: str, deficit: int, params: Params, others
 
     account  who is paid
     deficit  ticks, 0 or more
+
+    DataError where one of the others is no trader, or is who is paid.
     """
+    check_roles(ledger, others.account.tolist(), Role.TRADER)
+    if account in others.account:
+        raise DataError([Problem("others", None, "account", account, "must be other accounts than who is paid")])
     if not deficit or params.socialising == "none":
         return ledger, 0
     able = _equity(ledger, others)
@@ -195,14 +213,15 @@ def _equity(ledger: Ledger, others: Others) -> IntArray:
 
 
 def _check(ledger: Ledger, account: str, liquidator: str, others: Others, cost: int, penalty: int) -> None:
-    ledger.rows([account, liquidator, *others.account.tolist()])
+    check_roles(ledger, [account, *others.account.tolist()], Role.TRADER)
+    check_roles(ledger, [liquidator], Role.LIQUIDATOR)
     problems = [
         Problem("liquidation", account, name, value, "must be whole ticks, 0 or more")
         for name, value in (("cost", cost), ("penalty", penalty))
         if not isinstance(value, (int, np.integer)) or value < 0
     ]
-    if account == liquidator or account in others.account:
-        remedy = "must be another account than the liquidator and those that share the loss"
+    if account in others.account:
+        remedy = "must be another account than those that share the loss"
         problems.append(Problem("liquidation", account, "account", account, remedy))
     if problems:
         raise DataError(problems)

@@ -7,12 +7,14 @@ Jandacka, Rheinberger and Summer 2009).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from portfolio_margin.aggregate import account_pnl
+from portfolio_margin.book import Book
 from portfolio_margin.stress.moves import RECENT, Moves
 from portfolio_margin.stress.path import LONG_POWER, SHORT_POWER
 from portfolio_margin.stress.run import Venue
@@ -29,6 +31,8 @@ DYNAMICS = VolDynamics(short_power=SHORT_POWER, long_power=LONG_POWER)
 # Numbers of accounts by scenarios that are held at once, 64 MB.
 NUMBERS_AT_ONCE = 8_000_000
 SCENARIOS_AT_ONCE = 1_024
+# A fund of nothing is exhausted by a cent.
+SMALLEST_LOSS = 0.01
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ class ReverseStress:
     distance   Mahalanobis distance of the log moves, inf where there is none
     likelihood probability of a jump as far or farther under the distribution: of any direction, so an upper bound
     loss       what it costs
+    owing      accounts that owe before anything moves, the largest debt first, and what each owes with the cost of
+               closing it; () unless they owe the fund or more together: then the move is none, the distance 0
     """
 
     fund: float
@@ -98,6 +104,7 @@ class ReverseStress:
     distance: float
     likelihood: float
     loss: float
+    owing: tuple[tuple[str, float], ...] = ()
 
     def columns(self) -> dict[str, Any]:
         """One row a risk factor."""
@@ -130,10 +137,17 @@ def gap_losses(venue: Venue, moves: FloatArray, cost: float = 0.0) -> FloatArray
 
 
 def _losses(venue: Venue, moves: FloatArray, cost: float) -> FloatArray:
+    total = np.zeros(len(moves))
+    for _, after in _equity_after(venue, moves, cost):
+        total -= np.minimum(after, 0.0).sum(axis=0)
+    return total
+
+
+def _equity_after(venue: Venue, moves: FloatArray, cost: float) -> Iterator[tuple[Book, FloatArray]]:
+    """Some accounts at a time and their (A,M) equity after each jump and the cost of closing."""
     price, vol = np.expm1(moves[:, :-1]), np.expm1(moves[:, -1])
     scenarios = make([f"jump-{row}" for row in range(len(moves))], price, vol, dynamics=DYNAMICS)
     arrays = revalue(venue.instruments, venue.market, scenarios, backend=venue.backend)
-    total = np.zeros(len(moves))
     most = max(1, NUMBERS_AT_ONCE // len(moves))
     charge = np.where(arrays.is_collateral, 0.0, cost * arrays.notional)
     for first in range(0, len(venue.book), most):
@@ -142,9 +156,18 @@ def _losses(venue: Venue, moves: FloatArray, cost: float) -> FloatArray:
         value = book.quantity * arrays.value[book.instrument_idx]
         closing = np.abs(book.quantity) * charge[book.instrument_idx]
         equity = np.bincount(owner, value - closing, minlength=len(book))
-        after = equity[:, None] + account_pnl(book, arrays, backend=venue.backend, threads=venue.threads)
-        total -= np.minimum(after, 0.0).sum(axis=0)
-    return total
+        yield book, equity[:, None] + account_pnl(book, arrays, backend=venue.backend, threads=venue.threads)
+
+
+def _owing(venue: Venue, cost: float) -> tuple[tuple[str, float], ...]:
+    """Accounts that owe before anything moves, the largest debt first."""
+    still = np.zeros((1, len(venue.market.underlying_id) + 1))
+    debts = [
+        (str(book.account_id[row]), -float(after[row, 0]))
+        for book, after in _equity_after(venue, still, cost)
+        for row in np.flatnonzero(after[:, 0] < 0.0)
+    ]
+    return tuple(sorted(debts, key=lambda debt: -debt[1]))
 
 
 def fund_size(venue: Venue, params: Params | None = None) -> FundSize:
@@ -168,12 +191,19 @@ def reverse_stress(venue: Venue, fund: float, params: Params | None = None) -> R
 
     Rays in many directions, each on a ladder of distances; then rays around the best one, closer and closer. The loss
     need not rise along a ray: the first rung that costs enough counts, what lies between two rungs may be missed.
+    Where accounts owe the fund or more before anything moves there is no jump to look for: `owing` names them.
     """
     how = params or Params()
     if not 0.0 <= fund < np.inf:
         raise ConfigError(f"fund = {fund!r}: must be a finite number, 0 or more")
     known = how.moves.for_underlyings(venue.market.underlying_id)
     root = np.linalg.cholesky(known.over(how.hours))
+    names = (*known.underlying_id.tolist(), "vol")
+    currency = str(venue.market.currency_id[0])
+    owing = _owing(venue, how.cost)
+    owed = sum(debt for _, debt in owing)
+    if owed >= max(fund, SMALLEST_LOSS):
+        return ReverseStress(fund, currency, names, np.zeros(len(root)), 0.0, 1.0, owed, owing)
     random = np.random.default_rng([int(how.seed), 2])
     best = _Best(how.farthest, None)
     for spread in (None, 0.5, 0.2, 0.07, 0.02):
@@ -183,9 +213,7 @@ def reverse_stress(venue: Venue, fund: float, params: Params | None = None) -> R
         rays = given if best.direction is None or spread is None else best.direction + spread * given
         rays = np.vstack([rays, np.eye(len(root)), -np.eye(len(root))]) if spread is None else rays
         rays /= np.linalg.norm(rays, axis=1)[:, None]
-        best = _nearest(venue, rays @ root.T, rays, best, (max(fund, 0.01), how.cost))
-    names = (*known.underlying_id.tolist(), "vol")
-    currency = str(venue.market.currency_id[0])
+        best = _nearest(venue, rays @ root.T, rays, best, (max(fund, SMALLEST_LOSS), how.cost))
     if best.direction is None:
         return ReverseStress(fund, currency, names, np.full(len(root), np.nan), np.inf, 0.0, np.nan)
     move = best.distance * (root @ best.direction)

@@ -69,6 +69,17 @@ def test_what_else_is_asked(run: Any, path_file: str) -> None:
     assert [row["factor"] for row in document["reverse_stress"]] == ["BTC", "ETH", "vol"]
 
 
+def test_a_fund_that_is_exhausted_before_any_move_says_by_whom(run: Any, path_file: str) -> None:
+    """The sample holds one account that owes; a fund of less than that is exhausted as it stands."""
+    given = ("stress", "--path", path_file, "--fund", "30000", "--reverse")
+    document = json.loads(run(*given, "--json").out)
+    ((account, owes),) = [tuple(row.values()) for row in document["exhausted_before_any_move"]["accounts"]]
+    assert {row["distance"] for row in document["reverse_stress"]} == {0.0} and Decimal(owes) >= 30_000
+    told = run(*given).out
+    assert f"exhausted before any move: {account} owes {owes} USD" in told and "most likely jump" not in told
+    assert "penalties" in told and "penalties" in document["exhausted_before_any_move"]["note"]
+
+
 def test_rules_of_the_command(run: Any, path_file: str) -> None:
     def liquidated(*options: str) -> int:
         return int(json.loads(run("stress", "--path", path_file, *options, "--json").out)["accounts_liquidated"])

@@ -276,3 +276,41 @@ def test_what_is_no_auction_is_refused() -> None:
         a.convert_to_insolvent(running, a.Standing(1.0, 50.0), rules, 44_100)
     over = running._replace(ongoing=False)
     assert a.bid(over, standing, rules, 0, 0.5, 0.0).status is a.BidStatus.NOT_ONGOING
+
+
+SOLVENT, INSOLVENT = a.Auction(0), a.Auction(0, insolvent_s=100)
+UNDER, SHORT = a.Standing(-100.0, -50.0), a.Standing(-100.0, 50.0)
+NOT_FINITE = (float("nan"), float("inf"), float("-inf"))
+STEPS: dict[str, Callable[[a.Auction, a.Standing, Any], object]] = {
+    "bid": lambda auction, standing, at_s: a.bid(auction, standing, a.Params(), at_s, 0.5, 1e9),
+    "quote": lambda auction, standing, at_s: a.quote(auction, standing, a.Params(), at_s),
+    "should_end": lambda auction, standing, at_s: a.should_end(auction, standing, a.Params(), at_s),
+    "convert": lambda auction, standing, at_s: a.convert_to_insolvent(auction, standing, a.Params(), at_s),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("running", "standing"), [(SOLVENT, SHORT), (INSOLVENT, UNDER)])
+def test_no_step_takes_amounts_that_are_not_finite(step: str, running: a.Auction, standing: a.Standing) -> None:
+    for bad in NOT_FINITE:
+        for name in standing._fields:
+            with pytest.raises(DataError, match=f"auction, {name} = "):
+                STEPS[step](running, standing._replace(**{name: bad}), 44_100)
+        with pytest.raises(DataError, match="auction, reserved_cash = "):
+            STEPS[step](running._replace(reserved_cash=bad), standing, 44_100)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("running", "standing"), [(SOLVENT, SHORT), (INSOLVENT, UNDER)])
+def test_no_step_is_before_the_start_or_between_seconds(step: str, running: a.Auction, standing: a.Standing) -> None:
+    started = running.insolvent_s or running.started_s
+    for bad in (*NOT_FINITE, started - 1, started + 0.5, started + curves.LONGEST_SECONDS + 1):
+        with pytest.raises(DataError, match="auction, at_s = "):
+            STEPS[step](running, standing, bad)
+
+
+def test_an_auction_starts_at_a_whole_second() -> None:
+    for bad in (*NOT_FINITE, 0.5):
+        with pytest.raises(DataError, match="auction, at_s = "):
+            a.start(SHORT, a.Params(), bad)  # type: ignore[arg-type]
+    assert a.quote(INSOLVENT, UNDER, a.Params(), 100) == -50.0

@@ -82,6 +82,21 @@ def test_the_nearest_jump_by_hand() -> None:
         reverse_stress(venue_of(book_of(LONG)), -1.0)
 
 
+def test_a_fund_that_is_exhausted_before_anything_moves() -> None:
+    """Debts by hand: cash below 0, and the cost of closing; who owes less than the fund leaves a jump to look for."""
+    accounts = {**LONG, "broke": {"USD": -700.0}, "worse": {"USD": -900.0}}
+    venue = venue_of(book_of(accounts))
+    found = reverse_stress(venue, 1_600.0, Params(directions=10))
+    assert found.owing == (("worse", 900.0), ("broke", 700.0))
+    assert found.distance == 0.0 and found.likelihood == 1.0 and found.loss == 1_600.0 and not found.move.any()
+    more = reverse_stress(venue, 1_600.5, Params(directions=10))
+    assert more.owing == () and more.distance > 0.5 and more.move[0] < -0.01
+    thin = perpetual_long("thin", 10.0, 0.001)
+    charged = reverse_stress(venue_of(book_of(thin)), 0.0, Params(directions=10, cost=0.01))
+    ((account, debt),) = charged.owing
+    assert account == "thin" and debt == pytest.approx(0.01 * NOTIONAL - thin["thin"]["USD"])
+
+
 def test_moves() -> None:
     """Distances are independent of the units, draws have the distribution, the fit finds it again."""
     assert RECENT.distance(np.zeros((1, 3)), 24.0)[0] == 0.0

@@ -23,6 +23,7 @@ import numpy as np
 from portfolio_margin.book import UNGROUPED, Book
 from portfolio_margin.dollars import money_step
 from portfolio_margin.events import AccountsOpened, CollateralChanged, Event, Fill, PositionsChanged
+from portfolio_margin.limit_prices import price_remedies
 from portfolio_margin.liquidation.ledger import Entry, Ledger, Reason, Role, open_ledger, post
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
@@ -186,9 +187,11 @@ def _setting(arrays: RiskArrays, owner: str, order: tuple[str, float], price: fl
         raise DataError([Problem("orders", 1, "instrument", name, remedy)])
     gain = 0.0
     if price is not None:
-        gain = float(gain_at_limit(arrays, rows, quantities, np.array([price], dtype=np.float64))[0])
-        if not np.isfinite(gain):
-            raise DataError([Problem("orders", 1, "price", price, "must be a finite price that can be traded at")])
+        at = np.array([price], dtype=np.float64)
+        remedy = str(price_remedies(arrays, rows, at)[0]) if np.isfinite(price) else "must be a finite number"
+        if remedy:
+            raise DataError([Problem("orders", 1, "price", price, remedy)])
+        gain = float(gain_at_limit(arrays, rows, quantities, at)[0])
     tick = money_step(arrays) if arrays.instrument_id[cash] == arrays.currency else COIN_TICK
     cost = (quantity * float(arrays.value[row]) - gain) / float(arrays.value[cash])
     # Whole ticks, against the account: what is paid is rounded up.

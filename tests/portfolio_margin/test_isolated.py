@@ -188,7 +188,11 @@ def test_an_engine_takes_the_same_transfers() -> None:
         ("alice", ("BTC-PERP", 10.0), None, "no such instrument"),
         ("alice", ("BTC-PERPETUAL", 0.0), None, "an order of nothing"),
         ("alice", ("BTC-PERPETUAL", 0.5), None, "multiples of 1"),
-        ("alice", ("BTC-PERPETUAL", 10.0), float("nan"), "finite price"),
+        ("alice", ("BTC-PERPETUAL", 10.0), float("nan"), "finite number"),
+        ("alice", ("BTC-PERPETUAL", -1000.0), -5.0, "the price of an inverse future is above 0"),
+        ("alice", ("BTC-PERPETUAL", 1000.0), 0.0, "the price of an inverse future is above 0"),
+        ("alice", ("BTC-60D-68000-C", 2.0), -0.5, "the price of an option is 0 or more"),
+        ("alice", ("BTC-60D-68000-C", -2.0), 1500.0, "by what it pays"),
         ("alice", ("BTC-PERPETUAL", 10_000_000.0), None, "alice has too little BTC"),
         ("bob", ("BTC-PERPETUAL", 10.0), None, "bob has too little BTC"),
     ],
@@ -198,6 +202,13 @@ def test_what_cannot_be_opened_is_one_sentence(
 ) -> None:
     with pytest.raises(DataError, match=text):
         open_isolated(BOOK, ARRAYS, MODEL, owner, order, price)
+
+
+def test_no_price_makes_money_from_nowhere_when_a_position_closes() -> None:
+    opened = open_isolated(BOOK, ARRAYS, MODEL, "alice", ("BTC-60D-68000-C", 2.0))
+    for price in (-0.5, 1500.0, float("inf")):
+        with pytest.raises(DataError, match="price = "):
+            close_isolated(opened.book, ARRAYS, "alice", ("BTC-60D-68000-C", -2.0), price)
 
 
 def test_an_owner_that_needs_its_collateral_keeps_it() -> None:

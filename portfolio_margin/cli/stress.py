@@ -164,7 +164,7 @@ def _path(asked: dict[str, Any]) -> StressPath:
 
 
 def _rules(asked: dict[str, Any]) -> Rules:
-    named = {}
+    named: dict[str, str] = {}
     for text in asked["policies"]:
         account, separator, policy = text.rpartition("=")
         if not separator or not account or policy not in POLICIES:

@@ -23,11 +23,12 @@ import numpy as np
 from portfolio_margin.book import UNGROUPED, Book
 from portfolio_margin.dollars import money_step
 from portfolio_margin.events import AccountsOpened, CollateralChanged, Event, Fill, PositionsChanged
+from portfolio_margin.limit_prices import price_remedies
 from portfolio_margin.liquidation.ledger import Entry, Ledger, Reason, Role, open_ledger, post
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.sensitivities import order_rows
-from portfolio_margin.worst_fill import gain_at_limit
+from portfolio_margin.worst_fill import gain_at_limit, is_too_large
 from pricing.arrays import BoolArray, IntArray
 from pricing.errors import DataError, Problem
 from scenarios.risk_arrays import RiskArrays
@@ -179,6 +180,8 @@ def _setting(arrays: RiskArrays, owner: str, order: tuple[str, float], price: fl
     row, quantity = int(rows[0]), float(quantities[0])
     if quantity == 0.0:
         raise DataError([Problem("orders", 1, "quantity", quantity, "an order of nothing")])
+    if is_too_large(arrays, rows, quantities)[0]:
+        raise DataError([Problem("orders", 1, "quantity", quantity, "too large for exact sums")])
     cash = int(arrays.cash_row[row])
     name = str(arrays.instrument_id[row])
     if cash < 0:
@@ -186,9 +189,11 @@ def _setting(arrays: RiskArrays, owner: str, order: tuple[str, float], price: fl
         raise DataError([Problem("orders", 1, "instrument", name, remedy)])
     gain = 0.0
     if price is not None:
-        gain = float(gain_at_limit(arrays, rows, quantities, np.array([price], dtype=np.float64))[0])
-        if not np.isfinite(gain):
-            raise DataError([Problem("orders", 1, "price", price, "must be a finite price that can be traded at")])
+        at = np.array([price], dtype=np.float64)
+        remedy = str(price_remedies(arrays, rows, at)[0]) if np.isfinite(price) else "must be a finite number"
+        if remedy:
+            raise DataError([Problem("orders", 1, "price", price, remedy)])
+        gain = float(gain_at_limit(arrays, rows, quantities, at)[0])
     tick = money_step(arrays) if arrays.instrument_id[cash] == arrays.currency else COIN_TICK
     cost = (quantity * float(arrays.value[row]) - gain) / float(arrays.value[cash])
     # Whole ticks, against the account: what is paid is rounded up.
@@ -247,7 +252,9 @@ def _lacking_ticks(
     other = own.instrument_idx != setting.cash
 
     def enough(ticks: IntArray) -> BoolArray:
-        names = np.char.zfill(np.arange(len(ticks)).astype(np.str_), 3)
+        # One alone bears its own name, and is the first and largest trial: an error that it is too large names it.
+        marks = np.char.zfill(np.arange(len(ticks)).astype(np.str_), 3) if len(ticks) > 1 else np.array([""])
+        names = np.char.add(setting.sub_account, marks)
         rows = np.tile(np.append(own.instrument_idx[other], setting.cash), len(ticks))
         held = np.repeat(own.quantity[other][None, :], len(ticks), axis=0)
         amounts = np.column_stack([held, (before + ticks) * setting.tick]).ravel()

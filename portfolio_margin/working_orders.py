@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 
 from portfolio_margin.kernel_inputs import is_off_step
+from portfolio_margin.limit_prices import price_remedies
 from portfolio_margin.nearest import did_you_mean
 from pricing.arrays import BoolArray, IntArray
 from pricing.errors import DataError, Problem
-from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 
 if TYPE_CHECKING:
@@ -87,9 +87,10 @@ def _fault(order: object, arrays: RiskArrays, row_of: Mapping[str, int]) -> tupl
         return "quantity", quantity, f"{name} trades in multiples of {step:g}"
     if price is not None and not _is_number(price):
         return "price", price, "must be a finite number, or None: the mark"
-    option, inverse = arrays.kind[row] == Kind.OPTION, bool(arrays.terms.is_inverse[row])
-    if price is not None and ((option and price < 0.0) or (inverse and not option and price <= 0.0)):
-        return "price", price, "the price of an option is 0 or more, that of an inverse future above 0"
+    if price is not None:
+        remedy = str(price_remedies(arrays, np.array([row]), np.array([price], dtype=np.float64))[0])
+        if remedy:
+            return "price", price, remedy
     return "", None, ""
 
 

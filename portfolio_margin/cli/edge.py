@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_CEILING, Context
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -236,7 +237,9 @@ def _lines(found: Edge) -> list[str]:
         joint = f"{sigmas:.2f} sigmas, at {price * prices.spot:.6g} and {100 * vols:.0f} % of vols"
     probability = f"{breach.probability:.3g} +- {breach.standard_error:.1g}"
     if breach.probability == 0.0:
-        probability = f"no breach on {breach.paths:,} paths, so below {breach.upper_bound:.1g} with 95 % confidence"
+        probability = (
+            f"no breach on {breach.paths:,} paths, so below {bound_text(breach.upper_bound)} with 95 % confidence"
+        )
     run = f"{breach.paths:,} paths, {breach.steps} steps, seed {breach.seed}"
     lines = [
         f"searched from {prices.span.low * prices.spot:.6g} to {prices.span.high * prices.spot:.6g}, today "
@@ -254,6 +257,13 @@ def _lines(found: Edge) -> list[str]:
     if breach.misread:
         lines.append(f"the sign of the excess is misread at {breach.misread} of 256 points between those computed")
     return lines
+
+
+def bound_text(bound: float) -> str:
+    """An upper bound with two digits, rounded up: rounded down, it would claim more than is known."""
+    # The shortest text of a double, so that its noise is not rounded up.
+    above = Context(prec=2, rounding=ROUND_CEILING).create_decimal(repr(float(bound)))
+    return f"{above:.2g}"
 
 
 def _draw(folder: str, found: Edge) -> None:

@@ -15,6 +15,7 @@ from portfolio_margin.version import VERSION
 from pricing.errors import EngineError
 
 BAD_INPUT = 2
+STANDARD_OUTPUT = 1
 PACKAGES = ("pricing", "scenarios", "portfolio_margin")
 COMMANDS = {
     "margin": "Margin statements of every account.",
@@ -100,6 +101,7 @@ def main() -> None:
     """Entry point of the console script."""
     keep_jax_compilations()
     open_streams()
+    keep_results_apart()
     try:
         group(prog_name="portfolio-margin", standalone_mode=True)
     except EngineError as error:
@@ -117,6 +119,28 @@ def open_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open until the process ends
+
+
+def keep_results_apart() -> None:
+    """Only results go to standard output: what compiled libraries write to file descriptor 1 goes to standard error.
+
+    HiGHS, which solves the programs of `liquidate`, `hedge` and `optimise`, prints there past its own options, in the
+    middle of JSON. Until the process ends, since such text may stay in a buffer of the library; only here, where the
+    process is ours, and only where `sys.stdout` is that descriptor.
+    """
+    old = sys.stdout
+    try:
+        descriptor, errors = old.fileno(), sys.stderr.fileno()
+    except (OSError, ValueError):  # a stream of whoever called us, which no library can write to
+        return
+    if descriptor != STANDARD_OUTPUT:
+        return
+    old.flush()
+    buffering = 1 if old.line_buffering else -1
+    sys.stdout = open(os.dup(descriptor), "w", buffering, old.encoding, old.errors)  # noqa: SIM115 - as above
+    # Asked for the width of the terminal.
+    sys.__stdout__ = sys.stdout  # type: ignore[misc]
+    os.dup2(errors, descriptor)
 
 
 def keep_jax_compilations() -> None:

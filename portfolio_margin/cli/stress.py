@@ -24,6 +24,7 @@ from portfolio_margin.cli.inputs import (
 )
 from portfolio_margin.cli.liquidate import POLICIES
 from portfolio_margin.cli.output import (
+    MONEY_DIGITS,
     Column,
     chosen_output,
     deliver,
@@ -165,11 +166,15 @@ def _path(asked: dict[str, Any]) -> StressPath:
 
 
 def _rules(asked: dict[str, Any]) -> Rules:
-    named = {}
+    named: dict[str, str] = {}
     for text in asked["policies"]:
         account, separator, policy = text.rpartition("=")
         if not separator or not account or policy not in POLICIES:
             raise ConfigError(f"--policy {text}: must be ACCOUNT=POLICY, with one of {', '.join(POLICIES)}")
+        if account in named:
+            raise ConfigError(
+                f"--policy {text}: {account} has one already, {named[account]}; give one policy an account"
+            )
         named[account] = policy
     impact = Impact(coefficient=asked["impact"], exponent=asked["impact_exponent"])
     same = {name: asked[name] for name in ("fund", "buffer", "cost", "penalty", "demand", "delay_hours")}
@@ -234,15 +239,15 @@ def _prevented(venue: Venue, path: StressPath, rules: Rules) -> list[Prevention]
 
 
 def _summary(result: Result, needed: float) -> dict[str, Any]:
-    amounts = {name: round(result.total(name), 2) for name in ("shortfall", "from_fund", "deleveraged", "socialised")}
+    last = result.rows[-1]
+    amounts = {name: result.total(name) for name in ("shortfall", "from_fund", "deleveraged", "socialised")}
+    amounts |= {"owed": last.owed, "fund_before": result.fund, "fund_after": last.fund}
     return {
         "accounts": len(result.liquidated),
         "accounts_liquidated": int(result.liquidated.sum()),
-        **amounts,
-        "owed": result.rows[-1].owed,
-        "fund_before": result.fund,
-        "fund_after": result.rows[-1].fund,
-        "fund_needed": None if np.isnan(needed) else needed,
+        # Whole cents, in which the run counts, without the binary noise of cents times their number.
+        **{name: round(amount, MONEY_DIGITS) for name, amount in amounts.items()},
+        "fund_needed": None if np.isnan(needed) else round(needed, MONEY_DIGITS),
         "survived": result.survived,
     }
 

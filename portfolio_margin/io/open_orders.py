@@ -12,11 +12,11 @@ from portfolio_margin.book import Book
 from portfolio_margin.io.positions import TOO_LARGE, in_order, unknown_remedy
 from portfolio_margin.io.tables import Table, number_column, read_table, require_columns, row_problems_of, text_column
 from portfolio_margin.kernel_inputs import is_off_step
+from portfolio_margin.limit_prices import price_remedies
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.worst_fill import OpenOrders, gain_at_limit, is_too_large
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import DataError, Problem
-from pricing.instruments import Kind
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 
@@ -129,9 +129,7 @@ def _contracts(
 def _prices(table: Table, arrays: RiskArrays, row: IntArray) -> tuple[FloatArray, list[Problem]]:
     price, no_number = number_column(table, LIMIT)
     problems = row_problems_of(table, LIMIT, no_number | np.isinf(price), "must be a finite number, or blank: the mark")
-    option, inverse = arrays.kind[row] == Kind.OPTION, arrays.terms.is_inverse[row]
-    known = (row >= 0) & np.isfinite(price)
-    problems += row_problems_of(table, LIMIT, known & option & (price < 0.0), "the price of an option is 0 or more")
-    below = known & ~option & inverse & (price <= 0.0)
-    problems += row_problems_of(table, LIMIT, below, "the price of an inverse future is above 0")
+    remedies = np.where(row >= 0, price_remedies(arrays, row, np.where(np.isinf(price), np.nan, price)), "")
+    for remedy in np.unique(remedies[remedies != ""]).tolist():
+        problems += row_problems_of(table, LIMIT, remedies == remedy, remedy)
     return price, problems

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from portfolio_margin.cli.edge import bound_text
 from portfolio_margin.edge.contour import contour
 from portfolio_margin.edge.payoff import payoff
 from portfolio_margin.edge.prices import Span, liquidation_prices
@@ -49,6 +51,17 @@ def test_the_table_says_what_was_searched_and_what_decides(run: Any) -> None:
     assert "band: liquidation" in gone.out and "out of" in gone.out
     safe = run("edge", "box-01", *QUICK)
     assert "so below 0.003 with 95 % confidence" in safe.out
+
+
+@pytest.mark.parametrize(
+    ("paths", "text"),
+    [(1_000, "0.003"), (7_000, "0.00043"), (8_192, "0.00037"), (20_000, "0.00015"), (100_000, "0.00003")],
+)
+def test_a_bound_is_never_told_smaller_than_it_is(paths: int, text: str) -> None:
+    told = Fraction(bound_text(3.0 / paths))
+    assert told == Fraction(text)
+    # Not below the rule of three, and above it by less than a tenth.
+    assert Fraction(3, paths) <= told <= Fraction(33, 10 * paths)
 
 
 def test_a_model_of_a_venue(run: Any) -> None:

@@ -270,3 +270,50 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables)
     assert "what-if" in done.stdout
     assert not {"pandas", "numba", "jax", "scipy", "rich"} & set(done.stderr.split())
+
+
+NOISY = """
+import os, sys
+import click
+import portfolio_margin.cli
+
+def group(**how):
+    os.write(1, b"text of a solver")
+    click.echo(f"result {sys.stdout.encoding} {os.isatty(1)}")
+
+entry = sys.modules["portfolio_margin.cli.main"]
+entry.group = group
+entry.main()
+os.write(1, b", and more of it")
+"""
+
+
+def test_what_a_library_writes_to_standard_output_does_not_mix_with_results() -> None:
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([sys.executable, "-c", NOISY], capture_output=True, text=True, env=variables)
+    assert done.returncode == 0, done.stderr
+    # The encoding that was asked for stays.
+    assert done.stdout == "result iso8859-1 False\n"
+    assert done.stderr == "text of a solver, and more of it"
+
+
+def test_a_solver_that_prints_leaves_json_whole(tmp_path: Path) -> None:
+    """Of this book HiGHS prints a line for every solution that presolve has left off by a rounding."""
+    positions, collateral = tmp_path / "positions.csv", tmp_path / "collateral.csv"
+    held = {
+        "2MAR26-2075-P": 32,
+        "27MAR26-5500-C": 62,
+        "24APR26-1600-C": -9,
+        "24APR26-3600-C": -22,
+        "26JUN26-1000-P": -31,
+    }
+    rows = "".join(f"a,ETH-{name},{quantity}\n" for name, quantity in held.items())
+    positions.write_text(f"account,instrument,quantity\n{rows}")
+    collateral.write_text("account,currency,amount\na,USD,5967.59\n")
+    files = ("--positions", str(positions), "--collateral", str(collateral))
+    how = ("--policy", "cheapest", "--cost", "0", "--penalty", "0.002", "--json")
+    command = [sys.executable, "-m", "portfolio_margin", "liquidate", *files, *how]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["plans"][0]["outcome"] == "restored"

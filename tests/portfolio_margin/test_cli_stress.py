@@ -57,6 +57,15 @@ def test_outputs_agree(run: Any, path_file: str) -> None:
     assert json.loads(run("stress", "--path", path_file, "--fund", needed, "--json").out)["survived"] is True
 
 
+def test_amounts_of_the_header_are_whole_cents(run: Any, path_file: str) -> None:
+    """54827.38 is no double that is 0.01 times its cents."""
+    given = ("stress", "--path", path_file, "--fund", "54827.38", "--demand", "0", "--json")
+    document = json.loads(run(*given).out)
+    assert document["fund_before"] == document["fund_after"] == 54827.38 != 0.01 * 5482738
+    for name in ("shortfall", "from_fund", "deleveraged", "socialised", "owed"):
+        assert document[name] == round(document[name], 2)
+
+
 def test_what_else_is_asked(run: Any, path_file: str) -> None:
     jumps = ("--size-fund", "--reverse", "--draws", "1000", "--seed", "3")
     given = ("stress", "--path", path_file, "--fund", "150000")
@@ -101,6 +110,11 @@ def test_rules_of_the_command(run: Any, path_file: str) -> None:
         (("--fund", "-5"), ("fund = -5.0",)),
         (("--policy", "x=none"), ("--policy x=none", "cheapest")),
         (("--policy", "x=cheapest"), ("x", "no such account")),
+        (
+            ("--policy", "x=cheapest", "--policy", "x=proportional"),
+            ("--policy x=proportional", "one already, cheapest"),
+        ),
+        (("--policy", "x=cheapest", "--policy", "x=cheapest"), ("--policy x=cheapest", "one already, cheapest")),
         (("--refine", "0"), ("refined = 0.0",)),
         (("--refine", "1e-6"), ("refined = 1e-06", "10,000 at most")),
         (("--draws", "10"), ("draws = 10",)),

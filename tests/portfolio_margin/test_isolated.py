@@ -17,7 +17,7 @@ from portfolio_margin.liquidation.policies import largest_contributor, proportio
 from portfolio_margin.liquidation.waterfall import Others, Params, settle
 from portfolio_margin.models import worst_case
 from portfolio_margin.sensitivities import order_rows
-from pricing import DataError
+from pricing import DataError, NumericalError
 from pricing.instruments import Kind
 from scenarios import RiskArrays, revalue
 from tests.portfolio_margin.books import ARRAYS, CONTRACTS, GRID, INSTRUMENTS, MARKET, ROW, book_of, quantity
@@ -188,7 +188,12 @@ def test_an_engine_takes_the_same_transfers() -> None:
         ("alice", ("BTC-PERP", 10.0), None, "no such instrument"),
         ("alice", ("BTC-PERPETUAL", 0.0), None, "an order of nothing"),
         ("alice", ("BTC-PERPETUAL", 0.5), None, "multiples of 1"),
-        ("alice", ("BTC-PERPETUAL", 10.0), float("nan"), "finite price"),
+        ("alice", ("BTC-PERPETUAL", 10.0), float("nan"), "finite number"),
+        ("alice", ("BTC-PERPETUAL", 1e15), None, "too large for exact sums"),
+        ("alice", ("BTC-PERPETUAL", -1000.0), -5.0, "the price of an inverse future is above 0"),
+        ("alice", ("BTC-PERPETUAL", 1000.0), 0.0, "the price of an inverse future is above 0"),
+        ("alice", ("BTC-60D-68000-C", 2.0), -0.5, "the price of an option is 0 or more"),
+        ("alice", ("BTC-60D-68000-C", -2.0), 1500.0, "by what it pays"),
         ("alice", ("BTC-PERPETUAL", 10_000_000.0), None, "alice has too little BTC"),
         ("bob", ("BTC-PERPETUAL", 10.0), None, "bob has too little BTC"),
     ],
@@ -198,6 +203,23 @@ def test_what_cannot_be_opened_is_one_sentence(
 ) -> None:
     with pytest.raises(DataError, match=text):
         open_isolated(BOOK, ARRAYS, MODEL, owner, order, price)
+
+
+def test_a_sum_that_is_too_large_names_the_sub_account() -> None:
+    """The order is small enough, and what it adds to is not."""
+    row = ROW["BTC-PERPETUAL"]
+    most = 2.0**53 * float(ARRAYS.unit[row]) / float(np.abs(ARRAYS.rows[row]).max())
+    size = 9.0 * (most // 10.0)
+    held = book_of({"alice": MAIN, "alice/BTC-PERPETUAL": {"BTC-PERPETUAL": size}})
+    with pytest.raises(NumericalError, match="account alice/BTC-PERPETUAL is too large"):
+        open_isolated(held, ARRAYS, MODEL, "alice", ("BTC-PERPETUAL", size))
+
+
+def test_no_price_makes_money_from_nowhere_when_a_position_closes() -> None:
+    opened = open_isolated(BOOK, ARRAYS, MODEL, "alice", ("BTC-60D-68000-C", 2.0))
+    for price in (-0.5, 1500.0, float("inf")):
+        with pytest.raises(DataError, match="price = "):
+            close_isolated(opened.book, ARRAYS, "alice", ("BTC-60D-68000-C", -2.0), price)
 
 
 def test_an_owner_that_needs_its_collateral_keeps_it() -> None:

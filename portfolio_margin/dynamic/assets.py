@@ -155,7 +155,7 @@ def counted(book: Book, arrays: RiskArrays, haircut: FloatArray, assets: Mapping
         quantity[here] *= share if asset.scenarios == "inside" else 0.0
         owed = np.flatnonzero((book.instrument_idx == row) & (book.quantity < 0.0))
         depeg[here], depeg[owed] = asset.depeg * kept, -asset.depeg * book.quantity[owed] * float(arrays.value[row])
-    return Counted(replace(book, quantity=quantity), limit, depeg)
+    return Counted(book.holding(quantity), limit, depeg)
 
 
 def venue_steps(book: Book, arrays: RiskArrays, haircut: FloatArray, assets: Mapping[str, Asset]) -> dict[str, int]:

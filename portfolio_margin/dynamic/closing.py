@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -126,7 +126,7 @@ class Closing:
         """(A,U) size of the contracts of each underlying, ticks."""
         arrays = self.arrays
         rows = whole_ticks(arrays.notional[:, None], arrays) * self._owned
-        sizes = replace(book, quantity=np.abs(book.quantity))
+        sizes = book.holding(np.abs(book.quantity))
         return account_sums(sizes, arrays, rows, backend=backend, threads=threads) / arrays.tick_size
 
     def curve(self, book: Book, *, backend: str = "numba", threads: int | None = None) -> Curve:

@@ -162,6 +162,8 @@ class Book:
         """
         if quantity.shape != self.instrument_idx.shape:
             return replace(self, quantity=quantity)
+        # Looked at once here, and handed on to all that follow.
+        _ = self.position_ptr, self.last_instrument, self.is_grouped
         book = object.__new__(type(self))
         book.__dict__.update(self.__dict__, quantity=quantity)
         freeze_fields(book, {"quantity": np.float64})

@@ -292,7 +292,7 @@ def _size_kernel(width: int) -> Any:
 
 @functools.cache
 def _loss_kernels(width: int) -> tuple[Any, Any]:
-    """Those of the second for vectors of a width."""
+    """Those of the second."""
     vector = lanes.operations(width)
     names = {
         "ZEROS": vector.zeros, "ADD_ROW": vector.add_row, "ADD_ROUNDED": vector.add_rounded, "LOWEST": vector.lowest,
@@ -334,8 +334,7 @@ class _Scan:
         return np.asarray(lanes.chunked(self.contracts.net, self.width, 1))
 
     @property
-    def width(self) -> int:
-        """Of the vector that holds all of that."""
+    def width(self) -> int:  # of the vector that holds all of that
         return lanes.width_of(self.contracts.net.shape[1])[0]
 
     def block(self, first: int, last: int, values: FloatArray, found: Found) -> tuple[Parts, bool]:
@@ -352,9 +351,8 @@ class _Scan:
         count, doubtful = _size_kernel(self.width)(first, last, given, table, self.terms, room, parts, out)
         worst, place, alone = np.empty(count), np.empty(count, np.int64), np.empty(count)
         by_tier, losses, tiers = np.empty((count, TIERS)), *_loss_kernels(self.columns.width)
-        losses(
-            (start, odd), count, picked, values, closely[:3], self.columns.tier, units, (worst, place, alone, by_tier)
-        )
+        filled = worst, place, alone, by_tier
+        losses((start, odd), count, picked, values, closely[:3], self.columns.tier, units, filled)
         largest = np.zeros(last - first)
         tiers(first, count, account, by_tier, place, self.columns.column, found.added, found.worst, largest)
         return Parts(account[:count], size[:count], alone), doubtful == 0
@@ -374,6 +372,7 @@ def scan_accounts(
 
     table      with the risk arrays under all scenarios, its magnitudes those of what contracts count as well
     group_key  (G,) -> X of every group
+    columns, contracts, terms, threads   what the kernels take beside it, and how many share the accounts out
     then       is handed first and last account of every block with its underlyings, while they are near
 
     No usual account is off a step, beyond what sums of ticks hold, or has a contract in another underlying's group.

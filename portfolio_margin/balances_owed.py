@@ -29,7 +29,7 @@ from portfolio_margin.contributions import exact_amounts, position_line, underly
 from portfolio_margin.dollars import is_own_money
 from portfolio_margin.kernel_inputs import EXACT_LIMIT
 from portfolio_margin.requirement import EXACT, Contribution, Requirement
-from pricing.arrays import BoolArray, FloatArray
+from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import NumericalError
 from scenarios.risk_arrays import RiskArrays
 
@@ -119,11 +119,10 @@ def with_balances(
 
     asked  (P,2) what the model asks for every position by itself, whole ticks; None where it asks for them together
     """
-    account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
-    ticks, sums = balance_ticks(book, arrays, rates, asked), np.zeros((len(book), 2))
+    (places, ticks), sums = _ticks(book, arrays, rates, asked), np.zeros((len(book), 2))
     if np.any(ticks):
         # Whole ticks add up exactly in any order.
-        np.add.at(sums, account, ticks)
+        np.add.at(sums, np.searchsorted(book.position_ptr, places, side="right") - 1, ticks)
     if arrays.tick is not None and sums.max(initial=0.0) > EXACT_LIMIT:
         name = book.account_id[np.argmax(sums.max(axis=1))]
         raise NumericalError(f"account {name} owes too much for exact sums at tick {arrays.tick:g}")
@@ -149,26 +148,40 @@ def balance_lines(
 
 def balance_ticks(book: Book, arrays: RiskArrays, rates: BalanceRates, asked: FloatArray | None = None) -> FloatArray:
     """(P,2) what every balance costs, ticks; whole ones, rounded up, where the arrays are rounded. `asked` as above."""
-    row, quantity = book.instrument_idx, book.quantity
+    found = np.zeros((len(book.instrument_idx), 2))
+    places, ticks = _ticks(book, arrays, rates, asked)
+    found[places] = ticks
+    return found
+
+
+def _ticks(
+    book: Book, arrays: RiskArrays, rates: BalanceRates, asked: FloatArray | None
+) -> tuple[IntArray, FloatArray]:
+    """(B,) -> P the balances of the book, for contracts cost nothing here, and (B,2) what they cost."""
+    here = np.flatnonzero((arrays.is_collateral | rates.money)[book.instrument_idx])
+    row, quantity = book.instrument_idx[here], book.quantity[here]
     short, held = np.maximum(-quantity, 0.0)[:, None], np.maximum(quantity, 0.0)[:, None]
     backing = held * rates.backing[row]
     ticks = short * rates.owed[row]
     if np.any(backing):
-        account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
+        everyone = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
+        account = everyone[here]
         debts = _added(short * rates.risen[row], account, book, arrays)
         money = _added(np.where(rates.money[row], quantity, 0.0) * arrays.value_rows[row], account, book, arrays)
         owed = debts - money[:, None]
         if asked is None:
-            need, free = _loan_by_contracts(book, arrays, rates.contracts, account)[:, None], np.ones((1, 1))
+            need, free = _loan_by_contracts(book, arrays, rates.contracts, everyone)[:, None], np.ones((1, 1))
         else:
-            need, free = _unmet(book, arrays, account, asked - _whole(short * rates.charged[row], arrays))
+            sold = np.maximum(-book.quantity, 0.0)[:, None] * rates.charged[book.instrument_idx]
+            need, shares = _unmet(book, arrays, everyone, asked - _whole(sold, arrays))
+            free = shares[here]
         backing = backing * free
         left = _added(held * rates.left[row] * free, account, book, arrays)
         share = against(owed + need, left)
         if np.any(rates.charged):
-            share = share - _charged_already(book, account, rates, backing, share - against(owed, left))
+            share = share - _charged_already(book, everyone, rates, (account, backing), share - against(owed, left))
         ticks = ticks + backing * share[account]
-    return ticks if arrays.tick is None else np.asarray(np.ceil(np.round(ticks, NOISE_DIGITS)) + 0.0)
+    return here, ticks if arrays.tick is None else np.asarray(np.ceil(np.round(ticks, NOISE_DIGITS)) + 0.0)
 
 
 def against(owed: FloatArray, left: FloatArray) -> FloatArray:
@@ -194,15 +207,20 @@ def _unmet(book: Book, arrays: RiskArrays, account: np.ndarray, asked: FloatArra
 
 
 def _charged_already(
-    book: Book, account: np.ndarray, rates: BalanceRates, backing: FloatArray, by_contracts: FloatArray
+    book: Book,
+    account: np.ndarray,
+    rates: BalanceRates,
+    backing: tuple[IntArray, FloatArray],
+    by_contracts: FloatArray,
 ) -> FloatArray:
     """(A,2) share of the assets held that contracts have been charged for, at most that which backs them.
 
-    backing  (P,2) what each balance costs where all of it stands against something owed, ticks
+    account  (P,) of every position
+    backing  (B,) accounts of balances, and (B,2) what each costs where all of it stands against something owed, ticks
     """
     sold, whole = np.zeros((len(book), 2)), np.zeros((len(book), 2))
     np.add.at(sold, account, np.maximum(-book.quantity, 0.0)[:, None] * rates.charged[book.instrument_idx])
-    np.add.at(whole, account, backing)
+    np.add.at(whole, *backing)
     paid = np.where(whole > 0.0, sold / np.where(whole > 0.0, whole, 1.0), 0.0)
     return np.asarray(np.minimum(paid, by_contracts))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from portfolio_margin.nearest import did_you_mean_or_known
-from pricing.arrays import MAX_ACCOUNTS, BoolArray, FloatArray, IntArray, StrArray, freeze_fields
+from pricing.arrays import MAX_ACCOUNTS, BoolArray, FloatArray, IntArray, StrArray, freeze, freeze_fields
 from pricing.errors import DataError, Problem
 
 UNGROUPED = -2
@@ -100,17 +100,7 @@ class Book:
         order = np.lexsort((instrument, group, account))
         account, group, instrument, amount = account[order], group[order], instrument[order], amount[order]
         _check_duplicates(listed, account, instrument)
-        starts = np.ones(len(account), dtype=bool)
-        starts[1:] = (np.diff(account) != 0) | (np.diff(group) != 0)
-        first = np.flatnonzero(starts)
-        return cls(
-            account_id=listed.astype(np.str_),
-            account_ptr=np.searchsorted(account[first], np.arange(len(listed) + 1)),
-            group_key=group[first],
-            group_ptr=np.append(first, len(account)),
-            instrument_idx=instrument,
-            quantity=amount,
-        )
+        return cls.from_sorted(listed.astype(np.str_), account, group, instrument, amount)
 
     @classmethod
     def from_codes(
@@ -139,25 +129,50 @@ class Book:
         sorted_instrument = of_instrument[where]
         _check_duplicates(accounts[by_name], owner, sorted_instrument)
         sorted_group = group[sorted_instrument]
-        starts = np.ones(len(key), dtype=np.bool_)
-        starts[1:] = (owner[1:] != owner[:-1]) | (sorted_group[1:] != sorted_group[:-1])
-        first = np.flatnonzero(starts)
+        return cls.from_sorted(accounts[by_name], owner, sorted_group, sorted_instrument, quantity)
+
+    @classmethod
+    def from_sorted(
+        cls, accounts: StrArray, account: IntArray, group: IntArray, instrument: IntArray, quantity: FloatArray
+    ) -> Book:
+        """A book from positions that stand in its order: by account, group and instrument, none twice.
+
+        accounts   (A,) names in their order; account (P,) -> A
+        group      (P,) margin group, instrument (P,) -> N, quantity (P,) contracts
+        """
+        opens = np.ones(len(account), dtype=np.bool_)
+        opens[1:] = (account[1:] != account[:-1]) | (group[1:] != group[:-1])
+        first = np.flatnonzero(opens)
         return cls(
-            account_id=accounts[by_name],
-            account_ptr=np.searchsorted(owner[first], np.arange(len(accounts) + 1)),
-            group_key=sorted_group[first],
-            group_ptr=np.append(first, len(key)),
-            instrument_idx=sorted_instrument,
+            account_id=accounts,
+            account_ptr=np.searchsorted(account[first], np.arange(len(accounts) + 1)),
+            group_key=group[first],
+            group_ptr=np.append(first, len(account)),
+            instrument_idx=instrument,
             quantity=quantity,
         )
 
     def __len__(self) -> int:
         return len(self.account_id)
 
-    @property
+    def holding(self, quantity: FloatArray) -> Book:
+        """The same positions with other quantities (P,); DataError where they are not so many.
+
+        What is known of the positions is not looked at again, which for a venue takes as long as to add them up.
+        """
+        if quantity.shape != self.instrument_idx.shape:
+            return replace(self, quantity=quantity)
+        # Looked at once here, and handed on to all that follow.
+        _ = self.position_ptr, self.last_instrument, self.is_grouped
+        book = object.__new__(type(self))
+        book.__dict__.update(self.__dict__, quantity=quantity)
+        freeze_fields(book, {"quantity": np.float64})
+        return book
+
+    @cached_property
     def position_ptr(self) -> IntArray:
         """(A+1,) first position of each account."""
-        return self.group_ptr[self.account_ptr]
+        return freeze(self.group_ptr[self.account_ptr], np.int64)
 
     @cached_property
     def last_instrument(self) -> int:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from portfolio_margin.aggregate import account_sums
+from portfolio_margin.aggregate import account_sums, kernel_positions, kernel_table, threads_for
 from portfolio_margin.book import Book
 from pricing.arrays import FloatArray
 from pricing.instruments import Kind
@@ -21,12 +19,17 @@ def short_option_minimum(
     The floor that CME SPAN calls the short option minimum: options far out of the money lose nothing
     in any scenario and still cannot be sold for free.
     """
-    rows = short_option_rows(arrays, rate)
-    short = np.where(arrays.kind[book.instrument_idx] == Kind.OPTION, np.minimum(book.quantity, 0.0), 0.0)
-    sold = -short + 0.0
+    rows, option = short_option_rows(arrays, rate)[:, None], arrays.kind == Kind.OPTION
+    if backend == "numba":
+        from portfolio_margin.backends import short_numba
+
+        positions, table = kernel_positions(book, arrays, None), kernel_table(arrays, rows, None)
+        found = short_numba.short_sums(positions, table, option, threads_for(book, 1, threads))
+        if found is not None:
+            return found * arrays.tick_size
+    sold = -np.where(option[book.instrument_idx], np.minimum(book.quantity, 0.0), 0.0) + 0.0
     sold.flags.writeable = False
-    charged = replace(book, quantity=sold)
-    return account_sums(charged, arrays, rows[:, None], backend=backend, threads=threads)[:, 0]
+    return account_sums(book.holding(sold), arrays, rows, backend=backend, threads=threads)[:, 0]
 
 
 def short_option_rows(arrays: RiskArrays, rate: float) -> FloatArray:

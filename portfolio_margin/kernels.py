@@ -12,11 +12,13 @@ import numpy as np
 import pricing.models
 from portfolio_margin.aggregate import account_sums, kernel_positions, kernel_table, worst_loss
 from portfolio_margin.book import Book
+from portfolio_margin.charges import short_option_minimum
+from portfolio_margin.dynamic.underlying import Underlying
 from portfolio_margin.engine import MarginEngine
 from portfolio_margin.events import Fill, PositionsChanged
 from portfolio_margin.io.parameter_sets import load_parameters
 from portfolio_margin.kernel_inputs import POSITIONS_PER_ROW
-from portfolio_margin.models import derive_pmrm2, worst_case
+from portfolio_margin.models import derive_pmrm2, dynamic_worst_case, worst_case
 from pricing.implied_vol import implied_vol
 from pricing.instruments import Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
@@ -100,7 +102,11 @@ def changed_variables_jobs(backend: str) -> Jobs:
 
 def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
     """Sums of as many columns as there are compiled widths of registers."""
-    alone = [("numba: derive_pmrm2", partial(_derive_requirement, book))]
+    alone = [
+        ("numba: derive_pmrm2", partial(_derive_requirement, book)),
+        ("numba: dynamic_worst_case", partial(_dynamic_requirement, book)),
+        ("numba: options sold", partial(short_option_minimum, book, arrays, 0.01)),
+    ]
     alone += [
         (f"numba: worst_loss by a screen of {columns}", partial(_screened, arrays, columns))
         for columns in ACCOUNT_COLUMNS
@@ -129,6 +135,17 @@ def _derive_requirement(book: Book) -> Any:
     """The requirement that has a kernel of its own."""
     instruments, market = _two_contracts()
     model = derive_pmrm2.Model(*load_parameters("derive_pmrm2", at=DERIVE_DAY))
+    arrays = revalue(instruments, market, model.scenario_set(market), backend="numpy")
+    return model.requirement(book, arrays, backend="numba")
+
+
+def _dynamic_requirement(book: Book) -> Any:
+    """Another one; today's moves are those of the ten years."""
+    instruments, market = _two_contracts()
+    moves = {"price_range": 0.1, "price_floor": 0.1, "vol_up": 0.1, "vol_up_floor": 0.1}
+    fall = {"vol_down": 0.1, "vol_down_floor": 0.1, "day_move": 0.01, "day_vol_change": 0.01}
+    volumes = {"daily_volume": 1e6, "daily_vega_volume": 1e6, "open_interest": 1e6, "half_spread": 0.001}
+    model = dynamic_worst_case.Model(dynamic_worst_case.Params({"U": Underlying(**moves, **fall, **volumes)}))
     arrays = revalue(instruments, market, model.scenario_set(market), backend="numpy")
     return model.requirement(book, arrays, backend="numba")
 

@@ -116,7 +116,7 @@ class Ledger:
         """
         account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
         order = np.lexsort((rank[book.instrument_idx], account))
-        positions = Positions(book.position_ptr, book.instrument_idx[order], book.quantity[order])
+        positions = Positions(book.position_ptr.copy(), book.instrument_idx[order], book.quantity[order])
         accounts = Accounts([str(name) for name in book.account_id])
         return _built(accounts, len(book), positions, np.zeros((len(book), width)))
 

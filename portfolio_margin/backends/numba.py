@@ -243,12 +243,14 @@ class Job:
     """The positions and the table of one call, and how its blocks of accounts are shared out."""
 
     def __init__(self, positions: Positions, table: Table, width: int | None = None, *, screened: bool = False) -> None:
-        """width  of the vector that holds all columns, a multiple of LANES; else the columns are cut into vectors.
+        """width  of the vectors that the columns are cut into, a multiple of LANES; None for whatever suits them.
 
         screened  whether losses are wanted, and may be found by a screen where that pays
         """
         self.positions, self.table = positions, table
-        self.width, self.chunks = lanes.width_of(table.rows.shape[1]) if width is None else (width, 1)
+        columns = table.rows.shape[1]
+        self.width = lanes.width_of(columns)[0] if width is None else width
+        self.chunks = max(1, -(-columns // self.width))
         given = table, self.width, self.chunks
         self.rows = _rows(*given, screen_numba.prepared(*given, len(positions.quantity)) if screened else None)
         self.screen_pays = True

@@ -138,7 +138,10 @@ def counted(book: Book, arrays: RiskArrays, haircut: FloatArray, assets: Mapping
     haircut  (N,) share of a long balance that the model does not count
     ConfigError for a name that is no asset of these arrays.
     """
-    quantity, limit, depeg = book.quantity.copy(), np.zeros(len(book.quantity)), np.zeros(len(book.quantity))
+    limit, depeg = np.zeros(len(book.quantity)), np.zeros(len(book.quantity))
+    if not assets:
+        return Counted(book, limit, depeg)
+    quantity = book.quantity.copy()
     for name, row in rows_of(arrays, assets).items():
         asset = assets[name]
         here = np.flatnonzero((book.instrument_idx == row) & (book.quantity > 0.0))
@@ -152,7 +155,7 @@ def counted(book: Book, arrays: RiskArrays, haircut: FloatArray, assets: Mapping
         quantity[here] *= share if asset.scenarios == "inside" else 0.0
         owed = np.flatnonzero((book.instrument_idx == row) & (book.quantity < 0.0))
         depeg[here], depeg[owed] = asset.depeg * kept, -asset.depeg * book.quantity[owed] * float(arrays.value[row])
-    return Counted(replace(book, quantity=quantity), limit, depeg)
+    return Counted(book.holding(quantity), limit, depeg)
 
 
 def venue_steps(book: Book, arrays: RiskArrays, haircut: FloatArray, assets: Mapping[str, Asset]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -116,7 +116,7 @@ class Closing:
         loss = np.maximum(-np.take_along_axis(pnl, column[:, None], axis=1)[:, 0], 0.0)
         volumes = self.volumes[key]
         size = concentration.size_in_horizons(delta, np.abs(vega).sum(axis=1), gross, volumes, self.size)
-        spread, move, change = (self._state(name)[key] for name in ("half_spread", "day_move", "day_vol_change"))
+        spread, move, change = self.of_trading[key].T
         hedge = liquidity.closing_cost(delta, spread, move, volumes[:, 0], self.cost.impact)
         options = liquidity.closing_cost(vega, self.cost.spreads, change[:, None], volumes[:, 1:2], self.cost.impact)
         more = liquidity.legs_cost(delta, legs, spread)
@@ -126,7 +126,7 @@ class Closing:
         """(A,U) size of the contracts of each underlying, ticks."""
         arrays = self.arrays
         rows = whole_ticks(arrays.notional[:, None], arrays) * self._owned
-        sizes = replace(book, quantity=np.abs(book.quantity))
+        sizes = book.holding(np.abs(book.quantity))
         return account_sums(sizes, arrays, rows, backend=backend, threads=threads) / arrays.tick_size
 
     def curve(self, book: Book, *, backend: str = "numba", threads: int | None = None) -> Curve:
@@ -206,6 +206,16 @@ class Closing:
         names = ("daily_volume", "daily_vega_volume", "open_interest")
         stated = np.column_stack([self._state(name) for name in names]).reshape(-1, len(names))
         return np.asarray(stated * money_of_amounts(self.arrays)[:, None] / self.arrays.tick_size)
+
+    @property
+    def references(self) -> FloatArray:
+        """(U,3) delta, vega and size of contracts that make one liquidation horizon, ticks."""
+        return concentration.references(self.volumes, self.size)
+
+    @property
+    def of_trading(self) -> FloatArray:
+        """(U,3) half spread of the hedge, move of the price and change of vol in a day."""
+        return np.column_stack([self._state(name) for name in ("half_spread", "day_move", "day_vol_change")])
 
     @property
     def basis_moves(self) -> tuple[FloatArray, FloatArray]:

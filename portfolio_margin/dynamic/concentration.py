@@ -83,9 +83,14 @@ def size_in_horizons(
     gross    (R,) size of the contracts, money
     volumes  (R,3) daily volume, daily vega volume and open interest in the same units, above 0
     """
+    sizes = np.abs(np.column_stack([delta, vega, gross]))
+    return np.asarray((sizes / references(volumes, params)).max(axis=1, initial=0.0))
+
+
+def references(volumes: FloatArray, params: Params) -> FloatArray:
+    """(R,3) net delta, net vega and size of contracts that make one liquidation horizon; `volumes` as above."""
     one_horizon = params.participation * params.horizon_days
-    references = volumes * np.array([one_horizon, one_horizon, params.share_reference])
-    return np.asarray((np.abs(np.column_stack([delta, vega, gross])) / references).max(axis=1, initial=0.0))
+    return np.asarray(volumes * np.array([one_horizon, one_horizon, params.share_reference]))
 
 
 def size_multiplier(size: ArrayLike, params: Params) -> FloatArray:

@@ -29,7 +29,6 @@ import numpy as np
 
 from portfolio_margin.balances_owed import CHARGE, BalanceRates, balance_lines, scenario_rates, with_balances
 from portfolio_margin.book import Book
-from portfolio_margin.charges import short_option_minimum
 from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.dynamic import concentration, crowding, liquidity, near_expiry, oracle
 from portfolio_margin.dynamic.assets import (
@@ -44,6 +43,7 @@ from portfolio_margin.dynamic.assets import (
 )
 from portfolio_margin.dynamic.closing import Closing
 from portfolio_margin.dynamic.explanation import contribution_lines
+from portfolio_margin.dynamic.measured import measured
 from portfolio_margin.dynamic.moves import TIERS, Moves, nested_scenarios
 from portfolio_margin.dynamic.tier_losses import tier_losses
 from portfolio_margin.dynamic.underlying import Underlying
@@ -172,25 +172,22 @@ class Model:
         """Requirement of every account, part by part as the head of this file has them."""
         p, haircut = self.params, self.haircut(arrays)
         sides = both_sides(book, arrays, haircut, p.assets)
-        initial = tier_losses(sides.initial.book, arrays, haircut, backend=backend, threads=threads)
-        maintenance = initial
+        found = measured(
+            sides.initial.book, self.closing(arrays), haircut, p.short_option_minimum, backend=backend, threads=threads
+        )
+        initial = maintenance = found.tiers
         if not sides.alike:
             maintenance = tier_losses(sides.maintenance.book, arrays, haircut, backend=backend, threads=threads)
-        floor = short_option_minimum(book, arrays, p.short_option_minimum, backend=backend, threads=threads)
         market = np.stack([initial.added, maintenance.added], axis=2)  # (A, tiers, 2)
         parts = {name: market[:, k] for k, name in enumerate(TIERS)}
-        parts["short_option_minimum"] = np.maximum(floor[:, None] - market.sum(axis=1), 0.0)
-        closing = self.closing(arrays)
-        parts["near_expiry"] = closing.near_expiry(book, backend=backend, threads=threads)[:, None]
-        curve = closing.curve(book, backend=backend, threads=threads)
-        found = closing.size_and_cost(book, curve, backend=backend, threads=threads)
-        parts["concentration"], parts["liquidity"] = (amount[:, None] for amount in found)
-        parts["basis"] = closing.basis(curve)[:, None]
+        parts["short_option_minimum"] = np.maximum(found.floor[:, None] - market.sum(axis=1), 0.0)
+        for name in ("near_expiry", "concentration", "liquidity", "basis"):
+            parts[name] = getattr(found, name)[:, None]
         factors = np.array(self._factors)
         charges = {name: amount * factors for name, amount in parts.items()}
-        for name in ("limit", "depeg"):
-            amounts = np.column_stack([getattr(sides.initial, name), getattr(sides.maintenance, name)])
-            charges[CHARGES_OF_ASSETS[name]] = _by_account(book, amounts)
+        for name, charge in CHARGES_OF_ASSETS.items():
+            columns = (_by_account(book, getattr(side, name)) for side in (sides.initial, sides.maintenance))
+            charges[charge] = np.column_stack(list(columns))
         total = sum(charges.values(), np.zeros((len(book), 2)))
         required = Requirement(total[:, 0], total[:, 1], initial.worst, charges)
         return with_balances(required, book, arrays, self.balance_rates(arrays))
@@ -245,7 +242,7 @@ class Model:
 
 
 def _by_account(book: Book, values: FloatArray) -> FloatArray:
-    """(A,K) values of positions (P,K) added up, in the order of the book."""
-    total = np.zeros((len(book), values.shape[1]))
-    np.add.at(total, np.repeat(np.arange(len(book)), np.diff(book.position_ptr)), values)
-    return total
+    """(A,) values of positions (P,) added up, in the order of the book."""
+    some = np.flatnonzero(values)
+    account = np.searchsorted(book.position_ptr, some, side="right") - 1
+    return np.bincount(account, values[some], minlength=len(book)).astype(np.float64)

@@ -17,7 +17,7 @@ from portfolio_margin.liquidation.plan import Costs, Outcome
 from portfolio_margin.liquidation.trials import cut_sizes
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import AccountStatus
-from portfolio_margin.stress.holdings import Holdings
+from portfolio_margin.stress.holdings import Holdings, positions_of
 from portfolio_margin.stress.measured import Measured
 from portfolio_margin.stress.rules import PROPORTIONAL, Rules
 from pricing.arrays import BoolArray, FloatArray, IntArray
@@ -86,8 +86,8 @@ def trades_of(desk: Desk, below: IntArray, share: FloatArray, taken: FloatArray)
     place = np.flatnonzero(quantity)
     under, touched = np.zeros(size, dtype=np.bool_), np.zeros(size, dtype=np.bool_)
     under[below] = True
-    # Who holds nothing but cash is closed as he stands.
-    held = desk.seen.beside_cash()
+    # Who holds nothing but cash is closed as he stands; only accounts below are traded.
+    held = desk.seen.beside_cash(below)
     touched[desk.seen.account[place]] = True
     touched |= held & (converted > 0.0)
     closed = (converted >= 1.0) | (under & ~held)
@@ -168,13 +168,6 @@ def _by_policy(desk: Desk, row: int, policy: str, quantity: FloatArray, converte
             quantity[place[trade.row]] += trade.quantity
 
 
-def positions_of(book: Book, rows: IntArray) -> IntArray:
-    """(M,) -> P positions of some accounts."""
-    first, last = book.position_ptr[rows], book.position_ptr[rows + 1]
-    count = last - first
-    return np.asarray(np.repeat(first - np.append(0, np.cumsum(count)[:-1]), count) + np.arange(int(count.sum())))
-
-
 def accounts_of(book: Book, rows: IntArray) -> Book:
     """The book of some accounts, in rising rows, without positions of nothing."""
     mine = positions_of(book, rows)
@@ -182,14 +175,5 @@ def accounts_of(book: Book, rows: IntArray) -> Book:
     group = np.searchsorted(book.group_ptr, mine, side="right") - 1
     held = book.quantity[mine] != 0.0
     mine, account, key = mine[held], account[held], book.group_key[group[held]]
-    opens = np.ones(len(account), dtype=np.bool_)
-    opens[1:] = (np.diff(account) != 0) | (np.diff(key) != 0)
-    first = np.flatnonzero(opens)
-    return Book(
-        account_id=book.account_id[rows],
-        account_ptr=np.searchsorted(account[first], np.arange(len(rows) + 1)),
-        group_key=key[first],
-        group_ptr=np.append(first, len(account)),
-        instrument_idx=book.instrument_idx[mine],
-        quantity=book.quantity[mine],
-    )
+    columns = (account, key, book.instrument_idx[mine], book.quantity[mine])
+    return Book.from_sorted(book.account_id[rows], *columns)

@@ -55,7 +55,7 @@ class Holdings:
     def holding(self, quantity: FloatArray) -> Holdings:
         """The same with these quantities (P,), which are nobody else's from here on."""
         quantity.flags.writeable = False
-        return replace(self, book=replace(self.book, quantity=quantity))
+        return replace(self, book=self.book.holding(quantity))
 
     def by_account(self, place: IntArray, amounts: FloatArray) -> FloatArray:
         """(A,) sums of amounts (M,) of the positions at `place` (M,)."""
@@ -89,13 +89,17 @@ class Holdings:
         quantity[self.cash] -= charge
         return self.holding(quantity)
 
-    def beside_cash(self) -> BoolArray:
-        """(A,) whether anything is held beside cash in the margin currency."""
-        other = self.quantity != 0.0
-        other[self.cash] = False
-        # Everybody has a place for cash, so that no run of places is empty.
-        first = self.book.position_ptr[:-1]
-        return np.asarray(np.logical_or.reduceat(other, first) if len(first) else np.zeros(0, dtype=np.bool_))
+    def beside_cash(self, rows: IntArray) -> BoolArray:
+        """(A,) whether some accounts, by row, hold anything beside cash in the margin currency; False of the others."""
+        found, mine = np.zeros(len(self), dtype=np.bool_), positions_of(self.book, rows)
+        other = mine[(self.quantity[mine] != 0.0) & (self.cash[self.account[mine]] != mine)]
+        found[self.account[other]] = True
+        return found
+
+    def assets_of(self, rows: IntArray) -> IntArray:
+        """(M,) -> P places of the assets of some accounts, by row, but for cash in the margin currency."""
+        mine = positions_of(self.book, rows)
+        return np.asarray(mine[self.asset[mine] & (self.cash[self.account[mine]] != mine)])
 
     def assets_going(self, before: Holdings, share: FloatArray) -> tuple[IntArray, FloatArray]:
         """Places (M,) -> P and amounts of the assets that go with the contracts of an account.
@@ -103,11 +107,8 @@ class Holdings:
         before  what was held before the contracts were traded
         share   (A,) of the assets that goes; of what the contracts paid or cost all does
         """
-        own = share[self.account]
-        mine = self.asset & (own > 0.0)
-        mine[self.cash] = False
-        place = np.flatnonzero(mine)
-        amount = (1.0 - own[place]) * before.quantity[place] - self.quantity[place]
+        place = self.assets_of(np.flatnonzero(share > 0.0))
+        amount = (1.0 - share[self.account[place]]) * before.quantity[place] - self.quantity[place]
         return place[amount != 0.0], amount[amount != 0.0]
 
     def without(self, gone: BoolArray, arrays: RiskArrays) -> Holdings:
@@ -120,6 +121,13 @@ class Holdings:
     def equity(self, arrays: RiskArrays, threads: int | None = None) -> FloatArray:
         """(A,) what every account is worth at the mark, margin currency."""
         return account_sums(self.book, arrays, arrays.value_rows[:, None], threads=threads)[:, 0]
+
+
+def positions_of(book: Book, rows: IntArray) -> IntArray:
+    """(M,) -> P positions of some accounts, by row."""
+    first, last = book.position_ptr[rows], book.position_ptr[rows + 1]
+    count = last - first
+    return np.asarray(np.repeat(first - np.append(0, np.cumsum(count)[:-1]), count) + np.arange(int(count.sum())))
 
 
 def prepare_holdings(book: Book, arrays: RiskArrays, hedging: Sequence[str] = ()) -> Holdings:
@@ -152,7 +160,8 @@ def prepare_holdings(book: Book, arrays: RiskArrays, hedging: Sequence[str] = ()
         (hedgers[:, None] * width + linear).ravel(),
         (hedgers[:, None] * width + arrays.cash_row[linear]).ravel(),
     ]
-    key = np.unique(np.concatenate(places))
+    key = np.sort(np.concatenate(places))
+    key = key[np.diff(key, prepend=-1) != 0]
     held = np.zeros(len(key))
     held[np.searchsorted(key, places[0])] = book.quantity
     rows = key % width

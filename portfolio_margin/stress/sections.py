@@ -146,7 +146,7 @@ class Traded(NamedTuple):
     touched    (A,) accounts that the venue trades
     converted  (A,) accounts of which everything goes
     over       (A,) accounts that the venue closes, or that are below with nothing but cash
-    beside     (A,) accounts that hold something beside cash afterwards
+    beside     (A,) accounts below maintenance margin that hold something beside cash afterwards
     """
 
     quantity: FloatArray
@@ -214,17 +214,17 @@ def trade_section(
     goes, exchanged = after.assets_going(held, done.converted)
     contracts, assets = _trades(held, done.place, done.amount), _trades(held, goes, exchanged)
     after = after.traded(goes, exchanged, moment.arrays, free)
-    beside = after.beside_cash()
+    beside = after.beside_cash(below)
     return Traded(after.quantity, contracts, assets, done.touched, done.converted >= 1.0, done.closed, beside)
 
 
 def check_accounts(shared: tuple[Setting, Moment], asked: tuple[Section, IntArray]) -> tuple[BoolArray, FloatArray]:
-    """Which accounts (A,) of a section hold something beside cash, and what some of them, by row, are worth."""
+    """Of some accounts of a section, by row, which hold something beside cash (A,), and what they are worth."""
     setting, moment = shared
     section, rows = asked
     held = section.held(setting)
     book, table = accounts_of(held.book, rows), moment.arrays.value_rows[:, None]
-    return held.beside_cash(), account_sums(book, moment.arrays, table, threads=setting.threads)[:, 0]
+    return held.beside_cash(rows), account_sums(book, moment.arrays, table, threads=setting.threads)[:, 0]
 
 
 def joined(parts: Sequence[Any]) -> Any:

@@ -139,6 +139,20 @@ def test_selecting_leaves_the_positions_as_they_are() -> None:
         assert set(names_of(alone)) == {name}
 
 
+def test_other_quantities_of_the_same_positions_make_the_same_book_as_from_nothing() -> None:
+    doubled = BOOK.holding(2.0 * BOOK.quantity)
+    again = Book.from_arrays(names_of(BOOK), BOOK.instrument_idx, doubled.quantity, INSTRUMENTS.expiry_idx)
+    for field in fields(Book):
+        assert np.array_equal(getattr(doubled, field.name), getattr(again, field.name)), field.name
+    assert np.array_equal(doubled.position_ptr, again.position_ptr)
+    assert (doubled.last_instrument, doubled.is_grouped) == (again.last_instrument, again.is_grouped)
+    assert not doubled.quantity.flags.writeable and np.array_equal(BOOK.quantity * 2.0, doubled.quantity)
+    with pytest.raises(DataError, match="one quantity a position"):
+        BOOK.holding(BOOK.quantity[1:])
+    with pytest.raises(DataError, match="numbers"):
+        BOOK.holding(names_of(BOOK))
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_quantities_are_finite(bad: float) -> None:
     assert refused(["a", "b", "c"], [0, 1, 2], [1.0, bad, bad]) == [(1, "quantity"), (2, "quantity")]

@@ -16,8 +16,9 @@ import pytest
 from tests.test_tidy import PACKAGES, sources, tree, where
 from tests.vectors import ROOT
 
-IMPORT_SECONDS = 0.3
-IMPORT_ATTEMPTS = 12
+# Beside numpy alone: 2.4 times here, 3.7 with numba, 4.6 with pandas.
+IMPORT_OF_NUMPY = 3.5
+IMPORT_ATTEMPTS = 5
 LOADED_ON_FIRST_USE = {"jax", "numba", "pandas", "scipy"}
 FORMULA_FOLDERS = ("pricing/models", "pricing/surfaces", "pricing/inversions")
 
@@ -38,16 +39,18 @@ def test_import_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_import_is_quick(tmp_path: Path) -> None:
-    """Under 0.3 s more than the bare interpreter, in processor time: other work on the machine does not count."""
-    code = "import time; start = time.process_time(); import portfolio_margin; print(time.process_time() - start)"
-    best = float("inf")
+    """A few times what numpy alone takes in the same process, of processor time: no clock, and no speed of a machine."""
+    code = (
+        "import time; start = time.process_time(); import numpy; middle = time.process_time(); import portfolio_margin; "
+        "print(middle - start, time.process_time() - middle)"
+    )
+    numpy_alone, ours = float("inf"), float("inf")
     for _ in range(IMPORT_ATTEMPTS):
         done = run_python(code, tmp_path)
         assert done.returncode == 0, done.stderr
-        best = min(best, float(done.stdout))
-        if best < IMPORT_SECONDS:
-            break
-    assert best < IMPORT_SECONDS
+        of_numpy, of_ours = map(float, done.stdout.split())
+        numpy_alone, ours = min(numpy_alone, of_numpy), min(ours, of_ours)
+    assert ours < IMPORT_OF_NUMPY * numpy_alone
 
 
 @pytest.mark.parametrize("as_package", [False, True], ids=["module", "package"])

@@ -46,7 +46,8 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
     """
     tables = read_parameters(given["params_file"], TABLES)
     chain_file = _one_chain(given["chains"])
-    settings, base = settings_of(tables), _base(tables, chain_file)
+    settings = settings_of(tables)
+    base = _base(tables, chain_file, settings)
     histories = read_histories(prices, vols, given)
     day = day_after(histories)
     for line in findings(histories):
@@ -119,16 +120,16 @@ def _one_chain(chains: Sequence[str]) -> str | None:
     return chains[0] if chains else None
 
 
-def _base(tables: Mapping[str, Mapping[str, Any]], chain_file: str | None) -> grid.Params:
+def _base(tables: Mapping[str, Mapping[str, Any]], chain_file: str | None, settings: Settings) -> grid.Params:
     """What of the grid is not calibrated. ConfigError where something is given that is."""
     given = tables.get(FAMILY, {})
     stated = [name for name in MADE if name in given]
     stated += [name for name in ("short_power", "long_power") if chain_file and name in given.get("dynamics", {})]
     if stated:
         raise ConfigError(f"[{FAMILY}] {', '.join(stated)}: calibrated from the histories; leave it out")
-    base: grid.Params = build(
-        grid.Params, Layer("", {"dynamics": {"minimum_vol_up": 0.0}}), Layer(f"[{FAMILY}]", given)
-    )
+    # Range and shocks are of the horizon, so time passes by as much.
+    own = {"days": [0.0, float(settings.horizon_days)], "dynamics": {"minimum_vol_up": 0.0}}
+    base: grid.Params = build(grid.Params, Layer("", own), Layer(f"[{FAMILY}]", given))
     return base
 
 

@@ -66,6 +66,16 @@ def test_a_set_is_made_written_and_used(run: Any, tmp_path: Path) -> None:
     assert any(label.startswith(edge) for label in worst)
 
 
+@pytest.mark.parametrize(("horizon", "days"), [("", [0.0, 2.0]), ("horizon_days = 10\n", [0.0, 10.0])])
+def test_time_passes_by_the_horizon(run: Any, tmp_path: Path, horizon: str, days: list[float]) -> None:
+    """Options that age by one day under a range of ten would be charged too little for their time."""
+    written(tmp_path, 400)
+    (tmp_path / "settings.toml").write_text(f"[calibration]\ndraws = 20\ngrid_error = 0.1\n{horizon}")
+    done = run(*ARGUMENTS, *COLUMNS, "--set", "set.toml", "--json")
+    assert done.code == 0, done.err
+    assert tomllib.loads((tmp_path / "set.toml").read_text())["grid"]["days"] == days
+
+
 def test_outputs_agree(run: Any, tmp_path: Path) -> None:
     written(tmp_path)
     rows = list(csv.DictReader(run(*ARGUMENTS, *COLUMNS, "--csv").out.splitlines()))

@@ -15,6 +15,7 @@ from portfolio_margin.cli.parameters import read_parameters
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.dynamic.rule import rounded
 from portfolio_margin.io.calibrated import CalibrationHistory, common_returns, findings, read_calibration_history
+from portfolio_margin.io.history import refuse_unknown_days
 from portfolio_margin.io.parameter_archive import plain_values
 from portfolio_margin.io.parameters import Layer, build
 from portfolio_margin.io.params_file import write_params_file
@@ -99,7 +100,9 @@ def read_histories(
     # Volumes do not count here, so that the default of three columns is fine and two are enough.
     count = 3 if given["price_columns"].count(",") == 2 else 2
     of_price, of_vol = column_names(given, "price_columns", count), column_names(given, "vol_columns", 2)
-    return {
+    # Somewhere it is tomorrow already, and a day of a market there ends before one of UTC.
+    latest = str(np.datetime64("now", "D") + 1)
+    found = {
         name: read_calibration_history(
             path,
             vols[name],
@@ -108,9 +111,12 @@ def read_histories(
             vol_unit=given["vol_unit"],
             until=given["until"],
             accept=given["accept"],
+            latest=latest,
         )
         for name, path in prices.items()
     }
+    refuse_unknown_days(given["accept"], [one for history in found.values() for one in (history.price, history.vol)])
+    return found
 
 
 def _one_chain(chains: Sequence[str]) -> str | None:

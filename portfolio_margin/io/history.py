@@ -42,6 +42,8 @@ EVERY_DAY = 0.9
 VOL_UNITS = {"percent": 0.01, "decimal": 1.0}
 # A vol index whose median is outside, decimal, is in the other unit.
 USUAL_VOL = (0.03, 3.0)
+# Days before or after are a slip of the year, or times in another unit.
+FIRST_DAY, LAST_DAY = "1900-01-01", "2100-12-31"
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def read_checked_history(
     price: str = "close",
     until: str = "",
     accept: Collection[str] = (),
+    latest: str = LAST_DAY,
 ) -> CheckedHistory:
     """A history of closes up to and with a day.
 
@@ -113,10 +116,11 @@ def read_checked_history(
     price   column of prices, or of a vol index; rows without one are left out, and named
     until   last day taken, YYYY-MM-DD, "" for all there is
     accept  days YYYY-MM-DD whose jump is known to be real
+    latest  a row taken after this day is refused; give today, and nothing of the future is calibrated from
 
     DataError listing every row that is wrong.
     """
-    rows = _rows(source, time, price, until)
+    rows = _rows(source, time, price, until, latest)
     file, last = rows.table.file, rows.ends_of_days()
     open_day = _unfinished(rows)
     told = [f"{file}: the last day, {open_day}, is left out: it is not over"] if open_day else []
@@ -140,7 +144,7 @@ def read_checked_bars(
 
     See `read_checked_history` for the arguments. DataError listing every row that is wrong; for fewer than three.
     """
-    rows = _rows(source, time, price, until)
+    rows = _rows(source, time, price, until, LAST_DAY)
     file = rows.table.file
     if len(rows.close) < 3:
         refuse(file, price, len(rows.close), "needs three prices at least")
@@ -149,6 +153,25 @@ def read_checked_bars(
     told += _checked(rows, rows.chosen(rows.ends_of_days()), accept)
     step = min(int(np.median(np.diff(rows.moment))), DAY_MS)
     return CheckedBars(file, rows.moment, rows.close, step, (*rows.told, *told))
+
+
+def refuse_unknown_days(accept: Collection[str], read: Collection[CheckedHistory | CheckedBars]) -> None:
+    """DataError for a day to accept that is no day of the calendar, or that no history has."""
+    known: set[str] = set()
+    for one in read:
+        known |= set((one.date if isinstance(one, CheckedHistory) else _dates(one.time_ms // DAY_MS)).tolist())
+    files = ", ".join(dict.fromkeys(one.source for one in read))
+    for day in accept:
+        if not is_date(day):
+            refuse(files, "accept", day, "must be a day of the calendar, YYYY-MM-DD")
+        if day not in known:
+            refuse(files, "accept", day, "a day without a row; give the day of the row that is named, or leave it out")
+
+
+def refuse_constant(source: str, column: str, values: FloatArray) -> None:
+    """DataError naming source and column where all values are the same."""
+    if np.all(values == values[0]):
+        refuse(source, column, float(values[0]), "the same on every row: there are no moves to learn from")
 
 
 def decimal_vols(source: str, column: str, vols: FloatArray, unit: str) -> FloatArray:
@@ -164,7 +187,7 @@ def decimal_vols(source: str, column: str, vols: FloatArray, unit: str) -> Float
     return found
 
 
-def _rows(source: str | Path | pd.DataFrame, time: str, price: str, until: str) -> _Rows:
+def _rows(source: str | Path | pd.DataFrame, time: str, price: str, until: str, latest: str) -> _Rows:
     """Rows that have a price, up to a day. DataError for what is no time or no price, for order, for fewer than two
     days."""
     table = read_table(source, "history")
@@ -184,10 +207,28 @@ def _rows(source: str | Path | pd.DataFrame, time: str, price: str, until: str) 
     found = _Rows(table, time, price, moment, close, table.row, ()).chosen(held)
     if until:
         found = found.chosen(found.moment // DAY_MS <= np.datetime64(until, "D").astype(np.int64))
+    _refuse_days_outside(found, latest)
     days = len(np.unique(found.moment // DAY_MS))
     if days < 2:
         refuse(table.file, price, days, "needs prices of two days at least")
     return found._replace(told=(*told, *_bar_gaps(table.file, found.moment)))
+
+
+def _refuse_days_outside(rows: _Rows, latest: str) -> None:
+    """DataError for rows before 1900 and after a day."""
+    day = rows.moment // DAY_MS
+    first, last = (int(np.datetime64(text, "D").astype(np.int64)) for text in (FIRST_DAY, latest))
+    after = "after what can be known" if latest == LAST_DAY else "in the future"
+    problems = [
+        Problem(rows.table.file, int(rows.row[n]), rows.time, str(_dates(day[n : n + 1])[0]), remedy)
+        for bad, remedy in (
+            (day < first, f"before {FIRST_DAY}: correct the year or the unit"),
+            (day > last, f"after {latest}, {after}: correct the year, or give a last day"),
+        )
+        for n in np.flatnonzero(bad).tolist()
+    ]
+    if problems:
+        raise DataError(problems)
 
 
 def _checked(rows: _Rows, days: _Rows, accept: Collection[str]) -> list[str]:
@@ -297,7 +338,8 @@ def _jumps(rows: _Rows, days: _Rows, accept: Collection[str]) -> tuple[list[Prob
 def _prices(rows: _Rows, daily: bool) -> Prices:
     day = _dates(rows.moment // DAY_MS)
     time = day if daily else np.datetime_as_string(rows.moment.astype("datetime64[ms]"), unit="m", timezone="UTC")
-    return Prices(rows.table.file, rows.price, time, day, rows.close, rows.row)
+    step = np.diff(rows.moment // DAY_MS if daily else rows.moment)
+    return Prices(rows.table.file, rows.price, time, day, rows.close, rows.row, step / np.median(step))
 
 
 def _still(file: str, day: IntArray, close: FloatArray) -> list[str]:

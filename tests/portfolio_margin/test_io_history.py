@@ -124,6 +124,14 @@ def test_a_market_that_jumps_among_wild_days_is_told_and_not_refused() -> None:
     assert "5:4" in refused(crash.assign(close=100 * np.exp(np.cumsum(calm))))
 
 
+def test_days_that_cannot_be() -> None:
+    for day, text in (("1026-03-01", "before 1900-01-01"), ("2226-03-01", "after 2100-12-31")):
+        days = [day, *DAYS[1:]] if day < "1900" else [*DAYS[:-1], day]
+        assert f"date = '{day}': {text}" in refused(frame(date=days))
+    assert "row 60, date = '2026-03-01': after 2026-02-28, in the future" in refused(frame(), latest="2026-02-28")
+    assert len(read_checked_history(frame(), until="2026-02-28", latest="2026-02-28").date) == 59
+
+
 def test_gaps_short_and_long() -> None:
     short = frame().drop(index=[20, 21]).reset_index(drop=True)
     assert "days are missing, 2026-01-20 to 2026-01-23" in read_checked_history(short).findings[0]

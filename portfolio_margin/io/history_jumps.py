@@ -127,7 +127,7 @@ def _split(ratio: float, splits: bool) -> str:
 
 def _bad_tick(given: Prices, first: int, last: int) -> Problem:
     """first, last: rows of the tick."""
-    rows = "" if first == last else f" to row {given.row[last]}"
+    rows = "" if first == last else f" after row {given.row[last]}"
     remedy = (
         f"a jump from {given.price[first - 1]:g} and back to {given.price[last + 1]:g}{rows}: looks like a bad tick; "
         f"correct or blank it, or accept the day {given.day[first]}"

@@ -105,7 +105,7 @@ def test_bad_ticks_of_days_and_of_bars(value: float, rows: int) -> None:
             read(bad)
         text = str(caught.value)
         assert f"row 31, close = {close[30]}" in text and text.count("looks like a bad tick") == 1, text
-        assert "looks like a split" not in text and (rows == 1 or f"to row {30 + rows}" in text)
+        assert "looks like a split" not in text and (rows == 1 or f"after row {30 + rows}" in text)
         assert len(read(bad, accept=[str(table.date[30])[:10]]).close) > 9
 
 

@@ -101,7 +101,11 @@ class Quantiles:
 
     def rule(self, least_days: int, horizon_days: int) -> Rule:
         """The rule, from day `least_days` on."""
-        return refitted(replace(self.fit, horizon_days=horizon_days), least_days, self.every_days)
+        return refitted(self.used(least_days, horizon_days).fit, least_days, self.every_days)
+
+    def used(self, least_days: int, horizon_days: int) -> Quantiles:
+        """The set with the horizon of the back-test."""
+        return replace(self, fit=replace(self.fit, horizon_days=horizon_days))
 
     def bare(self, least_days: int, horizon_days: int) -> Rule | None:
         """The same without buffer, stressed weight and floor."""
@@ -130,7 +134,11 @@ class Filtered:
 
     def rule(self, least_days: int, horizon_days: int) -> Rule:
         """The rule, from day `least_days` on."""
-        return replace(self.ewma, horizon_days=horizon_days, least_days=least_days)
+        return self.used(least_days, horizon_days).ewma
+
+    def used(self, least_days: int, horizon_days: int) -> Filtered:
+        """The set with horizon and first day of the back-test."""
+        return replace(self, ewma=replace(self.ewma, horizon_days=horizon_days, least_days=least_days))
 
     def bare(self, least_days: int, horizon_days: int) -> Rule | None:
         """None: it is bare."""
@@ -154,7 +162,7 @@ class Calibration:
 
     def rule(self, least_days: int, horizon_days: int) -> Rule:
         """The rule, from day `least_days` on."""
-        known = self._settings(least_days, horizon_days)
+        known = self.used(least_days, horizon_days).settings
         return lambda given: _calibrated(given, known)
 
     def bare(self, least_days: int, horizon_days: int) -> Rule | None:
@@ -163,9 +171,11 @@ class Calibration:
         plain = replace(plain, range_low=BOUNDS["range_low"][0], vol_low=BOUNDS["vol_low"][0])
         return Calibration(plain, self.scenarios).rule(least_days, horizon_days)
 
-    def _settings(self, least_days: int, horizon_days: int) -> Settings:
+    def used(self, least_days: int, horizon_days: int) -> Calibration:
+        """The set with horizon and first day of the back-test."""
         lookback = max(least_days, int(self.settings.lookback_days))
-        return replace(self.settings, horizon_days=horizon_days, least_days=least_days, lookback_days=lookback)
+        known = replace(self.settings, horizon_days=horizon_days, least_days=least_days, lookback_days=lookback)
+        return replace(self, settings=known)
 
 
 @dataclass(frozen=True)
@@ -181,12 +191,16 @@ class Limited:
 
     def rule(self, least_days: int, horizon_days: int) -> Rule:
         """The rule, from day `least_days` on."""
-        known = replace(self.dynamic, horizon_days=float(horizon_days), least_days=least_days)
+        known = self.used(least_days, horizon_days).dynamic
         return lambda given: _limited(given, known)
+
+    def used(self, least_days: int, horizon_days: int) -> Limited:
+        """The set with horizon and first day of the back-test."""
+        return replace(self, dynamic=replace(self.dynamic, horizon_days=float(horizon_days), least_days=least_days))
 
     def bare(self, least_days: int, horizon_days: int) -> Rule | None:
         """The level of the same rule without tool and limit."""
-        known = replace(self.dynamic, horizon_days=float(horizon_days), least_days=least_days)
+        known = self.used(least_days, horizon_days).dynamic
         return lambda given: _limited(given, known, bare=True)
 
 
@@ -230,6 +244,11 @@ KINDS: dict[str, type[Set]] = {
     "historical": Simulated,
     "model": Venue,
 }
+
+
+def as_used(chosen: Set, least_days: int, horizon_days: int) -> Set:
+    """A set as a back-test walks it: with its horizon and its first day in place of the set's own."""
+    return chosen if isinstance(chosen, Fixed | Simulated | Venue) else chosen.used(least_days, horizon_days)
 
 
 def _calibrated(given: History, settings: Settings) -> Path:

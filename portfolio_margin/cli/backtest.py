@@ -12,7 +12,7 @@ import numpy as np
 from portfolio_margin.backtest.parts import parts_of
 from portfolio_margin.backtest.plan import Plan
 from portfolio_margin.backtest.run import BackTest, back_test
-from portfolio_margin.backtest.sets import KINDS, Set, Venue
+from portfolio_margin.backtest.sets import KINDS, Set, Venue, as_used
 from portfolio_margin.cli.backtest_summary import summary_columns
 from portfolio_margin.cli.output import (
     chosen_output,
@@ -54,7 +54,7 @@ DEFAULT_SETS = ("fixed", "quantile", "ewma", "apc")
 @click.option("--daily", is_flag=True, help="Of shorter bars the closes of days alone.")
 @click.option("--accept", multiple=True, metavar="DATE", help="A day whose jump is real; repeatable.")
 @click.option("--books", "count", type=int, default=COUNT, show_default=True, help="Standard books, then random ones.")
-@click.option("--seed", type=int, default=SEED, show_default=True, help="Of the random books.")
+@click.option("--seed", type=click.IntRange(0), default=SEED, show_default=True, help="Of the random books.")
 @click.option("--set", "names", multiple=True, metavar="NAME", help=f"Tested: {', '.join(KINDS)}, or of --params.")
 @click.option("--params", "params_file", metavar="FILE", help='TOML: [sets.NAME] with kind = "quantile" and fields.')
 @click.option("--backend", type=click.Choice(("numba", "numpy", "jax")), default="numba", show_default=True)
@@ -144,6 +144,7 @@ def _plan(given: Mapping[str, Any]) -> tuple[Plan, tuple[str, ...]]:
         until=given["until"],
         accept=given["accept"],
         daily=given["daily"],
+        known_days=given["least_days"],
         **names,
     )
     plan = Plan(
@@ -193,12 +194,19 @@ def _identity(
         "first": first,
         "last": last,
         "steps_per_day": own.steps_per_day,
+        "days_per_year": own.days_per_year,
         "horizon_days": found.plan.horizon_days,
         "confidence": found.plan.confidence,
         "books": len(found.plan.books),
         "seed": given["seed"],
         "share_with_vol_index": round(float(indexed), 4),
-        "sets": {name: {"kind": _kind(chosen), **plain_values(chosen)} for name, chosen in sets.items()},
+        "sets": {
+            name: {
+                "kind": _kind(chosen),
+                **plain_values(as_used(chosen, found.plan.least_days, found.plan.horizon_days)),
+            }
+            for name, chosen in sets.items()
+        },
     }
 
 

@@ -15,6 +15,7 @@ from portfolio_margin.cli.parameters import read_parameters
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.dynamic.rule import rounded
 from portfolio_margin.io.calibrated import CalibrationHistory, common_returns, findings, read_calibration_history
+from portfolio_margin.io.history import refuse_unknown_days
 from portfolio_margin.io.parameter_archive import plain_values
 from portfolio_margin.io.parameters import Layer, build
 from portfolio_margin.io.params_file import write_params_file
@@ -46,7 +47,8 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
     """
     tables = read_parameters(given["params_file"], TABLES)
     chain_file = _one_chain(given["chains"])
-    settings, base = settings_of(tables), _base(tables, chain_file)
+    settings = settings_of(tables)
+    base = _base(tables, chain_file, settings)
     histories = read_histories(prices, vols, given)
     day = day_after(histories)
     for line in findings(histories):
@@ -98,7 +100,9 @@ def read_histories(
     # Volumes do not count here, so that the default of three columns is fine and two are enough.
     count = 3 if given["price_columns"].count(",") == 2 else 2
     of_price, of_vol = column_names(given, "price_columns", count), column_names(given, "vol_columns", 2)
-    return {
+    # Somewhere it is tomorrow already, and a day of a market there ends before one of UTC.
+    latest = str(np.datetime64("now", "D") + 1)
+    found = {
         name: read_calibration_history(
             path,
             vols[name],
@@ -107,9 +111,12 @@ def read_histories(
             vol_unit=given["vol_unit"],
             until=given["until"],
             accept=given["accept"],
+            latest=latest,
         )
         for name, path in prices.items()
     }
+    refuse_unknown_days(given["accept"], [one for history in found.values() for one in (history.price, history.vol)])
+    return found
 
 
 def _one_chain(chains: Sequence[str]) -> str | None:
@@ -119,16 +126,16 @@ def _one_chain(chains: Sequence[str]) -> str | None:
     return chains[0] if chains else None
 
 
-def _base(tables: Mapping[str, Mapping[str, Any]], chain_file: str | None) -> grid.Params:
+def _base(tables: Mapping[str, Mapping[str, Any]], chain_file: str | None, settings: Settings) -> grid.Params:
     """What of the grid is not calibrated. ConfigError where something is given that is."""
     given = tables.get(FAMILY, {})
     stated = [name for name in MADE if name in given]
     stated += [name for name in ("short_power", "long_power") if chain_file and name in given.get("dynamics", {})]
     if stated:
         raise ConfigError(f"[{FAMILY}] {', '.join(stated)}: calibrated from the histories; leave it out")
-    base: grid.Params = build(
-        grid.Params, Layer("", {"dynamics": {"minimum_vol_up": 0.0}}), Layer(f"[{FAMILY}]", given)
-    )
+    # Range and shocks are of the horizon, so time passes by as much.
+    own = {"days": [0.0, float(settings.horizon_days)], "dynamics": {"minimum_vol_up": 0.0}}
+    base: grid.Params = build(grid.Params, Layer("", own), Layer(f"[{FAMILY}]", given))
     return base
 
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.io.history import CheckedBars, decimal_vols, read_checked_bars
+from portfolio_margin.io.history import (
+    CheckedBars,
+    decimal_vols,
+    read_checked_bars,
+    refuse_constant,
+    refuse_unknown_days,
+)
 from portfolio_margin.io.tables import refuse
 from pricing.arrays import FloatArray, IntArray
 from scenarios.backtest.history import MS_PER_DAY, History, history
@@ -39,6 +45,7 @@ def read_history(
     until: str = "",
     accept: Collection[str] = (),
     daily: bool = False,
+    known_days: int = 500,
 ) -> HistoryRead:
     """A history for a back-test, read and checked as that of a calibration (`io/history.py`).
 
@@ -50,19 +57,23 @@ def read_history(
     until          last day taken, YYYY-MM-DD; "" for all
     accept         days whose jump is known to be real
     daily          of shorter bars the last of every day that is over, alone
+    known_days     so many of the first days, which no margin is tested on, say whether a year has 252 or 365
 
     DataError listing what is wrong with either.
     """
     bars = read_checked_bars(prices, time=price_columns[0], price=price_columns[1], until=until, accept=accept)
     moments, price = bars.time_ms + bars.step_ms, bars.close
     per_day = max(1, round(MS_PER_DAY / bars.step_ms))
-    days = np.unique((moments - 1) // MS_PER_DAY)
+    refuse_constant(bars.source, price_columns[1], price)
+    days = np.unique((moments - 1) // MS_PER_DAY)[: max(known_days, 2)]
     per_year = 365.0 * len(days) / max(float(days[-1] - days[0] + 1), 1.0)
-    index, told = None, bars.findings
+    index, told, of_files = None, bars.findings, [bars]
     if vols is not None:
         read = read_checked_bars(vols, time=vol_columns[0], price=vol_columns[1], until=until, accept=accept)
         index = _known(read, decimal_vols(read.source, vol_columns[1], read.close, vol_unit), moments)
         told += tuple(line for line in read.findings if line not in told)
+        of_files.append(read)
+    refuse_unknown_days(accept, of_files)
     year = TRADING_DAYS if per_year < EVERY_DAY else 365.0
     found = history(moments, price, index, days_per_year=year, steps_per_day=per_day)
     if not daily or per_day == 1:

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from portfolio_margin.io.history import VOL_UNITS, CheckedHistory, decimal_vols, read_checked_history
+from portfolio_margin.io.history import (
+    LAST_DAY,
+    VOL_UNITS,
+    CheckedHistory,
+    decimal_vols,
+    read_checked_history,
+    refuse_constant,
+)
 from portfolio_margin.io.tables import refuse
 from pricing.arrays import FloatArray, StrArray
 
@@ -53,6 +60,7 @@ def read_calibration_history(
     vol_unit: str,
     until: str = "",
     accept: Collection[str] = (),
+    latest: str = LAST_DAY,
 ) -> CalibrationHistory:
     """Histories of one underlying, checked, up to and with the day `until`.
 
@@ -60,11 +68,17 @@ def read_calibration_history(
     price_columns, vol_columns   names of time and close
     vol_unit                     "percent" (vol points) or "decimal"
     accept                       days whose jump is known to be real
+    latest                       no row taken may be of a day after it
 
-    DataError as `read_checked_history`; where the two end on different days; where vols are in the other unit.
+    DataError as `read_checked_history`; where one never moves; where the two end on different days; where vols are in
+    the other unit.
     """
-    price = read_checked_history(prices, time=price_columns[0], price=price_columns[1], until=until, accept=accept)
-    vol = read_checked_history(vols, time=vol_columns[0], price=vol_columns[1], until=until, accept=accept)
+    price, vol = (
+        read_checked_history(file, time=columns[0], price=columns[1], until=until, accept=accept, latest=latest)
+        for file, columns in ((prices, price_columns), (vols, vol_columns))
+    )
+    refuse_constant(price.source, price_columns[1], price.close)
+    refuse_constant(vol.source, vol_columns[1], vol.close)
     if vol.date[-1] != price.date[-1]:
         remedy = f"the prices of {price.source} end on {price.date[-1]}: give a last day that both have"
         refuse(vol.source, "date", str(vol.date[-1]), remedy)

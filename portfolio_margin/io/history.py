@@ -1,8 +1,8 @@
 """Histories of closes for calibrations and back-tests, with what is wrong with it found and named.
 
 Refused, every row of it: what is no time or no price above 0, rows out of order or twice, times with a zone among times
-without one, jumps that look like a split or a change of unit, gaps of more than a week. Told: gaps, times without a
-zone, closes that stand still, a last day that is not over.
+without one, jumps that look like a bad tick, a split or a change of unit, gaps of more than a week. Told: gaps, times
+without a zone, closes that stand still, jumps near a ratio among rows as wild, a last day that is not over.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from portfolio_margin.io.history_jumps import Prices, find_jumps
 from portfolio_margin.io.price_history import is_date
 from portfolio_margin.io.tables import (
     Table,
@@ -33,11 +34,6 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 ZONE = re.compile(r"(?:Z|[+-]\d{2}:?\d{2})$", re.I)
-# What a price is divided or multiplied by in a split or a change of unit, and how near the ratio of two closes must be.
-SPLIT_RATIOS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0, 1000.0)
-SPLIT_NEARNESS = 0.04
-# A move so many times the median move is a jump; crashes of indices and coins were up to about 35 times.
-JUMP = 12.0
 LONGEST_GAP_DAYS = 7
 STANDING_STILL = 5
 SHOWN = 3
@@ -46,6 +42,8 @@ EVERY_DAY = 0.9
 VOL_UNITS = {"percent": 0.01, "decimal": 1.0}
 # A vol index whose median is outside, decimal, is in the other unit.
 USUAL_VOL = (0.03, 3.0)
+# Days before or after are a slip of the year, or times in another unit.
+FIRST_DAY, LAST_DAY = "1900-01-01", "2100-12-31"
 
 
 @dataclass(frozen=True)
@@ -109,6 +107,7 @@ def read_checked_history(
     price: str = "close",
     until: str = "",
     accept: Collection[str] = (),
+    latest: str = LAST_DAY,
 ) -> CheckedHistory:
     """A history of closes up to and with a day.
 
@@ -117,17 +116,18 @@ def read_checked_history(
     price   column of prices, or of a vol index; rows without one are left out, and named
     until   last day taken, YYYY-MM-DD, "" for all there is
     accept  days YYYY-MM-DD whose jump is known to be real
+    latest  a row taken after this day is refused; give today, and nothing of the future is calibrated from
 
     DataError listing every row that is wrong.
     """
-    rows = _rows(source, time, price, until)
+    rows = _rows(source, time, price, until, latest)
     file, last = rows.table.file, rows.ends_of_days()
     open_day = _unfinished(rows)
     told = [f"{file}: the last day, {open_day}, is left out: it is not over"] if open_day else []
     if open_day:
         last[-1] = False
     days = rows.chosen(last)
-    told += _checked_days(days, accept)
+    told += _checked(rows, days, accept)
     return CheckedHistory(file, _dates(days.moment // DAY_MS), days.close, (*rows.told, *told))
 
 
@@ -144,15 +144,34 @@ def read_checked_bars(
 
     See `read_checked_history` for the arguments. DataError listing every row that is wrong; for fewer than three.
     """
-    rows = _rows(source, time, price, until)
+    rows = _rows(source, time, price, until, LAST_DAY)
     file = rows.table.file
     if len(rows.close) < 3:
         refuse(file, price, len(rows.close), "needs three prices at least")
     open_day = _unfinished(rows)
     told = [f"{file}: the last day, {open_day}, is not over: its bars are of no whole day"] if open_day else []
-    told += _checked_days(rows.chosen(rows.ends_of_days()), accept)
+    told += _checked(rows, rows.chosen(rows.ends_of_days()), accept)
     step = min(int(np.median(np.diff(rows.moment))), DAY_MS)
     return CheckedBars(file, rows.moment, rows.close, step, (*rows.told, *told))
+
+
+def refuse_unknown_days(accept: Collection[str], read: Collection[CheckedHistory | CheckedBars]) -> None:
+    """DataError for a day to accept that is no day of the calendar, or that no history has."""
+    known: set[str] = set()
+    for one in read:
+        known |= set((one.date if isinstance(one, CheckedHistory) else _dates(one.time_ms // DAY_MS)).tolist())
+    files = ", ".join(dict.fromkeys(one.source for one in read))
+    for day in accept:
+        if not is_date(day):
+            refuse(files, "accept", day, "must be a day of the calendar, YYYY-MM-DD")
+        if day not in known:
+            refuse(files, "accept", day, "a day without a row; give the day of the row that is named, or leave it out")
+
+
+def refuse_constant(source: str, column: str, values: FloatArray) -> None:
+    """DataError naming source and column where all values are the same."""
+    if np.all(values == values[0]):
+        refuse(source, column, float(values[0]), "the same on every row: there are no moves to learn from")
 
 
 def decimal_vols(source: str, column: str, vols: FloatArray, unit: str) -> FloatArray:
@@ -168,7 +187,7 @@ def decimal_vols(source: str, column: str, vols: FloatArray, unit: str) -> Float
     return found
 
 
-def _rows(source: str | Path | pd.DataFrame, time: str, price: str, until: str) -> _Rows:
+def _rows(source: str | Path | pd.DataFrame, time: str, price: str, until: str, latest: str) -> _Rows:
     """Rows that have a price, up to a day. DataError for what is no time or no price, for order, for fewer than two
     days."""
     table = read_table(source, "history")
@@ -188,20 +207,38 @@ def _rows(source: str | Path | pd.DataFrame, time: str, price: str, until: str) 
     found = _Rows(table, time, price, moment, close, table.row, ()).chosen(held)
     if until:
         found = found.chosen(found.moment // DAY_MS <= np.datetime64(until, "D").astype(np.int64))
+    _refuse_days_outside(found, latest)
     days = len(np.unique(found.moment // DAY_MS))
     if days < 2:
         refuse(table.file, price, days, "needs prices of two days at least")
     return found._replace(told=(*told, *_bar_gaps(table.file, found.moment)))
 
 
-def _checked_days(days: _Rows, accept: Collection[str]) -> list[str]:
-    """What is told of the closes of days. DataError for long gaps and jumps."""
-    day = days.moment // DAY_MS
-    problems, gaps = _day_gaps(days.table, days.time, day, days.row)
-    problems += _jumps(days.table, days.price, day, days.close, days.row, accept)
+def _refuse_days_outside(rows: _Rows, latest: str) -> None:
+    """DataError for rows before 1900 and after a day."""
+    day = rows.moment // DAY_MS
+    first, last = (int(np.datetime64(text, "D").astype(np.int64)) for text in (FIRST_DAY, latest))
+    after = "after what can be known" if latest == LAST_DAY else "in the future"
+    problems = [
+        Problem(rows.table.file, int(rows.row[n]), rows.time, str(_dates(day[n : n + 1])[0]), remedy)
+        for bad, remedy in (
+            (day < first, f"before {FIRST_DAY}: correct the year or the unit"),
+            (day > last, f"after {latest}, {after}: correct the year, or give a last day"),
+        )
+        for n in np.flatnonzero(bad).tolist()
+    ]
     if problems:
         raise DataError(problems)
-    return gaps + _still(days.table.file, day, days.close)
+
+
+def _checked(rows: _Rows, days: _Rows, accept: Collection[str]) -> list[str]:
+    """What is told of the closes of days and of all bars. DataError for long gaps and jumps."""
+    day = days.moment // DAY_MS
+    problems, told = _day_gaps(days.table, days.time, day, days.row)
+    jumps, moves = _jumps(rows, days, accept)
+    if problems or jumps:
+        raise DataError(problems + jumps)
+    return told + moves + _still(days.table.file, day, days.close)
 
 
 def _moments(table: Table, column: str, stamps: StrArray) -> tuple[IntArray, list[str], list[Problem]]:
@@ -287,27 +324,22 @@ def _day_gaps(table: Table, column: str, day: IntArray, row: IntArray) -> tuple[
     return problems, [f"{table.file}: days are missing, {shown}{more}; a return over a gap counts as one of a day"]
 
 
-def _jumps(
-    table: Table, column: str, day: IntArray, close: FloatArray, row: IntArray, accept: Collection[str]
-) -> list[Problem]:
-    """Jumps of about a whole ratio, far from all others: splits, and changes of unit or of decimals."""
-    move = np.diff(np.log(close))
-    size = np.abs(move)
-    usual = float(np.median(size[size > 0.0])) if np.any(size > 0.0) else 0.0
-    dates = _dates(day)
-    problems = []
-    for n in np.flatnonzero(size > max(JUMP * usual, np.log(1.5))).tolist():
-        ratio = float(np.exp(size[n]))
-        near = [r for r in SPLIT_RATIOS if abs(ratio / r - 1.0) <= SPLIT_NEARNESS]
-        if not near or dates[n + 1] in accept:
-            continue
-        way = "divided" if move[n] < 0.0 else "multiplied"
-        remedy = (
-            f"{way} by {near[0]:g} since {dates[n]} ({close[n]:g}): looks like a split or another unit; adjust the rows"
-            f" before it, or accept the day {dates[n + 1]}"
-        )
-        problems.append(Problem(table.file, int(row[n + 1]), column, float(close[n + 1]), remedy))
-    return problems
+def _jumps(rows: _Rows, days: _Rows, accept: Collection[str]) -> tuple[list[Problem], list[str]]:
+    """Jumps of the closes of days, and of bars within them. A day whose bars have one is named by these."""
+    if len(rows.close) == len(days.close):
+        found = find_jumps(_prices(rows, daily=True), accept)
+        return found.problems, found.told
+    of_bars = find_jumps(_prices(rows, daily=False), accept, splits=False)
+    jumped = rows.moment[of_bars.places] // DAY_MS
+    of_days = find_jumps(_prices(days, daily=True), [*accept, *_dates(jumped).tolist()])
+    return of_bars.problems + of_days.problems, of_bars.told + of_days.told
+
+
+def _prices(rows: _Rows, daily: bool) -> Prices:
+    day = _dates(rows.moment // DAY_MS)
+    time = day if daily else np.datetime_as_string(rows.moment.astype("datetime64[ms]"), unit="m", timezone="UTC")
+    step = np.diff(rows.moment // DAY_MS if daily else rows.moment)
+    return Prices(rows.table.file, rows.price, time, day, rows.close, rows.row, step / np.median(step))
 
 
 def _still(file: str, day: IntArray, close: FloatArray) -> list[str]:

@@ -159,7 +159,47 @@ def test_what_is_told_of_a_history(run: Any, tmp_path: Path) -> None:  # noqa: F
     (tmp_path / "btc.csv").write_text("\n".join([*rows[:200], *rows[203:]]) + "\n")
     done = run(*ARGUMENTS, "--set", "fixed", "--json")
     told = "btc.csv: days are missing, 2020-07-17 to 2020-07-21; a return over a gap counts as one of a day"
-    assert done.code == 0 and told in done.err and json.loads(done.out)["findings"] == [told]
+    assert done.code == 0 and told in done.err
+    found = json.loads(done.out)["findings"]
+    assert found[0] == told and ["2020-08-27 is near 5:4" in line for line in found[1:]] == [True]
+
+
+def test_days_to_accept_seeds_and_constants(run: Any, tmp_path: Path) -> None:  # noqa: F811
+    written(tmp_path)
+    check_fails(run(*ARGUMENTS, "--accept", "hello"), "accept = 'hello': must be a day of the calendar")
+    check_fails(run(*ARGUMENTS, "--accept", "1999-12-31"), "accept = '1999-12-31': a day without a row")
+    check_fails(run(*ARGUMENTS, "--seed", "-1"), "--seed")
+    still = [row.partition(",")[0] + ",5.0" for row in (tmp_path / "btc.csv").read_text().splitlines()[1:]]
+    (tmp_path / "btc.csv").write_text("date,close\n" + "\n".join(still) + "\n")
+    check_fails(run(*ARGUMENTS), "btc.csv, close = 5.0: the same on every row")
+
+
+def test_the_result_says_what_was_used(run: Any, tmp_path: Path) -> None:  # noqa: F811
+    """Horizon and first day of the back-test, not those that a set has by itself."""
+    written(tmp_path)
+    kinds = ("calibrated", "quantile", "ewma", "apc", "fixed")
+    done = run(*ARGUMENTS, *(word for kind in kinds for word in ("--set", kind)), "--horizon", "2", "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    used = document["sets"]
+    assert (used["calibrated"]["settings"]["horizon_days"], used["calibrated"]["settings"]["least_days"]) == (2, 150)
+    assert (used["ewma"]["ewma"]["horizon_days"], used["ewma"]["ewma"]["least_days"]) == (2, 150)
+    assert (used["apc"]["dynamic"]["horizon_days"], used["apc"]["dynamic"]["least_days"]) == (2.0, 150)
+    assert used["quantile"]["fit"]["horizon_days"] == 2 and document["days_per_year"] == 365.0
+    assert sets.as_used(sets.Fixed(), 150, 2) == sets.Fixed()
+
+
+def test_the_length_of_a_year_is_of_what_is_known_before_the_first_margin(tmp_path: Path) -> None:
+    """Days of trading 60 times, and then every day: what is known of the first does not change with what follows."""
+    day = np.datetime64("2024-01-01") + np.arange(900)
+    weekday = (day.astype(np.int64) + 3) % 7 < 5
+    kept = day[weekday | (np.arange(900) > 100)]
+    price = 100.0 * np.exp(np.cumsum(np.random.default_rng(4).normal(0.0, 0.02, len(kept))))
+    for rows in (slice(0, 90), slice(None)):
+        lines = [f"{d},{p!r}" for d, p in zip(kept[rows], price[rows].tolist(), strict=True)]
+        (tmp_path / "p.csv").write_text("date,close\n" + "\n".join(lines) + "\n")
+        assert read_history(tmp_path / "p.csv", known_days=60).history.days_per_year == 252.0
+    assert read_history(tmp_path / "p.csv", known_days=600).history.days_per_year == 365.0
 
 
 @pytest.mark.parametrize("kind", [kind for kind in sets.KINDS if kind != "model"])

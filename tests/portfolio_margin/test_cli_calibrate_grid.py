@@ -66,6 +66,30 @@ def test_a_set_is_made_written_and_used(run: Any, tmp_path: Path) -> None:
     assert any(label.startswith(edge) for label in worst)
 
 
+@pytest.mark.parametrize(("horizon", "days"), [("", [0.0, 2.0]), ("horizon_days = 10\n", [0.0, 10.0])])
+def test_time_passes_by_the_horizon(run: Any, tmp_path: Path, horizon: str, days: list[float]) -> None:
+    """Options that age by one day under a range of ten would be charged too little for their time."""
+    written(tmp_path, 400)
+    (tmp_path / "settings.toml").write_text(f"[calibration]\ndraws = 20\ngrid_error = 0.1\n{horizon}")
+    done = run(*ARGUMENTS, *COLUMNS, "--set", "set.toml", "--json")
+    assert done.code == 0, done.err
+    assert tomllib.loads((tmp_path / "set.toml").read_text())["grid"]["days"] == days
+
+
+def test_days_to_accept_the_future_and_constants(run: Any, tmp_path: Path) -> None:
+    written(tmp_path, 400)
+    check_fails(run(*ARGUMENTS, *COLUMNS, "--accept", "hello"), "accept = 'hello': must be a day of the calendar")
+    check_fails(run(*ARGUMENTS, *COLUMNS, "--accept", "1999-12-31"), "accept = '1999-12-31': a day without a row")
+    dynamic = [word if word != "worst_case" else "dynamic_worst_case" for word in ARGUMENTS]
+    check_fails(run(*dynamic, *COLUMNS, "--accept", "2026-01-05"), "--accept has no effect")
+    written(tmp_path, 400, last=str(np.datetime64("now", "D") + 30))
+    check_fails(run(*ARGUMENTS, *COLUMNS), "in the future")
+    written(tmp_path, 400)
+    still = [row.partition(",")[0] + ",5.0" for row in (tmp_path / "vol.csv").read_text().splitlines()[1:]]
+    (tmp_path / "vol.csv").write_text("date,close\n" + "\n".join(still) + "\n")
+    check_fails(run(*ARGUMENTS, *COLUMNS), "vol.csv, close = 5.0: the same on every row")
+
+
 def test_outputs_agree(run: Any, tmp_path: Path) -> None:
     written(tmp_path)
     rows = list(csv.DictReader(run(*ARGUMENTS, *COLUMNS, "--csv").out.splitlines()))

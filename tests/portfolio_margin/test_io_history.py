@@ -79,6 +79,59 @@ def test_splits_and_units() -> None:
     assert len(read_checked_history(frame(close=crash)).date) == 60
 
 
+RATIOS = (5 / 4, 4 / 3, 3 / 2, 5 / 2, 7 / 2, 9, 12, 14, 16, 60, 70, 71.4, 200, 500, 1e3, 1e4, 1e6, 1e8)
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("down", [True, False])
+def test_every_ratio_that_is_about_one_of_a_split_or_a_unit(ratio: float, down: bool) -> None:
+    """Among moves of a percent, each with a move of its own on top of it."""
+    changed = 1_000.0 * np.exp(0.5 * np.log(CLOSE / 100.0))
+    changed[30:] *= 1.0 / ratio if down else ratio
+    text = refused(frame(close=changed))
+    assert "row 31, close" in text and ("divided by" if down else "multiplied by") in text and text.count("row") == 2
+    assert len(read_checked_history(frame(close=changed), accept=["2026-01-31"]).date) == 60
+
+
+@pytest.mark.parametrize(("value", "rows"), [(0.01, 1), (70.0, 1), (1e-6, 6), (0.8, 1), (1.3, 3)])
+def test_bad_ticks_of_days_and_of_bars(value: float, rows: int) -> None:
+    """A row or a few that are far off and back: one jump, named once, with its first row and its last."""
+    for table, read in ((frame(), read_checked_history), (hours(), read_checked_bars), (hours(), read_checked_history)):
+        close = 30_000.0 * np.exp(0.3 * np.log(table.close.to_numpy() / 100.0))
+        close[30:] *= close[29] / close[30]
+        close[30 : 30 + rows] *= value
+        bad = table.assign(close=close)
+        with pytest.raises(DataError) as caught:
+            read(bad)
+        text = str(caught.value)
+        assert f"row 31, close = {close[30]}" in text and text.count("looks like a bad tick") == 1, text
+        assert "looks like a split" not in text and (rows == 1 or f"after row {30 + rows}" in text)
+        assert len(read(bad, accept=[str(table.date[30])[:10]]).close) > 9
+
+
+def test_a_market_that_jumps_among_wild_days_is_told_and_not_refused() -> None:
+    """As in October 1987: a quarter in a day, with moves of several percent around it."""
+    wild = np.random.default_rng(5).normal(0.0, 0.005, 400)
+    wild[200:220] = 0.05 * (-1.0) ** np.arange(20)
+    wild[210] = -np.log(1.25)
+    crash = pd.DataFrame({"date": np.datetime64("2025-01-01") + np.arange(400), "close": 100 * np.exp(np.cumsum(wild))})
+    crash["date"] = crash.date.astype(str)
+    told = read_checked_history(crash).findings
+    assert len(told) == 1 and "on 2025-07-30 is near 5:4" in told[0] and "not as splits" in told[0]
+    assert read_checked_history(crash, accept=["2025-07-30"]).findings == ()
+    calm = wild.copy()
+    calm[200:210] = calm[211:220] = 0.005
+    assert "5:4" in refused(crash.assign(close=100 * np.exp(np.cumsum(calm))))
+
+
+def test_days_that_cannot_be() -> None:
+    for day, text in (("1026-03-01", "before 1900-01-01"), ("2226-03-01", "after 2100-12-31")):
+        days = [day, *DAYS[1:]] if day < "1900" else [*DAYS[:-1], day]
+        assert f"date = '{day}': {text}" in refused(frame(date=days))
+    assert "row 60, date = '2026-03-01': after 2026-02-28, in the future" in refused(frame(), latest="2026-02-28")
+    assert len(read_checked_history(frame(), until="2026-02-28", latest="2026-02-28").date) == 59
+
+
 def test_gaps_short_and_long() -> None:
     short = frame().drop(index=[20, 21]).reset_index(drop=True)
     assert "days are missing, 2026-01-20 to 2026-01-23" in read_checked_history(short).findings[0]
@@ -110,7 +163,7 @@ def test_every_bar_with_the_same_checks() -> None:
     assert "the last day, 2026-01-14, is not over" in open_day.findings[0]
     halved = hours().assign(close=100.0 + 0.01 * np.arange(240))
     halved.loc[100:, "close"] /= 4.0
-    with pytest.raises(DataError, match=r"divided by 4 since 2026-01-08 .* looks like a split"):
+    with pytest.raises(DataError, match=r"divided by 4 since 2026-01-09T03:00Z .* looks like a split"):
         read_checked_bars(halved)
     with pytest.raises(DataError, match="three prices"):
         read_checked_bars(frame().iloc[:2])
@@ -136,12 +189,29 @@ def test_time_zones() -> None:
     ("name", "columns", "days", "told"),
     [
         ("btcusdt_1h_binance_spot_20170817_20260726", ("open_time_utc", "close"), 3265, "27 gaps, 127 of 78373 bars"),
-        ("btcusd_1d_yahoo_20140917_20240810", ("date", "close"), 3616, ""),
+        ("btcusdt_5m_binance_2025-10", ("open_time_utc", "close"), 31, ""),
+        ("ethusdt_1h_binance_perp_20200301_20260331", ("open_time_utc", "close"), 2221, "on 2021-05-19 is near 4:3"),
+        ("btcusd_1d_yahoo_20140917_20240810", ("date", "close"), 3616, "on 2015-08-18 is near 5:4"),
+        ("spx_1d_yahoo_19500103_20231228", ("date", "close"), 18618, "on 1987-10-19 is near 5:4"),
+        ("nasdaq_composite_1d_yahoo_19990104_20181231", ("date", "close"), 5031, ""),
         ("wti_1d_fred_19860102_20190103", ("date", "wti_usd_bbl"), 8321, "290 rows without a wti_usd_bbl"),
         ("vix_1d_cboe_19900102_20260723", ("date", "close"), 9235, "2001-09-10 to 2001-09-17"),
+        ("dvol_btc_1d_deribit_20230101_20260622", ("date", "dvol_close"), 1269, "on 2026-02-05 is near 3:2"),
     ],
 )
 def test_real_histories(name: str, columns: tuple[str, str], days: int, told: str) -> None:
-    history = read_checked_history(data_file(f"prices/{name}.csv.gz"), time=columns[0], price=columns[1])
+    """Crashes of coins, indices and vols are none: every close of every file is taken."""
+    file = data_file(f"prices/{name}.csv.gz")
+    history = read_checked_history(file, time=columns[0], price=columns[1])
     assert len(history.date) == days
     assert told in " ".join(history.findings)
+    assert len(read_checked_bars(file, time=columns[0], price=columns[1]).close) >= days
+
+
+@pytest.mark.data
+def test_bad_ticks_of_a_real_file() -> None:
+    """Opens of the VIX have some, 36.55 between 15.77 and 14.20 and 2.58 between 13.67 and 12.89."""
+    with pytest.raises(
+        DataError, match=r"row 3542, open = 36.55: a jump from 15.77 (.|\n)*row 3745, open = 2.58: a jump"
+    ):
+        read_checked_history(data_file("prices/vix_1d_cboe_19900102_20260723.csv.gz"), price="open")

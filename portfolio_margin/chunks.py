@@ -82,7 +82,8 @@ def write_part(work: Work, chunk: Chunk, folder: Path, digest: str, identity: di
     orders = None if work.orders is None else work.orders.between(chunk.first, chunk.last)
     given = (own, work.arrays, work.market, work.model)
     statement = margin(*given, backend=work.backend, threads=work.threads, orders=orders)
-    return margin_parts.write_part(folder, chunk.number, statement, len(own.quantity), identity, digest)
+    told = {**identity, "notes": list(dict.fromkeys((*identity.get("notes", ()), *statement.notes)))}
+    return margin_parts.write_part(folder, chunk.number, statement, len(own.quantity), told, digest)
 
 
 def run_in_chunks(

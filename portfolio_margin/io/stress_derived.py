@@ -39,7 +39,7 @@ def chain_path(source: str | Path, name: str, origin: str = "", rows: Sequence[i
     for moment in moments:
         snapshot = read_chain(source, snapshot=moment, on_bad_row="exclude")
         expiries = expiries_of(snapshot.market)
-        surface = fit(vol_quotes(snapshot), expiries)
+        surface = fit(vol_quotes(snapshot), expiries, backend="numpy")
         market = with_surface(snapshot, surface.svi).market
         names = market.underlying_id if names is None else names
         price.append(market.spot)

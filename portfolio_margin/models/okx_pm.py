@@ -252,8 +252,7 @@ class Model:
 
     def _currencies(self, arrays: RiskArrays, unit_rows: UnitRows, book: Book) -> CurrencyCells:
         """Coins beside the scan; what they cost stands in for MR8, whose rates are not published."""
-        held = np.unique(book.instrument_idx[book.quantity > 0])
-        haircut = self._haircuts(arrays, held[(arrays.is_collateral & ~is_dollar(arrays))[held]])
+        haircut = self._haircuts(arrays, _coins_held(arrays, book))
         scan = unit_rows.net[:, : unit_rows.scenarios]
         rows = np.where(arrays.is_collateral[:, None], arrays.rows * self._weight(arrays), scan)
         coins = [coin_of(str(name)) for name in arrays.underlying_id]
@@ -314,11 +313,18 @@ class Model:
 
     def _rows(self, arrays: RiskArrays, book: Book) -> UnitRows:
         kinds = set(arrays.kind[book.instrument_idx[book.quantity != 0]].tolist())
-        gather((partial(self._check_options, kinds), partial(self._check_dated, kinds)))
+        checks = partial(self._check_options, kinds), partial(self._check_dated, kinds)
+        gather((*checks, partial(self._haircuts, arrays, _coins_held(arrays, book))))
         weight = self._weight(arrays)
         net = np.column_stack([arrays.pnl * by_index(arrays) * weight, arrays.delta, vega_per_contract(arrays)])
         size = whole_ticks(np.abs(arrays.delta)[:, None], arrays)
         return UnitRows(whole_ticks(net, arrays), size, np.zeros_like(size), len(weight))
+
+
+def _coins_held(arrays: RiskArrays, book: Book) -> IntArray:
+    """Rows of assets other than dollars of which some account has some."""
+    held = np.unique(book.instrument_idx[book.quantity > 0])
+    return np.asarray(held[(arrays.is_collateral & ~is_dollar(arrays))[held]])
 
 
 def by_index(arrays: RiskArrays) -> FloatArray:

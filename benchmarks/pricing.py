@@ -147,7 +147,7 @@ def implied(settings: Any, found: dict[str, Any]) -> dict[str, Any]:
     ours = {
         # At its usual resolution ours refuses what a rounding of the price moves by more than 1e-10 of itself; the race
         # counts rows that tell ten times less.
-        "implied_vol()": Peer(lambda c, t: implied_vol(*c[:4], c[5], c[4], resolution=1e-9)),
+        "implied_vol()": Peer(lambda c, t: implied_vol(*c[:4], c[5], c[4], resolution=1e-9)[0]),
         "its kernel": Peer(lambda c, t: solver.implied_vol(inversion, c, 1e-10, t)),
     }
     table, results = race("implied vol", ours, package_vols(found), columns, settings)

@@ -59,7 +59,7 @@ def compile_jobs(backends: Sequence[str]) -> Jobs:
             *changed_variables_jobs(backend),
             *scenario_jobs(backend),
             *_account_jobs(book, arrays, backend),
-            *_order_jobs(book, arrays, backend),
+            *_order_jobs(book, backend),
         )
     ]
 
@@ -150,20 +150,24 @@ def _dynamic_requirement(book: Book) -> Any:
     return model.requirement(book, arrays, backend="numba")
 
 
-def _order_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
-    """What an engine compiles; its orders are in futures, for which nothing is paid."""
+def _order_jobs(book: Book, backend: str) -> Jobs:
+    """What an engine compiles for as many scenarios as there are widths of registers."""
     if backend != "numba":
         return []
+    return [(f"numba: orders and fills of {columns}", partial(_orders, book, columns)) for columns in ACCOUNT_COLUMNS]
 
-    def ask() -> None:
-        engine = MarginEngine.from_arrays(book, worst_case.Model(), arrays)
-        engine.what_if("a", [("perpetual", 1.0)])
-        engine.what_if("a", [("perpetual", 1.0), ("perpetual", 2.0)])
-        engine.check([0], [1], [1.0])
-        engine.apply(PositionsChanged((Fill("a", "perpetual", 1.0),)))
-        engine.state.policy.figures(engine.state.ledger, engine.state.ledger.all_rows())
 
-    return [("numba: orders and fills", ask)]
+def _orders(book: Book, scenarios: int) -> None:
+    """Ask everything of an engine; orders are in futures, for which nothing is paid."""
+    instruments, market = _two_contracts()
+    moves = make(["none"] * scenarios, np.zeros((scenarios, 1)))
+    arrays = revalue(instruments, market, moves, backend="numpy")
+    engine = MarginEngine.from_arrays(book, worst_case.Model(), arrays)
+    engine.what_if("a", [("perpetual", 1.0)])
+    engine.what_if("a", [("perpetual", 1.0), ("perpetual", 2.0)])
+    engine.check([0], [1], [1.0])
+    engine.apply(PositionsChanged((Fill("a", "perpetual", 1.0),)))
+    engine.state.policy.figures(engine.state.ledger, engine.state.ledger.all_rows())
 
 
 def _five_quotes() -> SliceData:

@@ -6,7 +6,6 @@ behind `xp`, and writes what it does into the kernel. numba itself compiles only
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 import hashlib
@@ -15,7 +14,7 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import CellType, FunctionType, ModuleType
 from typing import Any, TypeVar
@@ -373,14 +372,3 @@ def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: in
 def _pool(workers: int, process: int) -> ThreadPoolExecutor:
     """Threads that stay: starting them takes as long as some ten thousand prices. A forked process needs its own."""
     return ThreadPoolExecutor(workers, thread_name_prefix="kernels")
-
-
-@contextlib.contextmanager
-def thread_count(threads: int) -> Iterator[None]:
-    """Run parallel kernels on this many threads, at most what the process was started with."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)

@@ -353,11 +353,11 @@ def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: in
 
     block   rows that stay together: 64 numbers fill whole cache lines, which threads should not share
     """
-    workers = workers_of(threads)
+    workers = workers_of(threads) if threads > 1 else 1
+    if workers == 1:
+        return [run(slice(0, rows))]
     ends = [rows * part // workers // block * block for part in range(workers)] + [rows]
     slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
-    if workers == 1:
-        return [run(slices[0])]
     pool = _pool(workers - 1, os.getpid())
     waiting = [pool.submit(run, part) for part in slices[:-1]]
     try:

@@ -13,6 +13,8 @@ from portfolio_margin.events import Fill, PositionsChanged
 from portfolio_margin.models import worst_case
 from portfolio_margin.order_codes import NO_ACCOUNT, NO_INSTRUMENT, OK
 from portfolio_margin.state import start
+from pricing.arrays import freeze
+from pricing.errors import DataError
 from scenarios.shocks import make
 from tests.naive import turns as naive
 from tests.portfolio_margin.books import CONTRACTS, INSTRUMENTS, MARKET, ROW, book_of, quantity
@@ -80,6 +82,33 @@ def test_one_order_is_asked_as_a_list_of_orders_is() -> None:
             assert engine.what_if(account, [(name, int(2 * half))]) == whole
         engine.apply(PositionsChanged((Fill(account, name, half),)))
         assert engine.what_if(account, [(name, half)]).pre["equity"] == engine.state.figures(account)["equity"]
+
+
+def test_columns_of_any_form_are_answered_alike() -> None:
+    """Columns that go to the kernels as they are, and others: lists, every second row, other types, read-only ones."""
+    engine = MarginEngine(engine_state(worst_case.Model(), holdings(40)))
+    random = np.random.default_rng(11)
+    rows = random.integers(0, 40, 90)
+    contracts = np.array([ROW[name] for name in CONTRACTS], dtype=np.int64)[random.integers(0, len(CONTRACTS), 90)]
+    amounts = random.integers(1, 50, 90) * INSTRUMENTS.quantity_step[contracts]
+    wanted = [column.tobytes() for column in engine.check(rows, contracts, amounts)]
+
+    def spread(column: np.ndarray) -> np.ndarray:
+        return np.repeat(column, 2)[::2]
+
+    forms = [
+        (rows.tolist(), contracts.tolist(), amounts.tolist()),
+        (spread(rows), contracts, amounts),
+        (rows, spread(contracts), amounts),
+        (rows, contracts, spread(amounts)),
+        (rows.astype(np.int32), contracts.astype(">i8"), amounts.astype(">f8")),
+        tuple(freeze(column, column.dtype) for column in (rows, contracts, amounts)),
+    ]
+    for form in forms:
+        assert [column.tobytes() for column in engine.check(*form)] == wanted
+    for bad in ((rows[:-1], contracts, amounts), (rows[:, None], contracts[:, None], amounts[:, None])):
+        with pytest.raises(DataError, match="need one account, instrument and quantity an order"):
+            engine.check(*bad)
 
 
 def test_kernels_of_one_width_are_compiled_where_it_is_asked_for() -> None:

@@ -122,6 +122,15 @@ def entry_of(ledger: Any, account: int) -> int:
 
 
 @numba.njit(**INLINED)
+def fetch_known(ledger: Any, entry: int) -> None:
+    """Ask for all the figures of an account."""
+    start = ledger[1][entry + FIGURES] * WIDTH
+    for place in range(start, start + WIDTH, PER_LINE):
+        XP.prefetch(ledger[4], place)
+    XP.prefetch(ledger[4], start + WIDTH - 1)
+
+
+@numba.njit(**INLINED)
 def copy_known(ledger: Any, entry: int, out: Any) -> None:
     """The figures of an account as they are known."""
     for i in range(WIDTH):

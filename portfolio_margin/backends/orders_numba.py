@@ -19,6 +19,7 @@ from portfolio_margin.backends.order_parts import (
     add,
     copy_known,
     entry_of,
+    fetch_known,
     fetch_positions,
     ledger_at,
     merged,
@@ -61,6 +62,7 @@ def _figures_after_template(tag: str) -> Any:
         tag  # noqa: B018 - enters the key of the disk cache
         columns, pages, entry, adds = terms[1], book[1], entry_of(book, account), NONE
         fetch_positions(book, account)
+        fetch_known(book, entry)
         held, start = pages[entry + COUNT], lanes.number_of(room)
         # Additions and the positions with them: as many rows as there may be. Words are eight bytes.
         most, rows, sizes = held + 2 * count + ROOM_BEYOND, room, lanes.doubles_at(start + 8 * 2 * count)

@@ -9,10 +9,13 @@ from portfolio_margin.kernel_inputs import EXACT_LIMIT, Faults, Positions, Table
 from pricing.arrays import FloatArray, IntArray, freeze
 from pricing.errors import ConfigError, DataError, NumericalError, Problem
 from pricing.price import check_threads, default_threads, load_backend
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 
 PARALLEL_PRODUCTS = 1_000_000
 NETTING = ("joint", "per_underlying")
+# Read-only like the column of the arrays: a writeable one would be another signature to compile.
+NO_SETS = freeze(np.zeros(0), np.int64)
 
 
 def worst_loss(
@@ -79,8 +82,7 @@ def kernel_positions(book: Book, arrays: RiskArrays, netting: str | None) -> Pos
     if last >= len(arrays):
         raise DataError([Problem("book", None, "instrument_idx", last, f"the risk arrays hold only {len(arrays)}")])
     netting_set = np.zeros(0 if netting is None else len(book.group_key), dtype=np.int64)
-    # Read-only like the column of the arrays: a writeable one would be another signature to compile.
-    row_set = freeze(np.zeros(0 if netting is None else len(arrays)), np.int64)
+    row_set = _one_set(arrays) if netting is not None else NO_SETS
     if netting == "per_underlying":
         if not book.is_grouped:
             raise ConfigError(
@@ -94,6 +96,7 @@ def kernel_positions(book: Book, arrays: RiskArrays, netting: str | None) -> Pos
     return Positions(book.account_ptr, book.group_ptr, netting_set, book.instrument_idx, book.quantity, row_set)
 
 
+@of_arrays
 def kernel_table(arrays: RiskArrays, rows: FloatArray, haircut: FloatArray | None) -> Table:
     """Rows as the kernels take them."""
     asset = arrays.is_collateral
@@ -105,7 +108,14 @@ def kernel_table(arrays: RiskArrays, rows: FloatArray, haircut: FloatArray | Non
         long_weight=np.where(asset, weight, 1.0),
         magnitude=np.abs(rows).max(axis=1),
         rounded=arrays.tick is not None,
+        kept={},
     )
+
+
+@of_arrays
+def _one_set(arrays: RiskArrays) -> IntArray:
+    """(N,) netting set of each row where there is one."""
+    return np.zeros(len(arrays), np.int64)
 
 
 def check_faults(book: Book, arrays: RiskArrays, found: Faults, account: IntArray | None = None) -> None:

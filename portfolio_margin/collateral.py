@@ -13,6 +13,7 @@ from portfolio_margin.dollars import is_dollar
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 
 DELTA_DIGITS = 4
@@ -48,18 +49,29 @@ def equity(
 ) -> Equity:
     """Equity of every account at the base scenario; haircut (N,) applies to long collateral balances, options_counted
     is that of the model's `Traits`."""
-    asset = arrays.is_collateral
-    # Delta is for information: not rounded by contract, since a million small contracts would add up the rounding.
-    delta_rows = arrays.delta * arrays.unit / arrays.tick_size
-    held = [
-        np.where(asset, arrays.value_rows, 0.0),
-        np.where(uncounted_rows(arrays, options_counted), arrays.value_rows, 0.0),
-    ]
-    gross = np.column_stack([arrays.value_rows, *held, delta_rows])
-    before = account_sums(book, arrays, gross, backend=backend, threads=threads)
-    after = account_sums(book, arrays, gross[:, 1:2], haircut=haircut, backend=backend, threads=threads)
+    rows = _rows_of_equity(arrays, options_counted)
+    before = account_sums(book, arrays, rows.gross, backend=backend, threads=threads)
+    after = account_sums(book, arrays, rows.collateral, haircut=haircut, backend=backend, threads=threads)
     delta = np.round(before[:, 3], DELTA_DIGITS) + 0.0
     return Equity(before[:, 0], before[:, 1], before[:, 1] - after[:, 0], before[:, 2], delta)
+
+
+class _EquityRows(NamedTuple):
+    """In ticks per unit: gross (N,4), the value, that of collateral, that of uncounted options, and delta; collateral
+    (N,1), the second of them."""
+
+    gross: FloatArray
+    collateral: FloatArray
+
+
+@of_arrays
+def _rows_of_equity(arrays: RiskArrays, options_counted: bool) -> _EquityRows:
+    # Delta is for information: not rounded by contract, since a million small contracts would add up the rounding.
+    delta_rows = arrays.delta * arrays.unit / arrays.tick_size
+    collateral = np.where(arrays.is_collateral, arrays.value_rows, 0.0)
+    uncounted = np.where(uncounted_rows(arrays, options_counted), arrays.value_rows, 0.0)
+    gross = np.column_stack([arrays.value_rows, collateral, uncounted, delta_rows])
+    return _EquityRows(gross, collateral[:, None])
 
 
 def uncounted_rows(arrays: RiskArrays, options_counted: bool) -> BoolArray:
@@ -67,6 +79,7 @@ def uncounted_rows(arrays: RiskArrays, options_counted: bool) -> BoolArray:
     return np.asarray((arrays.kind == Kind.OPTION) & (not options_counted))
 
 
+@of_arrays
 def moved_assets(arrays: RiskArrays) -> BoolArray:
     """(N,) assets that gain in some scenario: a balance owed of them loses there."""
     rows = np.flatnonzero(arrays.is_collateral)
@@ -75,6 +88,7 @@ def moved_assets(arrays: RiskArrays) -> BoolArray:
     return result
 
 
+@of_arrays
 def segregated_assets(arrays: RiskArrays) -> StrArray:
     """(N,) why a venue whose accounts hold one currency each does not take an asset, "" for contracts and for what it
     takes: coins, dollars, the margin currency and whatever a contract settles in."""

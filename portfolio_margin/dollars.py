@@ -7,6 +7,7 @@ import numpy as np
 
 from pricing.arrays import BoolArray, FloatArray
 from pricing.errors import ConfigError
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 
 # Currencies that venues count as one US dollar each: amounts of their parameters are in it.
@@ -35,6 +36,7 @@ def dollars(arrays: RiskArrays, whose: str) -> FloatArray:
     )
 
 
+@of_arrays
 def in_coin(arrays: RiskArrays) -> bool:
     """Whether the margin currency is a coin: one of the underlyings."""
     return arrays.currency in set(arrays.underlying_id.tolist())
@@ -62,12 +64,14 @@ def _per_quote_unit(arrays: RiskArrays) -> FloatArray:
     return np.full(len(arrays.underlying_id), 1.0 / spot)
 
 
+@of_arrays
 def is_dollar(arrays: RiskArrays) -> BoolArray:
     """(N,) rows of the margin currency, and of dollars, for models that count all of these as one money."""
     named = np.isin(arrays.instrument_id, [*DOLLARS, arrays.currency])
     return np.asarray(arrays.is_collateral & named)
 
 
+@of_arrays
 def is_own_money(arrays: RiskArrays) -> BoolArray:
     """(N,) rows of the margin currency and, where it is a dollar, of other dollars that no scenario moves.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class Table(NamedTuple):
     long_weight (N,) factor on long balances of collateral: 1 - haircut
     magnitude   (N,) largest absolute value of the row
     rounded     True where products of collateral are rounded to whole ticks
+    kept        what backends make of it and ask for again, by what they call it; None where nothing is kept
     """
 
     rows: FloatArray
@@ -50,6 +51,7 @@ class Table(NamedTuple):
     long_weight: FloatArray
     magnitude: FloatArray
     rounded: bool
+    kept: dict[Any, Any] | None = None
 
 
 class Faults(NamedTuple):

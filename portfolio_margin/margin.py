@@ -12,7 +12,15 @@ from portfolio_margin.collateral import equity
 from portfolio_margin.dollars import money_step
 from portfolio_margin.lacking import gather
 from portfolio_margin.margin_notes import statement_notes
-from portfolio_margin.requirement import MarginModel, check_covers, check_scenarios, covered, excluded, has_every_rule
+from portfolio_margin.requirement import (
+    MarginModel,
+    check_covers,
+    check_scenarios,
+    covered,
+    excluded,
+    haircut_of,
+    has_every_rule,
+)
 from portfolio_margin.statement import (
     AccountStatus,
     MarginStatement,
@@ -171,7 +179,7 @@ def _of_positions(book: Book, arrays: RiskArrays, model: MarginModel, *, backend
     seen, unseen = covered(model, book, arrays)
     count, unmargined = _left_out(model, book, arrays)
     required, haircut_rows = gather(
-        (lambda: model.requirement(seen, arrays, backend=backend, threads=threads), lambda: model.haircut(arrays))
+        (lambda: model.requirement(seen, arrays, backend=backend, threads=threads), lambda: haircut_of(model, arrays))
     )
     options = model.traits.options_counted
     held = equity(book, arrays, haircut_rows, options_counted=options, backend=backend, threads=threads)

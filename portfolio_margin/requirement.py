@@ -14,6 +14,7 @@ from portfolio_margin.dollars import is_own_money
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Exercise, Kind
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, same_scenarios
 
@@ -278,6 +279,12 @@ def european_on_coins(arrays: RiskArrays, venue: str) -> StrArray:
     return np.where(early_exercise(arrays), f"{venue} lists European options only", reason)
 
 
+@of_arrays
+def _groups(arrays: RiskArrays) -> IntArray:
+    """(N+1,) group of each row, UNGROUPED for what is none."""
+    return np.append(arrays.expiry_idx, UNGROUPED)
+
+
 def check_groups(book: Book, arrays: RiskArrays) -> None:
     """DataError where a position stands in another group than that of its expiry row, naming the first of them.
 
@@ -285,7 +292,7 @@ def check_groups(book: Book, arrays: RiskArrays) -> None:
     without groups has none that could be wrong.
     """
     key = np.repeat(book.group_key, np.diff(book.group_ptr))
-    wrong = key != np.append(arrays.expiry_idx, UNGROUPED)[np.minimum(book.instrument_idx, len(arrays))]
+    wrong = key != _groups(arrays)[np.minimum(book.instrument_idx, len(arrays))]
     wrong &= (key != UNGROUPED) & (book.instrument_idx < len(arrays))
     if np.any(wrong):
         position = int(np.argmax(wrong))
@@ -296,6 +303,52 @@ def check_groups(book: Book, arrays: RiskArrays) -> None:
             "build the book with group_of_instrument=instruments.expiry_idx, of the same instruments"
         )
         raise DataError([Problem("book", str(account), "group", int(key[position]), remedy)])
+
+
+@of_arrays
+def reasons(model: MarginModel, arrays: RiskArrays) -> StrArray:
+    """(N,) `not_covered` of a model. ConfigError where it gives no text an instrument."""
+    reason = np.asarray(model.not_covered(arrays), dtype=np.str_)
+    if reason.shape != (len(arrays),):
+        raise ConfigError(f"{model.model_id}.not_covered gives {reason.shape}: needs one text an instrument")
+    return reason
+
+
+@of_arrays
+def haircut_of(model: MarginModel, arrays: RiskArrays) -> FloatArray:
+    """(N,) `haircut` of a model."""
+    return np.asarray(model.haircut(arrays), dtype=np.float64)
+
+
+@of_arrays
+def debts_of(model: MarginModel, arrays: RiskArrays) -> BoolArray:
+    """(N,) `debts_covered` of a model."""
+    return np.asarray(model.debts_covered(arrays), dtype=np.bool_)
+
+
+class _Excluded(NamedTuple):
+    """What `excluded` looks up; (N+1,) each, the last for rows that are none.
+
+    reason  `not_covered`, and any, whether there is one at all
+    asset   held as such, and not the margin currency;  charged, it owed
+    money   of the margin currency's own
+    """
+
+    reason: StrArray
+    any: bool
+    asset: BoolArray
+    charged: BoolArray
+    money: BoolArray
+
+
+@of_arrays
+def _looked_up(model: MarginModel, arrays: RiskArrays) -> _Excluded:
+    reason = reasons(model, arrays)
+    asset = np.append(arrays.is_collateral & (arrays.instrument_id != arrays.currency), False)
+    charged = np.append(debts_of(model, arrays), True)
+    return _Excluded(
+        np.append(reason, ""), bool(np.any(reason != "")), asset, charged, np.append(is_own_money(arrays), False)
+    )
 
 
 def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, tuple[str, ...]]:
@@ -316,7 +369,7 @@ def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, t
     asset = np.append(arrays.is_collateral, False)[np.minimum(book.instrument_idx, len(arrays))]
     backs = asset & (book.quantity > 0)
     if np.any(out & backs):
-        backs &= np.append(model.debts_covered(arrays), False)[np.minimum(book.instrument_idx, len(arrays))]
+        backs &= np.append(debts_of(model, arrays), False)[np.minimum(book.instrument_idx, len(arrays))]
     account = np.repeat(book.account_id, np.diff(book.position_ptr))
     name = arrays.instrument_id[np.where(out, book.instrument_idx, 0)]
     lines = tuple(f"{account[p]} {name[p]}: {reason[p]}" for p in np.flatnonzero(out))
@@ -325,21 +378,17 @@ def covered(model: MarginModel, book: Book, arrays: RiskArrays) -> tuple[Book, t
 
 def excluded(model: MarginModel, book: Book, arrays: RiskArrays) -> StrArray:
     """(P,) why the model has no rule for a position that is not 0, or ""."""
-    reason = np.asarray(model.not_covered(arrays), dtype=np.str_)
-    if reason.shape != (len(arrays),):
-        raise ConfigError(f"{model.model_id}.not_covered gives {reason.shape}: needs one text an instrument")
+    look = _looked_up(model, arrays)
     inside = (book.instrument_idx < len(arrays)) & (book.quantity != 0)
     row = np.where(inside, book.instrument_idx, -1)
     found = np.full(len(row), "")
-    if np.any(reason != ""):
-        found = np.where(inside, np.append(reason, "")[row], "")
-    asset = np.append(arrays.is_collateral & (arrays.instrument_id != arrays.currency), False)[row]
-    owed = asset & (book.quantity < 0)
+    if look.any:
+        found = np.where(inside, look.reason[row], "")
+    owed = look.asset[row] & (book.quantity < 0)
     if np.any(owed):
-        charged = np.append(model.debts_covered(arrays), True)[row]
-        debt = np.where(charged, "", np.where(found == "", UNCHARGED_DEBT, found))
+        debt = np.where(look.charged[row], "", np.where(found == "", UNCHARGED_DEBT, found))
         found = np.where(owed, debt, found)
-    money = np.append(is_own_money(arrays), False)[row]
+    money = look.money[row]
     if not np.any(money & (book.quantity < 0)):
         return np.asarray(found)
     return _unbacked(model, book, arrays, row, money, np.asarray(found))
@@ -362,7 +411,7 @@ def _unbacked(
     held &= ~np.append(holdings_covered(model, arrays), True)[row]
     if not np.any(held):
         return found
-    held &= np.append(model.haircut(arrays), 1.0)[row] == 0.0
+    held &= np.append(haircut_of(model, arrays), 1.0)[row] == 0.0
     result = found.astype(object)
     for a in np.unique(account[held]):
         names = ", ".join(arrays.instrument_id[row[held & (account == a)]].tolist())
@@ -371,13 +420,15 @@ def _unbacked(
     return np.asarray(result, dtype=np.str_)
 
 
+@of_arrays
 def has_every_rule(model: MarginModel, arrays: RiskArrays) -> bool:
     """Whether `excluded` finds nothing in any book on these arrays."""
     assets = arrays.is_collateral & (arrays.instrument_id != arrays.currency)
-    charged = model.debts_covered(arrays) & holdings_covered(model, arrays)
-    return bool(np.all(np.asarray(model.not_covered(arrays)) == "") and np.all(charged[assets]))
+    charged = debts_of(model, arrays) & holdings_covered(model, arrays)
+    return bool(np.all(reasons(model, arrays) == "") and np.all(charged[assets]))
 
 
+@of_arrays
 def holdings_covered(model: MarginModel, arrays: RiskArrays) -> BoolArray:
     """(N,) assets whose fall costs margin where they are held against money owed."""
     own = getattr(model, "holdings_covered", model.debts_covered)
@@ -386,11 +437,20 @@ def holdings_covered(model: MarginModel, arrays: RiskArrays) -> BoolArray:
 
 def check_covers(model: MarginModel, book: Book, arrays: RiskArrays) -> None:
     """ConfigError where the book holds contracts and the model has a rule for none there is: margins of nothing."""
-    reason = np.asarray(model.not_covered(arrays), dtype=np.str_)[~arrays.is_collateral]
+    reason = _if_all_lack_one(model, arrays)
+    if not reason:
+        return
     held = book.instrument_idx[book.quantity != 0]
     held = held[held < len(arrays)]
-    if len(reason) and np.all(reason != "") and not np.all(arrays.is_collateral[held]):
-        raise ConfigError(f"{model.model_id} has no rule for any contract here; of the first, {reason[0]}")
+    if not np.all(arrays.is_collateral[held]):
+        raise ConfigError(f"{model.model_id} has no rule for any contract here; of the first, {reason}")
+
+
+@of_arrays
+def _if_all_lack_one(model: MarginModel, arrays: RiskArrays) -> str:
+    """Why the model has no rule for the first contract, "" where it has a rule for any."""
+    reason = reasons(model, arrays)[~arrays.is_collateral]
+    return str(reason[0]) if len(reason) and np.all(reason != "") else ""
 
 
 def check_scenarios(model: MarginModel, arrays: RiskArrays) -> None:

@@ -7,11 +7,12 @@ import json
 import zipfile
 import zlib
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray, freeze_fields, row_problems
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray, freeze, freeze_fields, row_problems
 from pricing.digest import hash_parts
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Kind
@@ -113,11 +114,15 @@ class RiskArrays:
     def __len__(self) -> int:
         return len(self.instrument_id)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields: what was made of them is made again where it is needed."""
+        return {column.name: getattr(self, column.name) for column in fields(self)}
+
     def index_of(self) -> dict[str, int]:
         """Row number by instrument_id."""
         return {str(name): row for row, name in enumerate(self.instrument_id)}
 
-    @property
+    @cached_property
     def is_coin(self) -> BoolArray:
         """(N,) True where the row is its underlying itself, held as such: spot, and a coin that bears the underlying's
         name or price. A token with another price that moves in step with it (Market.fx_basis_limit) is not."""
@@ -126,17 +131,17 @@ class RiskArrays:
         priced = np.abs(self.terms.fx[self.terms.currency_idx] - spot) <= FX_TOLERANCE * spot
         named = self.instrument_id == np.append(self.underlying_id, "")[self.underlying_idx]
         coin = (self.kind == Kind.CASH) & known & (priced | named)
-        return np.asarray(coin | ((self.kind == Kind.SPOT) & known))
+        return freeze(coin | ((self.kind == Kind.SPOT) & known), np.bool_)
 
-    @property
-    def is_collateral(self) -> np.ndarray:
+    @cached_property
+    def is_collateral(self) -> BoolArray:
         """(N,) True for assets held as such, whose balances come in no steps."""
-        return (self.kind == Kind.CASH) | (self.kind == Kind.SPOT)
+        return freeze((self.kind == Kind.CASH) | (self.kind == Kind.SPOT), np.bool_)
 
-    @property
+    @cached_property
     def unit(self) -> FloatArray:
         """(N,) quantity that one row stands for: the quantity step of a contract, 1 of an asset."""
-        return np.where(self.is_collateral, 1.0, self.quantity_step)
+        return freeze(np.where(self.is_collateral, 1.0, self.quantity_step), np.float64)
 
     @property
     def tick_size(self) -> float:
@@ -148,15 +153,15 @@ class RiskArrays:
         """(N,S) margin currency per one long contract, gain positive."""
         return self.rows * (self.tick_size / self.unit)[:, None]
 
-    @property
+    @cached_property
     def value(self) -> FloatArray:
         """(N,) base value, margin currency per contract."""
-        return self.value_rows * (self.tick_size / self.unit)
+        return freeze(self.value_rows * (self.tick_size / self.unit), np.float64)
 
-    @property
+    @cached_property
     def years_to_expiry(self) -> FloatArray:
         """(X,) ACT/365 years to each expiry row, 0 for undated rows."""
-        return self.terms.years_to_expiry(self.valuation_time)
+        return freeze(self.terms.years_to_expiry(self.valuation_time), np.float64)
 
     @property
     def market_rows(self) -> MarketSnapshotRows:

@@ -27,13 +27,15 @@ from portfolio_margin.kernel_inputs import (
     faults,
     units_held,
 )
-from pricing.arrays import FloatArray, IntArray
+from pricing.arrays import FloatArray, IntArray, read_only
 from pricing.xp import numba as XP
 
 # Positions of a block, the work that a thread takes at a time: what it holds beside the table fits the caches.
 BLOCK_POSITIONS = 65_536
 # A table up to this size is copied for each thread.
 OWN_COPY_BYTES = 4 * 2**20
+# A table up to this size is kept as it is laid out, for as long as the table itself.
+LARGEST_KEPT = 64 * 2**20
 # Of the bound that spares the exact one: twenty million roundings are less.
 MARGIN_OF_BOUND = 1.0 + 2.0**-20
 # A screen that leaves more than this share of a block to the exact kernel is no help with the others.
@@ -252,7 +254,9 @@ class Job:
         self.width = lanes.width_of(columns)[0] if width is None else width
         self.chunks = max(1, -(-columns // self.width))
         given = table, self.width, self.chunks
-        self.rows = _rows(*given, screen_numba.prepared(*given, len(positions.quantity)) if screened else None)
+        self.rows, self.terms = _rows(*given), _terms(table)
+        if screened:
+            self.rows = self.rows._replace(screen=screen_numba.prepared(*given, len(positions.quantity)))
         self.screen_pays = True
 
     def starts(self, first: int, last: int) -> IntArray:
@@ -270,7 +274,7 @@ class Job:
                 return 0
             # Of several threads each may find that out; the numbers are the same either way.
             self.screen_pays = left <= SCREEN_PAYS * len(chosen)
-        return int(_sweep(self.width)(segments, *columns, self.table[1:], rows[:3], chosen, held, odd))
+        return int(_sweep(self.width)(segments, *columns, self.terms, rows[:3], chosen, held, odd))
 
     def too_large(self, start: IntArray, size: FloatArray) -> int:
         """How many accounts exceed the limit; most are known not to by the bound of their size."""
@@ -278,7 +282,7 @@ class Job:
             return 0
         columns = self.positions.instrument_idx, self.positions.quantity
         suspects = np.flatnonzero(~(size * MARGIN_OF_BOUND <= self.rows.limit))
-        exact = (steps.magnitude(start[a], start[a + 1], *columns, self.table[1:]) for a in suspects)
+        exact = (steps.magnitude(start[a], start[a + 1], *columns, self.terms) for a in suspects)
         return sum(not magnitude <= self.rows.limit for magnitude in exact)
 
     def run(self, run: Callable[[int, int, Rows], Found], threads: int) -> list[Found]:
@@ -317,8 +321,25 @@ def _blocks(positions: Positions) -> list[tuple[int, int]]:
     return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
 
 
-def _rows(table: Table, width: int, chunks: int, screen: Screen | None) -> Rows:
+def _rows(table: Table, width: int, chunks: int) -> Rows:
+    """The table laid out; once where others ask for it as well."""
+    if table.kept is None or table.rows.nbytes > LARGEST_KEPT:
+        return _laid_out(table, width, chunks)
+    of, found = table.kept.get((width, chunks), (None, None))
+    # A table of other rows that was made of this one has come by its dictionary.
+    if of is not table.rows:
+        found = _laid_out(table, width, chunks)
+        table.kept[width, chunks] = table.rows, found
+    return found
+
+
+def _laid_out(table: Table, width: int, chunks: int) -> Rows:
     largest = float(table.magnitude[table.contract].max(initial=0.0))
     limit = EXACT_LIMIT if table.rounded else float(np.finfo(np.float64).max)
-    per_unit = np.where(table.contract, 1.0 / table.unit, np.nan)
-    return Rows(lanes.chunked(table.rows, width, chunks), per_unit, largest, limit, screen)
+    per_unit = read_only(np.where(table.contract, 1.0 / table.unit, np.nan))
+    return Rows(lanes.chunked(table.rows, width, chunks), per_unit, largest, limit, None)
+
+
+def _terms(table: Table) -> tuple[Any, ...]:
+    """Everything beside the rows, as kernels take it."""
+    return (*(read_only(column) for column in table[1:5]), table.rounded)

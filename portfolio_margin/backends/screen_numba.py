@@ -36,7 +36,7 @@ import numpy as np
 from portfolio_margin.backends import lanes, steps
 from portfolio_margin.backends.steps import CLEARLY_WHOLE, QUOTIENT_ROUNDING
 from portfolio_margin.kernel_inputs import POSITIONS_PER_ROW, Table
-from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, read_only
 from pricing.xp import numba as XP
 
 # The bound: by position and gross size, and by position alone.
@@ -358,7 +358,7 @@ def screen(
     """Fill losses, scenarios and sizes of the segments; how many the exact kernel must look at, and (R,) which."""
     chosen = np.empty(len(segments.size), np.uint8)
     given = segments.start, segments.loss, segments.scenario, segments.size
-    terms = table.unit, table.long_weight
+    terms = read_only(table.unit), read_only(table.long_weight)
     table_read = (*prepared[:-1], tuple(prepared.room))
     left = _screened(width)(given, *columns, terms, per_unit, table_read, chosen)
     return int(left), chosen.view(np.bool_)

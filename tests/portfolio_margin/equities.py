@@ -76,7 +76,7 @@ def priced(arrays: RiskArrays, options: Sequence[Listed]) -> RiskArrays:
     for o in options:
         if o.price is not None:
             value[row[o.name]] = round(100.0 * o.price / arrays.tick_size)
-    return RiskArrays(**{**vars(arrays), "value_rows": value})
+    return replace(arrays, value_rows=value)
 
 
 def arrays_for(model: Any, spots: dict[str, float], options: Sequence[Listed], **market: Any) -> RiskArrays:

@@ -25,6 +25,7 @@ coin here, whether or not the model margins them together; those that may part a
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import localcontext
 from typing import NamedTuple
 
@@ -39,13 +40,15 @@ from portfolio_margin.kernel_inputs import EXACT_LIMIT
 from portfolio_margin.requirement import EXACT, Contribution, Requirement
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import NumericalError
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 
 # Moves of two underlyings are the same up to roundings, where a model states them in money and each has its spot.
 ALIKE = 1e-12
 
 
-class CurrencyCells(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class CurrencyCells:
     """How a model that margins currencies apart sees risk arrays.
 
     own     (N,K) P&L of one unit in the currency it settles in, at its value now, ticks; 0 for balances
@@ -214,10 +217,7 @@ def currency_debts(
 ) -> Debts:
     """The charge of every account by coin; whole ticks, rounded up, where the arrays are rounded."""
     several = book.keep(_several_currencies(book, arrays, view)[book_account(book)])
-    value = (arrays.value_rows * view.taken)[:, None]
-    in_coin, count = view.coin[:, None], view.own.shape[1]
-    counted = np.column_stack([value * in_coin, value * ~in_coin])
-    rows = np.column_stack([view.own * in_coin, view.own * ~in_coin, counted[:, :1]])
+    (rows, counted), count = _rows_of(arrays, view), view.own.shape[1]
     accounts = max(BLOCK_NUMBERS // rows.shape[1], 1)
 
     def sums(values: FloatArray, haircut: FloatArray | None) -> Iterator[Block]:
@@ -238,6 +238,15 @@ def currency_debts(
         none = np.zeros(0, np.int64)
         return Debts(none, none, np.zeros(0), np.zeros(0, np.bool_))
     return Debts(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+
+@of_arrays
+def _rows_of(arrays: RiskArrays, view: CurrencyCells) -> tuple[FloatArray, FloatArray]:
+    """(N,2K+1) cells counted in the coin, those counted in dollars, and what is worth something in the coin; (N,2) what
+    is worth something in the coin and in dollars; ticks."""
+    value, in_coin = (arrays.value_rows * view.taken)[:, None], view.coin[:, None]
+    counted = np.column_stack([value * in_coin, value * ~in_coin])
+    return np.column_stack([view.own * in_coin, view.own * ~in_coin, counted[:, :1]]), counted
 
 
 def book_account(book: Book) -> IntArray:

@@ -27,6 +27,7 @@ from portfolio_margin.order_bounds import Excess, Reach, debts_ceiling, most, pe
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_on_coins
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.instruments import Kind
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet
 
@@ -43,7 +44,8 @@ def no_segregated_rule(arrays: RiskArrays) -> StrArray:
     return np.where(assets != "", assets, european_on_coins(arrays, "Deribit"))
 
 
-class Vectors(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Vectors:
     """One set of risk vectors: contracts that are summed together, underlying by underlying.
 
     rows      (N,S) cells in ticks per unit; 0 for what does not belong here
@@ -58,7 +60,7 @@ class Vectors(NamedTuple):
     together: BoolArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Portfolio:
     """A book's view on the matrix: what one of the two models makes of risk arrays.
 
@@ -118,6 +120,7 @@ class MatrixModel(ABC):
         return contributions(book, arrays, self.portfolio(arrays))
 
 
+@of_arrays
 def delta_rows(arrays: RiskArrays) -> FloatArray:
     """(N,) delta of each contract in coins, valued at the index, in ticks per unit; 0 for collateral.
 
@@ -256,12 +259,18 @@ def contributions(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> list[
     return lines + currency_debt_lines(book, arrays, portfolio.currencies, portfolio.factors)
 
 
+@of_arrays
+def _with_delta(arrays: RiskArrays, vectors: Vectors) -> tuple[FloatArray, FloatArray]:
+    """(N,S+1) cells and delta, and (N,1) delta alone."""
+    return np.column_stack([vectors.rows, vectors.delta]), np.ascontiguousarray(vectors.delta[:, None])
+
+
 def _by_coin(
     book: Book, arrays: RiskArrays, vectors: Vectors, portfolio: Portfolio, backend: str, threads: int | None
 ) -> Iterator[tuple[Block, Block]]:
     """Blocks of cells and delta by coin, and the delta of long options in the same rows; cash that no underlying moves
     gains nothing and stands with the first coin."""
-    rows = np.column_stack([vectors.rows, vectors.delta])
+    rows, deltas = _with_delta(arrays, vectors)
     accounts = BLOCK_NUMBERS // rows.shape[1]
     longs = replace(book, quantity=_long_options(book, arrays))
     family = portfolio.terms.family
@@ -272,7 +281,7 @@ def _by_coin(
         found = blocks(held, arrays, values, **by, haircut=haircut, threads=threads, numbers=numbers)
         return (_merged(block, family) for block in found)
 
-    yield from zip(sums(book, rows, portfolio.haircut), sums(longs, vectors.delta[:, None], None), strict=True)
+    yield from zip(sums(book, rows, portfolio.haircut), sums(longs, deltas, None), strict=True)
 
 
 def _merged(block: Block, family: IntArray) -> Block:

@@ -19,6 +19,7 @@ from portfolio_margin.requirement import early_exercise, of_stocks
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Kind
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import check_bounds
 
@@ -97,6 +98,7 @@ class Confidence(NamedTuple):
     asset: FloatArray
 
 
+@of_arrays
 def confidence_of(feeds: Feeds, arrays: RiskArrays, with_rates: bool) -> Confidence:
     """The feeds by row of these arrays, 1 where none is given. ConfigError for a name that is no row of them.
 
@@ -166,6 +168,7 @@ class Contracts(NamedTuple):
     spot: FloatArray
 
 
+@of_arrays
 def contracts_of(arrays: RiskArrays) -> Contracts:
     """The contracts behind the arrays. ConfigError where a coin is the margin currency: the rules are in dollars.
     DataError where part of a forward is fixed before the settlement window: it would not move in any scenario.
@@ -197,6 +200,7 @@ def _check_window(arrays: RiskArrays) -> None:
                          for x in rows])  # fmt: skip
 
 
+@of_arrays
 def not_at_derive(arrays: RiskArrays) -> StrArray:
     """(N,) why a contract has no rule at this venue, "" where it may have one."""
     reason = np.full(len(arrays), "", dtype="<U96")

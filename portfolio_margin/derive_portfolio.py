@@ -15,6 +15,7 @@ Source: Derive v2, PMRMLib and PMRMLib_2 at 7736900d (2026-01-21), in our own wo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,13 +36,15 @@ from portfolio_margin.derive_feeds import (
 )
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.market import UNDATED
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 
 # Numbers in the sums of one block: a few MB, so that a dozen passes over them stay near the processor.
 NUMBERS_AT_ONCE = 500_000
 
 
-class Rule(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Rule:
     """How scenarios are counted: K = n + 2 columns, the last two the basis moves.
 
     dampening (K,), skew (K,) True for tilts of vol
@@ -69,6 +72,7 @@ def by_expiry(values: FloatArray, arrays: RiskArrays, neutral: float) -> FloatAr
     return np.append(np.where(arrays.terms.expiry_time == UNDATED, neutral, values), neutral)
 
 
+@of_arrays
 def scan_rows(arrays: RiskArrays, rule: Rule) -> FloatArray:
     """(N,K+2) ticks per unit: gain in every scenario; value, of assets as the venue marks them; value in the arrays."""
     asset = arrays.is_collateral
@@ -188,6 +192,29 @@ def charged_at_once(
     """
     from portfolio_margin.backends import charges_numba, derive_numba
 
+    prepared = _prepared(arrays, rule, asset_price, haircuts)
+    positions = kernel_positions(book, arrays, None)
+    charged = charges_numba.Charged(asked.formula, asked.rates, len(asked.charges), len(book))
+
+    def charge(first: int, last: int, sums: derive_numba.Sums) -> None:
+        charged.fill(first, last, (sums.loss, sums.perpetual, sums.naked, sums.mm_haircut, sums.im_haircut))
+
+    workers = threads_for(book, len(rule.dampening) + 2, threads)
+    found = derive_numba.scan_accounts(positions, book.group_key, prepared, charge, workers)
+    if found is None:
+        return None
+    charges = dict(zip(asked.charges, charged.charges, strict=True))
+    if charged.lifted:
+        charges = with_floor(charges, len(book))
+        return Totals(*found), charges, total_of(charges, len(book))
+    return Totals(*found), {**charges, "floor": np.zeros((len(book), 2))}, charged.total
+
+
+@of_arrays
+def _prepared(arrays: RiskArrays, rule: Rule, asset_price: FloatArray, haircuts: FloatArray) -> Any:
+    """The arrays as the compiled pass takes them."""
+    from portfolio_margin.backends import derive_numba
+
     rows, contracts = scan_rows(arrays, rule), contracts_of(arrays)
     option_strike = np.where(contracts.option, arrays.terms.strike, 0.0)
     strike = np.full(len(arrays), -1)
@@ -196,28 +223,14 @@ def charged_at_once(
         strike[here] = np.unique(option_strike[here], return_inverse=True)[1]
     owner = np.append(arrays.terms.expiry_underlying, -1)
     scan = derive_numba.Scan(
-        book.group_key, owner, np.append(arrays.terms.spot, 0.0)[owner], rule.dampening[:-2], rule.skew[:-2],
+        owner, np.append(arrays.terms.spot, 0.0)[owner], rule.dampening[:-2], rule.skew[:-2],
         rule.discount_long, rule.discount_short, rule.restate, rule.basis_weight, arrays.tick_size,
     )  # fmt: skip
     held = derive_numba.Held(
         contracts.perpetual, contracts.asset, contracts.units, contracts.spot, strike, asset_price,
         np.ascontiguousarray(haircuts[:, 0]), np.ascontiguousarray(haircuts[:, 1]),
     )  # fmt: skip
-    positions, table = kernel_positions(book, arrays, None), kernel_table(arrays, rows, None)
-    charged = charges_numba.Charged(asked.formula, asked.rates, len(asked.charges), len(book))
-
-    def charge(first: int, last: int, sums: derive_numba.Sums) -> None:
-        charged.fill(first, last, (sums.loss, sums.perpetual, sums.naked, sums.mm_haircut, sums.im_haircut))
-
-    workers = threads_for(book, rows.shape[1], threads)
-    found = derive_numba.scan_accounts(positions, table, scan, held, charge, workers)
-    if found is None:
-        return None
-    charges = dict(zip(asked.charges, charged.charges, strict=True))
-    if charged.lifted:
-        charges = with_floor(charges, len(book))
-        return Totals(*found), charges, total_of(charges, len(book))
-    return Totals(*found), {**charges, "floor": np.zeros((len(book), 2))}, charged.total
+    return derive_numba.prepared(kernel_table(arrays, rows, None), scan, held)
 
 
 class Shocked(NamedTuple):

@@ -24,14 +24,14 @@ R = TypeVar("R")
 KEPT = "_kept"
 # Results of one function that are kept for one set of arrays: of as many models, or of as many tables of one.
 MOST_KEPT = 8
-PLAIN = (str, int, float, bool, type(None))
+PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 def of_arrays(function: Callable[P, R]) -> Callable[P, R]:
     """The same function of an argument `arrays` and others, which keeps what it returns with the arrays.
 
     It must be pure. Other arguments are told apart by identity (texts and numbers by value) and not kept alive. An array
-    among them that may be written to is no key: then, and where arguments are passed by name, it is simply called.
+    among them that may be written to, or anything else that is not kept, is no key: then it is simply called.
     Results are made read-only, and must not hold the arrays. What raises is not kept, and raises again.
     """
     names = list(inspect.signature(function).parameters)
@@ -39,21 +39,21 @@ def of_arrays(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def kept(*args: P.args, **kwargs: P.kwargs) -> R:
-        if kwargs or len(args) <= place:
+        given: list[Any] = [*args, *(kwargs[name] for name in names[len(args) :] if name in kwargs)]
+        if len(given) < len(names):
             return function(*args, **kwargs)
-        made = args[place].__dict__.setdefault(KEPT, {})  # type: ignore[attr-defined]
+        made = given.pop(place).__dict__.setdefault(KEPT, {})
         entries = made.get(function, ())
-        others = args[:place] + args[place + 1 :]
-        for given, result in entries:
-            if _same(given, others):
-                return result  # type: ignore[no-any-return]
+        for keys, result in entries:
+            if _same(keys, given):
+                return result
         result = function(*args, **kwargs)
-        keys = [_key(value) for value in others]
+        keys = tuple(_key(value) for value in given)
         if None not in keys:
             _freeze(result)
             living = [entry for entry in entries if all(_lives(key) for key in entry[0])]
             # One assignment: of two threads either leaves a whole list.
-            made[function] = ((tuple(keys), result), *living[: MOST_KEPT - 1])
+            made[function] = ((keys, result), *living[: MOST_KEPT - 1])
         return result
 
     return kept
@@ -71,8 +71,8 @@ def _key(value: Any) -> Any:
         return None
 
 
-def _same(given: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
-    for key, value in zip(given, others, strict=True):
+def _same(keys: tuple[Any, ...], given: list[Any]) -> bool:
+    for key, value in zip(keys, given, strict=True):
         if type(key) is tuple:
             known = key[0]
             if known is not value and (type(known) is not type(value) or known != value):

@@ -16,7 +16,7 @@ import numpy as np
 from portfolio_margin.backends import derive_lanes, lanes
 from portfolio_margin.backends import numba as accounts
 from portfolio_margin.kernel_inputs import Positions, Table
-from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, read_only
 from pricing.xp import numba as XP
 
 # Accounts whose positions are counted in steps together: their numbers stay in the first cache.
@@ -32,13 +32,12 @@ EXPIRY_COLUMNS = 8
 class Scan(NamedTuple):
     """What the rule is counted with.
 
-    group_key (G,) -> X, -1 for cash; owner (X+1,) underlying of an expiry row, -1 for none, and its spot (X+1,)
+    owner (X+1,) underlying of an expiry row, -1 for none, and its spot (X+1,)
     dampening (n,) of the scenarios, skew (n,) True for tilts of vol
     discount_long, discount_short, restate, basis_weight (X+1,)
     tick_size  margin currency per tick
     """
 
-    group_key: IntArray
     owner: IntArray
     spot: FloatArray
     dampening: FloatArray
@@ -354,36 +353,79 @@ def _kernel(width: int, folded: int) -> Any:
     return part(_entry_template, {"SCAN": part(_scan_template, parts), "AT": lanes.address})
 
 
+class Prepared(NamedTuple):
+    """What the kernel takes beside positions: a table that has as many columns as it wants, and its arguments.
+
+    table     as account kernels take it; width and folded of its sums and gains
+    strike    (N,) place of the strike of an option, and units (N,), spot (N,)
+    scenarios, factors, special, by_expiry, tick_size   how scenarios are counted
+    assets    (N,) price, mm_haircut, im_haircut and magnitude of each
+    strikes   the most of one expiry
+    """
+
+    table: Table
+    width: int
+    folded: int
+    strike: IntArray
+    units: FloatArray
+    spot: FloatArray
+    scenarios: int
+    factors: FloatArray
+    special: int
+    by_expiry: FloatArray
+    tick_size: float
+    assets: tuple[FloatArray, ...]
+    strikes: int
+
+
+def prepared(table: Table, scan: Scan, held: Held) -> Prepared:
+    """A table without haircuts, whose columns are the scenarios, the two basis moves, the value as the venue marks it
+    and the value in the arrays, and what is asked of it, as the kernel takes them."""
+    scenarios = len(scan.dampening)
+    factors, special = derive_lanes.factors_of(scan.dampening, scan.skew)
+    assets = np.where(held.asset, held.price, 0.0), held.mm_haircut, held.im_haircut, table.magnitude
+    return Prepared(
+        table._replace(rows=derive_lanes.columns_of(table.rows, scenarios), kept={}),
+        derive_lanes.width_of(scenarios),
+        derive_lanes.folded_width(scenarios),
+        read_only(held.strike),
+        read_only(np.where(held.perpetual | (held.strike >= 0), held.units, 0.0)),
+        read_only(held.spot),
+        scenarios,
+        read_only(factors),
+        special,
+        read_only(scan.by_expiry()),
+        scan.tick_size,
+        tuple(read_only(column) for column in assets),
+        int(held.strike.max(initial=0)) + 1,
+    )
+
+
 def scan_accounts(
     positions: Positions,
-    table: Table,
-    scan: Scan,
-    held: Held,
+    group_key: IntArray,
+    given: Prepared,
     then: Callable[[int, int, Sums], None],
     threads: int = 1,
 ) -> tuple[IntArray, FloatArray] | None:
     """(A,) column of the underlying that loses most, and (A,) revaluation, of every account.
 
-    None where a position or an account is no usual one, so that the reference must look.
+    None where a position or an account is no usual one, so that the reference must look. Arrays without ticks are left
+    to the reference as well.
+    group_key  (G,) -> X of every group, -1 for cash
     `then` is handed first and last account of every block with its sums, while they are near: what is written once
     and read once is written nowhere else, for memory that is asked for anew takes as long as a charge.
-    The table has no haircuts, and its columns are the scenarios, the two basis moves, the value as the venue marks it
-    and the value in the arrays. Arrays without ticks are left to the reference as well.
     """
-    scenarios, count = len(scan.dampening), len(positions.account_ptr) - 1
-    width = derive_lanes.width_of(scenarios)
-    if width > lanes.WIDEST or not table.rounded:
+    count = len(positions.account_ptr) - 1
+    if given.width > lanes.WIDEST or not given.table.rounded:
         return None
-    job = accounts.Job(positions, table._replace(rows=derive_lanes.columns_of(table.rows, scenarios)), width)
-    kernel = _kernel(width, derive_lanes.folded_width(scenarios))
-    given = positions.account_ptr, positions.group_ptr, scan.group_key, positions.instrument_idx, positions.quantity
-    units = np.where(held.perpetual | (held.strike >= 0), held.units, 0.0)
-    terms = job.rows.per_unit, held.strike, units, held.spot
-    factors, special = derive_lanes.factors_of(scan.dampening, scan.skew)
-    tables = scan.by_expiry(), factors, special, scenarios, scan.tick_size, job.rows.largest
-    assets = np.where(held.asset, held.price, 0.0), held.mm_haircut, held.im_haircut, table.magnitude
+    job = accounts.Job(positions, given.table, given.width)
+    kernel = _kernel(given.width, given.folded)
+    places = positions.account_ptr, positions.group_ptr, group_key, positions.instrument_idx, positions.quantity
+    terms = job.rows.per_unit, given.strike, given.units, given.spot
+    tables = given.by_expiry, given.factors, given.special, given.scenarios, given.tick_size, job.rows.largest
     worst, revalued = np.empty(count, np.int64), np.empty(count)
-    strikes = int(held.strike.max(initial=0)) + 1
+    strikes = given.strikes
     usual: list[bool] = []
 
     def run(first: int, last: int, rows: accounts.Rows) -> accounts.Found:
@@ -391,7 +433,7 @@ def scan_accounts(
         scratch = np.empty(most), np.empty(most), np.zeros(strikes), np.empty(strikes, np.int64), np.empty(strikes)
         here, more = slice(first, last), (np.empty(last - first) for _ in range(5))
         sums = Sums(next(more), worst[here], revalued[here], *more)
-        doubtful, size = kernel(first, last, given, rows.values, terms, tables, assets, scratch, sums)
+        doubtful, size = kernel(first, last, places, rows.values, terms, tables, given.assets, scratch, sums)
         then(first, last, sums)
         usual.append(doubtful == 0 and bool(size * accounts.MARGIN_OF_BOUND <= rows.limit))
         return accounts.Found(0, 0, 0)

@@ -29,6 +29,7 @@ from portfolio_margin.deribit_vectors import (
 )
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 
 __all__ = ["Model", "Params"]
@@ -46,12 +47,13 @@ class Model(MatrixModel):
 
     def debts_covered(self, arrays: RiskArrays) -> BoolArray:
         """(N,) dollars, where the margin currency is one, and coins that the matrix moves."""
-        return coins_or_money(arrays, self._currencies(arrays, terms_for(self.params, arrays)))
+        return coins_or_money(arrays, self._currencies(arrays))
 
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) none on the coins accounts are margined in; all of an asset that no segregated account is of."""
         return np.where(segregated_assets(arrays) != "", 1.0, 0.0)
 
+    @of_arrays
     def portfolio(self, arrays: RiskArrays) -> Portfolio:
         """The arrays as the model sees them: a set of vectors for every settlement leg."""
         if self.params.coins != COINS[0]:
@@ -65,10 +67,12 @@ class Model(MatrixModel):
             together = terms.together & (name != "coin")
             vectors.append(Vectors(rows * here[:, None], delta * here, dampener, together))
         by_leg = np.column_stack([v.delta for v in vectors]) if vectors else np.zeros((len(arrays), 1))
-        return Portfolio(self.params, terms, tuple(vectors), by_leg, currencies=self._currencies(arrays, terms))
+        return Portfolio(self.params, terms, tuple(vectors), by_leg, currencies=self._currencies(arrays))
 
-    def _currencies(self, arrays: RiskArrays, terms: deribit_matrix.Terms) -> CurrencyCells:
+    @of_arrays
+    def _currencies(self, arrays: RiskArrays) -> CurrencyCells:
         """The standard cells by currency, nothing of what no segregated account is of."""
+        terms = terms_for(self.params, arrays)
         cells, taken = ~terms.extended, segregated_assets(arrays) == ""
         own = own_currency_rows(arrays, terms)[:, cells]
         coins = [coin_of(str(name)) for name in arrays.underlying_id]

@@ -25,6 +25,7 @@ from portfolio_margin.lacking import gather
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 
 __all__ = ["Model", "Params"]
@@ -48,6 +49,7 @@ class Model(MatrixModel):
         result[rows] = [risk.haircut for risk in risks]
         return result
 
+    @of_arrays
     def portfolio(self, arrays: RiskArrays) -> Portfolio:
         """The arrays as the model sees them: one set of vectors over everything the account holds.
 

@@ -51,6 +51,7 @@ from portfolio_margin.order_bounds import Excess, Reach
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, covered
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
@@ -162,6 +163,7 @@ class Model:
         """(N,) 1 for assets that the venue does not take; what it asks for others is among the charges."""
         return np.where(arrays.is_collateral & (self.not_covered(arrays) != ""), 1.0, 0.0)
 
+    @of_arrays
     def rule(self, arrays: RiskArrays) -> Rule:
         """How the scenarios are counted on these arrays."""
         margin, basis, terms = self.params.margin, self.params.basis_contingency, arrays.terms

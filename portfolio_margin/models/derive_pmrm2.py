@@ -57,6 +57,7 @@ from portfolio_margin.order_bounds import Excess, Reach, per_contract
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, covered
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, VolDynamics, check_bounds
 
@@ -224,6 +225,7 @@ class Model:
         """(N,) 1 for assets without a haircut of the venue; those of others are charges, as two margins share them."""
         return np.where(arrays.is_collateral & (self.not_covered(arrays) != ""), 1.0, 0.0)
 
+    @of_arrays
     def rule(self, arrays: RiskArrays) -> Rule:
         """How the scenarios are counted on these arrays."""
         margin, basis, discount = self.params.margin, self.params.basis_contingency, arrays.terms.discount
@@ -245,6 +247,7 @@ class Model:
             moving=self._risk_cancelling(arrays),
         )
 
+    @of_arrays
     def _risk_cancelling(self, arrays: RiskArrays) -> np.ndarray:
         names = [name for name, asset in self.params.collateral.items() if asset.is_risk_cancelling]
         chosen = np.isin(arrays.instrument_id, names) & arrays.is_collateral
@@ -256,6 +259,7 @@ class Model:
             )
         return chosen
 
+    @of_arrays
     def _haircuts(self, arrays: RiskArrays) -> FloatArray:
         """(N,2) of maintenance margin, and what initial margin has on top; 0 for what is not listed."""
         haircuts = np.zeros((len(arrays), 2))
@@ -290,6 +294,7 @@ class Model:
         totals, charges, total = found
         return Requirement(total[:, 0], total[:, 1], totals.worst, charges, totals.revalued)
 
+    @of_arrays
     def _assets(self, arrays: RiskArrays) -> tuple[FloatArray, FloatArray]:
         """(N,) price of an asset at the venue, and (N,2) the two haircuts."""
         return np.abs(arrays.value) / self.params.feeds.stable_price, self._haircuts(arrays)

@@ -46,6 +46,7 @@ from portfolio_margin.order_bounds import Excess, Reach
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, covered
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
@@ -117,6 +118,11 @@ class Model:
         """(N,) 1 for assets that the venue does not take; what it asks for others is among the charges."""
         return np.where(arrays.is_collateral & (self.not_covered(arrays) != ""), 1.0, 0.0)
 
+    @of_arrays
+    def rates(self, arrays: RiskArrays) -> Rates:
+        """The parameters by underlying."""
+        return rates_of(self.params.markets, arrays)
+
     def blocks(self, book: Book, arrays: RiskArrays) -> Iterator[Block]:
         """Legs and expiries of every account, in blocks of accounts."""
         if np.any(book.group_key == UNGROUPED):
@@ -124,7 +130,7 @@ class Model:
                 "derive_standard needs a book with groups: "
                 "Book.from_arrays(..., group_of_instrument=instruments.expiry_idx)"
             )
-        rates, first = rates_of(self.params.markets, arrays), 0
+        rates, first = self.rates(arrays), 0
         ends = book.position_ptr
         while first < len(book):
             last = max(first + 1, int(np.searchsorted(ends, ends[first] + POSITIONS_AT_ONCE, side="right")) - 1)
@@ -136,7 +142,7 @@ class Model:
     ) -> Requirement:
         """Requirement of every account; no scenario is worst. "option" is below 0 where quotes admit arbitrage."""
         # Quantities are checked as for every other model; the sums themselves are not needed.
-        account_sums(book, arrays, arrays.value_rows[:, None], backend=backend, threads=threads)
+        account_sums(book, arrays, _values(arrays), backend=backend, threads=threads)
         charges = {name: np.zeros((len(book), 2)) for name in CHARGES}
         revaluation = np.zeros(len(book))
         for block in self.blocks(book, arrays):
@@ -155,7 +161,7 @@ class Model:
         """What the better of two rules for an expiry adds where the parts are margined by different ones: of an option
         sold, the dearer of the two. The worst payoff looks at the strikes that are held, so short calls may pay for a
         higher strike of another part as well, at most up to their isolated margin."""
-        contracts, rates = contracts_of(arrays), rates_of(self.params.markets, arrays)
+        contracts, rates = contracts_of(arrays), self.rates(arrays)
         sold = np.flatnonzero(contracts.option & (reach.sold > 0.0) & (self.not_covered(arrays) == ""))
         cost, above = np.zeros(len(arrays)), np.zeros(len(arrays))
         if len(sold):
@@ -186,7 +192,7 @@ class Model:
         """
         book, _ = covered(self, book, arrays)
         required = self.requirement(book, arrays, backend=backend, threads=threads)
-        held = account_sums(book, arrays, arrays.value_rows[:, None], backend=backend, threads=threads)[:, 0]
+        held = account_sums(book, arrays, _values(arrays), backend=backend, threads=threads)[:, 0]
         value = held if required.revaluation is None else held + required.revaluation
         charges = {name: amounts for name, amounts in required.charges.items() if name != "floor"}
         initial, maintenance = (value[:, None] - total_of(charges, len(book))).T
@@ -195,7 +201,7 @@ class Model:
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Every position's part of every charge; the floor is a line of the account."""
         required = self.requirement(book, arrays, backend="numpy")
-        (block,), rates = self.blocks(book, arrays), rates_of(self.params.markets, arrays)
+        (block,), rates = self.blocks(book, arrays), self.rates(arrays)
         amounts = self._by_position(block, arrays)
         amounts["option"] = block.legs.value[:, None] - margin_shares(block, arrays, rates)
         amounts["floor"] = np.zeros_like(amounts["option"])
@@ -209,7 +215,7 @@ class Model:
     def _by_position(self, block: Block, arrays: RiskArrays) -> dict[str, FloatArray]:
         """(P,2) of every position in the charges that are made of single positions."""
         contracts, row, legs = contracts_of(arrays), block.own.instrument_idx, block.legs
-        rates, feeds = rates_of(self.params.markets, arrays), self.params.feeds
+        rates, feeds = self.rates(arrays), self.params.feeds
         confidence = confidence_of(feeds, arrays, with_rates=False)
         u, size = legs.underlying, np.abs(legs.amount)
         price = np.append(arrays.terms.forward, 0.0)[arrays.expiry_idx[row]]
@@ -260,6 +266,12 @@ class Model:
         _, first = np.unique(np.where(held, pair, -1), return_index=True)
         once = np.isin(np.arange(len(row)), first) & held
         return np.asarray(result + summed(block.account, np.where(once, gains, 0.0), len(block.own)))
+
+
+@of_arrays
+def _values(arrays: RiskArrays) -> FloatArray:
+    """(N,1) value of one unit, ticks."""
+    return arrays.value_rows[:, None]
 
 
 def _initial(amount: FloatArray) -> FloatArray:

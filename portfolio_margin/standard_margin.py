@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from decimal import localcontext
 from functools import partial
 from types import MappingProxyType
-from typing import ClassVar, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -47,6 +47,7 @@ from portfolio_margin.requirement import (
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
@@ -158,7 +159,7 @@ class PositionByPosition(ABC):
         ceilings, balances = {}, self._balances(arrays)
         if any(rates.initial_per_coin > 0.0 for rates in self.params.futures.values()):
             largest = replace(reach.book, quantity=reach.size[reach.book.instrument_idx])
-            ticks = future_ticks(largest, arrays, self.params.futures)[:, 0]
+            ticks = future_ticks(largest, arrays, self.params)[:, 0]
             ceilings["futures"] = float(ticks.sum()) * arrays.tick_size
         if np.any(balances.backing):
             ceilings[CHARGE] = backing_ceiling(arrays, balances, reach, need=np.inf)
@@ -172,10 +173,11 @@ class PositionByPosition(ABC):
     def _balances_of(self, book: Book, arrays: RiskArrays) -> tuple[BalanceRates, FloatArray | None]:
         """Rates of coins, and what every position is asked for where coins held may have to stand for it."""
         rates = self._balances(arrays)
-        if not np.any((book.quantity > 0.0) & np.any(rates.backing > 0.0, axis=1)[book.instrument_idx]):
+        if not np.any((book.quantity > 0.0)[:, None] & (rates.backing[book.instrument_idx] > 0.0)):
             return rates, None
         return rates, asked_ticks(book, arrays, self.params)
 
+    @of_arrays
     def _balances(self, arrays: RiskArrays) -> BalanceRates:
         """Rates of coins: a coin owed is a short call of strike 0, one that stands against what is owed costs as much;
         none of a coin without rates."""
@@ -201,9 +203,7 @@ def requirement(
 ) -> Requirement:
     """Requirement of every account; charges "short_options" and "futures"."""
     short = replace(book, quantity=_short_quantity(book, arrays))
-    rows, ticks = gather(
-        (lambda: option_rows(arrays, params.options, book), lambda: future_ticks(book, arrays, params.futures))
-    )
+    rows, ticks = gather((lambda: option_rows(arrays, params, book), lambda: future_ticks(book, arrays, params)))
     options = account_sums(short, arrays, rows, backend=backend, threads=threads)
     # Whole ticks add up exactly in any order.
     account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
@@ -217,16 +217,16 @@ def requirement(
 def asked_ticks(book: Book, arrays: RiskArrays, params: Params) -> FloatArray:
     """(P,2) initial and maintenance margin of every position, in whole ticks."""
     short = replace(book, quantity=_short_quantity(book, arrays))
-    options = position_ticks(short, arrays, option_rows(arrays, params.options, book))
-    return options + future_ticks(book, arrays, params.futures)
+    options = position_ticks(short, arrays, option_rows(arrays, params, book))
+    return options + future_ticks(book, arrays, params)
 
 
 def contributions(book: Book, arrays: RiskArrays, params: Params) -> list[Contribution]:
     """What every position of the one account of `book` costs."""
     short = replace(book, quantity=_short_quantity(book, arrays))
     ticks = {
-        "short_options": position_ticks(short, arrays, option_rows(arrays, params.options, book)),
-        "futures": future_ticks(book, arrays, params.futures),
+        "short_options": position_ticks(short, arrays, option_rows(arrays, params, book)),
+        "futures": future_ticks(book, arrays, params),
     }
     lines = []
     with localcontext(EXACT):
@@ -238,7 +238,7 @@ def contributions(book: Book, arrays: RiskArrays, params: Params) -> list[Contri
     return lines
 
 
-def option_rows(arrays: RiskArrays, rates: Mapping[str, OptionRates], book: Book) -> FloatArray:
+def option_rows(arrays: RiskArrays, params: Params, book: Book) -> FloatArray:
     """(N,2) initial and maintenance margin of one short option per unit, in whole ticks rounded up; 0 for others, and
     for options on coins of which the book holds none, which need no rates.
 
@@ -246,8 +246,14 @@ def option_rows(arrays: RiskArrays, rates: Mapping[str, OptionRates], book: Book
     is maintenance S + mark, of a put max(maintenance S, put_mark mark) + mark, with liquidation S on top. S is the
     price of what one contract is of: one coin where it pays in coin.
     """
-    option = (arrays.kind == Kind.OPTION) & ~early_exercise(arrays) & ~of_stocks(arrays)
-    table = _columns(arrays, rates, _of_coins_held(arrays, option, book), OptionRates(0.0, 0.0, 0.0, 0.0))
+    return _option_rows(arrays, params, _underlyings_held(arrays, _kinds(arrays).option, book))
+
+
+@of_arrays
+def _option_rows(arrays: RiskArrays, params: Params, held: bytes) -> FloatArray:
+    """(N,2) `option_rows` of a book that holds options on these underlyings."""
+    option = _kinds(arrays).option
+    table = _columns(arrays, params.options, _of_coins_held(arrays, option, held), OptionRates(0.0, 0.0, 0.0, 0.0))
     initial, least, maintenance, put_mark, liquidation = table.T
     index = _index(arrays)
     strike = np.where(option, arrays.terms.strike, index)
@@ -282,29 +288,67 @@ def put_marks(arrays: RiskArrays, rates: Mapping[str, OptionRates]) -> FloatArra
     return np.asarray(rows / arrays.tick_size)
 
 
-def future_ticks(book: Book, arrays: RiskArrays, rates: Mapping[str, FutureRates]) -> FloatArray:
+def future_ticks(book: Book, arrays: RiskArrays, params: Params) -> FloatArray:
     """(P,2) initial and maintenance margin of every position in futures, in whole ticks rounded up.
 
     (rate + rate per coin x |coins|) x |coins| x price of a coin; coins of an inverse contract are counted at its mark,
     the price of a linear one is the index.
     """
-    future = ((arrays.kind == Kind.FUTURE) | (arrays.kind == Kind.PERPETUAL)) & ~of_stocks(arrays)
-    table = _columns(arrays, rates, _of_coins_held(arrays, future, book), FutureRates(0.0, 0.0))
-    forward = np.append(arrays.terms.forward, 1.0)[arrays.expiry_idx]
-    per_contract = np.where(arrays.terms.is_inverse, arrays.terms.multiplier / forward, arrays.terms.multiplier)
-    row = book.instrument_idx
-    coins = np.abs(book.quantity) * np.where(future, per_contract, 0.0)[row]
-    price = (arrays.terms.fx[arrays.terms.currency_idx] * np.where(arrays.terms.is_inverse, 1.0, _index(arrays)))[row]
-    initial, maintenance, initial_growth, maintenance_growth = table[row].T
+    row, terms = (
+        book.instrument_idx,
+        _future_terms(arrays, params, _underlyings_held(arrays, _kinds(arrays).future, book)),
+    )
+    coins, price = np.abs(book.quantity) * terms.coins[row], terms.price[row]
+    initial, maintenance, initial_growth, maintenance_growth = terms.rates[row].T
     shares = np.column_stack([initial + initial_growth * coins, maintenance + maintenance_growth * coins])
     return _ticks(shares * (coins * price)[:, None], arrays)
 
 
-def _of_coins_held(arrays: RiskArrays, wanted: BoolArray, book: Book) -> BoolArray:
-    """(N,) of the contracts wanted those on underlyings of which the book holds a contract wanted."""
+class _FutureTerms(NamedTuple):
+    """(N,) coins per contract, 0 of what is no future, and price of one; (N,4) rates by field of FutureRates."""
+
+    coins: FloatArray
+    price: FloatArray
+    rates: FloatArray
+
+
+@of_arrays
+def _future_terms(arrays: RiskArrays, params: Params, held: bytes) -> _FutureTerms:
+    """What futures are charged by where a book holds some on these underlyings."""
+    future, terms = _kinds(arrays).future, arrays.terms
+    rates = _columns(arrays, params.futures, _of_coins_held(arrays, future, held), FutureRates(0.0, 0.0))
+    forward = np.append(terms.forward, 1.0)[arrays.expiry_idx]
+    per_contract = np.where(terms.is_inverse, terms.multiplier / forward, terms.multiplier)
+    price = terms.fx[terms.currency_idx] * np.where(terms.is_inverse, 1.0, _index(arrays))
+    return _FutureTerms(np.where(future, per_contract, 0.0), price, rates)
+
+
+class _Kinds(NamedTuple):
+    """(N,) options and futures that there are rules for."""
+
+    option: BoolArray
+    future: BoolArray
+
+
+@of_arrays
+def _kinds(arrays: RiskArrays) -> _Kinds:
+    stock = of_stocks(arrays)
+    future = (arrays.kind == Kind.FUTURE) | (arrays.kind == Kind.PERPETUAL)
+    return _Kinds((arrays.kind == Kind.OPTION) & ~early_exercise(arrays) & ~stock, future & ~stock)
+
+
+def _underlyings_held(arrays: RiskArrays, wanted: BoolArray, book: Book) -> bytes:
+    """(U,) whether the book holds a contract wanted on each underlying, as bytes, which results are kept by."""
     held = book.instrument_idx[book.quantity != 0.0]
-    underlyings = np.unique(arrays.underlying_idx[held[wanted[held]]])
-    return np.asarray(wanted & np.isin(arrays.underlying_idx, underlyings))
+    there = np.zeros(len(arrays.underlying_id), dtype=np.bool_)
+    there[arrays.underlying_idx[held[wanted[held]]]] = True
+    return there.tobytes()
+
+
+def _of_coins_held(arrays: RiskArrays, wanted: BoolArray, held: bytes) -> BoolArray:
+    """(N,) of the contracts wanted those on underlyings held."""
+    there = np.append(np.frombuffer(held, dtype=np.bool_), False)
+    return np.asarray(wanted & there[arrays.underlying_idx])
 
 
 def _columns(arrays: RiskArrays, rates: Mapping[str, Kinds], wanted: np.ndarray, none: Kinds) -> FloatArray:
@@ -312,8 +356,9 @@ def _columns(arrays: RiskArrays, rates: Mapping[str, Kinds], wanted: np.ndarray,
     option, needed = isinstance(none, OptionRates), np.unique(arrays.underlying_idx[wanted])
     given = gather(partial(_rates_of, str(arrays.underlying_id[u]), rates, option) for u in needed)
     found = dict(zip(needed.tolist(), given, strict=True))
-    rows = [found[int(u)] if w else none for u, w in zip(arrays.underlying_idx, wanted, strict=True)]
-    return np.array([list(vars(row).values()) for row in rows], dtype=np.float64).reshape(len(rows), len(vars(none)))
+    listed = [*(found.get(u, none) for u in range(len(arrays.underlying_id))), none]
+    by_underlying = np.array([list(vars(row).values()) for row in listed], dtype=np.float64)
+    return np.asarray(by_underlying[np.where(wanted, arrays.underlying_idx, -1)])
 
 
 def rates_or_none(underlying: str, rates: Mapping[str, Kinds]) -> Kinds | None:
@@ -349,5 +394,5 @@ def _ticks(amounts: FloatArray, arrays: RiskArrays) -> FloatArray:
 
 
 def _short_quantity(book: Book, arrays: RiskArrays) -> FloatArray:
-    option = (arrays.kind == Kind.OPTION)[book.instrument_idx]
+    option = arrays.kind[book.instrument_idx] == Kind.OPTION
     return np.where(option, np.maximum(-book.quantity, 0.0), 0.0) + 0.0

@@ -30,9 +30,9 @@ PLAIN = (str, bytes, int, float, bool, type(None))
 def of_arrays(function: Callable[P, R]) -> Callable[P, R]:
     """The same function of an argument `arrays` and others, which keeps what it returns with the arrays.
 
-    It must be pure. Other arguments are told apart by identity (texts and numbers by value) and not kept alive. An array
-    among them that may be written to, or anything else that is not kept, is no key: then it is simply called.
-    Results are made read-only, and must not hold the arrays. What raises is not kept, and raises again.
+    It must be pure. Other arguments are told apart by identity (texts and numbers by value), and are not kept alive. An
+    array among them that may be written to is no key, nor is a tuple: then the function is simply called. Results are
+    made read-only, and must not hold the arrays. What raises is not kept, and raises again.
     """
     names = list(inspect.signature(function).parameters)
     place = names.index("arrays")

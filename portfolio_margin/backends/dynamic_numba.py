@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy as np
 from portfolio_margin.backends import lanes, steps
 from portfolio_margin.backends import numba as accounts
 from portfolio_margin.kernel_inputs import EXACT_LIMIT, Positions, Table
-from pricing.arrays import FloatArray, IntArray
+from pricing.arrays import FloatArray, IntArray, read_only
 from pricing.xp import numba as XP
 
 TIERS = 4
@@ -316,73 +315,89 @@ def columns_of(distinct: IntArray, tier: IntArray) -> Columns:
     return Columns(width, np.array(tiers, dtype=np.int64), np.concatenate(placed).astype(np.int64))
 
 
+class Prepared(NamedTuple):
+    """What the kernels take beside positions.
+
+    table    with the risk arrays under all scenarios, its magnitudes those of what contracts count as well
+    scanned  the same with the columns that the kernels look at
+    columns, contracts, terms   beside it
+    net      (N,W) what is netted by underlying, on cache lines, and width W of the vector that holds all of that
+    """
+
+    table: Table
+    scanned: Table
+    columns: Columns
+    contracts: Contracts
+    terms: Terms
+    net: FloatArray
+    width: int
+
+
+def prepared(table: Table, columns: Columns, contracts: Contracts, terms: Terms) -> Prepared:
+    """Tables and numbers as the kernels take them."""
+    columns = Columns(columns.width, read_only(columns.tier), read_only(columns.column))
+    contracts = Contracts(read_only(contracts.net), read_only(contracts.plain), read_only(contracts.owner))
+    numbers = read_only(terms.stated), read_only(terms.spreads), terms.impact, read_only(terms.years)
+    terms = Terms(*numbers, terms.tick_size)
+    scanned = np.where(columns.column >= 0, table.rows[:, columns.column], 0.0)
+    width = lanes.width_of(contracts.net.shape[1])[0]
+    net = read_only(lanes.chunked(contracts.net, width, 1))
+    beside = read_only(table.unit), read_only(table.contract), read_only(table.long_weight), read_only(table.magnitude)
+    table = Table(table.rows, *beside, table.rounded, table.kept)
+    return Prepared(table, table._replace(rows=scanned, kept={}), columns, contracts, terms, net, width)
+
+
 @dataclass(frozen=True)
 class _Scan:
     """What the blocks of one call share: arguments of `scan_accounts`, and their tables as the kernels take them."""
 
     positions: Positions
     group_key: IntArray
-    table: Table
-    columns: Columns
-    contracts: Contracts
-    terms: Terms
+    given: Prepared
     per_unit: FloatArray
-
-    @cached_property
-    def net(self) -> FloatArray:
-        """(N,W) what is netted by underlying, on cache lines."""
-        return np.asarray(lanes.chunked(self.contracts.net, self.width, 1))
-
-    @property
-    def width(self) -> int:  # of the vector that holds all of that
-        return lanes.width_of(self.contracts.net.shape[1])[0]
 
     def block(self, first: int, last: int, values: FloatArray, found: Found) -> tuple[Parts, bool]:
         """Fill accounts first to last - 1; their underlyings, and whether all are usual ones."""
-        held, closely = self.positions, self.table[1:5]
+        held, closely = self.positions, self.given.table[1:5]
         groups = int(held.account_ptr[last] - held.account_ptr[first])
         units = np.empty(int(held.group_ptr[held.account_ptr[last]] - held.group_ptr[held.account_ptr[first]]))
         start, account, odd = np.empty(groups + 1, np.int64), np.empty(groups, np.int64), np.empty(groups, np.bool_)
         picked, size = (held.instrument_idx, held.quantity), np.empty(groups)
-        given = held.account_ptr, held.group_ptr, self.group_key, *picked, self.contracts.owner
-        table = self.net, self.contracts.plain, self.per_unit, closely, EXACT_LIMIT
-        room = units, np.empty(self.width), np.empty(len(self.terms.spreads))
+        given = held.account_ptr, held.group_ptr, self.group_key, *picked, self.given.contracts.owner
+        table = self.given.net, self.given.contracts.plain, self.per_unit, closely, EXACT_LIMIT
+        room = units, np.empty(self.given.width), np.empty(len(self.given.terms.spreads))
         parts, out = (start, account, odd, size), (found.near_expiry, found.floor, found.cost, found.turn, found.sizes)
-        count, doubtful = _size_kernel(self.width)(first, last, given, table, self.terms, room, parts, out)
+        count, doubtful = _size_kernel(self.given.width)(first, last, given, table, self.given.terms, room, parts, out)
         worst, place, alone = np.empty(count), np.empty(count, np.int64), np.empty(count)
-        by_tier, losses, tiers = np.empty((count, TIERS)), *_loss_kernels(self.columns.width)
+        by_tier, losses, tiers = np.empty((count, TIERS)), *_loss_kernels(self.given.columns.width)
         filled = worst, place, alone, by_tier
-        losses((start, odd), count, picked, values, closely[:3], self.columns.tier, units, filled)
+        losses((start, odd), count, picked, values, closely[:3], self.given.columns.tier, units, filled)
         largest = np.zeros(last - first)
-        tiers(first, count, account, by_tier, place, self.columns.column, found.added, found.worst, largest)
+        tiers(first, count, account, by_tier, place, self.given.columns.column, found.added, found.worst, largest)
         return Parts(account[:count], size[:count], alone), doubtful == 0
 
 
 def scan_accounts(
     positions: Positions,
     group_key: IntArray,
-    table: Table,
-    columns: Columns,
-    contracts: Contracts,
-    terms: Terms,
+    given: Prepared,
     then: Callable[[int, int, Parts], None],
     threads: int = 1,
 ) -> Found | None:
     """Losses, sizes and costs of every account; None where one is no usual one, so that the array code must look.
 
-    table      with the risk arrays under all scenarios, its magnitudes those of what contracts count as well
     group_key  (G,) -> X of every group
-    columns, contracts, terms, threads   what the kernels take beside it, and how many share the accounts out
+    given      what the kernels take beside it; threads  how many share the accounts out
     then       is handed first and last account of every block with its underlyings, while they are near
 
     No usual account is off a step, beyond what sums of ticks hold, or has a contract in another underlying's group.
     """
-    count, underlyings = len(positions.account_ptr) - 1, len(terms.stated)
-    if not table.rounded or contracts.net.shape[1] > lanes.WIDEST or np.any(np.diff(positions.group_ptr) == 0):
+    count, underlyings = len(positions.account_ptr) - 1, len(given.terms.stated)
+    wide = given.contracts.net.shape[1] > lanes.WIDEST
+    if not given.table.rounded or wide or np.any(np.diff(positions.group_ptr) == 0):
         return None
-    scanned = np.where(columns.column >= 0, table.rows[:, columns.column], 0.0)
-    job = accounts.Job(positions, table._replace(rows=scanned), columns.width)
-    scan = _Scan(positions, group_key, table, columns, contracts, terms, job.rows.per_unit)
+    job = accounts.Job(positions, given.scanned, given.columns.width)
+    scan = _Scan(positions, group_key, given, job.rows.per_unit)
     found = Found(
         np.zeros((count, TIERS)), np.full(count, -1), *(np.empty(count) for _ in range(3)),
         *(np.zeros((count, underlyings)) for _ in range(2)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,14 +40,16 @@ def measured(
     *,
     backend: str = "numba",
     threads: int | None = None,
+    tables: Any = None,
 ) -> Measured:
     """The parts of a book as its collateral counts.
 
     haircut     (N,) share of a long balance that does not count
     floor_rate  short option minimum, share of the notional
+    tables      what `tables_of` makes of the last three; None to make it
     Equal to the last bit for every backend, number of threads and order of positions.
     """
-    found = at_once(book, closing, haircut, floor_rate, threads) if backend == "numba" else None
+    found = at_once(book, closing, haircut, floor_rate, threads, tables) if backend == "numba" else None
     return found or part_by_part(book, closing, haircut, floor_rate, backend=backend, threads=threads)
 
 
@@ -65,7 +67,12 @@ def part_by_part(
 
 
 def at_once(
-    book: Book, closing: Closing, haircut: FloatArray, floor_rate: float, threads: int | None = None
+    book: Book,
+    closing: Closing,
+    haircut: FloatArray,
+    floor_rate: float,
+    threads: int | None = None,
+    tables: Any = None,
 ) -> Measured | None:
     """The same in one compiled pass; None where an account is no usual one and the array code has to look."""
     from portfolio_margin.backends import dynamic_numba
@@ -73,6 +80,29 @@ def at_once(
     arrays = closing.arrays
     if not len(closing.states) or np.any(book.group_key == UNGROUPED):
         return None
+    tables = tables_of(closing, haircut, floor_rate) if tables is None else tables
+    excess = np.empty(len(book))
+
+    def charge(first: int, last: int, parts: dynamic_numba.Parts) -> None:
+        more = (concentration.size_multiplier(parts.size, closing.size) - 1.0) * parts.loss
+        # In the order of the parts, as `Block.by_account`.
+        excess[first:last] = np.bincount(parts.account, more, minlength=last - first)
+
+    positions, workers = kernel_positions(book, arrays, None), threads_for(book, arrays.rows.shape[1], threads)
+    found = dynamic_numba.scan_accounts(positions, book.group_key, tables, charge, workers)
+    if found is None:
+        return None
+    tick, curve = arrays.tick_size, Curve(np.zeros(0), found.turn, found.sizes)
+    tiers = TierLosses(found.added * tick, found.worst)
+    floor, near = found.floor * tick, found.near_expiry * tick
+    return Measured(tiers, floor, near, excess * tick, found.cost * tick, closing.basis(curve))
+
+
+def tables_of(closing: Closing, haircut: FloatArray, floor_rate: float) -> Any:
+    """The arrays as the compiled pass takes them, a `dynamic_numba.Prepared`; they do not depend on the book."""
+    from portfolio_margin.backends import dynamic_numba
+
+    arrays = closing.arrays
     contracts = dynamic_numba.Contracts(*_contract_rows(closing, floor_rate), arrays.underlying_idx)
     table = kernel_table(arrays, arrays.rows, haircut)
     most = [np.abs(rows).max(axis=1, initial=0.0) for rows in (contracts.net, contracts.plain)]
@@ -82,21 +112,7 @@ def at_once(
         stated, closing.cost.spreads, float(closing.cost.impact), arrays.years_to_expiry, arrays.tick_size
     )
     columns = dynamic_numba.columns_of(_distinct(arrays.rows), arrays.scenario_set.tier)
-    excess = np.empty(len(book))
-
-    def charge(first: int, last: int, parts: dynamic_numba.Parts) -> None:
-        more = (concentration.size_multiplier(parts.size, closing.size) - 1.0) * parts.loss
-        # In the order of the parts, as `Block.by_account`.
-        excess[first:last] = np.bincount(parts.account, more, minlength=last - first)
-
-    positions, workers = kernel_positions(book, arrays, None), threads_for(book, arrays.rows.shape[1], threads)
-    found = dynamic_numba.scan_accounts(positions, book.group_key, table, columns, contracts, terms, charge, workers)
-    if found is None:
-        return None
-    tick, curve = arrays.tick_size, Curve(np.zeros(0), found.turn, found.sizes)
-    tiers = TierLosses(found.added * tick, found.worst)
-    floor, near = found.floor * tick, found.near_expiry * tick
-    return Measured(tiers, floor, near, excess * tick, found.cost * tick, closing.basis(curve))
+    return dynamic_numba.prepared(table, columns, contracts, terms)
 
 
 def _contract_rows(closing: Closing, floor_rate: float) -> tuple[FloatArray, FloatArray]:

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ from portfolio_margin.dynamic.assets import (
 )
 from portfolio_margin.dynamic.closing import Closing
 from portfolio_margin.dynamic.explanation import contribution_lines
-from portfolio_margin.dynamic.measured import measured
+from portfolio_margin.dynamic.measured import measured, tables_of
 from portfolio_margin.dynamic.moves import TIERS, Moves, nested_scenarios
 from portfolio_margin.dynamic.tier_losses import tier_losses
 from portfolio_margin.dynamic.underlying import Underlying
@@ -52,6 +53,7 @@ from portfolio_margin.order_bounds import Excess, Reach, backing_ceiling, turnin
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, everything
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
@@ -153,6 +155,7 @@ class Model:
         """(N,) assets that a scenario moves or that have a depeg charge; a fixed rate of exchange loses nowhere."""
         return np.asarray(moved_assets(arrays) | pegged(arrays, self.params.assets))
 
+    @of_arrays
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""
         return haircuts(arrays, self.params.haircut, self.params.haircut_by_asset)
@@ -172,9 +175,9 @@ class Model:
         """Requirement of every account, part by part as the head of this file has them."""
         p, haircut = self.params, self.haircut(arrays)
         sides = both_sides(book, arrays, haircut, p.assets)
-        found = measured(
-            sides.initial.book, self.closing(arrays), haircut, p.short_option_minimum, backend=backend, threads=threads
-        )
+        given = (sides.initial.book, self.closing(arrays), haircut, p.short_option_minimum)
+        tables = self._tables(arrays) if backend == "numba" and len(arrays.underlying_id) else None
+        found = measured(*given, backend=backend, threads=threads, tables=tables)
         initial = maintenance = found.tiers
         if not sides.alike:
             maintenance = tier_losses(sides.maintenance.book, arrays, haircut, backend=backend, threads=threads)
@@ -217,6 +220,7 @@ class Model:
             self._factors,
         ) + balance_lines(book, arrays, self.balance_rates(arrays))
 
+    @of_arrays
     def balance_rates(self, arrays: RiskArrays) -> BalanceRates:
         """What assets outside the scenarios cost as far as they stand against something owed, contracts among it: their
         largest fall in any scenario, beyond haircut and peg. Balances owed are inside whatever the asset is."""
@@ -235,6 +239,11 @@ class Model:
         """The charges that depend on the contracts alone, and what they are computed from."""
         p = self.params
         return Closing(arrays, p.states(arrays.underlying_id), p.near_expiry, p.concentration, p.liquidity)
+
+    @of_arrays
+    def _tables(self, arrays: RiskArrays) -> Any:
+        """What the compiled pass takes beside a book."""
+        return tables_of(self.closing(arrays), self.haircut(arrays), self.params.short_option_minimum)
 
     @property
     def _factors(self) -> tuple[float, float]:

@@ -36,6 +36,7 @@ from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.families import historical
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds, list_of_numbers
 
@@ -216,6 +217,7 @@ class Model:
         """(N,) assets that a scenario moves; a fixed rate of exchange loses nowhere."""
         return moved_assets(arrays)
 
+    @of_arrays
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance that does not count; all of a coin without a history."""
         blind = arrays.is_collateral & ~np.append(self._known(arrays), True)[arrays.underlying_idx]
@@ -356,8 +358,7 @@ class Model:
         chosen = arrays.scenario_set.tier == historical.HISTORY
         held = np.unique(book.instrument_idx)
         held = held[~arrays.is_collateral[held]]
-        moves = arrays.scenario_set.price_move[chosen]
-        sigma = np.broadcast_to(moves, (len(moves), len(arrays.underlying_id))).std(axis=0)
+        sigma = _deviation(arrays)
         long, short = np.zeros(len(arrays)), np.zeros(len(arrays))
         for first in range(0, len(held), ROWS_AT_ONCE):
             rows = held[first : first + ROWS_AT_ONCE]
@@ -383,11 +384,7 @@ class Model:
 
     def _delta(self, book: Book, arrays: RiskArrays, backend: str, threads: int | None) -> FloatArray:
         """(A,U) delta of the contracts, margin currency for a relative move of 1."""
-        rows = np.zeros((len(arrays), len(arrays.underlying_id)))
-        contract = np.flatnonzero(~arrays.is_collateral)
-        delta = (arrays.delta * arrays.unit / arrays.tick_size)[contract]
-        rows[contract, arrays.underlying_idx[contract]] = delta if arrays.tick is None else np.rint(delta)
-        return account_sums(book, arrays, rows, backend=backend, threads=threads)
+        return account_sums(book, arrays, _delta_rows(arrays), backend=backend, threads=threads)
 
     def _concentration(self, delta: FloatArray, sigma: FloatArray, arrays: RiskArrays) -> FloatArray:
         """(A,U) square-root impact of closing the delta, margin currency."""
@@ -454,6 +451,23 @@ class Model:
                     line = position_line(book, arrays, position, charge, amounts, netting_set=name, scenario=label)
                     lines.append(line)
         return lines
+
+
+@of_arrays
+def _deviation(arrays: RiskArrays) -> FloatArray:
+    """(U,) standard deviation of the price moves of the history."""
+    moves = arrays.scenario_set.price_move[arrays.scenario_set.tier == historical.HISTORY]
+    return np.asarray(np.broadcast_to(moves, (len(moves), len(arrays.underlying_id))).std(axis=0))
+
+
+@of_arrays
+def _delta_rows(arrays: RiskArrays) -> FloatArray:
+    """(N,U) delta of contracts by underlying, ticks per unit."""
+    rows = np.zeros((len(arrays), len(arrays.underlying_id)))
+    contract = np.flatnonzero(~arrays.is_collateral)
+    delta = (arrays.delta * arrays.unit / arrays.tick_size)[contract]
+    rows[contract, arrays.underlying_idx[contract]] = delta if arrays.tick is None else np.rint(delta)
+    return rows
 
 
 def _by_underlying(arrays: RiskArrays, values: Mapping[str, float], default: float) -> FloatArray:

@@ -46,6 +46,7 @@ from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError
 from pricing.instruments import Kind
 from scenarios.families import span as family
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import MarketRows, ScenarioSet, check_bounds
 
@@ -232,6 +233,7 @@ class Model:
         """(N,) assets of a combined commodity of the file, and those that move or have a haircut: debts cost it."""
         return debts_charged(arrays, self.rules(arrays), self.haircut(arrays))
 
+    @of_arrays
     def haircut(self, arrays: RiskArrays) -> FloatArray:
         """(N,) share of a long balance of collateral that does not count."""
         return haircuts(arrays, self.params.haircut, self.params.haircut_by_asset)

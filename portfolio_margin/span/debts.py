@@ -15,6 +15,7 @@ from portfolio_margin.deribit_matrix import coin_of
 from portfolio_margin.requirement import Contribution, Requirement
 from portfolio_margin.span.rules import SpanRules
 from pricing.arrays import BoolArray, FloatArray, IntArray
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 
 FACTORS = (1.0, 1.0)
@@ -56,6 +57,7 @@ def _beside(arrays: RiskArrays, rules: SpanRules) -> tuple[BoolArray, FloatArray
     return beside, np.where(beside[:, None], arrays.rows, 0.0)
 
 
+@of_arrays
 def rates_beside(arrays: RiskArrays, rules: SpanRules, haircut: FloatArray) -> BalanceRates:
     """The haircut of what is owed, as far as it is more than the largest rise."""
     beside, rows = _beside(arrays, rules)
@@ -64,6 +66,7 @@ def rates_beside(arrays: RiskArrays, rules: SpanRules, haircut: FloatArray) -> B
     return owed_rates(arrays, np.where(beside & ~money, more, 0.0), haircut, money)
 
 
+@of_arrays
 def cells_beside(arrays: RiskArrays, rules: SpanRules, haircut: FloatArray) -> CurrencyCells:
     """What is held or owed beside the scan; contracts are all counted in money."""
     _, beside = _beside(arrays, rules)

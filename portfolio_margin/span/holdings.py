@@ -13,6 +13,7 @@ from portfolio_margin.contributions import position_ticks
 from portfolio_margin.span.rules import SpanRules
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.instruments import Kind
+from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
 
 # Sums a block of accounts may hold, 16 MB; never fewer accounts than it takes to make a pass over all contracts cheap.
@@ -49,7 +50,7 @@ def holdings(
 
     Losses are sums of whole ticks, and so exact; deltas are added up in the order of the book, which is sorted.
     """
-    rows = np.where(rules.covered[:, None], arrays.rows, 0.0)
+    rows = _rows(arrays, rules)
     size = 16 * max(len(rules.code), 1) + 3 * max(len(rules.period_code), 1)
     most = max(FEWEST_ACCOUNTS, BLOCK_NUMBERS // size)
     first = 0
@@ -58,6 +59,19 @@ def holdings(
         part = book.accounts(first, last)
         yield first, last, _block(part, arrays, rows, rules, backend, threads)
         first = last
+
+
+@of_arrays
+def _rows(arrays: RiskArrays, rules: SpanRules) -> FloatArray:
+    """(N,16) risk arrays, 0 for what the rules do not cover."""
+    return np.where(rules.covered[:, None], arrays.rows, 0.0)
+
+
+@of_arrays
+def _by_underlying(arrays: RiskArrays, rules: SpanRules) -> bool:
+    """Whether underlyings of the arrays are the commodities of the rules."""
+    covered = np.flatnonzero(rules.covered)
+    return np.array_equal(rules.commodity[covered], arrays.underlying_idx[covered])
 
 
 def _block(
@@ -95,8 +109,7 @@ def _losses(
 ) -> FloatArray:
     """(U,A,16) losses; by the kernels where underlyings of the arrays are the commodities of the rules."""
     loss = np.zeros((len(rules.code), len(book), rows.shape[1]))
-    covered = np.flatnonzero(rules.covered)
-    if np.array_equal(rules.commodity[covered], arrays.underlying_idx[covered]):
+    if _by_underlying(arrays, rules):
         for block in blocks(book, arrays, rows, by="underlying", backend=backend, threads=threads):
             mine = (block.key >= 0) & (block.key < len(loss))
             loss[block.key[mine], block.account[mine] + block.first] = -block.amounts[mine]
@@ -133,5 +146,4 @@ def _tier_losses(book: Book, arrays: RiskArrays, rows: FloatArray, rules: SpanRu
 
 def position_losses(book: Book, arrays: RiskArrays, rules: SpanRules) -> FloatArray:
     """(P,16) ticks that every position gains in every scenario; 0 for what the rules do not cover."""
-    rows = np.where(rules.covered[:, None], arrays.rows, 0.0)
-    return position_ticks(book, arrays, rows)
+    return position_ticks(book, arrays, _rows(arrays, rules))

@@ -355,7 +355,7 @@ def _columns(arrays: RiskArrays, rates: Mapping[str, Kinds], wanted: np.ndarray,
     """(N,R) rates of each contract by its coin, zeros where not wanted. ConfigError for a coin without rates."""
     option, needed = isinstance(none, OptionRates), np.unique(arrays.underlying_idx[wanted])
     given = gather(partial(_rates_of, str(arrays.underlying_id[u]), rates, option) for u in needed)
-    found = dict(zip(needed.tolist(), given, strict=True))
+    found: dict[int, Kinds] = dict(zip(needed.tolist(), given, strict=True))
     listed = [*(found.get(u, none) for u in range(len(arrays.underlying_id))), none]
     by_underlying = np.array([list(vars(row).values()) for row in listed], dtype=np.float64)
     return np.asarray(by_underlying[np.where(wanted, arrays.underlying_idx, -1)])

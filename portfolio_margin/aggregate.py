@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from portfolio_margin.book import Book
-from portfolio_margin.kernel_inputs import EXACT_LIMIT, Faults, Positions, Table
+from portfolio_margin.kernel_inputs import EXACT_LIMIT, NO_FAULTS, Faults, Positions, Table
 from pricing.arrays import FloatArray, IntArray, freeze
 from pricing.errors import ConfigError, DataError, NumericalError, Problem
 from pricing.price import check_threads, default_threads, load_backend
@@ -123,6 +123,8 @@ def check_faults(book: Book, arrays: RiskArrays, found: Faults, account: IntArra
 
     account  (R,) account of each row of `found`; None where rows are accounts
     """
+    if found is NO_FAULTS:
+        return
     account = np.arange(len(book)) if account is None else account
     apart = found.misplaced[found.misplaced >= 0]
     if len(apart):

@@ -51,7 +51,9 @@ def equity(
     is that of the model's `Traits`."""
     rows = _rows_of_equity(arrays, options_counted)
     before = account_sums(book, arrays, rows.gross, backend=backend, threads=threads)
-    after = account_sums(book, arrays, rows.collateral, haircut=haircut, backend=backend, threads=threads)
+    after = before[:, 1:2]
+    if haircut.any():
+        after = account_sums(book, arrays, rows.collateral, haircut=haircut, backend=backend, threads=threads)
     delta = np.round(before[:, 3], DELTA_DIGITS) + 0.0
     return Equity(before[:, 0], before[:, 1], before[:, 1] - after[:, 0], before[:, 2], delta)
 

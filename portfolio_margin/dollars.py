@@ -3,6 +3,9 @@ smallest amount of that is."""
 
 from __future__ import annotations
 
+import functools
+import math
+
 import numpy as np
 
 from pricing.arrays import BoolArray, FloatArray
@@ -47,9 +50,10 @@ def money_step(arrays: RiskArrays) -> float:
     return COIN_STEP if in_coin(arrays) and arrays.currency not in DOLLARS else CENT
 
 
+@functools.cache
 def money_digits(step: float) -> int:
     """Decimals of an amount that is a whole number of money steps."""
-    return round(-np.log10(step))
+    return round(-math.log10(step))
 
 
 def money_of_amounts(arrays: RiskArrays) -> FloatArray:

@@ -314,6 +314,8 @@ def _blocks(positions: Positions) -> list[tuple[int, int]]:
     """Bounds of blocks of accounts of so many positions, of an account at least."""
     account_ptr, group_ptr = positions.account_ptr, positions.group_ptr
     accounts = len(account_ptr) - 1
+    if 0 < accounts <= BLOCK_POSITIONS and group_ptr[account_ptr[-1]] <= BLOCK_POSITIONS:
+        return [(0, accounts)]
     begins = np.arange(0, int(group_ptr[account_ptr[-1]]), BLOCK_POSITIONS)
     by_position = np.searchsorted(account_ptr, np.searchsorted(group_ptr, begins))
     # A block of empty accounts ends, too.

@@ -168,11 +168,7 @@ def largest_order(state: State, account: str, instrument: str, side: str, limit:
         raise ConfigError(f"limit = {limit!r}: must be a number of contracts, at least the quantity step {step:g}")
     most = MOST_STEPS if limit is None else int(min(limit / step * (1.0 + 1e-12), MOST_STEPS))
     sign = 1.0 if side == "buy" else -1.0
-
-    def after(steps: IntArray) -> OrderChecks:
-        account_rows, rows = np.full(len(steps), row), np.full(len(steps), given[0][0])
-        return _checked_or_too_large(state, account_rows, rows, np.asarray(sign * steps * step, dtype=np.float64))
-
+    after = _Sizes(state, row, int(given[0][0]), sign * step).checks
     proven = _funds_concave(policy, int(given[0][0]))
     found, bounded = _last_allowed(after, 0, most, first=proven)
     if proven and bounded and state.ledger.figures(np.array([row]))[0, AVAILABLE] < 0.0:
@@ -237,18 +233,41 @@ def _last_allowed(
         sizes = np.append(sizes, high)
 
 
-def _checked_or_too_large(state: State, account: IntArray, instrument: IntArray, quantity: FloatArray) -> OrderChecks:
-    """What orders (R,) do; one that sums cannot be computed for exactly is not allowed, its funds -inf. Sizes rise."""
-    try:
-        return check(state, account, instrument, quantity)
-    except NumericalError:
-        if len(account) == 1:
-            worst, no = np.full(1, -np.inf), np.zeros(1, np.bool_)
-            return OrderChecks(-worst, -worst, worst, no, no)
-        half = len(account) // 2
-        parts = (slice(0, half), slice(half, None))
-        found = [_checked_or_too_large(state, account[p], instrument[p], quantity[p]) for p in parts]
+@dataclass
+class _Sizes:
+    """Orders of one contract for one account, by how many steps of `quantity` they are of, + bought.
+
+    Of an order that sums cannot be computed for exactly they say that it is not allowed, and its funds are -inf. So are
+    those of every larger one, which is not asked for: an account as it stands has its sums, and how large they are is
+    convex in the size of the order.
+    """
+
+    state: State
+    row: int
+    instrument: int
+    quantity: float
+    too_large: float = np.inf
+
+    def checks(self, steps: IntArray) -> OrderChecks:
+        """What orders of so many steps (R,) do; sizes rise."""
+        asked = int(np.searchsorted(steps, self.too_large))
+        found = [self._checked(steps[:asked])] if asked else []
+        if asked < len(steps):
+            worst, no = np.full(len(steps) - asked, -np.inf), np.zeros(len(steps) - asked, np.bool_)
+            found.append(OrderChecks(-worst, -worst, worst, no, no))
         return OrderChecks(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+    def _checked(self, steps: IntArray) -> OrderChecks:
+        account, instrument = np.full(len(steps), self.row), np.full(len(steps), self.instrument)
+        try:
+            return check(self.state, account, instrument, np.asarray(steps * self.quantity, dtype=np.float64))
+        except NumericalError:
+            half = len(steps) // 2
+            if not half:
+                self.too_large = min(self.too_large, float(steps[0]))
+                return self.checks(steps)
+            parts = [self.checks(part) for part in (steps[:half], steps[half:])]
+            return OrderChecks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _checked_what_if(state: State, account: str, orders: Sequence[tuple[str, float]]) -> WhatIf:

@@ -53,6 +53,7 @@ def main() -> None:
     margin_models.run(sizes.accounts, sizes.positions, sizes.rounds)
     american.run(5_000, sizes.rounds, BUILD / "bench-american.json")
     what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
+    what_if.by_model(100 * sizes.rounds)
     liquidation.run(sizes.accounts // 20, sizes.positions, sizes.rounds)
     stress.run(sizes.accounts, sizes.positions, max(1, sizes.rounds // 4))
     backtest.run(1, hours=24 * 1_000)

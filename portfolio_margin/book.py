@@ -209,6 +209,8 @@ class Book:
 
     def accounts(self, first: int, last: int) -> Book:
         """The book of the accounts in rows first to last - 1."""
+        if first == 0 and last == len(self):
+            return self
         groups = slice(self.account_ptr[first], self.account_ptr[last])
         positions = slice(self.group_ptr[groups.start], self.group_ptr[groups.stop])
         return Book(

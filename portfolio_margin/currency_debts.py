@@ -216,7 +216,11 @@ def currency_debts(
     book: Book, arrays: RiskArrays, view: CurrencyCells, *, backend: str = "numba", threads: int | None = None
 ) -> Debts:
     """The charge of every account by coin; whole ticks, rounded up, where the arrays are rounded."""
-    several = book.keep(_several_currencies(book, arrays, view)[book_account(book)])
+    chosen = _several_currencies(book, arrays, view)
+    if not chosen.any():
+        none = np.zeros(0, np.int64)
+        return Debts(none, none, np.zeros(0), np.zeros(0, np.bool_))
+    several = book.keep(chosen[book_account(book)])
     (rows, counted), count = _rows_of(arrays, view), view.own.shape[1]
     accounts = max(BLOCK_NUMBERS // rows.shape[1], 1)
 
@@ -234,9 +238,6 @@ def currency_debts(
             ticks = np.ceil(np.round(ticks, NOISE_DIGITS)) + 0.0
         some = ticks > 0.0
         found.append(Debts(block.first + legs.account[some], legs.coin[some], ticks[some], owed[some]))
-    if not found:
-        none = np.zeros(0, np.int64)
-        return Debts(none, none, np.zeros(0), np.zeros(0, np.bool_))
     return Debts(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 

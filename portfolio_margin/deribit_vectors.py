@@ -271,7 +271,7 @@ def _by_coin(
     gains nothing and stands with the first coin."""
     rows, deltas = _with_delta(arrays, vectors)
     accounts = BLOCK_NUMBERS // rows.shape[1]
-    longs = replace(book, quantity=_long_options(book, arrays))
+    longs = book.holding(_long_options(book, arrays))
     family = portfolio.terms.family
 
     def sums(held: Book, values: FloatArray, haircut: FloatArray | None) -> Iterator[Block]:
@@ -298,7 +298,7 @@ def _merged(block: Block, family: IntArray) -> Block:
 
 
 def _long_options(book: Book, arrays: RiskArrays) -> FloatArray:
-    option = (arrays.kind == Kind.OPTION)[book.instrument_idx]
+    option = arrays.kind[book.instrument_idx] == Kind.OPTION
     return np.where(option & (book.quantity > 0), book.quantity, 0.0)
 
 

@@ -202,7 +202,7 @@ def requirement(
     book: Book, arrays: RiskArrays, params: Params, *, backend: str = "numba", threads: int | None = None
 ) -> Requirement:
     """Requirement of every account; charges "short_options" and "futures"."""
-    short = replace(book, quantity=_short_quantity(book, arrays))
+    short = book.holding(_short_quantity(book, arrays))
     rows, ticks = gather((lambda: option_rows(arrays, params, book), lambda: future_ticks(book, arrays, params)))
     options = account_sums(short, arrays, rows, backend=backend, threads=threads)
     # Whole ticks add up exactly in any order.
@@ -216,14 +216,14 @@ def requirement(
 
 def asked_ticks(book: Book, arrays: RiskArrays, params: Params) -> FloatArray:
     """(P,2) initial and maintenance margin of every position, in whole ticks."""
-    short = replace(book, quantity=_short_quantity(book, arrays))
+    short = book.holding(_short_quantity(book, arrays))
     options = position_ticks(short, arrays, option_rows(arrays, params, book))
     return options + future_ticks(book, arrays, params)
 
 
 def contributions(book: Book, arrays: RiskArrays, params: Params) -> list[Contribution]:
     """What every position of the one account of `book` costs."""
-    short = replace(book, quantity=_short_quantity(book, arrays))
+    short = book.holding(_short_quantity(book, arrays))
     ticks = {
         "short_options": position_ticks(short, arrays, option_rows(arrays, params, book)),
         "futures": future_ticks(book, arrays, params),

@@ -147,7 +147,7 @@ def test_who_covers_the_margin_is_worth_something_in_every_cell(name: str, steps
         required = getattr(model.requirement(book, arrays, backend="numpy"), COVERS[name])
         return value + dollars - float(required[0])
 
-    needed = brentq(left, -1e8, 1e8, xtol=1e-5, rtol=1e-14) + 1e-4
+    needed = brentq(left, -1e9, 1e9, xtol=1e-5, rtol=1e-14) + 1e-4
     assert left(needed) >= 0.0
     just = {**held, "USDC": held.get("USDC", 0.0) + needed}
     assert worst_worth(*pieces_of(name, just)) >= -1e-3

@@ -76,9 +76,9 @@ class Impact:
         daily = self.column("daily_vol", underlyings) * vol_factor
         return np.asarray(-np.sign(sold) * np.minimum(self.coefficient * daily * share**self.exponent, self.most))
 
-    def remembered(self, hours: float) -> float:
-        """What is left of an impact after so many hours, as a share of it."""
-        return float(self.permanent + (1.0 - self.permanent) * 0.5 ** (hours / self.half_life_hours))
+    def remembered(self, hours: FloatArray) -> FloatArray:
+        """What is left of impacts so many hours after their trades, as a share of each: the permanent part stays."""
+        return np.asarray(self.permanent + (1.0 - self.permanent) * 0.5 ** (np.asarray(hours) / self.half_life_hours))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Rules:
     fund            insurance fund at the start, margin currency, 0 to 1e15
     demand          maintenance margin that bidders take over an hour, margin currency, 0 or more; inf: any amount
     first_hours     demand that the first step has, in hours, 0 to 1e4
-    delay_hours     by which the prices that the venue margins at are behind, 0 to 48
+    delay_hours     by which prices, vols and pegs that the venue margins at are behind, 0 to 48
     rounds          liquidations within a step, each at the prices the last one has left, 1 to 100
     waterfall       who gets penalties and who bears losses; its fund_floor in hundredths of the margin currency
     impact          of what is sold

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from portfolio_margin.stress.holdings import prepare_holdings
 from portfolio_margin.stress.measured import Measured, put
 from portfolio_margin.stress.moved import expired, market_at, variation
 from portfolio_margin.stress.path import StressPath
+from portfolio_margin.stress.pushes import Pushes
 from portfolio_margin.stress.result import Followed, Result, StepRow
 from portfolio_margin.stress.rules import Rules
 from portfolio_margin.stress.sections import (
@@ -86,7 +87,7 @@ class State(NamedTuple):
     """Between two things that happen: what is held, booked and true.
 
     sections, books   what is held by partition, and what everybody is worth
-    market, moment    as they are; pushed (U,) log price by forced trades
+    market, moment    as they are; pushed (U,) log price by forced trades, those of earlier steps by time in pushes
     closed      (A,) accounts that were closed: they hold nothing but cash
     lowest      ticks that the fund has had at any time, the least
     uncovered   ticks that closed accounts owe still
@@ -99,6 +100,7 @@ class State(NamedTuple):
     pushed: FloatArray
     closed: BoolArray
     lowest: int
+    pushes: Pushes
     uncovered: int = 0
 
 
@@ -171,7 +173,8 @@ def opened(venue: Venue, path: StressPath, rules: Rules) -> tuple[Engine, State]
     books = ledger.open_balances(np.concatenate([part.equity for part in found]), rules.fund)
     moment = Moment(arrays, None, np.zeros(len(arrays), dtype=np.bool_), None)
     pushed, closed = np.zeros(len(venue.market.spot)), np.zeros(int(bounds[-1]), dtype=np.bool_)
-    return engine, State(sections, books, venue.market, moment, pushed, closed, int(books.house[House.FUND]))
+    before = int(books.house[House.FUND]), Pushes.none(len(pushed))
+    return engine, State(sections, books, venue.market, moment, pushed, closed, *before)
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,7 @@ class Engine:
         """The state after a step, its row, the accounts (A,) that were traded, and the margins of all at its end."""
         hours = float(self.path.hours[step])
         passed = hours - float(self.path.hours[step - 1]) if step else hours
-        pushed = state.pushed * self.rules.impact.remembered(passed)
+        pushed = state.pushes.at(hours, self.rules.impact)
         tally = Tally(np.zeros(len(state.closed), dtype=np.bool_), np.zeros(len(pushed)))
         with np.errstate(invalid="ignore"):
             time = passed if step else self.rules.first_hours
@@ -241,7 +244,8 @@ class Engine:
             else:
                 state = state._replace(pushed=pushed)
                 changed = done.touched | done.over
-                state, margins = self.measured_again(state, margins, changed, hours)
+                state, margins = self.measured_again(state, margins, changed)
+        state = state._replace(pushes=state.pushes.after(hours, state.pushed - carried))
         self.audit(state, opening.total, tally.touched)
         return state, self.row(state, hours, margins, tally), tally.touched, margins
 
@@ -251,7 +255,7 @@ class Engine:
         market = self.market(hours, pushed)
         gains = variation(self.venue.instruments, state.market, market)
         gone = expired(self.venue.instruments, self.venue.market, market.valuation_time)
-        moment = Moment(self.venue.arrays(market), gains, gone, self.late(market, hours, pushed))
+        moment = Moment(self.venue.arrays(market), gains, gone, self.late(state.pushes, market, hours))
         found = [part for _, part in self.ask(mark_section, (moment,), state)]
         pairs = zip(state.sections, found, strict=True)
         sections = tuple(section._replace(quantity=part.quantity) for section, part in pairs)
@@ -259,30 +263,25 @@ class Engine:
         state = state._replace(sections=sections, books=books, market=market, moment=moment, pushed=pushed)
         return state, joined([part.margins for part in found])
 
-    def late(self, now: Market, hours: float, pushed: FloatArray) -> Late | None:
-        """The prices that the venue sees where they are behind: the price is, the clock is not."""
-        if not self.rules.delay_hours > 0.0:
+    def late(self, earlier: Pushes, now: Market, hours: float) -> Late | None:
+        """What the venue sees where that is behind: prices, vols, and what forced trades have done to them; not the
+        clock. The trades of this step are later than anything it sees."""
+        delay = self.rules.delay_hours
+        if not delay > 0.0:
             return None
-        seen = _at_time(self.market(max(hours - self.rules.delay_hours, 0.0), pushed), now)
+        seen = self.market(hours, earlier.at(hours - delay, self.rules.impact), delay)
         return Late(self.venue.arrays(seen), variation(self.venue.instruments, now, seen))
 
-    def measured_again(
-        self, state: State, margins: Measured, changed: BoolArray, hours: float
-    ) -> tuple[State, Measured]:
-        """Margins at the same prices, of the accounts (A,) that have changed; of all where the prices that are seen
-        have moved on a little."""
+    def measured_again(self, state: State, margins: Measured, changed: BoolArray) -> tuple[State, Measured]:
+        """Margins at the same prices, of the accounts (A,) that have changed."""
         rows = np.flatnonzero(changed)
-        if self.rules.delay_hours > 0.0:
-            late = self.late(state.market, hours, state.pushed)
-            state = state._replace(moment=replace(state.moment, gains=None, late=late))
-            rows = np.arange(len(changed))
         found = self.ask(measure_accounts, (state.moment,), state, self.by_section(rows))
         return state, put(margins, rows, joined([part for _, part in found]))
 
-    def market(self, hours: float, pushed: FloatArray) -> Market:
-        """The market at a time, pushed by forced trades."""
+    def market(self, hours: float, pushed: FloatArray, delay_hours: float = 0.0) -> Market:
+        """The market at a time, pushed by forced trades; late by so many hours."""
         beta = self.rules.impact.vol_beta
-        return market_at(self.venue.market, self.venue.instruments, self.path, hours, pushed, beta)
+        return market_at(self.venue.market, self.venue.instruments, self.path, hours, pushed, beta, delay_hours)
 
     def vol_factor(self, step: int, pushed: FloatArray) -> FloatArray:
         """(U,) factor on the vol of 30 days."""
@@ -406,8 +405,3 @@ class Engine:
             initial_margin=float(margins.initial.sum()),
             maintenance_margin=float(margins.maintenance.sum()),
         )
-
-
-def _at_time(late: Market, now: Market) -> Market:
-    """Late prices at the present time: the same forwards and vols, less time to go."""
-    return replace(now, spot=late.spot, forward=late.forward, fx=late.fx, fx_basis_limit=late.fx_basis_limit)

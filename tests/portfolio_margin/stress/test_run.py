@@ -211,7 +211,7 @@ def test_impact_by_hand() -> None:
     assert moved == pytest.approx([-2.0 * 0.03 * 0.1, 2.0 * 0.03 * 0.2])
     linear = replace(impact, exponent=1.0).moved(np.array([1e6, 0.0]), names, np.ones(2))
     assert linear == pytest.approx([-2.0 * 0.02 * 0.01, 0.0])
-    assert impact.remembered(24.0) == pytest.approx(0.75) and impact.remembered(0.0) == 1.0
+    assert impact.remembered(np.array([24.0, 0.0])) == pytest.approx([0.75, 1.0])
     assert impact.moved(np.array([1e30, 0.0]), names, np.ones(2))[0] == -impact.most
     with pytest.raises(DataError, match="daily_vol = 'SOL': no number"):
         impact.moved(np.zeros(1), np.array(["SOL"]), np.ones(1))

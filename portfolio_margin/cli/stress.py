@@ -54,6 +54,8 @@ DEFAULT_FUND = 50_000.0
 MONEY = ("shortfall", "from_fund", "deleveraged", "socialised", "uncovered", "costs", "penalties", "fund", "equity",
          "owed", "initial_margin", "maintenance_margin")  # fmt: skip
 OWING_SHOWN = 3
+PATHS_ROUNDED = 100
+DRIVER = "the first underlying"
 UNCOUNTED = "a run also counts the penalties that the fund gets in the same step and may survive; these jumps do not"
 SCAN_RANGE = (0.9, 0.01)
 BUFFER = (2.0, 0.01)
@@ -249,18 +251,26 @@ def _summary(result: Result, needed: float) -> dict[str, Any]:
         "accounts_liquidated": int(result.liquidated.sum()),
         # Whole cents, in which the run counts, without the binary noise of cents times their number.
         **{name: round(amount, MONEY_DIGITS) for name, amount in amounts.items()},
-        "fund_needed": None if np.isnan(needed) else round(needed, MONEY_DIGITS),
+        "fund_needed": _cents(needed),
         "survived": result.survived,
     }
+
+
+def _cents(amount: float) -> float | None:
+    """Rounded as all money is; None where there is no such amount."""
+    return round(amount, MONEY_DIGITS) if np.isfinite(amount) else None
 
 
 def _answered(answers: Answers) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if answers.size is not None:
-        found["fund_size"] = {"amount": answers.size.amount, "standard_error": answers.size.standard_error}
+        figures = ("amount", "standard_error")
+        found["fund_size"] = {name: _cents(getattr(answers.size, name)) for name in figures}
     if answers.by_paths is not None:
-        figures = ("amount", "standard_error", "low", "high", "beyond", "effective")
-        found["fund_by_paths"] = {name: getattr(answers.by_paths, name) for name in figures}
+        tail = answers.by_paths.tail
+        found["fund_by_paths"] = {name: _cents(getattr(tail, name)) for name in ("amount", "low", "high")}
+        found["fund_by_paths"] |= {"missing_at_start": _cents(answers.by_paths.at_start), "beyond": tail.beyond}
+        found["fund_by_paths"] |= {"effective_pairs": tail.effective, "runs_needed": tail.runs_needed}
         found["fund_by_paths"] |= {"paths": len(answers.by_paths.need), "level": path_fund.Params().level}
     if answers.reverse is not None:
         found["reverse_stress"] = json_rows(answers.reverse.columns(), ())
@@ -316,12 +326,7 @@ def _lines(result: Result, answers: Answers) -> list[str]:
             f"fund that survives 99.9 % of jumps of a day: {text(answers.size.amount)}, standard error {error}"
         )
     if answers.by_paths is not None:
-        f = answers.by_paths
-        lines.append(
-            f"fund that survives 99.9 % of simulated paths, liquidations in the loop: {text(f.amount)}, standard error "
-            f"{text(f.standard_error)}, 95 % interval {money([f.low])[0]} to {money([f.high])[0]}; {f.beyond} of "
-            f"{len(f.need)} runs need more and say as much of such paths as {f.effective:.1f} of equal weight"
-        )
+        lines += _lines_by_paths(answers.by_paths, text)
     if answers.reverse is not None:
         lines.append(_reverse_line(answers.reverse, text))
     for found in answers.prevention:
@@ -329,6 +334,24 @@ def _lines(result: Result, answers: Answers) -> list[str]:
         value = f"none up to {most:.3g}" if np.isnan(found.value) else f"{found.value:.3g}"
         lines.append(f"{found.parameter} that would have been enough: {value} ({len(found.trials)} runs)")
     return lines
+
+
+def _lines_by_paths(found: path_fund.PathFund, text: Callable[[float], str]) -> list[str]:
+    tail = found.tail
+    if np.isfinite(tail.high):
+        sure = f"95 % interval {money([tail.low])[0]} to {money([tail.high])[0]}, where a path that needs more moves "
+        sure += f"{DRIVER} as far as those that do"
+    else:
+        more = -(-tail.runs_needed // PATHS_ROUNDED) * PATHS_ROUNDED
+        sure = (
+            f"at least {text(tail.low)}, and no upper bound can be stated from so few: it takes about {more:,} --paths"
+        )
+    return [
+        f"fund that survives 99.9 % of simulated paths, liquidations in the loop: {text(tail.amount)}; {sure}",
+        f"  {tail.beyond} of {len(found.need)} runs need more, which say as much of such paths as {tail.effective:.1f} "
+        "independent ones of equal weight",
+        f"  {text(found.at_start)} is missing before anything moves, in every path: accounts that owe as they stand",
+    ]
 
 
 def _reverse_line(found: gap.ReverseStress, text: Callable[[float], str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ import pytest
 
 from portfolio_margin.io.stress_path import SOURCES
 from portfolio_margin.plots.stress import loss_waterfall, timeline
+from portfolio_margin.stress import path_fund
+from portfolio_margin.stress.path_fund import PathFund
 from portfolio_margin.stress.rules import Rules
 from portfolio_margin.stress.run import run as stress
+from portfolio_margin.stress.weighted_tail import Tail
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.books import book_of
 from tests.portfolio_margin.stress.test_run import perpetual_long
@@ -87,6 +91,28 @@ def test_a_fund_that_is_exhausted_before_any_move_says_by_whom(run: Any, path_fi
     told = run(*given).out
     assert f"exhausted before any move: {account} owes {owes} USD" in told and "most likely jump" not in told
     assert "penalties" in told and "penalties" in document["exhausted_before_any_move"]["note"]
+
+
+def test_a_fund_by_paths_says_what_it_does_not_know(run: Any, monkeypatch: pytest.MonkeyPatch, path_file: str) -> None:
+    """Few paths support no upper bound; many might; amounts are whole cents either way."""
+    needs = np.full(56, 27367.941)
+    tail = Tail(27367.941, 27367.941, np.inf, 3, 1.04, 1_371)
+    fund = PathFund(tail, 27367.941, needs, np.ones(56), np.ones(56))
+    monkeypatch.setattr(path_fund, "path_fund", lambda *given: fund)
+    asked = ("stress", "--path", path_file, "--fund-by-paths", "--paths", "56")
+    told = run(*asked).out
+    assert "at least 27367.94 USD, and no upper bound can be stated" in told and "about 1,400 --paths" in told
+    assert "27367.94 USD is missing before anything moves" in told and "interval" not in told
+    found = json.loads(run(*asked, "--json").out)["fund_by_paths"]
+    assert (found["amount"], found["low"], found["high"], found["missing_at_start"]) == (
+        *[27367.94] * 2,
+        None,
+        27367.94,
+    )
+    assert (found["paths"], found["beyond"], found["effective_pairs"], found["runs_needed"]) == (56, 3, 1.04, 1_371)
+    wide = replace(fund, tail=tail._replace(high=41_000.001, effective=14.2))
+    monkeypatch.setattr(path_fund, "path_fund", lambda *given: wide)
+    assert "95 % interval 27367.94 to 41000.00" in run(*asked).out
 
 
 def test_rules_of_the_command(run: Any, path_file: str) -> None:

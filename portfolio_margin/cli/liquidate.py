@@ -104,13 +104,24 @@ def command(
     identity |= {**statement.identity(chosen), **session.told.document()}
     cancelled = _cancelled(statement)
     columns = _columns(plans, session, cancelled)
+    columns["buffer"] = np.full(len(columns["account"]), float(params.buffer))
     if not deliver(output, columns, identity, lambda: _document(plans, session, identity, cancelled)):
-        _show(plans, rules["policy"], statement, session, chosen)
+        _show(plans, statement, session, chosen, (rules["policy"], _buffer_text(rules, params.buffer)))
 
 
 def policy_module(name: str) -> Any:
     """The file of a policy, with `plan` and `Params`."""
     return import_module(f"{policies.__name__}.{name}")
+
+
+def _buffer_text(rules: dict[str, Any], buffer: float) -> str:
+    """What a plan restores; costs of two policies can be compared only where it is the same."""
+    text = f"plans restore {1.0 + buffer:.4g} times the maintenance margin: --buffer {buffer:.4g}"
+    if rules["buffer"] is not None:
+        return text
+    others = {name: policy_module(name).Params().buffer for name in POLICIES}
+    apart = ", ".join(f"{name} {own:.4g}" for name, own in others.items() if own != buffer)
+    return f"{text}, by default of {rules['policy']}" + (f"; not that of {apart}" if apart else "")
 
 
 def _check_rates(rules: dict[str, Any]) -> None:
@@ -185,8 +196,14 @@ def _document(
 
 
 def _show(
-    plans: list[LiquidationPlan], policy: str, statement: MarginStatement, session: Session, chosen: list[int]
+    plans: list[LiquidationPlan],
+    statement: MarginStatement,
+    session: Session,
+    chosen: list[int],
+    texts: tuple[str, str],
 ) -> None:
+    """The table; texts are the policy and what it restores."""
+    policy, restored = texts
     unit, digits = f" [{statement.currency}]", money_digits(statement.money_step)
     outcomes = [plan.outcome.value for plan in plans]
     trades = [sum(len(step.trades) for step in plan.steps) for plan in plans]
@@ -201,7 +218,7 @@ def _show(
         Column("maint." + unit, money([plan.before.maintenance for plan in plans], digits)),
         Column("after", money([plan.after.maintenance for plan in plans], digits)),
     ]
-    footer = statement_lines(statement, statement.excluded_of(chosen), session.told)
+    footer = [restored, *statement_lines(statement, statement.excluded_of(chosen), session.told)]
     for name, (count, released) in _cancelled(statement).items():
         if name in [plan.account for plan in plans]:
             text = f"{name}: first {count} open orders are cancelled, which releases {money([released], digits)[0]}"

@@ -144,7 +144,8 @@ def ladder_section(
     costs = Costs.of(arrays, DEFAULT_COST * arrays.notional)
     plan: LiquidationPlan = module.plan(book, arrays, session.model, costs)
     notes = [
-        f"{where} Policy {policy}, trading costs {100 * DEFAULT_COST:g} % of the notional; outcome: "
+        f"{where} Policy {policy}, which restores {1.0 + buffer:.4g} times the maintenance margin; trading "
+        f"costs {100 * DEFAULT_COST:g} % of the notional; outcome: "
         f"{plan.outcome.value}, costs {money([plan.cost])[0]} {plan.currency}. Every margin is computed anew."
     ]
     return Section(

@@ -69,7 +69,7 @@ OPTIONS = (
     click.option("--cost", type=float, default=0.0005, show_default=True, help="Of trading, a share of the notional."),
     click.option("--penalty", type=float, default=0.0025, show_default=True, help="On closing, share of the notional."),
     click.option("--demand", type=float, default=float("inf"), help="Maintenance margin bidders take over, an hour."),
-    click.option("--delay-hours", type=float, default=0.0, show_default=True, help="By which the venue's prices lag."),
+    click.option("--delay-hours", type=float, default=0.0, show_default=True, help="By which its prices and vols lag."),
     click.option("--impact", type=float, default=1.0, show_default=True, help="Coefficient of forced trades' impact."),
     click.option("--impact-exponent", type=float, default=0.5, show_default=True, help="0.5: square root; 1: linear."),
     click.option("--policy", "policies", multiple=True, metavar="ACCOUNT=POLICY", help="For an account; repeatable."),

@@ -51,6 +51,24 @@ def test_outputs_agree(run: Any) -> None:
     assert "safe" in run("liquidate", "iron-condor-07").out
 
 
+def test_the_buffer_that_was_restored_is_said(run: Any) -> None:
+    """Defaults differ by policy; at one buffer the cheapest plan costs no more."""
+    told = run("liquidate", "--policy", "cheapest").out
+    assert "plans restore 1.15 times the maintenance margin" in told and "proportional 0.1111" in told
+    assert "plans restore 1.111 times" in run("liquidate", "--policy", "proportional").out
+    asked = run("liquidate", "--policy", "cheapest", "--buffer", "0.2").out
+    assert "plans restore 1.2 times" in asked and "by default" not in asked
+    costs = {}
+    for policy in ("cheapest", "proportional"):
+        rows = list(csv.DictReader(run("liquidate", "--policy", policy, "--buffer", "0.15", "--csv").out.splitlines()))
+        assert {row["buffer"] for row in rows} == {"0.15"}
+        costs[policy] = [
+            sum(Decimal(row["cost"]) + Decimal(row["penalty"]) for row in rows if row["account"] == name)
+            for name in BELOW[:3]
+        ]
+    assert all(least <= other for least, other in zip(costs["cheapest"], costs["proportional"], strict=True))
+
+
 def test_a_larger_buffer_closes_more(run: Any) -> None:
     def left(buffer: str) -> Decimal:
         document = json.loads(run("liquidate", BELOW[2], "--buffer", buffer, "--json").out)

@@ -343,9 +343,8 @@ def _lines_by_paths(found: path_fund.PathFund, text: Callable[[float], str]) -> 
         sure += f"{DRIVER} as far as those that do"
     else:
         more = -(-tail.runs_needed // PATHS_ROUNDED) * PATHS_ROUNDED
-        sure = (
-            f"at least {text(tail.low)}, and no upper bound can be stated from so few: it takes about {more:,} --paths"
-        )
+        sure = f"at least {text(tail.low)}, and no upper bound can be stated from so few: "
+        sure += f"it takes {more:,} --paths or more"
     return [
         f"fund that survives 99.9 % of simulated paths, liquidations in the loop: {text(tail.amount)}; {sure}",
         f"  {tail.beyond} of {len(found.need)} runs need more, which say as much of such paths as {tail.effective:.1f} "

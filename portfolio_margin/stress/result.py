@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from portfolio_margin.liquidation.states import States
+from portfolio_margin.statement import AccountStatus
 from portfolio_margin.stress.balances import TICK, Balances
 from portfolio_margin.stress.fates import Fates, account_columns
 from portfolio_margin.stress.path import StressPath
@@ -33,6 +35,8 @@ class StepRow:
     equity          of all accounts at the end; owed of it, by accounts below 0 that are not closed or not covered
     owed            0 or more
     initial_margin, maintenance_margin   in force at the end
+    margin_calls, reduce_only, in_liquidation   accounts in these states of `liquidation.states` at the end; bankrupt
+                    ones are among the last
     """
 
     hours: float
@@ -51,6 +55,9 @@ class StepRow:
     owed: float
     initial_margin: float
     maintenance_margin: float
+    margin_calls: int = 0
+    reduce_only: int = 0
+    in_liquidation: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ class Result:
     price      (T,U) of each underlying at the end of a step, what forced trades did included
     vol        (T,U) at 30 days, as a factor on the start; pushed (T,U) log price by forced trades
     underlying_id   (U,) names
-    fates      of each account
+    fates      of each account; states, what each may do at the end
     balances   of everybody at the end; opening those at the start
     fund       insurance fund at the start
     drawn      of it at most, at any time, and its floor where anything was
@@ -117,6 +124,7 @@ class Result:
     pushed: FloatArray
     underlying_id: Any
     fates: Fates
+    states: States
     balances: Balances
     opening: Balances
     fund: float
@@ -150,8 +158,13 @@ class Result:
         return TICK * float(self.fates.owed_before)
 
     def accounts(self, account_id: StrArray) -> dict[str, Any]:
-        """Columns of `fates.account_columns`, of the accounts by these names (A,) that were traded or closed."""
-        return account_columns(self.fates, account_id, self.path.hours, self.balances.trader)
+        """Columns of `fates.account_columns`, of the accounts by these names (A,) that were traded or closed, and
+        `state_after`, what each may do at the end."""
+        table = account_columns(self.fates, account_id, self.path.hours, self.balances.trader)
+        row_of = {name: row for row, name in enumerate(account_id.tolist())}
+        rows = [row_of[name] for name in table["account"].tolist()]
+        names = [AccountStatus(code).name for code in self.states.state[rows].tolist()]
+        return table | {"state_after": np.array(names, dtype=np.str_)}
 
     @property
     def survived(self) -> bool:

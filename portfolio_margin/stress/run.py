@@ -12,6 +12,7 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.in_parts import Each, in_this_process
 from portfolio_margin.liquidation.plan import Costs
+from portfolio_margin.liquidation.states import States
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import AccountStatus
 from portfolio_margin.stress import balances as ledger
@@ -39,6 +40,7 @@ from portfolio_margin.stress.sections import (
     open_section,
     trade_section,
 )
+from portfolio_margin.stress.stated import stated, with_states
 from portfolio_margin.stress.trading import Done, Tally, by_account, in_ticks, slippage_of, together
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import DataError, Problem
@@ -129,11 +131,13 @@ def run(
     engine, state = opened(venue, path.for_underlyings(venue.market.underlying_id.tolist()), how)
     opening, rows = state.books, []
     fates = no_fates(opening.trader, int(opening.house[House.FUND]))
+    known: States | None = None
     traced: list[tuple[FloatArray, ...]] = []
     own: list[tuple[Any, ...]] = []
     for step in range(len(path)):
         state, row, tally, margins = engine.step(state, step, opening)
-        rows.append(row)
+        known = stated(known, (tally.before or margins, margins), state.market.valuation_time, how.states)
+        rows.append(with_states(row, known))
         fates = after_step(fates, step, tally.touched, tally.rounds)
         if follow is not None:
             own.append(_line(follow, venue, state.market, fates, (tally, margins)))
@@ -149,7 +153,7 @@ def run(
         for drawn in (int(opening.house[House.FUND]) - lowest for lowest in (state.lowest, fates.fund_beside))
     )
     followed = None if follow is None else followed_by(follow, own)
-    columns = (price, vol, pushed, names, fates, end, opening, fund, needed, beside)
+    columns = (price, vol, pushed, names, fates, known, end, opening, fund, needed, beside)
     return Result(path, currency, tuple(rows), *columns, engine.digests, followed)
 
 

@@ -101,6 +101,16 @@ def test_what_each_account_met_by_hand() -> None:
     assert alone.accounts_below_before == 0 and alone.fund_needed == alone.fund_needed_beside
 
 
+def test_states_follow_the_margins_of_a_stress() -> None:
+    """An account alone: cut to its buffer it is out of liquidation, and may only reduce until there is more room."""
+    result = stressed(perpetual_long("x", 1.0, 0.3), path_of([1.0, 0.86, 0.86, 1.1]), fund=1e7)
+    assert [row.liquidated for row in result.rows][1] == 1 and result.rows[0].reduce_only == 0
+    assert [row.reduce_only for row in result.rows] == [0, 1, 1, 0]
+    assert not any(row.in_liquidation for row in result.rows)
+    waiting = stressed(perpetual_long("x", 1.0, 0.3), path_of([1.0, 0.86, 0.86, 1.1]), demand=0.0)
+    assert [row.in_liquidation for row in waiting.rows] == [0, 1, 1, 0]
+
+
 def test_the_same_again() -> None:
     accounts = random_accounts([{"BTC-60D-68000-P": -90, "ETH-PERPETUAL": 300}, {"BTC-PERPETUAL": 250}], [104])
     first, again = (stressed(accounts, impact=Impact(daily_volume=1e7)) for _ in range(2))

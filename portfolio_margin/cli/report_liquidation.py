@@ -205,7 +205,7 @@ def _crash_notes(result: Result, rules: Rules) -> list[str]:
         else ""
     )
     notes = [
-        f"{result.path.source}. All {len(result.liquidated):,} accounts; insurance fund {money([result.fund])[0]} {unit}",
+        f"{result.path.source}. {len(result.liquidated):,} accounts; insurance fund {money([result.fund])[0]} {unit}",
         rules_line(rules, None, False, unit) + ".",
         f"{int(result.liquidated.sum())} accounts are liquidated, {int(result.total('bankrupt'))} of them bankrupt; "
         f"shortfall {amount('shortfall')}, of it the fund bears {amount('from_fund')}, deleveraging "

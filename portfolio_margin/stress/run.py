@@ -143,6 +143,8 @@ def run(
             own.append(_line(follow, venue, state.market, fates, (tally, margins)))
         traced.append((state.market.spot, engine.vol_factor(step, state.pushed), state.pushed))
         tell(f"hour {path.hours[step]:g}")
+    if known is None:
+        raise AssertionError("a path without steps")
     price, vol, pushed = (np.stack(column) for column in zip(*traced, strict=True))
     names = venue.market.underlying_id
     currency = state.moment.arrays.currency

@@ -78,7 +78,7 @@ def test_an_account_is_released_with_room_to_spare_and_not_before() -> None:
         (160.0, AccountStatus.NORMAL),
         (99.0, AccountStatus.LIQUIDATION),
         (109.0, AccountStatus.LIQUIDATION),
-        (110.0, AccountStatus.REDUCE_ONLY),
+        (110.01, AccountStatus.REDUCE_ONLY),
         (119.0, AccountStatus.REDUCE_ONLY),
         (120.0, AccountStatus.MARGIN_CALL),
         (152.0, AccountStatus.MARGIN_CALL),

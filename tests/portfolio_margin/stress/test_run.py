@@ -103,11 +103,11 @@ def test_what_each_account_met_by_hand() -> None:
 
 def test_states_follow_the_margins_of_a_stress() -> None:
     """An account alone: cut to its buffer it is out of liquidation, and may only reduce until there is more room."""
-    result = stressed(perpetual_long("x", 1.0, 0.3), path_of([1.0, 0.86, 0.86, 1.1]), fund=1e7)
+    result = stressed(perpetual_long("x", 1.0, 0.3), path_of([1.0, 0.79, 0.79, 1.2]), fund=1e7)
     assert [row.liquidated for row in result.rows][1] == 1 and result.rows[0].reduce_only == 0
     assert [row.reduce_only for row in result.rows] == [0, 1, 1, 0]
     assert not any(row.in_liquidation for row in result.rows)
-    waiting = stressed(perpetual_long("x", 1.0, 0.3), path_of([1.0, 0.86, 0.86, 1.1]), demand=0.0)
+    waiting = stressed(perpetual_long("x", 1.0, 0.3), path_of([1.0, 0.79, 0.79, 1.2]), demand=0.0)
     assert [row.in_liquidation for row in waiting.rows] == [0, 1, 1, 0]
 
 

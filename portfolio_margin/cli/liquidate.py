@@ -242,7 +242,7 @@ def next_lines(plan: LiquidationPlan, owed: Owed) -> list[str]:
         return []
     unit = plan.currency
     return [
-        f"{plan.account}: equity {money([plan.before.equity])[0]} {unit}, so that no trade helps and all of it is taken "
+        f"{plan.account}: equity {money([plan.before.equity])[0]} {unit}, so no trade helps and all of it is taken "
         f"over; closed at the marks, for {money([owed.closing])[0]}, it owes {money([owed.deficit])[0]} {unit}. "
         f"That bears the insurance fund, then profits (deleveraging), then everybody ({NEXT_PAGE})"
     ]

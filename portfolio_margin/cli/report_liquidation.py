@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from portfolio_margin.cli.inputs import Options, Session
-from portfolio_margin.cli.liquidate import policy_module, rules_text
+from portfolio_margin.cli.liquidate import next_lines, owed_by, policy_module, rules_text
 from portfolio_margin.cli.output import money, number
 from portfolio_margin.cli.stress import DEFAULT_FUND, venue_of
 from portfolio_margin.cli.stress_rules import rules_line
@@ -152,6 +152,7 @@ def ladder_section(
         f"{money([plan.penalty])[0]} {plan.currency}. Every margin is computed anew.",
         rules_text({"policy": policy, "buffer": buffer, "cost": DEFAULT_COST, "penalty": DEFAULT_PENALTY})
         + "; the crash below has the same but for the policy: it cuts all accounts at once, in proportional slices.",
+        *next_lines(plan, owed_by(plan, book, costs)),
     ]
     return Section(
         heading,

@@ -15,7 +15,7 @@ from portfolio_margin import AccountStatus, margin
 from portfolio_margin.liquidation import waterfall
 from portfolio_margin.stress.path import StressPath
 from portfolio_margin.stress.prevention import fund_needed
-from portfolio_margin.stress.result import Result
+from portfolio_margin.stress.result import Result, followed_by
 from portfolio_margin.stress.rules import Impact, Rules
 from portfolio_margin.stress.run import opened, run
 from pricing import ConfigError, DataError
@@ -381,3 +381,10 @@ def test_a_followed_account_changes_nothing_and_its_line_is_that_of_a_venue_of_o
             assert own.balance_before[~own.traded].tolist() == own.balance[~own.traded].tolist()
         assert not own.expired.any()
     assert plain.followed is None and not list(plain.frame().filter(like="account_"))
+
+
+def test_a_line_says_in_which_step_contracts_expired() -> None:
+    """By how many of those held have expired by then; of an account that was closed none is left to expire."""
+    figures = (1.0,) * 7
+    found = followed_by(3, [(*figures, False, gone) for gone in (0, 2, 2, 3, 0)])
+    assert found.row == 3 and found.expired.tolist() == [False, True, False, True, False]

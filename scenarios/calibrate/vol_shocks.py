@@ -10,6 +10,7 @@ as Deribit, Derive and Paradex publish it; a and the powers are least squares of
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,9 +18,10 @@ from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
-from scenarios.calibrate.bootstrap import Figure, band, block_rows
+from scenarios.calibrate.bootstrap import Figure, band, block_length, block_rows
 from scenarios.calibrate.buffer import drawn, in_force_after, path_in_force
 from scenarios.calibrate.levels import Methods, Side, deviations, every_method, fit_state, level_path, newest
+from scenarios.calibrate.made_histories import make_histories
 from scenarios.calibrate.moves import as_relative, horizon_moves, quantile
 from scenarios.calibrate.settings import Settings
 
@@ -48,10 +50,11 @@ def vol_shock(returns: ArrayLike, settings: Settings) -> VolShock:
     """Shocks for the day after a history of (T,) log changes a day of a vol of constant tenor, oldest first."""
     moves = newest(returns, settings)
     (up, up_drawn), (down, down_drawn) = (_shock(returns, settings, side) for side in (Side.UP, Side.DOWN))
+    made = make_histories(moves, settings)
     methods = [
-        {way: Figure(*map(float, _relative(np.array(figure), side))) for way, figure in found.items()}
+        {way: figure.changed(partial(_relative, side=side)) for way, figure in found.items()}
         for side in (Side.UP, Side.DOWN)
-        for found in (every_method(moves, settings, side),)
+        for found in (every_method(moves, settings, side, made),)
     ]
     return VolShock(up, down, up_drawn, down_drawn, *methods)
 
@@ -94,12 +97,17 @@ class TenorFit(NamedTuple):
     short_power  up to 30 days, NaN where no tenor below was given
     long_power   beyond
     error        largest relative difference of a shock from the fit
+    bias         what the draws say of shock, short and long power in the middle, less what the history does: bands are
+                 moved by as much to lie about what the history says
+    moves        horizons of which the quantiles are
     """
 
     shock: Figure
     short_power: Figure
     long_power: Figure
     error: float
+    bias: tuple[float, float, float]
+    moves: int
 
 
 def tenor_shocks(changes: ArrayLike, settings: Settings, side: Side) -> FloatArray:
@@ -115,20 +123,38 @@ def fit_tenors(days: ArrayLike, changes: ArrayLike, settings: Settings, side: Si
 
     days     (K,) tenors in days, above 0
     changes  (T,K) log changes a day, oldest first
-    Bands are of blocks of days, all tenors of a day together. ConfigError where fewer than two tenors have shocks.
+    Bands are of blocks of days, all tenors of a day together. A resampled history has no move that is not in the
+    history, so that quantiles near its largest moves come out too small, of some tenors more than of others: the draws
+    are moved to lie about what they are draws of. ConfigError where fewer than two tenors have shocks.
     """
     tenors = np.asarray(days, dtype=np.float64)
     moves = int(side) * horizon_moves(changes, int(settings.horizon_days))
     best = _power_law(tenors, _quantiles(moves, settings), side)
-    block = min(int(settings.block_days), len(moves))
+    block = block_length(_common_size(moves), settings)
     rows = block_rows(len(moves), block, int(settings.draws), int(settings.seed))
     drawn = np.array([_power_law(tenors, _quantiles(moves[chosen], settings), side)[:3] for chosen in rows])
-    shock, short, long = (_figure(best[n], drawn[:, n], settings) for n in range(3))
-    return TenorFit(shock, short, long, best[3])
+    middle = np.array([np.nan if np.isnan(x) else np.nanmedian(drawn[:, n]) for n, x in enumerate(best[:3])])
+    # A shock is above 0: it is moved by a factor, powers by a number.
+    drawn[:, 0] *= best[0] / middle[0]
+    drawn[:, 1:] += np.array(best[1:3]) - middle[1:]
+    shock, short, long = (_figure(best[n], drawn[:, n], block, settings) for n in range(3))
+    bias = [float(middle[n] - best[n]) for n in range(3)]
+    return TenorFit(shock, short, long, best[3], (bias[0], bias[1], bias[2]), len(moves))
 
 
-def _figure(value: float, drawn: FloatArray, settings: Settings) -> Figure:
-    return band(value, drawn, settings.band) if np.isfinite(value) else Figure(value, value, value)
+def _figure(value: float, drawn: FloatArray, block: int, settings: Settings) -> Figure:
+    found = band(value, drawn, settings.band) if np.isfinite(value) else Figure(value, value, value)
+    return found._replace(block=float(block))
+
+
+def _common_size(moves: FloatArray) -> FloatArray:
+    """(T,) mean size of the known moves of a day in units of those of each tenor; days without any are left out."""
+    sizes = np.abs(moves)
+    known = np.isfinite(sizes)
+    usual = np.array([sizes[known[:, k], k].mean() if known[:, k].any() else 1.0 for k in range(sizes.shape[1])])
+    some = known.any(axis=1)
+    total = np.where(known, sizes / np.where(usual > 0.0, usual, 1.0), 0.0).sum(axis=1)
+    return np.asarray(total[some] / known[some].sum(axis=1))
 
 
 def _quantiles(moves: FloatArray, settings: Settings) -> FloatArray:

@@ -40,7 +40,12 @@ class Calibrated(NamedTuple):
 
 
 def calibrate_underlying(
-    returns: ArrayLike, vol_returns: ArrayLike, joint: tuple[ArrayLike, ArrayLike], farthest: float, settings: Settings
+    returns: ArrayLike,
+    vol_returns: ArrayLike,
+    joint: tuple[ArrayLike, ArrayLike],
+    farthest: float,
+    settings: Settings,
+    least: tuple[float, float] = (0.0, 0.0),
 ) -> Calibrated:
     """Calibrate one underlying for the day after its histories.
 
@@ -48,10 +53,11 @@ def calibrate_underlying(
     vol_returns  (V,) log changes a day of a 30-day vol, which may reach less far back
     joint        log returns of price and vol over the days that both have
     farthest     size of the farthest move of the grid, relative
+    least        shocks up and down of the 30-day vol that those chosen are at least, see `vol_shock`
     """
     moves = newest(returns, settings)
     made = make_histories(moves, settings)
-    ranged, shocked = price_range(returns, settings, made), vol_shock(vol_returns, settings)
+    ranged, shocked = price_range(returns, settings, made), vol_shock(vol_returns, settings, least)
     excess, stable = threshold_diagnostics(moves, settings)
     return Calibrated(
         range=ranged,

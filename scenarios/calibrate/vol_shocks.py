@@ -6,10 +6,14 @@ Up and down are relative moves, each a one-sided quantile of log changes at the 
     shock(days) = a (30 / days)^p,   p one power up to 30 days and another beyond
 
 as Deribit, Derive and Paradex publish it; a and the powers are least squares of the logarithm.
+
+An index of 30-day vol goes years back, chains often months: the shock at 30 days is the larger of the quantile of the
+index and of a, so that neither a wild month of the chains nor the years before them are lost.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -46,10 +50,16 @@ class VolShock(NamedTuple):
     down_methods: Methods
 
 
-def vol_shock(returns: ArrayLike, settings: Settings) -> VolShock:
-    """Shocks for the day after a history of (T,) log changes a day of a vol of constant tenor, oldest first."""
+def vol_shock(returns: ArrayLike, settings: Settings, least: tuple[float, float] = (0.0, 0.0)) -> VolShock:
+    """Shocks for the day after a history of (T,) log changes a day of a vol of constant tenor, oldest first.
+
+    least  shocks up and down, relative, that what is chosen is at least, within the bounds of the settings: those of
+           the same tenor that chains say
+    """
     moves = newest(returns, settings)
     (up, up_drawn), (down, down_drawn) = (_shock(returns, settings, side) for side in (Side.UP, Side.DOWN))
+    up = max(up, min(least[0], settings.vol_high))
+    down = max(down, min(least[1], float(_relative(np.log1p(settings.vol_high), Side.DOWN))))
     made = make_histories(moves, settings)
     methods = [
         {way: figure.changed(partial(_relative, side=side)) for way, figure in found.items()}
@@ -183,6 +193,24 @@ def _power_law(days: FloatArray, log_shocks: FloatArray, side: Side) -> tuple[fl
     long_power = next(powers) if np.any(long) else float("nan")
     error = float(np.abs(np.expm1(np.column_stack(columns) @ found - wanted)).max())
     return float(np.exp(found[0])), short_power, long_power, error
+
+
+def common_powers(fits: Iterable[TenorFit]) -> tuple[float, float]:
+    """One short and one long power, within 0 to 1, for all of some fits: the largest short and the smallest long one.
+
+    With the level of each no shock is below its fit at any tenor, as long as its powers are within 0 to 1. Powers that
+    were not measured do not count; NaN where none was.
+    """
+    pairs = [(fit.short_power.value, fit.long_power.value) for fit in fits]
+    short = max((pair[0] for pair in pairs if np.isfinite(pair[0])), default=float("nan"))
+    long = min((pair[1] for pair in pairs if np.isfinite(pair[1])), default=float("nan"))
+    return float(np.clip(short, 0.0, 1.0)), float(np.clip(long, 0.0, 1.0))
+
+
+def at_tenors(level: float, short: float, long: float, days: ArrayLike) -> FloatArray:
+    """(K,) level x (30 / days)^power at tenors of (K,) days."""
+    tenors = np.asarray(days, dtype=np.float64)
+    return np.asarray(level * (REFERENCE_DAYS / tenors) ** np.where(tenors <= REFERENCE_DAYS, short, long))
 
 
 class Leverage(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from portfolio_margin.cli.calibrated_dynamic import column_names, common_day
+from portfolio_margin.cli.calibrated_dynamic import column_names, common_day, latest_day
 from portfolio_margin.cli.calibration_report import FAMILY, Evidence, columns, document, doubts, remarks, show
 from portfolio_margin.cli.output import Output, deliver, progress
 from portfolio_margin.cli.parameters import read_parameters
@@ -104,8 +104,6 @@ def read_histories(
     # Volumes do not count here, so that the default of three columns is fine and two are enough.
     count = 3 if given["price_columns"].count(",") == 2 else 2
     of_price, of_vol = column_names(given, "price_columns", count), column_names(given, "vol_columns", 2)
-    # Somewhere it is tomorrow already, and a day of a market there ends before one of UTC.
-    latest = str(np.datetime64("now", "D") + 1)
     found = {
         name: read_calibration_history(
             path,
@@ -115,7 +113,7 @@ def read_histories(
             vol_unit=given["vol_unit"],
             until=given["until"],
             accept=given["accept"],
-            latest=latest,
+            latest=latest_day(),
         )
         for name, path in prices.items()
     }

@@ -301,8 +301,8 @@ def _show_tenors(evidence: Evidence) -> None:
         cells = []
         for name, side in rows:
             fit, level = getattr(evidence.surfaces[name], side), getattr(evidence.found[name].vol, side)
-            own = fit.shock.value, fit.short_power.value, fit.long_power.value
-            charged, fitted = (float(at_tenors(*law, days)) for law in ((level, *evidence.powers), own))
+            charged = float(at_tenors(level, evidence.powers[0], evidence.powers[1], days))
+            fitted = float(at_tenors(fit.shock.value, fit.short_power.value, fit.long_power.value, days))
             cells.append(f"{100 * charged:.1f} / {100 * fitted:.1f}")
         shown.append(Column(f"{days:g} d", cells))
     show_table("vol shocks over tenors, charged / fitted to chains [%]", shown)

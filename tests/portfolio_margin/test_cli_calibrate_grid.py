@@ -80,8 +80,6 @@ def test_days_to_accept_the_future_and_constants(run: Any, tmp_path: Path) -> No
     written(tmp_path, 400)
     check_fails(run(*ARGUMENTS, *COLUMNS, "--accept", "hello"), "accept = 'hello': must be a day of the calendar")
     check_fails(run(*ARGUMENTS, *COLUMNS, "--accept", "1999-12-31"), "accept = '1999-12-31': a day without a row")
-    dynamic = [word if word != "worst_case" else "dynamic_worst_case" for word in ARGUMENTS]
-    check_fails(run(*dynamic, *COLUMNS, "--accept", "2026-01-05"), "--accept has no effect")
     written(tmp_path, 400, last=str(np.datetime64("now", "D") + 30))
     check_fails(run(*ARGUMENTS, *COLUMNS), "in the future")
     written(tmp_path, 400)

@@ -84,15 +84,18 @@ def automatic_block(series: ArrayLike) -> float:
     return float((1.5 * (float(weight @ lags) / total) ** 2) ** (1.0 / 3.0) * count ** (1.0 / 3.0))
 
 
-def block_length(series: ArrayLike, settings: Settings, apart: int = 1) -> int:
+def block_length(series: ArrayLike, settings: Settings, apart: int = 1, memory: float = 0.0) -> int:
     """Rows of a block for (T,) moves: those of the settings, or by the size of the moves where these say 0.
 
     At least a horizon, over which neighbours share days, and at most a tenth of the rows.
 
-    apart  days from one row to the next
+    apart   days from one row to the next
+    memory  days that volatility is known to remember; of a short history the rule may not see them
     """
     sizes = np.abs(np.asarray(series, dtype=np.float64))
-    wanted = settings.block_days / apart if settings.block_days else np.ceil(automatic_block(sizes))
+    wanted = (
+        settings.block_days / apart if settings.block_days else np.ceil(max(automatic_block(sizes), memory / apart))
+    )
     least = -(-int(settings.horizon_days) // apart)
     most = len(sizes) if settings.block_days else max(len(sizes) // LEAST_BLOCKS, least)
     return int(min(max(int(wanted), 1 if settings.block_days else least), most, len(sizes)))

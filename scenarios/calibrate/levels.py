@@ -138,8 +138,9 @@ def every_method(
     made_plain = horizon_moves(made.returns.T, steps).T
     made_apart = horizon_moves(made.returns.T, steps, overlapping=False).T
     sample, normal = _statistic(replace(settings, tail=SAMPLE)), _normal(settings, side)
-    of_apart = _made(sided(made_apart, side), settings)
-    bell = _figure(plain, normal, _Made(made_plain, normal(made_plain.ravel())), settings)
+    of_apart = _made(sided(made_apart, side), settings, made.memory)
+    of_plain = _Made(made_plain, normal(made_plain.ravel()), memory=made.memory)
+    bell = _figure(plain, normal, of_plain, settings)
     found = {
         ("none", NORMAL): bell._replace(clusters=float("nan")),
         ("none", SEPARATE): _figure(sided(apart, side), sample, of_apart, settings, steps),
@@ -176,16 +177,23 @@ def _normal(settings: Settings, side: Side) -> Callable[[FloatArray], float]:
 
 
 class _Made(NamedTuple):
-    """Rows of made histories, what a statistic of them estimates, and a factor of each; see `_figure`."""
+    """Rows of made histories for `_figure`.
+
+    rows    (D,M)
+    truth   what a statistic of them estimates
+    factor  of each
+    memory  days that blocks are not shorter than
+    """
 
     rows: FloatArray
     truth: float
     factor: FloatArray | float = 1.0
+    memory: float = 0.0
 
 
-def _made(sizes: FloatArray, settings: Settings) -> _Made:
+def _made(sizes: FloatArray, settings: Settings, memory: float = 0.0) -> _Made:
     """(D,M) sizes whose quantile is asked for: the truth is that of all together."""
-    return _Made(sizes, quantile(sizes.ravel(), settings.confidence))
+    return _Made(sizes, quantile(sizes.ravel(), settings.confidence), memory=memory)
 
 
 def _made_sizes(moves: FloatArray, made: MadeHistories, settings: Settings, side: Side) -> _Made:
@@ -195,7 +203,7 @@ def _made_sizes(moves: FloatArray, made: MadeHistories, settings: Settings, side
     this fit says of the last day of the history; the truth is that of the recursion the histories were made by.
     """
     if settings.filter == "none":
-        return _made(sided(horizon_moves(made.returns.T, int(settings.horizon_days)).T, side), settings)
+        return _made(sided(horizon_moves(made.returns.T, int(settings.horizon_days)).T, side), settings, made.memory)
     if settings.filter == "ewma":
         of_each = [filtered_moves(path, ewma(path, settings.decay), settings, side) for path in made.returns]
         return _made(np.stack(of_each), settings)
@@ -221,7 +229,7 @@ def _figure(
 
     apart  days from one row to the next
     """
-    block = block_length(series, settings, apart)
+    block = block_length(series, settings, apart, made.memory)
     found = block_band(statistic, series, block, int(settings.draws), settings.band, int(settings.seed))
     ratio = np.array([statistic(rows) for rows in made.rows]) * made.factor / made.truth
     other = band(found.value, found.value * ratio, settings.band)

@@ -34,6 +34,11 @@ class MadeHistories(NamedTuple):
     returns: FloatArray
     fits: tuple[Filter, ...]
 
+    @property
+    def memory(self) -> float:
+        """Days in which a surprise in the variance decays by the factor e, as the fit has it."""
+        return 1.0 / (1.0 - self.fitted.persistence)
+
 
 def make_histories(returns: ArrayLike, settings: Settings, refit: bool = True) -> MadeHistories:
     """`draws` histories of a history of (T,) log returns, oldest first.

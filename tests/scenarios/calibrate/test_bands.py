@@ -49,6 +49,8 @@ def test_blocks_are_bounded_and_may_be_given() -> None:
     assert block_length(wild, Settings(block_days=120)) == 120
     assert block_length(wild[::2], Settings(block_days=120), apart=2) == 60
     assert block_length(wild[:50], Settings(block_days=120)) == 50
+    # Memory that is known counts where the rule does not see it.
+    assert block_length(np.random.default_rng(7).normal(size=1000), Settings(), memory=60.0) == 60
     # Neighbours share days over the horizon, whatever their sizes say.
     independent = np.random.default_rng(6).normal(size=1000)
     assert block_length(independent, Settings(horizon_days=10)) >= 10

@@ -225,13 +225,14 @@ def _figure(
 
     Blocks hold for whatever moves are like, but lack bursts of volatility that are longer or fewer than they; made
     histories have these, if moves are like a GARCH. What a statistic of a made history is of its truth, the figure is
-    taken to be of its own.
+    taken to be of its own, so that the truth is the figure over it (the basic bootstrap, of the logarithm: Davison and
+    Hinkley 1997, section 5.2). That takes out what a Pareto tail is wrong by on the whole.
 
     apart  days from one row to the next
     """
     block = block_length(series, settings, apart, made.memory)
     found = block_band(statistic, series, block, int(settings.draws), settings.band, int(settings.seed))
     ratio = np.array([statistic(rows) for rows in made.rows]) * made.factor / made.truth
-    other = band(found.value, found.value * ratio, settings.band)
+    other = band(found.value, found.value / np.where(ratio > 0.0, ratio, np.nan), settings.band)
     low, high = min(found.low, other.low), max(found.high, other.high)
     return Figure(found.value, low, high, float(block), float(clusters_beyond(series, found.value, block)))

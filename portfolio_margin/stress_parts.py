@@ -12,14 +12,25 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from portfolio_margin.book import Book
 from portfolio_margin.io.partitions import BookFiles, Partition, read_partition
 from portfolio_margin.margin_parts import digest_of_rows
 from portfolio_margin.stress.holdings import Holdings, prepare_holdings
 from portfolio_margin.stress.sections import Setting
 
-# Layouts of this process by stress and partition, the last that was used at the end.
-_LAYOUTS: OrderedDict[tuple[str, int], tuple[Holdings, str]] = OrderedDict()
+
+class _Layout(NamedTuple):
+    """Holdings at the start with places for accounts that name a policy, and the digest of their rows."""
+
+    named: frozenset[str]
+    holdings: Holdings
+    digest: str
+
+
+# Layouts of this process by stress, partition and contracts, the last that was used at the end.
+_LAYOUTS: OrderedDict[tuple[str, int, str], _Layout] = OrderedDict()
 _LOCK = threading.Lock()
 _COUNT = itertools.count()
 
@@ -41,14 +52,23 @@ class FilePart:
 
     def layout(self, setting: Setting) -> tuple[Holdings, str]:
         """What its accounts hold at the start, and the digest of these rows. DataError for bad rows."""
-        key = self.stress, self.partition.number
+        laid = self._laid(setting)
+        return laid.holdings, laid.digest
+
+    def accounts(self, setting: Setting) -> Book:
+        """The book of its accounts at the start. DataError for bad rows."""
+        return self._laid(setting).holdings.book
+
+    def _laid(self, setting: Setting) -> _Layout:
+        key, wanted = (self.stress, self.partition.number, setting.contracts), frozenset(setting.rules.named)
         with _LOCK:
-            if key in _LAYOUTS:
+            # Places of accounts that name no policy now hold nothing, so they change nothing.
+            if key in _LAYOUTS and wanted <= _LAYOUTS[key].named:
                 _LAYOUTS.move_to_end(key)
                 return _LAYOUTS[key]
         book = read_partition(self.files, self.partition, setting.instruments, setting.market, self.left_out)
         named = tuple(name for name in setting.rules.named if book.find(name) is not None)
-        laid = prepare_holdings(book, setting.start, named), digest_of_rows(book)
+        laid = _Layout(wanted, prepare_holdings(book, setting.start, named), digest_of_rows(book))
         with _LOCK:
             for other in [known for known in _LAYOUTS if known[0] != self.stress]:
                 del _LAYOUTS[other]

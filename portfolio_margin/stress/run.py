@@ -30,6 +30,7 @@ from portfolio_margin.stress.sections import (
     Section,
     Setting,
     Source,
+    Whole,
     check_accounts,
     joined,
     mark_section,
@@ -64,6 +65,7 @@ class Venue:
     backend, threads   as for `margin`
     sources     where its accounts are in partitions, in order of account; None: in `book`
     each        who evaluates the partitions
+    paid        by partition, (A,) margin currency that accounts pay in before the start; None: nothing
     """
 
     book: Book
@@ -75,11 +77,23 @@ class Venue:
     threads: int | None = None
     sources: tuple[Source, ...] | None = None
     each: Each = in_this_process
+    paid: tuple[FloatArray, ...] | None = None
 
     def arrays(self, market: Market) -> RiskArrays:
         """Risk arrays of a market under the scenarios of the model, or the venue's."""
         own = self.model.scenario_set(market)
         return revalue(self.instruments, market, own or self.scenarios(market), backend=self.backend)
+
+    def setting(self, rules: Rules) -> Setting:
+        """What all partitions share."""
+        how = (self.model, rules, self.backend, self.threads)
+        return Setting(self.instruments, self.market, self.arrays(self.market), *how)
+
+    def ask(self, compute: Callable[..., Any], *shared: Any) -> list[Any]:
+        """compute(shared, source) of every partition at the start, in order of account; of one machine the whole book,
+        as it is."""
+        sources = (Whole(self.book),) if self.sources is None else self.sources
+        return self.each(compute, shared, sources, range(len(sources)))
 
 
 class State(NamedTuple):
@@ -154,13 +168,12 @@ def opened(venue: Venue, path: StressPath, rules: Rules) -> tuple[Engine, State]
 
     DataError for accounts that name a policy and are not there, and as `prepare_holdings`.
     """
-    arrays = venue.arrays(venue.market)
-    how = (rules, venue.backend, venue.threads)
-    setting = Setting(venue.instruments, venue.market, arrays, venue.model, *how)
-    sources = venue.sources
+    setting = venue.setting(rules)
+    arrays, sources = setting.start, venue.sources
     if sources is None:
         sources = (Laid(prepare_holdings(venue.book, arrays, tuple(rules.named))),)
-    found = venue.each(open_section, (setting,), sources, range(len(sources)))
+    paid = venue.paid or (None,) * len(sources)
+    found = venue.each(open_section, (setting,), tuple(zip(sources, paid, strict=True)), range(len(sources)))
     lost = sorted(set(rules.named).difference(*(part.named for part in found)))
     if lost:
         raise DataError([Problem("stress", None, "account", name, "no such account") for name in lost])

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from portfolio_margin.aggregate import account_sums
+from portfolio_margin.book import Book
 from portfolio_margin.liquidation.plan import Costs
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.stress.closing import Desk, accounts_of, offered, trades_of
@@ -46,6 +49,11 @@ class Setting:
     def how(self) -> dict[str, Any]:
         """The keywords of kernels."""
         return {"backend": self.backend, "threads": self.threads}
+
+    @cached_property
+    def contracts(self) -> str:
+        """A name of the contracts in their order."""
+        return blake2b("\n".join(self.instruments.instrument_id.tolist()).encode(), digest_size=16).hexdigest()
 
 
 class Late(NamedTuple):
@@ -83,6 +91,9 @@ class Source(Protocol):
     def layout(self, setting: Setting) -> tuple[Holdings, str]:
         """What its accounts hold at the start, and the digest of these rows; kept, or made again as often as asked."""
 
+    def accounts(self, setting: Setting) -> Book:
+        """The book of its accounts at the start."""
+
 
 class Laid(NamedTuple):
     """A source on this machine: holdings as they are, and the digest of their rows."""
@@ -93,6 +104,20 @@ class Laid(NamedTuple):
     def layout(self, setting: Setting) -> tuple[Holdings, str]:
         """The two."""
         return self.holdings, self.digest
+
+    def accounts(self, setting: Setting) -> Book:
+        """Its book."""
+        return self.holdings.book
+
+
+class Whole(NamedTuple):
+    """The accounts of a venue that are all on this machine, for what needs no layout of theirs."""
+
+    book: Book
+
+    def accounts(self, setting: Setting) -> Book:
+        """The book."""
+        return self.book
 
 
 class Section(NamedTuple):
@@ -158,12 +183,39 @@ class Traded(NamedTuple):
     beside: BoolArray
 
 
-def open_section(shared: tuple[Setting], source: Source) -> Opened:
-    """What a section holds and is worth at the start."""
+def open_section(shared: tuple[Setting], asked: tuple[Source, FloatArray | None]) -> Opened:
+    """What a section holds and is worth at the start.
+
+    asked  where it comes from, and (A,) margin currency that its accounts pay in before; None: nothing
+    """
     (setting,) = shared
+    source, paid = asked
     held, digest = source.layout(setting)
+    if paid is not None:
+        quantity = held.quantity.copy()
+        quantity[held.cash] += paid
+        held = held.holding(quantity)
     names = tuple(name for name in setting.rules.named if held.book.find(name) is not None)
     return Opened(held.quantity, held.cash, held.equity(setting.start, setting.threads), digest, names)
+
+
+def missing_margin(shared: tuple[Setting], source: Any) -> FloatArray:
+    """(A,) what accounts with equity above 0 lack of the initial margin at the start, margin currency.
+
+    source  anything that has `accounts`
+    """
+    (setting,) = shared
+    found = measured(source.accounts(setting), setting.start, setting.model, **setting.how)
+    lacking = np.where(found.equity > 0.0, np.maximum(found.initial - found.balance, 0.0), 0.0)
+    return np.asarray(np.round(lacking, 2), dtype=np.float64)
+
+
+def contracts_held(shared: tuple[Setting], source: Any) -> BoolArray:
+    """(N,) contracts of which accounts of a section have a position."""
+    (setting,) = shared
+    found = np.zeros(len(setting.instruments), dtype=np.bool_)
+    found[source.accounts(setting).instrument_idx] = True
+    return found
 
 
 def mark_section(shared: tuple[Setting, Moment], section: Section) -> Marked:

@@ -146,16 +146,20 @@ def test_the_command(client: Any, command: Any, tmp_path: Path) -> None:
     client.wait_for_workers(2)
     address = client.scheduler.address
     (tmp_path / "crash.csv").write_text("hours,price_BTC,price_ETH,vol_BTC,vol_ETH\n0,1,1,1,1\n12,0.8,0.7,1.9,1.8\n")
-    asked = ["stress", *files, "--path", "crash.csv", "--fund", "1e9", "--impact", "5", "--json"]
-    one, many = command(*asked), command(*asked, "--cluster", address, "--chunk-accounts", "9")
+    asked = ["stress", *files, "--path", "crash.csv", "--fund", "100", "--impact", "5", "--json"]
+    asked += ["--size-fund", "--draws", "1500", "--reverse", "--prevent"]
+    asked += ["--fund-by-paths", "--paths", "56", "--path-days", "0.2"]
+    one, many = command(*asked), command(*asked, "--cluster", address, "--chunk-accounts", "40")
     assert many.code == 0, many
     here, there = json.loads(one.out), json.loads(many.out)
     assert len(there.pop("book_hash")) == len(here.pop("input_hash")) == 16
     assert here == there and here["accounts_liquidated"] > 0
+    answers = here["fund_size"]["amount"], here["fund_by_paths"]["amount"], here["reverse_stress"][0]["loss"]
+    assert min(answers) > 0.0 and [found["parameter"] for found in here["prevention"]] == ["price_range", "buffer"]
+    assert min(found["runs"] for found in here["prevention"]) > 1
     for options, said in {
         ("--cluster", address): "--cluster needs --positions",
         (*files, "--workers", "2"): "--workers has no effect without --cluster",
-        (*files, "--cluster", address, "--reverse"): "--reverse is for one machine",
         (*files, "--cluster", address, "--workers", "2"): "has its own",
     }.items():
         check_fails(command("stress", *options), said)

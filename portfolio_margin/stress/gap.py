@@ -20,7 +20,7 @@ from portfolio_margin.stress.moves import RECENT, Moves
 from portfolio_margin.stress.path import LONG_POWER, SHORT_POWER
 from portfolio_margin.stress.rules import Rules
 from portfolio_margin.stress.run import Venue
-from portfolio_margin.stress.sections import Setting
+from portfolio_margin.stress.sections import Section, Setting
 from pricing.arrays import MAX_SCENARIOS, FloatArray
 from pricing.errors import ConfigError
 from scenarios.revalue import revalue
@@ -163,34 +163,32 @@ def _jumps(venue: Venue, moves: FloatArray, cost: float) -> Jumps:
     return Jumps(arrays, np.where(arrays.is_collateral, 0.0, cost * arrays.notional))
 
 
-def debts_after(shared: tuple[Setting, Jumps], source: Any) -> FloatArray:
+def debts_after(shared: tuple[Setting, Jumps], section: Section) -> FloatArray:
     """(2,M) what accounts of a section owe after each jump, in whole units and in fractions of one.
-
-    source  anything that has `accounts`
 
     Both are sums of whole numbers, so that the sum over sections is the same however accounts are cut.
     """
     total = np.zeros((2, shared[1].arrays.pnl.shape[1]))
-    for _, after in _equity_after(shared, source):
+    for _, after in _equity_after(shared, section):
         debt = -np.minimum(after[after.min(axis=1) < 0.0], 0.0)
         whole = np.floor(debt)
         total += whole.sum(axis=0), np.rint((debt - whole) * FRACTIONS).sum(axis=0)
     return total
 
 
-def owing_before(shared: tuple[Setting, Jumps], source: Any) -> list[tuple[str, float]]:
+def owing_before(shared: tuple[Setting, Jumps], section: Section) -> list[tuple[str, float]]:
     """Accounts of a section that owe before anything moves, and how much; of one jump, which moves nothing."""
     return [
         (str(book.account_id[row]), -float(after[row, 0]))
-        for book, after in _equity_after(shared, source)
+        for book, after in _equity_after(shared, section)
         for row in np.flatnonzero(after[:, 0] < 0.0)
     ]
 
 
-def _equity_after(shared: tuple[Setting, Jumps], source: Any) -> Iterator[tuple[Book, FloatArray]]:
+def _equity_after(shared: tuple[Setting, Jumps], section: Section) -> Iterator[tuple[Book, FloatArray]]:
     """Some accounts at a time and their (A,M) equity after each jump and the cost of closing."""
     setting, (arrays, charge) = shared
-    every = source.accounts(setting)
+    every = section.accounts(setting)
     most = max(1, NUMBERS_AT_ONCE // arrays.pnl.shape[1])
     for first in range(0, len(every), most):
         book = every.accounts(first, min(first + most, len(every)))

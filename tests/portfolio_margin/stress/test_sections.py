@@ -18,11 +18,10 @@ from portfolio_margin.cluster import Workers, connect
 from portfolio_margin.io.partitions import BookFiles, partitions
 from portfolio_margin.io.positions import read_book
 from portfolio_margin.margin_parts import digest_of_rows
-from portfolio_margin.stress.holdings import prepare_holdings
 from portfolio_margin.stress.result import Result
 from portfolio_margin.stress.rules import Impact, Rules
 from portfolio_margin.stress.run import Venue, run
-from portfolio_margin.stress.sections import Laid, mark_section, trade_section
+from portfolio_margin.stress.sections import BookPart, mark_section, trade_section
 from portfolio_margin.stress_parts import sources_of
 from pricing import DataError
 from tests.portfolio_margin import test_cli
@@ -58,13 +57,10 @@ def bits(result: Result) -> list[Any]:
     return found
 
 
-def cut(venue: Venue, bounds: Sequence[int], rules: Rules) -> Venue:
+def cut(venue: Venue, bounds: Sequence[int]) -> Venue:
     """The venue with its accounts in partitions, on this machine."""
-    arrays = venue.arrays(venue.market)
-    parts = [venue.book.accounts(low, high) for low, high in pairwise(bounds)]
-    named = [tuple(name for name in rules.named if part.find(name) is not None) for part in parts]
-    sources = [Laid(prepare_holdings(part, arrays, own)) for part, own in zip(parts, named, strict=True)]
-    return replace(venue, book=venue.book.accounts(0, 0), sources=tuple(sources))
+    sources = tuple(BookPart(venue.book.accounts(low, high)) for low, high in pairwise(bounds))
+    return replace(venue, book=venue.book.accounts(0, 0), sources=sources)
 
 
 @pytest.mark.parametrize("name", ALL_RULES)
@@ -73,13 +69,13 @@ def test_any_cut_gives_the_same_bits(name: str) -> None:
     whole = run(venue, CRASH, rules)
     assert whole.liquidated.sum() > 2 and whole.total("shortfall") > 0.0
     for bounds in ([0, size], [0, 1, 2, 60, size], [*range(0, size, 7), size]):
-        assert bits(run(cut(venue, bounds, rules), CRASH, rules)) == bits(whole), bounds
+        assert bits(run(cut(venue, bounds), CRASH, rules)) == bits(whole), bounds
 
 
 def test_an_account_that_names_a_policy_must_be_there() -> None:
     rules = Rules(named={"account-000003": "cheapest", "nobody": "cheapest"})
     with pytest.raises(DataError, match=r"account = 'nobody': no such account"):
-        run(cut(venue_of(BOOK), [0, 60, 120], replace(rules, named={})), CRASH, rules)
+        run(cut(venue_of(BOOK), [0, 60, 120]), CRASH, rules)
 
 
 def files_of(folder: Path, accounts_each: int, workers: int) -> tuple[Book, tuple[Any, ...]]:
@@ -95,7 +91,7 @@ def test_partitions_are_read_again_where_they_are_not_kept(tmp_path: Path) -> No
     rules = ALL_RULES["few bidders"]
     venue = venue_of(book)
     parted = run(replace(venue, book=book.accounts(0, 0), sources=sources), CRASH, rules)
-    assert bits(parted) == bits(run(venue, CRASH, rules)) and {source.kept for source in sources} == {2}
+    assert bits(parted) == bits(run(venue, CRASH, rules)) and {source.memory for source in sources} == {2}
     assert parted.digests == tuple(digest_of_rows(book.accounts(low, min(low + 18, 120))) for low in range(0, 120, 18))
 
 

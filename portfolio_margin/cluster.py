@@ -174,13 +174,13 @@ class _Run:
 
     def results(self, finished: Callable[[Any], None]) -> list[Any]:
         """All results in order."""
-        with self._connection_named():
+        with connection_named(self.client):
             while self.error is None and len(self.done) + len(self.failed) < len(self.partitions):
                 self._send(finished)
         if self.error is not None:
             raise self.error
         if self.bad:
-            raise _all_problems(self.bad)
+            raise all_problems(self.bad)
         return [self.done[number] for number in range(len(self.partitions))]
 
     def _send(self, finished: Callable[[Any], None]) -> None:
@@ -235,9 +235,7 @@ class _Run:
             return
         if error is not None:
             raise error
-        left = len(self.partitions) - len(self.done) - len(self.failed)
-        remedy = "a part needs more memory than a worker has, or machines go away: take fewer accounts to a part"
-        raise ClusterError(f"all workers were lost {self.losses} times with {left} parts to go: {remedy}")
+        raise ClusterError(all_lost(self.losses, len(self.partitions) - len(self.done) - len(self.failed)))
 
     def _wait_for_workers(self) -> None:
         """Workers that were lost have time to start again."""
@@ -290,16 +288,23 @@ class _Run:
         self.failed.add(number)
         return True
 
-    @contextlib.contextmanager
-    def _connection_named(self) -> Iterator[None]:
-        """ClusterError in place of what sockets say."""
-        import distributed
 
-        address = self.client.scheduler.address if self.client.scheduler else "the cluster"
-        try:
-            yield
-        except (OSError, TimeoutError, distributed.CancelledError) as error:
-            raise ClusterError(f"{address} was lost ({_said(error)}); nothing is reported") from None
+@contextlib.contextmanager
+def connection_named(client: Any) -> Iterator[None]:
+    """ClusterError in place of what sockets say."""
+    import distributed
+
+    address = client.scheduler.address if client.scheduler else "the cluster"
+    try:
+        yield
+    except (OSError, TimeoutError, distributed.CancelledError) as error:
+        raise ClusterError(f"{address} was lost ({_said(error)}); nothing is reported") from None
+
+
+def all_lost(losses: int, left: int) -> str:
+    """What is said where all workers were lost so many times in a row, and so many parts are left."""
+    remedy = "a part needs more memory than a worker has, or machines go away: take fewer accounts to a part"
+    return f"all workers were lost {losses} times with {left} parts to go: {remedy}"
 
 
 def _one_at_a_time(compute: Callable[..., Result], view: Callable[..., Any], partition: Any, *items: Any) -> Result:
@@ -307,7 +312,7 @@ def _one_at_a_time(compute: Callable[..., Result], view: Callable[..., Any], par
         return compute(view(items), partition)
 
 
-def _all_problems(errors: Sequence[DataError]) -> DataError:
+def all_problems(errors: Sequence[DataError]) -> DataError:
     """One error with the problems of all, in order of file and row; those beyond what a message shows are counted."""
 
     def place(problem: Problem) -> tuple[str, int]:

@@ -113,14 +113,15 @@ def chosen_stress(values: dict[str, Any]) -> StressRun | None:
 @contextmanager
 def venue_on(how: StressRun, session: Session, options: Options, venue: Venue) -> Iterator[Venue]:
     """A venue whose accounts are read and computed by the workers of a cluster."""
-    from portfolio_margin.cluster import Workers, connect
+    from portfolio_margin.cluster import connect
+    from portfolio_margin.residents import Residents
     from portfolio_margin.stress_parts import sources_of
 
     files = files_of(options)
     parts = partitions(files, how.accounts_each)
     with connect(how.address, how.workers) as client:
         sources = sources_of(files, parts, len(client.nthreads()), session.left_out)
-        yield replace(venue, threads=options.threads or 1, sources=sources, each=Workers(client))
+        yield replace(venue, threads=options.threads or 1, sources=sources, each=Residents(client))
 
 
 def files_of(options: Options) -> BookFiles:

@@ -93,7 +93,7 @@ def over_accounts(
     Raises what `compute` raises: one DataError with the problems of all partitions, any other error at once; and
     ClusterError where the cluster is lost, or a partition ends every worker that computes it.
     """
-    work = _Work(compute, partitions, None, lambda items: items[0])
+    work = _Work(compute, partitions, lambda items: items[0])
     return _Run(client, work, _Sent(client, (shared,))).results(finished or (lambda result: None))
 
 
@@ -116,18 +116,17 @@ class Workers:
         parts: Sequence[Part],
         homes: Sequence[int] | None = None,
     ) -> list[Result]:
-        """As `over_accounts`, for what `in_parts.Each` says."""
+        """As `over_accounts`, for what `in_parts.Each` says. Whoever is free computes a part: `homes` say nothing."""
         self.sent = self.sent.of(shared)
-        work = _Work(compute, parts, homes, tuple)
+        work = _Work(compute, parts, tuple)
         return _Run(self.client, work, self.sent).results(self.finished)
 
 
 class _Work(NamedTuple):
-    """compute(view(items), partition) of every partition, at its home where there are any; items are what is shared."""
+    """compute(view(items), partition) of every partition; items are what is shared."""
 
     compute: Callable[..., Any]
     partitions: Sequence[Any]
-    homes: Sequence[int] | None
     view: Callable[..., Any]
 
 
@@ -202,7 +201,7 @@ class _Run:
             while not lost:
                 for number in itertools.islice(missing, max(ahead - len(pending), 0)):
                     call = (self.work.compute, self.work.view, self.partitions[number], *shared)
-                    pending[self.client.submit(_one_at_a_time, *call, pure=False, **self._home(number))] = number
+                    pending[self.client.submit(_one_at_a_time, *call, pure=False)] = number
                 if not pending:
                     return
                 for future in self._some_done(pending):
@@ -213,13 +212,6 @@ class _Run:
         finally:
             self.client.cancel(list(pending), force=True)
         self._lost(None)
-
-    def _home(self, number: int) -> dict[str, Any]:
-        """Where a partition is computed by preference."""
-        if self.work.homes is None:
-            return {}
-        workers = sorted(self.workers)
-        return {"workers": [workers[self.work.homes[number] % len(workers)]], "allow_other_workers": True}
 
     def _lost(self, error: BaseException | None) -> None:
         """What is shared was lost, or did not arrive: give up after some times, and else see that the loss is known.

@@ -184,9 +184,15 @@ class Residents:
         if address is None:
             return None
         there = {"workers": [address], "allow_other_workers": False}
-        try:
-            resident = self.client.submit(Resident, actor=True, pure=False, **there).result(ADMISSION_SECONDS)
-        except (OSError, TimeoutError, RuntimeError):
-            self.lost.add(address)
-            return None
-        return _Place(address, resident, set())
+        end = time.monotonic() + ADMISSION_SECONDS
+        admitted = self.client.submit(Resident, actor=True, pure=False, **there)
+        # A worker that was lost may be listed for a moment still.
+        while time.monotonic() < end and address in self.client.nthreads():
+            try:
+                return _Place(address, admitted.result(cluster.PAUSE_SECONDS), set())
+            except TimeoutError:
+                continue
+            except (OSError, RuntimeError):
+                break
+        self.lost.add(address)
+        return None

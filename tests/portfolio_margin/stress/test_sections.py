@@ -18,6 +18,10 @@ from portfolio_margin.cluster import Workers, connect
 from portfolio_margin.io.partitions import BookFiles, partitions
 from portfolio_margin.io.positions import read_book
 from portfolio_margin.margin_parts import digest_of_rows
+from portfolio_margin.residents import Residents
+from portfolio_margin.stress import path_fund
+from portfolio_margin.stress.gap import Params, fund_size, reverse_stress
+from portfolio_margin.stress.prevention import topped_up
 from portfolio_margin.stress.result import Result
 from portfolio_margin.stress.rules import Impact, Rules
 from portfolio_margin.stress.run import Venue, run
@@ -78,6 +82,41 @@ def test_an_account_that_names_a_policy_must_be_there() -> None:
         run(cut(venue_of(BOOK), [0, 60, 120]), CRASH, rules)
 
 
+def test_what_is_asked_beside_a_run_has_the_same_bits() -> None:
+    """The fund by jumps, the nearest jump, accounts that owe before, and a run after the margin calls are answered."""
+    whole, size = venue_of(BOOK), len(BOOK)
+    params = Params(draws=1_500, directions=10, cost=0.01)
+    wanted = fund_size(whole, params), [reverse_stress(whole, fund, params) for fund in (0.0, 7e6)]
+    assert wanted[0].amount > 0.0 and wanted[1][0].owing and 0.0 < wanted[1][1].distance < np.inf
+    after = run(topped_up(whole), CRASH, ALL_RULES["late prices"])
+    assert bits(after) != bits(run(whole, CRASH, ALL_RULES["late prices"]))
+    for bounds in ([0, 1, 2, 60, size], [*range(0, size, 7), size]):
+        parted = cut(whole, bounds)
+        found = fund_size(parted, params)
+        assert np.array_equal(found.loss, wanted[0].loss) and found[:2] == wanted[0][:2]
+        for fund, nearest in zip((0.0, 7e6), wanted[1], strict=True):
+            again = reverse_stress(parted, fund, params)
+            assert (again.move.tobytes(), again.distance, again.loss, again.owing) == (
+                nearest.move.tobytes(), nearest.distance, nearest.loss, nearest.owing
+            )  # fmt: skip
+        assert bits(run(topped_up(parted), CRASH, ALL_RULES["late prices"])) == bits(after)
+        # Of the venue after the calls, jumps cost what they cost the accounts that have paid in.
+        assert np.array_equal(fund_size(topped_up(parted), params).loss, fund_size(topped_up(whole), params).loss)
+
+
+def test_partitions_are_read_again_without_the_options_that_nobody_holds(tmp_path: Path) -> None:
+    """As for the fund by paths; contracts then have other rows, and the run before and after has its own."""
+    book, sources = files_of(tmp_path, 40, 3)
+    venue, rules = venue_of(book), ALL_RULES["few bidders"]
+    parted = replace(venue, book=book.accounts(0, 0), sources=sources)
+    held, path = np.unique(book.instrument_idx), path_of([1.0, 0.75])
+    idle = ~np.isin(np.arange(len(INSTRUMENTS)), held) & INSTRUMENTS.is_option
+    small, wanted = path_fund.without_idle_options(parted), bits(run(venue, path, rules))
+    assert len(small.instruments) == len(INSTRUMENTS) - idle.sum() < len(INSTRUMENTS)
+    for some in (parted, small, parted):
+        assert bits(run(some, path, rules)) == wanted
+
+
 def files_of(folder: Path, accounts_each: int, workers: int) -> tuple[Book, tuple[Any, ...]]:
     """The book as files: what one machine reads, and its partitions as sources."""
     files: BookFiles = written(folder, seed=5)
@@ -107,7 +146,7 @@ def test_a_worker_lost_within_a_step_costs_time_not_results(
 ) -> None:
     """A worker kills itself while it computes a partition; what it had read is read again elsewhere."""
     book, sources = files_of(tmp_path, 20, 2)
-    workers, calls, marker = Workers(client), [0], tmp_path / "lost"
+    workers, calls, marker = Residents(client), [0], tmp_path / "lost"
 
     def each(compute: Any, shared: Any, parts: Any, homes: Any = None) -> list[Any]:
         calls[0] += 1
@@ -145,7 +184,7 @@ def test_the_command(client: Any, command: Any, tmp_path: Path) -> None:
     asked = ["stress", *files, "--path", "crash.csv", "--fund", "100", "--impact", "5", "--json"]
     asked += ["--size-fund", "--draws", "1500", "--reverse", "--prevent"]
     asked += ["--fund-by-paths", "--paths", "56", "--path-days", "0.2"]
-    one, many = command(*asked), command(*asked, "--cluster", address, "--chunk-accounts", "40")
+    one, many = command(*asked), command(*asked, "--cluster", address, "--chunk-accounts", "25")
     assert many.code == 0, many
     here, there = json.loads(one.out), json.loads(many.out)
     assert len(there.pop("book_hash")) == len(here.pop("input_hash")) == 16

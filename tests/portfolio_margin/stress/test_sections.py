@@ -106,7 +106,10 @@ def test_what_is_asked_beside_a_run_has_the_same_bits() -> None:
 
 def test_partitions_are_read_again_without_the_options_that_nobody_holds(tmp_path: Path) -> None:
     """As for the fund by paths; contracts then have other rows, and the run before and after has its own."""
-    book, sources = files_of(tmp_path, 40, 3)
+    owner, kept = np.repeat(BOOK.account_id, np.diff(BOOK.position_ptr)), BOOK.instrument_idx % 3 > 0
+    kept |= ~INSTRUMENTS.is_option[BOOK.instrument_idx]
+    columns = (owner[kept], BOOK.instrument_idx[kept], BOOK.quantity[kept])
+    book, sources = files_of(tmp_path, 40, 3, Book.from_arrays(*columns, INSTRUMENTS.expiry_idx))
     venue, rules = venue_of(book), ALL_RULES["few bidders"]
     parted = replace(venue, book=book.accounts(0, 0), sources=sources)
     held, path = np.unique(book.instrument_idx), path_of([1.0, 0.75])
@@ -117,9 +120,9 @@ def test_partitions_are_read_again_without_the_options_that_nobody_holds(tmp_pat
         assert bits(run(some, path, rules)) == wanted
 
 
-def files_of(folder: Path, accounts_each: int, workers: int) -> tuple[Book, tuple[Any, ...]]:
+def files_of(folder: Path, accounts_each: int, workers: int, given: Book = BOOK) -> tuple[Book, tuple[Any, ...]]:
     """The book as files: what one machine reads, and its partitions as sources."""
-    files: BookFiles = written(folder, seed=5)
+    files: BookFiles = written(folder, given, seed=5)
     book = read_book(files.positions, files.collateral, INSTRUMENTS, MARKET)
     return book, sources_of(files, partitions(files, accounts_each), workers, {})
 

@@ -34,6 +34,10 @@ WORKERS_SECONDS = 60.0
 LOOK_SECONDS = 5.0
 PAUSE_SECONDS = 0.2
 NO_WORKERS = f"the cluster has had no worker for {WORKERS_SECONDS:.0f} seconds; nothing is reported"
+# Dask has its workers hand back memory at once: the columns of a kernel are then new pages each time, which the system
+# clears. So workers of this machine keep what any process would, up to glibc's own bounds; one thread each, as by Dask.
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": 2**25, "MALLOC_TRIM_THRESHOLD_": 2**26}
+MEMORY |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
 # Partitions under way or waiting, for each thread of the cluster: enough that none is idle.
 AHEAD = 3
 # How often in a row what is shared may be lost, without one result in between, before a run gives up.
@@ -57,6 +61,8 @@ def connect(address: str = LOCAL, workers: int | None = None) -> Iterator[Any]:
     where workers run another version of the engine.
     """
     distributed = _distributed()
+    import dask
+
     if workers is not None and address != LOCAL:
         raise ConfigError(f"workers = {workers!r}: only of a local cluster; {address} has its own")
     if workers is not None and workers < 1:
@@ -67,7 +73,8 @@ def connect(address: str = LOCAL, workers: int | None = None) -> Iterator[Any]:
         if address == LOCAL:
             count = workers or os.cpu_count() or 1
             settings: dict[str, Any] = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
-            cluster = distributed.LocalCluster(n_workers=count, silence_logs=logging.CRITICAL, **settings)
+            with dask.config.set({"distributed.nanny.pre-spawn-environ": MEMORY}):
+                cluster = distributed.LocalCluster(n_workers=count, silence_logs=logging.CRITICAL, **settings)
             opened.enter_context(cluster)
             client = opened.enter_context(distributed.Client(cluster))
         else:

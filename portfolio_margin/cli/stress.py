@@ -113,8 +113,7 @@ def command(as_json: bool, as_csv: bool, parquet_file: str | None, output_file: 
     """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     asked = {name: given.pop(name) for name in tuple(given) if name in _own_names()}
-    alone = {"--" + name.replace("_", "-"): asked[name] for name in ("size_fund", "reverse", "prevent")}
-    on_cluster = chosen_stress(given, alone)
+    on_cluster = chosen_stress(given)
     options = collect(given)
     path, rules = _path(asked), _rules(asked)
     jumps = gap.Params(draws=asked["draws"], seed=asked["seed"], cost=asked["cost"])

@@ -47,6 +47,8 @@ from portfolio_margin.stress.prevention import Prevention, topped_up, with_ample
 from portfolio_margin.stress.result import Result
 from portfolio_margin.stress.rules import Impact, Rules
 from portfolio_margin.stress.run import Venue, run
+from portfolio_margin.stress.sections import account_names
+from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
 from scenarios.shocks import ScenarioSet
 
@@ -114,9 +116,7 @@ def command(as_json: bool, as_csv: bool, parquet_file: str | None, output_file: 
     """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     asked = {name: given.pop(name) for name in tuple(given) if name in _own_names()}
-    alone = {"--" + name.replace("_", "-"): asked[name] for name in ("size_fund", "reverse", "prevent", "topped_up")}
-    alone["--accounts"] = asked["accounts_file"]
-    on_cluster = chosen_stress(given, alone)
+    on_cluster = chosen_stress(given)
     options = collect(given)
     path, rules = _path(asked), _rules(asked)
     jumps = gap.Params(draws=asked["draws"], seed=asked["seed"], cost=asked["cost"])
@@ -131,23 +131,23 @@ def command(as_json: bool, as_csv: bool, parquet_file: str | None, output_file: 
             venue = opened.enter_context(venue_on(on_cluster, session, options, venue))
         done = _stressed(venue, path, rules, asked["topped_up"])
         answers = _answers(asked, done, options, (jumps, simulated))
+        accounts = _accounts(venue, done.result)
     result = done.result
-    accounts = None if on_cluster is not None else result.accounts(session.book.account_id)
     if asked["plots"]:
         _draw(asked["plots"], result)
     identity = _identity(done, statement, session, asked)
     if asked["accounts_file"]:
-        write_result(asked["accounts_file"], accounts or {}, identity, ACCOUNT_MONEY)
+        write_result(asked["accounts_file"], accounts, identity, ACCOUNT_MONEY)
         tell(f"wrote {asked['accounts_file']}")
 
     def document() -> dict[str, Any]:
-        whose = {} if accounts is None else {"liquidated_accounts": json_rows(accounts, ACCOUNT_MONEY)}
+        whose = {"liquidated_accounts": json_rows(accounts, ACCOUNT_MONEY)}
         return {**identity, **_answered(answers, asked), **whose, "steps": json_rows(result.columns(), MONEY)}
 
     if not deliver(output, result.columns(), identity, document):
         footer = lines(result, done.needs, asked["refine"] is not None)
-        footer += [] if accounts is None else worst_lines(accounts, result.currency)
-        footer += [_paid_line(statement, result.currency)] if asked["topped_up"] else []
+        footer += worst_lines(accounts, result.currency)
+        footer += [] if done.venue.paid is None else [_paid_line(done.venue.paid, result.currency)]
         footer += _other_lines(result, answers, asked)
         footer.append(rules_line(rules, asked["refine"], asked["topped_up"], result.currency))
         hashes = {"inputs": "input_hash", "book": "book_hash", "parameters": "parameters_hash"}
@@ -193,12 +193,16 @@ def _identity(done: Stressed, statement: MarginStatement, session: Session, aske
     return identity
 
 
-def _paid_line(statement: MarginStatement, currency: str) -> str:
-    """How much is paid in before the path, as `topped_up` says it."""
-    lacking = np.maximum(statement.initial_margin - statement.margin_balance, 0.0)
-    paid = np.where(statement.equity > 0.0, lacking, 0.0)
-    count = int(np.count_nonzero(paid))
-    return f"paid in at the start by {count} accounts short of initial margin: {money([paid.sum()])[0]} {currency}"
+def _accounts(venue: Venue, result: Result) -> dict[str, Any]:
+    """The liquidated accounts by name, which whoever reads the book knows."""
+    return result.accounts(np.concatenate(venue.ask(account_names, venue.setting(Rules()))))
+
+
+def _paid_line(paid: tuple[FloatArray, ...], currency: str) -> str:
+    """How much is paid in before the path."""
+    amounts = np.concatenate(paid)
+    count = int(np.count_nonzero(amounts))
+    return f"paid in at the start by {count} accounts short of initial margin: {money([amounts.sum()])[0]} {currency}"
 
 
 def _own_names() -> set[str]:

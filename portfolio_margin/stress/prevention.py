@@ -7,17 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import numpy as np
-
-from portfolio_margin.book import Book
-from portfolio_margin.liquidation.trials import cash_row_of
-from portfolio_margin.stress.measured import measured
 from portfolio_margin.stress.path import StressPath
 from portfolio_margin.stress.result import Result
 from portfolio_margin.stress.rules import Rules
 from portfolio_margin.stress.run import Venue, run
+from portfolio_margin.stress.sections import missing_margin
 from pricing.errors import ConfigError
-from scenarios.risk_arrays import RiskArrays
 
 # A fund, in margin currency, that no path exhausts; in ticks it is far below 2^53.
 AMPLE = 1e13
@@ -100,21 +95,4 @@ def prevented_by(
 def topped_up(venue: Venue) -> Venue:
     """The venue after its margin calls at the start were answered: whoever has equity above 0 and less than the initial
     margin pays in what is missing, in the margin currency."""
-    arrays = venue.arrays(venue.market)
-    margins = measured(venue.book, arrays, venue.model, backend=venue.backend, threads=venue.threads)
-    missing = np.where(margins.equity > 0.0, np.maximum(margins.initial - margins.balance, 0.0), 0.0)
-    return replace(venue, book=paid_in(venue.book, arrays, np.round(missing, 2)))
-
-
-def paid_in(book: Book, arrays: RiskArrays, amounts: np.ndarray) -> Book:
-    """The book after accounts have paid in (A,) of the margin currency."""
-    cash = cash_row_of(arrays)
-    account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
-    given = np.flatnonzero(amounts)
-    key = np.concatenate([account * len(arrays) + book.instrument_idx, given * len(arrays) + cash])
-    held, place = np.unique(key, return_inverse=True)
-    total = np.bincount(place, np.concatenate([book.quantity, amounts[given]]), minlength=len(held))
-    rows = Book.from_arrays(
-        held // len(arrays), held % len(arrays), total, arrays.expiry_idx, accounts=np.arange(len(book))
-    )
-    return replace(rows, account_id=book.account_id)
+    return replace(venue, paid=tuple(venue.ask(missing_margin, venue.setting(Rules()))))

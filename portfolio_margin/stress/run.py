@@ -19,14 +19,15 @@ from portfolio_margin.stress import balances as ledger
 from portfolio_margin.stress.balances import TICK, Balances, House
 from portfolio_margin.stress.closing import served
 from portfolio_margin.stress.fates import NEVER, Fates, Round, after_step, no_fates
-from portfolio_margin.stress.holdings import prepare_holdings
+from portfolio_margin.stress.log import mark_of, payment_of
 from portfolio_margin.stress.measured import Measured, put
 from portfolio_margin.stress.moved import expired, market_at, variation
 from portfolio_margin.stress.path import StressPath
 from portfolio_margin.stress.result import Result, StepRow, followed_by
 from portfolio_margin.stress.rules import Rules
 from portfolio_margin.stress.sections import (
-    Laid,
+    Behind,
+    BookPart,
     Late,
     Moment,
     Section,
@@ -67,6 +68,7 @@ class Venue:
     backend, threads   as for `margin`
     sources     where its accounts are in partitions, in order of account; None: in `book`
     each        who evaluates the partitions
+    paid        by partition, (A,) margin currency that accounts pay in before the start; None: nothing
     """
 
     book: Book
@@ -78,17 +80,36 @@ class Venue:
     threads: int | None = None
     sources: tuple[Source, ...] | None = None
     each: Each = in_this_process
+    paid: tuple[FloatArray, ...] | None = None
 
     def arrays(self, market: Market) -> RiskArrays:
         """Risk arrays of a market under the scenarios of the model, or the venue's."""
         own = self.model.scenario_set(market)
         return revalue(self.instruments, market, own or self.scenarios(market), backend=self.backend)
 
+    def setting(self, rules: Rules) -> Setting:
+        """What all partitions share."""
+        how = (self.model, rules, self.backend, self.threads)
+        return Setting(self.instruments, self.market, self.arrays(self.market), *how)
+
+    def ask(self, compute: Callable[..., Any], *shared: Any) -> list[Any]:
+        """compute(shared, section) of every partition at the start, in order of account."""
+        sections = self.sections()
+        return self.each(compute, shared, sections, range(len(sections)))
+
+    def sections(self) -> tuple[Section, ...]:
+        """The partitions at the start, after what their accounts pay in."""
+        sources = (BookPart(self.book),) if self.sources is None else self.sources
+        sections = tuple(Section(source) for source in sources)
+        if self.paid is None:
+            return sections
+        return tuple(section.then(payment_of(own)) for section, own in zip(sections, self.paid, strict=True))
+
 
 class State(NamedTuple):
     """Between two things that happen: what is held, booked and true.
 
-    sections, books   what is held by partition, and what everybody is worth
+    sections, books   what has happened by partition, and what everybody is worth
     market, moment    as they are; pushed (U,) log price by forced trades
     closed      (A,) accounts that were closed: they hold nothing but cash
     lowest      ticks that the fund has had at any time, the least
@@ -177,22 +198,18 @@ def opened(venue: Venue, path: StressPath, rules: Rules) -> tuple[Engine, State]
 
     DataError for accounts that name a policy and are not there, and as `prepare_holdings`.
     """
-    arrays = venue.arrays(venue.market)
-    how = (rules, venue.backend, venue.threads)
-    setting = Setting(venue.instruments, venue.market, arrays, venue.model, *how)
-    sources = venue.sources
-    if sources is None:
-        sources = (Laid(prepare_holdings(venue.book, arrays, tuple(rules.named))),)
-    found = venue.each(open_section, (setting,), sources, range(len(sources)))
+    setting = venue.setting(rules)
+    sections = venue.sections()
+    found = venue.each(open_section, (setting,), sections, range(len(sections)))
     lost = sorted(set(rules.named).difference(*(part.named for part in found)))
     if lost:
         raise DataError([Problem("stress", None, "account", name, "no such account") for name in lost])
-    bounds = np.cumsum([0, *(len(part.cash) for part in found)])
-    cash = tuple(part.cash for part in found)
-    engine = Engine(venue, path, rules, setting, bounds, cash, tuple(part.digest for part in found if part.digest))
-    sections = tuple(Section(source, part.quantity) for source, part in zip(sources, found, strict=True))
+    bounds = np.cumsum([0, *(len(part.equity) for part in found)])
+    known = [len(section.log.entries) for section in sections]
+    digests = tuple(part.digest for part in found if part.digest)
+    engine = Engine(venue, path, rules, setting, bounds, known, digests)
     books = ledger.open_balances(np.concatenate([part.equity for part in found]), rules.fund)
-    moment = Moment(arrays, None, np.zeros(len(arrays), dtype=np.bool_), None)
+    moment = Moment(setting.start, None)
     pushed, closed = np.zeros(len(venue.market.spot)), np.zeros(int(bounds[-1]), dtype=np.bool_)
     return engine, State(sections, books, venue.market, moment, pushed, closed, int(books.house[House.FUND]))
 
@@ -205,7 +222,8 @@ class Engine:
     path     with its underlyings in the order of the market
     setting  what all partitions share
     bounds   (K+1,) first account of each of the K partitions
-    cash     of each partition, (A,) places of cash in the margin currency
+    known    of each partition, how many entries of its log whoever computes it has seen: says what is sent, not what
+             comes out
     digests  of the rows of each partition
     """
 
@@ -214,7 +232,7 @@ class Engine:
     rules: Rules
     setting: Setting
     bounds: IntArray
-    cash: tuple[IntArray, ...]
+    known: list[int]
     digests: tuple[str, ...]
 
     def ask(
@@ -224,16 +242,28 @@ class Engine:
         something for.
 
         columns  one item a partition
+
+        What is sent of a partition is what is new in its log; who has not kept what was before is sent all of it.
         """
-        asked = [k for k in range(len(state.sections)) if not columns or len(columns[0][k])]
-        parts = [(state.sections[k], *(column[k] for column in columns)) for k in asked]
-        given = parts if columns else [part[0] for part in parts]
-        return list(zip(asked, self.venue.each(compute, (self.setting, *shared), given, asked), strict=True))
+        every, given = state.sections, (self.setting, *shared)
+        asked = [k for k in range(len(every)) if not columns or len(columns[0][k])]
+
+        def answers(numbers: list[int], known: Sequence[int]) -> list[Any]:
+            parts = [(every[k].since(known[k]), *(column[k] for column in columns)) for k in numbers]
+            return self.venue.each(compute, given, parts, numbers)
+
+        found = dict(zip(asked, answers(asked, self.known), strict=True))
+        behind = [k for k in asked if isinstance(found[k], Behind)]
+        if behind:
+            found |= zip(behind, answers(behind, [0] * len(every)), strict=True)
+        for k in asked:
+            self.known[k] = len(every[k].log.entries)
+        return list(found.items())
 
     def by_section(self, rows: IntArray) -> list[IntArray]:
         """Accounts in rising rows, by partition and row in it."""
         cuts = np.searchsorted(rows, self.bounds)
-        return [rows[cuts[k] : cuts[k + 1]] - self.bounds[k] for k in range(len(self.cash))]
+        return [rows[cuts[k] : cuts[k + 1]] - self.bounds[k] for k in range(len(self.known))]
 
     def cut(self, column: Any) -> list[Any]:
         """A column of accounts (A,) by partition."""
@@ -275,12 +305,12 @@ class Engine:
         market = self.market(hours, pushed)
         gains = variation(self.venue.instruments, state.market, market)
         gone = expired(self.venue.instruments, self.venue.market, market.valuation_time)
-        moment = Moment(self.venue.arrays(market), gains, gone, self.late(market, hours, pushed))
+        moment = Moment(self.venue.arrays(market), self.late(market, hours, pushed))
+        mark = mark_of(gains, gone, moment.arrays)
+        state = state._replace(sections=tuple(section.then(mark) for section in state.sections))
         found = [part for _, part in self.ask(mark_section, (moment,), state)]
-        pairs = zip(state.sections, found, strict=True)
-        sections = tuple(section._replace(quantity=part.quantity) for section, part in pairs)
         books = ledger.marked(state.books, np.concatenate([part.worth for part in found]))
-        state = state._replace(sections=sections, books=books, market=market, moment=moment, pushed=pushed)
+        state = state._replace(books=books, market=market, moment=moment, pushed=pushed)
         return state, joined([part.margins for part in found])
 
     def late(self, now: Market, hours: float, pushed: FloatArray) -> Late | None:
@@ -298,7 +328,7 @@ class Engine:
         rows = np.flatnonzero(changed)
         if self.rules.delay_hours > 0.0:
             late = self.late(state.market, hours, state.pushed)
-            state = state._replace(moment=replace(state.moment, gains=None, late=late))
+            state = state._replace(moment=replace(state.moment, late=late))
             rows = np.arange(len(changed))
         found = self.ask(measure_accounts, (state.moment,), state, self.by_section(rows))
         return state, put(margins, rows, joined([part for _, part in found]))
@@ -390,14 +420,8 @@ class Engine:
 
     def paid(self, sections: tuple[Section, ...], amounts: Any) -> tuple[Section, ...]:
         """After accounts were paid (A,) of the margin currency, below 0: paid it."""
-        found = []
-        for section, cash, own in zip(sections, self.cash, self.cut(amounts), strict=True):
-            if np.any(own):
-                quantity = section.quantity.copy()
-                quantity[cash] += own
-                section = section._replace(quantity=quantity)
-            found.append(section)
-        return tuple(found)
+        pairs = zip(sections, self.cut(amounts), strict=True)
+        return tuple(section.then(payment_of(own)) if np.any(own) else section for section, own in pairs)
 
     def audit(self, state: State, total: int, touched: BoolArray) -> None:
         """Who was closed holds nothing, nothing came from nowhere, and the books of who was touched (A,) are what the

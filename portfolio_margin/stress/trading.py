@@ -69,7 +69,7 @@ def together(sections: Sequence[Section], below: BoolArray, found: Sequence[tupl
     after, flags = list(sections), {name: np.zeros(len(below), dtype=np.bool_) for name in FLAGS}
     contracts, assets = [], []
     for k, first, part in found:
-        after[k] = after[k]._replace(quantity=part.quantity)
+        after[k] = after[k].then(part.fill)
         for name, column in flags.items():
             column[first : first + len(part.beside)] = getattr(part, name)
         contracts.append(part.contracts._replace(account=part.contracts.account + first))

@@ -77,7 +77,7 @@ def test_errors_are_as_stated_and_variance_is_reduced() -> None:
     days, steps = 10.0, 3
     known = hit_at_steps(BARRIER, 0.6, days / 365.0, steps)
     runs = [
-        breach_probability(SHORT, days, Dynamics(vol=0.6), Simulation(2_000, steps, seed), [np.expm1(BARRIER)])
+        breach_probability(SHORT, days, Dynamics(vol=0.6), Simulation(2_000, steps, seed), [(np.exp(BARRIER), 1.0)])
         for seed in range(40)
     ]
     estimates = np.array([run.probability for run in runs])

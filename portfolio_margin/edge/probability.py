@@ -143,7 +143,8 @@ def _plan(
 ) -> tuple[list[Proposal], bool]:
     """The proposals with the smallest standard error in a run of their own, and whether paths are mirrored.
 
-    Without a run that has seen enough breaches: all proposals, since what is rare is seen by them first.
+    Runs whose estimate is too small beside that of another are left out. Without a run that has seen enough breaches:
+    all proposals, since what is rare is seen by them first.
     """
     along_price = [edge for edge in edges if edge[1] == 0.0]
     choices = [proposals(dynamics, years, run.steps, led) for led in (edges, along_price, [])]
@@ -155,12 +156,18 @@ def _plan(
         for number, (drawn, mirrored) in enumerate(tried, start=1)
     ]
     surface = excess_surface(case, paths, years, edges, COARSE)
-    errors = []
-    for part in paths:
-        below, _, _ = outcomes(surface, part)
-        error = _estimate(below, part)[1] * np.sqrt(len(below))
-        errors.append(error if np.count_nonzero(below) >= FEWEST_BREACHES else np.inf)
+    found = [_seen(outcomes(surface, part)[0], part) for part in paths]
+    # A run that misses most of the breaches has a small error as well: others have then seen more than it allows for.
+    least = max(estimate - 2.0 * error for estimate, error, _ in found)
+    errors = [error * np.sqrt(count) if estimate + 2.0 * error >= least else np.inf for estimate, error, count in found]
     return tried[int(np.argmin(errors))]
+
+
+def _seen(below: BoolArray, paths: Paths) -> tuple[float, float, int]:
+    """Estimate, standard error and number of paths of a run; an error of inf where it has seen too few breaches."""
+    if np.count_nonzero(below) < FEWEST_BREACHES:
+        return 0.0, np.inf, len(below)
+    return (*_estimate(below, paths), len(below))
 
 
 def _estimate(outcome: BoolArray, paths: Paths) -> tuple[float, float]:

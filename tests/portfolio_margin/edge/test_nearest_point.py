@@ -10,19 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from portfolio_margin import Book, load_sample
 from portfolio_margin.edge import nearest_point as module
 from portfolio_margin.edge.contour import contour
-from portfolio_margin.edge.levels import Case, levels, open_case
+from portfolio_margin.edge.levels import Case, levels
 from portfolio_margin.edge.nearest_point import RING_GAP, NearestPoint, Plane, nearest_point
 from portfolio_margin.edge.overview import EdgeSettings, edge
 from portfolio_margin.edge.price_paths import Dynamics
 from portfolio_margin.edge.prices import Span, liquidation_prices
 from portfolio_margin.edge.probability import Simulation
-from portfolio_margin.models import worst_case
-from scenarios.families import grid
 from tests.portfolio_margin import books
-from tests.portfolio_margin.edge.cases import case_of, linear_case
+from tests.portfolio_margin.edge.cases import case_of, linear_case, short_of_vol
 
 DAY = 1.0 / 365.0
 UNKNOWN = np.zeros((0, 2))
@@ -71,20 +68,6 @@ def test_no_point_of_a_fine_grid_is_below_and_nearer(number: int) -> None:
     assert levels(case, np.array([found.price]), found.vol).excess[0] == pytest.approx(0.0, abs=1e-6 * case.scale)
     alone = nearest_point(case, dynamics, years, around.span, UNKNOWN)
     assert alone.sigmas == pytest.approx(found.sigmas, rel=2e-3)
-
-
-@cache
-def short_of_vol() -> Case:
-    """A calendar of the sample exchange, short vega and long gamma: its edge is 4 % of vols away, and no price near."""
-    sample = load_sample()
-    row = sample.instruments.index_of()
-    far, near = "BTC-25DEC26-68000", "BTC-24APR26-68000"
-    held = {f"{far}-C": -10.0, f"{far}-P": -10.0, f"{near}-C": 8.0, f"{near}-P": 8.0, "BTC-PERPETUAL": 30_000.0}
-    held["USD"] = 225_000.0
-    rows, amounts = [row[name] for name in held], list(held.values())
-    book = Book.from_arrays(["a"] * len(held), rows, amounts, sample.instruments.expiry_idx)
-    moves = grid.scenarios(grid.Params(), sample.market)
-    return open_case(book, sample.instruments, sample.market, worst_case.Model(), moves, "a")
 
 
 def test_an_edge_of_vol_between_rows_of_the_contour_is_seen() -> None:

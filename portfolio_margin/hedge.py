@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.hedge_candidates import best_of, cheapest_completion
+from portfolio_margin.hedge_columns import spread
 from portfolio_margin.hedge_program import Bands, Program
 from portfolio_margin.hedge_result import Hedge, HedgeTrade, trades_of
 from portfolio_margin.hedge_search import Found, Search, active
+from portfolio_margin.hedge_subsets import fewer_contracts, named_subsets
 from portfolio_margin.hedge_terms import (
     CEILINGS,
     FLOORS,
@@ -129,30 +133,74 @@ def hedge(
     InfeasibleError with the nearest value found where no trades within the limits meet the target.
     Source: docs/hedging.md.
     """
-    costs, limits = costs or Costs(), limits or Limits()
+    asked = _Asked(target, costs or Costs(), limits or Limits())
     desk = open_desk(book, arrays, market, model, account, instruments, backend)
-    program = program_of(desk, costs, limits, spent=target.measure in FLOORS)
-    search = Search(desk.trials, program, target.measure, backend)
-    nothing = np.zeros(len(desk.trials.rows))
+    search = _search_of(desk, asked)
+    if _missed(desk, search, target, nothing := np.zeros(len(desk.trials.rows))) <= 0.0:
+        return _result(desk, search, target, Found(nothing, 0.0), 0.0)
+    best, bound = _searched(desk, search, asked, {})
+    if best is None:
+        raise _infeasible(desk, search, asked)
+    return _result(desk, search, target, best, bound)
+
+
+class _Asked(NamedTuple):
+    """What a hedge is asked for."""
+
+    target: Target
+    costs: Costs
+    limits: Limits
+
+    @property
+    def ceiling(self) -> float:
+        """What the requirement, less the margin balance for a floor, must not exceed."""
+        return self.target.amount if self.target.measure in CEILINGS else -self.target.amount
+
+
+def _search_of(desk: Desk, asked: _Asked) -> Search:
+    program = program_of(desk, asked.costs, asked.limits, spent=asked.target.measure in FLOORS)
+    return Search(desk.trials, program, asked.target.measure, desk.backend)
+
+
+def _missed(desk: Desk, search: Search, target: Target, lots: FloatArray) -> float:
+    """By how much whole lots miss the target when the margin is computed anew."""
+    return target.missed_by(desk.measured(lots, target.measure, search.program.cost(lots)))
+
+
+def _searched(
+    desk: Desk, search: Search, asked: _Asked, known: dict[bytes, Found | None]
+) -> tuple[Found | None, float]:
+    """The cheapest trades found in the contracts of a desk, None where none are, and the lower bound of all.
+
+    known  what was found of fewer contracts, by their rows; added to
+
+    Where nothing is proven, or the gap stays open, the subsets of `named_subsets` are searched by themselves, the same
+    way, and what is found of each is where a search among all begins: so more to choose from never costs more.
+    """
+    ceiling, nothing = asked.ceiling, np.zeros(len(desk.trials.rows))
 
     def verify(lots: FloatArray) -> float:
-        return target.missed_by(desk.measured(lots, target.measure, program.cost(lots)))
+        return _missed(desk, search, asked.target, lots)
 
-    if verify(nothing) <= 0.0:
-        return _result(desk, search, target, Found(nothing, 0.0), 0.0)
-    ceiling = target.amount if target.measure in CEILINGS else -target.amount
     search.support(nothing)
     best = search.try_directions(ceiling, verify)
     bound = search.relax(ceiling)
     if np.isfinite(bound) or not search.convex:
         best, whole_bound = search.whole(ceiling, verify, best)
         bound = max(bound, whole_bound)
-    if best is None and not search.proven:
-        best = search.try_all(search.singles(), ceiling, verify)
-    if best is None:
-        raise _infeasible(desk, search, target, ceiling, costs, limits)
-    best = search.polish(best, ceiling, verify)
-    return _result(desk, search, target, best, bound)
+    if search.proven and (best is None or search.gap_closed(best.cost, bound)):
+        return None if best is None else search.polish(best, ceiling, verify), bound
+    starts = [best, cheapest_completion(search, nothing, ceiling, verify, np.inf if best is None else best.cost)]
+    for few in named_subsets(desk.trials):
+        part = replace(desk, trials=fewer_contracts(desk.trials, desk.book, desk.arrays, few))
+        key = part.trials.rows.tobytes()
+        if key not in known:
+            known[key] = _searched(part, _search_of(part, asked), asked, known)[0]
+        smaller = known[key]
+        if smaller is not None:
+            starts.append(Found(spread(smaller.lots, few, len(nothing)), smaller.cost))
+    best = best_of(search, [found for found in starts if found is not None], ceiling, verify)
+    return best, bound
 
 
 def _result(desk: Desk, search: Search, target: Target, best: Found, bound: float) -> Hedge:
@@ -213,10 +261,9 @@ def _notes(search: Search, gap: float, excluded: tuple[str, ...]) -> tuple[str, 
     return tuple(notes)
 
 
-def _infeasible(
-    desk: Desk, search: Search, target: Target, ceiling: float, costs: Costs, limits: Limits
-) -> InfeasibleError:
+def _infeasible(desk: Desk, search: Search, asked: _Asked) -> InfeasibleError:
     """The error that says what can be reached: the least of the requirement within the limits."""
+    target = asked.target
     lots, reached = smallest(desk, search)
     value = desk.measured(lots, target.measure, search.program.cost(lots))
     trades = [(trade.instrument, trade.quantity) for trade in trades_of(desk.trials, search.program, lots)]

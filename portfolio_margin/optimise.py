@@ -13,6 +13,7 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.greeks import contract_greeks, position_greeks
 from portfolio_margin.hedge import assemble, open_desk, program_of
+from portfolio_margin.hedge_columns import whole_lots
 from portfolio_margin.hedge_program import Bands
 from portfolio_margin.hedge_result import Hedge
 from portfolio_margin.hedge_search import MOST_UNPROVEN_ROUNDS, MOST_WHOLE_ROUNDS, POLISHING_ROUNDS, Search
@@ -145,11 +146,10 @@ class _Price:
 
 def _whole(search: Search, price: float, best: Best, bound: float) -> tuple[Best, float]:
     """The best objective and whole lots found, and the lower bound of the objective."""
-    whole = np.ones(len(search.trials.rows), dtype=np.bool_)
     for turn in range(MOST_WHOLE_ROUNDS):
         if not search.convex and turn >= MOST_UNPROVEN_ROUNDS:
             break
-        answer = search.program.solve(np.inf, whole=whole, margin_weight=price)
+        answer = whole_lots(search.program, np.inf, margin_weight=price).answer
         search.rounds += 1
         bound = max(bound, answer.bound)
         if answer.lots is None:

@@ -137,11 +137,11 @@ def hedge(
     desk = open_desk(book, arrays, market, model, account, instruments, backend)
     search = _search_of(desk, asked)
     if _missed(desk, search, target, nothing := np.zeros(len(desk.trials.rows))) <= 0.0:
-        return _result(desk, search, target, Found(nothing, 0.0), 0.0)
+        return _result(desk, search, asked, Found(nothing, 0.0), 0.0)
     best, bound = _searched(desk, search, asked, {})
     if best is None:
         raise _infeasible(desk, search, asked)
-    return _result(desk, search, target, best, bound)
+    return _result(desk, search, asked, best, bound)
 
 
 class _Asked(NamedTuple):
@@ -203,18 +203,25 @@ def _searched(
     return best, bound
 
 
-def _result(desk: Desk, search: Search, target: Target, best: Found, bound: float) -> Hedge:
+def _result(desk: Desk, search: Search, asked: _Asked, best: Found, bound: float) -> Hedge:
     proven = search.proven and np.isfinite(bound)
     # A bound is a sum of binary fractions: never above a cost that was reached.
     lower = min(max(bound, 0.0), best.cost) if proven else np.nan
     gap = (best.cost - lower) / best.cost if best.cost > 0.0 else 0.0 if proven or best.cost == 0.0 else np.nan
-    return assemble(desk, search, best.lots, (target.measure, target.amount), (lower, gap))
+    target = asked.target
+    return assemble(desk, search, asked.costs, best.lots, (target.measure, target.amount), (lower, gap))
 
 
 def assemble(
-    desk: Desk, search: Search, lots: FloatArray, asked: tuple[str, float], proven: tuple[float, float]
+    desk: Desk,
+    search: Search,
+    costs: Costs,
+    lots: FloatArray,
+    asked: tuple[str, float],
+    proven: tuple[float, float],
 ) -> Hedge:
     """The result of trades; asked is measure and target, proven the lower bound and the gap."""
+    terms = trade_terms(desk.arrays, desk.trials.rows, costs, Limits(), desk.trials.scale)
     margins = what_if(
         desk.book, desk.arrays, desk.market, desk.model, desk.trials.account, desk.orders(lots), backend=desk.backend
     )
@@ -229,7 +236,7 @@ def assemble(
         model_id=desk.model.model_id,
         measure=asked[0],
         target=asked[1],
-        trades=trades_of(desk.trials, search.program, lots),
+        trades=trades_of(desk.trials, terms, lots),
         cost=search.program.cost(lots),
         lower_bound=proven[0],
         gap=proven[1],
@@ -266,14 +273,46 @@ def _infeasible(desk: Desk, search: Search, asked: _Asked) -> InfeasibleError:
     target = asked.target
     lots, reached = smallest(desk, search)
     value = desk.measured(lots, target.measure, search.program.cost(lots))
-    trades = [(trade.instrument, trade.quantity) for trade in trades_of(desk.trials, search.program, lots)]
     side, name = ("at most", "smallest") if target.measure in CEILINGS else ("at least", "largest")
     sure = "" if search.proven and reached else "found "
+    advice, deposit = _advice(desk, asked, value)
     message = (
         f"{desk.trials.account}: no trades within the limits bring {target.measure} to {side} {target.amount:,.2f} "
-        f"{desk.arrays.currency}; the {name} {sure}is {value:,.2f}. Allow more contracts, larger sizes or more cost"
+        f"{desk.arrays.currency}; the {name} {sure}is {value:,.2f}. {advice}"
     )
-    return InfeasibleError(message, value, trades)
+    return InfeasibleError(message, value, desk.orders(lots), deposit)
+
+
+def _advice(desk: Desk, asked: _Asked, reached: float) -> tuple[str, float]:
+    """What would help an account that no trades found bring to its target, and what a deposit must be, NaN for none.
+
+    reached  the best value found; where an asset that is owed costs margin, closing all that hedges it may do worse
+
+    An account whose equity is below the target of its funds cannot trade its way there: trades at the mark leave equity
+    as it is, their costs take from it, and a margin is never below 0.
+    """
+    target, allow = asked.target, "larger sizes or more cost"
+    mine = np.isin(rows := contract_rows(desk.arrays, desk.model, None), desk.book.instrument_idx)
+    held = replace(desk, trials=prepare_trials(desk.book, desk.arrays, desk.model, rows[mine]))
+    # A side that nobody quotes is closed at the half spread.
+    quotes = {name: pair for name, pair in asked.costs.quotes.items() if None not in pair}
+    program = program_of(held, replace(asked.costs, quotes=quotes), Limits(), spent=False)
+    lots = -held.trials.held_lots()
+    cost = program.cost(lots)
+    left = held.measured(lots, target.measure, cost)
+    closing = f"closing everything at these prices, for {cost:,.2f}, leaves {target.measure} at {left:,.2f}"
+    if target.missed_by(left) <= 0.0:
+        return f"C{closing[1:]}: allow the contracts that are held, {allow}", np.nan
+    if target.measure in CEILINGS:
+        return f"Even {closing}; allow more contracts, {allow}", np.nan
+    missing, least = target.missed_by(left), min(target.missed_by(left), target.missed_by(reached))
+    deposit = f"a deposit of {missing:,.2f} is missing even then"
+    if least < missing:
+        deposit += f", and one of {least:,.2f} with the trades found"
+    equity = float(margin(desk.book, desk.arrays, desk.market, desk.model, backend=desk.backend).equity[0])
+    if equity < target.amount and desk.model.traits.options_counted:
+        return f"No trades can do it: equity is {equity:,.2f}. C{closing[1:]}: {deposit}", least
+    return f"C{closing[1:]}: {deposit}. Or allow more contracts, {allow}", least
 
 
 def smallest(desk: Desk, search: Search) -> tuple[FloatArray, bool]:

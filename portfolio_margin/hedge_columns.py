@@ -55,7 +55,7 @@ def relaxed(program: Program, ceiling: float, *, cost_weight: float = 1.0, margi
         stated.objective,
         A_ub=np.vstack([stated.matrix[below], -stated.matrix[above]]),
         b_ub=np.concatenate([stated.high[below], -stated.low[above]]),
-        bounds=np.column_stack([stated.lower, stated.upper]),
+        bounds=list(zip(stated.lower.tolist(), stated.upper.tolist(), strict=True)),
         method="highs",
     )
     count = len(program.buy_cost)

@@ -120,8 +120,9 @@ def optimise_book(
     if measure not in CEILINGS:
         raise ConfigError(f"objective measure = {measure!r}: must be one of {', '.join(CEILINGS)}")
     check_bounds(_Price(price), {"price": (0.0, 1e6)})
+    costs = costs or Costs()
     desk = open_desk(book, arrays, market, model, account, instruments, "numba")
-    program = program_of(desk, costs or Costs(), limits or Limits(), bands=profile.rows(desk.trials), spent=False)
+    program = program_of(desk, costs, limits or Limits(), bands=profile.rows(desk.trials), spent=False)
     search = Search(desk.trials, program, measure)
     nothing = np.zeros(len(desk.trials.rows))
     value = search.support(nothing)
@@ -136,7 +137,7 @@ def optimise_book(
     reached, lots = best
     lower = min(bound, reached) if search.proven and np.isfinite(bound) else np.nan
     gap = (reached - lower) / max(abs(reached), 1e-12) if np.isfinite(lower) else np.nan
-    return assemble(desk, search, lots, ("", np.nan), (lower, gap))
+    return assemble(desk, search, costs, lots, ("", np.nan), (lower, gap))
 
 
 @dataclass(frozen=True)

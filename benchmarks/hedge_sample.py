@@ -70,7 +70,9 @@ def cost_of(world: tuple[Any, ...], account: str, rows: Any) -> tuple[float, flo
     if not len(rows):
         return np.inf, np.nan
     try:
-        found = hedge(*world, account, FUNDS, instruments=[str(name) for name in world[1].instrument_id[rows]])
+        book, arrays, market, model = world
+        names = [str(name) for name in arrays.instrument_id[rows]]
+        found = hedge(book, arrays, market, model, account, FUNDS, instruments=names)
     except InfeasibleError:
         return np.inf, np.nan
     return found.cost, found.gap

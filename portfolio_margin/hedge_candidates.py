@@ -1,7 +1,7 @@
 """Simple trades that meet a target, and better ones next to trades that do: what is searched where nothing is proven.
 
 A requirement that is not convex has no planes that hold, so the program is only one of several ways to trades. The
-others are searches along one contract: after trades x, so many lots of contract j as just bring the requirement below
+others are searches along one contract: beside trades x, so many lots of contract j as just bring the requirement below
 the ceiling, for every j and both sides at once. From nothing these are the single contracts that do it alone; from a
 hedge without one of its trades, what takes the place of that trade for less, the same contract included.
 """
@@ -36,23 +36,20 @@ LEAST_GAIN = 1e-6
 
 
 class _Sides(NamedTuple):
-    """(K,) each, of one contract and one side: which -> n, side 1 bought and -1 sold, most lots, the cost it starts at.
+    """(K,) each, of one contract and one side: which -> n, side 1 bought and -1 sold, most lots.
 
-    before   lots traded already, in the direction of the side
-    closing, opening   cost of a lot that takes back what was traded, and of one beyond
+    start  cost of the trades without any of this contract; by_lot, of a lot on this side
     """
 
     which: IntArray
     side: FloatArray
     most: FloatArray
-    before: FloatArray
-    closing: FloatArray
-    opening: FloatArray
+    start: FloatArray
+    by_lot: FloatArray
 
     def cost(self, sizes: FloatArray, some: IntArray) -> FloatArray:
-        """(k,m) by how much sizes (k,m) of `some` -> K raise the cost of the trades; below 0 where they take back."""
-        back = np.minimum(sizes, np.maximum(-self.before[some, None], 0.0))
-        return np.asarray(self.opening[some, None] * (sizes - back) - self.closing[some, None] * back)
+        """(k,m) of all trades with sizes (k,m) of the contracts `some` -> K."""
+        return np.asarray(self.start[some, None] + self.by_lot[some, None] * sizes)
 
 
 def _sides(search: Search, lots: FloatArray, budget: float, columns: IntArray) -> _Sides:
@@ -60,53 +57,38 @@ def _sides(search: Search, lots: FloatArray, budget: float, columns: IntArray) -
     program = search.program
     which = np.concatenate([columns, columns])
     side = np.repeat([1.0, -1.0], len(columns))
-    bought = side > 0.0
-    before = side * lots[which]
-    opening = np.where(bought, program.buy_cost[which], program.sell_cost[which])
-    closing = np.where(bought, program.sell_cost[which], program.buy_cost[which])
-    limit = np.where(bought, program.most_bought[which], program.most_sold[which])
-    back = np.maximum(-before, 0.0)
-    left = min(budget, program.total_cost) - program.cost(lots) + closing * back
+    by_lot = np.where(side > 0.0, program.buy_cost[which], program.sell_cost[which])
+    own = np.where(lots > 0.0, program.buy_cost, program.sell_cost) * np.abs(lots)
+    start = program.cost(lots) - own[which]
+    left = min(budget, program.total_cost) - start
     with np.errstate(divide="ignore", invalid="ignore"):
-        room = np.where(opening > 0.0, np.floor(left / opening), np.inf)
-    room = np.where(left >= 0.0, room, 0.0) + back
-    most = np.floor(np.minimum(limit - before, room) + 1e-9)
+        room = np.where(by_lot > 0.0, np.floor(left / by_lot), np.where(left >= 0.0, np.inf, 0.0))
+    most = np.floor(np.minimum(np.where(side > 0.0, program.most_bought[which], program.most_sold[which]), room) + 1e-9)
     kept = most >= 1.0
-    return _Sides(*(column[kept] for column in (which, side, most, before, closing, opening)))
+    return _Sides(*(column[kept] for column in (which, side, most, start, by_lot)))
 
 
 def completions(
     search: Search, lots: FloatArray, ceiling: float, budget: float, columns: IntArray | None = None
 ) -> list[Found]:
-    """Trades (n,) with as many lots of one contract more as bring the requirement below the ceiling, cheapest first.
+    """Trades (n,) with so many lots of one contract as bring the requirement below the ceiling, cheapest first.
 
+    lots     of the other contracts; what is traded of the one already is replaced
     budget   what all trades together must cost less than
     columns  -> n contracts that are tried; None: all
 
     One of each contract and side at most; sizes are the smallest of a rung of the ladder, halved to the lot for all
     that could still be the cheapest.
     """
-    every = np.arange(len(lots)) if columns is None else columns
-    sides = _sides(search, lots, budget, every)
+    sides = _sides(search, lots, budget, np.arange(len(lots)) if columns is None else columns)
     count = len(sides.which)
-    if not count:
-        return []
-    start = search.program.cost(lots)
-    low, high = np.zeros(count), np.full(count, np.inf)
-
-    def meets(some: IntArray, sizes: FloatArray) -> BoolArray:
-        further = sides.side[some, None] * sizes
-        which = np.repeat(sides.which[some], sizes.shape[1])
-        found = single_margins(search.trials, lots, which, further.ravel(), backend=search.backend)
-        values = search.measured(found).reshape(sizes.shape)
-        return np.asarray(values + search.program.spent * (start + sides.cost(sizes, some)) <= ceiling)
-
-    rung, costs = 1.0, np.full(count, np.inf)
+    low, high, costs = np.zeros(count), np.full(count, np.inf), np.full(count, np.inf)
+    rung, every = 1.0, np.arange(count)
     while True:
         # Up the ladder until a size meets the ceiling, then parts of the last step; what cannot become the cheapest is
         # left as it is. Many sizes at once: a call costs more than the books in it.
         climbing = np.isinf(high) & (low < sides.most)
-        hopeful = start + sides.cost(low[:, None] + 1.0, np.arange(count))[:, 0] < costs.min()
+        hopeful = sides.cost(low[:, None] + 1.0, every)[:, 0] < costs.min(initial=budget)
         some = np.flatnonzero((climbing | (np.isfinite(high) & (high - low > 1.0))) & hopeful)
         if not len(some):
             break
@@ -115,22 +97,32 @@ def completions(
         width = np.where(climbing[some], 0.0, high[some] - low[some])
         between = np.floor(low[some, None] + width[:, None] * ((parts + 1.0) / (len(parts) + 1.0)))
         sizes = np.where(climbing[some, None], ladder, np.maximum(between, low[some, None] + 1.0))
-        reached = meets(some, sizes)
-        first, any_reached = reached.argmax(axis=1), reached.any(axis=1)
+        reached = _meets(search, lots, sides, some, sizes, ceiling)
+        first, met = reached.argmax(axis=1), reached.any(axis=1)
         rows = np.arange(len(some))
-        high[some[any_reached]] = sizes[rows, first][any_reached]
-        below = np.where(any_reached, first, len(parts)) - 1
+        high[some[met]] = sizes[rows, first][met]
+        below = np.where(met, first, len(parts)) - 1
         low[some] = np.where(below >= 0, sizes[rows, below], low[some])
-        met = np.flatnonzero(np.isfinite(high))
-        costs[met] = start + sides.cost(high[met, None], met)[:, 0]
+        costs[some[met]] = sides.cost(high[some[met], None], some[met])[:, 0]
         rung *= RUNG ** len(parts)
     order = np.argsort(costs, kind="stable")
-    return [Found(_more(lots, sides, k, high[k]), float(costs[k])) for k in order if costs[k] < budget]
+    return [Found(_with(lots, sides, k, high[k]), float(costs[k])) for k in order if costs[k] < budget]
 
 
-def _more(lots: FloatArray, sides: _Sides, k: int, size: float) -> FloatArray:
+def _meets(
+    search: Search, lots: FloatArray, sides: _Sides, some: IntArray, sizes: FloatArray, ceiling: float
+) -> BoolArray:
+    """(k,m) whether trades with sizes (k,m) of the contracts `some` -> K meet the ceiling."""
+    further = sides.side[some, None] * sizes - lots[sides.which[some], None]
+    which = np.repeat(sides.which[some], sizes.shape[1])
+    found = single_margins(search.trials, lots, which, further.ravel(), backend=search.backend)
+    values = search.measured(found).reshape(sizes.shape)
+    return np.asarray(values + search.program.spent * sides.cost(sizes, some) <= ceiling)
+
+
+def _with(lots: FloatArray, sides: _Sides, k: int, size: float) -> FloatArray:
     result = lots.copy()
-    result[sides.which[k]] += sides.side[k] * size
+    result[sides.which[k]] = sides.side[k] * size
     return result
 
 
@@ -162,6 +154,9 @@ def improved(search: Search, best: Found, ceiling: float, verify: Verify) -> Fou
             without = best.lots.copy()
             without[k] = 0.0
             budget = best.cost * (1.0 - LEAST_GAIN)
+            if search.program.allows(without) and verify(without) <= 0.0:
+                best = Found(without, search.program.cost(without))
+                continue
             found = cheapest_completion(search, without, ceiling, verify, budget, substitutes(search, best.lots))
             best = best if found is None else found
         if best.cost >= before * (1.0 - LEAST_GAIN):

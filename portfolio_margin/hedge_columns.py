@@ -61,7 +61,7 @@ def relaxed(program: Program, ceiling: float, *, cost_weight: float = 1.0, margi
     count = len(program.buy_cost)
     if found.status == INFEASIBLE:
         return Relaxed(Answer(None, np.inf, INFEASIBLE), np.zeros(count))
-    if found.x is None or found.status != SOLVED:
+    if found.x is None or found.fun is None or found.status != SOLVED:
         raise NumericalError(f"the solver of the hedge program failed: {found.message}")
     rises = (found.lower.marginals + found.upper.marginals) * stated.unit
     lots = found.x[:count] - found.x[count : 2 * count]

@@ -188,9 +188,15 @@ def trade_terms(arrays: RiskArrays, rows: IntArray, costs: Costs, limits: Limits
             # A quote better than the mark counts as the mark: no hedge is paid for by a mark that is off.
             buy[k], sell[k] = max(ask or 0.0, 0.0), max(-(bid or 0.0), 0.0)
             bought[k], sold[k] = 0.0 if ask is None else bought[k], 0.0 if bid is None else sold[k]
-    lots = [np.floor(np.minimum(size / step, MOST_LOTS) + 1e-9) for size in (bought, sold)]
-    prices = (_price(arrays, rows, buy), _price(arrays, rows, -sell))
-    return TradeTerms((buy + fee) * step, (sell + fee) * step, *lots, *prices)
+    most_bought, most_sold = (np.floor(np.minimum(size / step, MOST_LOTS) + 1e-9) for size in (bought, sold))
+    return TradeTerms(
+        buy_cost=(buy + fee) * step,
+        sell_cost=(sell + fee) * step,
+        most_bought=most_bought,
+        most_sold=most_sold,
+        buy_price=_price(arrays, rows, buy),
+        sell_price=_price(arrays, rows, -sell),
+    )
 
 
 def _price(arrays: RiskArrays, rows: IntArray, beside: FloatArray) -> FloatArray:

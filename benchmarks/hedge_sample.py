@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator, Sequence
-from time import perf_counter
+from time import process_time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,12 +28,12 @@ SAME = 1e-6
 PROVEN = 0.002
 HEAD = (
     "| model | below | hedged | proven to 0.2 % | perpetuals alone do | for less | held alone do | for less "
-    "| s, median, most |"
+    "| processor s, median, most |"
 )
 
 
 class Row(NamedTuple):
-    """One account: cost of the whole set, of perpetuals alone and of what is held alone, inf where none; seconds."""
+    """One account: cost of the whole set, of perpetuals alone and of what is held alone, inf where none; processor seconds."""
 
     cost: float
     gap: float
@@ -59,9 +59,9 @@ def hedged(world: tuple[Any, ...], account: str, every: int) -> Row:
     rows = contract_rows(arrays, model, None)
     held = np.intersect1d(book.select(account).instrument_idx, rows)
     perpetuals = rows[arrays.kind[rows] == Kind.PERPETUAL]
-    start = perf_counter()
+    start = process_time()
     cost, gap = cost_of(world, account, np.unique(np.concatenate([rows[::every], perpetuals, held])))
-    seconds = perf_counter() - start
+    seconds = process_time() - start
     return Row(cost, gap, cost_of(world, account, perpetuals)[0], cost_of(world, account, held)[0], seconds)
 
 

@@ -87,7 +87,7 @@ def whole_lots(
     while True:
         few = np.sort(order[:most])
         answer = narrowed(program, few).solve(ceiling, whole=np.ones(len(few), dtype=np.bool_), **weights)
-        if answer.lots is not None or most >= count:
+        if answer.status != INFEASIBLE or most >= count:
             break
         most *= WIDER
     outside = loose.answer.bound + float(loose.dearer[order[most:]].min()) if most < count else np.inf

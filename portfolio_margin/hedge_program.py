@@ -140,6 +140,9 @@ class Program:
         )
         if found.status == 2:
             return Answer(None, np.inf, INFEASIBLE)
+        if found.x is None and "limit reached" in found.message:
+            # Branches ran out before any whole lots were found; scipy has no status for it.
+            return Answer(None, -np.inf, STOPPED)
         if found.status not in (0, 1) and found.x is None:
             raise NumericalError(f"the solver of the hedge program failed: {found.message}")
         dual = getattr(found, "mip_dual_bound", None)

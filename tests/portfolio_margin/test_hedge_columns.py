@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import OptimizeResult
 
 from portfolio_margin.hedge_columns import relaxed, whole_lots
-from portfolio_margin.hedge_program import Bands, Plane, Program
+from portfolio_margin.hedge_program import STOPPED, Bands, Plane, Program
 
 COUNT = 12
 
@@ -76,3 +77,18 @@ def test_a_lot_more_costs_its_reduced_cost_at_least(seed: int, ceiling: float) -
             other.bands = bands
             with_one = other.solve(ceiling, whole=np.zeros(COUNT, dtype=np.bool_))
             assert with_one.bound >= loose.answer.bound + loose.dearer[k] - 1e-4
+
+
+def test_branches_that_run_out_are_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The solver stops without whole lots: nothing is known but the relaxed bound."""
+
+    def stopped(*_: object, **__: object) -> OptimizeResult:
+        return OptimizeResult(x=None, fun=None, status=4, message="model_status is Solution limit reached")
+
+    program = program_of(3)
+    monkeypatch.setattr("scipy.optimize.milp", stopped)
+    found = program.solve(900.0, whole=np.ones(COUNT, dtype=np.bool_))
+    assert (found.lots, found.bound, found.status) == (None, -np.inf, STOPPED)
+    few, _ = whole_lots(program, 900.0, most=4)
+    assert few.lots is None
+    assert few.bound == pytest.approx(relaxed(program, 900.0).answer.bound)

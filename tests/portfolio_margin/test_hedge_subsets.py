@@ -18,7 +18,6 @@ FUNDS = Target("available_funds", 0.0)
 # Accounts of the sample below their target, under models that are not convex.
 CASES = (
     ("derive_pmrm2", "market-maker-02"),
-    ("derive_pmrm2", "market-maker-03"),
     ("deribit_spm", "delta-hedged-gamma-04"),
     ("deribit_spm", "future-roll-01"),
     ("span", "conversion-01"),

@@ -33,7 +33,7 @@ HEAD = (
 
 
 class Row(NamedTuple):
-    """One account: cost of the whole set, of perpetuals alone and of what is held alone, inf where none; processor seconds."""
+    """One account: cost of all, of perpetuals and of what is held alone, inf where none; processor seconds."""
 
     cost: float
     gap: float

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from portfolio_margin.book import Book
-from portfolio_margin.hedge_candidates import best_of, cheapest_completion
+from portfolio_margin.hedge_candidates import best_of, cheapest_completion, refuted, without_needless
 from portfolio_margin.hedge_columns import spread
 from portfolio_margin.hedge_program import Bands, Program
 from portfolio_margin.hedge_result import Hedge, HedgeTrade, trades_of
@@ -188,8 +188,10 @@ def _searched(
     if np.isfinite(bound) or not search.convex:
         best, whole_bound = search.whole(ceiling, verify, best)
         bound = max(bound, whole_bound)
-    if search.proven and (best is None or search.gap_closed(best.cost, bound)):
-        return None if best is None else search.polish(best, ceiling, verify), bound
+    if search.proven and best is not None and search.gap_closed(best.cost, bound):
+        best = without_needless(search, search.polish(best, ceiling, verify), verify)
+        search.convex = not refuted(search, best, bound)
+        return best, bound
     starts = [best, cheapest_completion(search, nothing, ceiling, verify, np.inf if best is None else best.cost)]
     for few in named_subsets(desk.trials):
         part = replace(desk, trials=fewer_contracts(desk.trials, desk.book, desk.arrays, few))
@@ -200,6 +202,9 @@ def _searched(
         if smaller is not None:
             starts.append(Found(spread(smaller.lots, few, len(nothing)), smaller.cost))
     best = best_of(search, [found for found in starts if found is not None], ceiling, verify)
+    if best is not None and refuted(search, best, bound):
+        # Slopes are taken next to a point: near a kink their planes may lie above the requirement.
+        search.convex = False
     return best, bound
 
 

@@ -195,3 +195,19 @@ def best_of(search: Search, starts: list[Found], ceiling: float, verify: Verify)
     return min(
         (improved(search, found, ceiling, verify) for found in distinct[:MOST_STARTS]), key=lambda found: found.cost
     )
+
+
+def without_needless(search: Search, best: Found, verify: Verify) -> Found:
+    """The trades without each of those that the target is met without, dearest first."""
+    order = np.argsort([-search.program.cost(alone) for alone in _each(best.lots)], kind="stable")
+    for k in np.flatnonzero(best.lots)[order]:
+        without = best.lots.copy()
+        without[k] = 0.0
+        if search.program.allows(without) and verify(without) <= 0.0:
+            best = Found(without, search.program.cost(without))
+    return best
+
+
+def refuted(search: Search, found: Found, bound: float) -> bool:
+    """Whether trades that meet the target cost less than a bound says any do, by more than the solver's gap."""
+    return bool(found.cost < bound - max(search.program.gap, LEAST_GAIN) * max(abs(found.cost), 1e-12))

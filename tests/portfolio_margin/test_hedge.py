@@ -216,6 +216,20 @@ def test_what_no_trades_can_do_is_told_with_the_deposit_that_would() -> None:
     assert raised.value.deposit >= -margin(own, arrays, market, model).equity[0] - 0.01
 
 
+@pytest.mark.parametrize("target", [672_522.90, 672_523.84])
+def test_no_bound_is_claimed_that_a_single_contract_refutes(target: float) -> None:
+    """A few lots at the kink of a short perpetual, where a plane beside the point lies above the requirement."""
+    world = sample_under("worst_case")
+    limits = Limits(size={"ETH-PERPETUAL": 3.0, "BTC-PERPETUAL": 2.0}, gap=0.0)
+    account, asked = "naked-wing-seller-01", Target("maintenance_margin", target)
+    found = hedge(*world, account, asked, instruments=["ETH-PERPETUAL", "BTC-PERPETUAL"], limits=limits)
+    alone = [("BTC-PERPETUAL", 2.0)]
+    assert measured(world, account, alone, "maintenance_margin", 0.0) <= target
+    terms = trade_terms(world[1], np.array([world[1].index_of()["BTC-PERPETUAL"]]), Costs(), limits, 1e12)
+    assert found.cost <= 2.0 * terms.buy_cost[0] * (1.0 + 1e-9)
+    assert not found.convex or found.lower_bound <= found.cost
+
+
 def test_closing_is_advised_where_it_would_do() -> None:
     world = sample_under("worst_case")
     nothing = Limits(size=0.0)

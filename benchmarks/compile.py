@@ -1,7 +1,8 @@
-"""Time to compile the pricing layer and `revalue`: every kernel, in a new process, without a cache and then from it.
+"""Time to compile the pricing layer, `revalue` and an engine: in a new process, without a cache and then from it.
 
 `python -m benchmarks.compile [--rounds N --json FILE]` prints seconds on the clock and of processor time by kernel, of
-all that price, of those of scenarios, and of the whole process with its imports.
+all that price, of those of scenarios, of an engine on 64 scenarios from its start to the first what-if and of what else
+it is asked, and of the whole process with its imports.
 """
 
 from __future__ import annotations
@@ -18,26 +19,28 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-GROUPS = ("pricing layer", "scenarios")
+GROUPS = ("pricing layer", "scenarios", "engine of 64 scenarios")
 PROGRAM = """
 import json, time
-from portfolio_margin.kernels import changed_variables_jobs, pricing_jobs, scenario_jobs
+from portfolio_margin.kernels import changed_variables_jobs, order_jobs, pricing_jobs, scenario_jobs
 from pricing.xp.numba import COMPILED
 took = []
-groups = [*pricing_jobs("numba"), *changed_variables_jobs("numba")], scenario_jobs("numba")
+def ready(): return sum(len(kernel.signatures) for kernel in COMPILED)
+engine = [job for job in order_jobs("numba") if job[0].endswith(" of 64")]
+groups = [*pricing_jobs("numba"), *changed_variables_jobs("numba")], scenario_jobs("numba"), engine
 for group, jobs in enumerate(groups):
     for name, job in jobs:
-        start, busy, before = time.perf_counter(), time.process_time(), len(COMPILED)
+        start, busy, before = time.perf_counter(), time.process_time(), ready()
         job()
         seconds = time.perf_counter() - start, time.process_time() - busy
-        took.append((name.removeprefix("numba: "), group, *seconds, len(COMPILED) - before))
+        took.append((name.removeprefix("numba: "), group, *seconds, ready() - before))
 print(json.dumps(took))
 """
 
 
 def one_process(cache: str) -> dict[str, Any]:
-    """[seconds on the clock, of processor time, compiled kernels] by job, of those that price and of those of
-    scenarios, and the seconds of the process."""
+    """[seconds on the clock, of processor time, compiled kernels] by job and by group of jobs, and the seconds of the
+    process."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": cache, "PYTHONPATH": str(ROOT)}
     start, busy = time.perf_counter(), _children_seconds()
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, capture_output=True, text=True)
@@ -64,8 +67,9 @@ def run(rounds: int = 1) -> dict[str, Any]:
                 if state not in best or found[GROUPS[0]][1] < best[state][GROUPS[0]][1]:
                     best[state] = found
     cold, cached = best["cold"], best["cached"]
-    count, others = (cold[title][2] for title in GROUPS)
-    print(f"\ncompiling the pricing layer: {count} kernels, and {others} of scenarios, in a new process, seconds")
+    count, others, orders = (cold[title][2] for title in GROUPS)
+    made = f"{count} kernels, {others} of scenarios and {orders} of an engine"
+    print(f"\ncompiling the pricing layer: {made}, in a new process, seconds")
     print(f"  {'':<34}{'cold':>8}{'processor':>12}{'cached':>10}{'processor':>12}{'kernels':>9}")
     rows = [(name, cold["kernels"][name], cached["kernels"][name]) for name in cold["kernels"]]
     rows += [(name, cold[name], cached[name]) for name in (*GROUPS, "process")]

@@ -38,6 +38,7 @@ from portfolio_margin.events import (
     names_of,
 )
 from portfolio_margin.fills import Additions, merged
+from portfolio_margin.inexact_orders import refusal
 from portfolio_margin.ledger import book_of
 from portfolio_margin.nearest import did_you_mean
 from portfolio_margin.order_codes import EQUITY, OK, STATUS, WIDTH
@@ -50,8 +51,9 @@ from portfolio_margin.sensitivities import WhatIf, is_finite, premiums
 from portfolio_margin.state import Listing, State, start, start_from_arrays, started
 from portfolio_margin.statement import AccountStatus
 from portfolio_margin.working_orders import check_working, ordering
+from portfolio_margin.worst_fill import is_too_large
 from pricing.arrays import FloatArray, IntArray
-from pricing.errors import ConfigError, DataError, Problem
+from pricing.errors import ConfigError, DataError, NumericalError, Problem
 from pricing.instruments import Instruments
 from pricing.market import Market
 from scenarios.revalue import revalue
@@ -105,7 +107,14 @@ def _fill(state: State, event: PositionsChanged) -> tuple[State, Effects]:
         np.concatenate([instrument, cash[moves]]),
         np.concatenate([quantity, paid[moves]]),
     )
-    return _added(state, rows, additions)
+    try:
+        return _added(state, rows, additions)
+    except NumericalError:
+        # Where it is the money that is too much, the account alone is named.
+        if is_too_large(arrays, np.maximum(cash, 0), paid).any():
+            raise
+        accounts = [fill.account for fill in event.fills]
+        raise refusal(arrays, "fills", 1, accounts, instrument, quantity) from None
 
 
 def _filled_at_once(state: State, fills: Sequence[Fill], transfers: bool = False) -> tuple[State, Effects] | None:

@@ -50,7 +50,7 @@ def compile_jobs(backends: Sequence[str]) -> Jobs:
     instruments, market = _two_contracts()
     moves = _one_move()
     arrays = revalue(instruments, market, moves, backend="numpy")
-    book = Book.from_arrays(["a", "a"], [0, 1], [1.0, 1.0], group_of_instrument=instruments.expiry_idx)
+    book = _one_book(instruments)
     return [
         job
         for backend in backends
@@ -59,7 +59,7 @@ def compile_jobs(backends: Sequence[str]) -> Jobs:
             *changed_variables_jobs(backend),
             *scenario_jobs(backend),
             *_account_jobs(book, arrays, backend),
-            *_order_jobs(book, arrays, backend),
+            *order_jobs(backend),
         )
     ]
 
@@ -150,20 +150,40 @@ def _dynamic_requirement(book: Book) -> Any:
     return model.requirement(book, arrays, backend="numba")
 
 
-def _order_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
-    """What an engine compiles; its orders are in futures, for which nothing is paid."""
+def order_jobs(backend: str) -> Jobs:
+    """What an engine compiles for as many scenarios as there are widths of registers: one what-if, then the rest."""
     if backend != "numba":
         return []
+    return [
+        (f"numba: {name} of {columns}", partial(job, columns))
+        for columns in ACCOUNT_COLUMNS
+        for name, job in (("what-if", _one_order), ("orders and fills", _other_orders))
+    ]
 
-    def ask() -> None:
-        engine = MarginEngine.from_arrays(book, worst_case.Model(), arrays)
-        engine.what_if("a", [("perpetual", 1.0)])
-        engine.what_if("a", [("perpetual", 1.0), ("perpetual", 2.0)])
-        engine.check([0], [1], [1.0])
-        engine.apply(PositionsChanged((Fill("a", "perpetual", 1.0),)))
-        engine.state.policy.figures(engine.state.ledger, engine.state.ledger.all_rows())
 
-    return [("numba: orders and fills", ask)]
+def _engine(scenarios: int) -> MarginEngine:
+    instruments, market = _two_contracts()
+    moves = make(["none"] * scenarios, np.zeros((scenarios, 1)))
+    arrays = revalue(instruments, market, moves, backend="numpy")
+    return MarginEngine.from_arrays(_one_book(instruments), worst_case.Model(), arrays)
+
+
+def _one_order(scenarios: int) -> None:
+    """An engine and one order, as all here in futures, for which nothing is paid."""
+    _engine(scenarios).what_if("a", [("perpetual", 1.0)])
+
+
+def _other_orders(scenarios: int) -> None:
+    """What else an engine is asked."""
+    engine = _engine(scenarios)
+    engine.what_if("a", [("perpetual", 1.0), ("perpetual", 2.0)])
+    engine.check([0], [1], [1.0])
+    engine.apply(PositionsChanged((Fill("a", "perpetual", 1.0),)))
+    engine.state.policy.figures(engine.state.ledger, engine.state.ledger.all_rows())
+
+
+def _one_book(instruments: Instruments) -> Book:
+    return Book.from_arrays(["a", "a"], [0, 1], [1.0, 1.0], group_of_instrument=instruments.expiry_idx)
 
 
 def _five_quotes() -> SliceData:

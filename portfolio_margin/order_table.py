@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +38,17 @@ class OrderTable(NamedTuple):
     rows: FloatArray
     columns: FloatArray
     numbers: FloatArray
+
+
+class OrderKernels(NamedTuple):
+    """The compiled functions for orders and fills, for tables of one width of rows; see `backends.orders_numba`."""
+
+    addresses: Callable[..., Any]
+    after_order: Callable[..., Any]
+    after_orders: Callable[..., Any]
+    after_fills: Callable[..., Any]
+    check_orders: Callable[..., Any]
+    figures_of: Callable[..., Any]
 
 
 def rank_of(arrays: RiskArrays) -> IntArray:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +13,7 @@ from portfolio_margin.fills import Additions, merged
 from portfolio_margin.ledger import Ledger, Positions, book_of
 from portfolio_margin.margin import Amounts, amounts, check_belongs
 from portfolio_margin.order_codes import AVAILABLE, EXCESS, NAMES, UNMARGINED
-from portfolio_margin.order_table import plain_table, rank_of
+from portfolio_margin.order_table import OrderKernels, plain_table, rank_of
 from portfolio_margin.requirement import MarginModel, has_every_rule
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.market import Market
@@ -28,12 +24,9 @@ if TYPE_CHECKING:
     from portfolio_margin.worst_fill import OpenOrders
 
 
-# An account after one order is so many products; below this many one thread is faster.
-PARALLEL_PRODUCTS = 1_000_000
+# An account after one order is so many products; below this many, half a millisecond, one thread is as fast.
+PARALLEL_PRODUCTS = 3_000_000
 USUAL_POSITIONS = 20
-# Where numba's parallel kernels must not run in two threads at a time, they take turns.
-TURNS = threading.Lock()
-FREE: AbstractContextManager[object] = nullcontext()
 
 
 @dataclass(frozen=True)
@@ -44,11 +37,10 @@ class Policy:
     row_of   row of each instrument by name
     labels   (S + 1,) name of each scenario, and "" at the end for none
     rank     (N,) place of each instrument inside an account
-    kernels  the compiled functions for orders and fills, None where `backend` is another
+    kernels  the compiled functions for orders and fills on such a table, None where `backend` is another
     table    an `OrderTable` for them, a plain tuple since numba takes that faster
     tabled   True where the table is the model's requirement; else models are asked themselves, and the table says
              only how fills and transfers add up
-    turn     what a call of the model is made in
     """
 
     arrays: RiskArrays
@@ -57,10 +49,9 @@ class Policy:
     row_of: dict[str, int]
     labels: list[str]
     rank: IntArray
-    kernels: ModuleType | None
+    kernels: OrderKernels | None
     table: tuple[FloatArray, ...]
     tabled: bool
-    turn: AbstractContextManager[object]
 
     @classmethod
     def of(
@@ -82,8 +73,12 @@ class Policy:
         make = getattr(model, "order_table", None)
         # Sums that are not whole ticks depend on their order, which is the model's own.
         tabled = make is not None and arrays.tick is not None and backend == "numba" and has_every_rule(model, arrays)
-        kernels = import_module("portfolio_margin.backends.orders_numba") if backend == "numba" else None
-        table = make(arrays) if make is not None and tabled else plain_table(arrays)
+        table: tuple[FloatArray, ...] = make(arrays) if make is not None and tabled else plain_table(arrays)
+        kernels = None
+        if backend == "numba":
+            compiled = import_module("portfolio_margin.backends.orders_numba")
+            table = compiled.laid_out(table)
+            kernels = compiled.kernels_of(table[0].shape[1])
         return cls(
             arrays=arrays,
             model=model,
@@ -92,9 +87,8 @@ class Policy:
             labels=[*(str(label) for label in arrays.scenario_set.label), ""],
             rank=before.rank if before is not None and same else rank_of(arrays),
             kernels=kernels,
-            table=tuple(table) if kernels is None else kernels.laid_out(table),
+            table=tuple(table),
             tabled=tabled,
-            turn=FREE if kernels is None or _may_overlap() else TURNS,
         )
 
     def figures(self, ledger: Ledger, rows: IntArray) -> FloatArray:
@@ -108,8 +102,7 @@ class Policy:
 
     def amounts(self, book: Book, orders: OpenOrders | None = None) -> Amounts:
         """What the model says of every account of a book with open orders, None for none."""
-        with self.turn:
-            return amounts(book, self.arrays, self.model, backend=self.backend, orders=orders)
+        return amounts(book, self.arrays, self.model, backend=self.backend, orders=orders)
 
     def amounts_after(
         self, positions: Positions, additions: Additions, names: StrArray, orders: OpenOrders | None = None
@@ -121,11 +114,6 @@ class Policy:
     def threads(self, accounts: int) -> int:
         """Threads for so many accounts or orders."""
         return default_threads(accounts * USUAL_POSITIONS * len(self.labels), PARALLEL_PRODUCTS)
-
-
-@cache
-def _may_overlap() -> bool:
-    return import_module("portfolio_margin.backends.state").may_overlap()
 
 
 def stacked(found: Amounts) -> FloatArray:

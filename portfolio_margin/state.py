@@ -156,9 +156,8 @@ class State:
         rows = self.ledger.all_rows() if account is None else np.array([self.ledger.row_of(account)])
         book = self.ledger.book(rows, self.arrays.expiry_idx)
         market = None if self.listing is None else self.listing.market
-        with self.policy.turn:
-            given = (book, self.arrays, market, self.policy.model)
-            return margin(*given, backend=self.policy.backend, orders=self.open_orders(rows))
+        given = (book, self.arrays, market, self.policy.model)
+        return margin(*given, backend=self.policy.backend, orders=self.open_orders(rows))
 
     def figures(self, account: str) -> dict[str, float]:
         """What is known of an account, by column of the statement, without computing anything."""

@@ -7,6 +7,7 @@ their parts stand in, since numba's disk cache does not see those change.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numba
@@ -91,7 +92,7 @@ def _check_template(tag: str) -> Any:
                 if code == OK:
                     entry, order = entry_of(book, account), (row, contracts, *premium_of(columns, row, contracts))
                     held, before = pages[entry + COUNT], pages[entry + FIGURES] * WIDTH
-                    sums = account_sums(terms, (book[2], book[3]), pages[entry + FIRST], held, order, room)
+                    sums = SUMS(terms, (book[2], book[3]), pages[entry + FIRST], held, order, room)  # noqa: F821
                     summed[j], _, (equity[j], collateral[j], kept[j], _, floor[j], size) = sums
                     funds[j], liquidity[j] = known[before + AVAILABLE], known[before + EXCESS]
                     code = OK if size <= EXACT_LIMIT else INEXACT
@@ -156,12 +157,15 @@ def _answers_template(tag: str) -> Any:
     return in_their_order
 
 
-def _compiled(template: Any) -> Any:
-    return XP.compile_kernel(template(""), TAG, None, fastmath=False)
+@functools.cache
+def _check_slice(width: int) -> Any:
+    """The kernel for tables whose rows are so wide."""
+    names = {"SUMS": account_sums(width)}
+    return XP.compile_kernel(_check_template(""), f"{width} {TAG}", None, names, fastmath=False)
 
 
-_in_turn, _check_slice = _compiled(_turns_template), _compiled(_check_template)
-_in_their_order = _compiled(_answers_template)
+_in_turn = XP.compile_kernel(_turns_template(""), TAG, None, fastmath=False)
+_in_their_order = XP.compile_kernel(_answers_template(""), TAG, None, fastmath=False)
 
 
 def check_orders(
@@ -176,8 +180,13 @@ def check_orders(
     given, place = np.empty((count, NUMBERS)), np.empty(count, np.int64)
     bits = BUCKET_BITS if min(count, accounts) >= MANY else 0
     _in_turn(read_only(account), read_only(instrument), read_only(quantity), accounts, bits, given, place)
-    XP.run_in_threads(lambda part: _check_slice(table, ledger, given, part.start, part.stop), count, threads)
+    check_slice = _check_slice(table[0].shape[1])
     numbers, truths, codes = np.empty((3, count)), np.empty((2, count), np.bool_), np.empty(count, np.int64)
     answers = numbers, truths, codes
-    XP.run_in_threads(lambda part: _in_their_order(given, place, part.start, part.stop, *answers), count, threads)
+    if threads == 1:  # of a few orders, functions for threads take as long as the answers
+        check_slice(table, ledger, given, 0, count)
+        _in_their_order(given, place, 0, count, *answers)
+    else:
+        XP.run_in_threads(lambda part: check_slice(table, ledger, given, part.start, part.stop), count, threads)
+        XP.run_in_threads(lambda part: _in_their_order(given, place, part.start, part.stop, *answers), count, threads)
     return (*numbers, *truths, codes)

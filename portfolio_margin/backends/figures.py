@@ -9,6 +9,7 @@ Nothing here is cached by itself; kernels that use it close over the hash of thi
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numba
@@ -51,18 +52,20 @@ from portfolio_margin.statement import (
     AccountStatus,
 )
 from pricing.arrays import FloatArray
+from pricing.xp import numba as XP
 
 NORMAL, MARGIN_CALL, REDUCE_ONLY, LIQUIDATION, BANKRUPT = (int(status) for status in AccountStatus)
 DELTA_STEPS = 1e4
-INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True}
+NO_ROW = np.int64(-1)
+INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True, **XP.CALLED_BY_KERNELS}
 
 
 @numba.njit(**INLINED)
 def opened(table: Any) -> Any:
-    """What `laid_out` returned as addresses: of rows, of columns and numbers; and how many rows, chunks and lanes."""
+    """What `laid_out` returned as addresses: of rows, of columns and numbers; and how many rows and chunks."""
     values, columns, numbers = table
     found = lanes.address(values, 0), lanes.address(columns, 0), lanes.address(numbers, 0)
-    return (*found, columns.shape[0], values.shape[0] // columns.shape[0], values.shape[1])
+    return (*found, columns.shape[0], values.shape[0] // columns.shape[0])
 
 
 @numba.njit(**INLINED)
@@ -85,19 +88,6 @@ def _down(amount: float, step: float, per_unit: float) -> float:
     steps = amount / step
     whole = lanes.nearest(steps) if _is_whole(steps) else np.floor(steps)
     return lanes.nearest(whole * step * per_unit) / per_unit + 0.0
-
-
-@numba.njit(**INLINED)
-def account_figures(table: Any, positions: Any, first: int, count: int, room: Any, out: Any) -> int:
-    """Figures of an account that holds `count` positions from `first` on, in order of rank, into `out` (WIDTH,).
-
-    INEXACT where sums are beyond whole doubles.
-    """
-    summed, worst, sums = account_sums(table, positions, first, count, (-1, 0.0, -1, 0.0), room)
-    if not sums[SIZE] <= EXACT_LIMIT:
-        return INEXACT
-    _write(table[2], summed, sums, worst, out)
-    return OK
 
 
 @numba.njit(**INLINED)
@@ -171,6 +161,28 @@ def _write(numbers: Any, summed: float, sums: Any, worst: int, out: Any) -> None
         status = BANKRUPT
     out[STATUS], out[WORST] = status, worst
     out[EXCLUDED] = out[UNMARGINED] = 0.0
+
+
+def _figures_template(tag: str) -> Any:
+    def figures(table, positions, first, count, room, out):
+        """Figures of an account that holds `count` positions from `first` on, in order of rank, into `out` (WIDTH,).
+
+        INEXACT where sums are beyond whole doubles.
+        """
+        tag  # noqa: B018 - as kernels do
+        summed, worst, sums = SUMS(table, positions, first, count, (NO_ROW, 0.0, NO_ROW, 0.0), room)  # noqa: F821
+        if not sums[SIZE] <= EXACT_LIMIT:
+            return INEXACT
+        _write(table[2], summed, sums, worst, out)
+        return OK
+
+    return figures
+
+
+@functools.cache
+def account_figures(width: int) -> Any:
+    """The function that writes the figures of an account, for tables whose rows are so wide."""
+    return numba.njit(**INLINED)(XP.bound(_figures_template(""), {"SUMS": account_sums(width)}, str(width)))
 
 
 def laid_out(table: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:

@@ -27,7 +27,7 @@ from portfolio_margin.order_codes import (
 from portfolio_margin.order_table import CASH_ROW, COLUMNS, CONTRACT, RANK, UNIT, VALUE
 from pricing.xp import numba as XP
 
-INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True}
+INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True, **XP.CALLED_BY_KERNELS}
 # Quantities in a cache line.
 PER_LINE = 8
 # Numbers of an account in a page.
@@ -119,6 +119,15 @@ def ledger_at(ledger: Any) -> Any:
 def entry_of(ledger: Any, account: int) -> int:
     """Where in the pages the numbers of an account stand."""
     return (ledger[0][account >> PAGE_BITS] * PAGE + (account & (PAGE - 1))) * ENTRY
+
+
+@numba.njit(**INLINED)
+def fetch_known(ledger: Any, entry: int) -> None:
+    """Ask for all the figures of an account."""
+    start = ledger[1][entry + FIGURES] * WIDTH
+    for place in range(start, start + WIDTH, PER_LINE):
+        XP.prefetch(ledger[4], place)
+    XP.prefetch(ledger[4], start + WIDTH - 1)
 
 
 @numba.njit(**INLINED)

@@ -4,11 +4,13 @@ Rows of scenarios and what is one number a position (`order_lanes`) are added si
 than one row of registers (`lanes`), how many rows each position holds is noted, and the others are added after it.
 Functions here are handed addresses and not arrays, whose references would be counted.
 
-Nothing here is cached by itself; kernels that use it close over the hash of this file.
+Each width of rows has functions of its own, which are compiled where a table is that wide. Nothing here is cached by
+itself; kernels that use it close over the hash of this file.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numba
@@ -21,6 +23,8 @@ from pricing.xp import numba as XP
 
 # Rows of an order and what is paid for it, and the end of the last netting set.
 ROOM_BEYOND = 3
+# Of a type of its own, not the number itself, for which functions would be compiled again.
+NONE = np.int64(0)
 # Place in the sums of an account, ticks: equity, collateral, kept, delta, floor, size.
 SIZE = 5
 
@@ -53,12 +57,12 @@ def _sums_template(tag: str) -> Any:
         """See `account_sums`."""
         tag  # noqa: B018 - as kernels do
         XP.vector_loop()
-        values, columns, _, rows, chunks, _ = table
+        values, columns, _, rows, chunks = table
         instrument, quantity = positions
         row, contracts, cash, amount = order
         picked, units = room
         added, collateral, kept = no_terms(), 0.0, 0.0
-        summed, largest, worst, pending, p, end = 0.0, 0.0, -1, 0, first, first + count
+        summed, largest, worst, pending, p, end = 0.0, 0.0, -1, NONE, first, first + count
         while p < end or row >= 0 or cash >= 0:
             # A netting set: its positions, then of the order and its payment what joined none of them.
             n = np.int64(instrument[p]) if p < end else (row if row >= 0 else cash)
@@ -120,34 +124,22 @@ def _sums_template(tag: str) -> Any:
     return sums
 
 
-def _sums(width: int) -> Any:
-    vector = lanes.operations(width)
-    names = {
-        "ZEROS": vector.zeros, "ADD_ROW": vector.add_row, "ADD_ROUNDED": vector.add_rounded, "LOWEST": vector.lowest,
-        "WIDTH": width,
-    }  # fmt: skip
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    names["LEAST"] = numba.njit(**options)(XP.bound(_least_template(""), names, str(width)))
-    return numba.njit(**options)(XP.bound(_sums_template(""), names, str(width)))
+@functools.cache
+def account_sums(width: int) -> Any:
+    """The function (table, positions, first, count, order, room) for tables whose rows are so wide.
 
-
-SUMS_OF_16, SUMS_OF_32, SUMS_OF_48, SUMS_OF_64 = (_sums(width) for width in lanes.WIDTHS)
-
-
-@numba.njit(nogil=True, error_model="numpy", forceinline=True)
-def account_sums(table: Any, positions: Any, first: int, count: int, order: Any, room: Any) -> Any:
-    """Sum of the worst losses, worst scenario, and sums of an account after one order, in ticks.
-
+    It returns the sum of the worst losses, the worst scenario, and sums of an account after one order, in ticks:
+    table      what `figures.opened` returns
     positions  instrument and quantity in order of rank: `count` from `first` on
     order      row and contracts, row and amount of what is paid; row -1 for nothing
     room       rows picked, units of each: for ROOM_BEYOND more than there are positions
     An order is not put in its place among the positions, as sums of whole ticks do not depend on it.
     """
-    width = table[5]
-    if width == 64:
-        return SUMS_OF_64(table, positions, first, count, order, room)
-    if width == 48:
-        return SUMS_OF_48(table, positions, first, count, order, room)
-    if width == 32:
-        return SUMS_OF_32(table, positions, first, count, order, room)
-    return SUMS_OF_16(table, positions, first, count, order, room)
+    vector = lanes.operations(width)
+    names = {
+        "ZEROS": vector.zeros, "ADD_ROW": vector.add_row, "ADD_ROUNDED": vector.add_rounded, "LOWEST": vector.lowest,
+        "WIDTH": width,
+    }  # fmt: skip
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", **XP.CALLED_BY_KERNELS}
+    names["LEAST"] = numba.njit(**options)(XP.bound(_least_template(""), names, str(width)))
+    return numba.njit(**options)(XP.bound(_sums_template(""), names, str(width)))

@@ -5,6 +5,7 @@ Kernels close over the hash of the files that their parts stand in, since numba'
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numba
@@ -18,6 +19,7 @@ from portfolio_margin.backends.order_parts import (
     add,
     copy_known,
     entry_of,
+    fetch_known,
     fetch_positions,
     ledger_at,
     merged,
@@ -25,40 +27,23 @@ from portfolio_margin.backends.order_parts import (
     premium_of,
     room_at,
 )  # fmt: skip
-from portfolio_margin.backends.order_sums import ROOM_BEYOND
+from portfolio_margin.backends.order_sums import NONE, ROOM_BEYOND
 from portfolio_margin.ledger import COUNT, FIRST
 from portfolio_margin.order_codes import ASSET, NO_CASH, OK, WIDTH
-from portfolio_margin.order_table import CASH_ROW, COLUMNS
+from portfolio_margin.order_table import CASH_ROW, COLUMNS, OrderKernels
 from pricing.arrays import FloatArray, IntArray
 from pricing.xp import numba as XP
 
-__all__ = ["addresses", "after_fills", "after_order", "after_orders", "check_orders", "figures_of", "laid_out"]
-
-# Addresses of a table and a ledger, and the three counts of a table.
-WORDS = 11
-
-
-def _addresses_template(tag: str) -> Any:
-    def addresses(table: Any, ledger: Any, words: Any) -> None:
-        """Write where a table and a ledger lie to `words` (WORDS,)."""
-        tag  # noqa: B018 - enters the key of the disk cache
-        values, columns, numbers, rows, chunks, width = opened(table)
-        root, pages, instrument, quantity, known = ledger_at(ledger)
-        words[0], words[1], words[2] = lanes.number_of(values), lanes.number_of(columns), lanes.number_of(numbers)
-        words[3], words[4], words[5] = rows, chunks, width
-        words[6], words[7], words[8] = lanes.number_of(root), lanes.number_of(pages), lanes.number_of(instrument)
-        words[9], words[10] = lanes.number_of(quantity), lanes.number_of(known)
-
-    return addresses
+__all__ = ["kernels_of", "laid_out"]
+ONE = np.int64(1)
 
 
 @numba.njit(**INLINED)
 def _pointed(words: Any) -> Any:
     """What `opened` and `ledger_at` return, from addresses."""
     table = lanes.doubles_at(words[0]), lanes.doubles_at(words[1]), lanes.doubles_at(words[2])
-    book = lanes.integers_at(words[6]), lanes.integers_at(words[7]), lanes.small_at(words[8])
-    terms = (*table, words[3], words[4], words[5])
-    return terms, (*book, lanes.doubles_at(words[9]), lanes.doubles_at(words[10]))
+    book = lanes.integers_at(words[5]), lanes.integers_at(words[6]), lanes.small_at(words[7])
+    return (*table, words[3], words[4]), (*book, lanes.doubles_at(words[8]), lanes.doubles_at(words[9]))
 
 
 @numba.njit(**INLINED)
@@ -67,33 +52,37 @@ def _room_of(held: int, count: int) -> int:
     return 4 * count + 4 * (held + 2 * count + ROOM_BEYOND)
 
 
-@numba.njit(**INLINED)
-def _figures_after(terms: Any, book: Any, account: int, orders: Any, count: int, room: Any, out: Any) -> int:
-    """Figures of an account before and after orders filled at the mark, into `out`; the code of the first at fault.
+def _figures_after_template(tag: str) -> Any:
+    def figures_after(terms: Any, book: Any, account: int, orders: Any, count: int, room: Any, out: Any) -> int:
+        """Figures of an account before and after orders filled at the mark, into `out`; the code of the first at fault.
 
-    orders  addresses of rows and quantities
-    room    address of `_room_of` words
-    """
-    columns, pages, entry, adds = terms[1], book[1], entry_of(book, account), 0
-    fetch_positions(book, account)
-    held, start = pages[entry + COUNT], lanes.number_of(room)
-    # Additions and the positions with them: as many rows as there may be. Words are eight bytes.
-    most, rows, sizes = held + 2 * count + ROOM_BEYOND, room, lanes.doubles_at(start + 8 * 2 * count)
-    end = start + 8 * 4 * count
-    for i in range(count):
-        code = order_fault(terms, orders[0][i], orders[1][i])
-        if code != OK:
-            return code
-        adds = add(columns, orders[0][i], orders[1][i], rows, sizes, adds)
-    for i in range(count):
-        cash, amount = premium_of(columns, orders[0][i], orders[1][i])
-        if cash >= 0:
-            adds = add(columns, cash, amount, rows, sizes, adds)
-    copy_known(book, entry, out)
-    into = lanes.small_at(end), lanes.doubles_at(end + 8 * most)
-    kept = merged(columns, (book[2], book[3], pages[entry + FIRST], held), (rows, sizes, adds), into)
-    beyond = lanes.integers_at(end + 8 * 2 * most), lanes.doubles_at(end + 8 * 3 * most)
-    return account_figures(terms, into, 0, kept, beyond, lanes.offset(out, WIDTH))
+        orders  addresses of rows and quantities
+        room    address of `_room_of` words
+        """
+        tag  # noqa: B018 - enters the key of the disk cache
+        columns, pages, entry, adds = terms[1], book[1], entry_of(book, account), NONE
+        fetch_positions(book, account)
+        fetch_known(book, entry)
+        held, start = pages[entry + COUNT], lanes.number_of(room)
+        # Additions and the positions with them: as many rows as there may be. Words are eight bytes.
+        most, rows, sizes = held + 2 * count + ROOM_BEYOND, room, lanes.doubles_at(start + 8 * 2 * count)
+        end = start + 8 * 4 * count
+        for i in range(count):
+            code = order_fault(terms, orders[0][i], orders[1][i])
+            if code != OK:
+                return code
+            adds = add(columns, orders[0][i], orders[1][i], rows, sizes, adds)
+        for i in range(count):
+            cash, amount = premium_of(columns, orders[0][i], orders[1][i])
+            if cash >= 0:
+                adds = add(columns, cash, amount, rows, sizes, adds)
+        copy_known(book, entry, out)
+        into = lanes.small_at(end), lanes.doubles_at(end + 8 * most)
+        kept = merged(columns, (book[2], book[3], pages[entry + FIRST], held), (rows, sizes, adds), into)
+        beyond = lanes.integers_at(end + 8 * 2 * most), lanes.doubles_at(end + 8 * 3 * most)
+        return FIGURES(terms, into, NONE, kept, beyond, lanes.offset(out, WIDTH))  # noqa: F821
+
+    return figures_after
 
 
 def _orders_template(tag: str) -> Any:
@@ -110,7 +99,7 @@ def _orders_template(tag: str) -> Any:
         block = np.empty(_room_of(book[1][entry_of(book, account) + COUNT], count), np.int64)
         orders = lanes.address(rows, 0), lanes.address(quantities, 0)
         room, into = lanes.address(block, 0), lanes.address(out, 0)
-        code = _figures_after(terms, book, account, orders, count, room, into)
+        code = FIGURES_AFTER(terms, book, account, orders, count, room, into)  # noqa: F821
         # Arrays whose addresses were in use are in use to here.
         return code if block.shape[0] + words.shape[0] + rows.shape[0] + out.shape[0] > 0 else OK
 
@@ -131,7 +120,8 @@ def _order_template(tag: str) -> Any:
         orders[0][0], orders[1][0] = row, quantity
         for i in range(2 * WIDTH):
             out[i] = 0.0
-        code = _figures_after(terms, book, account, orders, 1, lanes.address(block, 2 * WIDTH + 2), out)
+        room = lanes.address(block, 2 * WIDTH + 2)
+        code = FIGURES_AFTER(terms, book, account, orders, ONE, room, out)  # noqa: F821
         before, after = FIGURES_AT(out), FIGURES_AT(lanes.offset(out, WIDTH))  # noqa: F821
         return (code if block.shape[0] + words.shape[0] > 0 else OK), before, after
 
@@ -154,7 +144,7 @@ def _fills_template(tag: str) -> Any:
         terms, book = opened(table), ledger_at(ledger)
         columns, pages = terms[1], book[1]
         fill_row, fill_quantity, fill_paid = fills
-        count, entry, adds = fill_row.shape[0], entry_of(book, account), 0
+        count, entry, adds = fill_row.shape[0], entry_of(book, account), NONE
         held = pages[entry + COUNT]
         most = held + 2 * count + ROOM_BEYOND
         added, amounts = np.empty(2 * count, np.int64), np.empty(2 * count)
@@ -178,7 +168,8 @@ def _fills_template(tag: str) -> Any:
         copy_known(book, entry, lanes.address(out, 0))
         names = lanes.address(into[0], 0), lanes.address(into[1], 0)
         kept = merged(columns, (book[2], book[3], pages[entry + FIRST], held), (rows, sizes, adds), names)
-        code = account_figures(terms, names, 0, kept, room_at(whole, real), lanes.address(out, WIDTH))
+        room = room_at(whole, real)
+        code = FIGURES(terms, names, NONE, kept, room, lanes.address(out, WIDTH))  # noqa: F821
         in_use = len(added) + len(amounts) + len(whole) + len(real)
         return (code if in_use > 0 else OK), kept
 
@@ -197,36 +188,49 @@ def _margin_template(tag: str) -> Any:
         for i in range(first, last):
             entry = entry_of(book, accounts[i])
             start, held, at = pages[entry + FIRST], pages[entry + COUNT], lanes.offset(into, i * WIDTH)
-            worst_code = max(worst_code, account_figures(terms, (book[2], book[3]), start, held, room, at))
+            code = FIGURES(terms, (book[2], book[3]), start, held, room, at)  # noqa: F821
+            worst_code = max(worst_code, code)
         return worst_code if len(picked) + len(units) > 0 else OK
 
     return margin_slice
 
 
-def _compiled(template: Any, names: dict[str, Any] | None = None) -> Any:
-    return XP.compile_kernel(template(""), TAG, None, names, fastmath=False)
-
-
 TAG = XP.source_hash(checks_numba, *checks_numba.SOURCES)
-after_orders, after_fills = _compiled(_orders_template), _compiled(_fills_template)
-after_order = _compiled(_order_template, {"FIGURES_AT": lanes.numbers_at(WIDTH)})
-_addresses, _margin_slice = _compiled(_addresses_template), _compiled(_margin_template)
+
+
+@functools.cache
+def _compiled(template: Any, width: int) -> Any:
+    """The kernel of a template for tables whose rows are so wide; it compiles when it is first called."""
+    names = {"FIGURES": account_figures(width), "FIGURES_AT": lanes.numbers_at(WIDTH)}
+    after = XP.bound(_figures_after_template(""), names, str(width))
+    names["FIGURES_AFTER"] = numba.njit(**INLINED)(after)
+    return XP.compile_kernel(template(""), f"{width} {TAG}", None, names, fastmath=False)
+
+
+def kernels_of(width: int) -> OrderKernels:
+    """The kernels for tables whose rows are so wide, as `laid_out` made them."""
+    one, several, fills = (
+        _compiled(template, width) for template in (_order_template, _orders_template, _fills_template)
+    )
+    return OrderKernels(addresses, one, several, fills, check_orders, figures_of)
 
 
 def addresses(table: Any, ledger: Any) -> IntArray:
-    """(WORDS,) where a table and a ledger lie, for kernels that one order is asked of: numba takes numbers that come as
-    one array several times as fast as eight arrays. Only good as long as both are there."""
-    words = np.empty(WORDS, np.int64)
-    _addresses(table, ledger, words)
-    return words
+    """(10,) where a table and a ledger lie, and the two counts of a table, for kernels that one order is asked of:
+    numba takes numbers that come as one array several times as fast as eight arrays. Only good as long as both are
+    there."""
+    rows, instruments = len(table[0]), len(table[1])
+    places = [array.__array_interface__["data"][0] for array in (*table, *ledger)]
+    return np.array([*places[:3], instruments, rows // instruments, *places[3:]], dtype=np.int64)
 
 
 def figures_of(table: Any, ledger: Any, accounts: IntArray, threads: int = 1) -> tuple[FloatArray, bool]:
     """(R,WIDTH) figures of accounts as they stand, and whether all sums were exact."""
     out = np.empty((len(accounts), WIDTH))
     codes: list[int] = []
+    margin_slice = _compiled(_margin_template, table[0].shape[1])
     XP.run_in_threads(
-        lambda part: codes.append(_margin_slice(table, ledger, accounts, part.start, part.stop, out)),
+        lambda part: codes.append(margin_slice(table, ledger, accounts, part.start, part.stop, out)),
         len(accounts),
         threads,
     )

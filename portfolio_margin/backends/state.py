@@ -5,9 +5,6 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from portfolio_margin.backends import numba as account_kernels
-from portfolio_margin.kernel_inputs import Positions, Table
-from pricing.arrays import freeze
 from pricing.xp import numba as compiler
 from pricing.xp.devices import device_kinds
 from pricing.xp.jax import double_precision
@@ -15,17 +12,8 @@ from pricing.xp.jax import double_precision
 
 def threading_state() -> tuple[int, str]:
     """Threads that kernels may use, and the threading layer numba chose."""
-    # Read-only as in a book: writeable arrays would be another signature, compiled for this question alone.
-    none = freeze(np.zeros(1), np.int64)
-    nobody = Positions(none, none, np.zeros(1, np.int64), none, freeze(np.zeros(0), np.float64), none)
-    table = Table(np.zeros((1, 1)), np.ones(1), np.ones(1, np.bool_), np.ones(1), np.zeros(1), True)
-    account_kernels.account_sums(nobody, table)
+    # Asking for the number makes numba choose the layer.
     return numba.get_num_threads(), numba.threading_layer()
-
-
-def may_overlap() -> bool:
-    """Whether parallel kernels may run in several threads of a process at a time: not on numba's own work queue."""
-    return threading_state()[1] != "workqueue"
 
 
 def kernels_compiled_here() -> tuple[int, int]:

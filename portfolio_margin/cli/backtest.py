@@ -14,6 +14,7 @@ from portfolio_margin.backtest.plan import Plan
 from portfolio_margin.backtest.run import BackTest, back_test
 from portfolio_margin.backtest.sets import KINDS, Set, Venue, as_used
 from portfolio_margin.cli.backtest_summary import summary_columns
+from portfolio_margin.cli.calibrated_dynamic import latest_day
 from portfolio_margin.cli.output import (
     chosen_output,
     deliver,
@@ -145,6 +146,7 @@ def _plan(given: Mapping[str, Any]) -> tuple[Plan, tuple[str, ...]]:
         accept=given["accept"],
         daily=given["daily"],
         known_days=given["least_days"],
+        latest=latest_day(),
         **names,
     )
     plan = Plan(

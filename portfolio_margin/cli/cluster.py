@@ -97,22 +97,14 @@ class StressRun(NamedTuple):
     accounts_each: int
 
 
-def chosen_stress(values: dict[str, Any], others: Mapping[str, Any]) -> StressRun | None:
-    """The cluster that the options of a stress ask for, taken out of them, or None.
-
-    others  what there is on one machine only, by option
-
-    ConfigError where options contradict.
-    """
+def chosen_stress(values: dict[str, Any]) -> StressRun | None:
+    """The cluster that the options of a stress ask for, taken out of them, or None. ConfigError if they contradict."""
     address, workers, each = values.pop("cluster"), values.pop("workers"), values.pop("chunk_accounts")
     if address is None:
         useless = [name for name, given in (("--workers", workers), ("--chunk-accounts", each)) if given is not None]
         if useless:
             raise ConfigError(f"{', '.join(useless)} has no effect without --cluster; leave it out")
         return None
-    alone = [name for name, given in others.items() if given]
-    if alone:
-        raise ConfigError(f"{', '.join(alone)} is for one machine: leave it out, or leave out --cluster")
     if values["positions"] is None:
         raise ConfigError("--cluster needs --positions BOOK.parquet beside it")
     return StressRun(address, workers, each or DEFAULT_ACCOUNTS)
@@ -121,14 +113,15 @@ def chosen_stress(values: dict[str, Any], others: Mapping[str, Any]) -> StressRu
 @contextmanager
 def venue_on(how: StressRun, session: Session, options: Options, venue: Venue) -> Iterator[Venue]:
     """A venue whose accounts are read and computed by the workers of a cluster."""
-    from portfolio_margin.cluster import Workers, connect
+    from portfolio_margin.cluster import connect
+    from portfolio_margin.residents import Residents
     from portfolio_margin.stress_parts import sources_of
 
     files = files_of(options)
     parts = partitions(files, how.accounts_each)
     with connect(how.address, how.workers) as client:
         sources = sources_of(files, parts, len(client.nthreads()), session.left_out)
-        yield replace(venue, threads=options.threads or 1, sources=sources, each=Workers(client))
+        yield replace(venue, threads=options.threads or 1, sources=sources, each=Residents(client))
 
 
 def files_of(options: Options) -> BookFiles:

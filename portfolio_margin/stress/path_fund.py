@@ -25,6 +25,7 @@ from portfolio_margin.stress.path import StressPath, by_tenor
 from portfolio_margin.stress.prevention import AMPLE
 from portfolio_margin.stress.rules import VOL_BETA, Rules
 from portfolio_margin.stress.run import Venue, run
+from portfolio_margin.stress.sections import contracts_held
 from portfolio_margin.stress.weighted_tail import Tail, tail_of
 from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
 from pricing.errors import ConfigError
@@ -155,7 +156,8 @@ def _standing(names: list[str]) -> StressPath:
 def without_idle_options(venue: Venue) -> Venue:
     """The venue without the options that nobody holds, which nobody comes to hold; all else has the same bits."""
     kept = ~venue.instruments.is_option
-    kept[venue.book.instrument_idx] = True
+    for held in venue.ask(contracts_held, venue.setting(Rules())):
+        kept |= held
     book, instruments, market = rows_only(venue.book, venue.instruments, venue.market, np.flatnonzero(kept))
     return replace(venue, book=book, instruments=instruments, market=market)
 

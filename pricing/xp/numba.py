@@ -6,7 +6,6 @@ behind `xp`, and writes what it does into the kernel. numba itself compiles only
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 import hashlib
@@ -15,7 +14,7 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import CellType, FunctionType, ModuleType
 from typing import Any, TypeVar
@@ -33,6 +32,9 @@ T = TypeVar("T")
 
 # Inputs are checked to be finite before a kernel runs; nothing here may reassociate sums.
 FAST_FLAGS = frozenset({"nsz", "contract", "arcp", "nnan", "ninf"})
+
+# Of functions that kernels alone call: entries for Python and C would be a quarter of the time to compile them.
+CALLED_BY_KERNELS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 # Doubles in a cache line.
 LINE = 8
@@ -354,11 +356,11 @@ def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: in
 
     block   rows that stay together: 64 numbers fill whole cache lines, which threads should not share
     """
-    workers = workers_of(threads)
+    workers = workers_of(threads) if threads > 1 else 1
+    if workers == 1:
+        return [run(slice(0, rows))]
     ends = [rows * part // workers // block * block for part in range(workers)] + [rows]
     slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
-    if workers == 1:
-        return [run(slices[0])]
     pool = _pool(workers - 1, os.getpid())
     waiting = [pool.submit(run, part) for part in slices[:-1]]
     try:
@@ -373,14 +375,3 @@ def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: in
 def _pool(workers: int, process: int) -> ThreadPoolExecutor:
     """Threads that stay: starting them takes as long as some ten thousand prices. A forked process needs its own."""
     return ThreadPoolExecutor(workers, thread_name_prefix="kernels")
-
-
-@contextlib.contextmanager
-def thread_count(threads: int) -> Iterator[None]:
-    """Run parallel kernels on this many threads, at most what the process was started with."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)

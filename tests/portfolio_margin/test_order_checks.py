@@ -7,13 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portfolio_margin.backends import checks_numba
+from portfolio_margin.backends import checks_numba, lanes, orders_numba
 from portfolio_margin.engine import MarginEngine
 from portfolio_margin.events import Fill, PositionsChanged
 from portfolio_margin.models import worst_case
 from portfolio_margin.order_codes import NO_ACCOUNT, NO_INSTRUMENT, OK
+from portfolio_margin.state import start
+from pricing.arrays import freeze
+from pricing.errors import DataError
+from scenarios.shocks import make
 from tests.naive import turns as naive
-from tests.portfolio_margin.books import CONTRACTS, INSTRUMENTS, ROW, quantity
+from tests.portfolio_margin.books import CONTRACTS, INSTRUMENTS, MARKET, ROW, book_of, quantity
 from tests.portfolio_margin.engines import engine_state
 from tests.portfolio_margin.test_engine import holdings
 
@@ -78,3 +82,64 @@ def test_one_order_is_asked_as_a_list_of_orders_is() -> None:
             assert engine.what_if(account, [(name, int(2 * half))]) == whole
         engine.apply(PositionsChanged((Fill(account, name, half),)))
         assert engine.what_if(account, [(name, half)]).pre["equity"] == engine.state.figures(account)["equity"]
+
+
+def test_columns_of_any_form_are_answered_alike() -> None:
+    """Columns that go to the kernels as they are, and others: lists, every second row, other types, read-only ones."""
+    engine = MarginEngine(engine_state(worst_case.Model(), holdings(40)))
+    random = np.random.default_rng(11)
+    rows = random.integers(0, 40, 90)
+    contracts = np.array([ROW[name] for name in CONTRACTS], dtype=np.int64)[random.integers(0, len(CONTRACTS), 90)]
+    amounts = random.integers(1, 50, 90) * INSTRUMENTS.quantity_step[contracts]
+    wanted = [column.tobytes() for column in engine.check(rows, contracts, amounts)]
+
+    def spread(column: np.ndarray) -> np.ndarray:
+        return np.repeat(column, 2)[::2]
+
+    forms = [
+        (rows.tolist(), contracts.tolist(), amounts.tolist()),
+        (spread(rows), contracts, amounts),
+        (rows, spread(contracts), amounts),
+        (rows, contracts, spread(amounts)),
+        (rows.astype(np.int32), contracts.astype(">i8"), amounts.astype(">f8")),
+        tuple(freeze(column, column.dtype) for column in (rows, contracts, amounts)),
+    ]
+    for form in forms:
+        assert [column.tobytes() for column in engine.check(*form)] == wanted
+    for bad in ((rows[:-1], contracts, amounts), (rows[:, None], contracts[:, None], amounts[:, None])):
+        with pytest.raises(DataError, match="need one account, instrument and quantity an order"):
+            engine.check(*bad)
+
+
+def test_kernels_of_one_width_are_compiled_where_it_is_asked_for() -> None:
+    """Each width has kernels of its own, under names of their own; asking one leaves those of the others as they are.
+
+    Scenarios of no move, put behind the others, make a table of the next width and change no answer.
+    """
+    kernels = {width: orders_numba.kernels_of(width) for width in lanes.WIDTHS}
+    compiled = [
+        [kernel for kernel in of if hasattr(kernel, "signatures")] + [checks_numba._check_slice(width)]
+        for width, of in kernels.items()
+    ]
+    names = [kernel.py_func.__qualname__ for of in compiled for kernel in of]
+    assert len(set(names)) == len(names) == 4 * len(lanes.WIDTHS)
+    moves = make([f"move {i}" for i in range(16)], np.linspace(-0.2, 0.2, 16)[:, None])
+    answers = []
+    for count in (16, 32):
+        price_move = np.concatenate([moves.price_move, np.zeros((count - 16, 1))])
+        more = make([f"move {i}" for i in range(count)], price_move)
+        state = start(book_of(holdings(3)), worst_case.Model(), INSTRUMENTS, MARKET, more)
+        others = [of for width, of in zip(lanes.WIDTHS, compiled, strict=True) if width != count]
+        before = [[len(kernel.signatures) for kernel in of] for of in others]
+        engine = MarginEngine(state)
+        order = CONTRACTS[0], quantity(CONTRACTS[0], 3)
+        asked = engine.what_if("account-000001", [order]), engine.what_if("account-000001", [order, order])
+        found = engine.check([1], [ROW[order[0]]], [order[1]])
+        engine.apply(PositionsChanged((Fill("account-000001", *order),)))
+        filled = state.figures_of(np.arange(3))
+        assert state.policy.table[0].shape[1] == count
+        assert [[len(kernel.signatures) for kernel in of] for of in others] == before
+        answers.append(
+            (*asked, [column.tobytes() for column in found], engine.state.figures("account-000001"), filled.tobytes())
+        )
+    assert answers[0] == answers[1]

@@ -169,7 +169,7 @@ def simulated_paths(names: list[str], params: Params) -> SimulatedPaths:
     vol = float(np.sqrt(covariance[0, 0] * DAYS_PER_YEAR))
     dynamics, years = Dynamics.usual(vol, params.jump), params.steps * params.step_hours / HOURS_PER_DAY / DAYS_PER_YEAR
     far = FAR * vol * np.sqrt(years)
-    led = proposals(dynamics, years, params.steps, (-far, far))
+    led = proposals(dynamics, years, params.steps, ((-far, 0.0), (far, 0.0)))
     driver = simulated(dynamics, years, params.steps, int(params.paths), int(params.seed), led)
     price = np.asarray(np.exp(_followers(driver, covariance, params)), dtype=np.float64)
     fallen = np.maximum(-driver.log_price - CRASH, 0.0)

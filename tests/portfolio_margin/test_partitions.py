@@ -184,7 +184,10 @@ def test_part_files_are_the_statement(tmp_path: Path) -> None:
     for column, values in statement.columns().items():
         expected = np.where(np.isfinite(values), values, np.nan) if values.dtype.kind == "f" else values
         assert np.array_equal(frame[column].to_numpy(), expected, equal_nan=values.dtype.kind == "f"), column
-    assert manifest["accounts"] == len(book) == 120 and manifest["positions"] == len(book.quantity)
+    assert manifest["accounts"] == len(book) == 120 and manifest["positions"] == np.sum(
+        ~ARRAYS.is_collateral[book.instrument_idx]
+    )
+    assert manifest["positions"] + manifest["balances"] == len(book.quantity)
     assert manifest["below_maintenance"] == statement.below_maintenance.sum() > 0
     cents = int(np.rint(statement.initial_margin * 100).sum())
     assert manifest["totals"]["initial_margin"] == f"{cents // 100}.{cents % 100:02d}"

@@ -16,6 +16,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.cli.inputs import Options, Session, open_session, orders_table
 from portfolio_margin.cli.output import progress, refuse_overwriting_inputs
 from portfolio_margin.cli.parts_told import tell_parts
+from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.open_orders import check_accounts
 from portfolio_margin.io.part_files import check_no_strays, check_room, part_folder, part_name
 from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, partitions
@@ -53,6 +54,8 @@ STRESS_OPTIONS = (
     click.option("--chunk-accounts", type=click.IntRange(1), metavar="N", help="Accounts to a part of --cluster."),
 )
 
+SHARED_BOOK = "workers read their accounts from a Parquet file, which the sample's book is none of"
+
 
 class ClusterRun(NamedTuple):
     """Where the parts of a book are computed and written, and how the book is cut.
@@ -83,7 +86,7 @@ def chosen_cluster(values: dict[str, Any], others: Mapping[str, Any]) -> Cluster
     if useless:
         raise ConfigError(f"{', '.join(useless)} has no effect beside --cluster, which writes every account as Parquet")
     if not others["--output"] or values["positions"] is None:
-        raise ConfigError("--cluster needs --positions BOOK.parquet and --output FOLDER beside it")
+        raise ConfigError(f"--cluster needs --positions BOOK.parquet and --output FOLDER beside it: {SHARED_BOOK}")
     refuse_overwriting_inputs()
     return ClusterRun(address, workers, others["--output"], accounts_each or DEFAULT_ACCOUNTS, resume)
 
@@ -105,7 +108,7 @@ def chosen_stress(values: dict[str, Any]) -> StressRun | None:
             raise ConfigError(f"{', '.join(useless)} has no effect without --cluster; leave it out")
         return None
     if values["positions"] is None:
-        raise ConfigError("--cluster needs --positions BOOK.parquet beside it")
+        raise ConfigError(f"--cluster needs --positions BOOK.parquet beside it: {SHARED_BOOK}")
     return StressRun(address, workers, each or DEFAULT_ACCOUNTS)
 
 
@@ -118,7 +121,7 @@ def venue_on(how: StressRun, session: Session, options: Options, venue: Venue) -
 
     files = files_of(options)
     parts = partitions(files, how.accounts_each)
-    with connect(how.address, how.workers) as client:
+    with connect(how.address, how.workers, tell) as client:
         sources = sources_of(files, parts, len(client.nthreads()), session.left_out)
         yield replace(venue, threads=options.threads or 1, sources=sources, each=Residents(client))
 
@@ -141,7 +144,7 @@ def run(options: Options, how: ClusterRun) -> bool:
         check_accounts(orders, [(part.first, part.last) for part in parts])
     session = open_session(replace(options, open_orders=None), read_later)
     check_room(Path(how.folder), how.resume)
-    with connect(how.address, how.workers) as client, ExitStack() as opened:
+    with connect(how.address, how.workers, tell) as client, ExitStack() as opened:
         job = replace(_job(session, options, files, os.path.abspath(how.folder)), orders=orders)
         with progress("read", len(parts)) as step:
             rows = over_accounts(digest_of_partition, job, parts, client, lambda digest: step(digest[:8]))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -171,6 +173,24 @@ def test_a_lost_worker_costs_time_not_results(client: Any, tmp_path: Path) -> No
     expected = run_on(None, files, tmp_path / "here")
     assert run_on(client, files, tmp_path / "killed", kill_one) == expected
     assert len(killed) == 1 and len(expected) == 13
+
+
+def test_a_port_in_use_and_a_lost_worker(recwarn: pytest.WarningsRecorder) -> None:
+    """Where something listens where Dask has its pages by default, nothing is said; of a lost worker one line is."""
+    told: list[str] = []
+    with socket.socket() as taken:
+        with contextlib.suppress(OSError):  # somebody else has it: as good
+            taken.bind(("127.0.0.1", 8787))
+            taken.listen()
+        with connect("local", 1, told.append) as client:
+            client.wait_for_workers(1)
+            [(before, number)] = client.run(os.getpid).items()
+            os.kill(number, signal.SIGKILL)
+            deadline = time.monotonic() + 60.0
+            while before in client.nthreads() and time.monotonic() < deadline:
+                time.sleep(0.05)
+    assert told == ["1 worker was lost on the way: what was theirs was computed again"]
+    assert not [str(warning.message) for warning in recwarn if "Port" in str(warning.message)]
 
 
 def test_what_is_shared_is_sent_again_where_all_workers_are_lost(client: Any, tmp_path: Path) -> None:

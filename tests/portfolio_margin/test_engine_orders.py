@@ -302,7 +302,7 @@ def test_orders_taken_by_account_are_answered_in_their_own_order(monkeypatch: py
         assert column.tobytes() == found.tobytes()
     assert len(kernel.signatures) == compiled
     amounts[[7, 123]] = np.nan
-    with pytest.raises(DataError, match=r"row 7, quantity = nan.*\n.*row 123, quantity = nan"):
+    with pytest.raises(DataError, match=r"row 8, quantity = nan.*\n.*row 124, quantity = nan"):
         engine.check(rows, contracts, amounts)
 
 
@@ -338,15 +338,15 @@ def test_bad_orders_are_named(kind: str, name: str) -> None:
 
 
 BAD_COLUMNS: dict[str, tuple[tuple[Any, Any, Any], str]] = {
-    "account": (([0, 99], [2, 2], [1.0, 1.0]), "row 1, account = 99: no such account row"),
-    "below": (([0, -1], [2, 2], [1.0, 1.0]), "row 1, account = -1: no such account row"),
-    "instrument": (([0, 0], [2, 10_000], [1.0, 1.0]), "row 1, instrument = 10000: no such instrument row"),
-    "minus": (([0, 0], [2, -3], [1.0, 1.0]), "row 1, instrument = -3: no such instrument row"),
-    "nan": (([0, 0], [2, 2], [1.0, math.nan]), "row 1, quantity = nan: must be a finite number"),
-    "inf": (([0, 0], [2, 2], [1.0, math.inf]), "row 1, quantity = inf: must be a finite number"),
+    "account": (([0, 99], [2, 2], [1.0, 1.0]), "row 2, account = 99: no such account row"),
+    "below": (([0, -1], [2, 2], [1.0, 1.0]), "row 2, account = -1: no such account row"),
+    "instrument": (([0, 0], [2, 10_000], [1.0, 1.0]), "row 2, instrument = 10000: no such instrument row"),
+    "minus": (([0, 0], [2, -3], [1.0, 1.0]), "row 2, instrument = -3: no such instrument row"),
+    "nan": (([0, 0], [2, 2], [1.0, math.nan]), "row 2, quantity = nan: must be a finite number"),
+    "inf": (([0, 0], [2, 2], [1.0, math.inf]), "row 2, quantity = inf: must be a finite number"),
     "step": (([0, 0], [2, 2], [1.0, 0.5]), "BTC-PERPETUAL trades in multiples of 1"),
-    "nothing": (([0, 0], [2, 2], [1.0, 0.0]), "row 1, quantity = 0.0: an order of nothing"),
-    "asset": (([0, 0], [2, 1], [1.0, 1.0]), "row 1, instrument = 'BTC': an asset"),
+    "nothing": (([0, 0], [2, 2], [1.0, 0.0]), "row 2, quantity = 0.0: an order of nothing"),
+    "asset": (([0, 0], [2, 1], [1.0, 1.0]), "row 2, instrument = 'BTC': an asset"),
     "lengths": (([0, 0], [2], [1.0, 1.0]), "one account, instrument and quantity an order"),
     "decimals": (([0.5, 0], [2, 2], [1.0, 1.0]), "whole numbers"),
     "texts": (([0, 0], [2, 2], ["1", "2"]), "must hold numbers"),

@@ -50,7 +50,7 @@ from portfolio_margin.sensitivities import WhatIf, is_finite, premiums
 from portfolio_margin.state import Listing, State, start, start_from_arrays, started
 from portfolio_margin.statement import AccountStatus
 from portfolio_margin.working_orders import check_working, ordering
-from pricing.arrays import FloatArray, IntArray
+from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Instruments
 from pricing.market import Market
@@ -358,7 +358,7 @@ def _listing(state: State, event: MarketUpdated | InstrumentsChanged) -> Listing
     return state.listing
 
 
-def _named(names: Sequence[str], count: int, what: str, rows: ArrayLike) -> list[str]:
+def _named(names: Sequence[str] | StrArray, count: int, what: str, rows: ArrayLike) -> list[str]:
     """Names by row; DataError for what is no row of `count`."""
     given = np.asarray(rows)
     if given.size and (given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= count):

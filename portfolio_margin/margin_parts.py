@@ -201,10 +201,11 @@ def write_part(
 ) -> Part:
     """Write the part file of a statement, whole or not at all, over one that is there.
 
-    folder     where it goes
-    run        digest of the run, as `head_of` gives it
-    counts     rows of its accounts, and how many of them are balances of assets
-    told       what is told of the market; what the statement notes and warns of comes to it
+    folder  where it goes
+    number  of the part
+    run     digest of the run, as `head_of` gives it
+    counts  rows of its accounts, and how many of them are balances of assets
+    told    what is told of the market; what the statement notes and warns of comes to it
     """
     rows, balances = counts
     document = told.noted(statement.notes).warned(statement.warnings).document()

@@ -38,6 +38,7 @@ from portfolio_margin.events import (
     names_of,
 )
 from portfolio_margin.fills import Additions, merged
+from portfolio_margin.inexact_orders import TOO_LARGE, fill_refusal
 from portfolio_margin.ledger import book_of
 from portfolio_margin.nearest import did_you_mean
 from portfolio_margin.order_codes import EQUITY, OK, STATUS, WIDTH
@@ -51,7 +52,7 @@ from portfolio_margin.state import Listing, State, start, start_from_arrays, sta
 from portfolio_margin.statement import AccountStatus
 from portfolio_margin.working_orders import check_working, ordering
 from pricing.arrays import FloatArray, IntArray, StrArray
-from pricing.errors import ConfigError, DataError, Problem
+from pricing.errors import ConfigError, DataError, NumericalError, Problem
 from pricing.instruments import Instruments
 from pricing.market import Market
 from scenarios.revalue import revalue
@@ -105,7 +106,11 @@ def _fill(state: State, event: PositionsChanged) -> tuple[State, Effects]:
         np.concatenate([instrument, cash[moves]]),
         np.concatenate([quantity, paid[moves]]),
     )
-    return _added(state, rows, additions)
+    try:
+        return _added(state, rows, additions)
+    except NumericalError:
+        accounts, given_paid = [fill.account for fill in event.fills], [fill.paid for fill in event.fills]
+        raise fill_refusal(arrays, accounts, given_paid, (instrument, quantity), (cash, paid)) from None
 
 
 def _filled_at_once(state: State, fills: Sequence[Fill], transfers: bool = False) -> tuple[State, Effects] | None:
@@ -159,7 +164,13 @@ def _transfer(state: State, event: CollateralChanged) -> tuple[State, Effects]:
     if amount == 0:
         raise DataError([Problem("collateral", None, "amount", event.amount, "a transfer of nothing")])
     quick = _filled_at_once(state, (Fill(event.account, event.asset, amount),), True)
-    return quick or _added(state, rows, Additions(owner, np.array([row]), np.array([amount])))
+    if quick is not None:
+        return quick
+    try:
+        return _added(state, rows, Additions(owner, np.array([row]), np.array([amount])))
+    except NumericalError:
+        remedy = f"of {event.asset}: with it account {event.account} would be {TOO_LARGE}"
+        raise DataError([Problem("collateral", None, "amount", event.amount, remedy)]) from None
 
 
 def _work(state: State, event: OrdersChanged) -> tuple[State, Effects]:

@@ -12,16 +12,18 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.in_parts import Each, in_this_process
 from portfolio_margin.liquidation.plan import Costs
+from portfolio_margin.liquidation.states import States
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import AccountStatus
 from portfolio_margin.stress import balances as ledger
 from portfolio_margin.stress.balances import TICK, Balances, House
 from portfolio_margin.stress.closing import served
+from portfolio_margin.stress.fates import NEVER, Fates, Round, after_step, no_fates
 from portfolio_margin.stress.log import mark_of, payment_of
 from portfolio_margin.stress.measured import Measured, put
 from portfolio_margin.stress.moved import expired, market_at, variation
 from portfolio_margin.stress.path import StressPath
-from portfolio_margin.stress.result import Followed, Result, StepRow
+from portfolio_margin.stress.result import Result, StepRow, followed_by
 from portfolio_margin.stress.rules import Rules
 from portfolio_margin.stress.sections import (
     Behind,
@@ -39,6 +41,7 @@ from portfolio_margin.stress.sections import (
     open_section,
     trade_section,
 )
+from portfolio_margin.stress.stated import stated, with_states
 from portfolio_margin.stress.trading import Done, Tally, by_account, in_ticks, slippage_of, together
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import DataError, Problem
@@ -148,26 +151,46 @@ def run(
     how = rules or Rules()
     engine, state = opened(venue, path.for_underlyings(venue.market.underlying_id.tolist()), how)
     opening, rows = state.books, []
-    liquidated = np.zeros(len(state.closed), dtype=np.bool_)
+    fates = no_fates(opening.trader, int(opening.house[House.FUND]))
+    known: States | None = None
     traced: list[tuple[FloatArray, ...]] = []
     own: list[tuple[Any, ...]] = []
     for step in range(len(path)):
-        state, row, touched, margins = engine.step(state, step, opening)
-        rows.append(row)
-        liquidated |= touched
+        state, row, tally, margins = engine.step(state, step, opening)
+        known = stated(known, (tally.before or margins, margins), state.market.valuation_time, how.states)
+        rows.append(with_states(row, known))
+        fates = after_step(fates, step, tally.touched, tally.rounds)
         if follow is not None:
-            own.append((*(column[follow] for column in margins[:4]), touched[follow]))
+            own.append(_line(follow, venue, state.market, fates, (tally, margins)))
         traced.append((state.market.spot, engine.vol_factor(step, state.pushed), state.pushed))
         tell(f"hour {path.hours[step]:g}")
+    if known is None:
+        raise AssertionError("a path without steps")
     price, vol, pushed = (np.stack(column) for column in zip(*traced, strict=True))
     names = venue.market.underlying_id
     currency = state.moment.arrays.currency
     end, fund = state.books, TICK * float(opening.house[House.FUND])
-    drawn = opening.house[House.FUND] - state.lowest
-    needed = TICK * float(drawn + how.waterfall.fund_floor if drawn else 0)
-    followed = None if follow is None else Followed(follow, *(np.array(column) for column in zip(*own, strict=True)))
-    columns = (price, vol, pushed, names, liquidated, end, opening, fund, needed)
+    floor = how.waterfall.fund_floor
+    needed, beside = (
+        TICK * float(drawn + floor if drawn else 0)
+        for drawn in (int(opening.house[House.FUND]) - lowest for lowest in (state.lowest, fates.fund_beside))
+    )
+    followed = None if follow is None else followed_by(follow, own)
+    columns = (price, vol, pushed, names, fates, known, end, opening, fund, needed, beside)
     return Result(path, currency, tuple(rows), *columns, engine.digests, followed)
+
+
+def _line(row: int, venue: Venue, market: Market, fates: Fates, found: tuple[Tally, Measured]) -> tuple[Any, ...]:
+    """What `followed_by` takes of an account in a step: margins before and after what was done in it, whether it was
+    liquidated, and how many of the contracts that it held at the start have expired by now, while it has any."""
+    tally, margins = found
+    held = np.zeros(len(venue.instruments), dtype=np.bool_)
+    if row < len(venue.book) and fates.closed[row] == NEVER:
+        held[venue.book.accounts(row, row + 1).instrument_idx] = True
+    gone = held & expired(venue.instruments, venue.market, market.valuation_time)
+    first = tally.before or margins
+    figures = (*(column[row] for column in margins[:4]), *(column[row] for column in first[1:4]))
+    return (*figures, tally.touched[row], int(gone.sum()))
 
 
 def opened(venue: Venue, path: StressPath, rules: Rules) -> tuple[Engine, State]:
@@ -246,8 +269,8 @@ class Engine:
         """A column of accounts (A,) by partition."""
         return [column[low:high] for low, high in pairwise(self.bounds.tolist())]
 
-    def step(self, state: State, step: int, opening: Balances) -> tuple[State, StepRow, BoolArray, Measured]:
-        """The state after a step, its row, the accounts (A,) that were traded, and the margins of all at its end."""
+    def step(self, state: State, step: int, opening: Balances) -> tuple[State, StepRow, Tally, Measured]:
+        """The state after a step, its row, what happened in it, and the margins of all at its end."""
         hours = float(self.path.hours[step])
         passed = hours - float(self.path.hours[step - 1]) if step else hours
         pushed = state.pushed * self.rules.impact.remembered(passed)
@@ -257,6 +280,7 @@ class Engine:
             tally.capacity = self.rules.demand * time if time else 0.0
         carried = pushed
         state, margins = self.marked(state, hours, pushed)
+        tally.before = margins
         for _ in range(int(self.rules.rounds)):
             below = np.flatnonzero(margins.status >= AccountStatus.LIQUIDATION)
             if not len(below):
@@ -273,7 +297,7 @@ class Engine:
                 changed = done.touched | done.over
                 state, margins = self.measured_again(state, margins, changed, hours)
         self.audit(state, opening.total, tally.touched)
-        return state, self.row(state, hours, margins, tally), tally.touched, margins
+        return state, self.row(state, hours, margins, tally), tally, margins
 
     def marked(self, state: State, hours: float, pushed: FloatArray) -> tuple[State, Measured]:
         """At the prices of a time and a push: gains are paid, what has expired is settled, the books are at the mark;
@@ -379,6 +403,11 @@ class Engine:
         books, losses = ledger.cover(books, closed, opening.trader, self.rules.waterfall)
         sections = self.paid(sections, TICK * (books.trader - before))
         tally.losses.append(losses._replace(deficit=losses.deficit - state.uncovered))
+        # What was owed before this round already, of accounts closed earlier, is no new shortfall.
+        still = np.where(state.closed, np.maximum(-state.books.trader, 0), 0)
+        owed = np.where(closed, np.maximum(np.maximum(-before, 0) - still, 0), 0)
+        after = int(books.house[House.FUND])
+        tally.rounds.append(Round(cost, penalty, owed, closed | done.converted, after))
         tally.touched |= done.touched
         tally.touched[done.exchanging] = True
         tally.sold = tally.sold + by_name

@@ -24,7 +24,7 @@ from portfolio_margin.stress.holdings import Holdings, prepare_holdings
 from portfolio_margin.stress.log import Entry, Fill, Kept, Log, fill_of
 from portfolio_margin.stress.measured import Measured, measured
 from portfolio_margin.stress.rules import Rules
-from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.instruments import Instruments
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
@@ -216,6 +216,12 @@ def open_section(shared: tuple[Setting], section: Section) -> Opened:
     held = _whole(section.held(setting))
     worth = held.equity(setting.start, setting.threads)
     return Opened(worth, section.source.kept(setting).digest, named_in(held.book, setting))
+
+
+def account_names(shared: tuple[Setting], section: Section) -> StrArray:
+    """(A,) the accounts of a section."""
+    (setting,) = shared
+    return section.accounts(setting).account_id
 
 
 def missing_margin(shared: tuple[Setting], section: Section) -> FloatArray:

@@ -12,6 +12,8 @@ import numpy as np
 
 from portfolio_margin.statement import up
 from portfolio_margin.stress.balances import TICK, Losses
+from portfolio_margin.stress.fates import Round
+from portfolio_margin.stress.measured import Measured
 from portfolio_margin.stress.sections import Section, Traded, Trades, joined
 from pricing.arrays import BoolArray, FloatArray, IntArray
 
@@ -29,6 +31,8 @@ class Tally:
     penalties: int = 0
     capacity: float = 0.0
     losses: list[Losses] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    before: Measured | None = None
 
     def sum(self, name: str) -> float:
         """Margin currency of a kind of loss."""

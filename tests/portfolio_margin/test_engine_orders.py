@@ -15,6 +15,7 @@ from portfolio_margin import what_if
 from portfolio_margin.backends import checks_numba
 from portfolio_margin.charges import short_option_rows
 from portfolio_margin.engine import MarginEngine
+from portfolio_margin.events import CollateralChanged, Fill, PositionsChanged
 from portfolio_margin.margin import Amounts
 from portfolio_margin.models import worst_case
 from portfolio_margin.order_codes import COLLATERAL, NAMES
@@ -335,6 +336,47 @@ def test_bad_orders_are_named(kind: str, name: str) -> None:
             engine.what_if(account, [("BTC-PERPETUAL", 1.0)])  # type: ignore[arg-type]
     assert engine.state is before
     assert everything(engine.state) == seen
+
+
+def test_an_order_too_large_for_exact_sums_is_named() -> None:
+    """By its own row and account, one of many; and where it is its account that is too large with it."""
+    engine = engine_of("worst_case")
+    before = everything(engine.state)
+    contract, account = "BTC-PERPETUAL", "account-000001"
+    said = f"row 1, quantity = 1000000000000000.0: of {contract} for {account}: too large for exact sums"
+    with pytest.raises(DataError, match=f"orders, {said}"):
+        engine.what_if(account, [(contract, 1e15)])
+    with pytest.raises(DataError, match=f"fills, {said}"):
+        engine.apply(PositionsChanged((Fill(account, contract, 1e15, 0.0),)))
+    with pytest.raises(DataError, match=f"fills, {said}"):  # also where its price is the mark
+        engine.apply(PositionsChanged((Fill(account, contract, 1e15),)))
+    with pytest.raises(DataError, match=rf"fills, row 2, paid = 1e\+16: for {account}: too large for exact sums"):
+        engine.apply(PositionsChanged((Fill(account, contract, 1.0), Fill(account, contract, 1.0, 1e16))))
+    with pytest.raises(DataError, match=rf"amount = 1e\+16: of USD: with it account {account} would be too large"):
+        engine.apply(CollateralChanged(account, "USD", 1e16))
+    assert everything(engine.state) == before
+    row, others = int(engine.account_rows([account])[0]), np.zeros(2_000, np.int64)
+    where = np.full(2_000, int(engine.instrument_rows([contract])[0]))
+    amounts = np.ones(2_000)
+    others[1_700], amounts[1_700] = row, 1e15
+    with pytest.raises(DataError, match=f"row 1701, quantity = .*of {contract} for {account}: too large"):
+        engine.check(others, where, amounts)
+    amounts[1_900] = -3e15
+    with pytest.raises(DataError, match=r"row 1701, [^\n]*\norders, row 1901, quantity = -3000000000000000.0"):
+        engine.check(others, where, amounts)
+    amounts[1_900] = 1.0
+    arrays = engine.state.arrays
+    unit, most = float(arrays.unit[where[0]]), float(np.abs(arrays.rows[where[0]]).max())
+    # Sums also count what a contract is worth in all, so that one of these fits and two do not.
+    near = float(np.floor(0.12 * 2.0**53 / most)) * unit
+    engine.apply(PositionsChanged((Fill(account, contract, near, 0.0),)))
+    full = everything(engine.state)
+    amounts[1_700] = near
+    with pytest.raises(DataError, match=f"row 1701, .*with it account {account} would be too large for exact sums"):
+        engine.check(others, where, amounts)
+    with pytest.raises(DataError, match=f"row 2, .*with it account {account} would be too large"):
+        engine.what_if(account, [(contract, 1.0), (contract, near)])
+    assert everything(engine.state) == full != before
 
 
 BAD_COLUMNS: dict[str, tuple[tuple[Any, Any, Any], str]] = {

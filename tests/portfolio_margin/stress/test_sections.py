@@ -190,6 +190,7 @@ def test_the_command(client: Any, command: Any, tmp_path: Path) -> None:
     one, many = command(*asked), command(*asked, "--cluster", address, "--chunk-accounts", "25")
     assert many.code == 0, many
     here, there = json.loads(one.out), json.loads(many.out)
+    assert here["liquidated_accounts"]
     assert len(there.pop("book_hash")) == len(here.pop("input_hash")) == 16
     assert here == there and here["accounts_liquidated"] > 0
     answers = here["fund_size"]["amount"], here["fund_by_paths"]["amount"], here["reverse_stress"][0]["loss"]

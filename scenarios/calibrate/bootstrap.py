@@ -85,11 +85,11 @@ def automatic_block(series: ArrayLike) -> float:
 
 
 def block_length(series: ArrayLike, settings: Settings, apart: int = 1, memory: float = 0.0) -> int:
-    """Rows of a block for moves: those of the settings, or by the size of the moves where these say 0.
+    """Rows of a block for (T,) moves: those of the settings, or by the size of the moves where these say 0.
 
     At least a horizon, over which neighbours share days, and at most a tenth of the rows.
 
-    series  (T,) moves
+    series  (T,) moves, of which the sizes count
     apart   days from one row to the next
     memory  days that volatility is known to remember; of a short history the rule may not see them
     """

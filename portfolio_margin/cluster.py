@@ -38,6 +38,8 @@ NO_WORKERS = f"the cluster has had no worker for {WORKERS_SECONDS:.0f} seconds; 
 # clears. So workers of this machine keep what any process would, up to glibc's own bounds; one thread each, as by Dask.
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": 2**25, "MALLOC_TRIM_THRESHOLD_": 2**26}
 MEMORY |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
+# A scheduler has pages of its own whether or not somebody looks: on any free port, so that none is in the way.
+PAGES = "127.0.0.1:0"
 # Partitions under way or waiting, for each thread of the cluster: enough that none is idle.
 AHEAD = 3
 # How often in a row what is shared may be lost, without one result in between, before a run gives up.
@@ -51,11 +53,14 @@ class ClusterError(EngineError):
 
 
 @contextlib.contextmanager
-def connect(address: str = LOCAL, workers: int | None = None) -> Iterator[Any]:
+def connect(
+    address: str = LOCAL, workers: int | None = None, told: Callable[[str], None] = lambda text: None
+) -> Iterator[Any]:
     """A `distributed.Client` of the scheduler at an address, such as tcp://10.0.0.5:8786, or of this machine.
 
     address  where the scheduler listens, or "local": worker processes on this machine, which end with the context
     workers  of the local cluster, one a core by default; ConfigError beside an address
+    told     called with one line at the end where workers were lost meanwhile
 
     Raises ConfigError where Dask is not installed, ClusterError where nothing answers, where no worker is there, or
     where workers run another version of the engine.
@@ -72,7 +77,8 @@ def connect(address: str = LOCAL, workers: int | None = None) -> Iterator[Any]:
         opened.enter_context(_quiet("distributed"))
         if address == LOCAL:
             count = workers or os.cpu_count() or 1
-            settings: dict[str, Any] = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
+            settings: dict[str, Any] = {"processes": True, "threads_per_worker": 1, "dashboard_address": PAGES}
+            settings["scheduler_kwargs"] = {"dashboard": False}
             with dask.config.set({"distributed.nanny.pre-spawn-environ": MEMORY}):
                 cluster = distributed.LocalCluster(n_workers=count, silence_logs=logging.CRITICAL, **settings)
             opened.enter_context(cluster)
@@ -80,7 +86,9 @@ def connect(address: str = LOCAL, workers: int | None = None) -> Iterator[Any]:
         else:
             client = opened.enter_context(_client_of(distributed, address))
         _check_workers(client, address)
+        before = set(client.nthreads())
         yield client
+        _tell_losses(client, before, told)
 
 
 def over_accounts(
@@ -369,6 +377,14 @@ def _check_workers(client: Any, address: str) -> None:
         shown = said if isinstance(said, str) else f"none ({_said(said)})"
         more = f", and {len(other) - 1} more workers" if len(other) > 1 else ""
         raise ClusterError(f"the worker at {worker} runs engine {shown}{more}: install {VERSION}, which is here")
+
+
+def _tell_losses(client: Any, before: set[str], told: Callable[[str], None]) -> None:
+    """One line where workers that were there before are no more; nothing of a scheduler that went, work being done."""
+    with contextlib.suppress(OSError, TimeoutError):
+        lost = len(before - set(client.nthreads()))
+        if lost:
+            told(f"{lost} worker{'s were' if lost > 1 else ' was'} lost on the way: what was theirs was computed again")
 
 
 def engine_version() -> str:

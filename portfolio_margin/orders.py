@@ -58,6 +58,9 @@ WHOLE, REAL = np.dtype(np.int64), np.dtype(np.float64)
 class OrderChecks(NamedTuple):
     """Accounts after one order each (R,), margin currency: every order by itself, against the state as it is.
 
+    A row says whether, not why: what an order changes, and what the account lacked before, `what_if` of that one order
+    tells (`pre`, `post`, `change`), and `largest_order` how much of it would do.
+
     initial_margin, maintenance_margin, available_funds   afterwards
     fits     True where the account covers its initial margin afterwards
     allowed  True where it does, or where neither available funds nor excess liquidity fall, as in `WhatIf`
@@ -137,11 +140,11 @@ def check(state: State, account: ArrayLike, instrument: ArrayLike, quantity: Arr
     except NumericalError:
         at = _inexact(state, orders)
         names = state.ledger.names(orders[0][at]).tolist()
-        raise refusal(state.arrays, "orders", int(at[0]), names, orders[1][at], orders[2][at]) from None
+        raise refusal(state.arrays, "orders", at + 1, names, orders[1][at], orders[2][at]) from None
 
 
 def _inexact(state: State, orders: Columns) -> IntArray:
-    """Orders that are too large by themselves, one after the other, or the first that is so in its account."""
+    """Orders that are too large by themselves, or the first that is so in its account."""
     large = np.flatnonzero(is_too_large(state.arrays, orders[1], orders[2]))
     if len(large):
         return large
@@ -292,7 +295,8 @@ def _checked_what_if(state: State, account: str, orders: Sequence[tuple[str, flo
     try:
         found = policy.amounts_after(positions, additions, names, state.open_orders(row))
     except NumericalError:
-        raise refusal(policy.arrays, "orders", 1, [account] * len(rows), rows, quantities) from None
+        number = np.arange(1, len(rows) + 1)
+        raise refusal(policy.arrays, "orders", number, [account] * len(rows), rows, quantities) from None
     pre, post = ledger.figures(row)[0].tolist(), stacked(found)[0].tolist()
     return _answer(policy, account, pre, post, found.unseen)
 
@@ -379,14 +383,19 @@ def _columns(account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> 
     for name, column in given.items():
         kinds = "iuf" if name == "quantity" else "iu"
         if column.size and column.dtype.kind not in kinds:
-            wanted = "numbers" if name == "quantity" else "rows, which are whole numbers"
-            raise DataError([Problem("orders", None, name, str(column.dtype), f"must hold {wanted}")])
+            wanted = "numbers" if name == "quantity" else f"rows, which are whole numbers; {name}_rows(names) has them"
+            raise DataError([Problem("orders", None, name, _first_of(column), f"must hold {wanted}")])
     shapes = {column.shape for column in given.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
         text = ", ".join(str(column.shape) for column in given.values())
         raise DataError([Problem("orders", None, "shapes", text, "need one account, instrument and quantity an order")])
     rows = [np.ascontiguousarray(given[name], dtype=np.int64) for name in ("account", "instrument")]
     return rows[0], rows[1], np.ascontiguousarray(given["quantity"], dtype=np.float64)
+
+
+def _first_of(column: NDArray[Any]) -> Any:
+    """What a message shows of a column: its first value."""
+    return column.ravel()[0].item() if column.dtype.kind != "O" else column.ravel()[0]
 
 
 def _are_columns(account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> bool:
@@ -404,7 +413,7 @@ def _are_columns(account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike)
 
 
 def _refuse(state: State, account: IntArray, instrument: IntArray, quantity: FloatArray) -> None:
-    """DataError naming every order that is none, by the first thing that is wrong with it."""
+    """DataError naming every order that is none, the first as row 1, by the first thing that is wrong with it."""
     arrays = state.arrays
     known = (instrument >= 0) & (instrument < len(arrays))
     row = np.where(known, instrument, 0)
@@ -428,6 +437,6 @@ def _refuse(state: State, account: IntArray, instrument: IntArray, quantity: Flo
     for field, values, bad, remedy in faults:
         for order in np.flatnonzero(bad).tolist():
             said = remedy if isinstance(remedy, str) else str(remedy[order])
-            problems.setdefault(order, Problem("orders", order, field, values[order].item(), said))
+            problems.setdefault(order, Problem("orders", order + 1, field, values[order].item(), said))
     if problems:
         raise DataError([problems[order] for order in sorted(problems)])

@@ -107,7 +107,7 @@ def _on_cluster(
     from portfolio_margin.cluster import Workers, connect
 
     count = len(parts_of(plan, list(sets), given["chunk_books"]))
-    with connect(given["cluster"], given["workers"]) as client, progress("back-test", count) as step:
+    with connect(given["cluster"], given["workers"], tell) as client, progress("back-test", count) as step:
         workers = Workers(client, lambda part: step(next(iter(part.sets))))
         return back_test(plan, sets, None, given["backend"], own, each=workers, books_each=given["chunk_books"])
 

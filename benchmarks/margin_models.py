@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import portfolio_margin.models
+from benchmarks.parts import command_line
 from benchmarks.timing import best_seconds, report
 from portfolio_margin import Book, load_parameters, load_sample
 from portfolio_margin.requirement import covered
@@ -53,3 +54,7 @@ def run(accounts: int, positions: int, rounds: int) -> None:
     report(f"requirement: {accounts:,} accounts x {positions} positions of the sample", seconds, YARDSTICK)
     for name, value in seconds.items():
         print(f"  {name}: {accounts / value:,.0f} accounts a second")
+
+
+if __name__ == "__main__":
+    command_line(run, __doc__, accounts=100_000, positions=20, rounds=5)

@@ -15,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="parts, with seconds on two quiet cores with the usual sizes, compilation included:\n"
+        epilog="parts, with seconds of processor time where measured, usual sizes, compilation included:\n"
         f"{listed()}\n\npython -m benchmarks.PART --help shows the options of one part.",
     )
     made.add_argument("parts", nargs="*", metavar="PART", help="what to run, by the names below; all without any")

@@ -195,8 +195,8 @@ def run(contracts: int, scenarios: int, accounts: int, positions: int, rounds: i
     ticks = (_moved(market, 1, 1.001), _moved(market, 1, 1.002))
     wide = (_moved(market, 0, 1.001), _moved(market, 0, 1.002))
     contestants = {
-        f"{NARROW}, tick of {RARE} contracts, {HOLDERS} holders": _turns(state, ticks),
-        f"{WIDE}, tick of {contracts:,} contracts, all hold": _turns(state, wide),
+        f"{NARROW}: {RARE} contracts": _turns(state, ticks),
+        f"{WIDE}: {contracts:,} contracts": _turns(state, wide),
         "revalue and margin of everybody": lambda: margin(
             held, revalue(instruments, market, state.arrays.scenario_set), market, model
         ),
@@ -205,7 +205,7 @@ def run(contracts: int, scenarios: int, accounts: int, positions: int, rounds: i
     report(f"tick of one underlying: {shape}", {n: clock for n, (clock, _) in seconds.items()}, next(iter(contestants)))
     report("the same by processor time", {n: busy for n, (_, busy) in seconds.items()}, next(iter(contestants)))
     found["ticks"] = {
-        name.partition(", tick")[0]: {"best": 1e3 * clock, "processor": 1e3 * busy}
+        name.partition(":")[0]: {"best": 1e3 * clock, "processor": 1e3 * busy}
         for name, (clock, busy) in seconds.items()
     }
     return found

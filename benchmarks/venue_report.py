@@ -101,22 +101,29 @@ def span_rows(span: dict[str, Any]) -> list[str]:
     return rows
 
 
-def busy_text(results: list[dict[str, Any]]) -> str:
+def busy_text(results: dict[str, dict[str, Any]]) -> str:
     """What other work there was when the races began, where there was more of it than a core."""
-    loads = [result["load"] for result in results if result.get("load", 0.0) > 1.0]
-    if not loads:
+    busy = {name: result["load"] for name, result in results.items() if result.get("load", 0.0) > 1.0}
+    if not busy:
         return ""
     return (
-        f" Up to {max(loads):.0f} other jobs ran on the machine meanwhile: there processor times tell more, and "
-        "latencies and rates by the clock are worse than they would be alone."
+        f" Up to {max(busy.values()):.0f} other jobs ran on the machine during {', '.join(busy)}: there processor "
+        "times tell more, and latencies and rates by the clock are worse than they would be alone."
     )
 
 
 def section(runs: list[dict[str, Any]], engine: dict[str, Any], span: dict[str, Any]) -> str:
     """Everything that stands between the markers."""
     about = runs[0]["machine"]
+    named = {f"the accounts and the portfolio on {run['threads']} thread(s)": run for run in runs}
     first = f"{about['date']}, {about['processor']}, {about['cores']} cores; best of alternating rounds."
-    lines = [first + busy_text([*runs, engine, span]), "", "### Every goal", "", *goals.table(runs, engine, span)]
+    lines = [
+        first + busy_text({**named, "the orders and ticks": engine, "the SPAN file": span}),
+        "",
+        "### Every goal",
+        "",
+        *goals.table(runs, engine, span),
+    ]
     for place in range(len(runs[0]["races"])):
         lines += race_rows(runs, place)
     lines += [bound_text(runs), "", "### One order, orders in batch and ticks", ""]

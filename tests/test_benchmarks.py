@@ -331,7 +331,7 @@ def test_the_tables_of_the_venue_are_those_of_its_figures() -> None:
     assert f"| scipy CSR, blocks | 900 | 11.2 (22.5) | 450 | 9.00 (18.0) | 10, {verdict} |" in rows
     assert "2.00 on 1 thread(s) (40 ms), 1.25 on 2 thread(s) (40 ms)" in text
     assert "| accounts | 1,000 | 1.00 | 2.00 | 0.062 |" in rows
-    assert "Up to 9 other jobs ran on the machine" in text
+    assert "Up to 9 other jobs ran on the machine during the SPAN file:" in text
     derive = (
         "| all accounts: derive_pmrm2 requirement() | at most 3 x worst_loss() | 2.00 (2.00) on 1, 4.00 (4.00) on 2 |"
     )

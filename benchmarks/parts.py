@@ -49,10 +49,10 @@ PARTS: dict[str, Part] = {
     ),
     "american": Part("American options", 42, lambda m, s: m.run(5_000, s.rounds, BUILD / "bench-american.json")),
     "what_if": Part("one what-if without an engine", 8, lambda m, s: m.run(s.accounts, s.positions, s.rounds)),
-    "liquidation": Part("cuts and plans", None, lambda m, s: m.run(s.accounts // 20, s.positions, s.rounds)),
+    "liquidation": Part("cuts and plans", 22, lambda m, s: m.run(s.accounts // 20, s.positions, s.rounds)),
     "stress": Part("a crash of the venue", None, lambda m, s: m.run(s.accounts, s.positions, max(1, s.rounds // 4))),
-    "backtest": Part("margins of a history", None, lambda m, s: m.run(1, hours=24 * 1_000)),
-    "edge": Part("moved markets and paths", None, lambda m, s: m.run(200, 20_000, max(1, s.rounds // 2))),
+    "backtest": Part("margins of a history", 35, lambda m, s: m.run(1, hours=24 * 1_000)),
+    "edge": Part("moved markets and paths", 20, lambda m, s: m.run(200, 20_000, max(1, s.rounds // 2))),
     "hedge": Part("the cheapest hedge", None, lambda m, s: m.run(100, max(1, s.rounds // 2))),
     "engine": Part(
         "one order, orders in batch, fills, ticks", None,

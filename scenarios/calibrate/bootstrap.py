@@ -89,6 +89,7 @@ def block_length(series: ArrayLike, settings: Settings, apart: int = 1, memory: 
 
     At least a horizon, over which neighbours share days, and at most a tenth of the rows.
 
+    series  (T,) moves, decimal
     apart   days from one row to the next
     memory  days that volatility is known to remember; of a short history the rule may not see them
     """

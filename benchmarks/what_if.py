@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.parts import command_line
 from benchmarks.timing import best_seconds, report
 from portfolio_margin import Book, load_sample, margin, what_if
 from portfolio_margin.models import worst_case
@@ -41,3 +42,7 @@ def run(accounts: int, positions: int, rounds: int) -> None:
     shape = f"{accounts:,} accounts x {positions} positions"
     title = f"what-if: {shape}, {len(arrays):,} instruments x {len(arrays.scenario_set)} scenarios"
     report(title, seconds, "what_if, numba, one order")
+
+
+if __name__ == "__main__":
+    command_line(run, __doc__, accounts=100_000, positions=20, rounds=5)

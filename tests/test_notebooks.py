@@ -137,6 +137,10 @@ def test_the_hedging_bot(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (day["trade"] != "").all()
     assert day["available_funds"].min() >= names["LEAST_FUNDS"] > 0
     assert day["delta"].abs().max() <= names["DELTA_LIMIT"]
+    # A hedge has what it was for, buys back nothing that is quoted, and the batch has one order that is refused.
+    assert ((day["breach"] != "") == (day["hedge"] != "")).all()
+    assert not any(name in orders for orders in day["orders"] for name in names["NAMES"])
+    assert list(names["checks"].allowed) == [True, True, False]
     assert names["spent"] == pytest.approx(day["cost"].sum())
     assert names["edge"] > 0
     gained = names["edge"] - names["spent"] + names["moved"]

@@ -53,6 +53,8 @@ bench-peers: $(PEER_VENV)/.installed
 	$(PEER_VENV)/bin/python -m benchmarks.american --json build/peers-american.json
 	$(PEER_VENV)/bin/python -m benchmarks.venue --threads 1 --json build/peers-venue-1.json --figure build/venue-1.png
 	$(PEER_VENV)/bin/python -m benchmarks.venue --json build/peers-venue.json --figure docs/scaling.png
+	$(PEER_VENV)/bin/python -m benchmarks.engine --json build/peers-engine.json
+	$(PEER_VENV)/bin/python -m benchmarks.span --json build/peers-span.json
 	$(PEER_VENV)/bin/python -m benchmarks.report
 	$(PEER_VENV)/bin/python -m benchmarks.venue_report
 

@@ -1,69 +1,51 @@
-"""Run the benchmarks: `python -m benchmarks [--contracts 2000 --scenarios 64 ...]`."""
+"""Run the benchmarks, all or those that are named: `python -m benchmarks [PART...] [--contracts 2000 ...]`."""
 
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
+import time
 
-from benchmarks import (
-    accelerator,
-    american,
-    backtest,
-    edge,
-    engine,
-    hedge,
-    liquidation,
-    margin_models,
-    pairing,
-    pricing,
-    revalue,
-    slices,
-    span,
-    startup,
-    stress,
-    venue,
-    what_if,
-    worst_loss,
-)
+from benchmarks import goals
+from benchmarks.parts import PARTS, listed
 
-BUILD = Path("build")
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="parts, with seconds of processor time where measured, usual sizes, compilation included:\n"
+        f"{listed()}\n\npython -m benchmarks.PART --help shows the options of one part.",
+    )
+    made.add_argument("parts", nargs="*", metavar="PART", help="what to run, by the names below; all without any")
+    made.add_argument("--contracts", type=int, default=2_000)
+    made.add_argument("--scenarios", type=int, default=64)
+    made.add_argument("--accounts", type=int, default=100_000, help=f"the speed goals are of {goals.ACCOUNTS:,}")
+    made.add_argument("--largest", type=int, default=goals.ACCOUNTS, help="accounts that the scaling curve goes up to")
+    made.add_argument("--positions", type=int, default=20)
+    made.add_argument("--slices", type=int, default=1_000)
+    made.add_argument(
+        "--commodities", type=int, default=212, help="of the SPAN file; 212 make the 2.2 million values of NSE Clearing"
+    )
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--rows", type=int, default=1_000_000)
+    return made
 
 
 def main() -> None:
-    """Parse the sizes and run everything."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--contracts", type=int, default=2_000)
-    parser.add_argument("--scenarios", type=int, default=64)
-    parser.add_argument("--accounts", type=int, default=100_000)
-    parser.add_argument("--largest", type=int, default=venue.LARGEST, help="accounts that the scaling curve goes up to")
-    parser.add_argument("--positions", type=int, default=20)
-    parser.add_argument("--slices", type=int, default=1_000)
-    parser.add_argument(
-        "--commodities", type=int, default=212, help="of the SPAN file; 212 make the 2.2 million values of NSE Clearing"
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    sizes = parser.parse_args()
-    pricing.run_and_write(sizes.rows, sizes.rounds)
-    revalue.run(sizes.contracts, sizes.scenarios, sizes.rounds)
-    worst_loss.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
-    venue.run(sizes.accounts, os.cpu_count() or 1, sizes.rounds, BUILD / "venue-scaling.png", sizes.largest)
-    accelerator.run(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
-    margin_models.run(sizes.accounts, sizes.positions, sizes.rounds)
-    american.run(5_000, sizes.rounds, BUILD / "bench-american.json")
-    what_if.run(sizes.accounts, sizes.positions, sizes.rounds)
-    what_if.by_model(100 * sizes.rounds)
-    liquidation.run(sizes.accounts // 20, sizes.positions, sizes.rounds)
-    stress.run(sizes.accounts, sizes.positions, max(1, sizes.rounds // 4))
-    backtest.run(1, hours=24 * 1_000)
-    edge.run(200, 20_000, max(1, sizes.rounds // 2))
-    hedge.run(100, (64, 256, 1_000), max(1, sizes.rounds // 2))
-    engine.run_all(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
-    slices.run(sizes.slices, sizes.rounds, output=BUILD / "bench-slices.json")
-    pairing.run(100, sizes.rounds)
-    span.run(sizes.commodities, sizes.accounts // 5, sizes.positions, sizes.rounds)
-    startup.run(sizes.rounds)
+    """Parse parts and sizes, run them and say how long each took."""
+    arguments = parser()
+    sizes = arguments.parse_args()
+    if unknown := [name for name in sizes.parts if name not in PARTS]:
+        arguments.error(f"{', '.join(unknown)}: no such part; there are {', '.join(PARTS)}")
+    taken = {}
+    for name in sizes.parts or PARTS:
+        start = time.perf_counter()
+        PARTS[name].run(name, sizes)
+        taken[name] = time.perf_counter() - start
+        print(f"  {name} took {taken[name]:.0f} s", flush=True)
+    print(f"\n{len(taken)} part(s) in {sum(taken.values()):.0f} s")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.parts import command_line
 from benchmarks.timing import best_seconds, report
 from portfolio_margin import load_sample
 from portfolio_margin.edge.levels import Case, levels, open_case
@@ -54,3 +55,7 @@ def _usual(case: Case, jump: str) -> Dynamics:
     from portfolio_margin.edge.distance import implied_vol_over
 
     return Dynamics.usual(implied_vol_over(case, 1.0 / 365.0), jump)
+
+
+if __name__ == "__main__":
+    command_line(run, __doc__, markets=200, paths=20_000, rounds=2)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import cycle
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks import goals
+from benchmarks.contestants import machine
 from benchmarks.exchange import DAY_MS
+from benchmarks.goals import ARITHMETIC, CHECK, HOLDERS, NARROW, WHAT_IF, WIDE
+from benchmarks.parts import write_figures
 from benchmarks.timing import report
 from portfolio_margin import Book, margin
 from portfolio_margin.engine import MarginEngine, apply
@@ -26,9 +33,9 @@ from scenarios.families import grid
 
 NOW_MS = 1_772_098_865_000
 EXPIRIES = 6
-RARE, HOLDERS = 40, 500
+RARE = 40
 SPOT = (68_000.0, 150.0)
-LATENCIES = 20_000
+LATENCIES, ORDERS = 20_000, 200_000
 
 
 def venue(contracts: int, seed: int = 1) -> tuple[Instruments, Market]:
@@ -137,84 +144,115 @@ def _arithmetic(terms: int) -> Callable[[Any], float]:
 def _as_long_as(seconds: float) -> Callable[[Any], float]:
     """Arithmetic that takes about so long."""
     terms = 1_000
-    taken = best(lambda: _arithmetic(terms)(None), 20)
+    taken, _ = best(lambda: _arithmetic(terms)(None), 20)
     return _arithmetic(max(1, round(terms * seconds / taken)))
 
 
-def tell(title: str, seconds: np.ndarray) -> None:
-    """One line: half of the calls are within p50, and so on."""
-    p50, p99, p999 = np.percentile(seconds, [50, 99, 99.9]) * 1e6
+def tell(title: str, seconds: np.ndarray) -> dict[str, float]:
+    """One line: half of the calls are within p50, and so on; the figures in microseconds."""
+    p50, p99, p999 = (float(value) for value in np.percentile(seconds, [50, 99, 99.9]) * 1e6)
     print(f"  {title:<44}{p50:>10.2f}{p99:>10.2f}{p999:>10.2f}{p99 / p50:>8.2f}{1e6 / p50:>14,.0f}")
+    return {"p50": p50, "p99": p99, "p99.9": p999, "mean": 1e6 * float(seconds.mean())}
 
 
-def best(call: Callable[[], Any], rounds: int) -> float:
-    """Best of some rounds, after one that may compile."""
+def best(call: Callable[[], Any], rounds: int) -> tuple[float, float]:
+    """Best of some rounds, seconds on the clock and of processor time, after one that may compile."""
     call()
-    found = np.inf
+    clock = busy = np.inf
     for _ in range(rounds):
-        before = time.perf_counter()
+        before = time.perf_counter(), time.process_time()
         call()
-        found = min(found, time.perf_counter() - before)
-    return found
+        clock, busy = min(clock, time.perf_counter() - before[0]), min(busy, time.process_time() - before[1])
+    return clock, busy
 
 
-def run(contracts: int, scenarios: int, accounts: int, positions: int, rounds: int, orders: int = 200_000) -> None:
-    """Time single orders, batches, fills and ticks for one number of accounts."""
+class Orders(NamedTuple):
+    """Random orders: rows of accounts and of contracts, and quantities."""
+
+    account: np.ndarray
+    instrument: np.ndarray
+    quantity: np.ndarray
+
+    @classmethod
+    def random(cls, count: int, accounts: int, contracts: int) -> Orders:
+        """So many, of contracts of the first underlying."""
+        random = np.random.default_rng(4)
+        rows, wanted = random.integers(0, accounts, count), 1 + random.integers(0, contracts, count)
+        return cls(rows, wanted, 0.1 * random.integers(1, 30, count) * random.choice([-1, 1], count))
+
+
+def run(contracts: int, scenarios: int, accounts: int, positions: int, rounds: int) -> dict[str, Any]:
+    """Time single orders, batches, fills and ticks for one number of accounts; what was measured."""
     instruments, market = venue(contracts)
     model = worst_case.Model(worst_case.Params(netting="joint"))
     held = book(instruments, contracts, accounts, positions)
     state = start(held, model, instruments, market, moves(market, scenarios))
-    engine = MarginEngine(state)
-    random = np.random.default_rng(4)
-    rows = random.integers(0, accounts, orders)
-    wanted = 1 + random.integers(0, contracts, orders)
-    sizes = 0.1 * random.integers(1, 30, orders) * random.choice([-1, 1], orders)
-    names = instruments.instrument_id
-    numbers = list(zip(rows[:LATENCIES].tolist(), wanted.tolist(), sizes.tolist(), strict=False))
+    orders = Orders.random(ORDERS, accounts, contracts)
+    shape = f"{accounts:,} accounts x {positions} positions, {len(instruments):,} instruments x {scenarios} scenarios"
+    print(f"\nengine: {shape}")
+    found: dict[str, Any] = {"accounts": accounts, "latencies": single_orders(state, held, orders)}
+    found["checks"] = batches(state, accounts, orders, rounds)
+    ticks = (_moved(market, 1, 1.001), _moved(market, 1, 1.002))
+    wide = (_moved(market, 0, 1.001), _moved(market, 0, 1.002))
+    contestants = {
+        f"{NARROW}: {RARE} contracts": _turns(state, ticks),
+        f"{WIDE}: {contracts:,} contracts": _turns(state, wide),
+        "revalue and margin of everybody": lambda: margin(
+            held, revalue(instruments, market, state.arrays.scenario_set), market, model
+        ),
+    }
+    seconds = {name: best(call, rounds) for name, call in contestants.items()}
+    report(f"tick of one underlying: {shape}", {n: clock for n, (clock, _) in seconds.items()}, next(iter(contestants)))
+    report("the same by processor time", {n: busy for n, (_, busy) in seconds.items()}, next(iter(contestants)))
+    found["ticks"] = {
+        name.partition(":")[0]: {"best": 1e3 * clock, "processor": 1e3 * busy}
+        for name, (clock, busy) in seconds.items()
+    }
+    return found
+
+
+def single_orders(state: Any, held: Book, orders: Orders) -> dict[str, dict[str, float]]:
+    """Latencies of one order after the other from Python, microseconds."""
+    engine, names = MarginEngine(state), state.listing.instruments.instrument_id
+    numbers = list(zip(*(column[:LATENCIES].tolist() for column in orders), strict=True))
 
     def made(order: tuple[int, int, float]) -> tuple[str, list[tuple[str, float]]]:
         return str(order[0]), [(str(names[order[1]]), order[2])]
 
     asked = [made(order) for order in numbers]
     fills = [PositionsChanged((Fill(account, *given[0]),)) for account, given in asked]
-    shape = f"{accounts:,} accounts x {positions} positions, {len(instruments):,} instruments x {scenarios} scenarios"
-    print(f"\nengine: {shape}")
     print(f"  {'one call from Python':<44}{'p50 us':>10}{'p99 us':>10}{'p99.9 us':>10}{'99/50':>8}{'a second':>14}")
     usual = float(np.median(latencies({"": lambda order: engine.what_if(*order)}, numbers, LATENCIES // 10, made)[""]))
     asks = {
-        "engine.what_if": lambda order: engine.what_if(*order),
+        WHAT_IF: lambda order: engine.what_if(*order),
         "engine.what_if, the same once more": lambda order: engine.what_if(*order),
-        "arithmetic alone, about as long": _as_long_as(usual),
+        ARITHMETIC: _as_long_as(usual),
     }
     found = latencies(asks, numbers, LATENCIES, made)
-    for title, seconds in found.items():
-        tell(title, seconds)
-    tell("engine.apply of a fill", latencies({"": engine.apply}, fills, LATENCIES // 10)[""])
-    arrays = state.arrays
-    one = held.accounts(0, 1)
-    alone = {"": lambda order: what_if(one, arrays, market, model, "0", order[1])}
-    tell("what_if of a book of one account", latencies(alone, asked, LATENCIES // 100)[""])
-    kernels, policy = state.policy.kernels, state.policy
-    if kernels is not None:
+    found["engine.apply of a fill"] = latencies({"": engine.apply}, fills, LATENCIES // 10)[""]
+    one, market, model = held.accounts(0, 1), state.listing.market, state.policy.model
+    alone = {"": lambda order: what_if(one, state.arrays, market, model, "0", order[1])}
+    found["what_if of a book of one account"] = latencies(alone, asked, LATENCIES // 100)[""]
+    return {title: tell(title, seconds) for title, seconds in found.items()}
+
+
+def batches(state: Any, accounts: int, orders: Orders, rounds: int) -> dict[str, dict[str, float]]:
+    """Nanoseconds an order of a batch: of the kernel on one thread and on two, and of the call."""
+    engine, policy, count = MarginEngine(state), state.policy, len(orders.account)
+    given = (*orders, accounts)
+    calls: dict[str, Callable[[], Any]] = {}
+    if policy.kernels is not None:
         for threads in (1, 2):
-            given = (rows, wanted, sizes, accounts)
-            taken = best(lambda g=given, t=threads: kernels.check_orders(policy.table, state.buffers, g, t), rounds)
-            name = f"check of {orders:,} orders, {threads} thread(s)"
-            print(f"  {name:<44}{1e9 * taken / orders:>10.0f} ns an order, {orders / taken:>12,.0f} a second")
-    taken = best(lambda: engine.check(rows, wanted, sizes), rounds)
-    name = f"engine.check of {orders:,} orders"
-    print(f"  {name:<44}{1e9 * taken / orders:>10.0f} ns an order, {orders / taken:>12,.0f} a second")
-    ticks = (_moved(market, 1, 1.001), _moved(market, 1, 1.002))
-    wide = (_moved(market, 0, 1.001), _moved(market, 0, 1.002))
-    contestants = {
-        f"apply, tick of {RARE} contracts, {HOLDERS} holders": _turns(state, ticks),
-        f"apply, tick of {contracts:,} contracts, all hold": _turns(state, wide),
-        "revalue and margin of everybody": lambda: margin(
-            held, revalue(instruments, market, arrays.scenario_set), market, model
-        ),
-    }
-    seconds = {name: best(call, rounds) for name, call in contestants.items()}
-    report(f"tick of one underlying: {shape}", seconds, next(iter(contestants)))
+            name = f"its kernel, {threads} thread(s)"
+            calls[name] = lambda t=threads: policy.kernels.check_orders(policy.table, state.buffers, given, t)
+    calls[CHECK] = lambda: engine.check(*orders)
+    print(f"  {f'a batch of {count:,} orders':<44}{'ns an order':>12}{'of processor':>14}{'a second':>16}")
+    found = {}
+    for name, call in calls.items():
+        clock, busy = (1e9 * seconds / count for seconds in best(call, rounds))
+        print(f"  {name:<44}{clock:>12.0f}{busy:>14.0f}{1e9 / clock:>16,.0f}")
+        found[name] = {"best": clock, "processor": busy}
+    return found
 
 
 def _moved(market: Market, underlying: int, factor: float) -> Market:
@@ -234,7 +272,28 @@ def _turns(state: Any, markets: Sequence[Market]) -> Callable[[], Any]:
     return tick
 
 
-def run_all(contracts: int, scenarios: int, accounts: int, positions: int, rounds: int) -> None:
-    """From a hundredth of the accounts up to all of them."""
-    for count in sorted({max(accounts // 100, HOLDERS), max(accounts // 10, HOLDERS), accounts}):
-        run(contracts, scenarios, count, positions, rounds)
+def run_all(contracts: int, scenarios: int, accounts: int, positions: int, rounds: int) -> dict[str, Any]:
+    """From a hundredth of the accounts up to all of them; what was measured."""
+    counts = sorted({max(accounts // 100, HOLDERS), max(accounts // 10, HOLDERS), accounts})
+    load = os.getloadavg()[0]
+    runs = [run(contracts, scenarios, count, positions, rounds) for count in counts]
+    goals.of_full_size(accounts)
+    return {"machine": machine(), "load": load, "runs": runs}
+
+
+def main() -> None:
+    """Parse the sizes, run, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
+    parser.add_argument("--contracts", type=int, default=2_000)
+    parser.add_argument("--scenarios", type=int, default=64)
+    parser.add_argument("--accounts", type=int, default=goals.ACCOUNTS, help="a tenth and a hundredth run as well")
+    parser.add_argument("--positions", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, default=None, help="file for the figures")
+    sizes = parser.parse_args()
+    found = run_all(sizes.contracts, sizes.scenarios, sizes.accounts, sizes.positions, sizes.rounds)
+    write_figures(sizes.json, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.parts import command_line
 from benchmarks.timing import best_seconds, report
 from portfolio_margin import Costs, Limits, Target, hedge, load_sample
 from portfolio_margin.hedge import Desk, open_desk, program_of
@@ -54,7 +55,7 @@ def chosen(arrays: RiskArrays, count: int) -> list[str]:
     return [str(name) for name in arrays.instrument_id[contracts[:: max(1, len(contracts) // count)][:count]]]
 
 
-def run(contracts: int, sizes: tuple[int, ...], rounds: int) -> None:
+def run(contracts: int, rounds: int, sizes: tuple[int, ...] = (64, 256, 1_000)) -> None:
     """Time the two programs and a whole hedge for every number of scenarios."""
     sample, costs = load_sample(), Costs()
     model = worst_case.Model(worst_case.Params(netting="joint", short_option_minimum=0.0, haircut=0.0))
@@ -71,3 +72,7 @@ def run(contracts: int, sizes: tuple[int, ...], rounds: int) -> None:
         seconds = best_seconds(contestants, rounds)
         shape = f"{len(names)} contracts x {len(arrays.scenario_set)} scenarios"
         report(f"hedge: {shape}", seconds, "planes added, lots not whole")
+
+
+if __name__ == "__main__":
+    command_line(run, __doc__, contracts=100, rounds=2)

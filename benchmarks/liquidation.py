@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.parts import command_line
 from benchmarks.timing import best_seconds, report
 from benchmarks.what_if import book_of
 from portfolio_margin import Book, load_sample, margin
@@ -47,3 +48,7 @@ def run(accounts: int, positions: int, rounds: int) -> None:
         contestants[name] = lambda policy=policy: [policy.plan(one, arrays, model, costs) for one in few]
     title = f"liquidation: {accounts:,} accounts x {positions} positions, all below maintenance margin"
     report(title, best_seconds(contestants, rounds), "cut_all_accounts, 5 slices")
+
+
+if __name__ == "__main__":
+    command_line(run, __doc__, accounts=5_000, positions=20, rounds=5)

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from benchmarks import exchange
+from benchmarks.parts import command_line
 from benchmarks.timing import best_seconds, report
 from pricing.resolve import resolve
 from scenarios import bind, revalue
@@ -70,3 +71,7 @@ def run(contracts: int, scenarios: int, rounds: int) -> None:
     )
     report(f"revalue: {contracts:,} contracts x {scenarios} scenarios", seconds, "revalue, numba, 1 thread")
     print(f"  largest difference from plain numpy: {gap:.1e} of the margin currency per contract")
+
+
+if __name__ == "__main__":
+    command_line(run, __doc__, contracts=2_000, scenarios=64, rounds=5)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+from benchmarks.parts import command_line
+
 PROGRAMS = {
     "bare interpreter": "pass",
     "import numpy": "import numpy",
@@ -36,3 +38,7 @@ def run(rounds: int) -> None:
     print("\nstart-up of a new process, over the bare interpreter")
     for name, seconds in best.items():
         print(f"  {name:<44}{seconds - bare:>10.3f} s")
+
+
+if __name__ == "__main__":
+    command_line(run, __doc__, rounds=5)

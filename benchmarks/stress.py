@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.parts import command_line
 from benchmarks.timing import best_seconds, report
 from benchmarks.what_if import book_of
 from portfolio_margin import Book, load_sample, margin
@@ -47,3 +48,7 @@ def run(accounts: int, positions: int, rounds: int) -> None:
     }
     title = f"stress: {accounts:,} accounts x {positions} positions"
     report(title, best_seconds(contestants, rounds), f"stress of {len(path)} steps")
+
+
+if __name__ == "__main__":
+    command_line(run, __doc__, accounts=100_000, positions=20, rounds=1)

@@ -8,7 +8,6 @@ are scaled up; one that is not installed is named and left out.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -18,8 +17,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from benchmarks import exchange, venue_peers
+from benchmarks import exchange, goals, venue_peers
 from benchmarks.contestants import first_results, machine, show_times, timed
+from benchmarks.parts import write_figures
 from benchmarks.timing import best_seconds
 from benchmarks.venue_peers import Job, Portfolio
 from portfolio_margin import Book, load_parameters, worst_loss
@@ -42,12 +42,8 @@ SHARE_OF_ACCOUNTS = {
     "scipy CSR, blocks": 0.2,
 }
 LOOP_LEGS = {"QuantLib blackFormula loop": 50, "QuantLib instruments": 10}
-GOALS = {
-    "scipy CSR, blocks": 10.0, "plain numba loop": 2.5, "duckdb": 30.0, "pandas merge + groupby": 100.0,
-    "QuantLib instruments": 300.0, "QuantLib blackFormula loop": 70.0, "torch broadcast": 5.0, "numpy broadcast": 8.0,
-}  # fmt: skip
-DERIVE_GOAL = 3.0
-LARGEST = 1_000_000
+LARGEST = goals.ACCOUNTS
+USUAL = {"contracts": 2_000, "scenarios": 64, "accounts": 50_000}
 CURVES: dict[str, tuple[int, ...]] = {
     "accounts": (1_000, 10_000, 100_000, 1_000_000),
     "scenarios": (16, 27, 64, 128, 256, 512, 1_024, 2_048),
@@ -123,7 +119,7 @@ def race_accounts(accounts: int, threads: int, rounds: int) -> dict[str, Any]:
         scale[name] = accounts / len(some.book)
     title = f"worst loss of {accounts:,} accounts x {POSITIONS}, 2,000 contracts x 64 scenarios, {threads} thread(s)"
     answers = first_results(calls)
-    rows = _race(title, calls, scale, rounds)
+    rows = _race(title, calls, scale, threads, rounds)
     ours = answers["account kernel"]
     off = {
         name: np.abs(answers[name] - ours[: len(answers[name])]).max() / ours.max() for name in peers if name in answers
@@ -133,17 +129,11 @@ def race_accounts(accounts: int, threads: int, rounds: int) -> dict[str, Any]:
     gathered = accounts * POSITIONS * (64 * 4 + 64)
     bound = 1e3 * gathered / cache_read_rate(threads)
     line = rows["account kernel"]
-    derive = rows["derive_pmrm2 requirement()"]
-    ratio = {key: derive[key] / rows["worst_loss()"][key] for key in ("best", "processor")}
-    print(
-        f"  Derive's rules, every expiry by itself: {ratio['best']:.2f} times the time of worst_loss(), "
-        f"{ratio['processor']:.2f} times its processor time (goal: at most {DERIVE_GOAL:g}); "
-        f"{derive['best'] / line['best']:.2f} times that of the kernel"
-    )
     print(
         f"  bound of the second-level cache: {bound:.1f} ms for {gathered / 1e9:.1f} GB of rows; the kernel takes "
-        f"{line['best'] / bound:.2f} times as long (goal: at most 2)"
+        f"{line['best'] / bound:.2f} times as long (goal: at most {goals.CACHE_BOUND:g})"
     )
+    goals.of_full_size(accounts)
     return {"title": title, "contestants": rows, "cache_bound_ms": bound}
 
 
@@ -189,7 +179,7 @@ def race_portfolio(threads: int, rounds: int) -> dict[str, Any]:
     # Many times in a row: of jobs this short the first call after another contestant is one of cold caches.
     for name in calls.keys() - loops.keys():
         calls[name], scale[name] = partial(_repeated, calls[name]), 1.0 / REPEATS
-    rows = _race(title, calls, scale, rounds)
+    rows = _race(title, calls, scale, threads, rounds)
     print("  largest difference, of the gross size: " + ", ".join(f"{n} {v:.0e}" for n, v in off.items()))
     return {"title": title, "contestants": rows}
 
@@ -206,18 +196,16 @@ def _join(calls: dict[str, Callable[[], Any]], name: str, make: Callable[[], Cal
         print(f"  {name}: left out, {error} is not installed")
 
 
-def _race(title: str, calls: dict[str, Callable[[], Any]], scale: dict[str, float], rounds: int) -> dict[str, Any]:
+def _race(
+    title: str, calls: dict[str, Callable[[], Any]], scale: dict[str, float], threads: int, rounds: int
+) -> dict[str, Any]:
     table: dict[str, dict[str, Any]] = {**timed(calls, rounds, scale)}
-    for name, line in table.items():
+    for line in table.values():
         line["version"] = ""
-        line["goal"] = GOALS.get(name)
-    first = next(iter(table))
-    show_times(title, table, first)
-    for name, line in table.items():
-        if line["goal"]:
-            ratio = min(line["ratios"]["best"], line["ratios"]["processor"])
-            verdict = "met" if ratio >= line["goal"] else "missed"
-            print(f"  {name}: {ratio:.1f} times ours, goal {line['goal']:g}: {verdict}")
+    show_times(title, table, next(iter(table)))
+    for name in table:
+        if text := goals.goal_text([{"threads": threads, "races": [{"contestants": table}]}], 0, name):
+            print(f"  {name}: {text}")
     return table
 
 
@@ -225,7 +213,7 @@ def curve(name: str, sizes: Iterable[int], threads: int, rounds: int) -> list[di
     """Best milliseconds of revaluation and of the worst loss as one size grows and the others stay."""
     points = []
     for size in sizes:
-        usual = {"contracts": 2_000, "scenarios": 64, "accounts": 50_000, name: size}
+        usual = {**USUAL, name: size}
         *inputs, arrays, _ = venue_job(usual["contracts"], usual["scenarios"], 1)
         book = exchange.book(usual["contracts"], usual["accounts"], POSITIONS)
         jobs = {"revalue": partial(revalue, *inputs), "worst_loss": partial(worst_loss, book, arrays)}
@@ -235,7 +223,8 @@ def curve(name: str, sizes: Iterable[int], threads: int, rounds: int) -> list[di
             {name: size, "revalue_ms": 1e3 * seconds["revalue"], "worst_loss_ms": 1e3 * seconds["worst_loss"],
              "ns_per_product": 1e9 * seconds["worst_loss"] / products}
         )  # fmt: skip
-    print(f"\nas {name} grow (else 2,000 contracts, 64 scenarios, 50,000 accounts), {threads} thread(s)")
+    others = ", ".join(f"{size:,} {other}" for other, size in USUAL.items())
+    print(f"\nas {name} grow (else {others}), {threads} thread(s)")
     print(f"  {name:>12}{'revalue ms':>14}{'worst_loss ms':>16}{'ns a product':>15}")
     for point in points:
         figures = point["revalue_ms"], point["worst_loss_ms"], point["ns_per_product"]
@@ -243,41 +232,55 @@ def curve(name: str, sizes: Iterable[int], threads: int, rounds: int) -> list[di
     return points
 
 
-def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
+def draw(curves: dict[str, list[dict[str, float]]], path: Path, threads: int, date: str) -> None:
     """The curves as a picture, where matplotlib is installed."""
     try:
         import matplotlib.pyplot as plt
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
     except ImportError:
         print("  no figure: matplotlib is not installed")
         return
-    figure, panels = plt.subplots(1, len(curves), figsize=(4 * len(curves), 3.2), layout="constrained")
+    figure, panels = plt.subplots(1, len(curves), figsize=(4 * len(curves), 3.6), layout="constrained")
     for panel, (name, points) in zip(panels, curves.items(), strict=True):
         for key in ("worst_loss_ms", "revalue_ms"):
             panel.loglog([p[name] for p in points], [p[key] for p in points], marker="o", label=key.removesuffix("_ms"))
+        others = ", ".join(f"{size:,} {other}" for other, size in USUAL.items() if other != name)
+        panel.set_title(others, fontsize="small")
         panel.set(xlabel=name, ylabel="ms")
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if axis is panel.yaxis else (1.0,)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+            axis.set_minor_formatter(NullFormatter())
         panel.grid(alpha=0.3)
         panel.legend(frameon=False)
+    figure.suptitle(
+        f"revalue and worst_loss, {POSITIONS} positions an account, {threads} thread{'s' * (threads > 1)}, {date}"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
+    plt.close(figure)
     print(f"  figure: {path}")
+
+
+def sizes_up_to(sizes: Iterable[int], largest: int) -> list[int]:
+    """Those below a largest one, and that."""
+    return [*(size for size in sizes if size < largest), largest]
 
 
 def all_curves(threads: int, rounds: int, largest: int) -> dict[str, list[dict[str, float]]]:
     """Every curve, of accounts up to a largest number of them."""
-    most = {"accounts": largest}
-    return {
-        name: curve(name, (size for size in sizes if size <= most.get(name, size)), threads, rounds)
-        for name, sizes in CURVES.items()
-    }
+    wanted = {**CURVES, "accounts": sizes_up_to(CURVES["accounts"], largest)}
+    return {name: curve(name, sizes, threads, rounds) for name, sizes in wanted.items()}
 
 
 def run(accounts: int, threads: int, rounds: int, figure: Path | None = None, largest: int = LARGEST) -> dict[str, Any]:
     """All races, of so many accounts, and curves, of accounts up to `largest`; what was measured."""
+    load = os.getloadavg()[0]
     races = [race_accounts(accounts, threads, rounds), race_portfolio(threads, rounds)]
-    curves = all_curves(threads, rounds, largest)
+    curves, about = all_curves(threads, rounds, largest), machine()
     if figure is not None:
-        draw(curves, figure)
-    return {"machine": machine(), "threads": threads, "races": races, "curves": curves}
+        draw(curves, figure, threads, about["date"])
+    return {"machine": about, "load": load, "threads": threads, "races": races, "curves": curves}
 
 
 def main() -> None:
@@ -291,9 +294,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, default=Path("build/venue-scaling.png"))
     chosen = parser.parse_args()
     found = run(chosen.accounts, chosen.threads, chosen.rounds, chosen.figure, chosen.largest)
-    if chosen.json is not None:
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_figures(chosen.json, found)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numba
@@ -12,7 +13,6 @@ from scipy.special import ndtr
 
 from benchmarks.contestants import installed
 from portfolio_margin import Book
-from pricing.xp import numba as XP
 
 BLOCK_ACCOUNTS = 20_000
 
@@ -58,13 +58,24 @@ def _plain_loop(ptr: Any, instrument: Any, quantity: Any, pnl: Any, loss: Any) -
             loss[a] = -lowest
 
 
+@contextlib.contextmanager
+def _parallel_threads(threads: int) -> Iterator[None]:
+    """Run numba's parallel loops on so many threads, at most what the process was started with."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
 def numba_loop(job: Job, threads: int) -> Callable[[], np.ndarray]:
     """The loop one writes: sums in an array, then its least; quantities unchecked, nothing rounded."""
     ptr, loss = job.book.position_ptr, np.empty(len(job.book))
 
     def run() -> np.ndarray:
         # When it is called: how many threads numba takes is a setting of the process.
-        with XP.thread_count(threads):
+        with _parallel_threads(threads):
             _plain_loop(ptr, job.book.instrument_idx, job.book.quantity, job.pnl, loss)
         return loss
 

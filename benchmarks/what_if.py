@@ -10,6 +10,7 @@ from importlib import import_module
 
 import numpy as np
 
+from benchmarks.parts import command_line
 from benchmarks.timing import best_seconds, report
 from portfolio_margin import Book, load_parameters, load_sample, margin, models, what_if
 from portfolio_margin.engine import MarginEngine
@@ -94,3 +95,7 @@ def _each(call: Callable[[tuple[str, str]], object], asked: list[tuple[str, str]
         call(given)
         taken[row] = time.perf_counter() - clock, time.thread_time() - busy
     return taken
+
+
+if __name__ == "__main__":
+    command_line(run, __doc__, accounts=100_000, positions=20, rounds=5)

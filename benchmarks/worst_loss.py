@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from benchmarks import exchange
+from benchmarks.parts import command_line
 from benchmarks.timing import best_seconds, report
 from portfolio_margin import Book, worst_loss
 from scenarios import RiskArrays, revalue
@@ -62,3 +63,7 @@ def run(contracts: int, scenarios: int, accounts: int, positions: int, rounds: i
     )
     report(title, seconds, "worst_loss, numba, 1 thread")
     print(f"  largest relative difference from scipy.sparse: {gap:.1e}")
+
+
+if __name__ == "__main__":
+    command_line(run, __doc__, contracts=2_000, scenarios=64, accounts=100_000, positions=20, rounds=5)

@@ -15,8 +15,17 @@ from typing import Any, NamedTuple
 from portfolio_margin import margin_parts
 from portfolio_margin.book import Book
 from portfolio_margin.io.part_files import check_no_strays, part_folder, part_name
+from portfolio_margin.io.told import NOTHING, Told
 from portfolio_margin.margin import margin
-from portfolio_margin.margin_parts import Part, digest_of_book, digest_of_rows, head_of, known_part, write_manifest
+from portfolio_margin.margin_parts import (
+    Part,
+    balances_of,
+    digest_of_book,
+    digest_of_rows,
+    head_of,
+    known_part,
+    write_manifest,
+)
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.worst_fill import OpenOrders
 from pricing.errors import ConfigError
@@ -50,11 +59,12 @@ class Chunk(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """What a run did: files written by it, files that were there already, accounts in all."""
+    """What a run did: files written by it, files that were there already, accounts in all, and the manifest."""
 
     written: int
     kept: int
     accounts: int
+    manifest: dict[str, Any]
 
 
 def chunks(accounts: int, chunk_accounts: int) -> list[Chunk]:
@@ -65,25 +75,28 @@ def chunks(accounts: int, chunk_accounts: int) -> list[Chunk]:
     return [Chunk(number, low, min(low + chunk_accounts, accounts)) for number, low in enumerate(starts)]
 
 
-def manifest_of(work: Work, chunk_accounts: int) -> dict[str, Any]:
-    """What a folder of results is of: digests of all inputs and of the way they are cut."""
+def manifest_of(work: Work, chunk_accounts: int, told: Told = NOTHING) -> dict[str, Any]:
+    """What a folder of results is of: digests of all inputs and of the way they are cut.
+
+    told  what is told of the market with every part
+    """
 
     def part(chunk: Chunk) -> str:
         orders = None if work.orders is None else work.orders.between(chunk.first, chunk.last)
         return digest_of_rows(work.book.accounts(chunk.first, chunk.last), orders)
 
     parts = [part(chunk) for chunk in chunks(len(work.book), chunk_accounts)]
-    return head_of(digest_of_book(parts), work.arrays, work.model, chunk_accounts)
+    return head_of(digest_of_book(parts), work.arrays, work.model, chunk_accounts, told)
 
 
-def write_part(work: Work, chunk: Chunk, folder: Path, digest: str, identity: dict[str, Any]) -> Part:
+def write_part(work: Work, chunk: Chunk, folder: Path, digest: str, told: Told = NOTHING) -> Part:
     """Compute one chunk and write its file, whole or not at all; over one that is there."""
     own = work.book.accounts(chunk.first, chunk.last)
     orders = None if work.orders is None else work.orders.between(chunk.first, chunk.last)
     given = (own, work.arrays, work.market, work.model)
     statement = margin(*given, backend=work.backend, threads=work.threads, orders=orders)
-    told = {**identity, "notes": list(dict.fromkeys((*identity.get("notes", ()), *statement.notes)))}
-    return margin_parts.write_part(folder, chunk.number, statement, len(own.quantity), told, digest)
+    counts = len(own.quantity), balances_of(own, work.arrays)
+    return margin_parts.write_part(folder, chunk.number, statement, counts, told, digest)
 
 
 def run_in_chunks(
@@ -92,19 +105,19 @@ def run_in_chunks(
     chunk_accounts: int,
     *,
     resume: bool = False,
-    identity: dict[str, Any] | None = None,
+    told: Told = NOTHING,
     done: Callable[[Chunk], None] = lambda chunk: None,
 ) -> Finished:
     """Write the statements of all accounts into a folder, `chunk_accounts` of them a file.
 
-    resume    go on in a folder that has a part of this very run, and compute what is missing
-    identity  what else is to be told in every file
-    done      called after each chunk, for a progress bar
+    resume  go on in a folder that has a part of this very run, and compute what is missing
+    told    what is told of the market in every file
+    done    called after each chunk, for a progress bar
 
     The files are equal to those of a run that was never interrupted, byte for byte. Raises DataError where the folder
     holds results already and `resume` is not given, or holds those of other inputs, and what `margin` raises.
     """
-    head = manifest_of(work, chunk_accounts)
+    head = manifest_of(work, chunk_accounts, told)
     digest, written, parts = str(head["digest"]), 0, []
     with part_folder(folder, head, resume) as place:
         planned = chunks(len(work.book), chunk_accounts)
@@ -112,9 +125,9 @@ def run_in_chunks(
         for chunk in planned:
             part = known_part(place, chunk.number, digest) if resume else None
             if part is None:
-                part = write_part(work, chunk, place, digest, identity or {})
+                part = write_part(work, chunk, place, digest, told)
                 written += 1
             parts.append(part)
             done(chunk)
-        write_manifest(place, head, parts)
-    return Finished(written, len(parts) - written, len(work.book))
+        manifest = write_manifest(place, head, parts)
+    return Finished(written, len(parts) - written, len(work.book), manifest)

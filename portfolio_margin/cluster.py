@@ -34,6 +34,12 @@ WORKERS_SECONDS = 60.0
 LOOK_SECONDS = 5.0
 PAUSE_SECONDS = 0.2
 NO_WORKERS = f"the cluster has had no worker for {WORKERS_SECONDS:.0f} seconds; nothing is reported"
+# Dask has its workers hand back memory at once: the columns of a kernel are then new pages each time, which the system
+# clears. So workers of this machine keep what any process would, up to glibc's own bounds; one thread each, as by Dask.
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": 2**25, "MALLOC_TRIM_THRESHOLD_": 2**26}
+MEMORY |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
+# A scheduler has pages of its own whether or not somebody looks: on any free port, so that none is in the way.
+PAGES = "127.0.0.1:0"
 # Partitions under way or waiting, for each thread of the cluster: enough that none is idle.
 AHEAD = 3
 # How often in a row what is shared may be lost, without one result in between, before a run gives up.
@@ -47,16 +53,21 @@ class ClusterError(EngineError):
 
 
 @contextlib.contextmanager
-def connect(address: str = LOCAL, workers: int | None = None) -> Iterator[Any]:
+def connect(
+    address: str = LOCAL, workers: int | None = None, told: Callable[[str], None] = lambda text: None
+) -> Iterator[Any]:
     """A `distributed.Client` of the scheduler at an address, such as tcp://10.0.0.5:8786, or of this machine.
 
     address  where the scheduler listens, or "local": worker processes on this machine, which end with the context
     workers  of the local cluster, one a core by default; ConfigError beside an address
+    told     called with one line at the end where workers were lost meanwhile
 
     Raises ConfigError where Dask is not installed, ClusterError where nothing answers, where no worker is there, or
     where workers run another version of the engine.
     """
     distributed = _distributed()
+    import dask
+
     if workers is not None and address != LOCAL:
         raise ConfigError(f"workers = {workers!r}: only of a local cluster; {address} has its own")
     if workers is not None and workers < 1:
@@ -66,14 +77,18 @@ def connect(address: str = LOCAL, workers: int | None = None) -> Iterator[Any]:
         opened.enter_context(_quiet("distributed"))
         if address == LOCAL:
             count = workers or os.cpu_count() or 1
-            settings: dict[str, Any] = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
-            cluster = distributed.LocalCluster(n_workers=count, silence_logs=logging.CRITICAL, **settings)
+            settings: dict[str, Any] = {"processes": True, "threads_per_worker": 1, "dashboard_address": PAGES}
+            settings["scheduler_kwargs"] = {"dashboard": False}
+            with dask.config.set({"distributed.nanny.pre-spawn-environ": MEMORY}):
+                cluster = distributed.LocalCluster(n_workers=count, silence_logs=logging.CRITICAL, **settings)
             opened.enter_context(cluster)
             client = opened.enter_context(distributed.Client(cluster))
         else:
             client = opened.enter_context(_client_of(distributed, address))
         _check_workers(client, address)
+        before = set(client.nthreads())
         yield client
+        _tell_losses(client, before, told)
 
 
 def over_accounts(
@@ -93,7 +108,7 @@ def over_accounts(
     Raises what `compute` raises: one DataError with the problems of all partitions, any other error at once; and
     ClusterError where the cluster is lost, or a partition ends every worker that computes it.
     """
-    work = _Work(compute, partitions, None, lambda items: items[0])
+    work = _Work(compute, partitions, lambda items: items[0])
     return _Run(client, work, _Sent(client, (shared,))).results(finished or (lambda result: None))
 
 
@@ -116,18 +131,17 @@ class Workers:
         parts: Sequence[Part],
         homes: Sequence[int] | None = None,
     ) -> list[Result]:
-        """As `over_accounts`, for what `in_parts.Each` says."""
+        """As `over_accounts`, for what `in_parts.Each` says. Whoever is free computes a part: `homes` say nothing."""
         self.sent = self.sent.of(shared)
-        work = _Work(compute, parts, homes, tuple)
+        work = _Work(compute, parts, tuple)
         return _Run(self.client, work, self.sent).results(self.finished)
 
 
 class _Work(NamedTuple):
-    """compute(view(items), partition) of every partition, at its home where there are any; items are what is shared."""
+    """compute(view(items), partition) of every partition; items are what is shared."""
 
     compute: Callable[..., Any]
     partitions: Sequence[Any]
-    homes: Sequence[int] | None
     view: Callable[..., Any]
 
 
@@ -174,13 +188,13 @@ class _Run:
 
     def results(self, finished: Callable[[Any], None]) -> list[Any]:
         """All results in order."""
-        with self._connection_named():
+        with connection_named(self.client):
             while self.error is None and len(self.done) + len(self.failed) < len(self.partitions):
                 self._send(finished)
         if self.error is not None:
             raise self.error
         if self.bad:
-            raise _all_problems(self.bad)
+            raise all_problems(self.bad)
         return [self.done[number] for number in range(len(self.partitions))]
 
     def _send(self, finished: Callable[[Any], None]) -> None:
@@ -202,7 +216,7 @@ class _Run:
             while not lost:
                 for number in itertools.islice(missing, max(ahead - len(pending), 0)):
                     call = (self.work.compute, self.work.view, self.partitions[number], *shared)
-                    pending[self.client.submit(_one_at_a_time, *call, pure=False, **self._home(number))] = number
+                    pending[self.client.submit(_one_at_a_time, *call, pure=False)] = number
                 if not pending:
                     return
                 for future in self._some_done(pending):
@@ -213,13 +227,6 @@ class _Run:
         finally:
             self.client.cancel(list(pending), force=True)
         self._lost(None)
-
-    def _home(self, number: int) -> dict[str, Any]:
-        """Where a partition is computed by preference."""
-        if self.work.homes is None:
-            return {}
-        workers = sorted(self.workers)
-        return {"workers": [workers[self.work.homes[number] % len(workers)]], "allow_other_workers": True}
 
     def _lost(self, error: BaseException | None) -> None:
         """What is shared was lost, or did not arrive: give up after some times, and else see that the loss is known.
@@ -235,9 +242,7 @@ class _Run:
             return
         if error is not None:
             raise error
-        left = len(self.partitions) - len(self.done) - len(self.failed)
-        remedy = "a part needs more memory than a worker has, or machines go away: take fewer accounts to a part"
-        raise ClusterError(f"all workers were lost {self.losses} times with {left} parts to go: {remedy}")
+        raise ClusterError(all_lost(self.losses, len(self.partitions) - len(self.done) - len(self.failed)))
 
     def _wait_for_workers(self) -> None:
         """Workers that were lost have time to start again."""
@@ -290,16 +295,23 @@ class _Run:
         self.failed.add(number)
         return True
 
-    @contextlib.contextmanager
-    def _connection_named(self) -> Iterator[None]:
-        """ClusterError in place of what sockets say."""
-        import distributed
 
-        address = self.client.scheduler.address if self.client.scheduler else "the cluster"
-        try:
-            yield
-        except (OSError, TimeoutError, distributed.CancelledError) as error:
-            raise ClusterError(f"{address} was lost ({_said(error)}); nothing is reported") from None
+@contextlib.contextmanager
+def connection_named(client: Any) -> Iterator[None]:
+    """ClusterError in place of what sockets say."""
+    import distributed
+
+    address = client.scheduler.address if client.scheduler else "the cluster"
+    try:
+        yield
+    except (OSError, TimeoutError, distributed.CancelledError) as error:
+        raise ClusterError(f"{address} was lost ({_said(error)}); nothing is reported") from None
+
+
+def all_lost(losses: int, left: int) -> str:
+    """What is said where all workers were lost so many times in a row, and so many parts are left."""
+    remedy = "a part needs more memory than a worker has, or machines go away: take fewer accounts to a part"
+    return f"all workers were lost {losses} times with {left} parts to go: {remedy}"
 
 
 def _one_at_a_time(compute: Callable[..., Result], view: Callable[..., Any], partition: Any, *items: Any) -> Result:
@@ -307,7 +319,7 @@ def _one_at_a_time(compute: Callable[..., Result], view: Callable[..., Any], par
         return compute(view(items), partition)
 
 
-def _all_problems(errors: Sequence[DataError]) -> DataError:
+def all_problems(errors: Sequence[DataError]) -> DataError:
     """One error with the problems of all, in order of file and row; those beyond what a message shows are counted."""
 
     def place(problem: Problem) -> tuple[str, int]:
@@ -365,6 +377,14 @@ def _check_workers(client: Any, address: str) -> None:
         shown = said if isinstance(said, str) else f"none ({_said(said)})"
         more = f", and {len(other) - 1} more workers" if len(other) > 1 else ""
         raise ClusterError(f"the worker at {worker} runs engine {shown}{more}: install {VERSION}, which is here")
+
+
+def _tell_losses(client: Any, before: set[str], told: Callable[[str], None]) -> None:
+    """One line where workers that were there before are no more; nothing of a scheduler that went, work being done."""
+    with contextlib.suppress(OSError, TimeoutError):
+        lost = len(before - set(client.nthreads()))
+        if lost:
+            told(f"{lost} worker{'s were' if lost > 1 else ' was'} lost on the way: what was theirs was computed again")
 
 
 def engine_version() -> str:

@@ -38,6 +38,7 @@ from portfolio_margin.events import (
     names_of,
 )
 from portfolio_margin.fills import Additions, merged
+from portfolio_margin.inexact_orders import TOO_LARGE, fill_refusal
 from portfolio_margin.ledger import book_of
 from portfolio_margin.nearest import did_you_mean
 from portfolio_margin.order_codes import EQUITY, OK, STATUS, WIDTH
@@ -50,8 +51,8 @@ from portfolio_margin.sensitivities import WhatIf, is_finite, premiums
 from portfolio_margin.state import Listing, State, start, start_from_arrays, started
 from portfolio_margin.statement import AccountStatus
 from portfolio_margin.working_orders import check_working, ordering
-from pricing.arrays import FloatArray, IntArray
-from pricing.errors import ConfigError, DataError, Problem
+from pricing.arrays import FloatArray, IntArray, StrArray
+from pricing.errors import ConfigError, DataError, NumericalError, Problem
 from pricing.instruments import Instruments
 from pricing.market import Market
 from scenarios.revalue import revalue
@@ -105,7 +106,11 @@ def _fill(state: State, event: PositionsChanged) -> tuple[State, Effects]:
         np.concatenate([instrument, cash[moves]]),
         np.concatenate([quantity, paid[moves]]),
     )
-    return _added(state, rows, additions)
+    try:
+        return _added(state, rows, additions)
+    except NumericalError:
+        accounts, given_paid = [fill.account for fill in event.fills], [fill.paid for fill in event.fills]
+        raise fill_refusal(arrays, accounts, given_paid, (instrument, quantity), (cash, paid)) from None
 
 
 def _filled_at_once(state: State, fills: Sequence[Fill], transfers: bool = False) -> tuple[State, Effects] | None:
@@ -159,7 +164,13 @@ def _transfer(state: State, event: CollateralChanged) -> tuple[State, Effects]:
     if amount == 0:
         raise DataError([Problem("collateral", None, "amount", event.amount, "a transfer of nothing")])
     quick = _filled_at_once(state, (Fill(event.account, event.asset, amount),), True)
-    return quick or _added(state, rows, Additions(owner, np.array([row]), np.array([amount])))
+    if quick is not None:
+        return quick
+    try:
+        return _added(state, rows, Additions(owner, np.array([row]), np.array([amount])))
+    except NumericalError:
+        remedy = f"of {event.asset}: with it account {event.account} would be {TOO_LARGE}"
+        raise DataError([Problem("collateral", None, "amount", event.amount, remedy)]) from None
 
 
 def _work(state: State, event: OrdersChanged) -> tuple[State, Effects]:
@@ -178,6 +189,7 @@ def _open(state: State, event: AccountsOpened) -> tuple[State, Effects]:
 
 def _move(state: State, event: MarketUpdated) -> tuple[State, Effects]:
     listing = _listing(state, event)
+    _check_not_older(state, event.market.valuation_time, event.backwards)
     instruments, model, arrays = listing.instruments, state.policy.model, state.arrays
     moved = moved_contracts(instruments, listing.market, event.market)
     everybody = not state.policy.tabled and _dollar_moved(arrays, listing.market, event.market)
@@ -198,6 +210,7 @@ def _publish(state: State, event: ArraysPublished) -> tuple[State, Effects]:
         raise ConfigError("this engine makes its risk arrays itself: pass MarketUpdated")
     arrays = event.arrays
     check_same_contracts(state.arrays, arrays)
+    _check_not_older(state, arrays.valuation_time, event.backwards)
     arrays = replace(arrays, instrument_id=state.arrays.instrument_id)
     policy = Policy.of(arrays, state.policy.model, None, state.policy.backend, state.policy)
     return _recomputed(state, replace(state, policy=policy), state.ledger.all_rows())
@@ -217,6 +230,7 @@ def _replace_model(state: State, event: PolicyChanged) -> tuple[State, Effects]:
 
 def _list_anew(state: State, event: InstrumentsChanged) -> tuple[State, Effects]:
     listing = replace(_listing(state, event), instruments=event.instruments, market=event.market)
+    _check_not_older(state, event.market.valuation_time, event.backwards)
     row_of = event.instruments.index_of()
     new_row = np.array([row_of.get(str(name), -1) for name in state.arrays.instrument_id], dtype=np.int64)
     ledger = state.ledger
@@ -355,6 +369,21 @@ def _listing(state: State, event: MarketUpdated | InstrumentsChanged) -> Listing
     return state.listing
 
 
+def _named(names: Sequence[str] | StrArray, count: int, what: str, rows: ArrayLike) -> list[str]:
+    """Names by row; DataError for what is no row of `count`."""
+    given = np.asarray(rows)
+    if given.size and (given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= count):
+        raise DataError([Problem("engine", None, f"{what} rows", rows, f"must be whole numbers from 0 to {count - 1}")])
+    return [str(names[row]) for row in given.ravel().tolist()]
+
+
+def _check_not_older(state: State, moment: int, backwards: bool) -> None:
+    """DataError where a snapshot is older than the state, unless that is meant."""
+    if moment < state.arrays.valuation_time and not backwards:
+        remedy = f"older than the engine, which is at {state.arrays.valuation_time}; pass backwards=True to go back"
+        raise DataError([Problem("engine", None, "valuation_time", moment, remedy)])
+
+
 class MarginEngine:
     """A state that one writer moves on and many readers ask.
 
@@ -390,6 +419,10 @@ class MarginEngine:
         """An engine whose risk arrays others publish; see `state.start_from_arrays`."""
         return cls(start_from_arrays(book, model, arrays, backend=backend))
 
+    def __repr__(self) -> str:
+        """One line: counts, model and moment."""
+        return f"<MarginEngine: {self._state.summary()}>"
+
     @property
     def state(self) -> State:
         """The state of this moment; it never changes."""
@@ -418,6 +451,15 @@ class MarginEngine:
         """(R,) rows of accounts, which never change. DataError for one that is not there."""
         accounts = names_of(accounts, "account")
         return np.array([self._state.ledger.row_of(account) for account in accounts], dtype=np.int64)
+
+    def account_names(self, rows: ArrayLike) -> list[str]:
+        """Names of accounts by row (R,), such as `StatementChanged.rows`. DataError for a row that is none."""
+        return _named(self._state.ledger.accounts.names, len(self._state.ledger), "account", rows)
+
+    def instrument_names(self, rows: ArrayLike) -> list[str]:
+        """Names of instruments by row (R,). DataError for a row that is none."""
+        names = self._state.arrays.instrument_id
+        return _named(names, len(names), "instrument", rows)
 
     def instrument_rows(self, instruments: Sequence[str]) -> IntArray:
         """(R,) rows of instruments, until others are listed. DataError naming those that are not there."""

@@ -50,9 +50,14 @@ class Fill(NamedTuple):
 
 @dataclass(frozen=True)
 class MarketUpdated:
-    """Another snapshot of the same rows: prices, vols or the time have moved."""
+    """Another snapshot of the same rows: prices, vols or the time have moved.
+
+    backwards  True where an older one than the engine's is meant; without it that is refused, as snapshots that come
+               out of order would be taken for news
+    """
 
     market: Market
+    backwards: bool = False
 
     def __post_init__(self) -> None:
         _check_kind("market", self.market, Market)
@@ -60,9 +65,13 @@ class MarketUpdated:
 
 @dataclass(frozen=True)
 class ArraysPublished:
-    """Other risk arrays of the same contracts, as a venue publishes them; for an engine without a market."""
+    """Other risk arrays of the same contracts, as a venue publishes them; for an engine without a market.
+
+    backwards  as of `MarketUpdated`
+    """
 
     arrays: RiskArrays
+    backwards: bool = False
 
     def __post_init__(self) -> None:
         _check_kind("arrays", self.arrays, RiskArrays)
@@ -75,6 +84,9 @@ class PositionsChanged:
     fills: tuple[Fill, ...]
 
     def __post_init__(self) -> None:
+        given: object = self.fills
+        if isinstance(given, Fill):  # which is a tuple itself
+            raise ConfigError(f"fills = {given!r}: must be a tuple of Fill; of one write PositionsChanged((fill,))")
         if not isinstance(self.fills, (tuple, list)):
             raise ConfigError(f"fills = {self.fills!r}: must be a tuple of Fill")
         for number, fill in enumerate(self.fills, start=1):
@@ -126,10 +138,14 @@ class PolicyChanged:
 
 @dataclass(frozen=True)
 class InstrumentsChanged:
-    """Contracts listed or delisted, with the market that has rows for them; nobody may hold what is gone."""
+    """Contracts listed or delisted, with the market that has rows for them; nobody may hold what is gone.
+
+    backwards  as of `MarketUpdated`
+    """
 
     instruments: Instruments
     market: Market
+    backwards: bool = False
 
     def __post_init__(self) -> None:
         _check_kind("instruments", self.instruments, Instruments)
@@ -150,7 +166,7 @@ Event: TypeAlias = (
 
 @dataclass(frozen=True)
 class StatementChanged:
-    """Accounts whose figures are other than before, by their rows in the engine (R,)."""
+    """Accounts whose figures are other than before, by their rows in the engine (R,); names by `account_names`."""
 
     rows: IntArray
 

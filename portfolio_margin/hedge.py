@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.hedge_candidates import best_of, cheapest_completion, refuted, without_needless
+from portfolio_margin.hedge_columns import spread
 from portfolio_margin.hedge_program import Bands, Program
 from portfolio_margin.hedge_result import Hedge, HedgeTrade, trades_of
 from portfolio_margin.hedge_search import Found, Search, active
+from portfolio_margin.hedge_subsets import fewer_contracts, named_subsets
 from portfolio_margin.hedge_terms import (
     CEILINGS,
     FLOORS,
@@ -129,44 +133,100 @@ def hedge(
     InfeasibleError with the nearest value found where no trades within the limits meet the target.
     Source: docs/hedging.md.
     """
-    costs, limits = costs or Costs(), limits or Limits()
+    asked = _Asked(target, costs or Costs(), limits or Limits())
     desk = open_desk(book, arrays, market, model, account, instruments, backend)
-    program = program_of(desk, costs, limits, spent=target.measure in FLOORS)
-    search = Search(desk.trials, program, target.measure, backend)
-    nothing = np.zeros(len(desk.trials.rows))
+    search = _search_of(desk, asked)
+    if _missed(desk, search, target, nothing := np.zeros(len(desk.trials.rows))) <= 0.0:
+        return _result(desk, search, asked, Found(nothing, 0.0), 0.0)
+    best, bound = _searched(desk, search, asked, {})
+    if best is None:
+        raise _infeasible(desk, search, asked)
+    return _result(desk, search, asked, best, bound)
+
+
+class _Asked(NamedTuple):
+    """What a hedge is asked for."""
+
+    target: Target
+    costs: Costs
+    limits: Limits
+
+    @property
+    def ceiling(self) -> float:
+        """What the requirement, less the margin balance for a floor, must not exceed."""
+        return self.target.amount if self.target.measure in CEILINGS else -self.target.amount
+
+
+def _search_of(desk: Desk, asked: _Asked) -> Search:
+    program = program_of(desk, asked.costs, asked.limits, spent=asked.target.measure in FLOORS)
+    return Search(desk.trials, program, asked.target.measure, desk.backend)
+
+
+def _missed(desk: Desk, search: Search, target: Target, lots: FloatArray) -> float:
+    """By how much whole lots miss the target when the margin is computed anew."""
+    return target.missed_by(desk.measured(lots, target.measure, search.program.cost(lots)))
+
+
+def _searched(
+    desk: Desk, search: Search, asked: _Asked, known: dict[bytes, Found | None]
+) -> tuple[Found | None, float]:
+    """The cheapest trades found in the contracts of a desk, None where none are, and the lower bound of all.
+
+    known  what was found of fewer contracts, by their rows; added to
+
+    Where nothing is proven, or the gap stays open, the subsets of `named_subsets` are searched by themselves, the same
+    way, and what is found of each is where a search among all begins: so more to choose from never costs more.
+    """
+    ceiling, nothing = asked.ceiling, np.zeros(len(desk.trials.rows))
 
     def verify(lots: FloatArray) -> float:
-        return target.missed_by(desk.measured(lots, target.measure, program.cost(lots)))
+        return _missed(desk, search, asked.target, lots)
 
-    if verify(nothing) <= 0.0:
-        return _result(desk, search, target, Found(nothing, 0.0), 0.0)
-    ceiling = target.amount if target.measure in CEILINGS else -target.amount
     search.support(nothing)
     best = search.try_directions(ceiling, verify)
     bound = search.relax(ceiling)
     if np.isfinite(bound) or not search.convex:
         best, whole_bound = search.whole(ceiling, verify, best)
         bound = max(bound, whole_bound)
-    if best is None and not search.proven:
-        best = search.try_all(search.singles(), ceiling, verify)
-    if best is None:
-        raise _infeasible(desk, search, target, ceiling, costs, limits)
-    best = search.polish(best, ceiling, verify)
-    return _result(desk, search, target, best, bound)
+    if search.proven and best is not None and search.gap_closed(best.cost, bound):
+        best = without_needless(search, search.polish(best, ceiling, verify), verify)
+        search.convex = not refuted(search, best, bound)
+        return best, bound
+    starts = [best, cheapest_completion(search, nothing, ceiling, verify, np.inf if best is None else best.cost)]
+    for few in named_subsets(desk.trials):
+        part = replace(desk, trials=fewer_contracts(desk.trials, desk.book, desk.arrays, few))
+        key = part.trials.rows.tobytes()
+        if key not in known:
+            known[key] = _searched(part, _search_of(part, asked), asked, known)[0]
+        smaller = known[key]
+        if smaller is not None:
+            starts.append(Found(spread(smaller.lots, few, len(nothing)), smaller.cost))
+    best = best_of(search, [found for found in starts if found is not None], ceiling, verify)
+    if best is not None and refuted(search, best, bound):
+        # Slopes are taken next to a point: near a kink their planes may lie above the requirement.
+        search.convex = False
+    return best, bound
 
 
-def _result(desk: Desk, search: Search, target: Target, best: Found, bound: float) -> Hedge:
+def _result(desk: Desk, search: Search, asked: _Asked, best: Found, bound: float) -> Hedge:
     proven = search.proven and np.isfinite(bound)
     # A bound is a sum of binary fractions: never above a cost that was reached.
     lower = min(max(bound, 0.0), best.cost) if proven else np.nan
     gap = (best.cost - lower) / best.cost if best.cost > 0.0 else 0.0 if proven or best.cost == 0.0 else np.nan
-    return assemble(desk, search, best.lots, (target.measure, target.amount), (lower, gap))
+    target = asked.target
+    return assemble(desk, search, asked.costs, best.lots, (target.measure, target.amount), (lower, gap))
 
 
 def assemble(
-    desk: Desk, search: Search, lots: FloatArray, asked: tuple[str, float], proven: tuple[float, float]
+    desk: Desk,
+    search: Search,
+    costs: Costs,
+    lots: FloatArray,
+    asked: tuple[str, float],
+    proven: tuple[float, float],
 ) -> Hedge:
     """The result of trades; asked is measure and target, proven the lower bound and the gap."""
+    terms = trade_terms(desk.arrays, desk.trials.rows, costs, Limits(), desk.trials.scale)
     margins = what_if(
         desk.book, desk.arrays, desk.market, desk.model, desk.trials.account, desk.orders(lots), backend=desk.backend
     )
@@ -181,7 +241,7 @@ def assemble(
         model_id=desk.model.model_id,
         measure=asked[0],
         target=asked[1],
-        trades=trades_of(desk.trials, search.program, lots),
+        trades=trades_of(desk.trials, terms, lots),
         cost=search.program.cost(lots),
         lower_bound=proven[0],
         gap=proven[1],
@@ -213,20 +273,51 @@ def _notes(search: Search, gap: float, excluded: tuple[str, ...]) -> tuple[str, 
     return tuple(notes)
 
 
-def _infeasible(
-    desk: Desk, search: Search, target: Target, ceiling: float, costs: Costs, limits: Limits
-) -> InfeasibleError:
+def _infeasible(desk: Desk, search: Search, asked: _Asked) -> InfeasibleError:
     """The error that says what can be reached: the least of the requirement within the limits."""
+    target = asked.target
     lots, reached = smallest(desk, search)
     value = desk.measured(lots, target.measure, search.program.cost(lots))
-    trades = [(trade.instrument, trade.quantity) for trade in trades_of(desk.trials, search.program, lots)]
     side, name = ("at most", "smallest") if target.measure in CEILINGS else ("at least", "largest")
     sure = "" if search.proven and reached else "found "
+    advice, deposit = _advice(desk, asked, value)
     message = (
         f"{desk.trials.account}: no trades within the limits bring {target.measure} to {side} {target.amount:,.2f} "
-        f"{desk.arrays.currency}; the {name} {sure}is {value:,.2f}. Allow more contracts, larger sizes or more cost"
+        f"{desk.arrays.currency}; the {name} {sure}is {value:,.2f}. {advice}"
     )
-    return InfeasibleError(message, value, trades)
+    return InfeasibleError(message, value, desk.orders(lots), deposit)
+
+
+def _advice(desk: Desk, asked: _Asked, reached: float) -> tuple[str, float]:
+    """What would help an account that no trades found bring to its target, and what a deposit must be, NaN for none.
+
+    reached  the best value found; where an asset that is owed costs margin, closing all that hedges it may do worse
+
+    An account whose equity is below the target of its funds cannot trade its way there: trades at the mark leave equity
+    as it is, their costs take from it, and a margin is never below 0.
+    """
+    target, allow = asked.target, "larger sizes or more cost"
+    mine = np.isin(rows := contract_rows(desk.arrays, desk.model, None), desk.book.instrument_idx)
+    held = replace(desk, trials=prepare_trials(desk.book, desk.arrays, desk.model, rows[mine]))
+    # A side that nobody quotes is closed at the half spread.
+    quotes = {name: pair for name, pair in asked.costs.quotes.items() if None not in pair}
+    program = program_of(held, replace(asked.costs, quotes=quotes), Limits(), spent=False)
+    lots = -held.trials.held_lots()
+    cost = program.cost(lots)
+    left = held.measured(lots, target.measure, cost)
+    closing = f"closing everything at these prices, for {cost:,.2f}, leaves {target.measure} at {left:,.2f}"
+    if target.missed_by(left) <= 0.0:
+        return f"C{closing[1:]}: allow the contracts that are held, {allow}", np.nan
+    if target.measure in CEILINGS:
+        return f"Even {closing}; allow more contracts, {allow}", np.nan
+    missing, least = target.missed_by(left), min(target.missed_by(left), target.missed_by(reached))
+    deposit = f"a deposit of {missing:,.2f} is missing even then"
+    if least < missing:
+        deposit += f", and one of {least:,.2f} with the trades found"
+    equity = float(margin(desk.book, desk.arrays, desk.market, desk.model, backend=desk.backend).equity[0])
+    if equity < target.amount and desk.model.traits.options_counted:
+        return f"No trades can do it: equity is {equity:,.2f}. C{closing[1:]}: {deposit}", least
+    return f"C{closing[1:]}: {deposit}. Or allow more contracts, {allow}", least
 
 
 def smallest(desk: Desk, search: Search) -> tuple[FloatArray, bool]:

@@ -97,8 +97,9 @@ def _together(first: Sequence[HedgeTrade], second: Sequence[HedgeTrade]) -> tupl
             total[trade.instrument] = trade
             continue
         quantity = float(np.round(before.quantity + trade.quantity, 12))
-        sides = [t.cost / abs(t.quantity) for t in (before, trade) if t.quantity * quantity > 0.0]
-        total[trade.instrument] = HedgeTrade(trade.instrument, quantity, max(sides, default=0.0) * abs(quantity))
+        sides = [(t.cost / abs(t.quantity), t.price) for t in (before, trade) if t.quantity * quantity > 0.0]
+        cost, price = max(sides, default=(0.0, trade.price))
+        total[trade.instrument] = HedgeTrade(trade.instrument, quantity, cost * abs(quantity), price)
     return tuple(trade for trade in total.values() if trade.quantity != 0.0)
 
 

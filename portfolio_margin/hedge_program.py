@@ -62,6 +62,21 @@ class Answer(NamedTuple):
     status: int
 
 
+class Stated(NamedTuple):
+    """A program as a solver takes it, over (b, s, r): minimise objective, low <= matrix <= high, lower <= . <= upper.
+
+    unit   margin currency of one in the program
+    """
+
+    objective: FloatArray
+    matrix: FloatArray
+    low: FloatArray
+    high: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    unit: float
+
+
 @dataclass
 class Program:
     """The program of one account; planes are added as they are found.
@@ -114,22 +129,20 @@ class Program:
         """
         from scipy.optimize import Bounds, LinearConstraint, milp
 
-        unit = UNIT_SHARE * self.scale
-        cost = np.concatenate([self.buy_cost, self.sell_cost]) / unit
-        matrix, low, high = self._rows(ceiling, cost, unit)
-        upper = np.concatenate([self.most_bought, self.most_sold, [np.inf]])
-        lower = np.append(np.zeros(len(cost)), -np.inf)
-        # The planes already bound r from below; without a weight of its own it must not run away.
-        objective = np.append((cost_weight + margin_weight * self.spent) * cost, margin_weight)
+        stated = self.stated(ceiling, cost_weight, margin_weight)
+        unit = stated.unit
         found = milp(
-            objective,
+            stated.objective,
             integrality=np.append(np.concatenate([whole, whole]), False).astype(int),
-            bounds=Bounds(lower, upper),
-            constraints=LinearConstraint(matrix, low, high),
+            bounds=Bounds(stated.lower, stated.upper),
+            constraints=LinearConstraint(stated.matrix, stated.low, stated.high),
             options={"node_limit": int(self.nodes), "mip_rel_gap": self.gap},
         )
         if found.status == 2:
             return Answer(None, np.inf, INFEASIBLE)
+        if found.x is None and "limit reached" in found.message:
+            # Branches ran out before any whole lots were found; scipy has no status for it.
+            return Answer(None, -np.inf, STOPPED)
         if found.status not in (0, 1) and found.x is None:
             raise NumericalError(f"the solver of the hedge program failed: {found.message}")
         dual = getattr(found, "mip_dual_bound", None)
@@ -141,6 +154,22 @@ class Program:
         count = len(self.buy_cost)
         lots = found.x[:count] - found.x[count : 2 * count]
         return Answer(np.where(whole, np.rint(lots), lots) + 0.0, bound, status)
+
+    def stated(self, ceiling: float, cost_weight: float, margin_weight: float) -> Stated:
+        """The program in numbers, for a solver; arguments as `solve` takes them."""
+        unit = UNIT_SHARE * self.scale
+        cost = np.concatenate([self.buy_cost, self.sell_cost]) / unit
+        matrix, low, high = self._rows(ceiling, cost, unit)
+        # The planes already bound r from below; without a weight of its own it must not run away.
+        return Stated(
+            objective=np.append((cost_weight + margin_weight * self.spent) * cost, margin_weight),
+            matrix=matrix,
+            low=low,
+            high=high,
+            lower=np.append(np.zeros(len(cost)), -np.inf),
+            upper=np.concatenate([self.most_bought, self.most_sold, [np.inf]]),
+            unit=unit,
+        )
 
     def _rows(self, ceiling: float, cost: FloatArray, unit: float) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Rows of the program over (b, s, r), each divided by its largest coefficient."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from portfolio_margin.hedge_program import Program
+from portfolio_margin.hedge_terms import TradeTerms
 from portfolio_margin.sensitivities import WhatIf
 from portfolio_margin.trial_margins import Trials
 from pricing.arrays import FloatArray
@@ -18,11 +18,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HedgeTrade:
-    """One trade: quantity in contracts, + bought, and its cost beside the mark in margin currency."""
+    """One trade: quantity in contracts, + bought, and its cost beside the mark in margin currency.
+
+    price  of a contract that it is filled at, as the venue quotes it: an option that pays in coin in coin, others in
+           quote currency; without fees, which the cost has as well
+    """
 
     instrument: str
     quantity: float
     cost: float
+    price: float
+
+    @property
+    def side(self) -> str:
+        """buy or sell."""
+        return "buy" if self.quantity > 0.0 else "sell"
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ class Hedge:
 
     def columns(self) -> dict[str, list[Any]]:
         """The trades as named columns."""
-        names = ("instrument", "quantity", "cost")
+        names = ("instrument", "side", "quantity", "price", "cost")
         return {name: [getattr(trade, name) for trade in self.trades] for name in names}
 
     def identity(self) -> dict[str, Any]:
@@ -100,16 +110,16 @@ class Hedge:
         return frame(self.columns(), self.identity())
 
 
-def trades_of(trials: Trials, program: Program, lots: FloatArray) -> tuple[HedgeTrade, ...]:
+def trades_of(trials: Trials, terms: TradeTerms, lots: FloatArray) -> tuple[HedgeTrade, ...]:
     """Whole lots (n,) as trades."""
-    order = np.argsort(trials.rows, kind="stable")
-    unit = np.zeros(len(lots))
     found = []
-    for k in order[np.rint(lots[order]) != 0]:
-        single = unit.copy()
-        single[k] = lots[k]
-        step = float(trials.step[k])
+    for k in np.argsort(trials.rows, kind="stable"):
+        size = float(np.rint(lots[k]))
+        if size == 0.0:
+            continue
         # Decimal steps such as 0.1 do not multiply exactly: 3 of them are 0.3.
-        quantity = float(np.round(np.rint(lots[k]) * step, 12))
-        found.append(HedgeTrade(str(trials.names[k]), quantity, program.cost(single)))
+        quantity = float(np.round(size * trials.step[k], 12))
+        by_lot, price = (terms.buy_cost, terms.buy_price) if size > 0.0 else (terms.sell_cost, terms.sell_price)
+        cost = float(by_lot[k] * abs(size))
+        found.append(HedgeTrade(str(trials.names[k]), quantity, cost, float(np.round(price[k], 10))))
     return tuple(found)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from portfolio_margin.convexity import declared_convex
+from portfolio_margin.hedge_columns import MOST_COLUMNS, WIDER, relaxed, whole_lots
 from portfolio_margin.hedge_program import INFEASIBLE, SOLVED, Plane, Program
 from portfolio_margin.hedge_terms import CEILINGS
 from portfolio_margin.trial_margins import TrialMargins, Trials, slopes, trial_margins
@@ -72,8 +73,9 @@ class Search:
     def declared(self) -> bool:
         """Whether the model declares convex what the ceiling is on, over all trades within the limits."""
         trials, program = self.trials, self.program
-        ends = trials.per_lot[:, :, None] * np.stack([-program.most_sold, program.most_bought], axis=1)[:, None, :]
-        low, high = (trials.base + end.sum(axis=0) for end in (ends.min(axis=2), ends.max(axis=2)))
+        adds, takes = np.maximum(trials.per_lot, 0.0), np.maximum(-trials.per_lot, 0.0)
+        low = trials.base - program.most_sold @ adds - program.most_bought @ takes
+        high = trials.base + program.most_bought @ adds + program.most_sold @ takes
         turning = np.zeros(len(trials.arrays), dtype=np.bool_)
         turning[trials.column[(low < 0.0) & (high > 0.0)]] = True
         turning &= trials.arrays.is_collateral
@@ -91,16 +93,17 @@ class Search:
 
     def values(self, points: FloatArray) -> FloatArray:
         """(K,) what a ceiling is on, after trades (K,n): a margin, less the margin balance for a floor."""
-        return self._of(trial_margins(self.trials, points, backend=self.backend))
+        return self.measured(trial_margins(self.trials, points, backend=self.backend))
 
-    def _of(self, found: TrialMargins) -> FloatArray:
+    def measured(self, found: TrialMargins) -> FloatArray:
+        """(K,) what the ceiling is on, of margins after trades."""
         margin = found.initial if self.measure in ("initial_margin", "available_funds") else found.maintenance
         return margin if self.measure in CEILINGS else self.weight * margin - found.balance
 
     def support(self, lots: FloatArray) -> float:
         """The requirement at trades (n,), and its plane there among those of the program."""
         found = trial_margins(self.trials, lots[None, :], backend=self.backend)
-        value = float(self._of(found)[0])
+        value = float(self.measured(found)[0])
         self._observe(lots[None, :], np.array([value]))
         by_lot = slopes(self.trials, lots, backend=self.backend)
         margin = "initial" if self.measure in ("initial_margin", "available_funds") else "maintenance"
@@ -133,14 +136,13 @@ class Search:
 
         inf where no such trades satisfy the program.
         """
-        whole = np.zeros(len(self.trials.rows), dtype=np.bool_)
         weights = {"cost_weight": cost_weight, "margin_weight": margin_weight}
         bound = -np.inf
-        centre = np.zeros(len(whole))
+        centre = np.zeros(len(self.trials.rows))
         for _ in range(MOST_RELAXED_ROUNDS):
             if not self.convex:
                 return bound
-            answer = self.program.solve(ceiling, whole=whole, **weights)
+            answer = relaxed(self.program, ceiling, **weights).answer
             self.rounds += 1
             if answer.status == INFEASIBLE or answer.lots is None:
                 return np.inf
@@ -164,13 +166,12 @@ class Search:
         verify   by how much trades miss the target when everything is computed anew; 0 or less where they meet it
         best     trades known before, None for none
         """
-        lots_whole = np.ones(len(self.trials.rows), dtype=np.bool_)
-        bound, tightened = -np.inf, 0.0
+        bound, tightened, most = -np.inf, 0.0, MOST_COLUMNS
         for turn in range(MOST_WHOLE_ROUNDS):
             if not self.convex and turn >= MOST_UNPROVEN_ROUNDS:
                 return best, bound
-            answer = self.program.solve(
-                ceiling - tightened, whole=lots_whole, cost_weight=weights[0], margin_weight=weights[1]
+            answer, outside = whole_lots(
+                self.program, ceiling - tightened, cost_weight=weights[0], margin_weight=weights[1], most=most
             )
             self.rounds += 1
             if tightened == 0.0:
@@ -181,8 +182,11 @@ class Search:
             if missed <= 0.0:
                 cost = self.program.cost(answer.lots)
                 best = Found(answer.lots, cost) if best is None or cost < best.cost else best
-                return best, bound
-            if best is not None and self._gap_closed(best.cost, bound):
+                if self.gap_closed(best.cost, bound) or not np.isfinite(outside) or not self.proven:
+                    return best, bound
+                most *= WIDER
+                continue
+            if best is not None and self.gap_closed(best.cost, bound):
                 return best, bound
             believed = self.program.height(answer.lots)
             value = self.support(answer.lots)
@@ -193,7 +197,8 @@ class Search:
                 bound = max(bound, answer.bound) if tightened == 0.0 else bound
         return best, bound
 
-    def _gap_closed(self, cost: float, bound: float) -> bool:
+    def gap_closed(self, cost: float, bound: float) -> bool:
+        """Whether a cost is as near to a lower bound as was asked for."""
         return bool(cost - bound <= self.program.gap * max(abs(cost), 1e-12))
 
     def directions(self) -> list[FloatArray]:

@@ -121,12 +121,15 @@ class TradeTerms(NamedTuple):
 
     buy_cost, sell_cost   margin currency per lot beside the mark, 0 or more
     most_bought, most_sold   lots
+    buy_price, sell_price    of a contract as the venue quotes it, fees not included: the mark and what lies beside it
     """
 
     buy_cost: FloatArray
     sell_cost: FloatArray
     most_bought: FloatArray
     most_sold: FloatArray
+    buy_price: FloatArray
+    sell_price: FloatArray
 
 
 def contract_rows(arrays: RiskArrays, model: MarginModel, instruments: Sequence[str] | None) -> IntArray:
@@ -185,8 +188,23 @@ def trade_terms(arrays: RiskArrays, rows: IntArray, costs: Costs, limits: Limits
             # A quote better than the mark counts as the mark: no hedge is paid for by a mark that is off.
             buy[k], sell[k] = max(ask or 0.0, 0.0), max(-(bid or 0.0), 0.0)
             bought[k], sold[k] = 0.0 if ask is None else bought[k], 0.0 if bid is None else sold[k]
-    lots = [np.floor(np.minimum(size / step, MOST_LOTS) + 1e-9) for size in (bought, sold)]
-    return TradeTerms((buy + fee) * step, (sell + fee) * step, *lots)
+    most_bought, most_sold = (np.floor(np.minimum(size / step, MOST_LOTS) + 1e-9) for size in (bought, sold))
+    return TradeTerms(
+        buy_cost=(buy + fee) * step,
+        sell_cost=(sell + fee) * step,
+        most_bought=most_bought,
+        most_sold=most_sold,
+        buy_price=_price(arrays, rows, buy),
+        sell_price=_price(arrays, rows, -sell),
+    )
+
+
+def _price(arrays: RiskArrays, rows: IntArray, beside: FloatArray) -> FloatArray:
+    """(n,) price as the venue quotes it, of margin currency per contract beside the mark."""
+    terms, forward = arrays.terms, arrays.terms.forward[arrays.expiry_idx[rows]]
+    coin = terms.multiplier[rows] * terms.fx[terms.currency_idx[rows]]
+    option = (arrays.value[rows] + beside) / coin
+    return np.where(arrays.kind[rows] == Kind.OPTION, option, forward * (1.0 + beside / arrays.notional[rows]))
 
 
 def _beside_mark(arrays: RiskArrays, row: int, price: float | None) -> float | None:

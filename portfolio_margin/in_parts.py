@@ -1,8 +1,9 @@
 """In parts: a function of every partition of the accounts, results in order; here in this process, one after another.
 
 What is computed account by account is a function of what all partitions share and of one partition. Whoever calls it
-through `Each` does not know where it runs, so that one machine and a cluster (`cluster.Workers`) have one
-implementation; what couples accounts is computed by the caller from the results, which are in order of account.
+through `Each` does not know where it runs, so that one machine and a cluster have one implementation:
+`cluster.Workers`, or `residents.Residents` for parts that are asked many times. What couples accounts is computed by
+the caller from the results, which are in order of account.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ import numpy as np
 from portfolio_margin.book import UNGROUPED, Book
 from portfolio_margin.dollars import money_step
 from portfolio_margin.events import AccountsOpened, CollateralChanged, Event, Fill, PositionsChanged
+from portfolio_margin.kernel_inputs import EXACT_LIMIT
 from portfolio_margin.limit_prices import price_remedies
 from portfolio_margin.liquidation.ledger import Entry, Ledger, Reason, Role, open_ledger, post
 from portfolio_margin.margin import margin
@@ -38,8 +39,8 @@ MARK = "/"
 COIN_TICK = 1e-8
 # Of a tick: binary noise of a balance.
 NOISE = 1e-3
-# Amounts of collateral that are tried at once.
-AT_ONCE = 64
+# Ticks of collateral that are tried first, how many times as many next, and amounts that are tried at once.
+FIRST_TRIAL, FURTHER, AT_ONCE = 2**20, 4, 64
 MARKET = Role.FEE_INCOME
 FUND = Role.INSURANCE_FUND
 
@@ -82,13 +83,14 @@ class Moved:
 
 
 class _Setting(NamedTuple):
-    """What opening and closing share: rows of contract and settlement currency, the tick of that, the fill, and what it
-    pays in ticks."""
+    """What opening and closing share: rows of contract and settlement currency, name and tick of that, the fill, and
+    what it pays in ticks."""
 
     owner: str
     sub_account: str
     row: int
     cash: int
+    asset: str
     tick: float
     quantity: float
     paid: int
@@ -135,8 +137,8 @@ def open_isolated(
     there = _ticks(book, setting.owner, setting)
     ticks = _lacking_ticks(book, arrays, model, setting, there, backend)
     if ticks is None:
-        asset, amount = arrays.instrument_id[setting.cash], there * setting.tick
-        _refuse(setting, "collateral", amount, f"{owner} has too little {asset} for the initial margin of the position")
+        remedy = f"{owner} has too little {setting.asset} for the initial margin of the position"
+        _refuse(setting, "collateral", there * setting.tick, remedy)
     found = _booked(book, arrays, setting, int(ticks or 0), 0)
     statement = margin(found.book.select(owner), arrays, None, model, backend=backend)
     if ticks and statement.available_funds[0] < 0.0:
@@ -198,7 +200,11 @@ def _setting(arrays: RiskArrays, owner: str, order: tuple[str, float], price: fl
     cost = (quantity * float(arrays.value[row]) - gain) / float(arrays.value[cash])
     # Whole ticks, against the account: what is paid is rounded up.
     paid = int(np.ceil(round(cost / tick, 6)))
-    return _Setting(owner, sub_account_of(owner, name), row, cash, tick, quantity, paid)
+    if abs(paid) > EXACT_LIMIT:
+        remedy = f"what it pays, {cost:g} {arrays.instrument_id[cash]}, is too large for exact sums"
+        raise DataError([Problem("orders", 1, "quantity", quantity, remedy)])
+    asset = str(arrays.instrument_id[cash])
+    return _Setting(owner, sub_account_of(owner, name), row, cash, asset, tick, quantity, paid)
 
 
 def _booked(book: Book, arrays: RiskArrays, setting: _Setting, ticks: int, cover: int) -> Moved:
@@ -243,8 +249,8 @@ def _lacking_ticks(
 ) -> int | None:
     """Fewest ticks, up to `most`, with which the sub-account covers its initial margin after the fill; None for none.
 
-    More collateral never lowers available funds, so the ticks that are enough have a first: it is looked for among some
-    numbers at once.
+    More collateral never lowers available funds, so the ticks that are enough have a first: it is looked for upwards,
+    since of all that an owner has no sum may be exact, and then among some numbers at once.
     """
     fill = [(setting.sub_account, setting.row, setting.quantity)]
     own = _with(book, arrays, fill).select(setting.sub_account)
@@ -252,7 +258,7 @@ def _lacking_ticks(
     other = own.instrument_idx != setting.cash
 
     def enough(ticks: IntArray) -> BoolArray:
-        # One alone bears its own name, and is the first and largest trial: an error that it is too large names it.
+        # One alone bears its own name, and the largest trial is one: an error that it is too large names it.
         marks = np.char.zfill(np.arange(len(ticks)).astype(np.str_), 3) if len(ticks) > 1 else np.array([""])
         names = np.char.add(setting.sub_account, marks)
         rows = np.tile(np.append(own.instrument_idx[other], setting.cash), len(ticks))
@@ -262,9 +268,11 @@ def _lacking_ticks(
         statement = margin(trial, arrays, None, model, backend=backend)
         return np.asarray((statement.available_funds >= 0.0) & ~statement.unmargined & (before + ticks >= 0))
 
-    low, high = -1, most
-    if most < 0 or not enough(np.array([most]))[0]:
-        return None
+    low, high = -1, min(most, max(FIRST_TRIAL, -2 * before))
+    while high < 0 or not enough(np.array([high]))[0]:
+        if high == most:
+            return None
+        low, high = high, min(most, FURTHER * high)
     while high - low > 1:
         between = np.unique(np.linspace(low + 1, high, AT_ONCE).astype(np.int64))
         first = int(np.argmax(enough(between)))
@@ -305,7 +313,12 @@ def _quantity(book: Book, account: str, row: int) -> float:
 
 def _ticks(book: Book, account: str, setting: _Setting) -> int:
     """Whole ticks that an account has of the settlement currency; a part of a tick stays where it is."""
-    return int(np.floor(_quantity(book, account, setting.cash) / setting.tick + NOISE))
+    amount = _quantity(book, account, setting.cash)
+    ticks = int(np.floor(amount / setting.tick + NOISE))
+    if abs(ticks) > EXACT_LIMIT:
+        remedy = f"{account} has more {setting.asset} than whole ticks of {setting.tick:g} can count exactly"
+        _refuse(setting, "collateral", amount, remedy)
+    return ticks
 
 
 def _refuse(setting: _Setting, field: str, value: object, remedy: str) -> None:

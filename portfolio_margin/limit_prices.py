@@ -1,7 +1,8 @@
 """Prices that orders may have: which of them nothing can trade at.
 
 An option pays 0 or more, and no more than its payoff: a call at most the underlying, a put at most its strike. Where it
-pays in coin that is one coin, or strike / price coins. Prices beyond are slips of units, such as dollars for coins.
+pays in coin that is one coin, or strike / price coins. A future trades within a factor of its forward that no scenario
+comes near; the width is a convention of ours. Prices beyond are slips of units, such as dollars for coins.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from scenarios.risk_arrays import RiskArrays
 
 # Of a bound that is a quotient.
 NOISE = 1e-9
+# Times its forward, and of it, that a future may trade at: a slip of a hundred lies beyond, a fall by 98 % does not.
+FURTHEST = 50.0
 
 
 def most_worth(arrays: RiskArrays, instrument_idx: IntArray) -> FloatArray:
@@ -37,6 +40,17 @@ def most_worth(arrays: RiskArrays, instrument_idx: IntArray) -> FloatArray:
     return np.asarray(np.where(bounded, most, np.inf))
 
 
+def furthest_of_future(arrays: RiskArrays, instrument_idx: IntArray) -> tuple[FloatArray, FloatArray]:
+    """(O,) each: the lowest and highest price that a future or perpetual may trade at, a fiftieth of its forward and
+    fifty times that; -inf and inf for options, and where no forward above 0 is known.
+
+    instrument_idx  (O,) -> N
+    """
+    forward = np.append(arrays.terms.forward, np.nan)[arrays.expiry_idx[instrument_idx]]
+    known = (arrays.kind[instrument_idx] != Kind.OPTION) & (forward > 0.0)
+    return np.where(known, forward / FURTHEST, -np.inf), np.where(known, forward * FURTHEST, np.inf)
+
+
 def price_remedies(arrays: RiskArrays, instrument_idx: IntArray, price: FloatArray) -> StrArray:
     """(O,) what the price of each order must be where nothing can trade at it, "" where it may stand.
 
@@ -51,4 +65,10 @@ def price_remedies(arrays: RiskArrays, instrument_idx: IntArray, price: FloatArr
     currency = arrays.terms.currency_id[arrays.terms.currency_idx[instrument_idx]]
     for o in np.flatnonzero(price > most * (1.0 + NOISE)).tolist():
         remedy[o] = f"the option is worth {most[o]:.8g} {currency[o]} a unit at most, by what it pays"
+    low, high = furthest_of_future(arrays, instrument_idx)
+    for o in np.flatnonzero((remedy == "") & ((price < low) | (price > high))).tolist():
+        name = arrays.instrument_id[instrument_idx[o]]
+        remedy[o] = (
+            f"{name} may trade from {low[o]:.8g} to {high[o]:.8g}, a fiftieth and {FURTHEST:g} times its forward"
+        )
     return remedy.astype(np.str_)

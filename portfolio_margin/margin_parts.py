@@ -35,11 +35,12 @@ from portfolio_margin.version import VERSION
 from portfolio_margin.worst_fill import OpenOrders
 from pricing.arrays import IntArray
 from pricing.digest import hash_parts
+from pricing.errors import ConfigError
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 
-FORM = "portfolio-margin parts 3"
-LISTED = ("file", "first", "last", "accounts", "positions", "sha256", "input_hash")
+FORM = "portfolio-margin parts 4"
+LISTED = ("file", "first", "last", "accounts", "positions", "balances", "sha256", "input_hash")
 TOTALS = ("equity", "margin_balance", "initial_margin", "maintenance_margin")
 
 
@@ -56,6 +57,7 @@ class MarginJob:
     told      what is told of the market with every part
     left_out  contracts that the market's source has and the market has not, and why
     run       digest of the run, as `head_of` gives it
+    writer    what writes its part files, `part_files.writer`; "" for whatever there is
     orders    open orders of all accounts as `read_orders` takes them, None for none
     """
 
@@ -70,6 +72,7 @@ class MarginJob:
     told: Told = NOTHING
     left_out: Mapping[str, str] = field(default_factory=dict)
     run: str = ""
+    writer: str = ""
     orders: Table | None = None
 
 
@@ -80,7 +83,8 @@ class Part(NamedTuple):
     file          its name in the folder of the job
     sha256, size  of its content, bytes
     first, last   names of its first and last account
-    accounts, positions, excluded   counts; excluded are positions that the model has no rule for
+    accounts, positions, balances, excluded   counts: positions are of contracts, balances of assets, excluded those of
+                  either that the model has no rule for
     status        accounts by status
     below, blind  accounts below maintenance margin, and accounts that bear risk without a rule
     cents         total of each column of TOTALS in whole money steps, so that sums of parts are exact
@@ -96,6 +100,7 @@ class Part(NamedTuple):
     last: str
     accounts: int
     positions: int
+    balances: int
     excluded: int
     status: dict[str, int]
     below: int
@@ -105,13 +110,20 @@ class Part(NamedTuple):
     identity: dict[str, Any]
 
 
-def head_of(book: str, arrays: RiskArrays, model: MarginModel, chunk_accounts: int) -> dict[str, Any]:
+def head_of(
+    book: str, arrays: RiskArrays, model: MarginModel, chunk_accounts: int, told: Told = NOTHING
+) -> dict[str, Any]:
     """What a folder of results is of: digests of all inputs and of the way they are cut, and "digest" of the whole.
 
     book            digest of the book, as `digest_of_book` gives it
     chunk_accounts  accounts to a part
+    told            what is told of the market with every part
+
+    All that ends in the bytes of a part and is not of its rows alone is here, so that parts of one digest go together:
+    also where parameters come from and whether they are valid, what is told, and what writes the files.
     """
-    told = {
+    parameters = model.parameter_set.decided_at(arrays.valuation_time)
+    head = {
         "form": FORM,
         "engine_version": VERSION,
         "model_id": model.model_id,
@@ -119,13 +131,17 @@ def head_of(book: str, arrays: RiskArrays, model: MarginModel, chunk_accounts: i
         "currency": arrays.currency,
         "money_digits": money_digits(money_step(arrays)),
         "chunk_accounts": chunk_accounts,
+        "writer": part_files.writer(),
+        **parameters.identity(),
         "inputs": {
             "book": book,
             "risk_arrays": arrays.digest,
             "parameters": hash_parts([model.model_id, vars(model.params)]),
+            "parameter_set": hash_parts([vars(parameters)]),
+            "told": hash_parts([told.document()]),
         },
     }
-    return {**told, "digest": hash_parts([told])}
+    return {**head, "digest": hash_parts([head])}
 
 
 def digest_of_rows(book: Book, orders: OpenOrders | None = None) -> str:
@@ -153,14 +169,19 @@ def venue_of_partition(job: MarginJob, partition: Partition) -> dict[str, int]:
 def margin_of_partition(job: MarginJob, partition: Partition) -> Part:
     """Read a partition, margin it, and write its part file, whole or not at all.
 
-    The same bytes however often it is done and wherever. DataError for bad rows, and for a folder that is not there.
+    The same bytes however often it is done and wherever. DataError for bad rows, and for a folder that is not there;
+    ConfigError on a machine that writes Parquet otherwise than the run.
     """
+    if job.writer and job.writer != part_files.writer():
+        raise ConfigError(
+            f"a worker writes Parquet by {part_files.writer()}, this run by {job.writer}: install the same on both"
+        )
     book = read_partition(job.files, partition, job.listed, job.market, job.left_out)
     orders = _orders_of(job, partition, book)
     given = (book, job.arrays, job.market, job.model)
     statement = margin(*given, backend=job.backend, threads=job.threads, orders=orders)
-    told = job.told.noted(statement.notes).warned(statement.warnings).document()
-    return write_part(job.folder, partition.number, statement, len(book.quantity), told, job.run)
+    balances = balances_of(book, job.arrays)
+    return write_part(job.folder, partition.number, statement, (len(book.quantity), balances), job.told, job.run)
 
 
 def _orders_of(job: MarginJob, partition: Partition, book: Book) -> OpenOrders | None:
@@ -170,21 +191,30 @@ def _orders_of(job: MarginJob, partition: Partition, book: Book) -> OpenOrders |
     return read_orders(mine, book, job.arrays, job.market, left_out=job.left_out)
 
 
+def balances_of(book: Book, arrays: RiskArrays) -> int:
+    """How many rows of a book are balances of assets; the others are positions."""
+    return int(np.sum(arrays.is_collateral[book.instrument_idx]))
+
+
 def write_part(
-    folder: str | Path, number: int, statement: MarginStatement, positions: int, told: Mapping[str, Any], run: str
+    folder: str | Path, number: int, statement: MarginStatement, counts: tuple[int, int], told: Told, run: str
 ) -> Part:
     """Write the part file of a statement, whole or not at all, over one that is there.
 
-    folder     where it goes
-    run        digest of the run, as `head_of` gives it
-    positions  number of positions of its accounts
-    told       what else is told in the file
+    folder  where it goes
+    number  of the part
+    run     digest of the run, as `head_of` gives it
+    counts  rows of its accounts, and how many of them are balances of assets
+    told    what is told of the market; what the statement notes and warns of comes to it
     """
+    rows, balances = counts
+    document = told.noted(statement.notes).warned(statement.warnings).document()
     sums = {
         "first": str(statement.account[0]),
         "last": str(statement.account[-1]),
         "accounts": len(statement),
-        "positions": positions,
+        "positions": rows - balances,
+        "balances": balances,
         "excluded": int(np.sum(statement.excluded)),
         "status": _by_status(statement),
         "below": int(np.sum(statement.below_maintenance)),
@@ -192,7 +222,7 @@ def write_part(
         "cents": {name: int(np.sum(_money_steps(getattr(statement, name), statement.money_step))) for name in TOTALS},
         "input_hash": statement.input_hash,
     }
-    stated = {**statement.identity(), **told, "run": run, "chunk": number, "part": sums}
+    stated = {**statement.identity(), **document, "run": run, "chunk": number, "part": sums}
     content = part_files.write_part(Path(folder) / part_name(number), statement.columns(), stated)
     return _part(number, content, json.loads(json_text(stated)))
 
@@ -246,9 +276,11 @@ def write_manifest(folder: str | Path, head: Mapping[str, Any], parts: Sequence[
     document = {
         **head,
         **{name: value for name, value in (parts[0].identity if parts else {}).items() if name not in head},
+        **{name: _all_of(name, parts) for name in ("charges_of_ours", "notes", "warnings")},
         "book_hash": hash_parts([part.input_hash for part in parts])[:16],
         "accounts": sum(part.accounts for part in parts),
         "positions": sum(part.positions for part in parts),
+        "balances": sum(part.balances for part in parts),
         "positions_excluded": sum(part.excluded for part in parts),
         "status": {name: sum(part.status[name] for part in parts) for name in AccountStatus.__members__},
         "below_maintenance": sum(part.below for part in parts),
@@ -260,6 +292,11 @@ def write_manifest(folder: str | Path, head: Mapping[str, Any], parts: Sequence[
     part_files.remove_leftovers(Path(folder))
     part_files.write_manifest(Path(folder), document)
     return document
+
+
+def _all_of(name: str, parts: Sequence[Part]) -> list[str]:
+    """What any part states under a name, each once; parts of other accounts may have other notes."""
+    return list(dict.fromkeys(text for part in parts for text in part.identity.get(name, ())))
 
 
 def _is_there(path: Path, part: Part) -> bool:

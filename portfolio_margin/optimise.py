@@ -13,6 +13,7 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.greeks import contract_greeks, position_greeks
 from portfolio_margin.hedge import assemble, open_desk, program_of
+from portfolio_margin.hedge_columns import whole_lots
 from portfolio_margin.hedge_program import Bands
 from portfolio_margin.hedge_result import Hedge
 from portfolio_margin.hedge_search import MOST_UNPROVEN_ROUNDS, MOST_WHOLE_ROUNDS, POLISHING_ROUNDS, Search
@@ -119,8 +120,9 @@ def optimise_book(
     if measure not in CEILINGS:
         raise ConfigError(f"objective measure = {measure!r}: must be one of {', '.join(CEILINGS)}")
     check_bounds(_Price(price), {"price": (0.0, 1e6)})
+    costs = costs or Costs()
     desk = open_desk(book, arrays, market, model, account, instruments, "numba")
-    program = program_of(desk, costs or Costs(), limits or Limits(), bands=profile.rows(desk.trials), spent=False)
+    program = program_of(desk, costs, limits or Limits(), bands=profile.rows(desk.trials), spent=False)
     search = Search(desk.trials, program, measure)
     nothing = np.zeros(len(desk.trials.rows))
     value = search.support(nothing)
@@ -135,7 +137,7 @@ def optimise_book(
     reached, lots = best
     lower = min(bound, reached) if search.proven and np.isfinite(bound) else np.nan
     gap = (reached - lower) / max(abs(reached), 1e-12) if np.isfinite(lower) else np.nan
-    return assemble(desk, search, lots, ("", np.nan), (lower, gap))
+    return assemble(desk, search, costs, lots, ("", np.nan), (lower, gap))
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,10 @@ class _Price:
 
 def _whole(search: Search, price: float, best: Best, bound: float) -> tuple[Best, float]:
     """The best objective and whole lots found, and the lower bound of the objective."""
-    whole = np.ones(len(search.trials.rows), dtype=np.bool_)
     for turn in range(MOST_WHOLE_ROUNDS):
         if not search.convex and turn >= MOST_UNPROVEN_ROUNDS:
             break
-        answer = search.program.solve(np.inf, whole=whole, margin_weight=price)
+        answer = whole_lots(search.program, np.inf, margin_weight=price).answer
         search.rounds += 1
         bound = max(bound, answer.bound)
         if answer.lots is None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from portfolio_margin.convexity import OF_FUNDS, declared_convex
 from portfolio_margin.fills import Additions
+from portfolio_margin.inexact_orders import refusal
 from portfolio_margin.kernel_inputs import EXACT_LIMIT, is_off_step
 from portfolio_margin.ledger import Positions
 from portfolio_margin.order_codes import (
@@ -35,8 +36,12 @@ from portfolio_margin.sensitivities import (
 )
 from portfolio_margin.state import State
 from portfolio_margin.statement import AccountStatus
+from portfolio_margin.worst_fill import is_too_large
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, DataError, NumericalError, Problem
+
+# Account rows, instrument rows and quantities of orders.
+Columns: TypeAlias = tuple[IntArray, IntArray, FloatArray]
 
 STATUS_NAMES = [status.name for status in AccountStatus]
 # Accounts after one order each that are put into one book; a model may need matrices of them.
@@ -52,6 +57,9 @@ WHOLE, REAL = np.dtype(np.int64), np.dtype(np.float64)
 
 class OrderChecks(NamedTuple):
     """Accounts after one order each (R,), margin currency: every order by itself, against the state as it is.
+
+    A row says whether, not why: what an order changes, and what the account lacked before, `what_if` of that one order
+    tells (`pre`, `post`, `change`), and `largest_order` how much of it would do.
 
     initial_margin, maintenance_margin, available_funds   afterwards
     fits     True where the account covers its initial margin afterwards
@@ -84,7 +92,7 @@ class LargestOrder:
 def what_if(state: State, account: str, orders: Sequence[tuple[str, float]]) -> WhatIf:
     """The margin of one account before and after orders filled at the mark, as from `sensitivities.what_if`.
 
-    Raises DataError for an account, instrument or quantity that is none, NumericalError for one too large.
+    Raises DataError for an account, instrument or quantity that is none, and for one too large.
     """
     policy, ledger = state.policy, state.ledger
     row = ledger.accounts.row.get(account, -1) if type(account) is str else -1
@@ -123,10 +131,37 @@ def check(state: State, account: ArrayLike, instrument: ArrayLike, quantity: Arr
     account     (R,) row of each account in the engine
     instrument  (R,) -> N
     quantity    (R,) contracts, + buy
-    Raises DataError naming every order that is none; nothing is computed from a partly bad list.
+    Raises DataError naming every order that is none, or too large for exact sums; nothing is computed from a partly
+    bad list.
     """
-    policy = state.policy
     orders = _columns(account, instrument, quantity)
+    try:
+        return _answers(state, orders)
+    except NumericalError:
+        at = _inexact(state, orders)
+        names = state.ledger.names(orders[0][at]).tolist()
+        raise refusal(state.arrays, "orders", at + 1, names, orders[1][at], orders[2][at]) from None
+
+
+def _inexact(state: State, orders: Columns) -> IntArray:
+    """Orders that are too large by themselves, or the first that is so in its account."""
+    large = np.flatnonzero(is_too_large(state.arrays, orders[1], orders[2]))
+    if len(large):
+        return large
+    low, high = 0, len(orders[0])
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            _answers(state, (orders[0][low:middle], orders[1][low:middle], orders[2][low:middle]))
+            low = middle
+        except NumericalError:
+            high = middle
+    return np.array([low])
+
+
+def _answers(state: State, orders: Columns) -> OrderChecks:
+    """The same; NumericalError where sums are not exact."""
+    policy = state.policy
     count = len(orders[0])
     if not count:
         nothing, none = np.zeros(0), np.zeros(0, np.bool_)
@@ -260,7 +295,9 @@ class _Sizes:
     def _checked(self, steps: IntArray) -> OrderChecks:
         account, instrument = np.full(len(steps), self.row), np.full(len(steps), self.instrument)
         try:
-            return check(self.state, account, instrument, np.asarray(steps * self.quantity, dtype=np.float64))
+            return _answers(
+                self.state, _columns(account, instrument, np.asarray(steps * self.quantity, dtype=np.float64))
+            )
         except NumericalError:
             half = len(steps) // 2
             if not half:
@@ -276,7 +313,11 @@ def _checked_what_if(state: State, account: str, orders: Sequence[tuple[str, flo
     rows, quantities = sound_orders(policy, orders)
     positions, names = ledger.positions(row), ledger.names(row)
     additions = _with_premiums(policy, np.zeros(len(rows), np.int64), rows, quantities)
-    found = policy.amounts_after(positions, additions, names, state.open_orders(row))
+    try:
+        found = policy.amounts_after(positions, additions, names, state.open_orders(row))
+    except NumericalError:
+        number = np.arange(1, len(rows) + 1)
+        raise refusal(policy.arrays, "orders", number, [account] * len(rows), rows, quantities) from None
     pre, post = ledger.figures(row)[0].tolist(), stacked(found)[0].tolist()
     return _answer(policy, account, pre, post, found.unseen)
 
@@ -363,14 +404,19 @@ def _columns(account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> 
     for name, column in given.items():
         kinds = "iuf" if name == "quantity" else "iu"
         if column.size and column.dtype.kind not in kinds:
-            wanted = "numbers" if name == "quantity" else "rows, which are whole numbers"
-            raise DataError([Problem("orders", None, name, str(column.dtype), f"must hold {wanted}")])
+            wanted = "numbers" if name == "quantity" else f"rows, which are whole numbers; {name}_rows(names) has them"
+            raise DataError([Problem("orders", None, name, _first_of(column), f"must hold {wanted}")])
     shapes = {column.shape for column in given.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
         text = ", ".join(str(column.shape) for column in given.values())
         raise DataError([Problem("orders", None, "shapes", text, "need one account, instrument and quantity an order")])
     rows = [np.ascontiguousarray(given[name], dtype=np.int64) for name in ("account", "instrument")]
     return rows[0], rows[1], np.ascontiguousarray(given["quantity"], dtype=np.float64)
+
+
+def _first_of(column: NDArray[Any]) -> Any:
+    """What a message shows of a column: its first value."""
+    return column.ravel()[0].item() if column.dtype.kind != "O" else column.ravel()[0]
 
 
 def _are_columns(account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> bool:
@@ -388,7 +434,7 @@ def _are_columns(account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike)
 
 
 def _refuse(state: State, account: IntArray, instrument: IntArray, quantity: FloatArray) -> None:
-    """DataError naming every order that is none, by the first thing that is wrong with it."""
+    """DataError naming every order that is none, the first as row 1, by the first thing that is wrong with it."""
     arrays = state.arrays
     known = (instrument >= 0) & (instrument < len(arrays))
     row = np.where(known, instrument, 0)
@@ -412,6 +458,6 @@ def _refuse(state: State, account: IntArray, instrument: IntArray, quantity: Flo
     for field, values, bad, remedy in faults:
         for order in np.flatnonzero(bad).tolist():
             said = remedy if isinstance(remedy, str) else str(remedy[order])
-            problems.setdefault(order, Problem("orders", order, field, values[order].item(), said))
+            problems.setdefault(order, Problem("orders", order + 1, field, values[order].item(), said))
     if problems:
         raise DataError([problems[order] for order in sorted(problems)])

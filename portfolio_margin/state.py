@@ -96,7 +96,7 @@ class Holders:
         return np.unique(np.concatenate(parts))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class State:
     """Everything at one moment.
 
@@ -114,6 +114,20 @@ class State:
     listing: Listing | None
     sequence: int = 0
     working: Working = field(default_factory=lambda: NO_ORDERS)
+
+    def __repr__(self) -> str:
+        """One line: counts, model and moment."""
+        return f"<State: {self.summary()}>"
+
+    def summary(self) -> str:
+        """Counts, model and moment in one line."""
+        arrays, model = self.arrays, self.policy.model
+        moment = np.datetime64(arrays.valuation_time, "ms").astype("datetime64[s]")
+        return (
+            f"{len(self.ledger)} accounts, {len(arrays)} instruments, {len(arrays.scenario_set)} scenarios, "
+            f"{model.model_id} ({model.parameter_set.label}), {moment}Z, {arrays.currency}, "
+            f"{'published arrays' if self.listing is None else 'own market'}, {self.sequence} events"
+        )
 
     @cached_property
     def buffers(self) -> tuple[Any, ...]:

@@ -181,8 +181,10 @@ def _margins(trials: Trials, lots: FloatArray, backend: str) -> TrialMargins:
     return _required(trials, account, place, quantity[account, place], len(lots), backend)
 
 
-def _single_lots(trials: Trials, lots: FloatArray, further: FloatArray, backend: str) -> TrialMargins:
-    """Margins after trades (n,), each time with so many lots (n,) more of one contract, (n,) results.
+def single_margins(
+    trials: Trials, lots: FloatArray, which: IntArray, further: FloatArray, *, backend: str = "numba"
+) -> TrialMargins:
+    """Margins after trades (n,), each time with so many lots (K,) more of the contract which (K,) -> n, (K,) results.
 
     `trial_margins` of as many trades, but only what is held of each is looked at.
     """
@@ -193,18 +195,16 @@ def _single_lots(trials: Trials, lots: FloatArray, further: FloatArray, backend:
     kept = np.union1d(np.flatnonzero(held), trials.payers)
     at_once = max(1, NUMBERS_AT_ONCE // (len(kept) + 1))
     parts = []
-    for first in range(0, len(lots), at_once):
-        some = np.arange(first, min(first + at_once, len(lots)))
+    for first in range(0, max(len(which), 1), at_once):
+        some, extra = which[first : first + at_once], further[first : first + at_once]
         quantity = np.repeat(held[kept][None, :], len(some), axis=0)
         for column in np.searchsorted(kept, trials.payers):
-            quantity[:, column] += further[some] * trials.per_lot[some, kept[column]]
+            quantity[:, column] += extra * trials.per_lot[some, kept[column]]
         own = trials.place[some]
         more = np.zeros((len(some), 1))
         known = np.isin(own, kept)
-        quantity[known.nonzero()[0], np.searchsorted(kept, own[known])] += (
-            further[some[known]] * trials.step[some[known]]
-        )
-        more[~known, 0] = further[some[~known]] * trials.step[some[~known]]
+        quantity[known.nonzero()[0], np.searchsorted(kept, own[known])] += extra[known] * trials.step[some[known]]
+        more[~known, 0] = extra[~known] * trials.step[some[~known]]
         place = np.column_stack([np.repeat(kept[None, :], len(some), axis=0), own])
         order = np.argsort(place, axis=1, kind="stable")
         quantity = np.take_along_axis(np.column_stack([quantity, more]), order, axis=1)
@@ -291,7 +291,7 @@ def slopes(trials: Trials, lots: FloatArray, *, backend: str = "numba") -> dict[
         together = np.maximum(np.rint(step / (len(step) * FINE)), 1.0) * FINE
         share = together / step
         ends = trial_margins(trials, np.vstack([here, here + together]), backend=backend)
-        each = _single_lots(trials, here, step, backend)
+        each = single_margins(trials, here, np.arange(len(lots)), step, backend=backend)
         rises = {name: getattr(each, name) - getattr(ends, name)[0] for name in SLOPES}
         gaps = [abs(float((share * rises[name]).sum()) - float(np.diff(getattr(ends, name))[0])) for name in SLOPES]
         if max(gaps) <= KINK * float((share * step * trials.lot_notional).min()):

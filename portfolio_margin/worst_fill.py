@@ -201,6 +201,11 @@ def is_too_large(arrays: RiskArrays, row: IntArray, quantity: FloatArray) -> Boo
     return np.asarray((steps > EXACT_LIMIT) | ((arrays.tick is not None) & (ticks > EXACT_LIMIT)))
 
 
+def _gains_too_large(arrays: RiskArrays, gain: FloatArray) -> BoolArray:
+    """(O,) finite gains that no sum of ticks could hold exactly."""
+    return np.asarray(np.isfinite(gain) & (arrays.tick is not None) & (np.abs(gain) > EXACT_LIMIT * arrays.tick_size))
+
+
 def check_orders(book: Book, arrays: RiskArrays, orders: OpenOrders) -> None:
     """DataError naming every order that is none, as `worst_fill` does."""
     problems = []
@@ -221,6 +226,7 @@ def check_orders(book: Book, arrays: RiskArrays, orders: OpenOrders) -> None:
         ("quantity", ~whole | (orders.quantity == 0.0), orders.quantity, "must be whole steps of the contract, not 0"),
         ("quantity", whole & is_too_large(arrays, row, orders.quantity), orders.quantity, "too large for exact sums"),
         ("gain", ~np.isfinite(orders.gain), orders.gain, "must be finite"),
+        ("gain", _gains_too_large(arrays, orders.gain), orders.gain, "too large for exact sums"),
     )
     for field, bad, values, remedy in checks:
         problems += [Problem("orders", int(o) + 1, field, values[o].item(), remedy) for o in np.flatnonzero(bad)]

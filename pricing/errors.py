@@ -87,11 +87,14 @@ class InfeasibleError(EngineError):
 
     reachable  the nearest value found, NaN where none is known
     trades     (instrument, quantity) that reach it
+    deposit    what would be missing after everything was closed, NaN where it is not that
     """
 
-    def __init__(self, message: str, reachable: float, trades: Sequence[tuple[str, float]] = ()) -> None:
-        self.message, self.reachable, self.trades = message, reachable, tuple(trades)
-        super().__init__(message, reachable, self.trades)
+    def __init__(
+        self, message: str, reachable: float, trades: Sequence[tuple[str, float]] = (), deposit: float = float("nan")
+    ) -> None:
+        self.message, self.reachable, self.trades, self.deposit = message, reachable, tuple(trades), deposit
+        super().__init__(message, reachable, self.trades, deposit)
 
     def __str__(self) -> str:
         return self.message

@@ -10,7 +10,8 @@ import numba
 import numpy as np
 import pytest
 
-from benchmarks import exchange, report, slices, venue, venue_peers, venue_report
+from benchmarks import __main__ as command
+from benchmarks import exchange, goals, parts, report, slices, venue, venue_peers, venue_report
 from benchmarks.accuracy import (
     black_greeks,
     exact_greeks,
@@ -273,28 +274,108 @@ def test_the_venue_has_as_many_scenarios_as_asked(scenarios: int) -> None:
     assert len(exchange.scenario_set(market, scenarios)) == scenarios
 
 
-def venue_run(threads: int, times: dict[str, float]) -> dict[str, object]:
-    """What `benchmarks.venue` writes of one run."""
+def venue_run(threads: int, times: dict[str, float], race: str = "worst loss of accounts") -> dict[str, object]:
+    """A race that `benchmarks.venue` writes of one run; processor times are twice those of the clock."""
     first = next(iter(times.values()))
     lines = {
-        name: {"best": ms, "ratios": {"best": ms / first, "processor": 2.0 * ms / first}, "goal": 10.0 if i else None}
-        for i, (name, ms) in enumerate(times.items())
+        name: {"best": ms, "processor": 2.0 * ms, "ratios": {"best": ms / first, "processor": 2.0 * ms / first}}
+        for name, ms in times.items()
     }
-    race = {"title": f"worst loss of accounts, {threads} thread(s)", "contestants": lines, "cache_bound_ms": 40.0}
+    return {"title": f"{race}, {threads} thread(s)", "contestants": lines, "cache_bound_ms": 40.0}
+
+
+def both_runs() -> list[dict[str, object]]:
+    """Runs on one thread and on two. The goal of the CSR and that of Derive's rules are missed by the clock on two."""
     curves = {"accounts": [{"accounts": 1_000, "revalue_ms": 1.0, "worst_loss_ms": 2.0, "ns_per_product": 0.0625}]}
     about = {"date": "2026-01-01", "processor": "P", "cores": 2}
-    return {"machine": about, "threads": threads, "races": [race], "curves": curves}
-
-
-def test_the_table_of_the_venue_is_that_of_its_figures() -> None:
-    runs = [
-        venue_run(1, {"account kernel": 80.0, "slow": 900.0}),
-        venue_run(2, {"account kernel": 50.0, "slow": 450.0}),
+    races = [
+        {"account kernel": 80.0, "worst_loss()": 90.0, "derive_pmrm2 requirement()": 180.0, "scipy CSR, blocks": 900.0},
+        {"account kernel": 50.0, "worst_loss()": 60.0, "derive_pmrm2 requirement()": 240.0, "scipy CSR, blocks": 450.0},
     ]
-    text = venue_report.section(runs)
+    one = {"portfolio_pnl()": 0.09, "its kernel": 0.06, "numpy broadcast": 0.18}
+    return [
+        {
+            "machine": about, "threads": threads, "curves": curves,
+            "races": [venue_run(threads, times), venue_run(threads, one, "one portfolio")],
+        }
+        for threads, times in enumerate(races, 1)
+    ]  # fmt: skip
+
+
+def engine_run(accounts: int, tick: float) -> dict[str, object]:
+    """What `benchmarks.engine` writes of one number of accounts."""
+    latency = {"p50": 7.0, "p99": 35.0, "p99.9": 50.0, "mean": 8.0}
+    return {
+        "accounts": accounts,
+        "latencies": {goals.WHAT_IF: latency, goals.ARITHMETIC: {**latency, "p99": 14.0}},
+        "checks": {goals.CHECK: {"best": 125.0, "processor": 250.0}},
+        "ticks": {name: {"best": ms, "processor": ms} for name, ms in ((goals.NARROW, tick), (goals.WIDE, 900.0))},
+    }
+
+
+def span_run(milliseconds: float) -> dict[str, object]:
+    """What `benchmarks.span` writes, of a file of 40 MB; processor time is half of that by the clock."""
+    line = {"best": milliseconds, "processor": milliseconds / 2.0, "ratios": {"best": 1.0, "processor": 1.0}}
+    return {
+        "machine": {}, "load": 9.0, "values": 2_200_000, "megabytes": 40.0, "contestants": {"read_spn": line},
+        "peak_mb": 50.0, "arrays_mb": 20.0,
+    }  # fmt: skip
+
+
+def test_the_tables_of_the_venue_are_those_of_its_figures() -> None:
+    engine = {"machine": {}, "runs": [engine_run(10_000, 4.0), engine_run(1_000_000, 9.0)]}
+    text = venue_report.section(both_runs(), engine, span_run(4_000.0))
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert "### Worst loss of accounts\n" in text
-    assert "| slow | 900 | 11.2 (22.5) | 450 | 9.00 (18.0) | 10, met on one thread only |" in text
+    verdict = "met on 1 thread(s) by the clock, met by processor time"
+    assert f"| scipy CSR, blocks | 900 | 11.2 (22.5) | 450 | 9.00 (18.0) | 10, {verdict} |" in rows
     assert "2.00 on 1 thread(s) (40 ms), 1.25 on 2 thread(s) (40 ms)" in text
-    assert "| accounts | 1,000 | 1.00 | 2.00 | 0.062 |" in text
+    assert "| accounts | 1,000 | 1.00 | 2.00 | 0.062 |" in rows
+    assert "Up to 9 other jobs ran on the machine during the SPAN file:" in text
+    derive = (
+        "| all accounts: derive_pmrm2 requirement() | at most 3 x worst_loss() | 2.00 (2.00) on 1, 4.00 (4.00) on 2 |"
+    )
+    assert f"{derive} met on 1 thread(s) |" in rows
+    bound = "| all accounts: account kernel | at most 2 x the bound of the second-level cache"
+    assert f"{bound} | 2.00 on 1, 1.25 on 2 | met |" in rows
+    assert "| one portfolio: numpy broadcast | 8 x ours | 2.00 (4.00) on 1, 2.00 (4.00) on 2 | missed |" in rows
+    assert (
+        "| one portfolio: portfolio_pnl() | at most 1.5 x its kernel | 1.50 (1.50) on 1, 1.50 (1.50) on 2 | met |"
+        in rows
+    )
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     assert f"{venue_report.MARKERS[0]}\n{text}\n" in report.between(page, text, venue_report.MARKERS)
+
+
+def test_goals_of_one_order_and_of_a_span_file() -> None:
+    rows = goals.order_rows({"runs": [engine_run(10_000, 4.0), engine_run(1_000_000, 9.0)]})
+    assert [row[-1] for row in rows] == ["missed", "met", "met", "missed"]
+    assert "5.00 x; arithmetic alone, about as long, 2.00 x" in rows[0][2]
+    assert rows[1][2].startswith("125,000 by the mean")
+    assert rows[2][2].startswith("8,000,000;")
+    assert "2.25 x" in rows[3][2]
+    assert [row[-1] for row in goals.span_rows(span_run(1_900.0))] == ["met", "met"]
+    assert goals.span_rows(span_run(4_000.0))[0][-1] == "missed by the clock, met by processor time"
+    assert goals.span_rows({**span_run(1.0), "peak_mb": 61.0})[1][-1] == "missed"
+
+
+def test_parts_of_the_benchmarks_are_modules_with_a_command_line() -> None:
+    for name in parts.PARTS:
+        source = (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
+        assert "def run" in source
+        assert 'if __name__ == "__main__":' in source
+        assert f"  {name} " in parts.listed()
+
+
+def test_what_is_no_part_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["python -m benchmarks", "venu"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "venu: no such part; there are pricing" in capsys.readouterr().err
+
+
+def test_the_curve_of_accounts_ends_where_asked() -> None:
+    assert venue.sizes_up_to((1_000, 10_000, 100_000), 50_000) == [1_000, 10_000, 50_000]
+    assert venue.sizes_up_to((1_000, 10_000), 10_000) == [1_000, 10_000]
+    assert goals.of_full_size(1_000_000)
+    assert not goals.of_full_size(999_999)

@@ -40,6 +40,10 @@ def test_examples_of_hedging() -> None:
     names = run_blocks("docs/hedging.md")
     assert names["found"].after("available_funds") >= 0.0
     assert names["found"].trades
+    loss_by_price = -names["by_scenario"].price[:, names["worst"]]
+    assert names["by_market"].price[:, 0] == pytest.approx(loss_by_price, rel=1e-6)
+    assert len(names["near"].gap) > 1 and names["near"].gap[0] == 0.0
+    assert names["by_quantity"].bought.shape == (2, 2)
 
 
 def test_examples_of_stress() -> None:

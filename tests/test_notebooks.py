@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from portfolio_margin.liquidation.plan import DEFAULT_BUFFER
 from portfolio_margin.plots.picture import Picture
 from tests.vectors import DATA_VARIABLE, ROOT, data_file
 
@@ -114,7 +115,7 @@ def test_liquidation_and_a_crash(data: str) -> None:
     names = run_cells(ROOT / "notebooks" / "05_liquidation_and_a_crash.ipynb")
     assert len(pictures(names)) == 3
     plans = names["plans"]
-    assert all(plan.after.shortfall(0.15) <= 0.0 for plan in plans.values())
+    assert all(plan.after.shortfall(DEFAULT_BUFFER) <= 0.0 for plan in plans.values())
     spent = {name: plan.cost + plan.penalty for name, plan in plans.items()}
     assert min(spent.values()) == spent["cheapest"]
     settled = names["settled"]
@@ -136,6 +137,10 @@ def test_the_hedging_bot(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (day["trade"] != "").all()
     assert day["available_funds"].min() >= names["LEAST_FUNDS"] > 0
     assert day["delta"].abs().max() <= names["DELTA_LIMIT"]
+    # A hedge has what it was for, buys back nothing that is quoted, and the batch has one order that is refused.
+    assert ((day["breach"] != "") == (day["hedge"] != "")).all()
+    assert not any(name in orders for orders in day["orders"] for name in names["NAMES"])
+    assert list(names["checks"].allowed) == [True, True, False]
     assert names["spent"] == pytest.approx(day["cost"].sum())
     assert names["edge"] > 0
     gained = names["edge"] - names["spent"] + names["moved"]

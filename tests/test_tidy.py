@@ -20,7 +20,8 @@ from tests.vectors import ROOT
 PACKAGES = ("pricing", "scenarios", "portfolio_margin")
 # The shell: what talks to files, terminals, other machines and clocks. Everything else is the core, and pure.
 SHELL = ("portfolio_margin/io", "portfolio_margin/cli", "portfolio_margin/service", "portfolio_margin/plots",
-         "portfolio_margin/report", "portfolio_margin/sample", "portfolio_margin/cluster")  # fmt: skip
+         "portfolio_margin/report", "portfolio_margin/sample", "portfolio_margin/cluster",
+         "portfolio_margin/residents")  # fmt: skip
 
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 70

@@ -14,6 +14,7 @@ from portfolio_margin.backtest.plan import Plan
 from portfolio_margin.backtest.run import BackTest, back_test
 from portfolio_margin.backtest.sets import KINDS, Set, Venue, as_used
 from portfolio_margin.cli.backtest_summary import summary_columns
+from portfolio_margin.cli.calibrated_dynamic import latest_day
 from portfolio_margin.cli.output import (
     chosen_output,
     deliver,
@@ -106,7 +107,7 @@ def _on_cluster(
     from portfolio_margin.cluster import Workers, connect
 
     count = len(parts_of(plan, list(sets), given["chunk_books"]))
-    with connect(given["cluster"], given["workers"]) as client, progress("back-test", count) as step:
+    with connect(given["cluster"], given["workers"], tell) as client, progress("back-test", count) as step:
         workers = Workers(client, lambda part: step(next(iter(part.sets))))
         return back_test(plan, sets, None, given["backend"], own, each=workers, books_each=given["chunk_books"])
 
@@ -145,6 +146,7 @@ def _plan(given: Mapping[str, Any]) -> tuple[Plan, tuple[str, ...]]:
         accept=given["accept"],
         daily=given["daily"],
         known_days=given["least_days"],
+        latest=latest_day(),
         **names,
     )
     plan = Plan(

@@ -24,7 +24,6 @@ ELSEWHERE = {
     "archive": ("dynamic_worst_case", "historical_simulation"),
     "chains": ("dynamic_worst_case", "worst_case"),
     "compress": ("historical_simulation",),
-    "accept": ("worst_case", "historical_simulation"),
 }
 FLAGS = {"set_file": "--set", "chains": "--chain"}
 

@@ -16,6 +16,7 @@ from portfolio_margin.dynamic.effect import CALL_DAYS, Effect, effects
 from portfolio_margin.dynamic.rule import Rule
 from portfolio_margin.io.dynamic_history import Columns, DatedHistory, dynamic_parameters, read_dynamic_history
 from portfolio_margin.io.forward_curves import read_forward_curves
+from portfolio_margin.io.history import refuse_unknown_days
 from portfolio_margin.io.parameter_archive import keep_parameters, plain_values
 from portfolio_margin.io.parameter_sets import find_parameter_set
 from portfolio_margin.io.parameters import Layer, build
@@ -43,6 +44,9 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
     tables = read_parameters(given["params_file"], TABLES)
     rule = build(Rule, Layer("[rule]", tables.get("rule", {})))
     read = _read(prices, vols, given)
+    findings = list(dict.fromkeys(line for dated in read.values() for one in dated.read for line in one.findings))
+    for line in findings:
+        tell(line)
     last_day = common_day({name: dated.last_day for name, dated in read.items()})
     base, measured = _base(tables.get(MODEL, {})), _measured(tables.get("measured", {}), list(read))
     measured = _with_curves(measured, given["chains"], last_day, list(read), rule)
@@ -56,7 +60,14 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
         note = f"rule {plain_values(rule)}; histories to {last_day}: {files}"
         path = keep_parameters(given["archive"], MODEL, params, stem, source="portfolio-margin calibrate", note=note)
         tell(f"written: {path}")
-    identity = {"model": MODEL, "valid_from": day, "rule": plain_values(rule)}
+    days = {name: f"{dated.read[0].date[0]} to {dated.last_day}" for name, dated in read.items()}
+    identity = {
+        "model": MODEL,
+        "valid_from": day,
+        "rule": plain_values(rule),
+        "histories": days,
+        "findings": findings,
+    }
     if not deliver(output, _columns(params, effect), identity, lambda: _document(params, effect, identity)):
         _show(params, effect, day)
 
@@ -65,7 +76,7 @@ def _read(prices: Mapping[str, str], vols: Mapping[str, str], given: Mapping[str
     columns = [
         Columns(*column_names(given, option, count)) for option, count in (("price_columns", 3), ("vol_columns", 2))
     ]
-    return {
+    found = {
         name: read_dynamic_history(
             path,
             vols[name],
@@ -73,9 +84,19 @@ def _read(prices: Mapping[str, str], vols: Mapping[str, str], given: Mapping[str
             price_columns=columns[0],
             vol_columns=columns[1],
             vol_unit=given["vol_unit"],
+            accept=given["accept"],
+            latest=latest_day(),
         )
         for name, path in prices.items()
     }
+    refuse_unknown_days(given["accept"], [one for dated in found.values() for one in dated.read])
+    return found
+
+
+def latest_day() -> str:
+    """The last day that a history may have: somewhere it is tomorrow already, and a day of a market there ends before
+    one of UTC."""
+    return str(np.datetime64("now", "D") + 1)
 
 
 def column_names(given: Mapping[str, Any], option: str, count: int) -> list[str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from portfolio_margin.cli.calibrated_dynamic import column_names, common_day
-from portfolio_margin.cli.calibration_report import FAMILY, Evidence, columns, document, remarks, show
+from portfolio_margin.cli.calibrated_dynamic import column_names, common_day, latest_day
+from portfolio_margin.cli.calibration_report import FAMILY, Evidence, columns, document, doubts, remarks, show
 from portfolio_margin.cli.output import Output, deliver, progress
 from portfolio_margin.cli.parameters import read_parameters
 from portfolio_margin.cli.tell import tell
@@ -28,6 +28,7 @@ from scenarios.calibrate.moves import log_returns
 from scenarios.calibrate.settings import Settings
 from scenarios.calibrate.surface_shocks import SurfaceShocks, surface_shocks
 from scenarios.calibrate.underlying import Calibrated, calibrate_underlying
+from scenarios.calibrate.vol_shocks import common_powers
 from scenarios.families import grid
 
 MODEL, SETTINGS = "worst_case", "calibration"
@@ -54,6 +55,8 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
     for line in findings(histories):
         tell(line)
     evidence = _evidence(histories, base, settings, given)
+    for line in doubts(evidence, settings):
+        tell(line)
     params = {
         MODEL: build(worst_case.Params, Layer("", FACTORS), Layer(f"[{MODEL}]", tables.get(MODEL, {}))),
         FAMILY: _grid(base, evidence),
@@ -67,6 +70,7 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
         **identity,
         "params": {name: plain_values(value) for name, value in params.items()},
         "evidence": document(evidence),
+        "doubts": doubts(evidence, settings),
         "findings": findings(histories),
     }
     if not deliver(output, columns(evidence), identity, lambda: whole):
@@ -100,8 +104,6 @@ def read_histories(
     # Volumes do not count here, so that the default of three columns is fine and two are enough.
     count = 3 if given["price_columns"].count(",") == 2 else 2
     of_price, of_vol = column_names(given, "price_columns", count), column_names(given, "vol_columns", 2)
-    # Somewhere it is tomorrow already, and a day of a market there ends before one of UTC.
-    latest = str(np.datetime64("now", "D") + 1)
     found = {
         name: read_calibration_history(
             path,
@@ -111,7 +113,7 @@ def read_histories(
             vol_unit=given["vol_unit"],
             until=given["until"],
             accept=given["accept"],
-            latest=latest,
+            latest=latest_day(),
         )
         for name, path in prices.items()
     }
@@ -150,18 +152,21 @@ def _evidence(
         for name, history in histories.items():
             price, vol, _ = history.joint_returns()
             returns = log_returns(history.price.close), log_returns(history.vol.close)
-            found[name] = calibrate_underlying(*returns, (price, vol), farthest, settings)
-            step(name)
+            least = (0.0, 0.0)
             if chain_file:
                 surface = read_surface_history(chain_file, name, given["until"])
                 surfaces[name] = surface_shocks(surface, settings)
                 first, last, count = surface.date[0], surface.date[-1], len(surface.date)
                 tell(f"{chain_file}: surfaces of {name} on {count} days, {first} to {last}")
+                least = surfaces[name].up.shock.value, surfaces[name].down.shock.value
             step(f"surface of {name}")
+            found[name] = calibrate_underlying(*returns, (price, vol), farthest, settings, least)
+            step(name)
         correlation, credits = _joint(histories, found, settings)
-        nodes, errors = _nodes(histories, found, _powers(base, surfaces)[0], settings)
+        powers = _powers(base, surfaces)
+        nodes, errors = _nodes(histories, found, powers[0], settings)
         step("grid")
-    return Evidence(found, surfaces, correlation, credits, nodes, errors)
+    return Evidence(found, surfaces, correlation, credits, nodes, errors, powers)
 
 
 def _joint(
@@ -195,17 +200,16 @@ def _nodes(
 
 
 def _powers(base: grid.Params, surfaces: Mapping[str, SurfaceShocks]) -> tuple[float, float]:
-    """Powers over tenors for all underlyings: those of rises, of which the larger shocks at every tenor."""
-    if not surfaces:
-        return base.dynamics.short_power, base.dynamics.long_power
-    short = max(one.up.short_power.value for one in surfaces.values())
-    long = min(one.up.long_power.value for one in surfaces.values())
-    return float(np.clip(short, 0.0, 1.0)), float(np.clip(long, 0.0, 1.0))
+    """Powers over tenors: those of `common_powers`, a grid has one pair; what chains do not say stays."""
+    given = base.dynamics.short_power, base.dynamics.long_power
+    fitted = common_powers(fit for one in surfaces.values() for fit in (one.up, one.down))
+    short, long = (own if np.isnan(power) else power for own, power in zip(given, fitted, strict=True))
+    return short, long
 
 
 def _grid(base: grid.Params, evidence: Evidence) -> grid.Params:
     found = evidence.found
-    short, long = _powers(base, evidence.surfaces)
+    short, long = evidence.powers
     values = {
         "price_range": {name: rounded(one.range.chosen) for name, one in found.items()},
         "vol_up": {name: rounded(one.vol.up) for name, one in found.items()},

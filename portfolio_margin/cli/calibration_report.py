@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from portfolio_margin.cli.output import Column, show_table
-from scenarios.calibrate.bootstrap import Figure
+from scenarios.calibrate.bootstrap import LEAST_CLUSTERS, Figure
 from scenarios.calibrate.grid_nodes import GridFit
 from scenarios.calibrate.joint_moves import Credit, Shrunk
 from scenarios.calibrate.settings import Settings
 from scenarios.calibrate.surface_shocks import SurfaceShocks
+from scenarios.calibrate.surfaces import TENORS
 from scenarios.calibrate.underlying import Calibrated
+from scenarios.calibrate.vol_shocks import at_tenors
 
 FAMILY = "grid"
 Methods = Mapping[tuple[str, str], Figure]
@@ -28,6 +30,7 @@ class Evidence(NamedTuple):
     credits      by pair
     nodes        the error curve of the underlying that needs most, and its name
     node_errors  error of the nodes chosen, by underlying
+    powers       of vol shocks over tenors up to 30 days and beyond, one pair for all underlyings and both sides
     """
 
     found: Mapping[str, Calibrated]
@@ -36,6 +39,7 @@ class Evidence(NamedTuple):
     credits: Mapping[tuple[str, str], Credit]
     nodes: tuple[GridFit, str]
     node_errors: Mapping[str, float]
+    powers: tuple[float, float]
 
 
 def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
@@ -50,22 +54,71 @@ def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
         )
         vol = one.vol
         for side, methods, used in (("up", vol.up_methods, vol.up_drawn), ("down", vol.down_methods, vol.down_drawn)):
-            said[f"{FAMILY}.vol_{side}.{name}"] = f"{'/'.join(way)} {_band(methods[way])}{_buffer(used, settings)}"
+            said[f"{FAMILY}.vol_{side}.{name}"] = (
+                f"{'/'.join(way)} {_band(methods[way])}{_buffer(used, settings)}{_floor(methods, settings)}"
+                f"{_chains(evidence, name, side)}"
+            )
     factor = max(evidence.found.values(), key=lambda one: one.tail.used).tail.factor
     said[f"{FAMILY}.tail_factor"] = f"band {factor.low:.3f} to {factor.high:.3f}"
     errors = ", ".join(f"{name} {100 * error:.2f} %" for name, error in evidence.node_errors.items())
-    said[f"{FAMILY}.price_nodes"] = f"largest error, shares of the range: {errors}"
-    for field in ("short_power", "long_power"):
+    fit, of = evidence.nodes
+    said[f"{FAMILY}.price_nodes"] = (
+        f"largest error, shares of the range: {errors}; three vols instead of many: {of} {100 * fit.vol_error:.2f} %"
+    )
+    for field, rule in (("short_power", "largest"), ("long_power", "smallest")):
         fits = ", ".join(
-            f"{name} {figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
-            for name, figure in ((name, getattr(s.up, field)) for name, s in evidence.surfaces.items())
+            f"{name} {side} {figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
+            for name, surface in evidence.surfaces.items()
+            for side, figure in (("up", getattr(surface.up, field)), ("down", getattr(surface.down, field)))
         )
-        said[f"{FAMILY}.dynamics.{field}"] = fits or "not measured: no chains were given"
+        said[f"{FAMILY}.dynamics.{field}"] = (
+            f"the {rule}, within 0 to 1, so that no shock is below its fit: {fits}"
+            if fits
+            else "not measured: no chains were given"
+        )
     return said
 
 
 def _band(figure: Figure) -> str:
-    return f"{100 * figure.value:.2f} %, band {100 * figure.low:.2f} to {100 * figure.high:.2f} %"
+    few = f", doubtful: {figure.clusters:.0f} clusters beyond" if figure.doubtful else ""
+    return (
+        f"{100 * figure.value:.2f} %, band {100 * figure.low:.2f} to {100 * figure.high:.2f} %, "
+        f"blocks of {figure.block:.0f}{few}"
+    )
+
+
+def _floor(methods: Methods, settings: Settings) -> str:
+    """The unfiltered quantile that a vol shock is never below, where the settings have a floor."""
+    return f", floor {100 * methods['none', 'sample'].value:.2f} %" if settings.floor == "history" else ""
+
+
+def _chains(evidence: Evidence, name: str, side: str) -> str:
+    """The level that chains say at 30 days; the larger of it and what the index says counts."""
+    if name not in evidence.surfaces:
+        return ""
+    shock = getattr(evidence.surfaces[name], side).shock
+    return f"; of chains {100 * shock.value:.2f} %, band {100 * shock.low:.2f} to {100 * shock.high:.2f} %"
+
+
+def doubts(evidence: Evidence, settings: Settings) -> list[str]:
+    """Bands of the settings' own figures that rest on too few moves to be relied on, one sentence each."""
+    way, said = (settings.filter, settings.tail), []
+    for name, one in evidence.found.items():
+        of_each = {"price_range": one.range.methods, "vol_up": one.vol.up_methods, "vol_down": one.vol.down_methods}
+        for parameter, methods in of_each.items():
+            if methods[way].doubtful:
+                said.append(
+                    f"{name}, {parameter}: the moves beyond it come in {methods[way].clusters:.0f} clusters; of fewer "
+                    f"than {LEAST_CLUSTERS} a band may be too narrow"
+                )
+    for name, surface in evidence.surfaces.items():
+        beyond = surface.up.moves * (1.0 - settings.confidence)
+        if beyond < LEAST_CLUSTERS:
+            said.append(
+                f"{name}, vols over tenors: of {surface.up.moves} horizons {beyond:.1f} are beyond "
+                f"{100 * settings.confidence:g} %; their shocks are about the largest moves there were"
+            )
+    return said
 
 
 def _buffer(used: float, settings: Settings) -> str:
@@ -136,18 +189,27 @@ def show(evidence: Evidence, settings: Settings, title: str) -> None:
         Column(name, [str(row[n]) for row in rows], right=False)
         for n, name in enumerate(("underlying", "parameter", "filter", "way"))
     ]
-    numbers = [Column(f"{name} [%]", [f"{100 * getattr(row[4], name):.2f}" for row in rows]) for name in Figure._fields]
+    numbers = [
+        Column(f"{name} [%]", [f"{100 * getattr(row[4], name):.2f}" for row in rows])
+        for name in ("value", "low", "high")
+    ]
+    counts = [
+        Column(text, ["" if np.isnan(n := getattr(row[4], name)) else f"{n:.0f}" for row in rows])
+        for name, text in (("block", "block [moves]"), ("clusters", "clusters beyond"))
+    ]
     share = f"{100 * settings.band:g} %"
     show_table(
         f"moves over {settings.horizon_days:g} days at {100 * settings.confidence:g} %, bands of {share}",
-        [*texts, *numbers],
+        [*texts, *numbers, *counts],
     )
     _show_thresholds(evidence)
     _show_surfaces(evidence)
+    _show_tenors(evidence)
     _show_credits(evidence)
     fit, of = evidence.nodes
     show_table(
-        f"largest error of a grid for books made to deceive it, shares of the range of {of}",
+        f"largest error of a grid for books made to deceive it, shares of the range of {of}; with many vols instead of "
+        f"three at the nodes chosen {100 * fit.vol_error:.2f} % more",
         [
             Column("nodes a side", [f"{side:g}" for side in fit.side]),
             Column("equal buckets [%]", [f"{100 * error:.2f}" for error in fit.equal]),
@@ -227,6 +289,23 @@ def _show_surfaces(evidence: Evidence) -> None:
             Column("rate [points a year]", [f"{100 * s.basis.rate:.2f}" for *_, s in sides]),
         ],
     )
+
+
+def _show_tenors(evidence: Evidence) -> None:
+    """Vol shocks that are charged, with the common powers, beside those fitted to the underlying and the side."""
+    if not evidence.surfaces:
+        return
+    rows = [(name, side) for name in evidence.surfaces for side in ("up", "down")]
+    shown = [Column(text, [row[n] for row in rows], right=False) for n, text in enumerate(("underlying", "side"))]
+    for days in TENORS:
+        cells = []
+        for name, side in rows:
+            fit, level = getattr(evidence.surfaces[name], side), getattr(evidence.found[name].vol, side)
+            charged = float(at_tenors(level, evidence.powers[0], evidence.powers[1], days))
+            fitted = float(at_tenors(fit.shock.value, fit.short_power.value, fit.long_power.value, days))
+            cells.append(f"{100 * charged:.1f} / {100 * fitted:.1f}")
+        shown.append(Column(f"{days:g} d", cells))
+    show_table("vol shocks over tenors, charged / fitted to chains [%]", shown)
 
 
 def _short(figure: Figure) -> str:

@@ -9,7 +9,7 @@ import click
 
 from portfolio_margin.cli.inputs import Options, Session
 from portfolio_margin.cli.output import progress, refuse_overwriting_inputs
-from portfolio_margin.cli.tell import tell
+from portfolio_margin.cli.parts_told import tell_parts
 from pricing.errors import ConfigError
 
 CHUNK_OPTIONS = (
@@ -54,8 +54,8 @@ def chosen_chunks(values: dict[str, Any], others: dict[str, Any]) -> ChunkedRun 
     return ChunkedRun(others["--output"], chunk_accounts, resume)
 
 
-def run(session: Session, options: Options, how: ChunkedRun) -> None:
-    """Compute and write all chunks, with a progress bar, and say what there is."""
+def run(session: Session, options: Options, how: ChunkedRun) -> bool:
+    """Compute and write all chunks, with a progress bar, and say what there is. True as `tell_parts` says."""
     from portfolio_margin.chunks import Work, chunks, run_in_chunks
 
     given = (session.book, session.arrays, session.market, session.model)
@@ -67,8 +67,7 @@ def run(session: Session, options: Options, how: ChunkedRun) -> None:
             how.folder,
             how.chunk_accounts,
             resume=how.resume,
-            identity=session.told.document(),
+            told=session.told,
             done=lambda chunk: step(f"accounts {chunk.first + 1:,} to {chunk.last:,}"),
         )
-    kept = f", {finished.kept} of them from before" if finished.kept else ""
-    tell(f"wrote {how.folder}: {finished.accounts:,} accounts in {finished.written + finished.kept} files{kept}")
+    return tell_parts(finished.manifest, session, how.folder, finished.kept)

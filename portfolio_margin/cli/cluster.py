@@ -14,12 +14,12 @@ import numpy as np
 
 from portfolio_margin.book import Book
 from portfolio_margin.cli.inputs import Options, Session, open_session, orders_table
-from portfolio_margin.cli.output import emit, moment_text, progress, refuse_overwriting_inputs
+from portfolio_margin.cli.output import progress, refuse_overwriting_inputs
+from portfolio_margin.cli.parts_told import tell_parts
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.open_orders import check_accounts
-from portfolio_margin.io.part_files import MANIFEST, check_no_strays, check_room, part_folder, part_name
+from portfolio_margin.io.part_files import check_no_strays, check_room, part_folder, part_name
 from portfolio_margin.io.partitions import DEFAULT_ACCOUNTS, BookFiles, partitions
-from portfolio_margin.io.results import money_text
 from portfolio_margin.margin_parts import (
     MarginJob,
     digest_of_book,
@@ -54,6 +54,8 @@ STRESS_OPTIONS = (
     click.option("--chunk-accounts", type=click.IntRange(1), metavar="N", help="Accounts to a part of --cluster."),
 )
 
+SHARED_BOOK = "workers read their accounts from a Parquet file, which the sample's book is none of"
+
 
 class ClusterRun(NamedTuple):
     """Where the parts of a book are computed and written, and how the book is cut.
@@ -84,7 +86,7 @@ def chosen_cluster(values: dict[str, Any], others: Mapping[str, Any]) -> Cluster
     if useless:
         raise ConfigError(f"{', '.join(useless)} has no effect beside --cluster, which writes every account as Parquet")
     if not others["--output"] or values["positions"] is None:
-        raise ConfigError("--cluster needs --positions BOOK.parquet and --output FOLDER beside it")
+        raise ConfigError(f"--cluster needs --positions BOOK.parquet and --output FOLDER beside it: {SHARED_BOOK}")
     refuse_overwriting_inputs()
     return ClusterRun(address, workers, others["--output"], accounts_each or DEFAULT_ACCOUNTS, resume)
 
@@ -97,38 +99,31 @@ class StressRun(NamedTuple):
     accounts_each: int
 
 
-def chosen_stress(values: dict[str, Any], others: Mapping[str, Any]) -> StressRun | None:
-    """The cluster that the options of a stress ask for, taken out of them, or None.
-
-    others  what there is on one machine only, by option
-
-    ConfigError where options contradict.
-    """
+def chosen_stress(values: dict[str, Any]) -> StressRun | None:
+    """The cluster that the options of a stress ask for, taken out of them, or None. ConfigError if they contradict."""
     address, workers, each = values.pop("cluster"), values.pop("workers"), values.pop("chunk_accounts")
     if address is None:
         useless = [name for name, given in (("--workers", workers), ("--chunk-accounts", each)) if given is not None]
         if useless:
             raise ConfigError(f"{', '.join(useless)} has no effect without --cluster; leave it out")
         return None
-    alone = [name for name, given in others.items() if given]
-    if alone:
-        raise ConfigError(f"{', '.join(alone)} is for one machine: leave it out, or leave out --cluster")
     if values["positions"] is None:
-        raise ConfigError("--cluster needs --positions BOOK.parquet beside it")
+        raise ConfigError(f"--cluster needs --positions BOOK.parquet beside it: {SHARED_BOOK}")
     return StressRun(address, workers, each or DEFAULT_ACCOUNTS)
 
 
 @contextmanager
 def venue_on(how: StressRun, session: Session, options: Options, venue: Venue) -> Iterator[Venue]:
     """A venue whose accounts are read and computed by the workers of a cluster."""
-    from portfolio_margin.cluster import Workers, connect
+    from portfolio_margin.cluster import connect
+    from portfolio_margin.residents import Residents
     from portfolio_margin.stress_parts import sources_of
 
     files = files_of(options)
     parts = partitions(files, how.accounts_each)
-    with connect(how.address, how.workers) as client:
+    with connect(how.address, how.workers, tell) as client:
         sources = sources_of(files, parts, len(client.nthreads()), session.left_out)
-        yield replace(venue, threads=options.threads or 1, sources=sources, each=Workers(client))
+        yield replace(venue, threads=options.threads or 1, sources=sources, each=Residents(client))
 
 
 def files_of(options: Options) -> BookFiles:
@@ -149,18 +144,18 @@ def run(options: Options, how: ClusterRun) -> bool:
         check_accounts(orders, [(part.first, part.last) for part in parts])
     session = open_session(replace(options, open_orders=None), read_later)
     check_room(Path(how.folder), how.resume)
-    with connect(how.address, how.workers) as client, ExitStack() as opened:
+    with connect(how.address, how.workers, tell) as client, ExitStack() as opened:
         job = replace(_job(session, options, files, os.path.abspath(how.folder)), orders=orders)
         with progress("read", len(parts)) as step:
             rows = over_accounts(digest_of_partition, job, parts, client, lambda digest: step(digest[:8]))
-        head = head_of(digest_of_book(rows), session.arrays, session.model, how.accounts_each)
-        folder = opened.enter_context(part_folder(how.folder, head, how.resume))
-        check_no_strays(folder, [part_name(part.number) for part in parts])
-        job = replace(job, run=head["digest"])
         if has_caps(job.model, session.book, job.arrays):
             with progress("venue", len(parts)) as step:
                 steps = over_accounts(venue_of_partition, job, parts, client, lambda part: step("totals"))
             job = replace(job, model=with_steps(job.model, job.arrays, steps))
+        head = head_of(digest_of_book(rows), job.arrays, job.model, how.accounts_each, job.told)
+        folder = opened.enter_context(part_folder(how.folder, head, how.resume))
+        check_no_strays(folder, [part_name(part.number) for part in parts])
+        job = replace(job, run=head["digest"], writer=head["writer"])
         known = [known_part(folder, part.number, job.run) for part in parts] if how.resume else []
         kept = {part.number: part for part in known if part is not None}
         missing = [part for part in parts if part.number not in kept]
@@ -168,8 +163,7 @@ def run(options: Options, how: ClusterRun) -> bool:
             done = over_accounts(margin_of_partition, job, missing, client, lambda part: step(part.file))
         every = {**kept, **{part.number: part for part in done}}
         manifest = write_manifest(folder, head, [every[number] for number in sorted(every)])
-    _show(manifest, session, how.folder, len(kept))
-    return _short(manifest)
+    return tell_parts(manifest, session, how.folder, len(kept))
 
 
 def read_later(*_: Any) -> Book:
@@ -191,31 +185,3 @@ def _job(session: Session, options: Options, files: BookFiles, folder: str) -> M
         told=session.told,
         left_out=dict(session.left_out),
     )
-
-
-def _show(manifest: Mapping[str, Any], session: Session, output: str, kept: int) -> None:
-    by_status = ", ".join(f"{count} {name}" for name, count in manifest["status"].items() if count)
-    totals = {name: money_text(amount) for name, amount in manifest["totals"].items()}
-    lines = [
-        f"{manifest['model_id']} margin of {session.source} at {moment_text(manifest['as_of_ms'])}",
-        f"{manifest['accounts']} accounts: {by_status or 'none'}",
-        f"totals: equity {totals['equity']}, initial {totals['initial_margin']}, "
-        f"maintenance {totals['maintenance_margin']} {manifest['currency']}",
-        f"book {manifest['book_hash']}, parameters {manifest['parameters_hash']}, engine {manifest['engine_version']}",
-        f"{manifest['positions']} positions, excluded: {manifest['positions_excluded'] or 'none'}",
-        f"market rows left out: {len(session.told.left_out) or 'none'}",
-        *session.told.remarks(),
-    ]
-    emit("\n".join(lines) + "\n")
-    before = f", {kept} of them from before" if kept else ""
-    tell(f"wrote {output}: {len(manifest['parts'])} parts{before} and {MANIFEST}")
-
-
-def _short(manifest: Mapping[str, Any]) -> bool:
-    """Whether accounts are below maintenance margin, or bear risk without a rule; says how many."""
-    below, blind = manifest["below_maintenance"], manifest["unmargined"]
-    if below:
-        tell(f"below maintenance margin: {below} accounts")
-    if blind:
-        tell(f"margin of a part only, as the model has no rule for positions that bear risk: {blind} accounts")
-    return bool(below or blind)

@@ -155,9 +155,12 @@ def _summary(found: Edge) -> dict[str, Any]:
         **{name: float(value) for name, value in found.inputs._asdict().items()},
         "sigmas_below": away.sigmas_below,
         "sigmas_above": away.sigmas_above,
+        "vols_below": away.vols_below,
+        "vols_above": away.vols_above,
+        "sigmas_vols": away.sigmas_vols,
         "sigmas_joint": away.sigmas_joint,
-        "nearest_price_multiple": found.joint[1],
-        "nearest_vol_multiple": found.joint[2],
+        "nearest_price_multiple": found.joint.price,
+        "nearest_vol_multiple": found.joint.vol,
         "days": away.days,
         "days_searched": away.days_searched,
         "horizon_days": away.horizon_days,
@@ -178,12 +181,23 @@ def _summary(found: Edge) -> dict[str, Any]:
 
 def _document(found: Edge, identity: dict[str, Any]) -> dict[str, Any]:
     around = found.contour
+    columns = around.columns
     boundary = {
         "vol_multiple": around.vol[around.line],
         "price": around.edge_price * found.prices.spot,
         "side": around.side,
     }
-    return {**identity, "prices": json_rows(_columns(found), ()), "contour": json_rows(boundary, ())}
+    by_vol = {
+        "price": columns.price[columns.line] * found.prices.spot,
+        "vol_multiple": columns.vol,
+        "side": columns.side,
+    }
+    return {
+        **identity,
+        "prices": json_rows(_columns(found), ()),
+        "contour": json_rows(boundary, ()),
+        "vol_edges": json_rows(by_vol, ()),
+    }
 
 
 def _show(found: Edge, statement: MarginStatement, session: Session, row: list[int]) -> None:
@@ -234,7 +248,7 @@ def _lines(found: Edge) -> list[str]:
     joint = "none"
     if np.isfinite(found.joint[0]):
         sigmas, price, vols = found.joint
-        joint = f"{sigmas:.2f} sigmas, at {price * prices.spot:.6g} and {100 * vols:.0f} % of vols"
+        joint = f"{sigmas:.2f} sigmas, at {price * prices.spot:.6g} and {100 * vols:.4g} % of vols"
     probability = f"{breach.probability:.3g} +- {breach.standard_error:.1g}"
     if breach.probability == 0.0:
         probability = (
@@ -246,6 +260,7 @@ def _lines(found: Edge) -> list[str]:
         f"{prices.spot:.8g}, vols sticky by {prices.sticky}",
         *(f"no further, since {reason}" for reason in prices.without_rule),
         f"band: {away.band}; risk score {found.score:.0f} of 100; edge by time decay alone: {days}",
+        f"edge in vols at today's price: {_vol_edges(found)}",
         f"nearest edge over price and vol: {joint}; a sigma is {100 * away.deviation:.2f} % in {horizon}",
         f"breach within {horizon}: {probability} ({run}; {found.dynamics.jump} jumps, vol "
         f"{100 * found.dynamics.vol:.1f} %)",
@@ -257,6 +272,19 @@ def _lines(found: Edge) -> list[str]:
     if breach.misread:
         lines.append(f"the sign of the excess is misread at {breach.misread} of 256 points between those computed")
     return lines
+
+
+def _vol_edges(found: Edge) -> str:
+    """The nearest edges along the vols at today's price, and the deviations to the nearer."""
+    from portfolio_margin.edge.vols import HIGHEST, LOWEST
+
+    away = found.distance
+    both = (away.vols_below, away.vols_above)
+    known = [f"{100.0 * (1.0 + move):.5g} % of today's" for move in both if -1.0 < move < np.inf]
+    if not known:
+        return f"none from {100.0 * LOWEST:g} % to {100.0 * HIGHEST:g} % of today's"
+    sigmas = f", {away.sigmas_vols:.2f} sigmas" if np.isfinite(away.sigmas_vols) else ""
+    return " and ".join(known) + sigmas
 
 
 def bound_text(bound: float) -> str:

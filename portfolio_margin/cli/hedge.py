@@ -49,4 +49,4 @@ def command(account: str, measure: str, target: float, **shared: Any) -> None:
         step("done")
     side = "at most" if measure in CEILINGS else "at least"
     showing = f"target: {measure} {side} {money([target])[0]} {found.currency}"
-    show_trades(found, session, given, showing if found.trades else f"{showing}, which is met already")
+    show_trades(found, session, given, [showing if found.trades else f"{showing}, which is met already"])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 
+from portfolio_margin.book import Book
 from portfolio_margin.cli.heading import market_text, statement_lines
 from portfolio_margin.cli.inputs import (
     BOOK_OPTIONS,
@@ -36,15 +37,19 @@ from portfolio_margin.cli.output import (
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.dollars import money_digits, money_step
 from portfolio_margin.io.results import json_rows, money_text
-from portfolio_margin.liquidation import policies
-from portfolio_margin.liquidation.plan import Costs, LiquidationPlan
-from portfolio_margin.statement import AccountStatus, MarginStatement
+from portfolio_margin.liquidation import policies, waterfall
+from portfolio_margin.liquidation.ledger import open_ledger, to_ticks
+from portfolio_margin.liquidation.plan import DEFAULT_COST, DEFAULT_PENALTY, Costs, LiquidationPlan, Outcome
+from portfolio_margin.liquidation.waterfall import Others, settle
+from portfolio_margin.statement import CENT, AccountStatus, MarginStatement
+from pricing.digest import hash_parts
 from pricing.errors import ConfigError
 
-DEFAULT_POLICY, DEFAULT_COST = "largest_contributor", 0.0005
+DEFAULT_POLICY = "largest_contributor"
 POLICIES = tuple(sorted(module.name for module in iter_modules(policies.__path__)))
 MONEY_COLUMNS = ("cost", "penalty", "equity", "margin_balance", "initial_margin", "maintenance_margin")
 CANCEL = "cancel_orders"
+NEXT_PAGE, HASH_DIGITS = "docs/howto/after-a-bankruptcy.md", 16
 STYLES = {"unmargined": "yellow", "exhausted": "red", "bankrupt": "bold red"}
 
 
@@ -52,12 +57,14 @@ STYLES = {"unmargined": "yellow", "exhausted": "red", "bankrupt": "bold red"}
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT]...")
 @click.option("--policy", type=click.Choice(POLICIES), default=DEFAULT_POLICY, show_default=True)
 @click.option(
-    "--buffer", type=float, help="Share of the maintenance margin restored above it; by default the policy's."
+    "--buffer", type=float, help="Share of the maintenance margin restored above it.  [default: the policy's, 1/9]"
 )
 @click.option(
     "--cost", type=float, default=DEFAULT_COST, show_default=True, help="Of trading, a share of the notional."
 )
-@click.option("--penalty", type=float, default=0.0, show_default=True, help="On closing, a share of the notional.")
+@click.option(
+    "--penalty", type=float, default=DEFAULT_PENALTY, show_default=True, help="On closing, a share of the notional."
+)
 @click.option("--penalty-share", type=float, default=0.0, show_default=True, help="Of the maintenance margin freed.")
 @click.option("--plots", "plots_folder", metavar="DIR", help="Write a picture of every plan, step by step.")
 @with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ORDERS_OPTION, *MARGIN_OPTIONS)
@@ -100,12 +107,17 @@ def command(
             step(name)
     if plots_folder is not None:
         _draw(plots_folder, plans, session, params.buffer)
-    identity = {**rules, "buffer": params.buffer, "currency": statement.currency, "as_of_ms": statement.as_of_ms}
+    rules["buffer"] = params.buffer
+    identity = {**rules, "currency": statement.currency, "as_of_ms": statement.as_of_ms}
     identity |= {**statement.identity(chosen), **session.told.document()}
+    owed = {plan.account: owed_by(plan, session.book.select(plan.account), costs) for plan in plans}
+    # The same inputs under other rules are another plan.
+    identity["input_hash"] = hash_parts([statement.input_hash, rules])[:HASH_DIGITS]
     cancelled = _cancelled(statement)
     columns = _columns(plans, session, cancelled)
-    if not deliver(output, columns, identity, lambda: _document(plans, session, identity, cancelled)):
-        _show(plans, rules["policy"], statement, session, chosen)
+    columns["buffer"] = np.full(len(columns["account"]), float(params.buffer))
+    if not deliver(output, columns, identity, lambda: _document(plans, session, identity, cancelled, owed)):
+        _show(plans, rules, statement, session, (chosen, str(identity["input_hash"]), owed))
 
 
 def policy_module(name: str) -> Any:
@@ -161,6 +173,7 @@ def _document(
     session: Session,
     identity: dict[str, Any],
     cancelled: dict[str, tuple[int, float]],
+    owed: dict[str, Owed],
 ) -> dict[str, Any]:
     """One object an account, with its trades; amounts as decimal texts."""
     documents, digits = [], money_digits(money_step(session.arrays))
@@ -174,6 +187,8 @@ def _document(
             "cost": money_text(plan.cost, digits),
             "penalty": money_text(plan.penalty, digits),
         }
+        if plan.outcome == Outcome.BANKRUPT:
+            amounts["deficit"] = money_text(owed[plan.account].deficit, digits)
         if plan.account in cancelled:
             count, released = cancelled[plan.account]
             amounts |= {"orders_cancelled": count, "order_margin_released": money_text(released, digits)}
@@ -184,9 +199,64 @@ def _document(
     return {**identity, "plans": documents}
 
 
+def rules_text(rules: dict[str, Any]) -> str:
+    """What a plan was made by, for people."""
+    text = (
+        f"rules: policy {rules['policy']}, buffer {rules['buffer']:.6g} of the maintenance margin above it, cost "
+        f"{rules['cost']:.6g} and penalty {rules['penalty']:.6g} of the notional"
+    )
+    return text + (f", {rules['penalty_share']:.6g} of the margin freed" if rules.get("penalty_share") else "")
+
+
+class Owed(NamedTuple):
+    """What an account that is not saved owes once all of it is closed at its mark, and of it the cost of that; margin
+    currency."""
+
+    deficit: float
+    closing: float
+
+
+def owed_by(plan: LiquidationPlan, book: Book, costs: Costs) -> Owed:
+    """What the waterfall finds where there is no fund and nobody else, after everything left is traded at its cost.
+
+    book   of the account, before the plan
+    costs  those of the plan
+    """
+    left = np.zeros(len(costs.trading))
+    np.add.at(left, book.instrument_idx, book.quantity)
+    for trade in (trade for step in plan.steps for trade in step.trades):
+        left[trade.row] += trade.quantity
+    closing = float(np.abs(left) @ costs.trading)
+    amounts = (plan.before.equity, plan.cost + closing, plan.penalty)
+    equity, cost, penalty = (int(to_ticks(amount, CENT, up=True)) for amount in amounts)
+    books = open_ledger({plan.account: equity}, {"bidder": 0}, insurance_fund=0, tick=CENT)
+    nobody = Others(np.array([], dtype=np.str_), np.array([], dtype=np.int64))
+    done = settle(books, plan.account, "bidder", waterfall.Params(), nobody, cost=cost, penalty=penalty)
+    return Owed(CENT * done.deficit, closing)
+
+
+def next_lines(plan: LiquidationPlan, owed: Owed) -> list[str]:
+    """What comes after a plan that does not bring an account back."""
+    if plan.outcome == Outcome.EXHAUSTED:
+        return [f"{plan.account}: no trade helps further; what is left is auctioned or taken over ({NEXT_PAGE})"]
+    if plan.outcome != Outcome.BANKRUPT:
+        return []
+    unit = plan.currency
+    return [
+        f"{plan.account}: equity {money([plan.before.equity])[0]} {unit}, so no trade helps and all of it is taken "
+        f"over; closed at the marks, for {money([owed.closing])[0]}, it owes {money([owed.deficit])[0]} {unit}. "
+        f"That bears the insurance fund, then profits (deleveraging), then everybody ({NEXT_PAGE})"
+    ]
+
+
 def _show(
-    plans: list[LiquidationPlan], policy: str, statement: MarginStatement, session: Session, chosen: list[int]
+    plans: list[LiquidationPlan],
+    rules: dict[str, Any],
+    statement: MarginStatement,
+    session: Session,
+    what: tuple[list[int], str, dict[str, Owed]],
 ) -> None:
+    chosen, input_hash, owed = what
     unit, digits = f" [{statement.currency}]", money_digits(statement.money_step)
     outcomes = [plan.outcome.value for plan in plans]
     trades = [sum(len(step.trades) for step in plan.steps) for plan in plans]
@@ -206,9 +276,11 @@ def _show(
         if name in [plan.account for plan in plans]:
             text = f"{name}: first {count} open orders are cancelled, which releases {money([released], digits)[0]}"
             footer.insert(0, f"{text} {statement.currency} of initial margin")
+    footer[0] = footer[0].replace(statement.input_hash, input_hash)
+    footer = [rules_text(rules), *(line for plan in plans for line in next_lines(plan, owed[plan.account])), *footer]
     if not plans:
         footer = ["no account is below maintenance margin", *footer]
-    title = f"liquidation by {policy}, {market_text(statement, session.source)}"
+    title = f"liquidation by {rules['policy']}, {market_text(statement, session.source)}"
     show_table(title, shown, "\n".join(footer))
     if len(plans) == 1 and plans[0].steps:
         _show_trades(plans[0], session, unit, digits)

@@ -85,12 +85,12 @@ def command(
         if check and short:
             sys.exit(BELOW_MAINTENANCE)
         return
-    in_chunks = chunked.chosen_chunks(
-        shared, {"--account": accounts, "--check": check, **others, "--output": output_file}
-    )
+    in_chunks = chunked.chosen_chunks(shared, {**others, "--output": output_file})
     if in_chunks is not None:
         options = collect(shared)
-        chunked.run(open_session(options), options, in_chunks)
+        short = chunked.run(open_session(options), options, in_chunks)
+        if check and short:
+            sys.exit(BELOW_MAINTENANCE)
         return
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     options = collect(shared)

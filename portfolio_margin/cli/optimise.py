@@ -11,6 +11,7 @@ from portfolio_margin.cli.output import output_options, progress
 from portfolio_margin.cli.trades import TRADE_OPTIONS, TradeInput, show_trades
 from portfolio_margin.hedge_terms import CEILINGS
 from portfolio_margin.optimise import GREEKS, GreekProfile, account_greeks, greek_profile, optimise_book
+from portfolio_margin.sensitivities import with_orders
 from pricing.errors import ConfigError, DataError, Problem
 
 KEPT = ("delta_cash", "gamma_cash_1pct", "vega", "theta")
@@ -45,8 +46,17 @@ def command(account: str, measure: str, price: float, keep: float, bands: tuple[
             instruments=names, costs=given.costs, limits=given.limits, objective=(measure, price),
         )  # fmt: skip
         step("done")
-    within = ", ".join(f"{name} {low:,.2f} to {high:,.2f}" for name, (low, high) in profile.bands.items())
-    show_trades(found, session, given, f"smallest {measure} + costs with {within}")
+    after = account_greeks(with_orders(session.book.select(account), session.arrays, found.orders), profile)
+    greeks = {
+        name: {"pre": now[name], "post": after[name], "low": low, "high": high}
+        for name, (low, high) in profile.bands.items()
+    }
+    within = [
+        f"{name}: {of['pre']:,.2f} -> {of['post']:,.2f}, band {of['low']:,.2f} to {of['high']:,.2f}"
+        for name, of in greeks.items()
+    ]
+    headline = [f"smallest {measure} + costs with", *within]
+    show_trades(found, session, given, headline, {"greeks": greeks})
 
 
 def _parsed(bands: tuple[str, ...]) -> dict[str, tuple[float, float]]:

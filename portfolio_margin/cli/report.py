@@ -100,7 +100,8 @@ def command(account: str, output_file: str, **shared: Any) -> None:  # fmt: skip
         edges = edges_of(session, account)
         sections.append(payoff_section(session, account, edges))
         step("liquidation ladder")
-        sections.append(ladder_section(session, statement, row, edges, policy))
+        ladder = ladder_section(session, statement, row, edges, policy)
+        sections += [] if ladder is None else [ladder]
         step("contributions")
         sections.append(_contributions(position_margins(statement, session.book, session.arrays, account)))
         step("crash")

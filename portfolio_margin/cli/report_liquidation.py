@@ -7,16 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from portfolio_margin.cli.inputs import Options, Session
-from portfolio_margin.cli.liquidate import DEFAULT_COST, policy_module
+from portfolio_margin.cli.liquidate import next_lines, owed_by, policy_module, rules_text
 from portfolio_margin.cli.output import money, number
 from portfolio_margin.cli.stress import DEFAULT_FUND, venue_of
+from portfolio_margin.cli.stress_rules import rules_line
 from portfolio_margin.edge.levels import Case, account_at, open_case
 from portfolio_margin.edge.prices import TOUCHES, LiquidationPrices, liquidation_prices
-from portfolio_margin.liquidation.plan import Costs, LiquidationPlan
+from portfolio_margin.liquidation.plan import DEFAULT_COST, DEFAULT_PENALTY, Costs, LiquidationPlan
 from portfolio_margin.report import Column, Section
 from portfolio_margin.statement import MarginStatement
 from portfolio_margin.stress.path import StressPath
-from portfolio_margin.stress.result import Result
+from portfolio_margin.stress.result import Followed, Result
 from portfolio_margin.stress.rules import Rules
 from portfolio_margin.stress.run import run
 from pricing.errors import DataError
@@ -120,8 +121,9 @@ def _price_table(marks: dict[str, LiquidationPrices]) -> list[Column]:
 
 def ladder_section(
     session: Session, statement: MarginStatement, row: int, edges: Edges, policy: str
-) -> Section:  # fmt: skip
-    """What a policy would close: today of an account below maintenance margin, else past its nearest edge."""
+) -> Section | None:  # fmt: skip
+    """What a policy would close: today of an account below maintenance margin, else past its nearest edge; None of an
+    account that holds nothing with a price of its own."""
     from portfolio_margin.plots.liquidation import liquidation_ladder
 
     heading, account = "Liquidation ladder", str(statement.account[row])
@@ -131,6 +133,8 @@ def ladder_section(
     else:
         nearest = _nearest(edges)
         if nearest is None:
+            if not len(underlyings_of(session, account)):
+                return None
             told = "No price of an underlying alone brings the account below maintenance margin." if edges.found else ""
             return Section(heading, [text for text in (told, *edges.told) if text])
         case, multiple = nearest
@@ -141,11 +145,14 @@ def ladder_section(
         )
     module = policy_module(policy)
     buffer = module.Params().buffer
-    costs = Costs.of(arrays, DEFAULT_COST * arrays.notional)
+    costs = Costs.of(arrays, DEFAULT_COST * arrays.notional, DEFAULT_PENALTY * arrays.notional)
     plan: LiquidationPlan = module.plan(book, arrays, session.model, costs)
     notes = [
-        f"{where} Policy {policy}, trading costs {100 * DEFAULT_COST:g} % of the notional; outcome: "
-        f"{plan.outcome.value}, costs {money([plan.cost])[0]} {plan.currency}. Every margin is computed anew."
+        f"{where} Outcome: {plan.outcome.value}, cost {money([plan.cost])[0]} and penalty "
+        f"{money([plan.penalty])[0]} {plan.currency}. Every margin is computed anew.",
+        rules_text({"policy": policy, "buffer": buffer, "cost": DEFAULT_COST, "penalty": DEFAULT_PENALTY})
+        + "; the crash below has the same but for the policy: it cuts all accounts at once, in proportional slices.",
+        *next_lines(plan, owed_by(plan, book, costs)),
     ]
     return Section(
         heading,
@@ -176,7 +183,8 @@ def crash_section(
     if wanted is False or (wanted is None and len(session.book) > MOST_ACCOUNTS):
         return Section(heading, [f"Left out, of {len(session.book):,} accounts; --stress computes it."])
     try:
-        result = run(venue_of(session, options), path, Rules(fund=DEFAULT_FUND), follow=row)
+        rules = Rules(fund=DEFAULT_FUND)
+        result = run(venue_of(session, options), path, rules, follow=row)
     except DataError as error:
         if wanted:
             raise
@@ -184,26 +192,43 @@ def crash_section(
     pictures = [("prices, accounts, losses and margin by hour", timeline(result))]
     if result.total("shortfall"):
         pictures.append(("who bore the shortfall", loss_waterfall(result)))
-    return Section(heading, _crash_notes(result), pictures=pictures)
+    return Section(heading, _crash_notes(result, rules), pictures=pictures)
 
 
-def _crash_notes(result: Result) -> list[str]:
+def _crash_notes(result: Result, rules: Rules) -> list[str]:
     def amount(name: str) -> str:
         return f"{money([result.total(name)])[0]}"
 
+    before, unit = result.shortfall_before, result.currency
+    start = (
+        f" Accounts below 0 before the path begins ({result.accounts_below_before}) owe {money([before])[0]} of it."
+        if before
+        else ""
+    )
     notes = [
-        f"{result.path.source}. All {len(result.liquidated):,} accounts; rules of `stress`, insurance fund "
-        f"{money([result.fund])[0]} {result.currency}.",
-        f"{int(result.liquidated.sum())} accounts are liquidated; shortfall {amount('shortfall')}, of it the fund "
-        f"{amount('from_fund')}, deleveraged {amount('deleveraged')}, socialised {amount('socialised')}; it ends with "
-        f"{money([result.rows[-1].fund])[0]} {result.currency}.",
+        f"{result.path.source}. {len(result.liquidated):,} accounts; insurance fund {money([result.fund])[0]} {unit}",
+        rules_line(rules, None, False, unit) + ".",
+        f"{int(result.liquidated.sum())} accounts are liquidated, {int(result.total('bankrupt'))} of them bankrupt; "
+        f"shortfall {amount('shortfall')}, of it the fund bears {amount('from_fund')}, deleveraging "
+        f"{amount('deleveraged')}, a socialised loss {amount('socialised')}.{start} The fund ends with "
+        f"{money([result.rows[-1].fund])[0]} {unit}.",
     ]
     own = result.followed
     if own is not None:
-        times = [f"{result.rows[k].hours:.1f}" for k in np.flatnonzero(own.traded)]
-        fate = f"is liquidated at hour {', '.join(times)}" if times else "is not liquidated"
-        notes.append(
-            f"This account {fate}; its margin balance is {money([own.balance[0]])[0]} after the first step, "
-            f"{money([own.balance.min()])[0]} at its lowest, {money([own.balance[-1]])[0]} at the end."
-        )
+        notes.append(_own_note(result, own))
     return notes
+
+
+def _own_note(result: Result, own: Followed) -> str:
+    """What the crash did to the account of the page."""
+    told = []
+    for k in np.flatnonzero(own.traded):
+        reason = " after a contract of it expired" if own.expired[k] else ""
+        figures = (own.balance_before, own.maintenance_before, own.balance, own.maintenance)
+        b0, m0, b1, m1 = (money([column[k]])[0] for column in figures)
+        told.append(f"at hour {result.rows[k].hours:.1f}{reason} (balance {b0}, maintenance {m0}; then {b1}, {m1})")
+    fate = f"is liquidated {', '.join(told)}" if told else "is not liquidated"
+    return (
+        f"This account {fate}; its margin balance is {money([own.balance[0]])[0]} after the first step, "
+        f"{money([own.balance.min()])[0]} at its lowest, {money([own.balance[-1]])[0]} at the end."
+    )

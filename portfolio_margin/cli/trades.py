@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from fnmatch import fnmatchcase
 from typing import Any
@@ -40,8 +40,8 @@ TRADE_OPTIONS = (
         "--instruments",
         metavar="PATTERN",
         multiple=True,
-        help="Contracts that may be traded, such as 'BTC-27MAR26-*'; repeatable. "
-        "[default: those the account holds, futures and perpetuals]",
+        help="Contracts that may be traded; repeatable. 'BTC-27MAR26-*' are the options of an expiry, "
+        "'BTC-27MAR26*' those and its future. [default: those the account holds, futures and perpetuals]",
     ),
     click.option(
         "--cost", "cost", metavar="NAME=VALUE", multiple=True, help="option_fee, future_fee, ...; repeatable."
@@ -134,9 +134,11 @@ def read_quotes(path: str) -> Mapping[str, tuple[float | None, float | None]]:
     return dict(zip(text_column(table, "instrument").tolist(), zip(*sides, strict=True), strict=True))
 
 
-def show_trades(found: Hedge, session: Session, given: TradeInput, headline: str) -> None:
-    """The trades as a table for people, or as programs want them."""
-    stated = {**given.identity, **found.identity()}
+def show_trades(
+    found: Hedge, session: Session, given: TradeInput, headline: Sequence[str], more: Mapping[str, Any] | None = None
+) -> None:
+    """The trades as a table for people, or as programs want them; more, what else the command states."""
+    stated = {**given.identity, **found.identity(), **(more or {})}
     identity = {**stated, "as_of_ms": session.arrays.valuation_time, **session.told.document()}
     identity["notes"] = [*found.notes, *identity.get("notes", [])]
     columns, digits = found.columns(), money_digits(money_step(session.arrays))
@@ -149,7 +151,9 @@ def show_trades(found: Hedge, session: Session, given: TradeInput, headline: str
         return
     table = [
         Column("instrument", columns["instrument"], right=False),
+        Column("side", columns["side"], right=False),
         Column("quantity", [quantity_text(quantity) for quantity in columns["quantity"]]),
+        Column("price", [format(price, ".8g") for price in columns["price"]], keep=False),
         Column(f"cost [{found.currency}]", money(columns["cost"], digits)),
     ]
     pairs = {name: money([identity[f"pre_{name}"], identity[f"post_{name}"]], digits) for name in SHOWN}
@@ -157,7 +161,7 @@ def show_trades(found: Hedge, session: Session, given: TradeInput, headline: str
     proven = "nothing is proven" if np.isnan(found.gap) else f"at most {100 * found.gap:.2g} % above the least possible"
     binding = f"binding scenarios: {', '.join(found.binding) or 'none'}"
     footer = [
-        headline, *lines, f"cost {money([found.cost], digits)[0]} {found.currency}, {proven}", binding, *found.notes,
+        *headline, *lines, f"cost {money([found.cost], digits)[0]} {found.currency}, {proven}", binding, *found.notes,
         *(excluded_lines(found.margins.positions_excluded) if found.margins.positions_excluded else ()),
         f"{found.model_id}: {parameters_text(identity)}",
         f"market rows left out: {len(session.told.left_out) or 'none'}", *session.told.remarks(),

@@ -152,7 +152,8 @@ def parameters_of(name: str, history: History, rule: Rule, measured: Mapping[str
     measured  what no history has: half_spread, open_interest, daily_vega_volume, long_share, short_vol_share,
               oracle_age_seconds, oracle_confidence; what is not given has the default of `Underlying`, if any. A
               number, or one a day to the last day of the history, which is limited where `measured_value` says so
-    DataError for a history that is too short or holds what is no price; ConfigError for a measure out of bounds.
+    DataError for a history that is too short, holds what is no price, or has no turnover of late; ConfigError for a
+    measure out of bounds.
     """
     _check(name, history, rule)
     price = move_path(np.diff(np.log(history.close)), rule, (rule.range_low, rule.range_high), _implied(history))
@@ -288,5 +289,13 @@ def _check(name: str, history: History, rule: Rule) -> None:
     if rule.level != "ewma" and len(history.vol) != len(history.close):
         remedy = f"level = {rule.level!r} needs an index for every day of the prices, {len(history.close)}"
         problems.append(Problem(name, None, "vol", len(history.vol), remedy))
+    if not problems:
+        latest = float(np.quantile(history.turnover[-int(rule.volume_days) :], rule.volume_quantile))
+        if not latest >= BOUNDS["daily_volume"][0]:
+            remedy = (
+                f"the {rule.volume_quantile:g} quantile of the last {rule.volume_days} days must be at least "
+                f"{BOUNDS['daily_volume'][0]:g}: a market without trades has none to close in; is the column empty?"
+            )
+            problems.append(Problem(name, None, "turnover", latest, remedy))
     if problems:
         raise DataError(problems)

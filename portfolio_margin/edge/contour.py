@@ -1,4 +1,4 @@
-"""contour: where margin balance and maintenance margin meet in the plane of price and vol, and how far that is."""
+"""contour: where margin balance and maintenance margin meet in the plane of price and vol."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from portfolio_margin.edge.levels import Case, levels_where_ruled
-from portfolio_margin.edge.price_paths import Dynamics
 from portfolio_margin.edge.prices import TOUCHES, Span, edges, ruled, sides
+from portfolio_margin.edge.vols import HIGHEST, LOWEST, LiquidationVols, liquidation_vols
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import DataError, Problem
 
+# Rows of the picture, and the columns along which vols are solved for, multiples of today's.
 VOLS = tuple(float(v) for v in np.round(np.geomspace(0.5, 2.0, 13), 6))
+PRICES = VOLS
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Contour:
     edge_price   (M,) its price, a multiple, by line and then rising
     side         (M,) "into", "out of", "touches", seen outwards from today's price along its line
     liquidated   (V,) whether the account is below at today's price and this vol
+    columns      the boundary along the vols at some prices, today's among them
     span, without_rule   what was searched, as in `LiquidationPrices`
     """
 
@@ -37,36 +40,22 @@ class Contour:
     edge_price: FloatArray
     side: StrArray
     liquidated: BoolArray
+    columns: LiquidationVols
     span: Span
     without_rule: tuple[str, ...]
 
-    def nearest(self, dynamics: Dynamics, years: float) -> tuple[float, float, float]:
-        """Deviations to the nearest point of the boundary, and its price and vol multiples; inf and NaN where none is.
-
-        Deviations are those of a normal pair, ln of price and of vol, over `years`: sqrt(x' C^-1 x). 0 where the
-        account is below today; the points are those of the rows of `vol`. A vol that does not move leaves one row.
-        """
-        today = int(np.argmin(np.abs(self.vol - 1.0)))
-        if self.liquidated[today]:
-            return 0.0, 1.0, 1.0
-        crossing = self.side != TOUCHES
-        x, y = np.log(self.edge_price[crossing]), np.log(self.vol[self.line[crossing]])
-        a = dynamics.vol * np.sqrt(years)
-        b = dynamics.vol_of_vol * np.sqrt(years)
-        rho = dynamics.correlation
-        if b == 0.0 or abs(rho) == 1.0:
-            squared = np.where(y == 0.0, (x / a) ** 2, np.inf)
-        else:
-            u, v = x / a, y / b
-            squared = (u * u - 2.0 * rho * u * v + v * v) / (1.0 - rho * rho)
-        if not len(squared) or not np.isfinite(squared).any():
-            return np.inf, np.nan, np.nan
-        k = int(np.argmin(squared))
-        return float(np.sqrt(squared[k])), float(np.exp(x[k])), float(np.exp(y[k]))
+    @property
+    def points(self) -> FloatArray:
+        """(m,2) price and vol multiples of all that was found along rows and columns, touches left out."""
+        row, column = self.side != TOUCHES, self.columns.side != TOUCHES
+        along_price = np.column_stack([self.edge_price[row], self.vol[self.line[row]]])
+        return np.append(
+            along_price, np.column_stack([self.columns.price[self.columns.line], self.columns.vol])[column], 0
+        )
 
 
 def contour(case: Case, span: Span | None = None, vols: ArrayLike = VOLS) -> Contour:
-    """The boundary, every crossing of it along the price at each of the vols.
+    """The boundary, every crossing of it along the price at each of the vols, and along the vols at some prices.
 
     span  where to look along the price
     vols  (V,) multiples of today's vols, rising, above 0, among them 1
@@ -77,7 +66,7 @@ def contour(case: Case, span: Span | None = None, vols: ArrayLike = VOLS) -> Con
     if vol.ndim != 1 or not np.all(vol > 0.0) or not np.all(np.diff(vol) > 0.0) or not np.any(vol == 1.0):
         remedy = "must be multiples above 0, rising, among them 1: today's"
         raise DataError([Problem("contour", None, "vols", vol.tolist(), remedy)])
-    searched, reasons = ruled(case, span or Span(), vol)
+    searched, reasons = ruled(case, span or Span(), np.append(vol, [LOWEST, HIGHEST]))
     found = edges(case, searched, vol)
     price = np.unique(np.append(np.geomspace(searched.low, searched.high, searched.points), 1.0))
     table, _ = levels_where_ruled(case, np.tile(price, len(vol)), np.repeat(vol, len(price)))
@@ -88,4 +77,6 @@ def contour(case: Case, span: Span | None = None, vols: ArrayLike = VOLS) -> Con
         here = found.line == v
         one = found._replace(**{name: getattr(found, name)[here] for name in found._fields})
         side[here] = sides(one, bool(liquidated[v]))
-    return Contour(price, vol, excess, found.line, np.exp(found.x), side, liquidated, searched, reasons)
+    at = np.array(PRICES)
+    columns = liquidation_vols(case, at[(at >= searched.low) & (at <= searched.high)])
+    return Contour(price, vol, excess, found.line, np.exp(found.x), side, liquidated, columns, searched, reasons)

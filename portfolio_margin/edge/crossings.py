@@ -79,15 +79,18 @@ class _Pool:
         return result
 
 
-def crossings(function: Function, grid: FloatArray, lines: int, tolerance: float) -> Crossings:
+def crossings(function: Function, grid: FloatArray, lines: int, tolerance: float, close: float = CLOSE) -> Crossings:
     """Roots of several functions on the span of a grid.
 
     function   (x (n,), line (n,)) -> y (n,), finite
-    grid       (m,) rising, of every line
+    grid       (m,) of every line, or (lines,m) of each, rising; equal points are asked for once
     lines      number of functions
     tolerance  |y| that is 0 where y does not change its sign
+    close      width of an interval that holds a root and is cut no further; a straight line is drawn in it
     """
-    line, x = np.repeat(np.arange(lines), len(grid)), np.tile(grid, lines)
+    each = np.broadcast_to(grid, (lines, grid.shape[-1]))
+    kept = np.diff(each, axis=1, prepend=-np.inf) > 0
+    line, x = np.repeat(np.arange(lines), kept.sum(axis=1)), each[kept]
     empty = np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
     pool = _Pool(*empty).with_points(function, line, x)
     for _ in range(ADAPTING):
@@ -96,7 +99,7 @@ def crossings(function: Function, grid: FloatArray, lines: int, tolerance: float
         pool = pool.cut(function, _beside_minima(pool), 8)
     for _ in range(CUTTING):
         wide = _changes(pool)
-        pool = pool.cut(function, wide[pool.x[wide + 1] - pool.x[wide] > CLOSE], PARTS)
+        pool = pool.cut(function, wide[pool.x[wide + 1] - pool.x[wide] > close], PARTS)
     return _found(pool, tolerance)
 
 

@@ -1,4 +1,4 @@
-"""distance: how far the nearest edge is, in price, in deviations of the price and in days, and the bands of warning."""
+"""distance: how far the nearest edge is, in price, vol, deviations of the two and days, and the bands of warning."""
 
 from __future__ import annotations
 
@@ -51,12 +51,34 @@ class Bands:
 
 
 @dataclass(frozen=True)
+class VolDistance:
+    """How far the edge is along the vols, the price staying where it is.
+
+    below, above  relative moves of the vols to the nearest edges, -1 and inf where there is none
+    deviation     of ln(vol) over the horizon
+    """
+
+    below: float = -1.0
+    above: float = np.inf
+    deviation: float = 0.0
+
+    @property
+    def sigmas(self) -> float:
+        """Deviations to the nearer of the two, inf where there is none or vols do not move."""
+        away = float(_sigmas(np.array([self.below, self.above]), 1.0).min())
+        return away / self.deviation if self.deviation > 0.0 else np.inf
+
+
+@dataclass(frozen=True)
 class Distance:
     """How far an account is from its edge.
 
     below, above    relative price moves to the nearest edges, -1 and inf where none was found
     sigmas_below, sigmas_above  the same in deviations: |ln(1 + move)| / deviation, inf where there is none
-    sigmas_joint    deviations to the nearest point of the contour of price and vol, inf where it was not looked for
+    vols_below, vols_above      relative moves of the vols to the nearest edges at today's price, -1 and inf where none
+                    was found or it was not looked for
+    sigmas_vols     deviations of the vol to the nearer of these, inf where there is none
+    sigmas_joint    deviations to the nearest point over price and vol, inf where it was not looked for
     days            until time decay alone, along the forward, brings the account to its edge; inf where it does not
     days_searched   how far ahead was looked: to the horizon asked for or the first expiry held
     deviation       of ln(price) over the horizon
@@ -68,6 +90,9 @@ class Distance:
     above: float
     sigmas_below: float
     sigmas_above: float
+    vols_below: float
+    vols_above: float
+    sigmas_vols: float
     sigmas_joint: float
     days: float
     days_searched: float
@@ -78,7 +103,9 @@ class Distance:
     @property
     def sigmas(self) -> float:
         """Deviations to the nearest edge; 0 where the account is beyond it."""
-        return 0.0 if self.band == BANDS[-1] else min(self.sigmas_below, self.sigmas_above, self.sigmas_joint)
+        if self.band == BANDS[-1]:
+            return 0.0
+        return min(self.sigmas_below, self.sigmas_above, self.sigmas_vols, self.sigmas_joint)
 
 
 def implied_vol_over(case: Case, years: float) -> float:
@@ -144,6 +171,7 @@ def distance(
     horizon_days: float = 1.0,
     *,
     vol: float | None = None,
+    vols: VolDistance | None = None,
     joint: float = np.inf,
     most_days: float = 365.0,
     bands: Bands | None = None,
@@ -152,7 +180,8 @@ def distance(
 
     horizon_days  over which a deviation is meant, above 0
     vol           per sqrt(year); None for the implied vol over the horizon
-    joint         deviations to the contour of price and vol, `Contour.nearest`, where it is known
+    vols          edges along the vols at today's price, where they are known
+    joint         deviations to the nearest point over price and vol, `nearest_point`, where it is known
     most_days     how far ahead decay is looked at
     bands         None for the usual ones
     """
@@ -166,9 +195,24 @@ def distance(
     below, above = prices.nearest
     sigmas = _sigmas(np.array([below, above]), deviation)
     days, searched = days_to_edge(case, most_days)
-    band = (bands or Bands()).of(min(float(sigmas.min()), joint), days, prices.liquidated)
+    along = vols or VolDistance()
+    least = min(float(sigmas.min()), along.sigmas, joint)
+    band = (bands or Bands()).of(least, days, prices.liquidated)
     both = float(sigmas[0]), float(sigmas[1])
-    return Distance(below, above, *both, joint, days, searched, deviation, horizon_days, band)
+    return Distance(
+        below,
+        above,
+        *both,
+        along.below,
+        along.above,
+        along.sigmas,
+        joint,
+        days,
+        searched,
+        deviation,
+        horizon_days,
+        band,
+    )
 
 
 def _sigmas(move: FloatArray, deviation: float) -> FloatArray:

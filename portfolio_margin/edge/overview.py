@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from portfolio_margin.edge.contour import Contour, contour
-from portfolio_margin.edge.distance import Bands, Distance, distance, implied_vol_over
+from portfolio_margin.edge.distance import Bands, Distance, VolDistance, distance, implied_vol_over
 from portfolio_margin.edge.levels import Case
+from portfolio_margin.edge.nearest_point import NearestPoint, nearest_point
 from portfolio_margin.edge.price_paths import Dynamics
 from portfolio_margin.edge.prices import LiquidationPrices, Span, liquidation_prices
 from portfolio_margin.edge.probability import BreachProbability, Simulation, breach_probability
 from portfolio_margin.edge.score import ScoreInputs, ScoreParams, risk_score, score_inputs
+from portfolio_margin.edge.vols import LiquidationVols
 from pricing.arrays import DAYS_PER_YEAR
 from pricing.errors import ConfigError
 
@@ -42,7 +46,7 @@ class Edge:
     prices       all liquidation prices at today's vols
     distance     how far they are, in price, deviations and days
     contour      the boundary over price and vol
-    joint        deviations to the nearest point of it, and its price and vol multiples
+    joint        the nearest point of it, in deviations of price and vol
     probability  of a breach within the horizon
     inputs       of the score
     score        0 to 100, see `risk_score`
@@ -53,7 +57,7 @@ class Edge:
     prices: LiquidationPrices
     distance: Distance
     contour: Contour
-    joint: tuple[float, float, float]
+    joint: NearestPoint
     probability: BreachProbability
     inputs: ScoreInputs
     score: float
@@ -73,6 +77,13 @@ def horizon_of(case: Case, days: float | None) -> float:
     return chosen
 
 
+def leads(prices: LiquidationPrices, vols: LiquidationVols, joint: NearestPoint) -> list[tuple[float, float]]:
+    """Price and vol multiples of the nearest edges along either and over both, for `breach_probability`."""
+    found = [(1.0 + move, 1.0) for move in prices.nearest if -1.0 < move < np.inf]
+    found += [(1.0, 1.0 + move) for move in vols.nearest if -1.0 < move < np.inf]
+    return [*found, (joint.price, joint.vol)] if np.isfinite(joint.sigmas) else found
+
+
 def edge(case: Case, settings: EdgeSettings | None = None) -> Edge:
     """The edge of the account of a case.
 
@@ -85,9 +96,10 @@ def edge(case: Case, settings: EdgeSettings | None = None) -> Edge:
     dynamics = how.dynamics or Dynamics.usual(implied_vol_over(case, years))
     prices = liquidation_prices(case, how.span)
     around = contour(case, how.span)
-    joint = around.nearest(dynamics, years)
-    away = distance(case, prices, days, vol=dynamics.vol, joint=joint[0], bands=how.bands)
-    probability = breach_probability(case, days, dynamics, how.simulation, prices.nearest)
+    joint = nearest_point(case, dynamics, years, around.span, around.points)
+    vols = VolDistance(*around.columns.nearest, dynamics.vol_of_vol * float(np.sqrt(years)))
+    away = distance(case, prices, days, vol=dynamics.vol, vols=vols, joint=joint.sigmas, bands=how.bands)
+    probability = breach_probability(case, days, dynamics, how.simulation, leads(prices, around.columns, joint))
     inputs = score_inputs(case, prices, away, how.score)
     return Edge(
         case=case,

@@ -127,7 +127,8 @@ class Proposal(NamedTuple):
     """What part of the paths is drawn from.
 
     share      of the paths
-    drift      added to the normal numbers of every step
+    drift      added to the normal numbers of the price, of every step
+    vol_drift  added to those of the vol that are independent of it
     intensity  of jumps, per year
     jump_mean  of normal jumps
     up_share, up_mean, down_mean   of double exponential jumps
@@ -135,6 +136,7 @@ class Proposal(NamedTuple):
 
     share: float
     drift: float
+    vol_drift: float
     intensity: float
     jump_mean: float
     up_share: float
@@ -143,29 +145,38 @@ class Proposal(NamedTuple):
 
 
 class Paths(NamedTuple):
-    """n simulated paths at M times, two and two with mirrored noise, one beside the other.
+    """n simulated paths at M times.
 
     log_price  (M,n) ln of the price over today's
     log_vol    (M,n) ln of the vol over today's
     likelihood (n,J) density of each proposal over that of the mixture; the first proposal is the model itself, so that
                column 0 is the weight of a path, and every column has the mean 1
     proposal   (n,) which proposal a path was drawn from
+    mirrored   whether two and two, one beside the other, have mirrored noise; else all are independent
     """
 
     log_price: FloatArray
     log_vol: FloatArray
     likelihood: FloatArray
     proposal: IntArray
+    mirrored: bool
 
 
-def proposals(dynamics: Dynamics, years: float, steps: int, edges: Sequence[float]) -> list[Proposal]:
-    """The model itself, and for each edge, a logarithm of the price, one with a drift all the way to it, one with jumps
-    all the way, and one with half of either: most paths that get there have a part of both."""
+def proposals(dynamics: Dynamics, years: float, steps: int, edges: Sequence[tuple[float, float]]) -> list[Proposal]:
+    """The model itself, and what leads to edges, (ln price, ln vol) each, of today's.
+
+    For one along the price (ln vol 0): one with a drift all the way to it, one with jumps all the way, and one with
+    half of either: most paths that get there have a part of both. The vol goes where the correlation takes it. For any
+    other edge: one with a drift of price and vol all the way to it; where ln price is 0, the price goes along.
+    """
     jumps = dynamics.jumps_per_year, dynamics.jump_mean, dynamics.up_share, dynamics.up_mean, dynamics.down_mean
-    plain = Proposal(1.0, 0.0, *jumps)
+    plain = Proposal(1.0, 0.0, 0.0, *jumps)
     found = [plain]
-    for edge in edges:
+    for edge, vol_edge in edges:
         drift = edge / (dynamics.diffusion * np.sqrt(years * steps))
+        if vol_edge != 0.0:
+            found += _towards_vol(dynamics, years, steps, plain, drift, vol_edge)
+            continue
         found.append(plain._replace(drift=drift))
         if dynamics.jumps_per_year > 0.0:
             # What cannot happen under the model is not drawn either.
@@ -179,28 +190,53 @@ def proposals(dynamics: Dynamics, years: float, steps: int, edges: Sequence[floa
     return [proposal._replace(share=1.0 / len(found)) for proposal in found]
 
 
-def simulated(dynamics: Dynamics, years: float, steps: int, paths: int, seed: int, drawn: Sequence[Proposal]) -> Paths:
+def _towards_vol(
+    dynamics: Dynamics, years: float, steps: int, plain: Proposal, drift: float, vol_edge: float
+) -> list[Proposal]:
+    """A drift to an edge that is not today's vol; none where vols do not move, or the price alone moves them."""
+    rho = dynamics.correlation
+    if dynamics.vol_of_vol == 0.0 or abs(rho) == 1.0:
+        return []
+    step = years / steps
+    kept, spread = _vol_step(dynamics, step)
+    # What a number added in every step adds to ln v at the end.
+    sum_of_steps = spread * float(np.sum(kept ** np.arange(steps)))
+    needed = vol_edge / sum_of_steps
+    drift = rho * needed if drift == 0.0 else drift
+    return [plain._replace(drift=drift, vol_drift=(needed - rho * drift) / np.sqrt(1.0 - rho * rho))]
+
+
+def simulated(
+    dynamics: Dynamics,
+    years: float,
+    steps: int,
+    paths: int,
+    seed: int | Sequence[int],
+    drawn: Sequence[Proposal],
+    mirrored: bool = True,
+) -> Paths:
     """Paths over `years` in `steps` equal steps.
 
     paths  number of paths, rounded up to two for every proposal at least; each proposal has its share of them
     seed   of the generator: the same seed gives the same paths
     drawn  the proposals, the first being the model itself
+    mirrored  whether paths come in pairs with mirrored noise
     """
     random = np.random.default_rng(seed)
     pairs = [max(int(np.ceil(paths * proposal.share / 2.0)), 1) for proposal in drawn]
     proposal = np.repeat(np.arange(len(drawn)), [2 * count for count in pairs])
-    noise, other, jumps, sums = _drawn(dynamics, years, steps, random, drawn, pairs)
+    noise, other, jumps, sums = _drawn(dynamics, years, steps, random, drawn, pairs, mirrored)
     step = years / steps
     log_vol = _log_vol(dynamics, step, noise, other)
     before = np.exp(np.vstack([np.zeros(len(proposal)), log_vol[:-1]]))
     diffusion = dynamics.diffusion * before
     moves = (-0.5 * diffusion**2 - dynamics.jump_drift) * step + diffusion * np.sqrt(step) * noise + jumps
     shares = np.bincount(proposal) / len(proposal)
-    densities = np.column_stack([_log_density(dynamics, years, steps, p, noise, jumps, sums) for p in drawn])
+    densities = np.column_stack([_log_density(dynamics, years, steps, p, (noise, other), jumps, sums) for p in drawn])
     top = densities.max(axis=1, keepdims=True)
     relative = np.exp(densities - top)
     likelihood = relative / (relative @ shares)[:, None]
-    return Paths(np.cumsum(moves, axis=0), log_vol, likelihood, proposal)
+    return Paths(np.cumsum(moves, axis=0), log_vol, likelihood, proposal, mirrored)
 
 
 def _drawn(
@@ -210,14 +246,17 @@ def _drawn(
     random: np.random.Generator,
     drawn: Sequence[Proposal],
     pairs: list[int],
+    mirrored: bool,
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """(steps,n) normal numbers of price and of vol, and jumps; (4,n) number of jumps and of those up, and what those
     up and those down add up to, both positive, for double exponential ones.
 
-    The noise of a pair is mirrored about its drift; the jumps are the same.
+    The noise of a mirrored pair is mirrored about its drift; the jumps are the same.
     """
     columns = []
-    for proposal, count in zip(drawn, pairs, strict=True):
+    twins = 2 if mirrored else 1
+    for proposal, pair_count in zip(drawn, pairs, strict=True):
+        count = 2 * pair_count // twins
         normal = random.standard_normal((2, steps, count))
         number = random.poisson(proposal.intensity * years / steps, (steps, count))
         if dynamics.jump == "merton":
@@ -229,19 +268,20 @@ def _drawn(
             rise = proposal.up_mean * random.standard_gamma(up)
             fall = proposal.down_mean * random.standard_gamma(number - up)
             jump = rise - fall
-        both = np.repeat(normal, 2, axis=2)
-        both[:, :, 1::2] *= -1.0
+        both = np.repeat(normal, twins, axis=2)
+        if mirrored:
+            both[:, :, 1::2] *= -1.0
         summed = np.stack([part.sum(axis=0) for part in (number, up, rise, fall)])
-        columns.append((both[0] + proposal.drift, both[1], np.repeat(jump, 2, axis=1), np.repeat(summed, 2, axis=1)))
+        noise = both[0] + proposal.drift, both[1] + proposal.vol_drift
+        columns.append((*noise, np.repeat(jump, twins, axis=1), np.repeat(summed, twins, axis=1)))
     price, vol, jumps, sums = (np.concatenate(parts, axis=1) for parts in zip(*columns, strict=True))
     return price, vol, jumps, sums
 
 
 def _log_vol(dynamics: Dynamics, step: float, noise: FloatArray, other: FloatArray) -> FloatArray:
     """(M,n) ln v by the exact transition of its equation."""
-    kappa, rho = dynamics.mean_reversion, dynamics.correlation
-    kept = np.exp(-kappa * step)
-    spread = dynamics.vol_of_vol * np.sqrt(step if kappa == 0.0 else -np.expm1(-2.0 * kappa * step) / (2.0 * kappa))
+    rho = dynamics.correlation
+    kept, spread = _vol_step(dynamics, step)
     shocks = spread * (rho * noise + np.sqrt(1.0 - rho * rho) * other)
     result = np.empty_like(noise)
     level = np.zeros(noise.shape[1])
@@ -251,17 +291,27 @@ def _log_vol(dynamics: Dynamics, step: float, noise: FloatArray, other: FloatArr
     return result
 
 
+def _vol_step(dynamics: Dynamics, step: float) -> tuple[float, float]:
+    """What is left of ln v after a step, and the deviation of what comes new."""
+    kappa = dynamics.mean_reversion
+    variance = step if kappa == 0.0 else -np.expm1(-2.0 * kappa * step) / (2.0 * kappa)
+    return float(np.exp(-kappa * step)), float(dynamics.vol_of_vol * np.sqrt(variance))
+
+
 def _log_density(
     dynamics: Dynamics,
     years: float,
     steps: int,
     proposal: Proposal,
-    noise: FloatArray,
+    noise: tuple[FloatArray, FloatArray],
     jumps: FloatArray,
     sums: FloatArray,
 ) -> FloatArray:
     """(n,) ln of the density of what was drawn under a proposal, over that under the model."""
-    result = proposal.drift * noise.sum(axis=0) - steps * proposal.drift**2 / 2.0
+    result = np.zeros(noise[0].shape[1])
+    for drift, numbers in zip((proposal.drift, proposal.vol_drift), noise, strict=True):
+        if drift != 0.0:
+            result += drift * numbers.sum(axis=0) - steps * drift**2 / 2.0
     if dynamics.jumps_per_year == 0.0:
         return np.asarray(result)
     number, up, rise, fall = sums

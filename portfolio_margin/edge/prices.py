@@ -152,16 +152,21 @@ def ruled(case: Case, span: Span, vol: FloatArray) -> tuple[Span, tuple[str, ...
 def edges(case: Case, span: Span, vol: FloatArray) -> Crossings:
     """Crossings of the excess over the logarithm of the price, one line for each of the vol multiples (V,)."""
     grid = np.linspace(np.log(span.low), np.log(span.high), span.points)
-    # Requirements and payoffs bend at strikes, and today's price is asked for anyway.
-    table = case.mover.instruments
-    own = (table.kind == Kind.OPTION) & (table.underlying_idx == case.mover.underlying)
-    bends = np.log(table.strike[own] / case.mover.market.forward[table.expiry_idx[own]])
+    # Today's price is asked for anyway.
+    bends = bends_of(case)
     bends = np.append(bends[(bends > grid[0]) & (bends < grid[-1])], 0.0)
 
     def excess(x: FloatArray, line: np.ndarray) -> FloatArray:
         return levels(case, np.exp(x), vol[line]).excess
 
     return crossings(excess, np.unique(np.append(grid, bends)), len(vol), NOTHING * case.scale)
+
+
+def bends_of(case: Case) -> FloatArray:
+    """(B,) logarithms of the price, of today's, at which requirements and payoffs bend: the strikes held."""
+    table = case.mover.instruments
+    own = (table.kind == Kind.OPTION) & (table.underlying_idx == case.mover.underlying)
+    return np.unique(np.log(table.strike[own] / case.mover.market.forward[table.expiry_idx[own]]))
 
 
 def sides(found: Crossings, liquidated: bool) -> StrArray:

@@ -1,7 +1,8 @@
 """probability: how probable it is that the maintenance margin is breached within a horizon.
 
 The excess of the account is computed anew on a grid of price, vol and time and read linearly between its points; paths
-of price and vol with jumps run through it, and an account is looked at at every step, at the end of a step.
+of price and vol with jumps run through it, and an account is looked at at every step, at the end of a step. What paths
+are led to, and whether they are mirrored, is decided by runs before it with other random numbers.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import RegularGridInterpolator
 
 from portfolio_margin.edge.distance import implied_vol_over
-from portfolio_margin.edge.levels import Case, levels, levels_where_ruled
-from portfolio_margin.edge.price_paths import Dynamics, Paths, proposals, simulated
+from portfolio_margin.edge.excess_surface import Nodes, excess_surface, misread_points, outcomes
+from portfolio_margin.edge.levels import Case, levels
+from portfolio_margin.edge.price_paths import Dynamics, Paths, Proposal, proposals, simulated
 from portfolio_margin.edge.prices import liquidation_prices
+from portfolio_margin.edge.vols import liquidation_vols
 from pricing.arrays import DAYS_PER_YEAR, BoolArray, FloatArray
 from pricing.errors import ConfigError
 
-PRICE_NODES, VOL_NODES, TIME_NODES = 161, 7, 3
-# Around an edge at today's vol, in logarithms of the price: the excess bends most where it matters.
-NEAR_EDGE = np.array([0.0, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.03])
-CHECKED = 256
+FINE, COARSE = Nodes(161, 9, 3), Nodes(61, 5, 2)
+# Paths of a run that decides, and breaches that it must have seen to be believed.
+PILOT_PATHS, FEWEST_BREACHES = 2_000, 50
 
 
 @dataclass(frozen=True)
@@ -90,18 +91,20 @@ def breach_probability(
     horizon_days: float = 1.0,
     dynamics: Dynamics | None = None,
     simulation: Simulation | None = None,
-    known_edges: Sequence[float] | None = None,
+    known_edges: Sequence[tuple[float, float]] | None = None,
 ) -> BreachProbability:
     """The probability of a breach within a horizon, with its standard error.
 
     horizon_days  above 0, and no longer than to the first expiry held: what settles then is another account
     dynamics      of price and vol; None for `Dynamics.usual` at the implied vol over the horizon
     simulation    None for 20,000 paths of 24 steps
-    known_edges   relative price moves to the edges around today's price that paths are led to; None to look for them
+    known_edges   price and vol multiples of points of the boundary that paths may be led to; None for the nearest on
+                  both sides along the price and along the vols
 
-    Variance is reduced by mirrored noise, by importance sampling towards the edges on both sides and by control
-    variates: densities of the proposals, whose means are known (Owen and Zhou 2000, Safe and effective importance
-    sampling). ConfigError for a horizon beyond the first expiry.
+    Variance is reduced by mirrored noise, by importance sampling towards edges and by control variates: densities of
+    the proposals, whose means are known (Owen and Zhou 2000, Safe and effective importance sampling); each where runs
+    of 2,000 paths, with random numbers of their own, say that it pays. ConfigError for a horizon beyond the first
+    expiry.
     """
     run = simulation or Simulation()
     years = horizon_days / DAYS_PER_YEAR
@@ -113,76 +116,71 @@ def breach_probability(
     if levels(case, np.ones(1)).excess[0] < 0.0:
         certain = (1.0, 0.0, 0.0, 1.0, 0.0)
         return BreachProbability(*certain, horizon_days, run.paths, run.steps, run.seed, 0, moving)
-    around = liquidation_prices(case).nearest if known_edges is None else known_edges
-    logs = [float(np.log1p(move)) for move in around if -1.0 < move < np.inf]
-    paths = simulated(moving, years, run.steps, run.paths, run.seed, proposals(moving, years, run.steps, logs))
-    surface = _surface(case, paths, years, logs)
-    below, lost, at_end = _outcomes(surface, paths)
+    known = _edges_around(case) if known_edges is None else known_edges
+    edges = [(float(np.log(price)), float(np.log(vol))) for price, vol in known]
+    edges = [edge for edge in edges if edge != (0.0, 0.0)]
+    drawn, mirrored = _plan(case, moving, years, run, edges)
+    paths = simulated(moving, years, run.steps, run.paths, run.seed, drawn, mirrored)
+    surface = excess_surface(case, [paths], years, edges, FINE)
+    below, lost, at_end = outcomes(surface, paths)
     estimates = [_estimate(outcome, paths) for outcome in (below, at_end, lost)]
     (probability, error), (end, _), (unruled, _) = estimates
     plain = float(np.sqrt(max(probability * (1.0 - probability), 0.0) / len(below)))
-    misread = _misread(case, surface, paths)
+    misread = misread_points(case, surface, paths)
     return BreachProbability(
         probability, error, plain, end, unruled, horizon_days, len(below), run.steps, run.seed, misread, moving
     )
 
 
-@dataclass(frozen=True)
-class _Surface:
-    """Excess (T,V,P) at times (T,) in years, logarithms of vol (V,) and price (P,); NaN where there is no rule."""
-
-    times: FloatArray
-    vols: FloatArray
-    prices: FloatArray
-    excess: FloatArray
-
-    def at(self, years: float, log_vol: FloatArray, log_price: FloatArray) -> FloatArray:
-        """(n,) excess by linear interpolation, of all three."""
-        place = float(np.interp(years, self.times, np.arange(len(self.times))))
-        first = min(int(place), len(self.times) - 2)
-        share = place - first
-        sheet = (1.0 - share) * self.excess[first] + share * self.excess[first + 1]
-        read = RegularGridInterpolator((self.vols, self.prices), sheet)
-        return np.asarray(read(np.column_stack([log_vol, log_price])))
+def _edges_around(case: Case) -> list[tuple[float, float]]:
+    by_price, by_vol = liquidation_prices(case).nearest, liquidation_vols(case, np.ones(1)).nearest
+    along_price = [(1.0 + move, 1.0) for move in by_price if -1.0 < move < np.inf]
+    return along_price + [(1.0, 1.0 + move) for move in by_vol if -1.0 < move < np.inf]
 
 
-def _surface(case: Case, paths: Paths, years: float, logs: Sequence[float]) -> _Surface:
-    """The excess wherever paths come to."""
-    low, high = min(float(paths.log_price.min()), -1e-6), max(float(paths.log_price.max()), 1e-6)
-    quantiles = np.quantile(paths.log_price, np.linspace(0.0, 1.0, PRICE_NODES // 2))
-    near = np.add.outer(np.array(logs), np.append(-NEAR_EDGE[1:], NEAR_EDGE)).ravel()
-    prices = np.concatenate([np.linspace(low, high, PRICE_NODES // 2), quantiles, near[(near > low) & (near < high)]])
-    prices = np.unique(np.append(prices, 0.0))
-    spread = max(float(np.abs(paths.log_vol).max()), 1e-9)
-    vols = np.linspace(-spread, spread, VOL_NODES if spread > 1e-6 else 2)
-    times = np.linspace(0.0, years, TIME_NODES)
-    price, vol = np.tile(np.exp(prices), len(vols)), np.repeat(np.exp(vols), len(prices))
-    sheets = [levels_where_ruled(case, price, vol, float(time))[0].excess for time in times]
-    return _Surface(times, vols, prices, np.array(sheets).reshape(len(times), len(vols), len(prices)))
+def _plan(
+    case: Case, dynamics: Dynamics, years: float, run: Simulation, edges: Sequence[tuple[float, float]]
+) -> tuple[list[Proposal], bool]:
+    """The proposals with the smallest standard error in a run of their own, and whether paths are mirrored.
+
+    Runs whose estimate is too small beside that of another are left out. Without a run that has seen enough breaches:
+    all proposals, since what is rare is seen by them first.
+    """
+    along_price = [edge for edge in edges if edge[1] == 0.0]
+    choices = [proposals(dynamics, years, run.steps, led) for led in (edges, along_price, [])]
+    # The model itself with half of the paths, for what is not rare.
+    choices.insert(1, [p._replace(share=p.share / 2.0 + (k == 0) / 2.0) for k, p in enumerate(choices[0])])
+    tried = [(drawn, mirrored) for drawn in choices for mirrored in (True, False)]
+    paths = [
+        simulated(dynamics, years, run.steps, PILOT_PATHS, (run.seed, number), drawn, mirrored)
+        for number, (drawn, mirrored) in enumerate(tried, start=1)
+    ]
+    surface = excess_surface(case, paths, years, edges, COARSE)
+    found = [_seen(outcomes(surface, part)[0], part) for part in paths]
+    # A run that misses most of the breaches has a small error as well: others have then seen more than it allows for.
+    least = max(estimate - 2.0 * error for estimate, error, _ in found)
+    errors = [error * np.sqrt(count) if estimate + 2.0 * error >= least else np.inf for estimate, error, count in found]
+    return tried[int(np.argmin(errors))]
 
 
-def _outcomes(surface: _Surface, paths: Paths) -> tuple[BoolArray, BoolArray, BoolArray]:
-    """(n,) each: below at a time looked at, before that in a market without a rule, below at the last."""
-    steps, count = paths.log_price.shape
-    below, lost, here = (np.zeros(count, dtype=np.bool_) for _ in range(3))
-    for m in range(steps):
-        excess = surface.at(float(surface.times[-1]) * (m + 1) / steps, paths.log_vol[m], paths.log_price[m])
-        here = excess < 0.0
-        below |= here & ~lost
-        lost |= np.isnan(excess) & ~below
-    return below, lost, here & ~lost
+def _seen(below: BoolArray, paths: Paths) -> tuple[float, float, int]:
+    """Estimate, standard error and number of paths of a run; an error of inf where it has seen too few breaches."""
+    if np.count_nonzero(below) < FEWEST_BREACHES:
+        return 0.0, np.inf, len(below)
+    return (*_estimate(below, paths), len(below))
 
 
 def _estimate(outcome: BoolArray, paths: Paths) -> tuple[float, float]:
     """Estimate and standard error of the probability of an outcome.
 
-    By mirrored pairs, whose mean is one observation, within the strata that the proposals are; control variates are
-    the densities of all proposals but one, each with the mean 1, by regression on the pairs.
+    By mirrored pairs, whose mean is one observation, or by paths where they are independent, within the strata that the
+    proposals are; control variates are the densities of all proposals but one, each with the mean 1, by regression.
     """
+    size = 2 if paths.mirrored else 1
     weighted = outcome * paths.likelihood[:, 0]
-    value = weighted.reshape(-1, 2).mean(axis=1)
-    controls = paths.likelihood.reshape(len(value), 2, -1).mean(axis=1)[:, :-1] - 1.0
-    stratum = paths.proposal[::2]
+    value = weighted.reshape(-1, size).mean(axis=1)
+    controls = paths.likelihood.reshape(len(value), size, -1).mean(axis=1)[:, :-1] - 1.0
+    stratum = paths.proposal[::size]
     if controls.shape[1] and np.any(value != 0.0):
         centred = [a - _stratum_means(a, stratum) for a in (controls, value)]
         slope = np.linalg.lstsq(centred[0], centred[1], rcond=None)[0]
@@ -201,13 +199,3 @@ def _stratum_means(values: FloatArray, stratum: np.ndarray) -> FloatArray:
     columns = values if values.ndim == 2 else values[:, None]
     means = np.column_stack([np.bincount(stratum, column) / counts for column in columns.T])[stratum]
     return np.asarray(means if values.ndim == 2 else means[:, 0])
-
-
-def _misread(case: Case, surface: _Surface, paths: Paths) -> int:
-    """At how many points, where paths end, the excess read has another sign than that computed anew."""
-    chosen = np.linspace(0, paths.log_price.shape[1] - 1, CHECKED).astype(np.int64)
-    log_price, log_vol = paths.log_price[-1, chosen], paths.log_vol[-1, chosen]
-    read = surface.at(float(surface.times[-1]), log_vol, log_price)
-    anew = levels_where_ruled(case, np.exp(log_price), np.exp(log_vol), float(surface.times[-1]))[0].excess
-    both = np.isfinite(read) & np.isfinite(anew)
-    return int(np.sum((read < 0.0)[both] != (anew < 0.0)[both]))

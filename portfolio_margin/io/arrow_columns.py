@@ -81,6 +81,13 @@ def coded_rows(source: object, columns: tuple[str, str, str], of: Rows | None = 
         return None
 
 
+def data_columns(schema: Any) -> list[str]:
+    """The columns of an Arrow schema without those that pandas wrote as the index of a frame, which say nothing of a
+    row."""
+    marked = (schema.pandas_metadata or {}).get("index_columns", [])
+    return [name for name in schema.names if name not in marked]
+
+
 def distinct_texts(file: Any, group: int, column: str) -> set[str] | None:
     """The distinct texts of a column in one row group of an open Parquet file that reads it as a dictionary, without
     white space around them; None where it holds anything else, or blanks."""
@@ -100,7 +107,7 @@ def _coded(file: Any, columns: tuple[str, str, str], of: Rows | None) -> CodedRo
     from pyarrow import types
 
     schema = file.schema_arrow
-    if sorted(schema.names) != sorted(columns):
+    if sorted(data_columns(schema)) != sorted(columns):
         return None
     account, name, number = (schema.field(column).type for column in columns)
     plain = all(types.is_dictionary(kind) and _is_text(kind.value_type) for kind in (account, name))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from portfolio_margin.io.history import (
+    LAST_DAY,
     CheckedBars,
     decimal_vols,
     read_checked_bars,
@@ -46,6 +47,7 @@ def read_history(
     accept: Collection[str] = (),
     daily: bool = False,
     known_days: int = 500,
+    latest: str = LAST_DAY,
 ) -> HistoryRead:
     """A history for a back-test, read and checked as that of a calibration (`io/history.py`).
 
@@ -57,11 +59,14 @@ def read_history(
     until          last day taken, YYYY-MM-DD; "" for all
     accept         days whose jump is known to be real
     daily          of shorter bars the last of every day that is over, alone
+    latest         no row taken may be of a day after it; give today, and nothing of the future is tested
     known_days     so many of the first days, which no margin is tested on, say whether a year has 252 or 365
 
     DataError listing what is wrong with either.
     """
-    bars = read_checked_bars(prices, time=price_columns[0], price=price_columns[1], until=until, accept=accept)
+    bars = read_checked_bars(
+        prices, time=price_columns[0], price=price_columns[1], until=until, accept=accept, latest=latest
+    )
     moments, price = bars.time_ms + bars.step_ms, bars.close
     per_day = max(1, round(MS_PER_DAY / bars.step_ms))
     refuse_constant(bars.source, price_columns[1], price)
@@ -69,7 +74,9 @@ def read_history(
     per_year = 365.0 * len(days) / max(float(days[-1] - days[0] + 1), 1.0)
     index, told, of_files = None, bars.findings, [bars]
     if vols is not None:
-        read = read_checked_bars(vols, time=vol_columns[0], price=vol_columns[1], until=until, accept=accept)
+        read = read_checked_bars(
+            vols, time=vol_columns[0], price=vol_columns[1], until=until, accept=accept, latest=latest
+        )
         index = _known(read, decimal_vols(read.source, vol_columns[1], read.close, vol_unit), moments)
         told += tuple(line for line in read.findings if line not in told)
         of_files.append(read)

@@ -138,13 +138,14 @@ def read_checked_bars(
     price: str = "close",
     until: str = "",
     accept: Collection[str] = (),
+    latest: str = LAST_DAY,
 ) -> CheckedBars:
     """Every bar of a history up to and with a day, with the same checks; bars of a last day that is not over stay, and
     it is told.
 
     See `read_checked_history` for the arguments. DataError listing every row that is wrong; for fewer than three.
     """
-    rows = _rows(source, time, price, until, LAST_DAY)
+    rows = _rows(source, time, price, until, latest)
     file = rows.table.file
     if len(rows.close) < 3:
         refuse(file, price, len(rows.close), "needs three prices at least")
@@ -206,7 +207,11 @@ def _rows(source: str | Path | pd.DataFrame, time: str, price: str, until: str, 
         told.append(f"{table.file}: {int((~held).sum())} rows without a {price} are left out")
     found = _Rows(table, time, price, moment, close, table.row, ()).chosen(held)
     if until:
-        found = found.chosen(found.moment // DAY_MS <= np.datetime64(until, "D").astype(np.int64))
+        chosen = found.moment // DAY_MS <= np.datetime64(until, "D").astype(np.int64)
+        if len(chosen) and not chosen.any():
+            first = _dates(found.moment[:1] // DAY_MS)[0]
+            refuse(table.file, time, until, f"the history begins on {first}")
+        found = found.chosen(chosen)
     _refuse_days_outside(found, latest)
     days = len(np.unique(found.moment // DAY_MS))
     if days < 2:

@@ -28,6 +28,13 @@ def part_name(number: int) -> str:
     return f"part-{number:06d}.parquet"
 
 
+def writer() -> str:
+    """What writes Parquet here: another release may write the same rows in other bytes."""
+    import pyarrow
+
+    return f"pyarrow {pyarrow.__version__}"
+
+
 def write_part(path: Path, columns: Mapping[str, Any], identity: Mapping[str, Any]) -> bytes:
     """Write one Parquet file with its identity, whole or not at all, over one that is there; returns its content.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from portfolio_margin.book import Book
-from portfolio_margin.io.arrow_columns import Rows, coded_rows, distinct_texts
+from portfolio_margin.io.arrow_columns import Rows, coded_rows, data_columns, distinct_texts
 from portfolio_margin.io.positions import (
     COLLATERAL_COLUMNS,
     POSITION_COLUMNS,
@@ -128,7 +128,7 @@ def _scan(path: str, columns: Sequence[str]) -> list[_Group]:
     import pandas as pd
 
     with _opened(path) as file:
-        header = Table(path, pd.DataFrame(columns=file.schema_arrow.names), np.zeros(0, np.int64))
+        header = Table(path, pd.DataFrame(columns=data_columns(file.schema_arrow)), np.zeros(0, np.int64))
         require_columns(header, columns, only=True)
         found = []
         for number in range(file.num_row_groups):
@@ -147,9 +147,10 @@ def _rows(path: str, groups: Sequence[int], partition: Partition) -> Table:
 
     with _opened(path) as file:
         starts = np.cumsum([1, *(file.metadata.row_group(g).num_rows for g in range(file.num_row_groups))])
-        parts, rows = [file.schema_arrow.empty_table()], [np.zeros(0, np.int64)]
+        names = data_columns(file.schema_arrow)
+        parts, rows = [file.schema_arrow.empty_table().select(names)], [np.zeros(0, np.int64)]
         for number in groups:
-            read = file.read_row_group(number)
+            read = file.read_row_group(number, columns=names)
             mine = _in_partition(_accounts(path, read), partition)
             parts.append(read.filter(pyarrow.array(mine)))
             rows.append(starts[number] + np.flatnonzero(mine))

@@ -33,11 +33,13 @@ class Table(NamedTuple):
     frame  one row per data row; the columns of a CSV file hold text
     row    (R,) number of each row for messages: the line of a CSV file with the header as line 1, and
            otherwise the data row counted from 1
+    header  the line that names the columns; None where no line does
     """
 
     file: str
     frame: pd.DataFrame
     row: IntArray
+    header: int | None = None
 
 
 def read_table(source: str | Path | pd.DataFrame | Table, name: str = "frame") -> Table:
@@ -119,9 +121,11 @@ def require_columns(table: Table, expected: Sequence[str], *, only: bool) -> Non
         problems.append(Problem(table.file, None, "columns", _shown(found), remedy))
     if not problems and only:
         remedy = f"this column is not read and might change what a row means; delete it, expected {', '.join(expected)}"
-        problems += [Problem(table.file, 1, name, "extra column", remedy) for name in found if name not in expected]
+        problems += [
+            Problem(table.file, table.header, name, "extra column", remedy) for name in found if name not in expected
+        ]
     repeated = sorted({column for column in expected if found.count(column) > 1})
-    problems += [Problem(table.file, 1, name, "column given twice", "keep one") for name in repeated]
+    problems += [Problem(table.file, table.header, name, "column given twice", "keep one") for name in repeated]
     if problems:
         raise DataError(problems)
 
@@ -260,7 +264,7 @@ def table_from_csv(file: str, content: bytes) -> Table:
         blank &= (frame.iloc[:, position] == "").to_numpy()
     if blank.any():
         frame, line = frame[~blank].reset_index(drop=True), line[~blank]
-    return Table(file, frame, line)
+    return Table(file, frame, line, header=1)
 
 
 def _unreadable(file: str, reason: Exception | str) -> Problem:

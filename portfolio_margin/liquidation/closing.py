@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from portfolio_margin.liquidation.plan import Action, LiquidationPlan, Outcome, Step, Trade
+from portfolio_margin.liquidation.plan import DEFAULT_BUFFER, Action, LiquidationPlan, Outcome, Step, Trade
 from portfolio_margin.liquidation.trials import (
     Case,
     Trial,
@@ -43,7 +43,7 @@ class Buffer:
     buffer  share of the maintenance margin that is restored above it, 0 to 10
     """
 
-    buffer: float = 0.15
+    buffer: float = DEFAULT_BUFFER
 
     def __post_init__(self) -> None:
         check_bounds(self, {"buffer": (0.0, 10.0)})

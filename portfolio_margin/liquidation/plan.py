@@ -17,6 +17,11 @@ from scenarios.risk_arrays import RiskArrays
 # Amounts are whole money steps, of 1e-8 at least: a sum is rid of binary noise.
 NOISE_DIGITS = 8
 
+# Defaults of every policy, of `liquidate`, `report` and a stress alike: margin restored above maintenance, as Paradex
+# cuts to 90 %; cost of trading and penalty on closing, shares of the notional, which are ours.
+DEFAULT_BUFFER = 1.0 / 9.0
+DEFAULT_COST, DEFAULT_PENALTY = 0.0005, 0.0025
+
 
 class Outcome(StrEnum):
     """How a plan ends.

@@ -8,11 +8,11 @@ above the level it was entered at, so that an account at the edge is not stopped
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from portfolio_margin.statement import REDUCE_ONLY_LEVEL, AccountStatus, MarginStatement
+from portfolio_margin.statement import REDUCE_ONLY_LEVEL, AccountStatus
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.errors import ConfigError, DataError, Problem
 from scenarios.shocks import check_bounds
@@ -27,13 +27,14 @@ class Params:
 
     leave_margin_call   margin balance per initial margin, 1 to 10
     leave_reduce_only   margin balance per maintenance margin, 1.1 to 10
-    leave_liquidation   likewise, 1 to leave_reduce_only; also the way out of a bankruptcy, once equity is above 0
+    leave_liquidation   likewise, 1 to leave_reduce_only; also the way out of a bankruptcy, once equity is above 0. The
+                        default is below what policies restore (1 + 1/9), so that who is cut so far is out of it
     call_hours          a margin call unanswered for so long makes the account reduce only, 0 to 1e6; 0: at once
     """
 
     leave_margin_call: float = 1.02
     leave_reduce_only: float = 1.2
-    leave_liquidation: float = 1.15
+    leave_liquidation: float = REDUCE_ONLY_LEVEL
     call_hours: float = 24.0
 
     def __post_init__(self) -> None:
@@ -42,6 +43,25 @@ class Params:
         if self.leave_liquidation > self.leave_reduce_only:
             text = f"must not exceed leave_reduce_only = {self.leave_reduce_only!r}"
             raise ConfigError(f"leave_liquidation = {self.leave_liquidation!r}: {text}")
+
+
+class Standing(Protocol):
+    """What states are driven by, as a `MarginStatement` has it: (A,) names and figures at a moment, ms UTC."""
+
+    @property
+    def account(self) -> Any: ...
+    @property
+    def as_of_ms(self) -> int: ...
+    @property
+    def status(self) -> Any: ...
+    @property
+    def equity(self) -> FloatArray: ...
+    @property
+    def margin_balance(self) -> FloatArray: ...
+    @property
+    def initial_margin(self) -> FloatArray: ...
+    @property
+    def maintenance_margin(self) -> FloatArray: ...
 
 
 class States(NamedTuple):
@@ -71,7 +91,7 @@ class Change(NamedTuple):
 
 
 def advance(
-    previous: States | None, statement: MarginStatement, params: Params | None = None
+    previous: States | None, statement: Standing, params: Params | None = None
 ) -> tuple[States, tuple[Change, ...]]:
     """The states after a statement, and what changed. Accounts without a state begin NORMAL before the statement.
 
@@ -97,13 +117,13 @@ def advance(
     return _joined(previous, States(statement.account, state, since, called, now)), changes
 
 
-def exit_levels(statement: MarginStatement, params: Params) -> FloatArray:
+def exit_levels(statement: Standing, params: Params) -> FloatArray:
     """(A,5) margin balance that clears each state, by code of AccountStatus; NORMAL needs none."""
     initial, maintenance = statement.initial_margin, statement.maintenance_margin
     clears_liquidation = params.leave_liquidation * maintenance
     return np.column_stack(
         [
-            np.full(len(statement), -np.inf),
+            np.full(len(initial), -np.inf),
             params.leave_margin_call * initial,
             params.leave_reduce_only * maintenance,
             clears_liquidation,
@@ -112,7 +132,7 @@ def exit_levels(statement: MarginStatement, params: Params) -> FloatArray:
     )
 
 
-def _not_left(state: IntArray, statement: MarginStatement, params: Params) -> IntArray:
+def _not_left(state: IntArray, statement: Standing, params: Params) -> IntArray:
     """(A,) the gravest state, up to the present one, whose exit level the balance does not clear."""
     short = statement.margin_balance[:, None] < exit_levels(statement, params)
     short[:, AccountStatus.BANKRUPT] &= statement.equity <= 0

@@ -25,8 +25,9 @@ def edge_contour(around: Contour, prices: LiquidationPrices, title: str = "") ->
     Colours are the excess in the margin currency, symmetric about 0, cut at what the account has today or twice that;
     hatched is where it is liquidated, blank where the model has no rule for what is then held; the cross is today.
 
-    The frame, one row a point of the boundary: vol_multiple, price, move, side ("into", "out of" or "touches", seen
-    from today's price along its row). Points that touch without crossing are drawn as dots.
+    The frame, one row a point of the boundary: vol_multiple, price, move, along ("price" or "vols"), side ("into",
+    "out of" or "touches", seen outwards along its row from today's price, or along its column from today's vols).
+    Points that touch without crossing are drawn as dots.
     """
     low, high = _shown(np.append(around.edge_price, prices.price / prices.spot), around.span.low, around.span.high)
     heading = title or f"{prices.account}: edge over the price of {prices.underlying} and its vols"
@@ -44,8 +45,9 @@ def edge_contour(around: Contour, prices: LiquidationPrices, title: str = "") ->
     if np.any(sheet < 0):
         axes.contourf(x[inside], y, sheet, levels=[-np.inf, 0.0], colors="none", hatches=["////"])
         axes.contour(x[inside], y, sheet, levels=[0.0], colors=BELOW, linewidths=1.2)
-    crossing = around.side != TOUCHES
-    place = around.edge_price * prices.spot, 100.0 * around.vol[around.line]
+    columns = _points(around)
+    crossing = columns["side"] != TOUCHES
+    place = columns["price_multiple"] * prices.spot, 100.0 * columns["vol_multiple"]
     axes.plot(place[0][crossing], place[1][crossing], "o", color=BELOW, markersize=3, label="edge, solved")
     if np.any(~crossing):
         axes.plot(place[0][~crossing], place[1][~crossing], ".", color="tab:gray", label="touches")
@@ -53,13 +55,21 @@ def edge_contour(around: Contour, prices: LiquidationPrices, title: str = "") ->
     axes.set(xlim=(low * prices.spot, high * prices.spot), ylim=(y[0], y[-1]), yscale="log")
     _plain_ticks(axes, y)
     axes.legend(loc="upper right", fontsize="small")
-    columns = {
-        "vol_multiple": around.vol[around.line],
-        "price": place[0],
-        "move": around.edge_price - 1.0,
-        "side": around.side,
+    moves = {"price": place[0], "move": columns.pop("price_multiple") - 1.0}
+    vols, rest = {"vol_multiple": columns.pop("vol_multiple")}, columns
+    return Picture(figure, frame({**vols, **moves, **rest}))
+
+
+def _points(around: Contour) -> dict[str, Any]:
+    """All points of the boundary: those along the price, then those along the vols within the picture."""
+    more = around.columns
+    shown = (more.vol >= around.vol[0]) & (more.vol <= around.vol[-1])
+    return {
+        "price_multiple": np.append(around.edge_price, more.price[more.line][shown]),
+        "vol_multiple": np.append(around.vol[around.line], more.vol[shown]),
+        "along": np.repeat(["price", "vols"], [len(around.edge_price), int(shown.sum())]),
+        "side": np.append(around.side, more.side[shown]),
     }
-    return Picture(figure, frame(columns))
 
 
 def payoff_with_marks(curves: Payoff, prices: LiquidationPrices, title: str = "") -> Picture:

@@ -7,6 +7,7 @@ Jandacka, Rheinberger and Summer 2009).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,10 +18,13 @@ from portfolio_margin.aggregate import account_pnl
 from portfolio_margin.book import Book
 from portfolio_margin.stress.moves import RECENT, Moves
 from portfolio_margin.stress.path import LONG_POWER, SHORT_POWER
+from portfolio_margin.stress.rules import Rules
 from portfolio_margin.stress.run import Venue
+from portfolio_margin.stress.sections import Section, Setting
 from pricing.arrays import MAX_SCENARIOS, FloatArray
 from pricing.errors import ConfigError
 from scenarios.revalue import revalue
+from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import VolDynamics, check_bounds, make
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ DYNAMICS = VolDynamics(short_power=SHORT_POWER, long_power=LONG_POWER)
 # Numbers of accounts by scenarios that are held at once, 64 MB.
 NUMBERS_AT_ONCE = 8_000_000
 SCENARIOS_AT_ONCE = 1_024
+# What an account owes is counted in these of a unit of the margin currency, whose sums are exact.
+FRACTIONS = 2.0**20
 # A fund of nothing is exhausted by a cent.
 SMALLEST_LOSS = 0.01
 
@@ -131,43 +137,73 @@ def gap_losses(venue: Venue, moves: FloatArray, cost: float = 0.0) -> FloatArray
     moves  (M,U+1) log moves of the underlyings of the market in their order, then of vols
     cost   share of the notional of everything held, paid by each account on top
     """
-    width = min(SCENARIOS_AT_ONCE, MAX_SCENARIOS)
-    parts = [_losses(venue, moves[first : first + width], cost) for first in range(0, len(moves), width)]
-    return np.concatenate(parts) if parts else np.zeros(0)
+    return _losses(venue, venue.setting(Rules()), moves, cost)
 
 
-def _losses(venue: Venue, moves: FloatArray, cost: float) -> FloatArray:
-    total = np.zeros(len(moves))
-    for _, after in _equity_after(venue, moves, cost):
-        total -= np.minimum(after, 0.0).sum(axis=0)
-    return total
+def _losses(venue: Venue, setting: Setting, moves: FloatArray, cost: float) -> FloatArray:
+    width, found = min(SCENARIOS_AT_ONCE, MAX_SCENARIOS), [np.zeros(0)]
+    for first in range(0, len(moves), width):
+        jumps = _jumps(venue, moves[first : first + width], cost)
+        whole, rest = np.sum(venue.ask(debts_after, setting, jumps), axis=0)
+        found.append(whole + rest / FRACTIONS)
+    return np.concatenate(found)
 
 
-def _equity_after(venue: Venue, moves: FloatArray, cost: float) -> Iterator[tuple[Book, FloatArray]]:
-    """Some accounts at a time and their (A,M) equity after each jump and the cost of closing."""
+class Jumps(NamedTuple):
+    """Risk arrays over jumps, and (N,) what closing costs a contract held."""
+
+    arrays: RiskArrays
+    charge: FloatArray
+
+
+def _jumps(venue: Venue, moves: FloatArray, cost: float) -> Jumps:
     price, vol = np.expm1(moves[:, :-1]), np.expm1(moves[:, -1])
     scenarios = make([f"jump-{row}" for row in range(len(moves))], price, vol, dynamics=DYNAMICS)
     arrays = revalue(venue.instruments, venue.market, scenarios, backend=venue.backend)
-    most = max(1, NUMBERS_AT_ONCE // len(moves))
-    charge = np.where(arrays.is_collateral, 0.0, cost * arrays.notional)
-    for first in range(0, len(venue.book), most):
-        book = venue.book.accounts(first, min(first + most, len(venue.book)))
+    return Jumps(arrays, np.where(arrays.is_collateral, 0.0, cost * arrays.notional))
+
+
+def debts_after(shared: tuple[Setting, Jumps], section: Section) -> FloatArray:
+    """(2,M) what accounts of a section owe after each jump, in whole units and in fractions of one.
+
+    Both are sums of whole numbers, so that the sum over sections is the same however accounts are cut.
+    """
+    total = np.zeros((2, shared[1].arrays.pnl.shape[1]))
+    for _, after in _equity_after(shared, section):
+        debt = -np.minimum(after[after.min(axis=1) < 0.0], 0.0)
+        whole = np.floor(debt)
+        total += whole.sum(axis=0), np.rint((debt - whole) * FRACTIONS).sum(axis=0)
+    return total
+
+
+def owing_before(shared: tuple[Setting, Jumps], section: Section) -> list[tuple[str, float]]:
+    """Accounts of a section that owe before anything moves, and how much; of one jump, which moves nothing."""
+    return [
+        (str(book.account_id[row]), -float(after[row, 0]))
+        for book, after in _equity_after(shared, section)
+        for row in np.flatnonzero(after[:, 0] < 0.0)
+    ]
+
+
+def _equity_after(shared: tuple[Setting, Jumps], section: Section) -> Iterator[tuple[Book, FloatArray]]:
+    """Some accounts at a time and their (A,M) equity after each jump and the cost of closing."""
+    setting, (arrays, charge) = shared
+    every = section.accounts(setting)
+    most = max(1, NUMBERS_AT_ONCE // arrays.pnl.shape[1])
+    for first in range(0, len(every), most):
+        book = every.accounts(first, min(first + most, len(every)))
         owner = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
         value = book.quantity * arrays.value[book.instrument_idx]
         closing = np.abs(book.quantity) * charge[book.instrument_idx]
         equity = np.bincount(owner, value - closing, minlength=len(book))
-        yield book, equity[:, None] + account_pnl(book, arrays, backend=venue.backend, threads=venue.threads)
+        yield book, equity[:, None] + account_pnl(book, arrays, **setting.how)
 
 
-def _owing(venue: Venue, cost: float) -> tuple[tuple[str, float], ...]:
+def _owing(venue: Venue, setting: Setting, cost: float) -> tuple[tuple[str, float], ...]:
     """Accounts that owe before anything moves, the largest debt first."""
     still = np.zeros((1, len(venue.market.underlying_id) + 1))
-    debts = [
-        (str(book.account_id[row]), -float(after[row, 0]))
-        for book, after in _equity_after(venue, still, cost)
-        for row in np.flatnonzero(after[:, 0] < 0.0)
-    ]
-    return tuple(sorted(debts, key=lambda debt: -debt[1]))
+    found = venue.ask(owing_before, setting, _jumps(venue, still, cost))
+    return tuple(sorted(itertools.chain.from_iterable(found), key=lambda debt: -debt[1]))
 
 
 def fund_size(venue: Venue, params: Params | None = None) -> FundSize:
@@ -200,7 +236,8 @@ def reverse_stress(venue: Venue, fund: float, params: Params | None = None) -> R
     root = np.linalg.cholesky(known.over(how.hours))
     names = (*known.underlying_id.tolist(), "vol")
     currency = str(venue.market.currency_id[0])
-    owing = _owing(venue, how.cost)
+    setting = venue.setting(Rules())
+    owing = _owing(venue, setting, how.cost)
     owed = sum(debt for _, debt in owing)
     if owed >= max(fund, SMALLEST_LOSS):
         return ReverseStress(fund, currency, names, np.zeros(len(root)), 0.0, 1.0, owed, owing)
@@ -213,11 +250,11 @@ def reverse_stress(venue: Venue, fund: float, params: Params | None = None) -> R
         rays = given if best.direction is None or spread is None else best.direction + spread * given
         rays = np.vstack([rays, np.eye(len(root)), -np.eye(len(root))]) if spread is None else rays
         rays /= np.linalg.norm(rays, axis=1)[:, None]
-        best = _nearest(venue, rays @ root.T, rays, best, (max(fund, SMALLEST_LOSS), how.cost))
+        best = _nearest(venue, setting, rays @ root.T, rays, best, (max(fund, SMALLEST_LOSS), how.cost))
     if best.direction is None:
         return ReverseStress(fund, currency, names, np.full(len(root), np.nan), np.inf, 0.0, np.nan)
     move = best.distance * (root @ best.direction)
-    loss = float(gap_losses(venue, move[None, :], how.cost)[0])
+    loss = float(_losses(venue, setting, move[None, :], how.cost)[0])
     chance = _beyond(best.distance, len(root), known.df)
     return ReverseStress(fund, currency, names, np.expm1(move), best.distance, chance, loss)
 
@@ -229,7 +266,9 @@ class _Best(NamedTuple):
     direction: FloatArray | None
 
 
-def _nearest(venue: Venue, steps: FloatArray, rays: FloatArray, best: _Best, wanted: tuple[float, float]) -> _Best:
+def _nearest(
+    venue: Venue, setting: Setting, steps: FloatArray, rays: FloatArray, best: _Best, wanted: tuple[float, float]
+) -> _Best:
     """The best of these rays and what was known; steps (K,U+1) is a move by a distance of 1 along each."""
     fund, cost = wanted
     low, high = np.zeros(len(steps)), np.full(len(steps), best.distance)
@@ -237,7 +276,7 @@ def _nearest(venue: Venue, steps: FloatArray, rays: FloatArray, best: _Best, wan
         share = np.arange(1, rungs + 1) / rungs
         reach = low[:, None] + (high - low)[:, None] * share
         moves = (reach[:, :, None] * steps[:, None, :]).reshape(-1, steps.shape[1])
-        enough = gap_losses(venue, moves, cost).reshape(reach.shape) >= fund
+        enough = _losses(venue, setting, moves, cost).reshape(reach.shape) >= fund
         hit = enough.any(axis=1)
         if not hit.any():
             return best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -17,6 +18,18 @@ from pricing.instruments import Kind
 from scenarios.risk_arrays import RiskArrays
 
 LINEAR = (Kind.FUTURE, Kind.PERPETUAL)
+
+
+class Priced(Protocol):
+    """(N,) what a contract is worth, margin currency, and its smallest quantity; risk arrays have both."""
+
+    @property
+    def value(self) -> FloatArray:
+        """Margin currency."""
+
+    @property
+    def quantity_step(self) -> FloatArray:
+        """Contracts."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +83,21 @@ class Holdings:
         np.add.at(quantity, self.payer[self.settled], amount)
         return self.holding(quantity)
 
-    def traded(self, place: IntArray, amount: FloatArray, arrays: RiskArrays, charge: FloatArray) -> Holdings:
+    def traded(self, place: IntArray, amount: FloatArray, prices: Priced, charge: FloatArray) -> Holdings:
         """After trades at the mark; premiums are paid, assets are exchanged for margin currency.
 
         place   (M,) -> P, each once; amount (M,) + bought
         charge  (A,) margin currency that is taken beside
         """
         asset, row = self.asset[place], self.rows[place]
-        unit = arrays.quantity_step[row]
+        unit = prices.quantity_step[row]
         quantity = self.quantity.copy()
         held = quantity[place] + amount
         # Decimal steps such as 0.1 do not add exactly: a quantity is again the nearest whole multiple.
         quantity[place] = np.where(asset, held, np.rint(held / unit) * unit)
         pays = self.payer[place]
-        worth = amount * arrays.value[row]
-        np.add.at(quantity, pays, np.where(asset, 0.0, -worth) / arrays.value[self.rows[pays]])
+        worth = amount * prices.value[row]
+        np.add.at(quantity, pays, np.where(asset, 0.0, -worth) / prices.value[self.rows[pays]])
         np.add.at(quantity, self.cash[self.account[place]], np.where(asset, -worth, 0.0))
         quantity[self.cash] -= charge
         return self.holding(quantity)
@@ -111,12 +124,12 @@ class Holdings:
         amount = (1.0 - share[self.account[place]]) * before.quantity[place] - self.quantity[place]
         return place[amount != 0.0], amount[amount != 0.0]
 
-    def without(self, gone: BoolArray, arrays: RiskArrays) -> Holdings:
+    def without(self, gone: BoolArray, prices: Priced) -> Holdings:
         """After contracts (N,) that have expired are paid what they are worth and held no more."""
         if not np.any(gone):
             return self
         out = np.flatnonzero(gone[self.rows] & ~self.asset & (self.quantity != 0.0))
-        return self.traded(out, -self.quantity[out], arrays, np.zeros(len(self))) if len(out) else self
+        return self.traded(out, -self.quantity[out], prices, np.zeros(len(self))) if len(out) else self
 
     def equity(self, arrays: RiskArrays, threads: int | None = None) -> FloatArray:
         """(A,) what every account is worth at the mark, margin currency."""

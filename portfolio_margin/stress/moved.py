@@ -12,6 +12,7 @@ from pricing.arrays import BoolArray, FloatArray
 from pricing.errors import DataError, Problem
 from pricing.instruments import Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
+from pricing.market_limits import FX_TOLERANCE
 from pricing.surfaces import svi
 
 MS_PER_HOUR = 3_600_000
@@ -24,20 +25,28 @@ ANY_VOL = 0.5
 
 
 def market_at(
-    start: Market, instruments: Instruments, path: StressPath, hours: float, pushed: FloatArray, vol_beta: float
+    start: Market,
+    instruments: Instruments,
+    path: StressPath,
+    hours: float,
+    pushed: FloatArray,
+    vol_beta: float,
+    delay_hours: float = 0.0,
 ) -> Market:
-    """The market so many hours after the start.
+    """The market so many hours after the start, or what is known of it then where that is late.
 
     path      with the underlyings of the market in their order
     pushed    (U,) log price that forced trades have moved prices by, beside the path
     vol_beta  rise of log vol for a fall of log price that forced trades cause
+    delay_hours   by which prices, vols and pegs are those of before; the clock, and with it the time that options have
+                  left, is not late
 
     Forwards move as the spot does. A slice keeps its shape over moneyness in deviations: with f the factor on its vol
     times the root of the share of its time that is left, w'(k) = f^2 w(k / f), which is raw SVI with a f^2, b f, m f,
     sigma f. A wing slope that would pass Lee's bound stops there, and a makes up for it at the money. Marked vols move
     as the slice does at their strike, by the factor alone where there is none.
     """
-    price, vol, peg = path.at(hours)
+    price, vol, peg = path.at(hours - delay_hours)
     move = price * np.exp(pushed)
     vol = vol * np.exp(-vol_beta * np.minimum(pushed, 0.0))[:, None]
     now = start.valuation_time + round(hours * MS_PER_HOUR)
@@ -101,6 +110,12 @@ def _rates(start: Market, path: StressPath, move: FloatArray, peg: FloatArray) -
         row = np.flatnonzero(start.currency_id == name)
         if not len(row) or row[0] == 0:
             remedy = "must be a currency of the market other than the margin currency, to lose its peg against it"
+            raise DataError([Problem(path.name, None, "peg", name, remedy)])
+        if mover[row[0]] >= 0 and limit[row[0]] <= FX_TOLERANCE:
+            coin = str(start.underlying_id[mover[row[0]]])
+            remedy = (
+                f"must be a dollar or a token: this is the coin of {coin} itself, which has no peg; use price_{coin}"
+            )
             raise DataError([Problem(path.name, None, "peg", name, remedy)])
         fx[row[0]] *= factor
         if mover[row[0]] >= 0 and factor != 1.0:

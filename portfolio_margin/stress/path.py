@@ -93,7 +93,9 @@ class StressPath:
 
     def at(self, hours: float) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Price (U,), vol (U,K) and peg (D,) factors at a time, straight in logarithms between steps; before the first
-        step those of the first."""
+        step nothing has moved."""
+        if hours < self.hours[0]:
+            return np.ones(len(self.underlying_id)), np.ones(self.vol.shape[1:]), np.ones(len(self.token))
         return tuple(_between(self.hours, getattr(self, name), hours) for name in ("price", "vol", "peg"))  # type: ignore[return-value]
 
     def refined(self, hours: float) -> StressPath:
@@ -133,7 +135,7 @@ def by_tenor(level: FloatArray, days: FloatArray) -> FloatArray:
 
 def _between(times: FloatArray, factors: FloatArray, moment: float) -> FloatArray:
     after = int(np.clip(np.searchsorted(times, moment), 0, len(times) - 1))
-    before = max(after - 1, 0) if times[after] > moment else after
+    before = after - 1 if times[after] > moment else after
     if after == before:
         return np.array(factors[after])
     share = (moment - times[before]) / (times[after] - times[before])

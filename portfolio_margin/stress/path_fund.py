@@ -5,9 +5,9 @@ follow it by the regression of their moves on its, with noise of their own that 
 Implied vol moves with the vol of the driver; once the driver has fallen by more than CRASH since the start, log vol
 rises by VOL_BETA times what it falls further, as it did on such days.
 
-What is rare is sampled more often, towards a fall and towards a rise, and weighted back; so a few hundred runs say
-something of one path in a thousand. How much they say is stated: standard error and interval by a bootstrap of the
-pairs of mirrored paths, proposal by proposal (Davison and Hinkley 1997, chapter 9.2).
+What is rare is sampled more often, towards a fall and towards a rise, and weighted back; so a thousand runs say
+something of one path in a thousand. How much they say is stated: an interval of the quantile without a distribution
+(`weighted_tail`), or how many runs it would take. What is missing before anything moves is stated apart.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from portfolio_margin.stress.path import StressPath, by_tenor
 from portfolio_margin.stress.prevention import AMPLE
 from portfolio_margin.stress.rules import VOL_BETA, Rules
 from portfolio_margin.stress.run import Venue, run
+from portfolio_margin.stress.sections import contracts_held
+from portfolio_margin.stress.weighted_tail import Tail, tail_of
 from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
 from pricing.errors import ConfigError
 from scenarios.shocks import check_bounds
@@ -35,7 +37,6 @@ TENORS = np.array([7.0, 30.0, 90.0, 180.0])
 CRASH = 0.06
 # Standard deviations of the horizon that the rare paths are led to.
 FAR = 3.5
-INTERVAL = (0.025, 0.975)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,6 @@ class Params:
     step_hours  between two looks of the venue, 0.25 to 48
     paths       to run, 56 to 100,000; rounded up to two of every proposal
     level       share of the paths that the fund survives, 0.5 to 0.99999
-    resamples   of the bootstrap, 50 to 10,000
     seed        0 to 2^53
     jump        "merton" or "kou"
     moves       joint distribution of daily moves: vols, and how the others follow the driver
@@ -56,15 +56,14 @@ class Params:
     step_hours: float = 4.0
     paths: int = 280
     level: float = 0.999
-    resamples: int = 400
     seed: int = 1
     jump: str = "merton"
     moves: Moves = RECENT
 
     def __post_init__(self) -> None:
         bounds = {"days": (0.1, 60.0), "step_hours": (0.25, 48.0), "paths": (56, 100_000), "level": (0.5, 0.99999)}
-        check_bounds(self, {**bounds, "resamples": (50, 10_000), "seed": (0, 2**53)})
-        for name in ("paths", "resamples", "seed"):
+        check_bounds(self, {**bounds, "seed": (0, 2**53)})
+        for name in ("paths", "seed"):
             if getattr(self, name) != int(getattr(self, name)):
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: must be a whole number")
         if self.days * HOURS_PER_DAY < self.step_hours:
@@ -96,21 +95,14 @@ class SimulatedPaths(NamedTuple):
 class PathFund:
     """A fund that survives a share of all paths, margin currency.
 
-    amount          the weighted quantile of the needs
-    standard_error  of it
-    low, high       bounds of a 95 % interval, the bootstrap's
-    beyond          runs that need more than the amount
-    effective       runs of equal weight that would say as much of the paths beyond: (sum w)^2 / sum w^2 of them
+    tail            the weighted quantile of the needs, `tail.amount`, and its interval
+    at_start        what is missing before anything moves, in it: of accounts that owe as the venue stands
     need, weight    (n,) of every run
     lowest          (n,) lowest price factor of the driver
     """
 
-    amount: float
-    standard_error: float
-    low: float
-    high: float
-    beyond: int
-    effective: float
+    tail: Tail
+    at_start: float
     need: FloatArray
     weight: FloatArray
     lowest: FloatArray
@@ -131,45 +123,43 @@ def path_fund(
 
     tell  is called with a text after every run, for a bar
 
-    A path needs what the fund has been drawn by at any time, and what accounts that are not closed owe at the end.
+    A path needs what the fund has been drawn by at any time, and what accounts that are not closed owe at the end. How
+    severe it is for `tail_of` is the largest move of the driver's log price.
     DataError where the moves of an underlying are not known.
     """
     how, law = params or Params(), replace(rules or Rules(), fund=AMPLE)
     venue = without_idle_options(venue)
-    drawn = simulated_paths(venue.market.underlying_id.tolist(), how)
+    names = venue.market.underlying_id.tolist()
+    drawn = simulated_paths(names, how)
     need = []
-    for path in stress_paths(drawn, venue.market.underlying_id.tolist()):
-        result = run(venue, path, law)
-        need.append(result.drawn + result.rows[-1].owed)
+    for path in stress_paths(drawn, names):
+        need.append(_needed(venue, path, law))
         tell(path.name)
     needed = np.array(need)
-    amount = weighted_quantile(needed, drawn.weight, how.level)
-    again = _resampled(needed, drawn, how)
-    far = needed > amount
-    weight = drawn.weight[far]
-    effective = float(weight.sum() ** 2 / (weight**2).sum()) if len(weight) else 0.0
-    low, high = np.quantile(again, INTERVAL)
+    severity = np.abs(np.log(drawn.price[:, 0])).max(axis=0)
     lowest = np.minimum(drawn.price[:, 0].min(axis=0), 1.0)
-    deviation = float(np.std(again, ddof=1))
-    return PathFund(amount, deviation, float(low), float(high), int(far.sum()), effective, needed, drawn.weight, lowest)
+    tail = tail_of(needed, drawn.weight, severity, how.level)
+    return PathFund(tail, _needed(venue, _standing(names), law), needed, drawn.weight, lowest)
+
+
+def _needed(venue: Venue, path: StressPath, law: Rules) -> float:
+    result = run(venue, path, law)
+    return result.drawn + result.rows[-1].owed
+
+
+def _standing(names: list[str]) -> StressPath:
+    """One step, in which nothing moves."""
+    none = SimulatedPaths(np.zeros(0), np.ones((0, len(names), 1)), np.ones((0, 1)), np.ones(1), np.zeros(1, np.int64))
+    return next(stress_paths(none, names))
 
 
 def without_idle_options(venue: Venue) -> Venue:
     """The venue without the options that nobody holds, which nobody comes to hold; all else has the same bits."""
     kept = ~venue.instruments.is_option
-    kept[venue.book.instrument_idx] = True
+    for held in venue.ask(contracts_held, venue.setting(Rules())):
+        kept |= held
     book, instruments, market = rows_only(venue.book, venue.instruments, venue.market, np.flatnonzero(kept))
     return replace(venue, book=book, instruments=instruments, market=market)
-
-
-def weighted_quantile(need: FloatArray, weight: FloatArray, level: float) -> float:
-    """The smallest of the needs (n,) that at most a share 1 - level of the paths exceeds, by their weights (n,) over n:
-    a share of the paths of the model, not of those drawn."""
-    order = np.argsort(need)[::-1]
-    beyond = np.cumsum(weight[order]) / len(need)
-    # All that need more than the k-th largest weigh beyond[k - 1].
-    inside = np.flatnonzero(beyond > 1.0 - level)
-    return float(need[order[inside[0]]]) if len(inside) else 0.0
 
 
 def simulated_paths(names: list[str], params: Params) -> SimulatedPaths:
@@ -179,7 +169,7 @@ def simulated_paths(names: list[str], params: Params) -> SimulatedPaths:
     vol = float(np.sqrt(covariance[0, 0] * DAYS_PER_YEAR))
     dynamics, years = Dynamics.usual(vol, params.jump), params.steps * params.step_hours / HOURS_PER_DAY / DAYS_PER_YEAR
     far = FAR * vol * np.sqrt(years)
-    led = proposals(dynamics, years, params.steps, (-far, far))
+    led = proposals(dynamics, years, params.steps, ((-far, 0.0), (far, 0.0)))
     driver = simulated(dynamics, years, params.steps, int(params.paths), int(params.seed), led)
     price = np.asarray(np.exp(_followers(driver, covariance, params)), dtype=np.float64)
     fallen = np.maximum(-driver.log_price - CRASH, 0.0)
@@ -216,15 +206,3 @@ def stress_paths(drawn: SimulatedPaths, names: list[str]) -> Iterator[StressPath
             name=f"path {n + 1}", source="simulated", hours=hours, underlying_id=np.array(names), price=price,
             tenor_days=TENORS, vol=vol, token=none, peg=np.zeros((len(hours), 0)),
         )  # fmt: skip
-
-
-def _resampled(need: FloatArray, drawn: SimulatedPaths, params: Params) -> FloatArray:
-    """(resamples,) the quantile of needs drawn again, pair by pair, as many of every proposal as there were."""
-    random = np.random.default_rng([int(params.seed), 4])
-    pairs = [np.flatnonzero(drawn.proposal == p)[::2] for p in np.unique(drawn.proposal)]
-    found = np.empty(int(params.resamples))
-    for k in range(len(found)):
-        first = np.concatenate([mine[random.integers(0, len(mine), len(mine))] for mine in pairs])
-        rows = np.concatenate([first, first + 1])
-        found[k] = weighted_quantile(need[rows], drawn.weight[rows], params.level)
-    return found

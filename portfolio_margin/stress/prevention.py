@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import numpy as np
-
-from portfolio_margin.book import Book
-from portfolio_margin.liquidation.trials import cash_row_of
-from portfolio_margin.stress.measured import measured
 from portfolio_margin.stress.path import StressPath
 from portfolio_margin.stress.result import Result
 from portfolio_margin.stress.rules import Rules
 from portfolio_margin.stress.run import Venue, run
+from portfolio_margin.stress.sections import missing_margin
 from pricing.errors import ConfigError
-from scenarios.risk_arrays import RiskArrays
 
 # A fund, in margin currency, that no path exhausts; in ticks it is far below 2^53.
 AMPLE = 1e13
 
 
 class Trial(NamedTuple):
-    """A value of the parameter, and what the fund then could not bear: taken from others or owed at the end."""
+    """A value of the parameter, and what the fund then could not bear: taken from others or owed at the end; beside it
+    the shortfall, and what of it accounts owed that were below 0 before the path."""
 
     value: float
     beyond: float
+    shortfall: float = 0.0
+    before: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,15 @@ def beyond_fund(result: Result) -> float:
     return result.total("deleveraged") + result.total("socialised") + result.rows[-1].owed
 
 
+def with_ample_fund(venue: Venue, path: StressPath, rules: Rules) -> Result:
+    """The stress with a fund that is never exhausted."""
+    return run(venue, path, replace(rules, fund=AMPLE))
+
+
 def fund_needed(venue: Venue, path: StressPath, rules: Rules) -> float:
     """The smallest fund at the start that bears every shortfall of a path, margin currency, by a run with a fund that
     is never exhausted; NaN where even that leaves something owed, by accounts that are not closed at the end."""
-    return run(venue, path, replace(rules, fund=AMPLE)).fund_needed
+    return with_ample_fund(venue, path, rules).fund_needed
 
 
 def prevented_by(
@@ -65,22 +69,25 @@ def prevented_by(
     tolerance  above 0; the answer is at most so much too large
 
     By bisection, which supposes that more of it helps: a stress that is not monotone has an answer too, the one
-    that the bisection meets.
+    that the bisection meets. Values between the bounds are round to a digit beyond the tolerance, so that the answer as
+    it is written is one that was run.
     """
     if not low < high or not tolerance > 0.0:
         raise ConfigError(f"{parameter}: low = {low!r} must be below high = {high!r}, tolerance above 0")
     trials: list[Trial] = []
 
     def enough(value: float) -> bool:
-        trials.append(Trial(value, beyond_fund(stress(value))))
+        found = stress(value)
+        trials.append(Trial(value, beyond_fund(found), found.total("shortfall"), found.shortfall_before))
         return trials[-1].beyond <= 0.0
 
     if enough(low):
         return Prevention(parameter, low, tuple(trials))
     if not enough(high):
         return Prevention(parameter, float("nan"), tuple(trials))
+    digits = 1 - math.floor(math.log10(tolerance))
     while high - low > tolerance:
-        middle = 0.5 * (low + high)
+        middle = round(0.5 * (low + high), digits)
         low, high = (low, middle) if enough(middle) else (middle, high)
     return Prevention(parameter, high, tuple(trials))
 
@@ -88,21 +95,4 @@ def prevented_by(
 def topped_up(venue: Venue) -> Venue:
     """The venue after its margin calls at the start were answered: whoever has equity above 0 and less than the initial
     margin pays in what is missing, in the margin currency."""
-    arrays = venue.arrays(venue.market)
-    margins = measured(venue.book, arrays, venue.model, backend=venue.backend, threads=venue.threads)
-    missing = np.where(margins.equity > 0.0, np.maximum(margins.initial - margins.balance, 0.0), 0.0)
-    return replace(venue, book=paid_in(venue.book, arrays, np.round(missing, 2)))
-
-
-def paid_in(book: Book, arrays: RiskArrays, amounts: np.ndarray) -> Book:
-    """The book after accounts have paid in (A,) of the margin currency."""
-    cash = cash_row_of(arrays)
-    account = np.repeat(np.arange(len(book)), np.diff(book.position_ptr))
-    given = np.flatnonzero(amounts)
-    key = np.concatenate([account * len(arrays) + book.instrument_idx, given * len(arrays) + cash])
-    held, place = np.unique(key, return_inverse=True)
-    total = np.bincount(place, np.concatenate([book.quantity, amounts[given]]), minlength=len(held))
-    rows = Book.from_arrays(
-        held // len(arrays), held % len(arrays), total, arrays.expiry_idx, accounts=np.arange(len(book))
-    )
-    return replace(rows, account_id=book.account_id)
+    return replace(venue, paid=tuple(venue.ask(missing_margin, venue.setting(Rules()))))

@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from portfolio_margin.liquidation import waterfall
+from portfolio_margin.liquidation import states, waterfall
+from portfolio_margin.liquidation.plan import DEFAULT_BUFFER, DEFAULT_COST, DEFAULT_PENALTY
 from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError, DataError, Problem
 from scenarios.shocks import check_bounds
@@ -76,9 +77,9 @@ class Impact:
         daily = self.column("daily_vol", underlyings) * vol_factor
         return np.asarray(-np.sign(sold) * np.minimum(self.coefficient * daily * share**self.exponent, self.most))
 
-    def remembered(self, hours: float) -> float:
-        """What is left of an impact after so many hours, as a share of it."""
-        return float(self.permanent + (1.0 - self.permanent) * 0.5 ** (hours / self.half_life_hours))
+    def remembered(self, hours: FloatArray) -> FloatArray:
+        """What is left of impacts so many hours after their trades, as a share of each: the permanent part stays."""
+        return np.asarray(self.permanent + (1.0 - self.permanent) * 0.5 ** (np.asarray(hours) / self.half_life_hours))
 
 
 @dataclass(frozen=True)
@@ -91,17 +92,18 @@ class Rules:
     fund            insurance fund at the start, margin currency, 0 to 1e15
     demand          maintenance margin that bidders take over an hour, margin currency, 0 or more; inf: any amount
     first_hours     demand that the first step has, in hours, 0 to 1e4
-    delay_hours     by which the prices that the venue margins at are behind, 0 to 48
+    delay_hours     by which prices, vols and pegs that the venue margins at are behind, 0 to 48
     rounds          liquidations within a step, each at the prices the last one has left, 1 to 100
     waterfall       who gets penalties and who bears losses; its fund_floor in hundredths of the margin currency
     impact          of what is sold
+    states          how accounts get out of a state again, of `liquidation.states`
     named           account -> policy, a file of liquidation/policies, in place of the proportional one
     """
 
-    buffer: float = 1.0 / 9.0
+    buffer: float = DEFAULT_BUFFER
     slices: int = 5
-    cost: float = 0.0005
-    penalty: float = 0.0025
+    cost: float = DEFAULT_COST
+    penalty: float = DEFAULT_PENALTY
     fund: float = 0.0
     demand: float = np.inf
     first_hours: float = 6.0
@@ -109,6 +111,7 @@ class Rules:
     rounds: int = 3
     waterfall: waterfall.Params = field(default_factory=waterfall.Params)
     impact: Impact = field(default_factory=Impact)
+    states: states.Params = field(default_factory=states.Params)
     named: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -12,19 +12,23 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.in_parts import Each, in_this_process
 from portfolio_margin.liquidation.plan import Costs
+from portfolio_margin.liquidation.states import States
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import AccountStatus
 from portfolio_margin.stress import balances as ledger
 from portfolio_margin.stress.balances import TICK, Balances, House
 from portfolio_margin.stress.closing import served
-from portfolio_margin.stress.holdings import prepare_holdings
+from portfolio_margin.stress.fates import NEVER, Fates, Round, after_step, no_fates
+from portfolio_margin.stress.log import mark_of, payment_of
 from portfolio_margin.stress.measured import Measured, put
 from portfolio_margin.stress.moved import expired, market_at, variation
 from portfolio_margin.stress.path import StressPath
-from portfolio_margin.stress.result import Followed, Result, StepRow
+from portfolio_margin.stress.pushes import Pushes
+from portfolio_margin.stress.result import Result, StepRow, followed_by
 from portfolio_margin.stress.rules import Rules
 from portfolio_margin.stress.sections import (
-    Laid,
+    Behind,
+    BookPart,
     Late,
     Moment,
     Section,
@@ -38,6 +42,7 @@ from portfolio_margin.stress.sections import (
     open_section,
     trade_section,
 )
+from portfolio_margin.stress.stated import stated, with_states
 from portfolio_margin.stress.trading import Done, Tally, by_account, in_ticks, slippage_of, together
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import DataError, Problem
@@ -64,6 +69,7 @@ class Venue:
     backend, threads   as for `margin`
     sources     where its accounts are in partitions, in order of account; None: in `book`
     each        who evaluates the partitions
+    paid        by partition, (A,) margin currency that accounts pay in before the start; None: nothing
     """
 
     book: Book
@@ -75,18 +81,37 @@ class Venue:
     threads: int | None = None
     sources: tuple[Source, ...] | None = None
     each: Each = in_this_process
+    paid: tuple[FloatArray, ...] | None = None
 
     def arrays(self, market: Market) -> RiskArrays:
         """Risk arrays of a market under the scenarios of the model, or the venue's."""
         own = self.model.scenario_set(market)
         return revalue(self.instruments, market, own or self.scenarios(market), backend=self.backend)
 
+    def setting(self, rules: Rules) -> Setting:
+        """What all partitions share."""
+        how = (self.model, rules, self.backend, self.threads)
+        return Setting(self.instruments, self.market, self.arrays(self.market), *how)
+
+    def ask(self, compute: Callable[..., Any], *shared: Any) -> list[Any]:
+        """compute(shared, section) of every partition at the start, in order of account."""
+        sections = self.sections()
+        return self.each(compute, shared, sections, range(len(sections)))
+
+    def sections(self) -> tuple[Section, ...]:
+        """The partitions at the start, after what their accounts pay in."""
+        sources = (BookPart(self.book),) if self.sources is None else self.sources
+        sections = tuple(Section(source) for source in sources)
+        if self.paid is None:
+            return sections
+        return tuple(section.then(payment_of(own)) for section, own in zip(sections, self.paid, strict=True))
+
 
 class State(NamedTuple):
     """Between two things that happen: what is held, booked and true.
 
-    sections, books   what is held by partition, and what everybody is worth
-    market, moment    as they are; pushed (U,) log price by forced trades
+    sections, books   what has happened by partition, and what everybody is worth
+    market, moment    as they are; pushed (U,) log price by forced trades, those of earlier steps by time in pushes
     closed      (A,) accounts that were closed: they hold nothing but cash
     lowest      ticks that the fund has had at any time, the least
     uncovered   ticks that closed accounts owe still
@@ -99,6 +124,7 @@ class State(NamedTuple):
     pushed: FloatArray
     closed: BoolArray
     lowest: int
+    pushes: Pushes
     uncovered: int = 0
 
 
@@ -127,26 +153,46 @@ def run(
     how = rules or Rules()
     engine, state = opened(venue, path.for_underlyings(venue.market.underlying_id.tolist()), how)
     opening, rows = state.books, []
-    liquidated = np.zeros(len(state.closed), dtype=np.bool_)
+    fates = no_fates(opening.trader, int(opening.house[House.FUND]))
+    known: States | None = None
     traced: list[tuple[FloatArray, ...]] = []
     own: list[tuple[Any, ...]] = []
     for step in range(len(path)):
-        state, row, touched, margins = engine.step(state, step, opening)
-        rows.append(row)
-        liquidated |= touched
+        state, row, tally, margins = engine.step(state, step, opening)
+        known = stated(known, (tally.before or margins, margins), state.market.valuation_time, how.states)
+        rows.append(with_states(row, known))
+        fates = after_step(fates, step, tally.touched, tally.rounds)
         if follow is not None:
-            own.append((*(column[follow] for column in margins[:4]), touched[follow]))
+            own.append(_line(follow, venue, state.market, fates, (tally, margins)))
         traced.append((state.market.spot, engine.vol_factor(step, state.pushed), state.pushed))
         tell(f"hour {path.hours[step]:g}")
+    if known is None:
+        raise AssertionError("a path without steps")
     price, vol, pushed = (np.stack(column) for column in zip(*traced, strict=True))
     names = venue.market.underlying_id
     currency = state.moment.arrays.currency
     end, fund = state.books, TICK * float(opening.house[House.FUND])
-    drawn = opening.house[House.FUND] - state.lowest
-    needed = TICK * float(drawn + how.waterfall.fund_floor if drawn else 0)
-    followed = None if follow is None else Followed(follow, *(np.array(column) for column in zip(*own, strict=True)))
-    columns = (price, vol, pushed, names, liquidated, end, opening, fund, needed)
+    floor = how.waterfall.fund_floor
+    needed, beside = (
+        TICK * float(drawn + floor if drawn else 0)
+        for drawn in (int(opening.house[House.FUND]) - lowest for lowest in (state.lowest, fates.fund_beside))
+    )
+    followed = None if follow is None else followed_by(follow, own)
+    columns = (price, vol, pushed, names, fates, known, end, opening, fund, needed, beside)
     return Result(path, currency, tuple(rows), *columns, engine.digests, followed)
+
+
+def _line(row: int, venue: Venue, market: Market, fates: Fates, found: tuple[Tally, Measured]) -> tuple[Any, ...]:
+    """What `followed_by` takes of an account in a step: margins before and after what was done in it, whether it was
+    liquidated, and how many of the contracts that it held at the start have expired by now, while it has any."""
+    tally, margins = found
+    held = np.zeros(len(venue.instruments), dtype=np.bool_)
+    if row < len(venue.book) and fates.closed[row] == NEVER:
+        held[venue.book.accounts(row, row + 1).instrument_idx] = True
+    gone = held & expired(venue.instruments, venue.market, market.valuation_time)
+    first = tally.before or margins
+    figures = (*(column[row] for column in margins[:4]), *(column[row] for column in first[1:4]))
+    return (*figures, tally.touched[row], int(gone.sum()))
 
 
 def opened(venue: Venue, path: StressPath, rules: Rules) -> tuple[Engine, State]:
@@ -154,24 +200,21 @@ def opened(venue: Venue, path: StressPath, rules: Rules) -> tuple[Engine, State]
 
     DataError for accounts that name a policy and are not there, and as `prepare_holdings`.
     """
-    arrays = venue.arrays(venue.market)
-    how = (rules, venue.backend, venue.threads)
-    setting = Setting(venue.instruments, venue.market, arrays, venue.model, *how)
-    sources = venue.sources
-    if sources is None:
-        sources = (Laid(prepare_holdings(venue.book, arrays, tuple(rules.named))),)
-    found = venue.each(open_section, (setting,), sources, range(len(sources)))
+    setting = venue.setting(rules)
+    sections = venue.sections()
+    found = venue.each(open_section, (setting,), sections, range(len(sections)))
     lost = sorted(set(rules.named).difference(*(part.named for part in found)))
     if lost:
         raise DataError([Problem("stress", None, "account", name, "no such account") for name in lost])
-    bounds = np.cumsum([0, *(len(part.cash) for part in found)])
-    cash = tuple(part.cash for part in found)
-    engine = Engine(venue, path, rules, setting, bounds, cash, tuple(part.digest for part in found if part.digest))
-    sections = tuple(Section(source, part.quantity) for source, part in zip(sources, found, strict=True))
+    bounds = np.cumsum([0, *(len(part.equity) for part in found)])
+    known = [len(section.log.entries) for section in sections]
+    digests = tuple(part.digest for part in found if part.digest)
+    engine = Engine(venue, path, rules, setting, bounds, known, digests)
     books = ledger.open_balances(np.concatenate([part.equity for part in found]), rules.fund)
-    moment = Moment(arrays, None, np.zeros(len(arrays), dtype=np.bool_), None)
+    moment = Moment(setting.start, None)
     pushed, closed = np.zeros(len(venue.market.spot)), np.zeros(int(bounds[-1]), dtype=np.bool_)
-    return engine, State(sections, books, venue.market, moment, pushed, closed, int(books.house[House.FUND]))
+    before = int(books.house[House.FUND]), Pushes.none(len(pushed))
+    return engine, State(sections, books, venue.market, moment, pushed, closed, *before)
 
 
 @dataclass(frozen=True)
@@ -182,7 +225,8 @@ class Engine:
     path     with its underlyings in the order of the market
     setting  what all partitions share
     bounds   (K+1,) first account of each of the K partitions
-    cash     of each partition, (A,) places of cash in the margin currency
+    known    of each partition, how many entries of its log whoever computes it has seen: says what is sent, not what
+             comes out
     digests  of the rows of each partition
     """
 
@@ -191,7 +235,7 @@ class Engine:
     rules: Rules
     setting: Setting
     bounds: IntArray
-    cash: tuple[IntArray, ...]
+    known: list[int]
     digests: tuple[str, ...]
 
     def ask(
@@ -201,32 +245,45 @@ class Engine:
         something for.
 
         columns  one item a partition
+
+        What is sent of a partition is what is new in its log; who has not kept what was before is sent all of it.
         """
-        asked = [k for k in range(len(state.sections)) if not columns or len(columns[0][k])]
-        parts = [(state.sections[k], *(column[k] for column in columns)) for k in asked]
-        given = parts if columns else [part[0] for part in parts]
-        return list(zip(asked, self.venue.each(compute, (self.setting, *shared), given, asked), strict=True))
+        every, given = state.sections, (self.setting, *shared)
+        asked = [k for k in range(len(every)) if not columns or len(columns[0][k])]
+
+        def answers(numbers: list[int], known: Sequence[int]) -> list[Any]:
+            parts = [(every[k].since(known[k]), *(column[k] for column in columns)) for k in numbers]
+            return self.venue.each(compute, given, parts, numbers)
+
+        found = dict(zip(asked, answers(asked, self.known), strict=True))
+        behind = [k for k in asked if isinstance(found[k], Behind)]
+        if behind:
+            found |= zip(behind, answers(behind, [0] * len(every)), strict=True)
+        for k in asked:
+            self.known[k] = len(every[k].log.entries)
+        return list(found.items())
 
     def by_section(self, rows: IntArray) -> list[IntArray]:
         """Accounts in rising rows, by partition and row in it."""
         cuts = np.searchsorted(rows, self.bounds)
-        return [rows[cuts[k] : cuts[k + 1]] - self.bounds[k] for k in range(len(self.cash))]
+        return [rows[cuts[k] : cuts[k + 1]] - self.bounds[k] for k in range(len(self.known))]
 
     def cut(self, column: Any) -> list[Any]:
         """A column of accounts (A,) by partition."""
         return [column[low:high] for low, high in pairwise(self.bounds.tolist())]
 
-    def step(self, state: State, step: int, opening: Balances) -> tuple[State, StepRow, BoolArray, Measured]:
-        """The state after a step, its row, the accounts (A,) that were traded, and the margins of all at its end."""
+    def step(self, state: State, step: int, opening: Balances) -> tuple[State, StepRow, Tally, Measured]:
+        """The state after a step, its row, what happened in it, and the margins of all at its end."""
         hours = float(self.path.hours[step])
         passed = hours - float(self.path.hours[step - 1]) if step else hours
-        pushed = state.pushed * self.rules.impact.remembered(passed)
+        pushed = state.pushes.at(hours, self.rules.impact)
         tally = Tally(np.zeros(len(state.closed), dtype=np.bool_), np.zeros(len(pushed)))
         with np.errstate(invalid="ignore"):
             time = passed if step else self.rules.first_hours
             tally.capacity = self.rules.demand * time if time else 0.0
         carried = pushed
         state, margins = self.marked(state, hours, pushed)
+        tally.before = margins
         for _ in range(int(self.rules.rounds)):
             below = np.flatnonzero(margins.status >= AccountStatus.LIQUIDATION)
             if not len(below):
@@ -241,9 +298,10 @@ class Engine:
             else:
                 state = state._replace(pushed=pushed)
                 changed = done.touched | done.over
-                state, margins = self.measured_again(state, margins, changed, hours)
+                state, margins = self.measured_again(state, margins, changed)
+        state = state._replace(pushes=state.pushes.after(hours, state.pushed - carried))
         self.audit(state, opening.total, tally.touched)
-        return state, self.row(state, hours, margins, tally), tally.touched, margins
+        return state, self.row(state, hours, margins, tally), tally, margins
 
     def marked(self, state: State, hours: float, pushed: FloatArray) -> tuple[State, Measured]:
         """At the prices of a time and a push: gains are paid, what has expired is settled, the books are at the mark;
@@ -251,38 +309,33 @@ class Engine:
         market = self.market(hours, pushed)
         gains = variation(self.venue.instruments, state.market, market)
         gone = expired(self.venue.instruments, self.venue.market, market.valuation_time)
-        moment = Moment(self.venue.arrays(market), gains, gone, self.late(market, hours, pushed))
+        moment = Moment(self.venue.arrays(market), self.late(state.pushes, market, hours))
+        mark = mark_of(gains, gone, moment.arrays)
+        state = state._replace(sections=tuple(section.then(mark) for section in state.sections))
         found = [part for _, part in self.ask(mark_section, (moment,), state)]
-        pairs = zip(state.sections, found, strict=True)
-        sections = tuple(section._replace(quantity=part.quantity) for section, part in pairs)
         books = ledger.marked(state.books, np.concatenate([part.worth for part in found]))
-        state = state._replace(sections=sections, books=books, market=market, moment=moment, pushed=pushed)
+        state = state._replace(books=books, market=market, moment=moment, pushed=pushed)
         return state, joined([part.margins for part in found])
 
-    def late(self, now: Market, hours: float, pushed: FloatArray) -> Late | None:
-        """The prices that the venue sees where they are behind: the price is, the clock is not."""
-        if not self.rules.delay_hours > 0.0:
+    def late(self, earlier: Pushes, now: Market, hours: float) -> Late | None:
+        """What the venue sees where that is behind: prices, vols, and what forced trades have done to them; not the
+        clock. The trades of this step are later than anything it sees."""
+        delay = self.rules.delay_hours
+        if not delay > 0.0:
             return None
-        seen = _at_time(self.market(max(hours - self.rules.delay_hours, 0.0), pushed), now)
+        seen = self.market(hours, earlier.at(hours - delay, self.rules.impact), delay)
         return Late(self.venue.arrays(seen), variation(self.venue.instruments, now, seen))
 
-    def measured_again(
-        self, state: State, margins: Measured, changed: BoolArray, hours: float
-    ) -> tuple[State, Measured]:
-        """Margins at the same prices, of the accounts (A,) that have changed; of all where the prices that are seen
-        have moved on a little."""
+    def measured_again(self, state: State, margins: Measured, changed: BoolArray) -> tuple[State, Measured]:
+        """Margins at the same prices, of the accounts (A,) that have changed."""
         rows = np.flatnonzero(changed)
-        if self.rules.delay_hours > 0.0:
-            late = self.late(state.market, hours, state.pushed)
-            state = state._replace(moment=replace(state.moment, gains=None, late=late))
-            rows = np.arange(len(changed))
         found = self.ask(measure_accounts, (state.moment,), state, self.by_section(rows))
         return state, put(margins, rows, joined([part for _, part in found]))
 
-    def market(self, hours: float, pushed: FloatArray) -> Market:
-        """The market at a time, pushed by forced trades."""
+    def market(self, hours: float, pushed: FloatArray, delay_hours: float = 0.0) -> Market:
+        """The market at a time, pushed by forced trades; late by so many hours."""
         beta = self.rules.impact.vol_beta
-        return market_at(self.venue.market, self.venue.instruments, self.path, hours, pushed, beta)
+        return market_at(self.venue.market, self.venue.instruments, self.path, hours, pushed, beta, delay_hours)
 
     def vol_factor(self, step: int, pushed: FloatArray) -> FloatArray:
         """(U,) factor on the vol of 30 days."""
@@ -349,6 +402,11 @@ class Engine:
         books, losses = ledger.cover(books, closed, opening.trader, self.rules.waterfall)
         sections = self.paid(sections, TICK * (books.trader - before))
         tally.losses.append(losses._replace(deficit=losses.deficit - state.uncovered))
+        # What was owed before this round already, of accounts closed earlier, is no new shortfall.
+        still = np.where(state.closed, np.maximum(-state.books.trader, 0), 0)
+        owed = np.where(closed, np.maximum(np.maximum(-before, 0) - still, 0), 0)
+        after = int(books.house[House.FUND])
+        tally.rounds.append(Round(cost, penalty, owed, closed | done.converted, after))
         tally.touched |= done.touched
         tally.touched[done.exchanging] = True
         tally.sold = tally.sold + by_name
@@ -361,14 +419,8 @@ class Engine:
 
     def paid(self, sections: tuple[Section, ...], amounts: Any) -> tuple[Section, ...]:
         """After accounts were paid (A,) of the margin currency, below 0: paid it."""
-        found = []
-        for section, cash, own in zip(sections, self.cash, self.cut(amounts), strict=True):
-            if np.any(own):
-                quantity = section.quantity.copy()
-                quantity[cash] += own
-                section = section._replace(quantity=quantity)
-            found.append(section)
-        return tuple(found)
+        pairs = zip(sections, self.cut(amounts), strict=True)
+        return tuple(section.then(payment_of(own)) if np.any(own) else section for section, own in pairs)
 
     def audit(self, state: State, total: int, touched: BoolArray) -> None:
         """Who was closed holds nothing, nothing came from nowhere, and the books of who was touched (A,) are what the
@@ -406,8 +458,3 @@ class Engine:
             initial_margin=float(margins.initial.sum()),
             maintenance_margin=float(margins.maintenance.sum()),
         )
-
-
-def _at_time(late: Market, now: Market) -> Market:
-    """Late prices at the present time: the same forwards and vols, less time to go."""
-    return replace(now, spot=late.spot, forward=late.forward, fx=late.fx, fx_basis_limit=late.fx_basis_limit)

@@ -12,6 +12,8 @@ import numpy as np
 
 from portfolio_margin.statement import up
 from portfolio_margin.stress.balances import TICK, Losses
+from portfolio_margin.stress.fates import Round
+from portfolio_margin.stress.measured import Measured
 from portfolio_margin.stress.sections import Section, Traded, Trades, joined
 from pricing.arrays import BoolArray, FloatArray, IntArray
 
@@ -29,6 +31,8 @@ class Tally:
     penalties: int = 0
     capacity: float = 0.0
     losses: list[Losses] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    before: Measured | None = None
 
     def sum(self, name: str) -> float:
         """Margin currency of a kind of loss."""
@@ -65,7 +69,7 @@ def together(sections: Sequence[Section], below: BoolArray, found: Sequence[tupl
     after, flags = list(sections), {name: np.zeros(len(below), dtype=np.bool_) for name in FLAGS}
     contracts, assets = [], []
     for k, first, part in found:
-        after[k] = after[k]._replace(quantity=part.quantity)
+        after[k] = after[k].then(part.fill)
         for name, column in flags.items():
             column[first : first + len(part.beside)] = getattr(part, name)
         contracts.append(part.contracts._replace(account=part.contracts.account + first))

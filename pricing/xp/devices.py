@@ -74,5 +74,5 @@ def _free_bytes(mesh: Mesh) -> float:
 
 
 def device_kinds() -> tuple[str, ...]:
-    """Platform and kind of every device of the platform that jax prefers, as in "cpu cpu"."""
-    return tuple(f"{device.platform} {device.device_kind}" for device in jax.devices())
+    """Platform and kind of every device of the platform that jax prefers, once where they have one word, as "cpu"."""
+    return tuple(" ".join(dict.fromkeys((device.platform, device.device_kind))) for device in jax.devices())

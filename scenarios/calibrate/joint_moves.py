@@ -14,11 +14,13 @@ from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
-from scenarios.calibrate.bootstrap import Figure, block_band
+from scenarios.calibrate.bootstrap import Figure, block_band, block_length
 from scenarios.calibrate.moves import as_relative, horizon_moves, quantile
 from scenarios.calibrate.settings import Settings
 
 YEAR_DAYS = 365
+# Days from one year that is looked at to the next.
+YEAR_STEP_DAYS = 20
 
 
 class Shrunk(NamedTuple):
@@ -78,8 +80,8 @@ def spread_credit(first: ArrayLike, second: ArrayLike, ranges: tuple[float, floa
     def credit(sizes: FloatArray) -> float:
         return 1.0 - 0.5 * quantile(sizes, settings.confidence)
 
-    block = min(int(settings.block_days), len(spread))
+    block = block_length(spread, settings)
     figure = block_band(credit, spread, block, int(settings.draws), settings.band, int(settings.seed))
-    ends = range(min(YEAR_DAYS, len(spread)), len(spread) + 1, max(int(settings.block_days), 1))
+    ends = range(min(YEAR_DAYS, len(spread)), len(spread) + 1, YEAR_STEP_DAYS)
     worst = min(credit(spread[max(end - YEAR_DAYS, 0) : end]) for end in ends)
     return Credit(figure, max(figure.low, 0.0), worst)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from enum import IntEnum
+from functools import partial
+from operator import mul
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +18,10 @@ from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
-from scenarios.calibrate.bootstrap import Figure, block_band
+from scenarios.calibrate.bootstrap import Figure, band, block_band, block_length, clusters_beyond
+from scenarios.calibrate.made_histories import MadeHistories, make_histories
 from scenarios.calibrate.moves import horizon_moves, quantile
-from scenarios.calibrate.settings import Settings
+from scenarios.calibrate.settings import FILTERS, TAILS, Settings
 from scenarios.calibrate.tails import fit_tail
 from scenarios.calibrate.volatility import Filter, ewma, fit_garch
 
@@ -120,25 +123,44 @@ def level_path(returns: ArrayLike, settings: Settings, side: Side = Side.BOTH) -
     return current, floor
 
 
-def every_method(moves: FloatArray, settings: Settings, side: Side = Side.BOTH) -> Methods:
+def every_method(
+    moves: FloatArray, settings: Settings, side: Side = Side.BOTH, made: MadeHistories | None = None
+) -> Methods:
     """Every filter with every tail, and beside them the moves that share no day and the normal distribution.
+
+    made  histories made of these moves, with fits; made here where there are none
 
     Figures are in logarithm, of today; (filter, way) -> figure with its band.
     """
     steps = int(settings.horizon_days)
+    made = make_histories(moves, settings) if made is None else made
     plain, apart = horizon_moves(moves, steps), horizon_moves(moves, steps, overlapping=False)
-    sample = _statistic(replace(settings, tail=SAMPLE))
+    made_plain = horizon_moves(made.returns.T, steps).T
+    made_apart = horizon_moves(made.returns.T, steps, overlapping=False).T
+    sample, normal = _statistic(replace(settings, tail=SAMPLE)), _normal(settings, side)
+    of_apart = _made(sided(made_apart, side), settings, made.memory)
+    of_plain = _Made(made_plain, normal(made_plain.ravel()), memory=made.memory)
+    bell = _figure(plain, normal, of_plain, settings)
     found = {
-        ("none", NORMAL): _figure(plain, 1.0, _normal(settings, side), settings),
-        ("none", SEPARATE): _figure(sided(apart, side), 1.0, sample, settings, steps),
+        ("none", NORMAL): bell._replace(clusters=float("nan")),
+        ("none", SEPARATE): _figure(sided(apart, side), sample, of_apart, settings, steps),
     }
-    for name in ("none", "ewma", "garch"):
-        wanted = replace(settings, filter=name)
-        used = None if name == "none" else fit_filter(moves, wanted)
-        sizes, today = filtered_moves(moves, used, wanted, side), float(deviations(moves, used, wanted)[-1])
-        for way in (SAMPLE, PARETO):
-            found[name, way] = _figure(sizes, today, _statistic(replace(settings, tail=way)), settings)
+    for name in FILTERS:
+        for way in TAILS:
+            found[name, way] = method_figure(moves, replace(settings, filter=name, tail=way), side, made)
     return found
+
+
+def method_figure(moves: FloatArray, settings: Settings, side: Side, made: MadeHistories) -> Figure:
+    """The figure of the filter and the tail of the settings, in logarithm, of the day after (T,) log returns.
+
+    made  histories made of these moves; with fits where the filter is a GARCH
+    """
+    used = made.fitted if settings.filter == "garch" else None
+    used = ewma(moves, settings.decay) if settings.filter == "ewma" else used
+    sizes, today = filtered_moves(moves, used, settings, side), float(deviations(moves, used, settings)[-1])
+    figure = _figure(sizes, _statistic(settings), _made_sizes(moves, made, settings, side), settings)
+    return figure.changed(partial(mul, today))
 
 
 def _statistic(settings: Settings) -> Callable[[FloatArray], float]:
@@ -154,10 +176,63 @@ def _normal(settings: Settings, side: Side) -> Callable[[FloatArray], float]:
     return lambda moves: count * float(np.sqrt(np.mean(moves * moves)))
 
 
+class _Made(NamedTuple):
+    """Rows of made histories for `_figure`.
+
+    rows    (D,M)
+    truth   what a statistic of them estimates
+    factor  of each
+    memory  days that blocks are not shorter than
+    """
+
+    rows: FloatArray
+    truth: float
+    factor: FloatArray | float = 1.0
+    memory: float = 0.0
+
+
+def _made(sizes: FloatArray, settings: Settings, memory: float = 0.0) -> _Made:
+    """(D,M) sizes whose quantile is asked for: the truth is that of all together."""
+    return _Made(sizes, quantile(sizes.ravel(), settings.confidence), memory=memory)
+
+
+def _made_sizes(moves: FloatArray, made: MadeHistories, settings: Settings, side: Side) -> _Made:
+    """(D,M) filtered moves of made histories.
+
+    With a GARCH each is filtered by its own fit, as the history is, and its quantile is of today by the deviation that
+    this fit says of the last day of the history; the truth is that of the recursion the histories were made by.
+    """
+    if settings.filter == "none":
+        return _made(sided(horizon_moves(made.returns.T, int(settings.horizon_days)).T, side), settings, made.memory)
+    if settings.filter == "ewma":
+        of_each = [filtered_moves(path, ewma(path, settings.decay), settings, side) for path in made.returns]
+        return _made(np.stack(of_each), settings)
+    known = np.stack([filtered_moves(path, made.fitted, settings, side) for path in made.returns])
+    own = [filtered_moves(path, fit, settings, side) for path, fit in zip(made.returns, made.fits, strict=True)]
+    today = deviations(moves, made.fitted, settings)[-1]
+    factor = np.array([deviations(moves, fit, settings)[-1] / today for fit in made.fits])
+    return _Made(np.stack(own), _made(known, settings).truth, factor)
+
+
 def _figure(
-    series: FloatArray, today: float, statistic: Callable[[FloatArray], float], settings: Settings, apart: int = 1
+    series: FloatArray,
+    statistic: Callable[[FloatArray], float],
+    made: _Made,
+    settings: Settings,
+    apart: int = 1,
 ) -> Figure:
-    """A figure with its band; today, what its unit is in logarithm; apart, days from one row to the next."""
-    block = min(max(int(settings.block_days) // apart, 1), len(series))
+    """A figure with its band, which holds the bands of two bootstraps: of blocks, and of histories made of a GARCH.
+
+    Blocks hold for whatever moves are like, but lack bursts of volatility that are longer or fewer than they; made
+    histories have these, if moves are like a GARCH. What a statistic of a made history is of its truth, the figure is
+    taken to be of its own, so that the truth is the figure over it (the basic bootstrap, of the logarithm: Davison and
+    Hinkley 1997, section 5.2). That takes out what a Pareto tail is wrong by on the whole.
+
+    apart  days from one row to the next
+    """
+    block = block_length(series, settings, apart, made.memory)
     found = block_band(statistic, series, block, int(settings.draws), settings.band, int(settings.seed))
-    return Figure(*(today * x for x in found))
+    ratio = np.array([statistic(rows) for rows in made.rows]) * made.factor / made.truth
+    other = band(found.value, found.value / np.where(ratio > 0.0, ratio, np.nan), settings.band)
+    low, high = min(found.low, other.low), max(found.high, other.high)
+    return Figure(found.value, low, high, float(block), float(clusters_beyond(series, found.value, block)))

@@ -21,6 +21,7 @@ from pricing.arrays import BoolArray, FloatArray
 from scenarios.calibrate.bootstrap import Figure
 from scenarios.calibrate.buffer import drawn, in_force_after, path_in_force
 from scenarios.calibrate.levels import Methods, deviations, every_method, fit_state, level_path, newest
+from scenarios.calibrate.made_histories import MadeHistories
 from scenarios.calibrate.moves import as_relative
 from scenarios.calibrate.settings import Settings
 
@@ -44,14 +45,16 @@ class PriceRange(NamedTuple):
     methods: Methods
 
 
-def price_range(returns: ArrayLike, settings: Settings) -> PriceRange:
+def price_range(returns: ArrayLike, settings: Settings, made: MadeHistories | None = None) -> PriceRange:
     """The range for the day after a history of (T,) log returns a day, oldest first, and what every method gives.
+
+    made  histories made of the newest of these returns, with fits; made here where there are none
 
     ConfigError for a history that is too short.
     """
     moves = newest(returns, settings)
     current, held, floor = _today(returns, settings)
-    methods = {way: relative_figure(figure) for way, figure in every_method(moves, settings).items()}
+    methods = {way: relative_figure(figure) for way, figure in every_method(moves, settings, made=made).items()}
     chosen = float(_bounded(held, floor, settings))
     return PriceRange(chosen, current, held, drawn(held, current, settings), floor, methods)
 
@@ -79,7 +82,7 @@ def floored_path(returns: ArrayLike, settings: Settings) -> tuple[FloatArray, Bo
 
 def relative_figure(figure: Figure) -> Figure:
     """A figure in logarithm as the relative move up."""
-    return Figure(*(float(as_relative(x)) for x in figure))
+    return figure.changed(as_relative)
 
 
 def _today(returns: ArrayLike, settings: Settings) -> tuple[float, float, float]:

@@ -26,7 +26,7 @@ BOUNDS = {
     "vol_low": (0.01, 5.0),
     "vol_high": (0.01, 5.0),
     "refit_days": (1, 1000),
-    "block_days": (1, 1000),
+    "block_days": (0, 1000),
     "draws": (20, 10_000),
     "band": (0.5, 0.999),
     "seed": (0, 2**31),
@@ -55,7 +55,8 @@ class Settings:
     range_low, range_high   bounds of the price range, relative, 0.001 to 0.9
     vol_low, vol_high       bounds of vol moves up, relative, 0.01 to 5
     refit_days     along a history a tail and a filter are fitted anew every so many days
-    block_days, draws, band, seed   of the bootstrap: days of a block, draws, share inside the band, generator
+    block_days, draws, band, seed   of the bootstrap: days of a block, 0 for as many as suit the moves (`bootstrap.py`);
+                   draws; share inside the band; generator
     stress_days, stress_periods     days of a stressed period, and how many are chosen
     scenarios      newest horizons in a historical set, 20 to 4,000
     grid_error     largest error of a grid allowed, share of the price range, 1e-4 to 0.2
@@ -77,7 +78,7 @@ class Settings:
     vol_low: float = 0.1
     vol_high: float = 3.0
     refit_days: int = 20
-    block_days: int = 20
+    block_days: int = 0
     draws: int = 200
     band: float = 0.90
     seed: int = 1

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from pricing.arrays import DAYS_PER_YEAR, FloatArray, StrArray
 from pricing.errors import ConfigError
-from scenarios.calibrate.bootstrap import Figure, block_band
+from scenarios.calibrate.bootstrap import Figure, block_band, block_length
 from scenarios.calibrate.moves import horizon_moves, quantile
 from scenarios.calibrate.settings import Settings
 
@@ -144,7 +144,7 @@ def basis_shock(days: ArrayLike, rate: ArrayLike, settings: Settings) -> BasisSh
         raise ConfigError(f"{len(month)} days with a rate at 30 days: needs {LEAST_DAYS}")
     figure = block_band(
         lambda sizes: quantile(sizes, settings.confidence),
-        month, min(int(settings.block_days), len(month)), int(settings.draws), settings.band, int(settings.seed),
+        month, block_length(month, settings), int(settings.draws), settings.band, int(settings.seed),
     )  # fmt: skip
     far = change[~near][np.isfinite(change[~near])]
     close = basis[near][np.isfinite(basis[near])]

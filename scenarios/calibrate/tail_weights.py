@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
-from scenarios.calibrate.bootstrap import Figure, band, block_rows
+from scenarios.calibrate.bootstrap import Figure, band, block_length, block_rows
 from scenarios.calibrate.moves import as_relative, horizon_moves, quantile
 from scenarios.calibrate.settings import Settings
 from scenarios.calibrate.tails import LEAST_EXCESSES, MeanExcess, Stability, Tail, fit_tail, mean_excess, stability
@@ -60,7 +60,7 @@ def tail_weights(returns: ArrayLike, price_range: float, farthest: float, settin
     sizes = np.abs(horizon_moves(moves, int(settings.horizon_days)))
     tail = _tail(sizes, settings)
     value = wing_factor(tail, price_range, farthest)
-    rows = block_rows(len(sizes), min(int(settings.block_days), len(sizes)), int(settings.draws), int(settings.seed))
+    rows = block_rows(len(sizes), block_length(sizes, settings), int(settings.draws), int(settings.seed))
     drawn = [wing_factor(_tail(sizes[chosen], settings), price_range, farthest) for chosen in rows]
     used = min(value, 1.0)
     loss = np.maximum(as_relative(sizes) - price_range, 0.0)

@@ -8,12 +8,13 @@ from numpy.typing import ArrayLike
 
 from scenarios.calibrate.bootstrap import Figure
 from scenarios.calibrate.levels import newest
+from scenarios.calibrate.made_histories import garch_bands, make_histories
 from scenarios.calibrate.price_range import PriceRange, price_range
 from scenarios.calibrate.settings import Settings
 from scenarios.calibrate.tail_weights import TailWeights, tail_weights, threshold_diagnostics
 from scenarios.calibrate.tails import MeanExcess, Stability
 from scenarios.calibrate.vol_shocks import Leverage, VolShock, leverage, vol_shock
-from scenarios.calibrate.volatility import Filter, fit_garch, garch_bands
+from scenarios.calibrate.volatility import Filter
 
 
 class Calibrated(NamedTuple):
@@ -39,7 +40,12 @@ class Calibrated(NamedTuple):
 
 
 def calibrate_underlying(
-    returns: ArrayLike, vol_returns: ArrayLike, joint: tuple[ArrayLike, ArrayLike], farthest: float, settings: Settings
+    returns: ArrayLike,
+    vol_returns: ArrayLike,
+    joint: tuple[ArrayLike, ArrayLike],
+    farthest: float,
+    settings: Settings,
+    least: tuple[float, float] = (0.0, 0.0),
 ) -> Calibrated:
     """Calibrate one underlying for the day after its histories.
 
@@ -47,18 +53,19 @@ def calibrate_underlying(
     vol_returns  (V,) log changes a day of a 30-day vol, which may reach less far back
     joint        log returns of price and vol over the days that both have
     farthest     size of the farthest move of the grid, relative
+    least        shocks up and down of the 30-day vol that those chosen are at least, see `vol_shock`
     """
     moves = newest(returns, settings)
-    ranged, shocked = price_range(returns, settings), vol_shock(vol_returns, settings)
-    garch = fit_garch(moves)
+    made = make_histories(moves, settings)
+    ranged, shocked = price_range(returns, settings, made), vol_shock(vol_returns, settings, least)
     excess, stable = threshold_diagnostics(moves, settings)
     return Calibrated(
         range=ranged,
         vol=shocked,
         leverage=leverage(joint[0], joint[1], ranged.chosen, shocked.up, shocked.down, settings),
         tail=tail_weights(moves, ranged.chosen, farthest, settings),
-        garch=garch,
-        garch_bands=garch_bands(moves, garch, int(settings.draws), settings.band, int(settings.seed)),
+        garch=made.fitted,
+        garch_bands=garch_bands(made, settings),
         mean_excess=excess,
         stability=stable,
     )

@@ -6,10 +6,15 @@ Up and down are relative moves, each a one-sided quantile of log changes at the 
     shock(days) = a (30 / days)^p,   p one power up to 30 days and another beyond
 
 as Deribit, Derive and Paradex publish it; a and the powers are least squares of the logarithm.
+
+An index of 30-day vol goes years back, chains often months: the shock at 30 days is the larger of the quantile of the
+index and of a, so that neither a wild month of the chains nor the years before them are lost.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,9 +22,10 @@ from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
-from scenarios.calibrate.bootstrap import Figure, band, block_rows
+from scenarios.calibrate.bootstrap import Figure, band, block_length, block_rows
 from scenarios.calibrate.buffer import drawn, in_force_after, path_in_force
 from scenarios.calibrate.levels import Methods, Side, deviations, every_method, fit_state, level_path, newest
+from scenarios.calibrate.made_histories import make_histories
 from scenarios.calibrate.moves import as_relative, horizon_moves, quantile
 from scenarios.calibrate.settings import Settings
 
@@ -44,14 +50,21 @@ class VolShock(NamedTuple):
     down_methods: Methods
 
 
-def vol_shock(returns: ArrayLike, settings: Settings) -> VolShock:
-    """Shocks for the day after a history of (T,) log changes a day of a vol of constant tenor, oldest first."""
+def vol_shock(returns: ArrayLike, settings: Settings, least: tuple[float, float] = (0.0, 0.0)) -> VolShock:
+    """Shocks for the day after a history of (T,) log changes a day of a vol of constant tenor, oldest first.
+
+    least  shocks up and down, relative, that what is chosen is at least, within the bounds of the settings: those of
+           the same tenor that chains say
+    """
     moves = newest(returns, settings)
     (up, up_drawn), (down, down_drawn) = (_shock(returns, settings, side) for side in (Side.UP, Side.DOWN))
+    up = max(up, min(least[0], settings.vol_high))
+    down = max(down, min(least[1], float(_relative(np.log1p(settings.vol_high), Side.DOWN))))
+    made = make_histories(moves, settings)
     methods = [
-        {way: Figure(*map(float, _relative(np.array(figure), side))) for way, figure in found.items()}
+        {way: figure.changed(partial(_relative, side=side)) for way, figure in found.items()}
         for side in (Side.UP, Side.DOWN)
-        for found in (every_method(moves, settings, side),)
+        for found in (every_method(moves, settings, side, made),)
     ]
     return VolShock(up, down, up_drawn, down_drawn, *methods)
 
@@ -94,12 +107,17 @@ class TenorFit(NamedTuple):
     short_power  up to 30 days, NaN where no tenor below was given
     long_power   beyond
     error        largest relative difference of a shock from the fit
+    bias         what the draws say of shock, short and long power in the middle, less what the history does: bands are
+                 moved by as much to lie about what the history says
+    moves        horizons of which the quantiles are
     """
 
     shock: Figure
     short_power: Figure
     long_power: Figure
     error: float
+    bias: tuple[float, float, float]
+    moves: int
 
 
 def tenor_shocks(changes: ArrayLike, settings: Settings, side: Side) -> FloatArray:
@@ -115,20 +133,38 @@ def fit_tenors(days: ArrayLike, changes: ArrayLike, settings: Settings, side: Si
 
     days     (K,) tenors in days, above 0
     changes  (T,K) log changes a day, oldest first
-    Bands are of blocks of days, all tenors of a day together. ConfigError where fewer than two tenors have shocks.
+    Bands are of blocks of days, all tenors of a day together. A resampled history has no move that is not in the
+    history, so that quantiles near its largest moves come out too small, of some tenors more than of others: the draws
+    are moved to lie about what they are draws of. ConfigError where fewer than two tenors have shocks.
     """
     tenors = np.asarray(days, dtype=np.float64)
     moves = int(side) * horizon_moves(changes, int(settings.horizon_days))
     best = _power_law(tenors, _quantiles(moves, settings), side)
-    block = min(int(settings.block_days), len(moves))
+    block = block_length(_common_size(moves), settings)
     rows = block_rows(len(moves), block, int(settings.draws), int(settings.seed))
     drawn = np.array([_power_law(tenors, _quantiles(moves[chosen], settings), side)[:3] for chosen in rows])
-    shock, short, long = (_figure(best[n], drawn[:, n], settings) for n in range(3))
-    return TenorFit(shock, short, long, best[3])
+    middle = np.array([np.nan if np.isnan(x) else np.nanmedian(drawn[:, n]) for n, x in enumerate(best[:3])])
+    # A shock is above 0: it is moved by a factor, powers by a number.
+    drawn[:, 0] *= best[0] / middle[0]
+    drawn[:, 1:] += np.array(best[1:3]) - middle[1:]
+    shock, short, long = (_figure(best[n], drawn[:, n], block, settings) for n in range(3))
+    bias = [float(middle[n] - best[n]) for n in range(3)]
+    return TenorFit(shock, short, long, best[3], (bias[0], bias[1], bias[2]), len(moves))
 
 
-def _figure(value: float, drawn: FloatArray, settings: Settings) -> Figure:
-    return band(value, drawn, settings.band) if np.isfinite(value) else Figure(value, value, value)
+def _figure(value: float, drawn: FloatArray, block: int, settings: Settings) -> Figure:
+    found = band(value, drawn, settings.band) if np.isfinite(value) else Figure(value, value, value)
+    return found._replace(block=float(block))
+
+
+def _common_size(moves: FloatArray) -> FloatArray:
+    """(T,) mean size of the known moves of a day in units of those of each tenor; days without any are left out."""
+    sizes = np.abs(moves)
+    known = np.isfinite(sizes)
+    usual = np.array([sizes[known[:, k], k].mean() if known[:, k].any() else 1.0 for k in range(sizes.shape[1])])
+    some = known.any(axis=1)
+    total = np.where(known, sizes / np.where(usual > 0.0, usual, 1.0), 0.0).sum(axis=1)
+    return np.asarray(total[some] / known[some].sum(axis=1))
 
 
 def _quantiles(moves: FloatArray, settings: Settings) -> FloatArray:
@@ -157,6 +193,24 @@ def _power_law(days: FloatArray, log_shocks: FloatArray, side: Side) -> tuple[fl
     long_power = next(powers) if np.any(long) else float("nan")
     error = float(np.abs(np.expm1(np.column_stack(columns) @ found - wanted)).max())
     return float(np.exp(found[0])), short_power, long_power, error
+
+
+def common_powers(fits: Iterable[TenorFit]) -> tuple[float, float]:
+    """One short and one long power, within 0 to 1, for all of some fits: the largest short and the smallest long one.
+
+    With the level of each no shock is below its fit at any tenor, as long as its powers are within 0 to 1. Powers that
+    were not measured do not count; NaN where none was.
+    """
+    pairs = [(fit.short_power.value, fit.long_power.value) for fit in fits]
+    short = max((pair[0] for pair in pairs if np.isfinite(pair[0])), default=float("nan"))
+    long = min((pair[1] for pair in pairs if np.isfinite(pair[1])), default=float("nan"))
+    return float(np.clip(short, 0.0, 1.0)), float(np.clip(long, 0.0, 1.0))
+
+
+def at_tenors(level: float, short: float, long: float, days: ArrayLike) -> FloatArray:
+    """(K,) level x (30 / days)^power at tenors of (K,) days."""
+    tenors = np.asarray(days, dtype=np.float64)
+    return np.asarray(level * (REFERENCE_DAYS / tenors) ** np.where(tenors <= REFERENCE_DAYS, short, long))
 
 
 class Leverage(NamedTuple):

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError, NumericalError
 from scenarios.backends.garch_numba import garch_likelihood, known_variance
-from scenarios.calibrate.bootstrap import Figure, band, block_rows
 
 LEAST_RETURNS = 100
 # Persistence and share of alpha from which searches start; the likelihood has more than one hill on short histories.
@@ -110,30 +109,6 @@ def fit_garch(returns: ArrayLike, near: Filter | None = None) -> Filter:
 def residuals(returns: ArrayLike, used: Filter) -> FloatArray:
     """(T,) returns over the deviation known before each."""
     return np.asarray(np.asarray(returns, dtype=np.float64) / np.sqrt(used.variance(returns)[:-1]))
-
-
-def garch_bands(returns: ArrayLike, fitted: Filter, draws: int, level: float, seed: int) -> dict[str, Figure]:
-    """Bands of omega, alpha, beta and of the long-run deviation of a step.
-
-    returns    (T,) the history that the filter was fitted to
-    draws      histories that are made and fitted
-    level      share of them inside the band
-    seed       of the generator
-
-    Histories are made by the fitted recursion from residuals drawn one by one (Pascual, Romo and Ruiz 2006): blocks of
-    returns would cut the memory that is measured.
-    """
-    z = residuals(returns, fitted)
-    # The recursion takes the scale of the residuals for 1.
-    z = z / np.sqrt(np.mean(z * z))
-    drawn = z[block_rows(len(z), 1, draws, seed)]
-    paths = simulate(fitted, drawn)
-    names = ("omega", "alpha", "beta")
-    fits = [fit_garch(path, fitted) for path in paths]
-    figures = {name: band(getattr(fitted, name), [getattr(f, name) for f in fits], level) for name in names}
-    deviations = [np.sqrt(f.long_run_variance) for f in fits]
-    figures["long_run_deviation"] = band(float(np.sqrt(fitted.long_run_variance)), deviations, level)
-    return figures
 
 
 def simulate(used: Filter, innovations: ArrayLike) -> FloatArray:

@@ -35,3 +35,24 @@ def dies_once(shared: tuple[Any, ...], part: Any) -> Any:
     except FileExistsError:
         pass
     return compute(tuple(rest), part)
+
+
+def refused(shared: tuple[dict[int, list[Problem]]], part: int) -> int:
+    return refuses(shared[0], part)
+
+
+def killed(shared: tuple[int], part: int) -> int:
+    return kills(shared[0], part)
+
+
+def divided(shared: tuple[float], part: float) -> float:
+    return shared[0] / part
+
+
+def opened(shared: tuple[str], part: int) -> int:
+    with open(shared[0]):
+        return part
+
+
+def where(shared: tuple[Any, ...], part: int) -> tuple[int, int, int]:
+    return part, len(shared), os.getpid()

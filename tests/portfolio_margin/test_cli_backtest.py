@@ -174,6 +174,19 @@ def test_days_to_accept_seeds_and_constants(run: Any, tmp_path: Path) -> None:  
     check_fails(run(*ARGUMENTS), "btc.csv, close = 5.0: the same on every row")
 
 
+def test_rows_of_the_future_are_refused_or_cut(run: Any, tmp_path: Path) -> None:  # noqa: F811
+    """As in a calibration: a row of next year is a slip, unless a last day leaves it out."""
+    written(tmp_path)
+    later = np.datetime64("now", "D") + 40
+    last = (tmp_path / "btc.csv").read_text().splitlines()[-1][:10]
+    days = [str(later + n) for n in range(3)]
+    (tmp_path / "vol.csv").write_text((tmp_path / "vol.csv").read_text() + "".join(f"{day},55.0\n" for day in days))
+    check_fails(run(*ARGUMENTS), f"vol.csv, row 212, date = '{days[0]}'", "in the future")
+    done = run(*ARGUMENTS, "--until", last, "--set", "fixed", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["last"][:10] == str(np.datetime64(last) + 1)
+
+
 def test_the_result_says_what_was_used(run: Any, tmp_path: Path) -> None:  # noqa: F811
     """Horizon and first day of the back-test, not those that a set has by itself."""
     written(tmp_path)

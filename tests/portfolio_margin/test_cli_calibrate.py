@@ -112,6 +112,101 @@ def test_histories_that_do_not_belong_together_are_refused(tmp_path: Path) -> No
         read_dynamic_history(tmp_path / "eth.csv", tmp_path / "vol.csv")
 
 
+def edited(path: Path, change: Any) -> None:
+    lines = path.read_text().splitlines()
+    change(lines)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def scaled(row: str, factor: float) -> str:
+    day, close, *more = row.split(",")
+    return ",".join([day, str(float(close) * factor), *more])
+
+
+def split(lines: list[str]) -> None:
+    lines[401:] = [scaled(row, 0.1) for row in lines[401:]]
+
+
+def bad_tick(lines: list[str]) -> None:
+    lines[300] = scaled(lines[300], 10.0)
+
+
+def gap(lines: list[str]) -> None:
+    del lines[201:230]
+
+
+def twice(lines: list[str]) -> None:
+    lines.insert(51, lines[50])
+
+
+def unsorted(lines: list[str]) -> None:
+    lines[60], lines[80] = lines[80], lines[60]
+
+
+def zero(lines: list[str]) -> None:
+    lines[70] = scaled(lines[70], 0.0)
+
+
+def zones(lines: list[str]) -> None:
+    lines[90] = lines[90].replace("Z", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (split, "btc.csv, row 402, close"),
+        (bad_tick, "btc.csv, row 301, close"),
+        (gap, "no price for more than 7 days"),
+        (twice, "btc.csv, row 52, date"),
+        (unsorted, "is earlier than the row before"),
+        (zero, "btc.csv, row 71, close"),
+        (zones, "some times have a time zone and others none"),
+    ],
+)
+def test_bad_history_is_named(run: Any, tmp_path: Path, change: Any, text: str) -> None:
+    written(tmp_path, "btc")
+    edited(tmp_path / "btc.csv", change)
+    check_fails(run(*ARGUMENTS), text)
+
+
+def test_what_was_used_is_told(run: Any, tmp_path: Path) -> None:
+    """Gaps that are short, days to accept, and of the future nothing."""
+    written(tmp_path, "btc")
+    edited(tmp_path / "btc.csv", lambda lines: lines.__delitem__(slice(201, 205)))
+    edited(tmp_path / "vol.csv", lambda lines: lines.__delitem__(slice(101, 103)))
+    done = run(*ARGUMENTS, "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["histories"] == {"BTC": "2025-04-12 to 2026-02-25"}
+    assert any("days are missing" in line for line in document["findings"])
+    assert all(line in done.err for line in document["findings"])
+    written(tmp_path, "btc")
+    edited(tmp_path / "btc.csv", split)
+    day = (tmp_path / "btc.csv").read_text().splitlines()[401][:10]
+    assert run(*ARGUMENTS, "--accept", day).code == 0
+    written(tmp_path, "btc")
+    check_fails(run(*ARGUMENTS, "--accept", "1999-12-31"), "a day without a row")
+    written(tmp_path, "btc", last=str(np.datetime64("now", "D") + 30))
+    check_fails(run(*ARGUMENTS), "in the future")
+    written(tmp_path, "btc")
+    edited(tmp_path / "vol.csv", lambda lines: lines.__setitem__(slice(1, None), [f"{r[:10]},55" for r in lines[1:]]))
+    check_fails(run(*ARGUMENTS), "vol.csv, close = 55.0: the same on every row")
+
+
+def test_turnover_is_of_days_in_utc(tmp_path: Path) -> None:
+    """A row at half past nine in the evening of New York belongs to the next day, with its close."""
+    rows = ["date,close,volume"]
+    for n in range(20):
+        day = np.datetime64("2026-01-05") + n
+        rows += [f"{day}T10:00:00-05:00,{100 + n},1", f"{day}T21:30:00-05:00,{200 + n},10"]
+    (tmp_path / "new-york.csv").write_text("\n".join(rows) + "\n")
+    days = np.datetime64("2026-01-05") + np.arange(21)
+    (tmp_path / "vol.csv").write_text("date,close\n" + "".join(f"{d},{50 + n}\n" for n, d in enumerate(days)))
+    accepted = [str(day) for day in days]
+    read = read_dynamic_history(tmp_path / "new-york.csv", tmp_path / "vol.csv", until="2026-01-24", accept=accepted)
+    assert read.history.turnover[1] == pytest.approx(101 * 1 + 200 * 10)
+
+
 @pytest.mark.parametrize(
     ("more", "text"),
     [

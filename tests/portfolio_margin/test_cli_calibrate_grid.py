@@ -80,8 +80,6 @@ def test_days_to_accept_the_future_and_constants(run: Any, tmp_path: Path) -> No
     written(tmp_path, 400)
     check_fails(run(*ARGUMENTS, *COLUMNS, "--accept", "hello"), "accept = 'hello': must be a day of the calendar")
     check_fails(run(*ARGUMENTS, *COLUMNS, "--accept", "1999-12-31"), "accept = '1999-12-31': a day without a row")
-    dynamic = [word if word != "worst_case" else "dynamic_worst_case" for word in ARGUMENTS]
-    check_fails(run(*dynamic, *COLUMNS, "--accept", "2026-01-05"), "--accept has no effect")
     written(tmp_path, 400, last=str(np.datetime64("now", "D") + 30))
     check_fails(run(*ARGUMENTS, *COLUMNS), "in the future")
     written(tmp_path, 400)
@@ -97,8 +95,22 @@ def test_outputs_agree(run: Any, tmp_path: Path) -> None:
     assert len(rows) == 3 * 8
     first = document["evidence"]["underlyings"]["BTC"]["price_range"]["methods"][0]
     assert float(rows[0]["value"]) == first["value"] and rows[0]["way"] == first["way"] == "normal"
-    shown = run(*ARGUMENTS, *COLUMNS).out
+    done = run(*ARGUMENTS, *COLUMNS, "--set", "set.toml")
+    shown = done.out
     assert "valid from 2026-02-26" in shown and "tail factor" in shown
+    # What three vols leave out stands in the table of nodes, in the file and in the document.
+    vol_error = f"{100 * document['evidence']['grid']['vol_error']:.2f} %"
+    assert f"at the nodes chosen {vol_error} more" in " ".join(shown.split())
+    assert f"three vols instead of many: BTC {vol_error}" in (tmp_path / "set.toml").read_text()
+    # Two years have few clusters of moves beyond 99 %; a band of few is marked wherever it stands.
+    doubtful = [said for said in document["doubts"] if said.startswith("BTC, price_range")]
+    assert len(doubtful) == (first_of(document, "pareto")["clusters"] < 10)
+    assert all(said in done.err for said in document["doubts"]) and "block [moves]" in shown
+
+
+def first_of(document: dict[str, Any], way: str) -> dict[str, Any]:
+    methods = document["evidence"]["underlyings"]["BTC"]["price_range"]["methods"]
+    return next(method for method in methods if method["way"] == way)
 
 
 def test_a_buffer_is_told(run: Any, tmp_path: Path) -> None:
@@ -187,7 +199,13 @@ def test_real_coins(run: Any, tmp_path: Path) -> None:
     assert 0.16 < made["price_range"]["BTC"] < 0.19
     assert made["price_range"]["BTC"] >= evidence["underlyings"]["BTC"]["price_range"]["floor"] - 1e-4
     assert made["vol_up"]["BTC"] > made["vol_down"]["BTC"] > 0.1
-    assert 0.25 < made["dynamics"]["short_power"] < made["dynamics"]["long_power"] < 1.0
+    fits = [evidence["surfaces"]["BTC"][side] for side in ("up", "down")]
+    # What is charged is no less than what chains say, up and down, at thirty days and over tenors.
+    for side, fit in zip(("vol_up", "vol_down"), fits, strict=True):
+        assert made[side]["BTC"] >= fit["shock"]["value"] - 1e-4
+    assert made["dynamics"]["short_power"] == pytest.approx(max(f["short_power"]["value"] for f in fits), abs=1e-4)
+    assert made["dynamics"]["long_power"] == pytest.approx(min(f["long_power"]["value"] for f in fits), abs=1e-4)
+    assert any("vols over tenors: of 105 horizons" in said for said in document["doubts"])
     assert evidence["grid"]["errors"]["BTC"] <= 0.03
     check_fails(run("margin", "--params", "btc.toml"), "price_range has no entry for ETH")
 

@@ -79,7 +79,12 @@ def test_pictures_are_written_and_their_frames_are_the_numbers(run: Any, tmp_pat
     prices = liquidation_prices(case, Span(0.2, 3.0, 121))
     around = contour(case, prices.span, [0.8, 1.0, 1.25])
     boundary = edge_contour(around, prices).frame
-    assert boundary.loc[boundary["vol_multiple"] == 1.0, "price"].to_numpy() == pytest.approx(prices.price)
+    along_price = boundary["along"] == "price"
+    today = along_price & (boundary["vol_multiple"] == 1.0)
+    assert boundary.loc[today, "price"].to_numpy() == pytest.approx(prices.price)
+    shown_vols = around.columns.vol[(around.columns.vol >= 0.8) & (around.columns.vol <= 1.25)]
+    assert len(shown_vols) > 0
+    assert boundary.loc[~along_price, "vol_multiple"].to_numpy() == pytest.approx(shown_vols)
     shown = payoff_prices(prices)
     assert shown[0] < prices.price[0] / prices.spot and shown[-1] > prices.price[-1] / prices.spot
     curves = payoff(case, shown)

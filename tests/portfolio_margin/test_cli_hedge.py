@@ -32,7 +32,9 @@ def test_what_is_shown_is_what_the_function_finds(run: Any) -> None:
     text = run("hedge", ACCOUNT, *PERPETUALS).out
     for part in (expected.trades[0].instrument, "available_funds: -949.60 -> ", "above the least possible"):
         assert part in text
-    assert run("hedge", ACCOUNT, *PERPETUALS, "--csv").out.splitlines()[0] == "instrument,quantity,cost"
+    header = next(line for line in text.splitlines() if line.startswith("instrument"))
+    assert header.split()[:4] == ["instrument", "side", "quantity", "price"]
+    assert run("hedge", ACCOUNT, *PERPETUALS, "--csv").out.splitlines()[0] == "instrument,side,quantity,price,cost"
 
 
 def test_a_target_that_is_met_needs_no_trades(run: Any) -> None:
@@ -69,4 +71,9 @@ def test_optimise_lowers_the_margin_inside_its_bands(run: Any) -> None:
     document = json.loads(run("optimise", "iron-condor-07", "--keep", "0.2", "--gap", "0.05", "--json").out)
     assert float(document["post_initial_margin"]) + float(document["cost"]) <= float(document["pre_initial_margin"])
     text = run("optimise", "iron-condor-07", *PERPETUALS, "--band", "delta_cash=-1e9:1e9").out
-    assert "smallest initial_margin + costs with delta_cash" in text
+    assert "smallest initial_margin + costs with" in text
+    assert "delta_cash: -11,840.15 -> " in text
+    greeks = document["greeks"]
+    assert set(greeks) == {"delta_cash", "gamma_cash_1pct", "vega", "theta"}
+    assert all(of["low"] - 1e-6 <= of["post"] <= of["high"] + 1e-6 for of in greeks.values())
+    assert any(of["pre"] != of["post"] for of in greeks.values())

@@ -15,6 +15,7 @@ from portfolio_margin import what_if
 from portfolio_margin.backends import checks_numba
 from portfolio_margin.charges import short_option_rows
 from portfolio_margin.engine import MarginEngine
+from portfolio_margin.events import CollateralChanged, Fill, PositionsChanged
 from portfolio_margin.margin import Amounts
 from portfolio_margin.models import worst_case
 from portfolio_margin.order_codes import COLLATERAL, NAMES
@@ -302,7 +303,7 @@ def test_orders_taken_by_account_are_answered_in_their_own_order(monkeypatch: py
         assert column.tobytes() == found.tobytes()
     assert len(kernel.signatures) == compiled
     amounts[[7, 123]] = np.nan
-    with pytest.raises(DataError, match=r"row 7, quantity = nan.*\n.*row 123, quantity = nan"):
+    with pytest.raises(DataError, match=r"row 8, quantity = nan.*\n.*row 124, quantity = nan"):
         engine.check(rows, contracts, amounts)
 
 
@@ -337,16 +338,57 @@ def test_bad_orders_are_named(kind: str, name: str) -> None:
     assert everything(engine.state) == seen
 
 
+def test_an_order_too_large_for_exact_sums_is_named() -> None:
+    """By its own row and account, one of many; and where it is its account that is too large with it."""
+    engine = engine_of("worst_case")
+    before = everything(engine.state)
+    contract, account = "BTC-PERPETUAL", "account-000001"
+    said = f"row 1, quantity = 1000000000000000.0: of {contract} for {account}: too large for exact sums"
+    with pytest.raises(DataError, match=f"orders, {said}"):
+        engine.what_if(account, [(contract, 1e15)])
+    with pytest.raises(DataError, match=f"fills, {said}"):
+        engine.apply(PositionsChanged((Fill(account, contract, 1e15, 0.0),)))
+    with pytest.raises(DataError, match=f"fills, {said}"):  # also where its price is the mark
+        engine.apply(PositionsChanged((Fill(account, contract, 1e15),)))
+    with pytest.raises(DataError, match=rf"fills, row 2, paid = 1e\+16: for {account}: too large for exact sums"):
+        engine.apply(PositionsChanged((Fill(account, contract, 1.0), Fill(account, contract, 1.0, 1e16))))
+    with pytest.raises(DataError, match=rf"amount = 1e\+16: of USD: with it account {account} would be too large"):
+        engine.apply(CollateralChanged(account, "USD", 1e16))
+    assert everything(engine.state) == before
+    row, others = int(engine.account_rows([account])[0]), np.zeros(2_000, np.int64)
+    where = np.full(2_000, int(engine.instrument_rows([contract])[0]))
+    amounts = np.ones(2_000)
+    others[1_700], amounts[1_700] = row, 1e15
+    with pytest.raises(DataError, match=f"row 1701, quantity = .*of {contract} for {account}: too large"):
+        engine.check(others, where, amounts)
+    amounts[1_900] = -3e15
+    with pytest.raises(DataError, match=r"row 1701, [^\n]*\norders, row 1901, quantity = -3000000000000000.0"):
+        engine.check(others, where, amounts)
+    amounts[1_900] = 1.0
+    arrays = engine.state.arrays
+    unit, most = float(arrays.unit[where[0]]), float(np.abs(arrays.rows[where[0]]).max())
+    # Sums also count what a contract is worth in all, so that one of these fits and two do not.
+    near = float(np.floor(0.12 * 2.0**53 / most)) * unit
+    engine.apply(PositionsChanged((Fill(account, contract, near, 0.0),)))
+    full = everything(engine.state)
+    amounts[1_700] = near
+    with pytest.raises(DataError, match=f"row 1701, .*with it account {account} would be too large for exact sums"):
+        engine.check(others, where, amounts)
+    with pytest.raises(DataError, match=f"row 2, .*with it account {account} would be too large"):
+        engine.what_if(account, [(contract, 1.0), (contract, near)])
+    assert everything(engine.state) == full != before
+
+
 BAD_COLUMNS: dict[str, tuple[tuple[Any, Any, Any], str]] = {
-    "account": (([0, 99], [2, 2], [1.0, 1.0]), "row 1, account = 99: no such account row"),
-    "below": (([0, -1], [2, 2], [1.0, 1.0]), "row 1, account = -1: no such account row"),
-    "instrument": (([0, 0], [2, 10_000], [1.0, 1.0]), "row 1, instrument = 10000: no such instrument row"),
-    "minus": (([0, 0], [2, -3], [1.0, 1.0]), "row 1, instrument = -3: no such instrument row"),
-    "nan": (([0, 0], [2, 2], [1.0, math.nan]), "row 1, quantity = nan: must be a finite number"),
-    "inf": (([0, 0], [2, 2], [1.0, math.inf]), "row 1, quantity = inf: must be a finite number"),
+    "account": (([0, 99], [2, 2], [1.0, 1.0]), "row 2, account = 99: no such account row"),
+    "below": (([0, -1], [2, 2], [1.0, 1.0]), "row 2, account = -1: no such account row"),
+    "instrument": (([0, 0], [2, 10_000], [1.0, 1.0]), "row 2, instrument = 10000: no such instrument row"),
+    "minus": (([0, 0], [2, -3], [1.0, 1.0]), "row 2, instrument = -3: no such instrument row"),
+    "nan": (([0, 0], [2, 2], [1.0, math.nan]), "row 2, quantity = nan: must be a finite number"),
+    "inf": (([0, 0], [2, 2], [1.0, math.inf]), "row 2, quantity = inf: must be a finite number"),
     "step": (([0, 0], [2, 2], [1.0, 0.5]), "BTC-PERPETUAL trades in multiples of 1"),
-    "nothing": (([0, 0], [2, 2], [1.0, 0.0]), "row 1, quantity = 0.0: an order of nothing"),
-    "asset": (([0, 0], [2, 1], [1.0, 1.0]), "row 1, instrument = 'BTC': an asset"),
+    "nothing": (([0, 0], [2, 2], [1.0, 0.0]), "row 2, quantity = 0.0: an order of nothing"),
+    "asset": (([0, 0], [2, 1], [1.0, 1.0]), "row 2, instrument = 'BTC': an asset"),
     "lengths": (([0, 0], [2], [1.0, 1.0]), "one account, instrument and quantity an order"),
     "decimals": (([0.5, 0], [2, 2], [1.0, 1.0]), "whole numbers"),
     "texts": (([0, 0], [2, 2], ["1", "2"]), "must hold numbers"),

@@ -52,6 +52,10 @@ QUESTIONS: dict[str, tuple[Any, str]] = {
     "limit is true": (lambda e: e.largest_order("p", PERPETUAL, "buy", True), "limit = True"),
     "side is a list": (lambda e: e.largest_order("p", PERPETUAL, ["buy"]), "side = "),
     "ragged rows": (lambda e: e.check([[0], [1, 2]], [0], [1.0]), "account = "),
+    "batch by names": (lambda e: e.check(["p"], [ROW[PERPETUAL]], [1.0]), r"account = 'p'.*account_rows\(names\)"),
+    "batch of contracts by names": (lambda e: e.check([0], [PERPETUAL], [1.0]), r"instrument_rows\(names\)"),
+    "second order of a batch": (lambda e: e.check([0, 0], [ROW[PERPETUAL]] * 2, [1.0, 0.0]), "orders, row 2, "),
+    "second order of a question": (lambda e: e.what_if("p", [(PERPETUAL, 1.0), (PERPETUAL, 0.0)]), "orders, row 2, "),
     "batch beyond sums": (lambda e: e.check([0], [ROW[PERPETUAL]], [1e308]), "must be at most"),
     "figures of a list": (lambda e: e.state.figures(["p"]), "account = "),
     "rows of a text": (lambda e: e.account_rows("p"), "accounts = 'p'"),
@@ -61,6 +65,7 @@ QUESTIONS: dict[str, tuple[Any, str]] = {
 EVENTS: dict[str, tuple[Any, str]] = {
     "fills missing": (lambda: PositionsChanged(None), "fills = None"),  # type: ignore[arg-type]
     "fills are a text": (lambda: PositionsChanged("abc"), "fills = 'abc'"),  # type: ignore[arg-type]
+    "one fill alone": (lambda: PositionsChanged(Fill("p", PERPETUAL, 1.0)), r"PositionsChanged\(\(fill,\)\)"),  # type: ignore
     "fills are pairs": (lambda: PositionsChanged((("p", PERPETUAL, 1.0),)), "fills, row 1, fill"),  # type: ignore
     "fill of an account list": (lambda: PositionsChanged((Fill(["p"], PERPETUAL, 1.0),)), "account = "),  # type: ignore
     "fill of two lists": (
@@ -149,3 +154,43 @@ def test_what_moves_with_the_market_may_be_published() -> None:
     state = start_from_arrays(book, MODEL, ARRAYS)
     after, _ = apply(state, ArraysPublished(revalue(INSTRUMENTS, moved, others, tick=1e-7)))
     assert after.figures("p")["initial_margin"] != state.figures("p")["initial_margin"]
+
+
+def test_an_older_snapshot_is_taken_only_where_it_is_meant() -> None:
+    """Of a market, of published arrays and of a listing: whoever gets snapshots out of order does not go back."""
+    early = replace(MARKET, valuation_time=MARKET.valuation_time - 1)
+    arrays = revalue(INSTRUMENTS, early, GRID)
+    bot = engine()
+    published = MarginEngine.from_arrays(book_of({"p": {OPTION: 0.3, "USD": 1e5}}), MODEL, ARRAYS)
+    for at, make in (
+        (bot, lambda **how: MarketUpdated(early, **how)),
+        (bot, lambda **how: InstrumentsChanged(INSTRUMENTS, early, **how)),
+        (published, lambda **how: ArraysPublished(arrays, **how)),
+    ):
+        at.apply(ArraysPublished(ARRAYS) if at is published else MarketUpdated(MARKET))  # of the same moment
+        before = at.state
+        with pytest.raises(DataError, match=f"valuation_time = {early.valuation_time}: older than the engine"):
+            at.apply(make())
+        assert at.state is before
+        at.apply(make(backwards=True))
+        assert at.state.arrays.valuation_time == early.valuation_time
+
+
+def test_rows_have_names_and_names_have_rows() -> None:
+    held = {name: {OPTION: 0.3, "USD": 1e5} for name in ("p", "q", "r")}
+    bot = MarginEngine(engine_state(MODEL, held))
+    assert bot.account_names(bot.account_rows(["r", "p"])) == ["r", "p"]
+    assert bot.instrument_names(bot.instrument_rows([OPTION, PERPETUAL])) == [OPTION, PERPETUAL]
+    [changed] = bot.apply(PositionsChanged((Fill("q", OPTION, 0.1),)))
+    assert bot.account_names(changed.rows) == ["q"]
+    for rows in ([3], [-1], ["p"], [0.0]):
+        with pytest.raises(DataError, match=r"account rows = .*from 0 to 2"):
+            bot.account_names(rows)
+
+
+def test_an_engine_says_what_it_is_in_one_line() -> None:
+    bot = engine()
+    bot.apply(PositionsChanged((Fill("p", OPTION, 0.1),)))
+    for text in (repr(bot), repr(bot.state)):
+        assert "1 accounts" in text and f"{len(ARRAYS)} instruments" in text and "worst_case (defaults)" in text
+        assert "1 events" in text and "own market" in text and "\n" not in text and len(text) < 200

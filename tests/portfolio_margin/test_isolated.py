@@ -194,6 +194,7 @@ def test_an_engine_takes_the_same_transfers() -> None:
         ("alice", ("BTC-PERPETUAL", 1000.0), 0.0, "the price of an inverse future is above 0"),
         ("alice", ("BTC-60D-68000-C", 2.0), -0.5, "the price of an option is 0 or more"),
         ("alice", ("BTC-60D-68000-C", -2.0), 1500.0, "by what it pays"),
+        ("alice", ("BTC-PERPETUAL", 1000.0), 1e-12, "price = 1e-12: BTC-PERPETUAL may trade from"),
         ("alice", ("BTC-PERPETUAL", 10_000_000.0), None, "alice has too little BTC"),
         ("bob", ("BTC-PERPETUAL", 10.0), None, "bob has too little BTC"),
     ],
@@ -203,6 +204,27 @@ def test_what_cannot_be_opened_is_one_sentence(
 ) -> None:
     with pytest.raises(DataError, match=text):
         open_isolated(BOOK, ARRAYS, MODEL, owner, order, price)
+
+
+@pytest.mark.parametrize("coins", [1e8, 1e12])
+def test_coins_beyond_what_ticks_can_count_are_named(coins: float) -> None:
+    rich = book_of({"alice": {"BTC": coins}})
+    with pytest.raises(DataError, match=r"collateral = .*: alice has more BTC than whole ticks of 1e-08 can count"):
+        open_isolated(rich, ARRAYS, MODEL, "alice", ("BTC-60D-68000-C", -1.0))
+
+
+def test_an_owner_rich_in_coins_moves_what_is_lacking() -> None:
+    """What is moved is that of an owner who has just enough."""
+    order = ("BTC-60D-68000-C", -1.0)
+    rich = open_isolated(book_of({"alice": {"BTC": 30_000.0}}), ARRAYS, MODEL, "alice", order)
+    plain = open_isolated(book_of({"alice": {"BTC": 3.0}}), ARRAYS, MODEL, "alice", order)
+    assert 0.0 < plain.moved < 3.0 and rich.moved == plain.moved
+
+
+def test_a_fill_whose_payment_cannot_be_counted_is_named() -> None:
+    unrounded = revalue(INSTRUMENTS, MARKET, GRID, tick=None)
+    with pytest.raises(DataError, match=r"quantity = .*: what it pays, .* BTC, is too large for exact sums"):
+        open_isolated(BOOK, unrounded, MODEL, "alice", ("BTC-PERPETUAL", 1e15), 1_500.0)
 
 
 def test_a_sum_that_is_too_large_names_the_sub_account() -> None:

@@ -79,6 +79,41 @@ def test_parts_are_the_book(tmp_path: Path, accounts_each: int, seed: int | None
     assert first == len(whole)
 
 
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "numbers as text"])
+@pytest.mark.parametrize("index", [None, "row_id"], ids=["unnamed index", "named index"])
+def test_an_index_of_pandas_is_no_column(tmp_path: Path, index: str | None, plain: bool) -> None:
+    """The whole and the parts are read alike, by the quick reader and by the careful one."""
+    frame, owned = tables(BOOK)
+    frame.index = pd.Index(np.arange(len(frame))[::-1] * 3, name=index)
+    if not plain:
+        frame["quantity"] = frame["quantity"].map(str)
+    files = BookFiles(str(tmp_path / "p.parquet"), str(tmp_path / "c.parquet"))
+    frame.to_parquet(files.positions, row_group_size=100)
+    owned.sample(frac=1.0, random_state=3).to_parquet(str(files.collateral))
+    whole = read_book(files.positions, files.collateral, INSTRUMENTS, MARKET)
+    assert same_book(whole, read_book(*tables(BOOK), INSTRUMENTS, MARKET))
+    for number, partition in enumerate(partitions(files, 50)):
+        found = read_partition(files, partition, INSTRUMENTS, MARKET)
+        assert same_book(found, whole.accounts(50 * number, min(50 * number + 50, len(whole))))
+
+
+@pytest.mark.parametrize("change", ["extra", "missing", "index"])
+def test_other_columns_are_refused_alike(tmp_path: Path, change: str) -> None:
+    frame = tables(BOOK)[0]
+    if change == "extra":
+        frame["__index_level_0__"] = 1  # not marked as an index
+    frame = frame.rename(columns={"quantity": "size"}) if change == "missing" else frame
+    frame = frame.set_index("account") if change == "index" else frame
+    frame.to_parquet(tmp_path / "p.parquet", index=change == "index")
+    files = BookFiles(str(tmp_path / "p.parquet"))
+    found = []
+    for read in (lambda: read_book(files.positions, None, INSTRUMENTS, MARKET), lambda: partitions(files, 50)):
+        with pytest.raises(DataError) as error:
+            read()
+        found.append(str(error.value))
+    assert found[0] == found[1] and "row 1" not in found[0]
+
+
 def test_a_file_in_order_is_read_once(tmp_path: Path) -> None:
     files = written(tmp_path)
     groups = [group for partition in partitions(files, 20) for group in partition.positions]
@@ -149,7 +184,10 @@ def test_part_files_are_the_statement(tmp_path: Path) -> None:
     for column, values in statement.columns().items():
         expected = np.where(np.isfinite(values), values, np.nan) if values.dtype.kind == "f" else values
         assert np.array_equal(frame[column].to_numpy(), expected, equal_nan=values.dtype.kind == "f"), column
-    assert manifest["accounts"] == len(book) == 120 and manifest["positions"] == len(book.quantity)
+    assert manifest["accounts"] == len(book) == 120 and manifest["positions"] == np.sum(
+        ~ARRAYS.is_collateral[book.instrument_idx]
+    )
+    assert manifest["positions"] + manifest["balances"] == len(book.quantity)
     assert manifest["below_maintenance"] == statement.below_maintenance.sum() > 0
     cents = int(np.rint(statement.initial_margin * 100).sum())
     assert manifest["totals"]["initial_margin"] == f"{cents // 100}.{cents % 100:02d}"

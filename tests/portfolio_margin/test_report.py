@@ -284,7 +284,13 @@ def test_a_report_of_an_account_below_maintenance_without_the_crash(run: Any, tm
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "page.html").read_bytes()
     page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     said = " ".join(page.texts)
-    assert "what would be closed now" in said and "proportional" in said and "outcome: bankrupt" in said
+    assert (
+        "what would be closed now" in said
+        and "proportional" in said
+        and "Outcome: bankrupt" in said
+        and "so no trade helps" in said
+    )
+    assert "rules: policy proportional, buffer 0.111111" in said
     assert "--stress computes it" in said and "The account is liquidated at every price of ETH" in said
 
 

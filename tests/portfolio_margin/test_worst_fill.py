@@ -138,6 +138,7 @@ def test_accounts_have_their_own_orders() -> None:
         ({"quantity": [0.0]}, "whole steps"),
         ({"quantity": [np.nan]}, "whole steps"),
         ({"gain": [np.inf]}, "must be finite"),
+        ({"gain": [-1e12]}, "gain = -1000000000000.0: too large for exact sums"),
         ({"gain": [1.0, 2.0]}, "one entry for every order"),
     ],
 )

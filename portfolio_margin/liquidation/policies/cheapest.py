@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from portfolio_margin.book import Book
 from portfolio_margin.liquidation.cheapest_trades import cheapest_trades
 from portfolio_margin.liquidation.closing import HEDGE_FIRST, LARGEST_FIRST, cut_once, run
-from portfolio_margin.liquidation.plan import Costs, LiquidationPlan, Outcome
+from portfolio_margin.liquidation.plan import DEFAULT_BUFFER, Costs, LiquidationPlan, Outcome
 from portfolio_margin.liquidation.trials import open_case
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import AccountStatus
@@ -34,7 +34,7 @@ class Params:
     slices  equal parts of the proportional plan that it is compared with, whole, 1 to 10,000
     """
 
-    buffer: float = 0.15
+    buffer: float = DEFAULT_BUFFER
     slices: int = 5
 
     def __post_init__(self) -> None:

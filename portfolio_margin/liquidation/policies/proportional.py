@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from portfolio_margin.book import Book
 from portfolio_margin.liquidation.closing import cut_once, run
-from portfolio_margin.liquidation.plan import Costs, LiquidationPlan
+from portfolio_margin.liquidation.plan import DEFAULT_BUFFER, Costs, LiquidationPlan
 from portfolio_margin.liquidation.trials import open_case
 from portfolio_margin.requirement import MarginModel
 from pricing.errors import ConfigError
@@ -30,7 +30,7 @@ class Params:
     slices  equal parts that the account is cut into, whole, 1 to 10,000
     """
 
-    buffer: float = 1.0 / 9.0
+    buffer: float = DEFAULT_BUFFER
     slices: int = 5
 
     def __post_init__(self) -> None:

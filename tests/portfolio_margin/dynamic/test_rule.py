@@ -198,6 +198,8 @@ def test_rules_have_bounds() -> None:
         ({"close": np.where(np.arange(400) == 7, 0.0, CLOSE)}, "row 8.*close|close.*row 8|8"),
         ({"vol": np.full(300, np.nan)}, "above 0"),
         ({"turnover": np.full(400, -1.0)}, "turnover"),
+        ({"turnover": np.zeros(400)}, r"X, turnover = 0.0: the 0.25 quantile of the last 5 days must be at least 1"),
+        ({"turnover": np.append(HISTORY.turnover[5:], np.zeros(5))}, r"turnover = 0.0: the 0.25 quantile"),
     ],
 )
 def test_histories_that_are_none_are_refused(change: dict[str, Any], text: str) -> None:

@@ -132,6 +132,8 @@ def test_commands_and_a_cluster_take_it_from_the_whole_book(run: Any, tmp_path: 
         on = ("--cluster", client.scheduler.address, "--chunk-accounts", "9", "--output", "parts")
         done = run("margin", *files, *rules, *on)
         assert done.code == 0, done.err
+    chunks, parts = ({f.name: f.read_bytes() for f in (tmp_path / name).iterdir()} for name in ("chunks", "parts"))
+    assert chunks == parts
     for folder in ("chunks", "parts"):
         frame = pd.concat([pd.read_parquet(file) for file in sorted((tmp_path / folder).glob("*.parquet"))])
         assert frame["available_funds"].tolist() == whole["available_funds"].tolist(), folder

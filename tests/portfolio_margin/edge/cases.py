@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from portfolio_margin import Book
+from portfolio_margin import Book, load_sample
 from portfolio_margin.edge.levels import Case, open_case
 from portfolio_margin.models import worst_case
 from pricing.arrays import BoolArray
 from pricing.instruments import Instruments, Kind, Payoff
 from pricing.market import UNDATED, Market
+from scenarios.families import grid
 from scenarios.risk_arrays import RiskArrays
 from scenarios.shocks import ScenarioSet, make
 from tests.examples import DAY_MS, NOW_MS
@@ -86,3 +87,18 @@ def linear_case(cash: float, quantities: dict[str, float], factor: float = 0.5, 
     book = Book.from_arrays(["a"] * len(held), [row[name] for name in held], list(held.values()))
     params = worst_case.Params(maintenance_factor=factor, short_option_minimum=0.0, netting="joint")
     return open_case(book, instruments, market, worst_case.Model(params), scenario_set, "a")
+
+
+@cache
+def short_of_vol(cash: float = 225_000.0) -> Case:
+    """A calendar of the sample exchange, short vega and long gamma: it stands 4 % of vols, or more with more cash, and
+    no price is near."""
+    sample = load_sample()
+    row = sample.instruments.index_of()
+    far, near = "BTC-25DEC26-68000", "BTC-24APR26-68000"
+    held = {f"{far}-C": -10.0, f"{far}-P": -10.0, f"{near}-C": 8.0, f"{near}-P": 8.0, "BTC-PERPETUAL": 30_000.0}
+    held["USD"] = cash
+    rows, amounts = [row[name] for name in held], list(held.values())
+    book = Book.from_arrays(["a"] * len(held), rows, amounts, sample.instruments.expiry_idx)
+    moves = grid.scenarios(grid.Params(), sample.market)
+    return open_case(book, sample.instruments, sample.market, worst_case.Model(), moves, "a")

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from portfolio_margin.derivatives import market_derivatives
 from portfolio_margin.edge.contour import contour
-from portfolio_margin.edge.distance import BANDS, Bands, days_to_edge, distance, implied_vol_over
+from portfolio_margin.edge.distance import BANDS, Bands, VolDistance, days_to_edge, distance, implied_vol_over
 from portfolio_margin.edge.levels import levels
 from portfolio_margin.edge.overview import EdgeSettings, edge, horizon_of
 from portfolio_margin.edge.payoff import payoff
-from portfolio_margin.edge.price_paths import Dynamics
 from portfolio_margin.edge.prices import Span, liquidation_prices
 from portfolio_margin.edge.probability import Simulation
+from portfolio_margin.edge.vols import HIGHEST, LOWEST
 from pricing import ConfigError, DataError, price
 from tests.portfolio_margin import books
 from tests.portfolio_margin.edge.cases import JOINT, PRICE, case_of, linear_case, random_case
@@ -104,28 +104,27 @@ def test_the_contour_is_the_edge_at_every_vol(number: int) -> None:
         assert found.edge_price[here] * case.spot == pytest.approx(row.price, rel=1e-9)
         assert found.side[here].tolist() == row.side.tolist()
         assert bool(found.liquidated[v]) == row.liquidated
+    with pytest.raises(DataError, match=r"vols = \[1\.2, 1\.0\]: must be multiples above 0, rising"):
+        contour(case, FINE, [1.2, 1.0])
     flat = levels(case, np.tile(found.price, 3), np.repeat(found.vol, len(found.price))).excess
     assert found.excess.ravel() == pytest.approx(flat)
 
 
-def test_the_nearest_point_of_the_contour() -> None:
-    """Without a vol that moves it is the nearest price; with one it may be a vol away, and correlation tilts it."""
-    around = contour(STRADDLE, FINE)
-    years = 1.0 / 365.0
-    below, above = liquidation_prices(STRADDLE, FINE).nearest
-    still = around.nearest(Dynamics(vol=0.6), years)
-    known = min(-np.log1p(below), np.log1p(above)) / (0.6 * np.sqrt(years))
-    assert still[0] == pytest.approx(known, rel=1e-9) and still[2] == 1.0
-    moving = around.nearest(Dynamics(vol=0.6, vol_of_vol=3.0), years)
-    assert moving[0] < still[0] and moving[2] > 1.0
-    x, y = np.log(moving[1]) / (0.6 * np.sqrt(years)), np.log(moving[2]) / (3.0 * np.sqrt(years))
-    assert moving[0] == pytest.approx(np.hypot(x, y), rel=1e-12)
-    rising = around.nearest(Dynamics(vol=0.6, vol_of_vol=3.0, correlation=0.8), years)
-    assert rising[1] > 1.0
-    nothing = contour(linear_case(5_000.0, {"U-PERPETUAL": 2.0}), FINE)
-    assert nothing.nearest(Dynamics(vol=0.6), years)[0] == np.inf
-    with pytest.raises(DataError, match=r"vols = \[1\.2, 1\.0\]: must be multiples above 0, rising"):
-        contour(STRADDLE, FINE, [1.2, 1.0])
+def test_the_contour_is_the_edge_along_the_vols_too() -> None:
+    """A column of the contour beside vols searched one by one on a dense grid; today's is what is shown."""
+    found = contour(STRADDLE, FINE).columns
+    assert np.any(found.price == 1.0) and len(found.vol) > 0
+    dense = np.exp(np.linspace(np.log(LOWEST), np.log(HIGHEST), 3_001))
+    for w, at in enumerate(found.price):
+        below = levels(STRADDLE, np.array([at]), dense).excess < 0.0
+        turns = np.flatnonzero(below[1:] != below[:-1])
+        here = found.vol[(found.line == w) & (found.side != "touches")]
+        assert len(here) == len(turns)
+        assert np.all((here >= dense[turns]) & (here <= dense[turns + 1]))
+    assert found.nearest[1] == pytest.approx(found.at_today[found.at_today > 1.0][0] - 1.0)
+    along = VolDistance(-0.2, 0.3, 0.1)
+    assert along.sigmas == pytest.approx(min(-np.log(0.8), np.log(1.3)) / 0.1)
+    assert VolDistance().sigmas == np.inf and VolDistance(-0.2, 0.3, 0.0).sigmas == np.inf
 
 
 def test_payoffs_are_black_76_before_and_intrinsic_at_expiry() -> None:
@@ -171,9 +170,12 @@ def test_slopes_at_today_are_the_derivatives_of_the_margin() -> None:
 def test_everything_at_once() -> None:
     found = edge(STRADDLE, EdgeSettings(span=FINE, simulation=Simulation(1_000, 4)))
     assert found.distance.horizon_days == 1.0
-    by_price = min(found.distance.sigmas_below, found.distance.sigmas_above)
+    away = found.distance
+    by_price = min(away.sigmas_below, away.sigmas_above)
+    by_vol = found.dynamics.vol_of_vol * np.sqrt(1.0 / 365.0)
+    assert away.sigmas_vols == pytest.approx(np.log1p(away.vols_above) / by_vol)
     assert found.joint[0] <= by_price / np.sqrt(1.0 - found.dynamics.correlation**2) + 1e-9
-    assert found.distance.sigmas == min(found.joint[0], found.distance.sigmas_below, found.distance.sigmas_above)
+    assert away.sigmas == min(found.joint[0], away.sigmas_below, away.sigmas_above, away.sigmas_vols)
     assert found.inputs.gamma_concentration == 1.0 and found.inputs.vega_concentration == 1.0
     assert found.inputs.margin_ratio == pytest.approx(
         found.prices.now.maintenance[0] / found.prices.now.balance[0], rel=1e-12

@@ -44,14 +44,40 @@ def below(dynamics: Dynamics, years: float, x: float) -> float:
 
 def test_the_price_is_expected_to_stay() -> None:
     for dynamics in (PLAIN, MERTON, KOU, Dynamics.usual(0.8), Dynamics.usual(0.8, "kou")):
-        paths = simulated(dynamics, YEARS, STEPS, 40_000, 3, proposals(dynamics, YEARS, STEPS, [-0.1, 0.12]))
+        paths = simulated(
+            dynamics,
+            YEARS,
+            STEPS,
+            40_000,
+            3,
+            proposals(dynamics, YEARS, STEPS, [(-0.1, 0.0), (0.12, 0.0), (0.0, 0.2), (0.05, -0.1)]),
+        )
         value = (np.exp(paths.log_price[-1]) * paths.likelihood[:, 0]).reshape(-1, 2).mean(axis=1)
         assert value.mean() == pytest.approx(1.0, abs=4.0 * value.std() / np.sqrt(len(value)))
 
 
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_paths_led_to_vols_get_there_and_weigh_what_they_must(mirrored: bool) -> None:
+    dynamics = Dynamics.usual(0.8)
+    drawn = proposals(dynamics, YEARS, STEPS, [(0.0, 0.2), (0.05, -0.1)])
+    paths = simulated(dynamics, YEARS, STEPS, 60_000, 4, drawn, mirrored)
+    weight, vol = paths.likelihood[:, 0], paths.log_vol[-1]
+    for number, known in enumerate((0.0, 0.2, -0.1)):
+        assert vol[paths.proposal == number].mean() == pytest.approx(known, abs=0.003)
+    size = 2 if mirrored else 1
+    for value, known in ((weight, 1.0), (vol * weight, 0.0), (np.exp(paths.log_price[-1]) * weight, 1.0)):
+        one = value.reshape(-1, size).mean(axis=1)
+        assert one.mean() == pytest.approx(known, abs=4.0 * one.std() / np.sqrt(len(one)))
+    plain = simulated(dynamics, YEARS, STEPS, 20_000, 4, drawn[:1], mirrored)
+    pairs = np.corrcoef(plain.log_vol[-1][::2], plain.log_vol[-1][1::2])[0, 1]
+    assert pairs == pytest.approx(-1.0 if mirrored else 0.0, abs=0.05)
+
+
 @pytest.mark.parametrize("dynamics", [PLAIN, MERTON, KOU], ids=["none", "merton", "kou"])
-@pytest.mark.parametrize("edges", [[], [-0.15, 0.2]], ids=["plain", "led to edges"])
-def test_the_distribution_at_the_end_is_that_of_the_model(dynamics: Dynamics, edges: list[float]) -> None:
+@pytest.mark.parametrize(
+    "edges", [[], [(-0.15, 0.0), (0.2, 0.0), (0.0, 0.15), (0.05, -0.2)]], ids=["plain", "led to edges"]
+)
+def test_the_distribution_at_the_end_is_that_of_the_model(dynamics: Dynamics, edges: list[tuple[float, float]]) -> None:
     drawn = proposals(dynamics, YEARS, STEPS, edges)
     paths = simulated(dynamics, YEARS, STEPS, 40_000, 11, drawn)
     for x in (-0.15, -0.05, 0.0, 0.08, 0.2):
@@ -64,7 +90,7 @@ def test_the_distribution_at_the_end_is_that_of_the_model(dynamics: Dynamics, ed
 
 
 def test_weights_have_their_known_means_and_bound() -> None:
-    drawn = proposals(MERTON, YEARS, STEPS, [-0.2, 0.3])
+    drawn = proposals(MERTON, YEARS, STEPS, [(-0.2, 0.0), (0.3, 0.0)])
     paths = simulated(MERTON, YEARS, STEPS, 60_000, 5, drawn)
     assert len(drawn) == 7
     assert paths.likelihood[:, 0].max() <= len(drawn) * (1.0 + 1e-9)
@@ -74,7 +100,7 @@ def test_weights_have_their_known_means_and_bound() -> None:
 
 
 def test_a_seed_makes_the_same_paths() -> None:
-    drawn = proposals(KOU, YEARS, STEPS, [0.1])
+    drawn = proposals(KOU, YEARS, STEPS, [(0.1, 0.0)])
     one, same, other = (simulated(KOU, YEARS, STEPS, 500, seed, drawn) for seed in (8, 8, 9))
     assert np.array_equal(one.log_price, same.log_price)
     assert not np.array_equal(one.log_price, other.log_price)

@@ -13,7 +13,7 @@ from portfolio_margin.edge.price_paths import Dynamics
 from portfolio_margin.edge.prices import liquidation_prices
 from portfolio_margin.edge.probability import Simulation, breach_probability
 from pricing import ConfigError
-from tests.portfolio_margin.edge.cases import NO_DEBTS, PRICE, case_of, linear_case, random_case
+from tests.portfolio_margin.edge.cases import NO_DEBTS, PRICE, case_of, linear_case, random_case, short_of_vol
 from tests.portfolio_margin.test_contracts import model_of
 
 SHORT = linear_case(3_000.0, {"U-PERPETUAL": -10.0})
@@ -77,7 +77,7 @@ def test_errors_are_as_stated_and_variance_is_reduced() -> None:
     days, steps = 10.0, 3
     known = hit_at_steps(BARRIER, 0.6, days / 365.0, steps)
     runs = [
-        breach_probability(SHORT, days, Dynamics(vol=0.6), Simulation(2_000, steps, seed), [np.expm1(BARRIER)])
+        breach_probability(SHORT, days, Dynamics(vol=0.6), Simulation(2_000, steps, seed), [(np.exp(BARRIER), 1.0)])
         for seed in range(40)
     ]
     estimates = np.array([run.probability for run in runs])
@@ -98,6 +98,34 @@ def test_jumps_and_leads_do_not_change_what_is_estimated() -> None:
         assert abs(led.probability - plain.probability) < 4.0 * both
         assert led.probability > 8.0 * led.standard_error and led.reduction > 1.5
         assert led.misread <= 3
+
+
+@pytest.mark.parametrize(("cash", "least"), [(225_000.0, 0.95), (242_000.0, 5.0)], ids=["near", "rare"])
+def test_an_edge_of_vol_is_led_to_or_left_alone(cash: float, least: float) -> None:
+    """No price is near: without leads to vols the mixture would be worse than plain simulation."""
+    case, dynamics = short_of_vol(cash), Dynamics.usual(0.536)
+    led = breach_probability(case, 1.0, dynamics, Simulation(8_000, 4, 1))
+    plain = breach_probability(case, 1.0, dynamics, Simulation(40_000, 4, 2), [])
+    assert abs(led.probability - plain.probability) < 4.0 * np.hypot(led.standard_error, plain.standard_error)
+    assert led.probability > 8.0 * led.standard_error and led.reduction > least
+    assert led.misread <= 3
+
+
+def test_leads_that_miss_most_of_the_breaches_are_not_taken_for_good_ones() -> None:
+    """A far edge of price is reached by jumps with weights of next to nothing; the one of vols is what is met."""
+    case = short_of_vol(250_000.0)
+    found = breach_probability(case, 1.0, Dynamics.usual(0.536), Simulation(8_000, 4, 1))
+    assert 1e-5 < found.probability < 1e-3 and found.probability > 8.0 * found.standard_error
+    assert found.reduction > 50.0
+
+
+def test_no_simulation_is_worse_than_a_plain_one() -> None:
+    """Mirrored paths of a straddle breach together, which plain ones do not: then they are not mirrored."""
+    case = linear_case(1_500.0, {"U-1000-C": -8.0, "U-1000-P": -8.0})
+    for days in (1.0, 5.0):
+        for dynamics in (Dynamics(vol=0.6), Dynamics.usual(0.6)):
+            found = breach_probability(case, days, dynamics, Simulation(8_000, 4, 3))
+            assert 0.01 < found.probability < 0.9 and found.reduction > 0.95
 
 
 def test_it_is_deterministic_and_rises_with_the_vol() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from portfolio_margin import AccountStatus, MarginStatement, margin
 from portfolio_margin.liquidation import states
+from portfolio_margin.liquidation.plan import DEFAULT_BUFFER
 from portfolio_margin.models import worst_case
 from portfolio_margin.statement import account_status
 from pricing import ConfigError, DataError
@@ -76,8 +77,8 @@ def test_an_account_is_released_with_room_to_spare_and_not_before() -> None:
     path = [  # balance against a maintenance margin of 100 and an initial margin of 150
         (160.0, AccountStatus.NORMAL),
         (99.0, AccountStatus.LIQUIDATION),
-        (114.0, AccountStatus.LIQUIDATION),
-        (115.0, AccountStatus.REDUCE_ONLY),
+        (109.0, AccountStatus.LIQUIDATION),
+        (110.01, AccountStatus.REDUCE_ONLY),
         (119.0, AccountStatus.REDUCE_ONLY),
         (120.0, AccountStatus.MARGIN_CALL),
         (152.0, AccountStatus.MARGIN_CALL),
@@ -90,6 +91,15 @@ def test_an_account_is_released_with_room_to_spare_and_not_before() -> None:
         given_, _ = states.advance(given_, statement_of({"x": (balance, balance, 150.0, 100.0)}, now + step))
         assert codes(given_) == {"x": expected}, balance
     assert given_ is not None and given_.called_ms.tolist() == [now + 8] and given_.since_ms.tolist() == [now + 9]
+
+
+def test_who_is_cut_to_the_buffer_of_the_policies_is_out_of_liquidation() -> None:
+    """The level of the way out is below what they restore, so that nobody is liquidated and never let go."""
+    assert states.Params().leave_liquidation < 1.0 + DEFAULT_BUFFER
+    now, restored = BASE.as_of_ms, 100.0 * (1.0 + DEFAULT_BUFFER)
+    cut, _ = states.advance(None, statement_of({"x": (99.0, 99.0, 150.0, 100.0)}, now))
+    after, _ = states.advance(cut, statement_of({"x": (restored, restored, 150.0, 100.0)}, now))
+    assert codes(cut)["x"] == AccountStatus.LIQUIDATION and codes(after)["x"] == AccountStatus.REDUCE_ONLY
 
 
 def test_a_margin_call_unanswered_becomes_reduce_only() -> None:

@@ -145,7 +145,10 @@ def test_margin_calls_are_answered() -> None:
     before = venue_of(book_of(accounts))
     wide = replace(before, scenarios=lambda market: grid.scenarios(grid.Params(price_range=0.4), market))
     after = topped_up(wide)
-    statement = margin(after.book, after.arrays(MARKET), MARKET, MODEL, backend="numpy")
+    assert after.paid is not None and before.book.account_id.tolist() == sorted(accounts)
+    for name, amount in zip(sorted(accounts), after.paid[0].tolist(), strict=True):
+        accounts[name] = {**accounts[name], "USD": accounts[name]["USD"] + amount}
+    statement = margin(book_of(accounts), after.arrays(MARKET), MARKET, MODEL, backend="numpy")
     row = {str(name): number for number, name in enumerate(statement.account)}
     assert statement.available_funds[row["long"]] == pytest.approx(0.0, abs=0.02)
     assert statement.equity[row["rich"]] == 1e6 and statement.equity[row["broke"]] == -10.0

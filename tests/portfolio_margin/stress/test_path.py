@@ -174,3 +174,38 @@ def test_a_token_loses_its_peg() -> None:
     assert moved.fx.tolist() == [*MARKET.fx.tolist(), 0.88]
     with pytest.raises(DataError, match="peg = 'USDC': must be a currency of the market"):
         market_at(MARKET, INSTRUMENTS, path, 12.0, STILL, 0.0)
+
+
+def test_only_what_has_a_peg_loses_it() -> None:
+    """A coin is its own spot; a token that follows one, declared as such, may lose it."""
+    coin = int(np.flatnonzero(MARKET.currency_id == "BTC")[0])
+    path = replace(path_of([1.0, 1.0]), token=np.array(["BTC"]), peg=np.array([[1.0], [0.5]]))
+    with pytest.raises(DataError, match=r"peg = 'BTC': must be a dollar or a token.*coin of BTC itself.*use price_BTC"):
+        market_at(MARKET, INSTRUMENTS, path, 12.0, STILL, 0.0)
+    limit = np.where(np.arange(len(MARKET.fx)) == coin, 0.5, MARKET.fx_basis_limit)
+    moved = market_at(replace(MARKET, fx_basis_limit=limit), INSTRUMENTS, path, 12.0, STILL, 0.0)
+    assert moved.fx[coin] == pytest.approx(0.5 * MARKET.spot[0])
+
+
+def test_what_is_late_is_the_market_of_before_by_the_clock_of_now() -> None:
+    """Prices, slices, marks and pegs: all that has moved since is left out, and less time is left."""
+    options = INSTRUMENTS.is_option
+    marks = np.where(options, 0.6, np.nan)
+    start = replace(MARKET, mark_vol=marks)
+    path = path_of([1.0, 0.7, 0.6], [1.0, 2.0, 3.0], eth=1.3)
+    late = market_at(start, INSTRUMENTS, path, 24.0, STILL, 1.0, delay_hours=24.0)
+    still = market_at(start, INSTRUMENTS, path_of([1.0, 1.0, 1.0]), 24.0, STILL, 1.0)
+    half = market_at(start, INSTRUMENTS, path, 24.0, STILL, 1.0, delay_hours=12.0)
+    for name in ("valuation_time", "expiry_time", "spot", "forward", "svi", "mark_vol", "fx"):
+        assert np.array_equal(getattr(late, name), getattr(still, name), equal_nan=name in ("svi", "mark_vol")), name
+    assert half.spot == pytest.approx(MARKET.spot * [0.7, 0.7**1.3])
+    known = np.isfinite(MARKET.svi).all(axis=1) & np.isfinite(half.svi).all(axis=1)
+    variance = [svi.total_variance(np, 0.0, *m.svi[known].T) for m in (half, late)]
+    assert variance[0] == pytest.approx(4.0 * variance[1])
+    assert half.mark_vol[options & (INSTRUMENTS.expiry_idx >= 0)].max() > late.mark_vol[options].max()
+
+
+def test_before_the_first_step_nothing_has_moved() -> None:
+    path = replace(path_of([0.8, 0.7], [1.5, 2.0]), hours=np.array([6.0, 12.0]))
+    price, vol, _ = path.at(5.99)
+    assert np.all(price == 1.0) and np.all(vol == 1.0) and path.at(6.0)[0][0] == pytest.approx(0.8)

@@ -15,7 +15,7 @@ from portfolio_margin import AccountStatus, margin
 from portfolio_margin.liquidation import waterfall
 from portfolio_margin.stress.path import StressPath
 from portfolio_margin.stress.prevention import fund_needed
-from portfolio_margin.stress.result import Result
+from portfolio_margin.stress.result import Result, followed_by
 from portfolio_margin.stress.rules import Impact, Rules
 from portfolio_margin.stress.run import opened, run
 from pricing import ConfigError, DataError
@@ -75,6 +75,40 @@ def test_value_is_conserved(steps: list[dict[str, int]], cover: list[int], rules
     assert result.survived == (taken == 0.0 and result.rows[-1].owed == 0.0)
     gained = result.rows[-1].equity - 0.01 * result.opening.trader.sum()
     assert gained == pytest.approx(-market - liquidators - venue - fund, abs=0.01)
+    parts = {"cost": "costs", "penalty": "penalties", "owed": "shortfall"}
+    for own, total in parts.items():
+        assert 0.01 * getattr(result.fates, own).sum() == pytest.approx(result.total(total), abs=0.005)
+    assert result.shortfall_before <= result.total("shortfall") + 0.005
+
+
+def test_what_each_account_met_by_hand() -> None:
+    """One owes before anything moves, one is closed by the crash, one is cut in the last step, one is safe."""
+    spot = float(MARKET.spot[0])
+    accounts = perpetual_long("broke", 1.0, -0.1) | perpetual_long("thin", 1.0, 0.25) | {"rich": {"USD": 1e6}}
+    venue = venue_of(book_of(accounts))
+    rules = Rules(impact=QUIET, cost=0.0, penalty=0.0, fund=1e7)
+    result = run(venue, path_of([1.0, 0.9, 0.6]), rules)
+    table = result.accounts(venue.book.account_id)
+    assert table["account"].tolist() == ["thin", "broke"]
+    assert table["below_0_before"].tolist() == [False, True] and table["bankrupt"].all()
+    assert table["liquidated_hours"][1] == table["closed_hours"][1] == 0.0 and table["closed_hours"][0] == 24.0
+    assert result.accounts_below_before == 1 and result.owed_before == pytest.approx(0.1 * spot, abs=11.0)
+    assert result.shortfall_before == pytest.approx(result.owed_before, abs=0.02)
+    assert table["shortfall"].sum() == pytest.approx(result.total("shortfall"), abs=0.01)
+    assert result.fund_needed == pytest.approx(result.total("shortfall"), abs=0.01)
+    assert result.fund_needed_beside == pytest.approx(table["shortfall"][0], abs=0.01)
+    alone = run(venue_of(book_of({name: held for name, held in accounts.items() if name != "broke"})), CRASH, rules)
+    assert alone.accounts_below_before == 0 and alone.fund_needed == alone.fund_needed_beside
+
+
+def test_states_follow_the_margins_of_a_stress() -> None:
+    """An account alone: cut to its buffer it is out of liquidation, and may only reduce until there is more room."""
+    result = stressed(perpetual_long("x", 1.0, 0.3), path_of([1.0, 0.79, 0.79, 1.2]), fund=1e7)
+    assert [row.liquidated for row in result.rows][1] == 1 and result.rows[0].reduce_only == 0
+    assert [row.reduce_only for row in result.rows] == [0, 1, 1, 0]
+    assert not any(row.in_liquidation for row in result.rows)
+    waiting = stressed(perpetual_long("x", 1.0, 0.3), path_of([1.0, 0.79, 0.79, 1.2]), demand=0.0)
+    assert [row.in_liquidation for row in waiting.rows] == [0, 1, 1, 0]
 
 
 def test_the_same_again() -> None:
@@ -211,7 +245,7 @@ def test_impact_by_hand() -> None:
     assert moved == pytest.approx([-2.0 * 0.03 * 0.1, 2.0 * 0.03 * 0.2])
     linear = replace(impact, exponent=1.0).moved(np.array([1e6, 0.0]), names, np.ones(2))
     assert linear == pytest.approx([-2.0 * 0.02 * 0.01, 0.0])
-    assert impact.remembered(24.0) == pytest.approx(0.75) and impact.remembered(0.0) == 1.0
+    assert impact.remembered(np.array([24.0, 0.0])) == pytest.approx([0.75, 1.0])
     assert impact.moved(np.array([1e30, 0.0]), names, np.ones(2))[0] == -impact.most
     with pytest.raises(DataError, match="daily_vol = 'SOL': no number"):
         impact.moved(np.zeros(1), np.array(["SOL"]), np.ones(1))
@@ -342,4 +376,15 @@ def test_a_followed_account_changes_nothing_and_its_line_is_that_of_a_venue_of_o
                 total = [getattr(step, column if column == "equity" else f"{column}_margin") for step in alone.rows]
                 assert getattr(own, column).tolist() == pytest.approx(total, abs=0.01)
             assert own.traded.tolist() == [step.liquidated == 1 for step in alone.rows] and own.traded.any()
+            short_before = own.balance_before < own.maintenance_before
+            assert short_before[own.traded].all() and (own.maintenance < own.maintenance_before)[own.traded].all()
+            assert own.balance_before[~own.traded].tolist() == own.balance[~own.traded].tolist()
+        assert not own.expired.any()
     assert plain.followed is None and not list(plain.frame().filter(like="account_"))
+
+
+def test_a_line_says_in_which_step_contracts_expired() -> None:
+    """By how many of those held have expired by then; of an account that was closed none is left to expire."""
+    figures = (1.0,) * 7
+    found = followed_by(3, [(*figures, False, gone) for gone in (0, 2, 2, 3, 0)])
+    assert found.row == 3 and found.expired.tolist() == [False, True, False, True, False]

@@ -14,7 +14,15 @@ from scenarios.calibrate.levels import Side, level_path
 from scenarios.calibrate.moves import horizon_moves, log_returns, quantile
 from scenarios.calibrate.price_range import price_range, scan_range, scan_range_path
 from scenarios.calibrate.settings import Settings
-from scenarios.calibrate.vol_shocks import fit_tenors, leverage, tenor_shocks, vol_shock, vol_shock_path
+from scenarios.calibrate.vol_shocks import (
+    at_tenors,
+    common_powers,
+    fit_tenors,
+    leverage,
+    tenor_shocks,
+    vol_shock,
+    vol_shock_path,
+)
 from scenarios.calibrate.volatility import Filter, simulate
 from tests.scenarios.calibrate.histories import (
     ALPHA,
@@ -67,7 +75,7 @@ def test_bands_widen_with_dependence() -> None:
     blocks = block_band(np.mean, series, 60, 300, 0.9, 1)
     ratio = (blocks.high - blocks.low) / (single.high - single.low)
     assert 2.4 < ratio < 3.9
-    assert band(1.0, [np.nan, 0.0, 2.0], 0.5) == (1.0, 0.5, 1.5)
+    assert band(1.0, [np.nan, 0.0, 2.0], 0.5)[:3] == (1.0, 0.5, 1.5)
 
 
 def test_the_truth_lies_in_the_band() -> None:
@@ -165,6 +173,42 @@ def test_powers_over_tenors_are_found() -> None:
     assert np.isnan(tenor_shocks(changes[:30], settings, Side.UP)).all()
     with pytest.raises(ConfigError, match="two at least"):
         fit_tenors(days[:1], changes[:, :1], settings, Side.UP)
+
+
+def test_the_shock_is_the_larger_of_index_and_chains() -> None:
+    settings, moves = replace(DAY, draws=20), np.random.default_rng(13).normal(0.0, 0.05, 600)
+    alone = vol_shock(moves, settings)
+    both = vol_shock(moves, settings, (alone.up + 0.05, alone.down - 0.02))
+    assert (both.up, both.down) == pytest.approx((alone.up + 0.05, alone.down))
+    bounded = vol_shock(moves, settings, (9.0, 9.0))
+    assert (bounded.up, bounded.down) == pytest.approx((settings.vol_high, 1.0 - 1.0 / (1.0 + settings.vol_high)))
+
+
+def test_common_powers_charge_no_less_than_any_fit() -> None:
+    random = np.random.default_rng(14)
+    days = np.array([3.0, 7.0, 14.0, 30.0, 60.0, 90.0, 180.0])
+    fits = []
+    for short, long in ((0.5, 0.1), (0.3, 0.4), (0.4, 0.2)):
+        size = 0.05 * (30.0 / days) ** np.where(days <= 30.0, short, long)
+        changes = random.normal(size=(1500, 1)) * size
+        fits.append(fit_tenors(days, changes, replace(DAY, draws=20), Side.UP))
+    powers = common_powers(fits)
+    assert powers == pytest.approx((0.5, 0.1), abs=0.06)
+    for fit in fits:
+        own = at_tenors(fit.shock.value, fit.short_power.value, fit.long_power.value, days)
+        assert np.all(at_tenors(fit.shock.value, *powers, days) >= own * (1.0 - 1e-12))
+    assert np.isnan(common_powers([])).all()
+
+
+def test_draws_of_powers_lie_about_what_the_history_says() -> None:
+    """Resampled, a hundred moves have smaller largest moves than there were; the bias is told and taken out."""
+    random = np.random.default_rng(15)
+    days = np.array([3.0, 7.0, 14.0, 30.0, 60.0, 90.0, 180.0])
+    changes = random.standard_t(3, (106, 1)) * 0.05 * (30.0 / days) ** 0.4 * np.exp(0.3 * random.normal(size=(106, 7)))
+    fit = fit_tenors(days, changes, replace(DAY, draws=100), Side.UP)
+    assert fit.bias[0] < 0.0 and fit.moves == 106
+    for figure in (fit.shock, fit.short_power, fit.long_power):
+        assert figure.low < figure.value < figure.high and figure.block >= 1
 
 
 def test_leverage_is_found() -> None:

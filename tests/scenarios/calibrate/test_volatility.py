@@ -7,7 +7,9 @@ import pytest
 
 from pricing import ConfigError
 from scenarios.backends.garch_numba import garch_likelihood, known_variance
-from scenarios.calibrate.volatility import Filter, ewma, fit_garch, garch_bands, residuals, simulate
+from scenarios.calibrate.made_histories import garch_bands, make_histories
+from scenarios.calibrate.settings import Settings
+from scenarios.calibrate.volatility import Filter, ewma, fit_garch, residuals, simulate
 from scenarios.filters import ewma_variance, garch_variance
 from tests.naive import calibrate as naive
 from tests.naive import historical as naive_historical
@@ -52,7 +54,8 @@ def test_bands_hold_the_truth_about_as_often_as_they_say() -> None:
     """Of twelve histories, bands of 90 % hold the truth in eight at least: fewer have a probability below 0.5 %."""
     held = np.zeros(3)
     for n, path in enumerate(PATHS):
-        bands = garch_bands(path, fit_garch(path), 40, 0.90, n)
+        settings = Settings(draws=40, seed=n)
+        bands = garch_bands(make_histories(path, settings), settings)
         truth = {"alpha": ALPHA, "beta": BETA, "long_run_deviation": np.sqrt(LONG_RUN)}
         held += [bands[name].low <= value <= bands[name].high for name, value in truth.items()]
         assert all(figure.low <= figure.high for figure in bands.values())

@@ -14,7 +14,7 @@ from portfolio_margin.backtest.sets import Fixed
 from pricing.arrays import FloatArray, IntArray
 from scenarios.backtest.books import Books, standard_books
 from scenarios.backtest.history import History, history
-from scenarios.backtest.models import Layout, WorstCase
+from scenarios.backtest.models import Layout, over_layout
 from scenarios.backtest.revaluation import CALENDAR_DAYS, DYNAMICS
 from scenarios.backtest.walk import day_of_rows, margins
 from scenarios.dynamics import tenor_scale
@@ -76,7 +76,7 @@ def run(rounds: int, books: int = 200, hours: int = 78_000, days: int = 5_000) -
     for name, given in jobs.items():
         plan = Plan(given, library, least_days=500)
         ends = given.days()
-        model = WorstCase(fixed.rule(500, 1)(given.at(ends, 1)), day_of_rows(ends, len(given)), layout)
+        model = over_layout(fixed.rule(500, 1)(given.at(ends, 1)), day_of_rows(ends, len(given)), layout)
         rows = np.arange(500 * given.steps_per_day, len(given) - plan.horizon)
         few = rows[:: max(1, len(rows) // PEER_ROWS)]
         gap = np.abs(plain_margins(given, library, fixed, layout, few) - margins(given, library, model, few)).max()

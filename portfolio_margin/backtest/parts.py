@@ -17,7 +17,7 @@ from portfolio_margin.backtest.venue import model_margins
 from portfolio_margin.requirement import MarginModel
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import ConfigError
-from scenarios.backtest.books import Books
+from scenarios.backtest.books import LINEAR, Books
 from scenarios.backtest.models import Historical, WorstCase
 from scenarios.backtest.revaluation import realised
 from scenarios.backtest.verdict import Verdict, verdict
@@ -52,10 +52,12 @@ class SetTested(NamedTuple):
 
     verdicts  one a book
     kept      book -> (R,) margin on every row, a share of the price, of the featured ones and the least covered
+    breached  linear books or not -> (R,) whether any of them lost more than its margin
     """
 
     verdicts: tuple[Verdict, ...]
     kept: Mapping[str, FloatArray]
+    breached: Mapping[bool, BoolArray]
 
 
 class PartTested(NamedTuple):
@@ -114,7 +116,9 @@ def back_test_part(shared: Shared, part: Part, step: Step | None = None) -> Part
         asked = _asked(model, plan, books, rows, name, told, backend)
         at_floor = model.path.at_floor[model.day_of[rows]] if isinstance(model, WorstCase) else None
         verdicts = _verdicts(plan, rows, lost, asked, at_floor)
-        found[name] = SetTested(verdicts, _kept(books, verdicts, asked))
+        beyond, linear = lost > asked, np.isin(books.family, LINEAR)
+        breached = {kind: np.asarray(beyond[:, linear == kind].any(axis=1)) for kind in (True, False)}
+        found[name] = SetTested(verdicts, _kept(books, verdicts, asked), breached)
         told(f"{name}: tests")
     return PartTested(found, lost if part.losses else None)
 

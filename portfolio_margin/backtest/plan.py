@@ -108,8 +108,8 @@ def prepared(
     rule = chosen.rule(plan.least_days, plan.horizon_days)
     path = refuse_look_ahead(name, rule, daily, plan.least_days + 2)
     bare = chosen.bare(plan.least_days, plan.horizon_days)
-    layout = chosen.scenarios.made(float(plan.horizon_days))
-    return Prepared(WorstCase(path, day_of, layout), path, None if bare is None else bare(daily))
+    model = chosen.model(path, day_of, plan.horizon_days)
+    return Prepared(model, path, None if bare is None else bare(daily))
 
 
 def _simulation(plan: Plan, chosen: Simulated) -> Historical:

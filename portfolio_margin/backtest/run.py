@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Tested:
     bare      the same without its tools; None where it has none
     verdicts  one a book
     kept      book -> (R,) margin day by day, a share of the price, of the featured books and of the worst one
+    breached  linear books or not -> (R,) whether any of them lost more than its margin
     """
 
     name: str
@@ -39,6 +40,7 @@ class Tested:
     bare: Path | None
     verdicts: tuple[Verdict, ...]
     kept: Mapping[str, FloatArray]
+    breached: Mapping[bool, BoolArray]
 
     def worst(self) -> int:
         """The book with the lowest coverage, the first of equals."""
@@ -82,7 +84,7 @@ class BackTest:
         linear = np.isin(self.plan.books.family, LINEAR)
         groups = {"linear": linear, "options": ~linear, "all": np.ones(len(linear), dtype=np.bool_)}
         rows = [
-            {"set": tested.name, "books": name, **_summed(tested, chosen)}
+            {"set": tested.name, "books": name, **_summed(tested, chosen), "joint_coverage": _joint(tested, name)}
             for tested in self.sets
             for name, chosen in groups.items()
             if np.any(chosen)
@@ -115,6 +117,12 @@ def _summed(tested: Tested, chosen: BoolArray) -> dict[str, Any]:
         **{f"rise_{days}d": _middle([one.money.rises[n] for one in found]) for n, days in enumerate((1, 5, 30))},
         "share_at_floor": _middle([one.share.share_at_floor for one in found]),
     }
+
+
+def _joint(tested: Tested, group: str) -> float:
+    """Share of the losses' days on which every book of a group was covered."""
+    kinds = {"linear": (True,), "options": (False,), "all": (True, False)}[group]
+    return float(1.0 - np.any([tested.breached[kind] for kind in kinds], axis=0).mean())
 
 
 def _middle(values: list[float]) -> float:
@@ -171,7 +179,8 @@ def _tested(
     mine = [one.sets[name] for part, one in zip(parts, found, strict=True) if name in part.sets]
     verdicts = tuple(verdict for one in mine for verdict in one.verdicts)
     kept = {book: margin for one in mine for book, margin in one.kept.items()}
-    tested = Tested(name, type(chosen).__name__.lower(), own.daily, own.bare, verdicts, {})
+    breached = {kind: np.any([one.breached[kind] for one in mine], axis=0) for kind in (True, False)}
+    tested = Tested(name, type(chosen).__name__.lower(), own.daily, own.bare, verdicts, {}, breached)
     names = plan.books.name.tolist()
     shown = dict.fromkeys([*(book for book in FEATURED if book in names), names[tested.worst()]])
-    return Tested(tested.name, tested.kind, tested.daily, tested.bare, verdicts, {book: kept[book] for book in shown})
+    return replace(tested, kept={book: kept[book] for book in shown})

@@ -20,14 +20,17 @@ import numpy as np
 
 from portfolio_margin.dynamic.rule import Rule as DynamicRule
 from portfolio_margin.dynamic.rule import move_path
-from pricing.arrays import FloatArray
+from pricing.arrays import FloatArray, IntArray
 from pricing.errors import ConfigError
-from scenarios.backtest.history import History
-from scenarios.backtest.models import Layout, grid_layout, span_layout
+from scenarios.backtest.history import MS_PER_DAY, History
+from scenarios.backtest.models import Layout, WorstCase, grid_layout, over_layout, over_sets, span_layout
 from scenarios.backtest.parameters import Ewma, Path, Quantile, Rule, fixed, refitted, too_short
-from scenarios.calibrate.price_range import floored_path
+from scenarios.calibrate.grid_nodes import equal_nodes
+from scenarios.calibrate.grid_set import Figures, base_params, figures_path, grid_params
 from scenarios.calibrate.settings import BOUNDS, Settings
-from scenarios.calibrate.vol_shocks import vol_shock_path
+from scenarios.families import grid
+from scenarios.families.grid import TAIL_MOVES
+from scenarios.shocks import check_bounds
 
 LAYOUTS = ("grid", "span")
 
@@ -36,31 +39,44 @@ LAYOUTS = ("grid", "span")
 class Scenarios:
     """The layout under which a set's worst loss is taken.
 
-    layout   "grid" (price x vol x time, with tails) or "span" (16 scenarios)
-    buckets  of the grid on each side, 1 to 50
-    tails    whether the grid has moves beyond its range, of which a share counts
+    layout       "grid" (price x vol x time, with tails) or "span" (16 scenarios)
+    buckets      of the grid on each side, 1 to 50
+    tails        whether the grid has moves beyond its range, of which a share counts
+    tail_factor  of that share, 0 to 1
     """
 
     layout: str = "grid"
     buckets: int = 4
     tails: bool = True
+    tail_factor: float = 1.0
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
             raise ConfigError(f"layout = {self.layout!r}: must be one of {', '.join(LAYOUTS)}")
         if not isinstance(self.buckets, int) or not 1 <= self.buckets <= 50:
             raise ConfigError(f"buckets = {self.buckets!r}: must be a whole number from 1 to 50")
+        check_bounds(self, {"tail_factor": (0.0, 1.0)})
 
     def made(self, horizon_days: float) -> Layout:
         """The scenarios for a horizon."""
         if self.layout == "span":
             return span_layout(horizon_days)
-        plain = grid_layout(horizon_days, self.buckets, ())
-        return grid_layout(horizon_days, self.buckets) if self.tails else plain
+        tails = TAIL_MOVES if self.tails else ()
+        return grid_layout(horizon_days, self.buckets, tails, tail_factor=self.tail_factor)
+
+
+class _OverLayout:
+    """Sets whose scenarios are a layout that follows their path."""
+
+    scenarios: Scenarios
+
+    def model(self, path: Path, day_of: IntArray, horizon_days: int) -> WorstCase:
+        """What margins the books."""
+        return over_layout(path, day_of, self.scenarios.made(float(horizon_days)))
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(_OverLayout):
     """Parameters that never move.
 
     price_range       relative move of the price, above 0 and below 1
@@ -83,7 +99,7 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class Quantiles:
+class Quantiles(_OverLayout):
     """Quantiles of past moves.
 
     fit         see `parameters.Quantile`; its horizon is that of the back-test
@@ -122,7 +138,7 @@ class Quantiles:
 
 
 @dataclass(frozen=True)
-class Filtered:
+class Filtered(_OverLayout):
     """Multiples of an EWMA volatility.
 
     ewma       see `parameters.Ewma`; horizon and first day are those of the back-test
@@ -147,29 +163,41 @@ class Filtered:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What `calibrate --model worst_case` would have said of the price range and the vol shocks on every day.
+    """The very sets that `calibrate --model worst_case` would have written with what was known on every day.
 
     settings   see `scenarios.calibrate.settings.Settings`, the table [calibration] of that command; horizon and first
                day, 100 at least, are those of the back-test
-    scenarios  layout
 
-    Vol shocks are of the index from the day on which it alone has so many days, and of the stand-in
-    until then. Places of nodes and weights of far moves of a calibrated set are not walked: `scenarios` has them.
+    Price range, vol shocks, nodes, weights of far moves and days are those of the file, rounded as they are written, by
+    `scenarios.calibrate.grid_set`. Vol shocks are of the index from the day on which it alone has so many days, and of
+    the stand-in until then.
     """
 
     settings: Settings = field(default_factory=Settings)
-    scenarios: Scenarios = field(default_factory=Scenarios)
 
     def rule(self, least_days: int, horizon_days: int) -> Rule:
         """The rule, from day `least_days` on."""
         known = self.used(least_days, horizon_days).settings
         return lambda given: _calibrated(given, known)
 
+    def model(self, path: Path, day_of: IntArray, horizon_days: int) -> WorstCase:
+        """The worst loss over the sets that were written."""
+        known = replace(self.settings, horizon_days=horizon_days)
+        base, nodes = base_params(known), equal_nodes(known.grid_error)
+        rows = np.column_stack([path.price_range, path.vol_up, path.vol_down, path.tail_factor])
+        written: dict[grid.Params, int] = {}
+        set_of = np.full(len(rows), -1)
+        for day in np.flatnonzero(np.isfinite(rows).all(axis=1)):
+            passing = replace(base, days=(0.0, float(path.days[day])))
+            params = grid_params(passing, {"": Figures(*rows[day].tolist())}, nodes)
+            set_of[day] = written.setdefault(params, len(written))
+        return over_sets(path, day_of, [grid.alike(params) for params in written], set_of)
+
     def bare(self, least_days: int, horizon_days: int) -> Rule | None:
         """The same without buffer, floor and lower bounds."""
         plain = replace(self.settings, buffer=0.0, floor="none")
         plain = replace(plain, range_low=BOUNDS["range_low"][0], vol_low=BOUNDS["vol_low"][0])
-        return Calibration(plain, self.scenarios).rule(least_days, horizon_days)
+        return Calibration(plain).rule(least_days, horizon_days)
 
     def used(self, least_days: int, horizon_days: int) -> Calibration:
         """The set with horizon and first day of the back-test."""
@@ -179,7 +207,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Limited:
+class Limited(_OverLayout):
     """The rule of dynamic margin: tools of EMIR article 28, bounds, and limits per day.
 
     dynamic    see `dynamic.rule.Rule`; horizon and first day are those of the back-test
@@ -252,21 +280,19 @@ def as_used(chosen: Set, least_days: int, horizon_days: int) -> Set:
 
 
 def _calibrated(given: History, settings: Settings) -> Path:
-    """Price range and vol shocks known at the end of every day, by the functions of `scenarios.calibrate`."""
+    """What was calibrated by the end of every day."""
     least = int(settings.least_days)
     if len(given) <= least + 1:
         raise too_short(given, least + 2)
-    returns = np.diff(np.log(given.price))
-    reach, at_floor = floored_path(returns, settings)
-    up, down = vol_shock_path(np.diff(np.log(given.stand_in)), settings)
     # Days without an index between two with one are skipped, as a reader of the index alone would.
     own = np.flatnonzero(given.indexed)
-    if len(own) > least:
-        shocks = vol_shock_path(np.diff(np.log(given.vol[own])), settings)
-        latest = np.searchsorted(own, np.arange(len(given)), side="right") - 1
-        known = latest >= least
-        up[known], down[known] = (path[latest[known]] for path in shocks)
-    return Path(reach, up, down, at_floor)
+    vols = [
+        (np.diff(np.log(given.stand_in)), np.arange(len(given) - 1)),
+        (np.diff(np.log(given.vol[own])), own[1:] - 1),
+    ]
+    days = (given.time_ms[1:] - 1) // MS_PER_DAY
+    found = figures_path(np.diff(np.log(given.price)), vols, settings, days)
+    return Path(found.price_range, found.vol_up, found.vol_down, found.at_floor, found.tail_factor, found.days)
 
 
 def _limited(given: History, rule: DynamicRule, bare: bool = False) -> Path:
@@ -283,4 +309,6 @@ def _limited(given: History, rule: DynamicRule, bare: bool = False) -> Path:
     if bare:
         reach, swing = np.clip(root * price.level, *bounds), np.clip(root * vol.level, *vol_bounds)
     known: FloatArray = np.where(np.arange(len(given)) >= least, reach, np.nan)
-    return Path(known, np.expm1(swing), -np.expm1(-swing), np.asarray(price.moved <= price.floor * (1.0 + 1e-12)))
+    at_floor = np.asarray(price.moved <= price.floor * (1.0 + 1e-12))
+    ones = np.ones(len(given))
+    return Path(known, np.expm1(swing), -np.expm1(-swing), at_floor, ones, np.nan * ones)

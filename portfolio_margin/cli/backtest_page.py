@@ -51,7 +51,8 @@ def _verdict(found: BackTest) -> Section:
         "A book fails where Kupiec's test at 5 % finds more breaches than claimed, or the count is in the red zone "
         "of the Basel traffic light; tests are on losses that do not overlap. Of 200 right margins about 5 would "
         "be rejected on that side by chance, and books share one history, so they fail together. Peak over trough "
-        "and rises are of the margin in money of one unit, the median of the books."
+        "and rises are of the margin in money of one unit, the median of the books. All together is the share of "
+        "moments at which no book of the row lost more than its margin."
     )
     return Section("Verdict", lines, [table], [("coverage of every book by its kind", coverage_map(found))])
 

@@ -18,6 +18,7 @@ def summary_columns(found: BackTest) -> list[Column]:
     shown = [Column("set", list(table["set"]), right=False), Column("books", list(table["books"]), right=False)]
     shown += [Column("number", [str(n) for n in table["count"]])]
     shown += [Column("coverage [%]", percent("coverage")), Column("worst book [%]", percent("worst_coverage"))]
+    shown += [Column("all together [%]", percent("joint_coverage"))]
     counts = {
         "failing": "failing",
         "kupiec_rejects": "Kupiec",

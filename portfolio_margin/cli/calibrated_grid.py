@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from portfolio_margin.cli.calibrated_dynamic import column_names, common_day, latest_day
-from portfolio_margin.cli.calibration_report import FAMILY, Evidence, columns, document, doubts, remarks, show
+from portfolio_margin.cli.calibration_report import (
+    FAMILY,
+    Evidence,
+    NodeErrors,
+    columns,
+    document,
+    doubts,
+    remarks,
+    show,
+)
 from portfolio_margin.cli.output import Output, deliver, progress
 from portfolio_margin.cli.parameters import read_parameters
 from portfolio_margin.cli.tell import tell
-from portfolio_margin.dynamic.rule import rounded
-from portfolio_margin.io.calibrated import CalibrationHistory, common_returns, findings, read_calibration_history
+from portfolio_margin.io.calibrated import (
+    CalibrationHistory,
+    common_returns,
+    day_numbers,
+    findings,
+    read_calibration_history,
+)
 from portfolio_margin.io.history import refuse_unknown_days
 from portfolio_margin.io.parameter_archive import plain_values
 from portfolio_margin.io.parameters import Layer, build
@@ -22,14 +37,26 @@ from portfolio_margin.io.params_file import write_params_file
 from portfolio_margin.io.surface_history import read_surface_history
 from portfolio_margin.models import worst_case
 from pricing.errors import ConfigError
-from scenarios.calibrate.grid_nodes import GridFit, GridTerms, fit_grid, grid_error
+from scenarios.calibrate.grid_nodes import GridFit, GridTerms, fit_grid, grid_error, vol_error
+from scenarios.calibrate.grid_set import (
+    NODE_DIGITS,
+    Figures,
+    base_params,
+    farthest_move,
+    grid_params,
+    rounded,
+    spanned_days,
+)
 from scenarios.calibrate.joint_moves import Credit, Shrunk, shrunk_correlation, spread_credit
+from scenarios.calibrate.levels import first_taken
 from scenarios.calibrate.moves import log_returns
 from scenarios.calibrate.settings import Settings
 from scenarios.calibrate.surface_shocks import SurfaceShocks, surface_shocks
 from scenarios.calibrate.underlying import Calibrated, calibrate_underlying
 from scenarios.calibrate.vol_shocks import common_powers
+from scenarios.calibrate.worst_book import worst_book
 from scenarios.families import grid
+from scenarios.shocks import VolDynamics
 
 MODEL, SETTINGS = "worst_case", "calibration"
 TABLES = (SETTINGS, MODEL, FAMILY)
@@ -37,7 +64,6 @@ MADE = ("price_range", "vol_up", "vol_down", "tail_factor", "price_nodes")
 # Of the worst loss: what covers it keeps an account; a quarter more, which stress may use up, opens one.
 FACTORS = {"initial_factor": 1.25, "maintenance_factor": 1.0}
 SOURCE = "portfolio-margin calibrate"
-NODE_DIGITS = 4
 
 
 def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, given: Mapping[str, Any]) -> None:
@@ -51,6 +77,8 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
     settings = settings_of(tables)
     base = _base(tables, chain_file, settings)
     histories = read_histories(prices, vols, given)
+    if "days" not in tables.get(FAMILY, {}):
+        base = replace(base, days=(0.0, _passing(histories, settings)))
     day = day_after(histories)
     for line in findings(histories):
         tell(line)
@@ -135,23 +163,28 @@ def _base(tables: Mapping[str, Mapping[str, Any]], chain_file: str | None, setti
     stated += [name for name in ("short_power", "long_power") if chain_file and name in given.get("dynamics", {})]
     if stated:
         raise ConfigError(f"[{FAMILY}] {', '.join(stated)}: calibrated from the histories; leave it out")
-    # Range and shocks are of the horizon, so time passes by as much.
-    own = {"days": [0.0, float(settings.horizon_days)], "dynamics": {"minimum_vol_up": 0.0}}
-    base: grid.Params = build(grid.Params, Layer("", own), Layer(f"[{FAMILY}]", given))
+    base: grid.Params = build(grid.Params, Layer("", plain_values(base_params(settings))), Layer(f"[{FAMILY}]", given))
     return base
+
+
+def _passing(histories: Mapping[str, CalibrationHistory], settings: Settings) -> float:
+    """Calendar days that a horizon takes, of the underlying that takes most."""
+    ends = [day_numbers(history.price.date) for history in histories.values()]
+    return max(spanned_days(own[first_taken(len(own), settings, own) :], settings) for own in ends)
 
 
 def _evidence(
     histories: Mapping[str, CalibrationHistory], base: grid.Params, settings: Settings, given: Mapping[str, Any]
 ) -> Evidence:
     chain_file = _one_chain(given["chains"])
-    farthest = max((abs(move) for move in base.tail_moves), default=1.0)
     found: dict[str, Calibrated] = {}
     surfaces: dict[str, SurfaceShocks] = {}
+    farthest = farthest_move(base)
     with progress("calibrating", 2 * len(histories) + 1) as step:
         for name, history in histories.items():
             price, vol, _ = history.joint_returns()
             returns = log_returns(history.price.close), log_returns(history.vol.close)
+            days = day_numbers(history.price.date), day_numbers(history.vol.date)
             least = (0.0, 0.0)
             if chain_file:
                 surface = read_surface_history(chain_file, name, given["until"])
@@ -160,13 +193,13 @@ def _evidence(
                 tell(f"{chain_file}: surfaces of {name} on {count} days, {first} to {last}")
                 least = surfaces[name].up.shock.value, surfaces[name].down.shock.value
             step(f"surface of {name}")
-            found[name] = calibrate_underlying(*returns, (price, vol), farthest, settings, least)
+            found[name] = calibrate_underlying(*returns, (price, vol), farthest, settings, least, days)
             step(name)
         correlation, credits = _joint(histories, found, settings)
-        powers = _powers(base, surfaces)
-        nodes, errors = _nodes(histories, found, powers[0], settings)
+        dynamics = _dynamics(base, surfaces)
+        nodes, errors = _nodes(histories, found, dynamics, base.days, settings)
         step("grid")
-    return Evidence(found, surfaces, correlation, credits, nodes, errors, powers)
+    return Evidence(found, surfaces, correlation, credits, nodes, errors, dynamics)
 
 
 def _joint(
@@ -185,39 +218,40 @@ def _joint(
 
 
 def _nodes(
-    histories: Mapping[str, CalibrationHistory], found: Mapping[str, Calibrated], power: float, settings: Settings
-) -> tuple[tuple[GridFit, str], dict[str, float]]:
+    histories: Mapping[str, CalibrationHistory],
+    found: Mapping[str, Calibrated],
+    dynamics: VolDynamics,
+    days: tuple[float, ...],
+    settings: Settings,
+) -> tuple[tuple[GridFit, str], dict[str, NodeErrors]]:
     """Nodes of the underlying that needs most, and their error for every one."""
     terms = {
-        name: GridTerms(one.range.chosen, histories[name].last_vol, one.vol.up, one.vol.down, power)
+        name: GridTerms(
+            one.range.chosen, histories[name].last_vol, one.vol.up, one.vol.down, dynamics.short_power, days
+        )
         for name, one in found.items()
     }
     fits = {name: fit_grid(of, settings.grid_error) for name, of in terms.items()}
     needs = max(fits, key=lambda name: len(fits[name].nodes))
     nodes = np.round(fits[needs].nodes, NODE_DIGITS)
-    errors = {name: grid_error(of, nodes) for name, of in terms.items()}
+    errors = {
+        name: NodeErrors(grid_error(of, nodes), vol_error(of, nodes), worst_book(of, nodes).miss)
+        for name, of in terms.items()
+    }
     return (fits[needs]._replace(nodes=nodes), needs), errors
 
 
-def _powers(base: grid.Params, surfaces: Mapping[str, SurfaceShocks]) -> tuple[float, float]:
+def _dynamics(base: grid.Params, surfaces: Mapping[str, SurfaceShocks]) -> VolDynamics:
     """Powers over tenors: those of `common_powers`, a grid has one pair; what chains do not say stays."""
     given = base.dynamics.short_power, base.dynamics.long_power
     fitted = common_powers(fit for one in surfaces.values() for fit in (one.up, one.down))
-    short, long = (own if np.isnan(power) else power for own, power in zip(given, fitted, strict=True))
-    return short, long
+    short, long = (own if np.isnan(power) else rounded(power) for own, power in zip(given, fitted, strict=True))
+    return replace(base.dynamics, short_power=short, long_power=long)
 
 
 def _grid(base: grid.Params, evidence: Evidence) -> grid.Params:
-    found = evidence.found
-    short, long = evidence.powers
-    values = {
-        "price_range": {name: rounded(one.range.chosen) for name, one in found.items()},
-        "vol_up": {name: rounded(one.vol.up) for name, one in found.items()},
-        "vol_down": {name: rounded(one.vol.down) for name, one in found.items()},
-        # The law is one for all underlyings: the largest factor, which is the larger requirement.
-        "tail_factor": rounded(max(one.tail.used for one in found.values())),
-        "price_nodes": evidence.nodes[0].nodes.tolist(),
-        "dynamics": {"short_power": rounded(short), "long_power": rounded(long)},
+    figures = {
+        name: Figures(one.range.chosen, one.vol.up, one.vol.down, one.tail.used) for name, one in evidence.found.items()
     }
-    made: grid.Params = build(grid.Params, Layer("", plain_values(base)), Layer("", values))
-    return made
+    known = replace(base, dynamics=evidence.dynamics)
+    return grid_params(known, figures, evidence.nodes[0].nodes)

@@ -11,14 +11,28 @@ from portfolio_margin.cli.output import Column, show_table
 from scenarios.calibrate.bootstrap import LEAST_CLUSTERS, Figure
 from scenarios.calibrate.grid_nodes import GridFit
 from scenarios.calibrate.joint_moves import Credit, Shrunk
-from scenarios.calibrate.settings import Settings
+from scenarios.calibrate.settings import Settings, least_vol_move
 from scenarios.calibrate.surface_shocks import SurfaceShocks
 from scenarios.calibrate.surfaces import TENORS
 from scenarios.calibrate.underlying import Calibrated
 from scenarios.calibrate.vol_shocks import at_tenors
+from scenarios.shocks import VolDynamics
 
 FAMILY = "grid"
 Methods = Mapping[tuple[str, str], Figure]
+
+
+class NodeErrors(NamedTuple):
+    """The error of the nodes for one underlying, shares of its range for one option contract in all.
+
+    bound      what no book of options and futures exceeds at the vols of the grid
+    with_vols  the same at vols between them as well
+    found      of the worst book that a search over all books of a strip finds, between vols as well
+    """
+
+    bound: float
+    with_vols: float
+    found: float
 
 
 class Evidence(NamedTuple):
@@ -30,7 +44,7 @@ class Evidence(NamedTuple):
     credits      by pair
     nodes        the error curve of the underlying that needs most, and its name
     node_errors  error of the nodes chosen, by underlying
-    powers       of vol shocks over tenors up to 30 days and beyond, one pair for all underlyings and both sides
+    dynamics     of vols: powers of shocks over tenors, one pair for all underlyings and both sides
     """
 
     found: Mapping[str, Calibrated]
@@ -38,8 +52,8 @@ class Evidence(NamedTuple):
     correlation: Shrunk | None
     credits: Mapping[tuple[str, str], Credit]
     nodes: tuple[GridFit, str]
-    node_errors: Mapping[str, float]
-    powers: tuple[float, float]
+    node_errors: Mapping[str, NodeErrors]
+    dynamics: VolDynamics
 
 
 def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
@@ -50,21 +64,24 @@ def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
         ranged = one.range
         said[f"{FAMILY}.price_range.{name}"] = (
             f"{'/'.join(way)} {_band(ranged.methods[way])}{_buffer(ranged.drawn, settings)}, "
-            f"floor {100 * ranged.floor:.2f} %"
+            f"floor {100 * ranged.floor:.2f} %; price and vol together inside {100 * one.leverage.joint:.2f} %"
         )
         vol = one.vol
         for side, methods, used in (("up", vol.up_methods, vol.up_drawn), ("down", vol.down_methods, vol.down_drawn)):
             said[f"{FAMILY}.vol_{side}.{name}"] = (
-                f"{'/'.join(way)} {_band(methods[way])}{_buffer(used, settings)}{_floor(methods, settings)}"
+                f"{'/'.join(way)} {_band(methods[way])}{_buffer(used, settings)}{_floors(methods, settings, side)}"
                 f"{_chains(evidence, name, side)}"
             )
     factor = max(evidence.found.values(), key=lambda one: one.tail.used).tail.factor
-    said[f"{FAMILY}.tail_factor"] = f"band {factor.low:.3f} to {factor.high:.3f}"
-    errors = ", ".join(f"{name} {100 * error:.2f} %" for name, error in evidence.node_errors.items())
-    fit, of = evidence.nodes
-    said[f"{FAMILY}.price_nodes"] = (
-        f"largest error, shares of the range: {errors}; three vols instead of many: {of} {100 * fit.vol_error:.2f} %"
+    said[f"{FAMILY}.tail_factor"] = (
+        f"fitted {factor.value:.3f}, band {factor.low:.3f} to {factor.high:.3f}, least {settings.tail_low:g}"
     )
+    errors = ", ".join(
+        f"{name} {100 * one.bound:.2f} %, with vols between those of the grid {100 * one.with_vols:.2f} %, "
+        f"worst book found {100 * one.found:.2f} %"
+        for name, one in evidence.node_errors.items()
+    )
+    said[f"{FAMILY}.price_nodes"] = f"error of any book, shares of the range a contract, at most {errors}"
     for field, rule in (("short_power", "largest"), ("long_power", "smallest")):
         fits = ", ".join(
             f"{name} {side} {figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
@@ -87,9 +104,12 @@ def _band(figure: Figure) -> str:
     )
 
 
-def _floor(methods: Methods, settings: Settings) -> str:
-    """The unfiltered quantile that a vol shock is never below, where the settings have a floor."""
-    return f", floor {100 * methods['none', 'sample'].value:.2f} %" if settings.floor == "history" else ""
+def _floors(methods: Methods, settings: Settings, side: str) -> str:
+    """What a vol shock is never below: the unfiltered quantile, where the settings have a floor, and the least."""
+    least = least_vol_move(settings)
+    lowest = np.expm1(least) if side == "up" else -np.expm1(-least)
+    floor = f", floor {100 * methods['none', 'sample'].value:.2f} %" if settings.floor == "history" else ""
+    return f"{floor}, least {100 * lowest:.2f} %"
 
 
 def _chains(evidence: Evidence, name: str, side: str) -> str:
@@ -136,7 +156,7 @@ def document(evidence: Evidence) -> dict[str, Any]:
         "surfaces": {name: _plain(one) for name, one in evidence.surfaces.items()},
         "correlation": None if correlation is None else _plain(correlation),
         "credits": [{"pair": list(pair), **_plain(credit)} for pair, credit in evidence.credits.items()],
-        "grid": {"of": of, **_plain(fit), "errors": dict(evidence.node_errors)},
+        "grid": {"of": of, **_plain(fit), "errors": _plain(evidence.node_errors)},
     }
 
 
@@ -159,8 +179,9 @@ def _underlying(one: Calibrated) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Named tuples as mappings, arrays as lists."""
-    if hasattr(value, "_asdict"):
-        return {name: _plain(item) for name, item in value._asdict().items()}
+    if hasattr(value, "_asdict") or isinstance(value, Mapping):
+        named = value if isinstance(value, Mapping) else value._asdict()
+        return {name: _plain(item) for name, item in named.items()}
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
@@ -208,8 +229,8 @@ def show(evidence: Evidence, settings: Settings, title: str) -> None:
     _show_credits(evidence)
     fit, of = evidence.nodes
     show_table(
-        f"largest error of a grid for books made to deceive it, shares of the range of {of}; with many vols instead of "
-        f"three at the nodes chosen {100 * fit.vol_error:.2f} % more",
+        f"largest error of a grid for any book of options and futures, shares of the range of {of} a contract; "
+        f"with vols between those of the grid {100 * fit.vol_error:.2f} % at the nodes chosen",
         [
             Column("nodes a side", [f"{side:g}" for side in fit.side]),
             Column("equal buckets [%]", [f"{100 * error:.2f}" for error in fit.equal]),
@@ -230,7 +251,8 @@ def show(evidence: Evidence, settings: Settings, title: str) -> None:
             Column("tail shape", [f"{one.tail.tail.shape:.3f}" for one in all_of]),
             Column("largest move [%]", [f"{100 * one.tail.largest:.1f}" for one in all_of]),
             Column("price and vol inside [%]", [f"{100 * one.leverage.joint:.2f}" for one in all_of]),
-            Column("grid error [%]", [f"{100 * error:.2f}" for error in evidence.node_errors.values()]),
+            Column("grid error [%]", [f"{100 * one.with_vols:.2f}" for one in evidence.node_errors.values()]),
+            Column("worst book [%]", [f"{100 * one.found:.2f}" for one in evidence.node_errors.values()]),
         ],
     )
 
@@ -295,13 +317,13 @@ def _show_tenors(evidence: Evidence) -> None:
     """Vol shocks that are charged, with the common powers, beside those fitted to the underlying and the side."""
     if not evidence.surfaces:
         return
-    rows = [(name, side) for name in evidence.surfaces for side in ("up", "down")]
+    rows, powers = [(name, side) for name in evidence.surfaces for side in ("up", "down")], evidence.dynamics
     shown = [Column(text, [row[n] for row in rows], right=False) for n, text in enumerate(("underlying", "side"))]
     for days in TENORS:
         cells = []
         for name, side in rows:
             fit, level = getattr(evidence.surfaces[name], side), getattr(evidence.found[name].vol, side)
-            charged = float(at_tenors(level, evidence.powers[0], evidence.powers[1], days))
+            charged = float(at_tenors(level, powers.short_power, powers.long_power, days))
             fitted = float(at_tenors(fit.shock.value, fit.short_power.value, fit.long_power.value, days))
             cells.append(f"{100 * charged:.1f} / {100 * fitted:.1f}")
         shown.append(Column(f"{days:g} d", cells))

@@ -16,7 +16,7 @@ from portfolio_margin.io.history import (
     refuse_constant,
 )
 from portfolio_margin.io.tables import refuse
-from pricing.arrays import FloatArray, StrArray
+from pricing.arrays import FloatArray, IntArray, StrArray
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,11 @@ def common_days(histories: Mapping[str, CalibrationHistory]) -> StrArray:
         names = ", ".join(history.price.source for history in histories.values())
         refuse(names, "date", len(days), "the histories have fewer than three days in common")
     return np.array(days, dtype=np.str_)
+
+
+def day_numbers(dates: StrArray) -> IntArray:
+    """(T-1,) days since 1970 on which the returns from one of (T,) dates to the next ended."""
+    return np.asarray(dates[1:], dtype="datetime64[D]").astype(np.int64)
 
 
 def findings(histories: Mapping[str, CalibrationHistory]) -> list[str]:

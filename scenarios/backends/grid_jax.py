@@ -1,4 +1,5 @@
-"""How much worse books fare between the nodes of a grid than on them, and how that changes with each node, on jax."""
+"""How far the P&L of options lies from straight lines between the nodes of a grid, rounded off, and how that changes
+with each node, on jax for the derivatives; the distances themselves are `calibrate.grid_nodes.distances`."""
 
 from __future__ import annotations
 
@@ -9,64 +10,55 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pricing.arrays import FloatArray
+from pricing.arrays import DAYS_PER_YEAR, FloatArray
 from pricing.models import black76
 from pricing.xp import jax as xp
 
+# Gaps for which a function is compiled once: fewer are filled up with gaps of no width, which have no distance.
+GAPS = 16
 
-def _pnl(options: Any, quantity: Any, moves: Any, vol_factors: Any) -> Any:
-    """(B,M,V) P&L of books in every price move with every vol; options are strike, tau, vol, sign of (N,) each."""
-    strike, tau, vol, sign = (column[:, None, None] for column in options[:4])
-    factor = 1.0 + options[4][:, None, None] * vol_factors[None, None, :]
-    before = black76.value(xp, 1.0, strike, tau, vol, 1.0, sign)
-    after = black76.value(xp, 1.0 + moves[None, :, None], strike, tau, vol * factor, 1.0, sign)
-    return jnp.einsum("bn,nmv->bmv", quantity, after - before)
+
+def _values(options: Any, moves: Any, vol_moves: Any, days: Any) -> Any:
+    """(N,M,V,D) values of calls after every price move, vol move and number of days; the forward is 1 before."""
+    strike, expiry, vol, share = (column[:, None, None, None] for column in options)
+    left = jnp.maximum(expiry - days[None, None, None, :], 0.0) / DAYS_PER_YEAR
+    shocked = vol * jnp.maximum(1.0 + share * vol_moves[None, None, :, None], 0.0)
+    return black76.value(xp, 1.0 + moves[None, :, None, None], strike, left, shocked, 1.0, 1.0)
 
 
 @functools.cache
-def _compiled_error() -> Any:
-    def error(moves: Any, kept: Any, options: Any, quantity: Any, vol_factors: Any, worst: Any, smooth: Any) -> Any:
-        pnl = _pnl(options, quantity, moves, vol_factors)
-        penalty = jnp.where(kept, 0.0, 1e6)[None, :, None]
-        # Smooth from below in both: a sum of exponentials is at least its largest term.
-        seen = smooth * jax.nn.logsumexp(-(pnl + penalty) / smooth, axis=(1, 2))
-        missed = worst - seen
-        return smooth * jax.nn.logsumexp(missed / smooth)
+def _compiled_smooth() -> Any:
+    def smooth(moves: Any, options: Any, vol_moves: Any, days: Any, places: Any, unit: Any) -> Any:
+        between = moves[:-1, None] + places[None, :] * (moves[1:] - moves[:-1])[:, None]
+        known = _values(options, jnp.concatenate([moves, between.ravel()]), vol_moves, days)
+        nodes, inside = known[:, : len(moves)], known[:, len(moves) :]
+        low, high = nodes[:, :-1, None], nodes[:, 1:, None]
+        line = low + places[:, None, None] * (high - low)
+        missed = jnp.abs(line - inside.reshape(line.shape))
+        return unit * jax.nn.logsumexp(missed / unit)
 
-    return jax.jit(jax.value_and_grad(error))
+    return jax.jit(jax.value_and_grad(smooth))
 
 
-def largest_error(
+def smooth_largest(
     moves: FloatArray,
-    kept: FloatArray,
     options: tuple[FloatArray, ...],
-    quantity: FloatArray,
-    vol_factors: FloatArray,
-    worst: FloatArray,
-    smooth: float,
+    vol_moves: FloatArray,
+    days: FloatArray,
+    places: FloatArray,
+    unit: float,
 ) -> tuple[float, FloatArray]:
-    """A smooth largest error of (B,) books on a grid, and its derivative by every (M,) move.
+    """The largest distance from the lines between (M,) nodes, rounded off, and its derivative by every node.
 
-    moves        (M,) relative price moves; kept, (M,) whether a move is part of the grid or fills up the array
-    options      strike, tau, vol, sign and share of the vol factor, (N,) each; the forward is 1
-    quantity     (B,N)
-    vol_factors  (V,) relative vol moves
-    worst        (B,) worst loss on a fine grid
-    smooth       unit in which maxima are rounded off, in that of the losses
+    moves      relative price moves of the nodes, rising
+    options    strike over the forward, days to expiry, vol, and share of a vol move that its tenor takes, (N,) each
+    vol_moves  (V,) relative vol moves at 30 days
+    days       (D,) that pass
+    places     where in a gap the distance is taken, shares of it
+    unit       in which the maximum is rounded off, a share of the forward
     """
+    gaps = -(-(len(moves) - 1) // GAPS) * GAPS
+    filled = np.concatenate([moves, np.full(gaps + 1 - len(moves), moves[-1])])
     with xp.double_precision():
-        value, gradient = _compiled_error()(moves, kept, options, quantity, vol_factors, worst, smooth)
-        return float(value), np.asarray(gradient)
-
-
-@functools.cache
-def _compiled_worst() -> Any:
-    return jax.jit(lambda *given: jnp.maximum(-_pnl(*given).min(axis=(1, 2)), 0.0))
-
-
-def worst_on_grid(
-    options: tuple[FloatArray, ...], quantity: FloatArray, moves: FloatArray, vol_factors: FloatArray
-) -> FloatArray:
-    """(B,) worst loss of every book on a grid, 0 or more; arguments as `largest_error`."""
-    with xp.double_precision():
-        return np.asarray(_compiled_worst()(options, quantity, moves, vol_factors))
+        value, gradient = _compiled_smooth()(filled, options, vol_moves, days, places, unit)
+        return float(value), np.asarray(gradient)[: len(moves)]

@@ -6,6 +6,7 @@ the books' P&L under it. Both know nothing of what came after the row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,9 +16,10 @@ from pricing.arrays import FloatArray, IntArray
 from pricing.errors import ConfigError
 from scenarios.backtest.history import History
 from scenarios.backtest.parameters import Path
-from scenarios.backtest.revaluation import Moves
+from scenarios.backtest.revaluation import CALENDAR_DAYS, Moves
 from scenarios.families.grid import TAIL_MOVES
 from scenarios.families.span import PRICE_STEPS, VOL_SIGNS
+from scenarios.shocks import ScenarioSet
 
 MEASURES = ("value_at_risk", "expected_shortfall")
 
@@ -39,10 +41,10 @@ class Layout:
     """Scenarios as multiples of a price range and of vol shocks, (S,) each.
 
     price      multiple of the range
-    tail       relative move in place of it, 0 for none: of such a scenario the share range/|tail| counts
+    tail       relative move in place of it, 0 for none: of such a scenario the share weight range/|tail| counts
     vol        +1 vol up, -1 vol down, 0 as it is
     days       calendar days that pass
-    weight     share that counts
+    weight     share that counts; of a tail the factor of that share
     """
 
     price: FloatArray
@@ -53,7 +55,11 @@ class Layout:
 
 
 def grid_layout(
-    horizon_days: float, buckets: int = 4, tail_moves: tuple[float, ...] = TAIL_MOVES, passing: bool = True
+    horizon_days: float,
+    buckets: int = 4,
+    tail_moves: tuple[float, ...] = TAIL_MOVES,
+    passing: bool = True,
+    tail_factor: float = 1.0,
 ) -> Layout:
     """The layout of `families.grid`: buckets each with vol up, as it is and down, then tails with vol up.
 
@@ -61,6 +67,7 @@ def grid_layout(
     buckets       on each side, 1 to 50
     tail_moves    relative moves beyond the range, of which a share counts; () for none
     passing       False: no time passes in any scenario
+    tail_factor   of the share of a tail that counts
     """
     if not 1 <= buckets <= 50:
         raise ConfigError(f"buckets = {buckets!r}: must be 1 to 50")
@@ -73,7 +80,7 @@ def grid_layout(
         tail=np.concatenate([np.zeros(len(price)), tail]),
         vol=np.concatenate([vol, np.ones(len(tail))]),
         days=np.concatenate([day, late]),
-        weight=np.ones(len(price) + len(tail)),
+        weight=np.concatenate([np.ones(len(price)), np.full(len(tail), tail_factor)]),
     )
 
 
@@ -95,30 +102,60 @@ def span_layout(horizon_days: float, extreme: float = 2.0, cover: float = 0.35) 
 
 @dataclass(frozen=True)
 class WorstCase:
-    """The worst loss over a layout whose ranges follow a path.
+    """The worst loss over scenarios that are others from day to day.
 
-    path    parameters, known on each day
-    day_of  (T,) the day of the path that was the last to end on or before each row of the history
-    layout  of the scenarios
+    path      parameters, known on each day
+    day_of    (T,) the day of the path that was the last to end on or before each row of the history
+    tables    (K,S) the scenarios of every set there was
+    table_of  (D,) which of them is in force after each day; -1 where none is yet
     """
 
     path: Path
     day_of: IntArray
-    layout: Layout
+    tables: Moves
+    table_of: IntArray
 
     def moves(self, rows: IntArray) -> Moves:
-        """What may happen from each row on, (n,S) each."""
-        own, plan = self.path.at(self.day_of[rows]), self.layout
-        reach = own.price_range[:, None]
-        is_tail = plan.tail != 0.0
-        price = np.where(is_tail, plan.tail, np.maximum(plan.price * reach, -0.999))
-        share = np.where(is_tail, np.minimum(1.0, reach / np.where(is_tail, np.abs(plan.tail), 1.0)), 1.0)
-        vol = np.where(plan.vol > 0.0, own.vol_up[:, None], -own.vol_down[:, None]) * np.abs(plan.vol)
-        return Moves(price, vol, np.broadcast_to(plan.days, price.shape), share * plan.weight)
+        """What may happen from each row on, (n,S) each; NaN where there are no parameters yet."""
+        place = self.table_of[self.day_of[rows]]
+        price = np.where((place < 0)[:, None], np.nan, self.tables.price[place])
+        return Moves(price, self.tables.vol[place], self.tables.days[place], self.tables.weight[place])
 
     def requirement(self, pnl: FloatArray) -> FloatArray:
         """(B,n) the worst loss, 0 where nothing is lost."""
         return np.asarray(np.maximum(-pnl.min(axis=2), 0.0))
+
+
+def over_layout(path: Path, day_of: IntArray, layout: Layout) -> WorstCase:
+    """The worst loss over a layout whose ranges follow a path."""
+    reach = path.price_range[:, None]
+    is_tail = layout.tail != 0.0
+    price = np.where(is_tail, layout.tail, np.maximum(layout.price * reach, -0.999))
+    beyond = np.minimum(1.0, layout.weight * reach / np.where(is_tail, np.abs(layout.tail), 1.0))
+    vol = np.where(layout.vol > 0.0, path.vol_up[:, None], -path.vol_down[:, None]) * np.abs(layout.vol)
+    weight = np.where(is_tail, beyond, layout.weight)
+    tables = Moves(price, vol, np.broadcast_to(layout.days, price.shape), weight)
+    known = np.isfinite(reach[:, 0]) & np.isfinite(path.vol_up) & np.isfinite(path.vol_down)
+    return WorstCase(path, day_of, tables, np.where(known, np.arange(len(known)), -1))
+
+
+def over_sets(path: Path, day_of: IntArray, sets: Sequence[ScenarioSet], set_of: IntArray) -> WorstCase:
+    """The worst loss over whole sets of scenarios of one underlying, as a margin model takes them.
+
+    path    what there is to tell of them
+    sets    (K,) of equally many scenarios, without skew, shifts and floors of vols
+    set_of  (D,) which of them is in force after each day; -1 where none is yet
+    """
+    odd = [n for n, one in enumerate(sets) if np.any(one.vol_shift) or np.any(one.skew)]
+    if odd or not sets or len({len(one.label) for one in sets}) != 1:
+        raise ConfigError(f"sets of scenarios ({len(sets)}): need equally many relative moves; others: {odd}")
+    columns = (
+        [one.price_move[:, 0] for one in sets],
+        [one.vol_move[:, 0] for one in sets],
+        [one.time_step_years * CALENDAR_DAYS for one in sets],
+        [one.weight for one in sets],
+    )
+    return WorstCase(path, day_of, Moves(*(np.array(column) for column in columns)), set_of)
 
 
 @dataclass(frozen=True)

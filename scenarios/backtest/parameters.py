@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pricing.arrays import BoolArray, FloatArray, IntArray
+from pricing.arrays import BoolArray, FloatArray
 from pricing.errors import ConfigError, DataError, Problem
 from scenarios.backtest.history import History
 from scenarios.filters import ewma_variance
@@ -44,16 +44,16 @@ class Path(NamedTuple):
     price_range       relative move of the price
     vol_up, vol_down  relative moves of the 30-day vol
     at_floor          whether a floor is what made the range
+    tail_factor       share of the range over the move that counts of a far move; 1 where a rule does not say
+    days              calendar days that pass over the horizon; NaN where a rule does not say
     """
 
     price_range: FloatArray
     vol_up: FloatArray
     vol_down: FloatArray
     at_floor: BoolArray
-
-    def at(self, rows: IntArray) -> Path:
-        """The path on these days alone."""
-        return Path(self.price_range[rows], self.vol_up[rows], self.vol_down[rows], self.at_floor[rows])
+    tail_factor: FloatArray
+    days: FloatArray
 
 
 Rule = Callable[[History], Path]
@@ -158,7 +158,8 @@ class Ewma:
         price, vol = (root * np.sqrt(self._variance(moves, least)) for moves in (returns, changes))
         wanted = np.expm1(price)
         held = np.where(np.arange(len(price)) >= least, np.clip(wanted, self.range_low, self.range_high), np.nan)
-        return Path(held, np.expm1(np.minimum(vol, 3.0)), -np.expm1(-vol), wanted < self.range_low)
+        up, down, ones = np.expm1(np.minimum(vol, 3.0)), -np.expm1(-vol), np.ones(len(price))
+        return Path(held, up, down, wanted < self.range_low, ones, np.nan * ones)
 
     def _variance(self, moves: FloatArray, least: int) -> FloatArray:
         """(D,) known at the end of each day; it starts on day `least` from the days before, so that later days do not
@@ -175,7 +176,14 @@ def fixed(price_range: float, vol_up: float, vol_down: float) -> Rule:
 
     def rule(given: History) -> Path:
         ones = np.ones(len(given))
-        return Path(price_range * ones, vol_up * ones, vol_down * ones, np.zeros(len(given), dtype=np.bool_))
+        return Path(
+            price_range * ones,
+            vol_up * ones,
+            vol_down * ones,
+            np.zeros(len(given), dtype=np.bool_),
+            ones,
+            np.nan * ones,
+        )
 
     return rule
 
@@ -200,7 +208,7 @@ def refitted(calibrate: Callable[[History], Shock], first: int, every: int = 20)
             _check(f"day {day}", shock)
             found[:, day:] = np.array(shock[:3])[:, None]
             at_floor[day:] = shock.at_floor
-        return Path(found[0], found[1], found[2], at_floor)
+        return Path(found[0], found[1], found[2], at_floor, np.ones(len(given)), np.full(len(given), np.nan))
 
     return rule
 

@@ -47,7 +47,9 @@ def path_in_force(current: ArrayLike, settings: Settings) -> FloatArray:
     return np.concatenate([moves[:first], in_force(moves[first:], settings)])
 
 
-def in_force_after(returns: ArrayLike, current: float, settings: Settings, side: Side = Side.BOTH) -> float:
+def in_force_after(
+    returns: ArrayLike, current: float, settings: Settings, side: Side = Side.BOTH, days: ArrayLike | None = None
+) -> float:
     """The relative move in force on the day after a history, of which this is calculated, in logarithm.
 
     The whole history is walked, fits counted from `least_days`, so that whoever has it finds the same; between two of
@@ -55,7 +57,7 @@ def in_force_after(returns: ArrayLike, current: float, settings: Settings, side:
     """
     if settings.buffer == 0.0:
         return float(as_relative(max(current, 0.0)))
-    path = level_path(returns, settings, side)[0]
+    path = level_path(returns, settings, side, days)[0]
     path[-1] = current
     return float(path_in_force(path, settings)[-1])
 

@@ -1,29 +1,44 @@
-"""Where the price moves of a grid should stand, and how many it takes.
+"""Where the price moves of a grid should stand, how many it takes, and what the worst of all books loses between them.
 
-The error of a grid is the largest, over books made to deceive it, of the worst loss on a fine grid less that on the
-grid: a share of the price range for a book of one contract in all. Books are butterflies, condors and calendars sold at
-every place of the range, which lose most between nodes, and options and strangles sold, which lose most at its edge; of
-a day to a month. Nodes stand at 0 and at both edges, the others where the error is least: a minimum found by descent
-(BFGS) on a rounded-off error with exact derivatives (jax), from equal buckets on, rounding off less and less.
+The error of a grid is what any book loses on a fine grid beyond what it loses on the grid: a share of the price range,
+for one option contract in all, whatever futures are held beside it. Let L(x) be the losses of all contracts at a price
+move x. A book q loses q L(x) there and max q L(g) over the nodes g, so over all books with sum |q| = 1
+
+    error(x) = max over q of [ q L(x) - max over g of q L(g) ] = min over w of || L(x) - sum w(g) L(g) ||,
+
+w >= 0 with sum 1 and, since futures cost nothing, sum w(g) g = x; the norm is the largest component (duality of linear
+programming). Straight lines between the two nodes beside x are one such w. A call rises with the price by 0 to 1 and is
+convex, whatever its vol and tenor, so that it is nowhere farther than a quarter of the gap from its line:
+
+    error <= (widest gap between nodes) / 4,                for every book of options and futures
+
+and a call that expires within the days of the grid, struck midway between two nodes, bought and hedged, has just that.
+No places have a smaller widest gap than equal ones. Where nothing expires within the days, values are smooth and nodes
+that are not equal are a few percent better: a minimum is found by descent (BFGS) on a rounded-off error with exact
+derivatives (jax), where that may save a node.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from pricing.arrays import DAYS_PER_YEAR, FloatArray
+from pricing.arrays import DAYS_PER_YEAR, FloatArray, IntArray
 from pricing.errors import ConfigError
+from pricing.price import price
 from scenarios.calibrate.vol_shocks import REFERENCE_DAYS
 
-MOST_SIDE = 16
-FINE_SIDE = 120
-FINE_VOLS = 9
-STRIKES_A_RANGE = 16
-EXPIRY_DAYS = (1.0, 7.0, 30.0)
-# Rounding-off of maxima, shares of the range.
+MOST_SIDE = 50
+# Nodes are moved where equal ones are so near to the error allowed: what is gained is a few percent of it.
+WORTH_FITTING = 1.1
+STRIKES_A_RANGE, STRIKES_BEYOND = 32, 1.25
+# Vol moves between two of the grid's, beside them.
+VOLS_BETWEEN = 3
+# Places between two nodes, shares of the gap.
+PLACES = np.arange(1, 8) / 8.0
+# Rounding-off of the maximum, shares of the range.
 SMOOTH = (3e-3, 1e-3, 3e-4)
 
 
@@ -34,6 +49,8 @@ class GridTerms(NamedTuple):
     vol               per sqrt(year), of every option
     vol_up, vol_down  relative moves at 30 days
     power             of their scaling over tenors up to 30 days
+    days              that pass in the grid
+    expiry_days       calendar days to expiry of the options there are
     """
 
     price_range: float
@@ -41,31 +58,37 @@ class GridTerms(NamedTuple):
     vol_up: float
     vol_down: float
     power: float
+    days: tuple[float, ...] = (0.0, 2.0)
+    expiry_days: tuple[float, ...] = (1.0, 3.0, 7.0, 30.0)
 
+    @property
+    def expiring(self) -> bool:
+        """Whether an option expires within the days of the grid."""
+        return min(self.expiry_days) <= max(self.days)
 
-class Books(NamedTuple):
-    """Books made to deceive a grid.
+    @property
+    def vol_moves(self) -> FloatArray:
+        """(3,) vol moves of the grid."""
+        return np.array([-self.vol_down, 0.0, self.vol_up])
 
-    options   strike, tau, vol, sign, share of a vol move, (N,) each
-    quantity  (B,N), sizes of a book adding up to 1
-    kind      (B,) what each is
-    """
-
-    options: tuple[FloatArray, ...]
-    quantity: FloatArray
-    kind: tuple[str, ...]
+    @property
+    def fine_vols(self) -> FloatArray:
+        """Vol moves of the grid and between them."""
+        low, none, high = self.vol_moves
+        halves = [np.linspace(a, b, VOLS_BETWEEN + 2)[:-1] for a, b in ((low, none), (none, high))]
+        return np.concatenate([*halves, [high]])
 
 
 class GridFit(NamedTuple):
     """The error curve, and the grid chosen on it.
 
     side        (C,) nodes on each side of 0
-    equal       (C,) error with equal buckets
-    fitted      (C,) error with nodes where it is least, never above that of equal ones
+    equal       (C,) error of equal buckets, for all books
+    fitted      (C,) error of the nodes that were found, never above that of equal ones
     nodes       (2 side + 1,) shares of the range from -1 to 1, of the smallest grid within the error allowed
-    error       of that grid
-    vol_error   that its three vols leave, against fine ones at the same price moves
-    worst_kind  the kind of book that has the error
+    error       of that grid, at the vols it has
+    vol_error   the same at the vols between them as well
+    worst_kind  the book that has the error
     """
 
     side: FloatArray
@@ -77,138 +100,148 @@ class GridFit(NamedTuple):
     worst_kind: str
 
 
+def equal_nodes(allowed: float) -> FloatArray:
+    """The fewest equal places from -1 to 1 whose error is allowed for every book: gaps of four times as much."""
+    side = int(np.ceil(0.25 / allowed - 1e-9))
+    return np.arange(-side, side + 1) / side
+
+
 def fit_grid(terms: GridTerms, allowed: float, most_side: int = MOST_SIDE) -> GridFit:
     """The smallest grid whose error is allowed, and the errors of all up to it.
 
     allowed    largest error, share of the price range
-    most_side  largest number of nodes on each side, 1 to 16
+    most_side  largest number of nodes on each side, 1 to 50
 
     ConfigError where not even that many are enough.
     """
     if not 1 <= most_side <= MOST_SIDE:
         raise ConfigError(f"most_side = {most_side!r}: must be from 1 to {MOST_SIDE}")
-    books = deceptive_books(terms)
-    worst = _worst(books, terms, np.arange(-FINE_SIDE, FINE_SIDE + 1) / FINE_SIDE)
     curve: list[tuple[float, float]] = []
     for side in range(1, most_side + 1):
-        equal = np.arange(1, side + 1) / side
-        half = np.concatenate([equal, equal])
-        fitted = _descend(books, terms, worst, half)
-        errors = [_error(books, terms, worst, _nodes(x)) for x in (half, fitted)]
-        best = half if errors[0] <= errors[1] else fitted
-        curve.append((errors[0], min(errors)))
-        if curve[-1][1] <= allowed:
+        best = np.arange(-side, side + 1) / side
+        error = least = grid_error(terms, best)
+        if not terms.expiring and side > 1 and allowed < error <= WORTH_FITTING * allowed:
+            fitted = _descend(terms, best)
+            least = min(grid_error(terms, fitted), error)
+            best = fitted if least < error else best
+        curve.append((error, least))
+        if curve[-1][1] <= allowed * (1.0 + 1e-9):
             break
     else:
         raise ConfigError(
             f"grid_error = {allowed!r}: {most_side} nodes on each side leave {curve[-1][1]:.2g} of the range"
         )
-    nodes = _nodes(best)
-    missed = worst - _worst(books, terms, nodes)
-    fine_vols = np.linspace(-terms.vol_down, terms.vol_up, FINE_VOLS)
-    vol_error = (_worst(books, terms, nodes, np.sort(np.append(fine_vols, 0.0))) - _worst(books, terms, nodes)).max()
     equal_errors, fitted_errors = np.array(curve).T
     return GridFit(
-        np.arange(1.0, len(curve) + 1), equal_errors, fitted_errors, nodes, curve[-1][1],
-        float(vol_error / terms.price_range), books.kind[int(np.argmax(missed))],
+        np.arange(1.0, len(curve) + 1), equal_errors, fitted_errors, best, curve[-1][1],
+        vol_error(terms, best), _kind(terms, best),
     )  # fmt: skip
 
 
 def grid_error(terms: GridTerms, nodes: FloatArray) -> float:
-    """The error of a grid of nodes, shares of the range."""
-    books = deceptive_books(terms)
-    worst = _worst(books, terms, np.arange(-FINE_SIDE, FINE_SIDE + 1) / FINE_SIDE)
-    return _error(books, terms, worst, np.asarray(nodes, dtype=np.float64))
+    """The error of a grid of nodes, shares of the range, that no book exceeds at the vols of the grid.
+
+    A quarter of the widest gap where an option expires within the days. Elsewhere the largest distance of an option
+    from its line, over strikes, expiries, vols and days, which no book exceeds either.
+    """
+    places = np.asarray(nodes, dtype=np.float64)
+    if terms.expiring:
+        return float(np.diff(places).max() / 4.0)
+    return float(_distances(terms, places, terms.vol_moves).max())
 
 
-def deceptive_books(terms: GridTerms) -> Books:
-    """Butterflies, condors, calendars, options and strangles, all sold, at every place of the range."""
-    places = np.arange(-STRIKES_A_RANGE - 8, STRIKES_A_RANGE + 9)
-    strikes = 1.0 + terms.price_range * places / STRIKES_A_RANGE
-    count, expiries = len(strikes), len(EXPIRY_DAYS)
-    strike, tau = np.tile(strikes, expiries), np.repeat(EXPIRY_DAYS, count) / DAYS_PER_YEAR
-    share = (REFERENCE_DAYS / np.repeat(EXPIRY_DAYS, count)) ** terms.power
-    options = (strike, tau, np.full(len(strike), terms.vol), np.where(strike >= 1.0, 1.0, -1.0), share)
-    rows, kind = [], []
-
-    def sell(name: str, legs: dict[int, float]) -> None:
-        row = np.zeros(len(strike))
-        for column, quantity in legs.items():
-            row[column] = quantity
-        rows.append(row / np.abs(row).sum())
-        kind.append(name)
-
-    for e, days in enumerate(EXPIRY_DAYS):
-        for n in range(count):
-            at = e * count + n
-            sell(f"option of {days:g} days", {at: -1.0})
-            if n < count // 2:
-                sell(f"strangle of {days:g} days", {at: -1.0, (e + 1) * count - 1 - n: -1.0})
-            for wide in (1, 2, 4):
-                if wide <= n < count - wide:
-                    sell(f"butterfly of {days:g} days", {at - wide: -1.0, at: 2.0, at + wide: -1.0})
-                if wide <= n < count - 2 * wide:
-                    legs = {at - wide: -1.0, at: 1.0, at + wide: 1.0, at + 2 * wide: -1.0}
-                    sell(f"condor of {days:g} days", legs)
-            if e:
-                sell(f"calendar of {days:g} days", {at: -1.0, at - count: 1.0})
-    return Books(options, np.array(rows), tuple(kind))
+def vol_error(terms: GridTerms, nodes: FloatArray) -> float:
+    """The same at the vols between those of the grid as well, by lines in price and vol; at least `grid_error`."""
+    places = np.asarray(nodes, dtype=np.float64)
+    return max(float(_distances(terms, places, terms.fine_vols).max()), grid_error(terms, places))
 
 
-def _backend() -> Any:
-    return importlib.import_module("scenarios.backends.grid_jax")
+def strip(terms: GridTerms, nodes: FloatArray) -> tuple[FloatArray, ...]:
+    """Calls of every expiry, struck at 32 places a range and midway between nodes: strike, days, vol, share of a vol
+    move, (N,) each. With futures free a put is a call."""
+    reach = STRIKES_BEYOND
+    regular = np.linspace(-reach, reach, int(2 * reach * STRIKES_A_RANGE) + 1)
+    places = np.concatenate([regular, (nodes[1:] + nodes[:-1]) / 2.0])
+    expiry, place = (column.ravel() for column in np.meshgrid(terms.expiry_days, places, indexing="ij"))
+    share = (REFERENCE_DAYS / np.maximum(expiry, 1.0)) ** terms.power
+    return 1.0 + terms.price_range * place, expiry, np.full(len(place), terms.vol), share
 
 
-def _vols(terms: GridTerms) -> FloatArray:
-    return np.array([-terms.vol_down, 0.0, terms.vol_up])
+def values(options: tuple[FloatArray, ...], moves: FloatArray, vol_moves: FloatArray, days: FloatArray) -> FloatArray:
+    """(N,M,V,D) values of the calls of a strip, shares of the forward, after every price move, vol move and days."""
+    strike, expiry, vol, share = (column[:, None, None, None] for column in options)
+    left = np.maximum(expiry - days, 0.0) / DAYS_PER_YEAR
+    shocked = vol * np.maximum(1.0 + share * vol_moves[:, None], 0.0)
+    return price(1.0 + moves[:, None, None], strike, left, shocked, 1, backend="numba")
 
 
-def _worst(books: Books, terms: GridTerms, nodes: FloatArray, vols: FloatArray | None = None) -> FloatArray:
-    vol_moves = _vols(terms) if vols is None else vols
-    found: FloatArray = _backend().worst_on_grid(books.options, books.quantity, terms.price_range * nodes, vol_moves)
-    return found
+def lines(
+    on_nodes: FloatArray, nodes: FloatArray, points: FloatArray, vol_nodes: FloatArray, vol_points: FloatArray
+) -> FloatArray:
+    """(N,M,V,D) straight lines, in price and in vol, between what is known at nodes, (N,m,v,D)."""
+    cell, part = _between(nodes, points)
+    known = on_nodes[:, cell] + part[:, None, None] * (on_nodes[:, cell + 1] - on_nodes[:, cell])
+    cell, part = _between(vol_nodes, vol_points)
+    return np.asarray(known[:, :, cell] + part[:, None] * (known[:, :, cell + 1] - known[:, :, cell]))
 
 
-def _error(books: Books, terms: GridTerms, worst: FloatArray, nodes: FloatArray) -> float:
-    return float(max((worst - _worst(books, terms, nodes)).max(), 0.0) / terms.price_range)
+def fine_places(nodes: FloatArray) -> FloatArray:
+    """The nodes, and seven places in every gap."""
+    inside = nodes[:-1, None] + np.diff(nodes)[:, None] * np.append(0.0, PLACES)
+    return np.append(inside.ravel(), nodes[-1])
 
 
-def _nodes(half: FloatArray) -> FloatArray:
-    """Places of both sides, rising from 0 to 1 each, as nodes from -1 to 1."""
-    down, up = np.split(half, 2)
-    return np.concatenate([-down[::-1], [0.0], up])
+def _between(nodes: FloatArray, points: FloatArray) -> tuple[IntArray, FloatArray]:
+    cell = np.clip(np.searchsorted(nodes, points, side="right") - 1, 0, len(nodes) - 2)
+    return cell, (points - nodes[cell]) / (nodes[cell + 1] - nodes[cell])
 
 
-def _descend(books: Books, terms: GridTerms, worst: FloatArray, half: FloatArray) -> FloatArray:
+def _distances(terms: GridTerms, nodes: FloatArray, vols: FloatArray) -> FloatArray:
+    """(N,) largest distance of every call from its lines, shares of the range."""
+    options, days, fine = strip(terms, nodes), np.array(terms.days), fine_places(nodes)
+    on_nodes = values(options, terms.price_range * nodes, terms.vol_moves, days)
+    known = values(options, terms.price_range * fine, vols, days)
+    missed = np.abs(lines(on_nodes, nodes, fine, terms.vol_moves, vols) - known)
+    return np.asarray(missed.max(axis=(1, 2, 3)) / terms.price_range)
+
+
+def _kind(terms: GridTerms, nodes: FloatArray) -> str:
+    if terms.expiring:
+        return f"option of {min(terms.expiry_days):g} days bought and hedged, struck midway between two nodes"
+    row = int(np.argmax(_distances(terms, nodes, terms.vol_moves)))
+    strike, expiry = (float(column[row]) for column in strip(terms, nodes)[:2])
+    return f"option of {expiry:g} days bought and hedged, struck at {100 * (strike - 1.0):+.1f} %"
+
+
+def _descend(terms: GridTerms, nodes: FloatArray) -> FloatArray:
     """Places of least error near given ones; what moves are the logarithms of the gaps between them."""
     from scipy.optimize import minimize
 
-    side = len(half) // 2
-    if side == 1:
-        return half
-    kept = np.arange(2 * MOST_SIDE + 1) < 2 * side + 1
-    gaps = np.concatenate([np.diff(part, prepend=0.0) for part in np.split(half, 2)])
-    point = np.log(gaps)
+    side, backend = len(nodes) // 2, importlib.import_module("scenarios.backends.grid_jax")
+    # The options that are nearest to their expiry when the days have passed are bent most.
+    options = strip(terms._replace(expiry_days=(min(terms.expiry_days),)), nodes[:0])
 
     def places(at: FloatArray) -> FloatArray:
-        parts = [np.exp(part) for part in np.split(at, 2)]
-        return np.concatenate([np.cumsum(part) / part.sum() for part in parts])
+        down, up = (np.cumsum(np.exp(part)) / np.exp(part).sum() for part in np.split(at, 2))
+        return np.concatenate([-down[::-1], [0.0], up])
 
     def loss(at: FloatArray, smooth: float) -> tuple[float, FloatArray]:
         here = places(at)
-        moves = np.zeros(len(kept))
-        moves[: 2 * side + 1] = terms.price_range * _nodes(here)
-        value, by_move = _backend().largest_error(
-            moves, kept, books.options, books.quantity, _vols(terms), worst, smooth * terms.price_range
+        unit = smooth * terms.price_range
+        value, by_move = backend.smooth_largest(
+            terms.price_range * here, options, terms.vol_moves, np.array(terms.days), PLACES, unit
         )
-        by_place = np.concatenate([-by_move[:side][::-1], by_move[side + 1 : 2 * side + 1]]) * terms.price_range
         slopes = []
-        for part, slope, place in zip(np.split(at, 2), np.split(by_place, 2), np.split(here, 2), strict=True):
+        for part, slope, place in (
+            (at[:side], -by_move[:side][::-1], -here[:side][::-1]),
+            (at[side:], by_move[side + 1 :], here[side + 1 :]),
+        ):
             gap = np.exp(part) / np.exp(part).sum()
             # place[j] = sum of gaps up to j; a gap moves its own place and all beyond it, less what it takes from all.
             slopes.append(gap * (np.cumsum(slope[::-1])[::-1] - slope @ place))
-        return value / terms.price_range, np.concatenate(slopes) / terms.price_range
+        return value / terms.price_range, np.concatenate(slopes)
 
+    point = np.zeros(2 * side)
     for smooth in SMOOTH:
         point = minimize(loss, point, args=(smooth,), jac=True, method="BFGS", options={"maxiter": 60}).x
     return places(point)

@@ -50,9 +50,21 @@ class State(NamedTuple):
     floor: float
 
 
-def newest(returns: ArrayLike, settings: Settings) -> FloatArray:
-    """The returns that the settings take. ConfigError for a history that is too short."""
-    moves = np.asarray(returns, dtype=np.float64)[-int(settings.lookback_days) :]
+def first_taken(count: int, settings: Settings, days: ArrayLike | None = None) -> int:
+    """The first of the first `count` returns that is within `lookback_days` of the last of them.
+
+    days  (T,) calendar day, a number that rises by 1 a day, on which each return ended; None where every row is a day
+    """
+    if days is None or count == 0:
+        return max(count - int(settings.lookback_days), 0)
+    known = np.asarray(days, dtype=np.int64)[:count]
+    return int(np.searchsorted(known, known[-1] - int(settings.lookback_days), side="right"))
+
+
+def newest(returns: ArrayLike, settings: Settings, days: ArrayLike | None = None) -> FloatArray:
+    """The returns that the settings take, by the days of `first_taken`. ConfigError for a history that is too short."""
+    history = np.asarray(returns, dtype=np.float64)
+    moves = history[first_taken(len(history), settings, days) :]
     if len(moves) < settings.least_days:
         raise ConfigError(f"a history of {len(moves)} returns: needs {settings.least_days} (least_days)")
     return moves
@@ -103,18 +115,20 @@ def deviations(moves: FloatArray, used: Filter | None, settings: Settings) -> Fl
     return np.sqrt(used.horizon_variance(used.variance(moves), int(settings.horizon_days)))
 
 
-def level_path(returns: ArrayLike, settings: Settings, side: Side = Side.BOTH) -> tuple[FloatArray, FloatArray]:
+def level_path(
+    returns: ArrayLike, settings: Settings, side: Side = Side.BOTH, days: ArrayLike | None = None
+) -> tuple[FloatArray, FloatArray]:
     """(T+1,) current and (T+1,) floor in logarithm, for the day of each of T returns, from those before it, and for the
     day after the last.
 
     Filter, tail and floor are fitted anew every `refit_days`, counted from `least_days`; in between the variance alone
-    follows the returns. The first `least_days` are NaN.
+    follows the returns. The first `least_days` are NaN. days: see `first_taken`.
     """
     history = np.asarray(returns, dtype=np.float64)
     current, floor = np.full((2, len(history) + 1), np.nan)
     state: State | None = None
     for first in range(int(settings.least_days), len(history) + 1, int(settings.refit_days)):
-        begin = max(first - int(settings.lookback_days), 0)
+        begin = first_taken(first, settings, days)
         last = min(first + int(settings.refit_days), len(history) + 1)
         state = fit_state(history[begin:first], settings, side, None if state is None else state.used)
         scale = deviations(history[begin : last - 1], state.used, settings)

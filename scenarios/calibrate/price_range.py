@@ -45,37 +45,40 @@ class PriceRange(NamedTuple):
     methods: Methods
 
 
-def price_range(returns: ArrayLike, settings: Settings, made: MadeHistories | None = None) -> PriceRange:
+def price_range(
+    returns: ArrayLike, settings: Settings, made: MadeHistories | None = None, days: ArrayLike | None = None
+) -> PriceRange:
     """The range for the day after a history of (T,) log returns a day, oldest first, and what every method gives.
 
     made  histories made of the newest of these returns, with fits; made here where there are none
+    days  (T,) of the returns, see `levels.first_taken`
 
     ConfigError for a history that is too short.
     """
-    moves = newest(returns, settings)
-    current, held, floor = _today(returns, settings)
+    moves = newest(returns, settings, days)
+    current, held, floor = _today(returns, settings, days)
     methods = {way: relative_figure(figure) for way, figure in every_method(moves, settings, made=made).items()}
     chosen = float(_bounded(held, floor, settings))
     return PriceRange(chosen, current, held, drawn(held, current, settings), floor, methods)
 
 
-def scan_range(returns: ArrayLike, settings: Settings) -> float:
+def scan_range(returns: ArrayLike, settings: Settings, days: ArrayLike | None = None) -> float:
     """The range alone, without bands: the parameter of a day from what is known on it."""
-    _, held, floor = _today(returns, settings)
+    _, held, floor = _today(returns, settings, days)
     return float(_bounded(held, floor, settings))
 
 
-def scan_range_path(returns: ArrayLike, settings: Settings) -> FloatArray:
+def scan_range_path(returns: ArrayLike, settings: Settings, days: ArrayLike | None = None) -> FloatArray:
     """(T+1,) the range for the day of each of T returns, from those before it, and for the day after the last.
 
     See `levels.level_path`: on a day of a new fit it is `scan_range` of the returns before; NaN before `least_days`.
     """
-    return floored_path(returns, settings)[0]
+    return floored_path(returns, settings, days)[0]
 
 
-def floored_path(returns: ArrayLike, settings: Settings) -> tuple[FloatArray, BoolArray]:
+def floored_path(returns: ArrayLike, settings: Settings, days: ArrayLike | None = None) -> tuple[FloatArray, BoolArray]:
     """`scan_range_path`, and (T+1,) whether the floor or the lower bound is what made the range of the day."""
-    current, logarithm = level_path(returns, settings)
+    current, logarithm = level_path(returns, settings, days=days)
     held, floor = path_in_force(current, settings), as_relative(logarithm)
     return _bounded(held, floor, settings), held < np.maximum(floor, settings.range_low)
 
@@ -85,12 +88,16 @@ def relative_figure(figure: Figure) -> Figure:
     return figure.changed(as_relative)
 
 
-def _today(returns: ArrayLike, settings: Settings) -> tuple[float, float, float]:
+def _today(returns: ArrayLike, settings: Settings, days: ArrayLike | None) -> tuple[float, float, float]:
     """What is calculated, what is in force and the floor, relative moves of the day after a history."""
-    moves = newest(returns, settings)
+    moves = newest(returns, settings, days)
     state = fit_state(moves, settings)
     current = float(deviations(moves, state.used, settings)[-1] * state.level)
-    return float(as_relative(current)), in_force_after(returns, current, settings), float(as_relative(state.floor))
+    return (
+        float(as_relative(current)),
+        in_force_after(returns, current, settings, days=days),
+        float(as_relative(state.floor)),
+    )
 
 
 def _bounded(held: ArrayLike, floor: ArrayLike, settings: Settings) -> FloatArray:

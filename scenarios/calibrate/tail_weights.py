@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
 from scenarios.calibrate.bootstrap import Figure, band, block_length, block_rows
+from scenarios.calibrate.levels import first_taken
 from scenarios.calibrate.moves import as_relative, horizon_moves, quantile
 from scenarios.calibrate.settings import Settings
 from scenarios.calibrate.tails import LEAST_EXCESSES, MeanExcess, Stability, Tail, fit_tail, mean_excess, stability
@@ -33,8 +34,8 @@ class TailWeights(NamedTuple):
     """The weight law of far moves, fitted.
 
     factor     weight x |move| over the range; above 1 it is cut in a grid, whose weights end at 1
-    used       what a grid takes: the factor, at most 1
-    power      with which needed weights fall as wings lie farther out; 1 is the law
+    used       what a grid takes: the factor, at least `tail_low` and at most 1
+    power      with which needed weights fall as wings lie farther out; 1 is the law, NaN where the tail ends before
     largest    largest move there was, relative size
     covered    share of the moves beyond the range whose loss on that wing the charge covers; 1 where there was none
     worst      largest loss on that wing less its charge, share of the price; 0 where all are covered
@@ -62,7 +63,7 @@ def tail_weights(returns: ArrayLike, price_range: float, farthest: float, settin
     value = wing_factor(tail, price_range, farthest)
     rows = block_rows(len(sizes), block_length(sizes, settings), int(settings.draws), int(settings.seed))
     drawn = [wing_factor(_tail(sizes[chosen], settings), price_range, farthest) for chosen in rows]
-    used = min(value, 1.0)
+    used = used_factor(value, settings)
     loss = np.maximum(as_relative(sizes) - price_range, 0.0)
     beyond = loss[loss > 0.0]
     charge = used * price_range * (1.0 - price_range / farthest)
@@ -77,6 +78,26 @@ def tail_weights(returns: ArrayLike, price_range: float, farthest: float, settin
     )
 
 
+def tail_factor_path(
+    returns: ArrayLike, reach: FloatArray, farthest: float, settings: Settings, days: ArrayLike | None = None
+) -> FloatArray:
+    """(T+1,) what a grid takes for the factor on the day of each of T returns, from those before it, and the day after.
+
+    reach  (T+1,) price range of each of these days, relative, NaN on the first `least_days`; days, `levels.first_taken`
+
+    The tail is fitted anew on the days of `levels.level_path`; in between the range alone moves.
+    """
+    history, found = np.asarray(returns, dtype=np.float64), np.full(len(reach), np.nan)
+    for first in range(int(settings.least_days), len(history) + 1, int(settings.refit_days)):
+        known = history[first_taken(first, settings, days) : first]
+        tail = _tail(np.abs(horizon_moves(known, int(settings.horizon_days))), settings)
+        held = slice(first, min(first + int(settings.refit_days), len(reach)))
+        ranges, place = np.unique(reach[held], return_inverse=True)
+        factors = [used_factor(wing_factor(tail, float(one), farthest), settings) for one in ranges]
+        found[held] = np.array(factors)[place]
+    return found
+
+
 def threshold_diagnostics(returns: ArrayLike, settings: Settings) -> tuple[MeanExcess, Stability]:
     """What speaks for a threshold of the moves over the horizon: mean excess and fits, from many moves in the tail to
     few; those that the quantile at the confidence is not beyond, or that leave too few moves, are left out."""
@@ -85,6 +106,15 @@ def threshold_diagnostics(returns: ArrayLike, settings: Settings) -> tuple[MeanE
     least = max(1.0 - settings.confidence, LEAST_EXCESSES / len(sizes)) * 1.2
     thresholds = np.array([quantile(sizes, 1.0 - share) for share in TAIL_SHARES if share >= least])
     return mean_excess(sizes, thresholds), stability(sizes, thresholds, settings.confidence)
+
+
+def used_factor(factor: float, settings: Settings) -> float:
+    """What a grid takes for a factor: at least `tail_low`, at most 1.
+
+    The least is that of the inverse cubic law: where the share of the moves beyond x falls with x^-3, as was found of
+    stocks, indices and currencies (Gopikrishnan and others 1998; Gabaix and others 2003), the mean excess is half of x.
+    """
+    return min(max(factor, settings.tail_low), 1.0)
 
 
 def wing_factor(tail: Tail, price_range: float, farthest: float) -> float:
@@ -106,11 +136,14 @@ def mean_wing_loss(tail: Tail, price_range: float, strike: float) -> float:
 
 def needed_power(tail: Tail, price_range: float, farthest: float) -> float:
     """Power with which the weight of a move falls that charges a wing, struck half way to it from the range, its mean
-    loss given that the price leaves the range; least squares of the logarithm over moves up to the farthest."""
+    loss given that the price leaves the range; least squares of the logarithm over moves up to the farthest. NaN where
+    the tail ends so soon that fewer than two wings have a loss."""
     move = np.geomspace(1.5 * price_range, min(farthest, 10.0 * price_range), 12)
     strike = 0.5 * (price_range + move)
     needed = np.array([mean_wing_loss(tail, price_range, k) for k in strike]) / (move - strike)
     known = needed > 0.0
+    if known.sum() < 2:
+        return float("nan")
     return float(-np.polyfit(np.log(move[known]), np.log(needed[known]), 1)[0])
 
 

@@ -46,6 +46,7 @@ def calibrate_underlying(
     farthest: float,
     settings: Settings,
     least: tuple[float, float] = (0.0, 0.0),
+    days: tuple[ArrayLike | None, ArrayLike | None] = (None, None),
 ) -> Calibrated:
     """Calibrate one underlying for the day after its histories.
 
@@ -54,10 +55,12 @@ def calibrate_underlying(
     joint        log returns of price and vol over the days that both have
     farthest     size of the farthest move of the grid, relative
     least        shocks up and down of the 30-day vol that those chosen are at least, see `vol_shock`
+    days         (T,) and (V,) calendar days on which they ended, see `levels.first_taken`
     """
-    moves = newest(returns, settings)
+    moves = newest(returns, settings, days[0])
     made = make_histories(moves, settings)
-    ranged, shocked = price_range(returns, settings, made), vol_shock(vol_returns, settings, least)
+    ranged = price_range(returns, settings, made, days=days[0])
+    shocked = vol_shock(vol_returns, settings, least, days=days[1])
     excess, stable = threshold_diagnostics(moves, settings)
     return Calibrated(
         range=ranged,

@@ -27,7 +27,7 @@ from scenarios.calibrate.buffer import drawn, in_force_after, path_in_force
 from scenarios.calibrate.levels import Methods, Side, deviations, every_method, fit_state, level_path, newest
 from scenarios.calibrate.made_histories import make_histories
 from scenarios.calibrate.moves import as_relative, horizon_moves, quantile
-from scenarios.calibrate.settings import Settings
+from scenarios.calibrate.settings import Settings, least_vol_move
 
 REFERENCE_DAYS = 30.0
 # Moves expected beyond a quantile, below which a sample does not have it.
@@ -50,14 +50,21 @@ class VolShock(NamedTuple):
     down_methods: Methods
 
 
-def vol_shock(returns: ArrayLike, settings: Settings, least: tuple[float, float] = (0.0, 0.0)) -> VolShock:
-    """Shocks for the day after a history of (T,) log changes a day of a vol of constant tenor, oldest first.
+def vol_shock(
+    returns: ArrayLike,
+    settings: Settings,
+    least: tuple[float, float] = (0.0, 0.0),
+    days: ArrayLike | None = None,
+) -> VolShock:
+    """Shocks for the day after a history of a vol of constant tenor.
 
-    least  shocks up and down, relative, that what is chosen is at least, within the bounds of the settings: those of
-           the same tenor that chains say
+    returns  (T,) log changes a day, oldest first
+    least    shocks up and down, relative, that what is chosen is at least, within the bounds of the settings: those of
+             the same tenor that chains say
+    days     (T,) of the changes, see `levels.first_taken`
     """
-    moves = newest(returns, settings)
-    (up, up_drawn), (down, down_drawn) = (_shock(returns, settings, side) for side in (Side.UP, Side.DOWN))
+    moves = newest(returns, settings, days)
+    (up, up_drawn), (down, down_drawn) = (_shock(returns, settings, side, days) for side in (Side.UP, Side.DOWN))
     up = max(up, min(least[0], settings.vol_high))
     down = max(down, min(least[1], float(_relative(np.log1p(settings.vol_high), Side.DOWN))))
     made = make_histories(moves, settings)
@@ -69,23 +76,25 @@ def vol_shock(returns: ArrayLike, settings: Settings, least: tuple[float, float]
     return VolShock(up, down, up_drawn, down_drawn, *methods)
 
 
-def vol_shock_path(returns: ArrayLike, settings: Settings) -> tuple[FloatArray, FloatArray]:
+def vol_shock_path(
+    returns: ArrayLike, settings: Settings, days: ArrayLike | None = None
+) -> tuple[FloatArray, FloatArray]:
     """(T+1,) shocks up and (T+1,) down for the day of each of T changes, from those before it; as `scan_range_path`."""
-    up, down = (_shock_path(returns, settings, side) for side in (Side.UP, Side.DOWN))
+    up, down = (_shock_path(returns, settings, side, days) for side in (Side.UP, Side.DOWN))
     return up, down
 
 
-def _shock_path(returns: ArrayLike, settings: Settings, side: Side) -> FloatArray:
-    current, floor = level_path(returns, settings, side)
+def _shock_path(returns: ArrayLike, settings: Settings, side: Side, days: ArrayLike | None) -> FloatArray:
+    current, floor = level_path(returns, settings, side, days)
     return _bounded(path_in_force(current, settings), floor, settings, side)
 
 
-def _shock(returns: ArrayLike, settings: Settings, side: Side) -> tuple[float, float]:
+def _shock(returns: ArrayLike, settings: Settings, side: Side, days: ArrayLike | None) -> tuple[float, float]:
     """The shock for the day after a history, and the share of its buffer that is used up."""
-    moves = newest(returns, settings)
+    moves = newest(returns, settings, days)
     state = fit_state(moves, settings, side)
     current = float(deviations(moves, state.used, settings)[-1] * state.level)
-    held = in_force_after(returns, current, settings, side)
+    held = in_force_after(returns, current, settings, side, days)
     used = drawn(held, float(as_relative(max(current, 0.0))), settings)
     return float(_bounded(held, state.floor, settings, side)), used
 
@@ -96,8 +105,8 @@ def _relative(log_move: ArrayLike, side: Side) -> FloatArray:
 
 def _bounded(held: ArrayLike, floor: ArrayLike, settings: Settings, side: Side) -> FloatArray:
     """Floor and bounds on a relative move up; a fall is bounded by the logarithm of the bounds of a rise."""
-    low, high = np.log1p(settings.vol_low), np.log1p(settings.vol_high)
-    return _relative(np.clip(np.maximum(np.log1p(held), floor), low, high), side)
+    low, high = least_vol_move(settings), np.log1p(settings.vol_high)
+    return _relative(np.clip(np.maximum(np.log1p(held), floor), low, max(low, high)), side)
 
 
 class TenorFit(NamedTuple):

@@ -78,7 +78,18 @@ class Params:
 
 def scenarios(params: Params, market: MarketRows, history: None = None) -> ScenarioSet:
     """The scenario set of the grid for every underlying of the market; all underlyings move together."""
-    ranges, ups, downs = (_by_underlying(params, name, market) for name in BY_NAME)
+    return _made(params, *(_by_underlying(params, name, market) for name in BY_NAME))
+
+
+def alike(params: Params) -> ScenarioSet:
+    """The same where range and vol moves are one number for all underlyings, of which no market need be known."""
+    named = [name for name in BY_NAME if isinstance(getattr(params, name), Mapping)]
+    if named:
+        raise ConfigError(f"{', '.join(named)}: by underlying; this needs one number for all")
+    return _made(params, *(np.full(1, float(getattr(params, name))) for name in BY_NAME))
+
+
+def _made(params: Params, ranges: FloatArray, ups: FloatArray, downs: FloatArray) -> ScenarioSet:
     steps = np.asarray(params.price_nodes) if params.price_nodes else _equal_steps(int(params.buckets))
     step, side, day = product(steps, (-1.0, 0.0, 1.0), params.days)
     vol = np.where(side[:, None] < 0.0, side[:, None] * downs, side[:, None] * ups)

@@ -41,9 +41,9 @@ def same(found: BackTest, other: BackTest) -> None:
         assert (own.name, own.kind, list(own.kept)) == (their.name, their.kind, list(their.kept))
         for book, margin in own.kept.items():
             assert margin.tobytes() == their.kept[book].tobytes()
-    first, second = found.table(), other.table()
-    for name, column in first.items():
-        assert column.tobytes() == second[name].tobytes(), name
+    for first, second in ((found.table(), other.table()), (found.summary(), other.summary())):
+        for name, column in first.items():
+            assert column.tobytes() == second[name].tobytes(), name
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def test_the_worst_case_is_that_of_the_walk() -> None:
     found = model_margins(GIVEN, BOOKS, model, ROWS, "X", step=told.append)
     params = grid.Params()
     path = parameters.fixed(params.price_range, params.vol_up, params.vol_down)(GIVEN)  # type: ignore[arg-type]
-    wanted = walk.margins(GIVEN, BOOKS, models.WorstCase(path, np.arange(60), models.grid_layout(1.0)), ROWS)
+    wanted = walk.margins(GIVEN, BOOKS, models.over_layout(path, np.arange(60), models.grid_layout(1.0)), ROWS)
     assert GIVEN.vol[ROWS].min() * 1.4 > 0.5  # where the least vol of the grid's rises does not bind
     assert found == pytest.approx(wanted, abs=3e-4)
     assert told == ["worst_case"] * 2

@@ -18,7 +18,7 @@ from pricing import ConfigError, DataError
 from scenarios.backtest import parameters
 from scenarios.backtest.books import standard_books
 from scenarios.backtest.history import price_moves
-from scenarios.calibrate import Settings, scan_range, vol_shock
+from scenarios.calibrate import Settings, scan_range, tail_weights, vol_shock
 from scenarios.calibrate.moves import log_returns
 from tests.portfolio_margin.test_cli import check_fails, run  # noqa: F401 - a fixture
 from tests.scenarios.backtest.histories import changed_after, walked
@@ -26,7 +26,7 @@ from tests.scenarios.backtest.histories import changed_after, walked
 SETS = """
 [sets.still]
 kind = "fixed"
-price_range = 0.2
+price_range = 0.06
 
 [sets.fitted]
 kind = "quantile"
@@ -66,9 +66,12 @@ def test_sets_side_by_side(run: Any, tmp_path: Path) -> None:  # noqa: F811
     tested = np.arange(150, 419)
     lost = -price_moves(given, tested, 1)
     assert still["observations"] == len(tested)
-    assert still["breaches"] == int((lost > 0.2).sum())
+    assert still["breaches"] == int((lost > 0.06).sum())
     assert still["share_peak_to_trough"] == 1.0
     assert still["money_peak_to_trough"] == pytest.approx(given.price[tested].max() / given.price[tested].min())
+    linear = next(row for row in document["summary"] if (row["set"], row["books"]) == ("still", "linear"))
+    both = np.mean(np.abs(lost) <= 0.06)
+    assert linear["joint_coverage"] == pytest.approx(both) and linear["joint_coverage"] < linear["coverage"]
     groups = [(row["set"], row["books"]) for row in document["summary"]]
     assert groups[:3] == [("still", "linear"), ("still", "options"), ("still", "all")]
 
@@ -231,12 +234,14 @@ def test_no_set_looks_ahead(kind: str) -> None:
 def test_the_calibrated_set_is_what_a_calibration_of_the_day_says() -> None:
     """On days of a new fit range and shocks are those of `calibrate`, from nothing but what was known; vols are of the
     index from the day on which it alone has enough of them."""
-    given, chosen = walked(420, index_from=0.4), sets.Calibration(Settings(buffer=0.25, vol_low=0.15))
+    given, chosen = walked(420, index_from=0.4), sets.Calibration(Settings(vol_low=0.03))
     path, known = chosen.rule(150, 2)(given), replace(chosen.settings, horizon_days=2, least_days=150)
     assert np.isnan(path.price_range[:150]).all() and np.isfinite(path.price_range[150:]).all()
     for day in (150, 170, 410):
         returns = log_returns(given.price[: day + 1])
         assert path.price_range[day] == scan_range(returns, known)
+        found = tail_weights(returns, path.price_range[day], 5.0, replace(known, draws=20))
+        assert path.tail_factor[day] == found.used
     own = 168
     for day, vols in (
         (150, given.stand_in[:151]),

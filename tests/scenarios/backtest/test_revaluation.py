@@ -50,7 +50,7 @@ def test_the_grid_of_a_walk_is_that_of_the_engine() -> None:
     held = snapshot.quantities(given, day, STANDARD)
     wanted = np.maximum(-(held @ arrays.pnl).min(axis=1), 0.0) / given.price[day]
     path = parameters.fixed(0.12, 0.4, 0.3)(given)
-    model = models.WorstCase(path, np.arange(len(given)), models.grid_layout(1.0))
+    model = models.over_layout(path, np.arange(len(given)), models.grid_layout(1.0))
     found = walk.margins(given, STANDARD, model, rows)[0]
     assert found == pytest.approx(wanted, abs=1e-12)
     assert found.max() > 0.05
@@ -63,7 +63,7 @@ def test_the_scenarios_of_span_are_those_of_the_engine() -> None:
     arrays = revalue(instruments, market, span.scenarios(params, market), tick=None)
     wanted = -(snapshot.quantities(given, 40, STANDARD) @ arrays.pnl).min(axis=1) / given.price[40]
     path = parameters.fixed(0.1, 0.3, 0.3)(given)
-    model = models.WorstCase(path, np.arange(len(given)), models.span_layout(1.0))
+    model = models.over_layout(path, np.arange(len(given)), models.span_layout(1.0))
     flat = VolDynamics()
     found = walk.margins(given, STANDARD, model, np.array([40]), flat)[0]
     assert found == pytest.approx(np.maximum(wanted, 0.0), abs=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from pricing import ConfigError, DataError
 from scenarios.backtest import books, history, models, parameters, walk
 from scenarios.backtest.history import History
+from scenarios.families import grid
 from tests.scenarios.backtest.histories import DAY, START, changed_after, walked
 
 FIRST = 120
@@ -28,7 +30,7 @@ RULES: dict[str, parameters.Rule] = {
 
 def worst_case(given: History, rule: parameters.Rule) -> models.Model:
     days = given.days()
-    return models.WorstCase(rule(given.at(days, 1)), walk.day_of_rows(days, len(given)), models.grid_layout(1.0))
+    return models.over_layout(rule(given.at(days, 1)), walk.day_of_rows(days, len(given)), models.grid_layout(1.0))
 
 
 MODELS: dict[str, Callable[[History], models.Model]] = {
@@ -127,6 +129,18 @@ def test_the_same_margins_on_every_backend_and_in_any_blocks() -> None:
     told: list[str] = []
     walk.margins(given, BOOKS, model, rows, step=told.append, name="ewma")
     assert len(told) == walk.block_count(model, BOOKS, rows)
+
+
+def test_sets_that_a_walk_cannot_take_are_refused() -> None:
+    path = RULES["fixed"](walked(10))
+    plain = grid.alike(grid.Params(buckets=2))
+    shifted = replace(plain, vol_shift=plain.vol_shift + 0.1)
+    for sets in ([], [plain, shifted], [plain, grid.alike(grid.Params(buckets=3))]):
+        with pytest.raises(ConfigError, match="need equally many relative moves"):
+            models.over_sets(path, np.arange(10), sets, np.zeros(10, dtype=np.int64))
+    model = models.over_sets(path, np.arange(10), [plain], np.array([-1] * 5 + [0] * 5))
+    assert np.isnan(model.moves(np.array([4])).price).all()
+    assert np.array_equal(model.moves(np.array([5])).price[0], plain.price_move[:, 0])
 
 
 def test_what_is_wrong_is_named() -> None:

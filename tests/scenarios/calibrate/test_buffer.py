@@ -43,7 +43,7 @@ def test_a_path_by_hand() -> None:
     assert held == pytest.approx(expected, rel=1e-14)
     assert drawn(float(held[1]), 1.2, DAILY) == pytest.approx(5.0 / 6.0)
     assert [drawn(float(held[t]), calculated[t], DAILY) for t in (0, 2, 7, 8)] == pytest.approx([0.0, 1.0, 0.0, 0.0])
-    assert drawn(1.0, 1.0, Settings()) == 0.0
+    assert drawn(1.0, 1.0, Settings(buffer=0.0)) == 0.0
 
 
 def test_fits_alone_restore() -> None:
@@ -76,7 +76,7 @@ def test_what_a_buffer_promises(calculated: list[float], settings: Settings) -> 
 
 @given(PATHS)
 def test_no_buffer_is_what_is_calculated(calculated: list[float]) -> None:
-    assert in_force(calculated, Settings(refit_days=3)).tolist() == calculated
+    assert in_force(calculated, Settings(refit_days=3, buffer=0.0)).tolist() == calculated
 
 
 @given(st.floats(0.25, 1.0), st.integers(1, 40), st.integers(40, 800))

@@ -48,7 +48,7 @@ def test_the_factor_charges_that_loss() -> None:
 
 def test_a_history_has_its_law() -> None:
     returns = 0.03 * pareto_innovations(np.random.default_rng(3), (3000,), 0.2)
-    settings = Settings(horizon_days=1, draws=60)
+    settings = Settings(horizon_days=1, draws=60, tail_low=0.0)
     found = tail_weights(returns, 0.08, 5.0, settings)
     assert found.factor.low <= found.factor.value <= found.factor.high
     assert found.used == min(found.factor.value, 1.0)
@@ -59,6 +59,7 @@ def test_a_history_has_its_law() -> None:
     assert found.covered == pytest.approx(np.mean(beyond[beyond > 0.0] <= charge))
     # The charge is the mean loss beyond the range.
     assert charge == pytest.approx(beyond[beyond > 0.0].mean(), rel=0.25)
+    assert tail_weights(returns, 0.08, 5.0, Settings(horizon_days=1, draws=20)).used == 0.5 > found.used
     far = tail_weights(returns, 0.9, 5.0, settings)
     assert (far.covered, far.worst) == (1.0, 0.0)
 

@@ -36,6 +36,7 @@ from portfolio_margin.statement import MarginStatement
 from pricing.errors import ConfigError
 
 if TYPE_CHECKING:
+    from portfolio_margin.edge.expiries import Ageing, Expiry
     from portfolio_margin.edge.overview import Edge
 
 SLOPES = ("equity", "initial_margin", "maintenance_margin")
@@ -163,6 +164,7 @@ def _summary(found: Edge) -> dict[str, Any]:
         "nearest_vol_multiple": found.joint.vol,
         "days": away.days,
         "days_searched": away.days_searched,
+        "days_cause": list(away.ageing.cause.names) if away.ageing.cause is not None else [],
         "horizon_days": away.horizon_days,
         "vol": found.dynamics.vol,
         "jump": found.dynamics.jump,
@@ -197,7 +199,19 @@ def _document(found: Edge, identity: dict[str, Any]) -> dict[str, Any]:
         "prices": json_rows(_columns(found), ()),
         "contour": json_rows(boundary, ()),
         "vol_edges": json_rows(by_vol, ()),
+        "expiries": [_settlement(expiry) for expiry in found.distance.ageing.expiries],
     }
+
+
+def _settlement(expiry: Expiry) -> dict[str, Any]:
+    """What an expiry does to the account, no price having moved; null where the model has no rule."""
+    amounts = {
+        f"{name}_{when}": money_text(value) if np.isfinite(value) else None
+        for when, level in (("before", expiry.before), ("after", expiry.after))
+        for name, value in (("margin_balance", level.balance[0]), ("maintenance_margin", level.maintenance[0]))
+    }
+    names = list(expiry.names)
+    return {"days": expiry.days, "expiries": names, "contracts": expiry.contracts, **amounts, "breach": expiry.breaches}
 
 
 def _show(found: Edge, statement: MarginStatement, session: Session, row: list[int]) -> None:
@@ -243,7 +257,6 @@ def _show_contour(found: Edge) -> None:
 def _lines(found: Edge) -> list[str]:
     """Distance, probability and score in sentences."""
     away, breach, prices = found.distance, found.probability, found.prices
-    days = f"{away.days:.1f} days" if np.isfinite(away.days) else f"none within {away.days_searched:.1f} days"
     horizon = f"{away.horizon_days:g} day{'' if away.horizon_days == 1.0 else 's'}"
     joint = "none"
     if np.isfinite(found.joint[0]):
@@ -259,7 +272,7 @@ def _lines(found: Edge) -> list[str]:
         f"searched from {prices.span.low * prices.spot:.6g} to {prices.span.high * prices.spot:.6g}, today "
         f"{prices.spot:.8g}, vols sticky by {prices.sticky}",
         *(f"no further, since {reason}" for reason in prices.without_rule),
-        f"band: {away.band}; risk score {found.score:.0f} of 100; edge by time decay alone: {days}",
+        f"band: {away.band}; risk score {found.score:.0f} of 100; {_by_time(away.ageing)}",
         f"edge in vols at today's price: {_vol_edges(found)}",
         f"nearest edge over price and vol: {joint}; a sigma is {100 * away.deviation:.2f} % in {horizon}",
         f"breach within {horizon}: {probability} ({run}; {found.dynamics.jump} jumps, vol "
@@ -272,6 +285,22 @@ def _lines(found: Edge) -> list[str]:
     if breach.misread:
         lines.append(f"the sign of the excess is misread at {breach.misread} of 256 points between those computed")
     return lines
+
+
+def _by_time(alone: Ageing) -> str:
+    """What time alone does, no price moving: when it brings the account to its edge, and which expiry does."""
+    if alone.cause is not None:
+        before, after = alone.cause.before, alone.cause.after
+        return (
+            f"breach in {alone.days:.1f} days though no price moves: the settlement of {', '.join(alone.cause.names)} "
+            f"takes maintenance margin from {before.maintenance[0]:,.0f} to {after.maintenance[0]:,.0f} and the margin "
+            f"balance from {before.balance[0]:,.0f} to {after.balance[0]:,.0f}"
+        )
+    passed = sum(1 for expiry in alone.expiries if expiry.days < alone.days)
+    through = f", through {passed} expiries" if passed > 1 else ", through 1 expiry" if passed else ""
+    when = f"{alone.days:.1f} days" if np.isfinite(alone.days) else f"none within {alone.days_searched:.1f} days"
+    lost = "".join(f"; no further, since {reason}" for reason in alone.without_rule)
+    return f"edge by time alone: {when}{through}{lost}"
 
 
 def _vol_edges(found: Edge) -> str:

@@ -33,6 +33,7 @@ from portfolio_margin.cli.output import (
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.results import json_rows, money_text
 from portfolio_margin.statement import MarginStatement
+from pricing.arrays import DAYS_PER_YEAR
 from pricing.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -278,6 +279,8 @@ def _lines(found: Edge) -> list[str]:
         f"breach within {horizon}: {probability} ({run}; {found.dynamics.jump} jumps, vol "
         f"{100 * found.dynamics.vol:.1f} %)",
     ]
+    if away.horizon_days >= found.case.first_expiry_years * DAYS_PER_YEAR:
+        lines.append("the horizon ends with the first expiry held; it is looked at before and after settlement")
     if np.isfinite(breach.reduction):
         lines.append(f"variance reduction: plain simulation would need {breach.reduction:.3g} times the paths")
     if breach.without_rule > 0.0:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from portfolio_margin import load_sample
 from portfolio_margin.edge.distance import distance
@@ -13,7 +14,10 @@ from portfolio_margin.edge.expiries import ageing, settled
 from portfolio_margin.edge.holdings import holdings
 from portfolio_margin.edge.levels import levels, levels_where_ruled, open_case
 from portfolio_margin.edge.moved import States
+from portfolio_margin.edge.overview import horizon_of
+from portfolio_margin.edge.price_paths import Dynamics
 from portfolio_margin.edge.prices import Span, liquidation_prices
+from portfolio_margin.edge.probability import Simulation, breach_probability
 from portfolio_margin.models import worst_case
 from pricing import DataError
 from pricing.arrays import DAYS_PER_YEAR
@@ -135,3 +139,18 @@ def test_nothing_is_settled_before_its_time() -> None:
     names = case.mover.instruments.instrument_id
     assert "U-1000-C" in names[holdings(case.own, case.mover, early)[0]]
     assert "U-1000-C" not in names[holdings(case.own, case.mover, last)[0]]
+
+
+def test_a_horizon_that_ends_with_an_expiry_sees_its_settlement() -> None:
+    """Calls at 1000 over short perpetuals: once they are settled at P above 1000, cash less P is left."""
+    case = linear_case(1_100.0, COVERED)
+    days = case.first_expiry_years * DAYS_PER_YEAR
+    still = Dynamics(0.6)
+    found = breach_probability(case, days, still, Simulation(20_000, 1, 3))
+    deviation = 0.6 * np.sqrt(30.0 / 365.0)
+    exact = norm.cdf((-np.log(1.1) - deviation**2 / 2.0) / deviation)
+    assert found.probability == pytest.approx(exact, abs=4.0 * found.standard_error + 1e-3)
+    assert found.at_end == pytest.approx(found.probability, rel=1e-12) and found.misread <= 2
+    sooner = breach_probability(case, days - 0.01, still, Simulation(2_000, 1, 3))
+    assert sooner.probability < 0.1 * exact
+    assert horizon_of(case, float(f"{days:.6g}")) == days

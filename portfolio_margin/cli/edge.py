@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,12 @@ from pricing.errors import ConfigError
 if TYPE_CHECKING:
     from portfolio_margin.edge.expiries import Ageing, Expiry
     from portfolio_margin.edge.overview import Edge
+    from portfolio_margin.edge.prices import LiquidationPrices
+    from portfolio_margin.edge.probability import BreachProbability
 
+# No model of moves knows probabilities below this, whatever a simulation of it says.
+KNOWABLE = 1e-9
+WEEK_DAYS, FAR_OFF = 7.0, 0.25
 SLOPES = ("equity", "initial_margin", "maintenance_margin")
 
 
@@ -117,7 +123,7 @@ def _find(session: Session, account: str, asked: dict[str, Any]) -> Edge:
         days = horizon_of(case, asked["horizon_days"])
         vol = implied_vol_over(case, days / 365.0) if asked["vol"] is None else asked["vol"]
         settings = EdgeSettings(days, span, Dynamics.usual(vol, asked["jump"]), simulation)
-        found = edge(case, settings)
+        found = replace(edge(case, settings), vol_implied=asked["vol"] is None)
         step("done")
     return found
 
@@ -168,6 +174,7 @@ def _summary(found: Edge) -> dict[str, Any]:
         "days_cause": list(away.ageing.cause.names) if away.ageing.cause is not None else [],
         "horizon_days": away.horizon_days,
         "vol": found.dynamics.vol,
+        "vol_from": _vol_line(found),
         "jump": found.dynamics.jump,
         "breach_probability": breach.probability,
         "standard_error": breach.standard_error,
@@ -259,35 +266,74 @@ def _lines(found: Edge) -> list[str]:
     """Distance, probability and score in sentences."""
     away, breach, prices = found.distance, found.probability, found.prices
     horizon = f"{away.horizon_days:g} day{'' if away.horizon_days == 1.0 else 's'}"
-    joint = "none"
-    if np.isfinite(found.joint[0]):
-        sigmas, price, vols = found.joint
-        joint = f"{sigmas:.2f} sigmas, at {price * prices.spot:.6g} and {100 * vols:.4g} % of vols"
-    probability = f"{breach.probability:.3g} +- {breach.standard_error:.1g}"
-    if breach.probability == 0.0:
-        probability = (
-            f"no breach on {breach.paths:,} paths, so below {bound_text(breach.upper_bound)} with 95 % confidence"
-        )
     run = f"{breach.paths:,} paths, {breach.steps} steps, seed {breach.seed}"
     lines = [
         f"searched from {prices.span.low * prices.spot:.6g} to {prices.span.high * prices.spot:.6g}, today "
         f"{prices.spot:.8g}, vols sticky by {prices.sticky}",
         *(f"no further, since {reason}" for reason in prices.without_rule),
         f"band: {away.band}; risk score {found.score:.0f} of 100; {_by_time(away.ageing)}",
+    ]
+    if prices.liquidated:
+        return [*lines, _way_out(prices), f"edge in vols at today's price: {_vol_edges(found)}", _vol_line(found)]
+    joint = "none"
+    if np.isfinite(found.joint[0]):
+        sigmas, price, vols = found.joint
+        joint = f"{sigmas:.2f} sigmas, at {price * prices.spot:.6g} and {100 * vols:.4g} % of vols"
+    lines += [
         f"edge in vols at today's price: {_vol_edges(found)}",
         f"nearest edge over price and vol: {joint}; a sigma is {100 * away.deviation:.2f} % in {horizon}",
-        f"breach within {horizon}: {probability} ({run}; {found.dynamics.jump} jumps, vol "
-        f"{100 * found.dynamics.vol:.1f} %)",
+        f"breach within {horizon}: {_chance(breach)} ({run}; {found.dynamics.jump} jumps)",
+        _vol_line(found),
     ]
     if away.horizon_days >= found.case.first_expiry_years * DAYS_PER_YEAR:
         lines.append("the horizon ends with the first expiry held; it is looked at before and after settlement")
-    if np.isfinite(breach.reduction):
+    if np.isfinite(breach.reduction) and breach.probability >= KNOWABLE:
         lines.append(f"variance reduction: plain simulation would need {breach.reduction:.3g} times the paths")
     if breach.without_rule > 0.0:
         lines.append(f"probability of a market in which the model has no rule: {breach.without_rule:.3g}")
     if breach.misread:
         lines.append(f"the sign of the excess is misread at {breach.misread} of 256 points between those computed")
     return lines
+
+
+def _chance(breach: BreachProbability) -> str:
+    if breach.probability == 0.0:
+        bound = bound_text(breach.upper_bound)
+        return f"no breach on {breach.paths:,} paths, so below {bound} with 95 % confidence"
+    if breach.upper_bound < KNOWABLE:
+        return "below 1e-9, which no model of moves can tell from 0"
+    return f"{breach.probability:.3g} +- {breach.standard_error:.1g}"
+
+
+def _way_out(prices: LiquidationPrices) -> str:
+    """Where an account in liquidation would be above its maintenance margin again."""
+    from portfolio_margin.edge.prices import OUT_OF
+
+    short = f"below maintenance margin by {-prices.now.excess[0]:,.0f} {prices.currency}"
+    out = [(p, m) for p, m, side in zip(prices.price, prices.move, prices.side, strict=True) if side == OUT_OF]
+    if not out:
+        return f"{short}; at no price searched would it be above again"
+    places = " or ".join(f"{price:.8g} ({100.0 * move:+.2f} %)" for price, move in out)
+    return f"{short}; it would be above again with {prices.underlying} beyond {places}"
+
+
+def _vol_line(found: Edge) -> str:
+    """The vol behind sigmas and probability, where it is from, and that of a week where it is another."""
+    from portfolio_margin.edge.distance import implied_vol_over, vol_source
+
+    case, used = found.case, found.dynamics.vol
+    days = found.distance.horizon_days
+    if not found.vol_implied:
+        return f"vol {100.0 * used:.1f} %, as given"
+    over = f"{days:g} day{'' if days == 1.0 else 's'}"
+    line = f"vol {100.0 * used:.1f} % over {over}, {vol_source(case, days / DAYS_PER_YEAR)}"
+    week = implied_vol_over(case, WEEK_DAYS / DAYS_PER_YEAR)
+    if days < WEEK_DAYS and abs(week / used - 1.0) > FAR_OFF:
+        line += (
+            f"; over {WEEK_DAYS:g} days it is {100.0 * week:.1f} %: vols of single days rise and fall with weekends "
+            f"and events, and sigmas, band and probability with them (--vol {week:.3g})"
+        )
+    return line
 
 
 def _by_time(alone: Ageing) -> str:

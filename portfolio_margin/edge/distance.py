@@ -144,6 +144,19 @@ def implied_vol_over(case: Case, years: float) -> float:
     return float(np.sqrt(np.interp(years, np.append(0.0, times), np.append(0.0, total)) / years))
 
 
+def vol_source(case: Case, years: float) -> str:
+    """What `implied_vol_over` reads its vol from, for people: the slices around the time, or an option held."""
+    market, left = case.mover.market, case.mover.years_left
+    own = (market.expiry_underlying == case.mover.underlying) & (market.expiry_time != UNDATED) & (left > 0.0)
+    known = np.flatnonzero(own & np.isfinite(market.svi).all(axis=1))
+    if not len(known):
+        return "of the option held nearest to the money"
+    known = known[np.argsort(left[known])]
+    place = int(np.searchsorted(left[known], years))
+    around = [str(market.expiry_name[x]) for x in known[max(place - 1, 0) : place + 1]]
+    return f"at the money, slice{'s' if len(around) > 1 else ''} {' and '.join(around)}"
+
+
 def _vol_of_options(case: Case) -> float:
     """Of the options held on the underlying, that whose strike is nearest to its forward, the first expiry first."""
     table, inputs = case.mover.instruments, case.mover.inputs

@@ -51,6 +51,7 @@ class Edge:
     inputs       of the score
     score        0 to 100, see `risk_score`
     dynamics     of price and vol behind deviations and probability
+    vol_implied  whether their vol is the one implied over the horizon
     """
 
     case: Case
@@ -62,6 +63,7 @@ class Edge:
     inputs: ScoreInputs
     score: float
     dynamics: Dynamics
+    vol_implied: bool
 
 
 def horizon_of(case: Case, days: float | None) -> float:
@@ -114,4 +116,5 @@ def edge(case: Case, settings: EdgeSettings | None = None) -> Edge:
         inputs=inputs,
         score=float(risk_score(inputs, how.score)),
         dynamics=dynamics,
+        vol_implied=how.dynamics is None,
     )

@@ -12,8 +12,7 @@ from portfolio_margin.charges import short_option_minimum, short_option_rows
 from portfolio_margin.dynamic import concentration
 from portfolio_margin.dynamic.closing import Closing, Curve
 from portfolio_margin.dynamic.tier_losses import TierLosses, tier_losses
-from portfolio_margin.risk_units import whole_ticks
-from pricing.arrays import FloatArray, IntArray
+from pricing.arrays import FloatArray
 
 
 class Measured(NamedTuple):
@@ -71,7 +70,8 @@ def at_once(
     from portfolio_margin.backends import dynamic_numba
 
     arrays = closing.arrays
-    if not len(closing.states) or np.any(book.group_key == UNGROUPED):
+    # Arrays that are not rounded have no exact sums: the kernel does not take them.
+    if arrays.tick is None or not len(closing.states) or np.any(book.group_key == UNGROUPED):
         return None
     contracts = dynamic_numba.Contracts(*_contract_rows(closing, floor_rate), arrays.underlying_idx)
     table = kernel_table(arrays, arrays.rows, haircut)
@@ -81,7 +81,7 @@ def at_once(
     terms = dynamic_numba.Terms(
         stated, closing.cost.spreads, float(closing.cost.impact), arrays.years_to_expiry, arrays.tick_size
     )
-    columns = dynamic_numba.columns_of(_distinct(arrays.rows), arrays.scenario_set.tier)
+    columns = dynamic_numba.columns_of(closing.distinct, arrays.scenario_set.tier)
     excess = np.empty(len(book))
 
     def charge(first: int, last: int, parts: dynamic_numba.Parts) -> None:
@@ -102,18 +102,6 @@ def at_once(
 def _contract_rows(closing: Closing, floor_rate: float) -> tuple[FloatArray, FloatArray]:
     """(N,1+K) and (N,5) what one unit of a contract counts, ticks; see `dynamic_numba.Contracts`."""
     arrays = closing.arrays
-    notional = whole_ticks(arrays.notional[:, None], arrays)[:, 0]
     floor = short_option_rows(arrays, floor_rate)
-    plain = np.column_stack([closing.gap_rows, closing.future_rows, closing.delta_rows, notional, floor])
-    return np.ascontiguousarray(closing.net_rows[:, len(arrays.scenario_set) :]), plain
-
-
-def _distinct(rows: FloatArray) -> IntArray:
-    """(D,) -> S scenarios that are no copy of an earlier one, rising: a copy has no larger loss and is never the first.
-
-    A tier that widens nothing today, for want of a crowd or a doubt, repeats the one before.
-    """
-    first: dict[bytes, int] = {}
-    for scenario, column in enumerate(np.ascontiguousarray(rows.T)):
-        first.setdefault(column.tobytes(), scenario)
-    return np.array(list(first.values()), dtype=np.int64)
+    plain = np.column_stack([closing.gap_rows, closing.future_rows, closing.delta_rows, closing.notional_ticks, floor])
+    return closing.further_rows, plain

@@ -41,7 +41,7 @@ from portfolio_margin.dynamic.assets import (
     venue_steps,
     with_totals,
 )
-from portfolio_margin.dynamic.closing import Closing
+from portfolio_margin.dynamic.closing import Closing, closing_on
 from portfolio_margin.dynamic.explanation import contribution_lines
 from portfolio_margin.dynamic.measured import measured
 from portfolio_margin.dynamic.moves import TIERS, Moves, nested_scenarios
@@ -234,7 +234,7 @@ class Model:
     def closing(self, arrays: RiskArrays) -> Closing:
         """The charges that depend on the contracts alone, and what they are computed from."""
         p = self.params
-        return Closing(arrays, p.states(arrays.underlying_id), p.near_expiry, p.concentration, p.liquidity)
+        return closing_on(arrays, p.states(arrays.underlying_id), p.near_expiry, p.concentration, p.liquidity)
 
     @property
     def _factors(self) -> tuple[float, float]:

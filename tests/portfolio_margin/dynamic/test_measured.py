@@ -142,3 +142,12 @@ def test_unrounded_arrays_are_left_to_the_array_code() -> None:
     found, wanted = both(PARAMS, BOOK, arrays)
     assert found is None
     assert Model(PARAMS).requirement(BOOK, arrays).charges["liquidity"].max() > 0.0 < wanted.liquidity.max()
+
+
+def test_what_arrays_gave_is_kept_for_the_same_arrays_and_parameters_alone() -> None:
+    model, other = Model(PARAMS), Model(TIERED)
+    first = model.closing(UNDER)
+    assert model.closing(UNDER) is first and Model(PARAMS).closing(UNDER) is first
+    copied = replace(UNDER)
+    assert model.closing(copied) is not first and model.closing(copied).arrays is copied
+    assert other.closing(UNDER) is not first and other.closing(UNDER).size == TIERED.concentration

@@ -74,7 +74,7 @@ def horizon_of(case: Case, days: float | None) -> float:
     """
     latest = case.first_expiry_years * DAYS_PER_YEAR
     chosen = min(1.0, latest) if days is None else days
-    if float(f"{chosen:.6g}") == float(f"{latest:.6g}"):
+    if chosen < float("inf") and f"{chosen:.6g}" == f"{latest:.6g}":
         return latest
     if not 0.0 < chosen <= latest or not chosen < float("inf"):
         remedy = f"must be above 0 and at most {latest:.6g}, when the first contract held expires: {BEYOND}"

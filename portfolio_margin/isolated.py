@@ -41,6 +41,8 @@ COIN_TICK = 1e-8
 NOISE = 1e-3
 # Ticks of collateral that are tried first, how many times as many next, and amounts that are tried at once.
 FIRST_TRIAL, FURTHER, AT_ONCE = 2**20, 4, 64
+# Of the notional: where what a refused order takes is looked for.
+MOST_NOTIONALS = 4.0
 MARKET = Role.FEE_INCOME
 FUND = Role.INSURANCE_FUND
 
@@ -137,7 +139,12 @@ def open_isolated(
     there = _ticks(book, setting.owner, setting)
     ticks = _lacking_ticks(book, arrays, model, setting, there, backend)
     if ticks is None:
+        # No model asks for more than a few times the notional.
+        notional = float(arrays.notional[setting.row]) * abs(held + setting.quantity)
+        enough = max(there, 0) + int(np.ceil(MOST_NOTIONALS * notional / (arrays.value[setting.cash] * setting.tick)))
+        needed = _lacking_ticks(book, arrays, model, setting, enough, backend)
         remedy = f"{owner} has too little {setting.asset} for the initial margin of the position"
+        remedy += "" if needed is None else f", which takes {needed * setting.tick:.8g}"
         _refuse(setting, "collateral", there * setting.tick, remedy)
     found = _booked(book, arrays, setting, int(ticks or 0), 0)
     statement = margin(found.book.select(owner), arrays, None, model, backend=backend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +34,18 @@ from portfolio_margin.cli.output import (
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.results import json_rows, money_text
 from portfolio_margin.statement import MarginStatement
+from pricing.arrays import DAYS_PER_YEAR
 from pricing.errors import ConfigError
 
 if TYPE_CHECKING:
+    from portfolio_margin.edge.expiries import Ageing, Expiry
     from portfolio_margin.edge.overview import Edge
+    from portfolio_margin.edge.prices import LiquidationPrices
+    from portfolio_margin.edge.probability import BreachProbability
 
+# No model of moves knows probabilities below this, whatever a simulation of it says.
+KNOWABLE = 1e-9
+WEEK_DAYS, FAR_OFF = 7.0, 0.25
 SLOPES = ("equity", "initial_margin", "maintenance_margin")
 
 
@@ -115,7 +123,7 @@ def _find(session: Session, account: str, asked: dict[str, Any]) -> Edge:
         days = horizon_of(case, asked["horizon_days"])
         vol = implied_vol_over(case, days / 365.0) if asked["vol"] is None else asked["vol"]
         settings = EdgeSettings(days, span, Dynamics.usual(vol, asked["jump"]), simulation)
-        found = edge(case, settings)
+        found = replace(edge(case, settings), vol_implied=asked["vol"] is None)
         step("done")
     return found
 
@@ -163,8 +171,10 @@ def _summary(found: Edge) -> dict[str, Any]:
         "nearest_vol_multiple": found.joint.vol,
         "days": away.days,
         "days_searched": away.days_searched,
+        "days_cause": list(away.ageing.cause.names) if away.ageing.cause is not None else [],
         "horizon_days": away.horizon_days,
         "vol": found.dynamics.vol,
+        "vol_from": _vol_line(found),
         "jump": found.dynamics.jump,
         "breach_probability": breach.probability,
         "standard_error": breach.standard_error,
@@ -197,7 +207,19 @@ def _document(found: Edge, identity: dict[str, Any]) -> dict[str, Any]:
         "prices": json_rows(_columns(found), ()),
         "contour": json_rows(boundary, ()),
         "vol_edges": json_rows(by_vol, ()),
+        "expiries": [_settlement(expiry) for expiry in found.distance.ageing.expiries],
     }
+
+
+def _settlement(expiry: Expiry) -> dict[str, Any]:
+    """What an expiry does to the account, no price having moved; null where the model has no rule."""
+    amounts = {
+        f"{name}_{when}": money_text(value) if np.isfinite(value) else None
+        for when, level in (("before", expiry.before), ("after", expiry.after))
+        for name, value in (("margin_balance", level.balance[0]), ("maintenance_margin", level.maintenance[0]))
+    }
+    names = list(expiry.names)
+    return {"days": expiry.days, "expiries": names, "contracts": expiry.contracts, **amounts, "breach": expiry.breaches}
 
 
 def _show(found: Edge, statement: MarginStatement, session: Session, row: list[int]) -> None:
@@ -243,35 +265,91 @@ def _show_contour(found: Edge) -> None:
 def _lines(found: Edge) -> list[str]:
     """Distance, probability and score in sentences."""
     away, breach, prices = found.distance, found.probability, found.prices
-    days = f"{away.days:.1f} days" if np.isfinite(away.days) else f"none within {away.days_searched:.1f} days"
     horizon = f"{away.horizon_days:g} day{'' if away.horizon_days == 1.0 else 's'}"
-    joint = "none"
-    if np.isfinite(found.joint[0]):
-        sigmas, price, vols = found.joint
-        joint = f"{sigmas:.2f} sigmas, at {price * prices.spot:.6g} and {100 * vols:.4g} % of vols"
-    probability = f"{breach.probability:.3g} +- {breach.standard_error:.1g}"
-    if breach.probability == 0.0:
-        probability = (
-            f"no breach on {breach.paths:,} paths, so below {bound_text(breach.upper_bound)} with 95 % confidence"
-        )
     run = f"{breach.paths:,} paths, {breach.steps} steps, seed {breach.seed}"
     lines = [
         f"searched from {prices.span.low * prices.spot:.6g} to {prices.span.high * prices.spot:.6g}, today "
         f"{prices.spot:.8g}, vols sticky by {prices.sticky}",
         *(f"no further, since {reason}" for reason in prices.without_rule),
-        f"band: {away.band}; risk score {found.score:.0f} of 100; edge by time decay alone: {days}",
+        f"band: {away.band}; risk score {found.score:.0f} of 100; {_by_time(away.ageing)}",
+    ]
+    if prices.liquidated:
+        return [*lines, _way_out(prices), f"edge in vols at today's price: {_vol_edges(found)}", _vol_line(found)]
+    joint = "none"
+    if np.isfinite(found.joint[0]):
+        sigmas, price, vols = found.joint
+        joint = f"{sigmas:.2f} sigmas, at {price * prices.spot:.6g} and {100 * vols:.4g} % of vols"
+    lines += [
         f"edge in vols at today's price: {_vol_edges(found)}",
         f"nearest edge over price and vol: {joint}; a sigma is {100 * away.deviation:.2f} % in {horizon}",
-        f"breach within {horizon}: {probability} ({run}; {found.dynamics.jump} jumps, vol "
-        f"{100 * found.dynamics.vol:.1f} %)",
+        f"breach within {horizon}: {_chance(breach)} ({run}; {found.dynamics.jump} jumps)",
+        _vol_line(found),
     ]
-    if np.isfinite(breach.reduction):
+    if away.horizon_days >= found.case.first_expiry_years * DAYS_PER_YEAR:
+        lines.append("the horizon ends with the first expiry held; it is looked at before and after settlement")
+    if np.isfinite(breach.reduction) and breach.probability >= KNOWABLE:
         lines.append(f"variance reduction: plain simulation would need {breach.reduction:.3g} times the paths")
     if breach.without_rule > 0.0:
         lines.append(f"probability of a market in which the model has no rule: {breach.without_rule:.3g}")
     if breach.misread:
         lines.append(f"the sign of the excess is misread at {breach.misread} of 256 points between those computed")
     return lines
+
+
+def _chance(breach: BreachProbability) -> str:
+    if breach.probability == 0.0:
+        bound = bound_text(breach.upper_bound)
+        return f"no breach on {breach.paths:,} paths, so below {bound} with 95 % confidence"
+    if breach.upper_bound < KNOWABLE:
+        return "below 1e-9, which no model of moves can tell from 0"
+    return f"{breach.probability:.3g} +- {breach.standard_error:.1g}"
+
+
+def _way_out(prices: LiquidationPrices) -> str:
+    """Where an account in liquidation would be above its maintenance margin again."""
+    from portfolio_margin.edge.prices import OUT_OF
+
+    short = f"below maintenance margin by {-prices.now.excess[0]:,.0f} {prices.currency}"
+    out = [(p, m) for p, m, side in zip(prices.price, prices.move, prices.side, strict=True) if side == OUT_OF]
+    if not out:
+        return f"{short}; at no price searched would it be above again"
+    places = " or ".join(f"{price:.8g} ({100.0 * move:+.2f} %)" for price, move in out)
+    return f"{short}; it would be above again with {prices.underlying} beyond {places}"
+
+
+def _vol_line(found: Edge) -> str:
+    """The vol behind sigmas and probability, where it is from, and that of a week where it is another."""
+    from portfolio_margin.edge.distance import implied_vol_over, vol_source
+
+    case, used = found.case, found.dynamics.vol
+    days = found.distance.horizon_days
+    if not found.vol_implied:
+        return f"vol {100.0 * used:.1f} %, as given"
+    over = f"{days:g} day{'' if days == 1.0 else 's'}"
+    line = f"vol {100.0 * used:.1f} % over {over}, {vol_source(case, days / DAYS_PER_YEAR)}"
+    week = implied_vol_over(case, WEEK_DAYS / DAYS_PER_YEAR)
+    if days < WEEK_DAYS and abs(week / used - 1.0) > FAR_OFF:
+        line += (
+            f"; over {WEEK_DAYS:g} days it is {100.0 * week:.1f} %: vols of single days rise and fall with weekends "
+            f"and events, and sigmas, band and probability with them (--vol {week:.3g})"
+        )
+    return line
+
+
+def _by_time(alone: Ageing) -> str:
+    """What time alone does, no price moving: when it brings the account to its edge, and which expiry does."""
+    if alone.cause is not None:
+        before, after = alone.cause.before, alone.cause.after
+        return (
+            f"breach in {alone.days:.1f} days though no price moves: the settlement of {', '.join(alone.cause.names)} "
+            f"takes maintenance margin from {before.maintenance[0]:,.0f} to {after.maintenance[0]:,.0f} and the margin "
+            f"balance from {before.balance[0]:,.0f} to {after.balance[0]:,.0f}"
+        )
+    passed = sum(1 for expiry in alone.expiries if expiry.days < alone.days)
+    through = f", through {passed} expiries" if passed > 1 else ", through 1 expiry" if passed else ""
+    when = f"{alone.days:.1f} days" if np.isfinite(alone.days) else f"none within {alone.days_searched:.1f} days"
+    lost = "".join(f"; no further, since {reason}" for reason in alone.without_rule)
+    return f"edge by time alone: {when}{through}{lost}"
 
 
 def _vol_edges(found: Edge) -> str:

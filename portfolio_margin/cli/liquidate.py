@@ -249,6 +249,21 @@ def next_lines(plan: LiquidationPlan, owed: Owed) -> list[str]:
     ]
 
 
+def haircut_lines(plans: list[LiquidationPlan]) -> list[str]:
+    """Accounts whose balance does not fall by cost and penalty alone, since closing changes what is not counted."""
+    moved = []
+    for plan in plans:
+        freed = (plan.after.balance - plan.after.equity) - (plan.before.balance - plan.before.equity)
+        if abs(freed) >= CENT / 2.0:
+            moved.append(f"{plan.account} {freed:+,.2f}")
+    if not moved:
+        return []
+    return [
+        "equity falls by cost and penalty, the balance also by what haircuts and options that do not count take off: "
+        f"closing pays and is paid in coins, which moves that by {', '.join(moved)}"
+    ]
+
+
 def _show(
     plans: list[LiquidationPlan],
     rules: dict[str, Any],
@@ -277,6 +292,7 @@ def _show(
             text = f"{name}: first {count} open orders are cancelled, which releases {money([released], digits)[0]}"
             footer.insert(0, f"{text} {statement.currency} of initial margin")
     footer[0] = footer[0].replace(statement.input_hash, input_hash)
+    footer = [*haircut_lines(plans), *footer]
     footer = [rules_text(rules), *(line for plan in plans for line in next_lines(plan, owed[plan.account])), *footer]
     if not plans:
         footer = ["no account is below maintenance margin", *footer]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import brentq
 
-from portfolio_margin.edge.levels import Case, levels_where_ruled
+from portfolio_margin.edge.expiries import Ageing, ageing
+from portfolio_margin.edge.levels import Case
 from portfolio_margin.edge.prices import LiquidationPrices
 from pricing.arrays import DAYS_PER_YEAR, FloatArray
 from pricing.errors import ConfigError, DataError, Problem
@@ -16,8 +15,6 @@ from pricing.market import UNDATED
 from pricing.surfaces import svi
 
 BANDS = ("safe", "watch", "warning", "critical", "liquidation")
-DAYS_TRIED = 17
-DAY_TOLERANCE_YEARS = 1e-7
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,10 @@ class Bands:
     """Distances below which an account is in a band; the nearer of the two decides.
 
     sigmas  critical, warning, watch, rising: deviations of the price over the horizon
-    days    the same, days of decay along the forward
+    days    the same, days until time alone, decay or an expiry, brings the account to its edge
+
+    A breach by an expiry comes without any move: the account is on watch at least, however far away the day is, and
+    where that is within the horizon its band is at least warning.
 
     ConfigError where they are not three numbers, 0 or more, that rise.
     """
@@ -40,14 +40,23 @@ class Bands:
             if not rising:
                 raise ConfigError(f"{name} = {values!r}: must be three finite numbers, 0 or more, not falling")
 
-    def of(self, sigmas: float, days: float, liquidated: bool = False) -> str:
-        """The band of an account so far from its edge."""
+    def of(
+        self, sigmas: float, days: float, liquidated: bool = False, *, by_expiry: bool = False, horizon: float = 1.0
+    ) -> str:
+        """The band of an account so far from its edge.
+
+        sigmas, days  to the edge
+        liquidated    whether the account is beyond it
+        by_expiry     whether it is an expiry that brings it there in so many days
+        horizon       days
+        """
         if liquidated:
             return BANDS[-1]
+        least = (1 + (days <= horizon)) if by_expiry else 0
         reached = max(
             sum(distance < bound for bound in bounds) for distance, bounds in ((sigmas, self.sigmas), (days, self.days))
         )
-        return BANDS[reached]
+        return BANDS[max(reached, least)]
 
 
 @dataclass(frozen=True)
@@ -79,8 +88,7 @@ class Distance:
                     was found or it was not looked for
     sigmas_vols     deviations of the vol to the nearer of these, inf where there is none
     sigmas_joint    deviations to the nearest point over price and vol, inf where it was not looked for
-    days            until time decay alone, along the forward, brings the account to its edge; inf where it does not
-    days_searched   how far ahead was looked: to the horizon asked for or the first expiry held
+    ageing          what time alone does to the account, along the forward and through the expiries of what it holds
     deviation       of ln(price) over the horizon
     horizon_days    the horizon
     band            of `Bands`
@@ -94,11 +102,20 @@ class Distance:
     vols_above: float
     sigmas_vols: float
     sigmas_joint: float
-    days: float
-    days_searched: float
+    ageing: Ageing
     deviation: float
     horizon_days: float
     band: str
+
+    @property
+    def days(self) -> float:
+        """Until time alone, decay or an expiry, brings the account to its edge; inf where it does not."""
+        return self.ageing.days
+
+    @property
+    def days_searched(self) -> float:
+        """How far ahead was looked: as far as asked for, the last expiry held, or as the model has rules."""
+        return self.ageing.days_searched
 
     @property
     def sigmas(self) -> float:
@@ -127,6 +144,19 @@ def implied_vol_over(case: Case, years: float) -> float:
     return float(np.sqrt(np.interp(years, np.append(0.0, times), np.append(0.0, total)) / years))
 
 
+def vol_source(case: Case, years: float) -> str:
+    """What `implied_vol_over` reads its vol from, for people: the slices around the time, or an option held."""
+    market, left = case.mover.market, case.mover.years_left
+    own = (market.expiry_underlying == case.mover.underlying) & (market.expiry_time != UNDATED) & (left > 0.0)
+    known = np.flatnonzero(own & np.isfinite(market.svi).all(axis=1))
+    if not len(known):
+        return "of the option held nearest to the money"
+    known = known[np.argsort(left[known])]
+    place = int(np.searchsorted(left[known], years))
+    around = [str(market.expiry_name[x]) for x in known[max(place - 1, 0) : place + 1]]
+    return f"at the money, slice{'s' if len(around) > 1 else ''} {' and '.join(around)}"
+
+
 def _vol_of_options(case: Case) -> float:
     """Of the options held on the underlying, that whose strike is nearest to its forward, the first expiry first."""
     table, inputs = case.mover.instruments, case.mover.inputs
@@ -136,33 +166,6 @@ def _vol_of_options(case: Case) -> float:
         raise DataError([Problem("market", None, "underlying", case.underlying, remedy)])
     away = np.abs(np.log(inputs.strike[rows] / inputs.forward[rows]))
     return float(inputs.vol[rows[np.lexsort((away, inputs.tau[rows]))[0]]])
-
-
-def days_to_edge(case: Case, most_days: float) -> tuple[float, float]:
-    """Days until the account falls below maintenance margin though no price moves, inf where it does not, and how far
-    ahead was looked: `most_days`, the first expiry held, or as far as the model has rules for what is then held,
-    whichever is sooner.
-
-    Sampled at 17 times, closer together at the end, where decay is fastest, and solved between two.
-    """
-    latest = min(most_days / DAYS_PER_YEAR, case.first_expiry_years)
-
-    def excess(years: float) -> float:
-        return float(levels_where_ruled(case, np.ones(1), 1.0, years)[0].excess[0])
-
-    times = latest * (1.0 - np.linspace(1.0, 0.0, DAYS_TRIED) ** 2)
-    before = excess(0.0)
-    if before < 0.0:
-        return 0.0, latest * DAYS_PER_YEAR
-    for first, last in pairwise(times):
-        after = excess(float(last))
-        if np.isnan(after):
-            return np.inf, float(first) * DAYS_PER_YEAR
-        if after < 0.0:
-            root = first if before == 0.0 else brentq(excess, float(first), float(last), xtol=DAY_TOLERANCE_YEARS)
-            return float(root) * DAYS_PER_YEAR, latest * DAYS_PER_YEAR
-        before = after
-    return np.inf, latest * DAYS_PER_YEAR
 
 
 def distance(
@@ -182,7 +185,7 @@ def distance(
     vol           per sqrt(year); None for the implied vol over the horizon
     vols          edges along the vols at today's price, where they are known
     joint         deviations to the nearest point over price and vol, `nearest_point`, where it is known
-    most_days     how far ahead decay is looked at
+    most_days     how far ahead time is followed
     bands         None for the usual ones
     """
     if not 0.0 < horizon_days < np.inf or not 0.0 < most_days < np.inf:
@@ -194,10 +197,12 @@ def distance(
     deviation = used * np.sqrt(years)
     below, above = prices.nearest
     sigmas = _sigmas(np.array([below, above]), deviation)
-    days, searched = days_to_edge(case, most_days)
+    alone = ageing(case, most_days)
     along = vols or VolDistance()
     least = min(float(sigmas.min()), along.sigmas, joint)
-    band = (bands or Bands()).of(least, days, prices.liquidated)
+    band = (bands or Bands()).of(
+        least, alone.days, prices.liquidated, by_expiry=alone.cause is not None, horizon=horizon_days
+    )
     both = float(sigmas[0]), float(sigmas[1])
     return Distance(
         below,
@@ -207,8 +212,7 @@ def distance(
         along.above,
         along.sigmas,
         joint,
-        days,
-        searched,
+        alone,
         deviation,
         horizon_days,
         band,

@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portfolio_margin.book import UNGROUPED, Book
+from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
+from portfolio_margin.edge.holdings import check_cash, groups_of, holdings
 from portfolio_margin.edge.moved import Mover, States
 from portfolio_margin.edge.stack import Stack, most_states, stacked
 from portfolio_margin.held import rows_only
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import MarginModel, covered
-from pricing.arrays import FloatArray, IntArray
+from pricing.arrays import FloatArray
 from pricing.errors import ConfigError, DataError, NumericalError, Problem
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
@@ -118,7 +119,7 @@ def open_case(
     notional = np.abs(own.quantity) * _notional(table, small)[own.instrument_idx]
     chosen = _underlying(table, small, own, notional, underlying)
     mover = Mover.of(table, small, chosen, sticky)
-    _check_cash(own, table)
+    check_cash(own, table)
     today = Case(str(account), own, mover, model, scenario_set, 1.0, 1)
     here = States(np.ones(1), np.ones(1))
     now, reasons, arrays = _one_by_one(today, here)
@@ -137,7 +138,7 @@ def levels(case: Case, price: FloatArray, vol: FloatArray | float = 1.0, years: 
 
     price  multiple of today's price, above 0
     vol    multiple of today's vols, above 0
-    years  that have passed, no later than the first expiry held
+    years  that have passed, no later than the first expiry held, which is not settled yet
 
     DataError for states outside these bounds and where the model has no rule for a position in one of them.
     """
@@ -148,10 +149,13 @@ def levels(case: Case, price: FloatArray, vol: FloatArray | float = 1.0, years: 
 
 
 def levels_where_ruled(
-    case: Case, price: FloatArray, vol: FloatArray | float = 1.0, years: float = 0.0
+    case: Case, price: FloatArray, vol: FloatArray | float = 1.0, years: float = 0.0, *, settled: bool = False
 ) -> tuple[Levels, tuple[str, ...]]:
-    """The same with NaN in states in which the model has no rule for a position, and why, one line a position."""
-    found, states, reasons = _tried(case, price, vol, years)
+    """The same with NaN in states in which the model has no rule for a position, and why, one line a position.
+
+    settled  whether what expires at that moment has been settled, at the forwards of each state
+    """
+    found, states, reasons = _tried(case, price, vol, years, settled)
     return found, tuple(f"{problem.value}: {problem.remedy}" for problem in _excluded(case, reasons, states))
 
 
@@ -167,17 +171,17 @@ def account_at(case: Case, price: float) -> tuple[Book, RiskArrays]:
     (market,) = case.mover.markets(states)
     moves = case.model.scenario_set(market)
     arrays = revalue(case.mover.instruments, market, case.scenario_set if moves is None else moves)
-    rows, quantity = _holdings(case, states)
+    rows, quantity = holdings(case.own, case.mover, states)
     names = np.full(len(rows), case.account)
-    return Book.from_arrays(names, rows, quantity[0], _groups(case, arrays.expiry_idx)), arrays
+    return Book.from_arrays(names, rows, quantity[0], groups_of(case.own, arrays.expiry_idx)), arrays
 
 
 def _tried(
-    case: Case, price: FloatArray, vol: FloatArray | float, years: float
+    case: Case, price: FloatArray, vol: FloatArray | float, years: float, settled: bool = False
 ) -> tuple[Levels, States, dict[int, tuple[str, ...]]]:
     """Levels, the states they are of, and by state what the model has no rule for."""
     both = np.broadcast_arrays(np.asarray(price, dtype=np.float64), np.asarray(vol, dtype=np.float64))
-    states = States(both[0].ravel(), both[1].ravel(), float(years))
+    states = States(both[0].ravel(), both[1].ravel(), float(years), settled)
     _check_states(case, states)
     parts: list[Levels] = []
     reasons: dict[int, tuple[str, ...]] = {}
@@ -193,13 +197,13 @@ def _tried(
 
 def _one_by_one(case: Case, states: States) -> tuple[Levels, dict[int, tuple[str, ...]], RiskArrays]:
     """Levels, each in a market of its own; what has no rule, by state; and the risk arrays of the last."""
-    rows, quantity = _holdings(case, states)
+    rows, quantity = holdings(case.own, case.mover, states)
     found: list[Levels] = []
     reasons: dict[int, tuple[str, ...]] = {}
     for k, market in enumerate(case.mover.markets(states)):
         moves = case.model.scenario_set(market)
         arrays = revalue(case.mover.instruments, market, case.scenario_set if moves is None else moves, tick=None)
-        groups = _groups(case, arrays.expiry_idx)
+        groups = groups_of(case.own, arrays.expiry_idx)
         book = Book.from_arrays(np.zeros(len(rows), np.int64), rows, quantity[k], groups)
         level, unseen = _levels(case, book, arrays)
         found.append(level)
@@ -217,10 +221,10 @@ def _at_once(case: Case, states: States) -> tuple[Levels, dict[int, tuple[str, .
         stack.instruments, stack.market, stack.spread(case.scenario_set) if moves is None else moves, tick=None
     )
     arrays = _under_old_names(case, stack, arrays)
-    rows, quantity = _holdings(case, states)
+    rows, quantity = holdings(case.own, case.mover, states)
     owner = np.repeat(np.arange(len(states)), len(rows))
     place = stack.contracts.place(np.tile(rows, len(states)), owner)
-    book = Book.from_arrays(owner, place, quantity.ravel(), _groups(case, arrays.expiry_idx))
+    book = Book.from_arrays(owner, place, quantity.ravel(), groups_of(case.own, arrays.expiry_idx))
     return _levels(case, book, arrays)
 
 
@@ -272,42 +276,6 @@ def _excluded(case: Case, reasons: dict[int, tuple[str, ...]], states: States) -
             remedy = f"{reason}{place}: the edge is of a whole account, so there is none"
             problems.setdefault(name, Problem("book", case.account, "instrument", name, remedy))
     return list(problems.values())
-
-
-def _holdings(case: Case, states: States) -> tuple[IntArray, FloatArray]:
-    """(P,) rows of the table held in any state, and (K,P) how much: variation margin is in the cash it is paid in."""
-    mover, own, table = case.mover, case.own, case.mover.instruments
-    settled = own.instrument_idx[table.is_settled[own.instrument_idx]]
-    amount = own.quantity[table.is_settled[own.instrument_idx]]
-    cash = _cash_rows(table)[settled]
-    rows = np.unique(np.concatenate([own.instrument_idx, cash]))
-    quantity = np.zeros((len(states), len(rows)))
-    np.add.at(quantity.T, np.searchsorted(rows, own.instrument_idx), own.quantity[:, None])
-    paid = mover.variation(settled, states) * amount
-    np.add.at(quantity.T, np.searchsorted(rows, cash), paid.T)
-    return rows, quantity
-
-
-def _groups(case: Case, expiry_idx: IntArray) -> IntArray | None:
-    """Groups of a book as those of the account."""
-    key = case.own.group_key
-    return None if len(key) and key.min() == UNGROUPED else expiry_idx
-
-
-def _cash_rows(table: Instruments) -> IntArray:
-    """(N,) row of the cash that each contract settles in, -1 where there is none."""
-    cash = np.flatnonzero(table.kind == Kind.CASH)
-    row = np.full(int(table.currency_idx.max(initial=0)) + 1, -1)
-    row[table.currency_idx[cash]] = cash
-    return np.asarray(row[table.currency_idx])
-
-
-def _check_cash(own: Book, table: Instruments) -> None:
-    lost = own.instrument_idx[table.is_settled[own.instrument_idx] & (_cash_rows(table)[own.instrument_idx] < 0)]
-    if len(lost):
-        remedy = "its settlement currency is not among the instruments, so variation margin cannot be booked"
-        names = table.instrument_id[lost]
-        raise DataError([Problem("instruments", None, "instrument", str(name), remedy) for name in names])
 
 
 def _check_states(case: Case, states: States) -> None:

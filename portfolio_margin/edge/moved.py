@@ -31,18 +31,20 @@ class States:
     price  (K,) of the underlying, a multiple of today's, above 0
     vol    (K,) of the options on it, a multiple, above 0
     years  one number, 0 or more: time that has passed, the same in all of them
+    settled   whether what expires at that moment has been settled
     """
 
     price: FloatArray
     vol: FloatArray
     years: float = 0.0
+    settled: bool = False
 
     def __len__(self) -> int:
         return len(self.price)
 
     def part(self, first: int, last: int) -> States:
         """States first to last - 1."""
-        return States(self.price[first:last], self.vol[first:last], self.years)
+        return States(self.price[first:last], self.vol[first:last], self.years, self.settled)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from portfolio_margin.edge.levels import Case
 from portfolio_margin.edge.nearest_point import NearestPoint, nearest_point
 from portfolio_margin.edge.price_paths import Dynamics
 from portfolio_margin.edge.prices import LiquidationPrices, Span, liquidation_prices
-from portfolio_margin.edge.probability import BreachProbability, Simulation, breach_probability
+from portfolio_margin.edge.probability import BEYOND, BreachProbability, Simulation, breach_probability
 from portfolio_margin.edge.score import ScoreInputs, ScoreParams, risk_score, score_inputs
 from portfolio_margin.edge.vols import LiquidationVols
 from pricing.arrays import DAYS_PER_YEAR
@@ -51,6 +51,7 @@ class Edge:
     inputs       of the score
     score        0 to 100, see `risk_score`
     dynamics     of price and vol behind deviations and probability
+    vol_implied  whether their vol is the one implied over the horizon
     """
 
     case: Case
@@ -62,17 +63,21 @@ class Edge:
     inputs: ScoreInputs
     score: float
     dynamics: Dynamics
+    vol_implied: bool
 
 
 def horizon_of(case: Case, days: float | None) -> float:
     """The horizon in days: as asked, or a day, or to the first expiry held if that is sooner.
 
-    ConfigError where it is not above 0 or ends after the first expiry: what settles then is another account.
+    The first expiry as it is printed, with six digits, is the moment itself. ConfigError where the horizon is not above
+    0 or ends after it: from there on an account depends on the price of that day.
     """
     latest = case.first_expiry_years * DAYS_PER_YEAR
     chosen = min(1.0, latest) if days is None else days
+    if chosen < float("inf") and f"{chosen:.6g}" == f"{latest:.6g}":
+        return latest
     if not 0.0 < chosen <= latest or not chosen < float("inf"):
-        remedy = f"must be above 0 and at most {latest:.6g}, when the first contract held expires"
+        remedy = f"must be above 0 and at most {latest:.6g}, when the first contract held expires: {BEYOND}"
         raise ConfigError(f"horizon_days = {chosen!r}: {remedy}")
     return chosen
 
@@ -111,4 +116,5 @@ def edge(case: Case, settings: EdgeSettings | None = None) -> Edge:
         inputs=inputs,
         score=float(risk_score(inputs, how.score)),
         dynamics=dynamics,
+        vol_implied=how.dynamics is None,
     )

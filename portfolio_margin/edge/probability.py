@@ -21,6 +21,8 @@ from portfolio_margin.edge.vols import liquidation_vols
 from pricing.arrays import DAYS_PER_YEAR, BoolArray, FloatArray
 from pricing.errors import ConfigError
 
+# Why no horizon goes on after an expiry.
+BEYOND = "what is paid then depends on the price of that day, and is known no later; `expiries` follow no move"
 FINE, COARSE = Nodes(161, 9, 3), Nodes(61, 5, 2)
 # Paths of a run that decides, and breaches that it must have seen to be believed.
 PILOT_PATHS, FEWEST_BREACHES = 2_000, 50
@@ -95,7 +97,8 @@ def breach_probability(
 ) -> BreachProbability:
     """The probability of a breach within a horizon, with its standard error.
 
-    horizon_days  above 0, and no longer than to the first expiry held: what settles then is another account
+    horizon_days  above 0, and no longer than to the first expiry held; where it ends with that, paths are looked at
+                  once more after what expires has been settled at the price each has come to
     dynamics      of price and vol; None for `Dynamics.usual` at the implied vol over the horizon
     simulation    None for 20,000 paths of 24 steps
     known_edges   price and vol multiples of points of the boundary that paths may be led to; None for the nearest on
@@ -110,7 +113,7 @@ def breach_probability(
     years = horizon_days / DAYS_PER_YEAR
     if not 0.0 < years <= case.first_expiry_years:
         latest = case.first_expiry_years * DAYS_PER_YEAR
-        remedy = f"must be above 0 and at most {latest:.6g}, when the first contract held expires"
+        remedy = f"must be above 0 and at most {latest:.6g}, when the first contract held expires: {BEYOND}"
         raise ConfigError(f"horizon_days = {horizon_days!r}: {remedy}")
     moving = dynamics or Dynamics.usual(implied_vol_over(case, years))
     if levels(case, np.ones(1)).excess[0] < 0.0:

@@ -38,7 +38,7 @@ def edge_contour(around: Contour, prices: LiquidationPrices, title: str = "") ->
     inside = slice(max(int(first) - 1, 0), int(last) + 1)
     sheet = np.ma.masked_invalid(around.excess[:, inside])
     most = _most(sheet, float(prices.now.excess[0]))
-    image = axes.pcolormesh(x[inside], y, sheet, cmap="RdBu", vmin=-most, vmax=most, shading="gouraud")
+    image = axes.pcolormesh(x[inside], y, sheet, cmap=_two_sided(), vmin=-most, vmax=most, shading="gouraud")
     figure.colorbar(
         image, label=f"margin balance less maintenance margin [{prices.currency}]", extend="both", format=grouped
     )
@@ -154,6 +154,15 @@ def _shown(edges: FloatArray, low: float, high: float) -> tuple[float, float]:
     below, above = edges[edges < 1.0].min(initial=1.0), edges[edges >= 1.0].max(initial=1.0)
     first, last = min(below**BEYOND, 1.0 - LEAST_MOVE), max(above**BEYOND, 1.0 + LEAST_MOVE)
     return max(first, low), min(last, high)
+
+
+def _two_sided() -> Any:
+    """Red below 0 and blue above, with a step at 0: just above the edge is told from just below it."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    usual = colormaps["RdBu"]
+    return ListedColormap(np.vstack([usual(np.linspace(0.0, 0.42, 128)), usual(np.linspace(0.58, 1.0, 128))]))
 
 
 def _most(sheet: Any, now: float) -> float:

@@ -23,6 +23,7 @@ from scenarios.shocks import ScenarioSet
 MOST_COLUMNS = 40
 # Numbers stand in the cells of matrices up to so many columns.
 MOST_NUMBERS = 24
+NO_SCENARIO = "0.88"
 UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -183,6 +184,9 @@ def _draw(figure: Any, axes: Any, layout: _Layout, pnl: FloatArray, worst: Any, 
     image = axes.imshow(np.ma.masked_invalid(table), aspect="auto", cmap="RdBu", vmin=-most, vmax=most)
     figure.colorbar(image, label=f"P&L [{currency}]", fraction=0.04, pad=0.02, format=grouped)
     axes.grid(visible=False)
+    if np.isnan(table).any():
+        axes.set_facecolor(NO_SCENARIO)
+        axes.set_xlabel(f"{layout.across}; grey: no scenario there")
     axes.set_yticks(range(shape[0]), layout.rows, fontsize="small")
     if any(layout.columns):
         axes.set_xticks(range(shape[1]), layout.columns, fontsize="small", rotation=35, ha="right")

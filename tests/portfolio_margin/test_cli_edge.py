@@ -49,8 +49,27 @@ def test_the_table_says_what_was_searched_and_what_decides(run: Any) -> None:
         assert text in done.out, done.out
     gone = run("edge", "perpetual-long-liquidated", *QUICK)
     assert "band: liquidation" in gone.out and "out of" in gone.out
+    # Of an account beyond its edge: how far, and where it would be on this side again.
+    price = json.loads(run("edge", "perpetual-long-liquidated", *QUICK, "--json").out)["prices"][0]["price"]
+    assert f"it would be above again with ETH beyond {price:.8g} (+" in gone.out and "breach within" not in gone.out
     safe = run("edge", "box-01", *QUICK)
     assert "so below 0.003 with 95 % confidence" in safe.out
+
+
+def test_an_expiry_that_breaches_is_told_with_the_margins_on_both_sides(run: Any) -> None:
+    done = run("edge", "box-02", *QUICK)
+    document = json.loads(run("edge", "box-02", *QUICK, "--json").out)
+    (expiry,) = document["expiries"]
+    assert document["band"] == "watch" and document["days_cause"] == expiry["expiries"] == ["ETH-2026-03-27"]
+    assert document["days"] == expiry["days"] and expiry["breach"]
+    assert float(expiry["maintenance_margin_after"]) > float(expiry["margin_balance_after"])
+    assert "breach in 28.9 days though no price moves: the settlement of ETH-2026-03-27" in done.out
+    # What a simulation says beyond all models is not told as known, and the vol comes with its origin.
+    assert 0.0 < document["upper_bound"] < 1e-9 and "below 1e-9, which no model" in done.out
+    assert "times the paths" not in done.out
+    assert "over 1 day, at the money, slices ETH-2026-02-27 and ETH-2026-02-28" in document["vol_from"]
+    given = run("edge", "box-02", *QUICK, "--vol", "0.9")
+    assert "vol 90.0 %, as given" in given.out
 
 
 @pytest.mark.parametrize(

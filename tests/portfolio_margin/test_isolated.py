@@ -195,7 +195,12 @@ def test_an_engine_takes_the_same_transfers() -> None:
         ("alice", ("BTC-60D-68000-C", 2.0), -0.5, "the price of an option is 0 or more"),
         ("alice", ("BTC-60D-68000-C", -2.0), 1500.0, "by what it pays"),
         ("alice", ("BTC-PERPETUAL", 1000.0), 1e-12, "price = 1e-12: BTC-PERPETUAL may trade from"),
-        ("alice", ("BTC-PERPETUAL", 10_000_000.0), None, "alice has too little BTC"),
+        (
+            "alice",
+            ("BTC-PERPETUAL", 10_000_000.0),
+            None,
+            "alice has too little BTC for the initial margin of the position, which takes ",
+        ),
         ("bob", ("BTC-PERPETUAL", 10.0), None, "bob has too little BTC"),
     ],
 )

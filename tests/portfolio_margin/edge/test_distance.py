@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from portfolio_margin.derivatives import market_derivatives
 from portfolio_margin.edge.contour import contour
-from portfolio_margin.edge.distance import BANDS, Bands, VolDistance, days_to_edge, distance, implied_vol_over
+from portfolio_margin.edge.distance import BANDS, Bands, VolDistance, distance, implied_vol_over
+from portfolio_margin.edge.expiries import ageing
 from portfolio_margin.edge.levels import levels
 from portfolio_margin.edge.overview import EdgeSettings, edge, horizon_of
 from portfolio_margin.edge.payoff import payoff
@@ -56,15 +57,15 @@ def test_days_are_when_decay_has_eaten_the_room() -> None:
     """A long straddle on borrowed money: its equity falls with the Black-76 value, its requirement is computed anew."""
     value = float(price(PRICE, PRICE, 30.0 / 365.0, 0.6, 1)) * 2.0
     case = linear_case(-0.4 * value, {"U-1000-C": 1.0, "U-1000-P": 1.0})
-    days, searched = days_to_edge(case, 365.0)
-    assert searched == pytest.approx(30.0)
+    days = ageing(case).days
+    assert ageing(case).days_searched == pytest.approx(30.0)
     assert 0.0 < days < 30.0
     at_edge = levels(case, np.ones(1), 1.0, days / 365.0)
     left = 2.0 * float(price(PRICE, PRICE, (30.0 - days) / 365.0, 0.6, 1))
     assert at_edge.equity[0] == pytest.approx(left - 0.4 * value, abs=1e-4)
     assert at_edge.excess[0] == pytest.approx(0.0, abs=1e-3)
-    assert days_to_edge(case, days / 2.0)[0] == np.inf
-    assert days_to_edge(linear_case(-1.0001 * value, {"U-1000-C": 1.0, "U-1000-P": 1.0}), 9.0)[0] == 0.0
+    assert ageing(case, days / 2.0).days == np.inf
+    assert ageing(linear_case(-1.0001 * value, {"U-1000-C": 1.0, "U-1000-P": 1.0}), 9.0).days == 0.0
 
 
 def test_a_market_without_a_slice_takes_the_vol_of_an_option_or_asks() -> None:
@@ -90,6 +91,7 @@ def test_bands_are_what_they_say() -> None:
     bands = Bands((1.0, 2.0, 3.0), (0.0, 0.0, 5.0))
     assert [bands.of(d, np.inf) for d in (0.5, 1.0, 2.5, 3.0)] == ["critical", "warning", "watch", "safe"]
     assert bands.of(10.0, 4.0) == "watch"
+    assert [bands.of(10.0, d, by_expiry=True, horizon=8.0) for d in (7.9, 8.0, 8.1)] == ["warning", "warning", "watch"]
     with pytest.raises(ConfigError, match=r"sigmas = \(3\.0, 2\.0, 1\.0\)"):
         Bands(sigmas=(3.0, 2.0, 1.0))
 

@@ -10,7 +10,7 @@ import pytest
 from portfolio_margin import Book, margin
 from portfolio_margin.derivatives import with_price
 from portfolio_margin.edge import levels as levels_module
-from portfolio_margin.edge.distance import days_to_edge
+from portfolio_margin.edge.expiries import ageing
 from portfolio_margin.edge.levels import levels, levels_where_ruled, open_case
 from portfolio_margin.edge.prices import INTO, Span, liquidation_prices
 from portfolio_margin.models import worst_case
@@ -169,7 +169,9 @@ def test_slopes_and_days_end_where_the_rules_do() -> None:
     found = liquidation_prices(case, Span(0.5, 2.0, 61))
     assert len(found) >= 1
     assert np.all(np.isfinite(found.price_slope)) and np.all(np.isnan(found.time_slope))
-    assert days_to_edge(case, 30.0) == (np.inf, 0.0)
+    alone = ageing(case, 30.0)
+    assert (alone.days, alone.days_searched) == (np.inf, 0.0)
+    assert alone.without_rule[0].startswith("ETH: a balance owed")
 
 
 def test_a_contract_without_cash_to_pay_into_is_named() -> None:

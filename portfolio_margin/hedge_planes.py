@@ -56,7 +56,9 @@ def supported(trials: Trials, reach: Reach, measure: str) -> bool:
 def supporting_plane(trials: Trials, reach: Reach, measure: str, weight: float, lots: FloatArray, label: str) -> Plane:
     """The plane of a `supported` measure at trades (n,).
 
+    trials, reach   of the account, within the limits
     weight  how often a measure of funds counts the margin
+    lots    where the plane touches the requirement, in whole fine steps
     label   of the scenario that is active
     """
     arrays, column = trials.arrays, trials.column

@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.dollars import money_step
 from portfolio_margin.hedge_candidates import best_of, cheapest_completion, refuted, without_needless
 from portfolio_margin.hedge_columns import spread
+from portfolio_margin.hedge_planes import ROUNDING, rounding
 from portfolio_margin.hedge_program import Bands, Program
 from portfolio_margin.hedge_result import Hedge, HedgeTrade, trades_of
 from portfolio_margin.hedge_search import Found, Search, active
@@ -35,6 +37,8 @@ from scenarios.risk_arrays import RiskArrays
 
 # Of the notional of the account: planes this near to the highest one bind.
 BINDING = 1e-5
+# Ticks that exact sums of a statement may be off the requirement of real numbers: those of the assets held.
+TICKS = 16.0
 NO_BANDS = Bands(np.zeros((0, 0)), np.zeros(0), np.zeros(0))
 
 
@@ -140,7 +144,7 @@ def hedge(
         return _result(desk, search, asked, Found(nothing, 0.0), 0.0)
     best, bound = _searched(desk, search, asked, {})
     if best is None:
-        raise _infeasible(desk, search, asked)
+        raise _infeasible(desk, search, asked, search.proven and bool(np.isposinf(bound)))
     return _result(desk, search, asked, best, bound)
 
 
@@ -177,7 +181,9 @@ def _searched(
     Where nothing is proven, or the gap stays open, the subsets of `named_subsets` are searched by themselves, the same
     way, and what is found of each is where a search among all begins: so more to choose from never costs more.
     """
-    ceiling, nothing = asked.ceiling, np.zeros(len(desk.trials.rows))
+    nothing = np.zeros(len(desk.trials.rows))
+    # What a statement meets to the cent must not be out of reach by the last bit of a sum.
+    ceiling = asked.ceiling + float(rounding(desk.trials, nothing)) + TICKS * float(desk.arrays.tick or 0.0)
 
     def verify(lots: FloatArray) -> float:
         return _missed(desk, search, asked.target, lots)
@@ -193,6 +199,8 @@ def _searched(
         search.convex = not refuted(search, best, bound)
         return best, bound
     starts = [best, cheapest_completion(search, nothing, ceiling, verify, np.inf if best is None else best.cost)]
+    if search.proven and np.isposinf(bound) and not any(starts):
+        return None, bound
     for few in named_subsets(desk.trials):
         part = replace(desk, trials=fewer_contracts(desk.trials, desk.book, desk.arrays, few))
         key = part.trials.rows.tobytes()
@@ -203,15 +211,16 @@ def _searched(
             starts.append(Found(spread(smaller.lots, few, len(nothing)), smaller.cost))
     best = best_of(search, [found for found in starts if found is not None], ceiling, verify)
     if best is not None and refuted(search, best, bound):
-        # Slopes are taken next to a point: near a kink their planes may lie above the requirement.
+        # The planes hold, so that this is an error of the solver: nothing is claimed of its answer.
         search.convex = False
     return best, bound
 
 
 def _result(desk: Desk, search: Search, asked: _Asked, best: Found, bound: float) -> Hedge:
     proven = search.proven and np.isfinite(bound)
-    # A bound is a sum of binary fractions: never above a cost that was reached.
+    # A bound is a sum of binary fractions: never above a cost that was reached, nor below it by the last bits.
     lower = min(max(bound, 0.0), best.cost) if proven else np.nan
+    lower = best.cost if best.cost - lower <= ROUNDING * best.cost else lower
     gap = (best.cost - lower) / best.cost if best.cost > 0.0 else 0.0 if proven or best.cost == 0.0 else np.nan
     target = asked.target
     return assemble(desk, search, asked.costs, best.lots, (target.measure, target.amount), (lower, gap))
@@ -273,17 +282,27 @@ def _notes(search: Search, gap: float, excluded: tuple[str, ...]) -> tuple[str, 
     return tuple(notes)
 
 
-def _infeasible(desk: Desk, search: Search, asked: _Asked) -> InfeasibleError:
-    """The error that says what can be reached: the least of the requirement within the limits."""
+def _infeasible(desk: Desk, search: Search, asked: _Asked, proven: bool) -> InfeasibleError:
+    """The error that says what can be reached: the least of the requirement within the limits.
+
+    proven  whether the program has shown that there are no trades
+    """
     target = asked.target
-    lots, reached = smallest(desk, search)
+    lots, least = smallest(desk, search)
     value = desk.measured(lots, target.measure, search.program.cost(lots))
-    side, name = ("at most", "smallest") if target.measure in CEILINGS else ("at least", "largest")
-    sure = "" if search.proven and reached else "found "
+    ceiling = target.measure in CEILINGS
+    side, name, beyond = ("at most", "smallest", "lower") if ceiling else ("at least", "largest", "higher")
+    limit = least if ceiling else -least
+    # Below the least plane by no more than a statement rounds: nothing smaller exists.
+    sure = abs(value - limit) <= 3.0 * money_step(desk.arrays) + search.near
+    known = f"none {beyond} than {limit:,.2f} is possible" if np.isfinite(limit) else ""
+    reached = f"the {name} is {value:,.2f}" if sure else f"the {name} found is {value:,.2f}"
+    reached += f", {known}" if known and not sure else ""
+    none = "no trades within the limits bring" if proven else "no trades were found within the limits that bring"
     advice, deposit = _advice(desk, asked, value)
     message = (
-        f"{desk.trials.account}: no trades within the limits bring {target.measure} to {side} {target.amount:,.2f} "
-        f"{desk.arrays.currency}; the {name} {sure}is {value:,.2f}. {advice}"
+        f"{desk.trials.account}: {none} {target.measure} to {side} {target.amount:,.2f} "
+        f"{desk.arrays.currency}; {reached}. {advice}"
     )
     return InfeasibleError(message, value, desk.orders(lots), deposit)
 
@@ -320,16 +339,15 @@ def _advice(desk: Desk, asked: _Asked, reached: float) -> tuple[str, float]:
     return f"C{closing[1:]}: {deposit}. Or allow more contracts, {allow}", least
 
 
-def smallest(desk: Desk, search: Search) -> tuple[FloatArray, bool]:
-    """Whole lots of the least requirement found, and whether none smaller exists, to within rounding to lots."""
+def smallest(desk: Desk, search: Search) -> tuple[FloatArray, float]:
+    """Whole lots of the least requirement found, and the least there can be, -inf where none is proven."""
     bound = search.relax(np.inf, cost_weight=0.0, margin_weight=1.0)
     points = [lots for lots, _ in search.seen]
     rounded = [np.trunc(lots) for lots in points] + [np.rint(lots) for lots in points]
     allowed = [lots for lots in rounded if search.program.allows(lots)] or [np.zeros(len(desk.trials.rows))]
     costs = np.array([search.program.cost(lots) for lots in allowed])
     values = search.values(np.array(allowed)) + search.program.spent * costs
-    least = int(np.argmin(values))
-    return allowed[least], bool(np.isfinite(bound) and values[least] <= bound + 1e-3 * max(abs(bound), search.near))
+    return allowed[int(np.argmin(values))], bound if search.proven else -np.inf
 
 
 __all__ = ["Costs", "Hedge", "HedgeTrade", "Limits", "Target", "hedge"]

@@ -26,6 +26,8 @@ from pricing.errors import NumericalError
 
 # Money in the program is in thousandths of the notional of the account, so that no number is very large or small.
 UNIT_SHARE = 1e-3
+# The largest weight in the objective, where the least is 1.
+MOST_APART = 1e4
 SOLVED, STOPPED, INFEASIBLE = 0, 1, 2
 
 
@@ -65,7 +67,7 @@ class Answer(NamedTuple):
 class Stated(NamedTuple):
     """A program as a solver takes it, over (b, s, r): minimise objective, low <= matrix <= high, lower <= . <= upper.
 
-    unit   margin currency of one in the program
+    unit   margin currency of one of the objective
     """
 
     objective: FloatArray
@@ -160,15 +162,18 @@ class Program:
         unit = UNIT_SHARE * self.scale
         cost = np.concatenate([self.buy_cost, self.sell_cost]) / unit
         matrix, low, high = self._rows(ceiling, cost, unit)
-        # The planes already bound r from below; without a weight of its own it must not run away.
+        objective = np.append((cost_weight + margin_weight * self.spent) * cost, margin_weight)
+        # Solvers take what is gained by less than 1e-7 for nothing: the cheapest lot must not be.
+        weights = objective[objective > 0.0]
+        size = max(float(weights.min()), float(weights.max()) / MOST_APART) if len(weights) else 1.0
         return Stated(
-            objective=np.append((cost_weight + margin_weight * self.spent) * cost, margin_weight),
+            objective=objective / size,
             matrix=matrix,
             low=low,
             high=high,
             lower=np.append(np.zeros(len(cost)), -np.inf),
             upper=np.concatenate([self.most_bought, self.most_sold, [np.inf]]),
-            unit=unit,
+            unit=unit * size,
         )
 
     def _rows(self, ceiling: float, cost: FloatArray, unit: float) -> tuple[FloatArray, FloatArray, FloatArray]:

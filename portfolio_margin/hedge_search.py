@@ -1,10 +1,11 @@
 """How the trades of a hedge are found: planes are added where the program's trades cost more margin than it believed.
 
 Where a requirement is convex in the quantities every plane holds everywhere, so that what the program minimises is a
-lower bound of the cost. That is claimed only where the model declares it (see `convexity`), and it is looked at all the
-same: a plane that lies above the requirement at any trade evaluated proves that it is not convex. Such a plane is
-lowered to what was found, no bound is claimed any more, and where the program's trades still miss the target, the
-target is tightened by what they miss.
+lower bound of the cost. That is claimed only where the model declares it and gives the planes (see `hedge_planes`), and
+it is looked at all the same: a plane that lies above the requirement at any trade evaluated proves that it does not
+hold. Elsewhere planes are differences beside the trades, and nothing is claimed. A plane that is contradicted is
+lowered to what was found, and where the program's trades still miss the target, the target is tightened by what they
+miss.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portfolio_margin.convexity import declared_convex
+from portfolio_margin.convexity import INITIAL
 from portfolio_margin.hedge_columns import MOST_COLUMNS, WIDER, relaxed, whole_lots
+from portfolio_margin.hedge_planes import ROUNDING, Reach, rounding, supported, supporting_plane
 from portfolio_margin.hedge_program import INFEASIBLE, SOLVED, Plane, Program
 from portfolio_margin.hedge_terms import CEILINGS
-from portfolio_margin.trial_margins import TrialMargins, Trials, slopes, trial_margins
+from portfolio_margin.trial_margins import FINE, TrialMargins, Trials, slopes, trial_margins
 from pricing.arrays import BoolArray, FloatArray
 from pricing.instruments import Kind
 
@@ -28,9 +30,10 @@ MOST_RELAXED_ROUNDS = 60
 MOST_WHOLE_ROUNDS = 15
 # Where nothing can be proven, a few programs are enough to find what polishing cannot.
 MOST_UNPROVEN_ROUNDS = 5
-# Of the notional of the account: what the program may miss a ceiling by before trades are checked exactly.
-NEAR = 1e-7
-# Of the notional: a plane this far above the requirement contradicts it. Planes are exact to the kinks nearby.
+# Of the notional of the account: what the program may miss a ceiling by before trades are checked exactly; by planes
+# that are exact and by differences.
+NEAR_EXACT, NEAR = 1e-9, 1e-7
+# Of the notional: a plane of differences this far above the requirement contradicts it: it knows no kinks nearer.
 CONTRADICTION = 1e-5
 # Shares of a direction that is tried as a whole.
 SHARES = np.append(2.0 ** -np.arange(10.0, 1.0, -1.0), np.arange(0.3, 1.05, 0.05))
@@ -70,16 +73,14 @@ class Search:
     seen: list[tuple[FloatArray, float]] = field(default_factory=list)
 
     @cached_property
+    def reach(self) -> Reach:
+        """What may be held after trades within the limits."""
+        return Reach.of(self.trials, self.program)
+
+    @cached_property
     def declared(self) -> bool:
-        """Whether the model declares convex what the ceiling is on, over all trades within the limits."""
-        trials, program = self.trials, self.program
-        adds, takes = np.maximum(trials.per_lot, 0.0), np.maximum(-trials.per_lot, 0.0)
-        low = trials.base - program.most_sold @ adds - program.most_bought @ takes
-        high = trials.base + program.most_bought @ adds + program.most_sold @ takes
-        turning = np.zeros(len(trials.arrays), dtype=np.bool_)
-        turning[trials.column[(low < 0.0) & (high > 0.0)]] = True
-        turning &= trials.arrays.is_collateral
-        return declared_convex(trials.model, trials.arrays, turning, self.measure)
+        """Whether the model declares convex what the ceiling is on, within the limits, and gives its exact planes."""
+        return supported(self.trials, self.reach, self.measure)
 
     @property
     def proven(self) -> bool:
@@ -89,7 +90,7 @@ class Search:
     @property
     def near(self) -> float:
         """Margin currency that the program may miss a ceiling by."""
-        return NEAR * self.trials.scale
+        return (NEAR_EXACT if self.proven else NEAR) * self.trials.scale
 
     def values(self, points: FloatArray) -> FloatArray:
         """(K,) what a ceiling is on, after trades (K,n): a margin, less the margin balance for a floor."""
@@ -97,23 +98,35 @@ class Search:
 
     def measured(self, found: TrialMargins) -> FloatArray:
         """(K,) what the ceiling is on, of margins after trades."""
-        margin = found.initial if self.measure in ("initial_margin", "available_funds") else found.maintenance
+        margin = found.initial if self.measure in INITIAL else found.maintenance
         return margin if self.measure in CEILINGS else self.weight * margin - found.balance
 
     def support(self, lots: FloatArray) -> float:
         """The requirement at trades (n,), and its plane there among those of the program."""
+        # Trades are evaluated in whole fine steps; the plane must be that of the same.
+        lots = np.rint(lots / FINE) * FINE
         found = trial_margins(self.trials, lots[None, :], backend=self.backend)
         value = float(self.measured(found)[0])
-        self._observe(lots[None, :], np.array([value]))
-        by_lot = slopes(self.trials, lots, backend=self.backend)
-        margin = "initial" if self.measure in ("initial_margin", "available_funds") else "maintenance"
-        gradient = by_lot[margin] if self.measure in CEILINGS else self.weight * by_lot[margin] - by_lot["balance"]
         worst = int(found.worst_scenario[0])
         label = "" if worst < 0 else str(self.trials.arrays.scenario_set.label[worst])
-        plane = Plane(value - float(gradient @ lots), gradient, label)
+        self._observe(lots[None, :], np.array([value]))
+        plane = self._exact(lots, value, label) if self.proven else None
         points, values = (np.array(column) for column in zip(*self.seen, strict=True))
+        plane = self._by_differences(lots, value, label) if plane is None else plane
         self.program.planes.append(self._lowered(plane, points, values))
         return value
+
+    def _exact(self, lots: FloatArray, value: float, label: str) -> Plane | None:
+        """The plane that the model gives; None where it is not that of the requirement, and nothing is proven then."""
+        plane = supporting_plane(self.trials, self.reach, self.measure, self.weight, lots, label)
+        self.convex = bool(abs(plane.at(lots) - value) <= rounding(self.trials, lots[None, :])[0])
+        return plane if self.convex else None
+
+    def _by_differences(self, lots: FloatArray, value: float, label: str) -> Plane:
+        by_lot = slopes(self.trials, lots, backend=self.backend)
+        margin = by_lot["initial" if self.measure in INITIAL else "maintenance"]
+        gradient = margin if self.measure in CEILINGS else self.weight * margin - by_lot["balance"]
+        return Plane(value - float(gradient @ lots), gradient, label)
 
     def _observe(self, points: FloatArray, values: FloatArray) -> None:
         """Keep trades (K,n) evaluated, and lower every plane that lies above one: no convex requirement has that."""
@@ -125,11 +138,12 @@ class Search:
             self.program.planes[k] = self._lowered(plane, points, values)
 
     def _lowered(self, plane: Plane, points: FloatArray, values: FloatArray) -> Plane:
-        over = float((plane.constant + points @ plane.gradient - values).max())
-        if over <= CONTRADICTION * self.trials.scale:
+        over = plane.constant + points @ plane.gradient - values
+        allowed = rounding(self.trials, points) if self.proven else CONTRADICTION * self.trials.scale
+        if np.all(over <= allowed):
             return plane
         self.convex = False
-        return plane._replace(constant=plane.constant - over)
+        return plane._replace(constant=plane.constant - float(over.max()))
 
     def relax(self, ceiling: float, *, cost_weight: float = 1.0, margin_weight: float = 0.0) -> float:
         """Add planes until trades that need not be whole agree with them; the lower bound of the objective.
@@ -199,7 +213,7 @@ class Search:
 
     def gap_closed(self, cost: float, bound: float) -> bool:
         """Whether a cost is as near to a lower bound as was asked for."""
-        return bool(cost - bound <= self.program.gap * max(abs(cost), 1e-12))
+        return bool(cost - bound <= max(self.program.gap, ROUNDING) * max(abs(cost), 1e-12))
 
     def directions(self) -> list[FloatArray]:
         """(n,) trades tried as a whole: futures against the delta, of all and by underlying; what is held, closed."""

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.convexity import Support
 from portfolio_margin.derive_feeds import (
     Feeds,
     NetMargin,
@@ -47,6 +48,7 @@ from portfolio_margin.derive_scenarios import (
     dampening_of,
     scenario_table,
 )
+from portfolio_margin.derive_support import naked_rates, revaluation_rates, scan_rates, size_rates
 from portfolio_margin.order_bounds import Excess, Reach
 from portfolio_margin.requirement import Contribution, ParameterSet, Requirement, Traits, covered
 from pricing.arrays import BoolArray, FloatArray, StrArray
@@ -205,6 +207,18 @@ class Model:
         It is, as long as no oracle is in doubt and nothing is unsettled: both step when the first perpetual is held.
         """
         return self.params.feeds.quiet
+
+    def support(self, arrays: RiskArrays, quantity: FloatArray, long: BoolArray) -> Support:
+        """Rates of every charge for quantity (N,), with quiet oracles; no asset that is taken has a haircut."""
+        rule, contracts, other = self.rule(arrays), contracts_of(arrays), self.params.other_contingency
+        charged = (
+            scan_rates(arrays, quantity, rule)
+            + other.perp_percent * size_rates(quantity, contracts, contracts.perpetual)
+            + other.base_percent * size_rates(quantity, contracts, contracts.asset)
+            + other.option_percent * naked_rates(arrays, quantity, contracts)
+        )
+        peg = max(0.0, other.peg_loss_threshold - self.params.feeds.stable_price) * other.peg_loss_factor
+        return Support((self.params.margin.im_factor + peg) * charged, charged, revaluation_rates(arrays, rule))
 
     def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
         """Nothing, since funds are concave and grow in proportion with the book; where an oracle is in doubt, its

@@ -19,11 +19,12 @@ from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_minimum, short_option_rows
 from portfolio_margin.collateral import haircuts, moved_assets
 from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
-from portfolio_margin.convexity import INITIAL, OF_FUNDS
+from portfolio_margin.convexity import INITIAL, OF_FUNDS, Support
 from portfolio_margin.kernel_inputs import netting_segments
 from portfolio_margin.order_bounds import turning_rates
 from portfolio_margin.order_table import OrderTable, worst_loss_table
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, everything
+from portfolio_margin.worst_case_support import floor_rates, loss_rates
 from pricing.arrays import BoolArray, FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
@@ -135,6 +136,13 @@ class Model:
         factor = self._factors[0] if measure in INITIAL else self._factors[1]
         lowest = arrays.rows[bent].min(axis=1, initial=0.0)
         return bool(np.all(factor * -lowest <= arrays.value_rows[bent]))
+
+    def support(self, arrays: RiskArrays, quantity: FloatArray, long: BoolArray) -> Support:
+        """Rates of the scan loss or of the short option minimum, whichever counts for quantity (N,)."""
+        rates = loss_rates(arrays, quantity, self.haircut(arrays), long, self.params.netting)
+        floor = floor_rates(arrays, quantity, self.params.short_option_minimum)
+        active = rates if rates @ quantity >= floor @ quantity else floor
+        return Support(self._factors[0] * active, self._factors[1] * active, np.zeros(len(arrays)))
 
     def excess_rates(self, arrays: RiskArrays) -> FloatArray:
         """(N,) 0 where funds are concave, since they grow in proportion with the book: apart is never cheaper. Of an

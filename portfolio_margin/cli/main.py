@@ -27,6 +27,7 @@ COMMANDS = {
     "isolate": "Open or close an isolated position, and what moves with it.",
     "liquidate": "What would be closed of accounts below maintenance.",
     "stress": "A crash over all accounts, with the liquidation in the loop.",
+    "crowding": "On which side the accounts of a venue stand.",
     "hedge": "The cheapest trades that bring an account's margin to a target.",
     "optimise": "The trades after which an account's margin is smallest, its Greeks kept.",
     "greeks": "Greeks of contracts, positions and accounts.",

@@ -127,7 +127,10 @@ class Params:
         def state(name: str) -> Underlying:
             if name not in self.underlyings:
                 known = ", ".join(self.underlyings) or "none"
-                raise ConfigError(f"no underlyings.{name} among the parameters; there are {known}")
+                raise ConfigError(
+                    f"no underlyings.{name} among the parameters; there are {known}. A set that is calibrated needs a "
+                    f"--history of each underlying: calibrate --history {name}=FILE beside the others"
+                )
             return self.underlyings[name]
 
         return gather(partial(state, str(name)) for name in underlying_id)

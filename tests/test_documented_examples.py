@@ -75,6 +75,6 @@ def test_examples_of_the_readme() -> None:
     assert answer.fits == (largest.quantity <= -2.0)
     held = engine.state.statement("iron-condor-07")
     assert held.available_funds[0] == engine.state.figures("iron-condor-07")["available_funds"]
-    alone = [engine.what_if("iron-condor-07", [(names["option"], size)]).fits for size in (-1.0, -10.0, -100.0)]
+    alone = [engine.what_if("iron-condor-07", [(names["option"], size)]).fits for size in (1.0, -0.1, -100.0)]
     assert names["checks"].fits.tolist() == alone
     assert engine.state.sequence == 2 + answer.fits

@@ -57,7 +57,7 @@ from pricing.xp import numba as XP
 NORMAL, MARGIN_CALL, REDUCE_ONLY, LIQUIDATION, BANKRUPT = (int(status) for status in AccountStatus)
 DELTA_STEPS = 1e4
 NO_ROW = np.int64(-1)
-INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True, **XP.CALLED_BY_KERNELS}
+INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True}
 
 
 @numba.njit(**INLINED)

@@ -27,7 +27,7 @@ from portfolio_margin.order_codes import (
 from portfolio_margin.order_table import CASH_ROW, COLUMNS, CONTRACT, RANK, UNIT, VALUE
 from pricing.xp import numba as XP
 
-INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True, **XP.CALLED_BY_KERNELS}
+INLINED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True}
 # Quantities in a cache line.
 PER_LINE = 8
 # Numbers of an account in a page.

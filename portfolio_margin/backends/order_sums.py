@@ -140,6 +140,6 @@ def account_sums(width: int) -> Any:
         "ZEROS": vector.zeros, "ADD_ROW": vector.add_row, "ADD_ROUNDED": vector.add_rounded, "LOWEST": vector.lowest,
         "WIDTH": width,
     }  # fmt: skip
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", **XP.CALLED_BY_KERNELS}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     names["LEAST"] = numba.njit(**options)(XP.bound(_least_template(""), names, str(width)))
     return numba.njit(**options)(XP.bound(_sums_template(""), names, str(width)))

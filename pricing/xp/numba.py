@@ -33,9 +33,6 @@ T = TypeVar("T")
 # Inputs are checked to be finite before a kernel runs; nothing here may reassociate sums.
 FAST_FLAGS = frozenset({"nsz", "contract", "arcp", "nnan", "ninf"})
 
-# Of functions that kernels alone call: entries for Python and C would be a quarter of the time to compile them.
-CALLED_BY_KERNELS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-
 # Doubles in a cache line.
 LINE = 8
 

@@ -140,7 +140,7 @@ def test_isolate_opens_and_closes_and_writes_the_book(run: Any, tmp_path: Path) 
     back = json.loads(run(*closing, "--json").out)
     assert back["moved"] == -told["moved"]
     assert [entry["reason"] for entry in back["entries"]] == ["release"]
-    crash = run(*closing, "--price", "1000")
+    crash = run(*closing, "--price", "1500")
     assert "cover: " in crash.out and "from insurance_fund to coin-only-01/BTC-PERPETUAL" in crash.out
 
 

@@ -348,7 +348,7 @@ def _accounts(state: State, names: Sequence[str]) -> tuple[IntArray, IntArray]:
         state.ledger.row_of(names[unknown[0]])
     if unknown:
         raise DataError([Problem("fills", n + 1, "account", names[n], "no such account") for n in unknown])
-    rows, owner = np.unique([row_of[name] for name in names], return_inverse=True)
+    rows, owner = np.unique([row_of.get(name) for name in names], return_inverse=True)
     return rows, owner
 
 

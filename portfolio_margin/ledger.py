@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portfolio_margin.book import Book
+from portfolio_margin.name_index import NameIndex
 from portfolio_margin.nearest import COMPARED, did_you_mean
 from pricing.arrays import MAX_ACCOUNTS, FloatArray, IntArray, StrArray
 from pricing.errors import DataError, Problem
@@ -85,10 +86,10 @@ class Accounts:
     """Names of the accounts of all ledgers of one history, in the order they were opened; only added to."""
 
     names: list[str]
-    row: dict[str, int] = field(init=False)
+    row: NameIndex = field(init=False)
 
     def __post_init__(self) -> None:
-        self.row = {name: row for row, name in enumerate(self.names)}
+        self.row = NameIndex(self.names)
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ class Ledger:
             accounts = Accounts(accounts.names[: self.count])
         # Its row before its name: a reader that finds no row yet has no account either.
         accounts.names.extend(fresh)
-        accounts.row.update(fresh)
+        accounts.row.extend(list(fresh))
         count = self.count + len(fresh)
         ledger = self._with_pages(-(-count // PAGE) - len(self.root))
         nobody = Positions(np.zeros(len(fresh) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0))

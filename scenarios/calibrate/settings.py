@@ -61,7 +61,7 @@ class Settings:
     range_low, range_high   bounds of the price range, relative, 0.001 to 0.9
     vol_low        least move up of a vol in a day, relative, 0.01 to 5; `least_vol_move` is that of a horizon
     vol_high       largest move up of a vol over the horizon, relative, 0.01 to 5
-    tail_low       least factor of far moves, 0 to 1; the default is that of a tail that falls with the third power
+    tail_low       least factor of far moves, 0 to 1; the default is that of a tail that falls with the power 2.5
     refit_days     along a history a tail and a filter are fitted anew every so many days
     block_days, draws, band, seed   of the bootstrap: days of a block, 0 for as many as suit the moves (`bootstrap.py`);
                    draws; share inside the band; generator
@@ -85,7 +85,7 @@ class Settings:
     range_high: float = 0.6
     vol_low: float = 0.28
     vol_high: float = 3.0
-    tail_low: float = 0.5
+    tail_low: float = 2.0 / 3.0
     refit_days: int = 20
     block_days: int = 0
     draws: int = 200

@@ -111,8 +111,9 @@ def threshold_diagnostics(returns: ArrayLike, settings: Settings) -> tuple[MeanE
 def used_factor(factor: float, settings: Settings) -> float:
     """What a grid takes for a factor: at least `tail_low`, at most 1.
 
-    The least is that of the inverse cubic law: where the share of the moves beyond x falls with x^-3, as was found of
-    stocks, indices and currencies (Gopikrishnan and others 1998; Gabaix and others 2003), the mean excess is half of x.
+    Where the share of the moves beyond x falls with x^-a, the mean excess is x/(a - 1). Of Bitcoin powers of 2 to 2.5
+    were found (Begusic, Kostanjcar, Stanley and Podobnik 2018), of stocks and currencies 3 (Gopikrishnan and others
+    1998; Gabaix and others 2003). The least is that of 2.5, the lightest tail of those of a coin.
     """
     return min(max(factor, settings.tail_low), 1.0)
 

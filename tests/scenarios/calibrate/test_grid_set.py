@@ -92,16 +92,16 @@ def test_the_grid_that_is_written() -> None:
 
 
 def test_cautious_constants() -> None:
-    """The least vol move is near the VIX before 2020; the least weight is that of a tail with the power 3."""
+    """The least vol move is near the VIX before 2020; the least weight is that of a tail with the power 2.5."""
     for days, quantile in ((1, 0.282), (2, 0.359), (3, 0.422), (5, 0.547)):
         law = np.expm1(least_vol_move(replace(Settings(), horizon_days=days)))
         assert law == pytest.approx(quantile, rel=0.04)
-    # The mean excess over x of a Pareto law with P(X > x) = x^-3, by its integral.
+    # The mean excess over x of a Pareto law with P(X > x) = x^-2.5, by its integral.
     level = 2.0
     beyond = np.linspace(level, 4_000.0, 2_000_001)
-    excess = np.trapezoid((beyond / level) ** -3.0, beyond) / level
+    excess = np.trapezoid((beyond / level) ** -2.5, beyond) / level
     assert excess == pytest.approx(Settings().tail_low, rel=1e-3)
-    assert [used_factor(x, Settings()) for x in (0.3, 0.7, 1.4)] == [0.5, 0.7, 1.0]
+    assert [used_factor(x, Settings()) for x in (0.3, 0.7, 1.4)] == [2.0 / 3.0, 0.7, 1.0]
 
 
 @pytest.mark.data

@@ -59,7 +59,7 @@ def test_a_history_has_its_law() -> None:
     assert found.covered == pytest.approx(np.mean(beyond[beyond > 0.0] <= charge))
     # The charge is the mean loss beyond the range.
     assert charge == pytest.approx(beyond[beyond > 0.0].mean(), rel=0.25)
-    assert tail_weights(returns, 0.08, 5.0, Settings(horizon_days=1, draws=20)).used == 0.5 > found.used
+    assert tail_weights(returns, 0.08, 5.0, Settings(horizon_days=1, draws=20)).used == Settings().tail_low > found.used
     far = tail_weights(returns, 0.9, 5.0, settings)
     assert (far.covered, far.worst) == (1.0, 0.0)
 

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 CSV, PARQUET, JSON = "CSV", "Parquet", "JSON"
 ENDINGS = {".csv": CSV, ".csv.gz": CSV, ".parquet": PARQUET, ".json": JSON, ".json.gz": JSON}
 COLUMNS_SHOWN = 12
+LISTED_OF_A_KIND = 8
 OVERFLOW = "\0more"
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -170,6 +172,19 @@ def row_problems_of(table: Table, column: str, bad: BoolArray, remedy: str) -> l
     values = table.frame[column].iloc[positions].tolist()
     rows = table.row[positions].tolist()
     return [Problem(table.file, row, column, value, remedy) for row, value in zip(rows, values, strict=True)]
+
+
+def first_of_each_kind(problems: Sequence[Problem]) -> DataError:
+    """The error of a file that is read by people: some problems of each kind, the others of it counted."""
+    listed, others = [], Counter[tuple[str, str]]()
+    seen = Counter[tuple[str, str]]()
+    for problem in problems:
+        seen[problem.kind] += 1
+        if seen[problem.kind] <= LISTED_OF_A_KIND:
+            listed.append(problem)
+        else:
+            others[problem.kind] += 1
+    return DataError(listed, others)
 
 
 def refuse(file: str, field: str, value: object, remedy: str, row: int | str | None = None) -> NoReturn:

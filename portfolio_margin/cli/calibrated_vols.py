@@ -20,6 +20,8 @@ CALCULATED, FLOOR, LEAST, CHAINS, MOST = "calculated, with its buffer", "floor",
 class VolLine(NamedTuple):
     """One shock, relative moves of the 30-day vol over the horizon, all above 0.
 
+    underlying  its name
+    side        "up" or "down"
     calculated  by filter and tail of the settings
     held        that with what is left of its buffer
     floor       unfiltered quantile; NaN where the settings have none

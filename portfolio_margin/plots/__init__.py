@@ -4,9 +4,9 @@ from portfolio_margin.plots.backtest import (
     coverage_map,
     exceedances,
     mean_excess_plot,
-    parameter_paths,
     quantile_plot,
 )
+from portfolio_margin.plots.backtest_parameters import parameter_paths, worst_losses_together
 from portfolio_margin.plots.comparison import margin_map
 from portfolio_margin.plots.contributions import contribution_bars
 from portfolio_margin.plots.edge import edge_contour, payoff_prices, payoff_with_marks
@@ -43,4 +43,5 @@ __all__ = [
     "risk_matrix",
     "smile",
     "timeline",
+    "worst_losses_together",
 ]

@@ -24,8 +24,7 @@ from portfolio_margin.cli.output import (
     show_table,
 )
 from portfolio_margin.cli.parameters import MODELS, Layer, build, load_registered, read_parameters
-from portfolio_margin.cli.provenance import file_digests, made_rows
-from portfolio_margin.cli.report import PAGE_ENDINGS
+from portfolio_margin.cli.provenance import PAGE_ENDINGS, file_digests, made_rows
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.backtest_history import read_history
 from portfolio_margin.io.parameter_archive import plain_values
@@ -194,7 +193,7 @@ def _identity(
         "underlying": found.plan.underlying,
         "history": given["history_file"],
         "vol_history": given["vol_file"] or "",
-        "version": VERSION,
+        "engine_version": VERSION,
         "sha256": file_digests((given["history_file"], given["vol_file"], given["params_file"])),
         "findings": list(findings),
         "first": first,

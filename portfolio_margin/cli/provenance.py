@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from portfolio_margin.version import VERSION
 
 NAME = "portfolio-margin"
+PAGE_ENDINGS = (".html", ".htm")
 CHUNK_BYTES = 1 << 20
 
 

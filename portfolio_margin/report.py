@@ -27,7 +27,7 @@ td.long { white-space: pre-wrap; overflow-wrap: anywhere; max-width: 34rem; }
 summary { cursor: pointer; color: #1f5fa8; margin: .8rem 0; }
 @page { size: A4 landscape; margin: 12mm; }
 @media print {
-  body { font-size: 11px; max-width: none; margin: 0; padding: 0; } h2 { break-after: avoid; }
+  html { font-size: 11px; } body { font-size: 1rem; max-width: none; margin: 0; padding: 0; } h2 { break-after: avoid; }
   div.wide { overflow-x: visible; } th, td { padding-right: .45rem; } tr, img { break-inside: avoid; }
   img { max-height: 165mm; width: auto; }
   details > * { display: block; } details::details-content { content-visibility: visible; height: auto; }

@@ -51,9 +51,11 @@ def _shortfalls(found: BackTest, tested: Tested) -> str:
         return "the test of expected shortfall rejects none"
     worst = min(rejected, key=lambda n: tested.verdicts[n].shortfall.second)
     holding = sum(tested.verdicts[n].words.startswith("holds") for n in rejected)
+    covered = sum(tested.verdicts[n].breaches == 0 for n in rejected)
+    name, depth = found.plan.books.name[worst], tested.verdicts[worst].shortfall.second
     return (
-        f"the test of expected shortfall rejects {len(rejected)}, of which {holding} hold by their number of breaches, "
-        f"the deepest {found.plan.books.name[worst]} (Z2 {tested.verdicts[worst].shortfall.second:.2f})"
+        f"the test of expected shortfall rejects {len(rejected)}, of which {holding} hold by their number of breaches "
+        f"and {covered or 'none'} never lost more than the margin, the worst {name} (Z2 {depth:.2f})"
     )
 
 
@@ -111,7 +113,8 @@ def explained(found: BackTest) -> list[str]:
         "In clusters: breaches follow one another more often than chance would have it (Christoffersen, 5 %), so that "
         "a margin that is right on average is short for days on end. ES rejected: losses beyond the margin are deeper, "
         "or more, than those of a normal law with the margin as its quantile (Acerbi and Szekely, Z2 at 5 %). Neither "
-        "makes a book fail; both stand in its verdict.",
+        "makes a book fail; both stand in its verdict. The reading is hard on bought options, which lose most of a "
+        "premium most of the time: they are rejected without having lost more than their margin once.",
         "All together is the share of moments at which no book of the row lost more than its margin. Peak over trough "
         "and rises are of the margin in money of one unit, the median of the books.",
     ]

@@ -157,8 +157,8 @@ def _tenors(evidence: Evidence) -> Section:
             charged[f"{name} {side}"] = at_tenors(level, powers.short_power, powers.long_power, TENORS)
             if name in evidence.surfaces:
                 fit = getattr(evidence.surfaces[name], side)
-                own = (figure.value for figure in (fit.shock, fit.short_power, fit.long_power))
-                fitted[f"{name} {side}"] = at_tenors(*own, TENORS)
+                level, short, long = (one.value for one in (fit.shock, fit.short_power, fit.long_power))
+                fitted[f"{name} {side}"] = at_tenors(level, short, long, TENORS)
     table = [
         Column("underlying and side", list(charged), is_text=True),
         *(Column(f"{days:g} d [%]", [f"{100 * shocks[n]:.1f}" for shocks in charged.values()])

@@ -74,13 +74,14 @@ def quantile_plot(found: BackTest, book: str, title: str = "") -> Picture:
 
     figure, axes = new_axes(title or f"{book}: losses over margin", "normal quantile [1 = margin]", "loss over margin")
     names, across, up = [], [], []
-    for tested in found.sets:
+    for n, tested in enumerate(found.sets):
         _, rows, lost = _chosen(found, tested.name, book)
         apart = np.arange(0, len(rows), found.plan.horizon)
         margin = tested.kept[book][apart]
         ratio = np.sort(lost[apart][margin > 0.0] / margin[margin > 0.0])
         normal = ndtri((np.arange(len(ratio)) + 0.5) / len(ratio)) / ndtri(found.plan.confidence)
-        axes.plot(normal, ratio, ".", markersize=4, label=tested.name)
+        # Smaller ones on larger ones, so that sets that say the same are seen both.
+        axes.plot(normal, ratio, ".", markersize=9.0 - 6.0 * (n + 1) / len(found.sets), label=tested.name)
         names += [tested.name] * len(ratio)
         across.append(normal)
         up.append(ratio)

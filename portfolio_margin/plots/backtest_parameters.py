@@ -71,25 +71,29 @@ def _panel(axes: Any, tested: Tested, time: Any, kept: Any) -> list[tuple[str, s
 
 
 def worst_losses_together(found: BackTest, title: str = "") -> Picture:
-    """Correlation of worst scenarios: of pairs of books of two kinds, how often both have a worst loss at one moment.
+    """Correlation of worst scenarios: how often two books have a worst loss at the same moment; long, then short.
 
     A book's worst moments are those of its largest losses, as many as are claimed to be uncovered (1 % of all at 99 %).
-    A cell is the mean over pairs of different books of the share of one's worst moments that are also the other's.
+    A cell is the mean over pairs of different books, each of a side and a kind, of the share of one's worst moments
+    that are also the other's.
 
-    The frame: family, other, together (share; NaN for a kind of one book with itself).
+    The frame: books, other, together (share; NaN for a single book with itself).
     """
-    share = 1.0 - found.plan.confidence
-    families, cells = by_group(worst_together(found.lost, share), found.plan.books.family)
+    share, books = 1.0 - found.plan.confidence, found.plan.books
+    side = np.array([name.partition(" ")[0] for name in books.name.tolist()])
+    order = np.argsort(side, kind="stable")
+    group = np.char.add(np.char.add(side, " "), books.family)[order]
+    families, cells = by_group(worst_together(found.lost[:, order], share), group)
     figure, axes = new_axes(title or "worst losses at the same moment", "", "")
     count = len(families)
-    figure.set_size_inches(3.4 + 0.52 * count, 2.4 + 0.42 * count)
+    figure.set_size_inches(3.6 + 0.3 * count, 2.4 + 0.25 * count)
     image = axes.imshow(np.ma.masked_invalid(100.0 * cells), cmap="magma_r", vmin=0.0, vmax=100.0, aspect="auto")
     figure.colorbar(image, label=f"of the {100 * share:g} % worst moments in common [%]", fraction=0.04, pad=0.02)
     axes.grid(visible=False)
-    axes.set_xticks(range(count), families, rotation=45, ha="right")
-    axes.set_yticks(range(count), families)
+    axes.set_xticks(range(count), families, rotation=90, fontsize=8)
+    axes.set_yticks(range(count), families, fontsize=8)
     for (row, column), value in np.ndenumerate(cells):
         text = "" if np.isnan(value) else f"{100 * value:.0f}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if value > 0.55 else "black")
-    columns = {"family": np.repeat(families, count), "other": np.tile(families, count), "together": cells.ravel()}
+        axes.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if value > 0.55 else "black")
+    columns = {"books": np.repeat(families, count), "other": np.tile(families, count), "together": cells.ravel()}
     return Picture(figure, frame(columns, {"worst": f"{share:g} of the moments"}))

@@ -292,8 +292,13 @@ def test_pictures_show_what_was_counted() -> None:
     assert [axes.get_title() for axes in panels] == ["ewma", "apc"]
     assert [len(axes.lines) for axes in panels] == [1, 2] and panels[1].lines[1].get_linestyle() == "--"
     assert len(coverage_map(found).frame) == 2 * 12
-    families = dict.fromkeys(found.plan.books.family.tolist())
-    together = plots.worst_losses_together(found).frame
-    assert len(together) == len(families) ** 2 and together["together"].dropna().between(0.0, 1.0).all()
+    together = plots.worst_losses_together(found).frame.set_index(["books", "other"])["together"]
+    assert together["long futures", "short futures"] == 0.0 and np.isnan(together["long futures", "long futures"])
+    names, count = found.plan.books.name.tolist(), round(0.01 * len(found.lost))
+    worst = [set(np.argsort(-found.lost[:, n], kind="stable")[:count].tolist()) for n in range(len(names))]
+    long, short = (worst[names.index(f"{side} future")] for side in ("long", "short"))
+    straddles = [one for one, name in zip(worst, names, strict=True) if name.startswith("short straddle")]
+    for side, own in (("long futures", long), ("short futures", short)):
+        assert together[side, "short straddle"] == pytest.approx(np.mean([len(own & s) / count for s in straddles]))
     with pytest.raises(ConfigError, match="no margins of it"):
         exceedances(found, "fixed", book)

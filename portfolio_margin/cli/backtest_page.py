@@ -66,10 +66,10 @@ def _explained(found: BackTest) -> Section:
 def _together(found: BackTest) -> Section:
     share = 100 * (1.0 - found.plan.confidence)
     notes = [
-        "Which books have their worst losses at the same moments, by side and kind. A book's worst moments are those of "
-        f"its largest losses, {share:g} % of all. A cell is the share of them that two books have in common, the mean "
-        f"over pairs of different books: {share:g} % where they have nothing to do with each other, 100 % where they are "
-        "one risk. Margins that net such books, and a fund that all draw on, rest on it being low."
+        "Which books have their worst losses at the same moments, by side and kind. A book's worst moments are those "
+        f"of its largest losses, {share:g} % of all. A cell is the share of them that two books have in common, the "
+        f"mean over pairs of different books: {share:g} % where they have nothing to do with each other, 100 % where "
+        "they are one risk. Margins that net such books, and a fund that all draw on, rest on it being low."
     ]
     return Section("Correlation of worst scenarios", notes, pictures=[
         ("how often books of two kinds have their worst losses together", worst_losses_together(found))])  # fmt: skip

@@ -41,6 +41,8 @@ def write_page(
 ) -> None:
     """Write the page of the running command.
 
+    path  of the page; what was there is replaced
+    evidence, histories   of the calibration, by underlying
     made  the grid that was made of the evidence, the settings, and the day from which it is valid
     told  of the files
     read  files of which it was made; None for one that was not given

@@ -110,6 +110,7 @@ def tenor_shocks(
     days     (K,) to expiry
     charged  name of a side -> (K,) relative vol moves
     fitted   the same fitted to chains, {} where there were none
+    title    in place of the usual one
 
     The frame: side, kind (charged or fitted), days, shock.
     """

@@ -26,10 +26,8 @@ def sentence(found: BackTest, tested: Tested) -> str:
     failing = sum(one.words.startswith("fails") for one in verdicts)
     many, few = (sum(one.kupiec_side == side for one in verdicts) for side in (1, -1))
     said = [f"{tested.name}: fails on {failing or 'none'} of {counted(len(books), 'book', 'books')}"]
-    said.append(
-        f"Kupiec's test rejects {many + few}, {many or 'none'} for too many breaches and "
-        f"{few or 'none'} for fewer than claimed"
-    )
+    sides = f", {many or 'none'} for too many breaches and {few or 'none'} for fewer than claimed" if many + few else ""
+    said.append(f"Kupiec's test rejects {many + few or 'none'}{sides}")
     said.append(_shortfalls(found, tested))
     row = tested.worst()
     said.append(f"least covered is {books.name[row]} with {100 * verdicts[row].coverage:.2f} %, {verdicts[row].words}")
@@ -54,8 +52,8 @@ def _shortfalls(found: BackTest, tested: Tested) -> str:
     covered = sum(tested.verdicts[n].breaches == 0 for n in rejected)
     name, depth = found.plan.books.name[worst], tested.verdicts[worst].shortfall.second
     return (
-        f"the test of expected shortfall rejects {len(rejected)}, of which {holding} hold by their number of breaches "
-        f"and {covered or 'none'} never lost more than the margin, the worst {name} (Z2 {depth:.2f})"
+        f"the test of expected shortfall rejects {len(rejected)}, of which {holding or 'none'} hold by their number of "
+        f"breaches and {covered or 'none'} had no breach at all, the worst {name} (Z2 {depth:.2f})"
     )
 
 
@@ -108,7 +106,7 @@ def explained(found: BackTest) -> list[str]:
         losses,
         "A book fails where Kupiec's test at 5 % finds more breaches than claimed, or their number is in the red zone "
         "of the Basel traffic light. Too few are rejected as well: such a book holds, with more margin than the "
-        f"{100 * confidence:g} % that was claimed. Of {books} right margins about {0.025 * books:.0f} would be "
+        f"{100 * confidence:g} % that was claimed. Of {books} right margins about {0.025 * books:.2g} would be "
         "rejected on either side by chance, and books share one history, so they fail together.",
         "In clusters: breaches follow one another more often than chance would have it (Christoffersen, 5 %), so that "
         "a margin that is right on average is short for days on end. ES rejected: losses beyond the margin are deeper, "

@@ -30,7 +30,7 @@ def page(found: BackTest, identity: Mapping[str, Any]) -> str:
         f"positions held {found.plan.horizon_days} d, {100 * found.plan.confidence:g} % coverage claimed"
     )
     sections = [
-        _verdict(found),
+        _verdict(found, identity["notes"]),
         _parameters(found, identity),
         *(_evidence(found, tested) for tested in found.sets),
         _tails(found),
@@ -41,10 +41,11 @@ def page(found: BackTest, identity: Mapping[str, Any]) -> str:
     return html_page(f"Back-test of margins on {identity['underlying']}", subtitle, sections)
 
 
-def _verdict(found: BackTest) -> Section:
-    lines = []
+def _verdict(found: BackTest, notes: Sequence[str]) -> Section:
+    lines: list[str] = []
     for tested in found.sets:
         lines.append(_sentence(found, tested))
+    lines += notes
     shown = summary_columns(found)
     table = [Column(column.header, column.texts, is_text=not column.right) for column in shown]
     lines.append(
@@ -92,8 +93,8 @@ def _parameters(found: BackTest, identity: Mapping[str, Any]) -> Section:
         ),
     ]
     notes = [
-        "Every set was fitted anew along the history with what was known on the day; a rule whose parameters "
-        "change when later days are cut off is refused before anything is computed.",
+        "Every set but a fixed one and a file was fitted anew along the history with what was known on the day; a rule "
+        "whose parameters change when later days are cut off is refused before anything is computed.",
         "First what each set says on the last day, then everything it was given. Dotted lines are without the tools "
         "against procyclicality (floor, buffer, stressed weight, limits per day).",
     ]

@@ -61,8 +61,8 @@ def read_sets(names: Sequence[str], path: str | None, underlying: str) -> dict[s
 
 def _of_file(path: str, underlying: str) -> dict[str, Set]:
     """Every set of a sets file."""
-    dated = f"a dated set, which is tested with --set {path} in place of --params"
-    remedies = dict.fromkeys((HEADER, *registered(MODELS), *registered(FAMILIES)), f"of {dated}")
+    dated = f"unknown in a file of sets: this is a dated set, which is tested with --set {path} in place of --params"
+    remedies = dict.fromkeys((HEADER, *registered(MODELS), *registered(FAMILIES)), dated)
     made: dict[str, Set] = {}
     for name, table in read_parameters(path, [SETS], remedies=remedies).get(SETS, {}).items():
         kind = table.get(KIND, "") if isinstance(table, Mapping) else ""
@@ -86,7 +86,7 @@ def read_dated(source: Source) -> Dated:
     DataError, ConfigError for a file that is none, and where it is not said whose parameters are meant.
     """
     path = source.file
-    remedies = {SETS: f"of a file of sets, which is given with --params {path}"}
+    remedies = {SETS: f"unknown in a dated set: this is a file of sets, which is given with --params {path}"}
     tables = read_parameters(path, (HEADER, MODEL, FAMILY), registered(MODELS), remedies)
     if FAMILY not in tables:
         raise ConfigError(f"{path}: has no table [{FAMILY}], whose scenarios are what a back-test walks")

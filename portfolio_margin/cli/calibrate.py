@@ -80,6 +80,9 @@ def command(
 
     dynamic_worst_case: by the rule of docs/dynamic-margin.md. worst_case and its grid, with confidence
     bands, and historical_simulation: by docs/calibration.md.
+
+    Of worst_case maintenance margin is the worst loss over the grid, which is what backtest tests (--set of that
+    command takes the file), and initial margin 1.25 times it; [worst_case] of --params has others.
     """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     prices, vols = _files(histories, "--history"), _files(vol_histories, "--vol-history")

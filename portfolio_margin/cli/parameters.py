@@ -66,10 +66,13 @@ def read_parameters(
     others = [name for name in document if name in passed_over and name not in known]
     if others and len(others) == len(document):
         tell(f"{path}: not used here: {', '.join(f'[{name}]' for name in others)}")
+    unknown = [name for name in document if name not in known and name not in others]
+    # One remedy is said once, whatever the number of tables that it is for.
+    firsts = {remedies.get(name, name): name for name in reversed(unknown)}
     problems = [
         Problem(path, None, "table", name, remedies.get(name) or remedy + did_you_mean(name, known))
-        for name in document
-        if name not in known and name not in others
+        for name in unknown
+        if name in firsts.values()
     ]
     problems += [
         Problem(path, None, name, table, f"must be one table, written [{name}] on a line of its own")

@@ -188,7 +188,9 @@ def test_what_is_no_dated_set_is_said(
 def test_a_dated_set_given_as_sets_and_a_table_without_its_file(run: Any, tmp_path: Path) -> None:
     written(tmp_path, 200)
     (tmp_path / "own.toml").write_text(OWN)
-    check_fails(run(*ARGUMENTS, "--params", "own.toml"), "table = 'header'", "--set own.toml")
+    done = run(*ARGUMENTS, "--params", "own.toml")
+    check_fails(done, "table = 'header'", "--set own.toml")
+    assert done.err.count("--set own.toml") == 1
     for line, said in (("", "needs file"), ('file = "own.toml"\nbuckets = 3\n', "unknown parameter buckets")):
         (tmp_path / "sets.toml").write_text(f'[sets.own]\nkind = "file"\n{line}')
         check_fails(run(*ARGUMENTS, "--params", "sets.toml"), said)

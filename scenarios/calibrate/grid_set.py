@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arrays import BoolArray, FloatArray
+from pricing.errors import ConfigError
 from scenarios.calibrate.levels import first_taken
 from scenarios.calibrate.price_range import floored_path
 from scenarios.calibrate.settings import Settings
@@ -81,6 +83,21 @@ def spanned_days(days: ArrayLike, settings: Settings) -> float:
 def farthest_move(base: grid.Params) -> float:
     """Size of the farthest move of a grid, relative; 1 where it has none beyond its range."""
     return max((abs(move) for move in base.tail_moves), default=1.0)
+
+
+def refuse_near_moves(moves: Sequence[float], ranges: Mapping[str, float]) -> None:
+    """ConfigError for far moves that are not far: each has to be outside the price range of some underlying.
+
+    moves   relative, that somebody has chosen
+    ranges  relative price range by underlying
+    """
+    name, least = min(ranges.items(), key=itemgetter(1))
+    for move in moves:
+        if abs(move) <= least:
+            raise ConfigError(
+                f"tail_moves = {tuple(moves)}: {move:g} is inside the price range of {name}, {least:.4g}; a far move "
+                f"must be outside it"
+            )
 
 
 def grid_params(base: grid.Params, found: Mapping[str, Figures], nodes: ArrayLike) -> grid.Params:

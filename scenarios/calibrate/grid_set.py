@@ -1,4 +1,5 @@
-"""The set of a grid that a calibration writes, and the same along a history: what it would have written on every day.
+"""The set of a grid that a calibration writes, and the same along a history: what it would have written on the days of
+a fit, every `refit_days` from `least_days` on, kept until the next.
 
 Both ways go through `grid_params`, so that a back-test margins with the numbers of the file: nodes, weights of far
 moves, vol shocks and days, rounded as they are written.
@@ -134,7 +135,10 @@ def figures_path(
     settings: Settings,
     days: ArrayLike | None = None,
 ) -> FiguresPath:
-    """What `calibrate` would have found on every day of a history of (T,) log returns, oldest first.
+    """What `calibrate` would have found on the days of a fit of a history of (T,) log returns, oldest first.
+
+    Fits are every `refit_days` from `least_days` on, those of a vol counted in its own changes. Between them a filter's deviation follows the returns and nothing
+    else moves, where `calibrate` fits on its own day: the two are a little apart then.
 
     vols  vol histories, each (V,) log changes a day and (V,) rows of the returns they ended on, rising; one that has
           `least_days` changes by a day is taken in place of those before it

@@ -169,9 +169,9 @@ class Calibration:
                day, 100 at least, are those of the back-test
 
     Price range, vol shocks, nodes, weights of far moves and days are those of the file, rounded as they are written, by
-    `scenarios.calibrate.grid_set`: the very set on the days of a fit, counted from the first day, which those of
-    `calibrate` are where it is `least_days` of the settings; the set of the last fit in between. Vol shocks are of the index from the day on which it alone has so many days, and of
-    the stand-in until then.
+    `scenarios.calibrate.grid_set`: the very set on the days of a fit, where the first day is `least_days` of the
+    settings, so that `calibrate` counts the same days of fits; the set of the last fit in between. Vol shocks are of
+    the index from the day on which it alone has so many days, and of the stand-in until then.
     """
 
     settings: Settings = field(default_factory=Settings)

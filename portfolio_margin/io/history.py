@@ -1,13 +1,13 @@
 """Histories of closes for calibrations and back-tests, with what is wrong with it found and named.
 
-Refused, every row of it: what is no time or no price above 0, rows out of order or twice, times with a zone among times
-without one, jumps that look like a bad tick, a split or a change of unit, gaps of more than a week. Told: gaps, times
-without a zone, closes that stand still, jumps near a ratio among rows as wild, a last day that is not over.
+Refused, the first rows of each kind named, others counted: what is no time or no price above 0, rows out of order
+or twice, times with a zone among times without one, jumps that look like a bad tick, a split or a change of unit, gaps
+of more than a week. Told: gaps, times without a zone, closes that stand still, jumps near a ratio among rows as wild,
+jumps by 1.9 times or more that are near none, a last day that is not over.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.io.history_jumps import Prices, find_jumps
+from portfolio_margin.io.history_jumps import STANDING_STILL, Prices, find_jumps
+from portfolio_margin.io.history_times import DAY_MS, moments_of
 from portfolio_margin.io.price_history import is_date
 from portfolio_margin.io.tables import (
     Table,
+    first_of_each_kind,
     number_column,
     read_table,
     refuse,
@@ -27,15 +29,12 @@ from portfolio_margin.io.tables import (
     text_column,
 )
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
-from pricing.errors import DataError, Problem
+from pricing.errors import Problem
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DAY_MS = 86_400_000
-ZONE = re.compile(r"(?:Z|[+-]\d{2}:?\d{2})$", re.I)
 LONGEST_GAP_DAYS = 7
-STANDING_STILL = 5
 SHOWN = 3
 # A market that trades on so many of the days between its first and last has no days off.
 EVERY_DAY = 0.9
@@ -118,7 +117,7 @@ def read_checked_history(
     accept  days YYYY-MM-DD whose jump is known to be real
     latest  a row taken after this day is refused; give today, and nothing of the future is calibrated from
 
-    DataError listing every row that is wrong.
+    DataError listing the rows that are wrong, eight of each kind, and counting the others.
     """
     rows = _rows(source, time, price, until, latest)
     file, last = rows.table.file, rows.ends_of_days()
@@ -143,12 +142,12 @@ def read_checked_bars(
     """Every bar of a history up to and with a day, with the same checks; bars of a last day that is not over stay, and
     it is told.
 
-    See `read_checked_history` for the arguments. DataError listing every row that is wrong; for fewer than three.
+    See `read_checked_history` for the arguments. DataError as there; for fewer than three rows.
     """
     rows = _rows(source, time, price, until, latest)
     file = rows.table.file
     if len(rows.close) < 3:
-        refuse(file, price, len(rows.close), "needs three prices at least")
+        refuse(file, f"rows with a {price}", len(rows.close), "needs three prices at least")
     open_day = _unfinished(rows)
     told = [f"{file}: the last day, {open_day}, is not over: its bars are of no whole day"] if open_day else []
     told += _checked(rows, rows.chosen(rows.ends_of_days()), accept)
@@ -196,12 +195,12 @@ def _rows(source: str | Path | pd.DataFrame, time: str, price: str, until: str, 
     if until and not is_date(until):
         refuse(table.file, "until", until, "must be a day of the calendar, YYYY-MM-DD")
     stamps = text_column(table, time).to_numpy(dtype=np.str_)
-    moment, told, problems = _moments(table, time, stamps)
+    moment, told, problems = moments_of(table, time, stamps)
     close, unread = number_column(table, price)
     bad = unread | (close <= 0) | np.isinf(close)
     problems += row_problems_of(table, price, bad, "must be a number above 0, blank where there is none")
     if problems:
-        raise DataError(problems)
+        raise first_of_each_kind(problems)
     held = np.isfinite(close)
     if not held.all():
         told.append(f"{table.file}: {int((~held).sum())} rows without a {price} are left out")
@@ -215,7 +214,7 @@ def _rows(source: str | Path | pd.DataFrame, time: str, price: str, until: str, 
     _refuse_days_outside(found, latest)
     days = len(np.unique(found.moment // DAY_MS))
     if days < 2:
-        refuse(table.file, price, days, "needs prices of two days at least")
+        refuse(table.file, f"days with a {price}", days, "needs prices of two days at least")
     return found._replace(told=(*told, *_bar_gaps(table.file, found.moment)))
 
 
@@ -233,7 +232,7 @@ def _refuse_days_outside(rows: _Rows, latest: str) -> None:
         for n in np.flatnonzero(bad).tolist()
     ]
     if problems:
-        raise DataError(problems)
+        raise first_of_each_kind(problems)
 
 
 def _checked(rows: _Rows, days: _Rows, accept: Collection[str]) -> list[str]:
@@ -242,46 +241,8 @@ def _checked(rows: _Rows, days: _Rows, accept: Collection[str]) -> list[str]:
     problems, told = _day_gaps(days.table, days.time, day, days.row)
     jumps, moves = _jumps(rows, days, accept)
     if problems or jumps:
-        raise DataError(problems + jumps)
+        raise first_of_each_kind(problems + jumps)
     return told + moves + _still(days.table.file, day, days.close)
-
-
-def _moments(table: Table, column: str, stamps: StrArray) -> tuple[IntArray, list[str], list[Problem]]:
-    """(R,) ms UTC of every row; what is told; what is wrong: no time, a zone here and none there, order, repetition."""
-    import pandas as pd
-
-    parsed = pd.to_datetime(pd.Series(stamps), utc=True, format="ISO8601", errors="coerce")
-    unknown = parsed.isna().to_numpy() | np.array([len(text) < 10 for text in stamps], dtype=np.bool_)
-    problems = row_problems_of(table, column, unknown, "must be a day YYYY-MM-DD or a time in ISO 8601")
-    if problems:
-        return np.zeros(len(stamps), dtype=np.int64), [], problems
-    moment = np.asarray(parsed.dt.as_unit("ms").astype("int64"), dtype=np.int64)
-    timed = np.array([len(text) > 10 for text in stamps], dtype=np.bool_)
-    zoned = np.array([timed[n] and ZONE.search(text) is not None for n, text in enumerate(stamps)], dtype=np.bool_)
-    told = []
-    if np.any(zoned) and np.any(timed & ~zoned):
-        fewer = zoned if zoned.sum() <= (timed & ~zoned).sum() else timed & ~zoned
-        problems += row_problems_of(table, column, fewer, "some times have a time zone and others none; write one form")
-    elif np.any(timed & ~zoned):
-        told.append(f"{table.file}: times have no zone and are taken as UTC")
-    elif np.any(zoned):
-        offsets = sorted({ZONE.search(text).group().upper() for text in stamps[zoned]})  # type: ignore[union-attr]
-        if offsets != ["Z"] and set(offsets) - {"+00:00", "+0000", "Z"}:
-            told.append(f"{table.file}: times of the zones {', '.join(offsets)} are converted, days are those of UTC")
-    step = np.diff(moment)
-    same, back = np.append(False, step == 0), np.append(False, step < 0)
-    hint = "; an hour twice in autumn: local time with daylight saving, write UTC" if _summer_time(moment) else ""
-    problems += row_problems_of(table, column, same, f"the same time as the row before; keep one of them{hint}")
-    problems += row_problems_of(table, column, back, "is earlier than the row before; sort the rows by time")
-    return moment, told, problems
-
-
-def _summer_time(moment: IntArray) -> bool:
-    """Whether hours are missing in March and stand twice in October or November, and nowhere else."""
-    month = (moment.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64) % 12) + 1
-    step = np.diff(moment)
-    twice = month[1:][step == 0]
-    return bool(len(twice)) and bool(np.all(np.isin(twice, (10, 11)))) and float(np.median(step)) <= DAY_MS / 24
 
 
 def _bar_gaps(file: str, moment: IntArray) -> list[str]:

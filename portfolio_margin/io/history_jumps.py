@@ -23,6 +23,8 @@ SMALL, AROUND, JUMP_AROUND = np.log(1.9), 10, 14.0
 # Bad ticks: so many rows at most, back within this share of the jump.
 TICK_ROWS, TICK_BACK = 6, 0.25
 SHOWN, WEEKEND = 3, 3.0
+# So many closes in a row that are the same are a market that was closed, or were filled in.
+STANDING_STILL = 5
 
 
 class Prices(NamedTuple):
@@ -53,7 +55,7 @@ def find_jumps(given: Prices, accept: Collection[str], splits: bool = True) -> J
     splits   whether ratios below 2 count: within a day a market may move by a quarter, and nothing is split
 
     Jumps by a factor below 1.9 must be far from the moves of the rows around them too; what is near a split and is not,
-    is told.
+    is told, and so are larger jumps whose ratio is near none.
     """
     level = np.log(given.price)
     move = np.diff(level)
@@ -61,7 +63,7 @@ def find_jumps(given: Prices, accept: Collection[str], splits: bool = True) -> J
     usual = float(np.median(size[size > 0.0])) if np.any(size > 0.0) else 0.0
     # Over a gap a market moves by more, as the root of time; a weekend is none.
     size = np.where((size <= SMALL) & (given.steps > WEEKEND), size / np.sqrt(given.steps), size)
-    found = Jumps([], [], [])
+    found, large = Jumps([], [], []), list[str]()
     back = -1
     for n in np.flatnonzero(size > JUMP * usual).tolist():
         if n <= back:
@@ -75,6 +77,8 @@ def find_jumps(given: Prices, accept: Collection[str], splits: bool = True) -> J
             continue
         ratio = _split(float(np.exp(abs(move[n]))), splits)
         if not ratio:
+            if size[n] > SMALL and given.day[n + 1] not in accept:
+                large.append(f"{given.price[n]:g} to {given.price[n + 1]:g} on {given.time[n + 1]}")
             continue
         lone = size[n] > SMALL or _stands_out(size, n, n)
         if lone:
@@ -85,14 +89,15 @@ def find_jumps(given: Prices, accept: Collection[str], splits: bool = True) -> J
             found.problems.append(_changed(given, n, ratio, move[n] < 0.0))
         else:
             found.told.append(f"{given.price[n]:g} to {given.price[n + 1]:g} on {given.time[n + 1]} is near {ratio}")
-    return found._replace(told=_one_sentence(given.file, found.told))
+    wild = _one_sentence(given.file, found.told, "taken as moves, among others as wild, and not as splits")
+    return found._replace(told=wild + _one_sentence(given.file, large, "taken as moves; the ratio is near no split"))
 
 
-def _one_sentence(file: str, moves: list[str]) -> list[str]:
+def _one_sentence(file: str, moves: list[str], taken: str) -> list[str]:
     if not moves:
         return []
     more = f" and {len(moves) - SHOWN} more" if len(moves) > SHOWN else ""
-    return [f"{file}: {'; '.join(moves[:SHOWN])}{more}: taken as moves, among others as wild, and not as splits"]
+    return [f"{file}: {'; '.join(moves[:SHOWN])}{more}: {taken}"]
 
 
 def _back(level: FloatArray, move: FloatArray, n: int, jump: float) -> int:
@@ -137,8 +142,19 @@ def _bad_tick(given: Prices, first: int, last: int) -> Problem:
 
 def _changed(given: Prices, n: int, ratio: str, down: bool) -> Problem:
     way = "divided" if down else "multiplied"
+    still = _standing(given.price, n)
+    stood, cause = "", ""
+    if still >= STANDING_STILL:
+        stood = f", the same on {still} rows from {given.time[n + 1 - still]}"
+        cause = ", or like prices that were filled in: blank the rows that stand still"
     remedy = (
-        f"{way} by {ratio} since {given.time[n]} ({given.price[n]:g}): looks like a split or another unit; adjust the "
-        f"rows before it, or accept the day {given.day[n + 1]}"
+        f"{way} by {ratio} since {given.time[n]} ({given.price[n]:g}{stood}): looks like a split or another unit"
+        f"{cause}; adjust the rows before it, or accept the day {given.day[n + 1]}"
     )
     return Problem(given.file, int(given.row[n + 1]), given.column, float(given.price[n + 1]), remedy)
+
+
+def _standing(price: FloatArray, last: int) -> int:
+    """Rows in a row with the price of a row, which is the last of them."""
+    other = np.flatnonzero(price[: last + 1] != price[last])
+    return last - int(other[-1]) if len(other) else last + 1

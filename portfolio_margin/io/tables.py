@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CSV, PARQUET, JSON = "CSV", "Parquet", "JSON"
 ENDINGS = {".csv": CSV, ".csv.gz": CSV, ".parquet": PARQUET, ".json": JSON, ".json.gz": JSON}
 COLUMNS_SHOWN = 12
+LISTED_OF_A_KIND = 8
 OVERFLOW = "\0more"
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -170,6 +171,22 @@ def row_problems_of(table: Table, column: str, bad: BoolArray, remedy: str) -> l
     values = table.frame[column].iloc[positions].tolist()
     rows = table.row[positions].tolist()
     return [Problem(table.file, row, column, value, remedy) for row, value in zip(rows, values, strict=True)]
+
+
+def first_of_each_kind(problems: Sequence[Problem]) -> DataError:
+    """The error of a file that is read by people: some problems of each kind, the others of it counted."""
+    by_kind: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        by_kind.setdefault(problem.kind, []).append(problem)
+    listed: list[Problem] = []
+    others: dict[tuple[str, str], int] = {}
+    for kind, alike in by_kind.items():
+        listed += alike[:LISTED_OF_A_KIND]
+        if len(alike) > LISTED_OF_A_KIND:
+            # What is the same word for word is said so, numbers included.
+            same = len({problem.remedy for problem in alike}) == 1
+            others[(alike[0].field, alike[0].remedy) if same else kind] = len(alike) - LISTED_OF_A_KIND
+    return DataError(listed, others)
 
 
 def refuse(file: str, field: str, value: object, remedy: str, row: int | str | None = None) -> NoReturn:

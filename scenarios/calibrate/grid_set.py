@@ -137,8 +137,9 @@ def figures_path(
 ) -> FiguresPath:
     """What `calibrate` would have found on the days of a fit of a history of (T,) log returns, oldest first.
 
-    Fits are every `refit_days` from `least_days` on, those of a vol counted in its own changes. Between them a filter's deviation follows the returns and nothing
-    else moves, where `calibrate` fits on its own day: the two are a little apart then.
+    Fits are every `refit_days` from `least_days` on, those of a vol counted in its own changes. Between them a filter's
+    deviation follows the returns and nothing else moves, where `calibrate` fits on its own day: the two are a little
+    apart then.
 
     vols  vol histories, each (V,) log changes a day and (V,) rows of the returns they ended on, rising; one that has
           `least_days` changes by a day is taken in place of those before it

@@ -55,7 +55,71 @@ def test_repetition_and_order() -> None:
     twice = pd.concat([table.iloc[:10], table.iloc[9:]], ignore_index=True)
     assert "row 11" in (text := refused(twice)) and "the same time as the row before" in text
     backwards = table.iloc[::-1].reset_index(drop=True)
-    assert "sort the rows by time" in refused(backwards)
+    text = refused(backwards)
+    assert text == "history, row 1, date = '2026-03-01': rows are in descending order: reverse the file"
+    newest_first_but_one = pd.concat([backwards.iloc[:30], table.iloc[29:30], backwards.iloc[31:]], ignore_index=True)
+    newest_first_but_one.loc[30, "date"] = "2026-02-20"
+    assert "sort the rows by time" in refused(newest_first_but_one)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"close": -CLOSE}, "must be a number above 0"),
+        ({"close": np.full(60, "n/a")}, "must be a number above 0"),
+        ({"date": [f"{day[8:]}/{day[5:7]}/{day[:4]}" for day in DAYS]}, "ISO 8601"),
+        ({"date": np.repeat(DAYS[:30], 2)}, "the same time as the row before"),
+        ({"date": [f"{d}T00:00{'Z' * (n % 2)}" for n, d in enumerate(DAYS)]}, "some times have a time zone"),
+    ],
+)
+def test_many_rows_of_one_kind_are_ten_lines_at_most(change: dict[str, Any], text: str) -> None:
+    """The first eight by row and value, and how many more there are."""
+    with pytest.raises(DataError) as caught:
+        read_checked_history(frame(**change))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 9 and all(text in line and "history, row" in line for line in lines[:8])
+    assert lines[8].startswith(f"... and {caught.value.count - 8} more with ") and caught.value.count in (30, 60)
+    assert text in lines[8] and lines[8].endswith(lines[0].partition("': ")[2] or lines[0].partition(": ")[2])
+
+
+def test_kinds_are_told_apart_and_their_particulars_left_out() -> None:
+    """Two kinds of wrong rows have eight each; a remedy that names its own row is told without that."""
+    close = CLOSE.astype(object)
+    close[:20] = 0.0
+    text = refused(frame(close=close, date=np.concatenate([DAYS[:40], np.repeat(DAYS[40:41], 20)])))
+    assert text.count("must be a number above 0") == 9 and text.count("the same time as the row before") == 9
+    assert "... and 12 more with close: must be a number above 0, blank where there is none" in text
+    ticks = 100.0 + 0.01 * np.arange(60)
+    ticks[3:60:5] *= 50.0
+    assert "... and 4 more with close: a jump from ... and back to ... looks like a bad tick" in refused(
+        frame(close=ticks)
+    )
+
+
+def test_too_few_rows_are_counted() -> None:
+    assert refused(frame().iloc[:0]) == "history, days with a close = 0: needs prices of two days at least"
+    assert refused(frame().iloc[:1]) == "history, days with a close = 1: needs prices of two days at least"
+
+
+def test_a_jump_after_a_standstill_names_both() -> None:
+    """Filled in for a month, then three times as much: whoever mends it must know that the month is not real."""
+    stuck = CLOSE.copy()
+    stuck[20:40] = stuck[20]
+    stuck[40:] *= 3.0 * stuck[20] / stuck[40]
+    text = refused(frame(close=stuck))
+    assert "row 41, close" in text and "multiplied by 3 since 2026-02-09" in text and text.count("row 4") == 1
+    assert "the same on 20 rows from 2026-01-21" in text and "blank the rows that stand still" in text
+    moved = stuck.copy()
+    moved[37:40] *= 1.01
+    assert "the same on" not in refused(frame(close=moved))
+
+
+def test_a_large_jump_near_no_ratio_is_told() -> None:
+    doubled = CLOSE.copy()
+    doubled[30:] *= 2.2 * doubled[29] / doubled[30]
+    told = read_checked_history(frame(close=doubled)).findings
+    assert len(told) == 1 and "on 2026-01-31: taken as moves; the ratio is near no split" in told[0]
+    assert read_checked_history(frame(close=doubled), accept=["2026-01-31"]).findings == ()
 
 
 def test_what_is_no_time() -> None:

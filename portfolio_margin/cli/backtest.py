@@ -13,7 +13,7 @@ from portfolio_margin.backtest.parts import parts_of
 from portfolio_margin.backtest.plan import Plan
 from portfolio_margin.backtest.run import BackTest, back_test
 from portfolio_margin.backtest.sets import KINDS, Set, Venue, as_used
-from portfolio_margin.cli.backtest_summary import summary_columns
+from portfolio_margin.cli.backtest_summary import cost_columns, coverage_columns
 from portfolio_margin.cli.calibrated_dynamic import latest_day
 from portfolio_margin.cli.output import (
     chosen_output,
@@ -24,7 +24,7 @@ from portfolio_margin.cli.output import (
     show_table,
 )
 from portfolio_margin.cli.parameters import MODELS, Layer, build, load_registered, read_parameters
-from portfolio_margin.cli.report import PAGE_ENDINGS
+from portfolio_margin.cli.provenance import PAGE_ENDINGS, file_digests, made_rows
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.backtest_history import read_history
 from portfolio_margin.io.parameter_archive import plain_values
@@ -32,6 +32,7 @@ from portfolio_margin.io.parameter_sets import find_parameter_set
 from portfolio_margin.io.results import json_rows
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import MarginModel
+from portfolio_margin.version import VERSION
 from pricing.errors import ConfigError
 from scenarios.backtest.books import COUNT, SEED, standard_books
 from scenarios.backtest.history import MS_PER_DAY
@@ -100,7 +101,7 @@ def command(
     found = _on_cluster(plan, sets, own, given) if given["cluster"] else _here(plan, sets, own, given)
     identity = _identity(found, sets, given, findings)
     if report_file:
-        _write_report(report_file, found, identity)
+        _write_report(report_file, found, sets, identity)
     if not deliver(output, found.table(), identity, lambda: _document(found, identity)):
         _show(found, plan.underlying)
 
@@ -197,12 +198,14 @@ def _identity(
 ) -> dict[str, Any]:
     """What reproduces the result."""
     own, rows = found.plan.given, found.rows
-    first, last = (_moment(own.time_ms[row]) for row in (rows[0], rows[-1] + found.plan.horizon))
+    first, last = found.period()
     indexed = own.indexed[rows].mean()
     return {
         "underlying": found.plan.underlying,
         "history": given["history_file"],
         "vol_history": given["vol_file"] or "",
+        "engine_version": VERSION,
+        "sha256": file_digests((given["history_file"], given["vol_file"], given["params_file"])),
         "findings": list(findings),
         "first": first,
         "last": last,
@@ -227,34 +230,32 @@ def _kind(chosen: Set) -> str:
     return next(name for name, params in KINDS.items() if isinstance(chosen, params))
 
 
-def _moment(time_ms: int) -> str:
-    return f"{np.datetime64(int(time_ms), 'ms').astype('datetime64[m]')}Z"
-
-
 def _document(found: BackTest, identity: Mapping[str, Any]) -> dict[str, Any]:
     return {**identity, "summary": json_rows(found.summary(), ()), "rows": json_rows(found.table(), ())}
 
 
-def _write_report(path: str, found: BackTest, identity: Mapping[str, Any]) -> None:
+def _write_report(path: str, found: BackTest, sets: Mapping[str, Set], identity: Mapping[str, Any]) -> None:
     from portfolio_margin.cli.backtest_page import page
     from portfolio_margin.io.atomic import write_whole
 
     with progress("report", 1) as step:
-        write_whole(path, page(found, identity).encode())
+        write_whole(path, page(found, sets, identity, made_rows(identity["sha256"])).encode())
         step("done")
     tell(f"wrote {path}")
 
 
 def _show(found: BackTest, underlying: str) -> None:
-    show_table(_title(found, underlying), summary_columns(found), "\n".join(_lines(found)))
+    show_table(_title(found, underlying), coverage_columns(found))
+    show_table(
+        "what it missed, what it cost, and how procyclical it was", cost_columns(found), "\n".join(_lines(found))
+    )
 
 
 def _title(found: BackTest, underlying: str) -> str:
-    own, rows, plan = found.plan.given, found.rows, found.plan
-    first, last = (_moment(own.time_ms[row])[:10] for row in (rows[0], rows[-1]))
-    held = "day" if plan.horizon_days == 1 else f"{plan.horizon_days} days"
+    plan, (first, last) = found.plan, (stamp[:10] for stamp in found.period())
+    held = "one day" if plan.horizon_days == 1 else f"{plan.horizon_days} days"
     return (
-        f"back-test on {underlying}, {first} to {last}: {len(rows):,} losses of one {held} each, "
+        f"back-test on {underlying}, {first} to {last}: {len(found.rows):,} losses of {held} each, "
         f"{len(plan.books)} books, {100 * plan.confidence:g} % claimed"
     )
 

@@ -88,14 +88,20 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
         refuse_near_moves(base.tail_moves, {name: one.range.chosen for name, one in evidence.found.items()})
     for line in doubts(evidence, settings):
         tell(line)
+    made = _grid(base, evidence)
     params = {
         MODEL: build(worst_case.Params, Layer("", FACTORS), Layer(f"[{MODEL}]", tables.get(MODEL, {}))),
-        FAMILY: _grid(base, evidence),
+        FAMILY: made,
     }
     if given["set_file"]:
         said = {"source": SOURCE, "note": note_of(settings, day, prices, vols, given)}
         write_params_file(given["set_file"], day, said, params, remarks(evidence, settings))
         tell(f"written: {given['set_file']}")
+    if given["report_file"]:
+        from portfolio_margin.cli.calibration_page import write_page
+
+        read = (*prices.values(), *vols.values(), *given["chains"], given["params_file"])
+        write_page(given["report_file"], evidence, histories, (made, settings, day), findings(histories), read)
     identity = {"model": MODEL, "valid_from": day, "settings": plain_values(settings)}
     whole = {
         **identity,

@@ -50,7 +50,7 @@ def _vol_changes(given: History, days: IntArray, settings: Settings) -> tuple[Fl
 
 def _figure(returns: ArrayLike, days: IntArray, settings: Settings, side: Side) -> Figure:
     moves = newest(returns, settings, days)
-    made = make_histories(moves, settings, refit=settings.filter == "garch")
+    made = make_histories(moves, settings)
     found = method_figure(moves, settings, side, made)
     sign = -1.0 if side == Side.DOWN else 1.0
     return found.changed(lambda move: sign * as_relative(sign * move))

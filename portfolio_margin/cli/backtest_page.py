@@ -34,7 +34,7 @@ def page(found: BackTest, sets: Mapping[str, Set], identity: Mapping[str, Any], 
         f"positions held {found.plan.horizon_days} d, {100 * found.plan.confidence:g} % coverage claimed"
     )
     sections = [
-        _verdict(found),
+        _verdict(found, identity["notes"]),
         _explained(found),
         parameters(found, sets),
         *(_evidence(found, tested) for tested in found.sets),
@@ -49,8 +49,8 @@ def page(found: BackTest, sets: Mapping[str, Set], identity: Mapping[str, Any], 
     return html_page(f"Back-test of margins on {identity['underlying']}", subtitle, sections)
 
 
-def _verdict(found: BackTest) -> Section:
-    lines = [sentence(found, tested) for tested in found.sets] + compared(found)
+def _verdict(found: BackTest, notes: Sequence[str]) -> Section:
+    lines = [sentence(found, tested) for tested in found.sets] + compared(found) + list(notes)
     tables = [
         [Column(column.header, column.texts, is_text=not column.right) for column in shown]
         for shown in (coverage_columns(found), cost_columns(found))

@@ -9,7 +9,7 @@ import numpy as np
 
 from portfolio_margin.backtest.bands import last_day_bands
 from portfolio_margin.backtest.run import BackTest, Tested
-from portfolio_margin.backtest.sets import KINDS, Calibration, Set, Simulated, Venue, as_used
+from portfolio_margin.backtest.sets import KINDS, Calibration, Dated, Set, Simulated, Venue, as_used
 from portfolio_margin.io.parameter_archive import plain_values
 from portfolio_margin.plots.backtest_parameters import parameter_paths
 from portfolio_margin.report import Column, Section
@@ -27,8 +27,8 @@ def parameters(found: BackTest, sets: Mapping[str, Set]) -> Section:
     """In force on the last day, its bands, and the settings that matter, over the path through time."""
     walked = [tested for tested in found.sets if tested.daily is not None]
     notes = [
-        "Sets that are fitted were fitted anew along the history with what was known on the day, fixed ones never "
-        "move; a rule whose parameters change when later days are cut off is refused before anything is computed.",
+        "Every set but a fixed one and a file was fitted anew along the history with what was known on the day; a rule "
+        "whose parameters change when later days are cut off is refused before anything is computed.",
         "First what is in force on the last day; then the settings that differ from the defaults of their kind, and "
         "those that say how the walk goes. All the others stand at the end.",
     ]
@@ -90,6 +90,12 @@ def _nodes(chosen: Set) -> str:
         return "of its model"
     if isinstance(chosen, Calibration):
         count = len(equal_nodes(chosen.settings.grid_error))
+    elif isinstance(chosen, Dated):
+        nodes = chosen.params.price_nodes
+        gaps = np.diff(nodes)
+        if len(nodes) and not np.allclose(gaps, gaps[0]):
+            return f"{len(nodes)}, at most {100.0 * gaps.max():.3g} % of the range apart"
+        count = len(nodes) or 2 * chosen.params.buckets + 1
     elif chosen.scenarios.layout == "span":
         return "16 scenarios of SPAN"
     else:
@@ -100,6 +106,8 @@ def _nodes(chosen: Set) -> str:
 def _factor(path: Any, chosen: Set) -> str:
     if isinstance(chosen, Calibration):
         return f"{path.tail_factor[-1]:.3f}"
+    if isinstance(chosen, Dated):
+        return f"{chosen.params.tail_factor:.3f}" if len(chosen.params.tail_moves) else "none"
     if isinstance(chosen, Simulated | Venue) or chosen.scenarios.layout == "span":
         return ""
     return f"{chosen.scenarios.tail_factor:.3f}" if chosen.scenarios.tails else "none"

@@ -89,6 +89,9 @@ def command(
     All are for a horizon of 2 days, the time in which a position is closed: horizon_days in [calibration] of
     --params, in [rule] for dynamic_worst_case. `backtest` holds positions for 1 day unless it is told
     otherwise: test what is written here with `backtest --horizon 2`.
+
+    Of worst_case maintenance margin is the worst loss over the grid, which is what backtest tests (--set of that
+    command takes the file), and initial margin 1.25 times it; [worst_case] of --params has others.
     """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     prices, vols = _files(histories, "--history"), _files(vol_histories, "--vol-history")

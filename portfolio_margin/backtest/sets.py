@@ -5,7 +5,7 @@ Each kind of set is a frozen dataclass, whose fields are what a TOML table of it
   fixed        parameters that never move
   quantile     quantiles of past moves, fitted again every so many days (`scenarios/backtest/parameters.py`)
   ewma         multiples of an EWMA volatility, without any tool
-  calibrated   the path of what `calibrate` would have said on every day (`scenarios/calibrate`)
+  calibrated   what `calibrate` would have said every so many days, kept until the next (`scenarios/calibrate`)
   apc          the published rule of dynamic margin with its anti-procyclicality tools (`dynamic/rule.py`)
   historical   historical simulation of the books themselves
   model        a margin model of the engine, the same parameters on every day (`backtest/venue.py`)
@@ -163,14 +163,15 @@ class Filtered(_OverLayout):
 
 @dataclass(frozen=True)
 class Calibration:
-    """The very sets that `calibrate --model worst_case` would have written with what was known on every day.
+    """The sets that `calibrate --model worst_case` would have written with what was known, every `refit_days`.
 
     settings   see `scenarios.calibrate.settings.Settings`, the table [calibration] of that command; horizon and first
                day, 100 at least, are those of the back-test
 
     Price range, vol shocks, nodes, weights of far moves and days are those of the file, rounded as they are written, by
-    `scenarios.calibrate.grid_set`. Vol shocks are of the index from the day on which it alone has so many days, and of
-    the stand-in until then.
+    `scenarios.calibrate.grid_set`: the very set on the days of a fit, where the first day is `least_days` of the
+    settings, so that `calibrate` counts the same days of fits; the set of the last fit in between. Vol shocks are of
+    the index from the day on which it alone has so many days, and of the stand-in until then.
     """
 
     settings: Settings = field(default_factory=Settings)

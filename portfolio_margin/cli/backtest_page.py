@@ -179,8 +179,8 @@ def _limits(found: BackTest, identity: Mapping[str, Any]) -> Section:
         "only: option books on those rows test the arithmetic of the margin more than the market of vols.",
         "One vol a day for all strikes, scaled by days to expiry; no skew moves, no interest. Wings are cheaper "
         "than in the market, both in margin and in loss.",
-        "Options are bought anew every day at the same days to expiry and distance from the money, so an expiry "
-        "itself, and holding a position into it, is not tested.",
+        "Options are bought anew on every row of the history, a day or a bar of it, at the same days to expiry and "
+        "distance from the money, so an expiry itself, and holding a position into it, is not tested.",
         "Breaches are few: of 1,000 losses 99 % coverage has 10, and between 5 and 16 no test at 5 % sees a "
         "difference.",
         "Expected shortfall is tested on the margin read as a normal quantile, which a margin does not claim by "

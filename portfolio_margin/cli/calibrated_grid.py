@@ -44,6 +44,7 @@ from scenarios.calibrate.grid_set import (
     base_params,
     farthest_move,
     grid_params,
+    refuse_near_moves,
     rounded,
     spanned_days,
 )
@@ -84,6 +85,8 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
     for line in findings(histories):
         tell(line)
     evidence = _evidence(histories, base, settings, given)
+    if "tail_moves" in tables.get(FAMILY, {}):
+        refuse_near_moves(base.tail_moves, {name: one.range.chosen for name, one in evidence.found.items()})
     for line in doubts(evidence, settings):
         tell(line)
     made = _grid(base, evidence)

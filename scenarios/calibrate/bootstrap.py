@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray, IntArray
-from pricing.errors import ConfigError
+from pricing.errors import ConfigError, NumericalError
 from scenarios.calibrate.settings import Settings
 
 # A history has so many blocks at least, however long its memory seems.
@@ -134,11 +134,33 @@ def block_band(
     level      share of the draws inside the band, such as 0.90
     """
     rows = np.asarray(series, dtype=np.float64)
-    drawn = [statistic(rows[chosen]) for chosen in block_rows(len(rows), block, draws, seed)]
-    return band(statistic(rows), drawn, level)
+    value = statistic(rows)
+    drawn = [of_draw(statistic, rows[chosen]) for chosen in block_rows(len(rows), block, draws, seed)]
+    return band(value, drawn, level)
+
+
+def of_draw(statistic: Callable[[FloatArray], float], rows: FloatArray) -> float:
+    """A statistic of a draw of a history that has it; NaN where the draw has not.
+
+    A draw holds rows more than once. Where a tail begins at such a move, too few others may be above it.
+    """
+    try:
+        return statistic(rows)
+    except (ConfigError, NumericalError):
+        return float("nan")
 
 
 def band(value: float, drawn: ArrayLike, level: float) -> Figure:
-    """A figure from its value and the values of the draws; draws in which it could not be had are NaN and left out."""
-    low, high = np.nanquantile(np.asarray(drawn, dtype=np.float64), (0.5 - level / 2.0, 0.5 + level / 2.0))
+    """A figure from its value and the values of the draws; draws in which it could not be had are NaN and left out.
+
+    ConfigError where it could be had in fewer than half of them, which are then no sample of what it may be.
+    """
+    values = np.asarray(drawn, dtype=np.float64)
+    known = int(np.sum(np.isfinite(values)))
+    if 2 * known < len(values):
+        raise ConfigError(
+            f"a figure of {value:.6g} can be had in {known} of {len(values)} draws of its history, and its band needs "
+            f"half of them; widen tail_share, or give a longer history"
+        )
+    low, high = np.nanquantile(values, (0.5 - level / 2.0, 0.5 + level / 2.0))
     return Figure(float(value), float(low), float(high))

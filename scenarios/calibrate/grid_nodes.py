@@ -34,6 +34,8 @@ MOST_SIDE = 50
 # Nodes are moved where equal ones are so near to the error allowed: what is gained is a few percent of it.
 WORTH_FITTING = 1.1
 STRIKES_A_RANGE, STRIKES_BEYOND = 32, 1.25
+# Of the forward: a strike at 0 itself, which a range of 80 % has in its strip, is one but for rounding.
+LEAST_STRIKE = 1e-9
 # Vol moves between two of the grid's, beside them.
 VOLS_BETWEEN = 3
 # Places between two nodes, shares of the gap.
@@ -158,10 +160,11 @@ def vol_error(terms: GridTerms, nodes: FloatArray) -> float:
 
 def strip(terms: GridTerms, nodes: FloatArray) -> tuple[FloatArray, ...]:
     """Calls of every expiry, struck at 32 places a range and midway between nodes: strike, days, vol, share of a vol
-    move, (N,) each. With futures free a put is a call."""
+    move, (N,) each. With futures free a put is a call, and strikes are above 0: no option is struck elsewhere."""
     reach = STRIKES_BEYOND
     regular = np.linspace(-reach, reach, int(2 * reach * STRIKES_A_RANGE) + 1)
     places = np.concatenate([regular, (nodes[1:] + nodes[:-1]) / 2.0])
+    places = places[1.0 + terms.price_range * places > LEAST_STRIKE]
     expiry, place = (column.ravel() for column in np.meshgrid(terms.expiry_days, places, indexing="ij"))
     share = (REFERENCE_DAYS / np.maximum(expiry, 1.0)) ** terms.power
     return 1.0 + terms.price_range * place, expiry, np.full(len(place), terms.vol), share

@@ -1,4 +1,5 @@
-"""The set of a grid that a calibration writes, and the same along a history: what it would have written on every day.
+"""The set of a grid that a calibration writes, and the same along a history: what it would have written on the days of
+a fit, every `refit_days` from `least_days` on, kept until the next.
 
 Both ways go through `grid_params`, so that a back-test margins with the numbers of the file: nodes, weights of far
 moves, vol shocks and days, rounded as they are written.
@@ -9,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arrays import BoolArray, FloatArray
+from pricing.errors import ConfigError
 from scenarios.calibrate.levels import first_taken
 from scenarios.calibrate.price_range import floored_path
 from scenarios.calibrate.settings import Settings
@@ -83,6 +86,21 @@ def farthest_move(base: grid.Params) -> float:
     return max((abs(move) for move in base.tail_moves), default=1.0)
 
 
+def refuse_near_moves(moves: Sequence[float], ranges: Mapping[str, float]) -> None:
+    """ConfigError for far moves that are not far: each has to be outside the price range of some underlying.
+
+    moves   relative, that somebody has chosen
+    ranges  relative price range by underlying
+    """
+    name, least = min(ranges.items(), key=itemgetter(1))
+    for move in moves:
+        if abs(move) <= least:
+            raise ConfigError(
+                f"tail_moves = {tuple(moves)}: {move:g} is inside the price range of {name}, {least:.4g}; a far move "
+                f"must be outside it"
+            )
+
+
 def grid_params(base: grid.Params, found: Mapping[str, Figures], nodes: ArrayLike) -> grid.Params:
     """The grid that is written: of every underlying its range and shocks, of all together nodes and the largest factor.
 
@@ -117,7 +135,11 @@ def figures_path(
     settings: Settings,
     days: ArrayLike | None = None,
 ) -> FiguresPath:
-    """What `calibrate` would have found on every day of a history of (T,) log returns, oldest first.
+    """What `calibrate` would have found on the days of a fit of a history of (T,) log returns, oldest first.
+
+    Fits are every `refit_days` from `least_days` on, those of a vol counted in its own changes. Between them a filter's
+    deviation follows the returns and nothing else moves, where `calibrate` fits on its own day: the two are a little
+    apart then.
 
     vols  vol histories, each (V,) log changes a day and (V,) rows of the returns they ended on, rising; one that has
           `least_days` changes by a day is taken in place of those before it

@@ -19,8 +19,6 @@ from scenarios.calibrate.moves import as_relative, horizon_moves, quantile
 from scenarios.calibrate.settings import Settings
 
 YEAR_DAYS = 365
-# Days from one year that is looked at to the next.
-YEAR_STEP_DAYS = 20
 
 
 class Shrunk(NamedTuple):
@@ -59,7 +57,8 @@ class Credit(NamedTuple):
 
     credit   1 - quantile of the spread's move / 2 ranges, with its band; what is granted is the low end of it
     granted  the low end, at least 0
-    worst    credit of the year in which it was smallest; that of all there is where it is shorter
+    worst    credit of the 365 rows in which it was smallest, wherever they begin; that of all there is where it is
+             shorter
     """
 
     credit: Figure
@@ -82,6 +81,6 @@ def spread_credit(first: ArrayLike, second: ArrayLike, ranges: tuple[float, floa
 
     block = block_length(spread, settings)
     figure = block_band(credit, spread, block, int(settings.draws), settings.band, int(settings.seed))
-    ends = range(min(YEAR_DAYS, len(spread)), len(spread) + 1, YEAR_STEP_DAYS)
-    worst = min(credit(spread[max(end - YEAR_DAYS, 0) : end]) for end in ends)
+    years = np.lib.stride_tricks.sliding_window_view(spread, min(YEAR_DAYS, len(spread)))
+    worst = min(credit(year) for year in years)
     return Credit(figure, max(figure.low, 0.0), worst)

@@ -18,11 +18,11 @@ from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
-from scenarios.calibrate.bootstrap import Figure, band, block_band, block_length, clusters_beyond
+from scenarios.calibrate.bootstrap import Figure, band, block_band, block_length, clusters_beyond, of_draw
 from scenarios.calibrate.made_histories import MadeHistories, make_histories
 from scenarios.calibrate.moves import horizon_moves, quantile
 from scenarios.calibrate.settings import FILTERS, TAILS, Settings
-from scenarios.calibrate.tails import fit_tail
+from scenarios.calibrate.tails import tail_of_share
 from scenarios.calibrate.volatility import Filter, ewma, fit_garch
 
 NORMAL, SEPARATE, SAMPLE, PARETO = "normal", "one after the other", "sample", "pareto"
@@ -105,7 +105,7 @@ def tail_level(sizes: FloatArray, settings: Settings) -> float:
     """The quantile of sizes at the confidence, as the tail of the settings has it."""
     if settings.tail == SAMPLE:
         return quantile(sizes, settings.confidence)
-    return fit_tail(sizes, quantile(sizes, 1.0 - settings.tail_share)).quantile(settings.confidence)
+    return tail_of_share(sizes, settings.tail_share, settings.confidence).quantile(settings.confidence)
 
 
 def deviations(moves: FloatArray, used: Filter | None, settings: Settings) -> FloatArray:
@@ -260,7 +260,7 @@ def _figure(
     """
     block = block_length(series, settings, apart, made.memory)
     found = block_band(statistic, series, block, int(settings.draws), settings.band, int(settings.seed))
-    ratio = np.array([statistic(rows) for rows in made.rows]) * made.factor / made.truth
+    ratio = np.array([of_draw(statistic, rows) for rows in made.rows]) * made.factor / made.truth
     other = band(found.value, found.value / np.where(ratio > 0.0, ratio, np.nan), settings.band)
     low, high = min(found.low, other.low), max(found.high, other.high)
     return Figure(found.value, low, high, float(block), float(clusters_beyond(series, found.value, block)))

@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
-from scenarios.calibrate.bootstrap import Figure, band, block_length, block_rows
+from pricing.errors import ConfigError
+from scenarios.calibrate.bootstrap import Figure, band, block_length, block_rows, of_draw
 from scenarios.calibrate.levels import first_taken
 from scenarios.calibrate.moves import as_relative, horizon_moves, quantile
 from scenarios.calibrate.settings import Settings
-from scenarios.calibrate.tails import LEAST_EXCESSES, MeanExcess, Stability, Tail, fit_tail, mean_excess, stability
+from scenarios.calibrate.tails import LEAST_EXCESSES, MeanExcess, Stability, Tail, mean_excess, stability, tail_of_share
 
 # Shares of the moves in the tail, at which thresholds are looked at.
 TAIL_SHARES = (0.4, 0.3, 0.2, 0.15, 0.1, 0.075, 0.05, 0.03, 0.02)
@@ -56,13 +57,22 @@ def tail_weights(returns: ArrayLike, price_range: float, farthest: float, settin
 
     price_range  relative
     farthest     size of the farthest move of the grid, relative, above the range
+
+    ConfigError where it is not: a factor has no meaning then.
     """
+    if not farthest > price_range:
+        raise ConfigError(
+            f"tail_moves: the farthest of them, {farthest:g}, is inside the price range, {price_range:.4g}; a far move "
+            f"must be outside it"
+        )
     moves = np.asarray(returns, dtype=np.float64)[-int(settings.lookback_days) :]
     sizes = np.abs(horizon_moves(moves, int(settings.horizon_days)))
     tail = _tail(sizes, settings)
     value = wing_factor(tail, price_range, farthest)
     rows = block_rows(len(sizes), block_length(sizes, settings), int(settings.draws), int(settings.seed))
-    drawn = [wing_factor(_tail(sizes[chosen], settings), price_range, farthest) for chosen in rows]
+    drawn = [
+        of_draw(lambda own: wing_factor(_tail(own, settings), price_range, farthest), sizes[chosen]) for chosen in rows
+    ]
     used = used_factor(value, settings)
     loss = np.maximum(as_relative(sizes) - price_range, 0.0)
     beyond = loss[loss > 0.0]
@@ -105,6 +115,9 @@ def threshold_diagnostics(returns: ArrayLike, settings: Settings) -> tuple[MeanE
     sizes = np.abs(horizon_moves(moves, int(settings.horizon_days)))
     least = max(1.0 - settings.confidence, LEAST_EXCESSES / len(sizes)) * 1.2
     thresholds = np.array([quantile(sizes, 1.0 - share) for share in TAIL_SHARES if share >= least])
+    # Equal moves on a threshold are not above it.
+    above = (sizes > thresholds[:, None]).sum(axis=1)
+    thresholds = thresholds[above >= max((1.0 - settings.confidence) * len(sizes), LEAST_EXCESSES)]
     return mean_excess(sizes, thresholds), stability(sizes, thresholds, settings.confidence)
 
 
@@ -149,7 +162,7 @@ def needed_power(tail: Tail, price_range: float, farthest: float) -> float:
 
 
 def _tail(sizes: FloatArray, settings: Settings) -> Tail:
-    return fit_tail(sizes, quantile(sizes, 1.0 - settings.tail_share))
+    return tail_of_share(sizes, settings.tail_share, settings.confidence)
 
 
 def _move_beyond(tail: Tail, level: float, share: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ have G(y) = 1 - (1 + shape y/scale)^(-1/shape). With N_u of n observations above
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError, NumericalError
+from scenarios.calibrate.moves import quantile
 
 LEAST_EXCESSES = 10
 # Below this shape the likelihood is unbounded (Smith 1985); at the other end the mean of the tail is long gone.
@@ -59,6 +61,32 @@ class Tail(NamedTuple):
         if not 1.0 - share - 1e-12 <= level < 1.0:
             raise ConfigError(f"level = {level!r}: the tail begins at {1.0 - share:.6g}, so give that to below 1")
         return min((1.0 - level) / share, 1.0)
+
+
+def moves_in_tail(count: int, share: float) -> int:
+    """How many of `count` moves, all of them different, are above their quantile (`moves.quantile`) at 1 - share."""
+    return int(np.sum(np.arange(count) > quantile(np.arange(count), 1.0 - share))) if count > 0 else 0
+
+
+def tail_of_share(values: ArrayLike, share: float, level: float) -> Tail:
+    """The tail of a share of a sample: above its quantile at 1 - share.
+
+    values  (T,) sizes of moves over the horizon
+    share   `tail_share` of the settings
+    level   that the tail has to reach down to, `confidence` of the settings
+
+    ConfigError, with setting and history, where too few of them lie above: equal moves, of a price that stands still or
+    of a draw that has a move many times, are all on the threshold or all above.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    threshold = quantile(sample, 1.0 - share)
+    above, least = int(np.sum(sample > threshold)), max(math.ceil((1.0 - level) * len(sample) - 1e-9), LEAST_EXCESSES)
+    if above < least:
+        raise ConfigError(
+            f"tail_share = {share!r}: of a history of {len(sample)} moves over the horizon {above} are above "
+            f"{threshold:.4g}, where the tail begins, and it needs {least}; widen it, or give a longer history"
+        )
+    return fit_tail(sample, threshold)
 
 
 def fit_tail(values: ArrayLike, threshold: float) -> Tail:

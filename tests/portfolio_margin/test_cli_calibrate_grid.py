@@ -213,34 +213,80 @@ def test_a_column_that_says_nothing_new_is_left_out(run: Any, tmp_path: Path, da
 
 
 @pytest.mark.parametrize("lines", ["", "filter = 'ewma'\nbuffer = 0.1\ntail_low = 0.1\nvol_low = 0.02\n"])
-def test_what_is_written_is_what_a_back_test_walks(run: Any, tmp_path: Path, lines: str) -> None:
-    """Every scenario of the file of a day is that of the same day along a history, to the last digit."""
+def test_on_days_of_a_fit_what_is_written_is_what_a_back_test_walks(run: Any, tmp_path: Path, lines: str) -> None:
+    """Every scenario of the file of such a day is that of the same day along a history, to the last digit, where the
+    walk has the `least_days` of the settings, and its sets are those of the file from there to the next fit."""
     written(tmp_path)
     (tmp_path / "settings.toml").write_text(f"[calibration]\ndraws = 20\ngrid_error = 0.06\n{lines}")
-    least, fit = 250, 250 + 16 * 20
+    settings = build(Settings, Layer("", tomllib.loads((tmp_path / "settings.toml").read_text())["calibration"]))
+    least, every = int(settings.least_days), int(settings.refit_days)
     prices, vols = (
         list(csv.reader((tmp_path / f"{name}.csv").read_text().splitlines()))[1:] for name in ("btc", "vol")
     )
-    done = run(*ARGUMENTS, *COLUMNS, "--until", prices[fit][0], "--set", "set.toml")
-    assert done.code == 0, done.err
-    table = tomllib.loads((tmp_path / "set.toml").read_text())
-    params = build(grid.Params, Layer("set.toml [grid]", table["grid"]))
-    market = SimpleNamespace(underlying_id=np.array(["BTC"]))
-    on_file = grid.scenarios(params, market)
-    settings = build(Settings, Layer("", tomllib.loads((tmp_path / "settings.toml").read_text())["calibration"]))
     chosen = Calibration(settings)
+    # What `--least-days` and `--horizon` make of a set.
+    assert chosen.used(least, int(settings.horizon_days)).settings == settings
     read = read_history(tmp_path / "btc.csv", tmp_path / "vol.csv").history
-    assert len(read) == len(prices) == len(vols) > fit + 20
     path = chosen.rule(least, int(settings.horizon_days))(read)
     model = chosen.model(path, np.arange(len(read)), int(settings.horizon_days))
-    walked = model.moves(np.array([fit]))
-    assert np.array_equal(walked.price[0], on_file.price_move[:, 0])
-    assert np.array_equal(walked.vol[0], on_file.vol_move[:, 0])
-    assert np.array_equal(walked.weight[0], on_file.weight)
-    assert walked.days[0] == pytest.approx(365.0 * on_file.time_step_years, rel=1e-15)
-    assert tenor_scale(np.array([0.01, 0.3]), on_file.dynamics) == pytest.approx(
-        tenor_scale(np.array([0.01, 0.3]), DYNAMICS), rel=1e-15
-    )
+    for fit in (least, least + 7 * every, least + 16 * every):
+        assert len(read) == len(prices) == len(vols) > fit + every
+        done = run(*ARGUMENTS, *COLUMNS, "--until", prices[fit][0], "--set", f"set{fit}.toml")
+        assert done.code == 0, done.err
+        table = tomllib.loads((tmp_path / f"set{fit}.toml").read_text())
+        params = build(grid.Params, Layer("[grid]", table["grid"]))
+        on_file = grid.scenarios(params, SimpleNamespace(underlying_id=np.array(["BTC"])))
+        walked = model.moves(np.array([fit, fit + every - 1, fit + every]))
+        assert np.array_equal(walked.price[0], on_file.price_move[:, 0])
+        assert np.array_equal(walked.vol[0], on_file.vol_move[:, 0])
+        assert np.array_equal(walked.weight[0], on_file.weight)
+        assert walked.days[0] == pytest.approx(365.0 * on_file.time_step_years, rel=1e-15)
+        # Between two fits a filter's deviation follows the returns; without one nothing moves before the next fit.
+        still = [np.array_equal(walked.price[0], walked.price[n]) for n in (1, 2)]
+        assert still == [settings.filter == "none", False]
+        assert tenor_scale(np.array([0.01, 0.3]), on_file.dynamics) == pytest.approx(
+            tenor_scale(np.array([0.01, 0.3]), DYNAMICS), rel=1e-15
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tail_share = 0.03", "[calibration]: tail_share = 0.03: of the first least_days = 250 returns of a history 7"),
+        ("confidence = 0.9", "tail_share = 0.1: must be at least 0.11, 1.1 times 1 - confidence (confidence = 0.9)"),
+    ],
+)
+def test_tails_that_cannot_be_had_are_refused_with_the_settings(run: Any, tmp_path: Path, text: str, said: str) -> None:
+    written(tmp_path, 400)
+    (tmp_path / "settings.toml").write_text(f"[calibration]\ndraws = 20\n{text}\n")
+    check_fails(run(*ARGUMENTS, *COLUMNS), said)
+
+
+def test_far_moves_lie_outside_the_range(run: Any, tmp_path: Path) -> None:
+    written(tmp_path, 400)
+    for moves, said in (
+        ("[-0.05, 0.05]", "tail_moves: the farthest of them, 0.05, is inside the price range, 0."),
+        ("[-0.05, 0.5]", "tail_moves = (-0.05, 0.5): -0.05 is inside the price range of BTC, 0."),
+    ):
+        (tmp_path / "settings.toml").write_text(f"[calibration]\ndraws = 20\n\n[grid]\ntail_moves = {moves}\n")
+        check_fails(run(*ARGUMENTS, *COLUMNS, "--set", "set.toml"), said, "a far move must be outside it")
+        assert not (tmp_path / "set.toml").exists()
+    (tmp_path / "settings.toml").write_text("[calibration]\ndraws = 20\n\n[grid]\ntail_moves = [-0.5, 0.5]\n")
+    assert run(*ARGUMENTS, *COLUMNS, "--set", "set.toml").code == 0
+    assert tomllib.loads((tmp_path / "set.toml").read_text())["grid"]["tail_moves"] == [-0.5, 0.5]
+
+
+def test_the_widest_range_there_is(run: Any, tmp_path: Path) -> None:
+    """Strikes below 0 are none: a range of 90 % makes a set, with its error, that margin takes."""
+    written(tmp_path, 400)
+    (tmp_path / "settings.toml").write_text("[calibration]\ndraws = 20\nrange_low = 0.9\nrange_high = 0.9\n")
+    done = run(*BOTH, *COLUMNS, "--set", "set.toml", "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    errors = document["evidence"]["grid"]["errors"]["BTC"]
+    assert errors["found"] == pytest.approx(errors["bound"], rel=1e-6) and errors["bound"] == pytest.approx(0.025)
+    assert document["params"]["grid"]["price_range"] == {"BTC": 0.9, "ETH": 0.9}
+    assert run("margin", "--params", "set.toml", "--json").code == 0
 
 
 @pytest.mark.parametrize(

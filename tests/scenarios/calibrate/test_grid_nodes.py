@@ -102,7 +102,13 @@ def test_a_search_by_other_means_finds_what_is_stated_and_no_more() -> None:
     assert max(found) == pytest.approx(0.25 / 3 * 8.0 / 9.0, rel=1e-6)
 
 
-@pytest.mark.parametrize(("terms", "side"), [(TERMS, 4), (LASTING, 4)])
+WIDE = TERMS._replace(price_range=0.9)
+
+
+@pytest.mark.parametrize(
+    ("terms", "side"),
+    [(TERMS, 4), (LASTING, 4), (TERMS._replace(price_range=0.8), 4), (WIDE, 4), (WIDE._replace(days=(0.0,)), 4)],
+)
 def test_the_worst_book_loses_what_is_said(terms: GridTerms, side: int) -> None:
     nodes = np.arange(-side, side + 1) / side
     worst = worst_book(terms, nodes)
@@ -117,6 +123,34 @@ def test_the_worst_book_loses_what_is_said(terms: GridTerms, side: int) -> None:
     assert found == pytest.approx(worst.miss, rel=1e-6)
     if terms.expiring:
         assert worst.miss == pytest.approx(0.25 / side, rel=1e-9)
+
+
+@given(legs_of_books, st.floats(-1.0, 1.0), st.floats(0.6, 0.9), st.sampled_from([2, 4]))
+@settings(max_examples=30, deadline=None)
+def test_no_book_is_deceived_by_more_on_wide_ranges(
+    legs: list[tuple[float, float, float, float]], futures: float, reach: float, side: int
+) -> None:
+    """Up to the widest range there is, with strikes down to a thousandth of the forward, and without an expiry at the
+    least as the strip says, of strikes that it has not."""
+    nodes, quantity = np.arange(-side, side + 1) / side, np.array([leg[3] for leg in legs])
+    fine = np.linspace(-1.0, 1.0, 161)
+    options = [(max(1.0 + reach * place, 1e-3), days, sign) for place, days, sign, _ in legs]
+    wide = TERMS._replace(price_range=reach)
+    found = missed(wide, nodes, fine, options, quantity, futures)
+    assert found <= np.abs(quantity).sum() * 0.25 / side + 1e-12
+    lasting = wide._replace(days=(0.0,))
+    options = [(strike, max(days, 1.0), sign) for strike, days, sign in options]
+    # Strikes between those of the strip: a tenth more is allowed.
+    found = missed(lasting, nodes, fine, options, quantity, futures)
+    assert found <= 1.1 * np.abs(quantity).sum() * grid_error(lasting, nodes)
+
+
+@pytest.mark.parametrize("reach", [0.5, 0.8, 0.81, 0.9])
+def test_strikes_are_above_0_and_none_is_left_out(reach: float) -> None:
+    strike = strip(TERMS._replace(price_range=reach, expiry_days=(7.0,)), np.array([-1.0, 0.0, 1.0]))[0]
+    assert (strike > 1e-6).all()
+    wanted = [1.0 + reach * n / 32.0 for n in range(-40, 41) if 1.0 + reach * n / 32.0 > 1e-6]
+    assert np.sort(strike) == pytest.approx(np.sort([*wanted, 1.0 - reach / 2.0, 1.0 + reach / 2.0]))
 
 
 def test_values_are_those_of_the_text() -> None:

@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 
 from pricing import ConfigError
-from scenarios.calibrate.grid_set import Figures, base_params, figures_of, figures_path, grid_params, spanned_days
+from scenarios.calibrate.grid_set import (
+    Figures,
+    base_params,
+    figures_of,
+    figures_path,
+    grid_params,
+    refuse_near_moves,
+    spanned_days,
+)
 from scenarios.calibrate.levels import first_taken, newest
+from scenarios.calibrate.moves import quantile
 from scenarios.calibrate.settings import Settings, least_vol_move
-from scenarios.calibrate.tail_weights import used_factor
+from scenarios.calibrate.tail_weights import tail_weights, used_factor
 from scenarios.calibrate.underlying import calibrate_underlying
 from scenarios.families import grid
 
@@ -92,16 +101,27 @@ def test_the_grid_that_is_written() -> None:
 
 
 def test_cautious_constants() -> None:
-    """The least vol move is near the VIX before 2020; the least weight is that of a tail with the power 2.5."""
-    for days, quantile in ((1, 0.282), (2, 0.359), (3, 0.422), (5, 0.547)):
+    """The least vol move is near the VIX before 2020, by 2 % of it at most below; the least weight is that of a tail
+    with the power 2.5."""
+    for days, of_vix in ((1, 0.285), (2, 0.363), (3, 0.422), (5, 0.549)):
         law = np.expm1(least_vol_move(replace(Settings(), horizon_days=days)))
-        assert law == pytest.approx(quantile, rel=0.04)
+        assert 0.98 * of_vix <= law <= 1.04 * of_vix
     # The mean excess over x of a Pareto law with P(X > x) = x^-2.5, by its integral.
     level = 2.0
     beyond = np.linspace(level, 4_000.0, 2_000_001)
     excess = np.trapezoid((beyond / level) ** -2.5, beyond) / level
     assert excess == pytest.approx(Settings().tail_low, rel=1e-3)
     assert [used_factor(x, Settings()) for x in (0.3, 0.7, 1.4)] == [2.0 / 3.0, 0.7, 1.0]
+
+
+def test_far_moves_are_outside_some_range() -> None:
+    ranges = {"BTC": 0.2, "ETH": 0.35}
+    refuse_near_moves((-0.33, 0.5), ranges)
+    for move in (-0.2, 0.1):
+        with pytest.raises(ConfigError, match=f"tail_moves = .*: {move:g} is inside the price range of BTC, 0.2"):
+            refuse_near_moves((0.5, move), ranges)
+    with pytest.raises(ConfigError, match=r"the farthest of them, 0.3, is inside the price range, 0.3;"):
+        tail_weights(returns(300), 0.3, 0.3, SHORT)
 
 
 @pytest.mark.data
@@ -112,6 +132,8 @@ def test_the_vix_before_2020_is_what_the_least_vol_move_says() -> None:
 
     table = pd.read_csv(str(data_file("prices/vix_1d_cboe_19900102_20260723.csv.gz")))
     log = np.log(table[table["date"] < "2020-01-01"]["close"].to_numpy())
-    for days, up, down in ((1, 0.282, 0.169), (2, 0.359, 0.220), (3, 0.422, 0.250), (5, 0.547, 0.290)):
-        low, high = np.expm1(np.quantile(log[days:] - log[:-days], (0.005, 0.995)))
+    for days, up, down in ((1, 0.285, 0.169), (2, 0.363, 0.222), (3, 0.422, 0.253), (5, 0.549, 0.291)):
+        low, high = (np.expm1(quantile(log[days:] - log[:-days], level)) for level in (0.005, 0.995))
         assert (-low, high) == pytest.approx((down, up), abs=6e-4)
+        law = np.expm1(least_vol_move(replace(Settings(), horizon_days=days)))
+        assert law >= 0.98 * high and 1.0 - 1.0 / (1.0 + law) >= -low

@@ -8,6 +8,7 @@ from scipy import stats
 
 from pricing import ConfigError
 from scenarios.calibrate.joint_moves import shrunk_correlation, spread_credit
+from scenarios.calibrate.moves import quantile
 from scenarios.calibrate.settings import Settings
 from tests.naive import calibrate as naive
 
@@ -54,3 +55,14 @@ def test_credits_of_normal_moves(correlation: float) -> None:
     assert found.worst <= found.credit.value
     against = spread_credit(moves[:, 0], -3.0 * moves[:, 0], (z * 1e-4, z * 1e-4), settings)
     assert against.granted == 0.0
+
+
+@pytest.mark.parametrize("first", [0, 7, 135])
+def test_the_worst_year_is_looked_for_on_every_day(first: int) -> None:
+    """Four wide days, which only one stretch of 365 days has all of: the fourth largest is the quantile of a year."""
+    spread = np.random.default_rng(first).uniform(0.0, 0.01, 500)
+    spread[first + np.array([0, 100, 200, 364])] = 0.02
+    found = spread_credit(np.log1p(spread), np.zeros(500), (0.04, 0.04), Settings(horizon_days=1, draws=20))
+    assert found.worst == pytest.approx(1.0 - 0.5 * 0.02 / 0.04, rel=1e-2)
+    years = [1.0 - 0.5 * quantile(spread[n : n + 365] / 0.04, 0.99) for n in range(136)]
+    assert found.worst == pytest.approx(min(years), rel=1e-12) and sorted(years)[1] > found.worst + 0.05

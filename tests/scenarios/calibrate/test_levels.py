@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from pricing import ConfigError
-from scenarios.calibrate.bootstrap import band, block_band, block_rows
-from scenarios.calibrate.levels import Side, level_path
+from scenarios.calibrate.bootstrap import band, block_band, block_rows, of_draw
+from scenarios.calibrate.levels import Side, level_path, tail_level
 from scenarios.calibrate.moves import horizon_moves, log_returns, quantile
 from scenarios.calibrate.price_range import price_range, scan_range, scan_range_path
 from scenarios.calibrate.settings import Settings
+from scenarios.calibrate.tail_weights import tail_weights
 from scenarios.calibrate.vol_shocks import (
     at_tenors,
     common_powers,
@@ -230,7 +234,10 @@ def test_leverage_is_found() -> None:
         ({"filter": "harch"}, "filter = 'harch'"),
         ({"confidence": 0.5}, "confidence = 0.5"),
         ({"horizon_days": 1.5}, "horizon_days = 1.5: must be a whole number"),
-        ({"confidence": 0.9, "tail_share": 0.05}, "tail_share = 0.05: the tail begins above"),
+        ({"confidence": 0.9, "tail_share": 0.05}, r"tail_share = 0.05: must be at least 0.11, .*confidence = 0.9"),
+        ({"confidence": 0.9, "tail_share": 0.1}, r"tail_share = 0.1: must be at least 0.11, .*confidence = 0.9"),
+        ({"tail_share": 0.03}, "tail_share = 0.03: of the first least_days = 250 .* set least_days = 335"),
+        ({"least_days": 100, "horizon_days": 10}, r"tail_share = 0.1: of the first least_days = 100 .* 9 moves"),
         ({"range_low": 0.5, "range_high": 0.4}, "range_low = 0.5"),
         ({"least_days": 500, "lookback_days": 400}, "least_days = 500"),
     ],
@@ -238,6 +245,56 @@ def test_leverage_is_found() -> None:
 def test_settings_out_of_bounds_are_named(values: dict[str, float], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         Settings(**values)  # type: ignore[arg-type]
+
+
+@given(st.floats(0.9, 0.9999), st.floats(0.02, 0.5), st.integers(100, 600), st.integers(1, 30), st.integers(0, 9))
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_settings_that_are_taken_have_a_tail_from_their_least_days_on(
+    confidence: float, share: float, least: int, horizon: int, seed: int
+) -> None:
+    """Of any history of different moves the quantile is in the tail, and what is told to be enough is."""
+    tried = {"confidence": confidence, "tail_share": share, "horizon_days": horizon}
+    try:
+        taken = Settings(least_days=least, **tried)  # type: ignore[arg-type]
+    except ConfigError as refused:
+        if "set least_days" not in str(refused):
+            assert share < 1.1 * (1.0 - confidence)
+            return
+        taken = Settings(least_days=int(str(refused).rpartition(" = ")[2]), **tried)  # type: ignore[arg-type]
+    sizes = np.random.default_rng(seed).standard_t(4, int(taken.least_days) - horizon + 1) ** 2
+    threshold = quantile(sizes, 1.0 - share)
+    assert threshold <= tail_level(sizes, taken) < np.inf
+
+
+def test_a_band_leaves_out_draws_without_a_tail() -> None:
+    """Ten moves in the tail of a history are fewer in a draw that begins it at a move it has twice: 30 of 100 draws
+    and more, without which there are bands; the history itself is not excused."""
+    settings = Settings(least_days=501, tail_share=0.02, draws=100, filter="none")
+    sizes = np.abs(np.random.default_rng(2).standard_t(4, 500))
+    rows = block_rows(500, 20, 100, 1)
+    drawn = np.array([of_draw(lambda own: tail_level(own, settings), sizes[chosen]) for chosen in rows])
+    lost = np.isnan(drawn)
+    ties = np.array([np.sum(sizes[chosen] > quantile(sizes[chosen], 0.98)) < 10 for chosen in rows])
+    assert np.array_equal(lost, ties) and 10 <= lost.sum() <= 45
+    found = block_band(lambda own: tail_level(own, settings), sizes, 20, 100, 0.9, 1)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn[~lost], (0.05, 0.95))))
+    weights = tail_weights(0.02 * sizes, 0.08, 5.0, replace(settings, horizon_days=1, least_days=500))
+    assert weights.factor.low <= weights.factor.value <= weights.factor.high
+    tied = np.sort(sizes)
+    tied[-11] = tied[-10]
+    with pytest.raises(
+        ConfigError, match=r"tail_share = 0.02: of a history of 500 moves .* 9 are above .* it needs 10"
+    ):
+        tail_level(tied, settings)
+    with pytest.raises(ConfigError, match="in 40 of 100 draws of its history, and its band needs half"):
+        band(1.0, np.where(np.arange(100) < 40, 1.0, np.nan), 0.9)
+
+
+def test_a_history_of_equal_moves_is_named_with_the_setting() -> None:
+    """A price that moves on one day of eight, and always by as much, has no tail: nothing is above its threshold."""
+    still = np.where(np.arange(400) % 8 == 0, 0.03, 0.0)
+    with pytest.raises(ConfigError, match=r"tail_share = 0.1: of a history of 399 moves over the horizon 0 are above"):
+        price_range(still, Settings(draws=20, buffer=0.0))
 
 
 def test_short_histories_are_refused() -> None:

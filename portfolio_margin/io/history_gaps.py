@@ -13,8 +13,8 @@ EVERY_DAY = 0.5
 # Days without a price that are usual: none, or a weekend with a holiday. A week beyond them is more than markets close
 # for (of the S&P 500, Nasdaq, WTI and VIX the longest is six days, of September 2001).
 DAYS_OFF, WEEK = 3, 7
-# Rows farther apart than this on the median are no closes of days.
-FARTHEST_APART = 2
+# So many rows and more, as far apart as this on the median, are no closes of days.
+SPARSE_ROWS, SPARSE_DAYS = 6, 2
 SHOWN = 3
 
 
@@ -39,7 +39,7 @@ def find_gaps(table: Table, column: str, day: IntArray, row: IntArray) -> tuple[
     """
     missing, dates = np.diff(day) - 1, _dates(day)
     apart = float(np.median(missing + 1))
-    if apart >= FARTHEST_APART:
+    if len(day) >= SPARSE_ROWS and apart >= SPARSE_DAYS:
         remedy = f"rows are {apart:g} days apart on the median: give a close of every day"
         return [Problem(table.file, int(row[1]), column, str(dates[1]), remedy)], []
     off = days_off(day)

@@ -1,63 +1,101 @@
-"""How often a band of 90 % holds the truth: of histories of a known process, by their length.
+"""How often a band of 90 % holds the truth: of histories of known processes, by process, filter and length.
 
-The process is a GARCH(1,1) with the memory of a coin, 50 days, and residuals with a Pareto tail; the truth is its range
-of two days at 99 %, over very long paths. What it finds is docs/calibration.md, "Bands".
+Without a filter the truth is the range of two days at 99 % of paths without an end; behind a filter that of the two
+days after the history, from the variance that the process has by then. What it finds is docs/calibration.md, "Bands".
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.parts import command_line
 from pricing.arrays import FloatArray
-from scenarios.calibrate.bootstrap import block_band, block_length
-from scenarios.calibrate.levels import Side, method_figure, tail_level
-from scenarios.calibrate.made_histories import make_histories
+from scenarios.calibrate.bootstrap import block_band
+from scenarios.calibrate.levels import FILTERS, Side, method_figure, tail_level
+from scenarios.calibrate.made_histories import MadeHistories, make_histories
 from scenarios.calibrate.moves import horizon_moves, quantile
 from scenarios.calibrate.settings import Settings
 from scenarios.calibrate.volatility import Filter, simulate
 from tests.scenarios.calibrate.histories import ALPHA, BETA, LONG_RUN, OMEGA, pareto_innovations
 
-TRUTH = Filter(OMEGA, ALPHA, BETA, LONG_RUN, float("nan"))
-LENGTHS = (365, 1_000, 1_500, 3_650)
+LENGTHS = (365, 1_000, 3_650)
 FORGOTTEN = 300
-FIXED_BLOCK = 20
+# Days of a block in the column beside, which is blocks alone.
+BLOCK = 20
 
 
-def paths_of(random: np.random.Generator, count: int, days: int) -> FloatArray:
-    """(count,days) log returns of the process, begun anywhere in its long run."""
-    return simulate(TRUTH, pareto_innovations(random, (count, days + FORGOTTEN)))[:, FORGOTTEN:]
+class Process(NamedTuple):
+    """A GARCH with its innovations of mean square 1, (random, shape) -> draws."""
+
+    garch: Filter
+    draw: Callable[[np.random.Generator, tuple[int, ...]], FloatArray]
+
+    def paths(self, random: np.random.Generator, count: int, days: int) -> FloatArray:
+        """(count,days) log returns, begun anywhere in its long run."""
+        return simulate(self.garch, self.draw(random, (count, days + FORGOTTEN)))[:, FORGOTTEN:]
+
+    def long_run(self, settings: Settings) -> float:
+        """Range of the horizon without an end."""
+        moves = horizon_moves(self.paths(np.random.default_rng(8), 500, 6_000).T, settings.horizon_days)
+        return float(quantile(np.abs(moves).ravel(), settings.confidence))
+
+    def after(self, path: FloatArray, settings: Settings) -> float:
+        """Range of the days after a history."""
+        begin = self.garch._replace(start=float(self.garch.variance(path)[-1]))
+        moves = simulate(begin, self.draw(np.random.default_rng(9), (200_000, settings.horizon_days))).sum(axis=1)
+        return float(quantile(np.abs(moves), settings.confidence))
 
 
-def long_run_range(settings: Settings) -> float:
-    """The quantile of the moves over the horizon of the process without an end."""
-    moves = horizon_moves(paths_of(np.random.default_rng(8), 500, 6_000).T, settings.horizon_days)
-    return float(quantile(np.abs(moves).ravel(), settings.confidence))
+def student(random: np.random.Generator, shape: tuple[int, ...]) -> FloatArray:
+    """Student's t of four degrees of freedom, of mean square 1."""
+    return np.asarray(random.standard_t(4, shape) / np.sqrt(2.0))
+
+
+PROCESSES = {
+    "memory 50 days, Pareto 0.2": Process(Filter(OMEGA, ALPHA, BETA, LONG_RUN, float("nan")), pareto_innovations),
+    "memory 50 days, t4": Process(Filter(OMEGA, ALPHA, BETA, LONG_RUN, float("nan")), student),
+    "memory 100 days, t4": Process(Filter(1.2e-5, 0.10, 0.89, 1.2e-3, float("nan")), student),
+}
 
 
 def run(histories: int, draws: int) -> None:
-    """Print, by length of history, how often bands of three kinds hold the truth, and how many are told as doubtful."""
-    settings = Settings(draws=draws)
-    truth = long_run_range(settings)
-    print(f"bands of 90 %, {histories} histories of each length, {draws} draws; the truth is {truth:.4f} (logarithm)")
-    print(f"{'days':>8}{'blocks of 20':>15}{'blocks by rule':>16}{'default':>10}{'+-':>6}{'doubtful':>10}")
-    for days in LENGTHS:
-        held, doubtful = np.zeros(3), 0
-        for path in paths_of(np.random.default_rng(days), histories, days):
-            figure = method_figure(path, settings, Side.BOTH, make_histories(path, settings, refit=False))
-            sizes = np.abs(horizon_moves(path, settings.horizon_days))
-            lengths = FIXED_BLOCK, block_length(sizes, settings, apart=1)
-            blocks = [
-                block_band(lambda x: tail_level(x, settings), sizes, length, draws, settings.band, settings.seed)
-                for length in lengths
-            ]
-            held += [band.low <= truth <= band.high for band in (*blocks, figure)]
-            doubtful += figure.doubtful
-        share = held / histories
-        error = np.sqrt(share[2] * (1.0 - share[2]) / histories)
-        kinds = f"{share[0]:>15.0%}{share[1]:>16.0%}{share[2]:>10.0%}{error:>6.0%}"
-        print(f"{days:>8,}{kinds}{doubtful / histories:>10.0%}", flush=True)
+    """Print how often bands hold the truth, blocks alone and those of the settings, and how many are doubtful."""
+    print(f"bands of 90 %, {histories} histories of each kind, {draws} draws; truth below and above bands that miss it")
+    print(
+        f"{'process':<28}{'filter':<8}{'days':>7}{'blocks':>9}{'held':>7}{'+-':>5}{'below':>7}{'above':>7}{'doubtful':>10}"
+    )
+    for name, process in PROCESSES.items():
+        ranged = process.long_run(Settings(draws=draws))
+        for days in LENGTHS:
+            counts = {used: np.zeros(4) for used in FILTERS}
+            for path in process.paths(np.random.default_rng(days), histories, days):
+                made = make_histories(path, Settings(draws=draws))
+                for used, found in counts.items():
+                    settings = Settings(draws=draws, filter=used)
+                    found += _held(path, settings, made, ranged if used == "none" else process.after(path, settings))
+            for used, found in counts.items():
+                blocks, below, above, doubtful = found / histories
+                held = 1.0 - below - above
+                error = np.sqrt(held * (1.0 - held) / histories)
+                alone = f"{blocks:>9.0%}" if used == "none" else " " * 9
+                print(
+                    f"{name:<28}{used:<8}{days:>7,}{alone}{held:>7.0%}{error:>5.0%}{below:>7.0%}{above:>7.0%}"
+                    f"{doubtful:>10.0%}",
+                    flush=True,
+                )
+
+
+def _held(path: FloatArray, settings: Settings, made: MadeHistories, truth: float) -> list[bool]:
+    """Whether blocks alone hold the truth, whether it is below and above the band, and whether that is doubtful."""
+    figure = method_figure(path, settings, Side.BOTH, made)
+    sizes = np.abs(horizon_moves(path, settings.horizon_days))
+    drawn, band = int(settings.draws), settings.band
+    alone = block_band(lambda x: tail_level(x, settings), sizes, BLOCK, drawn, band, int(settings.seed))
+    return [alone.low <= truth <= alone.high, truth < figure.low, truth > figure.high, figure.doubtful]
 
 
 if __name__ == "__main__":
-    command_line(run, __doc__.splitlines()[0] if __doc__ else None, histories=80, draws=100)
+    command_line(run, __doc__.splitlines()[0] if __doc__ else None, histories=60, draws=100)

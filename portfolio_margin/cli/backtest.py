@@ -49,7 +49,14 @@ DEFAULT_SETS = ("fixed", "quantile", "ewma", "apc")
 @click.option("--vol-unit", type=click.Choice(("percent", "decimal")), default="percent", show_default=True)
 @click.option("--from", "first_day", default="", metavar="DATE", help="First day tested; rules use what is before.")
 @click.option("--until", default="", metavar="DATE", help="Last day taken.")
-@click.option("--horizon", type=int, default=1, show_default=True, metavar="DAYS", help="That a position is held.")
+@click.option(
+    "--horizon",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="DAYS",
+    help="That a position is held; calibrate has 2.",
+)
 @click.option("--confidence", type=float, default=0.99, show_default=True, help="Coverage that is claimed.")
 @click.option("--least-days", type=int, default=500, show_default=True, help="Of history before a rule's first day.")
 @click.option("--daily", is_flag=True, help="Of shorter bars the closes of days alone.")
@@ -72,7 +79,11 @@ def command(
     report_file: str | None,
     **given: Any,
 ) -> None:
-    """Margins of standard books against realised losses, day by day, with what was known on each day."""
+    """Margins of standard books against realised losses, day by day, with what was known on each day.
+
+    Positions are held for --horizon days, 1 by default, and rules are fitted to as many. `calibrate` writes sets for
+    2 days, the time to close a position that it assumes: test these with --horizon 2.
+    """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     if report_file and not report_file.lower().endswith(PAGE_ENDINGS):
         raise ConfigError(f"--report {report_file}: a report is a page; name it .html")

@@ -78,8 +78,12 @@ def command(
 ) -> None:
     """Parameters of a margin model for the day after the histories.
 
-    dynamic_worst_case: by the rule of docs/dynamic-margin.md. worst_case and its grid, with confidence
-    bands, and historical_simulation: by docs/calibration.md.
+    dynamic_worst_case, the default: by the rule of docs/dynamic-margin.md. worst_case and its grid, with
+    confidence bands, and historical_simulation: by docs/calibration.md.
+
+    All are for a horizon of 2 days, the time in which a position is closed: horizon_days in [calibration] of
+    --params, in [rule] for dynamic_worst_case. `backtest` holds positions for 1 day unless it is told
+    otherwise: test what is written here with `backtest --horizon 2`.
     """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     prices, vols = _files(histories, "--history"), _files(vol_histories, "--vol-history")

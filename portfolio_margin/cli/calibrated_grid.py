@@ -97,7 +97,7 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
     whole = {
         **identity,
         "params": {name: plain_values(value) for name, value in params.items()},
-        "evidence": document(evidence),
+        "evidence": document(evidence, settings),
         "doubts": doubts(evidence, settings),
         "findings": findings(histories),
     }

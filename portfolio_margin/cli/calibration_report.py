@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from portfolio_margin.cli.calibrated_vols import show_vols, vol_lines
 from portfolio_margin.cli.output import Column, show_table
 from scenarios.calibrate.bootstrap import LEAST_CLUSTERS, Figure
 from scenarios.calibrate.grid_nodes import GridFit
@@ -73,6 +74,8 @@ def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
                 f"{'/'.join(way)} {_band(methods[way])}{_buffer(used, settings)}{_floors(methods, settings, side)}"
                 f"{_chains(evidence, name, side)}"
             )
+    for line in vol_lines(evidence.found, evidence.surfaces, settings):
+        said[f"{FAMILY}.vol_{line.side}.{line.underlying}"] += f"; what counts: {line.counts}"
     factor = max(evidence.found.values(), key=lambda one: one.tail.used).tail.factor
     said[f"{FAMILY}.tail_factor"] = (
         f"fitted {factor.value:.3f}, band {factor.low:.3f} to {factor.high:.3f}, least {settings.tail_low:g}"
@@ -151,12 +154,16 @@ def _buffer(used: float, settings: Settings) -> str:
     return f", buffer {100 * settings.buffer:g} %, of which {100 * used:.0f} % used up"
 
 
-def document(evidence: Evidence) -> dict[str, Any]:
+def document(evidence: Evidence, settings: Settings) -> dict[str, Any]:
     """A calibration as JSON: every figure with its band."""
     fit, of = evidence.nodes
+    lines = vol_lines(evidence.found, evidence.surfaces, settings)
+    counted = {(line.underlying, line.side): {"least": line.least, "counts": line.counts} for line in lines}
     correlation = evidence.correlation
     return {
-        "underlyings": {name: _underlying(one) for name, one in evidence.found.items()},
+        "underlyings": {
+            name: _underlying(one, counted[name, "up"], counted[name, "down"]) for name, one in evidence.found.items()
+        },
         "surfaces": {name: _plain(one) for name, one in evidence.surfaces.items()},
         "correlation": None if correlation is None else _plain(correlation),
         "credits": [{"pair": list(pair), **_plain(credit)} for pair, credit in evidence.credits.items()],
@@ -164,15 +171,15 @@ def document(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _underlying(one: Calibrated) -> dict[str, Any]:
+def _underlying(one: Calibrated, of_up: Mapping[str, Any], of_down: Mapping[str, Any]) -> dict[str, Any]:
     def methods(found: Methods) -> list[dict[str, Any]]:
         return [{"filter": name, "way": way, **figure._asdict()} for (name, way), figure in found.items()]
 
     ranged, vol = one.range, one.vol
     return {
         "price_range": {**ranged._replace(methods={})._asdict(), "methods": methods(ranged.methods)},
-        "vol_up": {"chosen": vol.up, "drawn": vol.up_drawn, "methods": methods(vol.up_methods)},
-        "vol_down": {"chosen": vol.down, "drawn": vol.down_drawn, "methods": methods(vol.down_methods)},
+        "vol_up": {"chosen": vol.up, **of_up, "drawn": vol.up_drawn, "methods": methods(vol.up_methods)},
+        "vol_down": {"chosen": vol.down, **of_down, "drawn": vol.down_drawn, "methods": methods(vol.down_methods)},
         "leverage": _plain(one.leverage),
         "tail": _plain(one.tail),
         "mean_excess": _plain(one.mean_excess),
@@ -232,16 +239,19 @@ def show(evidence: Evidence, settings: Settings, title: str) -> None:
     _show_tenors(evidence)
     _show_credits(evidence)
     fit, of = evidence.nodes
+    buckets = [
+        Column("nodes a side", [f"{side:g}" for side in fit.side]),
+        Column("equal buckets [%]", [f"{100 * error:.2f}" for error in fit.equal]),
+    ]
+    if np.any(fit.fitted < fit.equal):
+        buckets.append(Column("fitted nodes [%]", [f"{100 * error:.2f}" for error in fit.fitted]))
     show_table(
         f"largest error of a grid for any book of options and futures, shares of the range of {of} a contract; "
         f"with vols between those of the grid {100 * fit.vol_error:.2f} % at the nodes chosen",
-        [
-            Column("nodes a side", [f"{side:g}" for side in fit.side]),
-            Column("equal buckets [%]", [f"{100 * error:.2f}" for error in fit.equal]),
-            Column("fitted nodes [%]", [f"{100 * error:.2f}" for error in fit.fitted]),
-        ],
+        buckets,
     )
     _show_buffers(evidence, settings)
+    show_vols(vol_lines(evidence.found, evidence.surfaces, settings))
     all_of = list(evidence.found.values())
     show_table(
         title,

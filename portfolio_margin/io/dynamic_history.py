@@ -18,9 +18,16 @@ from portfolio_margin.io.history import (
     read_checked_history,
     refuse_constant,
 )
-from portfolio_margin.io.tables import number_column, read_table, refuse, require_columns, row_problems_of, text_column
+from portfolio_margin.io.tables import (
+    first_of_each_kind,
+    number_column,
+    read_table,
+    refuse,
+    require_columns,
+    row_problems_of,
+    text_column,
+)
 from pricing.arrays import FloatArray
-from pricing.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +115,7 @@ def _turnover(source: str | Path | pd.DataFrame, columns: Columns, closes: Check
     volume, unread = number_column(table, columns.volume)
     problems = row_problems_of(table, columns.volume, unread | ~(volume >= 0.0), "must be a number, 0 or more")
     if problems:
-        raise DataError(problems)
+        raise first_of_each_kind(problems)
     inside = np.isin(day, closes.date) & np.isfinite(close)
     total = np.zeros(len(closes.date))
     np.add.at(total, np.searchsorted(closes.date, day[inside]), close[inside] * volume[inside])

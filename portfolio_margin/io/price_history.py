@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from portfolio_margin.io.tables import number_column, read_table, refuse, require_columns, row_problems_of, text_column
+from portfolio_margin.io.tables import (
+    first_of_each_kind,
+    number_column,
+    read_table,
+    refuse,
+    require_columns,
+    row_problems_of,
+    text_column,
+)
 from pricing.arrays import FloatArray, StrArray
-from pricing.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +59,7 @@ def read_price_history(source: str | Path | pd.DataFrame, *, time: str = "date",
     time    column of dates or times, each beginning with YYYY-MM-DD; several rows of a day give its last price
     price   column of prices; rows without one are left out
 
-    Raises DataError listing every row that is no date, is out of order, or whose price is not above 0.
+    Raises DataError listing eight rows of each kind and counting the others: no date, out of order, not above 0.
     """
     table = read_table(source, "history")
     require_columns(table, [time, price], only=False)
@@ -67,7 +74,7 @@ def read_price_history(source: str | Path | pd.DataFrame, *, time: str = "date",
         table, price, unread | (close <= 0), "must be a number above 0, blank where there is none"
     )
     if problems:
-        raise DataError(problems)
+        raise first_of_each_kind(problems)
     held = np.isfinite(close)
     if held.sum() < 2:
         refuse(table.file, price, int(held.sum()), "needs prices of two days at least")

@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -176,14 +175,17 @@ def row_problems_of(table: Table, column: str, bad: BoolArray, remedy: str) -> l
 
 def first_of_each_kind(problems: Sequence[Problem]) -> DataError:
     """The error of a file that is read by people: some problems of each kind, the others of it counted."""
-    listed, others = [], Counter[tuple[str, str]]()
-    seen = Counter[tuple[str, str]]()
+    by_kind: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
-        seen[problem.kind] += 1
-        if seen[problem.kind] <= LISTED_OF_A_KIND:
-            listed.append(problem)
-        else:
-            others[problem.kind] += 1
+        by_kind.setdefault(problem.kind, []).append(problem)
+    listed: list[Problem] = []
+    others: dict[tuple[str, str], int] = {}
+    for kind, alike in by_kind.items():
+        listed += alike[:LISTED_OF_A_KIND]
+        if len(alike) > LISTED_OF_A_KIND:
+            # What is the same word for word is said so, numbers included.
+            same = len({problem.remedy for problem in alike}) == 1
+            others[(alike[0].field, alike[0].remedy) if same else kind] = len(alike) - LISTED_OF_A_KIND
     return DataError(listed, others)
 
 

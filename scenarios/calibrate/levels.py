@@ -149,11 +149,12 @@ def every_method(
     steps = int(settings.horizon_days)
     made = make_histories(moves, settings) if made is None else made
     plain, apart = horizon_moves(moves, steps), horizon_moves(moves, steps, overlapping=False)
-    made_plain = horizon_moves(made.returns.T, steps).T
-    made_apart = horizon_moves(made.returns.T, steps, overlapping=False).T
+    made_plain = horizon_moves(made.varied.T, steps).T
+    made_apart = horizon_moves(made.varied.T, steps, overlapping=False).T
+    beyond = _beyond(made, settings)
     sample, normal = _statistic(replace(settings, tail=SAMPLE)), _normal(settings, side)
-    of_apart = _made(sided(made_apart, side), settings, made.memory)
-    of_plain = _Made(made_plain, normal(made_plain.ravel()), memory=made.memory)
+    of_apart = _Made(sided(made_apart, side), _quantiles(sided(beyond, side), settings), memory=made.memory)
+    of_plain = _Made(made_plain, np.array([normal(moves) for moves in beyond]), memory=made.memory)
     bell = _figure(plain, normal, of_plain, settings)
     found = {
         ("none", NORMAL): bell._replace(clusters=float("nan")),
@@ -194,38 +195,51 @@ class _Made(NamedTuple):
     """Rows of made histories for `_figure`.
 
     rows    (D,M)
-    truth   what a statistic of them estimates
+    truth   what a statistic of them estimates, of each or of all
     factor  of each
     memory  days that blocks are not shorter than
     """
 
     rows: FloatArray
-    truth: float
+    truth: FloatArray | float
     factor: FloatArray | float = 1.0
     memory: float = 0.0
 
 
-def _made(sizes: FloatArray, settings: Settings, memory: float = 0.0) -> _Made:
-    """(D,M) sizes whose quantile is asked for: the truth is that of all together."""
-    return _Made(sizes, quantile(sizes.ravel(), settings.confidence), memory=memory)
+def _beyond(made: MadeHistories, settings: Settings) -> FloatArray:
+    """(D,P) moves over the horizon of paths without an end, of the parameters of each varied history."""
+    draws, paths, days = made.beyond.shape
+    moves = horizon_moves(made.beyond.reshape(draws * paths, days).T, int(settings.horizon_days)).T
+    return moves.reshape(draws, -1)
+
+
+def _quantiles(sizes: FloatArray, settings: Settings) -> FloatArray:
+    """(D,) quantiles of rows of sizes at the confidence."""
+    return np.array([quantile(row, settings.confidence) for row in sizes])
 
 
 def _made_sizes(moves: FloatArray, made: MadeHistories, settings: Settings, side: Side) -> _Made:
     """(D,M) filtered moves of made histories.
 
-    With a GARCH each is filtered by its own fit, as the history is, and its quantile is of today by the deviation that
-    this fit says of the last day of the history; the truth is that of the recursion the histories were made by.
+    Without a filter they are of histories of parameters of their own. With one, a history is filtered as the real one
+    is, and what is asked for is of a day: the deviation that the filter says of it is the estimate, that of the
+    recursion which made the history the truth. Of EWMA the day is the one after each made history; a GARCH is fitted to
+    each, and the day is the one after the real history.
     """
     if settings.filter == "none":
-        return _made(sided(horizon_moves(made.returns.T, int(settings.horizon_days)).T, side), settings, made.memory)
-    if settings.filter == "ewma":
-        of_each = [filtered_moves(path, ewma(path, settings.decay), settings, side) for path in made.returns]
-        return _made(np.stack(of_each), settings)
+        sizes = sided(horizon_moves(made.varied.T, int(settings.horizon_days)).T, side)
+        return _Made(sizes, _quantiles(sided(_beyond(made, settings), side), settings), memory=made.memory)
     known = np.stack([filtered_moves(path, made.fitted, settings, side) for path in made.returns])
-    own = [filtered_moves(path, fit, settings, side) for path, fit in zip(made.returns, made.fits, strict=True)]
-    today = deviations(moves, made.fitted, settings)[-1]
-    factor = np.array([deviations(moves, fit, settings)[-1] / today for fit in made.fits])
-    return _Made(np.stack(own), _made(known, settings).truth, factor)
+    truth = quantile(known.ravel(), settings.confidence)
+    last = lambda path, used: deviations(path, used, settings)[-1]  # noqa: E731
+    if settings.filter == "ewma":
+        used = [ewma(path, settings.decay) for path in made.returns]
+        factor = np.array([last(p, f) / last(p, made.fitted) for p, f in zip(made.returns, used, strict=True)])
+    else:
+        used = list(made.fits)
+        factor = np.array([last(moves, fit) for fit in used]) / last(moves, made.fitted)
+    own = [filtered_moves(path, fit, settings, side) for path, fit in zip(made.returns, used, strict=True)]
+    return _Made(np.stack(own), truth, factor)
 
 
 def _figure(

@@ -38,12 +38,15 @@ class VolShock(NamedTuple):
     """Calibrated shocks of a vol of one tenor, relative moves, both above 0.
 
     up, down              what the settings choose
+    up_held, down_held    what is calculated with what is left of its buffer, before floor and bounds
     up_drawn, down_drawn  share of the buffer of each that is used up, 0 to 1
     up_methods, down_methods   (filter, way) -> figure with its band
     """
 
     up: float
     down: float
+    up_held: float
+    down_held: float
     up_drawn: float
     down_drawn: float
     up_methods: Methods
@@ -64,7 +67,9 @@ def vol_shock(
     days     (T,) of the changes, see `levels.first_taken`
     """
     moves = newest(returns, settings, days)
-    (up, up_drawn), (down, down_drawn) = (_shock(returns, settings, side, days) for side in (Side.UP, Side.DOWN))
+    (up, up_held, up_drawn), (down, down_held, down_drawn) = (
+        _shock(returns, settings, side, days) for side in (Side.UP, Side.DOWN)
+    )
     up = max(up, min(least[0], settings.vol_high))
     down = max(down, min(least[1], float(_relative(np.log1p(settings.vol_high), Side.DOWN))))
     made = make_histories(moves, settings)
@@ -73,7 +78,7 @@ def vol_shock(
         for side in (Side.UP, Side.DOWN)
         for found in (every_method(moves, settings, side, made),)
     ]
-    return VolShock(up, down, up_drawn, down_drawn, *methods)
+    return VolShock(up, down, up_held, down_held, up_drawn, down_drawn, *methods)
 
 
 def vol_shock_path(
@@ -89,14 +94,14 @@ def _shock_path(returns: ArrayLike, settings: Settings, side: Side, days: ArrayL
     return _bounded(path_in_force(current, settings), floor, settings, side)
 
 
-def _shock(returns: ArrayLike, settings: Settings, side: Side, days: ArrayLike | None) -> tuple[float, float]:
-    """The shock for the day after a history, and the share of its buffer that is used up."""
+def _shock(returns: ArrayLike, settings: Settings, side: Side, days: ArrayLike | None) -> tuple[float, float, float]:
+    """The shock for the day after a history, what is calculated with its buffer, and the share of that used up."""
     moves = newest(returns, settings, days)
     state = fit_state(moves, settings, side)
     current = float(deviations(moves, state.used, settings)[-1] * state.level)
     held = in_force_after(returns, current, settings, side, days)
     used = drawn(held, float(as_relative(max(current, 0.0))), settings)
-    return float(_bounded(held, state.floor, settings, side)), used
+    return float(_bounded(held, state.floor, settings, side)), float(_relative(np.log1p(held), side)), used
 
 
 def _relative(log_move: ArrayLike, side: Side) -> FloatArray:

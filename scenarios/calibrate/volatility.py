@@ -7,6 +7,7 @@ tail is fitted afterwards (McNeil and Frey 2000).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -128,11 +129,17 @@ def residuals(returns: ArrayLike, used: Filter) -> FloatArray:
 
 def simulate(used: Filter, innovations: ArrayLike) -> FloatArray:
     """(D,T) returns of the recursion from (D,T) innovations of mean square 1."""
+    return simulate_each([used] * len(np.asarray(innovations)), innovations)
+
+
+def simulate_each(used: Sequence[Filter], innovations: ArrayLike) -> FloatArray:
+    """(D,T) returns, each row of a recursion of its own, from (D,T) innovations of mean square 1."""
     z = np.asarray(innovations, dtype=np.float64)
-    path, variance = np.empty_like(z), np.full(len(z), used.start)
+    omega, alpha, beta, variance = np.array([(f.omega, f.alpha, f.beta, f.start) for f in used]).T
+    path = np.empty_like(z)
     for step in range(z.shape[1]):
         path[:, step] = z[:, step] * np.sqrt(variance)
-        variance = used.omega + used.alpha * path[:, step] ** 2 + used.beta * variance
+        variance = omega + alpha * path[:, step] ** 2 + beta * variance
     return path
 
 

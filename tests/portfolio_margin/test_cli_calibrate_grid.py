@@ -149,6 +149,61 @@ def test_a_buffer_is_told(run: Any, tmp_path: Path) -> None:
     assert "whole again 365 days after it was used up" in shown
 
 
+CALCULATED = "calculated, with its buffer"
+
+
+@pytest.mark.parametrize(
+    ("lines", "counts"),
+    [
+        ("", ("least", "least")),
+        ("vol_low = 0.01", (CALCULATED, CALCULATED)),
+        ("vol_low = 0.01\nbuffer = 0.0", ("floor", CALCULATED)),
+        ("vol_low = 0.01\nvol_high = 0.02", ("most", "most")),
+    ],
+)
+def test_what_a_vol_shock_is_made_of_is_told(run: Any, tmp_path: Path, lines: str, counts: tuple[str, str]) -> None:
+    """In table, file and document: the least, and whether it is that, the history or a bound that counts."""
+    written(tmp_path)
+    (tmp_path / "settings.toml").write_text(PARAMS.replace("draws = 20", f"draws = 20\n{lines}"))
+    found = json.loads(run(*ARGUMENTS, *COLUMNS, "--json").out)["evidence"]["underlyings"]["BTC"]
+    done = run(*ARGUMENTS, *COLUMNS, "--set", "set.toml")
+    assert done.code == 0, done.err
+    table = done.out.partition("vol shocks at 30 days")[2].splitlines()
+    log_least = np.log1p(0.01 if lines else 0.28) * 2.0**0.35
+    leasts = np.expm1(log_least), -np.expm1(-log_least)
+    for side, line, least, counted in zip(("up", "down"), table[2:4], leasts, counts, strict=True):
+        told = found[f"vol_{side}"]
+        by_way = {(m["filter"], m["way"]): m["value"] for m in told["methods"]}
+        floor, buffer = by_way["none", "sample"], 0.0 if "buffer" in lines else 0.25
+        assert told["counts"] == counted and told["least"] == pytest.approx(least)
+        if counted == "least":
+            assert told["chosen"] == pytest.approx(least) and least > max(floor, by_way["none", "pareto"])
+        elif counted == "floor":
+            assert told["chosen"] == pytest.approx(floor) and floor > by_way["none", "pareto"]
+        elif counted == "most":
+            assert (
+                told["chosen"] == pytest.approx(0.02 if side == "up" else 1.0 - 1.0 / 1.02) and told["chosen"] < floor
+            )
+        else:
+            assert floor <= told["chosen"] <= (1.0 + buffer) * by_way["none", "pareto"] * (1.0 + 1e-9)
+        assert line.endswith(told["counts"]) and f"{100 * least:.2f}" in line and f"{100 * told['chosen']:.2f}" in line
+        assert f"what counts: {told['counts']}" in (tmp_path / "set.toml").read_text()
+
+
+@pytest.mark.parametrize("days", ["[0.0]", "[0.0, 2.0]"])
+def test_a_column_that_says_nothing_new_is_left_out(run: Any, tmp_path: Path, days: str) -> None:
+    """Nodes are fitted where nothing expires and that may save one; elsewhere equal buckets are all there is."""
+    written(tmp_path)
+    (tmp_path / "settings.toml").write_text(
+        PARAMS.replace("[0.0]", days).replace("draws = 20", "draws = 20\ngrid_error = 0.008")
+    )
+    grid_found = json.loads(run(*ARGUMENTS, *COLUMNS, "--json").out)["evidence"]["grid"]
+    shown = run(*ARGUMENTS, *COLUMNS).out
+    assert "equal buckets [%]" in shown
+    assert ("fitted nodes [%]" in shown) == (grid_found["equal"] != grid_found["fitted"])
+    assert (grid_found["equal"] != grid_found["fitted"]) == (days == "[0.0]")
+
+
 @pytest.mark.parametrize("lines", ["", "filter = 'ewma'\nbuffer = 0.1\ntail_low = 0.1\nvol_low = 0.02\n"])
 def test_what_is_written_is_what_a_back_test_walks(run: Any, tmp_path: Path, lines: str) -> None:
     """Every scenario of the file of a day is that of the same day along a history, to the last digit."""

@@ -79,6 +79,21 @@ def test_many_rows_of_one_kind_are_ten_lines_at_most(change: dict[str, Any], tex
     lines = str(caught.value).splitlines()
     assert len(lines) == 9 and all(text in line and "history, row" in line for line in lines[:8])
     assert lines[8].startswith(f"... and {caught.value.count - 8} more with ") and caught.value.count in (30, 60)
+    assert text in lines[8] and lines[8].endswith(lines[0].partition("': ")[2] or lines[0].partition(": ")[2])
+
+
+def test_kinds_are_told_apart_and_their_particulars_left_out() -> None:
+    """Two kinds of wrong rows have eight each; a remedy that names its own row is told without that."""
+    close = CLOSE.astype(object)
+    close[:20] = 0.0
+    text = refused(frame(close=close, date=np.concatenate([DAYS[:40], np.repeat(DAYS[40:41], 20)])))
+    assert text.count("must be a number above 0") == 9 and text.count("the same time as the row before") == 9
+    assert "... and 12 more with close: must be a number above 0, blank where there is none" in text
+    ticks = 100.0 + 0.01 * np.arange(60)
+    ticks[3:60:5] *= 50.0
+    assert "... and 4 more with close: a jump from ... and back to ... looks like a bad tick" in refused(
+        frame(close=ticks)
+    )
 
 
 def test_too_few_rows_are_counted() -> None:

@@ -73,7 +73,7 @@ def test_bands_of_the_default_settings_hold_the_truth() -> None:
     held = short = 0
     blocks = []
     for path in paths:
-        figure = method_figure(path, DEFAULT, Side.BOTH, make_histories(path, DEFAULT, refit=False))
+        figure = method_figure(path, DEFAULT, Side.BOTH, make_histories(path, DEFAULT))
         assert figure.value == pytest.approx(fit_state(path, DEFAULT).level)
         blocks.append(figure.block)
         held += figure.low <= truth <= figure.high
@@ -108,6 +108,6 @@ def test_few_clusters_are_doubtful() -> None:
     random = np.random.default_rng(41)
     short, long = random.normal(0.0, 0.02, 300), random.standard_t(4, 3650) * 0.02
     for path, doubtful in ((short, True), (long, False)):
-        figure = method_figure(path, DEFAULT, Side.BOTH, make_histories(path, DEFAULT, refit=False))
+        figure = method_figure(path, DEFAULT, Side.BOTH, make_histories(path, DEFAULT))
         assert figure.doubtful == doubtful
         assert figure.clusters <= np.ceil(0.03 * len(path))

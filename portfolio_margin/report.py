@@ -10,6 +10,8 @@ from html import escape
 
 from portfolio_margin.plots.picture import Picture
 
+# Letters of a text in a table; a longer one is wrapped.
+LONGEST_LINE = 70
 # What the page may load: nothing but the pictures inside it.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
@@ -17,12 +19,19 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; max-width: 72rem; 
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 p.note { color: #555; font-size: .9rem; }
 table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { padding: .15rem .8rem .15rem 0; text-align: right; white-space: pre; border-bottom: 1px solid #e4e4e4; }
+th, td { padding: .15rem .7rem .15rem 0; text-align: right; white-space: pre; border-bottom: 1px solid #e4e4e4; }
 th { font-weight: 600; white-space: normal; vertical-align: bottom; } td.text, th.text { text-align: left; }
 img { max-width: 100%; height: auto; display: block; margin: .8rem 0; }
 div.wide { overflow-x: auto; }
+td.long { white-space: pre-wrap; overflow-wrap: anywhere; max-width: 34rem; }
 summary { cursor: pointer; color: #1f5fa8; margin: .8rem 0; }
-@media print { details > * { display: block; } }
+@page { size: A4 landscape; margin: 12mm; }
+@media print {
+  html { font-size: 11px; } body { font-size: 1rem; max-width: none; margin: 0; padding: 0; } h2 { break-after: avoid; }
+  div.wide { overflow-x: visible; } th, td { padding-right: .45rem; } tr, img { break-inside: avoid; }
+  img { max-height: 165mm; width: auto; }
+  details > * { display: block; } details::details-content { content-visibility: visible; height: auto; }
+}
 """.strip()
 
 
@@ -92,11 +101,14 @@ def _table(columns: Sequence[Column]) -> list[str]:
     rows = zip(*(column.cells for column in columns), strict=True)
     return [
         f"<tr>{head}</tr>",
-        *(
-            "<tr>" + "".join(f"<td{m}>{escape(c)}</td>" for m, c in zip(marks, row, strict=True)) + "</tr>"
-            for row in rows
-        ),
+        *("<tr>" + "".join(_cell(m, c) for m, c in zip(marks, row, strict=True)) + "</tr>" for row in rows),
     ]
+
+
+def _cell(mark: str, text: str) -> str:
+    wraps = mark and len(text) > LONGEST_LINE
+    marked = ' class="text long"' if wraps else mark
+    return f"<td{marked}>{escape(text)}</td>"
 
 
 def data_address(picture: Picture) -> str:

@@ -96,7 +96,7 @@ def test_margin_of_an_exchange(data: str) -> None:
 
 
 def test_calibrate_a_grid(data: str) -> None:
-    """The rule holds on the history it is walked through; of made data the truth is near what is found."""
+    """What was calibrated holds on the history, in sample and walked; of made data the truth is near what is found."""
     names = run_cells(ROOT / "notebooks" / "04_calibrate_a_grid.ipynb")
     assert len(pictures(names)) == 5
     assert (names["file"] is None) == (data == "made")
@@ -107,7 +107,12 @@ def test_calibrate_a_grid(data: str) -> None:
     if data == "made":
         assert garch.alpha == pytest.approx(0.08, abs=0.03) and garch.beta == pytest.approx(0.90, abs=0.04)
     assert 0.9 < garch.persistence < 1.0
-    assert (names["summary"]["coverage"] > 0.99).all() and (names["summary"]["failing"] == 0).all()
+    # The set that is margined with has the days for which the error of its nodes is stated.
+    assert names["measured"].days == names["terms"].days == (0.0, 2.0)
+    assert names["measured"].price_nodes == tuple(np.round(fitted.nodes, 4))
+    summary = names["summary"].set_index("set")
+    assert (summary.loc[["measured", "calibrated"], "worst_coverage"] > 0.99).all()
+    assert (summary["failing"] == 0).all() and list(summary.index.unique()) == ["measured", "calibrated", "fixed"]
 
 
 def test_liquidation_and_a_crash(data: str) -> None:

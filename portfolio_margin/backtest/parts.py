@@ -19,7 +19,7 @@ from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import ConfigError
 from scenarios.backtest.books import LINEAR, Books
 from scenarios.backtest.models import Historical, WorstCase
-from scenarios.backtest.revaluation import realised
+from scenarios.backtest.revaluation import DYNAMICS, realised
 from scenarios.backtest.verdict import Verdict, verdict
 from scenarios.backtest.walk import Step, block_count, margins
 
@@ -129,7 +129,8 @@ def _asked(
     """(R,B) margins by either kind of model."""
     if not isinstance(model, WorstCase | Historical):
         return model_margins(plan.given, books, model, rows, plan.underlying, backend, step)
-    return margins(plan.given, books, model, rows, backend=backend, step=step, name=name)
+    dynamics = model.dynamics if isinstance(model, WorstCase) else DYNAMICS
+    return margins(plan.given, books, model, rows, dynamics, backend, step, name)
 
 
 def _verdicts(

@@ -65,7 +65,10 @@ class BackTest:
     sets: tuple[Tested, ...]
 
     def table(self) -> dict[str, Any]:
-        """One row a set and book, its figures and verdict."""
+        """One row a set and book, its figures and verdict.
+
+        largest_shortfall_time is when the margin was asked for: on a history of days the day at whose close.
+        """
         books, parts = self.plan.books, [columns(list(tested.verdicts)) for tested in self.sets]
         repeated = {
             "set": np.repeat([tested.name for tested in self.sets], len(books)),
@@ -74,10 +77,16 @@ class BackTest:
         }
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         place = joined["largest_shortfall_place"]
-        moment = self.plan.given.time_ms[self.rows[np.maximum(place, 0)]]
-        stamp = np.datetime_as_string(moment.astype("datetime64[ms]"), unit="m")
+        stamp = self.plan.given.stamps(self.rows[np.maximum(place, 0)]).astype(np.str_)
         joined["largest_shortfall_place"] = np.where(place >= 0, stamp, "")
         return {**repeated, **{_renamed(name): column for name, column in joined.items()}}
+
+    def period(self) -> tuple[str, str]:
+        """First and last day whose move counts, on a history of days; of shorter bars first and last moment, UTC."""
+        given, first = self.plan.given, int(self.rows[0])
+        ends = given.stamps([first + (given.steps_per_day == 1), int(self.rows[-1]) + self.plan.horizon])
+        begun, ended = (f"{stamp}" if given.steps_per_day == 1 else f"{stamp}Z" for stamp in ends.astype(np.str_))
+        return begun, ended
 
     def summary(self) -> dict[str, Any]:
         """One row a set and group of books: linear ones, options, all."""
@@ -105,11 +114,13 @@ def _summed(tested: Tested, chosen: BoolArray) -> dict[str, Any]:
         "coverage": float(coverage.mean()),
         "worst_coverage": float(coverage.min()),
         "failing": int(np.sum(failing)),
-        "kupiec_rejects": int(np.sum([one.kupiec.p_value < 0.05 for one in found])),
+        "kupiec_rejects": int(np.sum([one.kupiec_side != 0 for one in found])),
+        "kupiec_too_many": int(np.sum([one.kupiec_side > 0 for one in found])),
+        "kupiec_too_few": int(np.sum([one.kupiec_side < 0 for one in found])),
         "clustered": int(np.sum(["cluster" in one.words for one in found])),
         "red": int(np.sum([one.light.zone == "red" for one in found])),
         "yellow": int(np.sum([one.light.zone == "yellow" for one in found])),
-        "shortfall_rejects": int(np.sum([one.shortfall_p < 0.05 for one in found])),
+        "shortfall_rejects": int(np.sum([one.shortfall_rejected for one in found])),
         "largest_shortfall": max(one.size.largest for one in found),
         "mean_margin": float(np.mean([one.efficiency.mean_margin for one in found])),
         "score": float(np.mean([one.efficiency.score for one in found])),

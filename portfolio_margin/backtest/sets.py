@@ -249,6 +249,52 @@ class Simulated:
 
 
 @dataclass(frozen=True)
+class Dated:
+    """A dated set as it stands, the same on every day: the scenarios that `margin --params` takes of its file.
+
+    params      of one underlying: range and vol shocks are one number each
+    underlying  whose they are, "" where they are for all
+    valid_from  the set's first day, YYYY-MM-DD: what was before, its maker may have seen. "" where none is stated
+    file        where it was read
+    initial_factor, maintenance_factor   margins of the file per unit of the worst loss, which is what is tested
+
+    Of a set with several underlyings far moves have the weights of a market of this one alone: in a market of more the
+    widest range of them weighs, and a margin is the same or more.
+    """
+
+    params: grid.Params = field(default_factory=grid.Params)
+    underlying: str = ""
+    valid_from: str = ""
+    file: str = ""
+    initial_factor: float = 1.0
+    maintenance_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        named = [name for name in grid.BY_NAME if isinstance(getattr(self.params, name), Mapping)]
+        if named:
+            raise ConfigError(f"{', '.join(named)}: by underlying; a walk needs the numbers of one")
+
+    def rule(self, least_days: int, horizon_days: int) -> Rule:
+        """The rule."""
+        own = self.params
+        values = (own.price_range, own.vol_up, own.vol_down, 0.0, own.tail_factor, max(own.days))
+
+        def rule(given: History) -> Path:
+            columns = [np.full(len(given), float(value)) for value in values]  # type: ignore[arg-type]
+            return Path(*columns)._replace(at_floor=np.zeros(len(given), dtype=np.bool_))
+
+        return rule
+
+    def model(self, path: Path, day_of: IntArray, horizon_days: int) -> WorstCase:
+        """The worst loss over the scenarios of the set."""
+        return over_sets(path, day_of, [grid.alike(self.params)], np.zeros(len(path.days), dtype=np.int64))
+
+    def bare(self, least_days: int, horizon_days: int) -> Rule | None:
+        """None: there is no tool to take off."""
+        return None
+
+
+@dataclass(frozen=True)
 class Venue:
     """A margin model of the engine, on histories of days.
 
@@ -262,7 +308,7 @@ class Venue:
     values: Mapping[str, object] = field(default_factory=dict)
 
 
-Set = Fixed | Quantiles | Filtered | Calibration | Limited | Simulated | Venue
+Set = Fixed | Quantiles | Filtered | Calibration | Limited | Simulated | Dated | Venue
 KINDS: dict[str, type[Set]] = {
     "fixed": Fixed,
     "quantile": Quantiles,
@@ -270,13 +316,14 @@ KINDS: dict[str, type[Set]] = {
     "calibrated": Calibration,
     "apc": Limited,
     "historical": Simulated,
+    "file": Dated,
     "model": Venue,
 }
 
 
 def as_used(chosen: Set, least_days: int, horizon_days: int) -> Set:
     """A set as a back-test walks it: with its horizon and its first day in place of the set's own."""
-    return chosen if isinstance(chosen, Fixed | Simulated | Venue) else chosen.used(least_days, horizon_days)
+    return chosen if isinstance(chosen, Fixed | Simulated | Dated | Venue) else chosen.used(least_days, horizon_days)
 
 
 def _calibrated(given: History, settings: Settings) -> Path:

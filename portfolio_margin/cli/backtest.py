@@ -12,8 +12,9 @@ import numpy as np
 from portfolio_margin.backtest.parts import parts_of
 from portfolio_margin.backtest.plan import Plan
 from portfolio_margin.backtest.run import BackTest, back_test
-from portfolio_margin.backtest.sets import KINDS, Set, Venue, as_used
-from portfolio_margin.cli.backtest_summary import summary_columns
+from portfolio_margin.backtest.sets import KINDS, Dated, Set, Venue, as_used
+from portfolio_margin.cli.backtest_sets import FILE, read_sets, rows_in_sample, told_of_dated
+from portfolio_margin.cli.backtest_summary import cost_columns, coverage_columns
 from portfolio_margin.cli.calibrated_dynamic import latest_day
 from portfolio_margin.cli.output import (
     chosen_output,
@@ -23,21 +24,18 @@ from portfolio_margin.cli.output import (
     refuse_overwriting_inputs,
     show_table,
 )
-from portfolio_margin.cli.parameters import MODELS, Layer, build, load_registered, read_parameters
-from portfolio_margin.cli.report import PAGE_ENDINGS
+from portfolio_margin.cli.parameters import MODELS, Layer, build, load_registered
+from portfolio_margin.cli.provenance import PAGE_ENDINGS, file_digests, made_rows
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.backtest_history import read_history
 from portfolio_margin.io.parameter_archive import plain_values
 from portfolio_margin.io.parameter_sets import find_parameter_set
 from portfolio_margin.io.results import json_rows
-from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import MarginModel
+from portfolio_margin.version import VERSION
 from pricing.errors import ConfigError
 from scenarios.backtest.books import COUNT, SEED, standard_books
 from scenarios.backtest.history import MS_PER_DAY
-
-KIND = "kind"
-DEFAULT_SETS = ("fixed", "quantile", "ewma", "apc")
 
 
 @click.command("backtest")
@@ -63,7 +61,13 @@ DEFAULT_SETS = ("fixed", "quantile", "ewma", "apc")
 @click.option("--accept", multiple=True, metavar="DATE", help="A day whose jump is real; repeatable.")
 @click.option("--books", "count", type=int, default=COUNT, show_default=True, help="Standard books, then random ones.")
 @click.option("--seed", type=click.IntRange(0), default=SEED, show_default=True, help="Of the random books.")
-@click.option("--set", "names", multiple=True, metavar="NAME", help=f"Tested: {', '.join(KINDS)}, or of --params.")
+@click.option(
+    "--set",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help=f"Tested: {', '.join(kind for kind in KINDS if kind != FILE)}, of --params, or a dated set OWN.toml.",
+)
 @click.option("--params", "params_file", metavar="FILE", help='TOML: [sets.NAME] with kind = "quantile" and fields.')
 @click.option("--backend", type=click.Choice(("numba", "numpy", "jax")), default="numba", show_default=True)
 @click.option("--cluster", metavar="ADDRESS", help="Compute on a Dask cluster: its scheduler's address, or local.")
@@ -92,7 +96,7 @@ def command(
         useless = [f"--{name.replace('_', '-')}" for name in ("workers", "chunk_books") if given[name] is not None]
         if useless:
             raise ConfigError(f"{', '.join(useless)} has no effect without --cluster; leave it out")
-    sets = _sets(given["names"], given["params_file"])
+    sets = read_sets(given["names"], given["params_file"], given["underlying"])
     plan, findings = _plan(given)
     for line in findings:
         tell(line)
@@ -100,9 +104,9 @@ def command(
     found = _on_cluster(plan, sets, own, given) if given["cluster"] else _here(plan, sets, own, given)
     identity = _identity(found, sets, given, findings)
     if report_file:
-        _write_report(report_file, found, identity)
+        _write_report(report_file, found, sets, identity)
     if not deliver(output, found.table(), identity, lambda: _document(found, identity)):
-        _show(found, plan.underlying)
+        _show(found, plan.underlying, identity["notes"])
 
 
 def _here(plan: Plan, sets: Mapping[str, Set], own: Mapping[str, MarginModel], given: Mapping[str, Any]) -> BackTest:
@@ -121,24 +125,6 @@ def _on_cluster(
     with connect(given["cluster"], given["workers"], tell) as client, progress("back-test", count) as step:
         workers = Workers(client, lambda part: step(next(iter(part.sets))))
         return back_test(plan, sets, None, given["backend"], own, each=workers, books_each=given["chunk_books"])
-
-
-def _sets(names: tuple[str, ...], path: str | None) -> dict[str, Set]:
-    """The sets that are asked for: of the file by their name, others by their kind with its defaults."""
-    tables = read_parameters(path, ["sets"]).get("sets", {})
-    made: dict[str, Set] = {}
-    for name, table in tables.items():
-        kind = table.get(KIND, "") if isinstance(table, Mapping) else ""
-        if kind not in KINDS:
-            raise ConfigError(f"{path}: [sets.{name}] needs kind, one of {', '.join(KINDS)}; found {kind!r}")
-        values = {field: value for field, value in table.items() if field != KIND}
-        made[name] = build(KINDS[kind], Layer(f"[sets.{name}]", values))
-    known = {**{kind: params for kind, params in KINDS.items() if kind not in made}, **made}
-    wanted = names or (tuple(made) if made else DEFAULT_SETS)
-    for name in wanted:
-        if name not in known:
-            raise ConfigError(f"--set {name}: no such set{did_you_mean_or_known(name, list(known))}")
-    return {name: made[name] if name in made else KINDS[name]() for name in dict.fromkeys(wanted)}
 
 
 def _plan(given: Mapping[str, Any]) -> tuple[Plan, tuple[str, ...]]:
@@ -197,12 +183,14 @@ def _identity(
 ) -> dict[str, Any]:
     """What reproduces the result."""
     own, rows = found.plan.given, found.rows
-    first, last = (_moment(own.time_ms[row]) for row in (rows[0], rows[-1] + found.plan.horizon))
+    first, last = found.period()
     indexed = own.indexed[rows].mean()
     return {
         "underlying": found.plan.underlying,
         "history": given["history_file"],
         "vol_history": given["vol_file"] or "",
+        "engine_version": VERSION,
+        "sha256": file_digests((given["history_file"], given["vol_file"], given["params_file"])),
         "findings": list(findings),
         "first": first,
         "last": last,
@@ -213,48 +201,44 @@ def _identity(
         "books": len(found.plan.books),
         "seed": given["seed"],
         "share_with_vol_index": round(float(indexed), 4),
-        "sets": {
-            name: {
-                "kind": _kind(chosen),
-                **plain_values(as_used(chosen, found.plan.least_days, found.plan.horizon_days)),
-            }
-            for name, chosen in sets.items()
-        },
+        "notes": told_of_dated(found, sets),
+        "sets": {name: _used(found, chosen) for name, chosen in sets.items()},
     }
 
 
-def _kind(chosen: Set) -> str:
-    return next(name for name, params in KINDS.items() if isinstance(chosen, params))
-
-
-def _moment(time_ms: int) -> str:
-    return f"{np.datetime64(int(time_ms), 'ms').astype('datetime64[m]')}Z"
+def _used(found: BackTest, chosen: Set) -> dict[str, Any]:
+    """A set as it was walked, and of a dated one the rows that its maker may have seen."""
+    said = plain_values(as_used(chosen, found.plan.least_days, found.plan.horizon_days))
+    kind = next(name for name, params in KINDS.items() if isinstance(chosen, params))
+    seen = {"rows_in_sample": rows_in_sample(found, chosen)} if isinstance(chosen, Dated) and chosen.valid_from else {}
+    return {"kind": kind, **said, **seen}
 
 
 def _document(found: BackTest, identity: Mapping[str, Any]) -> dict[str, Any]:
     return {**identity, "summary": json_rows(found.summary(), ()), "rows": json_rows(found.table(), ())}
 
 
-def _write_report(path: str, found: BackTest, identity: Mapping[str, Any]) -> None:
+def _write_report(path: str, found: BackTest, sets: Mapping[str, Set], identity: Mapping[str, Any]) -> None:
     from portfolio_margin.cli.backtest_page import page
     from portfolio_margin.io.atomic import write_whole
 
     with progress("report", 1) as step:
-        write_whole(path, page(found, identity).encode())
+        write_whole(path, page(found, sets, identity, made_rows(identity["sha256"])).encode())
         step("done")
     tell(f"wrote {path}")
 
 
-def _show(found: BackTest, underlying: str) -> None:
-    show_table(_title(found, underlying), summary_columns(found), "\n".join(_lines(found)))
+def _show(found: BackTest, underlying: str, notes: Sequence[str]) -> None:
+    show_table(_title(found, underlying), coverage_columns(found))
+    cost = "what it missed, what it cost, and how procyclical it was"
+    show_table(cost, cost_columns(found), "\n".join([*_lines(found), *notes]))
 
 
 def _title(found: BackTest, underlying: str) -> str:
-    own, rows, plan = found.plan.given, found.rows, found.plan
-    first, last = (_moment(own.time_ms[row])[:10] for row in (rows[0], rows[-1]))
-    held = "day" if plan.horizon_days == 1 else f"{plan.horizon_days} days"
+    plan, (first, last) = found.plan, (stamp[:10] for stamp in found.period())
+    held = "one day" if plan.horizon_days == 1 else f"{plan.horizon_days} days"
     return (
-        f"back-test on {underlying}, {first} to {last}: {len(rows):,} losses of one {held} each, "
+        f"back-test on {underlying}, {first} to {last}: {len(found.rows):,} losses of {held} each, "
         f"{len(plan.books)} books, {100 * plan.confidence:g} % claimed"
     )
 

@@ -8,104 +8,71 @@ from typing import Any
 import numpy as np
 
 from portfolio_margin.backtest.run import BackTest, Tested
-from portfolio_margin.cli.backtest_summary import summary_columns
-from portfolio_margin.plots.backtest import (
-    coverage_map,
-    exceedances,
-    mean_excess_plot,
-    parameter_paths,
-    quantile_plot,
-)
+from portfolio_margin.backtest.sets import Set
+from portfolio_margin.cli.backtest_settings import all_settings, parameters, reproduction
+from portfolio_margin.cli.backtest_summary import cost_columns, coverage_columns
+from portfolio_margin.cli.backtest_words import close_of, compared, explained, sentence
+from portfolio_margin.plots.backtest import coverage_map, exceedances, mean_excess_plot, quantile_plot
+from portfolio_margin.plots.backtest_parameters import worst_losses_together
 from portfolio_margin.report import Column, Section, html_page
+from scenarios.backtest.adequacy import CLUSTER_GAP
 
 # Books of the pictures of every set.
 PICTURED = ("long future", "short strangle 30d")
 LEAST_COVERED = 12
 
 
-def page(found: BackTest, identity: Mapping[str, Any]) -> str:
-    """The page. identity is what reproduces it."""
+def page(found: BackTest, sets: Mapping[str, Set], identity: Mapping[str, Any], made: Sequence[tuple[str, str]]) -> str:
+    """The page.
+
+    sets      that were tested, by name
+    identity  what reproduces the result
+    made      how the page was made, `provenance.made_rows`
+    """
     subtitle = (
         f"{identity['first']} to {identity['last']}, {len(found.rows):,} margins of {len(found.plan.books)} books, "
         f"positions held {found.plan.horizon_days} d, {100 * found.plan.confidence:g} % coverage claimed"
     )
     sections = [
-        _verdict(found),
-        _parameters(found, identity),
+        _verdict(found, identity["notes"]),
+        _explained(found),
+        parameters(found, sets),
         *(_evidence(found, tested) for tested in found.sets),
         _tails(found),
+        _together(found),
         _least_covered(found),
         _procyclicality(found),
         _limits(found, identity),
+        reproduction(identity, made),
+        all_settings(identity),
     ]
     return html_page(f"Back-test of margins on {identity['underlying']}", subtitle, sections)
 
 
-def _verdict(found: BackTest) -> Section:
-    lines = []
-    for tested in found.sets:
-        lines.append(_sentence(found, tested))
-    shown = summary_columns(found)
-    table = [Column(column.header, column.texts, is_text=not column.right) for column in shown]
-    lines.append(
-        "A book fails where Kupiec's test at 5 % finds more breaches than claimed, or the count is in the red zone "
-        "of the Basel traffic light; tests are on losses that do not overlap. Of 200 right margins about 5 would "
-        "be rejected on that side by chance, and books share one history, so they fail together. Peak over trough "
-        "and rises are of the margin in money of one unit, the median of the books. All together is the share of "
-        "moments at which no book of the row lost more than its margin."
-    )
-    return Section("Verdict", lines, [table], [("coverage of every book by its kind", coverage_map(found))])
-
-
-def _sentence(found: BackTest, tested: Tested) -> str:
-    """What a committee should take home of one set."""
-    books = found.plan.books
-    failing = [n for n, one in enumerate(tested.verdicts) if one.words.startswith("fails")]
-    row = tested.worst()
-    worst = tested.verdicts[row]
-    deepest = max(range(len(books)), key=lambda n: tested.verdicts[n].size.largest)
-    size = tested.verdicts[deepest].size
-    said = f"fails on {len(failing) or 'none'} of {len(books)} books"
-    least = f"least covered is {books.name[row]} with {100 * worst.coverage:.2f} %"
-    if size.largest <= 0.0:
-        return f"{tested.name}: {said}; {least}; no loss ever exceeded its margin."
-    moment = found.plan.given.time_ms[found.rows[size.place]].astype("datetime64[ms]").astype("datetime64[D]")
-    return (
-        f"{tested.name}: {said}; {least}; largest shortfall {100 * size.largest:.1f} % of the price, on "
-        f"{books.name[deepest]} from {moment}."
-    )
-
-
-def _parameters(found: BackTest, identity: Mapping[str, Any]) -> Section:
-    rows = [(name, key, value) for name, chosen in identity["sets"].items() for key, value in _flat(chosen)]
-    table = [
-        Column("set", [name for name, _, _ in rows], is_text=True),
-        Column("parameter", [key for _, key, _ in rows], is_text=True),
-        Column("value", [str(value) for _, _, value in rows]),
+def _verdict(found: BackTest, notes: Sequence[str]) -> Section:
+    lines = [sentence(found, tested) for tested in found.sets] + compared(found) + list(notes)
+    tables = [
+        [Column(column.header, column.texts, is_text=not column.right) for column in shown]
+        for shown in (coverage_columns(found), cost_columns(found))
     ]
-    last = [(tested.name, tested.daily) for tested in found.sets if tested.daily is not None]
-    today = [
-        Column("set", [name for name, _ in last], is_text=True),
-        *(
-            Column(f"{word} [%]", [f"{100 * getattr(path, field)[-1]:.2f}" for _, path in last])
-            for field, word in (("price_range", "price range"), ("vol_up", "vol up"), ("vol_down", "vol down"))
-        ),
-    ]
+    return Section("Verdict", lines, tables)
+
+
+def _explained(found: BackTest) -> Section:
+    pictures = [("coverage of every book by its kind", coverage_map(found))]
+    return Section("How to read the tables", explained(found), pictures=pictures)
+
+
+def _together(found: BackTest) -> Section:
+    share = 100 * (1.0 - found.plan.confidence)
     notes = [
-        "Every set was fitted anew along the history with what was known on the day; a rule whose parameters "
-        "change when later days are cut off is refused before anything is computed.",
-        "First what each set says on the last day, then everything it was given. Dotted lines are without the tools "
-        "against procyclicality (floor, buffer, stressed weight, limits per day).",
+        "Which books have their worst losses at the same moments, by side and kind. A book's worst moments are those "
+        f"of its largest losses, {share:g} % of all. A cell is the share of them that two books have in common, the "
+        f"mean over pairs of different books: {share:g} % where they have nothing to do with each other, 100 % where "
+        "they are one risk. Margins that net such books, and a fund that all draw on, rest on it being low."
     ]
-    pictures = [("price ranges through time", parameter_paths(found))] if last else []
-    return Section("Parameters", notes, [today, table] if last else [table], pictures)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        found += _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(f"{prefix}{name}", value)]
-    return found
+    return Section("Correlation of worst scenarios", notes, pictures=[
+        ("how often books of two kinds have their worst losses together", worst_losses_together(found))])  # fmt: skip
 
 
 def _evidence(found: BackTest, tested: Tested) -> Section:
@@ -119,12 +86,12 @@ def _evidence(found: BackTest, tested: Tested) -> Section:
     table = [
         Column("books", families, is_text=True),
         Column("number", texts("d", len)),
-        Column("coverage [%]", texts(".2f", lambda g: 100 * np.mean([v.coverage for v in g]))),
-        Column("least [%]", texts(".2f", lambda g: 100 * min(v.coverage for v in g))),
+        Column("coverage, all [%]", texts(".2f", lambda g: 100 * np.mean([v.coverage for v in g]))),
+        Column("least, all [%]", texts(".2f", lambda g: 100 * min(v.coverage for v in g))),
         Column("failing", texts("d", lambda g: sum(v.words.startswith("fails") for v in g))),
         Column("Kupiec p, least", texts(".3f", lambda g: min(v.kupiec.p_value for v in g))),
         Column("independence p, least", texts(".3f", lambda g: min(v.christoffersen.independence.p_value for v in g))),
-        Column("most breaches of 250", texts("d", lambda g: max(v.worst_year for v in g))),
+        Column("most breaches of 250, apart", texts("d", lambda g: max(v.worst_year for v in g))),
         Column("Z2, least", texts(".2f", lambda g: min(v.shortfall.second for v in g))),
         Column("largest shortfall [%]", texts(".2f", lambda g: 100 * max(v.size.largest for v in g))),
         Column("mean margin [%]", texts(".2f", lambda g: 100 * np.mean([v.efficiency.mean_margin for v in g]))),
@@ -135,7 +102,8 @@ def _evidence(found: BackTest, tested: Tested) -> Section:
     pictures = [(f"P&L of {book} and margin of {tested.name}", exceedances(found, tested.name, book)) for book in shown]
     note = (
         "Shares of the price. Pictures: P&L of the horizon, the margin below it, breaches in red; under it the "
-        "breaches of the last 250 losses on the zones of the traffic light. The last book is the least covered one."
+        "breaches of the last 250 losses on the zones of the traffic light. Losses in pictures do not overlap; "
+        "coverage, breach sizes and margins of the table are of all. The last book is the least covered one."
     )
     return Section(f"Evidence: {tested.name}", [note], [table], pictures)
 
@@ -156,19 +124,25 @@ def _least_covered(found: BackTest) -> Section:
     books = found.plan.books
     rows = [(tested, n) for tested in found.sets for n in _lowest(tested)]
     verdicts = [tested.verdicts[n] for tested, n in rows]
-    moments = found.plan.given.time_ms[found.rows].astype("datetime64[ms]").astype("datetime64[D]")
+    when = "from the close of" if found.plan.given.steps_per_day == 1 else "from"
     table = [
         Column("set", [tested.name for tested, _ in rows], is_text=True),
         Column("book", [books.name[n] for _, n in rows], is_text=True),
-        Column("coverage [%]", [f"{100 * v.coverage:.2f}" for v in verdicts]),
-        Column("breaches", [str(v.breaches_apart) for v in verdicts]),
-        Column("clusters", [str(v.size.clusters) for v in verdicts]),
+        Column("coverage, all [%]", [f"{100 * v.coverage:.2f}" for v in verdicts]),
+        Column("breaches, all", [str(v.breaches) for v in verdicts]),
+        Column("in so many clusters", [str(v.size.clusters) for v in verdicts]),
+        Column("breaches, apart", [str(v.breaches_apart) for v in verdicts]),
         Column("largest shortfall [% of price]", [f"{100 * v.size.largest:.2f}" for v in verdicts]),
         Column("of margin [%]", [f"{100 * v.size.largest_share:.0f}" for v in verdicts]),
-        Column("from", [str(moments[v.size.place]) if v.size.place >= 0 else "" for v in verdicts], is_text=True),
+        Column(when, [close_of(found, v.size.place) if v.size.place >= 0 else "" for v in verdicts], is_text=True),
         Column("verdict", [v.words for v in verdicts], is_text=True),
     ]
-    return Section("Least covered books", [f"The {LEAST_COVERED} least covered of every set."], [table])
+    note = (
+        f"The {LEAST_COVERED} least covered of every set. Of all losses: coverage, breaches, and clusters, which are "
+        f"breaches fewer than {CLUSTER_GAP} rows from the next; apart: breaches of losses that do not overlap, "
+        "which are tested."
+    )
+    return Section("Least covered books", [note], [table])
 
 
 def _lowest(tested: Tested) -> Sequence[int]:

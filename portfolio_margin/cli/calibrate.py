@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from portfolio_margin.cli.output import chosen_output, output_options
+from portfolio_margin.cli.provenance import PAGE_ENDINGS
 from pricing.errors import ConfigError
 
 # Model -> the module of this folder that makes its parameters.
@@ -21,11 +22,12 @@ MAKERS = {
 # Options that some models have no use for, and those that have.
 ELSEWHERE = {
     "set_file": ("worst_case",),
+    "report_file": ("worst_case",),
     "archive": ("dynamic_worst_case", "historical_simulation"),
     "chains": ("dynamic_worst_case", "worst_case"),
     "compress": ("historical_simulation",),
 }
-FLAGS = {"set_file": "--set", "chains": "--chain"}
+FLAGS = {"set_file": "--set", "report_file": "--report", "chains": "--chain"}
 
 
 @click.command("calibrate")
@@ -60,6 +62,9 @@ FLAGS = {"set_file": "--set", "chains": "--chain"}
     help="TOML: a table for the model, and [rule], [measured.NAME] (dynamic_worst_case) or [calibration], [grid].",
 )
 @click.option("--set", "set_file", metavar="FILE.toml", help="Write the set of worst_case and its grid, for --params.")
+@click.option(
+    "--report", "report_file", metavar="FILE", help="worst_case: write parameters, evidence, limits as a page."
+)
 @click.option("--archive", metavar="FOLDER", help="Write the set of any other model into this archive.")
 @click.option(
     "--compress", type=int, metavar="N", help="historical_simulation: the N moves most often in the tail of a book."
@@ -84,6 +89,9 @@ def command(
     All are for a horizon of 2 days, the time in which a position is closed: horizon_days in [calibration] of
     --params, in [rule] for dynamic_worst_case. `backtest` holds positions for 1 day unless it is told
     otherwise: test what is written here with `backtest --horizon 2`.
+
+    Of worst_case maintenance margin is the worst loss over the grid, which is what backtest tests (--set of that
+    command takes the file), and initial margin 1.25 times it; [worst_case] of --params has others.
     """
     output = chosen_output(as_json, as_csv, parquet_file, output_file)
     prices, vols = _files(histories, "--history"), _files(vol_histories, "--vol-history")
@@ -91,9 +99,11 @@ def command(
         apart = ", ".join(sorted(set(prices) ^ set(vols)))
         raise ConfigError(f"--history and --vol-history: {apart} needs one of each; one file may serve several names")
     read = [*prices.values(), *vols.values(), *given["chains"]]
-    for written in (output.path, given["set_file"]):
+    for written in (output.path, given["set_file"], given["report_file"]):
         if written and os.path.realpath(written) in map(os.path.realpath, read):
             raise ConfigError(f"{written} is an input of this command; write the result to another file")
+    if given["report_file"] and not given["report_file"].lower().endswith(PAGE_ENDINGS):
+        raise ConfigError(f"--report {given['report_file']}: a report is a page; name it .html")
     for option, models in ELSEWHERE.items():
         if given[option] and model not in models:
             flag = FLAGS.get(option, f"--{option}")

@@ -61,7 +61,8 @@ from scenarios.shocks import VolDynamics
 MODEL, SETTINGS = "worst_case", "calibration"
 TABLES = (SETTINGS, MODEL, FAMILY)
 MADE = ("price_range", "vol_up", "vol_down", "tail_factor", "price_nodes")
-# Of the worst loss: what covers it keeps an account; a quarter more, which stress may use up, opens one.
+# Of the worst loss: what covers it keeps an account; a quarter more opens one, so that an account at the limit of what
+# it may trade is not in liquidation with the next move.
 FACTORS = {"initial_factor": 1.25, "maintenance_factor": 1.0}
 SOURCE = "portfolio-margin calibrate"
 
@@ -85,14 +86,21 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
     evidence = _evidence(histories, base, settings, given)
     for line in doubts(evidence, settings):
         tell(line)
+    made = _grid(base, evidence)
     params = {
         MODEL: build(worst_case.Params, Layer("", FACTORS), Layer(f"[{MODEL}]", tables.get(MODEL, {}))),
-        FAMILY: _grid(base, evidence),
+        FAMILY: made,
     }
+    of_margins = margin_remarks(params[MODEL], settings)
     if given["set_file"]:
         said = {"source": SOURCE, "note": note_of(settings, day, prices, vols, given)}
-        write_params_file(given["set_file"], day, said, params, remarks(evidence, settings))
+        write_params_file(given["set_file"], day, said, params, of_margins | remarks(evidence, settings))
         tell(f"written: {given['set_file']}")
+    if given["report_file"]:
+        from portfolio_margin.cli.calibration_page import write_page
+
+        read = (*prices.values(), *vols.values(), *given["chains"], given["params_file"])
+        write_page(given["report_file"], evidence, histories, (made, settings, day), findings(histories), read)
     identity = {"model": MODEL, "valid_from": day, "settings": plain_values(settings)}
     whole = {
         **identity,
@@ -102,7 +110,21 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
         "findings": findings(histories),
     }
     if not deliver(output, columns(evidence), identity, lambda: whole):
-        show(evidence, settings, f"{MODEL} with {FAMILY}, valid from {day}")
+        told = [f"{name.partition('.')[2].replace('_factor', ' margin')}: {of}" for name, of in of_margins.items()]
+        show(evidence, settings, f"{MODEL} with {FAMILY}, valid from {day}", "\n".join(told))
+
+
+def margin_remarks(model: worst_case.Params, settings: Settings) -> dict[str, str]:
+    """What initial and maintenance margin are of the worst loss, by the names of the parameters."""
+    initial, maintenance = model.initial_factor, model.maintenance_factor
+    tested = "the worst loss over the grid, which is what backtest tests"
+    buffered = f"; with the whole buffer of {100 * settings.buffer:g} % " if settings.buffer else "; "
+    return {
+        f"{MODEL}.initial_factor": f"{initial:g} times the worst loss, so that an account at its limit of trading is "
+        f"{100 * (initial / maintenance - 1.0):.3g} % above maintenance margin and not in liquidation at once"
+        f"{buffered}{initial * (1.0 + settings.buffer):.3g} times the move that is calculated",
+        f"{MODEL}.maintenance_factor": tested if maintenance == 1.0 else f"{maintenance:g} times {tested}",
+    }
 
 
 def settings_of(tables: Mapping[str, Mapping[str, Any]]) -> Settings:

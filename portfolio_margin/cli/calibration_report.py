@@ -85,7 +85,10 @@ def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
         f"worst book found {100 * one.found:.2f} %"
         for name, one in evidence.node_errors.items()
     )
-    said[f"{FAMILY}.price_nodes"] = f"error of any book, shares of the range a contract, at most {errors}"
+    said[f"{FAMILY}.buckets"] = "of no effect: price_nodes are what counts"
+    said[f"{FAMILY}.price_nodes"] = (
+        f"places of the price moves, error of any book, shares of the range a contract, at most {errors}"
+    )
     for field, rule in (("short_power", "largest"), ("long_power", "smallest")):
         fits = ", ".join(
             f"{name} {side} {figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
@@ -214,8 +217,11 @@ def columns(evidence: Evidence) -> dict[str, Any]:
     return {**texts, **{name: np.array([getattr(row[4], name) for row in rows]) for name in Figure._fields}}
 
 
-def show(evidence: Evidence, settings: Settings, title: str) -> None:
-    """Tables: every figure by every method, over tenors, credits, the error curve of the grid, and what was chosen."""
+def show(evidence: Evidence, settings: Settings, title: str, margins: str) -> None:
+    """Tables: every figure by every method, over tenors, credits, the error curve of the grid, and what was chosen.
+
+    title, margins   stand over and under the table of what was chosen
+    """
     rows = figures(evidence)
     texts = [
         Column(name, [str(row[n]) for row in rows], right=False)
@@ -268,6 +274,7 @@ def show(evidence: Evidence, settings: Settings, title: str) -> None:
             Column("grid error [%]", [f"{100 * one.with_vols:.2f}" for one in evidence.node_errors.values()]),
             Column("worst book [%]", [f"{100 * one.found:.2f}" for one in evidence.node_errors.values()]),
         ],
+        margins,
     )
 
 

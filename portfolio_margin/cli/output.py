@@ -7,6 +7,7 @@ import gzip
 import math
 import os
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -220,10 +221,10 @@ def rows_document(
 
 
 def show_table(title: str, columns: Sequence[Column], footer: str = "") -> None:
-    """A table. On a terminal units stand on a second line and columns that may go are left out, last first, until
-    the table fits; piped, every column is there and every row is one line."""
+    """A table. On a terminal units stand on a second line; where that is too wide, columns that may go are left out,
+    last first, then headers are wrapped, and what is still too wide becomes several tables, each with the names of the
+    rows. Only texts are ever broken, numbers never. Piped, every column is there and every row is one line."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     terminal = sys.stdout.isatty()
@@ -236,23 +237,56 @@ def show_table(title: str, columns: Sequence[Column], footer: str = "") -> None:
     console = Console(highlight=False)
     while _width(kept) > console.width and any(not column.keep for column in kept):
         kept.remove([column for column in kept if not column.keep][-1])
-    fits = _width(kept) <= console.width
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in kept:
-        justify: Literal["left", "right"] = "right" if column.right else "left"
-        table.add_column(Text(column.header), justify=justify, no_wrap=fits, overflow="fold")
-    for row in range(len(kept[0].texts) if kept else 0):
-        table.add_row(*(Text(c.texts[row], style=c.styles[row] if c.styles else "") for c in kept))
+    pieces = [kept] if _width(kept) <= console.width else table_pieces(kept, console.width)
     left_out = [column.header.partition("\n")[0] for column in shown if column not in kept]
     # Captured, since rich itself ends the process with code 1 where the reader has gone away.
     with console.capture() as captured:
         console.print(Text(title, style="italic"), soft_wrap=True)
-        console.print(table)
+        for n, piece in enumerate(pieces):
+            console.print(_rich_table(piece, console.width), new_line_start=n > 0)
         if left_out:
             console.print(Text(f"not shown for lack of width: {', '.join(left_out)}", style="dim"), soft_wrap=True)
         if footer:
             console.print(Text(footer), soft_wrap=True)
     emit(captured.get())
+
+
+def table_pieces(columns: Sequence[Column], width: int) -> list[list[Column]]:
+    """Tables that are no wider, headers wrapped between words: each has the columns of texts that come first, and as
+    many of the others as fit, one at least."""
+    narrow = [replace(column, header=_wrapped(column)) for column in columns]
+    count = next((n for n, column in enumerate(narrow) if column.right), len(narrow))
+    stub, pieces = narrow[:count], [narrow[:count]]
+    for column in narrow[count:]:
+        if len(pieces[-1]) > len(stub) and _width([*pieces[-1], column]) > width:
+            pieces.append(list(stub))
+        pieces[-1].append(column)
+    return pieces
+
+
+def _wrapped(column: Column) -> str:
+    """The header on lines no longer than the column's texts or the longest word of the header."""
+    words = column.header.replace("\n", " ").split()
+    most = max(map(len, [*words, *column.texts]), default=1)
+    return "\n".join(textwrap.wrap(" ".join(words), most, break_on_hyphens=False))
+
+
+def _rich_table(columns: Sequence[Column], width: int) -> Any:
+    """The table; texts are folded where it is too wide all the same, numbers are not."""
+    from rich.table import Table
+    from rich.text import Text
+
+    fits = _width(columns) <= width
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        least = _width([column]) if column.right else None
+        table.add_column(
+            Text(column.header), justify=justify, no_wrap=fits or column.right, overflow="fold", min_width=least
+        )
+    for row in range(len(columns[0].texts) if columns else 0):
+        table.add_row(*(Text(c.texts[row], style=c.styles[row] if c.styles else "") for c in columns))
+    return table
 
 
 def _plain_table(title: str, columns: Sequence[Column], footer: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from portfolio_margin.io.parameters import (
 from portfolio_margin.nearest import did_you_mean
 from pricing.errors import ConfigError, DataError, Problem
 
+NO_REMEDIES: Mapping[str, str] = {}
+
 __all__ = [
     "FAMILIES",
     "MODELS",
@@ -37,12 +39,18 @@ __all__ = [
 
 
 def read_parameters(
-    path: str | None, known: Sequence[str], passed_over: Sequence[str] = ()
+    path: str | None,
+    known: Sequence[str],
+    passed_over: Sequence[str] = (),
+    remedies: Mapping[str, str] = NO_REMEDIES,
 ) -> dict[str, dict[str, Any]]:
     """The tables of a TOML file; from a .json file, a reply of Deribit's get_params, one table for every model that
     takes it. DataError where it is neither or holds a table nobody asked for.
 
+    path         of the file; None for none, which holds nothing
+    known        names of the tables that are asked for
     passed_over  names of tables that the file may hold for other commands; told where it holds nothing else
+    remedies     what is said of tables by these names in place of the names that are known
     """
     if path is None:
         return {}
@@ -58,10 +66,13 @@ def read_parameters(
     others = [name for name in document if name in passed_over and name not in known]
     if others and len(others) == len(document):
         tell(f"{path}: not used here: {', '.join(f'[{name}]' for name in others)}")
+    unknown = [name for name in document if name not in known and name not in others]
+    # One remedy is said once, whatever the number of tables that it is for.
+    firsts = {remedies.get(name, name): name for name in reversed(unknown)}
     problems = [
-        Problem(path, None, "table", name, remedy + did_you_mean(name, known))
-        for name in document
-        if name not in known and name not in others
+        Problem(path, None, "table", name, remedies.get(name) or remedy + did_you_mean(name, known))
+        for name in unknown
+        if name in firsts.values()
     ]
     problems += [
         Problem(path, None, name, table, f"must be one table, written [{name}] on a line of its own")

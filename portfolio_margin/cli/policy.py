@@ -18,6 +18,7 @@ from portfolio_margin.cli.parameters import (
     registered,
 )
 from portfolio_margin.cli.params_dates import HEADER, check_dates, tell_dates
+from portfolio_margin.io.parameter_archive import plain_values
 from portfolio_margin.io.parameter_sets import FoundSet, find_parameter_set, given_names, parameter_files, valid_by_name
 from portfolio_margin.requirement import MarginModel
 from pricing.errors import ConfigError
@@ -151,7 +152,9 @@ class ModelInput:
         where none is old enough, which the statement then says."""
         found = self._found(at, nearest)
         params = build(self.module.Params, found.layer(), *self._layers())
-        changed = dict.fromkeys(name for layer in self._layers() for name in given_names(layer.values))
+        named = dict.fromkeys(name for layer in self._layers() for name in given_names(layer.values))
+        before, after = _stated(self.module.Params, found) if named else {}, _single(plain_values(params))
+        changed = [name for name in named if name not in before or before[name] != after.get(name)]
         overlay = file_label(self.params_file) if self.params_file and self.tables.get(self.name) else ""
         tell_dates(str(self.params_file), self.tables.get(HEADER, {}), at)
         info = replace(found.info, changed=tuple(changed), overlay=overlay)
@@ -177,6 +180,22 @@ class ModelInput:
     def _layers(self) -> tuple[Layer, Layer]:
         table = self.tables.get(self.name, {})
         return Layer(f"{self.params_file} [{self.name}]", table), Layer("--param", assignments(self.params))
+
+
+def _stated(params: type, found: FoundSet) -> dict[str, Any]:
+    """Every single parameter of a set, by its name, with the defaults of those that the set leaves out."""
+    try:
+        return _single(plain_values(build(params, found.layer())))
+    except ConfigError:  # what has neither a default nor a value in the set is changed whatever it is given
+        return _single(found.values)
+
+
+def _single(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by the names of `given_names`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _single(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
 
 
 def scenarios_for(model: MarginModel, family: FamilyInput, market: Market) -> ScenarioSet:

@@ -22,6 +22,7 @@ from portfolio_margin.cli.inputs import (
 )
 from portfolio_margin.cli.liquidate import DEFAULT_POLICY, POLICIES
 from portfolio_margin.cli.output import money, progress, quantity_text, refuse_overwriting_inputs
+from portfolio_margin.cli.provenance import PAGE_ENDINGS
 from portfolio_margin.cli.report_liquidation import (
     MOST_ACCOUNTS,
     crash_section,
@@ -53,7 +54,6 @@ ORDER_FIGURES = {
     "position_initial_margin": "of the initial margin, for positions",
     "order_margin": "of the initial margin, for open orders",
 }
-PAGE_ENDINGS = (".html", ".htm")
 
 
 @click.command("report")

@@ -4,8 +4,16 @@ from portfolio_margin.plots.backtest import (
     coverage_map,
     exceedances,
     mean_excess_plot,
-    parameter_paths,
     quantile_plot,
+)
+from portfolio_margin.plots.backtest_parameters import parameter_paths, worst_losses_together
+from portfolio_margin.plots.calibration import (
+    correlation_matrix,
+    grid_error_curve,
+    tail_quantile_plot,
+    tenor_shocks,
+    threshold_mean_excess,
+    threshold_stability,
 )
 from portfolio_margin.plots.comparison import margin_map
 from portfolio_margin.plots.contributions import contribution_bars
@@ -23,11 +31,13 @@ __all__ = [
     "Picture",
     "butterfly",
     "contribution_bars",
+    "correlation_matrix",
     "coverage_map",
     "edge_contour",
     "exceedances",
     "exercise",
     "fan",
+    "grid_error_curve",
     "liquidation_ladder",
     "loss_waterfall",
     "margin_map",
@@ -42,5 +52,10 @@ __all__ = [
     "risk_matrices",
     "risk_matrix",
     "smile",
+    "tail_quantile_plot",
+    "tenor_shocks",
+    "threshold_mean_excess",
+    "threshold_stability",
     "timeline",
+    "worst_losses_together",
 ]

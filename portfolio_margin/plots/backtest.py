@@ -1,4 +1,4 @@
-"""Pictures of a back-test: exceedances with the margin band, tails, parameters through time, coverage by book."""
+"""Pictures of a back-test: exceedances with the margin band, tails, coverage by book."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from portfolio_margin.plots.picture import Picture, new_axes
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
 from scenarios.backtest.coverage import rolling_count, traffic_light
-from scenarios.backtest.history import price_moves
 from scenarios.backtest.verdict import YEAR
 
 ZONES = {"green": "#3a9d5d", "yellow": "#e8b83a", "red": "#c8372d"}
@@ -47,18 +46,17 @@ def exceedances(found: BackTest, name: str, book: str, title: str = "") -> Pictu
         time[stretch], -100.0 * _extreme(held, stretch, np.maximum), 0.0, color="tab:blue", alpha=0.18, linewidth=0,
         label="margin", step="post",
     )  # fmt: skip
-    quiet = ~breach
+    quiet, count_of = ~breach, int(breach.sum())
+    said = f"{count_of} {'breach' if count_of == 1 else 'breaches'} of {len(breach):,} losses that do not overlap"
     above.vlines(time[quiet], 0.0, 100.0 * pnl[quiet], color="0.55", linewidth=0.5)
-    above.plot(
-        time[breach], 100.0 * pnl[breach], "o", color=ZONES["red"], markersize=4, label=f"{breach.sum()} breaches"
-    )
+    above.plot(time[breach], 100.0 * pnl[breach], "o", color=ZONES["red"], markersize=4, label=said)
     above.plot(time, -100.0 * held, color="tab:blue", linewidth=0.8)
     lowest = -100.0 * float(np.maximum(held, -pnl).max())
     above.set(ylabel="P&L of the horizon [% of price]", title=title or f"{book} under {name}",
               ylim=(1.05 * lowest, min(100.0 * float(pnl.max()) * 1.05, -lowest) or 1.0))  # fmt: skip
     figure.legend(loc="outside lower center", fontsize="small", ncols=2)
     most = _light(below, time, count, found.plan.confidence)
-    below.set(ylabel=f"breaches\nof {YEAR}", ylim=(0, most))
+    below.set(ylabel=f"breaches\nof last {YEAR}", ylim=(0, most))
     for axes in (above, below):
         axes.grid(visible=True, alpha=0.3)
     columns = {"time": time, "pnl": pnl, "margin": held, "breach": breach, "count": count}
@@ -76,13 +74,14 @@ def quantile_plot(found: BackTest, book: str, title: str = "") -> Picture:
 
     figure, axes = new_axes(title or f"{book}: losses over margin", "normal quantile [1 = margin]", "loss over margin")
     names, across, up = [], [], []
-    for tested in found.sets:
+    for n, tested in enumerate(found.sets):
         _, rows, lost = _chosen(found, tested.name, book)
         apart = np.arange(0, len(rows), found.plan.horizon)
         margin = tested.kept[book][apart]
         ratio = np.sort(lost[apart][margin > 0.0] / margin[margin > 0.0])
         normal = ndtri((np.arange(len(ratio)) + 0.5) / len(ratio)) / ndtri(found.plan.confidence)
-        axes.plot(normal, ratio, ".", markersize=4, label=tested.name)
+        # Smaller ones on larger ones, so that sets that say the same are seen both.
+        axes.plot(normal, ratio, ".", markersize=9.0 - 6.0 * (n + 1) / len(found.sets), label=tested.name)
         names += [tested.name] * len(ratio)
         across.append(normal)
         up.append(ratio)
@@ -124,40 +123,6 @@ def mean_excess_plot(found: BackTest, book: str, title: str = "") -> Picture:
     return Picture(figure, frame(columns, {"book": book}))
 
 
-def parameter_paths(found: BackTest, title: str = "") -> Picture:
-    """Price ranges of every set through time over the moves they are for; dotted without the tools.
-
-    The frame: set, tools (on or off), time, price_range.
-    """
-    given, days = found.plan.given, found.days
-    first, ahead = int(found.rows[0]), found.plan.horizon
-    shown = days[(days >= first) & (days + ahead < len(given))]
-    time = _dates(found, shown)
-    moves = np.abs(price_moves(given, shown, ahead))
-    figure, axes = new_axes(title or "price range through time", "", "[% of price]")
-    figure.set_size_inches(9.0, 5.0)
-    axes.vlines(time, 0.0, 100.0 * moves, color="0.75", linewidth=0.6, label="move of the horizon, either way")
-    names, tools, times, ranges = [], [], [], []
-    kept = np.isin(days, shown)
-    for n, tested in enumerate(found.sets):
-        for word, path in (("on", tested.daily), ("off", tested.bare)):
-            if path is None:
-                continue
-            values = path.price_range[kept]
-            style = {"linestyle": ":" if word == "off" else "-", "linewidth": 1.0 if word == "off" else 1.4}
-            label = tested.name if word == "on" else f"{tested.name}, tools off"
-            axes.plot(time, 100.0 * values, color=f"C{n}", label=label, **style)
-            names += [tested.name] * len(values)
-            tools += [word] * len(values)
-            times.append(time)
-            ranges.append(values)
-    axes.set(ylim=(0.0, None))
-    figure.legend(fontsize="small", loc="outside lower center", ncols=4)
-    columns = {"set": np.array(names), "tools": np.array(tools), "time": np.concatenate(times or [time[:0]]),
-               "price_range": np.concatenate(ranges or [moves[:0]])}  # fmt: skip
-    return Picture(figure, frame(columns, {"unit": "share of the price"}))
-
-
 def coverage_map(found: BackTest, title: str = "") -> Picture:
     """Coverage of every book by its kind, every set a colour, with the line that was claimed.
 
@@ -181,7 +146,7 @@ def coverage_map(found: BackTest, title: str = "") -> Picture:
     axes.axvline(claimed, color=ZONES["red"], linestyle="--", linewidth=1.0, label=f"claimed, {claimed:g} %")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xlabel("breaches [% of losses], 0.01 stands for none and fewer")
+    axes.set_xlabel("breaches [% of all losses, overlapping], 0.01 stands for none and fewer")
     axes.set_yticks(range(len(families)), families)
     axes.invert_yaxis()
     figure.legend(fontsize="small", loc="outside lower center", ncols=6)
@@ -196,7 +161,7 @@ def _chosen(found: BackTest, name: str, book: str) -> tuple[Tested, Any, FloatAr
 
 
 def _dates(found: BackTest, rows: ArrayLike) -> Any:
-    return found.plan.given.time_ms[np.asarray(rows)].astype("datetime64[ms]")
+    return found.plan.given.stamps(rows)
 
 
 def _stretches(count: int) -> Any:

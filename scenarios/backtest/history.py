@@ -82,6 +82,16 @@ class History:
         last = np.flatnonzero(np.append(day[1:] != day[:-1], self.time_ms[-1] % MS_PER_DAY == 0))
         return np.asarray(last, dtype=np.int64)
 
+    def stamps(self, rows: ArrayLike) -> np.ndarray:
+        """(R,) datetime64: with one row a day the day whose close a row is, else the moment, UTC, at which it is known.
+
+        A bar of a day that is known at midnight is named by the day that ended, as a file names it.
+        """
+        known = self.time_ms[np.asarray(rows, dtype=np.int64)]
+        if self.steps_per_day == 1:
+            return np.asarray((known - 1) // MS_PER_DAY).astype("datetime64[D]")
+        return np.asarray(known).astype("datetime64[ms]").astype("datetime64[m]")
+
     def at(self, rows: ArrayLike, steps_per_day: int) -> History:
         """The history of these rows alone, so many of them a day."""
         kept = np.asarray(rows, dtype=np.int64)

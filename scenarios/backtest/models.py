@@ -16,10 +16,10 @@ from pricing.arrays import FloatArray, IntArray
 from pricing.errors import ConfigError
 from scenarios.backtest.history import History
 from scenarios.backtest.parameters import Path
-from scenarios.backtest.revaluation import CALENDAR_DAYS, Moves
+from scenarios.backtest.revaluation import CALENDAR_DAYS, DYNAMICS, Moves
 from scenarios.families.grid import TAIL_MOVES
 from scenarios.families.span import PRICE_STEPS, VOL_SIGNS
-from scenarios.shocks import ScenarioSet
+from scenarios.shocks import ScenarioSet, VolDynamics
 
 MEASURES = ("value_at_risk", "expected_shortfall")
 
@@ -108,12 +108,14 @@ class WorstCase:
     day_of    (T,) the day of the path that was the last to end on or before each row of the history
     tables    (K,S) the scenarios of every set there was
     table_of  (D,) which of them is in force after each day; -1 where none is yet
+    dynamics  how vols answer, in every one of them
     """
 
     path: Path
     day_of: IntArray
     tables: Moves
     table_of: IntArray
+    dynamics: VolDynamics = DYNAMICS
 
     def moves(self, rows: IntArray) -> Moves:
         """What may happen from each row on, (n,S) each; NaN where there are no parameters yet."""
@@ -143,19 +145,22 @@ def over_sets(path: Path, day_of: IntArray, sets: Sequence[ScenarioSet], set_of:
     """The worst loss over whole sets of scenarios of one underlying, as a margin model takes them.
 
     path    what there is to tell of them
-    sets    (K,) of equally many scenarios, without skew, shifts and floors of vols
+    sets    (K,) of equally many scenarios with the same dynamics, without skew, shifts and floors of their own
     set_of  (D,) which of them is in force after each day; -1 where none is yet
     """
-    odd = [n for n, one in enumerate(sets) if np.any(one.vol_shift) or np.any(one.skew)]
+    other = ("vol_shift", "skew", "vol_floor", "basis_move", "expiry_vol_move", "expiry_vol_shift")
+    odd = [n for n, one in enumerate(sets) if any(np.any(getattr(one, name)) for name in other)]
     if odd or not sets or len({len(one.label) for one in sets}) != 1:
         raise ConfigError(f"sets of scenarios ({len(sets)}): need equally many relative moves; others: {odd}")
+    if any(one.dynamics != sets[0].dynamics for one in sets):
+        raise ConfigError(f"sets of scenarios ({len(sets)}): need the same dynamics of vols in all of them")
     columns = (
         [one.price_move[:, 0] for one in sets],
         [one.vol_move[:, 0] for one in sets],
         [one.time_step_years * CALENDAR_DAYS for one in sets],
         [one.weight for one in sets],
     )
-    return WorstCase(path, day_of, Moves(*(np.array(column) for column in columns)), set_of)
+    return WorstCase(path, day_of, Moves(*(np.array(column) for column in columns)), set_of, sets[0].dynamics)
 
 
 @dataclass(frozen=True)

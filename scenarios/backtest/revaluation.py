@@ -69,7 +69,10 @@ def terms(books: Books, vol: FloatArray, backend: str = "numba") -> Terms:
 def book_pnl(
     books: Books, at: Terms, moves: Moves, dynamics: VolDynamics = DYNAMICS, backend: str = "numba"
 ) -> FloatArray:
-    """(B,n,S) P&L of every book under the moves of every day, times their weight, gain positive."""
+    """(B,n,S) P&L of every book under the moves of every day, times their weight, gain positive.
+
+    dynamics  powers over tenors and floors of vols count; one vol a day for all strikes leaves nothing to stickiness
+    """
     tau = books.tenor_days / CALENDAR_DAYS
     scale = tenor_scale(tau, dynamics)
     # Options first and the forward last, so that books are one matrix product: (N+1,n,S).
@@ -77,6 +80,9 @@ def book_pnl(
     strike, vol, value = (np.ascontiguousarray(column.T)[:, :, None] for column in (at.strike, at.vol, at.value))
     left = np.maximum(tau[:, None, None] - moves.days / CALENDAR_DAYS, 0.0)
     shocked = vol * np.maximum(1.0 + scale[:, None, None] * moves.vol, 0.0)
+    least_up = max(dynamics.minimum_vol_up, dynamics.vol_floor)
+    if least_up > 0.0:
+        np.maximum(shocked, np.where(moves.vol > 0.0, least_up, dynamics.vol_floor), out=shocked)
     price(1.0 + moves.price, strike, left, shocked, books.sign[:, None, None], backend=backend, out=unit[:-1])
     unit[:-1] -= value
     unit[-1] = moves.price

@@ -33,6 +33,7 @@ LEAST = 100
 class Verdict:
     """What a back-test says of a margin on a book.
 
+    confidence     coverage that was claimed
     observations   losses looked at, overlapping where the history has several rows a horizon
     apart          losses that do not overlap, on which the tests are
     coverage       share of all observations whose loss the margin covered
@@ -46,8 +47,12 @@ class Verdict:
     share          procyclicality of the margin as a share of the price
     money          procyclicality of the margin of one unit, in money
     words          the verdict
+
+    Coverage, breaches, size with its clusters, and efficiency are of all observations; kupiec, christoffersen, light,
+    worst_year, shortfall and breaches_apart of those that do not overlap.
     """
 
+    confidence: float
     observations: int
     apart: int
     coverage: float
@@ -64,6 +69,18 @@ class Verdict:
     share: Procyclicality
     money: Procyclicality
     words: str
+
+    @property
+    def kupiec_side(self) -> int:
+        """+1 where Kupiec's test rejects and breaches are too many, -1 where they are too few, 0 where it does not."""
+        if not self.kupiec.p_value < LEVEL:
+            return 0
+        return 1 if self.breaches_apart > (1.0 - self.confidence) * self.apart else -1
+
+    @property
+    def shortfall_rejected(self) -> bool:
+        """Whether losses beyond the margin were deeper, or more, than those of a normal law with it as quantile."""
+        return bool(self.shortfall_p < LEVEL)
 
     def row(self) -> dict[str, Any]:
         """The verdict as named numbers and texts, one row of a table."""
@@ -130,6 +147,7 @@ def verdict(
     light = traffic_light(int(few.sum()), len(few), confidence)
     depth, depth_p = _shortfall(lost[apart], asked[apart], confidence)
     return Verdict(
+        confidence=confidence,
         observations=len(lost),
         apart=len(apart),
         coverage=1.0 - float(hit.mean()),
@@ -145,16 +163,24 @@ def verdict(
         efficiency=efficiency(lost, asked, confidence),
         share=procyclicality(asked, at_floor, steps_per_day),
         money=procyclicality(asked * level, at_floor, steps_per_day),
-        words=words(few, confidence, uncovered, order, light),
+        words=words(few, confidence, uncovered, order, light, depth_p),
     )
 
 
 def words(
-    hit: BoolArray, confidence: float, uncovered: LikelihoodRatio, order: Christoffersen, light: TrafficLight
+    hit: BoolArray,
+    confidence: float,
+    uncovered: LikelihoodRatio,
+    order: Christoffersen,
+    light: TrafficLight,
+    depth_p: float,
 ) -> str:
-    """The verdict in words: whether there were too many breaches, too few, or too many together.
+    """The verdict in words: whether there were too many breaches, too few, too deep ones, or too many together.
 
+    hit         (T,) whether each loss was a breach, none overlapping another
     confidence  that was claimed
+    uncovered, order, light   tests of these
+    depth_p     of the test of shortfall, NaN where there is none
     """
     claimed = (1.0 - confidence) * len(hit)
     count = int(hit.sum())
@@ -166,6 +192,8 @@ def words(
         said = "doubtful: yellow zone"
     if not said:
         said = "holds, more margin than claimed" if rejected else "holds"
+    if depth_p < LEVEL:
+        said += "; ES rejected"
     if order.independence.p_value < LEVEL and order.transitions[1][1] > 0:
         said += "; breaches cluster"
     return said

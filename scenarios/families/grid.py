@@ -127,7 +127,11 @@ def _by_underlying(params: Params, field_name: str, market: MarketRows) -> Float
         return np.full(1, float(given))
     missing = [name for name in market.underlying_id if name not in given]
     if missing:
-        raise ConfigError(f"{field_name} has no entry for {', '.join(map(str, missing))}")
+        raise ConfigError(
+            f"{field_name} has no entry for {', '.join(map(str, missing))}, which the market has: give a number for "
+            f"each underlying (calibrate takes --history {missing[0]}=FILE and --vol-history {missing[0]}=FILE beside "
+            "the others), or one for all"
+        )
     return np.array([given[str(name)] for name in market.underlying_id], dtype=np.float64)
 
 

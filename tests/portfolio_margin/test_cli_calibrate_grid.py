@@ -64,8 +64,14 @@ def test_a_set_is_made_written_and_used(run: Any, tmp_path: Path) -> None:
         assert expected <= evidence["price_range"]["chosen"] * (1.0 + 1e-9) <= 1.25 * expected * (1.0 + 2e-9)
         assert 0.0 < evidence["leverage"]["joint"] <= 1.0
     assert "band" in text.partition("[grid.price_range]")[2]
+    lines = {line.partition(" = ")[0]: line for line in text.splitlines()}
+    assert "1.4 times the worst loss" in lines["initial_factor"] and "40 % above" in lines["initial_factor"]
+    assert "1.75 times the move that is calculated" in lines["initial_factor"]  # 1.4 x (1 + buffer)
+    assert lines["maintenance_factor"].endswith("# the worst loss over the grid, which is what backtest tests")
+    assert "of no effect" in lines["buckets"]
     margins = run("margin", "--params", "set.toml", "--json")
     assert margins.code == 0, margins.err
+    assert json.loads(margins.out)["parameters_changed"] == ["initial_factor", "maintenance_factor"]
     assert "set.toml is valid from 2026-02-26, and the market is of" in margins.err or margins.err == ""
     ranges = table["grid"]["price_range"]
     edge = "S" + "|".join(f"{-100 * ranges[name]:+.1f}" for name in ("BTC", "ETH"))
@@ -115,6 +121,8 @@ def test_outputs_agree(run: Any, tmp_path: Path) -> None:
     done = run(*ARGUMENTS, *COLUMNS, "--set", "set.toml")
     shown = done.out
     assert "valid from 2026-02-26" in shown and "tail factor" in shown
+    assert "maintenance margin: the worst loss over the grid, which is what backtest tests" in shown
+    assert "initial margin: 1.4 times the worst loss" in shown
     # The error with vols between the three stands in the table of nodes, in the file and in the document.
     vol_error = f"{100 * document['evidence']['grid']['vol_error']:.2f} %"
     assert f"with vols between those of the grid {vol_error} at the nodes chosen" in " ".join(shown.split())
@@ -314,7 +322,7 @@ def test_real_coins(run: Any, tmp_path: Path) -> None:
     errors = evidence["grid"]["errors"]["BTC"]
     assert errors["found"] == pytest.approx(errors["bound"], rel=1e-3) and errors["bound"] <= 0.03
     assert errors["found"] <= errors["with_vols"] * (1.0 + 1e-6)
-    check_fails(run("margin", "--params", "btc.toml"), "price_range has no entry for ETH")
+    check_fails(run("margin", "--params", "btc.toml"), "price_range has no entry for ETH", "--history ETH=FILE")
 
 
 def test_a_historical_set_is_made_written_and_used(run: Any, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portfolio_margin.cli.output import quantity_text
+from portfolio_margin.cli.output import Column, quantity_text, show_table, table_pieces
 from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, load_sample, sample_path
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.test_cli import GOOD, HEADER, check_fails
@@ -317,3 +317,25 @@ def test_a_solver_that_prints_leaves_json_whole(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=variables)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["plans"][0]["outcome"] == "restored"
+
+
+@pytest.mark.parametrize("width", [24, 40, 80])
+def test_numbers_of_a_wide_table_are_never_broken(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every number in one piece, beside the name of its row, whatever the width; headers and names may be folded."""
+    names, random = ["calibrated", "a set with a long name"], np.random.default_rng(1)
+    numbers = [[f"{value:.2f}" for value in random.uniform(10.0, 9_999.0, 2)] for _ in range(9)]
+    columns = [Column("set", names, right=False)]
+    columns += [Column(f"largest of measure {n} [% of price]", texts) for n, texts in enumerate(numbers)]
+    columns.append(Column("dispensable", ["1111111.25", "2222222.75"], keep=False))
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    show_table("wide", columns)
+    lines = ESCAPE.sub("", capsys.readouterr().out).splitlines()
+    words = [word for line in lines for word in line.split()]
+    assert all(words.count(text) == 1 for texts in numbers for text in texts)
+    assert "1111111.25" not in words and any("not shown for lack of width: dispensable" in line for line in lines)
+    assert (
+        sum(line.startswith("calibrated"[: width // 4]) for line in lines) == len(table_pieces(columns[:-1], width)) > 1
+    )

@@ -212,3 +212,18 @@ def test_parameters_from_a_reply_of_the_venue(run: Any, tmp_path: Path) -> None:
     check_fails(run("margin", "--params", "reply.json"), "reply.json", "get_params", "deribit_spm and deribit_xpm")
     (tmp_path / "other.json").write_text("[]")
     check_fails(run("margin", "--model", "deribit_xpm", "--params", "other.json"), "other.json", "currency_pair")
+
+
+def test_only_what_differs_is_called_changed(run: Any, tmp_path: Path) -> None:
+    """Of a file that states every parameter those with another value; of a set its own values are no change."""
+    text = "netting = 'per_underlying'\ninitial_factor = 1.25\nmaintenance_factor = 1.0\nhaircut = 0.05\n"
+    (tmp_path / "own.toml").write_text(f"[worst_case]\n{text}[worst_case.haircut_by_asset]\nBTC = 0.2\n")
+    used = ("margin", "--params", "own.toml", "--json")
+    stated = ["initial_factor", "maintenance_factor", "haircut_by_asset.BTC"]
+    assert json.loads(run(*used).out)["parameters_changed"] == stated
+    more = json.loads(run(*used, "--param", "haircut=0.1").out)["parameters_changed"]
+    assert more == ["initial_factor", "maintenance_factor", "haircut", "haircut_by_asset.BTC"]
+    of_set = ("margin", "--model", "derive_pmrm", "--parameter-set", "2026-01-21-test", "--json", "--param")
+    for value, changed in (("0.25", []), ("0.3", ["basis_contingency.add_factor"])):
+        done = run(*of_set, f"basis_contingency.add_factor={value}")
+        assert done.code == 0 and json.loads(done.out)["parameters_changed"] == changed, done.err

@@ -28,6 +28,17 @@ def test_a_right_margin_holds_a_small_one_fails_a_large_one_is_called_large() ->
     assert small.efficiency.mean_margin < right.efficiency.mean_margin < large.efficiency.mean_margin
 
 
+def test_sides_of_a_rejection_and_shortfalls_are_named() -> None:
+    right, small, large = drawn(1.0), drawn(0.8), drawn(1.6)
+    assert [one.kupiec_side for one in (right, small, large)] == [0, 1, -1]
+    assert [one.shortfall_rejected for one in (right, small, large)] == [False, True, False]
+    assert "ES rejected" in small.words and "ES" not in right.words + large.words
+    rare = np.random.default_rng(7).standard_normal(DAYS)
+    rare[50::500] = 60.0  # four losses far beyond a margin that is seldom exceeded
+    deep = verdict.verdict(np.abs(rare), np.full(DAYS, 3.3), PRICE, 0.99)
+    assert deep.kupiec_side == -1 and deep.words.startswith("holds, more margin than claimed; ES rejected")
+
+
 def test_breaches_that_come_together_are_named() -> None:
     random = np.random.default_rng(3)
     wild = np.arange(DAYS) % 400 < 20

@@ -138,6 +138,12 @@ def test_sets_that_a_walk_cannot_take_are_refused() -> None:
     for sets in ([], [plain, shifted], [plain, grid.alike(grid.Params(buckets=3))]):
         with pytest.raises(ConfigError, match="need equally many relative moves"):
             models.over_sets(path, np.arange(10), sets, np.zeros(10, dtype=np.int64))
+    floored = replace(plain, vol_floor=plain.vol_floor + 0.3)
+    with pytest.raises(ConfigError, match=r"others: \[1\]"):
+        models.over_sets(path, np.arange(10), [plain, floored], np.zeros(10, dtype=np.int64))
+    other = replace(plain, dynamics=replace(plain.dynamics, short_power=0.9))
+    with pytest.raises(ConfigError, match="the same dynamics"):
+        models.over_sets(path, np.arange(10), [plain, other], np.zeros(10, dtype=np.int64))
     model = models.over_sets(path, np.arange(10), [plain], np.array([-1] * 5 + [0] * 5))
     assert np.isnan(model.moves(np.array([4])).price).all()
     assert np.array_equal(model.moves(np.array([5])).price[0], plain.price_move[:, 0])

@@ -67,7 +67,15 @@ def scaled_returns(
 
 
 def overlapping_sums(values: ArrayLike, steps: int) -> FloatArray:
-    """(T-steps+1,...) sums of consecutive rows: log returns over a horizon of so many steps, starting at every one."""
+    """(T-steps+1,...) sums of consecutive rows: log returns over a horizon of so many steps, starting at every one; NaN
+    where one of its rows is."""
     rows = np.asarray(values, dtype=np.float64)
+    lacking = np.isnan(rows)
+    sums = _window(np.where(lacking, 0.0, rows), steps)
+    # Running sums would carry a NaN on to all later horizons.
+    return np.where(_window(lacking.astype(np.float64), steps) > 0.0, np.nan, sums) if lacking.any() else sums
+
+
+def _window(rows: FloatArray, steps: int) -> FloatArray:
     total = np.concatenate([np.zeros((1, *rows.shape[1:])), np.cumsum(rows, axis=0)])
     return np.asarray(total[steps:] - total[:-steps])

@@ -94,9 +94,8 @@ def _read(prices: Mapping[str, str], vols: Mapping[str, str], given: Mapping[str
 
 
 def latest_day() -> str:
-    """The last day that a history may have: somewhere it is tomorrow already, and a day of a market there ends before
-    one of UTC."""
-    return str(np.datetime64("now", "D") + 1)
+    """Today in UTC, which a history leaves out: it is not over."""
+    return str(np.datetime64("now", "D"))
 
 
 def column_names(given: Mapping[str, Any], option: str, count: int) -> list[str]:

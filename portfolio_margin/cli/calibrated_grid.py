@@ -34,7 +34,7 @@ from portfolio_margin.io.history import refuse_unknown_days
 from portfolio_margin.io.parameter_archive import plain_values
 from portfolio_margin.io.parameters import Layer, build
 from portfolio_margin.io.params_file import write_params_file
-from portfolio_margin.io.surface_history import read_surface_history
+from portfolio_margin.io.surface_history import read_surface_history, surfaces_told
 from portfolio_margin.models import worst_case
 from pricing.errors import ConfigError
 from scenarios.calibrate.grid_nodes import GridFit, GridTerms, fit_grid, grid_error, vol_error
@@ -214,8 +214,7 @@ def _evidence(
             if chain_file:
                 surface = read_surface_history(chain_file, name, given["until"])
                 surfaces[name] = surface_shocks(surface, settings)
-                first, last, count = surface.date[0], surface.date[-1], len(surface.date)
-                tell(f"{chain_file}: surfaces of {name} on {count} days, {first} to {last}")
+                tell(f"{chain_file}: {surfaces_told(name, surface)}")
                 least = surfaces[name].up.shock.value, surfaces[name].down.shock.value
             step(f"surface of {name}")
             found[name] = calibrate_underlying(*returns, (price, vol), farthest, settings, least, days)

@@ -17,6 +17,7 @@ from scenarios.calibrate.surface_shocks import SurfaceShocks
 from scenarios.calibrate.surfaces import TENORS
 from scenarios.calibrate.underlying import Calibrated
 from scenarios.calibrate.vol_shocks import at_tenors
+from scenarios.calibrate.volatility import degenerate
 from scenarios.shocks import VolDynamics
 
 FAMILY = "grid"
@@ -127,7 +128,8 @@ def _chains(evidence: Evidence, name: str, side: str) -> str:
 
 
 def doubts(evidence: Evidence, settings: Settings) -> list[str]:
-    """Bands of the settings' own figures that rest on too few moves to be relied on, one sentence each."""
+    """Bands of the settings' own figures that rest on too few moves to be relied on, and filters that are none, one
+    sentence each."""
     way, said = (settings.filter, settings.tail), []
     for name, one in evidence.found.items():
         of_each = {"price_range": one.range.methods, "vol_up": one.vol.up_methods, "vol_down": one.vol.down_methods}
@@ -137,6 +139,8 @@ def doubts(evidence: Evidence, settings: Settings) -> list[str]:
                     f"{name}, {parameter}: the moves beyond it come in {methods[way].clusters:.0f} clusters; of fewer "
                     f"than {LEAST_CLUSTERS} a band may be too narrow"
                 )
+        if at_bound := degenerate(one.garch):
+            said.append(f"{name}, garch at a bound, {at_bound}; figures behind it say little: is a jump no move?")
     for name, surface in evidence.surfaces.items():
         beyond = surface.up.moves * (1.0 - settings.confidence)
         if beyond < LEAST_CLUSTERS:

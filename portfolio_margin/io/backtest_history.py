@@ -59,7 +59,7 @@ def read_history(
     until          last day taken, YYYY-MM-DD; "" for all
     accept         days whose jump is known to be real
     daily          of shorter bars the last of every day that is over, alone
-    latest         no row taken may be of a day after it; give today, and nothing of the future is tested
+    latest         today, in UTC: it is not over; nothing of the future is tested
     known_days     so many of the first days, which no margin is tested on, say whether a year has 252 or 365
 
     DataError listing what is wrong with either.

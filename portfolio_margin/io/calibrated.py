@@ -68,7 +68,7 @@ def read_calibration_history(
     price_columns, vol_columns   names of time and close
     vol_unit                     "percent" (vol points) or "decimal"
     accept                       days whose jump is known to be real
-    latest                       no row taken may be of a day after it
+    latest                       today, in UTC: it is not over and is left out
 
     DataError as `read_checked_history`; where one never moves; where the two end on different days; where vols are in
     the other unit.

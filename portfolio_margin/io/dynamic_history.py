@@ -72,7 +72,7 @@ def read_dynamic_history(
     vols      an index of 30-day implied vol
     vol_unit  "percent" (vol points) or "decimal"
     accept    days whose jump is known to be real
-    latest    no row taken may be of a day after it
+    latest    today, in UTC: it is not over and is left out
 
     DataError as `read_checked_history`; where one never moves; where the two end on different days, since the
     parameters would be of neither; where the vols are in another unit.

@@ -1,9 +1,9 @@
 """Histories of closes for calibrations and back-tests, with what is wrong with it found and named.
 
 Refused, the first rows of each kind named, others counted: what is no time or no price above 0, rows out of order
-or twice, times with a zone among times without one, jumps that look like a bad tick, a split or a change of unit, gaps
-of more than a week. Told: gaps, times without a zone, closes that stand still, jumps near a ratio among rows as wild,
-jumps by 1.9 times or more that are near none, a last day that is not over.
+or twice, times with a zone among times without one, jumps that look like a bad tick, a split, a change of unit or
+another shift of the level, gaps of more than a week, prices that were filled in. Told: gaps, times without a zone,
+closes that stand still, jumps that may be of a market, a last day that is not over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.io.history_jumps import STANDING_STILL, Prices, find_jumps
+from portfolio_margin.io.history_gaps import find_gaps
+from portfolio_margin.io.history_jumps import Prices, find_jumps
+from portfolio_margin.io.history_still import find_standstills
 from portfolio_margin.io.history_times import DAY_MS, moments_of
 from portfolio_margin.io.price_history import is_date
 from portfolio_margin.io.tables import (
@@ -34,10 +36,6 @@ from pricing.errors import Problem
 if TYPE_CHECKING:
     import pandas as pd
 
-LONGEST_GAP_DAYS = 7
-SHOWN = 3
-# A market that trades on so many of the days between its first and last has no days off.
-EVERY_DAY = 0.9
 VOL_UNITS = {"percent": 0.01, "decimal": 1.0}
 # A vol index whose median is outside, decimal, is in the other unit.
 USUAL_VOL = (0.03, 3.0)
@@ -115,13 +113,14 @@ def read_checked_history(
     price   column of prices, or of a vol index; rows without one are left out, and named
     until   last day taken, YYYY-MM-DD, "" for all there is
     accept  days YYYY-MM-DD whose jump is known to be real
-    latest  a row taken after this day is refused; give today, and nothing of the future is calibrated from
+    latest  today, YYYY-MM-DD in UTC: it is not over and is left out; rows after tomorrow are refused, so that nothing
+            of the future is calibrated from
 
     DataError listing the rows that are wrong, eight of each kind, and counting the others.
     """
     rows = _rows(source, time, price, until, latest)
     file, last = rows.table.file, rows.ends_of_days()
-    open_day = _unfinished(rows)
+    open_day = _unfinished(rows, latest)
     told = [f"{file}: the last day, {open_day}, is left out: it is not over"] if open_day else []
     if open_day:
         last[-1] = False
@@ -148,7 +147,7 @@ def read_checked_bars(
     file = rows.table.file
     if len(rows.close) < 3:
         refuse(file, f"rows with a {price}", len(rows.close), "needs three prices at least")
-    open_day = _unfinished(rows)
+    open_day = _unfinished(rows, latest)
     told = [f"{file}: the last day, {open_day}, is not over: its bars are of no whole day"] if open_day else []
     told += _checked(rows, rows.chosen(rows.ends_of_days()), accept)
     step = min(int(np.median(np.diff(rows.moment))), DAY_MS)
@@ -206,22 +205,23 @@ def _rows(source: str | Path | pd.DataFrame, time: str, price: str, until: str, 
         told.append(f"{table.file}: {int((~held).sum())} rows without a {price} are left out")
     found = _Rows(table, time, price, moment, close, table.row, ()).chosen(held)
     if until:
-        chosen = found.moment // DAY_MS <= np.datetime64(until, "D").astype(np.int64)
+        chosen = found.moment // DAY_MS <= _day(until)
         if len(chosen) and not chosen.any():
             first = _dates(found.moment[:1] // DAY_MS)[0]
             refuse(table.file, time, until, f"the history begins on {first}")
         found = found.chosen(chosen)
     _refuse_days_outside(found, latest)
+    found, open_days = _without_open_days(found, latest)
     days = len(np.unique(found.moment // DAY_MS))
     if days < 2:
         refuse(table.file, f"days with a {price}", days, "needs prices of two days at least")
-    return found._replace(told=(*told, *_bar_gaps(table.file, found.moment)))
+    return found._replace(told=(*told, *open_days, *_bar_gaps(table.file, found.moment)))
 
 
 def _refuse_days_outside(rows: _Rows, latest: str) -> None:
-    """DataError for rows before 1900 and after a day."""
+    """DataError for rows before 1900 and after what can be known: of today it is tomorrow already somewhere."""
     day = rows.moment // DAY_MS
-    first, last = (int(np.datetime64(text, "D").astype(np.int64)) for text in (FIRST_DAY, latest))
+    first, last = _day(FIRST_DAY), _day(latest) + (latest != LAST_DAY)
     after = "after what can be known" if latest == LAST_DAY else "in the future"
     problems = [
         Problem(rows.table.file, int(rows.row[n]), rows.time, str(_dates(day[n : n + 1])[0]), remedy)
@@ -235,14 +235,28 @@ def _refuse_days_outside(rows: _Rows, latest: str) -> None:
         raise first_of_each_kind(problems)
 
 
+def _without_open_days(rows: _Rows, latest: str) -> tuple[_Rows, list[str]]:
+    """Rows of days without those that are not over on a day, and what is told of it; shorter bars as they are.
+
+    Where there is one row a day nothing in the file says when its price was taken, so the clock must.
+    """
+    step = np.diff(rows.moment)
+    open_day = rows.moment // DAY_MS >= _day(latest)
+    if not open_day.any() or (len(step) and np.median(step) < DAY_MS):
+        return rows, []
+    first = _dates(rows.moment[open_day][:1] // DAY_MS)[0]
+    return rows.chosen(~open_day), [f"{rows.table.file}: the last day, {first}, is left out: it is not over in UTC"]
+
+
 def _checked(rows: _Rows, days: _Rows, accept: Collection[str]) -> list[str]:
-    """What is told of the closes of days and of all bars. DataError for long gaps and jumps."""
+    """What is told of the closes of days and of all bars. DataError for long gaps, prices filled in, jumps."""
     day = days.moment // DAY_MS
-    problems, told = _day_gaps(days.table, days.time, day, days.row)
+    problems, gaps = find_gaps(days.table, days.time, day, days.row)
+    stale, still = find_standstills(days.table, days.price, day, days.close)
     jumps, moves = _jumps(rows, days, accept)
-    if problems or jumps:
-        raise first_of_each_kind(problems + jumps)
-    return told + moves + _still(days.table.file, day, days.close)
+    if problems or stale or jumps:
+        raise first_of_each_kind(problems + stale + jumps)
+    return gaps + moves + still
 
 
 def _bar_gaps(file: str, moment: IntArray) -> list[str]:
@@ -263,31 +277,13 @@ def _bar_gaps(file: str, moment: IntArray) -> list[str]:
     ]
 
 
-def _unfinished(rows: _Rows) -> str:
-    """The last day where it ends before the others do, "" where it does not."""
+def _unfinished(rows: _Rows, latest: str) -> str:
+    """The last day where its bars end before those of the others do, or where it is that of today; "" elsewhere."""
     ends = (rows.moment % DAY_MS)[rows.ends_of_days()]
-    if len(ends) < 3 or ends[-1] >= np.median(ends):
+    last = rows.moment[-1] // DAY_MS
+    if last < _day(latest) and (len(ends) < 3 or ends[-1] >= np.median(ends)):
         return ""
     return str(_dates(rows.moment[-1:] // DAY_MS)[0])
-
-
-def _day_gaps(table: Table, column: str, day: IntArray, row: IntArray) -> tuple[list[Problem], list[str]]:
-    """Gaps of more than a week, and what is told of shorter ones; days off of a market are none."""
-    step = np.diff(day)
-    always = len(day) >= EVERY_DAY * (day[-1] - day[0] + 1)
-    off = 1 if always else 4
-    long = np.flatnonzero(step > LONGEST_GAP_DAYS + off)
-    dates = _dates(day)
-    remedy = f"no price for more than {LONGEST_GAP_DAYS} days before this row; fill it in, or begin after it"
-    problems = [
-        Problem(table.file, int(row[n + 1]), column, f"{dates[n]} to {dates[n + 1]}", remedy) for n in long.tolist()
-    ]
-    short = [n for n in np.flatnonzero(step > off).tolist() if n not in set(long.tolist())]
-    if not short:
-        return problems, []
-    shown = ", ".join(f"{dates[n]} to {dates[n + 1]}" for n in short[:SHOWN])
-    more = f" and {len(short) - SHOWN} more" if len(short) > SHOWN else ""
-    return problems, [f"{table.file}: days are missing, {shown}{more}; a return over a gap counts as one of a day"]
 
 
 def _jumps(rows: _Rows, days: _Rows, accept: Collection[str]) -> tuple[list[Problem], list[str]]:
@@ -295,7 +291,7 @@ def _jumps(rows: _Rows, days: _Rows, accept: Collection[str]) -> tuple[list[Prob
     if len(rows.close) == len(days.close):
         found = find_jumps(_prices(rows, daily=True), accept)
         return found.problems, found.told
-    of_bars = find_jumps(_prices(rows, daily=False), accept, splits=False)
+    of_bars = find_jumps(_prices(rows, daily=False), accept, daily=False)
     jumped = rows.moment[of_bars.places] // DAY_MS
     of_days = find_jumps(_prices(days, daily=True), [*accept, *_dates(jumped).tolist()])
     return of_bars.problems + of_days.problems, of_bars.told + of_days.told
@@ -308,18 +304,8 @@ def _prices(rows: _Rows, daily: bool) -> Prices:
     return Prices(rows.table.file, rows.price, time, day, rows.close, rows.row, step / np.median(step))
 
 
-def _still(file: str, day: IntArray, close: FloatArray) -> list[str]:
-    """What is told of closes that are the same on many days in a row."""
-    same = np.flatnonzero(np.diff(close) == 0.0)
-    if not len(same):
-        return []
-    runs = np.split(same, np.flatnonzero(np.diff(same) > 1) + 1)
-    long = [run for run in runs if len(run) + 1 >= STANDING_STILL]
-    dates = _dates(day)
-    return [
-        f"{file}: the same close on {len(run) + 1} days from {dates[run[0]]}; filled in, or a market that was closed"
-        for run in long[:SHOWN]
-    ]
+def _day(date: str) -> int:
+    return int(np.datetime64(date, "D").astype(np.int64))
 
 
 def _dates(day: IntArray) -> StrArray:

@@ -15,7 +15,10 @@ ZONE = re.compile(r"(?:Z|[+-]\d{2}:?\d{2})$", re.I)
 
 
 def moments_of(table: Table, column: str, stamps: StrArray) -> tuple[IntArray, list[str], list[Problem]]:
-    """(R,) ms UTC of every row; what is told; what is wrong: no time, a zone here and none there, order, repetition."""
+    """(R,) ms UTC of every row; what is told; what is wrong: no time, a zone here and none there, order, repetition.
+
+    A day without a time has no zone either: which of its moments is meant is as unknown.
+    """
     import pandas as pd
 
     parsed = pd.to_datetime(pd.Series(stamps), utc=True, format="ISO8601", errors="coerce")
@@ -27,8 +30,8 @@ def moments_of(table: Table, column: str, stamps: StrArray) -> tuple[IntArray, l
     timed = np.array([len(text) > 10 for text in stamps], dtype=np.bool_)
     zoned = np.array([timed[n] and ZONE.search(text) is not None for n, text in enumerate(stamps)], dtype=np.bool_)
     told = []
-    if np.any(zoned) and np.any(timed & ~zoned):
-        fewer = zoned if zoned.sum() <= (timed & ~zoned).sum() else timed & ~zoned
+    if np.any(zoned) and not np.all(zoned):
+        fewer = zoned if zoned.sum() <= (~zoned).sum() else ~zoned
         problems += row_problems_of(table, column, fewer, "some times have a time zone and others none; write one form")
     elif np.any(timed & ~zoned):
         told.append(f"{table.file}: times have no zone and are taken as UTC")

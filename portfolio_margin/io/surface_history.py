@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from portfolio_margin.io.history_gaps import over_a_gap
 from portfolio_margin.io.tables import number_column, read_table, refuse, require_columns, row_problems_of, text_column
 from pricing.arrays import BoolArray, FloatArray
 from pricing.errors import DataError
@@ -20,6 +21,7 @@ YEAR_MS = 365 * 86_400_000
 NUMBERS = ("strike", "underlying", "index", "mark_iv")
 # A quote nearer to its expiry than this has a vol that says little.
 LEAST_YEARS = 0.25 / 365.0
+SHOWN = 3
 
 
 def read_surface_history(source: str | Path | pd.DataFrame, underlying: str, until: str = "") -> SurfaceHistory:
@@ -30,7 +32,8 @@ def read_surface_history(source: str | Path | pd.DataFrame, underlying: str, unt
     underlying  its currency
     until       last day taken, YYYY-MM-DD, "" for all there is
 
-    Of every expiry the options out of the money count. DataError listing every row that is wrong, where the file has
+    Of every expiry the options out of the money count. Days of a gap (more than a market has off, `days_off`) are rows
+    without vols: moves over it are none. DataError listing every row that is wrong, where the file has
     nothing of the underlying, and where vols are in percent.
     """
     table = read_table(source, "chains")
@@ -61,21 +64,41 @@ def read_surface_history(source: str | Path | pd.DataFrame, underlying: str, unt
                     np.log(forward[rows] / spot[rows]), vol[rows])  # fmt: skip
 
 
+def surfaces_told(name: str, surface: SurfaceHistory) -> str:
+    """What is told of the surfaces of an underlying: how many, from when to when, which gaps there are."""
+    said = f"surfaces of {name} on {surface.known_days} days, {surface.date[0]} to {surface.date[-1]}"
+    if not surface.gaps:
+        return said
+    more = f" and {len(surface.gaps) - SHOWN} more" if len(surface.gaps) > SHOWN else ""
+    gaps = f"{', '.join(surface.gaps[:SHOWN])}{more}"
+    return f"{said}; {len(surface.gaps)} gaps, {gaps}: moves over a gap do not count"
+
+
 def _history(
     day: FloatArray, moment: FloatArray, expiry: FloatArray, k: FloatArray, carry: FloatArray, vol: FloatArray
 ) -> SurfaceHistory:
     """Rows sorted by moment, expiry and strike into days."""
     from scenarios.calibrate.surfaces import MONEYNESS, TENORS, SurfaceHistory
 
-    days = np.unique(day)
+    known = np.unique(day)
+    days, gaps = _with_gaps(known)
     surface = np.full((len(days), len(TENORS), len(MONEYNESS)), np.nan)
     rate = np.full((len(days), len(TENORS)), np.nan)
     for n, date in enumerate(days):
         here = day == date
+        if not here.any():
+            continue
         here &= moment == moment[here].max()
         surface[n], rate[n] = _one_day(here, moment, expiry, k, carry, vol)
     names = days.astype(np.str_)
-    return SurfaceHistory(names, np.array(TENORS), np.array(MONEYNESS), surface, rate)
+    return SurfaceHistory(names, np.array(TENORS), np.array(MONEYNESS), surface, rate, gaps)
+
+
+def _with_gaps(days: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
+    """(T,) days, datetime64, with those of gaps among them; the days before and after each gap."""
+    over = np.flatnonzero(over_a_gap(days.astype(np.int64)))
+    missing = [np.arange(days[n] + 1, days[n + 1]) for n in over.tolist()]
+    return np.sort(np.concatenate([days, *missing])), tuple(f"{days[n]} to {days[n + 1]}" for n in over.tolist())
 
 
 def _one_day(

@@ -27,6 +27,8 @@ class SurfaceHistory(NamedTuple):
     moneyness  (Z,) ln(K/F) / (vol sqrt(tau))
     vol        (T,K,Z) per sqrt(year); NaN where the quotes do not reach
     rate       (T,K) ln(forward / spot) / tau, a year; NaN where no expiry is on either side
+    gaps       days before and after each gap, "2026-01-03 to 2026-01-12"; the days of a gap are rows of NaN, so that no
+               move over it counts
     """
 
     date: StrArray
@@ -34,6 +36,12 @@ class SurfaceHistory(NamedTuple):
     moneyness: FloatArray
     vol: FloatArray
     rate: FloatArray
+    gaps: tuple[str, ...] = ()
+
+    @property
+    def known_days(self) -> int:
+        """Days on which there is a vol."""
+        return int(np.isfinite(self.vol).any(axis=(1, 2)).sum())
 
     @property
     def at_the_money(self) -> FloatArray:

@@ -146,13 +146,15 @@ def fit_tenors(days: ArrayLike, changes: ArrayLike, settings: Settings, side: Si
     """The powers over tenors from a history of vols of constant tenors.
 
     days     (K,) tenors in days, above 0
-    changes  (T,K) log changes a day, oldest first
+    changes  (T,K) log changes a day, oldest first, NaN where not known; days without any are left out
     Bands are of blocks of days, all tenors of a day together. A resampled history has no move that is not in the
     history, so that quantiles near its largest moves come out too small, of some tenors more than of others: the draws
     are moved to lie about what they are draws of. ConfigError where fewer than two tenors have shocks.
     """
     tenors = np.asarray(days, dtype=np.float64)
     moves = int(side) * horizon_moves(changes, int(settings.horizon_days))
+    # Over a gap nothing is known of any tenor: there is nothing to draw.
+    moves = moves[np.isfinite(moves).any(axis=1)]
     best = _power_law(tenors, _quantiles(moves, settings), side)
     block = block_length(_common_size(moves), settings)
     rows = block_rows(len(moves), block, int(settings.draws), int(settings.seed))

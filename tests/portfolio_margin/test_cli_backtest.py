@@ -144,7 +144,7 @@ def test_hours_and_an_index_that_is_known_when_its_day_has_ended(tmp_path: Path)
         ("2024-01-01,1\nyesterday,2\n2024-01-03,3\n", "row 3, date = 'yesterday'"),
         ("2024-01-01,1\n2024-01-02,0\n2024-01-03,3\n", "row 3, close .* a number above 0"),
         ("2024-01-01,1\n2024-01-02,2\n", "three prices"),
-        ("2024-01-01,1\n2024-01-02,2\n2024-01-30,3\n", "row 4, date .* no price for more than 7 days"),
+        ("2024-01-01,1\n2024-01-02,2\n2024-01-30,3\n", "row 4, date .* no price for more than 10 days"),
         ("2024-01-01T00:00Z,1\n2024-01-02T00:00,2\n2024-01-03T00:00Z,3\n", "some times have a time zone"),
         ("".join(f"2024-01-{d:02d},{100 + d % 3 if d < 15 else 10 + d % 3}\n" for d in range(1, 29)), "like a split"),
     ],

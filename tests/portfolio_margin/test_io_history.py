@@ -114,11 +114,11 @@ def test_a_jump_after_a_standstill_names_both() -> None:
     assert "the same on" not in refused(frame(close=moved))
 
 
-def test_a_large_jump_near_no_ratio_is_told() -> None:
-    doubled = CLOSE.copy()
+def test_a_large_jump_near_no_ratio_is_told_among_wild_days() -> None:
+    doubled = 100.0 * np.exp(3.0 * np.log(CLOSE / 100.0))
     doubled[30:] *= 2.2 * doubled[29] / doubled[30]
     told = read_checked_history(frame(close=doubled)).findings
-    assert len(told) == 1 and "on 2026-01-31: taken as moves; the ratio is near no split" in told[0]
+    assert len(told) == 1 and "on 2026-01-31, by 2.2, " in told[0] and "taken as moves, near no split" in told[0]
     assert read_checked_history(frame(close=doubled), accept=["2026-01-31"]).findings == ()
 
 
@@ -138,8 +138,8 @@ def test_splits_and_units() -> None:
     cents = CLOSE.copy()
     cents[40:] *= 100.0
     assert "multiplied by 100" in refused(frame(close=cents))
-    crash = CLOSE.copy()
-    crash[30:] *= 0.6  # the worst day of a coin is none
+    crash = 100.0 * np.exp(3.0 * np.log(CLOSE / 100.0))
+    crash[30:] *= 0.6  # the worst day of a coin among its wildest is none
     assert len(read_checked_history(frame(close=crash)).date) == 60
 
 
@@ -181,8 +181,9 @@ def test_a_market_that_jumps_among_wild_days_is_told_and_not_refused() -> None:
     crash = pd.DataFrame({"date": np.datetime64("2025-01-01") + np.arange(400), "close": 100 * np.exp(np.cumsum(wild))})
     crash["date"] = crash.date.astype(str)
     told = read_checked_history(crash).findings
-    assert len(told) == 1 and "on 2025-07-30 is near 5:4" in told[0] and "not as splits" in told[0]
-    assert read_checked_history(crash, accept=["2025-07-30"]).findings == ()
+    assert len(told) == 2 and "on 2025-07-30 is near 5:4" in told[0] and "not as splits" in told[0]
+    assert "16 more: taken as moves, near no split" in told[1]
+    assert read_checked_history(crash, accept=["2025-07-30"]).findings == told[1:]
     calm = wild.copy()
     calm[200:210] = calm[211:220] = 0.005
     assert "5:4" in refused(crash.assign(close=100 * np.exp(np.cumsum(calm))))
@@ -192,8 +193,26 @@ def test_days_that_cannot_be() -> None:
     for day, text in (("1026-03-01", "before 1900-01-01"), ("2226-03-01", "after 2100-12-31")):
         days = [day, *DAYS[1:]] if day < "1900" else [*DAYS[:-1], day]
         assert f"date = '{day}': {text}" in refused(frame(date=days))
-    assert "row 60, date = '2026-03-01': after 2026-02-28, in the future" in refused(frame(), latest="2026-02-28")
-    assert len(read_checked_history(frame(), until="2026-02-28", latest="2026-02-28").date) == 59
+    assert "row 60, date = '2026-03-01': after 2026-02-27, in the future" in refused(frame(), latest="2026-02-27")
+    assert len(read_checked_history(frame(), until="2026-02-28", latest="2026-03-01").date) == 59
+
+
+def test_a_day_that_is_not_over_by_the_clock() -> None:
+    """Of rows a day nothing but the clock says whether the last one is over; tomorrow is there already in the east."""
+    assert read_checked_history(frame(), latest="2026-03-02").findings == ()
+    for read in (read_checked_history, read_checked_bars):
+        for latest, left in (("2026-03-01", 59), ("2026-02-28", 58)):
+            found = read(frame(), latest=latest)
+            assert (
+                len(found.close) == left and f"the last day, {latest}, is left out: it is not over" in found.findings[0]
+            )
+        closes = frame(date=[f"{day}T21:00:00Z" for day in DAYS])
+        assert len(read(closes, latest="2026-03-01").close) == 59 and len(read(closes, latest="2026-03-02").close) == 60
+    whole = read_checked_history(hours(), latest="2026-01-14")
+    assert whole.date[-1] == "2026-01-13" and "the last day, 2026-01-14, is left out" in whole.findings[0]
+    bars = read_checked_bars(hours(), latest="2026-01-14")
+    assert len(bars.close) == 240 and "2026-01-14, is not over" in bars.findings[0]
+    assert "needs prices of two days" in refused(frame().iloc[:2], latest="2026-01-02")
 
 
 def test_gaps_short_and_long() -> None:
@@ -243,6 +262,9 @@ def test_time_zones() -> None:
     assert east.date[0] == "2026-01-04"  # nine hours earlier in UTC
     mixed = pd.concat([hours(count=48), hours("", 48, "2026-01-07T00")], ignore_index=True)
     assert "some times have a time zone and others none" in refused(mixed)
+    dated = pd.concat([frame().iloc[:4], hours(start="2026-01-05T00")], ignore_index=True)
+    text = refused(dated)
+    assert "row 1, date = '2026-01-01': some times have a time zone and others none" in text and "row 5" not in text
     summer = hours("", 24 * 5, "2025-10-24T00")
     repeated = summer.iloc[[*range(51), 50, *range(51, 120)]].reset_index(drop=True)
     assert "daylight saving" in refused(repeated)

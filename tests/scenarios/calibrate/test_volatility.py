@@ -9,7 +9,7 @@ from pricing import ConfigError
 from scenarios.backends.garch_numba import garch_likelihood, known_variance
 from scenarios.calibrate.made_histories import garch_bands, make_histories
 from scenarios.calibrate.settings import Settings
-from scenarios.calibrate.volatility import Filter, ewma, fit_garch, residuals, simulate
+from scenarios.calibrate.volatility import Filter, degenerate, ewma, fit_garch, residuals, simulate
 from scenarios.filters import ewma_variance, garch_variance
 from tests.naive import calibrate as naive
 from tests.naive import historical as naive_historical
@@ -91,3 +91,16 @@ def test_histories_without_a_filter_are_refused() -> None:
         fit_garch(np.zeros(200))
     with pytest.raises(ConfigError, match="decay = 1"):
         ewma(np.ones(10), 1.0)
+
+
+def test_a_filter_at_the_end_of_its_scale_is_named() -> None:
+    """One jump that is no move makes all other moves alike; the moves alone have a fit inside its bounds."""
+    sound = PATHS[0]
+    assert degenerate(fit_garch(sound)) == ""
+    jumped = sound.copy()
+    jumped[len(sound) // 2] += np.log(6.5)
+    assert "the last day alone" in degenerate(fit_garch(jumped))
+    known = fit_garch(sound)
+    assert "alpha = 1.0e-09: no move changes the deviation, as without" in degenerate(known._replace(alpha=1e-9))
+    assert "the last day alone" in degenerate(known._replace(beta=1e-6))
+    assert "never reverts" in degenerate(known._replace(beta=1.0 - known.alpha - 1e-5))

@@ -24,6 +24,8 @@ def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[st
     arrays = {name: numbers(function, name, value) for name, value in named.items()}
     try:
         different = {array.shape for array in arrays.values()}
+        if len(different) > 1:
+            different.discard(())  # numbers fit any shape, and the function below takes as long as all the rest
         shape = different.pop() if len(different) == 1 else np.broadcast_shapes(*different)
     except ValueError:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())

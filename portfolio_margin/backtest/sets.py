@@ -256,6 +256,7 @@ class Dated:
     params      of one underlying: range and vol shocks are one number each
     underlying  whose they are, "" where they are for all
     valid_from  the set's first day, YYYY-MM-DD: what was before, its maker may have seen. "" where none is stated
+    valid_to    its last day, "" where none is stated
     file        where it was read
     initial_factor, maintenance_factor   margins of the file per unit of the worst loss, which is what is tested
 
@@ -269,6 +270,7 @@ class Dated:
     file: str = ""
     initial_factor: float = 1.0
     maintenance_factor: float = 1.0
+    valid_to: str = ""
 
     def __post_init__(self) -> None:
         named = [name for name in grid.BY_NAME if isinstance(getattr(self.params, name), Mapping)]

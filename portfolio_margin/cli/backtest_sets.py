@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from portfolio_margin.backtest.run import BackTest
-from portfolio_margin.backtest.sets import KINDS, Dated, Set
+from portfolio_margin.backtest.sets import KINDS, Calibration, Dated, Set
 from portfolio_margin.cli.parameters import Layer, build, read_parameters, registered
 from portfolio_margin.cli.params_dates import HEADER, check_dates
 from portfolio_margin.io.parameters import FAMILIES, MODELS
@@ -103,6 +103,7 @@ def read_dated(source: Source) -> Dated:
         path,
         factors.initial_factor,
         factors.maintenance_factor,
+        str(header.get("valid_to", "")),
     )
 
 
@@ -136,10 +137,19 @@ def rows_in_sample(found: BackTest, chosen: Dated) -> int:
     return int((found.plan.given.time_ms[found.rows] < first).sum())
 
 
+def _rows_after(found: BackTest, day: str) -> int:
+    """Rows of the test that begin after a day is over."""
+    over = (int(np.datetime64(day, "D").astype(np.int64)) + 1) * MS_PER_DAY
+    return int((found.plan.given.time_ms[found.rows] > over).sum())
+
+
 def told_of_dated(found: BackTest, sets: Mapping[str, Set]) -> list[str]:
     """What is said of dated sets: rows they had seen, what of their margins is tested, a horizon that is another."""
     said, count = [], len(found.rows)
     for name, chosen in sets.items():
+        if isinstance(chosen, Calibration) and chosen.settings.confidence != found.plan.confidence:
+            fitted = f"{100 * chosen.settings.confidence:g} %"
+            said.append(f"{name}: fitted for {fitted}, and {100 * found.plan.confidence:g} % is tested (--confidence)")
         if not isinstance(chosen, Dated):
             continue
         of = f" of {chosen.underlying}" if chosen.underlying else ""
@@ -149,6 +159,8 @@ def told_of_dated(found: BackTest, sets: Mapping[str, Set]) -> list[str]:
             said.append(f"{name}: the set{of} was made with data to {last}: {rest}")
         else:
             said.append(f"{name}: the set{of} has no [{HEADER}] with valid_from: which rows its maker saw is not known")
+        if chosen.valid_to and (after := _rows_after(found, chosen.valid_to)):
+            said.append(f"{name}: {after:,} of {count:,} rows are after the set's last day, {chosen.valid_to}")
         said.append(
             f"{name}: tested is the worst loss; the file asks for {chosen.initial_factor:g} times it as initial and "
             f"{chosen.maintenance_factor:g} times as maintenance margin"

@@ -12,6 +12,7 @@ from portfolio_margin.cli.output import Column, show_table
 from scenarios.calibrate.bootstrap import LEAST_CLUSTERS, Figure
 from scenarios.calibrate.grid_nodes import GridFit
 from scenarios.calibrate.joint_moves import Credit, Shrunk
+from scenarios.calibrate.price_range import PriceRange
 from scenarios.calibrate.settings import Settings, least_vol_move
 from scenarios.calibrate.surface_shocks import SurfaceShocks
 from scenarios.calibrate.surfaces import TENORS
@@ -64,9 +65,10 @@ def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
     way = (settings.filter, settings.tail)
     for name, one in evidence.found.items():
         ranged = one.range
+        cut = f", doubtful: {words}" if (words := _cut(ranged, settings)) else ""
         said[f"{FAMILY}.price_range.{name}"] = (
             f"{'/'.join(way)} {_band(ranged.methods[way])}{_buffer(ranged.drawn, settings)}, "
-            f"floor {100 * ranged.floor:.2f} %; price and vol together inside {100 * one.leverage.joint:.2f} %"
+            f"floor {100 * ranged.floor:.2f} %{cut}; price and vol together inside {100 * one.leverage.joint:.2f} %"
         )
         vol = one.vol
         for side, methods, used in (("up", vol.up_methods, vol.up_drawn), ("down", vol.down_methods, vol.down_drawn)):
@@ -139,6 +141,8 @@ def doubts(evidence: Evidence, settings: Settings) -> list[str]:
                     f"{name}, {parameter}: the moves beyond it come in {methods[way].clusters:.0f} clusters; of fewer "
                     f"than {LEAST_CLUSTERS} a band may be too narrow"
                 )
+        if cut := _cut(one.range, settings):
+            said.append(f"{name}, price_range: {cut}, so that fewer than {100 * settings.confidence:g} % are covered")
         if at_bound := degenerate(one.garch):
             said.append(f"{name}, garch at a bound, {at_bound}; figures behind it say little: is a jump no move?")
     for name, surface in evidence.surfaces.items():
@@ -149,6 +153,14 @@ def doubts(evidence: Evidence, settings: Settings) -> list[str]:
                 f"{100 * settings.confidence:g} %; their shocks are about the largest moves there were"
             )
     return said
+
+
+def _cut(ranged: PriceRange, settings: Settings) -> str:
+    """What the upper bound of the settings takes off a range; "" where it is nothing."""
+    asked = max(ranged.held, ranged.floor)
+    if asked <= ranged.chosen:
+        return ""
+    return f"{100 * asked:.2f} % is asked for and range_high = {settings.range_high:g} cuts it"
 
 
 def _buffer(used: float, settings: Settings) -> str:
@@ -288,7 +300,7 @@ def _show_buffers(evidence: Evidence, settings: Settings) -> None:
             Column("underlying", list(evidence.found), right=False),
             Column("range calculated [%]", [f"{100 * one.range.current:.2f}" for one in all_of]),
             Column("with its buffer [%]", [f"{100 * (1 + settings.buffer) * one.range.current:.2f}" for one in all_of]),
-            Column("in force [%]", [f"{100 * one.range.held:.2f}" for one in all_of]),
+            Column("in force [%]", [f"{100 * one.range.chosen:.2f}" for one in all_of]),
             Column("used up [%]", [f"{100 * one.range.drawn:.0f}" for one in all_of]),
             Column("of vol up [%]", [f"{100 * one.vol.up_drawn:.0f}" for one in all_of]),
             Column("of vol down [%]", [f"{100 * one.vol.down_drawn:.0f}" for one in all_of]),

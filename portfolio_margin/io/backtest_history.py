@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # An index that is older than this many days is not known any more.
 STALE_DAYS = 5
+# Of the bars that a day has room for, so many are there on the median day of a market that is always open.
+OPEN_ALL_DAY = 0.9
 # With fewer trading days a year than this, a year has 252.
 TRADING_DAYS, EVERY_DAY = 252.0, 300.0
 
@@ -70,6 +72,8 @@ def read_history(
     moments, price = bars.time_ms + bars.step_ms, bars.close
     per_day = max(1, round(MS_PER_DAY / bars.step_ms))
     refuse_constant(bars.source, price_columns[1], price)
+    if not daily:
+        _refuse_sessions(bars.source, price_columns[0], moments, per_day)
     days = np.unique((moments - 1) // MS_PER_DAY)[: max(known_days, 2)]
     per_year = 365.0 * len(days) / max(float(days[-1] - days[0] + 1), 1.0)
     index, told, of_files = None, bars.findings, [bars]
@@ -90,6 +94,16 @@ def read_history(
         refuse(bars.source, price_columns[0], len(kept), "needs three days that are over")
     known = None if index is None else index[kept]
     return HistoryRead(history(moments[kept], price[kept], known, days_per_year=year), told)
+
+
+def _refuse_sessions(source: str, field: str, moments: IntArray, per_day: int) -> None:
+    """DataError for bars of a market that is open for a part of the day: horizons and lengths count bars, so that a day
+    of theirs would be several."""
+    _, bars = np.unique((moments - 1) // MS_PER_DAY, return_counts=True)
+    usual = float(np.median(bars))
+    if per_day > 1 and usual < OPEN_ALL_DAY * per_day:
+        remedy = "a horizon counts bars, and a day of theirs would be several: take closes of days alone (--daily)"
+        refuse(source, field, f"{usual:g} bars on a day of {per_day}", remedy)
 
 
 def _known(read: CheckedBars, vol: FloatArray, moments: IntArray) -> FloatArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,3 +30,13 @@ def test_a_garch_at_a_bound_is_told_and_one_inside_is_not(found: Calibrated) -> 
         told = [said for said in doubts(evidence, SETTINGS) if said.startswith("X, garch at a bound, alpha = 1.0e-09")]
         assert len(told) == count
         assert bool(degenerate(one.garch)) == bool(count)
+
+
+def test_a_range_that_its_bound_cuts_is_told(found: Calibrated) -> None:
+    asked = max(found.range.held, found.range.floor)
+    settings = replace(SETTINGS, range_high=0.5 * asked)
+    cut = found._replace(range=found.range._replace(chosen=settings.range_high))
+    for one, count in ((cut, 1), (found, 0)):
+        evidence = Evidence({"X": one}, {}, None, {}, None, {}, VolDynamics())  # type: ignore[arg-type]
+        told = [said for said in doubts(evidence, settings) if "cuts it, so that fewer than 99 % are covered" in said]
+        assert len(told) == count

@@ -302,3 +302,18 @@ def test_pictures_show_what_was_counted() -> None:
         assert together[side, "short straddle"] == pytest.approx(np.mean([len(own & s) / count for s in straddles]))
     with pytest.raises(ConfigError, match="no margins of it"):
         exceedances(found, "fixed", book)
+
+
+def test_bars_of_a_market_with_sessions_are_refused_and_its_days_taken(run: Any, tmp_path: Path) -> None:  # noqa: F811
+    """Seven bars a day: a horizon of 24 of them is more than three days."""
+    day = np.datetime64("2020-01-06T13:00") + np.arange(320) * np.timedelta64(1, "D")
+    day = day[np.is_busday(day.astype("datetime64[D]"))]
+    bars = (day[:, None] + np.arange(7) * np.timedelta64(1, "h")).ravel()
+    price = 100.0 * np.exp(np.cumsum(np.random.default_rng(1).normal(0.0, 0.004, len(bars))))
+    rows = "".join(f"{moment}Z,{close!r}\n" for moment, close in zip(bars, price.tolist(), strict=True))
+    (tmp_path / "bars.csv").write_text("date,close\n" + rows)
+    command = ("backtest", "--history", "bars.csv", "--least-days", "150", "--books", "4", "--set", "fixed")
+    check_fails(run(*command), "bars.csv", "date = '7 bars on a day of 24': a horizon counts bars", "--daily")
+    taken = run(*command, "--daily", "--json")
+    assert taken.code == 0, taken.err
+    assert json.loads(taken.out)["steps_per_day"] == 1

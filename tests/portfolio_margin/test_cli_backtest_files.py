@@ -144,7 +144,7 @@ def test_a_calibrated_file_is_tested_beside_kinds(run: Any, tmp_path: Path) -> N
 def test_a_horizon_that_is_another_and_no_day(run: Any, tmp_path: Path) -> None:
     written(tmp_path)
     (tmp_path / "own.toml").write_text(EQUAL)
-    (tmp_path / "slow.toml").write_text(OWN)
+    (tmp_path / "slow.toml").write_text(OWN.replace("2020-08-29", "2020-08-29\nvalid_to = 2020-12-31"))
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "own.toml").write_text(EQUAL)
     arguments = ("--set", "own.toml", "--set", "slow.toml", "--set", "deep/own.toml", "--name", "ETH", "--json")
@@ -156,6 +156,8 @@ def test_a_horizon_that_is_another_and_no_day(run: Any, tmp_path: Path) -> None:
     assert (
         "own.toml: the set has no [header] with valid_from: which rows its maker saw is not known" in document["notes"]
     )
+    ended = [said for said in document["notes"] if said.endswith("rows are after the set's last day, 2020-12-31")]
+    assert len(ended) == 1 and ended[0].startswith("slow.toml: 53 of 269 ")
     horizon = "slow.toml: in the set up to 2.5 d pass, and positions are held 1 d: is --horizon that of the set?"
     assert horizon in document["notes"] and not any("own.toml: in the set" in said for said in document["notes"])
     assert "rows_in_sample" not in document["sets"]["own.toml"]

@@ -306,7 +306,7 @@ def test_pictures_show_what_was_counted() -> None:
 
 def test_bars_of_a_market_with_sessions_are_refused_and_its_days_taken(run: Any, tmp_path: Path) -> None:  # noqa: F811
     """Seven bars a day: a horizon of 24 of them is more than three days."""
-    day = np.datetime64("2020-01-06T13:00") + np.arange(320) * np.timedelta64(1, "D")
+    day = np.datetime64("2020-01-06T13:00") + np.arange(400) * np.timedelta64(1, "D")
     day = day[np.is_busday(day.astype("datetime64[D]"))]
     bars = (day[:, None] + np.arange(7) * np.timedelta64(1, "h")).ravel()
     price = 100.0 * np.exp(np.cumsum(np.random.default_rng(1).normal(0.0, 0.004, len(bars))))

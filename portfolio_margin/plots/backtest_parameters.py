@@ -66,7 +66,14 @@ def _panel(axes: Any, tested: Tested, time: Any, kept: Any) -> list[tuple[str, s
     if tested.bare is None:
         return [(tested.name, "on", on)]
     off = tested.bare.price_range[kept]
-    axes.plot(time, 100.0 * off, color="black", linewidth=0.9, linestyle=(0, (4, 2)), label="without the tools")
+    axes.plot(
+        time,
+        100.0 * off,
+        color="black",
+        linewidth=0.9,
+        linestyle=(0, (4, 2)),
+        label="without its tools: buffer, floor and such",
+    )
     return [(tested.name, "on", on), (tested.name, "off", off)]
 
 

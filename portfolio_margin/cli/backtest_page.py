@@ -222,8 +222,8 @@ def _limits(found: BackTest, identity: Mapping[str, Any]) -> Section:
             "Bars that the source lacks are skipped: a horizon is counted in bars, and is longer where some are "
             "missing."
         )
-    notes += [f"Told of the files: {_base_names(line, identity)}" for line in identity["findings"]]
-    return Section("Limits", notes)
+    told = [_base_names(line, identity) for line in identity["findings"]]
+    return Section("Limits", notes, [[Column("told of the files", told, is_text=True)]] if told else [])
 
 
 def _base_names(line: str, identity: Mapping[str, Any]) -> str:

@@ -179,7 +179,7 @@ def _counts(found: BackTest, name: str, chosen: Calibration, field: str) -> tupl
 def _least(name: str, chosen: Calibration, found: BackTest) -> str:
     """Where the least of a calibrated set comes from."""
     least, usual = _leasts(found, chosen), _leasts(found, Calibration())
-    vols = "that of the VIX of 1990 to 2019" if least["vol_up"] == usual["vol_up"] else "of the settings"
+    vols = "those of the VIX of 1990 to 2019" if least["vol_up"] == usual["vol_up"] else "of the settings"
     tail = least["tail_factor"] == usual["tail_factor"]
     source = "2/3, of coins before 2020 (Begusic and others 2018)" if tail else "of the settings"
     return (

@@ -55,7 +55,9 @@ def sentence(found: BackTest, tested: Tested, seen: int = 0) -> str:
 def _deepest(found: BackTest, tested: Tested, book: int) -> str:
     """The largest shortfall of a book, with its share of the margin and its time."""
     size, when = tested.verdicts[book].size, "the close of " if found.plan.given.steps_per_day == 1 else ""
-    share = f"at most {100 * size.largest_share:.0f} % of its margin" if np.isfinite(size.largest_share) else "margin 0"
+    share = (
+        f"at worst {100 * size.largest_share:.0f} % of its margin" if np.isfinite(size.largest_share) else "margin 0"
+    )
     return (
         f"{100 * size.largest:.1f} % of the price, {share}, on {found.plan.books.name[book]} from "
         f"{when}{close_of(found, size.place)} on"

@@ -34,6 +34,9 @@ def _line(found: BackTest, tested: Tested, seen: int) -> str:
     said.append(f"over-margined on {few} (Kupiec: too few breaches)" if few else "over-margined on none")
     if tested.name != found.sets[0].name:
         said.append(_procyclical(found, tested.name))
+    zones = [one.worst_light.zone for one in verdicts]
+    yellow, red = (zones.count(zone) or "none" for zone in ("yellow", "red"))
+    said.append(f"worst 250 losses in yellow on {yellow} and in red on {red}")
     clustered = sum("cluster" in one.words for one in verdicts)
     said.append(f"breaches come in clusters on {clustered or 'none'}")
     deep = [one for one in verdicts if one.shortfall_rejected]

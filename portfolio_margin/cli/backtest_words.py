@@ -37,7 +37,7 @@ def sentence(found: BackTest, tested: Tested, seen: int = 0) -> str:
     said.append(f"Kupiec's test rejects {many + few or 'none'}{sides}")
     said += [_worst_250(tested), _shortfalls(found, tested)]
     row = tested.worst()
-    said.append(f"least covered is {books.name[row]} with {100 * verdicts[row].coverage:.2f} %, {verdicts[row].words}")
+    said.append(f"least covered is {books.name[row]} with {100 * verdicts[row].coverage:.2f} % ({verdicts[row].words})")
     said.append(_mean_margin(found, tested))
     named = _named(found)
     deepest = max(range(len(books)), key=lambda n: verdicts[n].size.largest)

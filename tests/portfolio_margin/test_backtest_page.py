@@ -158,6 +158,8 @@ def test_the_light_of_250_is_counted_beside_that_of_the_whole_count(found: BackT
         said = [str(count or "none") for count in counts]
         tested = next(one for one in found.sets if one.name == name)
         assert f"250 losses in a row are in yellow on {said[0]}, in red on {said[1]};" in sentence(found, tested)
+        line = conclusions(found, [0, 0, 0])[("still", "wide", "apc").index(name)]
+        assert f"; worst 250 losses in yellow on {said[0]} and in red on {said[1]};" in line
     # Basel 1996 at 99 %: 89.2 % of years have four breaches or fewer. Here 95 % are claimed.
     assert "here 500 days of the history" in explained(found)[3]
     assert (

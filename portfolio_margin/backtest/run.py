@@ -120,6 +120,8 @@ def _summed(tested: Tested, chosen: BoolArray) -> dict[str, Any]:
         "clustered": int(np.sum(["cluster" in one.words for one in found])),
         "red": int(np.sum([one.light.zone == "red" for one in found])),
         "yellow": int(np.sum([one.light.zone == "yellow" for one in found])),
+        "worst_red": int(np.sum([one.worst_light.zone == "red" for one in found])),
+        "worst_yellow": int(np.sum([one.worst_light.zone == "yellow" for one in found])),
         "shortfall_rejects": int(np.sum([one.shortfall_rejected for one in found])),
         "largest_shortfall": max(one.size.largest for one in found),
         "mean_margin": float(np.mean([one.efficiency.mean_margin for one in found])),

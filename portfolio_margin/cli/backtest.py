@@ -13,7 +13,7 @@ from portfolio_margin.backtest.parts import parts_of
 from portfolio_margin.backtest.plan import Plan
 from portfolio_margin.backtest.run import BackTest, back_test
 from portfolio_margin.backtest.sets import KINDS, Dated, Set, Venue, as_used
-from portfolio_margin.cli.backtest_sets import FILE, read_sets, rows_in_sample, told_of_dated
+from portfolio_margin.cli.backtest_sets import DEFAULT_SETS, FILE, labelled, read_sets, rows_in_sample, told_of_dated
 from portfolio_margin.cli.backtest_summary import cost_columns, coverage_columns
 from portfolio_margin.cli.calibrated_dynamic import latest_day
 from portfolio_margin.cli.output import (
@@ -66,7 +66,11 @@ from scenarios.backtest.history import MS_PER_DAY
     "names",
     multiple=True,
     metavar="NAME",
-    help=f"Tested: {', '.join(kind for kind in KINDS if kind != FILE)}, of --params, or a dated set OWN.toml.",
+    help=(
+        f"A set to test; repeatable, and the first is the one that others are compared against. A kind with its "
+        f"defaults ({', '.join(kind for kind in KINDS if kind != FILE)}), a table [sets.NAME] of --params, or the path "
+        f"of a dated set, OWN.toml.  [{', '.join(DEFAULT_SETS)}; with --params every table of it]"
+    ),
 )
 @click.option("--params", "params_file", metavar="FILE", help='TOML: [sets.NAME] with kind = "quantile" and fields.')
 @click.option("--backend", type=click.Choice(("numba", "numpy", "jax")), default="numba", show_default=True)
@@ -106,7 +110,7 @@ def command(
     if report_file:
         _write_report(report_file, found, sets, identity)
     if not deliver(output, found.table(), identity, lambda: _document(found, identity)):
-        _show(found, plan.underlying, identity["notes"])
+        _show(labelled(found, sets)[0], plan.underlying, identity["notes"])
 
 
 def _here(plan: Plan, sets: Mapping[str, Set], own: Mapping[str, MarginModel], given: Mapping[str, Any]) -> BackTest:

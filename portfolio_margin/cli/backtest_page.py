@@ -9,6 +9,8 @@ import numpy as np
 
 from portfolio_margin.backtest.run import BackTest, Tested
 from portfolio_margin.backtest.sets import Set
+from portfolio_margin.cli.backtest_conclusion import conclusions
+from portfolio_margin.cli.backtest_sets import labelled
 from portfolio_margin.cli.backtest_settings import all_settings, parameters, reproduction
 from portfolio_margin.cli.backtest_summary import cost_columns, coverage_columns
 from portfolio_margin.cli.backtest_words import close_of, compared, explained, sentence
@@ -16,6 +18,8 @@ from portfolio_margin.plots.backtest import coverage_map, exceedances, mean_exce
 from portfolio_margin.plots.backtest_parameters import worst_losses_together
 from portfolio_margin.report import Column, Section, html_page
 from scenarios.backtest.adequacy import CLUSTER_GAP
+from scenarios.backtest.revaluation import DYNAMICS
+from scenarios.backtest.verdict import Verdict
 
 # Books of the pictures of every set.
 PICTURED = ("long future", "short strangle 30d")
@@ -29,12 +33,15 @@ def page(found: BackTest, sets: Mapping[str, Set], identity: Mapping[str, Any], 
     identity  what reproduces the result
     made      how the page was made, `provenance.made_rows`
     """
+    seen = [int(chosen.get("rows_in_sample", 0)) for chosen in identity["sets"].values()]
+    found, sets = labelled(found, sets)
     subtitle = (
         f"{identity['first']} to {identity['last']}, {len(found.rows):,} margins of {len(found.plan.books)} books, "
         f"positions held {found.plan.horizon_days} d, {100 * found.plan.confidence:g} % coverage claimed"
     )
     sections = [
-        _verdict(found, identity["notes"]),
+        Section("Conclusion", conclusions(found, seen)),
+        _verdict(found, seen, identity["notes"]),
         _explained(found),
         parameters(found, sets),
         *(_evidence(found, tested) for tested in found.sets),
@@ -49,8 +56,9 @@ def page(found: BackTest, sets: Mapping[str, Set], identity: Mapping[str, Any], 
     return html_page(f"Back-test of margins on {identity['underlying']}", subtitle, sections)
 
 
-def _verdict(found: BackTest, notes: Sequence[str]) -> Section:
-    lines = [sentence(found, tested) for tested in found.sets] + compared(found) + list(notes)
+def _verdict(found: BackTest, seen: Sequence[int], notes: Sequence[str]) -> Section:
+    lines = [sentence(found, tested, rows) for tested, rows in zip(found.sets, seen, strict=True)]
+    lines += [*compared(found), *notes]
     tables = [
         [Column(column.header, column.texts, is_text=not column.right) for column in shown]
         for shown in (coverage_columns(found), cost_columns(found))
@@ -89,9 +97,9 @@ def _evidence(found: BackTest, tested: Tested) -> Section:
         Column("coverage, all [%]", texts(".2f", lambda g: 100 * np.mean([v.coverage for v in g]))),
         Column("least, all [%]", texts(".2f", lambda g: 100 * min(v.coverage for v in g))),
         Column("failing", texts("d", lambda g: sum(v.words.startswith("fails") for v in g))),
-        Column("Kupiec p, least", texts(".3f", lambda g: min(v.kupiec.p_value for v in g))),
+        Column("Kupiec p, least", [_least_kupiec(group) for group in own], is_text=True),
         Column("independence p, least", texts(".3f", lambda g: min(v.christoffersen.independence.p_value for v in g))),
-        Column("most breaches of 250, apart", texts("d", lambda g: max(v.worst_year for v in g))),
+        Column("most breaches of 250, apart", [_most_of_250(group) for group in own], is_text=True),
         Column("Z2, least", texts(".2f", lambda g: min(v.shortfall.second for v in g))),
         Column("largest shortfall [%]", texts(".2f", lambda g: 100 * max(v.size.largest for v in g))),
         Column("mean margin [%]", texts(".2f", lambda g: 100 * np.mean([v.efficiency.mean_margin for v in g]))),
@@ -102,10 +110,25 @@ def _evidence(found: BackTest, tested: Tested) -> Section:
     pictures = [(f"P&L of {book} and margin of {tested.name}", exceedances(found, tested.name, book)) for book in shown]
     note = (
         "Shares of the price. Pictures: P&L of the horizon, the margin below it, breaches in red; under it the "
-        "breaches of the last 250 losses on the zones of the traffic light. Losses in pictures do not overlap; "
-        "coverage, breach sizes and margins of the table are of all. The last book is the least covered one."
+        "breaches of the last 250 losses on the zones of Basel's traffic light, which are for 250; the zone of a "
+        "verdict is of the whole count. Losses in pictures do not overlap; coverage, breach sizes and margins of "
+        "the table are of all. The last book is the least covered one."
     )
     return Section(f"Evidence: {tested.name}", [note], [table], pictures)
+
+
+def _least_kupiec(group: Sequence[Verdict]) -> str:
+    """The least probability, and on which side of the claim its breaches are."""
+    one = min(group, key=lambda v: v.kupiec.p_value)
+    claimed = (1.0 - one.confidence) * one.apart
+    side = "too many" if one.breaches_apart > claimed else "too few"
+    return f"{one.kupiec.p_value:.3f}, {side if one.kupiec_side else 'neither side'}"
+
+
+def _most_of_250(group: Sequence[Verdict]) -> str:
+    """The most breaches of 250 losses, and their zone."""
+    worst = max(group, key=lambda v: v.worst_250)
+    return f"{worst.worst_250}, {worst.worst_light.zone}"
 
 
 def _tails(found: BackTest) -> Section:
@@ -132,6 +155,8 @@ def _least_covered(found: BackTest) -> Section:
         Column("breaches, all", [str(v.breaches) for v in verdicts]),
         Column("in so many clusters", [str(v.size.clusters) for v in verdicts]),
         Column("breaches, apart", [str(v.breaches_apart) for v in verdicts]),
+        Column("zone of whole count", [v.light.zone for v in verdicts], is_text=True),
+        Column("most of 250", [_most_of_250([v]) for v in verdicts], is_text=True),
         Column("largest shortfall [% of price]", [f"{100 * v.size.largest:.2f}" for v in verdicts]),
         Column("of margin [%]", [f"{100 * v.size.largest_share:.0f}" for v in verdicts]),
         Column(when, [close_of(found, v.size.place) if v.size.place >= 0 else "" for v in verdicts], is_text=True),
@@ -164,7 +189,9 @@ def _procyclicality(found: BackTest) -> Section:
     table.append(Column("at floor [%]", floors))
     notes = [
         "Largest rises of the margin over 1, 5 and 30 days, and its largest over its smallest. In money the margin "
-        "of one unit moves with the price as well, which a fixed range does too."
+        "of one unit moves with the price as well, which a fixed range does too. At floor is the share of the rows on "
+        "which a floor makes the price range, and of the price range only: whether vol shocks and the factor of far "
+        "moves stand at their least is in Parameters."
     ]
     return Section("Procyclicality", notes, [table])
 
@@ -177,6 +204,9 @@ def _limits(found: BackTest, identity: Mapping[str, Any]) -> Section:
         f"On {100 * share:.0f} % of the rows the vol is that of an index, on the others a stand-in made of past "
         f"prices "
         "only: option books on those rows test the arithmetic of the margin more than the market of vols.",
+        f"Losses take the move of a vol of other than 30 days as that of 30 days times (30 / days)^"
+        f"{DYNAMICS.short_power:.2f} up to 30 days and ^{DYNAMICS.long_power:.2f} beyond, whatever powers a set has: "
+        "one with other powers is held against these.",
         "One vol a day for all strikes, scaled by days to expiry; no skew moves, no interest. Wings are cheaper "
         "than in the market, both in margin and in loss.",
         "Options are bought anew on every row of the history, a day or a bar of it, at the same days to expiry and "
@@ -192,6 +222,13 @@ def _limits(found: BackTest, identity: Mapping[str, Any]) -> Section:
             "Bars that the source lacks are skipped: a horizon is counted in bars, and is longer where some are "
             "missing."
         )
-    if identity["findings"]:
-        notes.append("Told of the files: " + "; ".join(identity["findings"]) + ".")
-    return Section("Limits", notes)
+    told = [_base_names(line, identity) for line in identity["findings"]]
+    return Section("Limits", notes, [[Column("told of the files", told, is_text=True)]] if told else [])
+
+
+def _base_names(line: str, identity: Mapping[str, Any]) -> str:
+    """What is told of a file, which is named without its folders."""
+    for path in (identity["history"], identity["vol_history"]):
+        if path:
+            line = line.replace(str(path), str(path).replace("\\", "/").rpartition("/")[2])
+    return line

@@ -143,6 +143,17 @@ def _rows_after(found: BackTest, day: str) -> int:
     return int((found.plan.given.time_ms[found.rows] > over).sum())
 
 
+def labelled(found: BackTest, sets: Mapping[str, Set]) -> tuple[BackTest, dict[str, Set]]:
+    """The same for people: a dated set whose maker saw rows of the test says so by its name, "own.toml, in sample"."""
+    names = {name: name for name in sets}
+    for name, chosen in sets.items():
+        seen = rows_in_sample(found, chosen) if isinstance(chosen, Dated) else 0
+        if seen:
+            names[name] += ", in sample" if 2 * seen > len(found.rows) else ", partly in sample"
+    tested = tuple(replace(one, name=names[one.name]) for one in found.sets)
+    return replace(found, sets=tested), {names[name]: chosen for name, chosen in sets.items()}
+
+
 def told_of_dated(found: BackTest, sets: Mapping[str, Set]) -> list[str]:
     """What is said of dated sets: rows they had seen, what of their margins is tested, a horizon that is another."""
     said, count = [], len(found.rows)

@@ -14,11 +14,14 @@ from portfolio_margin.io.parameter_archive import plain_values
 from portfolio_margin.plots.backtest_parameters import parameter_paths
 from portfolio_margin.report import Column, Section
 from scenarios.calibrate.grid_nodes import equal_nodes
+from scenarios.calibrate.settings import least_vol_move
 
 # Settings that say how a walk goes, shown whether they are defaults or not.
 TELLING = ("price_range", "vol_up", "vol_down", "horizon_days", "least_days", "confidence", "filter", "tail",
            "lookback_days", "window_days", "window", "buffer", "floor", "refit_days", "every_days", "decay", "multiple",
            "layout", "buckets", "tail_factor", "measure", "scaled", "model", "parameter_set")  # fmt: skip
+# A number within it of its least stands at it.
+ROUNDING = 1e-9
 PARAMETERS = {"price_range": "price range [%]", "vol_up": "vol up [%]", "vol_down": "vol down [%]",
               "tail_factor": "factor of far moves [%]"}  # fmt: skip
 
@@ -36,12 +39,22 @@ def parameters(found: BackTest, sets: Mapping[str, Set]) -> Section:
     bands = _bands(found, sets)
     if bands:
         tables.append(bands)
-        notes.append(
+        notes += [
             "Bands are those of `calibrate`: of the estimate of the filter and tail of the settings on the last day, "
             "before buffer, floor and bounds. Doubtful: the moves beyond it come in so few clusters that the band may "
-            "be too narrow. Of other kinds of sets no band is estimated."
-        )
+            "be too narrow. Of other kinds of sets no band is estimated. Which counts says what made the number in "
+            "force: calculated, which is the estimate after buffer and floor of the vols; the floor of the price "
+            "range; or the least that a setting asks for, whatever the estimate, with the share of the days walked on "
+            "which it was that.",
+            *(_least(name, chosen, found) for name, chosen in sets.items() if isinstance(chosen, Calibration)),
+        ]
     tables.append(_settings(_telling(found, sets)))
+    if any(tested.bare is not None for tested in walked):
+        notes.append(
+            "The dashed line of a picture is the same rule without its tools against procyclicality: of a calibrated "
+            "set without buffer, floor and lower bounds, of the rule of `dynamic` without buffer, weight of stressed "
+            "days and floor."
+        )
     pictures = [("price ranges through time, a panel a set", parameter_paths(found))] if walked else []
     return Section("Parameters", notes, tables, pictures)
 
@@ -121,7 +134,7 @@ def _days(found: BackTest, path: Any) -> str:
 def _bands(found: BackTest, sets: Mapping[str, Set]) -> list[Column]:
     """Estimate and band of every parameter of the calibrated sets; () where there is none."""
     rows = [
-        (name, field, figure)
+        (name, field, figure, *_counts(found, name, chosen, field))
         for name, chosen in sets.items()
         if isinstance(chosen, Calibration)
         for field, figure in last_day_bands(found, name, chosen).items()
@@ -132,13 +145,47 @@ def _bands(found: BackTest, sets: Mapping[str, Set]) -> list[Column]:
     band = f"{100 * shares.pop():g} % band"
     return [
         Column("set", [name for name, *_ in rows], is_text=True),
-        Column("parameter", [PARAMETERS[field] for _, field, _ in rows], is_text=True),
-        Column("estimate", [f"{100 * figure.value:.2f}" for *_, figure in rows]),
-        Column(f"{band} from", [f"{100 * figure.low:.2f}" for *_, figure in rows]),
-        Column("to", [f"{100 * figure.high:.2f}" for *_, figure in rows]),
-        Column("clusters beyond", ["" if np.isnan(f.clusters) else f"{f.clusters:.0f}" for *_, f in rows]),
-        Column("", ["doubtful" if figure.doubtful else "" for *_, figure in rows], is_text=True),
+        Column("parameter", [PARAMETERS[row[1]] for row in rows], is_text=True),
+        Column("estimate", [f"{100 * row[2].value:.2f}" for row in rows]),
+        Column(f"{band} from", [f"{100 * row[2].low:.2f}" for row in rows]),
+        Column("to", [f"{100 * row[2].high:.2f}" for row in rows]),
+        Column("in force", [f"{100 * row[3]:.2f}" for row in rows]),
+        Column("which counts", [row[4] for row in rows], is_text=True),
+        Column("at its least [% of days]", [f"{100 * row[5]:.1f}" for row in rows]),
+        Column("clusters beyond", ["" if np.isnan(row[2].clusters) else f"{row[2].clusters:.0f}" for row in rows]),
+        Column("", ["doubtful" if row[2].doubtful else "" for row in rows], is_text=True),
     ]
+
+
+def _leasts(found: BackTest, chosen: Calibration) -> dict[str, float]:
+    """The least of every parameter over the horizon of the back-test, relative."""
+    settings = chosen.used(found.plan.least_days, found.plan.horizon_days).settings
+    low = least_vol_move(settings)
+    values = (settings.range_low, np.expm1(low), -np.expm1(-low), settings.tail_low)
+    return dict(zip(PARAMETERS, map(float, values), strict=True))
+
+
+def _counts(found: BackTest, name: str, chosen: Calibration, field: str) -> tuple[float, str, float]:
+    """A parameter in force on the last day, what made it, and the share of the days walked on which its least did."""
+    path = next(tested.daily for tested in found.sets if tested.name == name)
+    assert path is not None  # a calibrated set has one
+    least = getattr(path, field) <= _leasts(found, chosen)[field] * (1.0 + ROUNDING)
+    walked = (found.days >= found.rows[0]) & (found.days <= found.rows[-1])
+    floor = field == "price_range" and bool(path.at_floor[-1])
+    counts = "least" if least[-1] else "floor" if floor else "calculated"
+    return float(getattr(path, field)[-1]), counts, float(np.mean(least[walked]))
+
+
+def _least(name: str, chosen: Calibration, found: BackTest) -> str:
+    """Where the least of a calibrated set comes from."""
+    least, usual = _leasts(found, chosen), _leasts(found, Calibration())
+    vols = "those of the VIX of 1990 to 2019" if least["vol_up"] == usual["vol_up"] else "of the settings"
+    tail = least["tail_factor"] == usual["tail_factor"]
+    source = "2/3, of coins before 2020 (Begusic and others 2018)" if tail else "of the settings"
+    return (
+        f"{name}: the least vol shocks are {100 * least['vol_up']:.2f} % up and {100 * least['vol_down']:.2f} % down, "
+        f"{vols}; the least factor of far moves is {least['tail_factor']:.3f}, {source}."
+    )
 
 
 def _telling(found: BackTest, sets: Mapping[str, Set]) -> list[tuple[str, str, str]]:

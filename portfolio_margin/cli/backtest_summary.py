@@ -18,12 +18,14 @@ def coverage_columns(found: BackTest) -> list[Column]:
         "failing": ("failing", True),
         "kupiec_too_many": ("Kupiec: too many", True),
         "kupiec_too_few": ("Kupiec: too few", False),
-        "yellow": ("yellow", False),
-        "red": ("red", True),
         "clustered": ("in clusters", False),
         "shortfall_rejects": ("ES rejected", True),
     }
-    return shown + [Column(text, [str(n) for n in table[name]], keep=keep) for name, (text, keep) in counts.items()]
+    columns = [Column(text, [str(n) for n in table[name]], keep=keep) for name, (text, keep) in counts.items()]
+    for place, (text, prefix) in enumerate((("yellow / red", ""), ("worst 250: yellow / red", "worst_")), 3):
+        pairs = zip(table[f"{prefix}yellow"], table[f"{prefix}red"], strict=True)
+        columns.insert(place, Column(text, [f"{yellow} / {red}" for yellow, red in pairs]))
+    return shown + columns
 
 
 def cost_columns(found: BackTest) -> list[Column]:

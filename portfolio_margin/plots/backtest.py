@@ -13,7 +13,7 @@ from portfolio_margin.plots.picture import Picture, new_axes
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError
 from scenarios.backtest.coverage import rolling_count, traffic_light
-from scenarios.backtest.verdict import YEAR
+from scenarios.backtest.verdict import WINDOW
 
 ZONES = {"green": "#3a9d5d", "yellow": "#e8b83a", "red": "#c8372d"}
 # Points of a picture: of longer series the largest of each stretch is drawn.
@@ -36,7 +36,7 @@ def exceedances(found: BackTest, name: str, book: str, title: str = "") -> Pictu
     apart = np.arange(0, len(rows), found.plan.horizon)
     time, pnl, held = _dates(found, rows[apart]), -lost[apart], margin[apart]
     breach = -pnl > held
-    count = rolling_count(breach, YEAR)
+    count = rolling_count(breach, WINDOW)
     figure, first = new_axes(title or f"{book} under {name}", "", "")
     figure.set_size_inches(9.0, 6.0)
     first.remove()
@@ -56,7 +56,7 @@ def exceedances(found: BackTest, name: str, book: str, title: str = "") -> Pictu
               ylim=(1.05 * lowest, min(100.0 * float(pnl.max()) * 1.05, -lowest) or 1.0))  # fmt: skip
     figure.legend(loc="outside lower center", fontsize="small", ncols=2)
     most = _light(below, time, count, found.plan.confidence)
-    below.set(ylabel=f"breaches\nof last {YEAR}", ylim=(0, most))
+    below.set(ylabel=f"breaches\nof last {WINDOW}", ylim=(0, most))
     for axes in (above, below):
         axes.grid(visible=True, alpha=0.3)
     columns = {"time": time, "pnl": pnl, "margin": held, "breach": breach, "count": count}
@@ -175,7 +175,7 @@ def _extreme(values: FloatArray, starts: Any, of: Any) -> FloatArray:
 
 def _light(axes: Any, time: Any, count: Any, confidence: float) -> float:
     """The rolling count over the zones of the traffic light; the top of the picture."""
-    zones = [traffic_light(n, YEAR, confidence).zone for n in range(YEAR + 1)]
+    zones = [traffic_light(n, WINDOW, confidence).zone for n in range(WINDOW + 1)]
     yellow, red = zones.index("yellow"), zones.index("red")
     most = max(float(count.max()) + 1.0, red + 1.0)
     for zone, low, high in (("green", 0, yellow), ("yellow", yellow, red), ("red", red, most)):

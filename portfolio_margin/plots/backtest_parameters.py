@@ -49,7 +49,7 @@ def parameter_paths(found: BackTest, title: str = "") -> Picture:
     for axes in panels[: len(drawn)]:
         handles |= {text: line for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
     if handles:
-        figure.legend(handles.values(), handles, fontsize="small", loc="outside lower center", ncols=3)
+        figure.legend(handles.values(), handles, fontsize="small", loc="outside lower center", ncols=1 + across)
     names, words = [name for name, _, _ in parts], [word for _, word, _ in parts]
     values = [ranges for *_, ranges in parts]
     count = len(time)
@@ -66,7 +66,14 @@ def _panel(axes: Any, tested: Tested, time: Any, kept: Any) -> list[tuple[str, s
     if tested.bare is None:
         return [(tested.name, "on", on)]
     off = tested.bare.price_range[kept]
-    axes.plot(time, 100.0 * off, color="black", linewidth=0.9, linestyle=(0, (4, 2)), label="without the tools")
+    axes.plot(
+        time,
+        100.0 * off,
+        color="black",
+        linewidth=0.9,
+        linestyle=(0, (4, 2)),
+        label="without buffer, floor and such",
+    )
     return [(tested.name, "on", on), (tested.name, "off", off)]
 
 

@@ -25,7 +25,8 @@ from scenarios.backtest.procyclicality import RISE_DAYS, Procyclicality, procycl
 from scenarios.backtest.shortfall import AcerbiSzekely, acerbi_szekely, normal_reading, second_p_value
 
 LEVEL = 0.05
-YEAR = 250
+WINDOW = 250
+ZONES = ("green", "yellow", "red")
 LEAST = 100
 
 
@@ -40,7 +41,8 @@ class Verdict:
     breaches       of all observations
     breaches_apart of those that do not overlap
     kupiec, christoffersen, light   coverage tests
-    worst_year     most breaches of any 250 that do not overlap, in order
+    worst_250      most breaches of any 250 that do not overlap, in order
+    worst_light    traffic light of these, as Basel has it; `light` is of the count of all that do not overlap
     shortfall, shortfall_p   Acerbi and Szekely of the margin read as a normal quantile; probability of a Z2 as low
     size           of the breaches, shares of the price
     efficiency     of the margin, shares of the price
@@ -49,7 +51,7 @@ class Verdict:
     words          the verdict
 
     Coverage, breaches, size with its clusters, and efficiency are of all observations; kupiec, christoffersen, light,
-    worst_year, shortfall and breaches_apart of those that do not overlap.
+    worst_250, worst_light, shortfall and breaches_apart of those that do not overlap.
     """
 
     confidence: float
@@ -61,7 +63,8 @@ class Verdict:
     kupiec: LikelihoodRatio
     christoffersen: Christoffersen
     light: TrafficLight
-    worst_year: int
+    worst_250: int
+    worst_light: TrafficLight
     shortfall: AcerbiSzekely
     shortfall_p: float
     size: BreachSize
@@ -97,7 +100,8 @@ class Verdict:
             "conditional_lr": self.christoffersen.conditional.statistic,
             "conditional_p": self.christoffersen.conditional.p_value,
             "zone": self.light.zone,
-            "worst_year_breaches": self.worst_year,
+            "worst_250_breaches": self.worst_250,
+            "worst_250_zone": self.worst_light.zone,
             "z1": self.shortfall.first,
             "z2": self.shortfall.second,
             "z2_p": self.shortfall_p,
@@ -145,6 +149,8 @@ def verdict(
     uncovered = kupiec(int(few.sum()), len(few), 1.0 - confidence)
     order = christoffersen(few, 1.0 - confidence)
     light = traffic_light(int(few.sum()), len(few), confidence)
+    most = int(rolling_count(few, WINDOW).max())
+    worst_light = traffic_light(most, min(WINDOW, len(few)), confidence)
     depth, depth_p = _shortfall(lost[apart], asked[apart], confidence)
     return Verdict(
         confidence=confidence,
@@ -156,14 +162,15 @@ def verdict(
         kupiec=uncovered,
         christoffersen=order,
         light=light,
-        worst_year=int(rolling_count(few, YEAR).max()),
+        worst_250=most,
+        worst_light=worst_light,
         shortfall=depth,
         shortfall_p=depth_p,
         size=breach_size(lost, asked),
         efficiency=efficiency(lost, asked, confidence),
         share=procyclicality(asked, at_floor, steps_per_day),
         money=procyclicality(asked * level, at_floor, steps_per_day),
-        words=words(few, confidence, uncovered, order, light, depth_p),
+        words=words(few, confidence, uncovered, order, (light, worst_light), depth_p),
     )
 
 
@@ -172,16 +179,18 @@ def words(
     confidence: float,
     uncovered: LikelihoodRatio,
     order: Christoffersen,
-    light: TrafficLight,
+    lights: tuple[TrafficLight, TrafficLight],
     depth_p: float,
 ) -> str:
     """The verdict in words: whether there were too many breaches, too few, too deep ones, or too many together.
 
     hit         (T,) whether each loss was a breach, none overlapping another
     confidence  that was claimed
-    uncovered, order, light   tests of these
+    uncovered, order   tests of these
+    lights      of their whole count, and of the most breaches of any 250 of them, which is told where it is worse
     depth_p     of the test of shortfall, NaN where there is none
     """
+    light, worst = lights
     claimed = (1.0 - confidence) * len(hit)
     count = int(hit.sum())
     rejected = uncovered.p_value < LEVEL
@@ -192,6 +201,8 @@ def words(
         said = "doubtful: yellow zone"
     if not said:
         said = "holds, more margin than claimed" if rejected else "holds"
+    if ZONES.index(worst.zone) > ZONES.index(light.zone):
+        said += f"; {WINDOW} losses in {worst.zone}"
     if depth_p < LEVEL:
         said += "; ES rejected"
     if order.independence.p_value < LEVEL and order.transitions[1][1] > 0:

@@ -17,7 +17,10 @@ from portfolio_margin.backtest.bands import last_day_bands
 from portfolio_margin.backtest.plan import Plan
 from portfolio_margin.backtest.run import BackTest, back_test
 from portfolio_margin.backtest.sets import Calibration, Fixed, Limited
-from portfolio_margin.cli.backtest_words import compared, counted, sentence
+from portfolio_margin.cli.backtest_conclusion import conclusions
+from portfolio_margin.cli.backtest_sets import labelled
+from portfolio_margin.cli.backtest_settings import parameters
+from portfolio_margin.cli.backtest_words import compared, counted, explained, sentence
 from scenarios.backtest.books import standard_books
 from scenarios.backtest.history import History
 from scenarios.calibrate import Settings, price_range
@@ -52,6 +55,8 @@ def test_a_page_of_numbers_that_stand_in_the_result(run: Any, tmp_path: Path) ->
     assert done.code == 0, done.err
     document, page = json.loads(done.out), html.unescape((tmp_path / "page.html").read_text())
     tables = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", text) for text in re.findall("<table>(.*?)</table>", page, re.S)]
+    assert "which counts" in tables[3] and "the least factor of far moves is 0.667, 2/3" in page
+    assert page.index("<h2>Conclusion") < page.index("<h2>Verdict") and "fitted: the least vol shocks are 3.8" in page
     assert "ES rejected" in tables[0] and "peak / trough" not in tables[0]
     assert "peak / trough" in tables[1] and len(tables[0]) // 7 <= 13 and len(tables[1]) // 7 <= 10
     for row in document["summary"]:
@@ -112,6 +117,70 @@ def test_what_is_said_of_a_set_counts_both_sides(found: BackTest) -> None:
     assert all(("ES rejected" in one.words) == (one.shortfall_p < 0.05) for one in tight.verdicts)
 
 
+def test_rejections_of_shortfall_are_counted_and_not_claimed(found: BackTest) -> None:
+    """Books that the test rejects may have lost more than their margin: the page says how many of each there are."""
+    deep = [one for tested in found.sets for one in tested.verdicts if one.shortfall_p < 0.05]
+    lost = sum(one.breaches > 0 for one in deep)
+    assert lost > 0
+    counts = f"{len(deep) - lost or 'none'} without having lost more than the margin once, {lost} with such losses."
+    assert explained(found)[2].endswith(f"Here {len(deep)} are rejected, every set counted: {counts}")
+    for tested, line in zip(found.sets, conclusions(found, [0, 0, 0]), strict=False):
+        own = [one for one in tested.verdicts if one.shortfall_p < 0.05]
+        hit = sum(one.size.largest > 0.0 for one in own)
+        if not own:
+            assert line.endswith("ES rejected on none.") and "shortfall rejects none;" in sentence(found, tested)
+            continue
+        assert f"ES rejected on {len(own)}, of which {hit or 'none'} ever lost more than the margin." in line
+        never, did = len(own) - hit or "none", hit or "none"
+        said = f"rejects {len(own)}, of which {never} never lost more than the margin and {did} did"
+        assert said in sentence(found, tested)
+
+
+def test_a_conclusion_follows_the_rule(found: BackTest) -> None:
+    still, wide, apc, rule = conclusions(found, [0, 0, 100])
+    failing = sum(one.words.startswith("fails") for one in found.sets[0].verdicts)
+    assert still.startswith(f"still: not adequate at 95 %, {failing} of 30 books fail; over-margined on ")
+    assert wide.startswith("wide: adequate at 95 %, none of 30 books fails; over-margined on ")
+    assert "procyclicality" not in still and "procyclicality against still better in " in wide
+    assert f"100 of {len(found.rows)} rows are in sample, of which no adequacy follows" in apc
+    assert rule.startswith("Adequate is a set none of whose books fails")
+    higher = compared(found)[3].partition("higher in ")[2].rstrip(".").replace("none of the four", "none")
+    assert f", worse in {higher} of the four" in apc
+
+
+def test_the_light_of_250_is_counted_beside_that_of_the_whole_count(found: BackTest) -> None:
+    table, summary = found.table(), found.summary()
+    for name in ("still", "wide", "apc"):
+        zones = table["worst_250_zone"][table["set"] == name].tolist()
+        row = int(np.flatnonzero((summary["set"] == name) & (summary["books"] == "all"))[0])
+        counts = [int(summary[f"worst_{zone}"][row]) for zone in ("yellow", "red")]
+        assert counts == [zones.count("yellow"), zones.count("red")]
+        said = [str(count or "none") for count in counts]
+        tested = next(one for one in found.sets if one.name == name)
+        assert f"250 losses in a row are in yellow on {said[0]}, in red on {said[1]};" in sentence(found, tested)
+        line = conclusions(found, [0, 0, 0])[("still", "wide", "apc").index(name)]
+        assert f"; worst 250 losses in yellow on {said[0]} and in red on {said[1]};" in line
+    # Basel 1996 at 99 %: 89.2 % of years have four breaches or fewer. Here 95 % are claimed.
+    assert "here 500 days of the history" in explained(found)[3]
+    assert (
+        "A right margin is in yellow or red in 11 % of such stretches"
+        in explained(replace(found, plan=replace(found.plan, confidence=0.99)))[3]
+    )
+
+
+def test_named_books_stand_beside_random_ones() -> None:
+    """A library with random books: the largest shortfall and the mean margin of the others are told as well."""
+    books = standard_books(120)
+    found = back_test(Plan(walked(420), books, 0.95, 2, 150), {"still": Fixed(0.04)})
+    named = [v for v, family in zip(found.sets[0].verdicts, books.family, strict=True) if family != "random"]
+    largest = max(v.size.largest for v in named)
+    said = sentence(found, found.sets[0])
+    assert largest < max(v.size.largest for v in found.sets[0].verdicts)
+    assert f"of the named books {100 * largest:.1f} % of the price, at worst " in said
+    mean = np.mean([v.efficiency.mean_margin for v in named])
+    assert f"of the {len(named)} named books {100 * mean:.1f} %" in said and "holds several units" in said
+
+
 def test_every_set_is_held_against_the_first(found: BackTest) -> None:
     lines = compared(found)
     assert [line.split(" ")[:4] for line in lines] == [
@@ -155,3 +224,16 @@ def test_bands_of_the_last_day_are_those_of_a_calibration() -> None:
     # What is in force is the estimate with what is left of the buffer, or the floor.
     assert bands["price_range"].value <= path.price_range[-1] * 1.1
     assert all(0.0 < one.low <= one.value <= one.high for one in bands.values())
+    # Least of two days: 1.28^(2^0.35), of the VIX before 2020, and its inverse; 2/3 of far moves. The range has none.
+    up = 100.0 * (1.28 ** (2.0**0.35) - 1.0)
+    table = {column.header: column.cells for column in parameters(found, {"fitted": chosen}).tables[1]}
+    assert table["in force"][1:3] == [f"{up:.2f}", f"{100.0 * up / (100.0 + up):.2f}"]
+    assert table["which counts"] == [table["which counts"][0], "least", "least", "least"]
+    assert table["which counts"][0] in ("calculated", "floor") and table["at its least [% of days]"][0] == "0.0"
+    days = found.days[found.days >= found.rows[0]][: len(found.rows)]
+    shares = [np.mean(column[days] < low) for column, low in ((path.vol_up, 0.36981), (path.tail_factor, 0.66667))]
+    assert [table["at its least [% of days]"][n] for n in (1, 3)] == [f"{100 * share:.1f}" for share in shares]
+    free = Calibration(replace(settings, vol_low=0.01, tail_low=0.0))
+    without = back_test(plan, {"fitted": free})
+    table = {column.header: column.cells for column in parameters(without, {"fitted": free}).tables[1]}
+    assert table["which counts"][1:] == ["calculated"] * 3 and labelled(without, {"fitted": free})[0] == without

@@ -278,7 +278,7 @@ def test_pictures_show_what_was_counted() -> None:
     book = "long future"
     shown = exceedances(found, "ewma", book).frame
     verdict = found.sets[0].verdicts[found.plan.books.name.tolist().index(book)]
-    assert shown["breach"].sum() == verdict.breaches and shown["count"].max() == verdict.worst_year
+    assert shown["breach"].sum() == verdict.breaches and shown["count"].max() == verdict.worst_250
     ratio = quantile_plot(found, book).frame
     assert (ratio[ratio["set"] == "ewma"]["loss"] > 1.0).sum() == verdict.breaches
     excess = mean_excess_plot(found, book).frame

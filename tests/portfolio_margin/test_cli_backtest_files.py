@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,10 +131,16 @@ def test_a_calibrated_file_is_tested_beside_kinds(run: Any, tmp_path: Path) -> N
     said = f"own.toml: the set of BTC was made with data to {last}: 200 of 498 rows are before it, in sample"
     assert document["notes"][0] == said
     assert "1.25 times it as initial and 1 times as maintenance margin" in document["notes"][1]
-    assert said in (tmp_path / "page.html").read_text()
+    page = html.unescape((tmp_path / "page.html").read_text())
+    assert said in page and "<h2>Evidence: own.toml, partly in sample</h2>" in page
+    assert re.search(r"own.toml, partly in sample: 200 of 498 rows are in sample; all books together are covered on "
+                     r"[\d.]+ % of these and on [\d.]+ % of the 298 after them; fails on", page)  # fmt: skip
     check_same_scenarios(read_dated(Source(str(tmp_path / "own.toml"))), table["grid"], "BTC")
     named = run(*command, "--params", "sets.toml")
     assert named.code == 0 and said.replace("own.toml:", "own:") in named.out
+    assert "own, partly in sample: least covered is" in named.out
+    seen = run(*command, "--set", "own.toml", "--until", str(np.datetime64(last) + 50))
+    assert seen.code == 0 and "own.toml, in sample: least covered is" in seen.out
     later = run(*command, "--params", "sets.toml", "--set", "own", "--from", str(np.datetime64(last) + 1), "--json")
     assert later.code == 0, later.err
     assert json.loads(later.out)["sets"]["own"]["rows_in_sample"] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from portfolio_margin.io.history_gaps import WEEKDAYS
 from portfolio_margin.io.history_jumps import STANDING_STILL
 from portfolio_margin.io.tables import Table
 from pricing.arrays import BoolArray, FloatArray, IntArray
@@ -20,7 +21,6 @@ LARGEST_SHARE = 0.25
 # A share of fewer closes says little.
 LEAST_DAYS = 40
 SHOWN = 3
-WEEKDAYS = ("Thursdays", "Fridays", "Saturdays", "Sundays", "Mondays", "Tuesdays", "Wednesdays")
 
 
 def find_standstills(

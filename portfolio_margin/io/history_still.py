@@ -14,7 +14,7 @@ from pricing.errors import Problem
 # other days do so on less than half of theirs.
 FILLED, LEAST_WEEKS, OTHERS = 0.9, 4, 0.5
 # Closes as near as this, relative, are the same: rounding of a price that was converted and written again is less (1e-7
-# in single precision), moves of a day are a hundred times more even where a tick is finer.
+# in single precision), and a day hardly ever moves a price by so little even where a tick is finer.
 SAME = 1e-6
 # Of the days of the week, 0 a Thursday: a price that is filled forward repeats on these.
 WEEKEND = (2, 3)

@@ -54,8 +54,11 @@ class NameIndex:
         return default
 
     def extend(self, names: Sequence[str]) -> None:
-        """Add names that are not there yet, each once."""
+        """Add names that are not there yet, each once. ValueError, with nothing added, where one is there already or
+        given twice."""
         first, count = len(self), len(self) + len(names)
+        if len(set(names)) != len(names) or (first and any(self.get(name) >= 0 for name in names)):
+            raise ValueError("names must differ: one is given twice or there already")
         encoded = [name.encode("utf-8", "surrogatepass") for name in names]
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         # Letters before ends before rows: a look that finds the row finds the rest.

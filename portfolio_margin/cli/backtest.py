@@ -104,6 +104,7 @@ def command(
     plan, findings = _plan(given)
     for line in findings:
         tell(line)
+    _refuse_unusable(sets, plan)
     own = {name: _margin_model(name, s) for name, s in sets.items() if isinstance(s, Venue)}
     found = _on_cluster(plan, sets, own, given) if given["cluster"] else _here(plan, sets, own, given)
     identity = _identity(found, sets, given, findings)
@@ -160,6 +161,16 @@ def _plan(given: Mapping[str, Any]) -> tuple[Plan, tuple[str, ...]]:
         given["underlying"] or str(given["history_file"]).replace("\\", "/").rpartition("/")[2].split(".")[0],
     )
     return plan, read.findings
+
+
+def _refuse_unusable(sets: Mapping[str, Set], plan: Plan) -> None:
+    """ConfigError naming options and set where a set cannot be walked with first day and horizon of the plan."""
+    for name, chosen in sets.items():
+        try:
+            as_used(chosen, plan.least_days, plan.horizon_days)
+        except ConfigError as error:
+            options = f"--least-days {plan.least_days} --horizon {plan.horizon_days}"
+            raise ConfigError(f"{options}, set {name}: {error}") from None
 
 
 def _margin_model(name: str, chosen: Venue) -> MarginModel:

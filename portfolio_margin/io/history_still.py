@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from portfolio_margin.io.history_gaps import WEEKDAYS
 from portfolio_margin.io.history_jumps import STANDING_STILL
 from portfolio_margin.io.tables import Table
 from pricing.arrays import BoolArray, FloatArray, IntArray
@@ -12,6 +13,11 @@ from pricing.errors import Problem
 # Filled in is a day of the week on which so many closes repeat the one before, on four weeks at least, of a file whose
 # other days do so on less than half of theirs.
 FILLED, LEAST_WEEKS, OTHERS = 0.9, 4, 0.5
+# Closes as near as this, relative, are the same: rounding of a price that was converted and written again is less (1e-7
+# in single precision), and a day hardly ever moves a price by so little even where a tick is finer.
+SAME = 1e-6
+# Of the days of the week, 0 a Thursday: a price that is filled forward repeats on these.
+WEEKEND = (2, 3)
 # Of real files 0 to 1.6 % of the closes repeat the one before (WTI, in steps of a cent from ten dollars on); nine
 # holidays a year that were filled in are 3.4 % of the weekdays.
 USUAL_SHARE = 0.03
@@ -20,7 +26,6 @@ LARGEST_SHARE = 0.25
 # A share of fewer closes says little.
 LEAST_DAYS = 40
 SHOWN = 3
-WEEKDAYS = ("Thursdays", "Fridays", "Saturdays", "Sundays", "Mondays", "Tuesdays", "Wednesdays")
 
 
 def find_standstills(
@@ -32,14 +37,13 @@ def find_standstills(
     column      of the prices
     day, close  (T,) days since 1970, rising, and their closes
     """
-    same = np.diff(close) == 0.0
+    same = np.abs(np.diff(close)) <= SAME * close[:-1]
     filled = _filled_weekdays(day[1:], same)
     if filled:
-        names = " and ".join(WEEKDAYS[n] for n in filled)
         of_them = np.isin(day[1:] % 7, filled)
         count = f"{int(same[of_them].sum())} of {int(of_them.sum())} closes"
-        remedy = f"{count} repeat the day before: filled in where there is no trading; leave these rows out"
-        return [Problem(table.file, None, column, names, remedy)], []
+        remedy = f"{count} repeat the day before: {_how_filled(day, filled)}"
+        return [Problem(table.file, None, column, _named(filled), remedy)], []
     share = float(same.mean())
     many = len(same) >= LEAST_DAYS and share > USUAL_SHARE
     said = f"{int(same.sum())} of {len(same)} closes repeat the one before ({100 * share:.1f} %)"
@@ -58,6 +62,25 @@ def _filled_weekdays(day: IntArray, same: BoolArray) -> list[int]:
     filled = (there_are >= LEAST_WEEKS) & (repeated >= FILLED * there_are)
     others = there_are[~filled].sum()
     return np.flatnonzero(filled).tolist() if repeated[~filled].sum() < OTHERS * others else []
+
+
+def _how_filled(day: IntArray, filled: list[int]) -> str:
+    """How closes of (T,) days came to repeat on these days of the week, and which rows to leave out.
+
+    A weekend that was filled forward repeats on itself. One that was filled backward repeats from its second day to
+    the first of trading, whose price is the real one.
+    """
+    before, repeating = day[:-1] % 7, day[1:] % 7
+    preceding = sorted({int(np.bincount(before[repeating == n]).argmax()) for n in filled})
+    if set(filled) <= set(WEEKEND) or not set(preceding) <= set(WEEKEND):
+        return "filled in where there is no trading; leave these rows out"
+    source = _named([n for n in filled if n not in preceding])
+    weekend = _named(preceding)
+    return f"{weekend} were filled backward with the later price of {source}, which looks ahead; leave {weekend} out"
+
+
+def _named(weekdays: list[int]) -> str:
+    return " and ".join(WEEKDAYS[n] for n in weekdays)
 
 
 def _runs(file: str, day: IntArray, same: BoolArray) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from portfolio_margin.io.history_gaps import over_a_gap
+from portfolio_margin.io.history_gaps import WEEKDAYS, days_apart, over_a_gap, weekdays_off
 from portfolio_margin.io.tables import number_column, read_table, refuse, require_columns, row_problems_of, text_column
 from pricing.arrays import BoolArray, FloatArray
 from pricing.errors import DataError
@@ -34,7 +34,8 @@ def read_surface_history(source: str | Path | pd.DataFrame, underlying: str, unt
 
     Of every expiry the options out of the money count. Days of a gap (more than a market has off, `days_off`) are rows
     without vols: moves over it are none. DataError listing every row that is wrong, where the file has
-    nothing of the underlying, and where vols are in percent.
+    nothing of the underlying, where vols are in percent, and where days are two apart or more on the median, since a
+    move from one to the next would count as one of a day.
     """
     table = read_table(source, "chains")
     require_columns(table, ["snapshot_utc", "currency", "expiry_utc", "cp", *NUMBERS], only=False)
@@ -58,6 +59,7 @@ def read_surface_history(source: str | Path | pd.DataFrame, underlying: str, unt
     chosen &= call == (strike >= forward)
     if not np.any(chosen):
         refuse(table.file, "currency", underlying, "the file has no option of it to that day")
+    _refuse_sparse(table.file, np.unique(day[chosen]))
     order = np.lexsort((strike, expiry, moment))
     rows = order[chosen[order]]
     return _history(day[rows], moment[rows], expiry[rows], np.log(strike[rows] / forward[rows]),
@@ -65,13 +67,26 @@ def read_surface_history(source: str | Path | pd.DataFrame, underlying: str, unt
 
 
 def surfaces_told(name: str, surface: SurfaceHistory) -> str:
-    """What is told of the surfaces of an underlying: how many, from when to when, which gaps there are."""
+    """What is told of the surfaces of an underlying: how many, from when to when, on which days of the week there are
+    none, which gaps there are."""
     said = f"surfaces of {name} on {surface.known_days} days, {surface.date[0]} to {surface.date[-1]}"
+    known = surface.date[np.isfinite(surface.vol).any(axis=(1, 2))].astype("datetime64[D]").astype(np.int64)
+    if len(known) and (off := weekdays_off(known)):
+        names = " and ".join(WEEKDAYS[n] for n in off)
+        said = f"{said}, none or few on {names}: a move over these counts as one of a day"
     if not surface.gaps:
         return said
     more = f" and {len(surface.gaps) - SHOWN} more" if len(surface.gaps) > SHOWN else ""
     gaps = f"{', '.join(surface.gaps[:SHOWN])}{more}"
     return f"{said}; {len(surface.gaps)} gaps, {gaps}: moves over a gap do not count"
+
+
+def _refuse_sparse(file: str, days: FloatArray) -> None:
+    """DataError for (T,) days, datetime64, that are no days in a row."""
+    if apart := days_apart(days.astype(np.int64)):
+        refuse(
+            file, "snapshot_utc", str(days[1]), f"chains are {apart:g} days apart on the median: give one of every day"
+        )
 
 
 def _history(

@@ -115,6 +115,8 @@ def test_what_is_wrong_is_said(run: Any, tmp_path: Path) -> None:  # noqa: F811
     check_fails(run(*ARGUMENTS, "--report", "page.txt"), "name it .html")
     check_fails(run(*ARGUMENTS, "--from", "soon"), "--from soon")
     check_fails(run(*ARGUMENTS, "--least-days", "500"), "the rules need 500")
+    short = run(*ARGUMENTS, "--least-days", "50", "--set", "fixed", "--set", "calibrated")
+    check_fails(short, "--least-days 50 --horizon 1, set calibrated: least_days = 50: must be a number from 100")
     (tmp_path / "bad.toml").write_text('[sets.a]\nkind = "guess"\n')
     check_fails(run(*ARGUMENTS, "--params", "bad.toml"), "needs kind")
     (tmp_path / "bad.toml").write_text('[sets.a]\nkind = "fixed"\nprice_range = 2.0\n')

@@ -104,6 +104,40 @@ def test_moves_over_gaps_of_chains_do_not_count() -> None:
     assert whole.gaps == () and "gap" not in surfaces_told("BTC", whole)
 
 
+@pytest.mark.parametrize(("step", "apart"), [(2, "2"), (3, "3"), (7, "7")])
+def test_chains_that_are_not_of_every_day(step: int, apart: str) -> None:
+    day = np.arange(0, 6 * step, step)
+    text = f"chains are {apart} days apart on the median: give one of every day"
+    with pytest.raises(DataError) as caught:
+        read_surface_history(chains(day, np.full(6, 0.4)), "BTC")
+    assert str(caught.value) == f"chains, snapshot_utc = '{np.datetime64('2026-01-01') + step}': {text}"
+    # Of three in a week, as of every second day, and not of those that a last day leaves out.
+    weekly = np.array([4, 6, 8, 11, 13, 15, 18])
+    with pytest.raises(DataError, match="chains are 2 days apart"):
+        read_surface_history(chains(weekly, np.full(7, 0.4)), "BTC")
+    late = np.concatenate([np.arange(4), day + 4])
+    assert read_surface_history(chains(late, np.full(10, 0.4)), "BTC", until="2026-01-04").known_days == 4
+
+
+def test_chains_of_weekdays_are_told() -> None:
+    """2026-01-05 is a Monday: four weeks without weekends, which are no gaps and are told, nor is a holiday."""
+    day = np.arange(4, 32)
+    weekdays = day[((day - 4) % 7 < 5) & (day != 18)]
+    history = read_surface_history(chains(weekdays, np.full(19, 0.4)), "BTC")
+    assert (history.gaps, len(history.date)) == ((), 19)
+    assert surfaces_told("BTC", history) == (
+        "surfaces of BTC on 19 days, 2026-01-05 to 2026-01-30, none or few on Saturdays and Sundays: "
+        "a move over these counts as one of a day"
+    )
+
+
+def test_rows_that_become_sparse_are_gaps_and_no_days_off() -> None:
+    """Sixty days, then every fourth: each day of the week has a price on less than half of its dates."""
+    day = FIRST + np.concatenate([np.arange(60), np.arange(63, 219, 4)])
+    assert np.median(np.diff(day)) == 1.0 and len(day) < 0.5 * (day[-1] - day[0])
+    assert days_off(day) == 0 and over_a_gap(day).sum() == 39
+
+
 @pytest.mark.data
 def test_days_off_of_real_files() -> None:
     """Coins have none; the longest of the others are six days in September 2001, which are told."""

@@ -49,6 +49,33 @@ def test_days_of_the_week_that_were_filled_in(off: tuple[int, ...], names: str) 
     assert "leave these rows out" not in " ".join(read_checked_history(traded).findings)
 
 
+@pytest.mark.parametrize(
+    ("off", "names", "weekend"),
+    [((5, 6), "Sundays and Mondays", "Saturdays and Sundays"), ((6,), "Mondays", "Sundays")],
+)
+def test_days_that_were_filled_backward(off: tuple[int, ...], names: str, weekend: str) -> None:
+    """Mondays have the real price: it is the days before that know it too early, and that have to go."""
+    rest = np.isin(WEEKDAY, off)
+    close = pd.Series(np.where(rest, np.nan, CLOSE)).bfill().to_numpy()
+    table = pd.DataFrame({"date": DAYS, "close": close}).dropna()
+    count = int(np.isin(WEEKDAY[: len(table)], [(n + 1) % 7 for n in off])[1:].sum())
+    assert refused(table) == (
+        f"history, close = '{names}': {count} of {count} closes repeat the day before: {weekend} were filled backward "
+        f"with the later price of Mondays, which looks ahead; leave {weekend} out"
+    )
+    assert read_checked_history(table[~rest[: len(table)]].reset_index(drop=True)).findings == ()
+
+
+@pytest.mark.parametrize("noise", [1e-9, 2e-7])
+def test_noise_of_rounding_hides_no_filling(noise: float) -> None:
+    rest = np.isin(WEEKDAY, (5, 6))
+    table = filled(rest)
+    table.loc[rest, "close"] *= 1.0 + noise * np.random.default_rng(5).uniform(-1.0, 1.0, rest.sum())
+    assert "Saturdays and Sundays': 148 of 148 closes repeat" in refused(table)
+    table.loc[rest, "close"] *= 1.0 + np.random.default_rng(5).normal(0.0, 1e-3, rest.sum())
+    assert "repeat" not in " ".join(read_checked_history(table[:515]).findings)  # there is some trading
+
+
 def test_bars_of_a_market_that_rests_filled_in() -> None:
     hour = np.arange(24 * 63)
     weekend = np.isin(hour // 24 % 7, (5, 6))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,18 @@ def test_finds_what_a_dict_finds_however_names_were_added(portions: list[list[st
         assert index.get(name, -7) == rows.get(name, -7)
     again = pickle.loads(pickle.dumps(index))
     assert [again.get(name) for name in rows] == list(rows.values())
+
+
+def test_names_that_do_not_differ_are_refused_and_nothing_is_added() -> None:
+    with pytest.raises(ValueError, match="names must differ"):
+        NameIndex(["a", "a"])
+    index = NameIndex(["a", "b"])
+    for names in (["c", "c"], ["c", "a"], [f"name {n}" for n in range(50)] + ["b"]):
+        with pytest.raises(ValueError, match="names must differ"):
+            index.extend(names)
+    assert (len(index), index.get("c"), index.get("b")) == (2, FREE, 1)
+    index.extend(["c"])
+    assert (len(index), index.get("c")) == (3, 2)
 
 
 def test_names_whose_places_are_all_one_are_found_and_others_are_not() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from portfolio_margin.io.surface_history import read_surface_history
+from portfolio_margin.io.surface_history import read_surface_history, surfaces_told
 from pricing import ConfigError, DataError
 from scenarios.calibrate.levels import Side
 from scenarios.calibrate.settings import Settings
@@ -107,7 +107,12 @@ def test_chains_are_read() -> None:
 def test_real_chains() -> None:
     """Powers of real vols, near those of venues up to a month; level and term structure are nearly everything."""
     history = read_surface_history(data_file(CHAINS), "BTC")
-    assert len(history.date) == 107
+    assert len(history.date) == 107 and history.gaps == ()
+    assert surfaces_told("BTC", history) == "surfaces of BTC on 107 days, 2025-12-30 to 2026-04-15"
+    table = pd.read_parquet(data_file(CHAINS))
+    second = pd.to_datetime(table["snapshot_utc"], utc=True).dt.day_of_year % 2 == 0
+    with pytest.raises(DataError, match="chains are 2 days apart on the median"):
+        read_surface_history(table[second].reset_index(drop=True), "BTC")
     changes = np.diff(np.log(history.at_the_money), axis=0)
     up = fit_tenors(history.days, changes, Settings(draws=20), Side.UP)
     assert 0.25 < up.short_power.value < 0.5 and 0.3 < up.long_power.value < 0.8

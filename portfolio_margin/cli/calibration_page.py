@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from portfolio_margin.cli.calibrated_vols import VOL_TITLE, vol_columns, vol_lines
+from portfolio_margin.cli.calibrated_vols import vol_columns, vol_lines
 from portfolio_margin.cli.calibration_report import AT_VOLS, BETWEEN, Evidence, doubts, figures, joint_told, remarks
-from portfolio_margin.cli.calibration_sources import shared_vols, source_columns
+from portfolio_margin.cli.calibration_sources import days_told, shared_vols, source_columns
 from portfolio_margin.cli.calibration_words import beside_history, counted, threshold_told, why_in_force
 from portfolio_margin.cli.output import Column as Shown
 from portfolio_margin.cli.output import progress
@@ -69,7 +69,7 @@ def page(evidence: Evidence, histories: Histories, made: Made, told: Sequence[st
     days = {name: f"{history.price.date[0]} to {history.last_day}" for name, history in histories.items()}
     subtitle = (
         f"valid from {day}; histories of {', '.join(f'{name} {span}' for name, span in days.items())}; positions held "
-        f"{settings.horizon_days:g} days, {100 * settings.confidence:g} % of the moves covered"
+        f"{days_told(settings.horizon_days)}, {100 * settings.confidence:g} % of the moves covered"
     )
     sections = [
         _parameters(evidence, grid, settings),
@@ -119,7 +119,7 @@ def _parameters(evidence: Evidence, grid: Params, settings: Settings) -> Section
         Column("behind it", [text for _, text in behind], True),
     ]
     vols = vol_columns(vol_lines(found, evidence.surfaces, settings), settings)
-    vols[0] = replace(vols[0], header=f"{VOL_TITLE}; underlying")
+    vols[0] = replace(vols[0], header="vol shocks at 30 days")
     return Section("Parameters", notes, [table, _columns(vols), stated])
 
 
@@ -143,9 +143,9 @@ def _tails(evidence: Evidence, name: str, history: CalibrationHistory, settings:
     moves = newest(log_returns(history.price.close), settings, day_numbers(history.price.date))
     sizes = np.abs(horizon_moves(moves, int(settings.horizon_days)))
     notes = [
-        f"{len(sizes):,} overlapping moves of {settings.horizon_days:g} days, by their size in logarithm, unfiltered; "
-        f"the tail is fitted to the largest {100 * settings.tail_share:g} %: shape {one.tail.tail.shape:.3f}. "
-        f"The largest fall was {100 * one.tail.largest_fall:.1f} %, the largest rise "
+        f"{len(sizes):,} overlapping moves of {days_told(settings.horizon_days)}, by their size in logarithm, "
+        f"unfiltered; the tail is fitted to the largest {100 * settings.tail_share:g} %: shape "
+        f"{one.tail.tail.shape:.3f}. The largest fall was {100 * one.tail.largest_fall:.1f} %, the largest rise "
         f"{100 * one.tail.largest_rise:+.1f} % of the price (not in logarithm).",
         f"Price and vol were together inside range and shocks on {joint_told(one)}; the vol index is "
         f"{history.vol.source}.",
@@ -240,8 +240,8 @@ def _grid(evidence: Evidence, settings: Settings) -> Section:
         "The error of a grid is what any book of options and futures may lose on a fine grid beyond what it loses on "
         f"the grid, as a share of the range for one option contract; the curve is that of {of}, which needs most.",
         f"The book that has it: an {fit.worst_kind}.",
-        f"What is allowed, {100 * settings.grid_error:g} % by the settings, is the error {AT_VOLS}; {BETWEEN} those of "
-        "the grid it may be more, which is the triangle, and above the line no mistake.",
+        f"What is allowed, {100 * settings.grid_error:g} % by the settings, is the error {AT_VOLS}; {BETWEEN} "
+        "it may be more, which is the triangle, and above the line no mistake.",
     ]
     errors = evidence.node_errors
     table = [

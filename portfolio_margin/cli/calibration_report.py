@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from portfolio_margin.cli.calibrated_vols import VOL_TITLE, factor_counts, range_counts, vol_columns, vol_lines
+from portfolio_margin.cli.calibration_sources import days_told
 from portfolio_margin.cli.output import Column, show_table
 from scenarios.calibrate.bootstrap import LEAST_CLUSTERS, Figure
 from scenarios.calibrate.grid_nodes import GridFit
@@ -23,7 +24,7 @@ from scenarios.shocks import VolDynamics
 FAMILY = "grid"
 Methods = Mapping[tuple[str, str], Figure]
 # The two errors of a grid, named alike wherever they are shown.
-AT_VOLS, BETWEEN = "at the vols of the grid", "with vols between"
+AT_VOLS, BETWEEN = "at the vols of the grid", "with vols between those of the grid"
 
 
 class NodeErrors(NamedTuple):
@@ -86,7 +87,7 @@ def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
         f"least {100 * settings.tail_low:.2f} %; what counts: {factor_counts(most, settings)}"
     )
     errors = ", ".join(
-        f"{name} {100 * one.bound:.2f} %, with vols between those of the grid {100 * one.with_vols:.2f} %, "
+        f"{name} {AT_VOLS} {100 * one.bound:.2f} %, {BETWEEN} {100 * one.with_vols:.2f} %, "
         f"worst book found {100 * one.found:.2f} %"
         for name, one in evidence.node_errors.items()
     )
@@ -248,7 +249,7 @@ def show(evidence: Evidence, settings: Settings, title: str, margins: str) -> No
     ]
     share = f"{100 * settings.band:g} %"
     show_table(
-        f"moves over {settings.horizon_days:g} days at {100 * settings.confidence:g} %, bands of {share}",
+        f"moves over {days_told(settings.horizon_days)} at {100 * settings.confidence:g} %, bands of {share}",
         [*texts, *numbers, *counts],
     )
     _show_thresholds(evidence)
@@ -263,8 +264,8 @@ def show(evidence: Evidence, settings: Settings, title: str, margins: str) -> No
     if np.any(fit.fitted < fit.equal):
         buckets.append(Column("fitted nodes [%]", [f"{100 * error:.2f}" for error in fit.fitted]))
     show_table(
-        f"largest error of a grid for any book of options and futures, shares of the range of {of} a contract; "
-        f"with vols between those of the grid {100 * fit.vol_error:.2f} % at the nodes chosen",
+        f"largest error of a grid for any book of options and futures, shares of the range of {of} a contract, "
+        f"{AT_VOLS}; {BETWEEN} {100 * fit.vol_error:.2f} % at the nodes chosen",
         buckets,
     )
     _show_buffers(evidence, settings)

@@ -66,8 +66,13 @@ def source_columns(histories: Mapping[str, CalibrationHistory], settings: Settin
         Column("from", [row.first for row in rows], right=False),
         Column("to", [row.last for row in rows], right=False),
         Column("changes", [f"{row.changes:,}" for row in rows]),
-        Column(f"horizons of {settings.horizon_days:g} days", [f"{row.horizons:,}" for row in rows]),
+        Column(f"horizons of {days_told(settings.horizon_days)}", [f"{row.horizons:,}" for row in rows]),
     ]
+
+
+def days_told(count: float) -> str:
+    """So many days, in words."""
+    return "1 day" if count == 1 else f"{count:g} days"
 
 
 def _source(name: str, what: str, one: CheckedHistory, settings: Settings) -> Source:

@@ -8,6 +8,7 @@ import numpy as np
 
 from portfolio_margin.cli.calibrated_vols import LEAST, MOST, factor_counts, range_counts, vol_lines
 from portfolio_margin.cli.calibration_report import Evidence
+from portfolio_margin.cli.calibration_sources import days_told
 from scenarios.calibrate.settings import VOL_LOW_POWER, Settings, least_vol_move
 from scenarios.calibrate.tail_weights import TailWeights
 from scenarios.calibrate.tails import Stability
@@ -43,7 +44,7 @@ def why_in_force(settings: Settings) -> list[str]:
         "A figure in force may be outside the band of its estimate: it is the largest of what is calculated, "
         f"{buffered}{floored}and a least, cut at a most; the column says which of them counts.",
         f"The least of a vol shock does not come from this history{vix}. It is a rise of {100 * settings.vol_low:g} % "
-        f"in a day, its logarithm times days^{VOL_LOW_POWER:g}: over {_days(horizon)} "
+        f"in a day, its logarithm times days^{VOL_LOW_POWER:g}: over {days_told(horizon)} "
         f"{100 * np.expm1(log_least):.2f} % up and, of the same size in logarithm, {-100 * np.expm1(-log_least):.2f} % "
         "down, so that an index of few years does not say that worse cannot come.",
         f"The factor of far moves is at least {100 * settings.tail_low:.2f} %{coin}. It is one for all underlyings, "
@@ -77,7 +78,3 @@ def threshold_told(found: Stability, tail: TailWeights, settings: Settings) -> s
         f"beside that of the threshold chosen, and the shape {found.shape.min():.3f} to {found.shape.max():.3f}: the "
         "less they move, the less the choice of a threshold matters."
     )
-
-
-def _days(count: float) -> str:
-    return "1 day" if count == 1 else f"{count:g} days"

@@ -42,7 +42,7 @@ def grid_error_curve(fit: GridFit, allowed: float, title: str = "") -> Picture:
         label="chosen, at the vols of the grid",
     )
     axes.plot([side], [100.0 * fit.vol_error], "^", markersize=7, fillstyle="none", color="black",
-              label="chosen, with vols between (may be above what is allowed)")  # fmt: skip
+              label="chosen, with vols between those of the grid (may be above what is allowed)")  # fmt: skip
     said = f"allowed at the vols of the grid, {100 * allowed:g} %"
     axes.axhline(100.0 * allowed, color=ALLOWED, linestyle="--", linewidth=0.8, label=said)
     axes.set_yscale("log")

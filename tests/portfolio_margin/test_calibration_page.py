@@ -7,13 +7,16 @@ import html
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from portfolio_margin.cli.calibration_page import _tenors
 from portfolio_margin.cli.calibration_report import Evidence
 from portfolio_margin.cli.calibration_words import beside_history, counted, threshold_told, why_in_force
+from scenarios.calibrate.bootstrap import Figure
 from scenarios.calibrate.grid_nodes import GridTerms, fit_grid
 from scenarios.calibrate.joint_moves import shrunk_correlation
 from scenarios.calibrate.settings import Settings
@@ -100,6 +103,17 @@ def test_the_quantile_over_thresholds_is_told_as_it_moves(evidence: Evidence) ->
     assert low <= one.tail.tail.quantile(0.99) * (1.0 + 1e-9) and one.tail.tail.quantile(0.99) <= high * (1.0 + 1e-9)
 
 
+def test_fitted_shocks_by_tenor_stand_beside_charged_ones(evidence: Evidence) -> None:
+    """Each by its own law: the level at 30 days times the root of 30 over the days."""
+    figure = SimpleNamespace(shock=Figure(0.4, 0.3, 0.5), short_power=Figure(0.5, 0, 1), long_power=Figure(0.5, 0, 1))
+    both = evidence._replace(surfaces={"BTC": SimpleNamespace(up=figure, down=figure)})  # type: ignore[dict-item]
+    (_, fitted), only = _tenors(both).tables, _tenors(evidence).tables
+    assert len(only) == 1 and list(fitted[0].cells) == ["BTC up", "BTC down"]
+    cells = {column.header: column.cells[0] for column in fitted[1:]}
+    assert cells["30 d [%]"] == "40.0" and float(cells["90 d [%]"]) == pytest.approx(40.0 / 3.0**0.5, abs=0.05)
+    assert float(cells["7 d [%]"]) == pytest.approx(40.0 * (30.0 / 7.0) ** 0.5, abs=0.05)
+
+
 def test_a_page_says_whose_vol_index_it_is_and_what_never_was(run: Any, tmp_path: Path) -> None:
     written(tmp_path, 400)
     parameters = (tmp_path / "settings.toml").read_text().replace("draws = 20", "draws = 20\nbuffer = 0.0")
@@ -122,7 +136,10 @@ def test_a_page_says_whose_vol_index_it_is_and_what_never_was(run: Any, tmp_path
     assert "of 398 horizons, in sample" in page and "with its buffer" not in page and "buffer used up" not in page
     assert "vol shocks at 30 days" in page and "worst_case grants none" in page and "stand still" not in page
     shown = run(*BOTH, *COLUMNS).out
-    assert "grid error at the vols of the grid [%]" in shown and "grid error with vols between [%]" in shown
+    assert (
+        "grid error at the vols of the grid [%]" in shown
+        and "grid error with vols between those of the grid [%]" in shown
+    )
 
 
 def test_pages_that_cannot_be_are_refused(run: Any, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def _parameters(evidence: Evidence, grid: Params, settings: Settings) -> Section
         f"In force is what the set says; the estimate is that of the filter and the tail of the settings ({way[0]}, "
         f"{way[1]}), before {buffer}the floor of the unfiltered history and the bounds. Bands are of a block bootstrap "
         "and of histories made of a GARCH, whichever is wider.",
-        *why_in_force(settings),
+        *why_in_force(settings, bool(evidence.surfaces)),
         f"One grid for all: {len(evidence.nodes[0].nodes)} price nodes, days {', '.join(f'{d:g}' for d in grid.days)}, "
         f"factor of far moves {100 * grid.tail_factor:.2f} %, powers of vol shocks over tenors "
         f"{evidence.dynamics.short_power:g} up to 30 days and {evidence.dynamics.long_power:g} beyond.",

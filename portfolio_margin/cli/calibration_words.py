@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from portfolio_margin.cli.calibrated_vols import LEAST, MOST, factor_counts, range_counts, vol_lines
+from portfolio_margin.cli.calibrated_vols import (
+    CALCULATED,
+    CHAINS,
+    FLOOR,
+    LEAST,
+    MOST,
+    factor_counts,
+    range_counts,
+    vol_lines,
+)
 from portfolio_margin.cli.calibration_report import Evidence
 from portfolio_margin.cli.calibration_sources import days_told
 from scenarios.calibrate.settings import VOL_LOW_POWER, Settings, least_vol_move
@@ -28,22 +37,26 @@ def counted(evidence: Evidence, settings: Settings) -> Iterator[tuple[str, str, 
         yield name, "factor of far moves", factor_counts(one, settings) if one.tail.used == most.used else f"of {needs}"
 
 
-def why_in_force(settings: Settings) -> list[str]:
-    """What a figure in force may be besides the estimate."""
+def why_in_force(settings: Settings, chains: bool) -> list[str]:
+    """What a figure in force may be besides the estimate; chains, whether there were any."""
     log_least, horizon = least_vol_move(settings), settings.horizon_days
     usual = Settings()
-    buffered = f"with what is left of its buffer of {100 * settings.buffer:g} %, " if settings.buffer > 0.0 else ""
-    floored = "the floor, the quantile of the unfiltered history, " if settings.floor == "history" else ""
-    vix = ": what the VIX rose by in 1990 to 2019" if settings.vol_low == usual.vol_low else ""
+    kinds = [
+        CALCULATED + (f" (with what is left of its buffer of {100 * settings.buffer:g} %)" if settings.buffer else ""),
+        *([f"{FLOOR} (the quantile of the unfiltered history)"] if settings.floor == "history" else []),
+        *([f"{CHAINS} (the vol shock at 30 days that they say)"] if chains else []),
+        f"{LEAST} (of the settings)",
+    ]
+    vix = " but of the VIX, 1990 to 2019" if settings.vol_low == usual.vol_low else ""
     coin = (
         ": that of a tail that falls with the power 2.5, the lightest found of Bitcoin (Begusic and others 2018)"
         if settings.tail_low == usual.tail_low
         else ""
     )
     return [
-        "A figure in force may be outside the band of its estimate: it is the largest of what is calculated, "
-        f"{buffered}{floored}and a least, cut at a most; the column says which of them counts.",
-        f"The least of a vol shock does not come from this history{vix}. It is a rise of {100 * settings.vol_low:g} % "
+        "A figure in force may be outside the band of its estimate: it is the largest of these: "
+        f"{', '.join(kinds)}; and {MOST} is where the settings cut it. The column says which counts.",
+        f"The least of a vol shock is not of this history{vix}. It is a rise of {100 * settings.vol_low:g} % "
         f"in a day, its logarithm times days^{VOL_LOW_POWER:g}: over {days_told(horizon)} "
         f"{100 * np.expm1(log_least):.2f} % up and, of the same size in logarithm, {-100 * np.expm1(-log_least):.2f} % "
         "down, so that an index of few years does not say that worse cannot come.",

@@ -15,7 +15,7 @@ from scenarios.calibrate.joint_moves import Shrunk
 from scenarios.calibrate.tails import MeanExcess, Stability, Tail
 
 ALLOWED = "#c8372d"
-LINES, POINTS = ("-", "--", ":", "-."), ("o", "s", "^", "D")  # of the first underlying and others
+LINES, POINTS = ("-", (0, (4, 4)), ":", "-."), ("o", "s", "^", "D")  # of the first underlying and others
 ERROR_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 25.0)
 
 

@@ -88,10 +88,12 @@ def test_which_figure_counts_is_that_of_what_is_in_force(evidence: Evidence) -> 
     for tail, told in ((heavy, "calculated"), (one, "of X")):
         both = evidence._replace(found={"X": heavy, "Y": tail})
         assert [what for *_, what in counted(both, SETTINGS)][-1] == told
-    why = " ".join(why_in_force(SETTINGS))
-    assert f"{100 * least:.2f} % up" in why and "VIX" in why and "Begusic" in why and "buffer" in why
-    other = " ".join(why_in_force(Settings(vol_low=0.1, tail_low=0.5, buffer=0.0, floor="none")))
-    assert not any(word in other for word in ("VIX", "Begusic", "buffer", "floor"))
+    why = " ".join(why_in_force(SETTINGS, True))
+    assert (
+        f"{100 * least:.2f} % up" in why and "VIX" in why and "Begusic" in why and "buffer" in why and "chains" in why
+    )
+    other = " ".join(why_in_force(Settings(vol_low=0.1, tail_low=0.5, buffer=0.0, floor="none"), False))
+    assert not any(word in other for word in ("VIX", "Begusic", "buffer", "floor", "chains"))
 
 
 def test_the_quantile_over_thresholds_is_told_as_it_moves(evidence: Evidence) -> None:

@@ -20,7 +20,8 @@ from portfolio_margin.cli.calibration_report import (
     remarks,
     show,
 )
-from portfolio_margin.cli.output import Output, deliver, progress
+from portfolio_margin.cli.calibration_sources import SOURCES_TITLE, shared_vols, source_columns, sources
+from portfolio_margin.cli.output import Output, deliver, progress, show_table
 from portfolio_margin.cli.parameters import read_parameters
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.calibrated import (
@@ -82,7 +83,8 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
     if "days" not in tables.get(FAMILY, {}):
         base = replace(base, days=(0.0, _passing(histories, settings)))
     day = day_after(histories)
-    for line in findings(histories):
+    told = [*findings(histories), *shared_vols(histories)]
+    for line in told:
         tell(line)
     evidence = _evidence(histories, base, settings, given)
     if "tail_moves" in tables.get(FAMILY, {}):
@@ -103,18 +105,20 @@ def run(prices: Mapping[str, str], vols: Mapping[str, str], output: Output, give
         from portfolio_margin.cli.calibration_page import write_page
 
         read = (*prices.values(), *vols.values(), *given["chains"], given["params_file"])
-        write_page(given["report_file"], evidence, histories, (made, settings, day), findings(histories), read)
+        write_page(given["report_file"], evidence, histories, (made, settings, day), told, read)
     identity = {"model": MODEL, "valid_from": day, "settings": plain_values(settings)}
     whole = {
         **identity,
         "params": {name: plain_values(value) for name, value in params.items()},
         "evidence": document(evidence, settings),
         "doubts": doubts(evidence, settings),
-        "findings": findings(histories),
+        "findings": told,
+        "histories": [source._asdict() for source in sources(histories, settings)],
     }
     if not deliver(output, columns(evidence), identity, lambda: whole):
-        told = [f"{name.partition('.')[2].replace('_factor', ' margin')}: {of}" for name, of in of_margins.items()]
-        show(evidence, settings, f"{MODEL} with {FAMILY}, valid from {day}", "\n".join(told))
+        show_table(SOURCES_TITLE, source_columns(histories, settings))
+        margins = [f"{name.partition('.')[2].replace('_factor', ' margin')}: {of}" for name, of in of_margins.items()]
+        show(evidence, settings, f"{MODEL} with {FAMILY}, valid from {day}", "\n".join(margins))
 
 
 def margin_remarks(model: worst_case.Params, settings: Settings) -> dict[str, str]:

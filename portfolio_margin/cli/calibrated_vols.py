@@ -1,5 +1,5 @@
-"""Where the vol shocks of `calibrate --model worst_case` come from: what is calculated, what they are at least, and
-which of these counts."""
+"""Where the figures of `calibrate --model worst_case` come from: what is calculated, what they are at least, and which
+of these counts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portfolio_margin.cli.output import Column, show_table
+from portfolio_margin.cli.output import Column
 from scenarios.calibrate.settings import Settings, least_vol_move
 from scenarios.calibrate.surface_shocks import SurfaceShocks
 from scenarios.calibrate.underlying import Calibrated
 
 SIDES = ("up", "down")
-CALCULATED, FLOOR, LEAST, CHAINS, MOST = "calculated, with its buffer", "floor", "least", "chains", "most"
+BUFFERED, CALCULATED = "calculated, with its buffer", "calculated"
+FLOOR, LEAST, CHAINS, MOST = "floor", "least", "chains", "most"
+VOL_TITLE = "vol shocks at 30 days: the largest of what is calculated and what they are at least"
 
 
 class VolLine(NamedTuple):
@@ -49,21 +51,43 @@ def vol_lines(
     return [_line(name, side, one, surfaces.get(name), settings) for name, one in found.items() for side in SIDES]
 
 
-def show_vols(lines: list[VolLine]) -> None:
-    """The table for people; chains have a column where there were some, floors where there are any."""
+def vol_columns(lines: list[VolLine], settings: Settings) -> list[Column]:
+    """The table for people; buffers, chains and floors have a column where there are any."""
     shown = [
         Column("underlying", [line.underlying for line in lines], right=False),
         Column("side", [line.side for line in lines], right=False),
         Column("calculated [%]", [f"{100 * line.calculated:.2f}" for line in lines]),
-        Column("with its buffer [%]", [f"{100 * line.held:.2f}" for line in lines]),
     ]
+    if settings.buffer > 0.0:
+        shown.append(Column("with its buffer [%]", [f"{100 * line.held:.2f}" for line in lines]))
     for name in ("floor", "least", "chains"):
         values = [getattr(line, name) for line in lines]
         if not np.all(np.isnan(values)):
             shown.append(Column(f"{name} [%]", ["" if np.isnan(x) else f"{100 * x:.2f}" for x in values]))
     shown.append(Column("in force [%]", [f"{100 * line.charged:.2f}" for line in lines]))
     shown.append(Column("which counts", [line.counts for line in lines], right=False))
-    show_table("vol shocks at 30 days: the largest of what is calculated and what they are at least", shown)
+    return shown
+
+
+def range_counts(one: Calibrated, settings: Settings) -> str:
+    """Which of calculated, floor and the bounds of the settings a price range is."""
+    low, high = settings.range_low, settings.range_high
+    known = {_calculated(settings): one.range.held, FLOOR: one.range.floor, LEAST: low}
+    if settings.floor != "history":
+        del known[FLOOR]
+    counts = max(known, key=lambda what: known[what])
+    return MOST if high < known[counts] * (1.0 - 1e-9) else counts
+
+
+def factor_counts(one: Calibrated, settings: Settings) -> str:
+    """Whether a factor of far moves is the fitted one, the least of the settings, or 1, the most."""
+    if one.tail.factor.value < settings.tail_low:
+        return LEAST
+    return MOST if one.tail.factor.value > 1.0 else CALCULATED
+
+
+def _calculated(settings: Settings) -> str:
+    return BUFFERED if settings.buffer > 0.0 else CALCULATED
 
 
 def _line(name: str, side: str, one: Calibrated, surface: SurfaceShocks | None, settings: Settings) -> VolLine:
@@ -75,7 +99,7 @@ def _line(name: str, side: str, one: Calibrated, surface: SurfaceShocks | None, 
     least, most = (float(np.expm1(x) if up else -np.expm1(-x)) for x in (low, max(low, high)))
     floor = methods["none", "sample"].value if settings.floor == "history" else float("nan")
     chains = float("nan") if surface is None else (surface.up if up else surface.down).shock.value
-    known = {CALCULATED: held, FLOOR: floor, LEAST: least, CHAINS: chains}
+    known = {_calculated(settings): held, FLOOR: floor, LEAST: least, CHAINS: chains}
     counts = max((what for what, value in known.items() if not np.isnan(value)), key=lambda what: known[what])
     if charged < known[counts] * (1.0 - 1e-9):  # cut at vol_high
         counts = MOST

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
-from portfolio_margin.cli.calibration_report import Evidence, doubts, figures, remarks
+from portfolio_margin.cli.calibrated_vols import vol_columns, vol_lines
+from portfolio_margin.cli.calibration_report import AT_VOLS, BETWEEN, Evidence, doubts, figures, joint_told, remarks
+from portfolio_margin.cli.calibration_sources import days_told, shared_vols, source_columns
+from portfolio_margin.cli.calibration_words import beside_history, counted, threshold_told, why_in_force
+from portfolio_margin.cli.output import Column as Shown
 from portfolio_margin.cli.output import progress
 from portfolio_margin.cli.provenance import file_digests, made_rows
 from portfolio_margin.cli.tell import tell
@@ -23,6 +27,7 @@ from portfolio_margin.plots.calibration import (
 )
 from portfolio_margin.plots.picture import Picture
 from portfolio_margin.report import Column, Section, html_page
+from pricing.arrays import FloatArray
 from scenarios.calibrate.bootstrap import Figure
 from scenarios.calibrate.levels import newest
 from scenarios.calibrate.moves import horizon_moves, log_returns
@@ -64,10 +69,11 @@ def page(evidence: Evidence, histories: Histories, made: Made, told: Sequence[st
     days = {name: f"{history.price.date[0]} to {history.last_day}" for name, history in histories.items()}
     subtitle = (
         f"valid from {day}; histories of {', '.join(f'{name} {span}' for name, span in days.items())}; positions held "
-        f"{settings.horizon_days:g} days, {100 * settings.confidence:g} % of the moves covered"
+        f"{days_told(settings.horizon_days)}, {100 * settings.confidence:g} % of the moves covered"
     )
     sections = [
         _parameters(evidence, grid, settings),
+        Section("Histories", shared_vols(histories), [_columns(source_columns(histories, settings))]),
         *(_tails(evidence, name, history, settings) for name, history in histories.items()),
         _tenors(evidence),
         *_joint(evidence),
@@ -86,28 +92,40 @@ def _parameters(evidence: Evidence, grid: Params, settings: Settings) -> Section
         rows.append((name, "price range [%]", one.range.chosen, one.range.methods[way], one.range.drawn))
         rows.append((name, "vol up [%]", one.vol.up, one.vol.up_methods[way], one.vol.up_drawn))
         rows.append((name, "vol down [%]", one.vol.down, one.vol.down_methods[way], one.vol.down_drawn))
-        rows.append((name, "factor of far moves [%]", one.tail.used, one.tail.factor, np.nan))
+        rows.append((name, "factor of far moves [%]", grid.tail_factor, one.tail.factor, np.nan))
     table = [
         Column("underlying", [name for name, *_ in rows], is_text=True),
         Column("parameter", [text for _, text, *_ in rows], is_text=True),
         Column("in force", [f"{100 * value:.2f}" for *_, value, _, _ in rows]),
+        Column("which counts", [counts for *_, counts in counted(evidence, settings)], is_text=True),
         *_band_columns([figure for *_, figure, _ in rows], settings),
-        Column("buffer used up [%]", ["" if np.isnan(used) else f"{100 * used:.0f}" for *_, used in rows]),
     ]
+    if settings.buffer > 0.0:
+        cells = ["" if np.isnan(used) else f"{100 * used:.0f}" for *_, used in rows]
+        table.append(Column("buffer used up [%]", cells))
+    buffer = f"the buffer of {100 * settings.buffer:g} %, " if settings.buffer > 0.0 else ""
     notes = [
         f"In force is what the set says; the estimate is that of the filter and the tail of the settings ({way[0]}, "
-        f"{way[1]}), before the buffer of {100 * settings.buffer:g} %, the floor of the unfiltered history and the "
-        "bounds. Bands are of a block bootstrap and of histories made of a GARCH, whichever is wider.",
+        f"{way[1]}), before {buffer}the floor of the unfiltered history and the bounds. Bands are of a block bootstrap "
+        "and of histories made of a GARCH, whichever is wider.",
+        *why_in_force(settings, bool(evidence.surfaces)),
         f"One grid for all: {len(evidence.nodes[0].nodes)} price nodes, days {', '.join(f'{d:g}' for d in grid.days)}, "
-        f"factor of far moves {grid.tail_factor:g}, powers of vol shocks over tenors {evidence.dynamics.short_power:g} "
-        f"up to 30 days and {evidence.dynamics.long_power:g} beyond.",
+        f"factor of far moves {100 * grid.tail_factor:.2f} %, powers of vol shocks over tenors "
+        f"{evidence.dynamics.short_power:g} up to 30 days and {evidence.dynamics.long_power:g} beyond.",
     ]
     behind = remarks(evidence, settings).items()
     stated = [
         Column("parameter", [key for key, _ in behind], True),
         Column("behind it", [text for _, text in behind], True),
     ]
-    return Section("Parameters", notes, [table, stated])
+    vols = vol_columns(vol_lines(found, evidence.surfaces, settings), settings)
+    vols[0] = replace(vols[0], header="vol shocks at 30 days")
+    return Section("Parameters", notes, [table, _columns(vols), stated])
+
+
+def _columns(shown: Sequence[Shown]) -> list[Column]:
+    """A table of the command's own text."""
+    return [Column(one.header, one.texts, is_text=not one.right) for one in shown]
 
 
 def _band_columns(found: Sequence[Figure], settings: Settings) -> list[Column]:
@@ -125,12 +143,15 @@ def _tails(evidence: Evidence, name: str, history: CalibrationHistory, settings:
     moves = newest(log_returns(history.price.close), settings, day_numbers(history.price.date))
     sizes = np.abs(horizon_moves(moves, int(settings.horizon_days)))
     notes = [
-        f"{len(sizes):,} overlapping moves of {settings.horizon_days:g} days, by their size in logarithm, unfiltered; "
-        f"the tail is fitted to the largest {100 * settings.tail_share:g} %: shape {one.tail.tail.shape:.3f}, largest "
-        f"move {100 * one.tail.largest:.1f} %; price and vol were together inside range and shocks on "
-        f"{100 * one.leverage.joint:.2f} % of the horizons.",
+        f"{len(sizes):,} overlapping moves of {days_told(settings.horizon_days)}, by their size in logarithm, "
+        f"unfiltered; the tail is fitted to the largest {100 * settings.tail_share:g} %: shape "
+        f"{one.tail.tail.shape:.3f}. The largest fall was {100 * one.tail.largest_fall:.1f} %, the largest rise "
+        f"{100 * one.tail.largest_rise:+.1f} % of the price (not in logarithm).",
+        f"Price and vol were together inside range and shocks on {joint_told(one)}; the vol index is "
+        f"{history.vol.source}.",
         "On the line of the first picture the tail is what moves were like. Mean excess: rising is a Pareto tail, flat "
-        "an exponential one. From a good threshold on shape and quantile stand still.",
+        "an exponential one.",
+        threshold_told(one.stability, one.tail, settings),
     ]
     rows = [row for row in figures(evidence) if row[0] == name]
     table = [
@@ -145,8 +166,14 @@ def _tails(evidence: Evidence, name: str, history: CalibrationHistory, settings:
             f"moves of {name} against their Pareto tail",
             tail_quantile_plot(sizes, one.tail.tail, f"{name}: QQ of the tail"),
         ),
-        (f"mean excess of {name}", threshold_mean_excess(one.mean_excess, f"{name}: mean excess")),
-        (f"threshold stability of {name}", threshold_stability(one.stability, f"{name}: Pareto tails over thresholds")),
+        (
+            f"mean excess of {name}",
+            threshold_mean_excess(one.mean_excess, f"{name}: mean excess", one.tail.tail.threshold),
+        ),
+        (
+            f"threshold stability of {name}",
+            threshold_stability(one.stability, f"{name}: Pareto tails over thresholds", one.tail.tail.threshold),
+        ),
     ]
     return Section(f"Evidence: {name}", notes, [table], pictures)
 
@@ -161,17 +188,24 @@ def _tenors(evidence: Evidence) -> Section:
                 fit = getattr(evidence.surfaces[name], side)
                 level, short, long = (one.value for one in (fit.shock, fit.short_power, fit.long_power))
                 fitted[f"{name} {side}"] = at_tenors(level, short, long, TENORS)
-    table = [
-        Column("underlying and side", list(charged), is_text=True),
-        *(Column(f"{days:g} d [%]", [f"{100 * shocks[n]:.1f}" for shocks in charged.values()])
-          for n, days in enumerate(TENORS)),
-    ]  # fmt: skip
+    tables = [_by_tenor(f"{kind}: underlying and side", shocks) for kind, shocks in
+              (("charged", charged), ("fitted to chains", fitted)) if shocks]  # fmt: skip
     note = "Charged: the shock of the 30-day vol times (30 / days)^power, one pair of powers for all. " + (
         "Fitted: what the chains of each say." if fitted else "No chains were given: the powers are not measured here."
     )
     return Section(
-        "Vol shocks by tenor", [note], [table], [("vol shocks by tenor", tenor_shocks(TENORS, charged, fitted))]
+        "Vol shocks by tenor", [note], tables, [("vol shocks by tenor", tenor_shocks(TENORS, charged, fitted))]
     )
+
+
+def _by_tenor(header: str, shocks: Mapping[str, FloatArray]) -> list[Column]:
+    return [
+        Column(header, list(shocks), is_text=True),
+        *(
+            Column(f"{days:g} d [%]", [f"{100 * one[n]:.1f}" for one in shocks.values()])
+            for n, days in enumerate(TENORS)
+        ),
+    ]
 
 
 def _joint(evidence: Evidence) -> list[Section]:
@@ -189,8 +223,15 @@ def _joint(evidence: Evidence) -> list[Section]:
     picture: tuple[str, Picture] = (
         "correlations of daily returns", correlation_matrix(list(evidence.found), evidence.correlation)
     )  # fmt: skip
-    note = "Credits are what a spread between two underlyings, with equal ranges on both legs, may save of its ranges."
-    return [Section("Correlation", [note], [table], [picture])]
+    notes = [
+        "Credits are what a spread between two underlyings, with equal ranges on both legs, may save of its ranges: "
+        "0.4 is 40 % of both together. They are evidence alone: worst_case grants none, and adds the losses of "
+        "underlyings.",
+        "What would be granted is the low end of the band, where it says from, and at least 0. Of the worst year "
+        "is the credit of the 365 rows in which it was smallest, wherever they begin: where that is below the low end, "
+        "that year would not have borne what is granted.",
+    ]
+    return [Section("Correlation", notes, [table], [picture])]
 
 
 def _grid(evidence: Evidence, settings: Settings) -> Section:
@@ -199,12 +240,14 @@ def _grid(evidence: Evidence, settings: Settings) -> Section:
         "The error of a grid is what any book of options and futures may lose on a fine grid beyond what it loses on "
         f"the grid, as a share of the range for one option contract; the curve is that of {of}, which needs most.",
         f"The book that has it: an {fit.worst_kind}.",
+        f"What is allowed, {100 * settings.grid_error:g} % by the settings, is the error {AT_VOLS}; {BETWEEN} "
+        "it may be more, which is the triangle, and above the line no mistake.",
     ]
     errors = evidence.node_errors
     table = [
         Column("underlying", list(errors), is_text=True),
-        Column("at most [%]", [f"{100 * one.bound:.2f}" for one in errors.values()]),
-        Column("with vols between those of the grid [%]", [f"{100 * one.with_vols:.2f}" for one in errors.values()]),
+        Column(f"error {AT_VOLS}, at most [%]", [f"{100 * one.bound:.2f}" for one in errors.values()]),
+        Column(f"error {BETWEEN}, at most [%]", [f"{100 * one.with_vols:.2f}" for one in errors.values()]),
         Column("worst book found [%]", [f"{100 * one.found:.2f}" for one in errors.values()]),
     ]
     curve = grid_error_curve(fit, settings.grid_error, f"largest error of a grid for any book, {of}")
@@ -218,6 +261,7 @@ def _limits(evidence: Evidence, settings: Settings, told: Sequence[str]) -> Sect
         f"A quantile at {100 * settings.confidence:g} % rests on few stretches of stress: the bands say how few. What "
         "no history holds, no band does either.",
         "The set is for the day after its histories. Whether margins by such sets hold is what `backtest` is for.",
+        *beside_history(evidence, settings),
         *doubts(evidence, settings),
     ]
     return Section("Limits", [*notes, *([f"Told of the files: {'; '.join(told)}."] if told else [])])

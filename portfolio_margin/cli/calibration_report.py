@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.cli.calibrated_vols import show_vols, vol_lines
+from portfolio_margin.cli.calibrated_vols import VOL_TITLE, factor_counts, range_counts, vol_columns, vol_lines
+from portfolio_margin.cli.calibration_sources import days_told
 from portfolio_margin.cli.output import Column, show_table
 from scenarios.calibrate.bootstrap import LEAST_CLUSTERS, Figure
 from scenarios.calibrate.grid_nodes import GridFit
@@ -23,6 +24,8 @@ from scenarios.shocks import VolDynamics
 
 FAMILY = "grid"
 Methods = Mapping[tuple[str, str], Figure]
+# The two errors of a grid, named alike wherever they are shown.
+AT_VOLS, BETWEEN = "at the vols of the grid", "with vols between those of the grid"
 
 
 class NodeErrors(NamedTuple):
@@ -68,7 +71,8 @@ def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
         cut = f", doubtful: {words}" if (words := _cut(ranged, settings)) else ""
         said[f"{FAMILY}.price_range.{name}"] = (
             f"{'/'.join(way)} {_band(ranged.methods[way])}{_buffer(ranged.drawn, settings)}, "
-            f"floor {100 * ranged.floor:.2f} %{cut}; price and vol together inside {100 * one.leverage.joint:.2f} %"
+            f"floor {100 * ranged.floor:.2f} %{cut}; what counts: {range_counts(one, settings)}; "
+            f"price and vol together inside {joint_told(one)}"
         )
         vol = one.vol
         for side, methods, used in (("up", vol.up_methods, vol.up_drawn), ("down", vol.down_methods, vol.down_drawn)):
@@ -78,12 +82,14 @@ def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
             )
     for line in vol_lines(evidence.found, evidence.surfaces, settings):
         said[f"{FAMILY}.vol_{line.side}.{line.underlying}"] += f"; what counts: {line.counts}"
-    factor = max(evidence.found.values(), key=lambda one: one.tail.used).tail.factor
+    most = max(evidence.found.values(), key=lambda one: (one.tail.used, one.tail.factor.value))
+    factor = most.tail.factor
     said[f"{FAMILY}.tail_factor"] = (
-        f"fitted {factor.value:.3f}, band {factor.low:.3f} to {factor.high:.3f}, least {settings.tail_low:g}"
+        f"fitted {100 * factor.value:.2f} %, band {100 * factor.low:.2f} to {100 * factor.high:.2f} %, "
+        f"least {100 * settings.tail_low:.2f} %; what counts: {factor_counts(most, settings)}"
     )
     errors = ", ".join(
-        f"{name} {100 * one.bound:.2f} %, with vols between those of the grid {100 * one.with_vols:.2f} %, "
+        f"{name} {AT_VOLS} {100 * one.bound:.2f} %, {BETWEEN} {100 * one.with_vols:.2f} %, "
         f"worst book found {100 * one.found:.2f} %"
         for name, one in evidence.node_errors.items()
     )
@@ -103,6 +109,12 @@ def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
             else "not measured: no chains were given"
         )
     return said
+
+
+def joint_told(one: Calibrated) -> str:
+    """On how many horizons price and vol were together inside what is charged, by the history that it is made of."""
+    how = one.leverage
+    return f"{100 * how.joint:.2f} % of {how.horizons:,} horizons, in sample"
 
 
 def _band(figure: Figure) -> str:
@@ -249,7 +261,7 @@ def show(evidence: Evidence, settings: Settings, title: str, margins: str) -> No
     ]
     share = f"{100 * settings.band:g} %"
     show_table(
-        f"moves over {settings.horizon_days:g} days at {100 * settings.confidence:g} %, bands of {share}",
+        f"moves over {days_told(settings.horizon_days)} at {100 * settings.confidence:g} %, bands of {share}",
         [*texts, *numbers, *counts],
     )
     _show_thresholds(evidence)
@@ -264,12 +276,12 @@ def show(evidence: Evidence, settings: Settings, title: str, margins: str) -> No
     if np.any(fit.fitted < fit.equal):
         buckets.append(Column("fitted nodes [%]", [f"{100 * error:.2f}" for error in fit.fitted]))
     show_table(
-        f"largest error of a grid for any book of options and futures, shares of the range of {of} a contract; "
-        f"with vols between those of the grid {100 * fit.vol_error:.2f} % at the nodes chosen",
+        f"largest error of a grid for any book of options and futures, shares of the range of {of} a contract, "
+        f"{AT_VOLS}; {BETWEEN} {100 * fit.vol_error:.2f} % at the nodes chosen",
         buckets,
     )
     _show_buffers(evidence, settings)
-    show_vols(vol_lines(evidence.found, evidence.surfaces, settings))
+    show_table(VOL_TITLE, vol_columns(vol_lines(evidence.found, evidence.surfaces, settings), settings))
     all_of = list(evidence.found.values())
     show_table(
         title,
@@ -277,13 +289,20 @@ def show(evidence: Evidence, settings: Settings, title: str, margins: str) -> No
             Column("underlying", list(evidence.found), right=False),
             Column("price range [%]", [f"{100 * one.range.chosen:.2f}" for one in all_of]),
             Column("floor [%]", [f"{100 * one.range.floor:.2f}" for one in all_of]),
+            Column("range by", [range_counts(one, settings) for one in all_of], right=False),
             Column("vol up [%]", [f"{100 * one.vol.up:.2f}" for one in all_of]),
             Column("vol down [%]", [f"{100 * one.vol.down:.2f}" for one in all_of]),
-            Column("tail factor", [f"{one.tail.used:.3f}" for one in all_of]),
+            Column("tail factor [%]", [f"{100 * one.tail.used:.2f}" for one in all_of]),
+            Column("tail factor by", [factor_counts(one, settings) for one in all_of], right=False),
             Column("tail shape", [f"{one.tail.tail.shape:.3f}" for one in all_of]),
-            Column("largest move [%]", [f"{100 * one.tail.largest:.1f}" for one in all_of]),
+            Column("largest fall [%]", [f"{100 * one.tail.largest_fall:.1f}" for one in all_of]),
+            Column("largest rise [%]", [f"{100 * one.tail.largest_rise:+.1f}" for one in all_of]),
             Column("price and vol inside [%]", [f"{100 * one.leverage.joint:.2f}" for one in all_of]),
-            Column("grid error [%]", [f"{100 * one.with_vols:.2f}" for one in evidence.node_errors.values()]),
+            Column("of horizons", [f"{one.leverage.horizons:,}" for one in all_of]),
+            Column(f"grid error {AT_VOLS} [%]", [f"{100 * one.bound:.2f}" for one in evidence.node_errors.values()]),
+            Column(
+                f"grid error {BETWEEN} [%]", [f"{100 * one.with_vols:.2f}" for one in evidence.node_errors.values()]
+            ),
             Column("worst book [%]", [f"{100 * one.found:.2f}" for one in evidence.node_errors.values()]),
         ],
         margins,
@@ -314,13 +333,13 @@ def _show_thresholds(evidence: Evidence) -> None:
         "Pareto tails of the moves over thresholds, unfiltered and in logarithm",
         [
             Column("underlying", [name for name, *_ in rows], right=False),
-            Column("threshold [%]", [f"{100 * one.stability.threshold[n]:.2f}" for _, one, n in rows]),
+            Column("threshold [% in logarithm]", [f"{100 * one.stability.threshold[n]:.2f}" for _, one, n in rows]),
             Column("moves above", [f"{one.stability.exceedances[n]:.0f}" for _, one, n in rows]),
-            Column("mean excess [%]", [f"{100 * one.mean_excess.mean[n]:.2f}" for _, one, n in rows]),
+            Column("mean excess [% in logarithm]", [f"{100 * one.mean_excess.mean[n]:.2f}" for _, one, n in rows]),
             Column("error", [f"{100 * one.mean_excess.error[n]:.2f}" for _, one, n in rows]),
             Column("shape", [f"{one.stability.shape[n]:.3f}" for _, one, n in rows]),
             Column("error", [f"{one.stability.shape_error[n]:.3f}" for _, one, n in rows]),
-            Column("quantile [%]", [f"{100 * one.stability.quantile[n]:.2f}" for _, one, n in rows]),
+            Column("quantile [% in logarithm]", [f"{100 * one.stability.quantile[n]:.2f}" for _, one, n in rows]),
         ],
     )
 

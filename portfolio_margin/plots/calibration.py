@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +15,7 @@ from scenarios.calibrate.joint_moves import Shrunk
 from scenarios.calibrate.tails import MeanExcess, Stability, Tail
 
 ALLOWED = "#c8372d"
+LINES, POINTS = ("-", (0, (4, 4)), ":", "-."), ("o", "s", "^", "D")  # of the first underlying and others
 ERROR_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 25.0)
 
 
@@ -27,12 +29,22 @@ def grid_error_curve(fit: GridFit, allowed: float, title: str = "") -> Picture:
     text = title or "largest error of a grid for any book"
     figure, axes = new_axes(text, "nodes on each side of 0", "error [% of the range, a contract]")
     axes.plot(fit.side, 100.0 * fit.equal, marker="o", markersize=4, label="equal buckets")
-    axes.plot(fit.side, 100.0 * fit.fitted, marker="x", markersize=5, linestyle="--", label="fitted nodes")
+    if np.any(fit.fitted < fit.equal):  # elsewhere the one line would hide the other
+        axes.plot(fit.side, 100.0 * fit.fitted, marker="x", markersize=5, linestyle="--", label="fitted nodes")
     side = len(fit.nodes) // 2
-    axes.plot([side], [100.0 * fit.error], "s", markersize=9, fillstyle="none", color="black", label="chosen")
+    axes.plot(
+        [side],
+        [100.0 * fit.error],
+        "s",
+        markersize=9,
+        fillstyle="none",
+        color="black",
+        label="chosen, at the vols of the grid",
+    )
     axes.plot([side], [100.0 * fit.vol_error], "^", markersize=7, fillstyle="none", color="black",
-              label="chosen, with vols between those of the grid")  # fmt: skip
-    axes.axhline(100.0 * allowed, color=ALLOWED, linestyle="--", linewidth=0.8, label=f"allowed, {100 * allowed:g} %")
+              label="chosen, with vols between those of the grid (may be above what is allowed)")  # fmt: skip
+    said = f"allowed at the vols of the grid, {100 * allowed:g} %"
+    axes.axhline(100.0 * allowed, color=ALLOWED, linestyle="--", linewidth=0.8, label=said)
     axes.set_yscale("log")
     low, high = 100.0 * min(fit.fitted.min(), allowed), 100.0 * fit.equal.max()
     shown = [tick for tick in ERROR_TICKS if 0.7 * low <= tick <= 1.3 * high]
@@ -55,7 +67,8 @@ def tail_quantile_plot(sizes: ArrayLike, tail: Tail, title: str = "") -> Picture
     moves = np.sort(np.asarray(sizes, dtype=np.float64))[::-1][: tail.exceedances]
     levels = 1.0 - (np.arange(len(moves)) + 0.5) / tail.observations
     fitted = np.array([tail.quantile(float(level)) for level in levels])
-    figure, axes = new_axes(title or "moves against a Pareto tail", "quantile of the tail [%]", "move [%]")
+    figure, axes = new_axes(title or "moves against a Pareto tail", "quantile of the tail [% in logarithm]",
+                            "move [% in logarithm]")  # fmt: skip
     axes.plot(100.0 * fitted, 100.0 * moves, ".", markersize=5, label=f"{len(moves):,} moves beyond the threshold")
     ends = 100.0 * np.array([tail.threshold, max(fitted.max(initial=tail.threshold), moves.max(initial=0.0))])
     axes.plot(ends, ends, color="black", linewidth=0.8, label=f"Pareto, shape {tail.shape:.3f}")
@@ -63,23 +76,29 @@ def tail_quantile_plot(sizes: ArrayLike, tail: Tail, title: str = "") -> Picture
     return Picture(figure, frame({"pareto": fitted, "move": moves}, {"unit": "logarithm"}))
 
 
-def threshold_mean_excess(found: MeanExcess, title: str = "") -> Picture:
+def threshold_mean_excess(found: MeanExcess, title: str = "", chosen: float | None = None) -> Picture:
     """Mean excess of moves over thresholds with two standard errors; a line that rises is a tail of Pareto kind.
+
+    chosen  threshold to mark, in logarithm; None for none
 
     The frame: threshold, mean_excess, error (in logarithm), count.
     """
-    figure, axes = new_axes(title or "mean excess over thresholds", "threshold [%]", "mean excess [%]")
+    figure, axes = new_axes(title or "mean excess over thresholds", "threshold [% in logarithm]",
+                            "mean excess [% in logarithm]")  # fmt: skip
     axes.errorbar(100.0 * found.threshold, 100.0 * found.mean, yerr=200.0 * found.error, marker="o", markersize=4,
                   capsize=3, label="mean excess, two standard errors")  # fmt: skip
     axes.set(ylim=(0.0, None))
+    _mark(axes, chosen)
     axes.legend(fontsize="small", loc="upper left")
     columns = {"threshold": found.threshold, "mean_excess": found.mean, "error": found.error, "count": found.above}
     return Picture(figure, frame(columns, {"unit": "logarithm"}))
 
 
-def threshold_stability(found: Stability, title: str = "") -> Picture:
-    """Shape of the Pareto tail, with two standard errors, and the quantile it says, over thresholds; from a good one on
-    both stand still.
+def threshold_stability(found: Stability, title: str = "", chosen: float | None = None) -> Picture:
+    """Shape of the Pareto tail, with two standard errors, and the quantile it says, over thresholds; the less both move
+    around the chosen one, the less the choice matters.
+
+    chosen  threshold to mark, in logarithm; None for none
 
     The frame: threshold, shape, error, quantile (in logarithm), count.
     """
@@ -94,12 +113,26 @@ def threshold_stability(found: Stability, title: str = "") -> Picture:
     above.set(ylabel="shape, two errors")
     below.plot(100.0 * found.threshold, 100.0 * found.quantile, marker="o", markersize=4)
     low, high = 100.0 * found.quantile.min(), 100.0 * found.quantile.max()
-    below.set(xlabel="threshold [%]", ylabel="quantile [%]", ylim=(low - 0.1 * abs(low), high + 0.1 * abs(high)))
+    below.set(
+        xlabel="threshold [% in logarithm]",
+        ylabel="quantile [% in logarithm]",
+        ylim=(low - 0.1 * abs(low), high + 0.1 * abs(high)),
+    )
     for axes in (above, below):
         axes.grid(visible=True, alpha=0.3)
+        _mark(axes, chosen)
+    if chosen is not None:
+        above.legend(fontsize="small")
     columns = {"threshold": found.threshold, "shape": found.shape, "error": found.shape_error,
                "quantile": found.quantile, "count": found.exceedances}  # fmt: skip
     return Picture(figure, frame(columns, {"unit": "logarithm"}))
+
+
+def _mark(axes: Any, chosen: float | None) -> None:
+    """A line at the threshold that the settings take."""
+    if chosen is not None:
+        label = f"chosen, {100 * chosen:.2f} %"
+        axes.axvline(100.0 * chosen, color=ALLOWED, linestyle="--", linewidth=0.8, label=label)
 
 
 def tenor_shocks(
@@ -108,7 +141,8 @@ def tenor_shocks(
     """Vol shocks over days to expiry, charged as lines and fitted to chains as points.
 
     days     (K,) to expiry
-    charged  name of a side -> (K,) relative vol moves
+    charged  name of a side, or of an underlying and a side -> (K,) relative vol moves; the first underlying has whole
+             lines, others dashes, through which lines below are seen
     fitted   the same fitted to chains, {} where there were none
     title    in place of the usual one
 
@@ -117,9 +151,13 @@ def tenor_shocks(
     figure, axes = new_axes(title or "vol shocks by tenor", "days to expiry", "vol shock [% of vol]")
     tenors = np.asarray(days, dtype=np.float64)
     names, kinds, values = [], [], []
+    of = list(dict.fromkeys(name.rpartition(" ")[0] for name in (*charged, *fitted)))
     for kind, shocks in (("charged", charged), ("fitted", fitted)):
         for n, (name, shock) in enumerate(shocks.items()):
-            style = {"linestyle": "-", "marker": ""} if kind == "charged" else {"linestyle": "", "marker": "o"}
+            own = of.index(name.rpartition(" ")[0]) % len(LINES)
+            line = {"linestyle": LINES[own], "linewidth": 2.4 if own == 0 else 1.5, "marker": ""}
+            point = {"linestyle": "", "marker": POINTS[own], "fillstyle": "none"}
+            style = line if kind == "charged" else point
             axes.plot(tenors, 100.0 * np.asarray(shock), color=f"C{n}", label=f"{name}, {kind}", **style)
             names.append(name)
             kinds.append(kind)

@@ -210,10 +210,14 @@ def _distances(terms: GridTerms, nodes: FloatArray, vols: FloatArray) -> FloatAr
 
 def _kind(terms: GridTerms, nodes: FloatArray) -> str:
     if terms.expiring:
-        return f"option of {min(terms.expiry_days):g} days bought and hedged, struck midway between two nodes"
+        return f"option of {_days(min(terms.expiry_days))} bought and hedged, struck midway between two nodes"
     row = int(np.argmax(_distances(terms, nodes, terms.vol_moves)))
     strike, expiry = (float(column[row]) for column in strip(terms, nodes)[:2])
-    return f"option of {expiry:g} days bought and hedged, struck at {100 * (strike - 1.0):+.1f} %"
+    return f"option of {_days(expiry)} bought and hedged, struck at {100 * (strike - 1.0):+.1f} %"
+
+
+def _days(count: float) -> str:
+    return "1 day" if count == 1.0 else f"{count:g} days"
 
 
 def _descend(terms: GridTerms, nodes: FloatArray) -> FloatArray:

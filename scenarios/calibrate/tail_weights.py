@@ -37,7 +37,7 @@ class TailWeights(NamedTuple):
     factor     weight x |move| over the range; above 1 it is cut in a grid, whose weights end at 1
     used       what a grid takes: the factor, at least `tail_low` and at most 1
     power      with which needed weights fall as wings lie farther out; 1 is the law, NaN where the tail ends before
-    largest    largest move there was, relative size
+    largest_fall, largest_rise   of the price over the horizon, relative: -0.39 is 39 % down; 0 for none
     covered    share of the moves beyond the range whose loss on that wing the charge covers; 1 where there was none
     worst      largest loss on that wing less its charge, share of the price; 0 where all are covered
     tail       the Pareto tail of the moves over the horizon
@@ -46,7 +46,8 @@ class TailWeights(NamedTuple):
     factor: Figure
     used: float
     power: float
-    largest: float
+    largest_fall: float
+    largest_rise: float
     covered: float
     worst: float
     tail: Tail
@@ -66,7 +67,8 @@ def tail_weights(returns: ArrayLike, price_range: float, farthest: float, settin
             f"must be outside it"
         )
     moves = np.asarray(returns, dtype=np.float64)[-int(settings.lookback_days) :]
-    sizes = np.abs(horizon_moves(moves, int(settings.horizon_days)))
+    signed = horizon_moves(moves, int(settings.horizon_days))
+    sizes = np.abs(signed)
     tail = _tail(sizes, settings)
     value = wing_factor(tail, price_range, farthest)
     rows = block_rows(len(sizes), block_length(sizes, settings), int(settings.draws), int(settings.seed))
@@ -81,7 +83,8 @@ def tail_weights(returns: ArrayLike, price_range: float, farthest: float, settin
         factor=band(value, drawn, settings.band),
         used=used,
         power=needed_power(tail, price_range, farthest),
-        largest=float(as_relative(sizes.max())),
+        largest_fall=float(as_relative(min(signed.min(), 0.0))),
+        largest_rise=float(as_relative(max(signed.max(), 0.0))),
         covered=float(np.mean(beyond <= charge)) if len(beyond) else 1.0,
         worst=float(max((beyond - charge).max(initial=0.0), 0.0)),
         tail=tail,

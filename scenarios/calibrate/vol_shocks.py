@@ -235,7 +235,8 @@ class Leverage(NamedTuple):
     down, up     per unit of log move, of falls (their size) and of rises
     residual     standard deviation of the rest, in logarithm
     correlation  of the two moves
-    joint        share of the horizons inside both the price range and the vol shocks
+    joint        share of the horizons inside both the price range and the vol shocks, of the history that made them
+    horizons     how many there were, overlapping
     crash_up     mean relative change of the vol where the price fell beyond its range; NaN where it never did
     """
 
@@ -244,6 +245,7 @@ class Leverage(NamedTuple):
     residual: float
     correlation: float
     joint: float
+    horizons: int
     crash_up: float
 
 
@@ -264,5 +266,12 @@ def leverage(
     inside = (np.abs(move) <= price_range) & (change <= up) & (change >= -down)
     fell = move < -price_range
     crash = float(change[fell].mean()) if np.any(fell) else float("nan")
-    correlation = float(np.corrcoef(price, vol)[0, 1])
-    return Leverage(float(slopes[0]), float(slopes[1]), float(rest.std()), correlation, float(inside.mean()), crash)
+    return Leverage(
+        down=float(slopes[0]),
+        up=float(slopes[1]),
+        residual=float(rest.std()),
+        correlation=float(np.corrcoef(price, vol)[0, 1]),
+        joint=float(inside.mean()),
+        horizons=len(inside),
+        crash_up=crash,
+    )

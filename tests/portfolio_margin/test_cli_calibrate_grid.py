@@ -157,15 +157,15 @@ def test_a_buffer_is_told(run: Any, tmp_path: Path) -> None:
     assert "whole again 365 days after it was used up" in shown
 
 
-CALCULATED = "calculated, with its buffer"
+BUFFERED = "calculated, with its buffer"
 
 
 @pytest.mark.parametrize(
     ("lines", "counts"),
     [
         ("", ("least", "least")),
-        ("vol_low = 0.01", (CALCULATED, CALCULATED)),
-        ("vol_low = 0.01\nbuffer = 0.0", ("floor", CALCULATED)),
+        ("vol_low = 0.01", (BUFFERED, BUFFERED)),
+        ("vol_low = 0.01\nbuffer = 0.0", ("floor", "calculated")),
         ("vol_low = 0.01\nvol_high = 0.02", ("most", "most")),
     ],
 )

@@ -189,7 +189,7 @@ def test_the_curve_falls_and_equal_nodes_are_the_best_where_something_expires() 
     assert found.equal == pytest.approx(0.25 / found.side) and np.array_equal(found.equal, found.fitted)
     assert found.error == found.equal[-1] <= 0.03 < found.equal[-2]
     assert np.array_equal(found.nodes, equal_nodes(0.03)) and len(found.nodes) == 2 * 9 + 1
-    assert found.error <= found.vol_error < 0.04 and "1 days" in found.worst_kind
+    assert found.error <= found.vol_error < 0.04 and "of 1 day bought" in found.worst_kind
     # A node that is moved leaves a wider gap, and a book that shows it.
     moved = found.nodes.copy()
     moved[4] += 0.01

@@ -52,7 +52,9 @@ def test_a_history_has_its_law() -> None:
     found = tail_weights(returns, 0.08, 5.0, settings)
     assert found.factor.low <= found.factor.value <= found.factor.high
     assert found.used == min(found.factor.value, 1.0)
-    assert found.largest == pytest.approx(np.expm1(np.abs(returns).max()))
+    # A fall stays one: by its size in logarithm it would be shown as the rise that undoes it.
+    assert found.largest_fall == pytest.approx(np.expm1(returns.min())) and -1.0 < found.largest_fall < 0.0
+    assert found.largest_rise == pytest.approx(np.expm1(returns.max()))
     beyond = np.maximum(np.expm1(np.abs(returns)) - 0.08, 0.0)
     charge = found.used * 0.08 * (1.0 - 0.08 / 5.0)
     assert found.worst == pytest.approx(beyond.max() - charge)

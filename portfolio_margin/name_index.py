@@ -2,7 +2,7 @@
 
 A dict of a million names lies in some 140 MB, of which every look reads four far places: the table, the entry, the name
 and the number. Where memory that has not been read for a while is slow, as on a virtual machine, that was most of what
-a slow answer to one order waited for. Here a look reads three places in 25 MB: a table of rows (open addressing, linear
+a slow answer to one order waited for. Here a look reads three places in 31 MB: a table of rows (open addressing, linear
 probing: Knuth, The Art of Computer Programming 3, section 6.4, algorithm L) and the letters of the names one after the
 other.
 """
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# Places of the table for a name at least, a power of two: a look tries 1.2 places on average then, 1.5 when names that
+# Places of the table for a name at least, a power of two: a look tries 1.1 places on average then, 1.5 when names that
 # were added have filled half of it.
 PLACES = 2
 FREE = -1

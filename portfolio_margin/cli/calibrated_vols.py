@@ -79,6 +79,14 @@ def range_counts(one: Calibrated, settings: Settings) -> str:
     return MOST if high < known[counts] * (1.0 - 1e-9) else counts
 
 
+def range_cut(one: Calibrated, settings: Settings) -> str:
+    """What the upper bound of the settings takes off a price range; "" where it is nothing."""
+    if range_counts(one, settings) != MOST:
+        return ""
+    asked = max(one.range.held, one.range.floor)
+    return f"{100 * asked:.2f} % is asked for and range_high = {settings.range_high:g} cuts it"
+
+
 def factor_counts(one: Calibrated, settings: Settings) -> str:
     """Whether a factor of far moves is the fitted one, the least of the settings, or 1, the most."""
     if one.tail.factor.value < settings.tail_low:

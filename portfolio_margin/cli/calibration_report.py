@@ -7,13 +7,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.cli.calibrated_vols import VOL_TITLE, factor_counts, range_counts, vol_columns, vol_lines
+from portfolio_margin.cli.calibrated_vols import (
+    VOL_TITLE,
+    factor_counts,
+    range_counts,
+    range_cut,
+    vol_columns,
+    vol_lines,
+)
 from portfolio_margin.cli.calibration_sources import days_told
 from portfolio_margin.cli.output import Column, show_table
 from scenarios.calibrate.bootstrap import LEAST_CLUSTERS, Figure
 from scenarios.calibrate.grid_nodes import GridFit
 from scenarios.calibrate.joint_moves import Credit, Shrunk
-from scenarios.calibrate.price_range import PriceRange
 from scenarios.calibrate.settings import Settings, least_vol_move
 from scenarios.calibrate.surface_shocks import SurfaceShocks
 from scenarios.calibrate.surfaces import TENORS
@@ -68,7 +74,7 @@ def remarks(evidence: Evidence, settings: Settings) -> dict[str, str]:
     way = (settings.filter, settings.tail)
     for name, one in evidence.found.items():
         ranged = one.range
-        cut = f", doubtful: {words}" if (words := _cut(ranged, settings)) else ""
+        cut = f", doubtful: {words}" if (words := range_cut(one, settings)) else ""
         said[f"{FAMILY}.price_range.{name}"] = (
             f"{'/'.join(way)} {_band(ranged.methods[way])}{_buffer(ranged.drawn, settings)}, "
             f"floor {100 * ranged.floor:.2f} %{cut}; what counts: {range_counts(one, settings)}; "
@@ -153,7 +159,7 @@ def doubts(evidence: Evidence, settings: Settings) -> list[str]:
                     f"{name}, {parameter}: the moves beyond it come in {methods[way].clusters:.0f} clusters; of fewer "
                     f"than {LEAST_CLUSTERS} a band may be too narrow"
                 )
-        if cut := _cut(one.range, settings):
+        if cut := range_cut(one, settings):
             said.append(f"{name}, price_range: {cut}, so that fewer than {100 * settings.confidence:g} % are covered")
         if at_bound := degenerate(one.garch):
             said.append(f"{name}, garch at a bound, {at_bound}; figures behind it say little: is a jump no move?")
@@ -165,14 +171,6 @@ def doubts(evidence: Evidence, settings: Settings) -> list[str]:
                 f"{100 * settings.confidence:g} %; their shocks are about the largest moves there were"
             )
     return said
-
-
-def _cut(ranged: PriceRange, settings: Settings) -> str:
-    """What the upper bound of the settings takes off a range; "" where it is nothing."""
-    asked = max(ranged.held, ranged.floor)
-    if asked <= ranged.chosen:
-        return ""
-    return f"{100 * asked:.2f} % is asked for and range_high = {settings.range_high:g} cuts it"
 
 
 def _buffer(used: float, settings: Settings) -> str:

@@ -160,7 +160,7 @@ def doubts(evidence: Evidence, settings: Settings) -> list[str]:
                     f"than {LEAST_CLUSTERS} a band may be too narrow"
                 )
         if cut := range_cut(one, settings):
-            said.append(f"{name}, price_range: {cut}, so that fewer than {100 * settings.confidence:g} % are covered")
+            said.append(f"{name}, price_range: {cut}, so that it may cover fewer than {100 * settings.confidence:g} %")
         if at_bound := degenerate(one.garch):
             said.append(f"{name}, garch at a bound, {at_bound}; figures behind it say little: is a jump no move?")
     for name, surface in evidence.surfaces.items():

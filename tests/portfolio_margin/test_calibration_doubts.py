@@ -38,5 +38,5 @@ def test_a_range_that_its_bound_cuts_is_told(found: Calibrated) -> None:
     cut = found._replace(range=found.range._replace(chosen=settings.range_high))
     for one, chosen, count in ((cut, settings, 1), (found, SETTINGS, 0)):
         evidence = Evidence({"X": one}, {}, None, {}, None, {}, VolDynamics())  # type: ignore[arg-type]
-        told = [said for said in doubts(evidence, chosen) if "cuts it, so that fewer than 99 % are covered" in said]
+        told = [said for said in doubts(evidence, chosen) if "cuts it, so that it may cover fewer than 99 %" in said]
         assert len(told) == count

@@ -95,9 +95,9 @@ class Operations(NamedTuple):
     store: Any
 
 
-def width_of(columns: int) -> tuple[int, int]:
+def width_of(columns: int, widest: int = WIDEST) -> tuple[int, int]:
     """Width and number of the vectors that columns are cut into: the fewest, then the narrowest."""
-    chunks = max(1, -(-columns // WIDEST))
+    chunks = max(1, -(-columns // widest))
     each = -(-columns // chunks)
     return min(width for width in WIDTHS if width >= each), chunks
 

@@ -256,7 +256,7 @@ class Job:
         given = table, self.width, self.chunks
         self.rows, self.terms = _rows(*given), _terms(table)
         if screened:
-            self.rows = self.rows._replace(screen=screen_numba.prepared(*given, len(positions.quantity)))
+            self.rows = self.rows._replace(screen=screen_numba.prepared(table, len(positions.quantity)))
         self.screen_pays = True
 
     def starts(self, first: int, last: int) -> IntArray:
@@ -269,7 +269,7 @@ class Job:
         odd = np.empty(len(segments.size), np.bool_)
         columns, chosen = (self.positions.instrument_idx, self.positions.quantity), np.empty(0, np.bool_)
         if rows.screen is not None and self.screen_pays:
-            left, chosen = screen_numba.screen(segments, columns, self.table, rows.per_unit, rows.screen, self.width)
+            left, chosen = screen_numba.screen(segments, columns, self.table, rows.per_unit, rows.screen)
             if left == 0:
                 return 0
             # Of several threads each may find that out; the numbers are the same either way.

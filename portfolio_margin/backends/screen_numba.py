@@ -77,10 +77,11 @@ class Room(NamedTuple):
 class Screen(NamedTuple):
     """A table as the screen reads it.
 
-    single     (chunks * N, W) rows in single precision, cut like those of the exact kernel
+    single     (chunks * N, W) rows in single precision, cut into chunks of `width` columns
     columns    (K, N) the same rows in double precision, scenario by scenario
     weight     (N,) largest magnitude of a row, at least LEAST_MAGNITUDE
     largest    weight of a contract, at most
+    width      columns of a chunk: all registers hold twice as many as in the exact kernel
     room       of one thread
     """
 
@@ -88,6 +89,7 @@ class Screen(NamedTuple):
     columns: FloatArray
     weight: FloatArray
     largest: float
+    width: int
     room: Room
 
     def for_thread(self, copied: bool) -> Screen:
@@ -98,7 +100,7 @@ class Screen(NamedTuple):
         return self._replace(single=lanes.aligned(self.single), columns=lanes.aligned(self.columns), room=room)
 
 
-def prepared(table: Table, width: int, chunks: int, positions: int) -> Screen | None:
+def prepared(table: Table, positions: int) -> Screen | None:
     """The screen of a table for so many positions; None where it would not pay, or not hold."""
     most = table.magnitude.max(initial=0.0)
     few = positions < POSITIONS_PER_ROW * len(table.rows)
@@ -106,8 +108,9 @@ def prepared(table: Table, width: int, chunks: int, positions: int) -> Screen | 
         return None
     weight = np.maximum(table.magnitude, LEAST_MAGNITUDE)
     largest = float(weight[table.contract].max(initial=LEAST_MAGNITUDE))
+    width, chunks = lanes.width_of(table.rows.shape[1], lanes.WIDTHS[-1])
     single = lanes.chunked(table.rows, width, chunks, lanes.IN_SINGLE)
-    return Screen(single, lanes.aligned(table.rows.T), weight, largest, _room(chunks))
+    return Screen(single, lanes.aligned(table.rows.T), weight, largest, width, _room(chunks))
 
 
 def _room(chunks: int) -> Room:
@@ -163,30 +166,16 @@ def _odd_template(tag: str) -> Any:
     return odd_ones
 
 
-def _exact_template(tag: str) -> Any:
-    def exact(first, last, block, held, column, odd):
-        """The sum of the scenario of a column: of whole ticks, so in whatever order.
-
-        Four sums, because each addition waits for the one before it.
-        """
+def _sum_template(tag: str) -> Any:
+    def summed(first, last, base, instrument_idx, held, column):
+        """The sum of the scenario of a column: of whole ticks, so in whatever order."""
         tag  # noqa: B018
-        base, instrument_idx, p = block[1], block[2][0], first
-        a, b, c, d = 0.0, 0.0, 0.0, 0.0
-        while p + 4 <= last:
-            a += held[p - base] * column[instrument_idx[p]]
-            b += held[p + 1 - base] * column[instrument_idx[p + 1]]
-            c += held[p + 2 - base] * column[instrument_idx[p + 2]]
-            d += held[p + 3 - base] * column[instrument_idx[p + 3]]
-            p += 4
-        while p < last:
-            a += held[p - base] * column[instrument_idx[p]]
-            p += 1
-        total = (a + b) + (c + d)
-        if odd > 0:
-            total = ODD(first, last, block, held, column, total)[0]  # noqa: F821
+        total = 0.0
+        for p in range(first, last):
+            total += held[p - base] * column[instrument_idx[p]]
         return total
 
-    return exact
+    return summed
 
 
 def _look_template(tag: str) -> Any:
@@ -231,42 +220,74 @@ def _limit(low: float, positions: int, gross: float, odd: int) -> float:
 
 def _across_template(tag: str) -> Any:
     def across(positions, chunks, once, known, j):
-        """Leave out the scenarios of chunks whose lowest sum is above the limit that all chunks set."""
+        """Leave out the scenarios of chunks whose lowest sum is above the limit that all chunks set.
+
+        Returns the bits and the first scenario of the only chunk that is left, or -1 where there are several.
+        """
         tag  # noqa: B018
         bits, low, gross, odd = known
-        least = 0.0
+        least, found, begins = 0.0, 0, 0
         for chunk in range(chunks):
             least = min(least, low[chunk * once + j])
         limit = LIMIT(least, positions, gross[j], odd[j])  # noqa: F821
         for chunk in range(chunks):
             if low[chunk * once + j] > limit:
                 bits[chunk * once + j] = 0
+            left = bits[chunk * once + j]
+            if left != 0:
+                found, begins = (left if found == 0 else -1), chunk * WIDTH  # noqa: F821
+        return found, begins
 
     return across
+
+
+def _several_template(tag: str) -> Any:
+    def several(r, block, held, columns, contracts, chunks, once, known, j, found):
+        """Loss of a segment of which several scenarios are left, or that has odd positions; 1 if chosen instead."""
+        tag  # noqa: B018
+        start, base, (instrument_idx, _), _ = block
+        (bits, _, gross, odd), (loss, scenario, size, chosen) = known, found
+        first, last, best, where, tried = start[r], start[r + 1], 0.0, -1, 0
+        for chunk in range(chunks):
+            left = bits[chunk * once + j]
+            while left != 0 and tried <= MOST_LEFT:
+                s = chunk * WIDTH + lanes.first_place(left)  # noqa: F821
+                left, tried = left & (left - 1), tried + 1
+                column = lanes.offset(columns, s * contracts)
+                total = SUM(first, last, base, instrument_idx, held, column)  # noqa: F821
+                if odd[j] > 0:
+                    total = ODD(first, last, block, held, column, total)[0]  # noqa: F821
+                if total < best:
+                    best, where = total, s
+        loss[r], scenario[r], size[r] = 0.0 - best, where, gross[j]
+        again = odd[j] < 0 or tried > MOST_LEFT
+        chosen[r] = again
+        return 1 if again else 0
+
+    return several
 
 
 def _settle_template(tag: str) -> Any:
     def settle(low_r, high_r, block, held, columns, contracts, chunks, once, known, found):
         """Losses of segments low_r to high_r - 1 and their first scenarios; how many are chosen instead."""
         tag  # noqa: B018
-        start, (bits, _, gross, odd), (loss, scenario, size, chosen) = block[0], known, found
+        start, base, (instrument_idx, _), _ = block
+        (bits, _, gross, odd), (loss, scenario, size, chosen) = known, found
         left_over = 0
         for r in range(low_r, high_r):
-            first, last, j, best, where, tried = start[r], start[r + 1], r - low_r, 0.0, -1, 0
+            first, last, j = start[r], start[r + 1], r - low_r
+            left, s = bits[j], 0
             if chunks > 1:
-                ACROSS(last - first, chunks, once, known, j)  # noqa: F821
-            for chunk in range(chunks):
-                left = bits[chunk * once + j]
-                while left != 0 and tried <= MOST_LEFT:
-                    s = chunk * WIDTH + lanes.first_place(left)  # noqa: F821
-                    left, tried = left & (left - 1), tried + 1
-                    total = EXACT(first, last, block, held, lanes.offset(columns, s * contracts), odd[j])  # noqa: F821
-                    if total < best:
-                        best, where = total, s
-            loss[r], scenario[r], size[r] = 0.0 - best, where, gross[j]
-            again = odd[j] < 0 or tried > MOST_LEFT
-            chosen[r] = again
-            left_over += again
+                left, s = ACROSS(last - first, chunks, once, known, j)  # noqa: F821
+            if odd[j] != 0 or left & (left - 1) != 0:
+                left_over += SEVERAL(r, block, held, columns, contracts, chunks, once, known, j, found)  # noqa: F821
+                continue
+            total = 0.0
+            if left != 0:
+                s += lanes.first_place(left)
+                total = SUM(first, last, base, instrument_idx, held, lanes.offset(columns, s * contracts))  # noqa: F821
+            best, where = (total, s) if total < 0.0 else (0.0, -1)
+            loss[r], scenario[r], size[r], chosen[r] = 0.0 - best, where, gross[j], 0
         return left_over
 
     return settle
@@ -330,15 +351,16 @@ def _screened(width: int) -> Any:
     tag = f"{width} {XP.source_hash(lanes, steps)}"
 
     def part(template: Any, names: dict[str, Any], tag: str = tag, **options: Any) -> Any:
-        return XP.compile_kernel(template(""), tag, None, names, fastmath=False, **options)
+        return XP.compile_kernel(template(""), tag, None, names, **{"fastmath": False, **options})
 
     limit = numba.njit(nogil=True, error_model="numpy")(_limit)
     by_row, by_column = (
         part(_odd_template, {"ADD": add, "UNITS": steps.looked_at}, tag + name)
         for name, add in (("single", _add_single(width)), ("exact", _add_exact))
     )
-    exact = part(_exact_template, {"ODD": by_column}, forceinline=True)
-    across = part(_across_template, {"LIMIT": limit})
+    summed = part(_sum_template, {}, forceinline=True, fastmath={"reassoc", "contract", "nsz"})
+    several = part(_several_template, {"SUM": summed, "ODD": by_column, "WIDTH": width})
+    across = part(_across_template, {"LIMIT": limit, "WIDTH": width})
     look = {
         "ZEROS": vector.zeros, "ADD_ROW": vector.add_row, "LOWEST": vector.lowest, "BELOW": vector.below,
         "LIMIT": limit, "ODD": by_row,
@@ -346,19 +368,17 @@ def _screened(width: int) -> Any:
     parts = {
         "STEPS": part(_steps_template, {}),
         "LOOK": part(_look_template, look),
-        "SETTLE": part(_settle_template, {"EXACT": exact, "ACROSS": across, "WIDTH": width}),
+        "SETTLE": part(_settle_template, {"SUM": summed, "SEVERAL": several, "ACROSS": across}),
         "WIDTH": width,
     }
     return part(_screen_template, parts)
 
 
-def screen(
-    segments: Any, columns: Any, table: Table, per_unit: FloatArray, prepared: Screen, width: int
-) -> tuple[int, BoolArray]:
+def screen(segments: Any, columns: Any, table: Table, per_unit: FloatArray, prepared: Screen) -> tuple[int, BoolArray]:
     """Fill losses, scenarios and sizes of the segments; how many the exact kernel must look at, and (R,) which."""
     chosen = np.empty(len(segments.size), np.uint8)
     given = segments.start, segments.loss, segments.scenario, segments.size
     terms = read_only(table.unit), read_only(table.long_weight)
-    table_read = (*prepared[:-1], tuple(prepared.room))
-    left = _screened(width)(given, *columns, terms, per_unit, table_read, chosen)
+    table_read = (*prepared[:-2], tuple(prepared.room))
+    left = _screened(prepared.width)(given, *columns, terms, per_unit, table_read, chosen)
     return int(left), chosen.view(np.bool_)

@@ -127,6 +127,16 @@ def test_as_many_are_left_as_can_be_settled_one_by_one_and_more(monkeypatch: pyt
     assert asked == [0] * MOST_LEFT + [1, 1]
 
 
+@pytest.mark.parametrize("scenarios", [16, 33, 64, 65, 128, 200])
+def test_the_only_scenario_that_is_left_may_be_any(scenarios: int) -> None:
+    """One contract a scenario, which loses there alone: each account has another worst one."""
+    rows = np.where(np.eye(scenarios, dtype=bool), -(10**6), 10**6)
+    accounts = [[(n, 0.1 * (n + 1))] for n in range(scenarios)]
+    loss, where = _same(_positions(accounts, scenarios), _table(rows))
+    assert where.tolist() == list(range(scenarios))
+    assert loss.tolist() == [1e6 * (n + 1) for n in range(scenarios)]
+
+
 @pytest.mark.parametrize("magnitude", [2.0**-30, 1.0, 2.0**40, 2.0**70, 1e300])
 @pytest.mark.parametrize("rounded", [True, False])
 def test_rows_of_any_size(magnitude: float, rounded: bool) -> None:

@@ -21,16 +21,31 @@ def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[st
     Scalars, lists, numpy arrays and pandas series are accepted. DataError names what is not numbers, and the
     shapes where they do not broadcast.
     """
+    arrays, shape = _broadcast(function, named)
+    return {name: _flat(array, shape) for name, array in arrays.items()}, shape
+
+
+def flat_table(function: str, named: Mapping[str, ArrayLike]) -> FloatArray:
+    """What `flat_columns` gives as rows of a new array: for kernels that take one array sooner than many."""
+    arrays, shape = _broadcast(function, named)
+    table = np.empty((len(arrays), math.prod(shape)))
+    rows = table.reshape(len(arrays), *shape)
+    for n, array in enumerate(arrays.values()):
+        rows[n] = array
+    return table
+
+
+def _broadcast(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[str, FloatArray], tuple[int, ...]]:
+    """Arguments as float64 arrays, and the shape that they broadcast to."""
     arrays = {name: numbers(function, name, value) for name, value in named.items()}
     try:
         different = {array.shape for array in arrays.values()}
         if len(different) > 1:
             different.discard(())  # numbers fit any shape, and the function below takes as long as all the rest
-        shape = different.pop() if len(different) == 1 else np.broadcast_shapes(*different)
+        return arrays, different.pop() if len(different) == 1 else np.broadcast_shapes(*different)
     except ValueError:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise DataError([Problem(function, None, "shapes", shapes, "these do not broadcast")]) from None
-    return {name: _flat(array, shape) for name, array in arrays.items()}, shape
 
 
 def _flat(array: FloatArray, shape: tuple[int, ...]) -> FloatArray:

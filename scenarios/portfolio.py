@@ -16,17 +16,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arrays import MAX_SCENARIOS, FloatArray, IntArray
-from pricing.columns import check_rows, flat_columns, numbers
+from pricing.columns import check_rows, flat_table, numbers
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.price import check_threads
 from scenarios.legs import (
+    DISCOUNT,
     LARGEST_DISCOUNT,
     LARGEST_PRICE,
     LARGEST_VOL,
     LONGEST,
     SMALLEST_PRICE,
+    TAU,
     Grid,
-    Legs,
 )
 
 NAME = "portfolio_pnl"
@@ -78,16 +79,16 @@ def portfolio_pnl(
     if backend not in BACKENDS:
         raise ConfigError(f"backend = {backend!r}: must be one of {', '.join(BACKENDS)}")
     named = {"forward": forward, "strike": strike, "tau": tau, "vol": vol, "sign": sign, "quantity": quantity}
-    columns, _ = flat_columns(NAME, {**named, "discount": discount})
+    table = flat_table(NAME, {**named, "discount": discount})
     price_moves, vol_moves, steps = _checked_moves(moves)
     order = _ascending_order(price_moves)
     ascending = price_moves if order is None else price_moves[order]
     grid = Grid(1.0 + ascending, np.log1p(ascending), 1.0 + vol_moves, steps)
-    legs = _legs(columns, steps)
+    legs = _with_later(table, steps)
     shape = (len(vol_moves), len(steps), len(price_moves))
     pnl, unfit = _kernels(backend).grid_pnl(legs, grid, threads)
     if unfit:
-        _refuse(columns)
+        _refuse(dict(zip((*named, "discount"), table, strict=True)))
     if order is not None:
         pnl = pnl.reshape(shape)[..., np.argsort(order)].ravel()
     lowest = int(pnl.argmin())
@@ -109,18 +110,18 @@ def _kernels(backend: str) -> ModuleType:
     return importlib.import_module(f"scenarios.backends.portfolio_{backend}")
 
 
-def _legs(columns: dict[str, FloatArray], steps: FloatArray) -> Legs:
-    """The legs, fit or not, and their discounts as time passes."""
-    forward, strike, tau, vol, sign, quantity, discount = columns.values()
-    if not len(forward):
+def _with_later(table: FloatArray, steps: FloatArray) -> FloatArray:
+    """The table of legs, fit or not, and their discounts as time passes."""
+    tau, discount = table[TAU], table[DISCOUNT]
+    if not len(tau):
         raise DataError([Problem(NAME, None, "forward", 0, "must hold a leg at least")])
-    later = np.empty((0, len(tau)))
-    if np.count_nonzero(discount == 1.0) != len(tau):
-        # What is not fit is refused by what sees it next.
-        with np.errstate(all="ignore"):
-            left = np.maximum(tau - steps[:, None], 0.0)
-            later = discount ** np.divide(left, tau, out=np.ones_like(left), where=tau > 0.0)
-    return Legs(forward, strike, tau, vol, sign, quantity, discount, later)
+    if np.count_nonzero(discount == 1.0) == len(tau):
+        return table
+    # What is not fit is refused by what sees it next.
+    with np.errstate(all="ignore"):
+        left = np.maximum(tau - steps[:, None], 0.0)
+        later = discount ** np.divide(left, tau, out=np.ones_like(left), where=tau > 0.0)
+    return np.concatenate((table, later))
 
 
 def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -4,9 +4,9 @@ What a scenario changes falls apart into factors: ln(F/K) of a leg and ln(1 + mo
 leg, a vol and a time. The innermost loop, which has no logarithm, root or division by v in it, runs over the legs, so
 that it is equally long for any grid. Legs are added up in the same order, whatever thread works on them.
 
-N(d1) and N(d2) are looked up (`leg_sums`), at the middle of price moves that are near by `delta_series` and else at each
-of them, and what is lost of an option is less than the last digits of its forward and its strike. Legs are sorted for the
-series, so that neighbours need equally long ones.
+N(d1) and N(d2) are looked up (`leg_sums`), at the middle of price moves that are near by `delta_series` and else at
+each of them, and what is lost of an option is less than the last digits of its forward and its strike. Legs are sorted
+for the series, so that neighbours need equally long ones.
 """
 
 from __future__ import annotations
@@ -65,12 +65,7 @@ def _fit_leg(xp: Any, terms: Any, sign: Any, quantity: Any, discount: Any) -> An
 
 def _template(tag: str) -> Any:
     def grid_pnl(first, last, legs, moves, price_moves, vol_moves, out, weights):
-        """Set `out`, and return how many legs are not fit.
-
-        first, last   legs of the group
-        moves         columns of `Grid` one after the other, of which the first two have price_moves numbers
-        out, weights  (V*T*M,) P&L, price moves last; room for `weigh_moves`
-        """
+        """Set `out` to the P&L of a group of legs, and return how many are not fit; moves are columns of `Grid`."""
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
         forward, strike, tau, vol = legs[FORWARD], legs[STRIKE], legs[TAU], legs[VOL]
@@ -147,8 +142,6 @@ def _kernel() -> Any:
         "SORT_LEGS": series.sort_legs, "WEIGH_MOVES": series.weigh_moves, "LARGEST": series.largest_of_pair,
         "LEG_SUMS": leg_sums.leg_sums, "FIT": XP.compile_formula(_fit_leg), "LEVELS": series.LEVELS,
         "STARTS": series.STARTS, "ROWS": series.room_of_rows(GROUP_LEGS),
-        "FORWARD": FORWARD, "STRIKE": STRIKE, "TAU": TAU, "VOL": VOL, "SIGN": SIGN, "QUANTITY": QUANTITY,
-        "DISCOUNT": DISCOUNT, "LATER": LATER,
     }  # fmt: skip
     made_of = XP.source_hash(leg_sums, normal_nodes, normal_tail, registers, series)
     tag = f"{LEAST} {MOST} {YEARS} {HIGHEST_VOL} {MOST_DISCOUNT} {made_of}"

@@ -31,6 +31,8 @@ from scenarios.legs import (
 )
 
 NAME = "portfolio_pnl"
+NAMES = ("forward", "strike", "tau", "vol", "sign", "quantity", "discount")
+MOVES = ("price moves", "vol moves", "time steps")
 BACKENDS = ("numpy", "numba")
 JUST_ABOVE = math.nextafter(-1.0, 0.0)
 SIZES = f"must be above {SMALLEST_PRICE:g} and below {LARGEST_PRICE:g}"
@@ -78,25 +80,26 @@ def portfolio_pnl(
     check_threads(threads)
     if backend not in BACKENDS:
         raise ConfigError(f"backend = {backend!r}: must be one of {', '.join(BACKENDS)}")
-    named = {"forward": forward, "strike": strike, "tau": tau, "vol": vol, "sign": sign, "quantity": quantity}
-    table = flat_table(NAME, {**named, "discount": discount})
+    table = flat_table(NAME, dict(zip(NAMES, (forward, strike, tau, vol, sign, quantity, discount), strict=True)))
+    if not table.size:
+        raise DataError([Problem(NAME, None, "forward", 0, "must hold a leg at least")])
     price_moves, vol_moves, steps = _checked_moves(moves)
     order = _ascending_order(price_moves)
     ascending = price_moves if order is None else price_moves[order]
     grid = Grid(1.0 + ascending, np.log1p(ascending), 1.0 + vol_moves, steps)
-    legs = _with_later(table, steps)
+    legs = _with_later(table, steps, discount)
     shape = (len(vol_moves), len(steps), len(price_moves))
     pnl, unfit = _kernels(backend).grid_pnl(legs, grid, threads)
     if unfit:
-        _refuse(dict(zip((*named, "discount"), table, strict=True)))
+        _refuse(dict(zip(NAMES, table, strict=True)))
     if order is not None:
         pnl = pnl.reshape(shape)[..., np.argsort(order)].ravel()
     lowest = int(pnl.argmin())
-    loss = -float(pnl[lowest])
+    loss, cells = -pnl.item(lowest), pnl.reshape(shape)
     if loss <= 0.0:
-        return PortfolioPnl(pnl.reshape(shape), 0.0, None)
+        return PortfolioPnl(cells, 0.0, None)
     rest, move = divmod(lowest, shape[2])
-    return PortfolioPnl(pnl.reshape(shape), loss, (*divmod(rest, shape[1]), move))
+    return PortfolioPnl(cells, loss, (rest // shape[1], rest % shape[1], move))
 
 
 def _ascending_order(moves: FloatArray) -> IntArray | None:
@@ -110,12 +113,10 @@ def _kernels(backend: str) -> ModuleType:
     return importlib.import_module(f"scenarios.backends.portfolio_{backend}")
 
 
-def _with_later(table: FloatArray, steps: FloatArray) -> FloatArray:
-    """The table of legs, fit or not, and their discounts as time passes."""
+def _with_later(table: FloatArray, steps: FloatArray, given: object) -> FloatArray:
+    """The table of legs, fit or not, and their discounts as time passes, unless all are 1, as those given may tell."""
     tau, discount = table[TAU], table[DISCOUNT]
-    if not len(tau):
-        raise DataError([Problem(NAME, None, "forward", 0, "must hold a leg at least")])
-    if np.count_nonzero(discount == 1.0) == len(tau):
+    if (isinstance(given, float) and given == 1.0) or np.count_nonzero(discount == 1.0) == len(tau):
         return table
     # What is not fit is refused by what sees it next.
     with np.errstate(all="ignore"):
@@ -125,17 +126,9 @@ def _with_later(table: FloatArray, steps: FloatArray) -> FloatArray:
 
 
 def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    names = ("price moves", "vol moves", "time steps")
-    if len(moves) != len(names):
+    if len(moves) != len(MOVES):
         raise ConfigError(f"moves = {len(moves)} arrays: must be price moves, vol moves and time steps")
-    checked = []
-    for name, given in zip(names, moves, strict=True):
-        column = numbers(NAME, name, given)
-        column = column if column.ndim else column.reshape(1)
-        if column.ndim != 1 or not column.size:
-            raise DataError([Problem(NAME, None, name, column.shape, "must be one array with a number at least")])
-        checked.append(column)
-    price, vol, step = checked
+    price, vol, step = map(_column, MOVES, moves)
     within = _within(price, JUST_ABOVE, 100.0) and _within(vol, -1.0, 100.0) and _within(step, 0.0, 100.0)
     if not within:
         bounds = {
@@ -143,11 +136,19 @@ def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[Float
             "vol moves": ((vol >= -1.0) & (vol <= 100.0), "must be -1 to 100"),
             "time steps": ((step >= 0.0) & (step <= 100.0), "must be 0 to 100 years"),
         }
-        check_rows(NAME, dict(zip(names, checked, strict=True)), bounds)
+        check_rows(NAME, dict(zip(MOVES, (price, vol, step), strict=True)), bounds)
     count = len(price) * len(vol) * len(step)
     if count > MAX_SCENARIOS:
         raise ConfigError(f"moves make {count:,} scenarios: at most {MAX_SCENARIOS:,}")
     return price, vol, step
+
+
+def _column(name: str, given: ArrayLike) -> FloatArray:
+    column = numbers(NAME, name, given)
+    column = column if column.ndim else column.reshape(1)
+    if column.ndim != 1 or not column.size:
+        raise DataError([Problem(NAME, None, name, column.shape, "must be one array with a number at least")])
+    return column
 
 
 def _within(column: FloatArray, least: float, most: float) -> bool:

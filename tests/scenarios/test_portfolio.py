@@ -139,6 +139,20 @@ def test_columns_of_any_kind_compile_nothing_anew() -> None:
     assert len(portfolio_numba._kernel().signatures) == signatures
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_arguments_broadcast(backend: str) -> None:
+    """Arrays of any shape are the legs that they broadcast to, and a discount of 1 is none, however it is given."""
+    strike, vol = np.array([[90.0], [100.0], [120.0]]), np.array([0.3, 0.5])
+    found = portfolio_pnl(100.0, strike, 0.3, vol, [1.0, -1.0], 2, MOVES, backend=backend)
+    rows = [np.ravel(column) for column in np.broadcast_arrays(100.0, strike, 0.3, vol, [1.0, -1.0], 2.0)]
+    for discount in (1.0, 1, np.float64(1.0), np.ones(6), [1.0] * 6):
+        assert portfolio_pnl(*rows, MOVES, discount, backend=backend).pnl.tobytes() == found.pnl.tobytes()
+    turned = [column[::-1] for column in rows]
+    assert portfolio_pnl(*turned, MOVES, backend=backend).pnl == pytest.approx(found.pnl, abs=1e-12)
+    with pytest.raises(DataError, match="do not broadcast"):
+        portfolio_pnl(100.0, strike, 0.3, [0.3, 0.5, 0.7, 0.9], [1.0, -1.0], 2, MOVES, backend=backend)
+
+
 BAD = {
     "forward": 0.0, "strike": -1.0, "tau": -0.1, "vol": np.nan, "sign": 0.5, "quantity": np.inf, "discount": 0.0,
 }  # fmt: skip

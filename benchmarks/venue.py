@@ -153,7 +153,7 @@ def race_portfolio(threads: int, rounds: int) -> dict[str, Any]:
     held = portfolio()
     price, vol, step = held.moves
     count = len(held.forward)
-    legs = np.array([*held[:6], np.ones(count)])
+    legs = np.array(held[:6])
     grid = Grid(1.0 + price, np.log1p(price), 1.0 + vol, step)
     calls: dict[str, Callable[[], Any]] = {
         "portfolio_pnl()": lambda: portfolio_pnl(*held, threads=threads).pnl,

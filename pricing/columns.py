@@ -31,8 +31,11 @@ def flat_columns(function: str, named: Mapping[str, ArrayLike]) -> tuple[dict[st
 def flat_table(function: str, named: Mapping[str, ArrayLike]) -> FloatArray:
     """What `flat_columns` gives as rows of a new array: for kernels that take one array sooner than many."""
     arrays, shape = _broadcast(function, named)
+    if len(shape) == 1 and all(array.shape == shape for array in arrays.values()):
+        # The usual case in one call: row by row takes twice as long.
+        return np.concatenate([*arrays.values()]).reshape(len(arrays), -1)
     table = np.empty((len(arrays), math.prod(shape)))
-    rows = table if len(shape) == 1 else table.reshape(len(arrays), *shape)
+    rows = table.reshape(len(arrays), *shape)
     for n, array in enumerate(arrays.values()):
         rows[n] = array
     return table

@@ -11,7 +11,7 @@ SMALLEST_PRICE, LARGEST_PRICE = 1e-100, 1e100
 LONGEST, LARGEST_VOL, LARGEST_DISCOUNT = 1_000.0, 1_000.0, 1e6
 
 
-# Rows of a table of legs, (7,N), as they stand now; then the discounts at each time step, (7 + T,N), unless all are 1.
+# Rows of a table of legs, (6,N) where all discounts are 1, else (7 + T,N) with those of now and of each time step.
 FORWARD, STRIKE, TAU, VOL, SIGN, QUANTITY, DISCOUNT, LATER = range(8)
 
 

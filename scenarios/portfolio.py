@@ -31,7 +31,6 @@ from scenarios.legs import (
 )
 
 NAME = "portfolio_pnl"
-NAMES = ("forward", "strike", "tau", "vol", "sign", "quantity", "discount")
 MOVES = ("price moves", "vol moves", "time steps")
 BACKENDS = ("numpy", "numba")
 JUST_ABOVE = math.nextafter(-1.0, 0.0)
@@ -80,18 +79,21 @@ def portfolio_pnl(
     check_threads(threads)
     if backend not in BACKENDS:
         raise ConfigError(f"backend = {backend!r}: must be one of {', '.join(BACKENDS)}")
-    table = flat_table(NAME, dict(zip(NAMES, (forward, strike, tau, vol, sign, quantity, discount), strict=True)))
+    plain: object = discount
+    undiscounted = isinstance(plain, float) and plain == 1.0
+    named = {"forward": forward, "strike": strike, "tau": tau, "vol": vol, "sign": sign, "quantity": quantity}
+    table = flat_table(NAME, named if undiscounted else {**named, "discount": discount})
     if not table.size:
         raise DataError([Problem(NAME, None, "forward", 0, "must hold a leg at least")])
     price_moves, vol_moves, steps = _checked_moves(moves)
     order = _ascending_order(price_moves)
     ascending = price_moves if order is None else price_moves[order]
     grid = Grid(1.0 + ascending, np.log1p(ascending), 1.0 + vol_moves, steps)
-    legs = _with_later(table, steps, discount)
+    legs = table if undiscounted else _with_later(table, steps)
     shape = (len(vol_moves), len(steps), len(price_moves))
     pnl, unfit = _kernels(backend).grid_pnl(legs, grid, threads)
     if unfit:
-        _refuse(dict(zip(NAMES, table, strict=True)))
+        _refuse(dict(zip((*named, "discount"), table, strict=False)))
     if order is not None:
         pnl = pnl.reshape(shape)[..., np.argsort(order)].ravel()
     lowest = int(pnl.argmin())
@@ -113,11 +115,11 @@ def _kernels(backend: str) -> ModuleType:
     return importlib.import_module(f"scenarios.backends.portfolio_{backend}")
 
 
-def _with_later(table: FloatArray, steps: FloatArray, given: object) -> FloatArray:
-    """The table of legs, fit or not, and their discounts as time passes, unless all are 1, as those given may tell."""
+def _with_later(table: FloatArray, steps: FloatArray) -> FloatArray:
+    """The table of legs, fit or not, and their discounts as time passes; without discounts where all are 1."""
     tau, discount = table[TAU], table[DISCOUNT]
-    if (isinstance(given, float) and given == 1.0) or np.count_nonzero(discount == 1.0) == len(tau):
-        return table
+    if np.count_nonzero(discount == 1.0) == len(tau):
+        return table[:DISCOUNT]
     # What is not fit is refused by what sees it next.
     with np.errstate(all="ignore"):
         left = np.maximum(tau - steps[:, None], 0.0)
@@ -168,7 +170,9 @@ def _refuse(columns: dict[str, FloatArray]) -> NoReturn:
         "vol": ((vol >= 0.0) & (vol <= LARGEST_VOL), f"must be 0 to {LARGEST_VOL:,g}"),
         "sign": (np.abs(columns["sign"]) == 1.0, "must be 1 for a call or -1 for a put"),
         "quantity": (True, "must be a finite number"),
-        "discount": ((columns["discount"] > 0.0) & (columns["discount"] <= LARGEST_DISCOUNT), "must be above 0"),
     }
+    if "discount" in columns:
+        due = columns["discount"]
+        bounds["discount"] = (due > 0.0) & (due <= LARGEST_DISCOUNT), "must be above 0"
     check_rows(NAME, columns, bounds)
     raise AssertionError("a kernel and this list of bounds differ")

@@ -69,10 +69,10 @@ def _template(tag: str) -> Any:
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
         forward, strike, tau, vol = legs[FORWARD], legs[STRIKE], legs[TAU], legs[VOL]
-        sign, quantity, discount = legs[SIGN], legs[QUANTITY], legs[DISCOUNT]
+        sign, quantity = legs[SIGN], legs[QUANTITY]
         vol_factor = 2 * price_moves
         elapsed = vol_factor + vol_moves
-        times, discounted = len(moves) - elapsed, len(legs) > LATER
+        times, discounted = len(moves) - elapsed, len(legs) > DISCOUNT
         # The columns that `leg_sums` takes, by where they begin.
         room, log_moneyness, per_deviation = XP.scratch(COLUMNS), 0, ROOM  # noqa: F821
         half, grown, pays = 2 * ROOM, 3 * ROOM, 4 * ROOM  # noqa: F821
@@ -82,7 +82,8 @@ def _template(tag: str) -> Any:
         rows, count, unfit, base = XP.scratch(ROWS), last - first, 0, 0.0  # noqa: F821
         for row in range(first, last):
             terms = forward[row], strike[row], tau[row], vol[row]
-            unfit += 0 if FIT(XP, terms, sign[row], quantity[row], discount[row]) else 1  # noqa: F821
+            due = legs[DISCOUNT, row] if discounted else 1.0
+            unfit += 0 if FIT(XP, terms, sign[row], quantity[row], due) else 1  # noqa: F821
         if unfit:
             return unfit
         if WEIGH_MOVES(moves, price_moves, weights, limits, starts):  # noqa: F821

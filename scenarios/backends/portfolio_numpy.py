@@ -31,21 +31,23 @@ def grid_pnl(legs: FloatArray, grid: Grid, threads: int | None = 1) -> tuple[Flo
     if unfit:
         return np.zeros(len(grid.vol_factor) * len(grid.step) * len(grid.growth)), unfit
     # Axes of legs, vol moves, time steps and price moves.
-    forward, strike, lasting, vol, sign, _, _ = legs[:LATER, :, None, None, None]
+    forward, strike, lasting, vol, sign, _ = legs[:DISCOUNT, :, None, None, None]
     tau = np.maximum(lasting - grid.step[:, None], 0.0)
-    discount = legs[LATER:].T[:, None, :, None] if len(legs) > LATER else 1.0
+    discount, later = (legs[DISCOUNT], legs[LATER:].T[:, None, :, None]) if len(legs) > DISCOUNT else (1.0, 1.0)
     shocked = np.maximum(vol * grid.vol_factor[:, None, None], 0.0)
     with np.errstate(under="ignore"):
-        value = black76.value(xp, forward * grid.growth, strike, tau, shocked, discount, sign)
-        now = legs[TAU], legs[VOL], legs[DISCOUNT], legs[SIGN]
+        value = black76.value(xp, forward * grid.growth, strike, tau, shocked, later, sign)
+        now = legs[TAU], legs[VOL], discount, legs[SIGN]
         base = black76.value(xp, legs[FORWARD], legs[STRIKE], *now)
     return np.asarray(np.einsum("n,nvtm->vtm", legs[QUANTITY], value - base[:, None, None, None]).ravel()), 0
 
 
 def _fit(legs: FloatArray) -> BoolArray:
     """(N,) which legs are fit."""
-    forward, strike, tau, vol, sign, quantity, due = legs[:LATER]
-    fit = np.isfinite(quantity) & (np.abs(sign) == 1.0) & (due > 0.0) & (due <= LARGEST_DISCOUNT)
+    forward, strike, tau, vol, sign, quantity = legs[:DISCOUNT]
+    fit = np.isfinite(quantity) & (np.abs(sign) == 1.0)
+    for due in legs[DISCOUNT:LATER]:
+        fit &= (due > 0.0) & (due <= LARGEST_DISCOUNT)
     for price in (forward, strike):
         fit &= (price > SMALLEST_PRICE) & (price < LARGEST_PRICE)
     return np.asarray(fit & (tau >= 0.0) & (tau <= LONGEST) & (vol >= 0.0) & (vol <= LARGEST_VOL))

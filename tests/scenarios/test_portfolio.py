@@ -145,10 +145,12 @@ def test_arguments_broadcast(backend: str) -> None:
     strike, vol = np.array([[90.0], [100.0], [120.0]]), np.array([0.3, 0.5])
     found = portfolio_pnl(100.0, strike, 0.3, vol, [1.0, -1.0], 2, MOVES, backend=backend)
     rows = [np.ravel(column) for column in np.broadcast_arrays(100.0, strike, 0.3, vol, [1.0, -1.0], 2.0)]
+    single = portfolio_pnl([100.0], rows[1], [0.3], *rows[3:], MOVES, [1.0], backend=backend)
+    assert single.pnl.tobytes() == found.pnl.tobytes()
     for discount in (1.0, 1, np.float64(1.0), np.ones(6), [1.0] * 6):
         assert portfolio_pnl(*rows, MOVES, discount, backend=backend).pnl.tobytes() == found.pnl.tobytes()
     turned = [column[::-1] for column in rows]
-    assert portfolio_pnl(*turned, MOVES, backend=backend).pnl == pytest.approx(found.pnl, abs=1e-12)
+    assert portfolio_pnl(*turned, MOVES, backend=backend).pnl == pytest.approx(found.pnl, abs=1e-11)
     with pytest.raises(DataError, match="do not broadcast"):
         portfolio_pnl(100.0, strike, 0.3, [0.3, 0.5, 0.7, 0.9], [1.0, -1.0], 2, MOVES, backend=backend)
 

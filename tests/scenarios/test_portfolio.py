@@ -150,7 +150,7 @@ def test_arguments_broadcast(backend: str) -> None:
     for discount in (1.0, 1, np.float64(1.0), np.ones(6), [1.0] * 6):
         assert portfolio_pnl(*rows, MOVES, discount, backend=backend).pnl.tobytes() == found.pnl.tobytes()
     turned = [column[::-1] for column in rows]
-    assert portfolio_pnl(*turned, MOVES, backend=backend).pnl == pytest.approx(found.pnl, abs=1e-11)
+    assert portfolio_pnl(*turned, MOVES, backend=backend).pnl == pytest.approx(found.pnl, abs=1e-12)
     with pytest.raises(DataError, match="do not broadcast"):
         portfolio_pnl(100.0, strike, 0.3, [0.3, 0.5, 0.7, 0.9], [1.0, -1.0], 2, MOVES, backend=backend)
 

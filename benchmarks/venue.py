@@ -29,7 +29,7 @@ from portfolio_margin.models import derive_pmrm2
 from pricing.xp import numba as XP
 from scenarios import RiskArrays, portfolio_pnl, revalue
 from scenarios.backends import portfolio_numba
-from scenarios.legs import Grid, Legs
+from scenarios.legs import Grid
 
 POSITIONS = 20
 CACHE_BYTES = 2**20
@@ -153,7 +153,7 @@ def race_portfolio(threads: int, rounds: int) -> dict[str, Any]:
     held = portfolio()
     price, vol, step = held.moves
     count = len(held.forward)
-    legs = Legs(*held[:6], np.ones(count), np.empty((0, count)))
+    legs = np.array(held[:6])
     grid = Grid(1.0 + price, np.log1p(price), 1.0 + vol, step)
     calls: dict[str, Callable[[], Any]] = {
         "portfolio_pnl()": lambda: portfolio_pnl(*held, threads=threads).pnl,

@@ -11,17 +11,8 @@ SMALLEST_PRICE, LARGEST_PRICE = 1e-100, 1e100
 LONGEST, LARGEST_VOL, LARGEST_DISCOUNT = 1_000.0, 1_000.0, 1e6
 
 
-class Legs(NamedTuple):
-    """Numbers of every leg as they stand now: (N,) each; later (T,N) discounts at the time steps, (0,N) all 1."""
-
-    forward: FloatArray
-    strike: FloatArray
-    tau: FloatArray
-    vol: FloatArray
-    sign: FloatArray
-    quantity: FloatArray
-    discount: FloatArray
-    later: FloatArray
+# Rows of a table of legs, (6,N) where all discounts are 1, else (7 + T,N) with those of now and of each time step.
+FORWARD, STRIKE, TAU, VOL, SIGN, QUANTITY, DISCOUNT, LATER = range(8)
 
 
 class Grid(NamedTuple):

@@ -16,20 +16,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pricing.arrays import MAX_SCENARIOS, FloatArray, IntArray
-from pricing.columns import check_rows, flat_columns, numbers
+from pricing.columns import check_rows, flat_table, numbers
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.price import check_threads
 from scenarios.legs import (
+    DISCOUNT,
     LARGEST_DISCOUNT,
     LARGEST_PRICE,
     LARGEST_VOL,
     LONGEST,
     SMALLEST_PRICE,
+    TAU,
     Grid,
-    Legs,
 )
 
 NAME = "portfolio_pnl"
+MOVES = ("price moves", "vol moves", "time steps")
 BACKENDS = ("numpy", "numba")
 JUST_ABOVE = math.nextafter(-1.0, 0.0)
 SIZES = f"must be above {SMALLEST_PRICE:g} and below {LARGEST_PRICE:g}"
@@ -77,25 +79,29 @@ def portfolio_pnl(
     check_threads(threads)
     if backend not in BACKENDS:
         raise ConfigError(f"backend = {backend!r}: must be one of {', '.join(BACKENDS)}")
+    plain: object = discount
+    undiscounted = isinstance(plain, float) and plain == 1.0
     named = {"forward": forward, "strike": strike, "tau": tau, "vol": vol, "sign": sign, "quantity": quantity}
-    columns, _ = flat_columns(NAME, {**named, "discount": discount})
+    table = flat_table(NAME, named if undiscounted else {**named, "discount": discount})
+    if not table.size:
+        raise DataError([Problem(NAME, None, "forward", 0, "must hold a leg at least")])
     price_moves, vol_moves, steps = _checked_moves(moves)
     order = _ascending_order(price_moves)
     ascending = price_moves if order is None else price_moves[order]
     grid = Grid(1.0 + ascending, np.log1p(ascending), 1.0 + vol_moves, steps)
-    legs = _legs(columns, steps)
+    legs = table if undiscounted else _with_later(table, steps)
     shape = (len(vol_moves), len(steps), len(price_moves))
     pnl, unfit = _kernels(backend).grid_pnl(legs, grid, threads)
     if unfit:
-        _refuse(columns)
+        _refuse(dict(zip((*named, "discount"), table, strict=False)))
     if order is not None:
         pnl = pnl.reshape(shape)[..., np.argsort(order)].ravel()
     lowest = int(pnl.argmin())
-    loss = -float(pnl[lowest])
+    loss, cells = -pnl.item(lowest), pnl.reshape(shape)
     if loss <= 0.0:
-        return PortfolioPnl(pnl.reshape(shape), 0.0, None)
+        return PortfolioPnl(cells, 0.0, None)
     rest, move = divmod(lowest, shape[2])
-    return PortfolioPnl(pnl.reshape(shape), loss, (*divmod(rest, shape[1]), move))
+    return PortfolioPnl(cells, loss, (rest // shape[1], rest % shape[1], move))
 
 
 def _ascending_order(moves: FloatArray) -> IntArray | None:
@@ -109,32 +115,22 @@ def _kernels(backend: str) -> ModuleType:
     return importlib.import_module(f"scenarios.backends.portfolio_{backend}")
 
 
-def _legs(columns: dict[str, FloatArray], steps: FloatArray) -> Legs:
-    """The legs, fit or not, and their discounts as time passes."""
-    forward, strike, tau, vol, sign, quantity, discount = columns.values()
-    if not len(forward):
-        raise DataError([Problem(NAME, None, "forward", 0, "must hold a leg at least")])
-    later = np.empty((0, len(tau)))
-    if np.count_nonzero(discount == 1.0) != len(tau):
-        # What is not fit is refused by what sees it next.
-        with np.errstate(all="ignore"):
-            left = np.maximum(tau - steps[:, None], 0.0)
-            later = discount ** np.divide(left, tau, out=np.ones_like(left), where=tau > 0.0)
-    return Legs(forward, strike, tau, vol, sign, quantity, discount, later)
+def _with_later(table: FloatArray, steps: FloatArray) -> FloatArray:
+    """The table of legs, fit or not, and their discounts as time passes; without discounts where all are 1."""
+    tau, discount = table[TAU], table[DISCOUNT]
+    if np.count_nonzero(discount == 1.0) == len(tau):
+        return table[:DISCOUNT]
+    # What is not fit is refused by what sees it next.
+    with np.errstate(all="ignore"):
+        left = np.maximum(tau - steps[:, None], 0.0)
+        later = discount ** np.divide(left, tau, out=np.ones_like(left), where=tau > 0.0)
+    return np.concatenate((table, later))
 
 
 def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    names = ("price moves", "vol moves", "time steps")
-    if len(moves) != len(names):
+    if len(moves) != len(MOVES):
         raise ConfigError(f"moves = {len(moves)} arrays: must be price moves, vol moves and time steps")
-    checked = []
-    for name, given in zip(names, moves, strict=True):
-        column = numbers(NAME, name, given)
-        column = column if column.ndim else column.reshape(1)
-        if column.ndim != 1 or not column.size:
-            raise DataError([Problem(NAME, None, name, column.shape, "must be one array with a number at least")])
-        checked.append(column)
-    price, vol, step = checked
+    price, vol, step = map(_column, MOVES, moves)
     within = _within(price, JUST_ABOVE, 100.0) and _within(vol, -1.0, 100.0) and _within(step, 0.0, 100.0)
     if not within:
         bounds = {
@@ -142,11 +138,19 @@ def _checked_moves(moves: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[Float
             "vol moves": ((vol >= -1.0) & (vol <= 100.0), "must be -1 to 100"),
             "time steps": ((step >= 0.0) & (step <= 100.0), "must be 0 to 100 years"),
         }
-        check_rows(NAME, dict(zip(names, checked, strict=True)), bounds)
+        check_rows(NAME, dict(zip(MOVES, (price, vol, step), strict=True)), bounds)
     count = len(price) * len(vol) * len(step)
     if count > MAX_SCENARIOS:
         raise ConfigError(f"moves make {count:,} scenarios: at most {MAX_SCENARIOS:,}")
     return price, vol, step
+
+
+def _column(name: str, given: ArrayLike) -> FloatArray:
+    column = numbers(NAME, name, given)
+    column = column if column.ndim else column.reshape(1)
+    if column.ndim != 1 or not column.size:
+        raise DataError([Problem(NAME, None, name, column.shape, "must be one array with a number at least")])
+    return column
 
 
 def _within(column: FloatArray, least: float, most: float) -> bool:
@@ -166,7 +170,9 @@ def _refuse(columns: dict[str, FloatArray]) -> NoReturn:
         "vol": ((vol >= 0.0) & (vol <= LARGEST_VOL), f"must be 0 to {LARGEST_VOL:,g}"),
         "sign": (np.abs(columns["sign"]) == 1.0, "must be 1 for a call or -1 for a put"),
         "quantity": (True, "must be a finite number"),
-        "discount": ((columns["discount"] > 0.0) & (columns["discount"] <= LARGEST_DISCOUNT), "must be above 0"),
     }
+    if "discount" in columns:
+        due = columns["discount"]
+        bounds["discount"] = (due > 0.0) & (due <= LARGEST_DISCOUNT), "must be above 0"
     check_rows(NAME, columns, bounds)
     raise AssertionError("a kernel and this list of bounds differ")

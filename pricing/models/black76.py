@@ -105,23 +105,6 @@ def usual_value(xp, terms, forward, strike, discount, sign):
     )
 
 
-def bounded_value(xp, terms, forward, strike, sign):
-    """`value` without discount, to the last digits of min(F, K) and not of itself: for sums of many options.
-
-    terms   v/2, 1/v and |ln(F/K)|; v/2 and 1/v are 0 of an option that is worth what it pays now
-    """
-    t, per_s, x = terms
-    h = xp.minimum(x * per_s, FARTHEST)
-    a, b = h - t, h + t
-    weight = INVERSE_SQRT_TWO_PI * xp.exp(-0.5 * a * a)
-    mills_a, mills_b = xp.mills_of_two(xp.abs(a), b)
-    # Of v = 0 both ratios are the same number, and their difference is nothing.
-    outside = a >= 0.0
-    bracket = xp.where(outside, mills_a - mills_b, mills_a + mills_b)
-    time_value = xp.where(outside, weight * bracket, xp.fused(-weight, bracket, 1.0))
-    return xp.fused(time_value, xp.minimum(forward, strike), xp.maximum(sign * (forward - strike), 0.0))
-
-
 def usual_greeks(xp, terms, log_discount, forward, strike, tau, vol, discount, sign):
     """`greeks` from `usual_terms` and ln(D), as short as `usual_value`, and whether that is enough.
 

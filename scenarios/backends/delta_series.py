@@ -11,19 +11,17 @@ terms than there are, for moves of more than a few deviations, N(d1) and N(d2) a
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pricing.arrays import FloatArray, IntArray
 from pricing.xp import numba as XP
 from pricing.xp.tracing import float_bits, where
-from scenarios.backends.normal_tail import (
+from scenarios.backends.leg_sums import (
     HALF,
     INTERVAL,
     LOG_MONEYNESS,
@@ -40,7 +38,8 @@ STEP, ORDER = 4, 48
 # The moves as one group, as two and as four, each with a series around its middle.
 LEVELS = 3
 STARTS = (1 << LEVELS) - 1 + LEVELS
-# Operations of a leg: what its series takes besides four a term, and looking up a move.
+# Operations of a leg: what its series takes besides four a term, and looking up a move. Without AVX-512 those are 150
+# and 93 (EPYC with AVX2, beside its terms), which tells the same number of moves from which series pay.
 SERIES_COST, TERM_COST, MOVE_COST = 100, 4, 65
 # Moves that are further from the middle have no series; the bound supposes so.
 LONGEST_REACH = 1.0
@@ -102,37 +101,32 @@ def _steps(spread: Any) -> Any:
 bucket_of, steps_of = XP.compile_formula(_bucket), XP.compile_formula(_steps)
 
 
-class Room(NamedTuple):
-    """What a kernel works in, besides its stack."""
-
-    rows: IntArray  # (2 legs + BUCKETS + 1,) rows of legs in their order, and what finds it
-    weights: FloatArray  # of `weigh_moves`
-    values: FloatArray  # (M,) what all legs are worth after each move
+def room_of_rows(legs: int) -> int:
+    """Numbers that `sort_legs` works in for so many legs at most: rows in their order, and what finds it."""
+    return 2 * legs + BUCKETS + 1
 
 
-def room_of(legs: int, moves: int) -> Room:
-    """Room for so many legs at most, and moves."""
-    weights = LEVELS * -(-moves // LANES) * ROWS * LANES
-    return Room(np.empty(2 * legs + BUCKETS + 1, np.int64), np.empty(weights), np.empty(moves))
+def room_of_weights(moves: int) -> int:
+    """Numbers of `weigh_moves` for so many moves."""
+    return LEVELS * -(-moves // LANES) * ROWS * LANES
 
 
 @numba.njit(**FLAGS)
-def sort_legs(first: int, count: int, vol: Any, tau: Any, longest: float, rows: Any, size: int) -> None:
-    """Set rows to first ... first + count - 1 by the variance that legs have after the longest time."""
+def sort_legs(first: int, count: int, vol: Any, tau: Any, rows: Any, size: int) -> None:
+    """Set rows to first ... first + count - 1 by the variance of the legs; there is room for `size` of them."""
     ends = 2 * size
     for b in range(BUCKETS + 1):
-        rows[ends + b] = 0
+        rows[ends + b] = 0.0
     for n in range(count):
-        left = tau[first + n] - longest
-        bucket = bucket_of(vol[first + n] * vol[first + n] * left)
+        bucket = bucket_of(vol[first + n] * vol[first + n] * tau[first + n])
         rows[size + n] = bucket
-        rows[ends + bucket + 1] += 1
+        rows[ends + bucket + 1] += 1.0
     for b in range(BUCKETS):
         rows[ends + b + 1] += rows[ends + b]
     for n in range(count):
-        place = ends + rows[size + n]
-        rows[rows[place]] = first + n
-        rows[place] += 1
+        place = ends + int(rows[size + n])
+        rows[int(rows[place])] = first + n
+        rows[place] += 1.0
 
 
 @intrinsic
@@ -165,10 +159,10 @@ def integrate_powers(typing_context: Any, weights: Any, start: Any, reach: Any) 
 
 
 @numba.njit(**FLAGS)
-def weigh_moves(growth: Any, log_growth: Any, weights: Any, limits: Any, starts: Any) -> bool:
+def weigh_moves(moves: Any, count: int, weights: Any, limits: Any, starts: Any) -> bool:
     """Set weights to what term n = 1, 2, ... of a sum of series counts in the value after each move; if any is used.
 
-    growth   (M,) ascending, and its logarithm; the groups of a level are equally wide
+    moves    `count` factors of growth, ascending, and their logarithms; the groups of a level are equally wide
     weights  (LEVELS, blocks of moves, ROWS, LANES) as one column
     limits   address of the most deviations that a group of each level may reach over, 0 where series do not pay
     starts   address of where the groups begin, of all levels one after the other, each with its end
@@ -177,11 +171,10 @@ def weigh_moves(growth: Any, log_growth: Any, weights: Any, limits: Any, starts:
     Integration by parts gives each from the next.
     """
     XP.vector_loop()
-    count = len(growth)
-    least, blocks = log_growth[0], (count + LANES - 1) // LANES
+    least, blocks = moves[count], (count + LANES - 1) // LANES
     used = False
     for level in range(LEVELS):
-        reach = (log_growth[count - 1] - least) / (2 << level)
+        reach = (moves[2 * count - 1] - least) / (2 << level)
         steps = (MOVE_COST * (count >> level) - SERIES_COST) // (TERM_COST * STEP)
         limits[level] = 0.0
         if steps < 1 or reach > LONGEST_REACH:
@@ -193,11 +186,11 @@ def weigh_moves(growth: Any, log_growth: Any, weights: Any, limits: Any, starts:
             row = ((level * blocks + s // LANES) * ROWS) * LANES + s % LANES
             weights[row] = weights[row + LANES] = 0.0
             if s < count:
-                while group + 1 < 1 << level and log_growth[s] > least + (2 * group + 2) * reach:
+                while group + 1 < 1 << level and moves[count + s] > least + (2 * group + 2) * reach:
                     group += 1
                     starts[first + group] = s
-                ratio = (log_growth[s] - (least + (2 * group + 1) * reach)) * per_reach
-                weights[row], weights[row + LANES] = growth[s] * ratio, ratio
+                ratio = (moves[count + s] - (least + (2 * group + 1) * reach)) * per_reach
+                weights[row], weights[row + LANES] = moves[s] * ratio, ratio
         for block in range(blocks):
             integrate_powers(weights, (level * blocks + block) * ROWS * LANES, reach)
         while group < 1 << level:
@@ -322,11 +315,11 @@ def values_of(size: int) -> Any:
     density = 1.0 / math.sqrt(2.0 * math.pi)
 
     @numba.njit(**FLAGS)
-    def add_series(rooms: Any, run: Any, scale: float, middle: float, reach: float, group: Any, grid: Any) -> None:
-        """Add what pairs of legs, from which to which, are worth after each move of a group."""
+    def add_series(rooms: Any, run: Any, scale: float, place: Any, group: Any, moves: Any, target: Any) -> None:
+        """Add what pairs of legs, from which to which, are worth after each move of a group: its middle and reach."""
         XP.vector_loop()
         columns, seeds, sums, widest = rooms
-        (first, last), (low, high, start), (growth, weights, values) = run, group, grid
+        (first, last), (middle, reach), (low, high, weights, start), (out, cell) = run, place, group, target
         for n in range(first * PAIR, last * PAIR):
             far = columns[per_deviation + n] * INTERVAL
             d, r = (columns[log_moneyness + n] + middle) * far + columns[half + n] * INTERVAL, far * reach
@@ -346,22 +339,23 @@ def values_of(size: int) -> Any:
             weigh_terms(sums, most, weights, start + block * ROWS * LANES, after)
             for s in range(block * LANES, (block + 1) * LANES):
                 if low <= s < high:
-                    values[s] += growth[s] * forwards - strikes + after[s - block * LANES]
+                    out[cell + s] += moves[s] * forwards - strikes + after[s - block * LANES]
 
     @numba.njit(**FLAGS)
-    def find_values(rooms: Any, pairs: int, per_factor: float, plan: Any, grid: Any, room: Any) -> None:
-        """Set the values of the room.
+    def find_values(rooms: Any, pairs: int, per_factor: float, plan: Any, grid: Any, target: Any) -> None:
+        """Set numbers of an array, from a place on, to what all legs are worth after every move.
 
         rooms       addresses of the columns of `leg_sums`, of what series take, of their sums, of `largest_of_pair`
         per_factor  what the deviations of the latter count
-        plan        limits and starts of `weigh_moves`
+        plan        limits, starts and weights of `weigh_moves`
+        grid        moves and their count, as there
         """
-        (columns, _, _, widest), (limits, starts), growth, log_growth = rooms, plan, grid[0], grid[1]
-        count, last, values = len(growth), pairs, room.values
+        (columns, _, _, widest), (limits, starts, weights), (moves, count), (out, cell) = rooms, plan, grid, target
+        last, least, most = pairs, moves[count], moves[2 * count - 1]
         for s in range(count):
-            values[s] = 0.0
+            out[cell + s] = 0.0
         for level in range(LEVELS):
-            reach = (log_growth[count - 1] - log_growth[0]) / (2 << level)
+            reach = (most - least) / (2 << level)
             scale, first, places = per_factor * INTERVAL * reach, last, (1 << level) + level - 1
             # Legs are in the order of their deviations but for a few: down to the last that needs smaller groups.
             while first > 0 and scale * widest[first - 1] < limits[level]:
@@ -369,12 +363,12 @@ def values_of(size: int) -> Any:
             for group in range(1 << level if first < last else 0):
                 low, high = int(starts[places + group]), int(starts[places + group + 1])
                 if low < high:
-                    middle = log_growth[0] + (2 * group + 1) * reach
-                    moves = low, high, level * ((count + LANES - 1) // LANES) * ROWS * LANES
-                    add_series(rooms, (first, last), scale, middle, reach, moves, (growth, room.weights, values))
+                    place = least + (2 * group + 1) * reach, reach
+                    found = low, high, weights, level * ((count + LANES - 1) // LANES) * ROWS * LANES
+                    add_series(rooms, (first, last), scale, place, found, moves, target)
             last = first
         for s in range(count if last > 0 else 0):
-            forwards, strikes = leg_sums(columns, size, 0, last * (PAIR // LANES), log_growth[s])
-            values[s] += growth[s] * forwards - strikes
+            forwards, strikes = leg_sums(columns, size, 0, last * (PAIR // LANES), moves[count + s])
+            out[cell + s] += moves[s] * forwards - strikes
 
     return find_values

@@ -18,15 +18,19 @@ def called(builder: Any, name: str, *values: Any) -> Any:
 
 
 def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """a b + c of registers, rounded once."""
-    return called(builder, "llvm.fma.v8f64", a, b, c)
+    """a b + c of registers, rounded once where the processor does that in one instruction."""
+    return called(builder, "llvm.fmuladd.v8f64", a, b, c)
+
+
+def shuffled(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
+    """Of the numbers of two registers, one after the other, those at the places."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(SMALL, len(order)), order))
 
 
 def spread(builder: Any, number: Any) -> Any:
     """A register of a number in all lanes."""
     nothing = ir.Constant(REGISTER, ir.Undefined)
-    places = ir.Constant(ir.VectorType(SMALL, LANES), [0] * LANES)
-    return builder.shuffle_vector(builder.insert_element(nothing, number, ir.Constant(SMALL, 0)), nothing, places)
+    return shuffled(builder, builder.insert_element(nothing, number, ir.Constant(SMALL, 0)), nothing, [0] * LANES)
 
 
 def line(builder: Any, start: Any, place: Any) -> Any:
@@ -38,6 +42,5 @@ def line(builder: Any, start: Any, place: Any) -> Any:
 def joined(builder: Any, register: Any, operation: Any) -> Any:
     """In all lanes what an operation on two makes of all of them, pair by pair."""
     for distance in (4, 2, 1):
-        order = ir.Constant(ir.VectorType(SMALL, LANES), [n ^ distance for n in range(LANES)])
-        register = operation(register, builder.shuffle_vector(register, register, order))
+        register = operation(register, shuffled(builder, register, register, [n ^ distance for n in range(LANES)]))
     return register

@@ -14,10 +14,7 @@ from hypothesis import strategies as st
 from pricing.xp import numba as XP
 from scenarios import portfolio_pnl
 from scenarios.backends import delta_series as series
-from scenarios.backends import normal_tail
 from tests.scenarios.test_portfolio import gross, legs
-
-pytestmark = pytest.mark.skipif(not normal_tail.HAS_LOOK_UP, reason="no look-ups in registers on this processor")
 
 LEVELS, STARTS = series.LEVELS, series.STARTS
 
@@ -53,12 +50,12 @@ def integral(n: int, middle: float, reach: float, away: float) -> float:
 
 
 @numba.njit
-def weights_of(growth: Any, log_growth: Any, weights: Any, found: Any) -> None:
+def weights_of(moves: Any, count: int, weights: Any, found: Any) -> None:
     """What `weigh_moves` finds, its limits and places in an array."""
     limits, starts = XP.scratch(LEVELS), XP.scratch(STARTS)
     for n in range(STARTS):
         starts[n] = -1.0
-    series.weigh_moves(growth, log_growth, weights, limits, starts)
+    series.weigh_moves(moves, count, weights, limits, starts)
     for n in range(LEVELS):
         found[n] = limits[n]
     for n in range(STARTS):
@@ -68,9 +65,9 @@ def weights_of(growth: Any, log_growth: Any, weights: Any, found: Any) -> None:
 @pytest.mark.parametrize("moves", [np.linspace(-0.16, 0.16, 16), np.linspace(-0.6, 0.9, 61), np.repeat([-0.1, 0.2], 9)])
 def test_what_a_term_counts_is_an_integral(moves: np.ndarray) -> None:
     growth, log_growth = 1.0 + moves, np.log1p(moves)
-    room, found = series.room_of(16, len(moves)), np.empty(LEVELS + STARTS)
-    weights_of(growth, log_growth, room.weights, found)
-    table = room.weights.reshape(LEVELS, -1, series.ROWS, series.LANES)
+    weights, found = np.empty(series.room_of_weights(len(moves))), np.empty(LEVELS + STARTS)
+    weights_of(np.concatenate([growth, log_growth]), len(moves), weights, found)
+    table = weights.reshape(LEVELS, -1, series.ROWS, series.LANES)
     for level in range(LEVELS):
         groups = 1 << level
         reach = (log_growth[-1] - log_growth[0]) / (2 * groups)
@@ -91,8 +88,8 @@ def test_what_a_term_counts_is_an_integral(moves: np.ndarray) -> None:
 
 def test_wide_and_single_moves_are_looked_up() -> None:
     for moves in (np.zeros(1), np.linspace(-0.999, 90.0, 20)):
-        room, found = series.room_of(16, len(moves)), np.empty(LEVELS + STARTS)
-        weights_of(1.0 + moves, np.log1p(moves), room.weights, found)
+        weights, found = np.empty(series.room_of_weights(len(moves))), np.empty(LEVELS + STARTS)
+        weights_of(np.concatenate([1.0 + moves, np.log1p(moves)]), len(moves), weights, found)
         assert found[0] == 0.0
 
 

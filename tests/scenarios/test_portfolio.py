@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import mpmath
 import numpy as np
 import pytest
 import QuantLib as ql
 
 from pricing import ConfigError, DataError, price
 from scenarios import portfolio_pnl
-from scenarios.backends import normal_tail, portfolio_numba
+from scenarios.backends import portfolio_numba
 from tests.naive import scenarios as naive
 
 MOVES = (np.linspace(-0.3, 0.3, 13), [-0.5, 0.0, 0.4], [0.0, 1.0 / 365.0, 0.1])
 NAMES = ("forward", "strike", "tau", "vol", "sign", "quantity")
 BACKENDS = ("numpy", "numba")
-NO_LOOK_UP = pytest.mark.skipif(not normal_tail.HAS_LOOK_UP, reason="no look-ups in registers on this processor")
-
-
-@pytest.fixture(params=[pytest.param(True, id="look-ups", marks=NO_LOOK_UP), pytest.param(False, id="formula")])
-def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of the two compiled kernels, whichever this processor would take."""
-    monkeypatch.setattr(normal_tail, "HAS_LOOK_UP", request.param)
 
 
 def legs(count: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -54,22 +46,6 @@ def gross(held: dict[str, np.ndarray]) -> float:
     return float(np.abs(held["quantity"]) @ held["forward"])
 
 
-def test_tails_from_the_table() -> None:
-    """Right to half a rounding of 1 wherever they are looked up, and 0 on the last interval."""
-    table = normal_tail.tail_coefficients()
-    middle = np.arange(normal_tail.INTERVALS - 1)
-    random = np.random.default_rng(11)
-    for places in (middle, middle + 0.499, middle[1:] - 0.499, random.uniform(0.0, 14.5, 500)):
-        nearest = np.rint(places).astype(int)
-        for place, k in zip(places.tolist(), nearest.tolist(), strict=True):
-            with mpmath.workdps(30):
-                rest, numbers = mpmath.mpf(place) - k, table[:, k].tolist()
-                found = sum(number * rest**power for power, number in enumerate(numbers))
-                assert abs(found - mpmath.ncdf(-normal_tail.INTERVAL * mpmath.mpf(place))) < 2.0**-54
-    assert not table[:, -1].any() and float(mpmath.ncdf(-14.5 * normal_tail.INTERVAL)) < 2.0**-54
-
-
-@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_naive_twin(backend: str) -> None:
     held = legs(60)
@@ -82,7 +58,6 @@ def test_naive_twin(backend: str) -> None:
     assert np.abs(found.ravel() - expected).max() < 1e-13 * gross(held)
 
 
-@pytest.mark.usefixtures("kernel")
 def test_every_leg_agrees_with_the_reference() -> None:
     """One leg at a time, so that nothing hides in a sum: within a few roundings of the larger of forward and strike."""
     held = legs(150, seed=3)
@@ -110,7 +85,6 @@ def test_quantlib() -> None:
             assert found[v, 0, m] == pytest.approx(total, abs=1e-12 * gross(held))
 
 
-@pytest.mark.usefixtures("kernel")
 def test_threads_and_groups_leave_no_trace() -> None:
     """Several groups of legs, the last one not full, and enough of them for two threads."""
     held = legs(8 * portfolio_numba.GROUP_LEGS - 5, seed=7)
@@ -120,7 +94,6 @@ def test_threads_and_groups_leave_no_trace() -> None:
     assert np.abs(found[0] - pnl_of(held, "numpy")).max() < 1e-14 * gross(held)
 
 
-@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("vol", [0.0, 1e-150, 1e-9, 1e-4, 3.0, 1_000.0])
 @pytest.mark.parametrize("tau", [0.0, 1e-200, 1e-6, 1_000.0])
 def test_vols_and_times_of_any_size(tau: float, vol: float) -> None:
@@ -138,7 +111,6 @@ def test_vols_and_times_of_any_size(tau: float, vol: float) -> None:
                 assert found == pytest.approx(expected, abs=1e-13 + 4e-16 * float(strike[number]))
 
 
-@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_no_move_gains_nothing_and_the_worst_is_named(backend: str) -> None:
     call = portfolio_pnl(100.0, 110.0, 0.25, 0.6, 1.0, 2.0, ([-0.1, 0.0, 0.1], [0.0], [0.0]), backend=backend)
@@ -167,12 +139,27 @@ def test_columns_of_any_kind_compile_nothing_anew() -> None:
     assert len(portfolio_numba._kernel().signatures) == signatures
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_arguments_broadcast(backend: str) -> None:
+    """Arrays of any shape are the legs that they broadcast to, and a discount of 1 is none, however it is given."""
+    strike, vol = np.array([[90.0], [100.0], [120.0]]), np.array([0.3, 0.5])
+    found = portfolio_pnl(100.0, strike, 0.3, vol, [1.0, -1.0], 2, MOVES, backend=backend)
+    rows = [np.ravel(column) for column in np.broadcast_arrays(100.0, strike, 0.3, vol, [1.0, -1.0], 2.0)]
+    single = portfolio_pnl([100.0], rows[1], [0.3], *rows[3:], MOVES, [1.0], backend=backend)
+    assert single.pnl.tobytes() == found.pnl.tobytes()
+    for discount in (1.0, 1, np.float64(1.0), np.ones(6), [1.0] * 6):
+        assert portfolio_pnl(*rows, MOVES, discount, backend=backend).pnl.tobytes() == found.pnl.tobytes()
+    turned = [column[::-1] for column in rows]
+    assert portfolio_pnl(*turned, MOVES, backend=backend).pnl == pytest.approx(found.pnl, abs=1e-12)
+    with pytest.raises(DataError, match="do not broadcast"):
+        portfolio_pnl(100.0, strike, 0.3, [0.3, 0.5, 0.7, 0.9], [1.0, -1.0], 2, MOVES, backend=backend)
+
+
 BAD = {
     "forward": 0.0, "strike": -1.0, "tau": -0.1, "vol": np.nan, "sign": 0.5, "quantity": np.inf, "discount": 0.0,
 }  # fmt: skip
 
 
-@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("name", BAD)
 def test_bad_legs_are_named(name: str) -> None:
     held = {key: column[:5].copy() for key, column in legs(10).items()}

@@ -195,7 +195,9 @@ def _scan_template(tag: str) -> Any:
             i = a - first
             loss[i], worst[i], revalued[i], on_perpetual[i], on_naked[i] = lost, place, changed, sums[0], shorts
             on_mm[i], on_im[i] = mm, im
-            size = max(size, bound + sums[1] * largest)
+            here = bound + sums[1] * largest
+            # What is no number is larger than any.
+            size = max(size, here if here == here else np.inf)
         return doubtful, size
 
     return scan_accounts

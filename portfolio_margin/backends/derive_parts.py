@@ -84,6 +84,8 @@ class Sums(NamedTuple):
 
 
 def ahead_template(tag: str) -> Any:
+    """The part that asks for positions and groups ahead, to be compiled."""
+
     def ask_ahead(groups, first, last, low, high):
         """Ask for what lies ahead of positions first to last - 1 and of groups low to high - 1, line by line."""
         tag  # noqa: B018
@@ -99,6 +101,8 @@ def ahead_template(tag: str) -> Any:
 
 
 def naked_template(tag: str) -> Any:
+    """The part that nets shorts of a group by strike, to be compiled."""
+
     def naked(first, last, picked, strike, option_units, scratch):
         """Units short of a group after netting by strike, strikes ascending; net by strike is 0 and is left so."""
         tag  # noqa: B018

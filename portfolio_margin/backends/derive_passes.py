@@ -40,6 +40,8 @@ SINGLES_OF_LINE = 16
 
 
 def steps_template(tag: str) -> Any:
+    """The part that counts what positions hold, to be compiled."""
+
     def count_steps(first, last, picked, contracts, counted):
         """Of positions first to last - 1: rows held, 0 where that needs another look, and the same as singles; units
         that options are short; magnitude, for G of the bound; strike, and where their row begins.
@@ -80,6 +82,8 @@ def steps_template(tag: str) -> Any:
 
 
 def look_template(tag: str) -> Any:
+    """The part that adds up in single precision, to be compiled."""
+
     def look(span, book, single, expiries, counted, again, found):
         """Sums of groups and gains of sets in single precision; the groups of more than two positions, and how many.
 
@@ -127,6 +131,8 @@ def look_template(tag: str) -> Any:
 
 
 def pairs_template(tag: str) -> Any:
+    """The part that finds groups of two options of one strike, to be compiled."""
+
     def pairs(first, last, low, group_ptr, strike, again, listed):
         """Add to the listed groups those of two options of one strike; how many there are then."""
         tag  # noqa: B018
@@ -141,6 +147,8 @@ def pairs_template(tag: str) -> Any:
 
 
 def netted_template(tag: str) -> Any:
+    """The part that nets shorts of such groups, to be compiled."""
+
     def netted(listed, low, group_ptr, picked, terms, counted, nets, again):
         """Of listed groups the first position is short what all are after netting by strike, the others nothing."""
         tag  # noqa: B018
@@ -162,6 +170,8 @@ def netted_template(tag: str) -> Any:
 
 
 def weigh_template(tag: str) -> Any:
+    """The part that finds the scenarios that can be the worst, to be compiled."""
+
     def weigh(span, book, tables, counted, found, sets, out):
         """Basis contingency, revaluation and naked shorts, and which scenarios of a set can be the worst.
 
@@ -200,13 +210,16 @@ def weigh_template(tag: str) -> Any:
                 contingency[k], direction[k] = basis, scenarios + (down < up)
                 changed += restated
             revalued[a - first], on_naked[a - first] = changed, shorts
-            largest = max(largest, weighed)
+            # What is no number is larger than any.
+            largest = max(largest, weighed if weighed == weighed else np.inf)
         return largest
 
     return weigh
 
 
 def products_template(tag: str) -> Any:
+    """The part that multiplies what is held with a scenario, to be compiled."""
+
     def products(count, instrument_idx, held, column, product):
         """What so many positions gain in the scenario of a column: whole ticks, of balances rounded to them."""
         tag  # noqa: B018
@@ -218,6 +231,8 @@ def products_template(tag: str) -> Any:
 
 
 def exact_template(tag: str) -> Any:
+    """The part that counts the gain of a scenario, to be compiled."""
+
     def exact(begins, end, low, groups, product, ends, tables, damped):
         """What groups begins to end - 1 gain in a scenario, as `derive_numba` counts it."""
         tag  # noqa: B018
@@ -243,6 +258,8 @@ def exact_template(tag: str) -> Any:
 
 
 def settle_template(tag: str) -> Any:
+    """The part that counts the scenarios that are left, to be compiled."""
+
     def settle(span, book, counted, tables, exactly, found, sets, out):
         """Losses of accounts and where the underlying that loses most loses it; how many scenarios were summed.
 
@@ -289,6 +306,8 @@ def settle_template(tag: str) -> Any:
 
 
 def others_template(tag: str) -> Any:
+    """The part that adds up perpetuals and haircuts, to be compiled."""
+
     def others(first, last, book, terms, out):
         """Perpetuals of accounts in money, and the two haircuts of their assets."""
         tag  # noqa: B018

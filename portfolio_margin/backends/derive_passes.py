@@ -150,21 +150,24 @@ def netted_template(tag: str) -> Any:
     """The part that nets shorts of such groups, to be compiled."""
 
     def netted(listed, low, group_ptr, picked, terms, counted, nets, again):
-        """Of listed groups the first position is short what all are after netting by strike, the others nothing."""
+        """Of listed groups the first position has the magnitude of all, and is short what they are after netting by
+        strike; the second has nothing."""
         tag  # noqa: B018
-        short, strike = counted
+        short, size, strike = counted
         for j in range(listed):
             p, until = group_ptr[again[j]] - low, group_ptr[again[j] + 1] - low
-            if until == p + 3:
+            for q in range(p + 1, until):
+                size[p] += size[q]
+            naked, few = 0.0, until == p + 3
+            if few:
                 # Of three strikes, where one is short of nothing: a sum of two numbers has no order.
                 s, t, u = strike[p], strike[p + 1], strike[p + 2]
                 some = (short[p] == 0.0) | (short[p + 1] == 0.0) | (short[p + 2] == 0.0)
-                if (s != t) & (s != u) & (t != u) & some:
-                    continue
-            naked = NAKED(p + low, until + low, picked, terms[0], terms[1], nets)  # noqa: F821
-            for q in range(p, until):
-                short[q] = 0.0
-            short[p] = naked
+                few = (s != t) & (s != u) & (t != u) & some
+                naked = short[p] + short[p + 1] + short[p + 2]
+            if not few:
+                naked = NAKED(p + low, until + low, picked, terms[0], terms[1], nets)  # noqa: F821
+            short[p], short[p + 1], size[p + 1] = naked, 0.0, 0.0
 
     return netted
 
@@ -194,8 +197,6 @@ def weigh_template(tag: str) -> Any:
                     x, p, until = group_key[g] * EXPIRY_COLUMNS, group_ptr[g] - low, group_ptr[g + 1] - low
                     one, two = p if until > p else nothing, p + 1 if until > p + 1 else nothing
                     naked, weight = short[one] + short[two], size[one] + size[two]
-                    for q in range(p + 2, until):
-                        naked, weight = naked + short[q], weight + size[q]
                     again, share = expiries[x + AGAIN], expiries[x + WEIGHT]
                     lost = WITH_BASIS(lost, lanes.offset(ends, ENDS * (g - low_g)), tick, again, share)  # noqa: F821
                     shorts += naked * expiries[x + EXPIRY_SPOT]
@@ -217,33 +218,35 @@ def weigh_template(tag: str) -> Any:
     return weigh
 
 
-def products_template(tag: str) -> Any:
-    """The part that multiplies what is held with a scenario, to be compiled."""
+def totals_template(tag: str) -> Any:
+    """The part that adds up what is held times a scenario, to be compiled."""
 
-    def products(count, instrument_idx, held, column, product):
-        """What so many positions gain in the scenario of a column: whole ticks, of balances rounded to them."""
+    def add_totals(count, instrument_idx, held, column, totals):
+        """What so many positions gain in the scenario of a column, running: whole ticks, of balances rounded to them.
+
+        Differences of such sums are exact, so that a group needs no loop of its own.
+        """
         tag  # noqa: B018
-        XP.vector_loop()
+        total = 0.0
         for p in range(count):
-            product[p] = lanes.nearest(held[p] * column[instrument_idx[p]])
+            totals[p] = total
+            total += lanes.nearest(held[p] * column[instrument_idx[p]])
+        totals[count] = total
 
-    return products
+    return add_totals
 
 
 def exact_template(tag: str) -> Any:
     """The part that counts the gain of a scenario, to be compiled."""
 
-    def exact(begins, end, low, groups, product, ends, tables, damped):
+    def exact(begins, end, groups, totals, ends, tables, damped):
         """What groups begins to end - 1 gain in a scenario, as `derive_numba` counts it."""
         tag  # noqa: B018
-        group_ptr, group_key, low_g, nothing = groups
+        group_ptr, group_key, low, low_g = groups
         (expiries, tick, _), (factor, tilt), gain = tables, damped, 0.0
         for g in range(begins, end):
-            p, until, x = group_ptr[g] - low, group_ptr[g + 1] - low, group_key[g] * EXPIRY_COLUMNS
-            total = product[p if until > p else nothing] + product[p + 1 if until > p + 1 else nothing]
-            for q in range(p + 2, until):
-                total += product[q]
-            change = total * tick
+            x = group_key[g] * EXPIRY_COLUMNS
+            change = (totals[group_ptr[g + 1] - low] - totals[group_ptr[g] - low]) * tick
             if expiries[x + PLAIN] == 0.0:
                 marked, again = ends[ENDS * (g - low_g) + MARKED] * tick, expiries[x + AGAIN]
                 shocked = (change + marked) * again
@@ -268,17 +271,16 @@ def settle_template(tag: str) -> Any:
         tag  # noqa: B018
         (first, last, low), (account_ptr, group_ptr, group_key, (instrument_idx, _)) = span, book
         columns, contracts, order, dampening, tilt = exactly
-        (held, product), (opens, set_end, _, ends), scenarios, at = counted, found, tables[2], lanes.offset
+        (held, totals), (opens, set_end, _, ends), scenarios, at = counted, found, tables[2], lanes.offset
         left, contingency, direction = sets
         loss, worst = out
-        g, summed, nothing = account_ptr[first], 0, group_ptr[account_ptr[last]] - low
-        groups = group_ptr, group_key, g, nothing
-        product[nothing] = 0.0
+        g, summed = account_ptr[first], 0
+        groups = group_ptr, group_key, low, g
         # The first scenario of all sets, and some scenario of those that have none: quicker than to guess which.
         for k in range(opens[last - first]):
             p, column = group_ptr[g], at(columns, order[lanes.first_place(left[k] | 1 << WIDTH)] * contracts)  # noqa: F821
             g = set_end[k]
-            PRODUCTS(group_ptr[g] - p, at(instrument_idx, p), at(held, p - low), column, at(product, p - low))  # noqa: F821
+            TOTALS(group_ptr[g] - p, at(instrument_idx, p), at(held, p - low), column, at(totals, p - low + k))  # noqa: F821
         for a in range(first, last):
             g, lost, most, place = account_ptr[a], 0.0, 0.0, -1
             for k in range(opens[a - first], opens[a - first + 1]):
@@ -288,9 +290,9 @@ def settle_template(tag: str) -> Any:
                     if tried > 0:
                         p, column = group_ptr[g], at(columns, s * contracts)
                         places, rows_held = at(instrument_idx, p), at(held, p - low)
-                        PRODUCTS(group_ptr[end] - p, places, rows_held, column, at(product, p - low))  # noqa: F821
+                        TOTALS(group_ptr[end] - p, places, rows_held, column, at(totals, p - low + k))  # noqa: F821
                     remain, tried = remain & (remain - 1), tried + 1
-                    gain = EXACT(g, end, low, groups, product, ends, tables, (dampening[s], tilt[s]))  # noqa: F821
+                    gain = EXACT(g, end, groups, at(totals, k), ends, tables, (dampening[s], tilt[s]))  # noqa: F821
                     # The venue takes a scenario only where it is below the basis contingency; of equal ones the first.
                     if gain < lowest or (gain == lowest and s < where and where < scenarios):
                         lowest, where = gain, s

@@ -168,7 +168,7 @@ def _scan_template(tag: str) -> Any:
         account_ptr, group_ptr, _, picked = book
         rows, factors, dampening, signs, scale, valid = single
         expiries, tick, scenarios = tables
-        (held, near, short, size, strike, start, product), again, found, sets, nets = scratch
+        (held, near, short, size, strike, start, totals), again, found, sets, nets = scratch
         loss, worst, revalued, on_perpetual, on_naked, on_mm, on_im = out
         doubtful, largest, summed, at = 0, 0.0, 0, lanes.offset
         for a in range(first, last, ACCOUNTS_AT_ONCE):
@@ -184,11 +184,11 @@ def _scan_template(tag: str) -> Any:
             listed = LOOK(span, book, given, expiries, (held, near, start), again, found)  # noqa: F821
             if pairs > 0:
                 listed = PAIRS(low_g, high_g, low, group_ptr, strike, again, listed)  # noqa: F821
-            NETTED(listed, low, group_ptr, picked, (terms[2], terms[3]), (short, strike), nets, again)  # noqa: F821
+            NETTED(listed, low, group_ptr, picked, (terms[2], terms[3]), (short, size, strike), nets, again)  # noqa: F821
             weighed, into = (expiries, tick, scenarios, scale, valid), (at(revalued, i), at(on_naked, i))
             largest = max(largest, WEIGH(span, book, weighed, (short, size), found, sets, into))  # noqa: F821
             into = at(loss, i), at(worst, i)
-            summed += SETTLE(span, book, (held, product), tables, exactly, found, sets, into)  # noqa: F821
+            summed += SETTLE(span, book, (held, totals), tables, exactly, found, sets, into)  # noqa: F821
             if others > 0:
                 OTHERS(a, b, book, terms[1:], (at(on_perpetual, i), at(on_mm, i), at(on_im, i)))  # noqa: F821
             else:
@@ -226,8 +226,8 @@ def _entry_template(tag: str) -> Any:
             (AT(doubles, 0), AT(singles, 0), AT(doubles, n), AT(doubles, 2 * n), AT(doubles, 3 * n), AT(whole, 0),  # noqa: F821
              AT(doubles, 4 * n)),  # noqa: F821
             AT(whole, by_group),  # noqa: F821
-            (AT(whole, by_account), AT(whole, by_group + m), AT(singles, n), AT(doubles, 5 * n)),  # noqa: F821
-            (AT(whole, by_group + 2 * m), AT(doubles, 5 * n + 4 * m), AT(whole, by_group + 3 * m)),  # noqa: F821
+            (AT(whole, by_account), AT(whole, by_group + m), AT(singles, n), AT(doubles, 5 * n + m)),  # noqa: F821
+            (AT(whole, by_group + 2 * m), AT(doubles, 5 * n + 5 * m), AT(whole, by_group + 3 * m)),  # noqa: F821
             (AT(net, 0), AT(strikes, 0), AT(amounts, 0)),  # noqa: F821
         )  # fmt: skip
         charged = AT(on_perpetual, 0), AT(on_naked, 0), AT(on_mm, 0), AT(on_im, 0)  # noqa: F821
@@ -257,7 +257,7 @@ def _kernel(width: int) -> Any:
     }  # fmt: skip
     settle = {
         "EXACT": part(derive_passes.exact_template, {}, forceinline=True),
-        "PRODUCTS": part(derive_passes.products_template, {}), "WIDTH": width,
+        "TOTALS": part(derive_passes.totals_template, {}), "WIDTH": width,
     }  # fmt: skip
     of_rounded = 1.0 / (ROUNDING * SPARE_ROUNDINGS)
     parts = {
@@ -298,7 +298,7 @@ class Screened:
         # The place where nothing is held, and one that a list of groups may be written beyond its end.
         n, m = most + 1, groups + 1
         room = (
-            np.empty(5 * n + 5 * m), np.empty(n + m * self.width, np.float32),
+            np.empty(5 * n + 6 * m), np.empty(n + m * self.width, np.float32),
             np.empty(n + ROWS_AHEAD + 2 + 4 * m + ACCOUNTS_AT_ONCE + 1, np.int64), np.zeros(self.strikes),
             np.empty(self.strikes, np.int64), np.empty(self.strikes),
         )  # fmt: skip

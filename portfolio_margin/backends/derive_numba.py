@@ -2,7 +2,8 @@
 
 What `derive_portfolio` does with arrays of all expiries, step by step and in the same order, so that the numbers are
 the same to the last bit; see there for the rule. What an expiry gains is summed in registers and added there to what
-its account gains (`derive_lanes`), so nothing is written but results.
+its account gains (`derive_lanes`), so nothing is written but results. Of large books most scenarios are left out first
+where that pays (`derive_screen`).
 """
 
 from __future__ import annotations

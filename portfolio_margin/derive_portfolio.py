@@ -190,13 +190,13 @@ def charged_at_once(
 
     asset_price (N,) venue's price of an asset; haircuts (N,2) maintenance and initial share of it
     """
-    from portfolio_margin.backends import charges_numba, derive_numba
+    from portfolio_margin.backends import charges_numba, derive_numba, derive_parts
 
     prepared = _prepared(arrays, rule, asset_price, haircuts)
     positions = kernel_positions(book, arrays, None)
     charged = charges_numba.Charged(asked.formula, asked.rates, len(asked.charges), len(book))
 
-    def charge(first: int, last: int, sums: derive_numba.Sums) -> None:
+    def charge(first: int, last: int, sums: derive_parts.Sums) -> None:
         charged.fill(first, last, (sums.loss, sums.perpetual, sums.naked, sums.mm_haircut, sums.im_haircut))
 
     workers = threads_for(book, len(rule.dampening) + 2, threads)
@@ -213,7 +213,7 @@ def charged_at_once(
 @of_arrays
 def _prepared(arrays: RiskArrays, rule: Rule, asset_price: FloatArray, haircuts: FloatArray) -> Any:
     """The arrays as the compiled pass takes them."""
-    from portfolio_margin.backends import derive_numba
+    from portfolio_margin.backends import derive_numba, derive_parts
 
     rows, contracts = scan_rows(arrays, rule), contracts_of(arrays)
     option_strike = np.where(contracts.option, arrays.terms.strike, 0.0)
@@ -222,12 +222,12 @@ def _prepared(arrays: RiskArrays, rule: Rule, asset_price: FloatArray, haircuts:
         here = contracts.option & (arrays.expiry_idx == key)
         strike[here] = np.unique(option_strike[here], return_inverse=True)[1]
     owner = np.append(arrays.terms.expiry_underlying, -1)
-    scan = derive_numba.Scan(
+    scan = derive_parts.Scan(
         owner, np.append(arrays.terms.spot, 0.0)[owner], rule.dampening[:-2], rule.skew[:-2],
         rule.discount_long, rule.discount_short, rule.restate, rule.basis_weight, arrays.tick_size,
     )  # fmt: skip
-    held = derive_numba.Held(
-        contracts.perpetual, contracts.asset, contracts.units, contracts.spot, strike, asset_price,
+    held = derive_parts.Held(
+        contracts.perpetual, contracts.asset, arrays.expiry_idx, contracts.units, contracts.spot, strike, asset_price,
         np.ascontiguousarray(haircuts[:, 0]), np.ascontiguousarray(haircuts[:, 1]),
     )  # fmt: skip
     return derive_numba.prepared(kernel_table(arrays, rows, None), scan, held)

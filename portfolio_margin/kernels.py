@@ -104,6 +104,7 @@ def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
     """Sums of as many columns as there are compiled widths of registers."""
     alone = [
         ("numba: derive_pmrm2", partial(_derive_requirement, book)),
+        ("numba: derive_pmrm2 by a screen", partial(_derive_requirement, _many_books(grouped=True))),
         ("numba: dynamic_worst_case", partial(_dynamic_requirement, book)),
         ("numba: options sold", partial(short_option_minimum, book, arrays, 0.01)),
     ]
@@ -124,11 +125,18 @@ def _account_jobs(book: Book, arrays: RiskArrays, backend: str) -> Jobs:
 
 def _screened(arrays: RiskArrays, columns: int) -> Any:
     """Worst losses of so many accounts that the table is screened."""
-    accounts = np.arange(POSITIONS_PER_ROW).astype(np.str_)
-    owner, instrument = np.repeat(np.arange(len(accounts)), len(arrays)), np.tile(np.arange(len(arrays)), len(accounts))
-    book = Book.from_codes(accounts, owner, instrument, np.ones(len(owner)), np.zeros(len(arrays), np.int64))
+    book = _many_books()
     table = kernel_table(arrays, np.zeros((len(arrays), columns)), None)
     return load_backend("portfolio_margin", "numba").worst_loss(kernel_positions(book, arrays, "joint"), table)
+
+
+def _many_books(grouped: bool = False) -> Book:
+    """So many accounts that a table of two contracts is screened."""
+    instruments, _ = _two_contracts()
+    accounts, count = np.arange(POSITIONS_PER_ROW).astype(np.str_), len(instruments.instrument_id)
+    owner, instrument = np.repeat(np.arange(len(accounts)), count), np.tile(np.arange(count), len(accounts))
+    group = instruments.expiry_idx if grouped else np.zeros(count, np.int64)
+    return Book.from_codes(accounts, owner, instrument, np.ones(len(owner)), group)
 
 
 def _derive_requirement(book: Book) -> Any:

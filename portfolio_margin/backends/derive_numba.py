@@ -2,7 +2,8 @@
 
 What `derive_portfolio` does with arrays of all expiries, step by step and in the same order, so that the numbers are
 the same to the last bit; see there for the rule. What an expiry gains is summed in registers and added there to what
-its account gains (`derive_lanes`), so nothing is written but results.
+its account gains (`derive_lanes`), so nothing is written but results. Of large books most scenarios are left out first
+where that pays (`derive_screen`).
 """
 
 from __future__ import annotations
@@ -13,94 +14,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.backends import derive_lanes, lanes
+from portfolio_margin.backends import derive_lanes, derive_parts, derive_screen, lanes
 from portfolio_margin.backends import numba as accounts
+from portfolio_margin.backends.derive_parts import (
+    AGAIN,
+    EXPIRY_COLUMNS,
+    EXPIRY_SPOT,
+    LONG,
+    PLAIN,
+    SHORT,
+    UNDERLYING,
+    WEIGHT,
+    Held,
+    Scan,
+    Sums,
+)
+from portfolio_margin.backends.derive_screen import Screen, Screened
 from portfolio_margin.kernel_inputs import Positions, Table
-from pricing.arrays import BoolArray, FloatArray, IntArray, read_only
+from pricing.arrays import FloatArray, IntArray, read_only
 from pricing.xp import numba as XP
 
 # Accounts whose positions are counted in steps together: their numbers stay in the first cache.
 ACCOUNTS_AT_ONCE = 16
-# How far ahead of what is counted the book is asked for from memory: some twenty accounts, and their groups. Steps are
-# counted faster than a processor foresees it, of many accounts in a row, and after that it has no need of memory.
-POSITIONS_AHEAD, GROUPS_AHEAD = 640, 320
-# Columns of an expiry: see `Scan`.
-LONG, SHORT, AGAIN, WEIGHT, PLAIN, UNDERLYING, EXPIRY_SPOT = range(7)
-EXPIRY_COLUMNS = 8
-
-
-class Scan(NamedTuple):
-    """What the rule is counted with.
-
-    owner (X+1,) underlying of an expiry row, -1 for none, and its spot (X+1,)
-    dampening (n,) of the scenarios, skew (n,) True for tilts of vol
-    discount_long, discount_short, restate, basis_weight (X+1,)
-    tick_size  margin currency per tick
-    """
-
-    owner: IntArray
-    spot: FloatArray
-    dampening: FloatArray
-    skew: BoolArray
-    discount_long: FloatArray
-    discount_short: FloatArray
-    restate: FloatArray
-    basis_weight: FloatArray
-    tick_size: float
-
-    def by_expiry(self) -> FloatArray:
-        """(X+1, EXPIRY_COLUMNS)."""
-        plain = (self.discount_long == 1.0) & (self.discount_short == 1.0) & (self.restate == 1.0)
-        columns = self.discount_long, self.discount_short, self.restate, self.basis_weight, plain, self.owner, self.spot
-        return lanes.aligned(np.column_stack([*columns, np.zeros(len(plain))]))
-
-
-class Held(NamedTuple):
-    """(N,) each: what a contract counts in the charges.
-
-    perpetual, asset   what it is
-    units     of the underlying per contract
-    spot      of the underlying
-    strike    place of the strike of an option among those of its expiry; -1 for what is no option
-    price     of an asset as the venue has it, and its mm_haircut and im_haircut
-    """
-
-    perpetual: BoolArray
-    asset: BoolArray
-    units: FloatArray
-    spot: FloatArray
-    strike: IntArray
-    price: FloatArray
-    mm_haircut: FloatArray
-    im_haircut: FloatArray
-
-
-class Sums(NamedTuple):
-    """(B,) each, of a block of accounts: worst loss and the column of the underlying that loses most, revaluation, and
-    what charges are shares of."""
-
-    loss: FloatArray
-    worst: IntArray
-    revalued: FloatArray
-    perpetual: FloatArray
-    naked: FloatArray
-    mm_haircut: FloatArray
-    im_haircut: FloatArray
-
-
-def _ahead_template(tag: str) -> Any:
-    def ask_ahead(groups, first, last, low, high):
-        """Ask for what lies ahead of positions first to last - 1 and of groups low to high - 1, line by line."""
-        tag  # noqa: B018
-        group_ptr, group_key, (instrument_idx, quantity) = groups
-        for p in range(first + POSITIONS_AHEAD, last + POSITIONS_AHEAD, XP.LINE):
-            XP.prefetch(instrument_idx, p)
-            XP.prefetch(quantity, p)
-        for g in range(low + GROUPS_AHEAD, high + GROUPS_AHEAD, XP.LINE):
-            XP.prefetch(group_ptr, g)
-            XP.prefetch(group_key, g)
-
-    return ask_ahead
 
 
 def _steps_template(tag: str) -> Any:
@@ -125,39 +60,6 @@ def _steps_template(tag: str) -> Any:
         return odd
 
     return count_steps
-
-
-def _naked_template(tag: str) -> Any:
-    def naked(first, last, picked, strike, option_units, scratch):
-        """Units short of a group after netting by strike, strikes ascending; net by strike is 0 and is left so."""
-        tag  # noqa: B018
-        instrument_idx, quantity = picked
-        net, strikes, amounts = scratch
-        for p in range(first, last):
-            n = instrument_idx[p]
-            if strike[n] >= 0:
-                net[strike[n]] += quantity[p] * option_units[n]
-        count = 0
-        for p in range(first, last):
-            here = strike[instrument_idx[p]]
-            if here < 0:
-                continue
-            amount = -net[here]
-            net[here] = 0.0
-            if not amount > 0.0:
-                continue
-            place = count
-            while place > 0 and strikes[place - 1] > here:
-                strikes[place], amounts[place] = strikes[place - 1], amounts[place - 1]
-                place -= 1
-            strikes[place], amounts[place] = here, amount
-            count += 1
-        short = 0.0
-        for place in range(count):
-            short += amounts[place]
-        return short
-
-    return naked
 
 
 def _group_template(tag: str) -> Any:
@@ -294,7 +196,9 @@ def _scan_template(tag: str) -> Any:
             i = a - first
             loss[i], worst[i], revalued[i], on_perpetual[i], on_naked[i] = lost, place, changed, sums[0], shorts
             on_mm[i], on_im[i] = mm, im
-            size = max(size, bound + sums[1] * largest)
+            here = bound + sums[1] * largest
+            # What is no number is larger than any.
+            size = max(size, here if here == here else np.inf)
         return doubtful, size
 
     return scan_accounts
@@ -330,7 +234,7 @@ def _entry_template(tag: str) -> Any:
 def _kernel(width: int, folded: int) -> Any:
     """The kernel for sums of a width and gains of another."""
     vector, fold = lanes.operations(width), derive_lanes.operations(width, folded)
-    tag = f"{width} {folded} {XP.source_hash(lanes, derive_lanes)}"
+    tag = f"{width} {folded} {XP.source_hash(lanes, derive_lanes, derive_parts)}"
 
     def part(template: Any, names: dict[str, Any], **options: Any) -> Any:
         return XP.compile_kernel(template(""), tag, None, names, fastmath=False, **options)
@@ -345,8 +249,8 @@ def _kernel(width: int, folded: int) -> Any:
         "ODD": part(_odd_template, sums),
         "EXPIRY": part(_expiry_template, folds, forceinline=True),
         "STEPS": part(_steps_template, {}),
-        "AHEAD": part(_ahead_template, {}, forceinline=True),
-        "NAKED": part(_naked_template, {}),
+        "AHEAD": part(derive_parts.ahead_template, {}, forceinline=True),
+        "NAKED": part(derive_parts.naked_template, {}),
         "OPENED": fold.opened,
         "LOWEST": fold.lowest,
     }
@@ -361,6 +265,7 @@ class Prepared(NamedTuple):
     scenarios, factors, special, by_expiry, tick_size   how scenarios are counted
     assets    (N,) price, mm_haircut, im_haircut and magnitude of each
     strikes   the most of one expiry
+    told      what it was made of, and kept: what else is made of that
     """
 
     table: Table
@@ -376,6 +281,14 @@ class Prepared(NamedTuple):
     tick_size: float
     assets: tuple[FloatArray, ...]
     strikes: int
+    told: tuple[Table, Scan, Held]
+    kept: dict[str, Screen | None]
+
+    def screen(self) -> Screen | None:
+        """What is made of it once, where a book is large enough for that."""
+        if "screen" not in self.kept:
+            self.kept["screen"] = derive_screen.prepared(*self.told)
+        return self.kept["screen"]
 
 
 def prepared(table: Table, scan: Scan, held: Held) -> Prepared:
@@ -398,6 +311,8 @@ def prepared(table: Table, scan: Scan, held: Held) -> Prepared:
         scan.tick_size,
         tuple(read_only(column) for column in assets),
         int(held.strike.max(initial=0)) + 1,
+        (table, scan, held),
+        {},
     )
 
 
@@ -425,25 +340,29 @@ def scan_accounts(
     terms = job.rows.per_unit, given.strike, given.units, given.spot
     tables = given.by_expiry, given.factors, given.special, given.scenarios, given.tick_size, job.rows.largest
     worst, revalued = np.empty(count, np.int64), np.empty(count)
-    strikes = given.strikes
-    usual: list[bool] = []
+    strikes, usual, screened = given.strikes, [], None
+    screen = given.screen() if derive_screen.pays(positions, given.table) else None
+    if screen is not None:
+        of_contracts = (*terms, *given.assets[:3])
+        screened = Screened(screen, positions, group_key, of_contracts, given.tick_size, strikes)
+
+    def exact(first: int, last: int, rows: accounts.Rows, sums: Sums) -> tuple[int, float]:
+        most, _ = derive_parts.most_at_once(first, last, ACCOUNTS_AT_ONCE, *places[:2])
+        scratch = np.empty(most), np.empty(most), np.zeros(strikes), np.empty(strikes, np.int64), np.empty(strikes)
+        # A plain tuple: numba takes much longer to tell the type of another.
+        found = kernel(first, last, places, rows.values, terms, tables, given.assets, scratch, tuple(sums))
+        return int(found[0]), float(found[1])
 
     def run(first: int, last: int, rows: accounts.Rows) -> accounts.Found:
-        most = _most_at_once(positions, first, last)
-        scratch = np.empty(most), np.empty(most), np.zeros(strikes), np.empty(strikes, np.int64), np.empty(strikes)
-        here, more = slice(first, last), (np.empty(last - first) for _ in range(5))
-        sums = Sums(next(more), worst[here], revalued[here], *more)
-        doubtful, size = kernel(first, last, places, rows.values, terms, tables, given.assets, scratch, sums)
+        here, more = slice(first, last), np.empty((5, last - first))
+        sums = Sums(more[0], worst[here], revalued[here], *more[1:])
+        if screened is not None and screened.pays:
+            doubtful, size = screened.fill(first, last, sums)
+        else:
+            doubtful, size = exact(first, last, rows, sums)
         then(first, last, sums)
-        usual.append(doubtful == 0 and bool(size * accounts.MARGIN_OF_BOUND <= rows.limit))
+        usual.append(doubtful == 0 and (size * accounts.MARGIN_OF_BOUND <= rows.limit))
         return accounts.Found(0, 0, 0)
 
     job.run(run, threads)
     return (worst, revalued) if all(usual) else None
-
-
-def _most_at_once(positions: Positions, first: int, last: int) -> int:
-    """The most positions of so many accounts that are counted in steps together, of accounts first to last - 1."""
-    account_ptr, group_ptr = positions.account_ptr, positions.group_ptr
-    begins = group_ptr[account_ptr[first:last:ACCOUNTS_AT_ONCE]]
-    return int(np.diff(begins, append=group_ptr[account_ptr[last]]).max(initial=0))

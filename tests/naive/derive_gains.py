@@ -24,6 +24,22 @@ def folded(
     return added
 
 
+def basis(
+    losses: Sequence[float], ends: Sequence[float], tick: float, again: float, weight: float
+) -> tuple[float, float, float, float]:
+    """Contingency where up is worse, where down is, all of it, and revaluation, with those of an expiry.
+
+    ends  ticks of the two basis moves, as the venue marks it and in the arrays
+    """
+    up, down, whole, revalued = losses
+    risen, fallen, marked, valued = (end * tick for end in ends)
+    value = marked * again
+    rise, fall = (((moved + marked) * again - value) * weight for moved in (risen, fallen))
+    worse = min(rise, fall, 0.0)
+    up, down = (up, down + worse) if fall < rise else (up + worse, down)
+    return up, down, whole + worse, revalued + (value - valued)
+
+
 def charged(
     formula: Any, columns: Sequence[Sequence[float]], rates: tuple[float, ...]
 ) -> list[list[tuple[float, float]]]:

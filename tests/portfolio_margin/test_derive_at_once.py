@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portfolio_margin import Book, load_parameters
+from portfolio_margin.backends import derive_screen
 from portfolio_margin.backends import numba as kernels
 from portfolio_margin.derive_feeds import Feeds
 from portfolio_margin.models import derive_pmrm2
-from portfolio_margin.requirement import covered
+from portfolio_margin.requirement import Requirement, covered
 from pricing import DataError
 from scenarios import RiskArrays, revalue
 from tests.examples import random_book
@@ -26,9 +27,16 @@ ARRAYS = revalue(INSTRUMENTS, MARKET, MODEL.scenario_set(MARKET))
 
 
 def assert_same_bits(model: derive_pmrm2.Model, book: Book, threads: int = 1, arrays: RiskArrays = ARRAYS) -> None:
+    """Of both kernels: the one that counts every scenario, and the one with a screen."""
     seen, _ = covered(model, book, arrays)
-    found = model._at_once(seen, arrays, threads)
     expected = model.requirement(seen, arrays, backend="numpy")
+    for screened in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(derive_screen, "pays", lambda *given, screened=screened: screened)
+            _assert_equal(model._at_once(seen, arrays, threads), expected)
+
+
+def _assert_equal(found: Requirement | None, expected: Requirement) -> None:
     assert found is not None
     assert list(found.charges) == list(expected.charges)
     for name, amounts in expected.charges.items():

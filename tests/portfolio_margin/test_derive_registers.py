@@ -12,9 +12,8 @@ import pytest
 from portfolio_margin import Book
 from portfolio_margin.backends import derive_lanes, lanes
 from portfolio_margin.backends.charges_numba import Charged
-from portfolio_margin.backends.derive_numba import ACCOUNTS_AT_ONCE, _most_at_once
+from portfolio_margin.backends.derive_parts import most_at_once
 from portfolio_margin.derive_scenarios import Scenario
-from portfolio_margin.kernel_inputs import Positions
 from portfolio_margin.models import derive_pmrm2
 from scenarios import revalue
 from tests.examples import random_book
@@ -122,17 +121,14 @@ def test_rates_below_zero_restate_what_options_are_worth() -> None:
 
 @pytest.mark.parametrize("accounts", [0, 1, 15, 16, 17, 50])
 def test_scratch_holds_the_positions_of_so_many_accounts(accounts: int) -> None:
-    random = np.random.default_rng(accounts)
+    random, at_once, first = np.random.default_rng(accounts), 16, 2
     account_ptr = np.append(0, np.cumsum(random.integers(0, 4, accounts + 3)))
     group_ptr = np.append(0, np.cumsum(random.integers(1, 5, account_ptr[-1])))
-    nothing = np.zeros(0, np.int64)
-    positions = Positions(account_ptr, group_ptr, nothing, nothing, np.zeros(0), nothing)
-    begins, first = group_ptr[account_ptr], 2
-    windows = [
-        begins[min(a + ACCOUNTS_AT_ONCE, first + accounts)] - begins[a]
-        for a in range(first, first + accounts, ACCOUNTS_AT_ONCE)
-    ]
-    assert _most_at_once(positions, first, first + accounts) == max(windows, default=0)
+    last = first + accounts
+    windows = [account_ptr[[a, min(a + at_once, last)]] for a in range(first, last, at_once)]
+    groups = max((high - low for low, high in windows), default=0)
+    positions = max((group_ptr[high] - group_ptr[low] for low, high in windows), default=0)
+    assert most_at_once(first, last, at_once, account_ptr, group_ptr) == (positions, groups)
 
 
 def test_an_empty_book_asks_for_nothing() -> None:

@@ -340,7 +340,7 @@ def prepared(table: Table, columns: Columns, contracts: Contracts, terms: Terms)
     numbers = read_only(terms.stated), read_only(terms.spreads), terms.impact, read_only(terms.years)
     terms = Terms(*numbers, terms.tick_size)
     scanned = np.where(columns.column >= 0, table.rows[:, columns.column], 0.0)
-    width = lanes.width_of(contracts.net.shape[1])[0]
+    width = lanes.width_of(contracts.net.shape[1], lanes.WIDTHS[-1])[0]
     net = read_only(lanes.chunked(contracts.net, width, 1))
     beside = read_only(table.unit), read_only(table.contract), read_only(table.long_weight), read_only(table.magnitude)
     table = Table(table.rows, *beside, table.rounded, table.kept)
@@ -393,7 +393,7 @@ def scan_accounts(
     No usual account is off a step, beyond what sums of ticks hold, or has a contract in another underlying's group.
     """
     count, underlyings = len(positions.account_ptr) - 1, len(given.terms.stated)
-    wide = given.contracts.net.shape[1] > lanes.WIDEST
+    wide = given.contracts.net.shape[1] > lanes.WIDTHS[-1]
     if not given.table.rounded or wide or np.any(np.diff(positions.group_ptr) == 0):
         return None
     job = accounts.Job(positions, given.scanned, given.columns.width)

@@ -43,11 +43,11 @@ from portfolio_margin.ledger import book_of
 from portfolio_margin.nearest import did_you_mean
 from portfolio_margin.order_codes import EQUITY, OK, STATUS, WIDTH
 from portfolio_margin.order_table import CONTRACT
-from portfolio_margin.orders import LargestOrder, OrderChecks, check, largest_order, sound_orders, what_if
+from portfolio_margin.orders import LargestOrder, OrderChecks, check, largest_order, what_if
 from portfolio_margin.policy import Policy
 from portfolio_margin.published import check_same_contracts
 from portfolio_margin.requirement import MarginModel
-from portfolio_margin.sensitivities import WhatIf, is_finite, premiums
+from portfolio_margin.sensitivities import WhatIf, is_finite, order_rows, premiums
 from portfolio_margin.state import Listing, State, start, start_from_arrays, started
 from portfolio_margin.statement import AccountStatus
 from portfolio_margin.working_orders import check_working, ordering
@@ -86,7 +86,7 @@ def _fill(state: State, event: PositionsChanged) -> tuple[State, Effects]:
         return quick
     policy, arrays = state.policy, state.arrays
     rows, owner = _accounts(state, [fill.account for fill in event.fills])
-    instrument, quantity = sound_orders(policy, [(fill.instrument, fill.quantity) for fill in event.fills])
+    instrument, quantity = order_rows(arrays, [(fill.instrument, fill.quantity) for fill in event.fills], policy.row_of)
     at_mark = quantity * arrays.value[instrument]
     cash, premium = premiums(arrays, instrument, quantity)
     paid = np.zeros(len(quantity))

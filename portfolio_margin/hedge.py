@@ -145,6 +145,8 @@ def hedge(
     best, bound = _searched(desk, search, asked, {})
     if best is None:
         raise _infeasible(desk, search, asked, search.proven and bool(np.isposinf(bound)))
+    if not (search.proven and search.gap_closed(best.cost, bound)):
+        best = search.polish(best, asked.ceiling, lambda lots: _missed(desk, search, target, lots))
     return _result(desk, search, asked, best, bound)
 
 

@@ -197,5 +197,7 @@ class Program:
             low.append(least)
             high.append(most)
         matrix = np.array(rows)
-        largest = np.maximum(np.abs(matrix).max(axis=1), 1e-300)
+        largest = np.abs(matrix).max(axis=1)
+        # A band of what no contract has: 0 is inside or outside.
+        largest[largest == 0.0] = 1.0
         return matrix / largest[:, None], np.array(low) / largest, np.array(high) / largest

@@ -37,7 +37,7 @@ NEAR_EXACT, NEAR = 1e-9, 1e-7
 CONTRADICTION = 1e-5
 # Shares of a direction that is tried as a whole.
 SHARES = np.append(2.0 ** -np.arange(10.0, 1.0, -1.0), np.arange(0.3, 1.05, 0.05))
-POLISHING_ROUNDS = 60
+POLISHING_ROUNDS = 200
 
 
 class Found(NamedTuple):
@@ -305,7 +305,7 @@ class Search:
         costs = np.array([self.program.cost(lots) for lots in cheaper])
         values = self.values(np.array(cheaper)) + self.program.spent * costs
         order = np.argsort(costs, kind="stable")
-        for k in order[values[order] <= ceiling + self.near][:3]:
+        for k in order[values[order] <= ceiling + self.near]:
             if verify(cheaper[k]) <= 0.0:
                 return Found(cheaper[k], float(costs[k]))
         return None

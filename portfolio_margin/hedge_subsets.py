@@ -32,6 +32,19 @@ def named_subsets(trials: Trials) -> list[IntArray]:
     return sorted(found.values(), key=len)
 
 
+def held_with_some(trials: Trials) -> list[IntArray]:
+    """-> n contracts that are held, alone, with all perpetuals, and with the futures of the same expiries; some, never
+    all."""
+    held = trials.held_lots() != 0.0
+    kind, expiry = trials.arrays.kind[trials.rows], trials.arrays.expiry_idx[trials.rows]
+    future = (kind == Kind.FUTURE) & np.isin(expiry, expiry[held])
+    found: dict[bytes, IntArray] = {}
+    for chosen in (held, held | (kind == Kind.PERPETUAL), held | future):
+        if held.any() and not chosen.all():
+            found.setdefault(chosen.tobytes(), np.flatnonzero(chosen))
+    return list(found.values())
+
+
 def fewer_contracts(trials: Trials, book: Book, arrays: RiskArrays, few: IntArray) -> Trials:
     """The trials of the one account of a book in the contracts few -> n only."""
     part = prepare_trials(book, arrays, trials.model, trials.rows[few])

@@ -187,8 +187,6 @@ def close_isolated(
 def _setting(arrays: RiskArrays, owner: str, order: tuple[str, float], price: float | None) -> _Setting:
     rows, quantities = order_rows(arrays, [order])
     row, quantity = int(rows[0]), float(quantities[0])
-    if quantity == 0.0:
-        raise DataError([Problem("orders", 1, "quantity", quantity, "an order of nothing")])
     if is_too_large(arrays, rows, quantities)[0]:
         raise DataError([Problem("orders", 1, "quantity", quantity, "too large for exact sums")])
     cash = int(arrays.cash_row[row])

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from portfolio_margin.book import Book
 from portfolio_margin.greeks import contract_greeks, position_greeks
-from portfolio_margin.hedge import assemble, open_desk, program_of
-from portfolio_margin.hedge_columns import whole_lots
+from portfolio_margin.hedge import Desk, assemble, open_desk, program_of
+from portfolio_margin.hedge_columns import spread, whole_lots
 from portfolio_margin.hedge_program import Bands
 from portfolio_margin.hedge_result import Hedge
 from portfolio_margin.hedge_search import MOST_UNPROVEN_ROUNDS, MOST_WHOLE_ROUNDS, POLISHING_ROUNDS, Search
+from portfolio_margin.hedge_subsets import fewer_contracts, held_with_some
 from portfolio_margin.hedge_terms import CEILINGS, Costs, Limits
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import MarginModel
@@ -120,29 +121,59 @@ def optimise_book(
     if measure not in CEILINGS:
         raise ConfigError(f"objective measure = {measure!r}: must be one of {', '.join(CEILINGS)}")
     check_bounds(_Price(price), {"price": (0.0, 1e6)})
-    costs = costs or Costs()
+    asked = _Asked(profile, costs or Costs(), limits or Limits(), measure, price)
     desk = open_desk(book, arrays, market, model, account, instruments, "numba")
-    program = program_of(desk, costs, limits or Limits(), bands=profile.rows(desk.trials), spent=False)
-    search = Search(desk.trials, program, measure)
-    nothing = np.zeros(len(desk.trials.rows))
-    value = search.support(nothing)
-    best = (price * value, nothing) if program.allows(nothing) else None
-    bound = search.relax(np.inf, cost_weight=1.0, margin_weight=price)
-    best, bound = _whole(search, price, best, bound)
-    if not search.proven or best is None or best[0] - bound > program.gap * abs(best[0]):
-        best = _descended(search, price, best)
+    search, best, bound = _searched(desk, asked)
     if best is None:
         bands = ", ".join(f"{name} in [{low:,.2f}, {high:,.2f}]" for name, (low, high) in profile.bands.items())
         raise InfeasibleError(f"{account}: no trades within the limits bring its Greeks inside {bands}", np.nan)
     reached, lots = best
     lower = min(bound, reached) if search.proven and np.isfinite(bound) else np.nan
     gap = (reached - lower) / max(abs(reached), 1e-12) if np.isfinite(lower) else np.nan
-    return assemble(desk, search, costs, lots, ("", np.nan), (lower, gap))
+    return assemble(desk, search, asked.costs, lots, ("", np.nan), (lower, gap))
 
 
 @dataclass(frozen=True)
 class _Price:
     price: float
+
+
+class _Asked(NamedTuple):
+    """What a book is optimised for."""
+
+    profile: GreekProfile
+    costs: Costs
+    limits: Limits
+    measure: str
+    price: float
+
+
+def _searched(desk: Desk, asked: _Asked, *, parts: bool = True) -> tuple[Search, Best, float]:
+    """A search among the contracts of a desk, the best objective and whole lots found, and the lower bound of all.
+
+    parts  whether fewer contracts are searched by themselves where the gap stays open: a descent among many ends
+           sooner, at a book that no change of two contracts improves, and begins at the best of what is found of fewer
+    """
+    search, price = _search_of(desk, asked), asked.price
+    program = search.program
+    nothing = np.zeros(len(desk.trials.rows))
+    value = search.support(nothing)
+    best = (price * value, nothing) if program.allows(nothing) else None
+    bound = search.relax(np.inf, cost_weight=1.0, margin_weight=price)
+    best, bound = _whole(search, price, best, bound)
+    if search.proven and best is not None and best[0] - bound <= program.gap * abs(best[0]):
+        return search, best, bound
+    for few in held_with_some(desk.trials) if parts else ():
+        part = replace(desk, trials=fewer_contracts(desk.trials, desk.book, desk.arrays, few))
+        smaller = _searched(part, asked, parts=False)[1]
+        if smaller is not None and (best is None or smaller[0] < best[0]):
+            best = smaller[0], spread(smaller[1], few, len(nothing))
+    return search, _descended(search, price, best), bound
+
+
+def _search_of(desk: Desk, asked: _Asked) -> Search:
+    program = program_of(desk, asked.costs, asked.limits, bands=asked.profile.rows(desk.trials), spent=False)
+    return Search(desk.trials, program, asked.measure)
 
 
 def _whole(search: Search, price: float, best: Best, bound: float) -> tuple[Best, float]:

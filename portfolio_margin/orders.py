@@ -310,7 +310,7 @@ class _Sizes:
 def _checked_what_if(state: State, account: str, orders: Sequence[tuple[str, float]]) -> WhatIf:
     policy, ledger = state.policy, state.ledger
     row = np.array([ledger.row_of(account)])
-    rows, quantities = sound_orders(policy, orders)
+    rows, quantities = order_rows(policy.arrays, orders, policy.row_of)
     positions, names = ledger.positions(row), ledger.names(row)
     additions = _with_premiums(policy, np.zeros(len(rows), np.int64), rows, quantities)
     try:
@@ -320,15 +320,6 @@ def _checked_what_if(state: State, account: str, orders: Sequence[tuple[str, flo
         raise refusal(policy.arrays, "orders", number, [account] * len(rows), rows, quantities) from None
     pre, post = ledger.figures(row)[0].tolist(), stacked(found)[0].tolist()
     return _answer(policy, account, pre, post, found.unseen)
-
-
-def sound_orders(policy: Policy, orders: Sequence[tuple[str, float]]) -> tuple[IntArray, FloatArray]:
-    """(M,) instrument and (M,) quantity of orders by name. DataError naming every order that is none."""
-    rows, quantities = order_rows(policy.arrays, orders, policy.row_of)
-    nothing = np.flatnonzero(quantities == 0)
-    if len(nothing):
-        raise DataError([Problem("orders", int(n) + 1, "quantity", 0.0, "an order of nothing") for n in nothing])
-    return rows, quantities
 
 
 def _with_premiums(policy: Policy, owner: IntArray, rows: IntArray, quantities: FloatArray) -> Additions:

@@ -102,6 +102,7 @@ def what_if(
     Raises DataError naming every order with an unknown instrument or a quantity off its step.
     """
     before = book.select(account)
+    order_rows(arrays, orders)  # what is no order is refused in the words of the engine
     after = with_orders(before, arrays, orders)
     row = book.row_of(account)
     still = None if open_orders is None else open_orders.between(row, row + 1)
@@ -128,7 +129,7 @@ def what_if(
 
 def with_orders(book: Book, arrays: RiskArrays, orders: Sequence[tuple[str, float]]) -> Book:
     """The book of one account with orders filled at the mark and their premiums paid."""
-    rows, quantities = order_rows(arrays, orders)
+    rows, quantities = order_rows(arrays, orders, nothing=True)
     cash_rows, paid = premiums(arrays, rows, quantities)
     instrument = np.concatenate([book.instrument_idx, rows, cash_rows])
     quantity = np.concatenate([book.quantity, quantities, paid])
@@ -152,11 +153,17 @@ def with_orders(book: Book, arrays: RiskArrays, orders: Sequence[tuple[str, floa
 
 
 def order_rows(
-    arrays: RiskArrays, orders: Sequence[tuple[str, float]], row_of: Mapping[str, int] | None = None
+    arrays: RiskArrays,
+    orders: Sequence[tuple[str, float]],
+    row_of: Mapping[str, int] | None = None,
+    *,
+    nothing: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(M,) instrument row and (M,) quantity of each order. DataError naming every order that is none.
 
-    row_of  row by name, where the caller has it at hand
+    orders   (instrument, quantity) of each
+    row_of   row by name, where the caller has it at hand
+    nothing  whether an order of 0 is one
     """
     given: object = orders
     if isinstance(given, str) or not isinstance(given, Iterable):
@@ -178,6 +185,9 @@ def order_rows(
         if not is_finite(quantity) or abs(quantity) > LARGEST_ORDER:
             remedy = too_large() if is_finite(quantity) else "must be a finite number"
             problems.append(Problem("orders", number, "quantity", quantity, remedy))
+            continue
+        if quantity == 0 and not nothing:
+            problems.append(Problem("orders", number, "quantity", 0.0, "an order of nothing"))
             continue
         if arrays.is_collateral[row]:
             remedy = "an asset that is held, not a contract; its deposit or withdrawal is no order"

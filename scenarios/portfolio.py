@@ -21,11 +21,15 @@ from pricing.errors import ConfigError, DataError, Problem
 from pricing.price import check_threads
 from scenarios.legs import (
     DISCOUNT,
+    FORWARD,
     LARGEST_DISCOUNT,
     LARGEST_PRICE,
+    LARGEST_QUANTITY,
     LARGEST_VOL,
     LONGEST,
+    QUANTITY,
     SMALLEST_PRICE,
+    STRIKE,
     TAU,
     Grid,
 )
@@ -34,6 +38,8 @@ NAME = "portfolio_pnl"
 MOVES = ("price moves", "vol moves", "time steps")
 BACKENDS = ("numpy", "numba")
 JUST_ABOVE = math.nextafter(-1.0, 0.0)
+# Of what a portfolio holds at forward or strike, whichever is more: sums are off by less, and what is less is no loss.
+ROUNDING = 2.0**-50
 SIZES = f"must be above {SMALLEST_PRICE:g} and below {LARGEST_PRICE:g}"
 
 
@@ -41,7 +47,7 @@ class PortfolioPnl(NamedTuple):
     """What the portfolio gains.
 
     pnl    (V,T,M) by vol move, time step and price move, in the currency of the forward, gain positive
-    loss   the worst loss, 0 or more
+    loss   the worst loss; 0 where it is within the rounding of the portfolio's size
     worst  (vol move, time step, price move) of the worst loss, the first one of equals; None where nothing is lost
     """
 
@@ -98,10 +104,15 @@ def portfolio_pnl(
         pnl = pnl.reshape(shape)[..., np.argsort(order)].ravel()
     lowest = int(pnl.argmin())
     loss, cells = -pnl.item(lowest), pnl.reshape(shape)
-    if loss <= 0.0:
+    if loss <= 0.0 or loss <= ROUNDING * _size(table):
         return PortfolioPnl(cells, 0.0, None)
     rest, move = divmod(lowest, shape[2])
     return PortfolioPnl(cells, loss, (rest // shape[1], rest % shape[1], move))
+
+
+def _size(table: FloatArray) -> float:
+    """What the legs are at forward or strike, whichever is more, added up."""
+    return float(np.abs(table[QUANTITY]) @ np.maximum(table[FORWARD], table[STRIKE]))
 
 
 def _ascending_order(moves: FloatArray) -> IntArray | None:
@@ -169,10 +180,16 @@ def _refuse(columns: dict[str, FloatArray]) -> NoReturn:
         "tau": ((tau >= 0.0) & (tau <= LONGEST), f"must be 0 to {LONGEST:,g} years"),
         "vol": ((vol >= 0.0) & (vol <= LARGEST_VOL), f"must be 0 to {LARGEST_VOL:,g}"),
         "sign": (np.abs(columns["sign"]) == 1.0, "must be 1 for a call or -1 for a put"),
-        "quantity": (True, "must be a finite number"),
+        "quantity": (
+            np.abs(columns["quantity"]) <= LARGEST_QUANTITY,
+            f"must be at most {LARGEST_QUANTITY:g}, long or short",
+        ),
     }
     if "discount" in columns:
         due = columns["discount"]
-        bounds["discount"] = (due > 0.0) & (due <= LARGEST_DISCOUNT), "must be above 0"
+        bounds["discount"] = (
+            (due > 0.0) & (due <= LARGEST_DISCOUNT),
+            f"must be above 0 and at most {LARGEST_DISCOUNT:,g}",
+        )
     check_rows(NAME, columns, bounds)
     raise AssertionError("a kernel and this list of bounds differ")

@@ -76,7 +76,10 @@ class CommandGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS:
             ctx.fail(f"No such command {args[0]!r}{did_you_mean_or_known(args[0], list(COMMANDS))}")
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            _refuse_second_file(ctx, command, rest)
+        return name, command, rest
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -87,6 +90,19 @@ def group() -> None:
     Exit codes: 0 fine, 1 an account is below maintenance margin, or holds risk that the model has no rule for (with
     --check), 2 bad input.
     """
+
+
+def _refuse_second_file(ctx: click.Context, command: click.Command, args: list[str]) -> None:
+    """A file that is named after another of the same option would take its place without a word."""
+    inner = click.Context(command, info_name=command.name, parent=ctx)
+    try:
+        order = command.make_parser(inner).parse_args(list(args))[2]
+    except click.UsageError:
+        return  # said when the command is called
+    for option in order:
+        single = isinstance(option, click.Option) and option.metavar == "FILE" and not option.multiple
+        if single and order.count(option) > 1:
+            raise click.UsageError(f"{option.opts[0]} is given {order.count(option)} times: it takes one file", inner)
 
 
 def _hint(error: click.UsageError) -> str:

@@ -108,13 +108,18 @@ def command(
         columns |= _csv_columns(statement, chosen)
     if not deliver(output, columns, identity, lambda: _document(statement, session.arrays, identity, chosen)):
         _show(statement, columns, session, chosen)
-    below = [str(statement.account[row]) for row in chosen if statement.below_maintenance[row]]
-    if check and below:
-        tell(f"below maintenance margin: {', '.join(below)}")
-    blind = [str(statement.account[row]) for row in chosen if statement.unmargined[row]]
-    if check and blind:
-        tell(f"margin of a part only, as the model has no rule for positions that bear risk: {', '.join(blind)}")
-    if check and (below or blind):
+    if not check:
+        return
+    # Each of the two columns is made when it is asked for: once, and not for every account.
+    below, partly = statement.below_maintenance[chosen], statement.unmargined[chosen].astype(bool)
+    names = statement.account[chosen]
+    if below.any():
+        tell(f"below maintenance margin: {', '.join(names[below])}")
+    if partly.any():
+        tell(
+            f"margin of a part only, as the model has no rule for positions that bear risk: {', '.join(names[partly])}"
+        )
+    if below.any() or partly.any():
         sys.exit(BELOW_MAINTENANCE)
 
 

@@ -1,4 +1,4 @@
-"""Large tables of positions from Parquet: names as codes and numbers as arrays, no Python object for a row.
+"""Large tables of positions from Parquet and Arrow: names as codes and numbers as arrays, no Python object for a row.
 
 What is here reads plain files quickly and judges nothing: a file with anything unusual in it is left to the reader that
 looks at every row and says what is wrong with which.
@@ -6,12 +6,13 @@ looks at every row and says what is wrong with which.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.io.tables import PARQUET, kind_of_name
+from portfolio_margin.io.tables import PARQUET, is_arrow, kind_of_name
 from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.errors import DataError
 
@@ -61,13 +62,17 @@ class Rows(NamedTuple):
 
 
 def coded_rows(source: object, columns: tuple[str, str, str], of: Rows | None = None) -> CodedRows | None:
-    """The rows of a Parquet file with exactly these columns (account, name, number); None for anything else.
+    """The rows of a Parquet file, or of an Arrow table or record batch, with exactly these columns (account, name,
+    number); None for anything else.
 
-    of  only some rows; None for all
+    of  only some rows of a file; None for all
 
     Texts are read without white space around them. None as well where a cell is blank, an account or a name is no text,
     a number is not stored as one of double precision or a whole one, or the file cannot be read.
     """
+    if is_arrow(source):
+        table = _with_dictionaries(source, columns)
+        return _coded(table.schema, table.to_batches(max_chunksize=BATCH_ROWS), columns, None)
     if not isinstance(source, (str, Path)):
         return None
     try:
@@ -76,9 +81,22 @@ def coded_rows(source: object, columns: tuple[str, str, str], of: Rows | None = 
         from pyarrow import parquet
 
         with parquet.ParquetFile(source, read_dictionary=list(columns[:2])) as file:
-            return _coded(file, columns, of)
+            groups = {} if of is None else {"row_groups": list(of.groups)}
+            batches = file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns), **groups)
+            return _coded(file.schema_arrow, batches, columns, of)
     except (ImportError, OSError, DataError, ValueError):  # pyarrow's own errors derive from these
         return None
+
+
+def _with_dictionaries(source: Any, columns: tuple[str, str, str]) -> Any:
+    """An Arrow table of a table or a record batch, its texts as dictionaries."""
+    import pyarrow
+
+    table = source if isinstance(source, pyarrow.Table) else pyarrow.Table.from_batches([source])
+    for place, field in enumerate(table.schema):
+        if field.name in columns and _is_text(field.type):
+            table = table.set_column(place, field.name, table.column(place).dictionary_encode())
+    return table
 
 
 def data_columns(schema: Any) -> list[str]:
@@ -103,10 +121,9 @@ def distinct_texts(file: Any, group: int, column: str) -> set[str] | None:
     return set(codes.code_of)
 
 
-def _coded(file: Any, columns: tuple[str, str, str], of: Rows | None) -> CodedRows | None:
+def _coded(schema: Any, batches: Iterable[Any], columns: tuple[str, str, str], of: Rows | None) -> CodedRows | None:
     from pyarrow import types
 
-    schema = file.schema_arrow
     if sorted(data_columns(schema)) != sorted(columns):
         return None
     account, name, number = (schema.field(column).type for column in columns)
@@ -114,8 +131,7 @@ def _coded(file: Any, columns: tuple[str, str, str], of: Rows | None) -> CodedRo
     if not plain or not (types.is_float64(number) or types.is_integer(number)):
         return None
     accounts, names, numbers = _Codes(), _Codes(), []
-    groups = {} if of is None else {"row_groups": list(of.groups)}
-    for whole in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns), **groups):
+    for whole in batches:
         batch = whole if of is None else _within(whole, columns[0], of)
         if batch is None:
             return None

@@ -44,7 +44,7 @@ class Table(NamedTuple):
 
 
 def read_table(source: str | Path | pd.DataFrame | Table, name: str = "frame") -> Table:
-    """A CSV (plain or gzip) or Parquet file, a pandas frame, or a table that was read already.
+    """A CSV (plain or gzip) or Parquet file, a pandas frame, an Arrow table, or a table that was read already.
 
     name   what messages call a frame
 
@@ -216,11 +216,18 @@ def _kind_of_content(content: bytes) -> str:
     return JSON if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") else CSV
 
 
+def is_arrow(source: object) -> bool:
+    """Whether it is an Arrow table or record batch, told without importing Arrow."""
+    return type(source).__module__.partition(".")[0] == "pyarrow" and hasattr(source, "schema")
+
+
 def _from_frame(source: Any, name: str) -> Table:
     import pandas as pd
 
+    if is_arrow(source):
+        source = source.to_pandas()
     if not isinstance(source, pd.DataFrame):
-        refuse(name, "type", type(source).__name__, "expected a file name or a pandas DataFrame")
+        refuse(name, "type", type(source).__name__, "expected a file name, a pandas DataFrame or an Arrow table")
     return Table(name, source, np.arange(1, len(source) + 1))
 
 

@@ -26,6 +26,7 @@ from scenarios.legs import (
     FORWARD,
     LARGEST_DISCOUNT,
     LARGEST_PRICE,
+    LARGEST_QUANTITY,
     LARGEST_VOL,
     LATER,
     LONGEST,
@@ -47,10 +48,8 @@ SMALLEST_DEVIATION = 1e-20
 # Then and where vol moves to 0, 1/v is this much: an option is worth what it pays now.
 MOST_DEVIATIONS = 1e30
 # Bounds as bits: numbers above 0 are in the order of their bits, and what is not finite is beyond all of them.
-LEAST, MOST, YEARS, HIGHEST_VOL, MOST_DISCOUNT = (
-    int(bits)
-    for bits in np.array([SMALLEST_PRICE, LARGEST_PRICE, LONGEST, LARGEST_VOL, LARGEST_DISCOUNT]).view(np.int64)
-)
+BOUNDS = SMALLEST_PRICE, LARGEST_PRICE, LONGEST, LARGEST_VOL, LARGEST_DISCOUNT, LARGEST_QUANTITY
+LEAST, MOST, YEARS, HIGHEST_VOL, MOST_DISCOUNT, MOST_HELD = np.array(BOUNDS).view(np.int64).tolist()
 
 
 def _fit_leg(xp: Any, terms: Any, sign: Any, quantity: Any, discount: Any) -> Any:
@@ -59,7 +58,7 @@ def _fit_leg(xp: Any, terms: Any, sign: Any, quantity: Any, discount: Any) -> An
     prices = (f > LEAST) & (f < MOST) & (k > LEAST) & (k < MOST) & (d > 0) & (d <= MOST_DISCOUNT)
     lasting = ((t >= 0) & (t <= YEARS)) | (t == xp.MINUS_ZERO)
     moving = ((v >= 0) & (v <= HIGHEST_VOL)) | (v == xp.MINUS_ZERO)
-    held = (xp.float_bits(quantity) & xp.MAGNITUDE) < xp.INFINITY
+    held = (xp.float_bits(quantity) & xp.MAGNITUDE) <= MOST_HELD
     return prices & lasting & moving & held & ((xp.float_bits(sign) & xp.MAGNITUDE) == xp.ONE)
 
 

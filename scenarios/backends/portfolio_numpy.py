@@ -12,6 +12,7 @@ from scenarios.legs import (
     FORWARD,
     LARGEST_DISCOUNT,
     LARGEST_PRICE,
+    LARGEST_QUANTITY,
     LARGEST_VOL,
     LATER,
     LONGEST,
@@ -45,7 +46,7 @@ def grid_pnl(legs: FloatArray, grid: Grid, threads: int | None = 1) -> tuple[Flo
 def _fit(legs: FloatArray) -> BoolArray:
     """(N,) which legs are fit."""
     forward, strike, tau, vol, sign, quantity = legs[:DISCOUNT]
-    fit = np.isfinite(quantity) & (np.abs(sign) == 1.0)
+    fit = (np.abs(quantity) <= LARGEST_QUANTITY) & (np.abs(sign) == 1.0)
     for due in legs[DISCOUNT:LATER]:
         fit &= (due > 0.0) & (due <= LARGEST_DISCOUNT)
     for price in (forward, strike):

@@ -20,6 +20,7 @@ import pytest
 from portfolio_margin import Book, margin
 from portfolio_margin.chunks import Work, chunks, manifest_of, run_in_chunks, write_part
 from portfolio_margin.io import part_files
+from portfolio_margin.io.arrow_columns import coded_rows
 from portfolio_margin.io.positions import read_book
 from portfolio_margin.io.results import json_text
 from portfolio_margin.io.told import Told
@@ -274,6 +275,23 @@ def test_plain_parquet_is_read_as_every_other_table(tmp_path: Path) -> None:
         found = read_book(tmp_path / f"{name}.parquet", tmp_path / "cash.parquet", INSTRUMENTS, MARKET)
         assert all(np.array_equal(getattr(found, key), getattr(expected, key)) for key in vars(expected)), name
     assert isinstance(expected, Book)
+    whole, owned = (
+        pyarrow.Table.from_pandas(frame, preserve_index=False),
+        pyarrow.Table.from_pandas(cash, preserve_index=False),
+    )
+    coded = pyarrow.Table.from_pandas(frame.astype({"account": "category"}), preserve_index=False)
+    for held in (whole, coded, whole.combine_chunks().to_batches()[0], pyarrow.concat_tables([whole[:50], whole[50:]])):
+        assert coded_rows(held, ("account", "instrument", "quantity")) is not None
+        found = read_book(held, owned, INSTRUMENTS, MARKET)
+        assert all(np.array_equal(getattr(found, key), getattr(expected, key)) for key in vars(expected))
+
+
+def test_a_bad_row_of_an_arrow_table_is_named() -> None:
+    bad = pyarrow.table({"account": ["a", "b"], "instrument": ["BTC-PERPETUAL"] * 2, "quantity": [1.0, None]})
+    with pytest.raises(DataError, match=r"row 2, .*missing"):
+        read_book(bad, None, INSTRUMENTS, MARKET)
+    with pytest.raises(DataError, match="a pandas DataFrame or an Arrow table"):
+        read_book([bad], None, INSTRUMENTS, MARKET)
 
 
 @pytest.mark.parametrize(

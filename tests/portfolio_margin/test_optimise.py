@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from portfolio_margin import Book, Costs, GreekProfile, Limits, greek_profile, margin, optimise_book
+from portfolio_margin import Book, Costs, GreekProfile, Limits, greek_profile, load_sample, margin, optimise_book
 from portfolio_margin.greeks import contract_greeks, position_greeks
 from portfolio_margin.hedge_terms import trade_terms
 from portfolio_margin.models import worst_case
@@ -16,6 +16,7 @@ from portfolio_margin.sensitivities import with_orders
 from pricing import ConfigError
 from pricing.errors import InfeasibleError
 from tests.portfolio_margin import books
+from tests.portfolio_margin.hedge_examples import sample_under
 
 MODEL = worst_case.Model()
 WORLD = (books.BOOK, books.ARRAYS, books.MARKET, MODEL)
@@ -45,6 +46,22 @@ def test_greeks_of_a_profile_are_those_of_the_tables() -> None:
         anew = greeks_anew(own(row))
         for name, value in account_greeks(own(row), PROFILE).items():
             assert value == pytest.approx(anew[name], rel=1e-9, abs=1e-6)
+
+
+def test_one_future_more_to_choose_from_makes_it_hardly_worse() -> None:
+    """A condor of the sample under SPAN, which is not convex: with what it holds, a future, a perpetual, or both."""
+    book, arrays, market, model = sample_under("span")
+    own_rows = book.select("iron-condor-07").instrument_idx
+    held = [str(name) for name in arrays.instrument_id[own_rows[~arrays.is_collateral[own_rows]]]]
+    profile = greek_profile(load_sample().instruments, market, {"delta_cash": (-13_000.0, -10_700.0)})
+
+    def reached(*more: str) -> float:
+        given = book, arrays, market, model, "iron-condor-07", profile
+        found = optimise_book(*given, instruments=[*held, *more])
+        return found.after("initial_margin") + found.cost
+
+    one, other = reached("BTC-27MAR26"), reached("BTC-PERPETUAL")
+    assert reached("BTC-27MAR26", "BTC-PERPETUAL") <= 1.005 * min(one, other, reached())
 
 
 @pytest.mark.parametrize("row", [3, 20])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portfolio_margin import Book, margin, what_if
+from portfolio_margin import Book, MarginEngine, margin, what_if
 from portfolio_margin.models import worst_case
 from portfolio_margin.requirement import Requirement
 from portfolio_margin.sensitivities import COMPARED, with_orders
@@ -36,7 +36,7 @@ from tests.portfolio_margin.books import (
 
 MODEL = worst_case.Model()
 STATEMENT = margin(BOOK, ARRAYS, MARKET, MODEL)
-trades = st.lists(st.tuples(st.sampled_from(CONTRACTS), st.integers(-40, 40)), max_size=5)
+trades = st.lists(st.tuples(st.sampled_from(CONTRACTS), st.integers(-40, 40).filter(bool)), max_size=5)
 
 
 class Crossing:
@@ -157,7 +157,7 @@ def test_orders_fit_where_they_are_covered_and_are_allowed_where_they_help() -> 
 def test_a_bankrupt_account_never_fits() -> None:
     """It may take margin off all the same, down to no position at all."""
     book = book_of({"a": {"BTC-PERPETUAL": -1_000.0, "USD": -500.0}})
-    for lots in (0.0, 400.0, 1_000.0):
+    for lots in (10.0, 400.0, 1_000.0):
         result = what_if(book, ARRAYS, MARKET, MODEL, "a", [("BTC-PERPETUAL", lots)])
         assert (result.pre_status, result.post_status) == ("BANKRUPT", "BANKRUPT")
         assert (result.fits, result.allowed) == (False, True)
@@ -182,6 +182,14 @@ def test_the_book_is_left_as_it_is() -> None:
     before = [getattr(BOOK, field.name).tobytes() for field in fields(Book)]
     what_if(BOOK, ARRAYS, MARKET, MODEL, "account-000003", [("BTC-PERPETUAL", 5.0)])
     assert before == [getattr(BOOK, field.name).tobytes() for field in fields(Book)]
+
+
+def test_an_order_of_nothing_is_none() -> None:
+    engine = MarginEngine.from_arrays(BOOK, MODEL, ARRAYS)
+    orders = [("BTC-PERPETUAL", 10.0), ("BTC-PERPETUAL", 0)]
+    for ask in (engine.what_if, lambda *given: what_if(BOOK, ARRAYS, MARKET, MODEL, *given)):
+        with pytest.raises(DataError, match=r"orders, row 2, quantity = 0\.0: an order of nothing"):
+            ask(str(BOOK.account_id[0]), orders)
 
 
 def test_every_bad_order_is_named() -> None:

@@ -184,6 +184,30 @@ def test_bad_moves_are_named(moves: Any, message: str) -> None:
         portfolio_pnl(100.0, 100.0, 0.1, 0.5, 1.0, 1.0, moves)
 
 
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("quantity", [1.1e100, -1e300, 1.7e308])
+def test_more_than_sums_can_hold_is_refused(backend: str, quantity: float) -> None:
+    moves = np.linspace(-0.16, 0.16, 17), [0.0], [0.0]
+    with pytest.raises(DataError, match=r"quantity = .*must be at most 1e\+100"):
+        portfolio_pnl(100.0, 100.0, 0.1, 0.5, 1.0, quantity, moves, backend=backend)
+    largest = portfolio_pnl(9e99, 9e99, 0.1, 0.5, 1.0, [-1e100] * 600, moves, backend=backend)
+    assert np.isfinite(largest.pnl).all() and largest.loss > 1e200
+    with pytest.raises(DataError, match=r"above 0 and at most 1e\+06"):
+        portfolio_pnl(100.0, 100.0, 0.1, 0.5, 1.0, 1.0, moves, np.inf, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_calls_that_are_long_lose_nothing_where_prices_rise(backend: str) -> None:
+    random = np.random.default_rng(4)
+    for _ in range(40):
+        strike, tau = random.uniform(40_000, 110_000, 5), random.uniform(0.02, 0.5, 5)
+        moves = np.linspace(0.0, 0.2, 21), [0.0, 0.5], [0.0]
+        found = portfolio_pnl(68_000.0, strike, tau, 0.55, 1.0, random.uniform(0.1, 5.0, 5), moves, backend=backend)
+        assert (found.loss, found.worst) == (0.0, None)
+    tiny = portfolio_pnl(100.0, 100.0, 0.1, 0.5, 1.0, 1.0, (-1e-9, 0.0, 0.0), backend=backend)
+    assert tiny.worst == (0, 0, 0) and tiny.loss == pytest.approx(5.3e-8, rel=0.02)
+
+
 def test_what_it_does_not_take() -> None:
     with pytest.raises(ConfigError, match="backend = 'jax'"):
         portfolio_pnl(100.0, 100.0, 0.1, 0.5, 1.0, 1.0, (0.0, 0.0, 0.0), backend="jax")

@@ -38,6 +38,8 @@ CONTRADICTION = 1e-5
 # Shares of a direction that is tried as a whole.
 SHARES = np.append(2.0 ** -np.arange(10.0, 1.0, -1.0), np.arange(0.3, 1.05, 0.05))
 POLISHING_ROUNDS = 200
+# Shares of a trade by which it is made smaller; a lot at least.
+LESS = np.append(4.0 ** -np.arange(14.0), 0.0)
 
 
 class Found(NamedTuple):
@@ -287,11 +289,10 @@ class Search:
             traded = np.flatnonzero(best.lots)
             points = []
             for k in traded:
-                for less in np.unique(np.floor(np.abs(best.lots[k]) * np.array([1.0, 0.5, 0.1, 0.01]))):
-                    for lots_less in {max(less, 1.0), 1.0}:
-                        point = best.lots.copy()
-                        point[k] -= np.sign(point[k]) * lots_less
-                        points.append(point)
+                for less in np.unique(np.maximum(np.floor(np.abs(best.lots[k]) * LESS), 1.0)):
+                    point = best.lots.copy()
+                    point[k] -= np.sign(point[k]) * less
+                    points.append(point)
             found = self._cheapest(points, ceiling, verify, best)
             if found is None:
                 return best

@@ -59,6 +59,11 @@ def test_other_results_never_overwrite_an_input(run: Any, tmp_path: Path, chain:
     assert (tmp_path / "a.npz").read_bytes() == content and (tmp_path / market).read_bytes() == before
 
 
+def test_a_second_file_of_one_option_is_refused(run: Any) -> None:
+    """It would take the place of the first without a word."""
+    check_fails(run("margin", "--positions", "a.csv", "--positions", "b.csv"), "--positions is given 2 times")
+
+
 def test_contracts_left_out_are_not_called_unknown(run: Any, tmp_path: Path) -> None:
     frame = chain_frame()
     frame.loc[3, "mark_iv"] = -0.3

@@ -47,6 +47,23 @@ def cost_of(world: Any, account: str, rows: np.ndarray) -> float:
     return found.cost
 
 
+@pytest.mark.parametrize(("name", "account"), [("span", "future-roll-01"), ("derive_pmrm2", "market-maker-02")])
+def test_no_contract_can_be_traded_a_lot_less(name: str, account: str) -> None:
+    """Also where the gap stays open: one lot less of any contract misses the target, or costs more."""
+    world = sample_under(name)
+    book, arrays = world[:2]
+    own_rows = book.select(account).instrument_idx
+    names = [str(n) for n in arrays.instrument_id[own_rows[~arrays.is_collateral[own_rows]]]]
+    found = hedge(*world, account, FUNDS, instruments=sorted({*names, "BTC-PERPETUAL", "ETH-PERPETUAL"}))
+    step = {str(n): float(s) for n, s in zip(arrays.instrument_id, arrays.quantity_step, strict=True)}
+    trade = {one.instrument: one for one in found.trades}
+    for less, quantity in found.orders:
+        lot = np.sign(quantity) * step[less]
+        orders = [(n, q - (lot if n == less else 0.0)) for n, q in found.orders]
+        cost = found.cost - trade[less].cost * abs(lot / quantity)
+        assert cost >= found.cost or measured(world, account, orders, "available_funds", cost) < 0.0, less
+
+
 @pytest.mark.parametrize(("name", "account"), CASES)
 def test_a_larger_set_never_costs_more(name: str, account: str) -> None:
     world = sample_under(name)

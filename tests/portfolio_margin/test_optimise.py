@@ -48,7 +48,7 @@ def test_greeks_of_a_profile_are_those_of_the_tables() -> None:
             assert value == pytest.approx(anew[name], rel=1e-9, abs=1e-6)
 
 
-def test_one_future_more_to_choose_from_makes_it_hardly_worse() -> None:
+def test_one_future_more_to_choose_from_makes_it_no_worse() -> None:
     """A condor of the sample under SPAN, which is not convex: with what it holds, a future, a perpetual, or both."""
     book, arrays, market, model = sample_under("span")
     own_rows = book.select("iron-condor-07").instrument_idx
@@ -61,7 +61,7 @@ def test_one_future_more_to_choose_from_makes_it_hardly_worse() -> None:
         return found.after("initial_margin") + found.cost
 
     one, other = reached("BTC-27MAR26"), reached("BTC-PERPETUAL")
-    assert reached("BTC-27MAR26", "BTC-PERPETUAL") <= 1.005 * min(one, other, reached())
+    assert reached("BTC-27MAR26", "BTC-PERPETUAL") <= min(one, other, reached()) + 0.01
 
 
 @pytest.mark.parametrize("row", [3, 20])

@@ -91,7 +91,8 @@ def test_what_counts_as_risk() -> None:
     assert statement.unmargined.tolist() == [True, False, True, False]
     assert statement.columns()["positions_excluded"].tolist() == statement.excluded.tolist()
     assert what_if(book, ARRAYS, MARKET, TOY, "cash", [(DATED, 10.0)]).fits is False
-    assert what_if(book, ARRAYS, MARKET, TOY, "cash", [("BTC-PERPETUAL", 0.0)]).fits is True
+    assert what_if(book, ARRAYS, MARKET, TOY, "cash", [("BTC-PERPETUAL", 10.0)]).fits is False
+    assert what_if(book, ARRAYS, MARKET, TOY, "none", [("BTC-PERPETUAL", 10.0)]).fits is False
 
 
 def test_an_asset_of_ones_own_is_no_risk_and_one_owed_is() -> None:

@@ -39,11 +39,12 @@ from portfolio_margin.events import (
 )
 from portfolio_margin.fills import Additions, merged
 from portfolio_margin.inexact_orders import TOO_LARGE, fill_refusal
+from portfolio_margin.largest_order import LargestOrder, largest_order
 from portfolio_margin.ledger import book_of
 from portfolio_margin.nearest import did_you_mean
 from portfolio_margin.order_codes import EQUITY, OK, STATUS, WIDTH
 from portfolio_margin.order_table import CONTRACT
-from portfolio_margin.orders import LargestOrder, OrderChecks, check, largest_order, what_if
+from portfolio_margin.orders import OrderChecks, check, what_if
 from portfolio_margin.policy import Policy
 from portfolio_margin.published import check_same_contracts
 from portfolio_margin.requirement import MarginModel
@@ -444,7 +445,7 @@ class MarginEngine:
         return check(self._state, account, instrument, quantity)
 
     def largest_order(self, account: str, instrument: str, side: str, limit: float | None = None) -> LargestOrder:
-        """The largest order of one contract, "buy" or "sell", that fits; see `orders.largest_order`."""
+        """The largest order of one contract, "buy" or "sell", that fits; see `largest_order`."""
         return largest_order(self._state, account, instrument, side, limit)
 
     def account_rows(self, accounts: Sequence[str]) -> IntArray:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from portfolio_margin.convexity import OF_FUNDS, declared_convex
 from portfolio_margin.fills import Additions
 from portfolio_margin.inexact_orders import refusal
 from portfolio_margin.kernel_inputs import EXACT_LIMIT, is_off_step
@@ -29,7 +27,6 @@ from portfolio_margin.policy import Policy, fits, stacked
 from portfolio_margin.sensitivities import (
     LARGEST_ORDER,
     WhatIf,
-    is_finite,
     order_rows,
     premiums,
     too_large,
@@ -38,7 +35,7 @@ from portfolio_margin.state import State
 from portfolio_margin.statement import AccountStatus
 from portfolio_margin.worst_fill import is_too_large
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
-from pricing.errors import ConfigError, DataError, NumericalError, Problem
+from pricing.errors import DataError, NumericalError, Problem
 
 # Account rows, instrument rows and quantities of orders.
 Columns: TypeAlias = tuple[IntArray, IntArray, FloatArray]
@@ -46,11 +43,6 @@ Columns: TypeAlias = tuple[IntArray, IntArray, FloatArray]
 STATUS_NAMES = [status.name for status in AccountStatus]
 # Accounts after one order each that are put into one book; a model may need matrices of them.
 BLOCK = 4_096
-# Sizes looked at in one step of the search for the largest order.
-LADDER = 33
-# Of the first ladder, each rung twice as far, looked at together.
-RUNGS = 12
-MOST_STEPS = 2**50
 # The types of columns of orders, which numpy has one object of each for.
 WHOLE, REAL = np.dtype(np.int64), np.dtype(np.float64)
 
@@ -71,22 +63,6 @@ class OrderChecks(NamedTuple):
     available_funds: FloatArray
     fits: BoolArray
     allowed: BoolArray
-
-
-@dataclass(frozen=True)
-class LargestOrder:
-    """The largest order that is allowed, as in `WhatIf`: it fits, or leaves an account that is short no worse off.
-
-    quantity  contracts, + buy; 0 where no order is allowed
-    bound_by  "margin": one step more is not; "limit": `limit` is, or whatever sums can be computed exactly
-    proven    True where the model declares funds concave in the size, so that no larger order is allowed, up to the
-              rounding of amounts to cents; False where sizes were sampled, so that one may be. A smaller order may be
-              refused either way, if the account is short: see `largest_order`
-    """
-
-    quantity: float
-    bound_by: str
-    proven: bool
 
 
 def what_if(state: State, account: str, orders: Sequence[tuple[str, float]]) -> WhatIf:
@@ -134,9 +110,9 @@ def check(state: State, account: ArrayLike, instrument: ArrayLike, quantity: Arr
     Raises DataError naming every order that is none, or too large for exact sums; nothing is computed from a partly
     bad list.
     """
-    orders = _columns(account, instrument, quantity)
+    orders = columns(account, instrument, quantity)
     try:
-        return _answers(state, orders)
+        return answers(state, orders)
     except NumericalError:
         at = _inexact(state, orders)
         names = state.ledger.names(orders[0][at]).tolist()
@@ -152,14 +128,14 @@ def _inexact(state: State, orders: Columns) -> IntArray:
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            _answers(state, (orders[0][low:middle], orders[1][low:middle], orders[2][low:middle]))
+            answers(state, (orders[0][low:middle], orders[1][low:middle], orders[2][low:middle]))
             low = middle
         except NumericalError:
             high = middle
     return np.array([low])
 
 
-def _answers(state: State, orders: Columns) -> OrderChecks:
+def answers(state: State, orders: Columns) -> OrderChecks:
     """The same; NumericalError where sums are not exact."""
     policy = state.policy
     count = len(orders[0])
@@ -176,135 +152,6 @@ def _answers(state: State, orders: Columns) -> OrderChecks:
     blocks = [slice(low, low + BLOCK) for low in range(0, count, BLOCK)]
     parts = [_modelled(state, orders[0][b], orders[1][b], orders[2][b]) for b in blocks]
     return OrderChecks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def largest_order(state: State, account: str, instrument: str, side: str, limit: float | None = None) -> LargestOrder:
-    """The largest order of one contract, filled at the mark, that is allowed: after it the account covers its initial
-    margin, or has neither less available funds nor less excess liquidity than before.
-
-    account, instrument   names
-    side   "buy" or "sell"
-    limit  contracts, at least a step; the search ends there
-
-    A smaller order need not be allowed: of an account that is short, a small one may cost excess liquidity while a
-    larger one covers the initial margin. Where the model declares what funds are made of convex, sizes that cover the
-    margin are one interval and sizes that leave the account no worse off another, from nothing on; both ends are found
-    by bisection, from the size of the most available funds. For other models sizes are sampled on a ladder, the last
-    that is allowed is taken, and the ladder narrowed down behind it.
-    """
-    if side not in ("buy", "sell"):
-        raise ConfigError(f"side = {side!r}: must be buy or sell")
-    policy, row = state.policy, state.ledger.row_of(account)
-    place = policy.row_of.get(instrument, 0) if isinstance(instrument, str) else 0
-    step = float(state.arrays.quantity_step[place])
-    given = order_rows(state.arrays, [(instrument, step)], policy.row_of)
-    premiums(state.arrays, *given)
-    if limit is not None and not (is_finite(limit) and limit >= step):
-        raise ConfigError(f"limit = {limit!r}: must be a number of contracts, at least the quantity step {step:g}")
-    most = MOST_STEPS if limit is None else int(min(limit / step * (1.0 + 1e-12), MOST_STEPS))
-    sign = 1.0 if side == "buy" else -1.0
-    after = _Sizes(state, row, int(given[0][0]), sign * step).checks
-    proven = _funds_concave(policy, int(given[0][0]))
-    found, bounded = _last_allowed(after, 0, most, first=proven)
-    if proven and bounded and state.ledger.figures(np.array([row]))[0, AVAILABLE] < 0.0:
-        funded = _most_funds(after, most)
-        if funded > found and after(np.array([funded])).allowed[0]:
-            found, bounded = _last_allowed(after, funded, most, first=True)
-    # 23 steps of 0.1 as 2.3: fifteen digits are a double's own, the rest is the noise of the product.
-    size = float(f"{found * step:.15g}")
-    return LargestOrder(sign * size + 0.0, "margin" if bounded else "limit", proven)
-
-
-def _funds_concave(policy: Policy, instrument: int) -> bool:
-    """Whether the model declares funds concave in the size of an order, its premium paid in whatever coin it takes."""
-    turning = np.zeros(len(policy.arrays), dtype=np.bool_)
-    cash = int(policy.arrays.cash_row[instrument])
-    turning[[cash] if cash >= 0 else []] = True
-    return all(declared_convex(policy.model, policy.arrays, turning, measure) for measure in OF_FUNDS)
-
-
-def _most_funds(after: Callable[[IntArray], OrderChecks], most: int) -> int:
-    """Number of steps, up to `most`, of the most available funds, which are concave in it."""
-    sizes = _ladder(0, most)
-    while True:
-        best = int(np.argmax(after(sizes).available_funds))
-        low, high = int(sizes[max(best - 1, 0)]), int(sizes[min(best + 1, len(sizes) - 1)])
-        if high - low < LADDER:
-            every = np.arange(max(low, 1), high + 1)
-            return int(every[np.argmax(after(every).available_funds)])
-        sizes = np.unique(np.linspace(low, high, LADDER).astype(np.int64))
-
-
-def _ladder(low: int, most: int) -> IntArray:
-    """Numbers of steps above `low`, up to `most`, twice as far each time."""
-    room = most - low
-    return np.asarray(low + np.unique(np.minimum(2 ** np.arange(0, room.bit_length() + 1, dtype=np.int64), room)))
-
-
-def _last_allowed(
-    after: Callable[[IntArray], OrderChecks], low: int, most: int, *, first: bool = False
-) -> tuple[int, bool]:
-    """Largest number of steps from `low`, taken for allowed, to `most` that is seen to be, and whether one more is not.
-
-    With `first` the search ends before the first number that is seen not to be, not behind the last that is.
-    """
-    if low == most:
-        return most, False
-    sizes = _ladder(low, most)
-    good = np.zeros(0, dtype=np.bool_)
-    while len(good) < len(sizes) and not (first and not good.all()):
-        # A few at a time: what is far too large is not asked for where it would not be used.
-        good = np.append(good, after(sizes[len(good) : len(good) + RUNGS]).allowed)
-    sizes = sizes[: len(good)]
-    if good[-1] and (good.all() or not first):
-        return most, False
-    while True:
-        held = int(np.argmin(good)) - 1 if first else int(np.max(np.flatnonzero(good), initial=-1))
-        low, high = int(sizes[held]) if held >= 0 else low, int(sizes[held + 1])
-        if high - low <= 1:
-            return low, True
-        sizes = np.unique(np.linspace(low, high, LADDER).astype(np.int64))[1:-1]
-        good = np.append(after(sizes).allowed, False)
-        sizes = np.append(sizes, high)
-
-
-@dataclass
-class _Sizes:
-    """Orders of one contract for one account, by how many steps of `quantity` they are of, + bought.
-
-    Of an order that sums cannot be computed for exactly they say that it is not allowed, and its funds are -inf. So are
-    those of every larger one, which is not asked for: an account as it stands has its sums, and how large they are is
-    convex in the size of the order.
-    """
-
-    state: State
-    row: int
-    instrument: int
-    quantity: float
-    too_large: float = np.inf
-
-    def checks(self, steps: IntArray) -> OrderChecks:
-        """What orders of so many steps (R,) do; sizes rise."""
-        asked = int(np.searchsorted(steps, self.too_large))
-        found = [self._checked(steps[:asked])] if asked else []
-        if asked < len(steps):
-            worst, no = np.full(len(steps) - asked, -np.inf), np.zeros(len(steps) - asked, np.bool_)
-            found.append(OrderChecks(-worst, -worst, worst, no, no))
-        return OrderChecks(*(np.concatenate(column) for column in zip(*found, strict=True)))
-
-    def _checked(self, steps: IntArray) -> OrderChecks:
-        account, instrument = np.full(len(steps), self.row), np.full(len(steps), self.instrument)
-        try:
-            return _answers(
-                self.state, _columns(account, instrument, np.asarray(steps * self.quantity, dtype=np.float64))
-            )
-        except NumericalError:
-            half = len(steps) // 2
-            if not half:
-                self.too_large = min(self.too_large, float(steps[0]))
-                return self.checks(steps)
-            parts = [self.checks(part) for part in (steps[:half], steps[half:])]
-            return OrderChecks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _checked_what_if(state: State, account: str, orders: Sequence[tuple[str, float]]) -> WhatIf:
@@ -383,7 +230,8 @@ def _modelled(state: State, account: IntArray, instrument: IntArray, quantity: F
     return OrderChecks(after[:, INITIAL], after[:, MAINTENANCE], after[:, AVAILABLE], *fits(before, after))
 
 
-def _columns(account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> tuple[IntArray, IntArray, FloatArray]:
+def columns(account: ArrayLike, instrument: ArrayLike, quantity: ArrayLike) -> tuple[IntArray, IntArray, FloatArray]:
+    """Orders as the kernels take them: (M,) rows of accounts and instruments, and quantities. DataError for others."""
     if _are_columns(account, instrument, quantity):
         return account, instrument, quantity  # type: ignore[return-value]
     given: dict[str, NDArray[Any]] = {}

@@ -15,9 +15,10 @@ from portfolio_margin import Book, MarginStatement, load_parameters, margin
 from portfolio_margin.collateral import NO_SEGREGATED_ACCOUNT
 from portfolio_margin.compare import compare
 from portfolio_margin.io.parameter_sets import parameter_files
+from portfolio_margin.largest_order import largest_order
 from portfolio_margin.liquidation.plan import Costs, Outcome
 from portfolio_margin.models import derive_pmrm2, worst_case
-from portfolio_margin.orders import check, largest_order
+from portfolio_margin.orders import check
 from portfolio_margin.orders import what_if as orders_what_if
 from portfolio_margin.requirement import UNCHARGED_DEBT
 from portfolio_margin.sensitivities import what_if, with_orders

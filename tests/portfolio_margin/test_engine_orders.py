@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from portfolio_margin import what_if
+from portfolio_margin import largest_order, what_if
 from portfolio_margin.backends import checks_numba
 from portfolio_margin.charges import short_option_rows
 from portfolio_margin.engine import MarginEngine
 from portfolio_margin.events import CollateralChanged, Fill, PositionsChanged
+from portfolio_margin.largest_order import LargestOrder
 from portfolio_margin.margin import Amounts
 from portfolio_margin.models import worst_case
 from portfolio_margin.order_codes import COLLATERAL, NAMES
-from portfolio_margin.orders import LargestOrder
 from portfolio_margin.sensitivities import COMPARED
 from portfolio_margin.state import start
 from pricing import ConfigError, DataError, EngineError
@@ -161,15 +161,21 @@ def test_the_largest_order_fits_and_one_step_more_does_not(name: str) -> None:
             assert found.quantity == pytest.approx(sign * quantity(contract, 3_000))
 
 
+# Sold at its mark, a call next to worthless leaves the funds of this account where they are, up to cents.
+FLAT = {"BTC-7D-81600-C": 247, "BTC-60D-88400-P": 110, "BTC-60D-40800-C": -35}
+
+
 @settings(max_examples=15, deadline=None)
 @given(contracts_held, st.integers(0, 2_000_000), st.sampled_from(CONTRACTS), st.sampled_from(["buy", "sell"]))
+@example(FLAT, 0, "BTC-7D-95200-C", "sell")
 def test_the_largest_order_of_a_worst_loss_is_the_largest(
     steps: dict[str, int], cash: int, name: str, side: str
 ) -> None:
-    """Every size up to beyond the bound is tried: the bound is allowed, and none after it; of an account that covers
-    its margin, all up to it are.
+    """Every size up to beyond the bound is tried: the bound is allowed, and none after it if that is proven; of an
+    account that covers its margin, all up to it are.
 
-    For an account that is short, what is allowed may be what leaves its funds as they are, and cents decide.
+    For an account that is short, what is allowed may be what leaves its funds as they are, and cents decide: where they
+    decide about so many sizes that not all were tried, it is not proven.
     """
     engine = MarginEngine(engine_state(PER_SET, {"a": {**in_steps(steps), "USD": cash / 100.0}}))
     sizes = np.arange(1, 3_000) * (1 if side == "buy" else -1)
@@ -177,15 +183,25 @@ def test_the_largest_order_of_a_worst_loss_is_the_largest(
     checks = engine.check(np.zeros(len(sizes), np.int64), row, sizes * quantity(name, 1))
     before = engine.state.figures("a")["available_funds"]
     by_cents = (np.abs(checks.available_funds - before) < 0.025) & (before < 0.0)
-    fits = checks.allowed
+    allowed = checks.allowed
     found = engine.largest_order("a", name, side, limit=quantity(name, len(sizes)))
     count = abs(round(found.quantity / quantity(name, 1)))
-    assert (fits | by_cents)[max(count - 1, 0) : count].all()
+    assert allowed[max(count - 1, 0) : count].all()
+    assert not (allowed if found.proven else allowed & ~by_cents)[count:].any()
+    assert found.proven or by_cents[count:].any()
     if before >= 0.0:
-        assert fits[:count].all()
-    assert not (fits & ~by_cents)[count:].any()
-    if not by_cents.any():
-        assert found.bound_by == ("limit" if fits[-1] else "margin")
+        assert allowed[:count].all()
+    assert found.bound_by == ("limit" if count == len(sizes) else "margin")
+
+
+def test_where_cents_decide_about_more_sizes_than_are_tried_nothing_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = MarginEngine(engine_state(PER_SET, {"a": in_steps(FLAT)}))
+    first = engine.largest_order("a", "BTC-7D-95200-C", "sell")
+    assert first.proven and engine.what_if("a", [("BTC-7D-95200-C", first.quantity)]).allowed
+    monkeypatch.setattr(largest_order, "TRIED", 5)
+    found = engine.largest_order("a", "BTC-7D-95200-C", "sell")
+    assert engine.what_if("a", [("BTC-7D-95200-C", found.quantity)]).allowed
+    assert found == first or (not found.proven and first.quantity < found.quantity)
 
 
 SHORT_ACCOUNTS: list[tuple[float, str, Held]] = [

@@ -136,7 +136,7 @@ def _inexact(state: State, orders: Columns) -> IntArray:
 
 
 def answers(state: State, orders: Columns) -> OrderChecks:
-    """The same; NumericalError where sums are not exact."""
+    """What `check` says of orders as columns; NumericalError where sums are not exact."""
     policy = state.policy
     count = len(orders[0])
     if not count:

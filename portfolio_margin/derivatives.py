@@ -134,7 +134,7 @@ class MarketDerivatives:
     price   (U,K) for a relative move of 1.00 of spot, forwards and coin of an underlying
     svi     (X,5,K) by raw SVI parameter of each expiry, mark vols moving as the slice moves; NaN where the account
             holds no option of it, or it has no slice
-    time    (K,) per year that passes, forwards and slices in total variance as they are
+    time    (K,) per year that passes, forwards and vols as they are
     underlying, expiry   names behind the rows
     """
 
@@ -223,8 +223,17 @@ def with_slice(market: Market, table: Instruments, place: tuple[int, int], chang
 
 
 def with_time(market: Market, years: float) -> Market:
-    """The market later by so many years, to the millisecond; everything else as it is."""
-    return replace(market, valuation_time=market.valuation_time + round(years * MILLISECONDS_PER_YEAR))
+    """The market later by so many years, to the millisecond, with forwards and vols as they are.
+
+    So total variance shrinks with the time that is left: of a raw slice, w = a + b (...), that is a and b (Gatheral and
+    Jacquier 2014, eq. 3.1). What has expired before stays as it is.
+    """
+    passed = round(years * MILLISECONDS_PER_YEAR)
+    before = years_to_expiry(market)
+    left = np.maximum(before - passed / MILLISECONDS_PER_YEAR, 0.0)
+    svi = market.svi.copy()
+    svi[:, :2] *= np.divide(left, before, out=np.ones_like(before), where=before > 0.0)[:, None]
+    return replace(market, valuation_time=market.valuation_time + passed, svi=svi)
 
 
 def _held(own: Book, instruments: Instruments) -> tuple[Book, Instruments, IntArray]:

@@ -8,13 +8,19 @@ import pytest
 from portfolio_margin import account_pnl, load_sample, margin
 from portfolio_margin.derivatives import (
     SVI_PARAMETERS,
+    TIME_STEP,
     market_derivatives,
     near_scenarios,
     quantity_derivatives,
     scenario_derivatives,
+    with_time,
 )
+from portfolio_margin.greeks import contract_greeks, position_greeks
 from portfolio_margin.models import worst_case
 from pricing import ConfigError, DataError
+from pricing.arrays import MILLISECONDS_PER_YEAR
+from pricing.market import UNDATED
+from pricing.resolve import years_to_expiry
 from scenarios import revalue
 from tests.portfolio_margin import books
 from tests.portfolio_margin.hedge_examples import sample_under
@@ -63,6 +69,34 @@ def test_by_market_jax_gives_what_the_margin_computed_anew_does() -> None:
         assert one == pytest.approx(other, rel=1e-4, abs=1e-6 * scale), name
     assert -exact.time[worst] == pytest.approx(anew.time[0], rel=1e-4, abs=1e-6 * scale)
     assert anew.price[:, 1] == pytest.approx(0.8 * anew.price[:, 0])
+
+
+@pytest.mark.parametrize("account", [ACCOUNT, "market-maker-03"])
+def test_equity_loses_theta_as_time_passes(account: str) -> None:
+    """With forwards and vols held, on a market of slices."""
+    sample, scenario_set = load_sample(), sample_under("worst_case")[1].scenario_set
+    world = (sample.instruments, sample.market)
+    own = sample.book.select(account)
+    theta = position_greeks(own, *world, contract_greeks(*world, units="trader"))["theta"].sum()
+    found = market_derivatives(sample.book, *world, JOINT, scenario_set, account)
+    assert abs(theta) > 1.0
+    assert found.time[2] == pytest.approx(365.0 * theta, rel=1e-3)
+
+
+def test_what_expires_within_the_step_has_no_time_left() -> None:
+    """Total variance ends at nothing, and what has expired before is left alone."""
+    market = books.MARKET
+    last = with_time(market, float(market.expiry_time.min() - 30_000 - market.valuation_time) / MILLISECONDS_PER_YEAR)
+    for years in (TIME_STEP, -TIME_STEP):
+        moved = with_time(last, years)
+        gone = years_to_expiry(moved) <= 0.0
+        dated = market.expiry_time != UNDATED
+        assert np.array_equal(moved.svi[gone & dated, 0], np.zeros((gone & dated).sum()))
+        kept = ~gone & np.isfinite(last.svi[:, 0])
+        share = years_to_expiry(moved)[kept] / years_to_expiry(last)[kept]
+        assert moved.svi[kept, 1] == pytest.approx(last.svi[kept, 1] * share)
+        assert np.array_equal(moved.svi[:, 2:], last.svi[:, 2:], equal_nan=True)
+        assert np.array_equal(moved.svi[~dated], last.svi[~dated], equal_nan=True)
 
 
 def test_mark_vols_move_with_their_slice() -> None:

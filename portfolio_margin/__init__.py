@@ -31,6 +31,8 @@ from portfolio_margin.derivatives import (  # noqa: E402
     near_scenarios,
     quantity_derivatives,
     scenario_derivatives,
+    with_price,
+    with_time,
 )
 from portfolio_margin.engine import MarginEngine  # noqa: E402
 from portfolio_margin.explain import Explanation, explain  # noqa: E402
@@ -89,5 +91,7 @@ __all__ = [
     "quantity_derivatives",
     "scenario_derivatives",
     "what_if",
+    "with_price",
+    "with_time",
     "worst_loss",
 ]

@@ -26,9 +26,7 @@ from portfolio_margin.book import Book  # noqa: E402
 from portfolio_margin.compare import Comparison, compare, compare_on  # noqa: E402
 from portfolio_margin.derivatives import (  # noqa: E402
     MarketDerivatives,
-    NearScenarios,
     market_derivatives,
-    near_scenarios,
     quantity_derivatives,
     scenario_derivatives,
     with_price,
@@ -42,6 +40,7 @@ from portfolio_margin.hedge_terms import Costs, Limits, Target  # noqa: E402
 from portfolio_margin.io.parameter_archive import keep_parameters  # noqa: E402
 from portfolio_margin.io.parameter_sets import load_parameters  # noqa: E402
 from portfolio_margin.margin import margin  # noqa: E402
+from portfolio_margin.near import NearScenarios, near_scenarios  # noqa: E402
 from portfolio_margin.optimise import GreekProfile, account_greeks, greek_profile, optimise_book  # noqa: E402
 from portfolio_margin.position_margin import PositionMargins, position_margins  # noqa: E402
 from portfolio_margin.requirement import ParameterSet, Requirement  # noqa: E402

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,8 +11,21 @@ from portfolio_margin.aggregate import kernel_positions, kernel_table
 from portfolio_margin.book import Book
 from portfolio_margin.kernel_inputs import units_held
 from portfolio_margin.requirement import Contribution
-from pricing.arrays import FloatArray
+from pricing.arrays import FloatArray, StrArray
 from scenarios.risk_arrays import RiskArrays
+
+
+class ScenarioLosses(NamedTuple):
+    """What a netting set of an account loses in each scenario, as its margin model counts it and before factors: the
+    largest loss, where it is above 0, is what the set is charged for.
+
+    netting_set   name, as in the lines of `contributions`
+    label, loss   (K,) scenarios, and margin currency, negative for a gain
+    """
+
+    netting_set: str
+    label: StrArray
+    loss: FloatArray
 
 
 def position_ticks(

@@ -8,10 +8,8 @@ correlation contingency.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from decimal import Decimal, localcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,22 +17,16 @@ from portfolio_margin.balances_owed import CHARGE
 from portfolio_margin.blocks import BLOCK_NUMBERS, Block, blocks
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import segregated_assets
-from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
-from portfolio_margin.currency_debts import CurrencyCells, currency_debt_lines, with_currency_debts
-from portfolio_margin.deribit_matrix import Params, Terms, scenario_set
+from portfolio_margin.currency_debts import CurrencyCells, with_currency_debts
+from portfolio_margin.deribit_matrix import Params, Terms
 from portfolio_margin.order_bounds import Excess, Reach, debts_ceiling, most, per_contract, range_of, turning_rates
-from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits, european_on_coins
+from portfolio_margin.requirement import Requirement, european_on_coins
 from pricing.arrays import BoolArray, FloatArray, IntArray, StrArray
 from pricing.instruments import Kind
 from scenarios.of_arrays import of_arrays
 from scenarios.risk_arrays import RiskArrays
-from scenarios.shocks import MarketRows, ScenarioSet
 
 CHARGES = ("worst_case", "roll_shock", "delta_shock", "correlation_contingency")
-
-
-# What a group of coins with one worst cell is called.
-SHARED = {"worst_each": "correlation set", "cell_by_cell": "all coins"}
 
 
 def no_segregated_rule(arrays: RiskArrays) -> StrArray:
@@ -81,42 +73,6 @@ class Portfolio:
     def factors(self) -> tuple[float, float]:
         """Of initial and maintenance margin."""
         return 1.0, float(self.params.mm_factor)
-
-
-@dataclass(frozen=True)
-class MatrixModel(ABC):
-    """What the two models of the risk matrix have in common; a model says how it sees the arrays, and its haircuts."""
-
-    params: Params
-    parameter_set: ParameterSet = field(default_factory=ParameterSet)
-    traits: Traits = field(default=Traits(proportional=("roll_shock",), ours=(CHARGE,)), init=False)
-
-    @abstractmethod
-    def portfolio(self, arrays: RiskArrays) -> Portfolio:
-        """The arrays as the model sees them."""
-
-    def scenario_set(self, market: MarketRows) -> ScenarioSet:
-        """The cells of the risk matrix; ConfigError where an underlying has no parameters."""
-        return scenario_set(self.params, market)
-
-    def not_covered(self, arrays: RiskArrays) -> StrArray:
-        """(N,) options with early exercise and contracts on stocks; what lacks parameters is refused."""
-        return european_on_coins(arrays, "Deribit")
-
-    def requirement(
-        self, book: Book, arrays: RiskArrays, *, backend: str = "numba", threads: int | None = None
-    ) -> Requirement:
-        """Requirement of every account."""
-        return requirement(book, arrays, self.portfolio(arrays), backend=backend, threads=threads)
-
-    def order_excess(self, arrays: RiskArrays, reach: Reach) -> tuple[Excess, ...]:
-        """What the dampener takes off the losses of another part, and what the limit of gains leaves of them; ceilings
-        of the delta shock and of what debts cost."""
-        return order_excess(arrays, self.portfolio(arrays), reach)
-
-    def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
-        """Position by position, underlying by underlying."""
-        return contributions(book, arrays, self.portfolio(arrays))
 
 
 @of_arrays
@@ -243,21 +199,6 @@ def order_excess(arrays: RiskArrays, portfolio: Portfolio, reach: Reach) -> tupl
     return by_contract, Excess(limited + turning, ceilings, once * (reach.parts - 1))
 
 
-def contributions(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> list[Contribution]:
-    """The requirement of the one account of `book`: positions in the worst cell of their underlying, what dampener and
-    limits change of it, each position's share of the roll shock of its expiry, the delta shock by underlying."""
-    lines: list[Contribution] = []
-    with localcontext(EXACT):
-        for vectors in portfolio.vectors:
-            lines += _matrix_lines(book, arrays, vectors, portfolio)
-        lines += _roll_lines(book, arrays, portfolio)
-        for vectors in portfolio.vectors:
-            lines += _delta_lines(book, arrays, vectors, portfolio)
-    if portfolio.currencies is None:
-        return lines
-    return lines + currency_debt_lines(book, arrays, portfolio.currencies, portfolio.factors)
-
-
 @of_arrays
 def _with_delta(arrays: RiskArrays, vectors: Vectors) -> tuple[FloatArray, FloatArray]:
     """(N,S+1) cells and delta, and (N,1) delta alone."""
@@ -271,7 +212,7 @@ def _by_coin(
     gains nothing and stands with the first coin."""
     rows, deltas = _with_delta(arrays, vectors)
     accounts = BLOCK_NUMBERS // rows.shape[1]
-    longs = book.holding(_long_options(book, arrays))
+    longs = book.holding(long_options(book, arrays))
     family = portfolio.terms.family
 
     def sums(held: Book, values: FloatArray, haircut: FloatArray | None) -> Iterator[Block]:
@@ -297,7 +238,7 @@ def _merged(block: Block, family: IntArray) -> Block:
     return replace(block, account=known // len(family), key=known % len(family), ticks=ticks)
 
 
-def _long_options(book: Book, arrays: RiskArrays) -> FloatArray:
+def long_options(book: Book, arrays: RiskArrays) -> FloatArray:
     option = arrays.kind[book.instrument_idx] == Kind.OPTION
     return np.where(option & (book.quantity > 0), book.quantity, 0.0)
 
@@ -330,90 +271,3 @@ def _keep_largest(
     np.maximum.at(largest, account, loss)
     rows = np.flatnonzero((loss > before[account]) & (loss == largest[account]))[::-1]
     scenario[account[rows]] = column[rows]
-
-
-def _coin(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> IntArray:
-    """(P,) first underlying of the coin of each position, -1 for cash that none moves."""
-    owner = arrays.underlying_idx[book.instrument_idx]
-    return np.where(owner >= 0, np.append(portfolio.terms.family, -1)[owner], -1)
-
-
-def _matrix_lines(book: Book, arrays: RiskArrays, vectors: Vectors, portfolio: Portfolio) -> list[Contribution]:
-    product = position_ticks(book, arrays, vectors.rows, haircut=portfolio.haircut)
-    owner = _coin(book, arrays, portfolio)
-    known = np.unique(owner[owner >= 0])
-    sums = np.array([product[owner == u].sum(axis=0) for u in known]).reshape(len(known), product.shape[1])
-    cells = aggregated(sums, known, vectors, portfolio.terms, arrays.tick_size)
-    member = vectors.together[known]
-    sets = [known[[k]] for k in np.flatnonzero(~member)] + ([known[member]] if member.any() else [])
-    lines: list[Contribution] = []
-    for group in sets:
-        inside = np.isin(known, group)
-        loss, column = worst_cell(cells[inside].sum(axis=0, keepdims=True))
-        name = str(arrays.underlying_id[group[0]]) if len(group) == 1 else SHARED[portfolio.params.coins]
-        if loss[0] > 0.0:
-            positions = np.flatnonzero(np.isin(owner, group) & (product[:, column[0]] != 0.0))
-            lines += _worst_lines(
-                book, arrays, product[:, column[0]], positions, (name, float(loss[0]), int(column[0])), portfolio
-            )
-        saved = float(worst_cell(cells[inside])[0].sum() - loss[0])
-        share = portfolio.params.correlation_contingency
-        if len(group) > 1 and share is not None and saved > 0.0:
-            amounts = exact_amounts(saved * share, arrays, portfolio.factors)
-            lines.append(
-                Contribution("correlation_contingency", name, "", "share of what the set saves", 0.0, "", *amounts)
-            )
-    return lines
-
-
-def _worst_lines(
-    book: Book,
-    arrays: RiskArrays,
-    ticks: FloatArray,
-    positions: IntArray,
-    worst: tuple[str, float, int],
-    portfolio: Portfolio,
-) -> list[Contribution]:
-    """Positions in the worst cell; one more line for what limits on gains and the dampener make of their sum."""
-    name, loss, column = worst
-    label = str(arrays.scenario_set.label[column])
-    lines, left = [], Decimal(loss)
-    for p in positions:
-        amounts = exact_amounts(-float(ticks[p]), arrays, portfolio.factors)
-        lines.append(position_line(book, arrays, int(p), "worst_case", amounts, netting_set=name, scenario=label))
-        left += Decimal(float(ticks[p]))
-    if left != 0:
-        amounts = exact_amounts(left, arrays, portfolio.factors)
-        lines.append(Contribution("worst_case", name, "", "dampener and limits on gains", 0.0, label, *amounts))
-    return lines
-
-
-def _roll_lines(book: Book, arrays: RiskArrays, portfolio: Portfolio) -> list[Contribution]:
-    product = position_ticks(book, arrays, portfolio.legs)
-    expiry = arrays.expiry_idx[book.instrument_idx]
-    lines = []
-    for x in np.unique(expiry[expiry >= 0]):
-        here = np.flatnonzero(expiry == x)
-        side = np.sign(product[here].sum(axis=0))
-        share = (product[here] * side).sum(axis=1) * portfolio.terms.roll[x]
-        for p, ticks in zip(here[share != 0.0], share[share != 0.0], strict=True):
-            name = underlying_name(arrays, int(book.instrument_idx[p]))
-            amounts = exact_amounts(float(ticks), arrays, portfolio.factors)
-            lines.append(position_line(book, arrays, int(p), "roll_shock", amounts, netting_set=name))
-    return lines
-
-
-def _delta_lines(book: Book, arrays: RiskArrays, vectors: Vectors, portfolio: Portfolio) -> list[Contribution]:
-    if portfolio.params.delta_shock == "none":
-        return []
-    owner = _coin(book, arrays, portfolio)
-    longs = replace(book, quantity=_long_options(book, arrays))
-    total, options = (position_ticks(b, arrays, vectors.delta[:, None])[:, 0] for b in (book, longs))
-    lines = []
-    for u in np.unique(owner[owner >= 0]):
-        sums = [np.array([values[owner == u].sum()]) for values in (total, options)]
-        shock = shock_of_delta(sums[0], sums[1], portfolio.terms, np.array([u]), arrays.tick_size)[0]
-        if shock > 0.0:
-            name, amounts = str(arrays.underlying_id[u]), exact_amounts(float(shock), arrays, portfolio.factors)
-            lines.append(Contribution("delta_shock", name, "", "delta above the threshold", 0.0, "", *amounts))
-    return lines

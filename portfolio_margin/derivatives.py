@@ -1,4 +1,4 @@
-"""How the requirement of an account changes with quantities, prices, vol surfaces and time; the scenarios behind it.
+"""How the requirement of an account changes with quantities, prices, vol surfaces and time.
 
 By quantity the derivative is that of the active scenario, one-sided: a kink, where another scenario takes over, shows
 as two different numbers. By market,
@@ -18,15 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portfolio_margin.aggregate import account_pnl
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
-from portfolio_margin.contributions import underlying_name
-from portfolio_margin.order_table import NETTING_SET
 from portfolio_margin.requirement import MarginModel, covered
 from portfolio_margin.trial_margins import prepare_trials, steps_of, trial_margins
 from pricing.arrays import MILLISECONDS_PER_YEAR, FloatArray, IntArray, StrArray
-from pricing.errors import ConfigError, DataError, Problem
+from pricing.errors import DataError, Problem
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from pricing.resolve import slice_vol, years_to_expiry
@@ -51,22 +48,6 @@ class QuantityDerivatives(NamedTuple):
     sold: FloatArray
 
 
-@dataclass(frozen=True)
-class NearScenarios:
-    """Scenarios in which a netting set of an account loses nearly as much as in its worst one, worst first by set.
-
-    netting_set  (K,) underlying, "account" where all are one set
-    label   (K,) names
-    loss    (K,) margin currency; negative for a gain
-    gap     (K,) loss of the worst less the loss here, 0 or more: what the set is from being margined by it
-    """
-
-    netting_set: StrArray
-    label: StrArray
-    loss: FloatArray
-    gap: FloatArray
-
-
 def quantity_derivatives(
     book: Book, arrays: RiskArrays, model: MarginModel, account: str, rows: IntArray, *, backend: str = "numba"
 ) -> QuantityDerivatives:
@@ -89,42 +70,6 @@ def quantity_derivatives(
     contracts = (step * trials.step)[:, None]
     count = len(rows)
     return QuantityDerivatives((both[1 : count + 1] - both[0]) / contracts, (both[0] - both[count + 1 :]) / contracts)
-
-
-def near_scenarios(
-    book: Book, arrays: RiskArrays, model: MarginModel, account: str, distance: float, *, backend: str = "numba"
-) -> NearScenarios:
-    """Scenarios whose loss of a netting set lies at most `distance` below that of its worst, margin currency.
-
-    For models whose requirement is the worst loss of each netting set, as they are (`order_table`); others damp
-    scenarios, choose among them by expiry or add charges that know none, so that a loss does not say what counts:
-    `explain` names what they are margined by. Haircuts are counted. A set that loses in no scenario has no line.
-    ConfigError for another model, and where `distance` is not a finite number, 0 or more.
-    """
-    if not isinstance(distance, (int, float)) or isinstance(distance, bool) or not 0.0 <= distance < np.inf:
-        raise ConfigError(f"distance = {distance!r}: must be a finite number, 0 or more, in margin currency")
-    if not hasattr(model, "order_table"):
-        raise ConfigError(f"{model.model_id} is no worst loss by netting set: explain names the scenarios that count")
-    own, _ = covered(model, book.select(account), arrays)
-    sets = model.order_table(arrays).columns[:, NETTING_SET]
-    by_underlying, label = np.array_equal(sets, arrays.underlying_idx), sets[own.instrument_idx]
-    names, scenarios, losses, gaps = [], [], [], []
-    for netting_set in np.unique(label[own.quantity != 0.0]):
-        part = own.keep(label == netting_set)
-        loss = -account_pnl(part, arrays, haircut=model.haircut(arrays), backend=backend)[0]
-        if not loss.max() > 0.0:
-            continue
-        order = np.argsort(-loss, kind="stable")
-        near = order[loss[order] >= loss.max() - distance]
-        row = int(own.instrument_idx[np.argmax(label == netting_set)])
-        names += [underlying_name(arrays, row) if by_underlying else "account"] * len(near)
-        scenarios.append(arrays.scenario_set.label[near])
-        losses.append(loss[near])
-        gaps.append(loss.max() - loss[near])
-    if not names:
-        nothing = np.zeros(0)
-        return NearScenarios(np.zeros(0, np.str_), np.zeros(0, np.str_), nothing, nothing)
-    return NearScenarios(np.array(names), *(np.concatenate(column) for column in (scenarios, losses, gaps)))
 
 
 @dataclass(frozen=True)

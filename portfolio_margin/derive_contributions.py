@@ -7,12 +7,14 @@ from decimal import Decimal
 import numpy as np
 
 from portfolio_margin.book import Book
-from portfolio_margin.contributions import position_line, position_ticks, underlying_name
+from portfolio_margin.contributions import ScenarioLosses, position_line, position_ticks, underlying_name
 from portfolio_margin.derive_feeds import contracts_of, net_by_strike
 from portfolio_margin.derive_portfolio import Portfolio, Rule, scan_rows
 from portfolio_margin.requirement import Contribution
 from pricing.arrays import FloatArray, IntArray, StrArray
 from scenarios.risk_arrays import RiskArrays
+
+BASIS = "basis contingency"
 
 
 def scan_losses(part: Portfolio, arrays: RiskArrays, rule: Rule) -> tuple[FloatArray, StrArray]:
@@ -39,6 +41,21 @@ def scan_losses(part: Portfolio, arrays: RiskArrays, rule: Rule) -> tuple[FloatA
                 loss[here], worse = _basis(gains[:, count:], key, rule)
                 scenario[here] = labels[count + worse]
     return loss, scenario
+
+
+def scenario_losses(parts: list[Portfolio], arrays: RiskArrays) -> list[ScenarioLosses]:
+    """By underlying, of one account: every scenario, damped and discounted, and the basis contingency beside them,
+    which takes of each expiry the worse of two moves."""
+    names = np.append(arrays.underlying_id, "account")
+    return [
+        ScenarioLosses(
+            str(names[part.underlying[m]]),
+            np.append(arrays.scenario_set.label[: part.pnl.shape[1]], BASIS),
+            -np.append(part.pnl[m], part.basis[m]),
+        )
+        for part in parts
+        for m in range(len(part.pnl))
+    ]
 
 
 def _counted(gain: FloatArray, marked: FloatArray, key: int, column: int, rule: Rule) -> FloatArray:

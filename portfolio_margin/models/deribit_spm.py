@@ -18,8 +18,8 @@ from portfolio_margin import deribit_matrix
 from portfolio_margin.collateral import segregated_assets
 from portfolio_margin.currency_debts import CurrencyCells, cells_by_currency, coins_or_money
 from portfolio_margin.deribit_matrix import COINS, Params, coin_of, settlement, terms_for
+from portfolio_margin.deribit_model import MatrixModel
 from portfolio_margin.deribit_vectors import (
-    MatrixModel,
     Portfolio,
     Vectors,
     delta_rows,

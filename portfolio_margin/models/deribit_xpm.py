@@ -19,7 +19,8 @@ import numpy as np
 from portfolio_margin import deribit_matrix
 from portfolio_margin.collateral import moved_assets
 from portfolio_margin.deribit_matrix import Params, settlement, terms_for
-from portfolio_margin.deribit_vectors import MatrixModel, Portfolio, Vectors, delta_rows, in_ticks
+from portfolio_margin.deribit_model import MatrixModel
+from portfolio_margin.deribit_vectors import Portfolio, Vectors, delta_rows, in_ticks
 from portfolio_margin.dollars import in_coin, is_own_money
 from portfolio_margin.lacking import gather
 from pricing.arrays import BoolArray, FloatArray, IntArray

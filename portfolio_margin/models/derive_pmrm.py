@@ -20,7 +20,9 @@ from typing import NamedTuple
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.contributions import ScenarioLosses
 from portfolio_margin.convexity import Support
+from portfolio_margin.derive_contributions import scenario_losses
 from portfolio_margin.derive_feeds import (
     Feeds,
     NetMargin,
@@ -241,6 +243,10 @@ class Model:
     def contributions(self, book: Book, arrays: RiskArrays) -> list[Contribution]:
         """Every position's part of every charge."""
         return contributions(self, self.requirement(book, arrays, backend="numpy"), book, arrays)
+
+    def scenario_losses(self, book: Book, arrays: RiskArrays) -> list[ScenarioLosses]:
+        """By underlying of the one account of `book`; see `near_scenarios`."""
+        return scenario_losses(self.portfolios(book, arrays), arrays)
 
     def by_position(self, part: Portfolio, arrays: RiskArrays) -> Counted:
         """(P,) notionals of the positions of a block; loss and naked shorts are not of single positions."""

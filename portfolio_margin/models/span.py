@@ -22,7 +22,7 @@ import numpy as np
 from portfolio_margin.balances_owed import CHARGE
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import haircuts
-from portfolio_margin.contributions import position_line
+from portfolio_margin.contributions import ScenarioLosses, position_line
 from portfolio_margin.order_bounds import Excess, Reach
 from portfolio_margin.requirement import EXACT, Contribution, ParameterSet, Requirement, Traits
 from portfolio_margin.span.ceilings import span_excess
@@ -307,6 +307,20 @@ class Model:
                         lines += _line(name, str(rules.code[commodity]), amounts)
                 lines += _line("option_value", "account", parts.option_value[0])
         return lines + debt_lines(book, arrays, rules, self.haircut(arrays))
+
+    def scenario_losses(self, book: Book, arrays: RiskArrays) -> list[ScenarioLosses]:
+        """By commodity, and by part that is scanned apart, of the one account of `book`; see `near_scenarios`."""
+        rules = self.rules(arrays)
+        gains, found = position_losses(book, arrays, rules), []
+        for commodity, code in enumerate(rules.code):
+            parts = _parts_scanned(book, rules, commodity)
+            for number, mine in enumerate(parts, start=1):
+                name = str(code) if len(parts) == 1 else f"{code} part {number}"
+                if len(mine):
+                    found.append(
+                        ScenarioLosses(name, arrays.scenario_set.label, -gains[mine].sum(axis=0) * arrays.tick_size)
+                    )
+        return found
 
     def _parts(self, rules: SpanRules, risk: CommodityRisk) -> _Parts:
         """Charges by commodity, rounded so that their sums are exact, and what option value adds."""

@@ -14,11 +14,17 @@ from types import MappingProxyType
 
 import numpy as np
 
-from portfolio_margin.aggregate import NETTING, kernel_positions, worst_loss
+from portfolio_margin.aggregate import NETTING, account_pnl, kernel_positions, worst_loss
 from portfolio_margin.book import Book
 from portfolio_margin.charges import short_option_minimum, short_option_rows
 from portfolio_margin.collateral import haircuts, moved_assets
-from portfolio_margin.contributions import exact_amounts, position_line, position_ticks, underlying_name
+from portfolio_margin.contributions import (
+    ScenarioLosses,
+    exact_amounts,
+    position_line,
+    position_ticks,
+    underlying_name,
+)
 from portfolio_margin.convexity import INITIAL, OF_FUNDS, Support
 from portfolio_margin.kernel_inputs import netting_segments
 from portfolio_margin.order_bounds import turning_rates
@@ -116,6 +122,19 @@ class Model:
         }
         total = sum(charges.values())
         return Requirement(total[:, 0], total[:, 1], scenario, charges)
+
+    def scenario_losses(self, book: Book, arrays: RiskArrays) -> list[ScenarioLosses]:
+        """By netting set of the one account of `book`; see `near_scenarios`."""
+        joint = self.params.netting == "joint"
+        sets = np.zeros(len(arrays), np.int64) if joint else arrays.underlying_idx
+        label, held = sets[book.instrument_idx], book.quantity != 0.0
+        found = []
+        for netting_set in np.unique(label[held]):
+            mine = label == netting_set
+            name = "account" if joint else underlying_name(arrays, int(book.instrument_idx[np.argmax(mine)]))
+            loss = -account_pnl(book.keep(mine), arrays, haircut=self.haircut(arrays))[0]
+            found.append(ScenarioLosses(name, arrays.scenario_set.label, loss))
+        return found
 
     def order_table(self, arrays: RiskArrays) -> OrderTable:
         """The same requirement as columns, for kernels that margin one account after one order."""

@@ -10,13 +10,15 @@ from portfolio_margin.derivatives import (
     SVI_PARAMETERS,
     TIME_STEP,
     market_derivatives,
-    near_scenarios,
     quantity_derivatives,
     scenario_derivatives,
     with_time,
 )
+from portfolio_margin.derive_contributions import BASIS
 from portfolio_margin.greeks import contract_greeks, position_greeks
 from portfolio_margin.models import worst_case
+from portfolio_margin.near import near_scenarios
+from portfolio_margin.requirement import covered
 from pricing import ConfigError, DataError
 from pricing.arrays import MILLISECONDS_PER_YEAR
 from pricing.market import UNDATED
@@ -122,20 +124,39 @@ def test_nearly_active_scenarios_are_those_within_the_distance() -> None:
         near_scenarios(book, arrays, JOINT, ACCOUNT, float("nan"))
 
 
-def test_nearly_active_scenarios_are_those_that_the_requirement_is_of() -> None:
-    """Whatever `explain` measures a netting set in stands first of the set."""
-    book, arrays, _, model = sample_under("worst_case")
-    seen = 0
+SCANS = {"worst_case": "scan", "span": "scan", "derive_pmrm": "scan", "derive_pmrm2": "scan"}
+SCANS |= {"deribit_spm": "worst_case", "deribit_xpm": "worst_case"}
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_nearly_active_scenarios_are_those_that_the_requirement_is_of(name: str) -> None:
+    """Whatever `explain` measures a netting set in stands first of the set; their worst losses are what is scanned."""
+    book, arrays, _, model = sample_under(name)
+    charged, lost, several = [], [], 0
     for account in book.account_id.tolist():
-        own = book.select(account)
-        counted = {(c.netting_set, c.scenario) for c in model.contributions(own, arrays) if c.charge == "scan"}
+        own, _ = covered(model, book.select(account), arrays)
+        lines = [c for c in model.contributions(own, arrays) if c.charge == SCANS[name] and c.scenario and c.initial]
+        active = {(c.netting_set, BASIS if c.scenario.startswith("basis") else c.scenario) for c in lines}
         found = near_scenarios(book, arrays, model, account, 0.0)
-        assert set(zip(found.netting_set.tolist(), found.label.tolist(), strict=True)) >= counted
-        assert set(found.netting_set.tolist()) == {name for name, _ in counted}
-        seen += len({name for name, _ in counted}) > 1
-    assert seen > 0
-    with pytest.raises(ConfigError, match="derive_pmrm is no worst loss by netting set"):
-        near_scenarios(book, arrays, model_of("derive_pmrm"), ACCOUNT, 1.0)
+        assert set(zip(found.netting_set.tolist(), found.label.tolist(), strict=True)) >= active
+        worst = sum(max(0.0, float(one.loss.max())) for one in model.scenario_losses(own, arrays))
+        scanned = model.requirement(own, arrays).charges[SCANS[name]][0]
+        assert (worst > 0.0) == (scanned[0] > 0.0)
+        charged.append(scanned)
+        lost.append(worst)
+        several += len(set(found.netting_set.tolist())) > 1
+        wider = near_scenarios(book, arrays, model, account, 100.0)
+        assert len(wider.label) >= len(found.label)
+        assert np.all((wider.gap >= 0.0) & (wider.gap <= 100.0) & (wider.loss > -100.0))
+    assert several > 0
+    factors = charged[np.argmax(lost)] / max(lost)
+    assert np.array(charged) == pytest.approx(np.outer(lost, factors), rel=1e-12, abs=1e-5)  # SPAN rounds to 1e-6
+
+
+def test_a_model_without_losses_by_netting_set_names_no_near_scenarios() -> None:
+    book, arrays, _, _ = sample_under("worst_case")
+    with pytest.raises(ConfigError, match="tims has no losses by netting set"):
+        near_scenarios(book, arrays, model_of("tims"), ACCOUNT, 1.0)
 
 
 def test_rows_that_are_none_are_refused() -> None:

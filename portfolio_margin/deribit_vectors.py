@@ -239,6 +239,7 @@ def _merged(block: Block, family: IntArray) -> Block:
 
 
 def long_options(book: Book, arrays: RiskArrays) -> FloatArray:
+    """(P,) quantity of positions that are long options, 0 of others."""
     option = arrays.kind[book.instrument_idx] == Kind.OPTION
     return np.where(option & (book.quantity > 0), book.quantity, 0.0)
 

@@ -22,6 +22,7 @@ from portfolio_margin.cli.output import (
     quantity_text,
     show_table,
 )
+from portfolio_margin.cli.tell import tell
 from portfolio_margin.dollars import money_digits, money_step
 from portfolio_margin.hedge_result import Hedge
 from portfolio_margin.hedge_terms import Costs, Limits, contract_rows
@@ -79,7 +80,11 @@ class TradeInput:
         return session.warned(statement)
 
     def instruments(self, session: Session, account: str) -> list[str]:
-        """Names of the contracts that may be traded; ConfigError for a pattern that none has."""
+        """Names of the contracts that may be traded; ConfigError for a pattern that none has.
+
+        Of what a pattern matches, contracts that the model has no rule for are left out, and told; where it has none
+        for any, or one is given by its whole name, `contract_rows` says why.
+        """
         arrays = session.arrays
         if not self.patterns:
             rows = contract_rows(arrays, session.model, None)
@@ -93,7 +98,16 @@ class TradeInput:
             if not found:
                 raise ConfigError(f"--instruments {pattern}: no contract{did_you_mean_or_known(pattern, names)}")
             chosen |= dict.fromkeys(found)
-        return list(chosen)
+        whole = chosen.keys() & set(self.patterns)
+        reason = dict(zip(arrays.instrument_id.tolist(), session.model.not_covered(arrays).tolist(), strict=True))
+        without = [name for name in chosen if reason[name] and name not in whole]
+        if not without or len(without) == len(chosen):
+            return list(chosen)
+        tell(
+            f"--instruments: {len(without)} of {len(chosen)} left out, for which {session.model.model_id} has no rule, "
+            f"such as {without[0]}: {reason[without[0]]}"
+        )
+        return [name for name in chosen if name not in set(without)]
 
 
 def numbers(option: str, given: tuple[str, ...], known: list[str] | None) -> dict[str, float]:

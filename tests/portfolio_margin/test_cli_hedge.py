@@ -67,6 +67,15 @@ def test_bad_options_are_told(run: Any, arguments: tuple[str, ...], texts: tuple
     check_fails(run(*arguments), *texts)
 
 
+def test_contracts_without_a_rule_are_left_out_of_a_pattern_and_refused_by_name(run: Any) -> None:
+    derive = ("hedge", ACCOUNT, "--model", "derive_pmrm2", "--limit", "BTC-PERPETUAL=1e9", "--instruments")
+    told = "--instruments: 1 of 2 left out, for which derive_pmrm2 has no rule, such as BTC-27MAR26: Derive lists"
+    done = run(*derive, "BTC-27MAR26", "--instruments", "BTC-P*")
+    check_fails(done, "instruments, row 1, instrument = 'BTC-27MAR26': the model has no rule for it: Derive lists")
+    check_fails(run(*derive, "BTC-27MAR2?"), "the model has no rule for it")
+    assert told in run(*derive, "BTC-27MAR2?", "--instruments", "BTC-PERPETUAL").err
+
+
 def test_optimise_lowers_the_margin_inside_its_bands(run: Any) -> None:
     document = json.loads(run("optimise", "iron-condor-07", "--keep", "0.2", "--gap", "0.05", "--json").out)
     assert float(document["post_initial_margin"]) + float(document["cost"]) <= float(document["pre_initial_margin"])

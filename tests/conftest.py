@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
 
-from tests.vectors import asked, forget_asked
+from tests.vectors import ROOT, asked, forget_asked
 
 PROPERTY = "vectors"
+
+# What jax compiles for one process of the tests serves the others, as numba's kernels do. Before anyone imports jax.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / "build" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 # How long an example takes says something of the machine and of what was compiled before, nothing of the code.
 settings.register_profile("portfolio-margin", deadline=None)

@@ -24,11 +24,14 @@ PROJECT_FILES := pyproject.toml constraints.txt
 demo: $(VENV)/.installed
 	$(BIN)/portfolio-margin margin
 
+# Kernels are compiled beside lint and types, once for all workers of the tests.
 test: $(VENV)/.installed-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	@mkdir -p build
+	@$(BIN)/python -m portfolio_margin warmup --no-jax > build/warmup.txt 2>&1 & warming=$$!; \
+	set -e; trap 'kill $$warming 2> /dev/null || :' EXIT; \
+	for check in "ruff check ." "ruff format --check ." mypy "lint-imports --no-logo"; do \
+		echo "$(BIN)/$$check"; $(BIN)/$$check; done; \
+	wait $$warming || { cat build/warmup.txt; exit 1; }
 	$(BIN)/pytest -q -n $(WORKERS)
 
 docs: $(VENV)/.installed-dev

@@ -97,7 +97,7 @@ class Instruments:
 
     def index_of(self) -> dict[str, int]:
         """Row number by instrument_id."""
-        return {str(name): row for row, name in enumerate(self.instrument_id)}
+        return {name: row for row, name in enumerate(self.instrument_id.tolist())}
 
     def _problems(self) -> list[Problem]:
         rows = len(self.instrument_id)

@@ -120,7 +120,7 @@ class RiskArrays:
 
     def index_of(self) -> dict[str, int]:
         """Row number by instrument_id."""
-        return {str(name): row for row, name in enumerate(self.instrument_id)}
+        return {name: row for row, name in enumerate(self.instrument_id.tolist())}
 
     @cached_property
     def is_coin(self) -> BoolArray:

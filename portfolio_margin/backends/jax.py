@@ -142,15 +142,18 @@ def _job(positions: Positions, table: Table, devices: int | None) -> _Job:
 
 def _results(function: Callable[..., Any], job: _Job, segments: _Segments) -> Iterator[tuple[IntArray, Any]]:
     """The segments of every block and what the function makes of them, with rows more that are of no segment."""
-    compiled = _compiled(function, job.mesh, job.rounded)
-    width = 1 if function is _checks else job.columns
+    compiled = _compiled(function, job.mesh, job.rounded and function is not _checks)
+    given, width = job.given, job.columns
+    if function is _checks:
+        # Which look at no scenario: compiled once for tables of any number of them, rounded or not.
+        given, width = given._replace(rows=None), 1
     for chosen in _blocks(segments.count, TEMPORARIES * 8 * width, job.mesh):
         room = job.mesh.size * power_of_two(-(-len(chosen) // job.mesh.size))
         # Filled up with segments of no positions.
         block = _Segments(*(np.zeros(room, np.int64) for _ in _Segments._fields))
         for column, values in zip(block, segments, strict=True):
             column[: len(chosen)] = values[chosen]
-        found = compiled(job.given, block)
+        found = compiled(given, block)
         yield chosen, jax.tree.map(np.asarray, found)
 
 

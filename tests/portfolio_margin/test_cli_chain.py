@@ -211,9 +211,13 @@ def test_doctor_states_versions_and_places(run: Any) -> None:
     assert str(ROOT / "pricing") in done.out
 
 
-def test_after_warmup_every_kernel_comes_from_disk(tmp_path: Path) -> None:
-    """In processes of their own and with a cache folder of their own: this one has compiled already."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path)}
+def test_after_warmup_every_kernel_comes_from_disk() -> None:
+    """In processes of their own: this one has compiled already.
+
+    They share the cache folder of all tests, so that what they compile is compiled for all. Whoever kept a kernel,
+    `doctor` makes the same calls as `warmup` and finds it only if it is kept, and under a name that lasts.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = [
         subprocess.run(
             [sys.executable, "-m", "portfolio_margin", *arguments], capture_output=True, text=True, env=environment

@@ -21,9 +21,10 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.collateral import equity
 from portfolio_margin.requirement import MarginModel, covered
+from portfolio_margin.sensitivities import is_finite
 from portfolio_margin.trial_margins import prepare_trials, steps_of, trial_margins
 from pricing.arrays import MILLISECONDS_PER_YEAR, FloatArray, IntArray, StrArray
-from pricing.errors import DataError, Problem
+from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Instruments, Kind
 from pricing.market import Market
 from pricing.resolve import slice_vol, years_to_expiry
@@ -53,14 +54,18 @@ def quantity_derivatives(
 ) -> QuantityDerivatives:
     """Derivatives of the requirement of one account by the quantity of contracts, held or not.
 
-    rows  (n,) -> N contracts
+    rows  (n,) -> N contracts, each once
 
-    DataError where a row is none of the arrays.
+    DataError where a row is none of the arrays, an asset, or given twice.
     """
-    unknown = ~np.isin(rows, np.arange(len(arrays)))
+    given = np.asarray(rows)
+    whole = given.dtype.kind in "iu"
+    unknown = ~np.isin(given, np.flatnonzero(~arrays.is_collateral)) if whole else np.ones(len(given), np.bool_)
+    if not np.any(unknown):
+        unknown = ~np.isin(np.arange(len(given)), np.unique(given, return_index=True)[1])
     if np.any(unknown):
         place = int(np.argmax(unknown))
-        remedy = f"must be rows of the risk arrays, 0 to {len(arrays) - 1}"
+        remedy = f"must be rows of the risk arrays, 0 to {len(arrays) - 1}, of contracts and each once"
         raise DataError([Problem("quantity_derivatives", place, "rows", np.asarray(rows)[place], remedy)])
     trials = prepare_trials(book.select(account), arrays, model, rows)
     step = steps_of(trials)
@@ -146,12 +151,22 @@ def _by_market(
     return MarketDerivatives(np.array(price), svi, time, market.underlying_id, names)
 
 
-def with_price(market: Market, underlying: int, move: float) -> Market:
-    """The market after a relative move of an underlying, its forwards and its coin."""
+def with_price(market: Market, underlying: str | int, move: float) -> Market:
+    """The market after a relative move of an underlying, its name or row, with its forwards and its coin.
+
+    DataError for an underlying that is none, ConfigError for a move that is no finite number above -1.
+    """
+    names = market.underlying_id.tolist()
+    row = names.index(underlying) if underlying in names else underlying
+    if not isinstance(row, (int, np.integer)) or isinstance(row, bool) or not 0 <= row < len(names):
+        remedy = f"must be one of {', '.join(names)}, or a row from 0 to {len(names) - 1}"
+        raise DataError([Problem("market", None, "underlying", underlying, remedy)])
+    if not is_finite(move) or not move > -1.0:
+        raise ConfigError(f"move = {move!r}: must be a finite number above -1, 0.01 for a rise of 1 %")
     spot, forward, fx = market.spot.copy(), market.forward.copy(), market.fx.copy()
-    spot[underlying] *= 1.0 + move
-    forward[market.expiry_underlying == underlying] *= 1.0 + move
-    fx[market.currency_underlying == underlying] *= 1.0 + move
+    spot[row] *= 1.0 + move
+    forward[market.expiry_underlying == row] *= 1.0 + move
+    fx[market.currency_underlying == row] *= 1.0 + move
     return replace(market, spot=spot, forward=forward, fx=fx)
 
 
@@ -171,8 +186,10 @@ def with_time(market: Market, years: float) -> Market:
     """The market later by so many years, to the millisecond, with forwards and vols as they are.
 
     So total variance shrinks with the time that is left: of a raw slice, w = a + b (...), that is a and b (Gatheral and
-    Jacquier 2014, eq. 3.1). What has expired before stays as it is.
+    Jacquier 2014, eq. 3.1). What has expired before stays as it is. ConfigError for years that are no finite number.
     """
+    if not is_finite(years):
+        raise ConfigError(f"years = {years!r}: must be a finite number, before 0 for the past")
     passed = round(years * MILLISECONDS_PER_YEAR)
     before = years_to_expiry(market)
     left = np.maximum(before - passed / MILLISECONDS_PER_YEAR, 0.0)

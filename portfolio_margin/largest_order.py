@@ -63,7 +63,7 @@ def largest_order(state: State, account: str, instrument: str, side: str, limit:
     sold at its mark, leaves it where it was), sizes behind the end may be allowed again: as far as rounding can reach
     they are tried as well. Of many only some are, and then the answer is not proven unless it is the last of them.
     """
-    if side not in ("buy", "sell"):
+    if not isinstance(side, str) or side not in ("buy", "sell"):
         raise ConfigError(f"side = {side!r}: must be buy or sell")
     policy, row = state.policy, state.ledger.row_of(account)
     place = policy.row_of.get(instrument, 0) if isinstance(instrument, str) else 0

@@ -8,6 +8,7 @@ import numpy as np
 
 from portfolio_margin.book import Book
 from portfolio_margin.requirement import MarginModel, covered
+from portfolio_margin.sensitivities import is_finite
 from pricing.arrays import FloatArray, StrArray
 from pricing.errors import ConfigError
 from scenarios.risk_arrays import RiskArrays
@@ -37,7 +38,7 @@ def near_scenarios(book: Book, arrays: RiskArrays, model: MarginModel, account: 
     requirement has a worst loss of each netting set; ConfigError for one that has not, and where `distance` is not a
     finite number, 0 or more.
     """
-    if not isinstance(distance, (int, float)) or isinstance(distance, bool) or not 0.0 <= distance < np.inf:
+    if not is_finite(distance) or distance < 0.0:
         raise ConfigError(f"distance = {distance!r}: must be a finite number, 0 or more, in margin currency")
     losses_of = getattr(model, "scenario_losses", None)
     if losses_of is None:

@@ -206,6 +206,8 @@ def order_rows(
 
 def is_finite(value: object) -> bool:
     """Whether a value is a finite number that a double holds; no truth value is one."""
+    if isinstance(value, np.floating):
+        return bool(np.isfinite(value))
     return _is_number(value) and bool(abs(value) <= LARGEST)  # type: ignore[arg-type]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from portfolio_margin.derivatives import (
     market_derivatives,
     quantity_derivatives,
     scenario_derivatives,
+    with_price,
     with_time,
 )
 from portfolio_margin.derive_contributions import BASIS
@@ -120,8 +123,10 @@ def test_nearly_active_scenarios_are_those_within_the_distance() -> None:
     assert np.all(np.diff(found.gap) >= 0)
     assert found.loss + found.gap == pytest.approx(loss.max())
     assert len(near_scenarios(book, arrays, JOINT, ACCOUNT, 0.0).label) >= 1
-    with pytest.raises(ConfigError, match="distance = nan"):
-        near_scenarios(book, arrays, JOINT, ACCOUNT, float("nan"))
+    assert near_scenarios(book, arrays, JOINT, ACCOUNT, np.float32(500.0)).label.tolist() == found.label.tolist()
+    for distance in (float("nan"), float("inf"), -1.0, "5", True):
+        with pytest.raises(ConfigError, match="distance = "):
+            near_scenarios(book, arrays, JOINT, ACCOUNT, distance)
 
 
 SCANS = {"worst_case": "scan", "span": "scan", "derive_pmrm": "scan", "derive_pmrm2": "scan"}
@@ -164,6 +169,31 @@ def test_rows_that_are_none_are_refused() -> None:
     for row in (-1, len(arrays), 99_999):
         with pytest.raises(DataError, match=r"rows = .*must be rows of the risk arrays"):
             quantity_derivatives(book, arrays, model, ACCOUNT, np.array([0, row]))
+
+
+@pytest.mark.parametrize("rows", [[3, 3], [3.0], [True], ["BTC-PERPETUAL"], "USD"])
+def test_rows_that_are_not_of_contracts_each_once_are_refused(rows: Any) -> None:
+    book, arrays, _, model = sample_under("worst_case")
+    given = np.array([arrays.index_of()[rows]] if isinstance(rows, str) else rows)
+    with pytest.raises(DataError, match="of contracts and each once"):
+        quantity_derivatives(book, arrays, model, ACCOUNT, given)
+
+
+def test_a_market_is_moved_by_name_or_row() -> None:
+    market = books.MARKET
+    for move in (0.01, np.float32(0.5), -0.99):
+        by_name, by_row = with_price(market, "ETH", move), with_price(market, np.int64(1), move)
+        assert by_name.spot.tolist() == by_row.spot.tolist() == [market.spot[0], market.spot[1] * (1.0 + move)]
+        assert np.array_equal(by_name.forward, by_row.forward)
+    for underlying in (2, -1, "XRP", True, 1.0, None):
+        with pytest.raises(DataError, match=r"underlying = .*: must be one of BTC, ETH, or a row from 0 to 1"):
+            with_price(market, underlying, 0.01)
+    for move in (float("nan"), float("inf"), -1.0, "1", None):
+        with pytest.raises(ConfigError, match="move = "):
+            with_price(market, "BTC", move)
+    for years in (float("nan"), float("-inf"), "1", None, 10**400):
+        with pytest.raises(ConfigError, match="years = "):
+            with_time(market, years)
 
 
 def test_contracts_without_a_formula_are_refused() -> None:

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 
 from portfolio_margin import Book
@@ -50,6 +51,7 @@ QUESTIONS: dict[str, tuple[Any, str]] = {
     "limit is a text": (lambda e: e.largest_order("p", PERPETUAL, "buy", "5"), "limit = '5'"),
     "limit beyond doubles": (lambda e: e.largest_order("p", PERPETUAL, "buy", HUGE), "limit = 1000"),
     "limit is true": (lambda e: e.largest_order("p", PERPETUAL, "buy", True), "limit = True"),
+    "sides are an array": (lambda e: e.largest_order("p", PERPETUAL, np.array(["buy", "sell"])), "side = array"),
     "side is a list": (lambda e: e.largest_order("p", PERPETUAL, ["buy"]), "side = "),
     "ragged rows": (lambda e: e.check([[0], [1, 2]], [0], [1.0]), "account = "),
     "batch by names": (lambda e: e.check(["p"], [ROW[PERPETUAL]], [1.0]), r"account = 'p'.*account_rows\(names\)"),

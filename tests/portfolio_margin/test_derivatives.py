@@ -144,6 +144,7 @@ def test_nearly_active_scenarios_are_those_that_the_requirement_is_of(name: str)
         active = {(c.netting_set, BASIS if c.scenario.startswith("basis") else c.scenario) for c in lines}
         found = near_scenarios(book, arrays, model, account, 0.0)
         assert set(zip(found.netting_set.tolist(), found.label.tolist(), strict=True)) >= active
+        assert set(found.netting_set.tolist()) == {netting_set for netting_set, _ in active}
         worst = sum(max(0.0, float(one.loss.max())) for one in model.scenario_losses(own, arrays))
         scanned = model.requirement(own, arrays).charges[SCANS[name]][0]
         assert (worst > 0.0) == (scanned[0] > 0.0)

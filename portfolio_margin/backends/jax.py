@@ -136,7 +136,7 @@ def _job(positions: Positions, table: Table, devices: int | None) -> _Job:
     mesh = mesh_of(devices)
     # Filled up: books and tables of other sizes find what was compiled.
     room = power_of_two(max(len(positions.quantity), LEAST_POSITIONS))
-    rows, columns = (table_room(count, least) for count, least in zip(table.rows.shape, LEAST_TABLE, strict=True))
+    rows, columns = (_table_room(count, least) for count, least in zip(table.rows.shape, LEAST_TABLE, strict=True))
     # What no position refers to is never read; a column more is the first again, so that no sum is lower than all.
     filled = _filled(table.rows, rows, columns)
     filled[:, table.rows.shape[1] :] = filled[:, :1]
@@ -158,14 +158,14 @@ def _filled(values: Any, *room: int) -> Any:
     return filled
 
 
-def table_room(count: int, least: int) -> int:
+def _table_room(count: int, least: int) -> int:
     """Rows or columns of a table with those it is filled up with: 1, 2 or a multiple of 4 times the least number."""
     step = least if count <= 4 * least else 4 * least
     pieces = -(-count // step)
     return step * (power_of_two(pieces) if step == least else pieces)
 
 
-def block_room(segments: int, columns: int) -> int:
+def _block_room(segments: int, columns: int) -> int:
     """Segments of a block with those it is filled up with: a power of two, and of four where they are few."""
     least = min(16, power_of_two(max(LEAST_NUMBERS // columns, 1)))
     room = power_of_two(max(segments, least))
@@ -180,7 +180,7 @@ def _results(function: Callable[..., Any], job: _Job, segments: _Segments) -> It
         # Which look at no scenario: compiled once for tables of any number of them, rounded or not.
         given, width = given._replace(rows=None), 1
     for chosen in _blocks(segments.count, TEMPORARIES * 8 * width, job.mesh):
-        room = job.mesh.size * block_room(-(-len(chosen) // job.mesh.size), width)
+        room = job.mesh.size * _block_room(-(-len(chosen) // job.mesh.size), width)
         block = _Segments(*(np.zeros(room, np.int64) for _ in _Segments._fields))
         for column, values in zip(block, segments, strict=True):
             column[: len(chosen)] = values[chosen]

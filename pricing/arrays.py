@@ -6,6 +6,7 @@ N instruments, S scenarios, A accounts, G margin groups, P positions, T history 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -92,12 +93,21 @@ def _wrong_type(table: str, name: str, given: NDArray[Any], wanted: str) -> Prob
 
 
 def row_problems(
-    table: str, field: str, bad: BoolArray, values: NDArray[Any], remedy: str, names: StrArray | None = None
+    table: str,
+    field: str,
+    bad: BoolArray,
+    values: NDArray[Any],
+    remedy: str,
+    names: StrArray | Callable[[], Sequence[str]] | None = None,
 ) -> list[Problem]:
-    """One `Problem` per row of a table where `bad` is true; rows are named, or counted from 0."""
+    """One `Problem` per row of a table where `bad` is true; rows are named, by what is called only then where names are
+    to be made, or counted from 0."""
+    rows = np.flatnonzero(bad).tolist()
+    if not rows:
+        return []
+    known = names() if callable(names) else names
     return [
-        Problem(table, int(row) if names is None else str(names[row]), field, _plain(values[row]), remedy)
-        for row in np.flatnonzero(bad)
+        Problem(table, row if known is None else str(known[row]), field, _plain(values[row]), remedy) for row in rows
     ]
 
 

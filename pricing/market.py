@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from dataclasses import field as column
 from functools import cached_property
@@ -149,7 +150,7 @@ class Market:
         last_u = len(self.underlying_id) - 1
         slice_state = np.isfinite(self.svi).sum(axis=1)
         vol = self.mark_vol
-        expiry = np.array(self._safe_expiry_names(), dtype=np.str_)
+        expiry = self._safe_expiry_names
         problems = row_problems(
             "market", "spot", ~positive(self.spot), self.spot, "must be above 0", self.underlying_id
         )
@@ -249,7 +250,7 @@ class Market:
             problems.append(Problem("market", str(self.currency_id[row]), "fx", float(self.fx[row]), remedy))
         return problems
 
-    def _impossible_expiries(self, names: StrArray) -> list[Problem]:
+    def _impossible_expiries(self, names: Callable[[], list[str]]) -> list[Problem]:
         """Expiry rows whose time, carry, discount or slice no market has."""
         dated = self.expiry_time != UNDATED
         # In floats: an absurd time must not overflow on its way to being refused.

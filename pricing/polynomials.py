@@ -1,4 +1,4 @@
-"""Polynomials with rational coefficients: signs and real roots without rounding, by Sturm's theorem.
+"""Polynomials with rational coefficients: signs and real roots without rounding, by bisection and Sturm's theorem.
 
 Coefficients stand lowest power first; a `Polynomial` has whole ones, the last of them not 0.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import pairwise
-from math import gcd, lcm
+from math import comb, gcd, lcm
 
 Polynomial = list[int]
+# Parts of the half line that are looked at before Sturm's theorem is asked, which takes longer than all of them.
+BISECTIONS = 64
 
 
 def product(left: list[Fraction], right: list[Fraction]) -> list[Fraction]:
@@ -49,6 +51,9 @@ def never_negative(polynomial: Polynomial) -> bool:
         return True
     if polynomial[0] < 0 or polynomial[-1] < 0:
         return False
+    settled = _by_bisection(polynomial)
+    if settled is not None:
+        return settled
     # Roots of even multiplicity do not change the sign: f = prod f_i^i, take the f_i with odd i (Yun's algorithm).
     derivative = _derivative(polynomial)
     common = _greatest_common(polynomial, derivative)
@@ -62,6 +67,33 @@ def never_negative(polynomial: Polynomial) -> bool:
             return False
         rest, common, multiplicity = shared, _quotient(common, shared), multiplicity + 1
     return True
+
+
+def _by_bisection(polynomial: Polynomial) -> bool | None:
+    """Whether it is >= 0 for all positive arguments; None where so many parts do not tell, as beside a double root.
+
+    With x = t / (1 - t) the half line is the unit interval, on which (1 - t)^n f has the coefficients of f over
+    binomials in Bernstein's form. Where none of them is negative the function is not; the first and the last are its
+    values at the ends; those of both halves are found by de Casteljau's sums (Lane and Riesenfeld 1981).
+    """
+    n = len(polynomial) - 1
+    common = lcm(*(comb(n, power) for power in range(n + 1)))
+    parts = [[value * (common // comb(n, power)) for power, value in enumerate(polynomial)]]
+    for _ in range(BISECTIONS):
+        if not parts:
+            return True
+        row = parts.pop()
+        if min(row) >= 0:
+            continue
+        if row[0] < 0 or row[-1] < 0:
+            return False
+        low, high = [row[0] << n], [row[-1] << n]
+        for scale in reversed(range(n)):
+            row = [left + right for left, right in pairwise(row)]
+            low.append(row[0] << scale)
+            high.append(row[-1] << scale)
+        parts += [low, high[::-1]]
+    return None
 
 
 def sample_points(polynomial: Polynomial) -> list[Fraction]:

@@ -24,16 +24,21 @@ from portfolio_margin.kernel_inputs import (
     worst_of_losses,
 )
 from pricing.arrays import FloatArray, IntArray
-from pricing.xp.devices import EVERYWHERE, SHARED, mesh_of, power_of_two, rows_at_once, shared_out
+from pricing.xp.devices import EVERYWHERE, LEAST_ROWS, SHARED, mesh_of, power_of_two, rows_at_once, shared_out
 from pricing.xp.jax import double_precision
 
 # Rows as wide as the table that are there at once for each segment, at most.
 TEMPORARIES = 4
+# Every shape is compiled, which takes longer than to add up what a small one is filled up with: the least numbers of
+# positions, rows and columns, and as many numbers as the segments of a small block are filled up to.
+LEAST_POSITIONS = 4096
+LEAST_TABLE = (128, 16)
+LEAST_NUMBERS = 4096
 NEVER = np.iinfo(np.int64).max
 
 
 class _Given(NamedTuple):
-    """What every device has whole: the columns of the positions, up to a power of two, and of the table."""
+    """What every device has whole: the columns of the positions and of the table, both filled up."""
 
     instrument: Any
     quantity: Any
@@ -129,15 +134,42 @@ class _Job(NamedTuple):
 
 def _job(positions: Positions, table: Table, devices: int | None) -> _Job:
     mesh = mesh_of(devices)
-    # Filled up to a power of two: books of other sizes find what was compiled.
-    room = power_of_two(max(len(positions.quantity), 1))
-    instrument, quantity = np.zeros(room, np.int32), np.zeros(room)
-    instrument[: len(positions.quantity)] = positions.instrument_idx
-    quantity[: len(positions.quantity)] = positions.quantity
-    columns = (table.rows, table.unit, table.contract, table.long_weight, table.magnitude, positions.row_set)
-    given = _Given(instrument, quantity, *columns)
+    # Filled up: books and tables of other sizes find what was compiled.
+    room = power_of_two(max(len(positions.quantity), LEAST_POSITIONS))
+    rows, columns = (_table_room(count, least) for count, least in zip(table.rows.shape, LEAST_TABLE, strict=True))
+    # What no position refers to is never read; a column more is the first again, so that no sum is lower than all.
+    filled = _filled(table.rows, rows, columns)
+    filled[:, table.rows.shape[1] :] = filled[:, :1]
+    by_row = (table.unit, table.contract, table.long_weight, table.magnitude, positions.row_set)
+    given = _Given(
+        _filled(np.asarray(positions.instrument_idx, np.int32), room),
+        _filled(positions.quantity, room),
+        filled,
+        *(_filled(column, rows) for column in by_row),
+    )
     everywhere = jax.sharding.NamedSharding(mesh, EVERYWHERE)
-    return _Job(mesh, jax.device_put(given, everywhere), table.rounded, table.rows.shape[1])
+    return _Job(mesh, jax.device_put(given, everywhere), table.rounded, columns)
+
+
+def _filled(values: Any, *room: int) -> Any:
+    """The values and zeros behind them."""
+    filled = np.zeros(room, values.dtype)
+    filled[tuple(map(slice, values.shape))] = values
+    return filled
+
+
+def _table_room(count: int, least: int) -> int:
+    """Rows or columns of a table with those it is filled up with: 1, 2 or a multiple of 4 times the least number."""
+    step = least if count <= 4 * least else 4 * least
+    pieces = -(-count // step)
+    return step * (power_of_two(pieces) if step == least else pieces)
+
+
+def _block_room(segments: int, columns: int) -> int:
+    """Segments of a block with those it is filled up with: a power of two, and of four where they are few."""
+    least = min(16, power_of_two(max(LEAST_NUMBERS // columns, 1)))
+    room = power_of_two(max(segments, least))
+    return room if room >= LEAST_ROWS or room.bit_length() % 2 else 2 * room
 
 
 def _results(function: Callable[..., Any], job: _Job, segments: _Segments) -> Iterator[tuple[IntArray, Any]]:
@@ -148,8 +180,7 @@ def _results(function: Callable[..., Any], job: _Job, segments: _Segments) -> It
         # Which look at no scenario: compiled once for tables of any number of them, rounded or not.
         given, width = given._replace(rows=None), 1
     for chosen in _blocks(segments.count, TEMPORARIES * 8 * width, job.mesh):
-        room = job.mesh.size * power_of_two(-(-len(chosen) // job.mesh.size))
-        # Filled up with segments of no positions.
+        room = job.mesh.size * _block_room(-(-len(chosen) // job.mesh.size), width)
         block = _Segments(*(np.zeros(room, np.int64) for _ in _Segments._fields))
         for column, values in zip(block, segments, strict=True):
             column[: len(chosen)] = values[chosen]
@@ -177,7 +208,7 @@ def account_sums(
     with double_precision():
         job = _job(positions, table, devices)
         for chosen, sums in _results(_sums, job, _Segments(first[:-1], np.diff(first), np.zeros_like(first[:-1]))):
-            out[chosen] = sums[: len(chosen)]
+            out[chosen] = sums[: len(chosen), : out.shape[1]]
         return out, _faults(job, *_netting_segments(positions), len(first) - 1)
 
 

@@ -89,15 +89,17 @@ def add_underlying_periods(all_rows: dict[str, Rows]) -> None:
     periods["underlying_period"] = [futures.get(tuple(key), "") if option[family] else "" for family, *key in rows]
 
 
-def check_tables(path: str, file: RiskParameterFile, rows: dict[str, Rows]) -> None:
-    """DataError about everything wrong with the tables, each with its place in the file."""
+def check_tables(path: str, file: RiskParameterFile, rows: dict[str, Rows], placed: bool) -> None:
+    """DataError about everything wrong with the tables, each with its place in the file where it shall be placed."""
     if not len(file.contracts):
-        refuse_record(path, place_of(path, "clearingOrg", 0), "contracts", 0, "the file holds none")
+        where = place_of(path, "clearingOrg", 0) if placed else None
+        refuse_record(path, where, "contracts", 0, "the file holds none")
     found = findings(file)
     if not found:
         return
     problems = []
-    for finding, where in zip(found, places_of(path, [_place(file, rows, f) for f in found]), strict=True):
+    places = places_of(path, [_place(file, rows, f) for f in found]) if placed else [None] * len(found)
+    for finding, where in zip(found, places, strict=True):
         value = finding.value.item() if hasattr(finding.value, "item") else finding.value
         problems.append(Problem(path, where, finding.field, value, finding.remedy))
     raise DataError(problems)

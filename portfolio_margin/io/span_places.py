@@ -53,12 +53,16 @@ class Place(NamedTuple):
 
 
 class _Open:
-    """An element while it is open; names are texts of the leaves that name it, inside the elements looked for."""
+    """An element while it is open; names are texts of the leaves that name it, inside the elements looked for.
+
+    line, byte  where it starts, of those that may be looked for
+    """
 
     __slots__ = ("anchors", "byte", "counts", "inside", "line", "n_th", "names", "owner", "tag")
 
-    def __init__(self, tag: str, n_th: int, owner: _Open | None, line: int, byte: int) -> None:
-        self.tag, self.n_th, self.owner, self.line, self.byte = tag, n_th, owner, line, byte
+    def __init__(self, tag: str, n_th: int, owner: _Open | None) -> None:
+        self.tag, self.n_th, self.owner = tag, n_th, owner
+        self.line = self.byte = 0
         self.counts: dict[str, int] = {}
         self.names: dict[str, str] = {}
         self.inside: dict[Steps, _Open] = {}
@@ -130,7 +134,7 @@ class _Walk:
             self.wanted.setdefault((tag, ordinal), set()).add(steps)
             self.prefixes.setdefault(tag, set()).update(steps[:n] for n in range(len(steps) + 1))
         self.ended = dict.fromkeys(self.prefixes, 0)
-        self.innermost = _Open("", 1, None, 0, 0)
+        self.innermost = _Open("", 1, None)
         self.text: list[str] | None = None
         self.parser = expat.ParserCreate()
         self.parser.StartElementHandler, self.parser.EndElementHandler = self._start, self._end
@@ -148,7 +152,7 @@ class _Walk:
     def _start(self, tag: str, _: dict[str, str]) -> None:
         owner = self.innermost
         n_th = owner.counts[tag] = owner.counts.get(tag, 0) + 1
-        here = _Open(tag, n_th, owner, self.parser.CurrentLineNumber, self.parser.CurrentByteIndex)
+        here = _Open(tag, n_th, owner)
         for outer, steps in owner.anchors:
             further = (*steps, (tag, n_th))
             if further in self.prefixes[outer.tag]:
@@ -157,6 +161,8 @@ class _Walk:
         if tag in self.prefixes:
             here.anchors.append((here, ()))
             here.inside[()] = here
+        if here.anchors:
+            here.line, here.byte = self.parser.CurrentLineNumber, self.parser.CurrentByteIndex
         self.innermost = here
         self.text = [] if owner.tag in NAMED and tag in NAMED[owner.tag][1] else None
 

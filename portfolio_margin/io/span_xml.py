@@ -94,12 +94,12 @@ def read_spn(path: str | Path, *, by_pattern: bool = True) -> tuple[RiskParamete
     refuse_doctype(path)
     if by_pattern:
         try:
-            return _read(path, pieces)
+            return _read(path, pieces, placed=False)
         except (DataError, UnlikeAnyRun, ElementTree.ParseError):
             # Element by element then, which says what is wrong with its place.
             pass
     try:
-        return _read(path, blocks)
+        return _read(path, blocks, placed=True)
     except ElementTree.ParseError as error:
         refuse_syntax(str(path), error)
 
@@ -121,8 +121,10 @@ def blocks(stream: Any) -> Iterator[bytes | Run]:
         yield content
 
 
-def _read(path: str | Path, split: Callable[[Any], Iterator[bytes | Run]]) -> tuple[RiskParameterFile, tuple[str, ...]]:
-    reader = _Reader(str(path))
+def _read(
+    path: str | Path, split: Callable[[Any], Iterator[bytes | Run]], placed: bool
+) -> tuple[RiskParameterFile, tuple[str, ...]]:
+    reader = _Reader(str(path), placed)
     parser: Any = ElementTree.XMLPullParser()
     with opened(path) as stream:
         for piece in split(stream):
@@ -155,10 +157,13 @@ def _take_all(reader: _Reader, parser: Any) -> None:
 
 
 class _Reader:
-    """Rows under construction. Children of an element end before it does, so they belong to the next row."""
+    """Rows under construction. Children of an element end before it does, so they belong to the next row.
 
-    def __init__(self, file: str) -> None:
-        self.file = file
+    placed  whether what is wrong is said with its place, for which the file is walked through once more
+    """
+
+    def __init__(self, file: str, placed: bool) -> None:
+        self.file, self.placed = file, placed
         self.rows = new_rows()
         self.losses, self.deltas = array("d"), array("d")
         self.array_contract, self.array_rate = array("q"), array("q")
@@ -192,11 +197,14 @@ class _Reader:
             handler(element)
         except BadRecord as error:
             steps = () if error.at is None else steps_to(element, error.at)
-            place = place_of(self.file, tag, self.ended[tag], steps)
+            place = self._place(tag, self.ended[tag], steps)
             refuse_record(self.file, place, error.field, error.value, error.remedy)
         self.ended[tag] += 1
         # A clearing organisation and a point in time are read after their children are gone.
         element.clear()
+
+    def _place(self, tag: str, ordinal: int, steps: tuple[Step, ...] = ()) -> str | None:
+        return place_of(self.file, tag, ordinal, steps) if self.placed else None
 
     def _add(self, table: str, values: dict[str, Any], *steps: tuple[str, int]) -> int:
         """A row; steps lead to it from the element that is being read."""
@@ -439,13 +447,8 @@ class _Reader:
         if not self.ended["spanFile"]:
             refuse_record(self.file, "line 1", "root element", None, "must be spanFile")
         if "clearing_org" not in self.header:
-            refuse_record(
-                self.file,
-                place_of(self.file, "spanFile", 0),
-                "clearingOrg",
-                None,
-                "the file has no clearing organisation",
-            )
+            place = self._place("spanFile", 0)
+            refuse_record(self.file, place, "clearingOrg", None, "the file has no clearing organisation")
         add_underlying_periods(self.rows)
         tables = {name: rows.frozen() for name, rows in self.rows.items()}
         arrays = Arrays(
@@ -455,5 +458,5 @@ class _Reader:
             composite_delta=np.asarray(handed_over(self.deltas), dtype=np.float64),
         )
         file = RiskParameterFile(header=header_of(self.header), arrays=arrays, **tables)  # type: ignore[arg-type]
-        check_tables(self.file, file, self.rows)
+        check_tables(self.file, file, self.rows, self.placed)
         return file

@@ -200,15 +200,11 @@ def _floored(arrays: _Arrays, one: int, other: int) -> FloatArray:
 
 def _neighbours(price: FloatArray, vol: FloatArray, weight: FloatArray) -> list[tuple[int, int]]:
     """Pairs of scenarios with none between them, by price and vol: the others follow from these."""
-    found = []
-    for one in range(SCENARIOS):
-        for other in range(SCENARIOS):
-            if one == other or vol[one] < vol[other] or min(weight[one], weight[other]) <= 0:
-                continue
-            between = (np.minimum(price[one], price[other]) <= price) & (price <= np.maximum(price[one], price[other]))
-            between &= (vol[other] <= vol) & (vol <= vol[one])
-            between[[one, other]] = False
-            alike = (price == price[one]) & (vol == vol[one]) | (price == price[other]) & (vol == vol[other])
-            if not (between & ~alike).any():
-                found.append((one, other))
-    return found
+    # (16,16,16): one scenario, another of no higher vol, and what may stand between them.
+    one, other = (np.s_[:, None, None], np.s_[None, :, None])
+    low, high = np.minimum(price[one], price[other]), np.maximum(price[one], price[other])
+    between = (low <= price) & (price <= high) & (vol[other] <= vol) & (vol <= vol[one])
+    alike = (price == price[one]) & (vol == vol[one]) | (price == price[other]) & (vol == vol[other])
+    chosen = (vol[:, None] >= vol) & ~(between & ~alike).any(axis=2) & (weight[:, None] > 0) & (weight > 0)
+    np.fill_diagonal(chosen, False)
+    return [(one_row, other_row) for one_row, other_row in np.argwhere(chosen).tolist()]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import Status
 from pricing.xp import jax as xp
+from pricing.xp.devices import filled_up, room_for
 
 COMPILES_FOR_A_SHAPE = True  # too long for a few rows, which numpy takes through further steps
 
@@ -27,6 +28,7 @@ def implied_vol(
 ) -> tuple[FloatArray, NDArray[np.int8], IntArray]:
     """vol and status of each row, and the rows that are NOT_CONVERGED; see the numpy backend."""
     with xp.double_precision():
-        vol, status = _compiled(inversion)(*columns, resolution)
-        status = np.asarray(status).astype(np.int8)
-        return np.array(vol), status, np.flatnonzero(status == np.int8(Status.NOT_CONVERGED))
+        rows = len(columns[0])
+        vol, status = _compiled(inversion)(*filled_up(columns, room_for(rows)), resolution)
+        status = np.asarray(status)[:rows].astype(np.int8)
+        return np.array(vol[:rows]), status, np.flatnonzero(status == np.int8(Status.NOT_CONVERGED))

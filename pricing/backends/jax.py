@@ -15,11 +15,18 @@ from pricing.backends import american_jax
 from pricing.models import black76
 from pricing.resolve import is_solved
 from pricing.xp import jax as xp
+from pricing.xp.devices import filled_up, room_for
 
 
 @functools.cache
 def _compiled(model: ModuleType, name: str) -> Any:
     return jax.jit(functools.partial(getattr(model, name), xp))
+
+
+def _computed(model: ModuleType, name: str, columns: tuple[FloatArray, ...]) -> Any:
+    """What a function of the model makes of the columns, with rows behind them that are to be cut off."""
+    with xp.double_precision():
+        return _compiled(model, name)(*filled_up(columns, room_for(len(columns[0]))))
 
 
 def value(
@@ -33,8 +40,7 @@ def value(
     if is_solved(model):
         european = value(black76, columns[:6])
         return into(out, exercise.value(american_jax, columns, european, accuracy=accuracy))
-    with xp.double_precision():
-        return into(out, np.asarray(_compiled(model, "value")(*columns)))
+    return into(out, np.asarray(_computed(model, "value", columns))[: len(columns[0])])
 
 
 def greeks(
@@ -49,5 +55,4 @@ def greeks(
         exercise.check_order(third_order)
         return exercise.greeks(american_jax, columns, greeks(black76, columns[:6]), accuracy=accuracy)
     name = "greeks_to_third_order" if third_order else "greeks"
-    with xp.double_precision():
-        return tuple(np.asarray(column) for column in _compiled(model, name)(*columns))
+    return tuple(np.asarray(column)[: len(columns[0])] for column in _computed(model, name, columns))

@@ -22,6 +22,9 @@ SHARED, EVERYWHERE = PartitionSpec(AXIS), PartitionSpec()
 MEMORY_SHARE = 0.25
 HOST_BYTES = 32 * 2**20
 LEAST_ROWS = 256
+# A shape takes a second to compile. So many rows are computed in the time of a few calls; beyond the second number
+# sizes lie closer together.
+FEW_ROWS, MANY_ROWS = 256, 4096
 
 
 def mesh_of(devices: int | None) -> Mesh:
@@ -64,6 +67,20 @@ def rows_at_once(rows: int, bytes_each: int, mesh: Mesh) -> int:
 def power_of_two(count: int) -> int:
     """The least power of two that is not below a count of 1 or more."""
     return 1 << (count - 1).bit_length()
+
+
+def room_for(rows: int) -> int:
+    """Rows with those they are filled up with: few sizes, of which the large ones have an eighth more at most."""
+    if rows <= MANY_ROWS:
+        return power_of_two(max(rows, FEW_ROWS))
+    step = power_of_two(rows) // 16
+    return step * -(-rows // step)
+
+
+def filled_up(columns: tuple[Any, ...], room: int) -> tuple[Any, ...]:
+    """Columns of one length or more, of so many rows: the last one again and again."""
+    rows = len(columns[0])
+    return tuple(np.concatenate([column, np.repeat(column[-1:], room - rows, axis=0)]) for column in columns)
 
 
 def _free_bytes(mesh: Mesh) -> float:

@@ -193,7 +193,9 @@ def large_exchange(commodities: int, futures: int, series: int, strikes: int, se
 MONTHS = ("202603", "202606", "202609", "202612")
 
 
-def exchange_with_every_rule(seed: int = 2, **head: Any) -> RiskParameterFile:
+def exchange_with_every_rule(
+    seed: int = 2, strikes: tuple[float, ...] = (90.0, 100.0, 110.0), **head: Any
+) -> RiskParameterFile:
     """Four commodities in two currencies and two scales, and every kind of spread, charge, credit and minimum."""
     random = np.random.default_rng(seed)
     exchange = Exchange()
@@ -223,7 +225,7 @@ def exchange_with_every_rule(seed: int = 2, **head: Any) -> RiskParameterFile:
             period = exchange.period(options, month, scan, vol=0.2, **under)
             if code == "AA":
                 exchange.rows["periods"].columns["delta_scale"][period] = 0.5
-            for strike in (90.0, 100.0, 110.0):
+            for strike in strikes:
                 for right, sign in (("C", 1.0), ("P", -1.0)):
                     delta = float(np.round(random.uniform(0.1, 0.9) * sign, 4))
                     losses = np.round(option_losses(scan, delta, scan / 9), 3)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from portfolio_margin import Book, account_pnl, worst_loss
 from portfolio_margin.aggregate import account_sums, kernel_positions, kernel_table
+from portfolio_margin.backends.jax import _block_room, _table_room
 from portfolio_margin.models import worst_case
 from pricing import ConfigError, DataError, NumericalError
 from scenarios import RiskArrays, revalue
@@ -114,6 +115,19 @@ def test_many_accounts_cross_the_borders_of_blocks() -> None:
     some = np.arange(0, 2 * accounts, 2_002)
     few = naive.account_sums([loose(book)[a] for a in some], kernel_table(ARRAYS, ARRAYS.rows, None)._asdict())
     assert np.array_equal(sums[0][some], np.array(few) * ARRAYS.tick_size)
+
+
+def test_few_shapes_are_compiled_and_little_is_filled_up() -> None:
+    counts = range(1, 2_049)
+    for least in (16, 128):
+        rooms = [_table_room(count, least) for count in counts]
+        assert all(count <= room < max(2 * count, least + 1) for count, room in zip(counts, rooms, strict=True))
+        assert len(set(rooms)) <= 2 + 2_048 // (4 * least)
+    for columns, least in ((16, 16), (320, 16), (10_000, 1)):
+        rooms = [_block_room(count, columns) for count in counts]
+        assert all(count <= room < max(4 * count, 4 * least) for count, room in zip(counts, rooms, strict=True))
+        assert set(rooms) <= {1, 4, 16, 64, 256, 512, 1_024, 2_048}
+        assert rooms[0] == least
 
 
 def test_an_account_does_not_depend_on_its_neighbours() -> None:

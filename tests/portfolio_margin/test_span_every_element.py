@@ -40,7 +40,8 @@ def with_levels(text: str) -> str:
     return re.sub(r"</pfLink>\n(?!<pfLink>)", f"</pfLink>\n{factors}\n", text)
 
 
-TEXT = with_levels(spn_bytes(exchange_with_every_rule()).decode())
+# One strike has the elements of three.
+TEXT = with_levels(spn_bytes(exchange_with_every_rule(strikes=(100.0,))).decode())
 
 
 class Place(NamedTuple):

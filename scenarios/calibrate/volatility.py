@@ -15,14 +15,18 @@ from numpy.typing import ArrayLike
 
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError, NumericalError
-from scenarios.backends.garch_numba import LEAST_REVERSION, garch_search, known_variance, parameters
+from scenarios.backends.garch_numba import garch_likelihood, known_variance
 
 LEAST_RETURNS = 100
 # Persistence and share of alpha from which searches start; the likelihood has more than one hill on short histories.
 STARTS = ((0.98, 0.06), (0.90, 0.15), (0.60, 0.40))
+# alpha + beta stays below 1 by this much: beyond it the long-run variance means nothing.
+LEAST_REVERSION = 1e-5
 # A filter with less alpha or beta, or whose variance reverts by less a day, is at the end of its scale. Of real files
 # alpha is 0.08 to 0.17, beta 0.72 to 0.91, and 0.01 to 0.13 of a surprise is gone a day later.
 LEAST_ALPHA, LEAST_BETA, LITTLE_REVERSION = 1e-3, 1e-3, 1e-4
+# The search ends where the likelihood of a return changes by less than this per unit of its scale; scales end at FAR.
+GRADIENT, FAR = 1e-7, 25.0
 
 
 class Filter(NamedTuple):
@@ -78,6 +82,8 @@ def fit_garch(returns: ArrayLike, near: Filter | None = None) -> Filter:
     Searched are the long-run variance, the persistence and the share of alpha in it, each on a scale without bounds, by
     BFGS with exact derivatives. ConfigError for a history that is too short; NumericalError where no start ends.
     """
+    from scipy.optimize import minimize
+
     moves = np.ascontiguousarray(returns, dtype=np.float64)
     if len(moves) < LEAST_RETURNS or not np.all(np.isfinite(moves)) or not np.any(moves):
         raise ConfigError(f"a history of {len(moves)} returns: GARCH needs {LEAST_RETURNS}, finite and not all 0")
@@ -85,16 +91,22 @@ def fit_garch(returns: ArrayLike, near: Filter | None = None) -> Filter:
     # In units of the deviation everything is of the size of 1.
     squares = moves * moves / start
 
-    best, best_loss = None, np.inf
+    def loss(point: FloatArray) -> tuple[float, FloatArray]:
+        (omega, alpha, beta), chain = _parameters(point)
+        found = garch_likelihood(squares, omega, alpha, beta, 1.0)
+        return -float(found[0]) / len(squares), -(found[1:] @ chain) / len(squares)
+
+    best = None
     for persistence, share in STARTS if near is None else (_of_filter(near),):
         begin = np.array([0.0, _logit(persistence / (1.0 - LEAST_REVERSION)), _logit(share)])
-        point, loss = garch_search(squares, begin)
-        if loss < best_loss:
-            best, best_loss = point, loss
+        # Of three numbers; a method for many hands them to threads, which takes a hundred times as long.
+        found = minimize(loss, begin, jac=True, method="BFGS", options={"gtol": GRADIENT})
+        if np.isfinite(found.fun) and (best is None or found.fun < best.fun):
+            best = found
     if best is None:
         raise NumericalError("the likelihood of GARCH is finite at none of its starts")
-    omega, alpha, beta = parameters(*best)
-    likelihood = -best_loss * len(squares) - 0.5 * len(squares) * np.log(start)
+    (omega, alpha, beta), _ = _parameters(best.x)
+    likelihood = -best.fun * len(squares) - 0.5 * len(squares) * np.log(start)
     return Filter(omega * start, alpha, beta, start, float(likelihood))
 
 
@@ -144,3 +156,20 @@ def _of_filter(known: Filter) -> tuple[float, float]:
 
 def _logit(share: float) -> float:
     return float(np.log(share / (1.0 - share)))
+
+
+def _parameters(point: FloatArray) -> tuple[tuple[float, float, float], FloatArray]:
+    """omega, alpha, beta of a point of the search, and their derivatives by it, (3,3)."""
+    level = float(np.exp(np.clip(point[0], -FAR, FAR)))
+    kept, share = (float(1.0 / (1.0 + np.exp(-x))) for x in np.clip(point[1:], -FAR, FAR))
+    persistence = (1.0 - LEAST_REVERSION) * kept
+    by_kept, by_share = persistence * (1.0 - kept), share * (1.0 - share)
+    alpha, beta = persistence * share, persistence * (1.0 - share)
+    chain = np.array(
+        [
+            [level * (1.0 - persistence), -level * by_kept, 0.0],
+            [0.0, share * by_kept, persistence * by_share],
+            [0.0, (1.0 - share) * by_kept, -persistence * by_share],
+        ]
+    )
+    return (level * (1.0 - persistence), alpha, beta), chain

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, log, pi
+from math import log, pi
 
 
 def garch_likelihood(squares: list[float], omega: float, alpha: float, beta: float, start: float) -> list[float]:
@@ -24,44 +24,6 @@ def garch_likelihood(squares: list[float], omega: float, alpha: float, beta: flo
         down[n] -= step
         result.append((likelihood(*up) - likelihood(*down)) / (2 * step))
     return result
-
-
-def parameters(level: float, kept: float, share: float) -> tuple[float, float, float]:
-    """omega, alpha and beta of a point of the search."""
-    persistence = (1 - 1e-5) / (1 + exp(-kept))
-    part = 1 / (1 + exp(-share))
-    return exp(level) * (1 - persistence), persistence * part, persistence * (1 - part)
-
-
-def garch_search(squares: list[float], begin: list[float]) -> tuple[list[float], float]:
-    """The point around which none is likelier (Hooke and Jeeves 1961), and minus the likelihood of a return there."""
-
-    def loss(point: list[float]) -> float:
-        omega, alpha, beta = parameters(*point)
-        total, variance = 0.0, 1.0
-        for square in squares:
-            total += 0.5 * (log(2 * pi) + log(variance) + square / variance)
-            variance = omega + alpha * square + beta * variance
-        return total / len(squares)
-
-    best, least, step = list(begin), loss(begin), 0.5
-    while step > 1e-7:
-        here, lower = list(best), least
-        for n in range(3):
-            for side in (step, -step):
-                trial = [x + side * (m == n) for m, x in enumerate(here)]
-                if loss(trial) < lower:
-                    here, lower = trial, loss(trial)
-                    break
-        if lower == least:
-            step /= 2
-            continue
-        # On in the same direction for as long as it falls.
-        while lower < least:
-            onward = [2 * new - old for new, old in zip(here, best, strict=True)]
-            best, least = here, lower
-            here, lower = onward, loss(onward)
-    return best, least
 
 
 def shrunk_correlation(rows: list[list[float]]) -> tuple[list[list[float]], float]:

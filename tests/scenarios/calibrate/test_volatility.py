@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pricing import ConfigError
-from scenarios.backends.garch_numba import garch_likelihood, garch_search, known_variance, parameters
+from scenarios.backends.garch_numba import garch_likelihood, known_variance
 from scenarios.calibrate.made_histories import garch_bands, make_histories
 from scenarios.calibrate.settings import Settings
 from scenarios.calibrate.volatility import Filter, degenerate, ewma, fit_garch, residuals, simulate
@@ -28,17 +28,6 @@ def test_the_likelihood_is_that_of_the_text() -> None:
         assert ours[1:] == pytest.approx(wanted[1:], rel=1e-5)
         known = naive_historical.known_variance(PATHS[0, :400].tolist(), *point, LONG_RUN)
         assert known_variance(squares, *point, LONG_RUN) == pytest.approx(known, rel=1e-12)
-
-
-@pytest.mark.parametrize("begin", [(0.0, 3.9, -2.75), (1.0, 0.4, 0.0)])
-def test_the_search_ends_where_one_without_derivatives_does(begin: tuple[float, float, float]) -> None:
-    for path in PATHS[:3, :500]:
-        squares = path * path / np.mean(path * path)
-        point, loss = garch_search(squares, np.array(begin))
-        wanted, least = naive.garch_search(squares.tolist(), list(begin))
-        assert loss == pytest.approx(least, abs=1e-10)
-        assert parameters(*point) == pytest.approx(naive.parameters(*wanted), rel=1e-4)
-        assert parameters(*point) == pytest.approx(naive.parameters(*point), rel=1e-14)
 
 
 def test_a_fit_is_likelier_than_everything_around_it() -> None:

@@ -81,7 +81,7 @@ def compact(positions: Positions, table: Table) -> Compact:
     made_with = table.unit, table.contract, table.long_weight
     found = None if positions.kept is None else positions.kept.get(KEPT)
     if found is not None and all(map(np.array_equal, found.made_with, made_with)):
-        return found  # type: ignore[no-any-return]
+        return found
     count = len(positions.quantity)
     # Quantities are read by lines.
     made = Compact(np.empty(count, np.int32), np.empty(count + LINE, np.int16), {}, made_with)

@@ -243,10 +243,10 @@ def _across_template(tag: str) -> Any:
 
 
 def _several_template(tag: str) -> Any:
-    def several(r, start, begins, picked, tables, weight, shape, once, known, j, found):
+    def several(r, start, begins, picked, tables, weight, shape, known, j, found):
         """Loss of a segment of which several scenarios are left; 1 if it is chosen instead."""
         tag  # noqa: B018
-        (row, held, apart), (single, columns), (contracts, scenarios) = picked, tables, shape
+        (row, held, apart), (single, columns), (contracts, scenarios, once) = picked, tables, shape
         (bits, _, gross, _, others), (loss, scenario, size, chosen) = known, found
         first, last, low, high, best, where, tried = start[r], start[r + 1], begins[r], begins[r + 1], 0.0, -1, 0
         off, holds = BOUND(last - first, gross[j]), gross[j] <= LARGEST_SIZE and last - first <= MOST_POSITIONS  # noqa: F821
@@ -278,7 +278,7 @@ def _several_template(tag: str) -> Any:
 
 
 def _split_template(tag: str) -> Any:
-    def split(low_r, high_r, shape, once, known, found, one, many):
+    def split(low_r, high_r, shape, known, found, one, many):
         """Lists of segments low_r to high_r - 1: those of which one scenario is left, or none, and the others.
 
         Returns how long the lists are. The scenario that is left is written beside the segment.
@@ -286,12 +286,13 @@ def _split_template(tag: str) -> Any:
         tag  # noqa: B018
         bits, _, gross, _, others = known
         _, scenario, size, chosen = found
+        _, scenarios, once = shape
         ones, more = 0, 0
         for r in range(low_r, high_r):
             j = r - low_r
             left, s = bits[j], 0
-            if shape[1] > WIDTH:  # noqa: F821
-                left, s = ACROSS(-(-shape[1] // WIDTH), once, known, j)  # noqa: F821
+            if scenarios > WIDTH:  # noqa: F821
+                left, s = ACROSS(-(-scenarios // WIDTH), once, known, j)  # noqa: F821
             several = (others[j] < 0) | (left & (left - 1) != 0)
             scenario[r] = s + lanes.first_place(left) if left != 0 else -1
             size[r], chosen[r] = gross[j], 0
@@ -346,12 +347,12 @@ def _screen_template(tag: str) -> Any:
                 tables = at(packed, chunk * contracts * packed.shape[1]), at(single, chunk * contracts * WIDTH)  # noqa: F821
                 LOOK(low_r, high_r, *where, tables, (at(weight, 0), largest), valid, known)  # noqa: F821
             known = at(bits, 0), at(low, 0), at(gross, 0), at(bound, 0), at(others, 0)
-            tables, shape = (at(single, 0), at(columns, 0)), (contracts, scenarios)
-            ones, more = SPLIT(low_r, high_r, shape, once, known, found, one, many)  # noqa: F821
+            tables, shape = (at(single, 0), at(columns, 0)), (contracts, scenarios, once)
+            ones, more = SPLIT(low_r, high_r, shape, known, found, one, many)  # noqa: F821
             SETTLE(one, ones, *where, tables[1], contracts, found[0], found[1])  # noqa: F821
             for k in range(more):
                 j = many[k] - low_r
-                left += SEVERAL(many[k], *where, tables, at(weight, 0), shape, once, known, j, found)  # noqa: F821
+                left += SEVERAL(many[k], *where, tables, at(weight, 0), shape, known, j, found)  # noqa: F821
         return left
 
     return screened

@@ -30,7 +30,8 @@ SUMS, LINE, RUN = 16, 32, 4
 SHORT = ir.IntType(16)
 IN_WHOLE = Precision("i32", SMALL, types.int32, np.int32, SUMS)
 WHOLE, ROW_LINE = IN_WHOLE.register, ir.VectorType(SHORT, LINE)
-FEATURES = binding.get_host_cpu_features()
+# What multiplies and adds neighbours here: an instruction on registers of 512 or of 256 bits, or several.
+PRODUCTS = next((name for name in ("avx512bw", "avx2") if binding.get_host_cpu_features().get(name, False)), "plain")
 # Which numbers of two rows are paired for the first sixteen columns of 32, and for the last.
 PAIRS = [
     [part + 2 * RUN * run + half + n for run in range(SUMS // RUN) for n in range(RUN) for part in (0, LINE)]
@@ -73,9 +74,9 @@ def _products(builder: Any, pairs: Any, held: Any) -> Any:
     def taken(places: Any) -> list[Any]:
         return [builder.shuffle_vector(values, values, _numbers(SMALL, places)) for values in (pairs, held)]
 
-    if FEATURES.get("avx512bw", False):
+    if PRODUCTS == "avx512bw":
         return called("llvm.x86.avx512.pmaddw.d.512", WHOLE, pairs, held)
-    if FEATURES.get("avx2", False):
+    if PRODUCTS == "avx2":
         half = ir.VectorType(SMALL, SUMS // 2)
         halves = [called("llvm.x86.avx2.pmadd.wd", half, *taken(range(n, n + SUMS))) for n in (0, SUMS)]
         return builder.shuffle_vector(*halves, _numbers(SMALL, range(SUMS)))

@@ -362,7 +362,7 @@ def _screen_template(tag: str) -> Any:
 def _screened(width: int) -> Any:
     """The kernel for vectors of a width."""
     vector = lanes.operations(width, lanes.IN_SINGLE)
-    tag = f"{width} {XP.source_hash(lanes, packed_rows)}"
+    tag = f"{width} {packed_rows.PRODUCTS} {XP.source_hash(lanes, packed_rows)}"
 
     def part(template: Any, names: dict[str, Any], **options: Any) -> Any:
         return XP.compile_kernel(template(""), tag, None, names, **{"fastmath": False, **options})

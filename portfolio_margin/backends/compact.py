@@ -17,6 +17,7 @@ from portfolio_margin.backends.packed_rows import LINE
 from portfolio_margin.backends.steps import CLEARLY_WHOLE, QUOTIENT_ROUNDING
 from portfolio_margin.kernel_inputs import Positions, Table
 from pricing.arrays import FloatArray, IntArray, read_only
+from pricing.xp import numba as XP
 
 # Steps of a position that does not stand apart: sixteen of them stay within what packed rows may be held.
 MOST_STEPS = 2.0**12
@@ -50,30 +51,46 @@ class Compact(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _read(
-    first: int, last: int, instrument_idx: Any, quantity: Any, per_unit: Any, long_weight: Any, row: Any, held: Any,
-    position: Any, units: Any,
-) -> int:  # fmt: skip
-    """Fill the columns of positions first to last - 1, and the first of `position` and `units`; how many of those."""
+def _read(first: int, last: int, instrument_idx: Any, quantity: Any, per_unit: Any, row: Any, held: Any) -> int:
+    """Fill the columns of positions first to last - 1; how many stand apart."""
+    XP.vector_loop()
+    apart = 0
+    for p in range(first, last):
+        quotient = quantity[p] * per_unit[instrument_idx[p]]
+        whole = lanes.nearest(quotient)
+        clear = abs(quotient - whole) + abs(quotient) * QUOTIENT_ROUNDING <= CLEARLY_WHOLE
+        fits = clear & (abs(whole) <= MOST_STEPS)
+        row[p], held[p] = instrument_idx[p], np.int32(whole if fits else 0.0)
+        apart += 0 if fits else 1
+    return apart
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _read_apart(
+    first: int,
+    last: int,
+    instrument_idx: Any,
+    quantity: Any,
+    per_unit: Any,
+    long_weight: Any,
+    position: Any,
+    units: Any,
+) -> None:
+    """Fill the columns of what stands apart of positions first to last - 1."""
     count = 0
     for p in range(first, last):
-        n = instrument_idx[p]
-        amount = quantity[p]
+        n, amount = instrument_idx[p], quantity[p]
         quotient = amount * per_unit[n]
         whole = lanes.nearest(quotient)
         clear = abs(quotient - whole) + abs(quotient) * QUOTIENT_ROUNDING <= CLEARLY_WHOLE
-        row[p] = n
         if clear and abs(whole) <= MOST_STEPS:
-            held[p] = np.int32(whole)
             continue
-        held[p] = 0
-        position[count] = p
         if per_unit[n] == per_unit[n]:
-            units[count] = whole if clear else np.nan
+            held = whole if clear else np.nan
         else:
-            units[count] = amount * long_weight[n] if amount > 0.0 else amount
+            held = amount * long_weight[n] if amount > 0.0 else amount
+        position[count], units[count] = p, held
         count += 1
-    return count
 
 
 def compact(positions: Positions, table: Table) -> Compact:
@@ -97,8 +114,10 @@ def read(made: Compact, positions: Positions, table: Table, per_unit: FloatArray
     """
     found = made.apart.get((first, last))
     if found is None:
-        position, units = np.empty(last - first, np.int64), np.empty(last - first)
-        columns = positions.instrument_idx, positions.quantity, per_unit, read_only(table.long_weight)
-        count = _read(first, last, *columns, made.row, made.held, position, units)
-        found = made.apart[first, last] = Apart(position[:count].copy(), units[:count].copy())
+        columns = positions.instrument_idx, positions.quantity, per_unit
+        count = _read(first, last, *columns, made.row, made.held)
+        found = Apart(np.empty(count, np.int64), np.empty(count))
+        if count:
+            _read_apart(first, last, *columns, read_only(table.long_weight), *found)
+        made.apart[first, last] = found
     return found

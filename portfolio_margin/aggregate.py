@@ -93,7 +93,8 @@ def kernel_positions(book: Book, arrays: RiskArrays, netting: str | None) -> Pos
         first = book.instrument_idx[book.group_ptr[:-1]]
         row_set = arrays.underlying_idx
         netting_set = row_set[first]
-    return Positions(book.account_ptr, book.group_ptr, netting_set, book.instrument_idx, book.quantity, row_set)
+    columns = book.account_ptr, book.group_ptr, netting_set, book.instrument_idx, book.quantity, row_set
+    return Positions(*columns, book.kept)
 
 
 @of_arrays

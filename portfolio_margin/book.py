@@ -165,9 +165,18 @@ class Book:
         # Looked at once here, and handed on to all that follow.
         _ = self.position_ptr, self.last_instrument, self.is_grouped
         book = object.__new__(type(self))
-        book.__dict__.update(self.__dict__, quantity=quantity)
+        book.__dict__.update(self.__getstate__(), quantity=quantity)
         freeze_fields(book, {"quantity": np.float64})
         return book
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is kept of the positions, which is made again where it is asked for."""
+        return {name: value for name, value in self.__dict__.items() if name != "kept"}
+
+    @cached_property
+    def kept(self) -> dict[Any, Any]:
+        """What account kernels make of the positions once and read at every tick; it goes into no file and no copy."""
+        return {}
 
     @cached_property
     def position_ptr(self) -> IntArray:

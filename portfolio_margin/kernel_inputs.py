@@ -22,7 +22,8 @@ class Positions(NamedTuple):
 
     account_ptr (A+1,) -> groups, group_ptr (G+1,) -> positions, netting_set (G,) any labels such that
     groups of one set stand together inside an account, instrument_idx (P,), quantity (P,), row_set (N,) the set
-    that each instrument belongs to, which must be that of its group.
+    that each instrument belongs to, which must be that of its group; `kept` is what backends make of the positions and
+    ask for again, by what they call it, None where nothing is kept.
     """
 
     account_ptr: IntArray
@@ -31,6 +32,7 @@ class Positions(NamedTuple):
     instrument_idx: IntArray
     quantity: FloatArray
     row_set: IntArray
+    kept: dict[Any, Any] | None = None
 
 
 class Table(NamedTuple):

@@ -136,7 +136,9 @@ def _many_books(grouped: bool = False) -> Book:
     accounts, count = np.arange(POSITIONS_PER_ROW).astype(np.str_), len(instruments.instrument_id)
     owner, instrument = np.repeat(np.arange(len(accounts)), count), np.tile(np.arange(count), len(accounts))
     group = instruments.expiry_idx if grouped else np.zeros(count, np.int64)
-    return Book.from_codes(accounts, owner, instrument, np.ones(len(owner)), group)
+    quantity = np.ones(len(owner))
+    quantity[0] = 2.0**20  # what has many steps is read by itself
+    return Book.from_codes(accounts, owner, instrument, quantity, group)
 
 
 def _derive_requirement(book: Book) -> Any:

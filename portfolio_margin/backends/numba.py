@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from portfolio_margin.backends import lanes, screen_numba, steps
+from portfolio_margin.backends import compact, lanes, screen_numba, steps
 from portfolio_margin.backends.screen_numba import Screen
 from portfolio_margin.backends.steps import CLEARLY_WHOLE, QUOTIENT_ROUNDING
 from portfolio_margin.kernel_inputs import (
@@ -30,8 +30,9 @@ from portfolio_margin.kernel_inputs import (
 from pricing.arrays import FloatArray, IntArray, read_only
 from pricing.xp import numba as XP
 
-# Positions of a block, the work that a thread takes at a time: what it holds beside the table fits the caches.
-BLOCK_POSITIONS = 65_536
+# Positions of a block, the work that a thread takes at a time: what it holds beside the table fits the caches. A screen
+# holds little: of its blocks there are so many at most, because each costs a call.
+BLOCK_POSITIONS, MOST_BLOCKS = 65_536, 64
 # A table up to this size is copied for each thread.
 OWN_COPY_BYTES = 4 * 2**20
 # A table up to this size is kept as it is laid out, for as long as the table itself.
@@ -49,7 +50,7 @@ class Rows(NamedTuple):
     per_unit      (N,) 1 / unit of a contract; NaN for an asset
     largest       largest magnitude of a contract's row
     limit         what sums of magnitudes may reach
-    screen        the table in single precision, or None
+    screen        the table as the screen reads it, or None
     """
 
     values: FloatArray
@@ -232,7 +233,7 @@ def worst_loss(positions: Positions, table: Table, threads: int = 1) -> tuple[Fl
             return Found(off_step, 0, job.too_large(start, size))
         groups = int(positions.account_ptr[last] - positions.account_ptr[first])
         bounds, opens = np.empty(groups + 1, np.int64), np.empty(last - first + 1, np.int64)
-        sets, misplaced = _netting_sets(first, last, positions, bounds, opens)
+        sets, misplaced = _netting_sets(first, last, positions[:-1], bounds, opens)
         found = Segments(bounds[: sets + 1], np.empty(sets), np.empty(sets, np.int64), no_sums, np.empty(sets))
         off_step = job.sweep(found, rows)
         _add_up(opens, found, loss[here], scenario[here], size)
@@ -257,7 +258,9 @@ class Job:
         self.rows, self.terms = _rows(*given), _terms(table)
         if screened:
             self.rows = self.rows._replace(screen=screen_numba.prepared(table, len(positions.quantity)))
-        self.screen_pays = True
+        self.screen_pays = self.rows.screen is not None
+        if self.screen_pays:
+            self.compact = compact.compact(positions, table)
 
     def starts(self, first: int, last: int) -> IntArray:
         """(last - first + 1,) first position of accounts first to last: block by block, while their groups are near."""
@@ -269,7 +272,9 @@ class Job:
         odd = np.empty(len(segments.size), np.bool_)
         columns, chosen = (self.positions.instrument_idx, self.positions.quantity), np.empty(0, np.bool_)
         if rows.screen is not None and self.screen_pays:
-            left, chosen = screen_numba.screen(segments, columns, self.table, rows.per_unit, rows.screen)
+            ends = int(segments.start[0]), int(segments.start[-1])
+            apart = compact.read(self.compact, self.positions, self.table, rows.per_unit, *ends)
+            left, chosen = screen_numba.screen(segments, self.compact, apart, rows.screen)
             if left == 0:
                 return 0
             # Of several threads each may find that out; the numbers are the same either way.
@@ -287,7 +292,8 @@ class Job:
 
     def run(self, run: Callable[[int, int, Rows], Found], threads: int) -> list[Found]:
         """Blocks of accounts, each to the next thread that is free."""
-        blocks = iter(_blocks(self.positions))
+        count = len(self.positions.quantity)
+        blocks = iter(_blocks(self.positions, -(-count // MOST_BLOCKS) if self.screen_pays else 0))
         own = self.rows.values.nbytes <= OWN_COPY_BYTES
 
         def work(rows: Rows) -> list[Found]:
@@ -310,16 +316,16 @@ class Job:
         return faults(self.positions, self.table, units_held(self.positions, self.table))
 
 
-def _blocks(positions: Positions) -> list[tuple[int, int]]:
-    """Bounds of blocks of accounts of so many positions, of an account at least."""
+def _blocks(positions: Positions, least: int = 0) -> list[tuple[int, int]]:
+    """Bounds of blocks of accounts of so many positions, `least` or more, of an account at least."""
     account_ptr, group_ptr = positions.account_ptr, positions.group_ptr
-    accounts = len(account_ptr) - 1
-    if 0 < accounts <= BLOCK_POSITIONS and group_ptr[account_ptr[-1]] <= BLOCK_POSITIONS:
+    accounts, size = len(account_ptr) - 1, max(BLOCK_POSITIONS, least)
+    count = int(group_ptr[account_ptr[-1]])
+    if 0 < accounts <= size and count <= size:
         return [(0, accounts)]
-    begins = np.arange(0, int(group_ptr[account_ptr[-1]]), BLOCK_POSITIONS)
-    by_position = np.searchsorted(account_ptr, np.searchsorted(group_ptr, begins))
+    by_position = np.searchsorted(account_ptr, np.searchsorted(group_ptr, np.arange(0, count, size)))
     # A block of empty accounts ends, too.
-    bounds = np.unique(np.concatenate([by_position, np.arange(0, accounts, BLOCK_POSITIONS), [accounts]]))
+    bounds = np.unique(np.concatenate([by_position, np.arange(0, accounts, size), [accounts]]))
     return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portfolio_margin import worst_loss
+from portfolio_margin.backends import compact, lanes, packed_rows, screen_numba
 from portfolio_margin.backends import numba as kernels
-from portfolio_margin.backends import screen_numba
 from portfolio_margin.backends.screen_numba import MOST_LEFT
 from portfolio_margin.kernel_inputs import Positions, Table
+from tests.portfolio_margin.books import ARRAYS, BOOK
 
 NEVER = 10**15
 CONTRACTS = 12
@@ -154,14 +157,100 @@ def test_absurd_quantities_and_empty_books() -> None:
     assert _same(_positions([[(0, 0.1), (1, 0.1)]], 2), _table([[5, -5], [-5, 5]]))[0].tolist() == [0.0]
 
 
-def test_accounts_with_more_positions_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("POSITIONS_AT_ONCE", "POSITIONS_BY_CHUNK"):
-        monkeypatch.setattr(screen_numba, name, 25)
+def test_more_segments_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SEGMENTS_AT_ONCE", "SEGMENTS_BY_CHUNK"):
         monkeypatch.setattr(screen_numba, name, 3)
     for scenarios in (30, 90):
         rows = np.random.default_rng(7).integers(-(10**6), 10**6, (CONTRACTS, scenarios))
         _same(_positions(_random(9, 80, 60), CONTRACTS), _table(rows))
+
+
+@pytest.mark.parametrize("scenarios", [1, 16, 50, 64, 65, 200])
+@pytest.mark.parametrize("steps", [1, 7, 4_095, 4_096, 4_097, 32_767, 32_768, 2**20])
+def test_whole_sums_stay_within_their_bits(scenarios: int, steps: int) -> None:
+    """Rows at their largest, all of one sign, held so often that sums of 32 bits would overflow, and a little less."""
+    rows = np.full((CONTRACTS, scenarios), -(10**9))
+    rows[:, -1] -= 1
+    accounts = [[(n % CONTRACTS, 0.1 * steps) for n in range(count)] for count in (1, 2, 15, 16, 17, 31, 33, 80)]
+    loss, where = _same(_positions(accounts, CONTRACTS), _table(rows))
+    assert loss.tolist() == [len(account) * steps * (10**9 + 1) for account in accounts]
+    assert set(where.tolist()) == {scenarios - 1}
+
+
+@pytest.mark.parametrize("scenarios", [64, 100])
+def test_small_rows_beside_large_ones_are_told_apart(scenarios: int) -> None:
+    """Rows of less than a share of the largest one: whole shares say nothing, single precision does."""
+    random = np.random.default_rng(scenarios)
+    rows = random.integers(-(10**4), 10**4, (CONTRACTS, scenarios))
+    rows[0] = random.integers(-(10**10), 10**10, scenarios)
+    small = [[(n, 0.1 * int(random.integers(-99, 100))) for n in range(1, CONTRACTS)] for _ in range(50)]
+    loss, _ = _same(_positions([*small, [(0, 0.1)]], CONTRACTS), _table(rows))
+    assert loss[:-1].min() > 0 and loss[:-1].max() < 10**8 < loss[-1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([3, 16, 40, 64, 90]), st.integers(1, 40))
+def test_whole_sums_are_as_near_as_the_bound_says(seed: int, scenarios: int, held: int) -> None:
+    """Of packed rows: half a share for each row held, and of no other than the instruction's own sums."""
+    random = np.random.default_rng(seed)
+    rows = random.integers(-(10**9), 10**9, (CONTRACTS, scenarios)).astype(np.float64)
+    share = np.abs(rows).max() / packed_rows.SHARES
+    width, chunks = lanes.width_of(scenarios, lanes.WIDTHS[-1])
+    packed = packed_rows.packed(rows, share, width, chunks).reshape(chunks, CONTRACTS, -1)
+    flat = packed.reshape(chunks, CONTRACTS, -1, 4, 2, 4).swapaxes(3, 4).reshape(chunks, CONTRACTS, -1)
+    whole = np.concatenate(list(flat[:, :, :width]), axis=1)[:, :scenarios].astype(np.int64)
+    n, steps = random.integers(0, CONTRACTS, held), random.integers(-4_096, 4_097, held)
+    exact = (rows[n] * steps[:, None]).sum(axis=0)
+    assert np.all(
+        np.abs(share * (whole[n] * steps[:, None]).sum(axis=0) - exact)
+        <= screen_numba.HALF * share * np.abs(steps).sum()
+    )
+
+
+@pytest.mark.parametrize("products", ["plain", packed_rows.PRODUCTS])
+def test_whole_sums_by_one_instruction_and_by_several(products: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_rows, "PRODUCTS", products)
+    for made in (screen_numba._screened, packed_rows.add_pair):
+        made.cache_clear()
+    random = np.random.default_rng(1)
+    rows = random.integers(-(10**9), 10**9, (CONTRACTS, 12))
+    _same(_positions(_random(2, 200, 30), CONTRACTS), _table(rows))
+    for made in (screen_numba._screened, packed_rows.add_pair):
+        made.cache_clear()
+
+
+def test_what_is_kept_of_a_book_is_read_once_and_never_of_other_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same positions under another tick of prices, and of another step, in parts by several threads."""
+    reads: list[int] = []
+    usual = compact._read
+    monkeypatch.setattr(compact, "_read", lambda *given: reads.append(given[0]) or usual(*given))
+    monkeypatch.setattr(kernels, "BLOCK_POSITIONS", 40)
+    monkeypatch.setattr(kernels, "MOST_BLOCKS", 1_000)
+    random = np.random.default_rng(5)
+    positions = _positions(_random(5, 60, 9), CONTRACTS)._replace(kept={})
+    tables = [_table(random.integers(-(10**6), 10**6, (CONTRACTS, 33)), asset=2) for _ in range(2)]
+    for table in tables:
+        _same(positions, table, 2)
+    blocks = len(kernels._blocks(positions))
+    assert blocks > 5 and sorted(reads) == sorted(set(reads)) and len(reads) == blocks
+    halved = tables[0]._replace(unit=np.where(tables[0].contract, 0.05, 1.0))
+    cut = tables[0]._replace(long_weight=np.where(tables[0].contract, 1.0, 0.5))
+    for table in (halved, cut, tables[1]):
+        reads.clear()
+        _same(positions, table, 2)
+        assert len(reads) == blocks
+
+
+def test_books_keep_to_themselves_what_is_kept() -> None:
+    """Neither a book of other quantities nor a copy has it."""
+    loss, where = worst_loss(BOOK, ARRAYS)
+    assert compact.KEPT in BOOK.kept
+    twice, copied = BOOK.holding(2.0 * BOOK.quantity), pickle.loads(pickle.dumps(BOOK))
+    assert not twice.kept and not copied.kept
+    for book, times in ((copied, 1.0), (twice, 2.0), (BOOK, 1.0)):
+        assert np.array_equal(worst_loss(book, ARRAYS, backend="numpy")[0], worst_loss(book, ARRAYS)[0])
+        assert np.allclose(worst_loss(book, ARRAYS)[0], times * loss, atol=1e-4)
+        assert np.array_equal(worst_loss(book, ARRAYS)[1], where)
 
 
 @settings(max_examples=150, deadline=None)

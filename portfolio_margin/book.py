@@ -174,9 +174,12 @@ class Book:
         return {name: value for name, value in self.__dict__.items() if name != "kept"}
 
     @cached_property
-    def kept(self) -> dict[Any, Any]:
-        """What account kernels make of the positions once and read at every tick; it goes into no file and no copy."""
-        return {}
+    def kept(self) -> dict[Any, Any] | None:
+        """What account kernels make of the positions once and read at every tick; it goes into no file and no copy.
+
+        None where the columns are views of memory that others may write to, a file that is mapped among them.
+        """
+        return {} if all(_stays(column) for column in (self.instrument_idx, self.quantity)) else None
 
     @cached_property
     def position_ptr(self) -> IntArray:
@@ -244,6 +247,12 @@ class Book:
             instrument_idx=self.instrument_idx[wanted],
             quantity=self.quantity[wanted],
         )
+
+
+def _stays(column: np.ndarray) -> bool:
+    """Whether the numbers of a frozen column are nobody else's to change."""
+    owner = column if column.base is None else column.base
+    return isinstance(owner, np.ndarray) and bool(owner.flags.owndata) and not owner.flags.writeable
 
 
 def _account_names(values: ArrayLike) -> np.ndarray:

@@ -136,14 +136,18 @@ def _room(chunks: int) -> Room:
 
 def _apart_template(tag: str) -> Any:
     def add_apart(total, low, high, row, apart, single, weight):
-        """A vector with the rows of positions that stand apart, low to high - 1 of them, and their part of G."""
+        """A vector with the rows of positions that stand apart, low to high - 1 of them, and their part of G.
+
+        apart  addresses of positions, units and long weights
+        """
         tag  # noqa: B018 - enters the key of the disk cache
-        position, units = apart
+        position, units, long_weight = apart
         gross = 0.0
         for a in range(low, high):
             n = np.int64(row[position[a]])
-            total = ADD_ROW(total, single, n, np.float32(units[a]))  # noqa: F821
-            gross += abs(units[a]) * weight[n]
+            amount = units[a] * long_weight[n] if units[a] > 0.0 else units[a]
+            total = ADD_ROW(total, single, n, np.float32(amount))  # noqa: F821
+            gross += abs(amount) * weight[n]
         return total, gross
 
     return add_apart
@@ -153,11 +157,13 @@ def _exact_template(tag: str) -> Any:
     def exact(first, last, low, high, picked, column):
         """The sum of the scenario of a column: of whole ticks, so in whatever order."""
         tag  # noqa: B018
-        row, held, (position, units) = picked
+        row, held, (position, units, long_weight) = picked
         total = SUM(first, last, row, held, column)  # noqa: F821
         for a in range(low, high):
+            n = row[position[a]]
+            amount = units[a] * long_weight[n] if units[a] > 0.0 else units[a]
             # Of whole steps a whole number already.
-            total += lanes.nearest(units[a] * column[row[position[a]]])
+            total += lanes.nearest(amount * column[n])
         return total
 
     return exact
@@ -209,7 +215,7 @@ def _look_template(tag: str) -> Any:
             limit = min(least + 2.0 * off, off)
             low[j], gross[j], bound[j] = least, size, off
             bits[j] = BELOW(total, np.float32(limit)) & (valid if size > 0.0 else 0)  # noqa: F821
-            others[j] = more if count <= MOST_HELD and size <= LARGEST_SIZE else -1
+            others[j] = more if count <= MOST_HELD and size <= LARGEST_SIZE and more <= MOST_POSITIONS else -1
 
     return look
 
@@ -247,9 +253,13 @@ def _several_template(tag: str) -> Any:
         """Loss of a segment of which several scenarios are left; 1 if it is chosen instead."""
         tag  # noqa: B018
         (row, held, apart), (single, columns), (contracts, scenarios, once) = picked, tables, shape
-        (bits, _, gross, _, others), (loss, scenario, size, chosen) = known, found
+        (bits, _, _, _, others), (loss, scenario, size, chosen) = known, found
         first, last, low, high, best, where, tried = start[r], start[r + 1], begins[r], begins[r + 1], 0.0, -1, 0
-        off, holds = BOUND(last - first, gross[j]), gross[j] <= LARGEST_SIZE and last - first <= MOST_POSITIONS  # noqa: F821
+        # Rows of their own magnitudes: the largest of all may be far above those that are held.
+        _, own = APART(ZEROS(), low, high, row, apart, single, weight)  # noqa: F821
+        for p in range(first, last):
+            own += abs(np.float64(held[p])) * weight[row[p]]
+        off, holds = BOUND(last - first, own), own <= LARGEST_SIZE and last - first <= MOST_POSITIONS  # noqa: F821
         for place in range(0, scenarios if holds else 0, WIDTH):  # noqa: F821
             left = bits[place // WIDTH * once + j] if others[j] >= 0 else -1  # noqa: F821
             second = left & (left - 1)
@@ -271,7 +281,7 @@ def _several_template(tag: str) -> Any:
                     if exact < best:
                         best, where = exact, s
         again = tried > MOST_LEFT or not holds
-        loss[r], scenario[r], size[r], chosen[r] = 0.0 - best, where, gross[j], again
+        loss[r], scenario[r], size[r], chosen[r] = 0.0 - best, where, own, again
         return 1 if again else 0
 
     return several
@@ -319,8 +329,9 @@ def _settle_template(tag: str) -> Any:
 
 
 def _screen_template(tag: str) -> Any:
-    def screened(segments, compact, screen, begins, chosen):
-        """Fill the segments, or choose them for the exact kernel. Returns how many are chosen.
+    def screened(segments, compact, screen, long_weight, packed_first, begins, chosen):
+        """Fill the segments, or choose them for the exact kernel. Returns how many are chosen, and of how many packed
+        rows did not leave one scenario, which without packed rows are all.
 
         begins  (R+1,) room for where the positions of each segment that stand apart begin
         """
@@ -328,18 +339,20 @@ def _screen_template(tag: str) -> Any:
         start, loss, scenario, size = segments
         row, held, position, units = compact
         packed, single, columns, weight, largest, (bits, low, gross, bound, others, lists) = screen
-        at, count, once, left, among = lanes.address, len(start) - 1, len(gross), 0, 0
+        at, count, once, left, among, unclear = lanes.address, len(start) - 1, len(gross), 0, 0, 0
         for r in range(count + 1 if len(position) > 0 else 0):
             while among < len(position) and position[among] < start[r]:
                 among += 1
             begins[r] = among
-        picked = at(row, 0), at(held, 0), (at(position, 0), at(units, 0))
+        picked = at(row, 0), at(held, 0), (at(position, 0), at(units, 0), at(long_weight, 0))
         found = at(loss, 0), at(scenario, 0), at(size, 0), at(chosen, 0)
         scenarios, contracts = columns.shape
         where, one, many = (at(start, 0), at(begins, 0), picked), at(lists, 0), at(lists, once + 1)
         for low_r in range(0, count, once):
             high_r = min(low_r + once, count)
-            for chunk in range(-(-scenarios // WIDTH)):  # noqa: F821
+            for j in range(0 if packed_first else high_r - low_r):
+                others[j] = -1
+            for chunk in range(-(-scenarios // WIDTH) if packed_first else 0):  # noqa: F821
                 # Columns that only fill a vector up are no scenarios.
                 rest = scenarios - chunk * WIDTH  # noqa: F821
                 valid = (1 << rest) - 1 if rest < 64 else -1
@@ -350,10 +363,11 @@ def _screen_template(tag: str) -> Any:
             tables, shape = (at(single, 0), at(columns, 0)), (contracts, scenarios, once)
             ones, more = SPLIT(low_r, high_r, shape, known, found, one, many)  # noqa: F821
             SETTLE(one, ones, *where, tables[1], contracts, found[0], found[1])  # noqa: F821
+            unclear += more
             for k in range(more):
                 j = many[k] - low_r
                 left += SEVERAL(many[k], *where, tables, at(weight, 0), shape, known, j, found)  # noqa: F821
-        return left
+        return left, unclear
 
     return screened
 
@@ -391,11 +405,15 @@ def _screened(width: int) -> Any:
     return part(_screen_template, parts)
 
 
-def screen(segments: Any, made: Compact, apart: Apart, prepared: Screen) -> tuple[int, BoolArray]:
-    """Fill losses, scenarios and sizes of the segments; how many the exact kernel must look at, and (R,) which."""
+def screen(
+    segments: Any, made: Compact, apart: Apart, table: Table, prepared: Screen, packed_first: bool = True
+) -> tuple[int, BoolArray, int]:
+    """Fill losses, scenarios and sizes of the segments; how many the exact kernel must look at, (R,) which, and of how
+    many packed rows did not leave one scenario. Without them all are looked at in single precision."""
     count = len(segments.size)
     chosen, begins = np.empty(count, np.uint8), np.zeros(count + 1, np.int64)
     given = segments.start, segments.loss, segments.scenario, segments.size
     columns = tuple(read_only(column) for column in (made.row, made.held, *apart))
-    left = _screened(prepared.width)(given, columns, (*prepared[:5], tuple(prepared.room)), begins, chosen)
-    return int(left), chosen.view(np.bool_)
+    read = (*prepared[:5], tuple(prepared.room)), read_only(table.long_weight)
+    left, unclear = _screened(prepared.width)(given, columns, *read, packed_first, begins, chosen)
+    return int(left), chosen.view(np.bool_), int(unclear)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -222,8 +224,9 @@ def test_whole_sums_by_one_instruction_and_by_several(products: str, monkeypatch
 def test_what_is_kept_of_a_book_is_read_once_and_never_of_other_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same positions under another tick of prices, and of another step, in parts by several threads."""
     reads: list[int] = []
-    usual = compact._read
-    monkeypatch.setattr(compact, "_read", lambda *given: reads.append(given[0]) or usual(*given))
+    usual, others = compact._kernels()
+    counted = (lambda *given: reads.append(given[0]) or usual(*given)), others
+    monkeypatch.setattr(compact, "_kernels", lambda: counted)
     monkeypatch.setattr(kernels, "BLOCK_POSITIONS", 40)
     monkeypatch.setattr(kernels, "MOST_BLOCKS", 1_000)
     random = np.random.default_rng(5)
@@ -235,10 +238,10 @@ def test_what_is_kept_of_a_book_is_read_once_and_never_of_other_steps(monkeypatc
     assert blocks > 5 and sorted(reads) == sorted(set(reads)) and len(reads) == blocks
     halved = tables[0]._replace(unit=np.where(tables[0].contract, 0.05, 1.0))
     cut = tables[0]._replace(long_weight=np.where(tables[0].contract, 1.0, 0.5))
-    for table in (halved, cut, tables[1]):
+    for table, read in ((cut, 0), (halved, blocks), (cut, blocks), (tables[1], 0)):
         reads.clear()
         _same(positions, table, 2)
-        assert len(reads) == blocks
+        assert len(reads) == read
 
 
 def test_books_keep_to_themselves_what_is_kept() -> None:
@@ -251,6 +254,42 @@ def test_books_keep_to_themselves_what_is_kept() -> None:
         assert np.array_equal(worst_loss(book, ARRAYS, backend="numpy")[0], worst_loss(book, ARRAYS)[0])
         assert np.allclose(worst_loss(book, ARRAYS)[0], times * loss, atol=1e-4)
         assert np.array_equal(worst_loss(book, ARRAYS)[1], where)
+
+
+def test_nothing_is_kept_of_memory_that_others_may_write_to(tmp_path: Path) -> None:
+    """A view of an array, and a file that is mapped: margins are those of what stands there now."""
+    quantity, mapped = (
+        BOOK.quantity.copy(),
+        np.memmap(tmp_path / "quantity", np.float64, "w+", shape=BOOK.quantity.shape),
+    )
+    mapped[:] = quantity
+    view = quantity.view()
+    view.flags.writeable = False
+    for changing, column in ((quantity, view), (mapped, np.memmap(tmp_path / "quantity", np.float64, "r"))):
+        book = replace(BOOK, quantity=column)
+        assert book.kept is None
+        before = worst_loss(book, ARRAYS)[0]
+        changing *= 2.0
+        assert not np.array_equal(worst_loss(book, ARRAYS)[0], before)
+        assert worst_loss(book, ARRAYS)[0].tobytes() == worst_loss(book, ARRAYS, backend="numpy")[0].tobytes()
+
+
+@pytest.mark.parametrize("scenarios", [30, 64, 130])
+def test_without_packed_rows_where_they_do_not_pay(scenarios: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row that is far larger than all others: single precision is asked at once, from the second block on."""
+    random, asked = np.random.default_rng(scenarios), []
+    usual = screen_numba.screen
+    monkeypatch.setattr(
+        screen_numba, "screen", lambda *given: asked.append((given[5], found := usual(*given))) or found
+    )
+    monkeypatch.setattr(kernels, "BLOCK_POSITIONS", 100)
+    monkeypatch.setattr(kernels, "MOST_BLOCKS", 1_000)
+    rows = random.integers(-(10**6), 10**6, (CONTRACTS, scenarios))
+    rows[0] *= 10**6
+    accounts = [[(n, 0.1 * int(random.integers(-99, 100))) for n in range(1, CONTRACTS)] for _ in range(100)]
+    _same(_positions([*accounts, [(0, 0.1)]], CONTRACTS), _table(rows, asset=1))
+    assert [packed for packed, _ in asked[:3]] == [True, False, False] and len(asked) > 9
+    assert all(left == 0 for _, (left, _, _) in asked)
 
 
 @settings(max_examples=150, deadline=None)

@@ -39,10 +39,9 @@ OWN_COPY_BYTES = 4 * 2**20
 LARGEST_KEPT = 64 * 2**20
 # Of the bound that spares the exact one: twenty million roundings are less.
 MARGIN_OF_BOUND = 1.0 + 2.0**-20
-# A screen that leaves more than this share of a block to the exact kernel is no help with the others.
-SCREEN_PAYS = 0.5
-# Nor are packed rows that leave more than one scenario of more than this share.
-PACKED_PAY = 0.4
+# A screen that leaves more than this share of a block to the exact kernel, or to more than packed rows, is no help with
+# the others.
+SCREEN_PAYS = 0.3
 
 
 class Rows(NamedTuple):
@@ -260,7 +259,7 @@ class Job:
         self.rows, self.terms = _rows(*given), _terms(table)
         if screened:
             self.rows = self.rows._replace(screen=screen_numba.prepared(table, len(positions.quantity)))
-        self.screen_pays, self.packed_pay = self.rows.screen is not None, True
+        self.screen_pays = self.rows.screen is not None
         if self.screen_pays:
             self.compact = compact.compact(positions, table)
 
@@ -276,13 +275,11 @@ class Job:
         if rows.screen is not None and self.screen_pays:
             ends = int(segments.start[0]), int(segments.start[-1])
             apart = compact.read(self.compact, self.positions, rows.per_unit, *ends)
-            given = segments, self.compact, apart, self.table, rows.screen
-            left, chosen, unclear = screen_numba.screen(*given, self.packed_pay)
+            left, chosen, unclear = screen_numba.screen(segments, self.compact, apart, self.table, rows.screen)
             # Of several threads each may find that out; the numbers are the same either way.
-            self.packed_pay = unclear <= PACKED_PAY * len(chosen)
+            self.screen_pays = max(left, unclear) <= SCREEN_PAYS * len(chosen)
             if left == 0:
                 return 0
-            self.screen_pays = left <= SCREEN_PAYS * len(chosen)
         return int(_sweep(self.width)(segments, *columns, self.terms, rows[:3], chosen, held, odd))
 
     def too_large(self, start: IntArray, size: FloatArray) -> int:

@@ -329,9 +329,9 @@ def _settle_template(tag: str) -> Any:
 
 
 def _screen_template(tag: str) -> Any:
-    def screened(segments, compact, screen, long_weight, packed_first, begins, chosen):
+    def screened(segments, compact, screen, long_weight, begins, chosen):
         """Fill the segments, or choose them for the exact kernel. Returns how many are chosen, and of how many packed
-        rows did not leave one scenario, which without packed rows are all.
+        rows did not leave one scenario.
 
         begins  (R+1,) room for where the positions of each segment that stand apart begin
         """
@@ -350,9 +350,7 @@ def _screen_template(tag: str) -> Any:
         where, one, many = (at(start, 0), at(begins, 0), picked), at(lists, 0), at(lists, once + 1)
         for low_r in range(0, count, once):
             high_r = min(low_r + once, count)
-            for j in range(0 if packed_first else high_r - low_r):
-                others[j] = -1
-            for chunk in range(-(-scenarios // WIDTH) if packed_first else 0):  # noqa: F821
+            for chunk in range(-(-scenarios // WIDTH)):  # noqa: F821
                 # Columns that only fill a vector up are no scenarios.
                 rest = scenarios - chunk * WIDTH  # noqa: F821
                 valid = (1 << rest) - 1 if rest < 64 else -1
@@ -405,15 +403,13 @@ def _screened(width: int) -> Any:
     return part(_screen_template, parts)
 
 
-def screen(
-    segments: Any, made: Compact, apart: Apart, table: Table, prepared: Screen, packed_first: bool = True
-) -> tuple[int, BoolArray, int]:
+def screen(segments: Any, made: Compact, apart: Apart, table: Table, prepared: Screen) -> tuple[int, BoolArray, int]:
     """Fill losses, scenarios and sizes of the segments; how many the exact kernel must look at, (R,) which, and of how
-    many packed rows did not leave one scenario. Without them all are looked at in single precision."""
+    many packed rows did not leave one scenario."""
     count = len(segments.size)
     chosen, begins = np.empty(count, np.uint8), np.zeros(count + 1, np.int64)
     given = segments.start, segments.loss, segments.scenario, segments.size
     columns = tuple(read_only(column) for column in (made.row, made.held, *apart))
     read = (*prepared[:5], tuple(prepared.room)), read_only(table.long_weight)
-    left, unclear = _screened(prepared.width)(given, columns, *read, packed_first, begins, chosen)
+    left, unclear = _screened(prepared.width)(given, columns, *read, begins, chosen)
     return int(left), chosen.view(np.bool_), int(unclear)

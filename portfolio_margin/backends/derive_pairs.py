@@ -25,17 +25,17 @@ KEPT = "derive pairs"
 # Whole numbers up to here have exact singles; rows up to here are numbers of 16 bits.
 MOST_STEPS = 2.0**24
 MOST_ROWS = 2**16
-# Empty groups behind the last one, whose rows are asked for ahead.
-GROUPS_BEHIND = 16
+# Empty groups behind the last one, and positions behind the last that stands apart, whose rows are asked for ahead.
+GROUPS_BEHIND, POSITIONS_BEHIND = 16, 3
 
 
 class Pairs(NamedTuple):
     """Of a block of accounts with G groups, in spans of so many accounts, S of them.
 
-    row         (G + GROUPS_BEHIND, 2) -> N, 16 bits, 0 where nothing is held
-    steps       (G + GROUPS_BEHIND, 2) steps, singles; the first NaN where positions of the group stand apart
+    row         (G + GROUPS_BEHIND, 2) -> N, 16 bits, 0 where nothing is held; of a group apart its first ones
+    steps       (G + GROUPS_BEHIND, 2) steps, singles; NaN and how many positions the group has, where they stand apart
     naked       (G,) units of options short after netting by strike
-    apart_row, apart_held   (M,) positions that stand apart, in their order: row, and steps or balance; 0 steps of what
+    apart_row, apart_held   (M + POSITIONS_BEHIND,) positions that stand apart, in their order: row, and steps or balance; 0 steps of what
                 has no clear number of them
     apart_from  (S + 1,) the first of each span
     others      (S,) how many positions of a span are no options
@@ -101,13 +101,14 @@ def _read_template(tag: str) -> Any:
                 others[span] += end - begins - options
                 naked[i] = NAKED(begins, end, picked, *of_strikes, scratch) if same or options > 2 else shorts  # noqa: F821
                 for place in range(2):
-                    held = paired and place < end - begins
-                    row[i, place] = apart_row[count + place] if held else 0
-                    steps[i, place] = apart_held[count + place] if held else 0.0
+                    here = place < end - begins
+                    row[i, place] = apart_row[count + place] if here else 0
+                    steps[i, place] = apart_held[count + place] if here and paired else 0.0
                 if not paired:
-                    steps[i, 0] = np.nan
+                    steps[i, 0], steps[i, 1] = np.nan, end - begins
                     count += end - begins
         apart_from[len(others)] = count
+        apart_row[count : count + POSITIONS_BEHIND] = 0
         return count, doubtful
 
     return read
@@ -146,13 +147,14 @@ def read(of: Kept, positions: Positions, first: int, last: int, at_once: int, st
         low, high = account_ptr[first], account_ptr[last]
         groups, held, spans = int(high - low), int(group_ptr[high] - group_ptr[low]), -(-(last - first) // at_once)
         row, steps_held = np.zeros((groups + GROUPS_BEHIND, 2), np.uint16), np.zeros((groups + GROUPS_BEHIND, 2), np.float32)
-        naked, apart = np.empty(groups), (np.empty(held + 2, np.uint16), np.empty(held + 2))
+        naked, room = np.empty(groups), held + POSITIONS_BEHIND
+        apart = np.empty(room, np.uint16), np.empty(room)
         by_span = np.empty(spans + 1, np.int64), np.empty(spans, np.int64)
         columns = account_ptr, group_ptr, positions.instrument_idx, positions.quantity
         nets = np.zeros(strikes), np.empty(strikes, np.int64), np.empty(strikes)
         count, doubtful = _reader()(
             first, last, at_once, columns, of.made_with, nets, (row, steps_held, naked), apart, by_span
         )
-        of_apart = (column[:count].copy() for column in apart)
+        of_apart = (column[: count + POSITIONS_BEHIND].copy() for column in apart)
         found = of.blocks[first, last, at_once] = Pairs(row, steps_held, naked, *of_apart, *by_span, int(doubtful))
     return found

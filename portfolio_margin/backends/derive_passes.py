@@ -33,7 +33,7 @@ from pricing.xp import numba as XP
 GROUPS_READ_AHEAD = 8
 SINGLES_OF_LINE = 16
 # How far ahead of what is counted the book is asked for from memory: groups of some twenty accounts.
-AHEAD = 320
+AHEAD, APART_AHEAD = 320, 64
 
 
 def ahead_template(tag: str) -> Any:
@@ -63,7 +63,7 @@ def look_template(tag: str) -> Any:
                magnitude and its gains; by group its ends
         """
         tag  # noqa: B018
-        (first, last), (account_ptr, group_ptr, group_key, _) = span, book
+        (first, last), (account_ptr, _, group_key, _) = span, book
         rows, factors, dampening, signs = single
         expiries, magnitude, per_unit = tables
         (row, steps, _), (apart_row, apart_held, apart) = read
@@ -86,11 +86,15 @@ def look_template(tag: str) -> Any:
                         weight = abs(float(one)) * magnitude[n] + abs(float(two)) * magnitude[m]
                     else:
                         sums, weight = NOTHING(), 0.0  # noqa: F821
-                        for _ in range(group_ptr[g + 1] - group_ptr[g]):
+                        for _ in range(np.int64(two)):
                             held, n = apart_held[apart], np.int64(apart_row[apart])
                             sums = ADD(sums, rows, n * ROW, np.float32(held), held)  # noqa: F821
                             weight += abs(held) * magnitude[n] + (0.0 if per_unit[n] == per_unit[n] else OF_ROUNDED)  # noqa: F821
                             apart += 1
+                        XP.prefetch(apart_held, apart + APART_AHEAD)
+                        XP.prefetch(apart_row, apart + APART_AHEAD)
+                        for line in range(LINES):  # noqa: F821
+                            XP.prefetch(rows, np.int64(apart_row[apart + 2]) * ROW + line * SINGLES_OF_LINE)  # noqa: F821
                     weighed += weight
                     gross += weight * expiries[x + MOVES]
                     PUT_ENDS(sums, lanes.offset(ends, ENDS * (g - low_g)))  # noqa: F821
@@ -152,7 +156,7 @@ def weigh_template(tag: str) -> Any:
 def ticks_template(tag: str) -> Any:
     """The part that adds up what is held times a scenario, to be compiled."""
 
-    def add_ticks(begins, end, apart, group_ptr, read, column, ticks):
+    def add_ticks(begins, end, apart, read, column, ticks):
         """What groups begins to end - 1 gain in the scenario of a column: whole ticks, of balances rounded to them.
 
         A loop of its own: a short one, because it waits for the column. apart is their first position apart.
@@ -166,7 +170,7 @@ def ticks_template(tag: str) -> Any:
                 ticks[g - begins] = float(one) * column[n] + float(steps[2 * g + 1]) * column[m]
             else:
                 total = 0.0
-                for _ in range(group_ptr[g + 1] - group_ptr[g]):
+                for _ in range(np.int64(steps[2 * g + 1])):
                     total += lanes.nearest(apart_held[apart] * column[np.int64(apart_row[apart])])
                     apart += 1
                 ticks[g - begins] = total
@@ -206,7 +210,7 @@ def settle_template(tag: str) -> Any:
         exactly  (n,N) ticks by scenario and contract, N, scenario of a place, dampening and tilts of scenarios
         """
         tag  # noqa: B018
-        (first, last), (account_ptr, group_ptr, group_key, _) = span, book
+        (first, last), (account_ptr, _, group_key, _) = span, book
         columns, contracts, order, dampening, tilt = exactly
         (opens, set_end, apart_of, _, _, ends), scenarios, at = found, tables[2], lanes.offset
         left, contingency, direction, ticks = sets
@@ -215,7 +219,7 @@ def settle_template(tag: str) -> Any:
         # The first scenario of all sets, and some scenario of those that have none: quicker than to guess which.
         for k in range(opens[last - first]):
             column = at(columns, order[lanes.first_place(left[k] | 1 << WIDTH)] * contracts)  # noqa: F821
-            TICKS(g, set_end[k], apart_of[k], group_ptr, read, column, at(ticks, g - low_g))  # noqa: F821
+            TICKS(g, set_end[k], apart_of[k], read, column, at(ticks, g - low_g))  # noqa: F821
             g = set_end[k]
         for a in range(first, last):
             g, lost, most, place = account_ptr[a], 0.0, 0.0, -1
@@ -225,7 +229,7 @@ def settle_template(tag: str) -> Any:
                     s = order[lanes.first_place(remain)]
                     if tried > 0:
                         column = at(columns, s * contracts)
-                        TICKS(g, end, apart_of[k], group_ptr, read, column, at(ticks, g - low_g))  # noqa: F821
+                        TICKS(g, end, apart_of[k], read, column, at(ticks, g - low_g))  # noqa: F821
                     remain, tried = remain & (remain - 1), tried + 1
                     gain = EXACT(g, end, (group_key, low_g), ticks, ends, tables, (dampening[s], tilt[s]))  # noqa: F821
                     # The venue takes a scenario only where it is below the basis contingency; of equal ones the first.

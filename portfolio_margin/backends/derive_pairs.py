@@ -3,8 +3,8 @@
 A tick changes what contracts are worth, not who holds how many. What follows from the book and from what does not move
 of contracts, their steps, sizes and strikes, is kept beside the positions for as long as those live.
 
-A group, what an account holds of an expiry, is mostly one contract or two, and each is held in whole steps that a single
-holds exactly: it is a pair, whose second half may be empty. All positions of every other group stand apart.
+A group, what an account holds of an expiry, is mostly one contract or two, in whole steps that have exact singles: it is
+a pair, whose second half may be empty. All positions of every other group stand apart.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Pairs(NamedTuple):
     """Of a block of accounts with G groups, in spans of so many accounts, S of them.
 
     row         (G + GROUPS_BEHIND, 2) -> N, 16 bits, 0 where nothing is held; of a group apart its first ones
-    steps       (G + GROUPS_BEHIND, 2) steps, singles; NaN and how many positions the group has, where they stand apart
+    steps       (G + GROUPS_BEHIND, 2) steps, singles; NaN and how many positions it has, of a group apart
     naked       (G,) units of options short after netting by strike
-    apart_row, apart_held   (M + POSITIONS_BEHIND,) positions that stand apart, in their order: row, and steps or balance; 0 steps of what
-                has no clear number of them
+    apart_row, apart_held   (M + POSITIONS_BEHIND,) positions that stand apart, in their order: row, and steps or
+                balance; 0 steps of what has no clear number of them
     apart_from  (S + 1,) the first of each span
     others      (S,) how many positions of a span are no options
     doubtful    how many have no clear number of steps
@@ -146,15 +146,16 @@ def read(of: Kept, positions: Positions, first: int, last: int, at_once: int, st
         account_ptr, group_ptr = positions.account_ptr, positions.group_ptr
         low, high = account_ptr[first], account_ptr[last]
         groups, held, spans = int(high - low), int(group_ptr[high] - group_ptr[low]), -(-(last - first) // at_once)
-        row, steps_held = np.zeros((groups + GROUPS_BEHIND, 2), np.uint16), np.zeros((groups + GROUPS_BEHIND, 2), np.float32)
-        naked, room = np.empty(groups), held + POSITIONS_BEHIND
-        apart = np.empty(room, np.uint16), np.empty(room)
+        shape, room = (groups + GROUPS_BEHIND, 2), held + POSITIONS_BEHIND
+        pairs = np.zeros(shape, np.uint16), np.zeros(shape, np.float32), np.empty(groups)
+        row, balance = np.empty(room, np.uint16), np.empty(room)
         by_span = np.empty(spans + 1, np.int64), np.empty(spans, np.int64)
         columns = account_ptr, group_ptr, positions.instrument_idx, positions.quantity
         nets = np.zeros(strikes), np.empty(strikes, np.int64), np.empty(strikes)
         count, doubtful = _reader()(
-            first, last, at_once, columns, of.made_with, nets, (row, steps_held, naked), apart, by_span
-        )
-        of_apart = (column[: count + POSITIONS_BEHIND].copy() for column in apart)
-        found = of.blocks[first, last, at_once] = Pairs(row, steps_held, naked, *of_apart, *by_span, int(doubtful))
+            first, last, at_once, columns, of.made_with, nets, pairs, (row, balance), by_span
+        )  # fmt: skip
+        kept_row, kept_balance = (column[: count + POSITIONS_BEHIND].copy() for column in (row, balance))
+        found = Pairs(*pairs, kept_row, kept_balance, *by_span, int(doubtful))
+        of.blocks[first, last, at_once] = found
     return found

@@ -6,8 +6,10 @@ positions are worth, is exact from the start: it stands in doubles at the end of
 mostly one, are counted from a table by scenario in the order and with the operations of `derive_numba`, so that the
 bits are the same. Where it cannot be told which they are, all are left.
 
-**The bound.** Of a set, an underlying of an account: n positions of X expiries, G = sum |held| w, with w at least every
-number of a row and value + gain. Let c be at least 1 and every discount, restating included, D at least 1 and every
+What it reads of a book does not move with a tick, and is kept (`derive_pairs`).
+
+**The bound.** Of a set, an underlying of an account: n positions of X expiries, of a pair always two, G = sum |held| w,
+with w at least every number of a row and value + gain. Let c be at least 1 and every discount, restating included, D at least 1 and every
 dampening, S = tick c D, u = 2^-24. Value + gain of an expiry of n' positions is a sum in single precision of numbers
 rounded once, with fused products: off by ((1 + u)^(n' + 3) - 1) of their G (see `screen_numba`). The gain of an expiry,
 shocked * discount - value, is linear in that on both sides of 0, where it is continuous, so off by at most c times as
@@ -159,26 +161,25 @@ def _scan_template(tag: str) -> Any:
     def scan_accounts(first, last, book, read, single, terms, tables, exactly, scratch, out):
         """Fill `out` with accounts first to last - 1; the largest G, and how many scenarios were counted one by one."""
         tag  # noqa: B018
-        account_ptr, group_ptr, _, _ = book
+        account_ptr = book[0]
         pairs, (apart_row, apart_held), (apart_from, others) = read
         rows, factors, dampening, signs, scale, valid = single
-        (expiries, tick, scenarios), of_others = tables, (terms[1], *terms[2:])
-        found, sets = scratch
+        (expiries, tick, scenarios), (found, sets) = tables, scratch
         loss, worst, revalued, on_perpetual, on_naked, on_mm, on_im = out
         largest, summed, at = 0.0, 0, lanes.offset
         for a in range(first, last, ACCOUNTS_AT_ONCE):
             b, i = min(a + ACCOUNTS_AT_ONCE, last), a - first
             span, place = (a, b), i // ACCOUNTS_AT_ONCE
             AHEAD(book, pairs, account_ptr[a], account_ptr[b])  # noqa: F821
-            given = pairs, (apart_row, apart_held, apart_from[place])
-            within = expiries, terms[0], terms[1]
-            largest = max(largest, LOOK(span, book, (rows, factors, dampening, signs), within, given, found))  # noqa: F821
+            held = pairs, (apart_row, apart_held, apart_from[place])
+            given, within = (rows, factors, dampening, signs), (expiries, terms[0], terms[1])
+            largest = max(largest, LOOK(span, book, given, within, held, found))  # noqa: F821
             weighed, into = (expiries, tick, scenarios, scale, valid), (at(revalued, i), at(on_naked, i))
             WEIGH(span, book, weighed, pairs[2], found, sets, into)  # noqa: F821
             into = at(loss, i), at(worst, i)
-            summed += SETTLE(span, book, given, tables, exactly, found, sets, into)  # noqa: F821
+            summed += SETTLE(span, book, held, tables, exactly, found, sets, into)  # noqa: F821
             if others[place] > 0:
-                OTHERS(a, b, book, of_others, (at(on_perpetual, i), at(on_mm, i), at(on_im, i)))  # noqa: F821
+                OTHERS(a, b, book, terms[1:], (at(on_perpetual, i), at(on_mm, i), at(on_im, i)))  # noqa: F821
             else:
                 for j in range(i, b - first):
                     on_perpetual[j], on_mm[j], on_im[j] = 0.0, 0.0, 0.0

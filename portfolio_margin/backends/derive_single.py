@@ -185,9 +185,7 @@ def _add_steps(width: int) -> Any:
                 total = builder.fadd(builder.extract_value(sums, [0, number]), product, flags=FUSED)
                 sums = builder.insert_value(sums, total, [0, number])
             product = builder.fmul(whole, _load(builder, start, width, EXACT), flags=FUSED)
-            return builder.insert_value(
-                sums, builder.fadd(builder.extract_value(sums, 1), product, flags=FUSED), 1
-            )
+            return builder.insert_value(sums, builder.fadd(builder.extract_value(sums, 1), product, flags=FUSED), 1)
 
         return sums(sums, rows, types.int64, types.float32), codegen
 

@@ -6,8 +6,10 @@ positions are worth, is exact from the start: it stands in doubles at the end of
 mostly one, are counted from a table by scenario in the order and with the operations of `derive_numba`, so that the
 bits are the same. Where it cannot be told which they are, all are left.
 
-**The bound.** Of a set, an underlying of an account: n positions of X expiries, G = sum |held| w, with w at least every
-number of a row and value + gain. Let c be at least 1 and every discount, restating included, D at least 1 and every
+What it reads of a book does not move with a tick, and is kept (`derive_pairs`).
+
+**The bound.** Of a set, an underlying of an account: n positions of X expiries, of a pair always two, G = sum |held| w,
+with w at least every number of a row and value + gain. Let c be at least 1 and every discount, restating included, D at least 1 and every
 dampening, S = tick c D, u = 2^-24. Value + gain of an expiry of n' positions is a sum in single precision of numbers
 rounded once, with fused products: off by ((1 + u)^(n' + 3) - 1) of their G (see `screen_numba`). The gain of an expiry,
 shocked * discount - value, is linear in that on both sides of 0, where it is continuous, so off by at most c times as
@@ -36,9 +38,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from portfolio_margin.backends import derive_parts, derive_passes, derive_single, lanes, steps
+from portfolio_margin.backends import derive_pairs, derive_parts, derive_passes, derive_single, lanes
 from portfolio_margin.backends.derive_parts import EXPIRY_COLUMNS, MOVES, PLAIN, Held, Scan, Sums
-from portfolio_margin.backends.derive_passes import ROWS_AHEAD, SINGLES_OF_LINE
+from portfolio_margin.backends.derive_passes import SINGLES_OF_LINE
 from portfolio_margin.backends.derive_single import ENDS, MARKED, SINGLES
 from portfolio_margin.kernel_inputs import POSITIONS_PER_ROW, Positions, Table
 from pricing.arrays import FloatArray, IntArray, read_only
@@ -66,7 +68,7 @@ class Screen(NamedTuple):
     factors    (X+1, EXPIRY_COLUMNS) singles: discounts times tick on sums above 0, on others, restating times tick
     of_places  (2,W) singles: dampening, 0 where there is no scenario; sign bits that tilts set
     scale      S of the bound; valid: bits of the places that are scenarios
-    contracts  (N, CONTRACT_COLUMNS); expiries (X+1, EXPIRY_COLUMNS), as `factors` with that of cash first
+    magnitude  (N,) of a row, for G of the bound; expiries (X+1, EXPIRY_COLUMNS), as `factors` with that of cash first
     columns    (n,N) ticks by scenario; order (W+1,) scenario of a place, 0 where there is none
     dampening, tilt  (n,) of scenarios
     """
@@ -76,7 +78,7 @@ class Screen(NamedTuple):
     of_places: Any
     scale: float
     valid: int
-    contracts: FloatArray
+    magnitude: FloatArray
     expiries: FloatArray
     columns: FloatArray
     order: IntArray
@@ -102,7 +104,7 @@ def prepared(table: Table, scan: Scan, held: Held) -> Screen | None:
     factors = np.column_stack([scan.discount_long * restate, scan.discount_short * restate, restate])
     scale = scan.tick_size * max(1.0, factors.max()) * max(1.0, scan.dampening.max())
     bounded = table.magnitude.max(initial=0.0) <= LARGEST_MAGNITUDE and LEAST_SCALE <= scale <= LARGEST_SCALE
-    if not bounded or np.sum(scan.skew) > SINGLES:
+    if not bounded or np.sum(scan.skew) > SINGLES or len(table.rows) > derive_pairs.MOST_ROWS:
         return None
     order = _order(scan)
     width, place = len(order) - 1, np.flatnonzero(order[:-1] >= 0)
@@ -118,13 +120,8 @@ def prepared(table: Table, scan: Scan, held: Held) -> Screen | None:
     of_places[1, place] = np.where(scan.skew[order[place]], -0.0, 0.0)
     by_expiry = _zeros(len(factors), EXPIRY_COLUMNS)
     by_expiry[:, :3] = _cash_first(factors * np.column_stack([np.ones((len(plain), 2)), counts]) * scan.tick_size)
-    strike = held.strike + (held.strike.max(initial=0) + 1.0) * held.expiry
-    contracts = np.column_stack(
-        [np.where(table.contract, 1.0 / table.unit, np.nan), np.where(held.strike >= 0, held.units, 0.0), magnitude,
-         np.where(held.strike >= 0, strike, np.nan)]
-    )  # fmt: skip
     return Screen(
-        rows, by_expiry, of_places, scale, sum(1 << int(here) for here in place), lanes.aligned(contracts),
+        rows, by_expiry, of_places, scale, sum(1 << int(here) for here in place), lanes.aligned(magnitude),
         lanes.aligned(_cash_first(expiries)), lanes.aligned(table.rows[:, :scenarios].T),
         read_only(np.maximum(order, 0)), read_only(scan.dampening), read_only(np.where(scan.skew, 1.0, 0.0)),
     )  # fmt: skip
@@ -161,79 +158,74 @@ def _limit(low: float, basis: float, roundings: float, gross: float, scale: floa
 
 
 def _scan_template(tag: str) -> Any:
-    def scan_accounts(first, last, book, single, terms, tables, exactly, scratch, out):
-        """Fill `out` with accounts first to last - 1; how many positions need another look, the largest G, and how many
-        scenarios were counted one by one."""
+    def scan_accounts(first, last, book, read, single, terms, tables, exactly, scratch, out):
+        """Fill `out` with accounts first to last - 1; the largest G, and how many scenarios were counted one by one."""
         tag  # noqa: B018
-        account_ptr, group_ptr, _, picked = book
+        account_ptr = book[0]
+        pairs, (apart_row, apart_held), (apart_from, others) = read
         rows, factors, dampening, signs, scale, valid = single
-        expiries, tick, scenarios = tables
-        (held, near, short, size, strike, start, totals), again, found, sets, nets = scratch
+        (expiries, tick, scenarios), (found, sets) = tables, scratch
         loss, worst, revalued, on_perpetual, on_naked, on_mm, on_im = out
-        doubtful, largest, summed, at = 0, 0.0, 0, lanes.offset
+        largest, summed, at = 0.0, 0, lanes.offset
         for a in range(first, last, ACCOUNTS_AT_ONCE):
             b, i = min(a + ACCOUNTS_AT_ONCE, last), a - first
-            low_g, high_g = account_ptr[a], account_ptr[b]
-            low, high = group_ptr[low_g], group_ptr[high_g]
-            span = a, b, low
-            AHEAD(book[1:], low, high, low_g, high_g)  # noqa: F821
-            counted = held, near, short, size, strike, start
-            others, odd, pairs = STEPS(low, high, picked, terms[0], counted)  # noqa: F821
-            doubtful += odd
-            given = rows, factors, dampening, signs
-            listed = LOOK(span, book, given, expiries, (held, near, start), again, found)  # noqa: F821
-            if pairs > 0:
-                listed = PAIRS(low_g, high_g, low, group_ptr, strike, again, listed)  # noqa: F821
-            NETTED(listed, low, group_ptr, picked, (terms[2], terms[3]), (short, size, strike), nets, again)  # noqa: F821
+            span, place = (a, b), i // ACCOUNTS_AT_ONCE
+            AHEAD(book, pairs, account_ptr[a], account_ptr[b])  # noqa: F821
+            held = pairs, (apart_row, apart_held, apart_from[place])
+            given, within = (rows, factors, dampening, signs), (expiries, terms[0], terms[1])
+            largest = max(largest, LOOK(span, book, given, within, held, found))  # noqa: F821
             weighed, into = (expiries, tick, scenarios, scale, valid), (at(revalued, i), at(on_naked, i))
-            largest = max(largest, WEIGH(span, book, weighed, (short, size), found, sets, into))  # noqa: F821
+            WEIGH(span, book, weighed, pairs[2], found, sets, into)  # noqa: F821
             into = at(loss, i), at(worst, i)
-            summed += SETTLE(span, book, (held, totals), tables, exactly, found, sets, into)  # noqa: F821
-            if others > 0:
+            summed += SETTLE(span, book, held, tables, exactly, found, sets, into)  # noqa: F821
+            if others[place] > 0:
                 OTHERS(a, b, book, terms[1:], (at(on_perpetual, i), at(on_mm, i), at(on_im, i)))  # noqa: F821
             else:
                 for j in range(i, b - first):
                     on_perpetual[j], on_mm[j], on_im[j] = 0.0, 0.0, 0.0
-        return doubtful, largest, summed
+        return largest, summed
 
     return scan_accounts
 
 
 def _entry_template(tag: str) -> Any:
-    def scan_block(first, last, positions, single, terms, tables, exactly, room, sizes, out):
-        """The same with arrays instead of addresses. sizes: places by position and by group that there is room for."""
+    def scan_block(first, last, positions, pairs, single, terms, tables, exactly, room, sets, out):
+        """The same with arrays instead of addresses. sets: places by set that there is room for, and by group."""
         tag  # noqa: B018
         account_ptr, group_ptr, group_key, instrument_idx, quantity = positions
+        row, steps, naked, apart_row, apart_held, apart_from, others = pairs
         rows, factors, of_places, scale, valid = single
-        contracts, per_unit, strike, units, spot, price, mm, im = terms
+        magnitude, per_unit, strike, units, spot, price, mm, im = terms
         (expiries, tick, scenarios), (columns, order, dampening, tilt) = tables, exactly
-        (doubles, singles, whole, net, strikes, amounts), (n, m) = room, sizes
+        (doubles, singles, whole), m, at = room, sets, lanes.offset
         loss, worst, revalued, on_perpetual, on_naked, on_mm, on_im = out
         book = (
             AT(account_ptr, 0), AT(group_ptr, 0), AT(group_key, 0), (AT(instrument_idx, 0), AT(quantity, 0)),  # noqa: F821
+        )  # fmt: skip
+        # By groups of the whole book, of which these are the first.
+        low = account_ptr[first]
+        read = (
+            (at(AT(row, 0), -2 * low), at(AT(steps, 0), -2 * low), at(AT(naked, 0), -low)),  # noqa: F821
+            (AT(apart_row, 0), AT(apart_held, 0)), (AT(apart_from, 0), AT(others, 0)),  # noqa: F821
         )  # fmt: skip
         of_rows = (
             AT(rows, 0), AT(factors, EXPIRY_COLUMNS), AT(of_places, 0), AT(of_places, 2 * WIDTH - SINGLES),  # noqa: F821
             scale, valid,
         )  # fmt: skip
         of_contracts = (
-            AT(contracts, 0), AT(per_unit, 0), AT(strike, 0), AT(units, 0), AT(spot, 0), AT(price, 0), AT(mm, 0),  # noqa: F821
+            AT(magnitude, 0), AT(per_unit, 0), AT(strike, 0), AT(units, 0), AT(spot, 0), AT(price, 0), AT(mm, 0),  # noqa: F821
             AT(im, 0),  # noqa: F821
         )  # fmt: skip
         by_scenario = AT(columns, 0), columns.shape[1], AT(order, 0), AT(dampening, 0), AT(tilt, 0)  # noqa: F821
-        by_group, by_account = n + ROWS_AHEAD + 2, n + ROWS_AHEAD + 2 + 4 * m
+        by_account = 4 * m
         scratch = (
-            (AT(doubles, 0), AT(singles, 0), AT(doubles, n), AT(doubles, 2 * n), AT(doubles, 3 * n), AT(whole, 0),  # noqa: F821
-             AT(doubles, 4 * n)),  # noqa: F821
-            AT(whole, by_group),  # noqa: F821
-            (AT(whole, by_account), AT(whole, by_group + m), AT(singles, n), AT(doubles, 5 * n + m)),  # noqa: F821
-            (AT(whole, by_group + 2 * m), AT(doubles, 5 * n + 5 * m), AT(whole, by_group + 3 * m)),  # noqa: F821
-            (AT(net, 0), AT(strikes, 0), AT(amounts, 0)),  # noqa: F821
+            (AT(whole, by_account), AT(whole, 0), AT(whole, m), AT(doubles, 0), AT(singles, 0), AT(doubles, 3 * m)),  # noqa: F821
+            (AT(whole, 2 * m), AT(doubles, m), AT(whole, 3 * m), AT(doubles, 2 * m)),  # noqa: F821
         )  # fmt: skip
         charged = AT(on_perpetual, 0), AT(on_naked, 0), AT(on_mm, 0), AT(on_im, 0)  # noqa: F821
         into = (AT(loss, 0), AT(worst, 0), AT(revalued, 0), *charged)  # noqa: F821
         by_expiry = AT(expiries, EXPIRY_COLUMNS), tick, scenarios  # noqa: F821
-        return SCAN(first, last, book, of_rows, of_contracts, by_expiry, by_scenario, scratch, into)  # noqa: F821
+        return SCAN(first, last, book, read, of_rows, of_contracts, by_expiry, by_scenario, scratch, into)  # noqa: F821
 
     return scan_block
 
@@ -242,14 +234,15 @@ def _entry_template(tag: str) -> Any:
 def _kernel(width: int) -> Any:
     """The kernel for so many places of scenarios."""
     fold, row = derive_single.operations(width), width + 2 * ENDS
-    tag = f"{width} {XP.source_hash(lanes, derive_single, derive_parts, derive_passes, steps)}"
+    tag = f"{width} {XP.source_hash(lanes, derive_single, derive_parts, derive_passes)}"
 
     def part(template: Any, names: dict[str, Any], **options: Any) -> Any:
         return XP.compile_kernel(template(""), tag, None, names, fastmath=False, **options)
 
     look = {
-        "OPENED": fold.opened, "NOTHING": fold.nothing, "ADD": fold.add, "PUT_ENDS": fold.put_ends,
-        "FOLDED": fold.folded, "PUT": fold.put, "WIDTH": width, "LINES": -(-row // SINGLES_OF_LINE),
+        "OPENED": fold.opened, "NOTHING": fold.nothing, "ADD": fold.add, "ADD_STEPS": fold.add_steps,
+        "PUT_ENDS": fold.put_ends, "FOLDED": fold.folded, "PUT": fold.put, "WIDTH": width, "ROW": row,
+        "LINES": -(-row // SINGLES_OF_LINE), "OF_ROUNDED": 1.0 / (ROUNDING * SPARE_ROUNDINGS),
     }  # fmt: skip
     weigh = {
         "NO_LOSSES": fold.no_losses, "WITH_BASIS": fold.with_basis, "LOSSES": fold.losses, "LOWEST": fold.lowest,
@@ -257,15 +250,11 @@ def _kernel(width: int) -> Any:
     }  # fmt: skip
     settle = {
         "EXACT": part(derive_passes.exact_template, {}, forceinline=True),
-        "TOTALS": part(derive_passes.totals_template, {}), "WIDTH": width,
+        "TICKS": part(derive_passes.ticks_template, {}), "WIDTH": width,
     }  # fmt: skip
-    of_rounded = 1.0 / (ROUNDING * SPARE_ROUNDINGS)
     parts = {
-        "AHEAD": part(derive_parts.ahead_template, {}, forceinline=True),
-        "STEPS": part(derive_passes.steps_template, {"OF_ROUNDED": of_rounded, "ROW": row}),
+        "AHEAD": part(derive_passes.ahead_template, {}, forceinline=True),
         "LOOK": part(derive_passes.look_template, look),
-        "PAIRS": part(derive_passes.pairs_template, {}),
-        "NETTED": part(derive_passes.netted_template, {"NAKED": part(derive_parts.naked_template, {})}),
         "WEIGH": part(derive_passes.weigh_template, weigh),
         "SETTLE": part(derive_passes.settle_template, settle),
         "OTHERS": part(derive_passes.others_template, {}),
@@ -285,26 +274,27 @@ class Screened:
         strikes: int,
     ) -> None:  # fmt: skip
         self.kernel, self.strikes, self.pays = _kernel(screen.width), strikes, True
+        self.positions, self.kept = positions, derive_pairs.kept(positions, terms[:3])
         self.book = positions.account_ptr, positions.group_ptr, group_key, positions.instrument_idx, positions.quantity
         # Plain tuples: numba takes much longer to tell the type of another.
         self.single, self.width = tuple(screen[:5]), screen.width
-        self.terms = screen.contracts, *terms
+        self.terms = screen.magnitude, *terms
         self.tables = screen.expiries, tick_size, len(screen.dampening)
         self.exactly = tuple(screen[7:])
 
     def fill(self, first: int, last: int, sums: Sums) -> tuple[int, float]:
         """Fill sums of accounts first to last - 1; how many positions need another look, and the largest magnitude."""
-        most, groups = derive_parts.most_at_once(first, last, ACCOUNTS_AT_ONCE, *self.book[:2])
-        # The place where nothing is held, and one that a list of groups may be written beyond its end.
-        n, m = most + 1, groups + 1
+        pairs = derive_pairs.read(self.kept, self.positions, first, last, ACCOUNTS_AT_ONCE, self.strikes)
+        _, groups = derive_parts.most_at_once(first, last, ACCOUNTS_AT_ONCE, *self.book[:2])
+        # No more sets than groups, and a place behind the last one.
+        m = groups + 1
         room = (
-            np.empty(5 * n + 6 * m), np.empty(n + m * self.width, np.float32),
-            np.empty(n + ROWS_AHEAD + 2 + 4 * m + ACCOUNTS_AT_ONCE + 1, np.int64), np.zeros(self.strikes),
-            np.empty(self.strikes, np.int64), np.empty(self.strikes),
+            np.empty((3 + ENDS) * m), np.empty(m * self.width, np.float32),
+            np.empty(4 * m + ACCOUNTS_AT_ONCE + 1, np.int64),
         )  # fmt: skip
         given = self.single, self.terms, self.tables, self.exactly
-        doubtful, size, summed = self.kernel(first, last, self.book, *given, room, (n, m), tuple(sums))
+        size, summed = self.kernel(first, last, self.book, tuple(pairs[:-1]), *given, room, m, tuple(sums))
         # Of several threads each may find that out; the numbers are the same either way.
         if summed > MOST_LEFT * (last - first):
             self.pays = False
-        return doubtful, size
+        return pairs.doubtful, size

@@ -78,6 +78,8 @@ class Operations(NamedTuple):
     nothing()                   sums of no position
     add(sums, rows, start, near, held)  with `near`, a single, times the row so many singles after an address, each
                                 product fused with its sum, and `held` times its ends, each rounded to a whole number
+    add_steps(sums, rows, start, steps)     the same with `steps` of whole ticks, a single: exactly so many, and nothing
+                                has to be rounded
     put_ends(sums, place)       writes the ends to an address
     opened()                    gains of no expiry, and beside them what their values add up to
     folded(gains, sums, factors, signs)     with those of an expiry: of a sum S, S times the first of three factors at
@@ -95,6 +97,7 @@ class Operations(NamedTuple):
 
     nothing: Any
     add: Any
+    add_steps: Any
     put_ends: Any
     opened: Any
     folded: Any
@@ -110,7 +113,7 @@ class Operations(NamedTuple):
 def operations(width: int) -> Operations:
     """The operations on so many scenarios, a multiple of SINGLES."""
     return Operations(
-        _nothing(width), _add(width), _put_ends(width), _opened(width), _folded(width), _put(width), _lowest(width),
+        _nothing(width), _add(width), _add_steps(width), _put_ends(width), _opened(width), _folded(width), _put(width), _lowest(width),
         _below(width), _no_losses, _with_basis, _losses,
     )  # fmt: skip
 
@@ -168,6 +171,25 @@ def _add(width: int) -> Any:
         return sums(sums, rows, types.int64, types.float32, types.float64), codegen
 
     return add
+
+
+def _add_steps(width: int) -> Any:
+    @intrinsic
+    def add_steps(typing_context: Any, sums: Any, rows: Any, start: Any, steps: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            sums, rows, start, steps = arguments
+            start = builder.gep(rows, [start])
+            units, whole = _spread(builder, steps, REGISTER), _spread(builder, builder.fpext(steps, DOUBLE), EXACT)
+            for number in range(width // SINGLES):
+                product = builder.fmul(units, _load(builder, start, number * SINGLES), flags=FUSED)
+                total = builder.fadd(builder.extract_value(sums, [0, number]), product, flags=FUSED)
+                sums = builder.insert_value(sums, total, [0, number])
+            product = builder.fmul(whole, _load(builder, start, width, EXACT), flags=FUSED)
+            return builder.insert_value(sums, builder.fadd(builder.extract_value(sums, 1), product, flags=FUSED), 1)
+
+        return sums(sums, rows, types.int64, types.float32), codegen
+
+    return add_steps
 
 
 def _put_ends(width: int) -> Any:

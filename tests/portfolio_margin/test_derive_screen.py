@@ -212,14 +212,14 @@ def test_absurd_quantities(quantity: float) -> None:
 def singles(width: int) -> Any:
     """A kernel that adds one expiry of a position after the other: gains in single precision, basis and revaluation."""
     fold = derive_single.operations(width)
-    nothing, add, put_ends, opened, folded, put, lowest, below, no_losses, with_basis, losses = fold
+    nothing, _, add, put_ends, opened, folded, put, lowest, below, no_losses, with_basis, losses = fold
 
     @numba.njit(error_model="numpy")
     def counted(rows: Any, factors: Any, places: Any, held: Any, terms: Any, ends: Any, out: Any) -> Any:
         at, (tick, weight, again) = lanes.address, terms
         gains, lost = opened(), no_losses()
         for n in range(len(held)):
-            sums = add(nothing(), at(rows, 0), n * rows.shape[1], np.float32(held[n]), held[n])
+            sums = add(nothing(), at(rows, 0), n * rows.shape[1], np.float32(held[n]))
             put_ends(sums, at(ends, 4 * n))
             gains = folded(gains, sums, at(factors, 0), at(places, 2 * places.shape[1] - 8))
             lost = with_basis(lost, at(ends, 4 * n), tick, again, weight)
@@ -251,7 +251,7 @@ def test_gains_in_single_precision_are_as_near_as_the_bound_says(scenarios: int,
         losses = naive.basis(losses, ticks[scenarios:], TICK, again, 0.3)
         assert ends[4 * n : 4 * n + 4].tolist() == ticks[scenarios:]
     assert lost == losses
-    gross, roundings = float(np.abs(steps) @ screen.contracts[:count, 2]), 3 * count
+    gross, roundings = float(np.abs(steps) @ screen.magnitude[:count]), 3 * count
     bound = screen.scale * (ROUNDING * (roundings + SPARE_ROUNDINGS) * gross + UNDERFLOW * roundings)
     place = [here for here in range(screen.width) if screen.valid >> here & 1]
     assert sorted(screen.order[place].tolist()) == list(range(scenarios))

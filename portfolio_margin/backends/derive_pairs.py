@@ -3,8 +3,8 @@
 A tick changes what contracts are worth, not who holds how many. What follows from the book and from what does not move
 of contracts, their steps, sizes and strikes, is kept beside the positions for as long as those live.
 
-A group, what an account holds of an expiry, is mostly one contract or two, in whole steps that have exact singles: it is
-a pair, whose second half may be empty. All positions of every other group stand apart.
+A group, what an account holds of an expiry, is mostly one contract or two, in whole steps that have exact singles: it
+is a pair, whose second half may be empty. All positions of every other group stand apart.
 """
 
 from __future__ import annotations
@@ -147,7 +147,8 @@ def read(of: Kept, positions: Positions, first: int, last: int, at_once: int, st
         low, high = account_ptr[first], account_ptr[last]
         groups, held, spans = int(high - low), int(group_ptr[high] - group_ptr[low]), -(-(last - first) // at_once)
         shape, room = (groups + GROUPS_BEHIND, 2), held + POSITIONS_BEHIND
-        pairs = np.zeros(shape, np.uint16), np.zeros(shape, np.float32), np.empty(groups)
+        naked = np.empty(groups)
+        pairs = np.zeros(shape, np.uint16), np.zeros(shape, np.float32), naked
         row, balance = np.empty(room, np.uint16), np.empty(room)
         by_span = np.empty(spans + 1, np.int64), np.empty(spans, np.int64)
         columns = account_ptr, group_ptr, positions.instrument_idx, positions.quantity
@@ -155,7 +156,7 @@ def read(of: Kept, positions: Positions, first: int, last: int, at_once: int, st
         count, doubtful = _reader()(
             first, last, at_once, columns, of.made_with, nets, pairs, (row, balance), by_span
         )  # fmt: skip
-        kept_row, kept_balance = (column[: count + POSITIONS_BEHIND].copy() for column in (row, balance))
-        found = Pairs(*pairs, kept_row, kept_balance, *by_span, int(doubtful))
+        end = count + POSITIONS_BEHIND
+        found = Pairs(pairs[0], pairs[1], naked, row[:end].copy(), balance[:end].copy(), *by_span, int(doubtful))
         of.blocks[first, last, at_once] = found
     return found

@@ -9,9 +9,9 @@ bits are the same. Where it cannot be told which they are, all are left.
 What it reads of a book does not move with a tick, and is kept (`derive_pairs`).
 
 **The bound.** Of a set, an underlying of an account: n positions of X expiries, of a pair always two, G = sum |held| w,
-with w at least every number of a row and value + gain. Let c be at least 1 and every discount, restating included, D at least 1 and every
-dampening, S = tick c D, u = 2^-24. Value + gain of an expiry of n' positions is a sum in single precision of numbers
-rounded once, with fused products: off by ((1 + u)^(n' + 3) - 1) of their G (see `screen_numba`). The gain of an expiry,
+with w at least every number of a row and value + gain. Let c be at least 1 and every discount, restating included, D
+at least 1 and every dampening, S = tick c D, u = 2^-24. Value + gain of an expiry of n' positions is a sum
+in single precision of numbers rounded once, with fused products: off by ((1 + u)^(n' + 3) - 1) of their G (see `screen_numba`). The gain of an expiry,
 shocked * discount - value, is linear in that on both sides of 0, where it is continuous, so off by at most c times as
 much; discounts are rounded, and so is the sum over expiries, X times: in all (n + X + 5) u c G. The values add up with
 X + 4 roundings; to take them off and to dampen are three, of numbers up to 2 c G. A tilt takes values off one by one,
@@ -189,15 +189,15 @@ def _scan_template(tag: str) -> Any:
 
 
 def _entry_template(tag: str) -> Any:
-    def scan_block(first, last, positions, pairs, single, terms, tables, exactly, room, sets, out):
-        """The same with arrays instead of addresses. sets: places by set that there is room for, and by group."""
+    def scan_block(first, last, positions, pairs, single, terms, tables, exactly, room, out):
+        """The same with arrays instead of addresses. The last of `room` is for how many sets there is room."""
         tag  # noqa: B018
         account_ptr, group_ptr, group_key, instrument_idx, quantity = positions
         row, steps, naked, apart_row, apart_held, apart_from, others = pairs
         rows, factors, of_places, scale, valid = single
         magnitude, per_unit, strike, units, spot, price, mm, im = terms
         (expiries, tick, scenarios), (columns, order, dampening, tilt) = tables, exactly
-        (doubles, singles, whole), m, at = room, sets, lanes.offset
+        (doubles, singles, whole, m), at = room, lanes.offset
         loss, worst, revalued, on_perpetual, on_naked, on_mm, on_im = out
         book = (
             AT(account_ptr, 0), AT(group_ptr, 0), AT(group_key, 0), (AT(instrument_idx, 0), AT(quantity, 0)),  # noqa: F821
@@ -290,10 +290,10 @@ class Screened:
         m = groups + 1
         room = (
             np.empty((3 + ENDS) * m), np.empty(m * self.width, np.float32),
-            np.empty(4 * m + ACCOUNTS_AT_ONCE + 1, np.int64),
+            np.empty(4 * m + ACCOUNTS_AT_ONCE + 1, np.int64), m,
         )  # fmt: skip
         given = self.single, self.terms, self.tables, self.exactly
-        size, summed = self.kernel(first, last, self.book, tuple(pairs[:-1]), *given, room, m, tuple(sums))
+        size, summed = self.kernel(first, last, self.book, tuple(pairs[:-1]), *given, room, tuple(sums))
         # Of several threads each may find that out; the numbers are the same either way.
         if summed > MOST_LEFT * (last - first):
             self.pays = False

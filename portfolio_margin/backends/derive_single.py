@@ -113,8 +113,8 @@ class Operations(NamedTuple):
 def operations(width: int) -> Operations:
     """The operations on so many scenarios, a multiple of SINGLES."""
     return Operations(
-        _nothing(width), _add(width), _add_steps(width), _put_ends(width), _opened(width), _folded(width), _put(width), _lowest(width),
-        _below(width), _no_losses, _with_basis, _losses,
+        _nothing(width), _add(width), _add_steps(width), _put_ends(width), _opened(width), _folded(width), _put(width),
+        _lowest(width), _below(width), _no_losses, _with_basis, _losses,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What the screen of derive_pmrm2 keeps of a book: what plain Python reads, read once, and never used for other steps."""
+"""What the screen of derive_pmrm2 keeps of a book: what plain Python reads, once, and never used for other steps."""
 
 from __future__ import annotations
 
@@ -140,4 +140,4 @@ def test_tables_of_very_many_rows_are_not_screened(monkeypatch: pytest.MonkeyPat
     for most, screened in ((len(table.rows), True), (len(table.rows) - 1, False)):
         monkeypatch.setattr(derive_pairs, "MOST_ROWS", most)
         assert (derive_screen.prepared(table, scan, held) is not None) == screened
-    assert 2**16 - 1 == np.iinfo(np.uint16).max
+    assert np.iinfo(np.uint16).max == 2**16 - 1

@@ -8,15 +8,15 @@ bits are the same. Where it cannot be told which they are, all are left.
 
 What it reads of a book does not move with a tick, and is kept (`derive_pairs`).
 
-**The bound.** Of a set, an underlying of an account: n positions of X expiries, of a pair always two, G = sum |held| w,
-with w at least every number of a row and value + gain. Let c be at least 1 and every discount, restating included, D
-at least 1 and every dampening, S = tick c D, u = 2^-24. Value + gain of an expiry of n' positions is a sum
-in single precision of numbers rounded once, with fused products: off by ((1 + u)^(n' + 3) - 1) of their G (see
-`screen_numba`). The gain of an expiry, shocked * discount - value, is linear in that on both sides of 0, where it is continuous, so off by at most c times as
-much; discounts are rounded, and so is the sum over expiries, X times: in all (n + X + 5) u c G. The values add up with
-X + 4 roundings; to take them off and to dampen are three, of numbers up to 2 c G. A tilt takes values off one by one,
-2 (X + 1) roundings of numbers up to c G, and -|x| is no further off than x. Either way it is less than
-1.016 (n + 2 X + 15) u S G. With
+**The bound.** Of a set, an underlying of an account: n positions of X expiries, of a pair always two, G = sum |held|
+w, with w at least every number of a row and value + gain. Let c be at least 1 and every discount, restating included,
+D at least 1 and every dampening, S = tick c D, u = 2^-24. Value + gain of an expiry of n' positions is a sum in single
+precision of numbers rounded once, with fused products: off by ((1 + u)^(n' + 3) - 1) of their G (see `screen_numba`).
+The gain of an expiry, shocked * discount - value, is linear in that on both sides of 0, where it is continuous, so off
+by at most c times as much; discounts are rounded, and so is the sum over expiries, X times: in all (n + X + 5) u c G.
+The values add up with X + 4 roundings; to take them off and to dampen are three, of numbers up to 2 c G. A tilt takes
+values off one by one, 2 (X + 1) roundings of numbers up to c G, and -|x| is no further off than x. Either way it is
+less than 1.016 (n + 2 X + 15) u S G. With
 
     E = S (1.0625 (n + 2 X + 20) u G + (n + 2 X) 2^-50)
 

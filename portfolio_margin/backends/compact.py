@@ -14,7 +14,6 @@ import numpy as np
 
 from portfolio_margin.backends import lanes, steps
 from portfolio_margin.backends.packed_rows import LINE
-from portfolio_margin.backends.steps import CLEARLY_WHOLE, QUOTIENT_ROUNDING
 from portfolio_margin.kernel_inputs import Positions, Table
 from pricing.arrays import FloatArray, IntArray
 from pricing.xp import numba as XP
@@ -59,8 +58,7 @@ def _read_template(tag: str) -> Any:
         for p in range(first, last):
             quotient = quantity[p] * per_unit[instrument_idx[p]]
             whole = lanes.nearest(quotient)
-            clear = abs(quotient - whole) + abs(quotient) * QUOTIENT_ROUNDING <= CLEARLY_WHOLE
-            fits = clear & (abs(whole) <= MOST_STEPS)
+            fits = steps.is_clear(quotient, whole) & (abs(whole) <= MOST_STEPS)
             row[p], held[p] = instrument_idx[p], np.int32(whole if fits else 0.0)
             apart += 0 if fits else 1
         return apart
@@ -77,7 +75,7 @@ def _apart_template(tag: str) -> Any:
             n = instrument_idx[p]
             quotient = quantity[p] * per_unit[n]
             whole = lanes.nearest(quotient)
-            clear = abs(quotient - whole) + abs(quotient) * QUOTIENT_ROUNDING <= CLEARLY_WHOLE
+            clear = steps.is_clear(quotient, whole)
             if clear and abs(whole) <= MOST_STEPS:
                 continue
             of_contract = whole if clear else np.nan

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.backends import derive_lanes, derive_parts, derive_screen, lanes
+from portfolio_margin.backends import derive_lanes, derive_parts, derive_screen, lanes, steps
 from portfolio_margin.backends import numba as accounts
 from portfolio_margin.backends.derive_parts import (
     AGAIN,
@@ -50,9 +50,9 @@ def _steps_template(tag: str) -> Any:
         odd = 0
         for p in range(first, last):
             n, q = instrument_idx[p], quantity[p]
-            steps = q * per_unit[n]
-            whole = lanes.nearest(steps)
-            clear = abs(steps - whole) + abs(steps) * accounts.QUOTIENT_ROUNDING <= accounts.CLEARLY_WHOLE
+            quotient = q * per_unit[n]
+            whole = lanes.nearest(quotient)
+            clear = steps.is_clear(quotient, whole)
             held[p - first] = whole if clear else 0.0
             units = q * option_units[n]
             short[p - first] = -units if units < 0.0 else 0.0
@@ -102,8 +102,8 @@ def _odd_template(tag: str) -> Any:
         mm, im, bound, doubtful = counted
         for p in range(first, last):
             n, q = instrument_idx[p], quantity[p]
-            steps = q * per_unit[n]
-            if abs(steps - lanes.nearest(steps)) + abs(steps) * accounts.QUOTIENT_ROUNDING <= accounts.CLEARLY_WHOLE:
+            quotient = q * per_unit[n]
+            if steps.is_clear(quotient, lanes.nearest(quotient)):
                 continue
             if per_unit[n] == per_unit[n]:
                 doubtful += 1
@@ -234,7 +234,7 @@ def _entry_template(tag: str) -> Any:
 def _kernel(width: int, folded: int) -> Any:
     """The kernel for sums of a width and gains of another."""
     vector, fold = lanes.operations(width), derive_lanes.operations(width, folded)
-    tag = f"{width} {folded} {XP.source_hash(lanes, derive_lanes, derive_parts)}"
+    tag = f"{width} {folded} {XP.source_hash(lanes, derive_lanes, derive_parts, steps)}"
 
     def part(template: Any, names: dict[str, Any], **options: Any) -> Any:
         return XP.compile_kernel(template(""), tag, None, names, fastmath=False, **options)

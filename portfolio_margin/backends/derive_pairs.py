@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from portfolio_margin.backends import derive_parts, lanes, steps
-from portfolio_margin.backends.steps import CLEARLY_WHOLE, QUOTIENT_ROUNDING
 from portfolio_margin.kernel_inputs import Positions
 from pricing.arrays import FloatArray, IntArray
 from pricing.xp import numba as XP
@@ -86,7 +85,7 @@ def _read_template(tag: str) -> Any:
                     n, q = instrument_idx[p], quantity[p]
                     quotient = q * per_unit[n]
                     whole = lanes.nearest(quotient)
-                    clear = abs(quotient - whole) + abs(quotient) * QUOTIENT_ROUNDING <= CLEARLY_WHOLE
+                    clear = IS_CLEAR(quotient, whole)  # noqa: F821
                     asset = per_unit[n] != per_unit[n]
                     here = whole if clear else (q if asset else 0.0)
                     doubtful += 0 if clear or asset else 1
@@ -119,7 +118,7 @@ def _reader() -> Any:
     """The kernel that reads a block."""
     tag = XP.source_hash(lanes, derive_parts, steps)
     net = XP.compile_kernel(derive_parts.naked_template(""), tag, None, fastmath=False)
-    names = {"AT": lanes.address, "NAKED": net}
+    names = {"AT": lanes.address, "NAKED": net, "IS_CLEAR": steps.is_clear}
     return XP.compile_kernel(_read_template(""), tag, None, names, fastmath=False)
 
 

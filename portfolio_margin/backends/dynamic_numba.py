@@ -152,7 +152,7 @@ def _expiry_template(tag: str) -> Any:
             n, q = lanes.take(instrument_idx, p), lanes.take(quantity, p)
             ratio = q * lanes.take(per_unit, n)
             units = lanes.nearest(ratio)
-            if not abs(ratio - units) + abs(ratio) * steps.QUOTIENT_ROUNDING <= steps.CLEARLY_WHOLE:
+            if not steps.is_clear(ratio, units):
                 units, off = UNITS(q, unit[n], contract[n], long_weight[n])  # noqa: F821
                 doubtful += off
                 if not contract[n]:

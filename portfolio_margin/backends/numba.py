@@ -17,7 +17,6 @@ import numpy as np
 
 from portfolio_margin.backends import compact, lanes, screen_numba, steps
 from portfolio_margin.backends.screen_numba import Screen
-from portfolio_margin.backends.steps import CLEARLY_WHOLE, QUOTIENT_ROUNDING
 from portfolio_margin.kernel_inputs import (
     EXACT_LIMIT,
     NO_FAULTS,
@@ -117,7 +116,7 @@ def _sweep_template(tag: str) -> Any:
                         n = lanes.take(instrument_idx, p)
                         steps = lanes.take(quantity, p) * lanes.take(per_unit, n)
                         units = lanes.nearest(steps)
-                        if not abs(steps - units) + abs(steps) * QUOTIENT_ROUNDING <= CLEARLY_WHOLE:
+                        if not IS_CLEAR(steps, units):  # noqa: F821
                             units, left = 0.0, True
                         total = ADD_ROW(total, values, n, units)  # noqa: F821
                         added += abs(units)
@@ -131,7 +130,7 @@ def _sweep_template(tag: str) -> Any:
                     for p in range(start[r], start[r + 1]):
                         n = instrument_idx[p]
                         steps = quantity[p] * per_unit[n]
-                        if abs(steps - lanes.nearest(steps)) + abs(steps) * QUOTIENT_ROUNDING <= CLEARLY_WHOLE:
+                        if IS_CLEAR(steps, lanes.nearest(steps)):  # noqa: F821
                             continue
                         units, off = UNITS(quantity[p], unit[n], contract[n], long_weight[n])  # noqa: F821
                         if chunk == 0:
@@ -163,6 +162,7 @@ def _sweep(width: int) -> Any:
     vector = lanes.operations(width)
     names = {
         "ZEROS": vector.zeros, "ADD_ROW": vector.add_row, "ADD_ROUNDED": vector.add_rounded, "UNITS": steps.looked_at,
+        "IS_CLEAR": steps.is_clear,
         "LOWEST": vector.lowest, "STORE": vector.store, "WIDTH": width,
     }  # fmt: skip
     tag = f"{width} {XP.source_hash(lanes, steps)}"

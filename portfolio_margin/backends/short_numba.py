@@ -26,7 +26,7 @@ def _template(tag: str) -> Any:
                 if q < 0.0 and option[n]:
                     sold = -q * per_unit[n]
                     units = lanes.nearest(sold)
-                    if not abs(sold - units) + abs(sold) * steps.QUOTIENT_ROUNDING <= steps.CLEARLY_WHOLE:
+                    if not steps.is_clear(sold, units):
                         units, off = UNITS(-q, unit[n], True, 1.0)  # noqa: F821
                         doubtful += off
                     total += units * rate[n]

@@ -15,6 +15,12 @@ CLEARLY_WHOLE = 0.5 * STEP_TOLERANCE
 QUOTIENT_ROUNDING = 2.0**-51
 
 
+@numba.njit(nogil=True, error_model="numpy", forceinline=True)
+def is_clear(quotient: float, whole: float) -> bool:
+    """Whether a quotient by the step is clearly the whole number nearest to it; false for one that is no number."""
+    return abs(quotient - whole) + abs(quotient) * QUOTIENT_ROUNDING <= CLEARLY_WHOLE
+
+
 @numba.njit(nogil=True, error_model="numpy")
 def looked_at(quantity: float, unit: float, contract: bool, long_weight: float) -> tuple[float, bool]:
     """Rows that a position holds, where a look at the quotient is not enough, and whether it is off its step."""

@@ -132,8 +132,7 @@ def race_accounts(accounts: int, threads: int, rounds: int) -> dict[str, Any]:
     print(
         f"  bound of the second-level cache: {bound:.1f} ms for {single / 1e9:.1f} GB of rows in single precision; the "
         f"kernel takes {best / bound:.2f} times as long (goal: at most {goals.CACHE_BOUND:g}), and "
-        f"{best * rate / (1e3 * packed):.2f} "
-        f"times what its own {packed / 1e9:.1f} GB in 16 bits take"
+        f"{best * rate / (1e3 * packed):.2f} times as long as its own {packed / 1e9:.1f} GB in 16 bits would take"
     )
     goals.of_full_size(accounts)
     return {"title": title, "contestants": rows, "cache_bound_ms": bound}

@@ -101,7 +101,7 @@ def kernel_positions(book: Book, arrays: RiskArrays, netting: str | None) -> Pos
 def kernel_table(arrays: RiskArrays, rows: FloatArray, haircut: FloatArray | None) -> Table:
     """Rows as the kernels take them."""
     asset = arrays.is_collateral
-    weight = np.ones(len(arrays)) if haircut is None else 1.0 - np.asarray(haircut, dtype=np.float64)
+    weight = np.ones(len(arrays)) if haircut is None else 1.0 - _checked(haircut, arrays)
     return Table(
         rows=np.ascontiguousarray(rows),
         unit=arrays.unit,
@@ -111,6 +111,18 @@ def kernel_table(arrays: RiskArrays, rows: FloatArray, haircut: FloatArray | Non
         rounded=arrays.tick is not None,
         kept={},
     )
+
+
+def _checked(haircut: FloatArray, arrays: RiskArrays) -> FloatArray:
+    """One finite number for each row; ConfigError."""
+    found = np.asarray(haircut, dtype=np.float64)
+    if found.shape != (len(arrays),):
+        raise ConfigError(
+            f"haircut = an array of shape {found.shape}: must be one number for each of {len(arrays)} rows"
+        )
+    for row in np.flatnonzero(~np.isfinite(found))[:1]:
+        raise ConfigError(f"haircut of {arrays.instrument_id[row]} = {found[row]}: must be a finite number")
+    return found
 
 
 @of_arrays
@@ -146,19 +158,27 @@ def check_faults(book: Book, arrays: RiskArrays, found: Faults, account: IntArra
         name = book.account_id[account[row]]
         needed = arrays.tick * 2.0 ** np.ceil(np.log2(found.magnitude[row] / EXACT_LIMIT) + 1)
         remedy = f"revalue with tick={needed:.1e} or more" if needed <= 1.0 else "no tick up to 1 would fit"
-        raise NumericalError(f"account {name} is too large for exact sums at tick {arrays.tick:g}: {remedy}")
+        largest = _largest(book, arrays, int(account[row]))
+        raise NumericalError(
+            f"account {name} is too large for exact sums at tick {arrays.tick:g} ({largest}): {remedy}"
+        )
 
 
 def _not_finite(book: Book, arrays: RiskArrays, account: int) -> str:
     """Why a sum of an account is not finite: a risk array, or the largest of its quantities."""
     held = slice(book.position_ptr[account], book.position_ptr[account + 1])
-    row, quantity = book.instrument_idx[held], book.quantity[held]
     name = f"account {book.account_id[account]}"
-    if not np.all(np.isfinite(arrays.rows[row])):
+    if not np.all(np.isfinite(arrays.rows[book.instrument_idx[held]])):
         return f"{name} holds a contract whose risk array is not finite"
+    return f"{name}: a quantity of {_largest(book, arrays, account)} is too large for exact sums"
+
+
+def _largest(book: Book, arrays: RiskArrays, account: int) -> str:
+    """The quantity of most units that an account holds, and of what."""
+    held = slice(book.position_ptr[account], book.position_ptr[account + 1])
+    row, quantity = book.instrument_idx[held], book.quantity[held]
     largest = int(np.argmax(np.abs(quantity / arrays.unit[row])))
-    contract = arrays.instrument_id[row[largest]]
-    return f"{name}: a quantity of {quantity[largest]:g} {contract} is too large for exact sums"
+    return f"{quantity[largest]:g} {arrays.instrument_id[row[largest]]}"
 
 
 def _off_step_problem(book: Book, arrays: RiskArrays, position: int) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import fields, replace
 from typing import Any
 
@@ -257,6 +258,27 @@ def test_haircuts_weigh_long_balances_only() -> None:
         assert book.account_id.tolist() == ["contract", "long", "short"]
         assert after[1] == pytest.approx(0.75 * before[1], abs=1e-6)
         assert np.array_equal(after[[0, 2]], before[[0, 2]])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_haircuts_that_are_none_are_refused(backend: str) -> None:
+    for bad in (np.nan, np.inf):
+        cut = HAIRCUT.copy()
+        cut[-1] = bad
+        told = f"haircut of {re.escape(str(ARRAYS.instrument_id[-1]))} = {bad}: must be a finite number"
+        with pytest.raises(ConfigError, match=told):
+            worst_loss(BOOK, ARRAYS, haircut=cut, backend=backend)
+    with pytest.raises(ConfigError, match=rf"shape \(3,\): must be one number for each of {len(ARRAYS)} rows"):
+        account_pnl(BOOK, ARRAYS, haircut=HAIRCUT[:3], backend=backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_account_that_ticks_cannot_hold_is_named_with_its_largest_quantity(backend: str) -> None:
+    book = book_of({"a": {"BTC": 1.0}, "b": {"BTC": 2.0, "BTC-PERPETUAL": 1e13}})
+    with pytest.raises(
+        NumericalError, match=r"account b is too large for exact sums at tick 1e-06 \(1e\+13 BTC-PERPETUAL\)"
+    ):
+        worst_loss(book, ARRAYS, backend=backend)
 
 
 def test_sums_of_any_rows() -> None:

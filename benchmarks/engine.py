@@ -240,12 +240,12 @@ def single_orders(state: Any, held: Book, orders: Orders) -> dict[str, dict[str,
 def batches(state: Any, accounts: int, orders: Orders, rounds: int) -> dict[str, dict[str, float]]:
     """Nanoseconds an order of a batch: of the kernel on one thread and on two, and of the call."""
     engine, policy, count = MarginEngine(state), state.policy, len(orders.account)
-    given = (*orders, accounts)
+    given, kept = (*orders, accounts), state.ledger.buffers.kept
     calls: dict[str, Callable[[], Any]] = {}
     if policy.kernels is not None:
         for threads in (1, 2):
             name = f"its kernel, {threads} thread(s)"
-            calls[name] = lambda t=threads: policy.kernels.check_orders(policy.table, state.buffers, given, t)
+            calls[name] = lambda t=threads: policy.kernels.check_orders(policy.table, state.buffers, given, t, kept)
     calls[CHECK] = lambda: engine.check(*orders)
     print(f"  {f'a batch of {count:,} orders':<44}{'ns an order':>12}{'of processor':>14}{'a second':>16}")
     found = {}

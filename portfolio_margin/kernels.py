@@ -35,6 +35,8 @@ from scenarios.shocks import ScenarioSet, make
 DAY_MS = 86_400_000
 # The widths of `portfolio_margin.backends.lanes`; more columns are cut into these.
 ACCOUNT_COLUMNS = (16, 32, 48, 64)
+# So many orders of one account, on a table of two contracts, are screened.
+SCREENED_ORDERS = 1_024
 DERIVE_DAY = 1_772_098_865_000  # any day that has a parameter set
 
 
@@ -188,6 +190,7 @@ def _other_orders(scenarios: int) -> None:
     engine = _engine(scenarios)
     engine.what_if("a", [("perpetual", 1.0), ("perpetual", 2.0)])
     engine.check([0], [1], [1.0])
+    engine.check(np.zeros(SCREENED_ORDERS, np.int64), np.ones(SCREENED_ORDERS, np.int64), np.ones(SCREENED_ORDERS))
     engine.apply(PositionsChanged((Fill("a", "perpetual", 1.0),)))
     engine.state.policy.figures(engine.state.ledger, engine.state.ledger.all_rows())
 

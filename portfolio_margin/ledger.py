@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,7 @@ class Buffers:
     figures         (F, K) figures of an account
     used            rows in use of pages, positions and figures
     enough          rows in use from which on a ledger begins to move to others
+    kept            what backends make of the positions and ask for again, by what they call it
     """
 
     pages: IntArray
@@ -62,6 +63,7 @@ class Buffers:
     figures: FloatArray
     used: list[int]
     enough: tuple[int, int, int]
+    kept: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def low(self) -> bool:

@@ -17,7 +17,7 @@ UNIT, CONTRACT, MAGNITUDE, VALUE_TICKS, DELTA_TICKS, SHORT_TICKS, NETTING_SET, R
 LONG_WEIGHT, VALUE, CASH_ROW = range(8, 11)
 COLUMNS = 16
 CACHE_LINE = 64
-TICK, INITIAL_FACTOR, MAINTENANCE_FACTOR, MONEY_STEP, STEPS_PER_UNIT = range(5)
+TICK, INITIAL_FACTOR, MAINTENANCE_FACTOR, MONEY_STEP, STEPS_PER_UNIT, SCENARIOS = range(6)
 
 
 class OrderTable(NamedTuple):
@@ -31,8 +31,8 @@ class OrderTable(NamedTuple):
               for everything but options; VALUE margin currency per contract, what an order at the mark costs;
               CASH_ROW row of what that is paid in, -1 for none; NETTING_SET label of the set, which stand together in
               order of RANK, the place inside an account
-    numbers   (5,) TICK margin currency per tick, INITIAL_FACTOR, MAINTENANCE_FACTOR, MONEY_STEP smallest amount of the
-              margin currency, STEPS_PER_UNIT so many of these are one unit
+    numbers   (6,) TICK margin currency per tick, INITIAL_FACTOR, MAINTENANCE_FACTOR, MONEY_STEP smallest amount of the
+              margin currency, STEPS_PER_UNIT so many of these are one unit, SCENARIOS their number S
     """
 
     rows: FloatArray
@@ -87,7 +87,7 @@ def worst_loss_table(
     columns[:, CASH_ROW], columns[:, RANK] = arrays.cash_row, rank_of(arrays)
     columns[:, NETTING_SET] = 0.0 if netting == "joint" else arrays.underlying_idx
     step = money_step(arrays)
-    numbers = np.array([arrays.tick_size, *factors, step, 10.0 ** money_digits(step)])
+    numbers = np.array([arrays.tick_size, *factors, step, 10.0 ** money_digits(step), arrays.rows.shape[1]])
     columns.flags.writeable = False
     return OrderTable(arrays.rows, columns, freeze(numbers, np.float64))
 

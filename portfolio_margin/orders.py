@@ -145,7 +145,8 @@ def answers(state: State, orders: Columns) -> OrderChecks:
     busy = bool(state.working) and any(row in state.working for row in np.unique(orders[0]).tolist())
     if policy.kernels is not None and policy.tabled and not busy:
         given = (*orders, state.ledger.count)
-        *answers, codes = policy.kernels.check_orders(policy.table, state.buffers, given, policy.threads(count))
+        beside = policy.threads(count), state.ledger.buffers.kept
+        *answers, codes = policy.kernels.check_orders(policy.table, state.buffers, given, *beside)
         if not np.count_nonzero(codes):
             return OrderChecks(*answers)
     _refuse(state, *orders)

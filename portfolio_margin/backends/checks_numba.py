@@ -8,53 +8,55 @@ their parts stand in, since numba's disk cache does not see those change.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 
 from portfolio_margin import kernel_inputs, ledger, order_codes, order_table, statement
-from portfolio_margin.backends import figures, lanes, order_lanes, order_parts, order_sums
-from portfolio_margin.backends.figures import after_order, opened
-from portfolio_margin.backends.order_parts import (
-    INLINED,
-    entry_of,
-    fetch_positions,
-    ledger_at,
-    order_fault,
-    premium_of,
+from portfolio_margin.backends import check_parts, checks_screened, figures, lanes, order_lanes, order_parts, order_sums
+from portfolio_margin.backends.check_parts import (
+    AHEAD,
+    CODE,
+    COLLATERAL,
+    EQUITY,
+    FAULT,
+    FLOOR,
+    KEPT,
+    KNOWN,
+    NUMBERS,
+    SUMMED,
+    account_at,
+    answer,
+    fault_at,
+    fetch_entry,
+    order_at,
 )  # fmt: skip
+from portfolio_margin.backends.figures import opened
+from portfolio_margin.backends.order_parts import entry_of, fetch_positions, ledger_at
 from portfolio_margin.backends.order_sums import ROOM_BEYOND, account_sums
 from portfolio_margin.kernel_inputs import EXACT_LIMIT
-from portfolio_margin.ledger import COUNT, FIGURES, FIRST
-from portfolio_margin.order_codes import AVAILABLE, EXCESS, INEXACT, NO_ACCOUNT, OK, WIDTH
+from portfolio_margin.ledger import COUNT, FIRST
+from portfolio_margin.order_codes import INEXACT, OK
 from pricing.arrays import BoolArray, FloatArray, IntArray, read_only
 from pricing.xp import numba as XP
 
-# Positions lie anywhere in memory: they are fetched for the order that is so many ahead of the one that is worked on,
-# and the place where they stand for the one twice as far.
-AHEAD = 8
 # Of so many orders and accounts, whose positions lie far apart in memory, orders are taken by account: that sorts them.
 MANY = 8_192
+# Of fewer orders, the room that a screen takes costs more than it saves.
+SCREENED_FROM = 512
 # Orders whose amounts are rounded together.
 BLOCK = 32
-# Numbers of an order and of the answer to it, whose last is a verdict: 1 if it fits, 2 if it is allowed, FAULT times
-# its code.
-NUMBERS, FAULT = 4, 1 << 2
+ROOM = KNOWN * BLOCK
 # There are fewer instruments.
 NO_ROW = 2**31
 # Orders are taken by so many first bits of their account.
 BUCKET_BITS = 12
 SOURCES = (
-    lanes, figures, order_lanes, order_parts, order_sums, kernel_inputs, ledger, order_codes, order_table, statement
+    lanes, figures, check_parts, order_lanes, order_parts, order_sums, kernel_inputs, ledger, order_codes, order_table,
+    statement,
 )  # fmt: skip
 TAG = XP.source_hash(*SOURCES)
-
-
-@numba.njit(**INLINED)
-def _fetch_entry(ledger: Any, account: int) -> None:
-    """Ask where the positions of an account stand."""
-    XP.prefetch(ledger[1], entry_of(ledger, account))
 
 
 def _check_template(tag: str) -> Any:
@@ -67,10 +69,7 @@ def _check_template(tag: str) -> Any:
         tag  # noqa: B018 - enters the key of the disk cache
         XP.vector_loop()
         terms, book, given = opened(table), ledger_at(ledger), lanes.address(orders, 0)
-        columns, pages, known = terms[1], book[1], book[4]
-        summed, equity, collateral, kept = XP.scratch(BLOCK), XP.scratch(BLOCK), XP.scratch(BLOCK), XP.scratch(BLOCK)
-        floor, funds, liquidity, verdict = XP.scratch(BLOCK), XP.scratch(BLOCK), XP.scratch(BLOCK), XP.scratch(BLOCK)
-        initial, maintenance, available = XP.scratch(BLOCK), XP.scratch(BLOCK), XP.scratch(BLOCK)
+        pages, known = book[1], XP.scratch(ROOM)
         # Arrays that are bound once: another binding in the loop would count references, which takes as long as a sum.
         most = 0
         for k in range(first, last if terms[4] > 1 else first):
@@ -81,33 +80,24 @@ def _check_template(tag: str) -> Any:
         for start in range(first, last, BLOCK):
             count = min(BLOCK, last - start)
             for j in range(count):
-                at = (start + j) * NUMBERS
-                if start + j + 2 * AHEAD < last and given[at + 2 * AHEAD * NUMBERS] >= 0.0:
-                    _fetch_entry(book, int(given[at + 2 * AHEAD * NUMBERS]))
-                if start + j + AHEAD < last and given[at + AHEAD * NUMBERS] >= 0.0:
-                    fetch_positions(book, int(given[at + AHEAD * NUMBERS]))
-                account, row, contracts = int(given[at]), int(given[at + 1]), given[at + 2]
-                code = order_fault(terms, row, contracts) if account >= 0 else NO_ACCOUNT
-                summed[j] = equity[j] = collateral[j] = kept[j] = floor[j] = funds[j] = liquidity[j] = 0.0
+                k = start + j
+                if account_at(given, k + 2 * AHEAD, last) >= 0:
+                    fetch_entry(book, account_at(given, k + 2 * AHEAD, last))
+                if account_at(given, k + AHEAD, last) >= 0:
+                    fetch_positions(book, account_at(given, k + AHEAD, last))
+                for number in range(KNOWN):
+                    known[number * BLOCK + j] = 0.0
+                code = fault_at(terms, given, k)
                 if code == OK:
-                    entry, order = entry_of(book, account), (row, contracts, *premium_of(columns, row, contracts))
-                    held, before = pages[entry + COUNT], pages[entry + FIGURES] * WIDTH
-                    sums = SUMS(terms, (book[2], book[3]), pages[entry + FIRST], held, order, room)  # noqa: F821
-                    summed[j], _, (equity[j], collateral[j], kept[j], _, floor[j], size) = sums
-                    funds[j], liquidity[j] = known[before + AVAILABLE], known[before + EXCESS]
+                    entry, order = entry_of(book, int(given[k * NUMBERS])), order_at(terms, given, k)
+                    positions, held = (book[2], book[3]), pages[entry + COUNT]
+                    known[SUMMED * BLOCK + j], _, sums = SUMS(terms, positions, pages[entry + FIRST], held, order, room)  # noqa: F821
+                    equity, collateral, kept, _, floor, size = sums
+                    known[EQUITY * BLOCK + j], known[COLLATERAL * BLOCK + j] = equity, collateral
+                    known[KEPT * BLOCK + j], known[FLOOR * BLOCK + j] = kept, floor
                     code = OK if size <= EXACT_LIMIT else INEXACT
-                verdict[j] = FAULT * code
-            # Rounded in a loop of their own, several orders at a time.
-            for j in range(count):
-                sums = equity[j], collateral[j], kept[j], 0.0, floor[j], 0.0
-                initial[j], maintenance[j], available[j], excess = after_order(terms[2], summed[j], sums)
-                fits = available[j] >= 0.0
-                allowed = fits | ((available[j] >= funds[j]) & (excess >= liquidity[j]))
-                verdict[j] += (1.0 if fits else 0.0) + (2.0 if allowed else 0.0)
-            for j in range(count):
-                at = (start + j) * NUMBERS
-                given[at], given[at + 1], given[at + 2] = initial[j], maintenance[j], available[j]
-                given[at + 3] = verdict[j]
+                known[CODE * BLOCK + j] = code
+            answer(terms[2], book, known, BLOCK, given, start, count)
         # The arrays whose addresses were in use are in use to here.
         return len(picked) + len(units) + orders.shape[0]
 
@@ -169,24 +159,48 @@ _in_their_order = XP.compile_kernel(_answers_template(""), TAG, None, fastmath=F
 
 
 def check_orders(
-    table: Any, ledger: Any, orders: tuple[IntArray, IntArray, FloatArray, int], threads: int = 1
+    table: Any,
+    ledger: Any,
+    orders: tuple[IntArray, IntArray, FloatArray, int],
+    threads: int = 1,
+    kept: dict[Any, Any] | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray, BoolArray, IntArray]:
     """(R,) each: initial and maintenance margin and available funds after every order by itself, fits, allowed, a code.
 
     orders  (R,) account, (R,) -> N instrument, (R,) quantity, number of accounts
+    kept    of the buffers of the ledger; None where nothing is to be kept, which is slower in large batches
     """
     account, instrument, quantity, accounts = orders
     count = len(account)
     given, place = np.empty((count, NUMBERS)), np.empty(count, np.int64)
     bits = BUCKET_BITS if min(count, accounts) >= MANY else 0
     _in_turn(read_only(account), read_only(instrument), read_only(quantity), accounts, bits, given, place)
-    check_slice = _check_slice(table[0].shape[1])
     numbers, truths, codes = np.empty((3, count)), np.empty((2, count), np.bool_), np.empty(count, np.int64)
     answers = numbers, truths, codes
+    run = _runner(table, ledger, given, kept)
     if threads == 1:  # of a few orders, functions for threads take as long as the answers
-        check_slice(table, ledger, given, 0, count)
+        run(slice(0, count))
         _in_their_order(given, place, 0, count, *answers)
     else:
-        XP.run_in_threads(lambda part: check_slice(table, ledger, given, part.start, part.stop), count, threads)
+        XP.run_in_threads(run, count, threads)
         XP.run_in_threads(lambda part: _in_their_order(given, place, part.start, part.stop, *answers), count, threads)
     return (*numbers, *truths, codes)
+
+
+def _runner(table: Any, ledger: Any, given: FloatArray, kept: dict[Any, Any] | None) -> Callable[[slice], Any]:
+    """What answers a slice of the orders in turn: by a screen, where there are many."""
+    width, count = table[0].shape[1], len(given)
+    found = None if kept is None or count < SCREENED_FROM else checks_screened.prepared(table, kept, count)
+    if kept is None or found is None or found.screen is None:
+        check_slice = _check_slice(width)
+        return lambda part: check_slice(table, ledger, given, part.start, part.stop)
+    screen, terms = found.screen, (found.long_weight, found.moving)
+    check_screened = checks_screened.check_screened(width, screen.width, TAG)
+    words = checks_screened.words_of(kept, len(ledger[2]), table)
+
+    def run(part: slice) -> Any:
+        own = screen.for_thread(False)
+        read = (*own[:5], tuple(own.room))
+        return check_screened(table, ledger, words, given, part.start, part.stop, read, *terms)
+
+    return run

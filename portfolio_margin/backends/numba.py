@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from portfolio_margin.backends import compact, lanes, screen_numba, steps
-from portfolio_margin.backends.screen_numba import Screen
+from portfolio_margin.backends.screen_numba import SCREEN_PAYS, Screen
 from portfolio_margin.kernel_inputs import (
     EXACT_LIMIT,
     NO_FAULTS,
@@ -38,9 +38,6 @@ OWN_COPY_BYTES = 4 * 2**20
 LARGEST_KEPT = 64 * 2**20
 # Of the bound that spares the exact one: twenty million roundings are less.
 MARGIN_OF_BOUND = 1.0 + 2.0**-20
-# A screen that leaves more than this share of a block to the exact kernel, or to more than packed rows, is no help with
-# the others.
-SCREEN_PAYS = 0.3
 
 
 class Rows(NamedTuple):

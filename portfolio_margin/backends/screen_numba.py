@@ -57,6 +57,9 @@ HALF = 0.5 * (1.0 + 2.0**-20)
 LEAST_MAGNITUDE, LARGEST_MAGNITUDE = 2.0**-20, 2.0**64
 LARGEST_SIZE = 2.0**100
 MOST_POSITIONS = 2**18
+# A screen that leaves more than this share of a block to the exact kernel, or to more than packed rows, is no help with
+# the others.
+SCREEN_PAYS = 0.3
 # Scenarios of an account that are summed one by one; of more, all at once are quicker.
 MOST_LEFT = 4
 # Segments that are screened before their scenarios are summed: they stay in the first caches. Where the table has
@@ -371,8 +374,8 @@ def _screen_template(tag: str) -> Any:
 
 
 @functools.cache
-def _screened(width: int) -> Any:
-    """The kernel for vectors of a width."""
+def screened(width: int) -> Any:
+    """The kernel for vectors of a width; see its template."""
     vector = lanes.operations(width, lanes.IN_SINGLE)
     tag = f"{width} {packed_rows.PRODUCTS} {XP.source_hash(lanes, packed_rows)}"
 
@@ -411,5 +414,5 @@ def screen(segments: Any, made: Compact, apart: Apart, table: Table, prepared: S
     given = segments.start, segments.loss, segments.scenario, segments.size
     columns = tuple(read_only(column) for column in (made.row, made.held, *apart))
     read = (*prepared[:5], tuple(prepared.room)), read_only(table.long_weight)
-    left, unclear = _screened(prepared.width)(given, columns, *read, begins, chosen)
+    left, unclear = screened(prepared.width)(given, columns, *read, begins, chosen)
     return int(left), chosen.view(np.bool_), int(unclear)

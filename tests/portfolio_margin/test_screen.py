@@ -212,12 +212,12 @@ def test_whole_sums_are_as_near_as_the_bound_says(seed: int, scenarios: int, hel
 @pytest.mark.parametrize("products", ["plain", packed_rows.PRODUCTS])
 def test_whole_sums_by_one_instruction_and_by_several(products: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed_rows, "PRODUCTS", products)
-    for made in (screen_numba._screened, packed_rows.add_pair):
+    for made in (screen_numba.screened, packed_rows.add_pair):
         made.cache_clear()
     random = np.random.default_rng(1)
     rows = random.integers(-(10**9), 10**9, (CONTRACTS, 12))
     _same(_positions(_random(2, 200, 30), CONTRACTS), _table(rows))
-    for made in (screen_numba._screened, packed_rows.add_pair):
+    for made in (screen_numba.screened, packed_rows.add_pair):
         made.cache_clear()
 
 

@@ -72,7 +72,9 @@ def what_if(state: State, account: str, orders: Sequence[tuple[str, float]]) -> 
     """
     policy, ledger = state.policy, state.ledger
     row = ledger.accounts.row.get(account, -1) if type(account) is str else -1
-    plain = (type(orders) is list or type(orders) is tuple) and all(_is_plain(order) for order in orders)
+    plain = (type(orders) is list or type(orders) is tuple) and (
+        _is_plain(orders[0]) if len(orders) == 1 else all(_is_plain(order) for order in orders)
+    )
     if plain and policy.kernels is not None and policy.tabled and 0 <= row < ledger.count and row not in state.working:
         if len(orders) == 1:
             name, quantity = orders[0]
@@ -186,23 +188,22 @@ def _answer(
     margined = not post[UNMARGINED]
     covered = margined and post[AVAILABLE] >= 0.0
     no_worse = margined and post[AVAILABLE] >= pre[AVAILABLE] and post[EXCESS] >= pre[EXCESS]
-    # The initialiser of a frozen dataclass sets field
-    # by field through a function, a fifth of the time of a question.
+    # The initialiser of a frozen dataclass sets field by field through a function, a fifth of the time of a question;
+    # all at once, they would be put into a dictionary of their own before.
     answer = object.__new__(WhatIf)
-    answer.__dict__.update(
-        account=account,
-        currency=policy.arrays.currency,
-        pre=_compared(pre),
-        post=_compared(post),
-        pre_status=STATUS_NAMES[int(pre[STATUS])],
-        post_status=STATUS_NAMES[int(post[STATUS])],
-        pre_worst_scenario=policy.labels[int(pre[WORST])],
-        post_worst_scenario=policy.labels[int(post[WORST])],
-        fits=covered,
-        allowed=covered or no_worse,
-        unmargined=not margined,
-        positions_excluded=unseen,
-    )
+    field = answer.__dict__
+    field["account"] = account
+    field["currency"] = policy.arrays.currency
+    field["pre"] = _compared(pre)
+    field["post"] = _compared(post)
+    field["pre_status"] = STATUS_NAMES[int(pre[STATUS])]
+    field["post_status"] = STATUS_NAMES[int(post[STATUS])]
+    field["pre_worst_scenario"] = policy.labels[int(pre[WORST])]
+    field["post_worst_scenario"] = policy.labels[int(post[WORST])]
+    field["fits"] = covered
+    field["allowed"] = covered or no_worse
+    field["unmargined"] = not margined
+    field["positions_excluded"] = unseen
     return answer
 
 

@@ -18,13 +18,18 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PROJECT_FILES := pyproject.toml constraints.txt
 
+# Tests start Python some hundred times; where the environment forbids bytecode, as containers do, each start would compile
+# every module anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test docs bench bench-peers clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.installed
 	$(BIN)/portfolio-margin margin
 
-# Kernels are compiled beside lint and types, once for all workers of the tests.
+# Kernels are compiled beside lint and types, once for all workers of the tests. A worker keeps its half of the tests until the
+# other has none left, so that what the tests of a file share (compiled functions, books, risk arrays) is made once.
 test: $(VENV)/.installed-dev
 	@mkdir -p build
 	@$(BIN)/python -m portfolio_margin warmup --no-jax > build/warmup.txt 2>&1 & warming=$$!; \
@@ -32,7 +37,7 @@ test: $(VENV)/.installed-dev
 	for check in "ruff check ." "ruff format --check ." mypy "lint-imports --no-logo"; do \
 		echo "$(BIN)/$$check"; $(BIN)/$$check; done; \
 	wait $$warming || { cat build/warmup.txt; exit 1; }
-	$(BIN)/pytest -q -n $(WORKERS)
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
@@ -82,11 +87,13 @@ $(VENV)/.created:
 		echo "$(PYTHON) cannot create a virtual environment: install its venv module (Debian and Ubuntu: python3-venv)."; exit 1; }
 	@touch $@
 
-# constraints.txt holds the tested versions for Python 3.11; newer Pythons take the newest releases.
+# constraints.txt holds the tested versions for Python 3.11; newer Pythons take the newest releases. Bytecode is written on all
+# cores, which pip does not do; like pip it passes over files that are for another Python.
 define install
 	@echo "Installing into $(VENV); the first time this fetches about 900 MB and takes a minute or more."
 	@pins=; if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then pins="-c constraints.txt"; fi; \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check $$pins -e '.[$(1)]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile $$pins -e '.[$(1)]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || :
 endef
 
 $(VENV)/.installed: $(PROJECT_FILES) | $(VENV)/.created

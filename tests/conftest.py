@@ -22,14 +22,14 @@ settings.register_profile("portfolio-margin", deadline=None)
 settings.load_profile("portfolio-margin")
 
 
-def pytest_collection_finish() -> None:
-    """The collector of cycles leaves alone what stays for the whole run, tests and modules, and comes less often.
+# The collector of cycles comes less often: a third of the time that tests take to be read, a tenth of what they take to run.
+gc.set_threshold(50_000, 20, 50)
 
-    It would look through some million objects again and again: a tenth of the time.
-    """
+
+def pytest_collection_finish() -> None:
+    """It leaves alone what stays for the whole run, tests and modules: some million objects, again and again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ settings.register_profile("portfolio-margin", deadline=None)
 settings.load_profile("portfolio-margin")
 
 
-# The collector of cycles comes less often: a third of the time that tests take to be read, a tenth of what they take to run.
+# The collector of cycles comes less often: it is a third of the time in which tests are read, a tenth of that in which
+# they run.
 gc.set_threshold(50_000, 20, 50)
 
 

@@ -28,8 +28,7 @@ export PYTHONDONTWRITEBYTECODE :=
 demo: $(VENV)/.installed
 	$(BIN)/portfolio-margin margin
 
-# Kernels are compiled beside lint and types, once for all workers of the tests. A worker keeps its half of the tests until the
-# other has none left, so that what the tests of a file share (compiled functions, books, risk arrays) is made once.
+# Kernels are compiled beside lint and types, once for all workers of the tests.
 test: $(VENV)/.installed-dev
 	@mkdir -p build
 	@$(BIN)/python -m portfolio_margin warmup --no-jax > build/warmup.txt 2>&1 & warming=$$!; \
@@ -37,7 +36,7 @@ test: $(VENV)/.installed-dev
 	for check in "ruff check ." "ruff format --check ." mypy "lint-imports --no-logo"; do \
 		echo "$(BIN)/$$check"; $(BIN)/$$check; done; \
 	wait $$warming || { cat build/warmup.txt; exit 1; }
-	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal
+	$(BIN)/pytest -q -n $(WORKERS)
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs

@@ -18,6 +18,10 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PROJECT_FILES := pyproject.toml constraints.txt
 
+# Tests start Python some hundred times; where the environment forbids bytecode, as containers do, each start would compile
+# every module anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test docs bench bench-peers clean
 .NOTPARALLEL:
 
@@ -82,11 +86,13 @@ $(VENV)/.created:
 		echo "$(PYTHON) cannot create a virtual environment: install its venv module (Debian and Ubuntu: python3-venv)."; exit 1; }
 	@touch $@
 
-# constraints.txt holds the tested versions for Python 3.11; newer Pythons take the newest releases.
+# constraints.txt holds the tested versions for Python 3.11; newer Pythons take the newest releases. Bytecode is written on all
+# cores, which pip does not do; like pip it passes over files that are for another Python.
 define install
 	@echo "Installing into $(VENV); the first time this fetches about 900 MB and takes a minute or more."
 	@pins=; if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then pins="-c constraints.txt"; fi; \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check $$pins -e '.[$(1)]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile $$pins -e '.[$(1)]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || :
 endef
 
 $(VENV)/.installed: $(PROJECT_FILES) | $(VENV)/.created

@@ -43,22 +43,34 @@ def groups(name: str) -> set[str]:
     return {section for section, vectors in content.items() if isinstance(vectors, list) and vectors}
 
 
-def texts(node: ast.AST) -> set[str]:
+def texts(node: ast.AST) -> frozenset[str]:
     """Every string constant below a node."""
-    return {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return frozenset(n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str))
 
 
-def asked_for(module: ast.Module) -> set[str]:
+def called(call: ast.Call) -> str:
+    """The last name of what is called; "" where it has none."""
+    function = call.func
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def asked_for(module: ast.Module) -> frozenset[str]:
     """The groups that a test file asks for by name, itself or through the parameters of a test."""
     calls = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
-    return {text for call in calls if ast.unparse(call.func).split(".")[-1] in ASKING for text in texts(call)}
+    return frozenset(text for call in calls if called(call) in ASKING for text in texts(call))
 
 
-def answered(name: str, modules: list[ast.Module]) -> set[str]:
-    """The groups of a vector file that some test file asks for; a derive file by its own name and its section."""
+def answered(name: str, asked: set[str], said: list[frozenset[str]]) -> set[str]:
+    """The groups of a vector file that some test file asks for; a derive file by its own name and its section.
+
+    asked  what test files ask for
+    said   every text of each of them
+    """
     if name in GROUP_FIELDS:
-        return groups(name) & set().union(*(asked_for(module) for module in modules))
-    return groups(name) & set().union(*(texts(module) for module in modules if name in texts(module)))
+        return groups(name) & asked
+    return groups(name) & set().union(*(own for own in said if name in own))
 
 
 def test_every_group_of_vectors_is_answered_or_listed() -> None:
@@ -66,7 +78,8 @@ def test_every_group_of_vectors_is_answered_or_listed() -> None:
     files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if path.name != here]
     modules = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
     found = {(name, group) for name in reference_files() for group in groups(name)}
-    run = {(name, group) for name in reference_files() for group in answered(name, modules)}
+    asked, said = set().union(*map(asked_for, modules)), list(map(texts, modules))
+    run = {(name, group) for name in reference_files() for group in answered(name, asked, said)}
     listed = {(name, group) for name, names in UNANSWERED.items() for group in names}
     assert found, f"no vector file found; set {REFERENCE_VARIABLE}"
     unknown = sorted(found - run - listed)

@@ -29,7 +29,7 @@ from portfolio_margin.backends.order_parts import (
 )  # fmt: skip
 from portfolio_margin.backends.order_sums import NONE, ROOM_BEYOND
 from portfolio_margin.ledger import COUNT, FIRST
-from portfolio_margin.order_codes import ASSET, NO_CASH, OK, WIDTH
+from portfolio_margin.order_codes import ASSET, NO_CASH, OK, TOLD, WIDTH
 from portfolio_margin.order_table import CASH_ROW, COLUMNS, OrderKernels
 from pricing.arrays import FloatArray, IntArray
 from pricing.xp import numba as XP
@@ -108,7 +108,7 @@ def _orders_template(tag: str) -> Any:
 
 def _order_template(tag: str) -> Any:
     def after_order(words: Any, account: int, row: int, quantity: float) -> Any:
-        """`after_orders` of one order: its code, and figures before and after as numbers of Python."""
+        """`after_orders` of one order: its code, and the first TOLD figures before and after as numbers of Python."""
         tag  # noqa: B018 - enters the key of the disk cache
         terms, book = _pointed(lanes.address(words, 0))
         block = np.empty(2 * WIDTH + 2 + _room_of(book[1][entry_of(book, account) + COUNT], 1), np.int64)
@@ -201,7 +201,7 @@ TAG = XP.source_hash(checks_numba, *checks_numba.SOURCES)
 @functools.cache
 def _compiled(template: Any, width: int) -> Any:
     """The kernel of a template for tables whose rows are so wide; it compiles when it is first called."""
-    names = {"FIGURES": account_figures(width), "FIGURES_AT": lanes.numbers_at(WIDTH)}
+    names = {"FIGURES": account_figures(width), "FIGURES_AT": lanes.numbers_at(TOLD)}
     after = XP.bound(_figures_after_template(""), names, str(width))
     names["FIGURES_AFTER"] = numba.njit(**INLINED)(after)
     return XP.compile_kernel(template(""), f"{width} {TAG}", None, names, fastmath=False)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from portfolio_margin import largest_order, what_if
+from portfolio_margin import largest_order, order_codes, what_if
 from portfolio_margin.backends import checks_numba
 from portfolio_margin.charges import short_option_rows
 from portfolio_margin.engine import MarginEngine
@@ -19,7 +19,7 @@ from portfolio_margin.events import CollateralChanged, Fill, PositionsChanged
 from portfolio_margin.largest_order import LargestOrder
 from portfolio_margin.margin import Amounts
 from portfolio_margin.models import worst_case
-from portfolio_margin.order_codes import COLLATERAL, NAMES
+from portfolio_margin.order_codes import NAMES
 from portfolio_margin.sensitivities import COMPARED
 from portfolio_margin.state import start
 from pricing import ConfigError, DataError, EngineError
@@ -58,7 +58,7 @@ def engine_of(name: str) -> MarginEngine:
 
 
 def test_figures_begin_with_what_is_compared() -> None:
-    assert NAMES[:COLLATERAL] == COMPARED
+    assert NAMES[: order_codes.COMPARED] == COMPARED
     # The option value that a balance is without is told by statements; figures have the balance itself.
     assert set(NAMES) == set(Amounts._fields) - {"charges", "unseen", "orders", "uncounted_option_value"}
 

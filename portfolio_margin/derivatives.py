@@ -65,8 +65,10 @@ def quantity_derivatives(
         unknown = ~np.isin(np.arange(len(given)), np.unique(given, return_index=True)[1])
     if np.any(unknown):
         place = int(np.argmax(unknown))
-        remedy = f"must be rows of the risk arrays, 0 to {len(arrays) - 1}, of contracts and each once"
-        raise DataError([Problem("quantity_derivatives", place, "rows", np.asarray(rows)[place], remedy)])
+        remedy = (
+            f"must be rows of the risk arrays, 0 to {len(arrays) - 1}, of contracts and each once; index_of() has them"
+        )
+        raise DataError([Problem("quantity_derivatives", place + 1, "rows", given[place].item(), remedy)])
     trials = prepare_trials(book.select(account), arrays, model, rows)
     step = steps_of(trials)
     still = np.zeros((1, len(rows)))

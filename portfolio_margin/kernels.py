@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,6 @@ from scenarios.shocks import ScenarioSet, make
 DAY_MS = 86_400_000
 # The widths of `portfolio_margin.backends.lanes`; more columns are cut into these.
 ACCOUNT_COLUMNS = (16, 32, 48, 64)
-# So many orders of one account, on a table of two contracts, are screened.
-SCREENED_ORDERS = 1_024
 DERIVE_DAY = 1_772_098_865_000  # any day that has a parameter set
 
 
@@ -190,9 +189,21 @@ def _other_orders(scenarios: int) -> None:
     engine = _engine(scenarios)
     engine.what_if("a", [("perpetual", 1.0), ("perpetual", 2.0)])
     engine.check([0], [1], [1.0])
-    engine.check(np.zeros(SCREENED_ORDERS, np.int64), np.ones(SCREENED_ORDERS, np.int64), np.ones(SCREENED_ORDERS))
+    _many_orders(engine)
     engine.apply(PositionsChanged((Fill("a", "perpetual", 1.0),)))
     engine.state.policy.figures(engine.state.ledger, engine.state.ledger.all_rows())
+
+
+def _many_orders(engine: MarginEngine) -> None:
+    """So many that they are screened, and one of them answered."""
+    state, given = engine.state, np.array([[0.0, 1.0, 1.0, 0.0]])
+    kept: dict[Any, Any] = {}
+    names = ("checks_numba", "checks_prepared", "checks_screened")
+    checks, prepared, screened = (import_module(f"portfolio_margin.backends.{name}") for name in names)
+    table = state.policy.table
+    prepared.pays(table, state.buffers, given)
+    found = prepared.prepared(table, kept, prepared.PREPARED_FROM)
+    screened.runner(table, state.buffers, given, kept, found, checks.TAG)(slice(0, 1))
 
 
 def _one_book(instruments: Instruments) -> Book:

@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 
 from portfolio_margin import kernel_inputs, ledger, order_codes, order_table, statement
-from portfolio_margin.backends import check_parts, checks_screened, figures, lanes, order_lanes, order_parts, order_sums
+from portfolio_margin.backends import (
+    check_parts,
+    checks_prepared,
+    checks_screened,
+    figures,
+    lanes,
+    order_lanes,
+    order_parts,
+    order_sums,
+)
 from portfolio_margin.backends.check_parts import (
     AHEAD,
     CODE,
@@ -188,19 +197,10 @@ def check_orders(
 
 
 def _runner(table: Any, ledger: Any, given: FloatArray, kept: dict[Any, Any] | None) -> Callable[[slice], Any]:
-    """What answers a slice of the orders in turn: by a screen, where there are many."""
-    width, count = table[0].shape[1], len(given)
-    found = None if kept is None or count < SCREENED_FROM else checks_screened.prepared(table, kept, count)
-    if kept is None or found is None or found.screen is None:
-        check_slice = _check_slice(width)
-        return lambda part: check_slice(table, ledger, given, part.start, part.stop)
-    screen, terms = found.screen, (found.long_weight, found.moving)
-    check_screened = checks_screened.check_screened(width, screen.width, TAG)
-    words = checks_screened.words_of(kept, len(ledger[2]), table)
-
-    def run(part: slice) -> Any:
-        own = screen.for_thread(False)
-        read = (*own[:5], tuple(own.room))
-        return check_screened(table, ledger, words, given, part.start, part.stop, read, *terms)
-
-    return run
+    """What answers a slice of the orders in turn: by a screen, where that pays."""
+    if kept is not None and len(given) >= SCREENED_FROM and checks_prepared.pays(table, ledger, given):
+        found = checks_prepared.prepared(table, kept, len(given))
+        if found is not None:
+            return checks_screened.runner(table, ledger, given, kept, found, TAG)
+    check_slice = _check_slice(table[0].shape[1])
+    return lambda part: check_slice(table, ledger, given, part.start, part.stop)

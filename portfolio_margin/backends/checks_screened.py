@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
@@ -32,14 +33,15 @@ from portfolio_margin.backends.check_parts import (
     fetch_entry,
     order_at,
 )  # fmt: skip
+from portfolio_margin.backends.checks_prepared import ROW_BITS, Prepared, words_of
 from portfolio_margin.backends.compact import MOST_STEPS
 from portfolio_margin.backends.figures import opened
 from portfolio_margin.backends.order_lanes import word
 from portfolio_margin.backends.order_parts import INLINED, PER_LINE, entry_of, ledger_at
 from portfolio_margin.backends.order_sums import ROOM_BEYOND, account_sums
 from portfolio_margin.backends.packed_rows import LINE
-from portfolio_margin.backends.screen_numba import SCREEN_PAYS, Screen
-from portfolio_margin.kernel_inputs import EXACT_LIMIT, POSITIONS_PER_ROW, Table
+from portfolio_margin.backends.screen_numba import SCREEN_PAYS
+from portfolio_margin.kernel_inputs import EXACT_LIMIT
 from portfolio_margin.ledger import COUNT, FIRST
 from portfolio_margin.order_codes import INEXACT, OK
 from portfolio_margin.order_table import (
@@ -48,12 +50,11 @@ from portfolio_margin.order_table import (
     LONG_WEIGHT,
     MAGNITUDE,
     NETTING_SET,
-    SCENARIOS,
     SHORT_TICKS,
     UNIT,
     VALUE_TICKS,
 )  # fmt: skip
-from pricing.arrays import BoolArray, FloatArray, read_only
+from pricing.arrays import FloatArray
 from pricing.xp import numba as XP
 
 # Orders that are put down before they are screened, and positions of each that there is room for: what they take stays
@@ -62,28 +63,7 @@ BLOCK, USUAL_POSITIONS = 64, 32
 ROOM = KNOWN * BLOCK
 # A word: the row in its lower half, steps in the upper. Of a position that has not been looked at it is 0, and where it
 # stands apart, an asset or more steps than fit, steps are what no others are.
-ROW_BITS = 16
 ROW, UNREAD, APART = np.int32(2**ROW_BITS - 1), np.int32(0), np.int64(-(2**15))
-MOST_ROWS = 2**ROW_BITS
-# Positions that an order is counted as, where it is asked whether a screen pays.
-USUAL_ORDER_POSITIONS = 20
-# Names of what is kept of a ledger's buffers and of a table.
-WORDS, SCREEN = "words", "screen"
-
-
-class Prepared(NamedTuple):
-    """A table as orders are screened with it.
-
-    of           the table, as `laid_out` made it
-    screen       None where a screen would not hold
-    long_weight  (N,) as of `Table`
-    moving       (N,) True for assets that have other rows than zeros
-    """
-
-    of: Any
-    screen: Screen | None
-    long_weight: FloatArray
-    moving: BoolArray
 
 
 @numba.njit(**INLINED)
@@ -211,6 +191,7 @@ def _laid_template(tag: str) -> Any:
                     apart += 1
                 rows[at], held_at[at] = n, np.int32(steps if fits else 0.0)
                 at += 1
+            sets -= 1 if start[sets - 1] == at else 0  # of balances that do not move
         return (at, sets, apart), (equity, collateral, kept, floor, size)
 
     return laid
@@ -363,32 +344,20 @@ def check_screened(width: int, screened_width: int, sources: str) -> Any:
     return XP.compile_kernel(_check_template(""), tag, None, names, fastmath=False)
 
 
-def prepared(table: Any, kept: dict[Any, Any], orders: int) -> Prepared | None:
-    """A table as that many orders are screened with it, which is kept; None where it would not pay, or not hold."""
-    found: Prepared | None = kept.get(SCREEN)
-    if found is None or found.of is not table:
-        values, columns, numbers = table
-        rows, width = len(columns), values.shape[1]
-        if rows > MOST_ROWS:
-            return None
-        # As the table was before it was cut into chunks.
-        every = values.reshape(-1, rows, width).swapaxes(0, 1).reshape(rows, -1)[:, : int(numbers[SCENARIOS])]
-        contract, magnitude = columns[:, CONTRACT] != 0.0, np.abs(every).max(axis=1, initial=0.0)
-        whole = Table(every, columns[:, UNIT], contract, read_only(columns[:, LONG_WEIGHT].copy()), magnitude, True)
-        screen = screen_numba.prepared(whole, orders * USUAL_ORDER_POSITIONS)
-        if screen is None and orders * USUAL_ORDER_POSITIONS < POSITIONS_PER_ROW * rows:
-            return None
-        found = kept[SCREEN] = Prepared(table, screen, whole.long_weight, ~contract & (magnitude > 0.0))
-    return None if found.screen is None else found
+def runner(
+    table: Any, ledger: Any, given: FloatArray, kept: dict[Any, Any], found: Prepared, sources: str
+) -> Callable[[slice], Any]:
+    """What answers a slice of orders, in the order of `checks_numba.in_turn`, in their place.
 
+    kept     of the buffers of the ledger
+    sources  the hash of what the kernels of orders are made of
+    """
+    screen = found.screen
+    kernel, words = check_screened(table[0].shape[1], screen.width, sources), words_of(kept, len(ledger[2]), table)
 
-def words_of(kept: dict[Any, Any], positions: int, table: Any) -> Any:
-    """(P',) words of the positions in buffers of that many, as far as they have been looked at."""
-    _, columns, _ = table
-    of = columns[:, UNIT], columns[:, CONTRACT]
-    made_with, words = kept.get(WORDS, (None, None))
-    if words is None or not all(map(np.array_equal, made_with, of)):
-        # Memory that nobody has looked at takes no room.
-        words = np.zeros(positions, np.int32)
-        kept[WORDS] = of, words
-    return words
+    def run(part: slice) -> Any:
+        own = screen.for_thread(False)
+        terms = (*own[:5], tuple(own.room)), found.long_weight, found.moving
+        return kernel(table, ledger, words, given, part.start, part.stop, *terms)
+
+    return run

@@ -80,6 +80,8 @@ def coded_rows(source: object, columns: tuple[str, str, str], of: Rows | None = 
             return None
         from pyarrow import parquet
 
+        if not set(columns) <= set(parquet.read_schema(source).names):
+            return None
         with parquet.ParquetFile(source, read_dictionary=list(columns[:2])) as file:
             groups = {} if of is None else {"row_groups": list(of.groups)}
             batches = file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns), **groups)

@@ -160,6 +160,9 @@ def _check_same_run(path: Path, head: Mapping[str, Any]) -> None:
     if not isinstance(found, dict):
         found = {}
     told = _differences("", found, wanted)
+    if any(name == "chunk_accounts" for name, _, _ in told):
+        # The digest of a book is that of its parts: cut otherwise, the same one has another.
+        told = [difference for difference in told if difference[0] != "inputs.book"]
     if told:
         raise DataError(
             [Problem(str(path), None, name, value, f"{remedy}; here it is {now}") for name, value, now in told]

@@ -175,7 +175,9 @@ def _opened(path: str) -> Iterator[pyarrow.parquet.ParquetFile]:
     try:
         import pyarrow.parquet
 
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=["account"]) as file:
+        # A column that is not there cannot be a dictionary either.
+        names = [name for name in ("account",) if name in pyarrow.parquet.read_schema(path).names]
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=names) as file:
             yield file
     except ImportError:
         refuse(path, "file type", PARQUET, "reading Parquet needs pyarrow: install portfolio-margin[io]")

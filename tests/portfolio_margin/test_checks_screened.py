@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from portfolio_margin import margin
-from portfolio_margin.backends import checks_numba, checks_screened
+from portfolio_margin.backends import checks_numba, checks_prepared, checks_screened, screen_numba
 from portfolio_margin.engine import MarginEngine
 from portfolio_margin.events import CollateralChanged, Fill, MarketUpdated, PositionsChanged
 from portfolio_margin.models import worst_case
@@ -41,7 +41,9 @@ Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
 @pytest.fixture(autouse=True)
 def _few_orders_are_screened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks_numba, "SCREENED_FROM", 1)
-    monkeypatch.setattr(checks_screened, "USUAL_ORDER_POSITIONS", 10**6)
+    monkeypatch.setattr(checks_prepared, "USUAL_ORDER_POSITIONS", 10**6)
+    monkeypatch.setattr(checks_prepared, "PREPARED_FROM", 1)
+    monkeypatch.setattr(checks_prepared, "pays", lambda *_: True)
 
 
 def state_of(accounts: dict[str, Held], model: Any, scenarios: int = 64) -> State:
@@ -71,7 +73,7 @@ def check_same(state: State, orders: Columns) -> None:
     """Twice: where nothing has been looked at, and where all has."""
     exact, kept = asked(state, orders, None), state.ledger.buffers.kept
     assert asked(state, orders, kept) == exact
-    assert kept[checks_screened.SCREEN].screen is not None
+    assert kept[checks_prepared.SCREEN][1] is not None
     assert asked(state, orders, kept) == exact
     assert asked(state, orders, kept, threads=2) == exact
 
@@ -97,7 +99,7 @@ def test_any_number_of_scenarios(scenarios: int, netting: str) -> None:
     mixed = {"BTC-7D-68000-C": -2.0, "ETH-60D-2050-P": 3.0, "USD": 2e5, "BTC": 0.25}
     state = state_of({"a": mixed, "b": {"ETH-60D-2050-P": -1.0}, "c": {}}, model, scenarios)
     check_same(state, every_order(3, 5))
-    kept = state.ledger.buffers.kept[checks_screened.SCREEN]
+    _, kept = state.ledger.buffers.kept[checks_prepared.SCREEN]
     assert len(kept.screen.columns) == scenarios == state.policy.table[2][SCENARIOS]
 
 
@@ -200,14 +202,41 @@ def test_a_screen_that_tells_nothing_is_left() -> None:
 def test_small_batches_and_many_contracts_are_not_screened(monkeypatch: pytest.MonkeyPatch) -> None:
     state = state_of({"a": {"USD": 1e5}}, JOINT)
     orders, kept = every_order(1, 1), state.ledger.buffers.kept
-    monkeypatch.setattr(checks_screened, "USUAL_ORDER_POSITIONS", 20)
+    monkeypatch.setattr(checks_prepared, "USUAL_ORDER_POSITIONS", 20)
     exact = asked(state, orders, None)
     assert asked(state, orders, kept) == exact
     assert kept == {}
-    monkeypatch.setattr(checks_screened, "USUAL_ORDER_POSITIONS", 10**6)
-    monkeypatch.setattr(checks_screened, "MOST_ROWS", 3)
+    monkeypatch.setattr(checks_prepared, "USUAL_ORDER_POSITIONS", 10**6)
+    monkeypatch.setattr(checks_prepared, "MOST_ROWS", 3)
     assert asked(state, orders, kept) == exact
     assert kept == {}
-    monkeypatch.setattr(checks_screened, "MOST_ROWS", 2**16)
+    monkeypatch.setattr(checks_prepared, "MOST_ROWS", 2**16)
     assert asked(state, orders, kept) == exact
-    assert set(kept) == {checks_screened.SCREEN, checks_screened.WORDS}
+    assert set(kept) == {checks_prepared.SCREEN, checks_prepared.WORDS}
+
+
+def test_small_books_of_orders_make_no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is made of a table that would be thrown away again, tick after tick."""
+    monkeypatch.setattr(checks_prepared, "PREPARED_FROM", 10**6)
+    state = state_of({"a": {"USD": 1e5}}, JOINT)
+    monkeypatch.setattr(screen_numba, "prepared", None)
+    orders = every_order(1, 1)
+    assert asked(state, orders, state.ledger.buffers.kept) == asked(state, orders, None)
+    assert state.ledger.buffers.kept == {}
+
+
+SOUGHT = checks_prepared.pays
+
+
+@pytest.mark.parametrize(
+    ("model", "scenarios", "held", "large", "pays"),
+    [(JOINT, 64, 20, 0, True), (JOINT, 16, 20, 0, False), (PER_SET, 64, 20, 0, True), (JOINT, 64, 20, 12, False),
+     (PER_SET, 64, 2, 0, False), (JOINT, 64, 0, 0, False)],
+)  # fmt: skip
+def test_it_pays_for_many_products_a_netting_set(model: Any, scenarios: int, held: int, large: int, pays: bool) -> None:
+    """Positions by scenarios, against what a netting set costs; not where steps are many."""
+    steps = {name: 40_000 if number < large else 3 for number, name in enumerate(CONTRACTS[:: 70 // 20][:held])}
+    state = state_of({name: {**in_steps(steps), "USD": 1e6} for name in "abc"}, model, scenarios)
+    given = np.zeros((200, checks_numba.NUMBERS))
+    given[:, 0] = np.arange(200) % 4 - 1
+    assert SOUGHT(state.policy.table, state.buffers, given) == pays

@@ -167,9 +167,10 @@ def test_a_model_without_losses_by_netting_set_names_no_near_scenarios() -> None
 
 def test_rows_that_are_none_are_refused() -> None:
     book, arrays, _, model = sample_under("worst_case")
+    contract = int(np.flatnonzero(~arrays.is_collateral)[0])
     for row in (-1, len(arrays), 99_999):
-        with pytest.raises(DataError, match=r"rows = .*must be rows of the risk arrays"):
-            quantity_derivatives(book, arrays, model, ACCOUNT, np.array([0, row]))
+        with pytest.raises(DataError, match=rf"row 2, rows = {row}: must be rows of the risk arrays"):
+            quantity_derivatives(book, arrays, model, ACCOUNT, np.array([contract, row]))
 
 
 @pytest.mark.parametrize("rows", [[3, 3], [3.0], [True], ["BTC-PERPETUAL"], "USD"])

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from portfolio_margin.io.chain import Snapshot
+from portfolio_margin.io.partitions import BookFiles, partitions
 from portfolio_margin.io.positions import read_book, read_collateral, read_positions
 from pricing.errors import DataError
 from tests.portfolio_margin.io_examples import refused, snapshot
@@ -187,6 +188,17 @@ def test_wrong_columns(tmp_path: Path, chain: Snapshot) -> None:
     assert remedy == "missing column instrument"
     [(row, field, value, _)] = refused(lambda: read_collateral(collateral, chain.instruments))
     assert (row, field, value) == (1, "haircut", "extra column")
+
+
+@pytest.mark.parametrize("lacks", ["account", "instrument", "quantity"])
+def test_a_parquet_file_that_lacks_a_column(tmp_path: Path, chain: Snapshot, lacks: str) -> None:
+    """As the same file in CSV, also in parts: Arrow cannot make a dictionary of a column that is not there."""
+    path = tmp_path / "book.parquet"
+    frame = pd.DataFrame({"account": ["a"], "instrument": ["BTC-PERPETUAL"], "quantity": [1.0]}).drop(columns=lacks)
+    frame.to_parquet(path, index=False)
+    for read in (lambda: read_positions(path, chain.instruments), lambda: partitions(BookFiles(str(path)))):
+        with pytest.raises(DataError, match=f"columns = '.*': missing column {lacks}"):
+            read()
 
 
 def test_frames_name_rows_from_one_and_accounts_are_no_decimals(chain: Snapshot) -> None:

@@ -1,0 +1,116 @@
+"""What orders in batch are screened with, `checks_screened`: whether that pays, the table, words of positions.
+
+A screen of a table is made again at every tick, in about a millisecond, once there are so many orders that it pays; the
+words of positions stay for as long as the buffers of a ledger.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from portfolio_margin import ledger, order_table
+from portfolio_margin.backends import check_parts, compact, figures, lanes, order_parts, screen_numba
+from portfolio_margin.backends.check_parts import NUMBERS
+from portfolio_margin.backends.compact import MOST_STEPS
+from portfolio_margin.backends.figures import opened
+from portfolio_margin.backends.order_parts import entry_of, ledger_at
+from portfolio_margin.backends.screen_numba import SCREEN_PAYS, Screen
+from portfolio_margin.kernel_inputs import POSITIONS_PER_ROW, Table
+from portfolio_margin.ledger import COUNT, FIRST
+from portfolio_margin.order_table import COLUMNS, CONTRACT, LONG_WEIGHT, NETTING_SET, SCENARIOS, UNIT
+from pricing.arrays import BoolArray, FloatArray, read_only
+from pricing.xp import numba as XP
+
+# Bits of a word that hold the row, and how many rows there may be.
+ROW_BITS = 16
+MOST_ROWS = 2**ROW_BITS
+# Of fewer orders, making a screen of a table takes longer than it saves; positions that an order is counted as there.
+PREPARED_FROM, USUAL_ORDER_POSITIONS = 8_192, 20
+# Orders whose accounts are looked at first, and products of the exact kernel that a netting set costs a screen.
+SAMPLED, PRODUCTS_OF_SET = 64, 384
+# Packed rows of more bytes lie too far away, for a block of orders at a time.
+LARGEST_PACKED = 4 * 2**20
+# Names of what is kept beside the buffers of a ledger.
+WORDS, SCREEN = "words", "screen"
+SOURCES = (sys.modules[__name__], check_parts, compact, figures, lanes, ledger, order_parts, order_table)
+
+
+class Prepared(NamedTuple):
+    """A table as orders are screened with it.
+
+    screen       of the table
+    long_weight  (N,) as of `Table`
+    moving       (N,) True for assets that have other rows than zeros
+    """
+
+    screen: Screen
+    long_weight: FloatArray
+    moving: BoolArray
+
+
+def _sample_template(tag: str) -> Any:
+    def sample(table: Any, ledger: Any, orders: Any, stride: int) -> tuple[int, int, int]:
+        """Contracts held by the accounts of every so many orders, runs of them in one netting set, and how many are of
+        more steps than fit."""
+        tag  # noqa: B018 - enters the key of the disk cache
+        columns, book, given = opened(table)[1], ledger_at(ledger), lanes.address(orders, 0)
+        held, runs, large = 0, 0, 0
+        for k in range(0, orders.shape[0], stride):
+            if given[k * NUMBERS] < 0.0:
+                continue
+            entry = entry_of(book, int(given[k * NUMBERS]))
+            first, before = book[1][entry + FIRST], np.nan
+            for p in range(first, first + book[1][entry + COUNT]):
+                place = np.int64(book[2][p]) * COLUMNS
+                if columns[place + CONTRACT] != 0.0:
+                    held += 1
+                    runs += columns[place + NETTING_SET] != before
+                    large += not abs(book[3][p]) <= MOST_STEPS * columns[place + UNIT]
+                    before = columns[place + NETTING_SET]
+        return held, runs, large
+
+    return sample
+
+
+_sample = XP.compile_kernel(_sample_template(""), XP.source_hash(*SOURCES), None, fastmath=False)
+
+
+def pays(table: Any, ledger: Any, orders: FloatArray) -> bool:
+    """Whether a screen is quicker for accounts like these: each netting set costs as much as so many products."""
+    held, runs, large = _sample(table, ledger, orders, max(1, len(orders) // SAMPLED))
+    return bool(held * table[2][SCENARIOS] >= PRODUCTS_OF_SET * runs and large <= SCREEN_PAYS * held and held > 0)
+
+
+def prepared(table: Any, kept: dict[Any, Any], orders: int) -> Prepared | None:
+    """A table as that many orders are screened with it, which is kept; None where it would not pay, or not hold."""
+    of, found = kept.get(SCREEN, (None, None))
+    if of is not table:
+        values, columns, numbers = table
+        rows, width = len(columns), values.shape[1]
+        few = orders < PREPARED_FROM or orders * USUAL_ORDER_POSITIONS < POSITIONS_PER_ROW * rows
+        if few or rows > MOST_ROWS or values.size * np.dtype(np.int16).itemsize > LARGEST_PACKED:
+            return None
+        # As the table was before it was cut into chunks.
+        every = values.reshape(-1, rows, width).swapaxes(0, 1).reshape(rows, -1)[:, : int(numbers[SCENARIOS])]
+        contract, magnitude = columns[:, CONTRACT] != 0.0, np.abs(every).max(axis=1, initial=0.0)
+        whole = Table(every, columns[:, UNIT], contract, read_only(columns[:, LONG_WEIGHT].copy()), magnitude, True)
+        screen = screen_numba.prepared(whole, orders * USUAL_ORDER_POSITIONS)
+        moving = ~contract & (magnitude > 0.0)
+        found = None if screen is None else Prepared(screen, whole.long_weight, moving)
+        kept[SCREEN] = table, found
+    return found
+
+
+def words_of(kept: dict[Any, Any], positions: int, table: Any) -> Any:
+    """(P',) words of the positions in buffers of that many, as far as they have been looked at."""
+    _, columns, _ = table
+    of = columns[:, UNIT], columns[:, CONTRACT]
+    made_with, words = kept.get(WORDS, (None, None))
+    if words is None or not all(map(np.array_equal, made_with, of)):
+        # Memory that nobody has looked at takes no room.
+        words = np.zeros(positions, np.int32)
+        kept[WORDS] = of, words
+    return words

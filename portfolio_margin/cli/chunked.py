@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from portfolio_margin.cli.inputs import Options, Session
 from portfolio_margin.cli.output import progress, refuse_overwriting_inputs
 from portfolio_margin.cli.parts_told import tell_parts
+from portfolio_margin.io.part_files import check_room
 from pricing.errors import ConfigError
 
 CHUNK_OPTIONS = (
@@ -51,6 +53,8 @@ def chosen_chunks(values: dict[str, Any], others: dict[str, Any]) -> ChunkedRun 
     if not others["--output"]:
         raise ConfigError("--chunk-accounts needs --output FOLDER for its files")
     refuse_overwriting_inputs()
+    # Before a large book is read in vain.
+    check_room(Path(others["--output"]), resume)
     return ChunkedRun(others["--output"], chunk_accounts, resume)
 
 

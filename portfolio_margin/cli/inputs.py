@@ -111,17 +111,21 @@ MARKET_OPTIONS = (
 )
 BOOK_OPTIONS = (
     click.option(
-        "--positions", metavar="FILE", help="account, instrument, quantity (.csv, .csv.gz, .parquet; - reads CSV)."
+        "--positions",
+        metavar="FILE",
+        help="account, instrument, quantity (.csv, .csv.gz, .parquet, .arrow; - reads CSV).",
     ),
     click.option(
-        "--collateral", metavar="FILE", help="account, currency, amount (.csv, .csv.gz, .parquet; - reads CSV)."
+        "--collateral",
+        metavar="FILE",
+        help="account, currency, amount (.csv, .csv.gz, .parquet, .arrow; - reads CSV).",
     ),
 )
 
 ORDERS_OPTION = click.option(
     "--open-orders",
     metavar="FILE",
-    help="Orders that may fill: account, instrument, quantity, price (.csv, .csv.gz, .parquet; - reads CSV).",
+    help="Orders that may fill: account, instrument, quantity, price (.csv, .csv.gz, .parquet, .arrow; - reads CSV).",
 )
 
 

@@ -56,7 +56,10 @@ class _Order(NamedTuple):
 @click.argument("account")
 @click.option("--order", "orders", metavar="INSTRUMENT=QUANTITY", multiple=True, help="+ buy, - sell; repeatable.")
 @click.option(
-    "--orders", "orders_file", metavar="FILE", help="instrument, quantity (.csv, .csv.gz, .parquet; - reads CSV)."
+    "--orders",
+    "orders_file",
+    metavar="FILE",
+    help="instrument, quantity (.csv, .csv.gz, .parquet, .arrow; - reads CSV).",
 )
 @with_options(*MARKET_OPTIONS, *BOOK_OPTIONS, ORDERS_OPTION, *MARGIN_OPTIONS)
 @output_options

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from portfolio_margin.io.tables import PARQUET, is_arrow, kind_of_name
+from portfolio_margin.io.tables import ARROW, PARQUET, TABLES, is_arrow, kind_of_name
 from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.errors import DataError
 
@@ -62,10 +62,10 @@ class Rows(NamedTuple):
 
 
 def coded_rows(source: object, columns: tuple[str, str, str], of: Rows | None = None) -> CodedRows | None:
-    """The rows of a Parquet file, or of an Arrow table or record batch, with exactly these columns (account, name,
-    number); None for anything else.
+    """The rows of a Parquet or Arrow file, or of an Arrow table or record batch, with exactly these columns (account,
+    name, number); None for anything else.
 
-    of  only some rows of a file; None for all
+    of  only some rows of a Parquet file; None for all
 
     Texts are read without white space around them. None as well where a cell is blank, an account or a name is no text,
     a number is not stored as one of double precision or a whole one, or the file cannot be read.
@@ -76,9 +76,13 @@ def coded_rows(source: object, columns: tuple[str, str, str], of: Rows | None = 
     if not isinstance(source, (str, Path)):
         return None
     try:
-        if kind_of_name(source) != PARQUET:
+        kind = kind_of_name(source, TABLES)
+        if kind not in (PARQUET, ARROW):
             return None
-        from pyarrow import parquet
+        from pyarrow import feather, parquet
+
+        if kind == ARROW:
+            return coded_rows(feather.read_table(source, memory_map=False), columns)
 
         if not set(columns) <= set(parquet.read_schema(source).names):
             return None

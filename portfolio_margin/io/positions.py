@@ -79,9 +79,9 @@ def read_book(
     venue       whose names the instruments have; tells an expired contract from an unknown one
     left_out    contracts that the market's source has and the market has not, and why
 
-    Each is a .csv, .csv.gz or .parquet file, a pandas frame, or an Arrow table or record batch. White space around
-    names does not count. A quantity of zero is kept: it keeps the account in the book. Raises one DataError that lists
-    every bad row of both tables by file and row.
+    Each is a .csv, .csv.gz, .parquet, .arrow or .feather file, a pandas frame, or an Arrow table or record batch.
+    White space around names does not count. A quantity of zero is kept: it keeps the account in the book. Raises one
+    DataError that lists every bad row of both tables by file and row.
     """
     parts = None if collateral is None else coded_rows(collateral, COLLATERAL_COLUMNS)
     book = plain_book(coded_rows(positions, POSITION_COLUMNS), parts, collateral is not None, instruments, market)

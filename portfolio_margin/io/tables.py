@@ -1,4 +1,4 @@
-"""CSV and Parquet files into frames: what a file really is, which columns it has, which line a row stands on."""
+"""CSV, Parquet and Arrow files into frames: what a file really is, which columns it has, which line a row stands on."""
 
 from __future__ import annotations
 
@@ -19,8 +19,13 @@ from pricing.errors import DataError, Problem
 if TYPE_CHECKING:
     import pandas as pd
 
-CSV, PARQUET, JSON = "CSV", "Parquet", "JSON"
-ENDINGS = {".csv": CSV, ".csv.gz": CSV, ".parquet": PARQUET, ".json": JSON, ".json.gz": JSON}
+CSV, PARQUET, JSON, ARROW = "CSV", "Parquet", "JSON", "Arrow"
+ENDINGS = {
+    ".csv": CSV, ".csv.gz": CSV, ".parquet": PARQUET, ".arrow": ARROW, ".feather": ARROW, ".json": JSON,
+    ".json.gz": JSON,
+}  # fmt: skip
+# What tables are read from.
+TABLES = (CSV, PARQUET, ARROW)
 COLUMNS_SHOWN = 12
 LISTED_OF_A_KIND = 8
 OVERFLOW = "\0more"
@@ -44,7 +49,7 @@ class Table(NamedTuple):
 
 
 def read_table(source: str | Path | pd.DataFrame | Table, name: str = "frame") -> Table:
-    """A CSV (plain or gzip) or Parquet file, a pandas frame, an Arrow table, or a table that was read already.
+    """A CSV (plain or gzip), Parquet or Arrow file, a pandas frame, an Arrow table, or a table that was read already.
 
     name   what messages call a frame
 
@@ -55,18 +60,19 @@ def read_table(source: str | Path | pd.DataFrame | Table, name: str = "frame") -
         return source
     if not isinstance(source, (str, Path)):
         return _from_frame(source, name)
-    kind = kind_of_name(source, (CSV, PARQUET))
+    kind = kind_of_name(source, TABLES)
     if kind == JSON:
         refuse(str(source), "file type", "JSON", "expected a table; give a .csv, .csv.gz or .parquet file")
     content = read_bytes(source)
-    return _read_parquet(str(source), content) if kind == PARQUET else table_from_csv(str(source), content)
+    return table_from_csv(str(source), content) if kind == CSV else _read_columns(str(source), content, kind)
 
 
 def kind_of_name(path: str | Path, wanted: Sequence[str] = (CSV, PARQUET, JSON)) -> str:
-    """CSV, Parquet or JSON, by the ending of the name. DataError for any other ending, naming those of `wanted`."""
+    """CSV, Parquet or JSON, by the ending of the name, and Arrow where it is wanted. DataError for any other ending,
+    naming those of `wanted`."""
     lowered = str(path).lower()
     for ending, kind in ENDINGS.items():
-        if lowered.endswith(ending):
+        if lowered.endswith(ending) and (kind != ARROW or ARROW in wanted):
             return kind
     if Path(path).is_dir():
         refuse(str(path), "file", "a folder", "name a file, not the folder it is in")
@@ -97,7 +103,7 @@ def read_bytes(path: str | Path) -> bytes:
             refuse(str(path), "file", str(error), "damaged gzip file; fetch it again")
     if not content.strip():
         refuse(str(path), "file", "empty", "the file holds nothing")
-    expected, found = kind_of_name(path), _kind_of_content(content)
+    expected, found = kind_of_name(path, (*TABLES, JSON)), _kind_of_content(content)
     if found != expected:
         refuse(str(path), "file type", found, _other_kind(found, expected))
     return content
@@ -105,7 +111,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 def _other_kind(found: str, expected: str) -> str:
     """What to do with a file that is not what its name says; another name helps only where its kind can be read."""
-    rename = "rename it or " if found in (CSV, PARQUET, JSON) else ""
+    rename = "rename it or " if found in (*TABLES, JSON) else ""
     return f"its name says {expected}; {rename}save it as {expected}"
 
 
@@ -205,6 +211,8 @@ def _kind_of_content(content: bytes) -> str:
     """What the first bytes say; text that is no JSON counts as CSV."""
     if content[:4] == b"PAR1":
         return PARQUET
+    if content[:6] in (b"ARROW1", b"FEA1\0\0"):
+        return ARROW
     if content[:2] == b"\x1f\x8b":
         return "gzip"
     if content[:4] == b"PK\x03\x04":
@@ -231,15 +239,17 @@ def _from_frame(source: Any, name: str) -> Table:
     return Table(name, source, np.arange(1, len(source) + 1))
 
 
-def _read_parquet(file: str, content: bytes) -> Table:
+def _read_columns(file: str, content: bytes, kind: str) -> Table:
+    """The table of the bytes of a Parquet or an Arrow file."""
     import pandas as pd
 
+    read = pd.read_parquet if kind == PARQUET else pd.read_feather
     try:
-        frame = pd.read_parquet(io.BytesIO(content))
+        frame = read(io.BytesIO(content))
     except ImportError:
-        refuse(file, "file type", PARQUET, "reading Parquet needs pyarrow: install portfolio-margin[io]")
+        refuse(file, "file type", kind, f"reading {kind} needs pyarrow: install portfolio-margin[io]")
     except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
-        refuse(file, "file", str(error).splitlines()[0], "damaged Parquet file; fetch or write it again")
+        refuse(file, "file", str(error).splitlines()[0], f"damaged {kind} file; fetch or write it again")
     return Table(file, frame, np.arange(1, len(frame) + 1))
 
 

@@ -190,6 +190,8 @@ def test_the_command_does_not_go_on_with_the_parameters_of_another_file(run: Any
     (tmp_path / "o" / "part-000001.parquet").unlink()
     check_fails(run("margin", *how, "--params", "c.toml", "--resume"), "parameter_set", "results of another run")
     assert run("margin", *how, "--params", "a.toml", "--resume").code == 0 and contents(tmp_path / "o") == whole
+    # A folder that cannot be gone on with is told before a book is read, however bad that is.
+    check_fails(run("margin", *how, "--positions", "none.csv"), "o, output", "holds results already")
 
 
 def test_folders_with_something_in_them_are_refused(tmp_path: Path) -> None:

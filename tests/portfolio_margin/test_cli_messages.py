@@ -29,7 +29,7 @@ ACCURACIES: dict[str, tuple[str, ...]] = {
     [
         (("margin", "--positions", "adir"), ("adir", "a folder")),
         (("margin", "--market", "adir", "--positions", "p.csv"), ("adir", "a folder")),
-        (("margin", "--positions", "p.txt"), ("unknown ending; known: .csv, .csv.gz, .parquet\n",)),
+        (("margin", "--positions", "p.txt"), ("unknown ending; known: .csv, .csv.gz, .parquet, .arrow, .feather\n",)),
         (("margin", "--positions", "book.csv"), ("zip or Excel", "its name says CSV; save it as CSV")),
         (("fit-surface", "market.json"), ("market.json is a market file of ours", "option chain")),
         (("margin", "p.csv"), ("unexpected extra argument", "positions go after --positions")),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from portfolio_margin.io.arrow_columns import coded_rows
 from portfolio_margin.io.chain import Snapshot
 from portfolio_margin.io.partitions import BookFiles, partitions
 from portfolio_margin.io.positions import read_book, read_collateral, read_positions
@@ -74,8 +75,12 @@ def test_files_of_every_kind_and_frames_give_the_same_book(tmp_path: Path, chain
     frames = pd.read_csv(positions), pd.read_csv(collateral)
     for frame, name in zip(frames, ("p.parquet", "c.parquet"), strict=True):
         frame.astype({frame.columns[1]: "category"}).to_parquet(tmp_path / name)
+        frame.to_feather(tmp_path / name.replace("parquet", "feather"))
+        frame.to_feather(tmp_path / name.replace("parquet", "arrow"), compression="uncompressed")
+    kept = [(tmp_path / f"p.{kind}", tmp_path / f"c.{kind}") for kind in ("parquet", "feather", "arrow")]
+    assert all(coded_rows(p, ("account", "instrument", "quantity")) is not None for p, _ in kept)
     shuffled = frames[0].sample(frac=1, random_state=1), frames[1].iloc[::-1]
-    for pair in (frames, shuffled, (tmp_path / "p.parquet", tmp_path / "c.parquet")):
+    for pair in (frames, shuffled, *kept):
         book = read_book(*pair, chain.instruments, chain.market)
         for field in ("account_id", "account_ptr", "group_key", "group_ptr", "instrument_idx", "quantity"):
             assert np.array_equal(getattr(book, field), getattr(expected, field)), field
@@ -188,6 +193,19 @@ def test_wrong_columns(tmp_path: Path, chain: Snapshot) -> None:
     assert remedy == "missing column instrument"
     [(row, field, value, _)] = refused(lambda: read_collateral(collateral, chain.instruments))
     assert (row, field, value) == (1, "haircut", "extra column")
+
+
+def test_arrow_files_that_are_none(tmp_path: Path, chain: Snapshot) -> None:
+    path, frame = tmp_path / "p.arrow", pd.DataFrame({"account": ["a"], "symbol": ["x"], "quantity": [1.0]})
+    frame.to_feather(path)
+    [(_, field, _, remedy)] = refused(lambda: read_positions(path, chain.instruments))
+    assert (field, remedy) == ("columns", "missing column instrument")
+    path.write_bytes(path.read_bytes()[:200])
+    [(_, field, _, remedy)] = refused(lambda: read_positions(path, chain.instruments))
+    assert (field, remedy) == ("file", "damaged Arrow file; fetch or write it again")
+    path.write_text("account,instrument,quantity")
+    [(_, field, found, remedy)] = refused(lambda: read_positions(path, chain.instruments))
+    assert (field, found, remedy) == ("file type", "CSV", "its name says Arrow; rename it or save it as Arrow")
 
 
 @pytest.mark.parametrize("lacks", ["account", "instrument", "quantity"])

@@ -146,7 +146,7 @@ def test_unknown_endings(tmp_path: Path) -> None:
     path = written(tmp_path, "positions.xlsx", b"PK\x03\x04")
     [(row, field, value, remedy)] = refused(lambda: read_table(path))
     assert (row, field, value) == (None, "file type", ".xlsx")
-    assert remedy == "unknown ending; known: .csv, .csv.gz, .parquet"
+    assert remedy == "unknown ending; known: .csv, .csv.gz, .parquet, .arrow, .feather"
     [(_, _, _, remedy)] = refused(lambda: read_table(written(tmp_path, "p.json", b"{}")))
     assert remedy == "expected a table; give a .csv, .csv.gz or .parquet file"
     assert kind_of_name("a/b.JSON.GZ") == "JSON"

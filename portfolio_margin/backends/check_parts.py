@@ -11,8 +11,9 @@ import numba
 
 from portfolio_margin.backends.figures import after_order
 from portfolio_margin.backends.order_parts import INLINED, entry_of, order_fault, premium_of
+from portfolio_margin.kernel_inputs import EXACT_LIMIT
 from portfolio_margin.ledger import FIGURES
-from portfolio_margin.order_codes import AVAILABLE, EXCESS, NO_ACCOUNT, WIDTH
+from portfolio_margin.order_codes import AVAILABLE, EXCESS, INEXACT, NO_ACCOUNT, OK, WIDTH
 from pricing.xp import numba as XP
 
 # Positions lie anywhere in memory: they are fetched for the order that is so many ahead of the one that is worked on,
@@ -52,6 +53,24 @@ def order_at(terms: Any, given: Any, k: int) -> Any:
     row, contracts = int(given[k * NUMBERS + 1]), given[k * NUMBERS + 2]
     cash, amount = premium_of(terms[1], row, contracts)
     return row, contracts, cash, amount
+
+
+@numba.njit(**INLINED)
+def put_known(known: Any, size: int, j: int, summed: float, sums: Any) -> None:
+    """Put down the sum of worst losses of the j-th account of a block and its equity, collateral, kept and floor; its
+    code is INEXACT where the sum of magnitudes, the last, is beyond whole doubles."""
+    equity, collateral, kept, floor, magnitude = sums
+    known[SUMMED * size + j], known[EQUITY * size + j], known[COLLATERAL * size + j] = summed, equity, collateral
+    known[KEPT * size + j], known[FLOOR * size + j] = kept, floor
+    known[CODE * size + j] = OK if magnitude <= EXACT_LIMIT else INEXACT
+
+
+@numba.njit(**INLINED)
+def put_fault(known: Any, size: int, j: int, code: int) -> None:
+    """Put down what is wrong with the j-th order of a block, and nothing of its account."""
+    for number in range(KNOWN):
+        known[number * size + j] = 0.0
+    known[CODE * size + j] = code
 
 
 @numba.njit(**INLINED)

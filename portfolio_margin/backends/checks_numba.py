@@ -26,27 +26,22 @@ from portfolio_margin.backends import (
 )
 from portfolio_margin.backends.check_parts import (
     AHEAD,
-    CODE,
-    COLLATERAL,
-    EQUITY,
     FAULT,
-    FLOOR,
-    KEPT,
     KNOWN,
     NUMBERS,
-    SUMMED,
     account_at,
     answer,
     fault_at,
     fetch_entry,
     order_at,
+    put_fault,
+    put_known,
 )  # fmt: skip
 from portfolio_margin.backends.figures import opened
 from portfolio_margin.backends.order_parts import entry_of, fetch_positions, ledger_at
 from portfolio_margin.backends.order_sums import ROOM_BEYOND, account_sums
-from portfolio_margin.kernel_inputs import EXACT_LIMIT
 from portfolio_margin.ledger import COUNT, FIRST
-from portfolio_margin.order_codes import INEXACT, OK
+from portfolio_margin.order_codes import OK
 from pricing.arrays import BoolArray, FloatArray, IntArray, read_only
 from pricing.xp import numba as XP
 
@@ -94,18 +89,15 @@ def _check_template(tag: str) -> Any:
                     fetch_entry(book, account_at(given, k + 2 * AHEAD, last))
                 if account_at(given, k + AHEAD, last) >= 0:
                     fetch_positions(book, account_at(given, k + AHEAD, last))
-                for number in range(KNOWN):
-                    known[number * BLOCK + j] = 0.0
                 code = fault_at(terms, given, k)
-                if code == OK:
-                    entry, order = entry_of(book, int(given[k * NUMBERS])), order_at(terms, given, k)
-                    positions, held = (book[2], book[3]), pages[entry + COUNT]
-                    known[SUMMED * BLOCK + j], _, sums = SUMS(terms, positions, pages[entry + FIRST], held, order, room)  # noqa: F821
-                    equity, collateral, kept, _, floor, size = sums
-                    known[EQUITY * BLOCK + j], known[COLLATERAL * BLOCK + j] = equity, collateral
-                    known[KEPT * BLOCK + j], known[FLOOR * BLOCK + j] = kept, floor
-                    code = OK if size <= EXACT_LIMIT else INEXACT
-                known[CODE * BLOCK + j] = code
+                if code != OK:
+                    put_fault(known, BLOCK, j, code)
+                    continue
+                entry, order = entry_of(book, int(given[k * NUMBERS])), order_at(terms, given, k)
+                positions, held = (book[2], book[3]), pages[entry + COUNT]
+                summed, _, sums = SUMS(terms, positions, pages[entry + FIRST], held, order, room)  # noqa: F821
+                equity, collateral, kept, _, floor, size = sums
+                put_known(known, BLOCK, j, summed, (equity, collateral, kept, floor, size))
             answer(terms[2], book, known, BLOCK, given, start, count)
         # The arrays whose addresses were in use are in use to here.
         return len(picked) + len(units) + orders.shape[0]

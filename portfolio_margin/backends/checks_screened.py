@@ -19,11 +19,6 @@ import numpy as np
 from portfolio_margin.backends import check_parts, compact, lanes, order_sums, packed_rows, screen_numba
 from portfolio_margin.backends.check_parts import (
     AHEAD,
-    CODE,
-    COLLATERAL,
-    EQUITY,
-    FLOOR,
-    KEPT,
     KNOWN,
     NUMBERS,
     SUMMED,
@@ -32,6 +27,8 @@ from portfolio_margin.backends.check_parts import (
     fault_at,
     fetch_entry,
     order_at,
+    put_fault,
+    put_known,
 )  # fmt: skip
 from portfolio_margin.backends.checks_prepared import ROW_BITS, Prepared, words_of
 from portfolio_margin.backends.compact import MOST_STEPS
@@ -41,9 +38,8 @@ from portfolio_margin.backends.order_parts import INLINED, PER_LINE, entry_of, l
 from portfolio_margin.backends.order_sums import ROOM_BEYOND, account_sums
 from portfolio_margin.backends.packed_rows import LINE
 from portfolio_margin.backends.screen_numba import SCREEN_PAYS
-from portfolio_margin.kernel_inputs import EXACT_LIMIT
 from portfolio_margin.ledger import COUNT, FIRST
-from portfolio_margin.order_codes import INEXACT, OK
+from portfolio_margin.order_codes import OK
 from portfolio_margin.order_table import (
     COLUMNS,
     CONTRACT,
@@ -218,29 +214,26 @@ def _block_template(tag: str) -> Any:
                 _fetch(book, words, account_at(given, further, last))
             if account_at(given, near, last) >= 0:
                 _fetch_unread(book, words, account_at(given, near, last))
-            for number in range(KNOWN):
-                known[number * BLOCK + count] = 0.0
             code, opens[count] = fault_at(terms, given, k), there[1]
-            if code == OK:
-                entry = entry_of(book, int(given[k * NUMBERS]))
-                first, holds = pages[entry + FIRST], pages[entry + COUNT]
-                used += holds + ROOM_BEYOND
-                if used > room:
-                    break
-                row, contracts, cash, amount = order_at(terms, given, k)
-                order = row, contracts, cash, amount
-                if pays:
-                    positions = words, book[2], book[3]
-                    there, sums = LAID(columns, moving, positions, first, holds, order, into, there)  # noqa: F821
-                    equity, collateral, kept, floor, size = sums
-                else:
-                    summed, _, sums_of = SUMS(terms, (book[2], book[3]), first, holds, order, beyond)  # noqa: F821
-                    known[SUMMED * BLOCK + count] = summed
-                    equity, collateral, kept, _, floor, size = sums_of
-                known[EQUITY * BLOCK + count], known[COLLATERAL * BLOCK + count] = equity, collateral
-                known[KEPT * BLOCK + count], known[FLOOR * BLOCK + count] = kept, floor
-                code = OK if size <= EXACT_LIMIT else INEXACT
-            known[CODE * BLOCK + count] = code
+            if code != OK:
+                put_fault(known, BLOCK, count, code)
+                count += 1
+                continue
+            entry, summed = entry_of(book, int(given[k * NUMBERS])), 0.0
+            first, holds = pages[entry + FIRST], pages[entry + COUNT]
+            used += holds + ROOM_BEYOND
+            if used > room:
+                break
+            row, contracts, cash, amount = order_at(terms, given, k)
+            order = row, contracts, cash, amount
+            if pays:
+                positions = words, book[2], book[3]
+                there, sums = LAID(columns, moving, positions, first, holds, order, into, there)  # noqa: F821
+                equity, collateral, kept, floor, size = sums
+            else:
+                summed, _, sums_of = SUMS(terms, (book[2], book[3]), first, holds, order, beyond)  # noqa: F821
+                equity, collateral, kept, _, floor, size = sums_of
+            put_known(known, BLOCK, count, summed, (equity, collateral, kept, floor, size))
             count += 1
         # The end of the last set.
         opens[count], into[2][there[1]] = there[1], there[0]

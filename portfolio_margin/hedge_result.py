@@ -51,6 +51,7 @@ class Hedge:
     binding     labels of the scenarios behind the planes that bind at the trades
     planes, rounds   of the program: planes found, and programs solved
     notes       what whoever uses the trades must know
+    finished    False where a time limit ended the search
     """
 
     account: str
@@ -68,6 +69,7 @@ class Hedge:
     planes: int
     rounds: int
     notes: tuple[str, ...] = ()
+    finished: bool = True
 
     @property
     def orders(self) -> tuple[tuple[str, float], ...]:
@@ -99,6 +101,7 @@ class Hedge:
             "binding_scenarios": list(self.binding),
             "planes": self.planes,
             "rounds": self.rounds,
+            "finished": self.finished,
             "notes": list(self.notes),
             "positions_excluded": list(self.margins.positions_excluded),
         }

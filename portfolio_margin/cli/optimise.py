@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import click
+import numpy as np
 
 from portfolio_margin.cli.inputs import BOOK_OPTIONS, MARGIN_OPTIONS, MARKET_OPTIONS, with_options
 from portfolio_margin.cli.output import output_options, progress
 from portfolio_margin.cli.trades import TRADE_OPTIONS, TradeInput, show_trades
 from portfolio_margin.hedge_terms import CEILINGS
 from portfolio_margin.optimise import GREEKS, GreekProfile, account_greeks, greek_profile, optimise_book
+from portfolio_margin.search_watch import SearchProgress
 from portfolio_margin.sensitivities import with_orders
 from pricing.errors import ConfigError, DataError, Problem
 
@@ -25,10 +27,28 @@ KEPT = ("delta_cash", "gamma_cash_1pct", "vega", "theta")
 @click.option(
     "--band", "bands", metavar="GREEK=LOW:HIGH", multiple=True, help=f"Instead of --keep: {', '.join(GREEKS)}."
 )
+@click.option(
+    "--time-limit",
+    type=float,
+    metavar="SECONDS",
+    help="End the search with the best it has found by then, and what is proven of it.",
+)
 @with_options(*TRADE_OPTIONS, *MARKET_OPTIONS, *BOOK_OPTIONS, *MARGIN_OPTIONS)
 @output_options
-def command(account: str, measure: str, price: float, keep: float, bands: tuple[str, ...], **shared: Any) -> None:
-    """The trades after which the margin of ACCOUNT is smallest, its Greeks inside their bands."""
+def command(
+    account: str,
+    measure: str,
+    price: float,
+    keep: float,
+    bands: tuple[str, ...],
+    time_limit: float | None,
+    **shared: Any,
+) -> None:
+    """The trades after which the margin of ACCOUNT is smallest, its Greeks inside their bands.
+
+    On the sample it takes half a minute to a minute, with many contracts more; --time-limit SECONDS ends it with the
+    best found by then. Every margin model of a --market will do, SPAN among them (--model span).
+    """
     if not 0.0 <= keep <= 1e6:
         raise ConfigError(f"--keep {keep!r}: must be a share, 0 or more")
     given = TradeInput(shared)
@@ -40,12 +60,12 @@ def command(account: str, measure: str, price: float, keep: float, bands: tuple[
     kept = {name: (now[name] - keep * abs(now[name]), now[name] + keep * abs(now[name])) for name in KEPT}
     profile = GreekProfile(_parsed(bands) or kept, profile.by_contract)
     names = given.instruments(session, account)
-    with progress("optimising", 1) as step:
+    with progress("optimising", None) as step:
         found = optimise_book(
             session.book, session.arrays, session.market, session.model, account, profile,
             instruments=names, costs=given.costs, limits=given.limits, objective=(measure, price),
+            time_limit=time_limit, progress=lambda so_far: step(progress_text(so_far)),
         )  # fmt: skip
-        step("done")
     after = account_greeks(with_orders(session.book.select(account), session.arrays, found.orders), profile)
     greeks = {
         name: {"pre": now[name], "post": after[name], "low": low, "high": high}
@@ -57,6 +77,13 @@ def command(account: str, measure: str, price: float, keep: float, bands: tuple[
     ]
     headline = [f"smallest {measure} + costs with", *within]
     show_trades(found, session, given, headline, {"greeks": greeks})
+
+
+def progress_text(so_far: SearchProgress) -> str:
+    """What a search has found and proven so far, in a line."""
+    found = "none allowed yet" if np.isnan(so_far.best) else f"best {so_far.best:,.2f}"
+    proven = "" if np.isnan(so_far.gap) else f", at least {so_far.bound:,.2f} (gap {100 * so_far.gap:.2g} %)"
+    return f"margin + costs: {found}{proven}; {so_far.programs} programs, {so_far.tried:,} trades tried"
 
 
 def _parsed(bands: tuple[str, ...]) -> dict[str, tuple[float, float]]:

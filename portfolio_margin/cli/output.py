@@ -327,15 +327,18 @@ def quantity_text(value: float) -> str:
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on standard error for work that lasts over a second; call the function after each step."""
+def progress(description: str, total: int | None) -> Iterator[Callable[[str], None]]:
+    """A bar on standard error for work that lasts over a second; call the function after each step.
+
+    total  number of steps; None where nobody knows it: the bar moves to and fro, and the words say how far it is
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        *([] if total is None else [MofNCompleteColumn()]),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Of the time that is left, what one program may take.
-PROGRAM_SHARE = 0.5
+# Of the time that is left, what one program is given: HiGHS looks at its clock between dives only, and may take several
+# times as much.
+PROGRAM_SHARE = 0.25
 
 
 class SearchProgress(NamedTuple):

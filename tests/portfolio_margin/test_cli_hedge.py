@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from portfolio_margin import Target, hedge
+from portfolio_margin.cli.optimise import progress_text
 from portfolio_margin.models import worst_case
+from portfolio_margin.search_watch import SearchProgress
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.hedge_examples import sample_under
 from tests.portfolio_margin.test_cli import check_fails
@@ -40,6 +42,38 @@ def test_what_is_shown_is_what_the_function_finds(run: Any) -> None:
 def test_a_target_that_is_met_needs_no_trades(run: Any) -> None:
     document = json.loads(run("hedge", "iron-condor-07", *PERPETUALS, "--json").out)
     assert (document["trades"], document["cost"]) == ([], "0.00")
+
+
+@pytest.mark.parametrize("model", ["worst_case", "deribit_spm"])
+def test_a_target_that_is_met_is_proven_to_cost_nothing_under_every_model(run: Any, model: str) -> None:
+    met = ("hedge", "iron-condor-07", *PERPETUALS, "--model", model)
+    document = json.loads(run(*met, "--json").out)
+    assert (document["cost"], document["lower_bound"], document["gap"]) == ("0.00", "0.00", 0.0)
+    text = run(*met).out
+    assert "cost 0.00 USD, which is the least possible: no trade costs less than nothing" in text
+    assert "no bound is proven" not in text
+
+
+def test_what_is_not_proven_is_said_in_the_same_words(run: Any) -> None:
+    text = run("optimise", "iron-condor-07", *PERPETUALS, "--model", "deribit_spm", "--time-limit", "30").out
+    assert "USD, no bound is proven" in text
+    assert "best found, and no bound is proven" in text
+
+
+def test_optimise_ends_in_time_and_says_so(run: Any) -> None:
+    asked = ("optimise", "iron-condor-07", *PERPETUALS, "--time-limit", "0")
+    document = json.loads(run(*asked, "--json").out)
+    assert document["finished"] is False
+    assert document["trades"] == []
+    assert "the search was ended after 0 s: the trades are the best found by then" in run(*asked).out
+    check_fails(run(*asked[:-1], "-1"), "time_limit = -1.0")
+
+
+def test_progress_of_a_search_in_words() -> None:
+    proven = progress_text(SearchProgress(2000.0, 1990.0, 7, 1200))
+    assert proven == "margin + costs: best 2,000.00, at least 1,990.00 (gap 0.5 %); 7 programs, 1,200 trades tried"
+    nothing = progress_text(SearchProgress(float("nan"), 1.0, 1, 0))
+    assert nothing == "margin + costs: none allowed yet; 1 programs, 0 trades tried"
 
 
 def test_quotes_and_limits_of_files_and_options(run: Any, tmp_path: Path) -> None:

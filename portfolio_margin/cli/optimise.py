@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 import numpy as np
 
-from portfolio_margin.cli.inputs import BOOK_OPTIONS, MARGIN_OPTIONS, MARKET_OPTIONS, with_options
+from portfolio_margin.cli.inputs import BOOK_OPTIONS, MARGIN_OPTIONS, MARKET_OPTIONS, Session, with_options
 from portfolio_margin.cli.output import output_options, progress
 from portfolio_margin.cli.trades import TRADE_OPTIONS, TradeInput, show_trades
 from portfolio_margin.hedge_terms import CEILINGS
@@ -16,7 +17,8 @@ from portfolio_margin.search_watch import SearchProgress
 from portfolio_margin.sensitivities import with_orders
 from pricing.errors import ConfigError, DataError, Problem
 
-KEPT = ("delta_cash", "gamma_cash_1pct", "vega", "theta")
+DELTA = "delta_cash"
+KEPT = (DELTA, "gamma_cash_1pct", "vega", "theta")
 
 
 @click.command("optimise")
@@ -47,18 +49,20 @@ def command(
     """The trades after which the margin of ACCOUNT is smallest, its Greeks inside their bands.
 
     On the sample it takes half a minute to a minute, with many contracts more; --time-limit SECONDS ends it with the
-    best found by then. Every margin model of a --market will do, SPAN among them (--model span).
+    best found by then. Every margin model will do. Risk arrays of a file, a SPAN risk parameter file too, have no
+    Greek but delta, which alone is kept with --arrays.
     """
     if not 0.0 <= keep <= 1e6:
         raise ConfigError(f"--keep {keep!r}: must be a share, 0 or more")
     given = TradeInput(shared)
     session = given.session()
-    if session.instruments is None or session.market is None:
-        raise ConfigError("optimise needs Greeks, and so a --market; risk arrays of a file have none")
-    profile = greek_profile(session.instruments, session.market, {}, backend=given.options.backend)
+    asked = _parsed(bands)
+    profile = _profile(session, asked, given.options.backend)
     now = account_greeks(session.book.select(account), profile)
-    kept = {name: (now[name] - keep * abs(now[name]), now[name] + keep * abs(now[name])) for name in KEPT}
-    profile = GreekProfile(_parsed(bands) or kept, profile.by_contract)
+    kept = {
+        name: (now[name] - keep * abs(now[name]), now[name] + keep * abs(now[name])) for name in KEPT if name in now
+    }
+    profile = GreekProfile(asked or kept, profile.by_contract)
     names = given.instruments(session, account)
     with progress("optimising", None) as step:
         found = optimise_book(
@@ -77,6 +81,16 @@ def command(
     ]
     headline = [f"smallest {measure} + costs with", *within]
     show_trades(found, session, given, headline, {"greeks": greeks})
+
+
+def _profile(session: Session, asked: Mapping[str, tuple[float, float]], backend: str) -> GreekProfile:
+    """The Greeks of every contract, without bands. ConfigError for bands of Greeks that risk arrays lack."""
+    if session.instruments is not None and session.market is not None:
+        return greek_profile(session.instruments, session.market, {}, backend=backend)
+    lacking = [name for name in asked if name in GREEKS and name != DELTA]
+    if lacking:
+        raise ConfigError(f"--band {lacking[0]}: risk arrays of a file have no Greek but {DELTA}; give a --market")
+    return GreekProfile({}, {DELTA: session.arrays.delta})
 
 
 def progress_text(so_far: SearchProgress) -> str:

@@ -120,3 +120,28 @@ def test_optimise_lowers_the_margin_inside_its_bands(run: Any) -> None:
     assert set(greeks) == {"delta_cash", "gamma_cash_1pct", "vega", "theta"}
     assert all(of["low"] - 1e-6 <= of["post"] <= of["high"] + 1e-6 for of in greeks.values())
     assert any(of["pre"] != of["post"] for of in greeks.values())
+
+
+def test_optimise_on_a_span_file_keeps_delta_alone_and_is_what_margin_says(run: Any, tmp_path: Path) -> None:
+    assert run("arrays", "--output", "market.spn").code == 0
+    held = {"BTC-27MAR26-80000-C": -2.0, "BTC-27MAR26-90000-C": 2.0}
+    (tmp_path / "c.csv").write_text("account,currency,amount\na,USD,100000\n")
+    shared = ("--arrays", "market.spn", "--positions", "p.csv", "--collateral", "c.csv", "--model", "span")
+
+    def write(positions: dict[str, float]) -> None:
+        rows = [f"a,{name},{quantity}\n" for name, quantity in positions.items()]
+        (tmp_path / "p.csv").write_text("account,instrument,quantity\n" + "".join(rows))
+
+    write(held)
+    asked = ("optimise", "a", *shared, "--instruments", "BTC-27MAR26-80000-C", "--instruments", "BTC-27MAR26-90000-C")
+    found = json.loads(run(*asked, "--json").out)
+    assert set(found["greeks"]) == {"delta_cash"}
+    assert float(found["post_initial_margin"]) + float(found["cost"]) <= float(found["pre_initial_margin"])
+    check_fails(run(*asked, "--band", "vega=0:1"), "--band vega: risk arrays of a file have no Greek but delta_cash")
+    wide = json.loads(run(*asked, "--band", "delta_cash=-1e9:1e9", "--json").out)
+    assert wide["trades"]
+    for trade in wide["trades"]:
+        held[trade["instrument"]] = round(held[trade["instrument"]] + trade["quantity"], 8)
+    write(held)
+    (after,) = json.loads(run("margin", *shared, "--json").out)["accounts"]
+    assert float(after["initial_margin"]) == pytest.approx(float(wide["post_initial_margin"]), abs=0.011)

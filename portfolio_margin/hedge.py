@@ -31,7 +31,7 @@ from portfolio_margin.requirement import MarginModel, check_scenarios
 from portfolio_margin.sensitivities import what_if, with_orders
 from portfolio_margin.trial_margins import Trials, prepare_trials
 from pricing.arrays import FloatArray
-from pricing.errors import InfeasibleError
+from pricing.errors import ConfigError, InfeasibleError
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 
@@ -143,6 +143,8 @@ def hedge(
     Source: docs/hedging.md.
     """
     asked = _Asked(target, costs or Costs(), limits or Limits())
+    if asked.limits.time_limit is not None:
+        raise ConfigError("time_limit: only optimise_book takes one; a hedge is searched until it is finished")
     desk = open_desk(book, arrays, market, model, account, instruments, backend)
     search = _search_of(desk, asked)
     if _missed(desk, search, target, nothing := np.zeros(len(desk.trials.rows))) <= 0.0:

@@ -21,7 +21,7 @@ from portfolio_margin.hedge_subsets import fewer_contracts, held_with_some
 from portfolio_margin.hedge_terms import CEILINGS, Costs, Limits
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import MarginModel
-from portfolio_margin.search_watch import SearchProgress, Watch, forever, unheard
+from portfolio_margin.search_watch import Watch, forever
 from portfolio_margin.trial_margins import Trials
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError, InfeasibleError
@@ -104,8 +104,6 @@ def optimise_book(
     costs: Costs | None = None,
     limits: Limits | None = None,
     objective: tuple[str, float] = ("initial_margin", 1.0),
-    time_limit: float | None = None,
-    progress: Callable[[SearchProgress], None] = unheard,
 ) -> Hedge:
     """The trades after which the margin of an account, and what they cost, are smallest, its Greeks inside their bands.
 
@@ -116,56 +114,48 @@ def optimise_book(
     costs        Costs() where None; limits   Limits() where None
     objective    (measure, price): minimised are costs + price x measure, measure "initial_margin" or
                  "maintenance_margin", price 0 or more: what a unit of margin is worth in units of cost
-    time_limit   seconds after which the search ends with the best it has found; None: until it is finished, which is
-                 the only way to the same answer every time
-    progress     called after every step with what is found and proven so far
 
     Trades are whole lots. `gap` is that of the objective; see `hedge` about convexity. Where it is open, shares of
     hedges of the delta and sizes of single contracts are tried too, and the best of all is improved by one contract and
-    by two at a time until nothing is gained. What a time limit cuts short is verified the same way, its gap is that of
-    what was proven by then, and `finished` is False. Raises what `hedge` raises; InfeasibleError where no trades within
+    by two at a time until nothing is gained. What `Limits.time_limit` cuts short is verified the same way, its gap is
+    that of what was proven by then, and `finished` is False. Raises what `hedge` raises; InfeasibleError where no trades within
     the limits bring the Greeks inside their bands, or none were found in time.
     """
     measure, price = objective
     if measure not in CEILINGS:
         raise ConfigError(f"objective measure = {measure!r}: must be one of {', '.join(CEILINGS)}")
     check_bounds(_Price(price), {"price": (0.0, 1e6)})
-    watch = Watch(_clock(time_limit), progress)
-    asked = _Asked(profile, costs or Costs(), limits or Limits(), measure, price, watch)
+    limits = limits or Limits()
+    watch = Watch(_clock(limits.time_limit), limits.progress)
+    asked = _Asked(profile, costs or Costs(), limits, measure, price, watch)
     desk = open_desk(book, arrays, market, model, account, instruments, "numba")
     search, best, bound = _searched(desk, asked)
     if best is None:
         bands = ", ".join(f"{name} in [{low:,.2f}, {high:,.2f}]" for name, (low, high) in profile.bands.items())
-        raise InfeasibleError(f"{account}: {_none_found(watch, time_limit)} its Greeks inside {bands}", np.nan)
+        raise InfeasibleError(f"{account}: {_none_found(asked)} its Greeks inside {bands}", np.nan)
     reached, lots = best
     lower = min(_claimed(search, bound), reached)
     gap = (reached - lower) / max(abs(reached), 1e-12) if np.isfinite(lower) else np.nan
     found = assemble(desk, search, asked.costs, lots, ("", np.nan), (lower, gap))
     if not watch.ended:
         return found
-    note = f"the search was ended after {time_limit:g} s: the trades are the best found by then"
+    note = f"the search was ended after {limits.time_limit:g} s: the trades are the best found by then"
     return replace(found, finished=False, notes=(note, *found.notes))
 
 
 def _clock(time_limit: float | None) -> Callable[[], float]:
-    """() -> seconds left of the limit, from now on. ConfigError where it is none."""
+    """() -> seconds left of the limit, from now on."""
     if time_limit is None:
         return forever
-    check_bounds(_Seconds(time_limit), {"time_limit": (0.0, 1e9)})
     from portfolio_margin.io.clock import countdown
 
     return countdown(time_limit)
 
 
-def _none_found(watch: Watch, time_limit: float | None) -> str:
-    if watch.ended:
-        return f"in {time_limit:g} s, the time limit, no trades were found that bring"
+def _none_found(asked: _Asked) -> str:
+    if asked.watch.ended:
+        return f"in {asked.limits.time_limit:g} s, the time limit, no trades were found that bring"
     return "no trades within the limits bring"
-
-
-@dataclass(frozen=True)
-class _Seconds:
-    time_limit: float
 
 
 @dataclass(frozen=True)

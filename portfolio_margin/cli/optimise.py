@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -65,10 +66,10 @@ def command(
     profile = GreekProfile(asked or kept, profile.by_contract)
     names = given.instruments(session, account)
     with progress("optimising", None) as step:
+        limits = replace(given.limits, time_limit=time_limit, progress=lambda so_far: step(progress_text(so_far)))
         found = optimise_book(
             session.book, session.arrays, session.market, session.model, account, profile,
-            instruments=names, costs=given.costs, limits=given.limits, objective=(measure, price),
-            time_limit=time_limit, progress=lambda so_far: step(progress_text(so_far)),
+            instruments=names, costs=given.costs, limits=limits, objective=(measure, price),
         )  # fmt: skip
     after = account_greeks(with_orders(session.book.select(account), session.arrays, found.orders), profile)
     greeks = {

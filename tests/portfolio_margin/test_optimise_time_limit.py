@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pytest
 
-from portfolio_margin import GreekProfile, Hedge, Limits, optimise_book
+from portfolio_margin import GreekProfile, Hedge, Limits, Target, hedge, optimise_book
 from portfolio_margin.io import clock
 from portfolio_margin.search_watch import SearchProgress, Watch
 from portfolio_margin.sensitivities import with_orders
@@ -48,8 +49,8 @@ def optimised(case: Case, time_limit: float | None, told: list[SearchProgress]) 
     row, names, limits = case
     profile = GreekProfile(bands_of(row), PROFILE.by_contract)
     account = str(books.BOOK.account_id[row])
-    terms: dict[str, Any] = {"instruments": names, "limits": limits, "time_limit": time_limit, "progress": told.append}
-    return optimise_book(*WORLD, account, profile, **terms)
+    searched = replace(limits, time_limit=time_limit, progress=told.append)
+    return optimise_book(*WORLD, account, profile, instruments=names, limits=searched)
 
 
 def objective(found: Hedge) -> float:
@@ -100,13 +101,18 @@ def test_nothing_found_in_time_is_not_told_as_impossible() -> None:
     now = greeks_anew(own(ROW))["vega"]
     profile = GreekProfile({"vega": (now + 0.5 * abs(now), np.inf)}, PROFILE.by_contract)
     with pytest.raises(InfeasibleError, match=r"in 0 s, the time limit, no trades were found that bring its Greeks"):
-        optimise_book(*WORLD, ACCOUNT, profile, instruments=OPEN[1], time_limit=0.0)
+        optimise_book(*WORLD, ACCOUNT, profile, instruments=OPEN[1], limits=Limits(time_limit=0.0))
 
 
 @pytest.mark.parametrize("limit", [-1.0, float("nan"), float("inf"), "soon"])
 def test_limits_that_are_none_are_refused(limit: float) -> None:
     with pytest.raises(ConfigError, match="time_limit"):
-        optimised(OPEN, limit, [])
+        Limits(time_limit=limit)
+
+
+def test_a_hedge_takes_no_time_limit() -> None:
+    with pytest.raises(ConfigError, match="only optimise_book takes one"):
+        hedge(*WORLD, ACCOUNT, Target(), instruments=OPEN[1], limits=Limits(time_limit=1.0))
 
 
 def test_a_watch_says_once_and_for_all_that_time_is_up() -> None:

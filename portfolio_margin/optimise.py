@@ -118,8 +118,8 @@ def optimise_book(
     Trades are whole lots. `gap` is that of the objective; see `hedge` about convexity. Where it is open, shares of
     hedges of the delta and sizes of single contracts are tried too, and the best of all is improved by one contract and
     by two at a time until nothing is gained. What `Limits.time_limit` cuts short is verified the same way, its gap is
-    that of what was proven by then, and `finished` is False. Raises what `hedge` raises; InfeasibleError where no trades within
-    the limits bring the Greeks inside their bands, or none were found in time.
+    that of what was proven by then, and `finished` is False. Raises what `hedge` raises; InfeasibleError where no
+    trades within the limits bring the Greeks inside their bands, or none were found in time.
     """
     measure, price = objective
     if measure not in CEILINGS:

@@ -11,6 +11,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -138,7 +139,7 @@ def deliver(
 
 def excluded_lines(lines: Sequence[str], whose: str = "") -> list[str]:
     """What is said of positions that a model has no rule for: how many, and the first of them."""
-    return [f"{whose}positions excluded: {len(lines) or 'none'}", *(f"  {line}" for line in lines[:EXCLUDED_SHOWN])]
+    return [f"{whose}positions excluded: {count_text(len(lines))}", *(f"  {line}" for line in lines[:EXCLUDED_SHOWN])]
 
 
 def left_out_lines(reasons: Mapping[str, str]) -> list[str]:
@@ -318,6 +319,16 @@ def number(values: Any, digits: int) -> list[str]:
 def _unsigned_zero(text: str) -> str:
     """-0.00 is what rounding leaves of a small negative number; it reads as 0.00."""
     return text.lstrip("-") if set(text) <= set("-0.") else text
+
+
+def amount_text(exact: str) -> str:
+    """An amount in exact decimals as `money` shows one: with thousands separators on a terminal."""
+    return format(Decimal(exact), ",") if exact and sys.stdout.isatty() else exact
+
+
+def count_text(count: int) -> str:
+    """A number of things in a line of text, with thousands separators; none for 0."""
+    return f"{count:,}" if count else "none"
 
 
 def quantity_text(value: float) -> str:

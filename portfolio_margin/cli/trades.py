@@ -15,6 +15,7 @@ from portfolio_margin.cli.output import (
     Column,
     Output,
     chosen_output,
+    count_text,
     deliver,
     excluded_lines,
     moment_text,
@@ -178,7 +179,7 @@ def show_trades(
         *headline, *lines, cost, binding, *found.notes,
         *(excluded_lines(found.margins.positions_excluded) if found.margins.positions_excluded else ()),
         f"{found.model_id}: {parameters_text(identity)}",
-        f"market rows left out: {len(session.told.left_out) or 'none'}", *session.told.remarks(),
+        f"market rows left out: {count_text(len(session.told.left_out))}", *session.told.remarks(),
     ]  # fmt: skip
     title = f"{found.account} under {found.model_id}, market {session.source}"
     show_table(f"{title} at {moment_text(identity['as_of_ms'])}", table, "\n".join(footer))

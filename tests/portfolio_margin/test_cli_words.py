@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from portfolio_margin.cli.book_phase import book_phase
+from portfolio_margin.cli.main import group
 from portfolio_margin.cli.output import amount_text, count_text, excluded_lines
 
 
@@ -27,3 +29,12 @@ def test_amounts_have_separators_on_a_terminal_alone(monkeypatch: pytest.MonkeyP
     assert amount_text("1234567.80") == "1234567.80"
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert [amount_text(text) for text in ("1234567.80", "-0.10", "")] == ["1,234,567.80", "-0.10", ""]
+
+
+def test_an_interrupted_command_says_so_and_exits_as_shells_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(**given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("portfolio_margin.cli.optimise.command.callback", interrupted)
+    done = CliRunner().invoke(group, ["optimise", "iron-condor-07"])
+    assert (done.exit_code, done.output) == (130, "interrupted\n")

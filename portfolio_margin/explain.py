@@ -14,7 +14,7 @@ from portfolio_margin.margin_notes import CollateralLine, collateral_lines
 from portfolio_margin.requirement import EXACT, Contribution, covered
 from portfolio_margin.scenario_moves import ScenarioMoves, moves_of
 from portfolio_margin.statement import MarginStatement, nearest_step
-from pricing.errors import DataError, Problem
+from pricing.errors import ConfigError, DataError, Problem
 from scenarios.risk_arrays import RiskArrays
 
 if TYPE_CHECKING:
@@ -71,7 +71,11 @@ class Explanation:
 
 
 def explain(statement: MarginStatement, book: Book, arrays: RiskArrays, account: str) -> Explanation:
-    """Explain one account of a statement. DataError where book or arrays are not the statement's."""
+    """Explain one account of a statement.
+
+    DataError where book or arrays are not the statement's, ConfigError where an argument is of another kind.
+    """
+    check_kinds(statement, book, arrays)
     row = book.row_of(account)
     if row >= len(statement) or statement.account[row] != account:
         raise DataError([Problem("statement", None, "account", account, "the statement was made for another book")])
@@ -105,6 +109,14 @@ def explain(statement: MarginStatement, book: Book, arrays: RiskArrays, account:
         collateral=collateral_lines(book.select(account), arrays, statement.model),
         scenarios=moves_of(arrays, [*named, str(columns["worst_scenario"][row])], book.select(account)),
     )
+
+
+def check_kinds(statement: MarginStatement, book: Book, arrays: RiskArrays) -> None:
+    """ConfigError for the first of the three that is something else: they are easily given in another order."""
+    kinds = (("statement", statement, MarginStatement), ("book", book, Book), ("arrays", arrays, RiskArrays))
+    for name, given, kind in kinds:
+        if not isinstance(given, kind):
+            raise ConfigError(f"{name} is a {type(given).__name__}: must be a {kind.__name__}")
 
 
 def _marked(lines: list[ExplainedLine], ours: tuple[str, ...]) -> list[ExplainedLine]:

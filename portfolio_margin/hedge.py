@@ -31,7 +31,7 @@ from portfolio_margin.requirement import MarginModel, check_scenarios
 from portfolio_margin.sensitivities import what_if, with_orders
 from portfolio_margin.trial_margins import Trials, prepare_trials
 from pricing.arrays import FloatArray
-from pricing.errors import InfeasibleError
+from pricing.errors import ConfigError, InfeasibleError
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
 
@@ -39,6 +39,10 @@ from scenarios.risk_arrays import RiskArrays
 BINDING = 1e-5
 # Ticks that exact sums of a statement may be off the requirement of real numbers: those of the assets held.
 TICKS = 16.0
+UNPROVEN = (
+    "the requirement is not proven convex in the quantities here: the trades are verified by recomputation and are the "
+    "best found, and no bound is proven"
+)
 NO_BANDS = Bands(np.zeros((0, 0)), np.zeros(0), np.zeros(0))
 
 
@@ -131,13 +135,16 @@ def hedge(
 
     Trades are whole lots at the mark, their cost comes on top. They meet the target by full recomputation. Where the
     requirement is convex in the quantities, as its model declares, they are the cheapest to within `gap`; where it is
-    not declared or found not to be, they are the cheapest found, and `convex` says so.
+    not declared or found not to be, they are the cheapest found, and `convex` says so. No trades at all are the
+    cheapest under every model, since none costs less than nothing: the gap is 0 where the target is met already.
 
     Raises DataError for unknown accounts and contracts, ConfigError for targets, costs and limits out of their bounds,
     InfeasibleError with the nearest value found where no trades within the limits meet the target.
     Source: docs/hedging.md.
     """
     asked = _Asked(target, costs or Costs(), limits or Limits())
+    if asked.limits.time_limit is not None:
+        raise ConfigError("time_limit: only optimise_book takes one; a hedge is searched until it is finished")
     desk = open_desk(book, arrays, market, model, account, instruments, backend)
     search = _search_of(desk, asked)
     if _missed(desk, search, target, nothing := np.zeros(len(desk.trials.rows))) <= 0.0:
@@ -223,7 +230,10 @@ def _result(desk: Desk, search: Search, asked: _Asked, best: Found, bound: float
     # A bound is a sum of binary fractions: never above a cost that was reached, nor below it by the last bits.
     lower = min(max(bound, 0.0), best.cost) if proven else np.nan
     lower = best.cost if best.cost - lower <= ROUNDING * best.cost else lower
-    gap = (best.cost - lower) / best.cost if best.cost > 0.0 else 0.0 if proven or best.cost == 0.0 else np.nan
+    if best.cost == 0.0:
+        # No trade costs less than nothing (`trade_terms`), so that nothing can be cheaper, whatever the requirement.
+        lower = 0.0
+    gap = (best.cost - lower) / best.cost if best.cost > 0.0 else 0.0
     target = asked.target
     return assemble(desk, search, asked.costs, best.lots, (target.measure, target.amount), (lower, gap))
 
@@ -267,16 +277,8 @@ def assemble(
 
 def _notes(search: Search, gap: float, excluded: tuple[str, ...]) -> tuple[str, ...]:
     notes = []
-    if not search.convex:
-        notes.append(
-            "the requirement is not convex in the quantities here: the trades are verified by recomputation and are "
-            "the best found, and no bound is proven"
-        )
-    elif not search.declared:
-        notes.append(
-            "the model does not declare its requirement convex in the quantities here: the trades are verified by "
-            "recomputation and are the best found, and no bound is proven"
-        )
+    if not search.proven and np.isnan(gap):
+        notes.append(UNPROVEN)
     elif np.isfinite(gap) and gap > 10.0 * search.program.gap:
         notes.append(f"the search ended before it was finished: cheaper trades may save up to {100 * gap:.2g} %")
     if excluded:

@@ -8,12 +8,14 @@ contracts bound those of all: a solution either trades the few only, or at least
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from portfolio_margin.hedge_program import INFEASIBLE, SOLVED, STOPPED, Answer, Bands, Plane, Program
+from portfolio_margin.search_watch import forever
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import NumericalError
 
@@ -70,23 +72,31 @@ def relaxed(program: Program, ceiling: float, *, cost_weight: float = 1.0, margi
 
 
 def whole_lots(
-    program: Program, ceiling: float, *, cost_weight: float = 1.0, margin_weight: float = 0.0, most: int = MOST_COLUMNS
+    program: Program,
+    ceiling: float,
+    *,
+    cost_weight: float = 1.0,
+    margin_weight: float = 0.0,
+    most: int = MOST_COLUMNS,
+    left: Callable[[], float] = forever,
 ) -> WholeLots:
     """The best whole lots of the `most` contracts that raise the objective least, and a bound over all contracts.
 
-    More contracts are taken where whole lots of so few do not satisfy the program.
+    More contracts are taken where whole lots of so few do not satisfy the program. left, seconds for the solver.
     """
     weights = {"cost_weight": cost_weight, "margin_weight": margin_weight}
     count = len(program.buy_cost)
     if count <= most:
-        return WholeLots(program.solve(ceiling, whole=np.ones(count, dtype=np.bool_), **weights), np.inf)
+        every = np.ones(count, dtype=np.bool_)
+        return WholeLots(program.solve(ceiling, whole=every, seconds=left(), **weights), np.inf)
     loose = relaxed(program, ceiling, **weights)
     if loose.answer.lots is None:
         return WholeLots(loose.answer, np.inf)
     order = np.lexsort((loose.dearer, loose.answer.lots == 0.0))
     while True:
         few = np.sort(order[:most])
-        answer = narrowed(program, few).solve(ceiling, whole=np.ones(len(few), dtype=np.bool_), **weights)
+        part = narrowed(program, few)
+        answer = part.solve(ceiling, whole=np.ones(len(few), dtype=np.bool_), seconds=left(), **weights)
         if answer.status != INFEASIBLE or most >= count:
             break
         most *= WIDER

@@ -46,11 +46,12 @@ class Hedge:
     lower_bound the least any such trades cost, NaN where none is proven; of a smallest margin, the least objective
     gap         (cost - lower_bound) / cost, or of the objective; 0 where proven best, NaN where nothing is proven
     convex      True where the model declares its requirement convex in the quantities and no trade evaluated speaks
-                against it; False: nothing is proven
+                against it; False: nothing is proven but that no trades cost less than nothing
     margins     the account before and after, the trades filled at the mark; `balance_after` counts their cost as well
     binding     labels of the scenarios behind the planes that bind at the trades
     planes, rounds   of the program: planes found, and programs solved
     notes       what whoever uses the trades must know
+    finished    False where a time limit ended the search
     """
 
     account: str
@@ -68,6 +69,7 @@ class Hedge:
     planes: int
     rounds: int
     notes: tuple[str, ...] = ()
+    finished: bool = True
 
     @property
     def orders(self) -> tuple[tuple[str, float], ...]:
@@ -99,6 +101,7 @@ class Hedge:
             "binding_scenarios": list(self.binding),
             "planes": self.planes,
             "rounds": self.rounds,
+            "finished": self.finished,
             "notes": list(self.notes),
             "positions_excluded": list(self.margins.positions_excluded),
         }

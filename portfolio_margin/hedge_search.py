@@ -22,6 +22,7 @@ from portfolio_margin.hedge_columns import MOST_COLUMNS, WIDER, relaxed, whole_l
 from portfolio_margin.hedge_planes import ROUNDING, Reach, rounding, supported, supporting_plane
 from portfolio_margin.hedge_program import INFEASIBLE, SOLVED, Plane, Program
 from portfolio_margin.hedge_terms import CEILINGS
+from portfolio_margin.search_watch import Watch
 from portfolio_margin.trial_margins import FINE, TrialMargins, Trials, slopes, trial_margins
 from pricing.arrays import BoolArray, FloatArray
 from pricing.instruments import Kind
@@ -63,6 +64,7 @@ class Search:
     convex      False once a plane was contradicted; until then planes are used as if they held
     rounds      programs solved
     seen        trades evaluated, and the requirement there
+    watch       who is told how far it is, and says how long it may go on
     """
 
     trials: Trials
@@ -73,6 +75,7 @@ class Search:
     convex: bool = True
     rounds: int = 0
     seen: list[tuple[FloatArray, float]] = field(default_factory=list)
+    watch: Watch = field(default_factory=Watch)
 
     @cached_property
     def reach(self) -> Reach:
@@ -156,10 +159,11 @@ class Search:
         bound = -np.inf
         centre = np.zeros(len(self.trials.rows))
         for _ in range(MOST_RELAXED_ROUNDS):
-            if not self.convex:
+            if not self.convex or self.watch.over():
                 return bound
             answer = relaxed(self.program, ceiling, **weights).answer
             self.rounds += 1
+            self.watch.step(programs=1)
             if answer.status == INFEASIBLE or answer.lots is None:
                 return np.inf
             bound = max(bound, answer.bound)

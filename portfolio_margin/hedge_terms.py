@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 
 from portfolio_margin.nearest import did_you_mean
 from portfolio_margin.requirement import MarginModel
+from portfolio_margin.search_watch import SearchProgress, unheard
 from pricing.arrays import FloatArray, IntArray
 from pricing.errors import ConfigError, DataError, Problem
 from pricing.instruments import Kind
@@ -88,7 +89,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much may be traded.
+    """How much may be traded, and how far it is searched.
 
     size        contracts of each instrument, either way: one number for all, or contract -> number, or contract ->
                 (sold, bought); None: up to twice the notional of the account in each
@@ -96,15 +97,21 @@ class Limits:
     nodes       branches the solver may look at in one program, 1 to 1e6; what was found until then is used, and its
                 gap stated. A number of branches and not a time, so that the same question has the same answer
     gap         relative gap between costs and their lower bound at which the solver may stop, 0 to 0.5
+    time_limit  seconds, 0 to 1e9, after which `optimise_book` ends with the best it has found and what is proven of it;
+                None: when it is finished, which alone has the same answer every time. A hedge takes none
+    progress    called after every step of `optimise_book` with what is found and proven so far
     """
 
     size: float | Mapping[str, float | tuple[float, float]] | None = None
     total_cost: float | None = None
     nodes: int = 200
     gap: float = 1e-3
+    time_limit: float | None = None
+    progress: Callable[[SearchProgress], None] = unheard
 
     def __post_init__(self) -> None:
-        check_bounds(self, {"nodes": (1, 1e6), "gap": (0.0, 0.5)})
+        timed = {} if self.time_limit is None else {"time_limit": (0.0, 1e9)}
+        check_bounds(self, {"nodes": (1, 1e6), "gap": (0.0, 0.5), **timed})
         if self.total_cost is not None and not (_is_number(self.total_cost) and 0.0 <= self.total_cost < np.inf):
             raise ConfigError(f"total_cost = {self.total_cost!r}: must be a finite number, 0 or more, or None")
         given = self.size.values() if isinstance(self.size, Mapping) else (self.size,)

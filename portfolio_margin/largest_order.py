@@ -33,7 +33,8 @@ ROUNDINGS = 4
 class LargestOrder:
     """The largest order that is allowed, as in `WhatIf`: it fits, or leaves an account that is short no worse off.
 
-    quantity  contracts, + buy; 0 where no order is allowed
+    quantity  contracts, signed as orders are: above 0 to buy, below 0 to sell, so that -50 says that 50 may be sold,
+              and goes into `what_if` as it is; 0 where no order is allowed
     bound_by  "margin": one step more is not; "limit": `limit` is, or whatever sums can be computed exactly
     proven    True where the model declares funds concave in the size, so that no larger order is allowed (of an account
               that covers its margin up to the rounding of amounts to cents); False where sizes were sampled, so that
@@ -51,7 +52,9 @@ def largest_order(state: State, account: str, instrument: str, side: str, limit:
 
     account, instrument   names
     side   "buy" or "sell"
-    limit  contracts, at least a step; the search ends there
+    limit  contracts, without a sign, at least a step; the search ends there
+
+    The `quantity` found has the sign of the side: below 0 where it sells.
 
     A smaller order need not be allowed: of an account that is short, a small one may cost excess liquidity while a
     larger one covers the initial margin. Where the model declares what funds are made of convex, sizes that cover the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from portfolio_margin.hedge_subsets import fewer_contracts, held_with_some
 from portfolio_margin.hedge_terms import CEILINGS, Costs, Limits
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.requirement import MarginModel
+from portfolio_margin.search_watch import Watch, forever
 from portfolio_margin.trial_margins import Trials
 from pricing.arrays import FloatArray
 from pricing.errors import ConfigError, InfeasibleError
@@ -32,6 +33,8 @@ from scenarios.shocks import check_bounds
 # Trades evaluated to improve what a program found, and contracts that are tried two at a time.
 MOST_PROBED = 60_000
 MOST_PAIRED = 12
+# Trades evaluated before the clock is looked at again.
+AT_ONCE = 1_000
 GREEKS = ("delta_cash", "gamma_cash_1pct", "vega", "vega_norm", "theta", "rho", "volga")
 
 
@@ -114,23 +117,45 @@ def optimise_book(
 
     Trades are whole lots. `gap` is that of the objective; see `hedge` about convexity. Where it is open, shares of
     hedges of the delta and sizes of single contracts are tried too, and the best of all is improved by one contract and
-    by two at a time until nothing is gained. Raises what `hedge` raises; InfeasibleError where no trades within the
-    limits bring the Greeks inside their bands.
+    by two at a time until nothing is gained. What `Limits.time_limit` cuts short is verified the same way, its gap is
+    that of what was proven by then, and `finished` is False. Raises what `hedge` raises; InfeasibleError where no
+    trades within the limits bring the Greeks inside their bands, or none were found in time.
     """
     measure, price = objective
     if measure not in CEILINGS:
         raise ConfigError(f"objective measure = {measure!r}: must be one of {', '.join(CEILINGS)}")
     check_bounds(_Price(price), {"price": (0.0, 1e6)})
-    asked = _Asked(profile, costs or Costs(), limits or Limits(), measure, price)
+    limits = limits or Limits()
+    watch = Watch(_clock(limits.time_limit), limits.progress)
+    asked = _Asked(profile, costs or Costs(), limits, measure, price, watch)
     desk = open_desk(book, arrays, market, model, account, instruments, "numba")
     search, best, bound = _searched(desk, asked)
     if best is None:
         bands = ", ".join(f"{name} in [{low:,.2f}, {high:,.2f}]" for name, (low, high) in profile.bands.items())
-        raise InfeasibleError(f"{account}: no trades within the limits bring its Greeks inside {bands}", np.nan)
+        raise InfeasibleError(f"{account}: {_none_found(asked)} its Greeks inside {bands}", np.nan)
     reached, lots = best
-    lower = min(bound, reached) if search.proven and np.isfinite(bound) else np.nan
+    lower = min(_claimed(search, bound), reached)
     gap = (reached - lower) / max(abs(reached), 1e-12) if np.isfinite(lower) else np.nan
-    return assemble(desk, search, asked.costs, lots, ("", np.nan), (lower, gap))
+    found = assemble(desk, search, asked.costs, lots, ("", np.nan), (lower, gap))
+    if not watch.ended:
+        return found
+    note = f"the search was ended after {limits.time_limit:g} s: the trades are the best found by then"
+    return replace(found, finished=False, notes=(note, *found.notes))
+
+
+def _clock(time_limit: float | None) -> Callable[[], float]:
+    """() -> seconds left of the limit, from now on."""
+    if time_limit is None:
+        return forever
+    from portfolio_margin.io.clock import countdown
+
+    return countdown(time_limit)
+
+
+def _none_found(asked: _Asked) -> str:
+    if asked.watch.ended:
+        return f"in {asked.limits.time_limit:g} s, the time limit, no trades were found that bring"
+    return "no trades within the limits bring"
 
 
 @dataclass(frozen=True)
@@ -146,6 +171,7 @@ class _Asked(NamedTuple):
     limits: Limits
     measure: str
     price: float
+    watch: Watch
 
 
 def _searched(desk: Desk, asked: _Asked, *, parts: bool = True) -> tuple[Search, Best, float]:
@@ -155,15 +181,21 @@ def _searched(desk: Desk, asked: _Asked, *, parts: bool = True) -> tuple[Search,
            sooner, at a book that no change of two contracts improves, and begins at the best of what is found of fewer
     """
     search, price = _search_of(desk, asked), asked.price
-    program = search.program
+    program, watch = search.program, asked.watch
     nothing = np.zeros(len(desk.trials.rows))
     value = search.support(nothing)
-    best = (price * value, nothing) if program.allows(nothing) else None
+    best = _told(search, (price * value, nothing) if program.allows(nothing) else None)
+    if np.isfinite(watch.left()):
+        # A program may take all the time there is: what is looked at in a moment comes before.
+        best = _descended(search, price, best)
     bound = search.relax(np.inf, cost_weight=1.0, margin_weight=price)
-    best, bound = _whole(search, price, best, bound)
+    best, bound = _whole(search, price, best, bound, tells_bound=parts)
+    watch.bound = _claimed(search, bound) if parts else watch.bound
     if search.proven and best is not None and best[0] - bound <= program.gap * abs(best[0]):
         return search, best, bound
     for few in held_with_some(desk.trials) if parts else ():
+        if watch.over():
+            break
         part = replace(desk, trials=fewer_contracts(desk.trials, desk.book, desk.arrays, few))
         smaller = _searched(part, asked, parts=False)[1]
         if smaller is not None and (best is None or smaller[0] < best[0]):
@@ -173,23 +205,42 @@ def _searched(desk: Desk, asked: _Asked, *, parts: bool = True) -> tuple[Search,
 
 def _search_of(desk: Desk, asked: _Asked) -> Search:
     program = program_of(desk, asked.costs, asked.limits, bands=asked.profile.rows(desk.trials), spent=False)
-    return Search(desk.trials, program, asked.measure)
+    return Search(desk.trials, program, asked.measure, watch=asked.watch)
 
 
-def _whole(search: Search, price: float, best: Best, bound: float) -> tuple[Best, float]:
-    """The best objective and whole lots found, and the lower bound of the objective."""
+def _claimed(search: Search, bound: float) -> float:
+    """A bound, NaN where none is proven."""
+    return bound if search.proven and np.isfinite(bound) else np.nan
+
+
+def _told(search: Search, best: Best) -> Best:
+    """The same, once it was told."""
+    if best is not None:
+        search.watch.found(best[0])
+    search.watch.step()
+    return best
+
+
+def _whole(search: Search, price: float, best: Best, bound: float, *, tells_bound: bool) -> tuple[Best, float]:
+    """The best objective and whole lots found, and the lower bound of the objective.
+
+    tells_bound  whether that is the bound of all contracts, which is told
+    """
+    watch = search.watch
     for turn in range(MOST_WHOLE_ROUNDS):
-        if not search.convex and turn >= MOST_UNPROVEN_ROUNDS:
+        watch.bound = _claimed(search, bound) if tells_bound else watch.bound
+        if (not search.convex and turn >= MOST_UNPROVEN_ROUNDS) or watch.over():
             break
-        answer = whole_lots(search.program, np.inf, margin_weight=price).answer
+        answer = whole_lots(search.program, np.inf, margin_weight=price, left=watch.share).answer
         search.rounds += 1
         bound = max(bound, answer.bound)
+        watch.step(programs=1)
         if answer.lots is None:
             break
         value = search.support(answer.lots)
         reached = search.program.cost(answer.lots) + price * value
         if search.program.allows(answer.lots) and (best is None or reached < best[0]):
-            best = (reached, answer.lots)
+            best = _told(search, (reached, answer.lots))
         if best is not None and best[0] - bound <= search.program.gap * max(abs(best[0]), search.near):
             break
     return best, bound
@@ -197,6 +248,8 @@ def _whole(search: Search, price: float, best: Best, bound: float) -> tuple[Best
 
 def _descended(search: Search, price: float, best: Best) -> Best:
     """The best of directions and single contracts, then of every change by one or two contracts that improves it."""
+    if search.watch.over():
+        return best
     nothing = np.zeros(len(search.trials.rows))
     moves = search.singles()
     probed = 0
@@ -204,7 +257,7 @@ def _descended(search: Search, price: float, best: Best) -> Best:
     for _ in range(POLISHING_ROUNDS):
         found = _best_of(search, price, points, best)
         probed += len(points)
-        if found is best or found is None or probed >= MOST_PROBED:
+        if found is best or found is None or probed >= MOST_PROBED or search.watch.over():
             return found
         best = found
         # Two at a time, since a Greek at the edge of its band lets no single contract move.
@@ -220,12 +273,18 @@ def _pairs(search: Search, lots: FloatArray) -> list[FloatArray]:
 
 
 def _best_of(search: Search, price: float, points: list[FloatArray], best: Best) -> Best:
-    """`best`, or the best of trades (n,) where one is better by more than rounding."""
+    """`best`, or the best of trades (n,), of those looked at in time, where one is better by more than rounding."""
     allowed = [lots for lots in points if search.program.allows(lots)]
-    if not allowed:
+    reached: list[float] = []
+    for start in range(0, len(allowed), AT_ONCE):
+        if search.watch.over():
+            break
+        some = allowed[start : start + AT_ONCE]
+        reached += (price * search.probe(np.array(some)) + np.array([search.program.cost(n) for n in some])).tolist()
+        search.watch.step(tried=len(some))
+    if not reached:
         return best
-    reached = price * search.probe(np.array(allowed)) + np.array([search.program.cost(lots) for lots in allowed])
     least = int(np.argmin(reached))
     if best is not None and reached[least] >= best[0] - search.near:
         return best
-    return float(reached[least]), allowed[least]
+    return _told(search, (reached[least], allowed[least]))

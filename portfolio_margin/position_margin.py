@@ -63,7 +63,14 @@ class PositionMargins:
 
 
 def position_margins(statement: MarginStatement, book: Book, arrays: RiskArrays, account: str) -> PositionMargins:
-    """The margin of one account of a statement by position. DataError where book or arrays are not the statement's."""
+    """The margin of one account of a statement by position.
+
+    statement, book, arrays   as `margin` made it and took them
+    account                   whose positions they are
+
+    DataError where book or arrays are not the statement's or there is no such account, ConfigError where an argument is
+    of another kind.
+    """
     explanation = explain(statement, book, arrays, account)
     own, row = book.select(account), book.row_of(account)
     names = tuple(str(arrays.instrument_id[i]) for i in own.instrument_idx)

@@ -174,9 +174,13 @@ class State:
         return margin(*given, backend=self.policy.backend, orders=self.open_orders(rows))
 
     def figures(self, account: str) -> dict[str, float]:
-        """What is known of an account, by column of the statement, without computing anything."""
+        """What is known of an account, by column of the statement, without computing anything.
+
+        "status" is an `AccountStatus`, an integer with a name; "worst_scenario" the row of a scenario, -1 for none.
+        """
         row = self.ledger.row_of(account)
-        return dict(zip(NAMES, self.ledger.figures(np.array([row]))[0].tolist(), strict=True))
+        found = dict(zip(NAMES, self.ledger.figures(np.array([row]))[0].tolist(), strict=True))
+        return {**found, "status": AccountStatus(int(found["status"]))}
 
     def status(self, account: str) -> AccountStatus:
         """What an account may do."""

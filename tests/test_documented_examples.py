@@ -44,6 +44,9 @@ def test_examples_of_hedging() -> None:
     assert names["by_market"].price[:, 0] == pytest.approx(loss_by_price, rel=1e-6)
     assert len(names["near"].gap) > 1 and names["near"].gap[0] == 0.0
     assert names["by_quantity"].bought.shape == (2, 2)
+    best = names["best"]
+    assert best.trades
+    assert best.margins.post["initial_margin"] + best.cost < best.margins.pre["initial_margin"]
 
 
 def test_examples_of_stress() -> None:

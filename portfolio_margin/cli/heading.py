@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from portfolio_margin.cli.output import excluded_lines, moment_text
+from portfolio_margin.cli.output import count_text, excluded_lines, moment_text
 from portfolio_margin.io.told import Told
 from portfolio_margin.statement import MarginStatement
 
@@ -20,6 +20,6 @@ def statement_lines(statement: MarginStatement, excluded: Sequence[str], told: T
         f"inputs {statement.input_hash}, parameters {statement.parameters_hash}, engine {statement.engine_version}",
         f"{statement.model.model_id}: {statement.parameter_set.text()}",
         *excluded_lines(excluded),
-        f"market rows left out: {len(told.left_out) or 'none'}",
+        f"market rows left out: {count_text(len(told.left_out))}",
         *told.remarks(),
     ]

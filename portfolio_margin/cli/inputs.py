@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 from portfolio_margin.book import Book
+from portfolio_margin.cli.book_phase import STANDARD_INPUT, book_phase
 from portfolio_margin.cli.chain import CHAIN_OPTIONS, ChainOptions, fitted_chain, tell_left_out, told_of
 from portfolio_margin.cli.output import progress
 from portfolio_margin.cli.parameters import build_all
@@ -34,7 +35,6 @@ from scenarios.shocks import ScenarioSet, make
 
 SAMPLE = "the shipped sample"
 DEFAULT_ACCURACY = "default"
-STANDARD_INPUT = "-"
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def _session(options: Options, book_of: Callable[..., Book], named: Collection[s
     build_all(policy.wanted(None), family.wanted())
     with progress("reading", 4) as step:
         given = read_market_option(options.market, options.chain)
-        step("book")
+        step(book_phase(options.positions))
         book = book_of(options.positions, options.collateral, given.instruments, given.market, given.left_out)
         step("scenarios")
         model = policy.model(given.market.valuation_time)
@@ -307,7 +307,7 @@ def _session_of_arrays(options: Options, file: str, policy: ModelInput, book_of:
         told = Told.of_lines(arrays.notes)
         left_out = told.left_out_by_name()
         tell_left_out(told.left_out)
-        step("book")
+        step(book_phase(options.positions))
         book = book_of(options.positions, options.collateral, arrays, None, left_out)
         step("done")
     told = with_book_notes(told, options.positions, options.collateral)
@@ -325,7 +325,7 @@ def _session_of_span(options: Options, file: str, policy: ModelInput, book_of: C
         given = SpanInput(file)
         step("arrays")
         model, arrays, told = given.arrays_for(policy.model(given.time))
-        step("book")
+        step(book_phase(options.positions))
         left_out = told.left_out_by_name()
         book = book_of(options.positions, options.collateral, arrays, None, left_out)
         step("done")

@@ -15,6 +15,8 @@ from portfolio_margin.version import VERSION
 from pricing.errors import EngineError
 
 BAD_INPUT = 2
+# 128 and the number of the signal, as shells have it.
+INTERRUPTED = 130
 STANDARD_OUTPUT = 1
 PACKAGES = ("pricing", "scenarios", "portfolio_margin")
 COMMANDS = {
@@ -67,6 +69,10 @@ class CommandGroup(click.Group):
             if not hint:
                 raise
             raise click.UsageError(f"{error.message}: {hint}", error.ctx) from None
+        except KeyboardInterrupt:
+            # click would say "Aborted!" and exit with 1, which means something else here.
+            tell("interrupted")
+            ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
@@ -88,7 +94,7 @@ def group() -> None:
     """Open portfolio margin for options. Without file arguments every command uses the shipped sample.
 
     Exit codes: 0 fine, 1 an account is below maintenance margin, or holds risk that the model has no rule for (with
-    --check), 2 bad input.
+    --check), 2 bad input, 130 interrupted.
     """
 
 

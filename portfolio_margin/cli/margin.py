@@ -225,10 +225,10 @@ def _excluded_column(columns: dict[str, Any]) -> list[Column]:
 
 def _totals(statement: MarginStatement, columns: dict[str, Any]) -> list[str]:
     counts = [(name, int(np.sum(columns["status"] == name))) for name in AccountStatus.__members__]
-    by_status = ", ".join(f"{count} {name}" for name, count in counts if count)
+    by_status = ", ".join(f"{count:,} {name}" for name, count in counts if count)
     digits = money_digits(statement.money_step)
     totals = [money([columns[name].sum()], digits)[0] for name in ("equity", "initial_margin", "maintenance_margin")]
     return [
-        f"{len(columns['account'])} accounts: {by_status or 'none'}",
+        f"{len(columns['account']):,} accounts: {by_status or 'none'}",
         f"totals: equity {totals[0]}, initial {totals[1]}, maintenance {totals[2]} {statement.currency}",
     ]

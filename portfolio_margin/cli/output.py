@@ -11,6 +11,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -138,7 +139,7 @@ def deliver(
 
 def excluded_lines(lines: Sequence[str], whose: str = "") -> list[str]:
     """What is said of positions that a model has no rule for: how many, and the first of them."""
-    return [f"{whose}positions excluded: {len(lines) or 'none'}", *(f"  {line}" for line in lines[:EXCLUDED_SHOWN])]
+    return [f"{whose}positions excluded: {count_text(len(lines))}", *(f"  {line}" for line in lines[:EXCLUDED_SHOWN])]
 
 
 def left_out_lines(reasons: Mapping[str, str]) -> list[str]:
@@ -320,6 +321,16 @@ def _unsigned_zero(text: str) -> str:
     return text.lstrip("-") if set(text) <= set("-0.") else text
 
 
+def amount_text(exact: str) -> str:
+    """An amount in exact decimals as `money` shows one: with thousands separators on a terminal."""
+    return format(Decimal(exact), ",") if exact and sys.stdout.isatty() else exact
+
+
+def count_text(count: int) -> str:
+    """A number of things in a line of text, with thousands separators; none for 0."""
+    return f"{count:,}" if count else "none"
+
+
 def quantity_text(value: float) -> str:
     """A quantity with as many digits as it has, at most eight decimals."""
     pattern = ",.8f" if sys.stdout.isatty() else ".8f"
@@ -327,15 +338,18 @@ def quantity_text(value: float) -> str:
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on standard error for work that lasts over a second; call the function after each step."""
+def progress(description: str, total: int | None) -> Iterator[Callable[[str], None]]:
+    """A bar on standard error for work that lasts over a second; call the function after each step.
+
+    total  number of steps; None where nobody knows it: the bar moves to and fro, and the words say how far it is
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        *([] if total is None else [MofNCompleteColumn()]),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,

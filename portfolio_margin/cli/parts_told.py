@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from portfolio_margin.cli.inputs import Session
-from portfolio_margin.cli.output import emit, moment_text
+from portfolio_margin.cli.output import amount_text, count_text, emit, moment_text
 from portfolio_margin.cli.tell import tell
 from portfolio_margin.io.part_files import MANIFEST
 from portfolio_margin.io.results import money_text
@@ -29,25 +29,25 @@ def tell_parts(manifest: Mapping[str, Any], session: Session, output: str, kept:
     tell(f"wrote {output}: {manifest['accounts']:,} accounts in {files} files{before}, and {MANIFEST}")
     below, blind = manifest["below_maintenance"], manifest["unmargined"]
     if below:
-        tell(f"below maintenance margin: {below} accounts")
+        tell(f"below maintenance margin: {below:,} accounts")
     if blind:
-        tell(f"margin of a part only, as the model has no rule for positions that bear risk: {blind} accounts")
+        tell(f"margin of a part only, as the model has no rule for positions that bear risk: {blind:,} accounts")
     return bool(below or blind)
 
 
 def _lines(manifest: Mapping[str, Any], session: Session) -> list[str]:
-    by_status = ", ".join(f"{count} {name}" for name, count in manifest["status"].items() if count)
-    totals = {name: money_text(amount) for name, amount in manifest["totals"].items()}
+    by_status = ", ".join(f"{count:,} {name}" for name, count in manifest["status"].items() if count)
+    totals = {name: amount_text(money_text(amount) or "") for name, amount in manifest["totals"].items()}
     remarks = Told(notes=tuple(manifest["notes"]), warnings=tuple(manifest["warnings"])).remarks()
     return [
         f"{manifest['model_id']} margin of {session.source} at {moment_text(manifest['as_of_ms'])}",
-        f"{manifest['accounts']} accounts: {by_status or 'none'}",
+        f"{manifest['accounts']:,} accounts: {by_status or 'none'}",
         f"totals: equity {totals['equity']}, initial {totals['initial_margin']}, "
         f"maintenance {totals['maintenance_margin']} {manifest['currency']}",
         f"book {manifest['book_hash']}, parameters {manifest['parameters_hash']}, engine {manifest['engine_version']}",
         f"{manifest['model_id']}: {parameters_text(manifest)}",
-        f"{manifest['positions']} positions and {manifest['balances']} balances, "
-        f"excluded: {manifest['positions_excluded'] or 'none'}",
-        f"market rows left out: {len(session.told.left_out) or 'none'}",
+        f"{manifest['positions']:,} positions and {manifest['balances']:,} balances, "
+        f"excluded: {count_text(manifest['positions_excluded'])}",
+        f"market rows left out: {count_text(len(session.told.left_out))}",
         *remarks,
     ]

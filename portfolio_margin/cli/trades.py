@@ -15,6 +15,7 @@ from portfolio_margin.cli.output import (
     Column,
     Output,
     chosen_output,
+    count_text,
     deliver,
     excluded_lines,
     moment_text,
@@ -172,13 +173,23 @@ def show_trades(
     ]
     pairs = {name: money([identity[f"pre_{name}"], identity[f"post_{name}"]], digits) for name in SHOWN}
     lines = [f"{name}: {' -> '.join(pair)}" for name, pair in pairs.items()]
-    proven = "nothing is proven" if np.isnan(found.gap) else f"at most {100 * found.gap:.2g} % above the least possible"
     binding = f"binding scenarios: {', '.join(found.binding) or 'none'}"
+    cost = f"cost {money([found.cost], digits)[0]} {found.currency}, {_proven(found)}"
     footer = [
-        *headline, *lines, f"cost {money([found.cost], digits)[0]} {found.currency}, {proven}", binding, *found.notes,
+        *headline, *lines, cost, binding, *found.notes,
         *(excluded_lines(found.margins.positions_excluded) if found.margins.positions_excluded else ()),
         f"{found.model_id}: {parameters_text(identity)}",
-        f"market rows left out: {len(session.told.left_out) or 'none'}", *session.told.remarks(),
+        f"market rows left out: {count_text(len(session.told.left_out))}", *session.told.remarks(),
     ]  # fmt: skip
     title = f"{found.account} under {found.model_id}, market {session.source}"
     show_table(f"{title} at {moment_text(identity['as_of_ms'])}", table, "\n".join(footer))
+
+
+def _proven(found: Hedge) -> str:
+    """What is proven of the cost, or of margin and cost together where a book is made smallest."""
+    if not found.gap < 1.0:
+        return "no bound is proven"
+    if found.measure and not found.trades:
+        return "which is the least possible: no trade costs less than nothing"
+    # The gap is a share of what was found, not of the least possible.
+    return f"at most {100 * found.gap / (1.0 - found.gap):.2g} % above the least possible"

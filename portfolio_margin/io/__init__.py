@@ -22,4 +22,5 @@ told          what is told of the market behind a result
 frames        named columns into frames
 results       frames and documents out: CSV, Parquet, JSON
 atomic        files that are there whole or not at all
+clock         seconds that are left of a time limit
 """

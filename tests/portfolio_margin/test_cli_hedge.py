@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from portfolio_margin import Target, hedge
+from portfolio_margin.cli.optimise import progress_text
 from portfolio_margin.models import worst_case
+from portfolio_margin.search_watch import SearchProgress
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.hedge_examples import sample_under
 from tests.portfolio_margin.test_cli import check_fails
@@ -40,6 +42,38 @@ def test_what_is_shown_is_what_the_function_finds(run: Any) -> None:
 def test_a_target_that_is_met_needs_no_trades(run: Any) -> None:
     document = json.loads(run("hedge", "iron-condor-07", *PERPETUALS, "--json").out)
     assert (document["trades"], document["cost"]) == ([], "0.00")
+
+
+@pytest.mark.parametrize("model", ["worst_case", "deribit_spm"])
+def test_a_target_that_is_met_is_proven_to_cost_nothing_under_every_model(run: Any, model: str) -> None:
+    met = ("hedge", "iron-condor-07", *PERPETUALS, "--model", model)
+    document = json.loads(run(*met, "--json").out)
+    assert (document["cost"], document["lower_bound"], document["gap"]) == ("0.00", "0.00", 0.0)
+    text = run(*met).out
+    assert "cost 0.00 USD, which is the least possible: no trade costs less than nothing" in text
+    assert "no bound is proven" not in text
+
+
+def test_what_is_not_proven_is_said_in_the_same_words(run: Any) -> None:
+    text = run("optimise", "iron-condor-07", *PERPETUALS, "--model", "deribit_spm", "--time-limit", "30").out
+    assert "USD, no bound is proven" in text
+    assert "best found, and no bound is proven" in text
+
+
+def test_optimise_ends_in_time_and_says_so(run: Any) -> None:
+    asked = ("optimise", "iron-condor-07", *PERPETUALS, "--time-limit", "0")
+    document = json.loads(run(*asked, "--json").out)
+    assert document["finished"] is False
+    assert document["trades"] == []
+    assert "the search was ended after 0 s: the trades are the best found by then" in run(*asked).out
+    check_fails(run(*asked[:-1], "-1"), "time_limit = -1.0")
+
+
+def test_progress_of_a_search_in_words() -> None:
+    proven = progress_text(SearchProgress(2000.0, 1990.0, 7, 1200))
+    assert proven == "margin + costs: best 2,000.00, at least 1,990.00 (gap 0.5 %); 7 programs, 1,200 trades tried"
+    nothing = progress_text(SearchProgress(float("nan"), 1.0, 1, 0))
+    assert nothing == "margin + costs: none allowed yet; 1 programs, 0 trades tried"
 
 
 def test_quotes_and_limits_of_files_and_options(run: Any, tmp_path: Path) -> None:
@@ -86,3 +120,28 @@ def test_optimise_lowers_the_margin_inside_its_bands(run: Any) -> None:
     assert set(greeks) == {"delta_cash", "gamma_cash_1pct", "vega", "theta"}
     assert all(of["low"] - 1e-6 <= of["post"] <= of["high"] + 1e-6 for of in greeks.values())
     assert any(of["pre"] != of["post"] for of in greeks.values())
+
+
+def test_optimise_on_a_span_file_keeps_delta_alone_and_is_what_margin_says(run: Any, tmp_path: Path) -> None:
+    assert run("arrays", "--output", "market.spn").code == 0
+    held = {"BTC-27MAR26-80000-C": -2.0, "BTC-27MAR26-90000-C": 2.0}
+    (tmp_path / "c.csv").write_text("account,currency,amount\na,USD,100000\n")
+    shared = ("--arrays", "market.spn", "--positions", "p.csv", "--collateral", "c.csv", "--model", "span")
+
+    def write(positions: dict[str, float]) -> None:
+        rows = [f"a,{name},{quantity}\n" for name, quantity in positions.items()]
+        (tmp_path / "p.csv").write_text("account,instrument,quantity\n" + "".join(rows))
+
+    write(held)
+    asked = ("optimise", "a", *shared, "--instruments", "BTC-27MAR26-80000-C", "--instruments", "BTC-27MAR26-90000-C")
+    found = json.loads(run(*asked, "--json").out)
+    assert set(found["greeks"]) == {"delta_cash"}
+    assert float(found["post_initial_margin"]) + float(found["cost"]) <= float(found["pre_initial_margin"])
+    check_fails(run(*asked, "--band", "vega=0:1"), "--band vega: risk arrays of a file have no Greek but delta_cash")
+    wide = json.loads(run(*asked, "--band", "delta_cash=-1e9:1e9", "--json").out)
+    assert wide["trades"]
+    for trade in wide["trades"]:
+        held[trade["instrument"]] = round(held[trade["instrument"]] + trade["quantity"], 8)
+    write(held)
+    (after,) = json.loads(run("margin", *shared, "--json").out)["accounts"]
+    assert float(after["initial_margin"]) == pytest.approx(float(wide["post_initial_margin"]), abs=0.011)

@@ -297,7 +297,7 @@ def test_where_the_requirement_is_not_convex_it_is_said_and_the_target_is_met() 
     found = hedge(*world, "short", target, instruments=["BTC-PERPETUAL", "BTC-60D"])
     assert not found.convex
     assert np.isnan(found.lower_bound) and np.isnan(found.gap)
-    assert "not convex" in found.notes[0]
+    assert "not proven convex" in found.notes[0]
     assert measured(world, "short", found.orders, "initial_margin", 0.0) <= target.amount
     convex = hedge(*world[:3], worst_case.Model(), "short", target, instruments=["BTC-PERPETUAL", "BTC-60D"])
     assert convex.convex

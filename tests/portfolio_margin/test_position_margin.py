@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from portfolio_margin import margin, position_margins
+from portfolio_margin import explain, margin, position_margins
 from portfolio_margin import position_margin as module
 from portfolio_margin.models import worst_case
 from portfolio_margin.requirement import EXACT
+from pricing import ConfigError
 from tests.portfolio_margin import test_cli
 from tests.portfolio_margin.books import ARRAYS, BOOK, MARKET, Held, book_of
 
@@ -78,3 +79,19 @@ def test_on_the_command_line(run: Any) -> None:
     assert total == Decimal(statement["initial_margin"])
     assert "standalone" in run("explain", "iron-condor-07", "--by-position").out
     assert "share_initial" in run("explain", "iron-condor-07", "--by-position", "--csv").out
+
+
+def test_arguments_of_another_kind_are_told() -> None:
+    statement = margin(BOOK, ARRAYS, MARKET, worst_case.Model())
+    account = str(BOOK.account_id[0])
+    wrong: list[tuple[Any, ...]] = [
+        (BOOK, ARRAYS, MARKET, worst_case.Model()),
+        (statement, ARRAYS, BOOK, account),
+        (statement, BOOK, MARKET, account),
+    ]
+    told = ["statement is a Book: must be a MarginStatement", "book is a RiskArrays: must be a Book",
+            "arrays is a Market: must be a RiskArrays"]  # fmt: skip
+    for arguments, text in zip(wrong, told, strict=True):
+        for asked in (position_margins, explain):
+            with pytest.raises(ConfigError, match=text):
+                asked(*arguments)

@@ -60,6 +60,9 @@ def check(engine: MarginEngine) -> None:
     assert engine.state.statement().initial_margin.tolist() == statement.initial_margin.tolist()
     for account in HELD:
         assert state.statement(account).available_funds[0] == state.figures(account)["available_funds"]
+        status = state.figures(account)["status"]
+        assert isinstance(status, AccountStatus)
+        assert status.name == state.statement(account).columns()["status"][0]
 
 
 @pytest.mark.parametrize("name", MODELS)

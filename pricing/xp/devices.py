@@ -49,7 +49,9 @@ def shared_out(function: Callable[..., Any], mesh: Mesh, given: Any, results: An
     """
     share: Any = getattr(jax, "shard_map", None)
     if share is None:
-        from jax.experimental.shard_map import shard_map as share
+        from jax.experimental.shard_map import shard_map
+
+        share = shard_map
     return jax.jit(share(function, mesh=mesh, in_specs=given, out_specs=results))
 
 

@@ -29,7 +29,7 @@ def double_precision() -> contextlib.AbstractContextManager[Any]:
     """A context in which jax computes in float64; the host process keeps its own setting."""
     enable: Callable[[bool], contextlib.AbstractContextManager[Any]] | None = getattr(jax, "enable_x64", None)
     if enable is None:
-        from jax.experimental import enable_x64  # type: ignore[attr-defined]
+        from jax.experimental import enable_x64
 
         enable = enable_x64
     return enable(True)

@@ -194,7 +194,10 @@ MONTHS = ("202603", "202606", "202609", "202612")
 
 
 def exchange_with_every_rule(
-    seed: int = 2, strikes: tuple[float, ...] = (90.0, 100.0, 110.0), **head: Any
+    seed: int = 2,
+    strikes: tuple[float, ...] = (90.0, 100.0, 110.0),
+    series: tuple[str, ...] = ("202605", "202609"),
+    **head: Any,
 ) -> RiskParameterFile:
     """Four commodities in two currencies and two scales, and every kind of spread, charge, credit and minimum."""
     random = np.random.default_rng(seed)
@@ -219,7 +222,7 @@ def exchange_with_every_rule(
         kind = "OOF" if code in ("AA", "BB") else "OOP"
         options = exchange.family(row, kind, 10.0, valuation="FUT" if code == "DD" else "EQTY")
         exchange.rows["families"].columns["currency"][options] = values.get("currency", "USD")
-        for month in ("202605", "202609"):
+        for month in series:
             future = "202606" if month == "202605" else "202609"
             under = {"underlying_period": future} if kind == "OOF" else {}
             period = exchange.period(options, month, scan, vol=0.2, **under)

@@ -23,12 +23,13 @@ from scenarios.calibrate.settings import Settings
 from scenarios.calibrate.tails import Tail, fit_tail, mean_excess, stability
 from scenarios.calibrate.underlying import calibrate_underlying
 from scenarios.shocks import VolDynamics
-from tests.portfolio_margin import test_cli
+from tests.portfolio_margin import test_cli, test_cli_calibrate_grid
 from tests.portfolio_margin.test_cli import check_fails
 from tests.portfolio_margin.test_cli_calibrate_grid import ARGUMENTS, BOTH, COLUMNS, written
 
 pytest.importorskip("matplotlib")
 run = test_cli.run
+calibrated_once = test_cli_calibrate_grid.calibrated_once
 
 
 def test_a_page_that_stands_alone(run: Any, tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import tomllib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +16,13 @@ import numpy as np
 import pytest
 
 from portfolio_margin.backtest.sets import Calibration
+from portfolio_margin.cli import calibrated_grid
 from portfolio_margin.io.backtest_history import read_history
 from portfolio_margin.io.parameters import Layer, build
 from scenarios.backtest.revaluation import DYNAMICS
+from scenarios.calibrate.grid_nodes import fit_grid
 from scenarios.calibrate.settings import Settings
+from scenarios.calibrate.underlying import calibrate_underlying
 from scenarios.dynamics import tenor_scale
 from scenarios.families import grid
 from tests.portfolio_margin import test_cli
@@ -24,6 +30,25 @@ from tests.portfolio_margin.test_cli import check_fails
 from tests.vectors import data_file
 
 run = test_cli.run
+FOUND: dict[bytes, Any] = {}
+
+
+@pytest.fixture(autouse=True)
+def calibrated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of a command are these two, pure functions of histories and settings: where a test runs the command again
+    for another output, or another test has the same histories, what they found is at hand."""
+    for function in (calibrate_underlying, fit_grid):
+        monkeypatch.setattr(calibrated_grid, function.__name__, partial(kept, function))
+
+
+def kept(function: Callable[..., Any], *asked: Any) -> Any:
+    """What the function finds, or found before for equal arguments."""
+    key = pickle.dumps((function.__name__, asked))
+    if key not in FOUND:
+        FOUND[key] = function(*asked)
+    return FOUND[key]
+
+
 PARAMS = "[calibration]\ndraws = 20\nrange_low = 0.02\n\n[worst_case]\ninitial_factor = 1.4\n\n[grid]\ndays = [0.0]\n"
 ARGUMENTS = ("calibrate", "--model", "worst_case", "--params", "settings.toml",
              "--history", "BTC=btc.csv", "--vol-history", "BTC=vol.csv")  # fmt: skip

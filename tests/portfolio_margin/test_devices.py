@@ -31,7 +31,7 @@ def found() -> dict[str, Any]:
 def test_account_kernels_and_statements_have_the_bits_of_numba(found: dict[str, Any]) -> None:
     assert len(found["devices"]) == DEVICES
     assert found["positions"]["large"] > found["positions"]["at once"]
-    assert len(found["same"]) == 25
+    assert len(found["same"]) == 23
     assert not [name for name, same in found["same"].items() if not same]
 
 

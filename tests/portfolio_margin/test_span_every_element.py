@@ -20,6 +20,7 @@ from portfolio_margin.io.span_layout import RECORDS
 from portfolio_margin.io.span_write import spn_bytes
 from portfolio_margin.span.choices import Choices
 from portfolio_margin.span.rules import rules_of
+from portfolio_margin.span.tables import RiskParameterFile
 from pricing.arrays import FloatArray
 from pricing.errors import DataError
 from tests.portfolio_margin.pa2_example import lines
@@ -40,8 +41,8 @@ def with_levels(text: str) -> str:
     return re.sub(r"</pfLink>\n(?!<pfLink>)", f"</pfLink>\n{factors}\n", text)
 
 
-# One strike has the elements of three.
-TEXT = with_levels(spn_bytes(exchange_with_every_rule(strikes=(100.0,))).decode())
+# One strike has the elements of three, one series those of two.
+TEXT = with_levels(spn_bytes(exchange_with_every_rule(strikes=(100.0,), series=("202605",))).decode())
 
 
 class Place(NamedTuple):
@@ -78,13 +79,17 @@ class Read(NamedTuple):
     notes: tuple[str, ...]
     pnl: FloatArray
     requirement: FloatArray
+    file: RiskParameterFile
 
 
-def read(path: Path) -> Read:
+def read(path: Path, sound: Read | None = None) -> Read:
+    """Arrays and margins are functions of the tables alone: equal tables have those of the sound file."""
     file = SpanInput(str(path))
+    if sound is not None and not sound.file.differences(file.file):
+        return sound._replace(notes=file.notes)
     made = file.made(1, False)
     requirement = requirement_of(held_by_all(len(file.file.contracts)), rules_of(file.file, made.arrays), made)
-    return Read(file.notes, made.arrays.pnl, requirement)
+    return Read(file.notes, made.arrays.pnl, requirement, file.file)
 
 
 def other(stated: str) -> str:
@@ -129,7 +134,7 @@ def test_no_margin_is_lower_without_a_word(way: str, tmp_path: Path) -> None:
         for place in {found[-1]} if few else {found[0], found[-1]}:
             path.write_text(changed(way, tag, place))
             try:
-                got = read(path)
+                got = read(path, sound)
             except DataError as error:
                 refusals += 1
                 said = str(error).splitlines()[0]
@@ -138,7 +143,7 @@ def test_no_margin_is_lower_without_a_word(way: str, tmp_path: Path) -> None:
                     said,
                 )
                 continue
-            same = all(map(np.array_equal, got[1:], sound[1:]))
+            same = all(map(np.array_equal, got[1:3], sound[1:3]))
             told += not same
             assert same or set(got.notes) - set(sound.notes), (name, way, place.content[:40])
     assert refusals > 100
@@ -163,14 +168,16 @@ def fields_changed(way: str) -> Iterator[tuple[str, list[str]]]:
                 yield f"{kind} {name}", [*rows[:n], changed, *rows[n + 1 :]]
 
 
-def read_positional(rows: list[str], path: Path) -> Read:
+def read_positional(rows: list[str], path: Path, sound: Read | None = None) -> Read:
     """Initial and maintenance margin of every account type, side by side."""
     path.write_bytes("\n".join([*rows, ""]).encode("latin-1"))
     file = SpanInput(str(path))
+    if sound is not None and not sound.file.differences(file.file):
+        return sound._replace(notes=file.notes)
     made, held = file.made(1, False), held_by_all(len(file.file.contracts))
     rules = [rules_of(file.file, made.arrays, Choices(account_type=account_type)) for account_type in "MHS"]
     required = [requirement_of(held, rule, made) for rule in rules]
-    return Read(file.notes, made.arrays.pnl, np.hstack(required))
+    return Read(file.notes, made.arrays.pnl, np.hstack(required), file.file)
 
 
 @pytest.mark.parametrize("way", ["blank", "letters"])
@@ -186,13 +193,13 @@ def test_no_field_of_a_positional_file_is_lost_without_a_word(way: str, tmp_path
         if way == "blank" and POSITIONAL_OPTIONAL.match(name):
             continue
         try:
-            got = read_positional(rows, path)
+            got = read_positional(rows, path, sound)
         except DataError as error:
             refusals += 1
             said = str(error).splitlines()[0]
             assert str(path) in said and RECORD.search(said), (name, said)
             continue
-        same = all(map(np.array_equal, got[1:], sound[1:]))
+        same = all(map(np.array_equal, got[1:3], sound[1:3]))
         lower = not same and (got.requirement < sound.requirement - 1e-9).any()
         assert not lower or set(got.notes) - set(sound.notes), name
     assert refusals > 60

@@ -15,7 +15,7 @@ from portfolio_margin.hedge_columns import spread
 from portfolio_margin.hedge_planes import ROUNDING, rounding
 from portfolio_margin.hedge_program import Bands, Program
 from portfolio_margin.hedge_result import Hedge, HedgeTrade, trades_of
-from portfolio_margin.hedge_search import Found, Search, active
+from portfolio_margin.hedge_search import Found, Search, Verify, active
 from portfolio_margin.hedge_subsets import fewer_contracts, named_subsets
 from portfolio_margin.hedge_terms import (
     CEILINGS,
@@ -219,10 +219,27 @@ def _searched(
         if smaller is not None:
             starts.append(Found(spread(smaller.lots, few, len(nothing)), smaller.cost))
     best = best_of(search, [found for found in starts if found is not None], ceiling, verify)
+    if best is None:
+        best = _from_smallest(desk, search, ceiling, verify)
     if best is not None and refuted(search, best, bound):
         # The planes hold, so that this is an error of the solver: nothing is claimed of its answer.
         search.convex = False
     return best, bound
+
+
+def _from_smallest(desk: Desk, search: Search, ceiling: float, verify: Verify) -> Found | None:
+    """The cheapest trades that the least requirement found leads to; None where it does not meet the target.
+
+    Planes that are not the requirement's own, where nothing is proven, may leave a program without a solution while
+    there is one. Looking for the least contradicts them.
+    """
+    lots, _ = smallest(desk, search)
+    if verify(lots) > 0.0:
+        return None
+    search.convex = False
+    least = Found(lots, search.program.cost(lots))
+    cheaper, _ = search.whole(ceiling, verify, least)
+    return best_of(search, [least, cheaper or least], ceiling, verify)
 
 
 def _result(desk: Desk, search: Search, asked: _Asked, best: Found, bound: float) -> Hedge:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from portfolio_margin import Costs, Limits
+from portfolio_margin import Costs, Limits, Target, hedge, margin
 from portfolio_margin.hedge import open_desk, program_of
 from portfolio_margin.hedge_candidates import completions
 from portfolio_margin.hedge_search import Search
 from portfolio_margin.models import worst_case
 from portfolio_margin.trial_margins import single_margins, trial_margins
+from pricing.errors import InfeasibleError
 from tests.portfolio_margin import books
+from tests.portfolio_margin.hedge_examples import sample_under
 
 WORLD = (books.BOOK, books.ARRAYS, books.MARKET, worst_case.Model())
 NAMES = [books.CONTRACTS[k] for k in (0, 3, 5, len(books.CONTRACTS) - 1)]
@@ -62,3 +66,26 @@ def test_margins_of_single_contracts_are_those_of_the_whole_trades() -> None:
     alone, whole = single_margins(trials, lots, which, further), trial_margins(trials, points)
     assert alone.initial == pytest.approx(whole.initial, rel=1e-12, abs=1e-9)
     assert alone.balance == pytest.approx(whole.balance, rel=1e-12, abs=1e-9)
+
+
+@pytest.mark.parametrize("reach", [0.3, 0.9, 0.9966])
+def test_what_the_least_requirement_meets_is_no_target_out_of_reach(reach: float) -> None:
+    """Planes by differences, where nothing is proven, once left the program no solution at the last of these."""
+    world, account = sample_under("worst_case"), "calendar-01"
+    names = ["BTC-26JUN26-72000-C", "BTC-27MAR26"]
+    limits = Limits(size={names[0]: (0.3, 0.5), names[1]: (3.0, 1.0)}, gap=0.0)
+    costs = Costs(
+        option_fee=0.0,
+        future_fee=0.0005,
+        option_half_spread=0.0,
+        option_least_half_spread=1e-4,
+        future_half_spread=0.01,
+    )
+    before = margin(*world).maintenance_margin[world[0].row_of(account)]
+    target = Target("maintenance_margin", float(before))
+    with pytest.raises(InfeasibleError) as told:
+        hedge(*world, account, replace(target, amount=before / 2.0), instruments=names, costs=costs, limits=limits)
+    least = told.value.reachable
+    target = replace(target, amount=before - reach * (before - least))
+    found = hedge(*world, account, target, instruments=names, costs=costs, limits=limits)
+    assert least <= found.after("maintenance_margin") <= target.amount

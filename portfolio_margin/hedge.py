@@ -12,6 +12,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.dollars import money_step
 from portfolio_margin.hedge_candidates import best_of, cheapest_completion, refuted, without_needless
 from portfolio_margin.hedge_columns import spread
+from portfolio_margin.hedge_enumeration import cheapest_listed, listed
 from portfolio_margin.hedge_planes import ROUNDING, rounding
 from portfolio_margin.hedge_program import Bands, Program
 from portfolio_margin.hedge_result import Hedge, HedgeTrade, trades_of
@@ -149,11 +150,9 @@ def hedge(
     search = _search_of(desk, asked)
     if _missed(desk, search, target, nothing := np.zeros(len(desk.trials.rows))) <= 0.0:
         return _result(desk, search, asked, Found(nothing, 0.0), 0.0)
-    best, bound = _searched(desk, search, asked, {})
+    best, bound = _found(desk, search, asked)
     if best is None:
-        raise _infeasible(desk, search, asked, search.proven and bool(np.isposinf(bound)))
-    if not (search.proven and search.gap_closed(best.cost, bound)):
-        best = search.polish(best, asked.ceiling, lambda lots: _missed(desk, search, target, lots))
+        raise _infeasible(desk, search, asked, (search.proven or search.listed) and bool(np.isposinf(bound)))
     return _result(desk, search, asked, best, bound)
 
 
@@ -180,6 +179,35 @@ def _missed(desk: Desk, search: Search, target: Target, lots: FloatArray) -> flo
     return target.missed_by(desk.measured(lots, target.measure, search.program.cost(lots)))
 
 
+def _found(desk: Desk, search: Search, asked: _Asked) -> tuple[Found | None, float]:
+    """The cheapest trades, None where none are found, and the lower bound: of all there are, where those are few."""
+
+    def verify(lots: FloatArray) -> float:
+        return _missed(desk, search, asked.target, lots)
+
+    every = listed(search)
+    if every is not None:
+        search.listed = True
+        best = cheapest_listed(search, every, _ceiling(desk, asked), verify)
+        if best is None:
+            search.least = every.least
+            return None, np.inf
+        # For the scenario that binds there.
+        search.support(best.lots)
+        return best, best.cost
+    best, bound = _searched(desk, search, asked, {})
+    if best is not None and not (search.proven and search.gap_closed(best.cost, bound)):
+        best = search.polish(best, asked.ceiling, verify)
+    return best, bound
+
+
+def _ceiling(desk: Desk, asked: _Asked) -> float:
+    """The ceiling, and what sums may be above it."""
+    nothing = np.zeros((1, len(desk.trials.rows)))
+    # What a statement meets to the cent must not be out of reach by the last bit of a sum.
+    return asked.ceiling + float(rounding(desk.trials, nothing)[0]) + TICKS * float(desk.arrays.tick or 0.0)
+
+
 def _searched(
     desk: Desk, search: Search, asked: _Asked, known: dict[bytes, Found | None]
 ) -> tuple[Found | None, float]:
@@ -190,9 +218,7 @@ def _searched(
     Where nothing is proven, or the gap stays open, the subsets of `named_subsets` are searched by themselves, the same
     way, and what is found of each is where a search among all begins: so more to choose from never costs more.
     """
-    nothing = np.zeros(len(desk.trials.rows))
-    # What a statement meets to the cent must not be out of reach by the last bit of a sum.
-    ceiling = asked.ceiling + float(rounding(desk.trials, nothing)) + TICKS * float(desk.arrays.tick or 0.0)
+    nothing, ceiling = np.zeros(len(desk.trials.rows)), _ceiling(desk, asked)
 
     def verify(lots: FloatArray) -> float:
         return _missed(desk, search, asked.target, lots)
@@ -209,7 +235,7 @@ def _searched(
         return best, bound
     starts = [best, cheapest_completion(search, nothing, ceiling, verify, np.inf if best is None else best.cost)]
     if search.proven and np.isposinf(bound) and not any(starts):
-        return None, bound
+        return _from_smallest(desk, search, ceiling, verify), bound
     for few in named_subsets(desk.trials):
         part = replace(desk, trials=fewer_contracts(desk.trials, desk.book, desk.arrays, few))
         key = part.trials.rows.tobytes()
@@ -236,14 +262,14 @@ def _from_smallest(desk: Desk, search: Search, ceiling: float, verify: Verify) -
     lots, _ = smallest(desk, search)
     if verify(lots) > 0.0:
         return None
-    search.convex = False
+    search.convex = search.declared and search.convex
     least = Found(lots, search.program.cost(lots))
     cheaper, _ = search.whole(ceiling, verify, least)
     return best_of(search, [least, cheaper or least], ceiling, verify)
 
 
 def _result(desk: Desk, search: Search, asked: _Asked, best: Found, bound: float) -> Hedge:
-    proven = search.proven and np.isfinite(bound)
+    proven = (search.proven or search.listed) and np.isfinite(bound)
     # A bound is a sum of binary fractions: never above a cost that was reached, nor below it by the last bits.
     lower = min(max(bound, 0.0), best.cost) if proven else np.nan
     lower = best.cost if best.cost - lower <= ROUNDING * best.cost else lower
@@ -362,13 +388,16 @@ def _advice(desk: Desk, asked: _Asked, reached: float) -> tuple[str, float]:
 
 def smallest(desk: Desk, search: Search) -> tuple[FloatArray, float]:
     """Whole lots of the least requirement found, and the least there can be, -inf where none is proven."""
+    if search.least is not None:
+        return search.least
     bound = search.relax(np.inf, cost_weight=0.0, margin_weight=1.0)
     points = [lots for lots, _ in search.seen]
     rounded = [np.trunc(lots) for lots in points] + [np.rint(lots) for lots in points]
     allowed = [lots for lots in rounded if search.program.allows(lots)] or [np.zeros(len(desk.trials.rows))]
     costs = np.array([search.program.cost(lots) for lots in allowed])
     values = search.values(np.array(allowed)) + search.program.spent * costs
-    return allowed[int(np.argmin(values))], bound if search.proven else -np.inf
+    search.least = allowed[int(np.argmin(values))], bound if search.proven else -np.inf
+    return search.least
 
 
 __all__ = ["Costs", "Hedge", "HedgeTrade", "Limits", "Target", "hedge"]

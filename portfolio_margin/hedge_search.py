@@ -65,6 +65,8 @@ class Search:
     rounds      programs solved
     seen        trades evaluated, and the requirement there
     watch       who is told how far it is, and says how long it may go on
+    least       trades of the least requirement found and the least there can be, once somebody asked
+    listed      whether all trades within the limits were looked at
     """
 
     trials: Trials
@@ -76,6 +78,8 @@ class Search:
     rounds: int = 0
     seen: list[tuple[FloatArray, float]] = field(default_factory=list)
     watch: Watch = field(default_factory=Watch)
+    least: tuple[FloatArray, float] | None = None
+    listed: bool = False
 
     @cached_property
     def reach(self) -> Reach:
@@ -186,7 +190,7 @@ class Search:
         verify   by how much trades miss the target when everything is computed anew; 0 or less where they meet it
         best     trades known before, None for none
         """
-        bound, tightened, most = -np.inf, 0.0, MOST_COLUMNS
+        bound, tightened, most, refused = -np.inf, 0.0, MOST_COLUMNS, None
         for turn in range(MOST_WHOLE_ROUNDS):
             if not self.convex and turn >= MOST_UNPROVEN_ROUNDS:
                 return best, bound
@@ -212,7 +216,10 @@ class Search:
             value = self.support(answer.lots)
             if value <= believed + self.near:
                 # The program already knew: what is missed is rounding, or a requirement that is not convex.
-                tightened += missed if np.isfinite(missed) else self.near
+                more = missed if np.isfinite(missed) else self.near
+                # The same trades once more: what the solver tolerates is more than what they miss.
+                again = refused is not None and np.array_equal(refused, answer.lots)
+                tightened, refused = max(tightened + more, 2.0 * tightened if again else 0.0), answer.lots
             elif answer.status != SOLVED:
                 bound = max(bound, answer.bound) if tightened == 0.0 else bound
         return best, bound

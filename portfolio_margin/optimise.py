@@ -14,6 +14,7 @@ from portfolio_margin.book import Book
 from portfolio_margin.greeks import contract_greeks, position_greeks
 from portfolio_margin.hedge import Desk, assemble, open_desk, program_of
 from portfolio_margin.hedge_columns import spread, whole_lots
+from portfolio_margin.hedge_enumeration import listed, smallest_listed
 from portfolio_margin.hedge_program import Bands
 from portfolio_margin.hedge_result import Hedge
 from portfolio_margin.hedge_search import MOST_UNPROVEN_ROUNDS, MOST_WHOLE_ROUNDS, POLISHING_ROUNDS, Search
@@ -129,12 +130,12 @@ def optimise_book(
     watch = Watch(_clock(limits.time_limit), limits.progress)
     asked = _Asked(profile, costs or Costs(), limits, measure, price, watch)
     desk = open_desk(book, arrays, market, model, account, instruments, "numba")
-    search, best, bound = _searched(desk, asked)
+    search, best, bound = _found(desk, asked)
     if best is None:
         bands = ", ".join(f"{name} in [{low:,.2f}, {high:,.2f}]" for name, (low, high) in profile.bands.items())
         raise InfeasibleError(f"{account}: {_none_found(asked)} its Greeks inside {bands}", np.nan)
     reached, lots = best
-    lower = min(_claimed(search, bound), reached)
+    lower = min(bound if search.listed else _claimed(search, bound), reached)
     gap = (reached - lower) / max(abs(reached), 1e-12) if np.isfinite(lower) else np.nan
     found = assemble(desk, search, asked.costs, lots, ("", np.nan), (lower, gap))
     if not watch.ended:
@@ -172,6 +173,24 @@ class _Asked(NamedTuple):
     measure: str
     price: float
     watch: Watch
+
+
+def _found(desk: Desk, asked: _Asked) -> tuple[Search, Best, float]:
+    """The least objective and its trades, and the lower bound: of all trades there are, where those are few."""
+    search = _search_of(desk, asked)
+    every = listed(search)
+    if every is None:
+        return _searched(desk, asked)
+    search.listed = True
+
+    def measured(lots: FloatArray, cost: float) -> float:
+        return desk.measured(lots, asked.measure, cost)
+
+    found = smallest_listed(search, every, asked.price, measured)
+    # For the scenario that binds there.
+    search.support(found.lots)
+    _told(search, (found.cost, found.lots))
+    return search, (found.cost, found.lots), found.cost
 
 
 def _searched(desk: Desk, asked: _Asked, *, parts: bool = True) -> tuple[Search, Best, float]:

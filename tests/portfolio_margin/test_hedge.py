@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from portfolio_margin import Book, margin
+from portfolio_margin import Book, hedge_enumeration, margin
 from portfolio_margin.hedge import Costs, Limits, Target, hedge, open_desk, program_of
+from portfolio_margin.hedge_enumeration import MOST_LISTED
 from portfolio_margin.hedge_search import Search
 from portfolio_margin.hedge_terms import trade_terms
 from portfolio_margin.models import span, worst_case
@@ -86,7 +87,10 @@ def test_slopes_are_the_losses_of_the_active_scenario() -> None:
 
 @pytest.mark.parametrize("measure", ["available_funds", "excess_liquidity", "initial_margin", "maintenance_margin"])
 @pytest.mark.parametrize("row", [3, 20, 47])
-def test_the_cheapest_of_all_whole_lots(measure: str, row: int) -> None:
+@pytest.mark.parametrize("listed", [0, MOST_LISTED])
+def test_the_cheapest_of_all_whole_lots(measure: str, row: int, listed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By programs, and by a list of all there are."""
+    monkeypatch.setattr(hedge_enumeration, "MOST_LISTED", listed)
     book, arrays = SMALL[:2]
     account = str(book.account_id[row])
     now = measured(SMALL, account, [], measure, 0.0)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from portfolio_margin import Costs, Limits, Target, hedge, margin
+from portfolio_margin import Costs, Limits, Target, hedge, hedge_enumeration, margin
 from portfolio_margin.hedge import open_desk, program_of
 from portfolio_margin.hedge_candidates import completions
+from portfolio_margin.hedge_enumeration import MOST_LISTED
 from portfolio_margin.hedge_search import Search
 from portfolio_margin.models import worst_case
 from portfolio_margin.trial_margins import single_margins, trial_margins
@@ -69,8 +70,12 @@ def test_margins_of_single_contracts_are_those_of_the_whole_trades() -> None:
 
 
 @pytest.mark.parametrize("reach", [0.3, 0.9, 0.9966])
-def test_what_the_least_requirement_meets_is_no_target_out_of_reach(reach: float) -> None:
+@pytest.mark.parametrize("most", [0, MOST_LISTED])
+def test_what_the_least_requirement_meets_is_no_target_out_of_reach(
+    reach: float, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Planes by differences, where nothing is proven, once left the program no solution at the last of these."""
+    monkeypatch.setattr(hedge_enumeration, "MOST_LISTED", most)
     world, account = sample_under("worst_case"), "calendar-01"
     names = ["BTC-26JUN26-72000-C", "BTC-27MAR26"]
     limits = Limits(size={names[0]: (0.3, 0.5), names[1]: (3.0, 1.0)}, gap=0.0)

@@ -7,8 +7,19 @@ import itertools
 import numpy as np
 import pytest
 
-from portfolio_margin import Book, Costs, GreekProfile, Limits, greek_profile, load_sample, margin, optimise_book
+from portfolio_margin import (
+    Book,
+    Costs,
+    GreekProfile,
+    Limits,
+    greek_profile,
+    hedge_enumeration,
+    load_sample,
+    margin,
+    optimise_book,
+)
 from portfolio_margin.greeks import contract_greeks, position_greeks
+from portfolio_margin.hedge_enumeration import MOST_LISTED
 from portfolio_margin.hedge_terms import trade_terms
 from portfolio_margin.models import worst_case
 from portfolio_margin.optimise import account_greeks
@@ -66,7 +77,10 @@ def test_one_future_more_to_choose_from_makes_it_no_worse() -> None:
 
 @pytest.mark.parametrize("row", [3, 20])
 @pytest.mark.parametrize("price", [0.02, 1.0])
-def test_the_best_of_all_whole_lots(row: int, price: float) -> None:
+@pytest.mark.parametrize("most", [0, MOST_LISTED])
+def test_the_best_of_all_whole_lots(row: int, price: float, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By programs, and by a list of all there are."""
+    monkeypatch.setattr(hedge_enumeration, "MOST_LISTED", most)
     account = str(books.BOOK.account_id[row])
     bands = bands_about(greeks_anew(own(row)), 0.05)
     rows = np.array([books.ROW[name] for name in NAMES])

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
-from portfolio_margin import GreekProfile, Hedge, Limits, Target, hedge, optimise_book
+from portfolio_margin import GreekProfile, Hedge, Limits, Target, hedge, hedge_enumeration, optimise_book
 from portfolio_margin.io import clock
 from portfolio_margin.search_watch import SearchProgress, Watch
 from portfolio_margin.sensitivities import with_orders
@@ -55,6 +55,12 @@ def optimised(case: Case, time_limit: float | None, told: list[SearchProgress]) 
 
 def objective(found: Hedge) -> float:
     return found.cost + found.margins.post["initial_margin"]
+
+
+@pytest.fixture(autouse=True)
+def by_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes time: a list of all trades does not."""
+    monkeypatch.setattr(hedge_enumeration, "MOST_LISTED", 0)
 
 
 @pytest.mark.parametrize("case", [OPEN, CLOSED])

@@ -137,7 +137,8 @@ def hedge(
     Trades are whole lots at the mark, their cost comes on top. They meet the target by full recomputation. Where the
     requirement is convex in the quantities, as its model declares, they are the cheapest to within `gap`; where it is
     not declared or found not to be, they are the cheapest found, and `convex` says so. No trades at all are the
-    cheapest under every model, since none costs less than nothing: the gap is 0 where the target is met already.
+    cheapest under every model, since none costs less than nothing: the gap is 0 where the target is met already, and
+    where whole lots within the limits are so few that all are looked at.
 
     Raises DataError for unknown accounts and contracts, ConfigError for targets, costs and limits out of their bounds,
     InfeasibleError with the nearest value found where no trades within the limits meet the target.

@@ -46,7 +46,7 @@ class Hedge:
     lower_bound the least any such trades cost, NaN where none is proven; of a smallest margin, the least objective
     gap         (cost - lower_bound) / cost, or of the objective; 0 where proven best, NaN where nothing is proven
     convex      True where the model declares its requirement convex in the quantities and no trade evaluated speaks
-                against it; False: nothing is proven but that no trades cost less than nothing
+                against it; False: a bound is proven only where no trades are the cheapest, or all were looked at
     margins     the account before and after, the trades filled at the mark; `balance_after` counts their cost as well
     binding     labels of the scenarios behind the planes that bind at the trades
     planes, rounds   of the program: planes found, and programs solved

@@ -115,7 +115,8 @@ def run_in_chunks(
     done    called after each chunk, for a progress bar
 
     The files are equal to those of a run that was never interrupted, byte for byte. Raises DataError where the folder
-    holds results already and `resume` is not given, or holds those of other inputs, and what `margin` raises.
+    holds results already and `resume` is not given, or holds those of other inputs, UnwrittenError where a file cannot
+    be written (a full disk, say; the parts that are there stay), and what `margin` raises.
     """
     head = manifest_of(work, chunk_accounts, told)
     digest, written, parts = str(head["digest"]), 0, []

@@ -169,8 +169,9 @@ def venue_of_partition(job: MarginJob, partition: Partition) -> dict[str, int]:
 def margin_of_partition(job: MarginJob, partition: Partition) -> Part:
     """Read a partition, margin it, and write its part file, whole or not at all.
 
-    The same bytes however often it is done and wherever. DataError for bad rows, and for a folder that is not there;
-    ConfigError on a machine that writes Parquet otherwise than the run.
+    The same bytes however often it is done and wherever. DataError for bad rows; UnwrittenError where the file cannot
+    be written, as on a full disk or in a folder that is not there; ConfigError on a machine that writes Parquet
+    otherwise than the run.
     """
     if job.writer and job.writer != part_files.writer():
         raise ConfigError(

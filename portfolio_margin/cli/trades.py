@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -132,13 +132,18 @@ def numbers(option: str, given: tuple[str, ...], known: list[str] | None) -> dic
 
 
 def read_quotes(path: str) -> Mapping[str, tuple[float | None, float | None]]:
-    """instrument, bid, ask; an empty or zero price is no quote."""
+    """instrument, bid, ask; an empty or zero price is no quote. DataError naming bad prices and repeated contracts."""
     from portfolio_margin.io.tables import number_column, read_table, require_columns, row_problems_of, text_column
 
     table = read_table(source(path), "quotes")
     require_columns(table, ("instrument", "bid", "ask"), only=True)
     prices = {}
     problems: list[Problem] = []
+    names = text_column(table, "instrument")
+    first = dict(zip(names[::-1], table.row[::-1].tolist(), strict=True))
+    again = names.duplicated().to_numpy()
+    for problem, name in zip(row_problems_of(table, "instrument", again, ""), names[again], strict=True):
+        problems.append(replace(problem, remedy=f"has a quote in row {first[name]} already; keep one row"))
     for name in ("bid", "ask"):
         prices[name], bad = number_column(table, name)
         bad = bad | np.isinf(prices[name]) | (prices[name] < 0)
@@ -146,7 +151,7 @@ def read_quotes(path: str) -> Mapping[str, tuple[float | None, float | None]]:
     if problems:
         raise DataError(problems)
     sides = [[None if not price > 0 else float(price) for price in prices[name]] for name in ("bid", "ask")]
-    return dict(zip(text_column(table, "instrument").tolist(), zip(*sides, strict=True), strict=True))
+    return dict(zip(names.tolist(), zip(*sides, strict=True), strict=True))
 
 
 def show_trades(

@@ -16,10 +16,19 @@ def write_whole(path: str | Path, content: bytes) -> None:
     there before stays. Raises DataError where the folder is missing or may not be written.
     """
     target = Path(path)
-    if target.is_symlink():
-        target = target.resolve()
     if target.exists() and not target.is_file():
         raise DataError([Problem(str(path), None, "output", "not a regular file", "give the name of a file")])
+    try:
+        replace_whole(target, content)
+    except OSError as error:
+        missing = not target.resolve().parent.is_dir()
+        remedy = "the folder does not exist; create it" if missing else "cannot be written"
+        raise DataError([Problem(str(path), None, "output", error.strerror or str(error), remedy)]) from error
+
+
+def replace_whole(path: Path, content: bytes) -> None:
+    """As `write_whole`, for callers that have words of their own for what fails: an OSError as the system raises it."""
+    target = path.resolve() if path.is_symlink() else path
     part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
     try:
         with part.open("xb") as stream:
@@ -27,8 +36,5 @@ def write_whole(path: str | Path, content: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, target)
-    except OSError as error:
-        remedy = "the folder does not exist; create it" if not target.parent.is_dir() else "cannot be written"
-        raise DataError([Problem(str(path), None, "output", error.strerror or str(error), remedy)]) from error
     finally:
         part.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import shutil
@@ -10,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from portfolio_margin.io.atomic import write_whole
+from portfolio_margin.io.atomic import replace_whole
 from portfolio_margin.io.results import json_text, plain, result_bytes
 from portfolio_margin.io.tables import PARQUET
-from pricing.errors import DataError, Problem
+from pricing.errors import DataError, EngineError, Problem
 
 # Readers of a folder of Parquet files, pyarrow and pandas among them, pass over names that begin so.
 MANIFEST = "_manifest.json"
@@ -21,6 +22,13 @@ MANIFEST = "_manifest.json"
 FORMER_MANIFEST = "manifest.json"
 METADATA = b"portfolio_margin"
 SEAL, BLANK = "seal", "0" * 64
+
+
+class UnwrittenError(EngineError):
+    """A file of a run could not be written. Nothing is wrong with its input: what was written stays to be gone on with.
+
+    No DataError, after which nothing is left of a new folder.
+    """
 
 
 def part_name(number: int) -> str:
@@ -38,14 +46,29 @@ def writer() -> str:
 def write_part(path: Path, columns: Mapping[str, Any], identity: Mapping[str, Any]) -> bytes:
     """Write one Parquet file with its identity, whole or not at all, over one that is there; returns its content.
 
-    It states a seal of its own: the SHA-256 of all its bytes, zeros in place of the seal.
+    It states a seal of its own: the SHA-256 of all its bytes, zeros in place of the seal. UnwrittenError where it
+    cannot be written.
     """
     content = result_bytes(PARQUET, columns, {**identity, SEAL: BLANK}, ())
     if content.count(BLANK.encode()) != 1:
         raise AssertionError("the place of a seal must be the only one of its kind")
     content = content.replace(BLANK.encode(), hashlib.sha256(content).hexdigest().encode())
-    write_whole(path, content)
+    _write(path, content)
     return content
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        replace_whole(path, content)
+    except OSError as error:
+        why, remedy = error.strerror or str(error), "see to it that it can be"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            why, remedy = "the disk is full", "make room"
+        elif not path.parent.is_dir():
+            why, remedy = "its folder is not there", "see to it that this machine and all workers share it"
+        raise UnwrittenError(
+            f"{path} cannot be written: {why}; {remedy} and go on with --resume, the parts that are there stay"
+        ) from error
 
 
 def content_of(path: Path) -> bytes | None:
@@ -74,11 +97,17 @@ def stated_in(content: bytes) -> tuple[dict[str, Any], int] | None:
 
 
 def check_no_strays(place: Path, names: Sequence[str]) -> None:
-    """DataError naming every part file in a folder that is none of this run."""
-    remedy = "is no part of this run: take it out of the folder"
-    strays = sorted({path.name for path in place.glob("part-*.parquet")} - set(names))
-    if strays:
-        raise DataError([Problem(str(place), None, "output", name, remedy) for name in strays])
+    """DataError naming every part file in a folder that is none of this run, and what stands in the place of one."""
+    stray = "is no part of this run: take it out of the folder"
+    no_file = "is no file, but stands where a part of this run goes: remove it"
+    known, problems = set(names), []
+    for path in sorted(place.glob("part-*.parquet")):
+        if path.name not in known:
+            problems.append(Problem(str(place), None, "output", path.name, stray))
+        elif path.exists() and not path.is_file():
+            problems.append(Problem(str(place), None, "output", path.name, no_file))
+    if problems:
+        raise DataError(problems)
 
 
 def check_folder(place: Path, head: Mapping[str, Any], resume: bool) -> None:
@@ -102,7 +131,7 @@ def check_room(place: Path, resume: bool) -> None:
         if not resume:
             remedy = "holds results already: give --resume to go on with them, or another folder"
             raise DataError([Problem(str(place), None, "output", MANIFEST, remedy)])
-    elif place.exists() and (not place.is_dir() or any(place.iterdir())):
+    elif place.exists() and (not place.is_dir() or {*place.iterdir()} - {*_leftovers(place)}):
         remedy = "is no empty folder and has no results to go on with: give another one"
         raise DataError([Problem(str(place), None, "output", place.name, remedy)])
 
@@ -112,12 +141,13 @@ def part_folder(folder: str | Path, head: Mapping[str, Any], resume: bool) -> It
     """A folder for the parts of a run, made with its manifest, or gone on with where it is of the same run.
 
     Whatever ends the run, what was written stays for another one to go on with; but where rows are bad nothing is left
-    of a folder that was not there. DataError as `check_folder`, and where the folder cannot be made.
+    of a folder that was not there. DataError as `check_folder`, and where the folder cannot be made; UnwrittenError
+    where its manifest cannot be written.
     """
     place = Path(folder)
     check_folder(place, head, resume)
+    remove_leftovers(place)
     if (place / MANIFEST).exists():
-        remove_leftovers(place)
         yield place
         return
     was_there = place.exists()
@@ -138,15 +168,20 @@ def part_folder(folder: str | Path, head: Mapping[str, Any], resume: bool) -> It
 
 def remove_leftovers(place: Path) -> None:
     """Remove files that a process had begun in a folder when it was killed, before they had their names."""
-    for leftover in (*place.glob(".part-*.part"), *place.glob(f".{MANIFEST}.*.part")):
+    for leftover in _leftovers(place):
         leftover.unlink(missing_ok=True)
 
 
+def _leftovers(place: Path) -> list[Path]:
+    begun = (*place.glob(".part-*.part"), *place.glob(f".{MANIFEST}.*.part"))
+    return [path for path in begun if path.is_file()]
+
+
 def write_manifest(place: Path, document: Mapping[str, Any]) -> None:
-    """Write the manifest of a folder, over another one that is there."""
+    """Write the manifest of a folder, over another one that is there. UnwrittenError where it cannot be written."""
     content = (json_text(dict(document)) + "\n").encode()
     if content_of(place / MANIFEST) != content:
-        write_whole(place / MANIFEST, content)
+        _write(place / MANIFEST, content)
 
 
 def _check_same_run(path: Path, head: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -19,8 +20,9 @@ import pytest
 
 from portfolio_margin import Book, margin
 from portfolio_margin.chunks import Work, chunks, manifest_of, run_in_chunks, write_part
-from portfolio_margin.io import part_files
+from portfolio_margin.io import atomic, part_files
 from portfolio_margin.io.arrow_columns import coded_rows
+from portfolio_margin.io.part_files import UnwrittenError
 from portfolio_margin.io.positions import read_book
 from portfolio_margin.io.results import json_text
 from portfolio_margin.io.told import Told
@@ -210,6 +212,53 @@ def test_folders_with_something_in_them_are_refused(tmp_path: Path) -> None:
         run_in_chunks(WORK, tmp_path / "out", 100, resume=True)
     with pytest.raises(ConfigError, match="chunk_accounts = 0"):
         chunks(10, 0)
+
+
+@pytest.mark.parametrize("name", ["_manifest.json", "part-000003.parquet"])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_full_disk_leaves_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, there: bool
+) -> None:
+    """Also where the disk fills up with the last file, the manifest of the whole run, which has one from the start."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    run_in_chunks(WORK, whole, 17)
+    if there:
+        out.mkdir()
+    replace_file, begun = os.replace, {"_manifest.json": 2}.get(name, 1)
+    seen: list[str] = []
+
+    def full(part: Path, target: Path) -> None:
+        seen.append(target.name)
+        if seen.count(name) == begun:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace_file(part, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic.os, "replace", full)
+        with pytest.raises(UnwrittenError, match=f"{name} cannot be written: the disk is full; .* go on with --resume"):
+            run_in_chunks(WORK, out, 17)
+    kept = 8 if name == "_manifest.json" else 3
+    assert len(list(out.glob("part-*.parquet"))) == kept and not list(out.glob(".*"))
+    assert run_in_chunks(WORK, out, 17, resume=True)[:3] == (8 - kept, kept, 120)
+    assert contents(out) == contents(whole)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_manifest_that_was_begun_when_a_run_was_killed_is_in_nobodys_way(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "._manifest.json.0123456789ab.part").write_bytes(b"half")
+    assert run_in_chunks(WORK, tmp_path, 60, resume=resume)[:3] == (2, 0, 120)
+    assert sorted(contents(tmp_path)) == ["_manifest.json", "part-000000.parquet", "part-000001.parquet"]
+
+
+def test_a_folder_in_the_place_of_a_part_is_named(tmp_path: Path) -> None:
+    run_in_chunks(WORK, tmp_path, 60)
+    part = tmp_path / "part-000000.parquet"
+    part.unlink()
+    part.mkdir()
+    with pytest.raises(DataError, match=r"part-000000\.parquet'.* is no file, .* remove it$"):
+        run_in_chunks(WORK, tmp_path, 60, resume=True)
+    part.rmdir()
+    assert run_in_chunks(WORK, tmp_path, 60, resume=True)[:3] == (1, 1, 120)
 
 
 def command(positions: Path, folder: Path, *more: str) -> list[str]:

@@ -83,6 +83,9 @@ def test_quotes_and_limits_of_files_and_options(run: Any, tmp_path: Path) -> Non
     check_fails(run(*options, "--limit", "BTC-PERPETUAL=1"), "no trades within the limits")
     (tmp_path / "quotes.csv").write_text("instrument,bid,ask\nBTC-PERPETUAL,x,-1\n")
     check_fails(run(*options, "--quotes", "quotes.csv"), "row 2, bid = 'x'", "row 2, ask")
+    (tmp_path / "quotes.csv").write_text("instrument,bid,ask\nBTC-PERPETUAL,1,2\nx,1,2\n BTC-PERPETUAL,1,3\n")
+    said = "row 4, instrument = ' BTC-PERPETUAL': has a quote in row 2 already; keep one row"
+    check_fails(run(*options, "--quotes", "quotes.csv"), said)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 
 from portfolio_margin import cluster
 from portfolio_margin.cluster import ClusterError, connect, over_accounts
-from portfolio_margin.io.part_files import part_folder
+from portfolio_margin.io.part_files import UnwrittenError, part_folder
 from portfolio_margin.io.partitions import BookFiles, partitions
 from portfolio_margin.margin_parts import Part, head_of, margin_of_partition, write_manifest
 from portfolio_margin.sample import COLLATERAL_FILE, POSITIONS_FILE, sample_path
@@ -158,6 +158,22 @@ def test_a_bad_row_leaves_nothing(client: Any, run: Any, tmp_path: Path) -> None
     done = run("margin", *files, "--cluster", client.scheduler.address, "--chunk-accounts", "9", "--output", "out")
     check_fails(done, "row 8, quantity = inf", "row 151, quantity = inf")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(Path(name).name for name in files[1::2])
+
+
+def test_what_cannot_be_written_leaves_what_was(client: Any, tmp_path: Path) -> None:
+    """Workers that find no folder raise what they raise on a full disk."""
+    files, head = written(tmp_path), head_of("book", ARRAYS, MODEL, 10)
+    with (
+        pytest.raises(
+            UnwrittenError,
+            match=r"part-\d+\.parquet cannot be written: its folder is not there; .* go on with --resume",
+        ),
+        part_folder(tmp_path / "out", head, False) as place,
+    ):
+        first, *others = partitions(files, 10)
+        over_accounts(margin_of_partition, job_of(files, place, run=head["digest"]), [first], client)
+        over_accounts(margin_of_partition, job_of(files, tmp_path / "away", run=head["digest"]), others, client)
+    assert sorted(contents(tmp_path / "out")) == ["_manifest.json", "part-000000.parquet"]
 
 
 def test_a_lost_worker_costs_time_not_results(client: Any, tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ looks at every row and says what is wrong with which.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from portfolio_margin.io.arrow_tables import failures, ipc_table, is_sound
 from portfolio_margin.io.tables import ARROW, PARQUET, TABLES, is_arrow, kind_of_name
 from pricing.arrays import FloatArray, IntArray, StrArray
 from pricing.errors import DataError
@@ -38,7 +39,7 @@ class _Codes:
 
     def add(self, column: Any) -> bool:
         """Take in a dictionary column of a batch; False where a cell is blank."""
-        if column.null_count:
+        if column.null_count or column.dictionary.null_count:  # a null may stand in either
             return False
         texts = np.array(column.dictionary.to_pylist(), dtype=object)
         index = np.asarray(column.indices)
@@ -70,28 +71,38 @@ def coded_rows(source: object, columns: tuple[str, str, str], of: Rows | None = 
     Texts are read without white space around them. None as well where a cell is blank, an account or a name is no text,
     a number is not stored as one of double precision or a whole one, or the file cannot be read.
     """
-    if is_arrow(source):
-        table = _with_dictionaries(source, columns)
-        return _coded(table.schema, table.to_batches(max_chunksize=BATCH_ROWS), columns, None)
-    if not isinstance(source, (str, Path)):
+    if not (is_arrow(source) or isinstance(source, (str, Path))):
         return None
     try:
-        kind = kind_of_name(source, TABLES)
-        if kind not in (PARQUET, ARROW):
-            return None
-        from pyarrow import feather, parquet
-
-        if kind == ARROW:
-            return coded_rows(feather.read_table(source, memory_map=False), columns)
-
-        if not set(columns) <= set(parquet.read_schema(source).names):
-            return None
-        with parquet.ParquetFile(source, read_dictionary=list(columns[:2])) as file:
-            groups = {} if of is None else {"row_groups": list(of.groups)}
-            batches = file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns), **groups)
-            return _coded(file.schema_arrow, batches, columns, of)
-    except (ImportError, OSError, DataError, ValueError):  # pyarrow's own errors derive from these
+        import pyarrow  # noqa: F401 - told apart from what it raises
+    except ImportError:
         return None
+    try:
+        return _rows_of(source, columns, of)
+    except DataError:
+        return None
+    except failures():
+        return None
+
+
+def _rows_of(source: Any, columns: tuple[str, str, str], of: Rows | None) -> CodedRows | None:
+    from pyarrow import parquet
+
+    if is_arrow(source):
+        if not is_sound(source):
+            return None
+        table = _with_dictionaries(source, columns)
+        return _coded(table.schema, table.to_batches(max_chunksize=BATCH_ROWS), columns, None)
+    kind = kind_of_name(source, TABLES)
+    if kind == ARROW:
+        return _rows_of(ipc_table(Path(source).read_bytes()), columns, None)
+    if kind != PARQUET or not set(columns) <= set(parquet.read_schema(source).names):
+        return None
+    with parquet.ParquetFile(source, read_dictionary=list(columns[:2])) as file:
+        groups = {} if of is None else {"row_groups": list(of.groups)}
+        batches = file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns), **groups)
+        sound = (batch if is_sound(batch) else None for batch in batches)
+        return _coded(file.schema_arrow, sound, columns, of)
 
 
 def _with_dictionaries(source: Any, columns: tuple[str, str, str]) -> Any:
@@ -105,11 +116,11 @@ def _with_dictionaries(source: Any, columns: tuple[str, str, str]) -> Any:
     return table
 
 
-def data_columns(schema: Any) -> list[str]:
+def data_columns(schema: Any, wanted: Collection[str]) -> list[str]:
     """The columns of an Arrow schema without those that pandas wrote as the index of a frame, which say nothing of a
-    row."""
+    row unless they are wanted."""
     marked = (schema.pandas_metadata or {}).get("index_columns", [])
-    return [name for name in schema.names if name not in marked]
+    return [name for name in schema.names if name in wanted or name not in marked]
 
 
 def distinct_texts(file: Any, group: int, column: str) -> set[str] | None:
@@ -122,7 +133,7 @@ def distinct_texts(file: Any, group: int, column: str) -> set[str] | None:
         return None
     codes = _Codes()
     for part in file.read_row_group(group, columns=[column]).column(column).chunks:
-        if not codes.add(part):
+        if not (is_sound(part) and codes.add(part)):
             return None
     return set(codes.code_of)
 
@@ -130,7 +141,7 @@ def distinct_texts(file: Any, group: int, column: str) -> set[str] | None:
 def _coded(schema: Any, batches: Iterable[Any], columns: tuple[str, str, str], of: Rows | None) -> CodedRows | None:
     from pyarrow import types
 
-    if sorted(data_columns(schema)) != sorted(columns):
+    if sorted(data_columns(schema, columns)) != sorted(columns):
         return None
     account, name, number = (schema.field(column).type for column in columns)
     plain = all(types.is_dictionary(kind) and _is_text(kind.value_type) for kind in (account, name))
@@ -138,7 +149,7 @@ def _coded(schema: Any, batches: Iterable[Any], columns: tuple[str, str, str], o
         return None
     accounts, names, numbers = _Codes(), _Codes(), []
     for whole in batches:
-        batch = whole if of is None else _within(whole, columns[0], of)
+        batch = whole if of is None or whole is None else _within(whole, columns[0], of)
         if batch is None:
             return None
         by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
@@ -160,7 +171,7 @@ def _within(batch: Any, column: str, of: Rows) -> Any:
     import pyarrow
 
     account = batch.column(batch.schema.names.index(column))
-    if account.null_count:
+    if account.null_count or account.dictionary.null_count:
         return None
     wanted = np.array([of.first <= str(text).strip() <= of.last for text in account.dictionary.to_pylist()], dtype=bool)
     if wanted.all():

@@ -12,6 +12,7 @@ import numpy as np
 
 from portfolio_margin.book import Book
 from portfolio_margin.io.arrow_columns import Rows, coded_rows, data_columns, distinct_texts
+from portfolio_margin.io.arrow_tables import damaged, frame_of
 from portfolio_margin.io.positions import (
     COLLATERAL_COLUMNS,
     POSITION_COLUMNS,
@@ -21,7 +22,7 @@ from portfolio_margin.io.positions import (
     read_collateral,
 )
 from portfolio_margin.io.tables import PARQUET, Table, kind_of_name, refuse, require_columns, text_column
-from pricing.arrays import BoolArray
+from pricing.arrays import BoolArray, IntArray
 from pricing.errors import ConfigError
 from pricing.market import Market
 
@@ -90,8 +91,10 @@ def read_partition(
     plain = _plain(files, partition, listed, market)
     if plain is not None:
         return plain
-    positions = _rows(files.positions, partition.positions, partition)
-    collateral = None if files.collateral is None else _rows(files.collateral, partition.collateral, partition)
+    positions = _rows(files.positions, POSITION_COLUMNS, partition.positions, partition)
+    collateral = None
+    if files.collateral is not None:
+        collateral = _rows(files.collateral, COLLATERAL_COLUMNS, partition.collateral, partition)
     if len(positions.frame):
         return read_book(positions, collateral, listed, market, left_out=left_out)
     if collateral is None:
@@ -128,39 +131,48 @@ def _scan(path: str, columns: Sequence[str]) -> list[_Group]:
     import pandas as pd
 
     with _opened(path) as file:
-        header = Table(path, pd.DataFrame(columns=data_columns(file.schema_arrow)), np.zeros(0, np.int64))
+        header = Table(path, pd.DataFrame(columns=data_columns(file.schema_arrow, columns)), np.zeros(0, np.int64))
         require_columns(header, columns, only=True)
-        found = []
+        found, starts = [], _starts(file)
         for number in range(file.num_row_groups):
             accounts = distinct_texts(file, number, "account")
             if accounts is None:
                 column = file.read_row_group(number, columns=["account"])
-                accounts = set(_accounts(path, column).unique().tolist())
+                accounts = set(_accounts(path, column, int(starts[number])).unique().tolist())
             if accounts:
                 found.append(_Group(number, accounts, min(accounts), max(accounts)))
         return found
 
 
-def _rows(path: str, groups: Sequence[int], partition: Partition) -> Table:
+def _rows(path: str, columns: Sequence[str], groups: Sequence[int], partition: Partition) -> Table:
     """The rows of a partition's accounts, numbered as in the file."""
     import pyarrow
 
     with _opened(path) as file:
-        starts = np.cumsum([1, *(file.metadata.row_group(g).num_rows for g in range(file.num_row_groups))])
-        names = data_columns(file.schema_arrow)
+        starts, names = _starts(file), data_columns(file.schema_arrow, columns)
         parts, rows = [file.schema_arrow.empty_table().select(names)], [np.zeros(0, np.int64)]
         for number in groups:
             read = file.read_row_group(number, columns=names)
-            mine = _in_partition(_accounts(path, read), partition)
+            mine = _in_partition(_accounts(path, read, int(starts[number])), partition)
             parts.append(read.filter(pyarrow.array(mine)))
             rows.append(starts[number] + np.flatnonzero(mine))
-        return Table(path, pyarrow.concat_tables(parts).to_pandas(), np.concatenate(rows))
+        return Table(path, _frame(path, pyarrow.concat_tables(parts), 1), np.concatenate(rows))
 
 
-def _accounts(path: str, read: Any) -> pd.Series[str]:
-    """Account of every row of an Arrow table, as `read_book` names them."""
-    frame = read.select(["account"]).to_pandas()
-    return text_column(Table(path, frame, np.arange(1, len(frame) + 1)), "account")
+def _starts(file: Any) -> IntArray:
+    """(G + 1,) number of the first row of each row group of an open file, and of one after the last."""
+    return np.cumsum([1, *(file.metadata.row_group(g).num_rows for g in range(file.num_row_groups))])
+
+
+def _accounts(path: str, read: Any, first: int) -> pd.Series[str]:
+    """Account of every row of an Arrow table whose first row has this number, as `read_book` names them."""
+    frame = _frame(path, read, first)
+    return text_column(Table(path, frame, first + np.arange(len(frame))), "account")
+
+
+def _frame(path: str, read: Any, first: int) -> pd.DataFrame:
+    """The frame of an Arrow table; what pandas noted in the file would take the columns of an index out of it."""
+    return frame_of(read.replace_schema_metadata(None), path, PARQUET, first)
 
 
 def _in_partition(account: pd.Series[str], partition: Partition) -> BoolArray:
@@ -183,5 +195,5 @@ def _opened(path: str) -> Iterator[pyarrow.parquet.ParquetFile]:
         refuse(path, "file type", PARQUET, "reading Parquet needs pyarrow: install portfolio-margin[io]")
     except FileNotFoundError:
         refuse(path, "file", Path(path).name, "no such file")
-    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
-        refuse(path, "file", str(error).splitlines()[0], "damaged Parquet file; fetch or write it again")
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise damaged(path, error, PARQUET) from None

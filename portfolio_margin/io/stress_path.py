@@ -54,6 +54,8 @@ def read_path(source: str | Path | pd.DataFrame, name: str = "", origin: str = "
     DataError listing every row and column that is none of these.
     """
     table = read_table(source, "path")
+    unread = [column for column in table.of_index if column != HOURS]
+    table = table._replace(frame=table.frame.drop(columns=unread))
     require_columns(table, list(dict.fromkeys(str(column) for column in table.frame.columns)), only=False)
     known = {column: COLUMN.match(column) for column in table.frame.columns}
     problems = [

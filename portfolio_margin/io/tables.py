@@ -12,6 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from portfolio_margin.io.arrow_tables import (
+    NOT_UTF8,
+    STREAM,
+    damaged,
+    failures,
+    frame_of,
+    ipc_table,
+    is_utf8,
+    parquet_table,
+)
 from portfolio_margin.nearest import did_you_mean
 from pricing.arrays import BoolArray, FloatArray, IntArray
 from pricing.errors import DataError, Problem
@@ -40,12 +50,14 @@ class Table(NamedTuple):
     row    (R,) number of each row for messages: the line of a CSV file with the header as line 1, and
            otherwise the data row counted from 1
     header  the line that names the columns; None where no line does
+    of_index  columns that were the index of a pandas frame, which are read where they are expected
     """
 
     file: str
     frame: pd.DataFrame
     row: IntArray
     header: int | None = None
+    of_index: tuple[str, ...] = ()
 
 
 def read_table(source: str | Path | pd.DataFrame | Table, name: str = "frame") -> Table:
@@ -53,8 +65,8 @@ def read_table(source: str | Path | pd.DataFrame | Table, name: str = "frame") -
 
     name   what messages call a frame
 
-    Raises DataError for a missing or empty file, a file that is not what its name says, text that is not
-    UTF-8, and lines with more fields than the header.
+    Raises DataError for a missing, empty or damaged file, a file that is not what its name says, text that is not
+    UTF-8, columns of a kind that is not read, and lines with more fields than the header.
     """
     if isinstance(source, Table):
         return source
@@ -129,7 +141,9 @@ def require_columns(table: Table, expected: Sequence[str], *, only: bool) -> Non
     if not problems and only:
         remedy = f"this column is not read and might change what a row means; delete it, expected {', '.join(expected)}"
         problems += [
-            Problem(table.file, table.header, name, "extra column", remedy) for name in found if name not in expected
+            Problem(table.file, table.header, name, "extra column", remedy)
+            for name in found
+            if name not in expected and name not in table.of_index
         ]
     repeated = sorted({column for column in expected if found.count(column) > 1})
     problems += [Problem(table.file, table.header, name, "column given twice", "keep one") for name in repeated]
@@ -144,26 +158,38 @@ def text_column(table: Table, column: str) -> pd.Series[str]:
     values = table.frame[column]
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
-    missing = values.isna()
-    text = values.astype("str").str.strip()
+    try:
+        text = values.astype("str").str.strip()
+    except UnicodeDecodeError:
+        bad = np.array([isinstance(cell, bytes) and not is_utf8(cell) for cell in values], dtype=np.bool_)
+        raise DataError(row_problems_of(table, column, bad, NOT_UTF8)) from None
+    missing = values.isna() | text.isna()  # a null inside an Arrow dictionary shows in the text alone
     return text.mask(missing, "") if missing.any() else text
 
 
 def number_column(table: Table, column: str) -> tuple[FloatArray, BoolArray]:
-    """(R,) numbers, NaN where the cell is blank, and (R,) True where a cell is not blank and no number."""
+    """(R,) numbers, NaN where the cell is blank, and (R,) True where a cell is not blank and no number.
+
+    True, False, times and complex numbers are none.
+    """
     import pandas as pd
 
     values = table.frame[column]
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
-    if pd.api.types.is_bool_dtype(values.dtype) or values.dtype.kind in "mM":  # times, which count as nanoseconds
+    if pd.api.types.is_bool_dtype(values.dtype) or values.dtype.kind in "mMc":  # m, M: times, in nanoseconds
         return np.full(len(values), np.nan), np.ones(len(values), dtype=np.bool_)
     if pd.api.types.is_numeric_dtype(values.dtype):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         # Single precision holds seven digits; what stands behind them is not data.
         return (np.round(numbers, 6) if values.dtype == np.float32 else numbers), np.zeros(len(values), dtype=np.bool_)
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     blank = values.isna().to_numpy()
+    if values.dtype == object:  # where pandas counts True as 1
+        odd = [isinstance(cell, (bool, np.bool_, complex, np.complexfloating)) for cell in values]
+        readable = values.mask(np.array(odd, dtype=np.bool_))
+    else:
+        readable = values
+    numbers = pd.to_numeric(readable, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     unread = np.flatnonzero(np.isnan(numbers) & ~blank)
     no_number = np.zeros(len(values), dtype=np.bool_)
     cells = values.iloc[unread].astype("str").str.strip()
@@ -211,7 +237,7 @@ def _kind_of_content(content: bytes) -> str:
     """What the first bytes say; text that is no JSON counts as CSV."""
     if content[:4] == b"PAR1":
         return PARQUET
-    if content[:6] in (b"ARROW1", b"FEA1\0\0"):
+    if content[:6] in (b"ARROW1", b"FEA1\0\0") or content[:4] == STREAM:
         return ARROW
     if content[:2] == b"\x1f\x8b":
         return "gzip"
@@ -233,24 +259,34 @@ def _from_frame(source: Any, name: str) -> Table:
     import pandas as pd
 
     if is_arrow(source):
-        source = source.to_pandas()
+        import pyarrow
+
+        table = source if isinstance(source, pyarrow.Table) else pyarrow.Table.from_batches([source])
+        source = frame_of(table, name, ARROW)
     if not isinstance(source, pd.DataFrame):
         refuse(name, "type", type(source).__name__, "expected a file name, a pandas DataFrame or an Arrow table")
-    return Table(name, source, np.arange(1, len(source) + 1))
+    return _with_index(name, source)
 
 
 def _read_columns(file: str, content: bytes, kind: str) -> Table:
     """The table of the bytes of a Parquet or an Arrow file."""
-    import pandas as pd
-
-    read = pd.read_parquet if kind == PARQUET else pd.read_feather
     try:
-        frame = read(io.BytesIO(content))
+        import pyarrow  # noqa: F401 - told apart from what it raises
     except ImportError:
         refuse(file, "file type", kind, f"reading {kind} needs pyarrow: install portfolio-margin[io]")
-    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
-        refuse(file, "file", str(error).splitlines()[0], f"damaged {kind} file; fetch or write it again")
-    return Table(file, frame, np.arange(1, len(frame) + 1))
+    try:
+        table = parquet_table(content) if kind == PARQUET else ipc_table(content)
+    except failures() as error:
+        raise damaged(file, error, kind) from None
+    return _with_index(file, frame_of(table, file, kind))
+
+
+def _with_index(file: str, frame: pd.DataFrame) -> Table:
+    """The table of a frame, with those of its index that have a name of their own as columns."""
+    names = list(frame.index.names)
+    index = tuple(name for name in names if isinstance(name, str) and name not in frame and names.count(name) == 1)
+    frame = frame.reset_index(level=list(index)) if index else frame
+    return Table(file, frame, np.arange(1, len(frame) + 1), of_index=index)
 
 
 def table_from_csv(file: str, content: bytes) -> Table:

@@ -97,14 +97,30 @@ def test_an_index_of_pandas_is_no_column(tmp_path: Path, index: str | None, plai
         assert same_book(found, whole.accounts(50 * number, min(50 * number + 50, len(whole))))
 
 
-@pytest.mark.parametrize("change", ["extra", "missing", "index"])
+def test_an_index_that_is_a_column(tmp_path: Path) -> None:
+    """What pandas was told is the index is read where it is a column of a book, and otherwise passed over."""
+    frame = tables(BOOK)[0]
+    expected = read_book(frame, None, INSTRUMENTS, MARKET)
+    for number, held in enumerate((frame.set_index("account"), frame.set_index(["account", "instrument"]),
+                                   frame.rename_axis("told"))):  # fmt: skip
+        path = str(tmp_path / f"{number}.parquet")
+        held.to_parquet(path)
+        [whole] = partitions(BookFiles(path), 1_000)
+        for found in (
+            read_book(held, None, INSTRUMENTS, MARKET),
+            read_book(path, None, INSTRUMENTS, MARKET),
+            read_partition(BookFiles(path), whole, INSTRUMENTS, MARKET),
+        ):
+            assert all(np.array_equal(getattr(found, key), getattr(expected, key)) for key in vars(expected))
+
+
+@pytest.mark.parametrize("change", ["extra", "missing"])
 def test_other_columns_are_refused_alike(tmp_path: Path, change: str) -> None:
     frame = tables(BOOK)[0]
     if change == "extra":
         frame["__index_level_0__"] = 1  # not marked as an index
     frame = frame.rename(columns={"quantity": "size"}) if change == "missing" else frame
-    frame = frame.set_index("account") if change == "index" else frame
-    frame.to_parquet(tmp_path / "p.parquet", index=change == "index")
+    frame.to_parquet(tmp_path / "p.parquet", index=False)
     files = BookFiles(str(tmp_path / "p.parquet"))
     found = []
     for read in (lambda: read_book(files.positions, None, INSTRUMENTS, MARKET), lambda: partitions(files, 50)):

@@ -138,14 +138,9 @@ def test_a_stream_that_was_cut_off(tmp_path: Path, chain: Snapshot) -> None:
 
 
 def test_a_kind_of_column_that_is_not_read_is_named() -> None:
-    far = pa.array([2**62], pa.timestamp("s"))
     union = pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1.0])])
-    for column in (far, union):
-        table = pa.table({"when": column})
-        try:
-            read_table(table, "t")
-        except DataError as error:
-            assert [problem.field for problem in error.problems] == ["when"]
+    with pytest.raises(DataError, match="when = .*union.*a column of this kind is not read"):
+        read_table(pa.table({"when": union}), "t")
 
 
 def test_a_column_given_twice(tmp_path: Path, chain: Snapshot) -> None:

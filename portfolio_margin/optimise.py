@@ -135,7 +135,8 @@ def optimise_book(
         bands = ", ".join(f"{name} in [{low:,.2f}, {high:,.2f}]" for name, (low, high) in profile.bands.items())
         raise InfeasibleError(f"{account}: {_none_found(asked)} its Greeks inside {bands}", np.nan)
     reached, lots = best
-    lower = min(bound if search.listed else _claimed(search, bound), reached)
+    # Neither costs nor margins are below 0.
+    lower = 0.0 if reached == 0.0 else min(bound if search.listed else _claimed(search, bound), reached)
     gap = (reached - lower) / max(abs(reached), 1e-12) if np.isfinite(lower) else np.nan
     found = assemble(desk, search, asked.costs, lots, ("", np.nan), (lower, gap))
     if not watch.ended:

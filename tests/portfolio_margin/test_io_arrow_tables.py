@@ -139,7 +139,7 @@ def test_a_stream_that_was_cut_off(tmp_path: Path, chain: Snapshot) -> None:
 
 def test_a_kind_of_column_that_is_not_read_is_named() -> None:
     union = pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1.0])])
-    with pytest.raises(DataError, match="when = .*union.*a column of this kind is not read"):
+    with pytest.raises(DataError, match=r"when = .*union.*a column of this kind is not read"):
         read_table(pa.table({"when": union}), "t")
 
 

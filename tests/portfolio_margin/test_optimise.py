@@ -134,3 +134,11 @@ def test_bad_profiles_are_refused() -> None:
         optimise_book(*WORLD, str(books.BOOK.account_id[3]), PROFILE, objective=("available_funds", 1.0))
     with pytest.raises(ConfigError, match="price"):
         optimise_book(*WORLD, str(books.BOOK.account_id[3]), PROFILE, objective=("initial_margin", float("nan")))
+
+
+def test_nothing_is_less_than_no_costs_where_margin_has_no_price() -> None:
+    world = sample_under("deribit_spm")
+    profile = greek_profile(load_sample().instruments, world[2], {})
+    limits = Limits(time_limit=0.5)
+    found = optimise_book(*world, "iron-condor-07", profile, limits=limits, objective=("initial_margin", 0.0))
+    assert (found.trades, found.cost, found.lower_bound, found.gap) == ((), 0.0, 0.0, 0.0)

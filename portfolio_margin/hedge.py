@@ -191,7 +191,9 @@ def _found(desk: Desk, search: Search, asked: _Asked) -> tuple[Found | None, flo
         search.listed = True
         best = cheapest_listed(search, every, _ceiling(desk, asked), verify)
         if best is None:
-            search.least = every.least
+            lots, least = every.least
+            # A statement may be off it by more than by its cents where the model rounds otherwise.
+            search.least = lots, least if search.proven else -np.inf
             return None, np.inf
         # For the scenario that binds there.
         search.support(best.lots)
@@ -236,7 +238,10 @@ def _searched(
         return best, bound
     starts = [best, cheapest_completion(search, nothing, ceiling, verify, np.inf if best is None else best.cost)]
     if search.proven and np.isposinf(bound) and not any(starts):
-        return _from_smallest(desk, search, ceiling, verify), bound
+        best = _from_smallest(desk, search, ceiling, verify)
+        # Planes that hold say that there is none: where there is, that was an error of the solver.
+        search.convex = best is None
+        return best, bound
     for few in named_subsets(desk.trials):
         part = replace(desk, trials=fewer_contracts(desk.trials, desk.book, desk.arrays, few))
         key = part.trials.rows.tobytes()

@@ -112,11 +112,13 @@ class TradeInput:
 
 
 def numbers(option: str, given: tuple[str, ...], known: list[str] | None) -> dict[str, float]:
-    """NAME=VALUE options as numbers; known, the names there are. DataError naming every bad one."""
+    """NAME=VALUE options as numbers; known, the names there are. DataError naming every bad or repeated one."""
     problems: list[Problem] = []
     found: dict[str, float] = {}
     for row, text in enumerate(given, start=1):
         name, separator, value = text.rpartition("=")
+        if name in found:
+            problems.append(Problem(option, row, "name", name, "given twice; keep one"))
         try:
             found[name] = float(value)
         except ValueError:

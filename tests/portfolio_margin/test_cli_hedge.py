@@ -95,6 +95,7 @@ def test_quotes_and_limits_of_files_and_options(run: Any, tmp_path: Path) -> Non
         (("hedge", ACCOUNT, "--instruments", "BTC-99*"), ("--instruments BTC-99*: no contract",)),
         (("hedge", ACCOUNT, "--target", "nan"), ("target amount = nan",)),
         (("hedge", ACCOUNT, "--cost", "fee=1"), ("--cost, row 1, name = 'fee'", "no such name")),
+        (("hedge", ACCOUNT, "--limit", "a=1", "--limit", "a=2"), ("--limit, row 2, name = 'a'", "given twice")),
         (("hedge", ACCOUNT, "--size", "1", "--limit", "a=1"), ("give one of the two",)),
         (("optimise", ACCOUNT, "--band", "vega"), ("write GREEK=LOW:HIGH",)),
         (("optimise", ACCOUNT, "--keep", "-1"), ("--keep -1.0",)),

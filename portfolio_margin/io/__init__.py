@@ -1,7 +1,8 @@
 """Everything that reads and writes files and frames. pandas and pyarrow load when a function first needs them.
 
 symbols       instrument names of the venues, to a record and back
-tables        CSV and Parquet files into frames, with line numbers
+tables        CSV, Parquet and Arrow files into frames, with line numbers
+arrow_tables  tables of Arrow, checked before they are read; arrow_columns: their texts as codes
 positions     positions and collateral into a Book; open_orders: orders that may fill
 chain_rows    rows of an option chain as read, and everything that can be wrong with one
 chain         those rows into a Snapshot: instruments, market, quotes

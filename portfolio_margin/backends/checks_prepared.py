@@ -1,7 +1,7 @@
-"""What orders in batch are screened with, `checks_screened`: whether that pays, the table, words of positions.
+"""What orders in batch are screened with, `checks_screened`: whether that pays, the table, what is known of accounts.
 
 A screen of a table is made again at every tick, in about a millisecond, once there are so many orders that it pays; the
-words of positions stay for as long as the buffers of a ledger.
+words and sums stay for as long as the buffers of a ledger.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from portfolio_margin.backends import check_parts, compact, figures, lanes, orde
 from portfolio_margin.backends.check_parts import NUMBERS
 from portfolio_margin.backends.compact import MOST_STEPS
 from portfolio_margin.backends.figures import opened
-from portfolio_margin.backends.order_parts import entry_of, ledger_at
+from portfolio_margin.backends.order_parts import PER_LINE, entry_of, ledger_at
 from portfolio_margin.backends.screen_numba import SCREEN_PAYS, Screen
 from portfolio_margin.kernel_inputs import POSITIONS_PER_ROW, Table
 from portfolio_margin.ledger import COUNT, FIRST
 from portfolio_margin.order_table import COLUMNS, CONTRACT, LONG_WEIGHT, NETTING_SET, SCENARIOS, UNIT
-from pricing.arrays import BoolArray, FloatArray, read_only
+from pricing.arrays import BoolArray, FloatArray, IntArray, read_only
 from pricing.xp import numba as XP
 
 # Bits of a word that hold the row, and how many rows there may be.
@@ -34,7 +34,7 @@ SAMPLED, PRODUCTS_OF_SET = 64, 384
 # Packed rows of more bytes lie too far away, for a block of orders at a time.
 LARGEST_PACKED = 4 * 2**20
 # Names of what is kept beside the buffers of a ledger.
-WORDS, SCREEN = "words", "screen"
+LOOKED_AT, SCREEN = "looked at", "screen"
 SOURCES = (sys.modules[__name__], check_parts, compact, figures, lanes, ledger, order_parts, order_table)
 
 
@@ -44,11 +44,13 @@ class Prepared(NamedTuple):
     screen       of the table
     long_weight  (N,) as of `Table`
     moving       (N,) True for assets that have other rows than zeros
+    netting_set  (N,) label of the set
     """
 
     screen: Screen
     long_weight: FloatArray
     moving: BoolArray
+    netting_set: IntArray
 
 
 def _sample_template(tag: str) -> Any:
@@ -99,18 +101,22 @@ def prepared(table: Any, kept: dict[Any, Any], orders: int) -> Prepared | None:
         whole = Table(every, columns[:, UNIT], contract, read_only(columns[:, LONG_WEIGHT].copy()), magnitude, True)
         screen = screen_numba.prepared(whole, orders * USUAL_ORDER_POSITIONS)
         moving = ~contract & (magnitude > 0.0)
-        found = None if screen is None else Prepared(screen, whole.long_weight, moving)
+        labels = read_only(np.unique(columns[:, NETTING_SET], return_inverse=True)[1].astype(np.int64))
+        found = None if screen is None else Prepared(screen, whole.long_weight, moving, labels)
         kept[SCREEN] = table, found
     return found
 
 
-def words_of(kept: dict[Any, Any], positions: int, table: Any) -> Any:
-    """(P',) words of the positions in buffers of that many, as far as they have been looked at."""
+def looked_at_of(kept: dict[Any, Any], positions: int, figures: int, table: Any) -> tuple[Any, Any]:
+    """(P',) words and (F',PER_LINE) sums beside buffers of so many positions and figures, as far as accounts have been
+    looked at."""
     _, columns, _ = table
     of = columns[:, UNIT], columns[:, CONTRACT]
-    made_with, words = kept.get(WORDS, (None, None))
-    if words is None or not all(map(np.array_equal, made_with, of)):
-        # Memory that nobody has looked at takes no room.
-        words = np.zeros(positions, np.int32)
-        kept[WORDS] = of, words
-    return words
+    made_with, found = kept.get(LOOKED_AT, (None, None))
+    if found is None or not all(map(np.array_equal, made_with, of)):
+        # Memory that nobody has looked at takes no room. Sums of an account are one cache line.
+        room = np.zeros((figures + 1) * PER_LINE)
+        begin = -room.ctypes.data // room.itemsize % PER_LINE
+        found = np.zeros(positions, np.int32), room[begin : begin + figures * PER_LINE].reshape(figures, PER_LINE)
+        kept[LOOKED_AT] = of, found
+    return found

@@ -147,6 +147,28 @@ def prefetch(typing_context: Any, array: Any, row: Any) -> Any:
     return types.none(array, row), codegen
 
 
+@intrinsic
+def release(typing_context: Any) -> Any:
+    """What was written before is there for whoever sees something written after, and then asks by `acquire`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.fence("release")
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
+@intrinsic
+def acquire(typing_context: Any) -> Any:
+    """What is read after is not older than what was read before; see `release`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.fence("acquire")
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
 @intrinsic(prefer_literal=True)
 def scratch(typing_context: Any, size: Any) -> Any:
     """Room for so many doubles (a literal number) on the stack of the kernel, on a cache line: its address."""

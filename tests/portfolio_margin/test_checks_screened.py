@@ -212,7 +212,7 @@ def test_small_batches_and_many_contracts_are_not_screened(monkeypatch: pytest.M
     assert kept == {}
     monkeypatch.setattr(checks_prepared, "MOST_ROWS", 2**16)
     assert asked(state, orders, kept) == exact
-    assert set(kept) == {checks_prepared.SCREEN, checks_prepared.WORDS}
+    assert set(kept) == {checks_prepared.SCREEN, checks_prepared.LOOKED_AT}
 
 
 def test_small_books_of_orders_make_no_screen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from portfolio_margin import margin
-from portfolio_margin.backends import checks_numba, checks_prepared, checks_screened, screen_numba
+from portfolio_margin.backends import checks_known, checks_numba, checks_prepared, checks_screened, screen_numba
 from portfolio_margin.engine import MarginEngine
 from portfolio_margin.events import CollateralChanged, Fill, MarketUpdated, PositionsChanged
 from portfolio_margin.models import worst_case
@@ -212,7 +212,7 @@ def test_small_batches_and_many_contracts_are_not_screened(monkeypatch: pytest.M
     assert kept == {}
     monkeypatch.setattr(checks_prepared, "MOST_ROWS", 2**16)
     assert asked(state, orders, kept) == exact
-    assert set(kept) == {checks_prepared.SCREEN, checks_prepared.LOOKED_AT}
+    assert set(kept) == {checks_prepared.SCREEN, checks_known.LOOKED_AT}
 
 
 def test_small_books_of_orders_make_no_screen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ from portfolio_margin.backends.checks_in_place import (
 from portfolio_margin.backends.checks_known import (
     APART,
     ASSET,
+    LEADING,
     ROW_BITS,
     SIZE,
     fetch_known,
@@ -88,7 +89,7 @@ def _laid_template(tag: str) -> Any:
         """Put down the positions of an account after an order, as the screen reads them, netting set by netting set.
 
         flags      addresses of `moving` and `netting_set` of `Prepared`
-        positions  words and quantity, `count` from `first` on; `order` as of `order_at`
+        positions  words, quantity and sums of the account, `count` from `first` on; `order` as of `order_at`
         into       row, held, start of sets, position and units of what stands apart
         there      how many positions, sets, and positions that stand apart, are in there already
         All are addresses. Returns how many are there then, and how much of the contract, and of what is paid with, the
@@ -96,7 +97,7 @@ def _laid_template(tag: str) -> Any:
         """
         tag  # noqa: B018 - as kernels do
         XP.vector_loop()
-        (moving, netting_set), (words, quantity), (row, contracts, cash, amount) = flags, positions, order
+        (moving, netting_set), (words, quantity, sums), (row, contracts, cash, amount) = flags, positions, order
         (rows, held_at, start, position, units), (at, sets, apart) = into, there
         holds, balance, p, end = 0.0, 0.0, first, first + count
         while p < end or row >= 0 or cash >= 0:
@@ -116,7 +117,7 @@ def _laid_template(tag: str) -> Any:
                 # What needs a closer look: one that stands apart, or that the order is of.
                 n = row_in(words[p]) if p < end else np.int64(-1)
                 if n >= 0 and netting_set[n] == label:
-                    q = quantity[p]
+                    q = sums[LEADING] if p == first else quantity[p]
                     p += 1
                     holds, balance = (q if n == row else holds), (q if n == cash else balance)
                 elif row >= 0 and netting_set[row] == label:
@@ -199,7 +200,7 @@ def _block_template(tag: str) -> Any:
                 used += holds + ROOM_BEYOND
                 if used > room:
                     break
-                positions = words, book[3]
+                positions = words, book[3], sums
                 there, (had, balance) = LAID(columns, flags, positions, first, holds, order, into, there)  # noqa: F821
                 after = sums_after(columns, before, order, had, balance)
             else:

@@ -52,6 +52,8 @@ SCREENED_FROM = 512
 # Orders whose amounts are rounded together.
 BLOCK = 32
 ROOM = KNOWN * BLOCK
+# Slices of many orders for a thread.
+TURNS = 8
 # There are fewer instruments.
 NO_ROW = 2**31
 # Orders are taken by so many first bits of their account.
@@ -188,7 +190,7 @@ def check_orders(
         run(slice(0, count))
         _in_their_order(given, place, 0, count, *answers)
     else:
-        XP.run_in_threads(run, count, threads)
+        XP.run_in_threads(run, count, threads, turns=TURNS if count >= MANY else 1)
         XP.run_in_threads(lambda part: _in_their_order(given, place, part.start, part.stop, *answers), count, threads)
     return (*numbers, *truths, codes)
 

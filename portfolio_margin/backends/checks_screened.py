@@ -334,7 +334,10 @@ def check_screened(width: int, screened_width: int, sources: str) -> Any:
     again, (look, settle) = part(_again_template, SUMS=sums), checks_in_place.in_place(screened_width, tag)
     names = {
         "BLOCK_OF": part(_block_template, LAID=laid, READ=read, SUMS=sums),
-        "ADD_UP": part(_add_template, AGAIN=again), "AGAIN": again, "LOOK": look, "SETTLE": settle,
+        "ADD_UP": part(_add_template, AGAIN=again),
+        "AGAIN": again,
+        "LOOK": look,
+        "SETTLE": settle,
         "SCREENED": screen_numba.screened(screened_width),
     }
     return XP.compile_kernel(_check_template(""), tag, None, names, fastmath=False)

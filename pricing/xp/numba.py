@@ -6,6 +6,7 @@ behind `xp`, and writes what it does into the kernel. numba itself compiles only
 
 from __future__ import annotations
 
+import collections
 import functools
 import gc
 import hashlib
@@ -368,26 +369,42 @@ def workers_of(threads: int) -> int:
     return max(1, min(threads, numba.config.NUMBA_NUM_THREADS))
 
 
-def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: int = 64) -> list[T]:
-    """What `run` returns for slices that make up the rows, one a thread, the last on this one.
+def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: int = 64, turns: int = 1) -> list[T]:
+    """What `run` returns for slices that make up the rows, in their order; this thread works too.
 
     Kernels release the lock.
 
     block   rows that stay together: 64 numbers fill whole cache lines, which threads should not share
+    turns   slices for a thread: of several, a thread that the machine holds up leaves some to the others
     """
     workers = workers_of(threads) if threads > 1 else 1
     if workers == 1:
         return [run(slice(0, rows))]
-    ends = [rows * part // workers // block * block for part in range(workers)] + [rows]
-    slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
-    pool = _pool(workers - 1, os.getpid())
-    waiting = [pool.submit(run, part) for part in slices[:-1]]
+    count = workers * turns
+    ends = [rows * part // count // block * block for part in range(count)] + [rows]
+    left = collections.deque(enumerate(slice(start, end) for start, end in itertools.pairwise(ends)))
+    found: dict[int, T] = {}
+
+    def work() -> None:
+        while left:
+            try:
+                number, part = left.popleft()
+            except IndexError:  # another thread took it
+                return
+            found[number] = run(part)
+
+    others = [_pool(workers - 1, os.getpid()).submit(work) for _ in range(workers - 1)]
     try:
-        last = run(slices[-1])
+        work()
     finally:
-        for future in waiting:  # one by one: `wait` takes a tenth of a millisecond
+        left.clear()
+        # A thread that has not begun has nothing to do any more.
+        begun = [future for future in others if not future.cancel()]
+        for future in begun:  # one by one: `wait` takes a tenth of a millisecond
             future.exception()
-    return [*(future.result() for future in waiting), last]
+    for future in begun:
+        future.result()
+    return [found[number] for number in range(count)]
 
 
 @functools.cache

@@ -166,10 +166,11 @@ def held_before(columns: Any, kept: Any, quantity: Any, first: int, count: int, 
 @numba.njit(**INLINED)
 def _place_of(words: Any, first: int, count: int, row: int) -> int:
     """Which position is of this row; -1 for none."""
-    found = np.int64(-1)
-    for p in range(first, first + count):
-        found = p if row_in(words[p]) == row else found
-    return found
+    end = first + count
+    found = end
+    for p in range(first, end):
+        found = min(found, p if row_in(words[p]) == row else end)
+    return found if found < end else -1
 
 
 def read_template(tag: str) -> Any:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from portfolio_margin import margin
 from portfolio_margin.backends import checks_known, checks_numba, checks_prepared, checks_screened, screen_numba
 from portfolio_margin.engine import MarginEngine
-from portfolio_margin.events import CollateralChanged, Fill, MarketUpdated, PositionsChanged
+from portfolio_margin.events import CollateralChanged, Fill, MarketUpdated, PolicyChanged, PositionsChanged
 from portfolio_margin.models import worst_case
 from portfolio_margin.order_codes import NO_ACCOUNT, NO_INSTRUMENT, NOTHING, OFF_STEP, OK
 from portfolio_margin.order_table import SCENARIOS
@@ -132,8 +132,9 @@ def test_what_does_not_fit_may_be_allowed() -> None:
     assert 0 < found.allowed[poor].sum() < poor.sum()
 
 
-def test_words_are_good_for_as_long_as_positions() -> None:
-    """Fills, transfers and ticks, of which the words of positions know nothing, and states that others still read."""
+def test_what_is_known_of_accounts_is_good_for_as_long_as_it_is_kept() -> None:
+    """Fills, transfers, ticks and other terms, which words and sums beside a ledger know nothing of; and states that
+    others still read."""
     random = np.random.default_rng(3)
     names = [f"account-{number}" for number in range(20)]
     engine = MarginEngine(state_of({name: {"USD": 1e6, "BTC-PERPETUAL": 1.0} for name in names}, JOINT))
@@ -146,6 +147,9 @@ def test_words_are_good_for_as_long_as_positions() -> None:
             engine.apply(CollateralChanged(names[random.integers(20)], "BTC", 0.5))
             market = ticked(market, 0, 1.0 + 0.001 * number)
             engine.apply(MarketUpdated(market))
+        if number % 20 == 15:
+            params = worst_case.Params(netting="joint", short_option_minimum=0.001 * number, haircut=0.01 * number)
+            engine.apply(PolicyChanged(worst_case.Model(params)))
         if number % 5 == 0:
             check_same(engine.state, every_order(20, 2))
             states.append(engine.state)

@@ -17,6 +17,7 @@ from portfolio_margin.backends import lanes
 from portfolio_margin.backends.compact import MOST_STEPS
 from portfolio_margin.backends.order_lanes import word
 from portfolio_margin.backends.order_parts import INLINED, PER_LINE, entry_of
+from portfolio_margin.kernel_inputs import EXACT_LIMIT
 from portfolio_margin.ledger import COUNT, FIGURES, FIRST
 from portfolio_margin.order_table import (
     COLUMNS,
@@ -38,8 +39,9 @@ ROW, ASSET, APART = np.int32(2**ROW_BITS - 1), np.int64(0), np.int64(-(2**15))
 # Sums of an account, ticks: equity, collateral, kept, floor, and the sum of magnitudes. Then the quantity of its first
 # position, assets come first; and steps of all contracts, their magnitudes added up, infinite where any stands apart.
 # The bits of the sum of magnitudes are 0 where the account has not been looked at; a sum of nothing is kept as -0.
+# Up to CLEAR, steps of a position and of an order add up exactly too, whichever way.
 SIZE, LEADING, HELD = 4, 5, 6
-UNREAD = np.int64(0)
+UNREAD, CLEAR = np.int64(0), EXACT_LIMIT / 8
 
 
 def looked_at_of(kept: dict[Any, Any], positions: int, figures: int, table: Any) -> tuple[Any, Any]:
@@ -58,7 +60,7 @@ def looked_at_of(kept: dict[Any, Any], positions: int, figures: int, table: Any)
 
 
 @numba.njit(**INLINED)
-def row_in(both: Any) -> int:
+def row_in(both: Any) -> Any:
     """The row of a word."""
     return np.int64(both & ROW)
 
@@ -108,40 +110,32 @@ def fetch_unread(ledger: Any, sums: Any, account: int) -> None:
 
 
 @numba.njit(**INLINED)
-def _of_position(columns: Any, n: int, quantity: float) -> Any:
-    """What a position adds to the sums of its account, ticks."""
-    place = n * COLUMNS
-    if columns[place + CONTRACT] == 0.0:
-        # What of an asset counts, and in whole ticks.
-        weighted = quantity * columns[place + LONG_WEIGHT] if quantity > 0.0 else quantity
-        value = lanes.nearest(quantity * columns[place + VALUE_TICKS])
-        kept = lanes.nearest(weighted * columns[place + VALUE_TICKS])
-        return value, value, kept, 0.0, abs(quantity) * columns[place + MAGNITUDE]
-    steps = lanes.nearest(quantity / columns[place + UNIT])
-    floor = max(-steps, 0.0) * columns[place + SHORT_TICKS]
-    return steps * columns[place + VALUE_TICKS], 0.0, 0.0, floor, abs(steps) * columns[place + MAGNITUDE]
+def _of_asset(columns: Any, n: int, amount: float) -> Any:
+    """Value of an amount of an asset and what of it counts, both in whole ticks."""
+    ticks = columns[n * COLUMNS + VALUE_TICKS]
+    weighted = amount * columns[n * COLUMNS + LONG_WEIGHT] if amount > 0.0 else amount
+    return lanes.nearest(amount * ticks), lanes.nearest(weighted * ticks)
 
 
 @numba.njit(**INLINED)
-def _changed(columns: Any, sums: Any, n: int, before: float, more: float) -> Any:
-    """Sums of an account where it holds so much more of one instrument; whole ticks, which add up exactly."""
-    then, now = _of_position(columns, n, before), _of_position(columns, n, before + more)
-    equity, collateral, kept, floor, size = sums
-    return (
-        equity + (now[0] - then[0]), collateral + (now[1] - then[1]), kept + (now[2] - then[2]),
-        floor + (now[3] - then[3]), size + (now[4] - then[4]),
-    )  # fmt: skip
+def sums_after(columns: Any, sums: Any, order: Any, steps: float, had: float, balance: float) -> Any:
+    """Sums of an account after an order of `check_parts.order_at`; whole ticks, which add up exactly.
 
-
-@numba.njit(**INLINED)
-def sums_after(columns: Any, sums: Any, order: Any, had: float, balance: float) -> Any:
-    """Sums of an account after an order of `check_parts.order_at`.
-
-    had, balance   what it holds before of the contract, and of what is paid with
+    sums           before; the last one, of magnitudes, is not below what it is afterwards
+    steps          of the order
+    had, balance   what the account holds before of the contract, and of what is paid with
     """
-    row, contracts, cash, amount = order
-    after = _changed(columns, sums, row, had, contracts)
-    return _changed(columns, after, cash, balance, amount) if cash >= 0 else after
+    (equity, collateral, kept, floor, size), (row, _, cash, amount) = sums, order
+    place = row * COLUMNS
+    equity += steps * columns[place + VALUE_TICKS]
+    if columns[place + SHORT_TICKS] != 0.0:
+        before = lanes.nearest(had / columns[place + UNIT])
+        floor += (max(-before - steps, 0.0) - max(-before, 0.0)) * columns[place + SHORT_TICKS]
+    if cash >= 0:
+        then, kept_then = _of_asset(columns, cash, balance)
+        now, kept_now = _of_asset(columns, cash, balance + amount)
+        equity, collateral, kept = equity + (now - then), collateral + (now - then), kept + (kept_now - kept_then)
+    return equity, collateral, kept, floor, size
 
 
 @numba.njit(**INLINED)
@@ -185,18 +179,19 @@ def read_template(tag: str) -> Any:
         (instrument, quantity), held = positions, 0.0
         equity, collateral, kept, floor, size = 0.0, 0.0, 0.0, 0.0, 0.0
         for p in range(first, first + count):
-            n = np.int64(instrument[p])
-            value, of_asset, counts, least, gross = _of_position(columns, n, quantity[p])
-            equity, collateral, kept = equity + value, collateral + of_asset, kept + counts
-            floor, size = floor + least, size + gross
-            steps = lanes.nearest(quantity[p] / columns[n * COLUMNS + UNIT])
-            if columns[n * COLUMNS + CONTRACT] == 0.0:
-                part, alone = ASSET, moving[n] != 0
+            n, place = np.int64(instrument[p]), np.int64(instrument[p]) * COLUMNS
+            if columns[place + CONTRACT] == 0.0:
+                value, counts = _of_asset(columns, n, quantity[p])
+                equity, collateral, kept = equity + value, collateral + value, kept + counts
+                part, alone, amount = ASSET, moving[n] != 0, quantity[p]
             else:
-                alone = not abs(steps) <= MOST_STEPS
-                part = APART if alone else np.int64(steps)
-                held += abs(steps)
-            held = np.inf if alone else held
+                amount = lanes.nearest(quantity[p] / columns[place + UNIT])
+                alone = not abs(amount) <= MOST_STEPS
+                part = APART if alone else np.int64(amount)
+                equity += amount * columns[place + VALUE_TICKS]
+                floor += max(-amount, 0.0) * columns[place + SHORT_TICKS]
+                held += abs(amount)
+            held, size = (np.inf if alone else held), size + abs(amount) * columns[place + MAGNITUDE]
             words[p] = np.int32((part << ROW_BITS) | n)
         sums[0], sums[1], sums[2], sums[3] = equity, collateral, kept, floor
         sums[LEADING], sums[HELD] = (quantity[first] if count > 0 else 0.0), held

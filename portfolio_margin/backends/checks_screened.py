@@ -50,9 +50,9 @@ from portfolio_margin.backends.checks_in_place import (
 from portfolio_margin.backends.checks_known import (
     APART,
     ASSET,
+    CLEAR,
     LEADING,
     ROW_BITS,
-    SIZE,
     fetch_known,
     fetch_unread,
     held_before,
@@ -71,7 +71,6 @@ from portfolio_margin.backends.order_parts import entry_of, ledger_at
 from portfolio_margin.backends.order_sums import ROOM_BEYOND, account_sums
 from portfolio_margin.backends.packed_rows import LINE, MOST_HELD
 from portfolio_margin.backends.screen_numba import SCREEN_PAYS
-from portfolio_margin.kernel_inputs import EXACT_LIMIT
 from portfolio_margin.ledger import COUNT, FIRST
 from portfolio_margin.order_codes import OK
 from portfolio_margin.order_table import COLUMNS, CONTRACT, MAGNITUDE, UNIT
@@ -182,11 +181,12 @@ def _block_template(tag: str) -> Any:
             row, contracts, cash, amount = order
             if is_unread(sums):
                 READ(columns, flags[0], words, sums, (book[2], book[3]), first, holds)  # noqa: F821
-            before, held = sums_of(sums)
+            (equity, collateral, kept_up, floor, largest), held = sums_of(sums)
             steps = lanes.nearest(contracts / columns[row * COLUMNS + UNIT])
-            largest = before[SIZE] + abs(steps) * columns[row * COLUMNS + MAGNITUDE]
+            largest += abs(steps) * columns[row * COLUMNS + MAGNITUDE]
             largest += abs(amount) * columns[cash * COLUMNS + MAGNITUDE] if cash >= 0 else 0.0
-            clear = pays and largest <= EXACT_LIMIT and holds + ROOM_BEYOND <= room
+            before = equity, collateral, kept_up, floor, largest
+            clear = pays and largest <= CLEAR and holds + ROOM_BEYOND <= room
             still = cash < 0 or flags[0][cash] == 0
             if clear and in_place and still and abs(steps) <= MOST_STEPS and held + abs(steps) <= MOST_HELD:
                 had, balance = held_before(columns, (words, sums), book[3], first, holds, order)
@@ -194,7 +194,7 @@ def _block_template(tag: str) -> Any:
                 account[PLACE], account[STARTS], account[HOLDS] = count, first, holds
                 account[OF_ROW], account[STEPS] = row, np.int64(steps)
                 account[HELD_AFTER] = np.int64(held + abs(steps))
-                after = sums_after(columns, before, order, had, balance)
+                after = sums_after(columns, before, order, steps, had, balance)
                 plains += 1
             elif clear:
                 used += holds + ROOM_BEYOND
@@ -202,11 +202,11 @@ def _block_template(tag: str) -> Any:
                     break
                 positions = words, book[3], sums
                 there, (had, balance) = LAID(columns, flags, positions, first, holds, order, into, there)  # noqa: F821
-                after = sums_after(columns, before, order, had, balance)
+                after = sums_after(columns, before, order, steps, had, balance)
             else:
                 summed, _, sums_found = SUMS(terms, (book[2], book[3]), first, holds, order, beyond)  # noqa: F821
-                equity, collateral, kept_up, _, floor, gross = sums_found
-                after = equity, collateral, kept_up, floor, gross
+                equity, collateral, kept_up, _, floor, size = sums_found
+                after = equity, collateral, kept_up, floor, size
             put_known(known, BLOCK, count, summed, after)
             count += 1
         # The end of the last set.

@@ -86,7 +86,7 @@ def sums_of(sums: Any) -> Any:
 
 
 @numba.njit(**INLINED)
-def fetch_known(ledger: Any, words: Any, sums: Any, account: int) -> None:
+def fetch_looked_at(ledger: Any, words: Any, sums: Any, account: int) -> None:
     """Ask for words and sums of an account."""
     entry = entry_of(ledger, account)
     start, end = ledger[1][entry + FIRST], ledger[1][entry + FIRST] + ledger[1][entry + COUNT]

@@ -53,7 +53,7 @@ from portfolio_margin.backends.checks_known import (
     CLEAR,
     LEADING,
     ROW_BITS,
-    fetch_known,
+    fetch_looked_at,
     fetch_unread,
     held_before,
     is_unread,
@@ -146,7 +146,7 @@ def _laid_template(tag: str) -> Any:
 
 
 def _block_template(tag: str) -> Any:
-    def block(terms, book, kept, orders, pays, flags, into, plain, known, room, beyond):
+    def block(terms, book, kept, orders, pays, flags, into, plain, known, room):
         """Put down the accounts of up to BLOCK orders, as far as there is room, and what is known of them.
 
         kept    addresses of words and sums
@@ -155,11 +155,12 @@ def _block_template(tag: str) -> Any:
         flags   `in_place` of `Prepared` and as of `laid`
         into    as of `laid`, and (BLOCK + 1,) the first netting set of each order
         plain   address of the accounts that are not put down, as `checks_in_place` takes them
+        room    for so many positions, and that of the exact kernel
         Returns the number of orders, of sets, of positions that stand apart, and of those accounts.
         """
         tag  # noqa: B018 - as kernels do
         (given, begin, last), (into, opens), columns, pages = orders, into, terms[1], book[1]
-        (in_place, flags), (words, known_sums) = flags, kept
+        (in_place, flags), (words, known_sums), (most, beyond) = flags, kept, room
         count, used, plains, there = 0, 0, 0, (np.int64(0), np.int64(0), np.int64(0))
         while count < BLOCK and begin + count < last:
             k = begin + count
@@ -167,7 +168,7 @@ def _block_template(tag: str) -> Any:
             if account_at(given, far, last) >= 0:
                 fetch_entry(book, account_at(given, far, last))
             if account_at(given, further, last) >= 0:
-                fetch_known(book, words, known_sums, account_at(given, further, last))
+                fetch_looked_at(book, words, known_sums, account_at(given, further, last))
             if account_at(given, near, last) >= 0:
                 fetch_unread(book, known_sums, account_at(given, near, last))
             code, opens[count] = fault_at(terms, given, k), there[1]
@@ -186,7 +187,7 @@ def _block_template(tag: str) -> Any:
             largest += abs(steps) * columns[row * COLUMNS + MAGNITUDE]
             largest += abs(amount) * columns[cash * COLUMNS + MAGNITUDE] if cash >= 0 else 0.0
             before = equity, collateral, kept_up, floor, largest
-            clear = pays and largest <= CLEAR and holds + ROOM_BEYOND <= room
+            clear = pays and largest <= CLEAR and holds + ROOM_BEYOND <= most
             still = cash < 0 or flags[0][cash] == 0
             if clear and in_place and still and abs(steps) <= MOST_STEPS and held + abs(steps) <= MOST_HELD:
                 had, balance = held_before(columns, (words, sums), book[3], first, holds, order)
@@ -198,7 +199,7 @@ def _block_template(tag: str) -> Any:
                 plains += 1
             elif clear:
                 used += holds + ROOM_BEYOND
-                if used > room:
+                if used > most:
                     break
                 positions = words, book[3], sums
                 there, (had, balance) = LAID(columns, flags, positions, first, holds, order, into, there)  # noqa: F821
@@ -267,6 +268,7 @@ def _check_template(tag: str) -> Any:
         picked, picked_units = np.empty(most + ROOM_BEYOND, np.int64), np.empty(most + ROOM_BEYOND)
         opening, known = np.empty(BLOCK + 1, np.int64), XP.scratch(ROOM)
         beyond, opens = (lanes.address(picked, 0), lanes.address(picked_units, 0)), lanes.address(opening, 0)
+        rooms = room, beyond
         into = (
             lanes.address(row, 0), lanes.address(held, 0), lanes.address(start, 0), lanes.address(position, 0),
             lanes.address(units, 0),
@@ -283,7 +285,7 @@ def _check_template(tag: str) -> Any:
         begin, pays = first, True
         while begin < last:
             count, sets, apart, plains = BLOCK_OF(  # noqa: F821
-                terms, book, looked_at, (given, begin, last), pays, labels, (into, opens), accounts, known, room, beyond
+                terms, book, looked_at, (given, begin, last), pays, labels, (into, opens), accounts, known, rooms
             )
             left, unclear = 0, 0
             if plains > 0:

@@ -39,9 +39,10 @@ ROW, ASSET, APART = np.int32(2**ROW_BITS - 1), np.int64(0), np.int64(-(2**15))
 # Sums of an account, ticks: equity, collateral, kept, floor, and the sum of magnitudes. Then the quantity of its first
 # position, assets come first; and steps of all contracts, their magnitudes added up, infinite where any stands apart.
 # The bits of the sum of magnitudes are 0 where the account has not been looked at; a sum of nothing is kept as -0.
-# Up to CLEAR, steps of a position and of an order add up exactly too, whichever way.
+# A quantity may be off its step by what it is rounded by, an eighth of a step where it is CLEAR of them: up to there,
+# whole steps of a position and of an order add up to those of their sum.
 SIZE, LEADING, HELD = 4, 5, 6
-UNREAD, CLEAR = np.int64(0), EXACT_LIMIT / 8
+UNREAD, CLEAR = np.int64(0), EXACT_LIMIT / 64
 
 
 def looked_at_of(kept: dict[Any, Any], positions: int, figures: int, table: Any) -> tuple[Any, Any]:
@@ -51,7 +52,7 @@ def looked_at_of(kept: dict[Any, Any], positions: int, figures: int, table: Any)
     of = columns[:, UNIT], columns[:, CONTRACT]
     made_with, found = kept.get(LOOKED_AT, (None, None))
     if found is None or not all(map(np.array_equal, made_with, of)):
-        # Memory that nobody has looked at takes no room. Sums of an account are one cache line.
+        # Pages of memory that nobody has looked at take no room. Sums of an account are one cache line.
         room = np.zeros((figures + 1) * PER_LINE)
         begin = -room.ctypes.data // room.itemsize % PER_LINE
         found = np.zeros(positions, np.int32), room[begin : begin + figures * PER_LINE].reshape(figures, PER_LINE)

@@ -372,16 +372,18 @@ def workers_of(threads: int) -> int:
 def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: int = 64, turns: int = 1) -> list[T]:
     """What `run` returns for slices that make up the rows, in their order; this thread works too.
 
-    Kernels release the lock.
+    Kernels release the lock. An error of any thread is raised after what has been begun; nothing is begun after it.
 
     block   rows that stay together: 64 numbers fill whole cache lines, which threads should not share
-    turns   slices for a thread: of several, a thread that the machine holds up leaves some to the others
+    turns   slices for a thread, which takes the next one when it is free: where the machine holds up one thread, the
+            others do more. Of few rows there are fewer slices
     """
     workers = workers_of(threads) if threads > 1 else 1
-    if workers == 1:
+    blocks = -(-rows // block)
+    count = min(workers * turns, blocks)
+    if workers == 1 or count <= 1:
         return [run(slice(0, rows))]
-    count = workers * turns
-    ends = [rows * part // count // block * block for part in range(count)] + [rows]
+    ends = [blocks * part // count * block for part in range(count)] + [rows]
     left = collections.deque(enumerate(slice(start, end) for start, end in itertools.pairwise(ends)))
     found: dict[int, T] = {}
 
@@ -391,13 +393,16 @@ def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: in
                 number, part = left.popleft()
             except IndexError:  # another thread took it
                 return
-            found[number] = run(part)
+            try:
+                found[number] = run(part)
+            except BaseException:
+                left.clear()
+                raise
 
     others = [_pool(workers - 1, os.getpid()).submit(work) for _ in range(workers - 1)]
     try:
         work()
     finally:
-        left.clear()
         # A thread that has not begun has nothing to do any more.
         begun = [future for future in others if not future.cancel()]
         for future in begun:  # one by one: `wait` takes a tenth of a millisecond

@@ -13,11 +13,13 @@ import contextlib
 import itertools
 import logging
 import os
+import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_tracker
 from typing import Any, NamedTuple, TypeVar
 
 from portfolio_margin.version import VERSION
@@ -79,9 +81,9 @@ def connect(
             count = workers or os.cpu_count() or 1
             settings: dict[str, Any] = {"processes": True, "threads_per_worker": 1, "dashboard_address": PAGES}
             settings["scheduler_kwargs"] = {"dashboard": False}
-            with dask.config.set({"distributed.nanny.pre-spawn-environ": MEMORY}):
+            with dask.config.set({"distributed.nanny.pre-spawn-environ": MEMORY}), _interrupts_wait():
                 cluster = distributed.LocalCluster(n_workers=count, silence_logs=logging.CRITICAL, **settings)
-            opened.enter_context(cluster)
+                opened.enter_context(cluster)
             client = opened.enter_context(distributed.Client(cluster))
         else:
             client = opened.enter_context(_client_of(distributed, address))
@@ -89,6 +91,25 @@ def connect(
         before = set(client.nthreads())
         yield client
         _tell_losses(client, before, told)
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C waits for the end of this, where the system can have it wait; what is started here never hears it.
+
+    A terminal tells all processes. Workers would each end with a traceback of their own, while Dask starts or closes
+    them; they end with the cluster.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Where this begins in a thread that starts a process, it lets interrupts through to that thread.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def over_accounts(

@@ -36,6 +36,8 @@ from scenarios.shocks import ScenarioSet, make
 DAY_MS = 86_400_000
 # The widths of `portfolio_margin.backends.lanes`; more columns are cut into these.
 ACCOUNT_COLUMNS = (16, 32, 48, 64)
+# Of so many and more a kernel of doubles and a screen cut into other widths each, the same ones for all.
+MANY_COLUMNS = 97
 DERIVE_DAY = 1_772_098_865_000  # any day that has a parameter set
 
 
@@ -165,11 +167,12 @@ def order_jobs(backend: str) -> Jobs:
     """What an engine compiles for as many scenarios as there are widths of registers: one what-if, then the rest."""
     if backend != "numba":
         return []
-    return [
+    jobs: Jobs = [
         (f"numba: {name} of {columns}", partial(job, columns))
         for columns in ACCOUNT_COLUMNS
         for name, job in (("what-if", _one_order), ("orders and fills", _other_orders))
     ]
+    return [*jobs, (f"numba: orders by a screen of {MANY_COLUMNS}", partial(_many_orders, MANY_COLUMNS))]
 
 
 def _engine(scenarios: int) -> MarginEngine:
@@ -189,14 +192,14 @@ def _other_orders(scenarios: int) -> None:
     engine = _engine(scenarios)
     engine.what_if("a", [("perpetual", 1.0), ("perpetual", 2.0)])
     engine.check([0], [1], [1.0])
-    _many_orders(engine)
+    _many_orders(scenarios)
     engine.apply(PositionsChanged((Fill("a", "perpetual", 1.0),)))
     engine.state.policy.figures(engine.state.ledger, engine.state.ledger.all_rows())
 
 
-def _many_orders(engine: MarginEngine) -> None:
+def _many_orders(scenarios: int) -> None:
     """So many that they are screened, and one of them answered."""
-    state, given = engine.state, np.array([[0.0, 1.0, 1.0, 0.0]])
+    state, given = _engine(scenarios).state, np.array([[0.0, 1.0, 1.0, 0.0]])
     kept: dict[Any, Any] = {}
     names = ("checks_numba", "checks_prepared", "checks_screened")
     checks, prepared, screened = (import_module(f"portfolio_margin.backends.{name}") for name in names)

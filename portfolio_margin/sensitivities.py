@@ -12,9 +12,9 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.kernel_inputs import is_off_step
 from portfolio_margin.margin import margin
-from portfolio_margin.nearest import did_you_mean
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement
+from portfolio_margin.working_orders import no_such_contract
 from pricing.errors import DataError, Problem
 from pricing.market import Market
 from scenarios.risk_arrays import RiskArrays
@@ -179,7 +179,7 @@ def order_rows(
         name, quantity = order
         row = row_of.get(str(name))
         if row is None:
-            remedy = "no such instrument" + did_you_mean(str(name), row_of)
+            remedy = no_such_contract(name, arrays, row_of)
             problems.append(Problem("orders", number, "instrument", name, remedy))
             continue
         if not is_finite(quantity) or abs(quantity) > LARGEST_ORDER:

@@ -70,6 +70,12 @@ def check_working(orders: Sequence[WorkingOrder], arrays: RiskArrays, row_of: Ma
         raise DataError(problems)
 
 
+def no_such_contract(name: object, arrays: RiskArrays, row_of: Mapping[str, int]) -> str:
+    """What is wrong with an order of a name that is none: contracts are near to it, assets are not ordered."""
+    contracts = (known for known, row in row_of.items() if not arrays.is_collateral[row])
+    return "no such instrument" + did_you_mean(str(name), contracts)
+
+
 def _fault(order: object, arrays: RiskArrays, row_of: Mapping[str, int]) -> tuple[str, object, str]:
     """Field, value and what is wrong with it; "" where nothing is."""
     if not isinstance(order, WorkingOrder):
@@ -77,7 +83,7 @@ def _fault(order: object, arrays: RiskArrays, row_of: Mapping[str, int]) -> tupl
     name, quantity, price = order
     row = row_of.get(name, -1) if isinstance(name, str) else -1
     if row < 0:
-        return "instrument", name, "no such instrument" + did_you_mean(str(name), row_of)
+        return "instrument", name, no_such_contract(name, arrays, row_of)
     if arrays.is_collateral[row]:
         return "instrument", name, "an asset that is held, not a contract"
     if not _is_number(quantity) or quantity == 0.0:

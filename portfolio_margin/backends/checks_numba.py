@@ -52,10 +52,14 @@ SCREENED_FROM = 512
 # Orders whose amounts are rounded together.
 BLOCK = 32
 ROOM = KNOWN * BLOCK
+# Slices of many orders for a thread.
+TURNS = 8
 # There are fewer instruments.
 NO_ROW = 2**31
 # Orders are taken by so many first bits of their account.
 BUCKET_BITS = 12
+# Answers that are asked for before they are put back.
+ANSWERS_AHEAD = 16
 SOURCES = (
     lanes, figures, check_parts, order_lanes, order_parts, order_sums, kernel_inputs, ledger, order_codes, order_table,
     statement,
@@ -139,10 +143,13 @@ def _answers_template(tag: str) -> Any:
     def in_their_order(orders: Any, place: Any, first: int, last: int, numbers: Any, truths: Any, codes: Any) -> None:
         """Answers to orders `first` to `last` - 1 from where they were put: numbers (3,R), truths (2,R), codes (R,)."""
         tag  # noqa: B018 - enters the key of the disk cache
+        given = lanes.address(orders, 0)
         for i in range(first, last):
-            at = place[i]
-            numbers[0, i], numbers[1, i], numbers[2, i] = orders[at, 0], orders[at, 1], orders[at, 2]
-            verdict = int(orders[at, 3])
+            # They lie anywhere there.
+            XP.prefetch(given, place[min(i + ANSWERS_AHEAD, last - 1)] * NUMBERS)
+            at = place[i] * NUMBERS
+            numbers[0, i], numbers[1, i], numbers[2, i] = given[at], given[at + 1], given[at + 2]
+            verdict = int(given[at + 3])
             truths[0, i], truths[1, i], codes[i] = verdict & 1, (verdict >> 1) & 1, verdict // FAULT
 
     return in_their_order
@@ -183,7 +190,7 @@ def check_orders(
         run(slice(0, count))
         _in_their_order(given, place, 0, count, *answers)
     else:
-        XP.run_in_threads(run, count, threads)
+        XP.run_in_threads(run, count, threads, turns=TURNS if count >= MANY else 1)
         XP.run_in_threads(lambda part: _in_their_order(given, place, part.start, part.stop, *answers), count, threads)
     return (*numbers, *truths, codes)
 

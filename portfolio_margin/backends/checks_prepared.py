@@ -1,7 +1,6 @@
-"""What orders in batch are screened with, `checks_screened`: whether that pays, the table, words of positions.
+"""What orders in batch are screened with, `checks_screened`: whether that pays, and the table.
 
-A screen of a table is made again at every tick, in about a millisecond, once there are so many orders that it pays; the
-words of positions stay for as long as the buffers of a ledger.
+A screen of a table is made again at every tick, in about a millisecond, once there are so many orders that it pays.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import numpy as np
 from portfolio_margin import ledger, order_table
 from portfolio_margin.backends import check_parts, compact, figures, lanes, order_parts, screen_numba
 from portfolio_margin.backends.check_parts import NUMBERS
+from portfolio_margin.backends.checks_known import ROW_BITS
 from portfolio_margin.backends.compact import MOST_STEPS
 from portfolio_margin.backends.figures import opened
 from portfolio_margin.backends.order_parts import entry_of, ledger_at
@@ -21,11 +21,10 @@ from portfolio_margin.backends.screen_numba import SCREEN_PAYS, Screen
 from portfolio_margin.kernel_inputs import POSITIONS_PER_ROW, Table
 from portfolio_margin.ledger import COUNT, FIRST
 from portfolio_margin.order_table import COLUMNS, CONTRACT, LONG_WEIGHT, NETTING_SET, SCENARIOS, UNIT
-from pricing.arrays import BoolArray, FloatArray, read_only
+from pricing.arrays import BoolArray, FloatArray, IntArray, read_only
 from pricing.xp import numba as XP
 
-# Bits of a word that hold the row, and how many rows there may be.
-ROW_BITS = 16
+# Rows that words have room for.
 MOST_ROWS = 2**ROW_BITS
 # Of fewer orders, making a screen of a table takes longer than it saves; positions that an order is counted as there.
 PREPARED_FROM, USUAL_ORDER_POSITIONS = 8_192, 20
@@ -33,8 +32,8 @@ PREPARED_FROM, USUAL_ORDER_POSITIONS = 8_192, 20
 SAMPLED, PRODUCTS_OF_SET = 64, 384
 # Packed rows of more bytes lie too far away, for a block of orders at a time.
 LARGEST_PACKED = 4 * 2**20
-# Names of what is kept beside the buffers of a ledger.
-WORDS, SCREEN = "words", "screen"
+# The name of what is kept beside the buffers of a ledger.
+SCREEN = "screen"
 SOURCES = (sys.modules[__name__], check_parts, compact, figures, lanes, ledger, order_parts, order_table)
 
 
@@ -44,11 +43,15 @@ class Prepared(NamedTuple):
     screen       of the table
     long_weight  (N,) as of `Table`
     moving       (N,) True for assets that have other rows than zeros
+    netting_set  (N,) label of the set
+    in_place     True where all nets with all, and scenarios are one chunk: positions are screened where they lie
     """
 
     screen: Screen
     long_weight: FloatArray
     moving: BoolArray
+    netting_set: IntArray
+    in_place: bool
 
 
 def _sample_template(tag: str) -> Any:
@@ -97,20 +100,11 @@ def prepared(table: Any, kept: dict[Any, Any], orders: int) -> Prepared | None:
         every = values.reshape(-1, rows, width).swapaxes(0, 1).reshape(rows, -1)[:, : int(numbers[SCENARIOS])]
         contract, magnitude = columns[:, CONTRACT] != 0.0, np.abs(every).max(axis=1, initial=0.0)
         whole = Table(every, columns[:, UNIT], contract, read_only(columns[:, LONG_WEIGHT].copy()), magnitude, True)
-        screen = screen_numba.prepared(whole, orders * USUAL_ORDER_POSITIONS)
+        found, screen = None, screen_numba.prepared(whole, orders * USUAL_ORDER_POSITIONS)
         moving = ~contract & (magnitude > 0.0)
-        found = None if screen is None else Prepared(screen, whole.long_weight, moving)
+        labels = read_only(np.unique(columns[:, NETTING_SET], return_inverse=True)[1].astype(np.int64))
+        if screen is not None:
+            at_once = bool(labels.max(initial=0) == 0 and len(screen.columns) <= screen.width)
+            found = Prepared(screen, whole.long_weight, moving, labels, at_once)
         kept[SCREEN] = table, found
     return found
-
-
-def words_of(kept: dict[Any, Any], positions: int, table: Any) -> Any:
-    """(P',) words of the positions in buffers of that many, as far as they have been looked at."""
-    _, columns, _ = table
-    of = columns[:, UNIT], columns[:, CONTRACT]
-    made_with, words = kept.get(WORDS, (None, None))
-    if words is None or not all(map(np.array_equal, made_with, of)):
-        # Memory that nobody has looked at takes no room.
-        words = np.zeros(positions, np.int32)
-        kept[WORDS] = of, words
-    return words

@@ -183,6 +183,16 @@ def _sum_template(tag: str) -> Any:
     return summed
 
 
+def _left_template(tag: str) -> Any:
+    def left(total, off):
+        """Bits of the columns that can be the worst, where sums are off by so much at most; and the lowest sum."""
+        tag  # noqa: B018
+        least = float(LOWEST(total)[0])  # noqa: F821
+        return BELOW(total, np.float32(min(least + 2.0 * off, off))), least  # noqa: F821
+
+    return left
+
+
 def _look_template(tag: str) -> Any:
     def look(low_r, high_r, start, begins, picked, tables, weights, valid, known):
         """What rounded sums say of segments low_r to high_r - 1 in a chunk, into `known`.
@@ -213,11 +223,10 @@ def _look_template(tag: str) -> Any:
             if more > 0:
                 total, added = APART(total, begins[r], begins[r + 1], row, apart, single, weight)  # noqa: F821
                 size += added
-            least = float(LOWEST(total)[0])  # noqa: F821
             off = BOUND(more, size) + HALF * count * (largest / SHARES)  # noqa: F821
-            limit = min(least + 2.0 * off, off)
+            left, least = LEFT(total, off)  # noqa: F821
             low[j], gross[j], bound[j] = least, size, off
-            bits[j] = BELOW(total, np.float32(limit)) & (valid if size > 0.0 else 0)  # noqa: F821
+            bits[j] = left & (valid if size > 0.0 else 0)
             others[j] = more if count <= MOST_HELD and size <= LARGEST_SIZE and more <= MOST_POSITIONS else -1
 
     return look
@@ -374,6 +383,21 @@ def _screen_template(tag: str) -> Any:
 
 
 @functools.cache
+def bound() -> Any:
+    """`_bound`, compiled."""
+    return numba.njit(nogil=True, error_model="numpy")(_bound)
+
+
+@functools.cache
+def left(width: int) -> Any:
+    """The function that says which columns are left; see its template."""
+    vector = lanes.operations(width, lanes.IN_SINGLE)
+    names = {"LOWEST": vector.lowest, "BELOW": vector.below}
+    inlined: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True}
+    return numba.njit(**inlined)(XP.bound(_left_template(""), names, str(width)))
+
+
+@functools.cache
 def screened(width: int) -> Any:
     """The kernel for vectors of a width; see its template."""
     vector = lanes.operations(width, lanes.IN_SINGLE)
@@ -382,17 +406,16 @@ def screened(width: int) -> Any:
     def part(template: Any, names: dict[str, Any], **options: Any) -> Any:
         return XP.compile_kernel(template(""), tag, None, names, **{"fastmath": False, **options})
 
-    bound = numba.njit(nogil=True, error_model="numpy")(_bound)
     apart = part(_apart_template, {"ADD_ROW": vector.add_row}, forceinline=True)
     summed = part(_sum_template, {}, forceinline=True, fastmath={"reassoc", "contract", "nsz"})
     exact = part(_exact_template, {"SUM": summed}, forceinline=True)
     single = {
         "ZEROS": vector.zeros, "ADD_ROW": vector.add_row, "LOWEST": vector.lowest, "BELOW": vector.below,
-        "BOUND": bound, "APART": apart,
+        "BOUND": bound(), "APART": apart,
     }  # fmt: skip
     look = {
         "NOTHING": packed_rows.nothing(width), "ADD_PAIR": packed_rows.add_pair(width),
-        "SCALED": packed_rows.scaled(width), **single,
+        "SCALED": packed_rows.scaled(width), "LEFT": left(width), **single,
     }  # fmt: skip
     several = part(_several_template, {"EXACT": exact, "WIDTH": width, **single})
     across = part(_across_template, {"WIDTH": width})

@@ -6,6 +6,7 @@ behind `xp`, and writes what it does into the kernel. numba itself compiles only
 
 from __future__ import annotations
 
+import collections
 import functools
 import gc
 import hashlib
@@ -145,6 +146,28 @@ def prefetch(typing_context: Any, array: Any, row: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(array, row), codegen
+
+
+@intrinsic
+def release(typing_context: Any) -> Any:
+    """What was written before is there for whoever sees something written after, and then asks by `acquire`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.fence("release")
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
+@intrinsic
+def acquire(typing_context: Any) -> Any:
+    """What is read after is not older than what was read before; see `release`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.fence("acquire")
+        return context.get_dummy_value()
+
+    return types.none(), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -346,26 +369,47 @@ def workers_of(threads: int) -> int:
     return max(1, min(threads, numba.config.NUMBA_NUM_THREADS))
 
 
-def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: int = 64) -> list[T]:
-    """What `run` returns for slices that make up the rows, one a thread, the last on this one.
+def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: int = 64, turns: int = 1) -> list[T]:
+    """What `run` returns for slices that make up the rows, in their order; this thread works too.
 
-    Kernels release the lock.
+    Kernels release the lock. An error of any thread is raised after what has been begun; nothing is begun after it.
 
     block   rows that stay together: 64 numbers fill whole cache lines, which threads should not share
+    turns   slices for a thread, which takes the next one when it is free: where the machine holds up one thread, the
+            others do more. Of few rows there are fewer slices
     """
     workers = workers_of(threads) if threads > 1 else 1
-    if workers == 1:
+    blocks = -(-rows // block)
+    count = min(workers * turns, blocks)
+    if workers == 1 or count <= 1:
         return [run(slice(0, rows))]
-    ends = [rows * part // workers // block * block for part in range(workers)] + [rows]
-    slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
-    pool = _pool(workers - 1, os.getpid())
-    waiting = [pool.submit(run, part) for part in slices[:-1]]
+    ends = [blocks * part // count * block for part in range(count)] + [rows]
+    left = collections.deque(enumerate(slice(start, end) for start, end in itertools.pairwise(ends)))
+    found: dict[int, T] = {}
+
+    def work() -> None:
+        while left:
+            try:
+                number, part = left.popleft()
+            except IndexError:  # another thread took it
+                return
+            try:
+                found[number] = run(part)
+            except BaseException:
+                left.clear()
+                raise
+
+    others = [_pool(workers - 1, os.getpid()).submit(work) for _ in range(workers - 1)]
     try:
-        last = run(slices[-1])
+        work()
     finally:
-        for future in waiting:  # one by one: `wait` takes a tenth of a millisecond
+        # A thread that has not begun has nothing to do any more.
+        begun = [future for future in others if not future.cancel()]
+        for future in begun:  # one by one: `wait` takes a tenth of a millisecond
             future.exception()
-    return [*(future.result() for future in waiting), last]
+    for future in begun:
+        future.result()
+    return [found[number] for number in range(count)]
 
 
 @functools.cache

@@ -10,12 +10,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from portfolio_margin import margin
-from portfolio_margin.backends import checks_numba, checks_prepared, checks_screened, screen_numba
+from portfolio_margin.backends import checks_known, checks_numba, checks_prepared, checks_screened, lanes, screen_numba
 from portfolio_margin.engine import MarginEngine
-from portfolio_margin.events import CollateralChanged, Fill, MarketUpdated, PositionsChanged
+from portfolio_margin.events import CollateralChanged, Fill, MarketUpdated, PolicyChanged, PositionsChanged
+from portfolio_margin.ledger import PAGE
 from portfolio_margin.models import worst_case
-from portfolio_margin.order_codes import NO_ACCOUNT, NO_INSTRUMENT, NOTHING, OFF_STEP, OK
-from portfolio_margin.order_table import SCENARIOS
+from portfolio_margin.order_codes import NO_ACCOUNT, NO_INSTRUMENT, NOTHING, OFF_STEP, OK, WIDTH
+from portfolio_margin.order_table import MAGNITUDE, MONEY_STEP, SCENARIOS, SHORT_TICKS, TICK, UNIT, VALUE, VALUE_TICKS
 from portfolio_margin.state import State, start
 from scenarios.families import grid
 from scenarios.shocks import ScenarioSet, make
@@ -132,8 +133,9 @@ def test_what_does_not_fit_may_be_allowed() -> None:
     assert 0 < found.allowed[poor].sum() < poor.sum()
 
 
-def test_words_are_good_for_as_long_as_positions() -> None:
-    """Fills, transfers and ticks, of which the words of positions know nothing, and states that others still read."""
+def test_what_is_known_of_accounts_is_good_for_as_long_as_it_is_kept() -> None:
+    """Fills, transfers, ticks and other terms, which words and sums beside a ledger know nothing of; and states that
+    others still read."""
     random = np.random.default_rng(3)
     names = [f"account-{number}" for number in range(20)]
     engine = MarginEngine(state_of({name: {"USD": 1e6, "BTC-PERPETUAL": 1.0} for name in names}, JOINT))
@@ -146,6 +148,9 @@ def test_words_are_good_for_as_long_as_positions() -> None:
             engine.apply(CollateralChanged(names[random.integers(20)], "BTC", 0.5))
             market = ticked(market, 0, 1.0 + 0.001 * number)
             engine.apply(MarketUpdated(market))
+        if number % 20 == 15:
+            params = worst_case.Params(netting="joint", short_option_minimum=0.001 * number, haircut=0.01 * number)
+            engine.apply(PolicyChanged(worst_case.Model(params)))
         if number % 5 == 0:
             check_same(engine.state, every_order(20, 2))
             states.append(engine.state)
@@ -185,6 +190,35 @@ def test_sums_too_large_are_told() -> None:
     assert screened[-1].tobytes() == exact[-1].tobytes()
 
 
+@pytest.mark.parametrize(("held", "sold"), [(48, 48), (49, 0), (47, 47), (46, 46), (45, 45)])
+def test_steps_beyond_which_halves_count(held: int, sold: int) -> None:
+    """Quantities so large that a quarter of a step is rounding: whole steps of both are not those of their sum."""
+    state = state_of({"a": {CONTRACTS[0]: quantity(CONTRACTS[0], 1)}}, PER_SET)
+    values, columns, numbers = state.policy.table
+    unit, row = 2.0**-3, ROW[CONTRACTS[0]]
+    columns = lanes.aligned(columns)
+    # A step of it is worth a tick, up or down, and a tick is what is seen of money.
+    numbers = numbers.copy()
+    numbers[TICK] = numbers[MONEY_STEP]
+    columns[row, [UNIT, MAGNITUDE, VALUE_TICKS, SHORT_TICKS, VALUE]] = unit, 1.0, 1.0, 1.0, 0.0
+    values = lanes.aligned(np.where(np.arange(len(values))[:, None] % len(columns) == row, np.sign(values), values))
+    off, order_off = (
+        np.array([0.0, 1.0, 0.0, 1.0]) * 2.0 ** (power - 50) + [0.0, 0.0, 1.0, 1.0] for power in (held, sold)
+    )
+    owned = np.repeat(-unit * (2.0**held + off), 4)
+    wanted = np.tile(-unit * (2.0**sold + order_off), 4)
+    # Sixteen accounts of one position each, and an order of each.
+    pages = np.zeros((1, PAGE, 3), np.int64)
+    pages[0, :, 0], pages[0, :, 1], pages[0, :, 2] = np.arange(16), 1, np.arange(16)
+    ledger = np.zeros(1, np.int64), pages, np.full(16, row, np.int32), owned, np.zeros((16, WIDTH))
+    given = np.arange(16), np.full(16, row), wanted, 16
+    table = values, columns, numbers
+    exact, screened = (checks_numba.check_orders(table, ledger, given, 1, kept) for kept in (None, {}))
+    assert (exact[-1] == OK).all()
+    for column, found in zip(exact, screened, strict=True):
+        assert column.tobytes() == found.tobytes()
+
+
 def test_accounts_of_more_positions_than_a_block_has_room_for() -> None:
     everything = in_steps({name: 3 - number % 7 or 1 for number, name in enumerate(CONTRACTS)})
     assert checks_screened.BLOCK * len(everything) > checks_screened.BLOCK * checks_screened.USUAL_POSITIONS
@@ -212,7 +246,7 @@ def test_small_batches_and_many_contracts_are_not_screened(monkeypatch: pytest.M
     assert kept == {}
     monkeypatch.setattr(checks_prepared, "MOST_ROWS", 2**16)
     assert asked(state, orders, kept) == exact
-    assert set(kept) == {checks_prepared.SCREEN, checks_prepared.WORDS}
+    assert set(kept) == {checks_prepared.SCREEN, checks_known.LOOKED_AT}
 
 
 def test_small_books_of_orders_make_no_screen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,18 @@ def test_what_cannot_be_written_leaves_what_was(client: Any, tmp_path: Path) -> 
     assert sorted(contents(tmp_path / "out")) == ["_manifest.json", "part-000000.parquet"]
 
 
+def test_interrupts_are_for_who_connects(client: Any) -> None:
+    """Ctrl-C reaches all processes of a terminal: workers of this machine are not to end by themselves."""
+    before = client.run(os.getpid)
+    for worker in before.values():
+        os.kill(worker, signal.SIGINT)
+    assert client.run(os.getpid) == before
+    assert all(
+        signal.SIGINT in blocked for blocked in client.run(signal.pthread_sigmask, signal.SIG_BLOCK, []).values()
+    )
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_a_lost_worker_costs_time_not_results(client: Any, tmp_path: Path) -> None:
     files = written(tmp_path)
     killed: list[int] = []

@@ -325,6 +325,7 @@ def test_orders_taken_by_account_are_answered_in_their_own_order(monkeypatch: py
 
 BAD_ORDERS: dict[str, tuple[list[Any], str]] = {
     "unknown contract": ([("BTC-PERP", 1.0)], "no such instrument; did you mean"),
+    "near an asset": ([("BTC-1-C", 1.0)], "no such instrument; did you mean BTC-.+-C"),
     "wrong step": ([("BTC-7D-68000-C", 0.05)], "multiples of 0.1"),
     "nan": ([("BTC-PERPETUAL", math.nan)], "finite"),
     "infinite": ([("BTC-PERPETUAL", -math.inf)], "finite"),

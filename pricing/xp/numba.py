@@ -148,26 +148,20 @@ def prefetch(typing_context: Any, array: Any, row: Any) -> Any:
     return types.none(array, row), codegen
 
 
-@intrinsic
-def release(typing_context: Any) -> Any:
-    """What was written before is there for whoever sees something written after, and then asks by `acquire`."""
+def _fence(ordering: str) -> Any:
+    @intrinsic
+    def fence(typing_context: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            builder.fence(ordering)
+            return context.get_dummy_value()
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.fence("release")
-        return context.get_dummy_value()
+        return types.none(), codegen
 
-    return types.none(), codegen
+    return fence
 
 
-@intrinsic
-def acquire(typing_context: Any) -> Any:
-    """What is read after is not older than what was read before; see `release`."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.fence("acquire")
-        return context.get_dummy_value()
-
-    return types.none(), codegen
+# What is written before `release()` is there for whoever sees what is written after it, and then calls `acquire()`.
+release, acquire = _fence("release"), _fence("acquire")
 
 
 @intrinsic(prefer_literal=True)

@@ -59,6 +59,10 @@ def quantity_derivatives(
     DataError where a row is none of the arrays, an asset, or given twice.
     """
     given = np.asarray(rows)
+    if given.shape == (0,):
+        return QuantityDerivatives(np.zeros((0, 2)), np.zeros((0, 2)))
+    if given.ndim != 1:
+        raise DataError([Problem("quantity_derivatives", None, "rows", rows, "must be one row of numbers")])
     whole = given.dtype.kind in "iu"
     unknown = ~np.isin(given, np.flatnonzero(~arrays.is_collateral)) if whole else np.ones(len(given), np.bool_)
     if not np.any(unknown):
@@ -68,14 +72,14 @@ def quantity_derivatives(
         remedy = (
             f"must be rows of the risk arrays, 0 to {len(arrays) - 1}, of contracts and each once; index_of() has them"
         )
-        raise DataError([Problem("quantity_derivatives", place + 1, "rows", given[place].item(), remedy)])
-    trials = prepare_trials(book.select(account), arrays, model, rows)
+        raise DataError([Problem("quantity_derivatives", place + 1, "rows", given.tolist()[place], remedy)])
+    trials = prepare_trials(book.select(account), arrays, model, given)
     step = steps_of(trials)
-    still = np.zeros((1, len(rows)))
+    still = np.zeros((1, len(given)))
     found = trial_margins(trials, np.vstack([still, np.diag(step), -np.diag(step)]), backend=backend)
     both = np.column_stack([found.initial, found.maintenance])
     contracts = (step * trials.step)[:, None]
-    count = len(rows)
+    count = len(given)
     return QuantityDerivatives((both[1 : count + 1] - both[0]) / contracts, (both[0] - both[count + 1 :]) / contracts)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
+
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import AccountStatus
 from portfolio_margin.working_orders import WorkingOrder
@@ -31,6 +33,12 @@ def _check_kind(name: str, value: object, kind: type) -> None:
     """ConfigError for what an event does not carry."""
     if not isinstance(value, kind):
         raise ConfigError(f"{name} = {value!r}: must be {kind.__name__}")
+
+
+def _check_truth(name: str, value: object) -> None:
+    """ConfigError for what is neither true nor false: any text would be true."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ConfigError(f"{name} = {value!r}: must be True or False")
 
 
 class Fill(NamedTuple):
@@ -61,6 +69,7 @@ class MarketUpdated:
 
     def __post_init__(self) -> None:
         _check_kind("market", self.market, Market)
+        _check_truth("backwards", self.backwards)
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,7 @@ class ArraysPublished:
 
     def __post_init__(self) -> None:
         _check_kind("arrays", self.arrays, RiskArrays)
+        _check_truth("backwards", self.backwards)
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,7 @@ class InstrumentsChanged:
     def __post_init__(self) -> None:
         _check_kind("instruments", self.instruments, Instruments)
         _check_kind("market", self.market, Market)
+        _check_truth("backwards", self.backwards)
 
 
 Event: TypeAlias = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -147,12 +148,16 @@ def contract_rows(arrays: RiskArrays, model: MarginModel, instruments: Sequence[
     reason = np.asarray(model.not_covered(arrays), dtype=np.str_)
     if instruments is None:
         return np.flatnonzero(~arrays.is_collateral & (reason == ""))
-    if isinstance(instruments, str) or not len(instruments):
+    try:
+        names = [] if isinstance(instruments, str) else list(instruments)
+    except TypeError:  # what nobody can list
+        names = []
+    if not names:
         raise ConfigError(f"instruments = {instruments!r}: must be names of one contract or more, or None for all")
     row_of = arrays.index_of()
     problems: list[Problem] = []
     rows: list[int] = []
-    for number, name in enumerate(instruments, start=1):
+    for number, name in enumerate(names, start=1):
         row = row_of.get(str(name))
         remedy = ""
         if row is None:
@@ -253,7 +258,10 @@ def _check_named(arrays: RiskArrays, costs: Costs, limits: Limits) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    """Whether a value is a number that a double holds, infinity and NaN among them."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, (float, np.integer, np.floating))
 
 
 def _is_price(value: object) -> bool:

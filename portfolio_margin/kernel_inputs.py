@@ -75,6 +75,14 @@ def is_off_step(quantity: FloatArray, unit: FloatArray) -> BoolArray:
         return np.asarray(~(gap <= STEP_TOLERANCE * unit + QUANTITY_ROUNDING * np.abs(quantity)))
 
 
+def is_no_multiple(quantity: FloatArray, unit: FloatArray) -> BoolArray:
+    """`is_off_step`, and where a quantity is of no unit at all but not 0: dust of sums that a position may hold, and
+    nobody trades."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        dust = (np.rint(quantity / unit) == 0.0) & (quantity != 0.0)
+    return np.asarray(is_off_step(quantity, unit) | dust)
+
+
 def is_beyond_exact(quantity: FloatArray, unit: FloatArray) -> BoolArray:
     """Where a quantity is finite and of more units than have exact doubles, so that no sum with it could be exact."""
     with np.errstate(over="ignore"):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from portfolio_margin.fills import Additions
 from portfolio_margin.inexact_orders import refusal
-from portfolio_margin.kernel_inputs import EXACT_LIMIT, is_off_step
+from portfolio_margin.kernel_inputs import EXACT_LIMIT, is_no_multiple
 from portfolio_margin.ledger import Positions
 from portfolio_margin.order_codes import (
     AVAILABLE,
@@ -291,7 +291,7 @@ def _refuse(state: State, account: IntArray, instrument: IntArray, quantity: Flo
         ("quantity", quantity, ~finite, "must be a finite number"),
         ("quantity", quantity, np.abs(held) > LARGEST_ORDER, too_large()),
         ("instrument", name, arrays.is_collateral[row], "an asset that is held, not a contract"),
-        ("quantity", quantity, is_off_step(held, step), every),
+        ("quantity", quantity, is_no_multiple(held, step), every),
         ("quantity", quantity, quantity == 0.0, "an order of nothing"),
         ("instrument", name, unpaid, "its settlement currency is not among the instruments"),
     )

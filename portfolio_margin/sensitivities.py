@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from portfolio_margin.book import Book
-from portfolio_margin.kernel_inputs import is_off_step
+from portfolio_margin.kernel_inputs import is_no_multiple
 from portfolio_margin.margin import margin
 from portfolio_margin.requirement import MarginModel
 from portfolio_margin.statement import MarginStatement
@@ -194,7 +194,7 @@ def order_rows(
             problems.append(Problem("orders", number, "instrument", name, remedy))
             continue
         step = float(arrays.quantity_step[row])
-        if is_off_step(np.array([quantity]), np.array([step]))[0]:
+        if is_no_multiple(np.array([quantity]), np.array([step]))[0]:
             problems.append(Problem("orders", number, "quantity", quantity, f"{name} trades in multiples of {step:g}"))
             continue
         rows.append(row)

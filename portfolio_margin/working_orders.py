@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from portfolio_margin.kernel_inputs import is_off_step
+from portfolio_margin.kernel_inputs import is_no_multiple
 from portfolio_margin.limit_prices import price_remedies
 from portfolio_margin.nearest import did_you_mean
 from pricing.arrays import BoolArray, IntArray
@@ -89,7 +90,7 @@ def _fault(order: object, arrays: RiskArrays, row_of: Mapping[str, int]) -> tupl
     if not _is_number(quantity) or quantity == 0.0:
         return "quantity", quantity, "must be a finite number of contracts, + buy, - sell, not 0"
     step = float(arrays.quantity_step[row])
-    if is_off_step(np.array([quantity]), np.array([step]))[0]:
+    if is_no_multiple(np.array([quantity]), np.array([step]))[0]:
         return "quantity", quantity, f"{name} trades in multiples of {step:g}"
     if price is not None and not _is_number(price):
         return "price", price, "must be a finite number, or None: the mark"
@@ -104,5 +105,5 @@ def _is_number(value: object) -> bool:
     return (
         isinstance(value, (int, float, np.integer, np.floating))
         and not isinstance(value, bool)
-        and bool(np.isfinite(value))
+        and bool(abs(value) <= sys.float_info.max)  # type: ignore[operator]
     )

@@ -216,14 +216,15 @@ def check_orders(book: Book, arrays: RiskArrays, orders: OpenOrders) -> None:
     row = np.where(known, orders.instrument_idx, 0)
     with np.errstate(over="ignore"):
         steps = orders.quantity / arrays.unit[row]
-    off = np.abs(steps - np.rint(np.where(np.isfinite(steps), steps, 0.0)))
+    nearest = np.rint(np.where(np.isfinite(steps), steps, 1.0))
+    off = np.abs(steps - nearest)
     whole = np.isfinite(orders.quantity) & (np.isinf(steps) | (off <= 1e-9 * np.maximum(np.abs(steps), 1.0)))
     nobody = (orders.account_idx < 0) | (orders.account_idx >= len(book))
     checks = (
         ("account_idx", nobody, orders.account_idx, f"the book has {len(book)} accounts"),
         ("instrument_idx", ~known, orders.instrument_idx, f"the risk arrays hold only {len(arrays)}"),
         ("instrument_idx", known & arrays.is_collateral[row], orders.instrument_idx, "is collateral, not a contract"),
-        ("quantity", ~whole | (orders.quantity == 0.0), orders.quantity, "must be whole steps of the contract, not 0"),
+        ("quantity", ~whole | (nearest == 0.0), orders.quantity, "must be whole steps of the contract, not 0"),
         ("quantity", whole & is_too_large(arrays, row, orders.quantity), orders.quantity, "too large for exact sums"),
         ("gain", ~np.isfinite(orders.gain), orders.gain, "must be finite"),
         ("gain", _gains_too_large(arrays, orders.gain), orders.gain, "too large for exact sums"),

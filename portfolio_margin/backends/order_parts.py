@@ -45,11 +45,14 @@ def order_fault(table: Any, row: int, quantity: float) -> int:
     if columns[at + CONTRACT] == 0.0:
         return ASSET
     unit = columns[at + UNIT]
-    gap = abs(lanes.nearest(quantity / unit) * unit - quantity)
+    steps = lanes.nearest(quantity / unit)
+    gap = abs(steps * unit - quantity)
     if not gap <= STEP_TOLERANCE * unit + QUANTITY_ROUNDING * abs(quantity):
         return OFF_STEP
     if quantity == 0.0:
         return NOTHING
+    if steps == 0.0:
+        return OFF_STEP
     if columns[at + CASH_ROW] < 0.0 and quantity * columns[at + VALUE] != 0.0:
         return NO_CASH
     return OK

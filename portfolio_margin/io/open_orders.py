@@ -11,7 +11,7 @@ import numpy as np
 from portfolio_margin.book import Book
 from portfolio_margin.io.positions import TOO_LARGE, in_order, unknown_remedy
 from portfolio_margin.io.tables import Table, number_column, read_table, require_columns, row_problems_of, text_column
-from portfolio_margin.kernel_inputs import is_off_step
+from portfolio_margin.kernel_inputs import is_no_multiple
 from portfolio_margin.limit_prices import price_remedies
 from portfolio_margin.nearest import did_you_mean_or_known
 from portfolio_margin.worst_fill import OpenOrders, gain_at_limit, is_too_large
@@ -58,7 +58,7 @@ def read_orders(
     step = arrays.quantity_step[row]
     large = ~bad & (row >= 0) & is_too_large(arrays, row, np.where(bad, 0.0, quantity))
     problems += row_problems_of(table, "quantity", large, TOO_LARGE)
-    off = ~bad & (row >= 0) & ~large & is_off_step(np.where(bad, 0.0, quantity), step)
+    off = ~bad & (row >= 0) & ~large & is_no_multiple(np.where(bad, 0.0, quantity), step)
     for size in np.unique(step[off]):
         problems += row_problems_of(table, "quantity", off & (step == size), f"must be a whole multiple of {size:g}")
     price = np.full(len(row), np.nan)

@@ -161,7 +161,7 @@ def test_what_is_known_of_accounts_is_good_for_as_long_as_it_is_kept() -> None:
 def test_faults_between_sound_orders() -> None:
     state = state_of({name: {"USD": 1e5, "BTC-PERPETUAL": 1.0} for name in "abc"}, PER_SET)
     account, instrument, amounts = every_order(3, 2)
-    account[5], account[6], instrument[9], amounts[12], amounts[15] = -1, 2**62, 2**40, 0.0, 1e-5
+    account[5], account[6], instrument[9], amounts[12], amounts[15], amounts[16] = -1, 2**62, 2**40, 0.0, 1e-5, 5e-324
     check_same(state, (account, instrument, amounts))
     kernels = state.policy.kernels
     assert kernels is not None
@@ -169,7 +169,7 @@ def test_faults_between_sound_orders() -> None:
         state.policy.table, state.buffers, (account, instrument, amounts, 3), 1, state.ledger.buffers.kept
     )
     codes = dict.fromkeys(range(len(account)), OK)
-    codes |= {5: NO_ACCOUNT, 6: NO_ACCOUNT, 9: NO_INSTRUMENT, 12: NOTHING, 15: OFF_STEP}
+    codes |= {5: NO_ACCOUNT, 6: NO_ACCOUNT, 9: NO_INSTRUMENT, 12: NOTHING, 15: OFF_STEP, 16: OFF_STEP}
     assert found[-1].tolist() == list(codes.values())
 
 

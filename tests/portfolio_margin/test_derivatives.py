@@ -173,6 +173,14 @@ def test_rows_that_are_none_are_refused() -> None:
             quantity_derivatives(book, arrays, model, ACCOUNT, np.array([contract, row]))
 
 
+@pytest.mark.parametrize("rows", [5, None, "x", [[0]], [2**70]])
+def test_rows_that_are_no_row_of_numbers_are_refused(rows: Any) -> None:
+    book, arrays, _, model = sample_under("worst_case")
+    with pytest.raises(DataError, match=r"rows = .*: must be"):
+        quantity_derivatives(book, arrays, model, ACCOUNT, rows)
+    assert quantity_derivatives(book, arrays, model, ACCOUNT, []).bought.shape == (0, 2)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("rows", [[3, 3], [3.0], [True], ["BTC-PERPETUAL"], "USD"])
 def test_rows_that_are_not_of_contracts_each_once_are_refused(rows: Any) -> None:
     book, arrays, _, model = sample_under("worst_case")

@@ -253,12 +253,20 @@ def everything(state: State) -> list[bytes]:
     return [column.tobytes() for column in (*columns, state.ledger.figures(rows), state.arrays.rows)]
 
 
+def test_backwards_is_yes_or_no() -> None:
+    for backwards in ("no", float("nan"), [1.0], 1):
+        with pytest.raises(ConfigError, match=r"backwards = .*must be True or False"):
+            MarketUpdated(MARKET, backwards)  # type: ignore[arg-type]
+    assert MarketUpdated(MARKET, np.True_).backwards
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "unknown account": (PositionsChanged((Fill("nobody", "BTC-PERPETUAL", 1.0),)), "no such account"),
     "near account": (PositionsChanged((Fill("account-00001", "BTC-PERPETUAL", 1.0),)), "did you mean"),
     "two unknown": (PositionsChanged((Fill("x", "BTC-60D", 1.0), Fill("y", "BTC-60D", 1.0))), "row 2, account = 'y'"),
     "unknown contract": (PositionsChanged((Fill("account-000001", "BTC-PERP", 1.0),)), "no such instrument"),
     "wrong step": (PositionsChanged((Fill("account-000001", "BTC-7D-68000-C", 0.05),)), "multiples of 0.1"),
+    "dust": (PositionsChanged((Fill("account-000001", "BTC-7D-68000-C", 9e-8),)), "multiples of 0.1"),
     "nan": (PositionsChanged((Fill("account-000001", "BTC-PERPETUAL", float("nan")),)), "finite"),
     "infinite": (PositionsChanged((Fill("account-000001", "BTC-PERPETUAL", float("inf")),)), "finite"),
     "nothing": (PositionsChanged((Fill("account-000001", "BTC-PERPETUAL", 0.0),)), "order of nothing"),

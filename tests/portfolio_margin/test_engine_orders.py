@@ -327,6 +327,7 @@ BAD_ORDERS: dict[str, tuple[list[Any], str]] = {
     "unknown contract": ([("BTC-PERP", 1.0)], "no such instrument; did you mean"),
     "near an asset": ([("BTC-1-C", 1.0)], "no such instrument; did you mean BTC-.+-C"),
     "wrong step": ([("BTC-7D-68000-C", 0.05)], "multiples of 0.1"),
+    "dust": ([("BTC-7D-68000-C", 9e-8)], "multiples of 0.1"),
     "nan": ([("BTC-PERPETUAL", math.nan)], "finite"),
     "infinite": ([("BTC-PERPETUAL", -math.inf)], "finite"),
     "endless": ([("BTC-PERPETUAL", 10**400)], "finite"),

@@ -197,7 +197,7 @@ def test_a_lost_worker_costs_time_not_results(client: Any, tmp_path: Path) -> No
             killed.append(next(iter(client.run(os.getpid).values())))
             os.kill(killed[0], signal.SIGKILL)
 
-    client.wait_for_workers(WORKERS)
+    client.wait_for_workers(WORKERS, timeout=120)
     expected = run_on(None, files, tmp_path / "here")
     assert run_on(client, files, tmp_path / "killed", kill_one) == expected
     assert len(killed) == 1 and len(expected) == 13
@@ -211,7 +211,7 @@ def test_a_port_in_use_and_a_lost_worker(recwarn: pytest.WarningsRecorder) -> No
             taken.bind(("127.0.0.1", 8787))
             taken.listen()
         with connect("local", 1, told.append) as client:
-            client.wait_for_workers(1)
+            client.wait_for_workers(1, timeout=120)
             [(before, number)] = client.run(os.getpid).items()
             os.kill(number, signal.SIGKILL)
             deadline = time.monotonic() + 60.0
@@ -232,7 +232,7 @@ def test_what_is_shared_is_sent_again_where_all_workers_are_lost(client: Any, tm
                 os.kill(process, signal.SIGKILL)
 
     # The worker that the last test has lost may still be starting again, and one that starts is none to kill.
-    client.wait_for_workers(WORKERS)
+    client.wait_for_workers(WORKERS, timeout=120)
     assert len(client.run(os.getpid)) == WORKERS
     assert run_on(client, files, tmp_path / "killed", kill_all) == run_on(None, files, tmp_path / "here")
     assert len(killed) == WORKERS
@@ -242,7 +242,7 @@ def test_the_same_bits_on_any_number_of_workers(client: Any, tmp_path: Path) -> 
     """After this test one worker is left."""
     files = written(tmp_path, seed=2)
     expected = run_on(None, files, tmp_path / "here")
-    client.wait_for_workers(WORKERS)
+    client.wait_for_workers(WORKERS, timeout=120)
     for workers in range(WORKERS, 0, -1):
         assert len(client.nthreads()) == workers
         assert run_on(client, files, tmp_path / f"{workers}") == expected

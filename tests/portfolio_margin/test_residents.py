@@ -72,7 +72,7 @@ def test_lost_workers(client: Any, tmp_path: Any) -> None:
         marker = tmp_path / f"lost-{number}"
         assert residents(dies_once, (str(marker), divided, 6.0), [1, 2, 3]) == [6.0, 3.0, 2.0]
         assert marker.exists() and len(residents.lost) == 1 + number
-        client.wait_for_workers(WORKERS)
+        client.wait_for_workers(WORKERS, timeout=120)
     for process in client.run(os.getpid).values():
         os.kill(process, signal.SIGKILL)
     assert residents(divided, (6.0,), [1, 2, 3]) == [6.0, 3.0, 2.0]

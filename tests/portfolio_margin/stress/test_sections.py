@@ -181,7 +181,7 @@ def len_of(shared: tuple[Any, ...], part: int) -> tuple[int, int]:
 
 def test_the_command(client: Any, command: Any, tmp_path: Path) -> None:
     files = sample_files(tmp_path)
-    client.wait_for_workers(2)
+    client.wait_for_workers(1, timeout=120)
     address = client.scheduler.address
     (tmp_path / "crash.csv").write_text("hours,price_BTC,price_ETH,vol_BTC,vol_ETH\n0,1,1,1,1\n12,0.8,0.7,1.9,1.8\n")
     asked = ["stress", *files, "--path", "crash.csv", "--fund", "100", "--impact", "5", "--json"]

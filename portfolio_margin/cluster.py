@@ -299,6 +299,8 @@ class _Run:
                 result = future.result()
             except (distributed.CancelledError, OSError):
                 return False
+            if isinstance(result, _Refused):
+                return self._refused(result.error, number)
             self.done[number] = result
             self.losses = 0
             finished(result)
@@ -309,11 +311,15 @@ class _Run:
         if isinstance(error, distributed.scheduler.KilledWorker):
             remedy = "it needs more memory than a worker has: take fewer accounts to a part"
             raise ClusterError(f"every worker that computed part {number} was lost; {remedy}") from None
-        if not isinstance(error, DataError):
+        return self._refused(error, number)
+
+    def _refused(self, error: BaseException, number: int) -> bool:
+        """Take an error in place of a result: bad rows of all partitions are told together, any other ends the run."""
+        if isinstance(error, DataError):
+            self.bad.append(error)
+            self.failed.add(number)
+        else:
             self.error = error
-            return True
-        self.bad.append(error)
-        self.failed.add(number)
         return True
 
 
@@ -335,9 +341,20 @@ def all_lost(losses: int, left: int) -> str:
     return f"all workers were lost {losses} times with {left} parts to go: {remedy}"
 
 
-def _one_at_a_time(compute: Callable[..., Result], view: Callable[..., Any], partition: Any, *items: Any) -> Result:
+class _Refused(NamedTuple):
+    """An error in place of a result: of one that is raised by a worker, Dask cuts off what is long."""
+
+    error: EngineError
+
+
+def _one_at_a_time(
+    compute: Callable[..., Result], view: Callable[..., Any], partition: Any, *items: Any
+) -> Result | _Refused:
     with ONE_AT_A_TIME:
-        return compute(view(items), partition)
+        try:
+            return compute(view(items), partition)
+        except EngineError as error:
+            return _Refused(error)
 
 
 def all_problems(errors: Sequence[DataError]) -> DataError:

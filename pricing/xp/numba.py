@@ -397,6 +397,7 @@ def run_in_threads(run: Callable[[slice], T], rows: int, threads: int, block: in
     try:
         work()
     finally:
+        left.clear()  # also where this thread was interrupted between two slices
         # A thread that has not begun has nothing to do any more.
         begun = [future for future in others if not future.cancel()]
         for future in begun:  # one by one: `wait` takes a tenth of a millisecond

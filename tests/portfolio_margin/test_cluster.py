@@ -74,6 +74,15 @@ def test_bad_rows_of_all_partitions_are_listed(client: Any) -> None:
     assert [problem.row for problem in error.value.problems] == [60, 97, 160, 197]
 
 
+def test_thousands_of_bad_rows_are_told_as_on_one_machine(client: Any) -> None:
+    """Of an error that a worker raises, Dask cuts off what is long, and its kind with it."""
+    problems = {n: [Problem("book", n * 1_000 + row, "quantity", 0, "is bad") for row in range(900)] for n in (1, 3)}
+    with pytest.raises(DataError) as error:
+        over_accounts(refuses, problems, list(range(5)), client)
+    assert {problem.row for problem in error.value.problems} <= {p.row for part in problems.values() for p in part}
+    assert len(error.value.problems) + sum(error.value.unlisted.values()) == 1_800
+
+
 def test_other_errors_end_a_run(client: Any) -> None:
     with pytest.raises(ZeroDivisionError):
         over_accounts(divides, 1, [2, 1, 0, 1], client)
